@@ -1,0 +1,1 @@
+//! Reading TOML configuration: overrides, unknown keys answered with the nearest known one.

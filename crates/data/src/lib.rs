@@ -1,0 +1,1 @@
+//! Sources, tokenizer training, token shards, mixture, batches.

@@ -1,0 +1,1 @@
+//! Bits per byte per domain, paired statistics, the forgetting report.

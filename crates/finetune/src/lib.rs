@@ -1,0 +1,1 @@
+//! Fine-tuning: what moves, what is retained, and its run.

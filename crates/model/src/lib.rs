@@ -1,0 +1,1 @@
+//! The transformer, its named parameters, checkpoints in the Hugging Face layout, generation.

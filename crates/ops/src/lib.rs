@@ -1,0 +1,1 @@
+//! Differentiable operations and the optimizer step: fused on CPU, composed from Candle elsewhere.

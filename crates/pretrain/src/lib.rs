@@ -1,0 +1,1 @@
+//! Pretraining: its configuration and its run.

@@ -1,0 +1,1 @@
+//! The one training loop: optimizer groups, schedule, run folder, resume, metrics.
