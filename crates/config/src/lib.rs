@@ -1,1 +1,252 @@
-//! Reading TOML configuration: overrides, unknown keys answered with the nearest known one.
+//! Reading TOML configuration.
+//!
+//! Every struct of settings lives beside what it configures; this crate only reads them: it applies
+//! `key.sub=value` overrides from the command line, and turns a parser's complaint into a sentence with the
+//! file, the line and the nearest known key.
+//!
+//! ```
+//! #[derive(Debug, serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Settings {
+//!     learning_rate: f64,
+//! }
+//! let error = polymath_config::parse::<Settings>("demo.toml".as_ref(), "lerning_rate = 1e-3", &[]).unwrap_err();
+//! assert!(error.to_string().contains("`demo.toml`, line 1: unknown key `lerning_rate`: did you mean `learning_rate`?"));
+//! ```
+
+mod overrides;
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// A configuration that can't be used; always the user's to mend, never the program's.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read the config `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A line of the file is at fault.
+    #[error("`{}`, line {line}: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// The file as a whole is at fault (a missing key).
+    #[error("`{}`: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// A `key=value` of the command line is at fault.
+    #[error("override `{argument}`: {message}")]
+    Override {
+        /// The argument as it was given.
+        argument: String,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+}
+
+/// Reads the settings `T` from the TOML file at `path`, with `overrides` of the form `key.sub=value` on top.
+///
+/// # Errors
+/// An unreadable file, broken TOML, an unknown key (with the nearest known one), a value of the wrong type, or
+/// an override that can't be placed.
+pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    parse(path, &text, overrides)
+}
+
+/// Reads the settings `T` from `text`; `path` is only named in errors.
+///
+/// # Errors
+/// As [`load`], but for reading the file.
+pub fn parse<T: DeserializeOwned>(
+    path: &Path,
+    text: &str,
+    overrides: &[String],
+) -> Result<T, ConfigError> {
+    let merged = overrides::apply(path, text, overrides)?;
+    toml::from_str(&merged).map_err(|error| explain(path, text, &merged, overrides, &error))
+}
+
+/// Places the parser's error: on the line of the user's own file, or on the override that caused it.
+fn explain(
+    path: &Path,
+    text: &str,
+    merged: &str,
+    overrides: &[String],
+    error: &toml::de::Error,
+) -> ConfigError {
+    let message = readable(error.message());
+    let path = path.to_path_buf();
+    let Some(span) = error.span() else {
+        return ConfigError::File { path, message };
+    };
+    let faulty = line_at(merged, span.start);
+    let own_line = text.lines().position(|line| line == faulty);
+    let from_command_line = overrides.iter().find(|argument| {
+        let key = argument.split('=').next().unwrap_or_default();
+        let last = key.rsplit('.').next().unwrap_or_default().trim();
+        own_line.is_none() && faulty.trim_start().starts_with(last)
+    });
+    match (own_line, from_command_line) {
+        (_, Some(argument)) => ConfigError::Override {
+            argument: argument.clone(),
+            message,
+        },
+        // A missing key is reported at the head of its table, which says nothing by its line alone.
+        (Some(line), None) if !message.starts_with("the key") => ConfigError::Line {
+            path,
+            line: line + 1,
+            message,
+        },
+        (Some(_), None) if faulty.starts_with('[') => ConfigError::File {
+            path,
+            message: format!("{message}, in `{}`", faulty.trim()),
+        },
+        _ => ConfigError::File { path, message },
+    }
+}
+
+/// The line of `text` that holds byte `at`.
+fn line_at(text: &str, at: usize) -> &str {
+    let at = at.min(text.len());
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    text[start..].lines().next().unwrap_or_default()
+}
+
+/// Serde's phrases in a user's words, with the nearest known key where one is unknown.
+fn readable(message: &str) -> String {
+    if let Some(rest) = message.strip_prefix("missing field ") {
+        return format!("the key {rest} is missing");
+    }
+    let kind = if message.starts_with("unknown field ") {
+        "key"
+    } else if message.starts_with("unknown variant ") {
+        "value"
+    } else {
+        return message.to_owned();
+    };
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = quoted.collect();
+    let hint = match nearest(unknown, &known) {
+        Some(key) => format!("did you mean `{key}`?"),
+        None => String::new(),
+    };
+    let list = known
+        .iter()
+        .map(|key| format!("`{key}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!("unknown {kind} `{unknown}`: {hint} (known here: {list})").replace(":  (", " (")
+}
+
+/// The member of `known` that is spelled most like `word`, if any is close enough to be meant.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|key| (strsim::jaro_winkler(word, key), *key))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, key)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Training {
+        learning_rate: f64,
+        #[serde(default)]
+        steps: Option<u64>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        run: String,
+        training: Training,
+    }
+
+    const TEXT: &str = "run = \"a\"\n\n[training]\nlearning_rate = 1e-3\n";
+
+    fn read(text: &str, overrides: &[&str]) -> Result<Settings, ConfigError> {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        parse(Path::new("a.toml"), text, &overrides)
+    }
+
+    #[test]
+    fn overrides_replace_and_add_values() {
+        let settings = read(
+            TEXT,
+            &["training.steps=7", "run=b", "training.learning_rate=2e-3"],
+        )
+        .unwrap();
+        assert_eq!(settings.run, "b");
+        assert_eq!(settings.training.steps, Some(7));
+        assert_eq!(settings.training.learning_rate, 2e-3);
+    }
+
+    #[test]
+    fn an_unknown_key_names_file_line_and_nearest_key() {
+        let error = read("run = \"a\"\n\n[training]\nlearning_rates = 1e-3\n", &[]).unwrap_err();
+        let sentence = error.to_string();
+        assert!(sentence.contains("`a.toml`, line 4"), "{sentence}");
+        assert!(
+            sentence.contains("did you mean `learning_rate`?"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_override_is_blamed_on_the_command_line() {
+        let error = read(TEXT, &["training.stepz=7"]).unwrap_err().to_string();
+        assert!(error.contains("override `training.stepz=7`"), "{error}");
+        assert!(error.contains("did you mean `steps`?"), "{error}");
+    }
+
+    #[test]
+    fn an_override_without_a_value_is_refused() {
+        let error = read(TEXT, &["training.steps"]).unwrap_err().to_string();
+        assert!(error.contains("expected `key=value`"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let error = read("run = \"a\"\n[training]\nsteps = 3\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("the key `learning_rate` is missing"),
+            "{error}"
+        );
+        assert!(error.contains("[training]"), "{error}");
+    }
+
+    #[test]
+    fn broken_toml_names_its_line() {
+        let error = read("run = \"a\"\n[training\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

@@ -1,1 +1,22 @@
-//! The transformer, its named parameters, checkpoints in the Hugging Face layout, generation.
+//! The transformer, its named parameters, checkpoints in the Hugging Face layout, and generation.
+//!
+//! A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and optionally
+//! query/key norms (then it is a Qwen3). Names and `config.json` are Hugging Face's, so that every checkpoint
+//! folder opens in `transformers`.
+
+mod batch;
+mod checkpoint;
+mod config;
+mod error;
+mod generate;
+mod initialise;
+mod network;
+mod transformer;
+
+pub use batch::TokenBatch;
+pub use checkpoint::{TokenizerFiles, load, load_config, parameter_names, save, tokenizer_in};
+pub use config::{ArchitectureConfig, ModelConfig};
+pub use error::ModelError;
+pub use generate::{Generation, SamplingConfig};
+pub use polymath_ops::{IGNORED, Implementation, Ops, Precision, Scores};
+pub use transformer::{LoadOptions, Transformer};

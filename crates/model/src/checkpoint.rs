@@ -1,0 +1,200 @@
+//! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer and its settings.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+
+use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const TOKENIZER: &str = "tokenizer.json";
+/// Goes along from a base to what is tuned from it, where it exists.
+const COMPANIONS: [&str; 4] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
+
+/// Where a checkpoint's tokenizer comes from.
+#[derive(Debug, Clone)]
+pub struct TokenizerFiles {
+    /// The `tokenizer.json`; its companions, if any, stand beside it.
+    pub tokenizer: PathBuf,
+}
+
+/// The tokenizer of a model folder.
+///
+/// # Errors
+/// The folder has none.
+pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
+    let path = folder.join(TOKENIZER);
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(ModelError::content(
+            folder,
+            "has no `tokenizer.json`: a model folder needs one, save it with the model",
+        ))
+    }
+}
+
+/// Writes the model into the existing folder `folder`. The caller makes it durable and moves it into place.
+///
+/// # Errors
+/// The file that can't be written or copied.
+pub fn save(
+    folder: &Path,
+    model: &Transformer,
+    tokenizer: &TokenizerFiles,
+) -> Result<(), ModelError> {
+    let config = model.config();
+    write(&folder.join(CONFIG), config.to_json().as_bytes())?;
+    let generation = serde_json::json!({
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+    });
+    write(
+        &folder.join("generation_config.json"),
+        format!("{generation:#}\n").as_bytes(),
+    )?;
+    save_tokenizer(folder, config, tokenizer)?;
+    let path = folder.join(WEIGHTS);
+    // `transformers` reads this to know whose memory layout the file has.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(model.parameters(), Some(metadata), &path)
+        .map_err(|error| ModelError::content(&path, format!("can't be written: {error}")))
+}
+
+fn save_tokenizer(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &TokenizerFiles,
+) -> Result<(), ModelError> {
+    copy(&tokenizer.tokenizer, &folder.join(TOKENIZER))?;
+    let source = tokenizer.tokenizer.parent().unwrap_or(Path::new("."));
+    for name in COMPANIONS {
+        if source.join(name).is_file() {
+            copy(&source.join(name), &folder.join(name))?;
+        }
+    }
+    if source.join(COMPANIONS[0]).is_file() {
+        return Ok(());
+    }
+    let vocabulary = tokenizers::Tokenizer::from_file(&tokenizer.tokenizer)
+        .map_err(|error| ModelError::content(&tokenizer.tokenizer, error.to_string()))?;
+    let settings = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": vocabulary.id_to_token(config.bos_token_id),
+        "eos_token": vocabulary.id_to_token(config.eos_token_id),
+        "model_max_length": config.max_position_embeddings,
+        "clean_up_tokenization_spaces": false,
+    });
+    write(
+        &folder.join(COMPANIONS[0]),
+        format!("{settings:#}\n").as_bytes(),
+    )
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    std::fs::write(path, bytes).map_err(ModelError::file("write", path))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), ModelError> {
+    std::fs::copy(from, to)
+        .map(drop)
+        .map_err(ModelError::file("copy", from))
+}
+
+/// Reads only the `config.json` of a model folder.
+///
+/// # Errors
+/// No folder, no such file, or a field that is not supported.
+pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
+    if !folder.is_dir() {
+        return Err(ModelError::content(
+            folder,
+            "is not a folder: expected a checkpoint such as `checkpoints/<run>/best`",
+        ));
+    }
+    let path = folder.join(CONFIG);
+    if !path.is_file() {
+        let hint = if folder.join("latest").exists() || folder.join("best").exists() {
+            format!(
+                "is a run folder: name a checkpoint in it, such as `{}`",
+                folder.join("best").display()
+            )
+        } else {
+            "has no `config.json`: expected a checkpoint such as `checkpoints/<run>/best`".into()
+        };
+        return Err(ModelError::content(folder, hint));
+    }
+    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    ModelConfig::from_json(&path, &text)
+}
+
+/// Reads a model folder.
+///
+/// # Errors
+/// A file that is missing, cut off or of another shape than `config.json` says, by its name.
+pub fn load(folder: &Path, options: &LoadOptions) -> Result<Transformer, ModelError> {
+    let config = load_config(folder)?;
+    let path = folder.join(WEIGHTS);
+    let bytes = std::fs::read(&path).map_err(ModelError::file("read", &path))?;
+    let file = open(&path, &bytes)?;
+    let mut weights = BTreeMap::new();
+    for (name, _) in config.parameter_shapes() {
+        let view = file.tensor(&name).map_err(|_| {
+            ModelError::content(&path, format!("the parameter `{name}` is missing"))
+        })?;
+        weights.insert(name, to_tensor(&path, &view)?);
+    }
+    Transformer::from_weights(config, weights, options)
+        .map_err(|error| ModelError::content(&path, error.to_string()))
+}
+
+/// The names of the parameters in a model folder.
+///
+/// # Errors
+/// As [`load_config`].
+pub fn parameter_names(folder: &Path) -> Result<Vec<String>, ModelError> {
+    let shapes = load_config(folder)?.parameter_shapes();
+    Ok(shapes.into_iter().map(|(name, _)| name).collect())
+}
+
+fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<safetensors::SafeTensors<'a>, ModelError> {
+    safetensors::SafeTensors::deserialize(bytes).map_err(|error| {
+        ModelError::content(
+            path,
+            format!(
+                "is not a whole safetensors file ({error}): it may have been cut off while copied"
+            ),
+        )
+    })
+}
+
+fn to_tensor(path: &Path, view: &safetensors::tensor::TensorView) -> Result<Tensor, ModelError> {
+    let data_type = match view.dtype() {
+        safetensors::Dtype::F32 => DType::F32,
+        safetensors::Dtype::F16 => DType::F16,
+        safetensors::Dtype::BF16 => DType::BF16,
+        other => {
+            return Err(ModelError::content(
+                path,
+                format!(
+                    "a parameter of type {other:?} is not supported: expected F32, F16 or BF16"
+                ),
+            ));
+        }
+    };
+    // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
+    let tensor = Tensor::from_raw_buffer(
+        view.data(),
+        data_type,
+        view.shape(),
+        &candle_core::Device::Cpu,
+    )?;
+    Ok(tensor.to_dtype(DType::F32)?)
+}

@@ -1,0 +1,415 @@
+//! The shape of a model: the `[model]` table of a config, and Hugging Face's `config.json`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// The `[model]` table: what a user chooses; everything else follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchitectureConfig {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads of each block.
+    pub num_attention_heads: usize,
+    /// Key/value heads (grouped-query attention); default: as many as query heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_key_value_heads: Option<usize>,
+    /// Width of a head; default: `hidden_size / num_attention_heads`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Width of the SwiGLU; default: 8/3 of `hidden_size`, rounded up to a multiple of 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    /// Longest context; default: the training's sequence length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_position_embeddings: Option<usize>,
+    /// Base of the rotary frequencies.
+    #[serde(default = "default_rope_theta")]
+    pub rope_theta: f64,
+    /// ε of the norms.
+    #[serde(default = "default_epsilon")]
+    pub rms_norm_eps: f64,
+    /// Norms on queries and keys, as in Qwen3.
+    #[serde(default)]
+    pub qk_norm: bool,
+    /// The output projection is the embedding, transposed.
+    #[serde(default = "default_tied")]
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of the initial weights; default `√(2 / (5·hidden_size))` (Nguyen & Salazar 2019), which
+    /// is 0.02 at a width of 1000 and more for the small models that this is used for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer_range: Option<f64>,
+}
+
+fn default_rope_theta() -> f64 {
+    10_000.0
+}
+fn default_epsilon() -> f64 {
+    1e-5
+}
+fn default_tied() -> bool {
+    true
+}
+
+impl ArchitectureConfig {
+    /// The whole configuration of a model over `vocab_size` tokens with contexts of `sequence_length`.
+    ///
+    /// # Errors
+    /// Sizes that don't fit together, by the names of their keys.
+    pub fn resolve(
+        &self,
+        vocab_size: usize,
+        sequence_length: usize,
+        special: (u32, u32),
+    ) -> Result<ModelConfig, ModelError> {
+        let heads = self.num_attention_heads;
+        if self.head_dim.is_none() && (heads == 0 || !self.hidden_size.is_multiple_of(heads)) {
+            return Err(ModelError::Architecture(format!(
+                "`model.num_attention_heads` = {heads} does not divide `model.hidden_size` = {}: choose a divisor, \
+                 or give `model.head_dim`",
+                self.hidden_size
+            )));
+        }
+        let config = ModelConfig {
+            qk_norm: self.qk_norm,
+            vocab_size,
+            hidden_size: self.hidden_size,
+            intermediate_size: self
+                .intermediate_size
+                .unwrap_or((self.hidden_size * 8).div_ceil(3).next_multiple_of(16)),
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: heads,
+            num_key_value_heads: self.num_key_value_heads.unwrap_or(heads),
+            head_dim: self.head_dim.unwrap_or(self.hidden_size / heads.max(1)),
+            max_position_embeddings: self.max_position_embeddings.unwrap_or(sequence_length),
+            rope_theta: self.rope_theta,
+            rms_norm_eps: self.rms_norm_eps,
+            tie_word_embeddings: self.tie_word_embeddings,
+            initializer_range: self
+                .initializer_range
+                .unwrap_or((2.0 / (5.0 * self.hidden_size as f64)).sqrt()),
+            bos_token_id: special.0,
+            eos_token_id: special.1,
+        };
+        config.validate()?;
+        if sequence_length > config.max_position_embeddings {
+            return Err(ModelError::Architecture(format!(
+                "`training.sequence_length` = {sequence_length} is longer than `model.max_position_embeddings` = {}: \
+                 lower the first or raise the second",
+                config.max_position_embeddings
+            )));
+        }
+        Ok(config)
+    }
+}
+
+/// Everything that fixes a model's parameters and arithmetic; stored as Hugging Face's `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// Norms on queries and keys: a Qwen3, else a Llama.
+    pub qk_norm: bool,
+    /// Number of tokens.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the SwiGLU.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads of each block.
+    pub num_attention_heads: usize,
+    /// Key/value heads of each block.
+    pub num_key_value_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Longest context.
+    pub max_position_embeddings: usize,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// ε of the norms.
+    pub rms_norm_eps: f64,
+    /// The output projection is the embedding.
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+    /// What every document begins with.
+    pub bos_token_id: u32,
+    /// What every document ends with.
+    pub eos_token_id: u32,
+}
+
+impl ModelConfig {
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// The first pair of keys that contradict each other.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(ModelError::Architecture(format!(
+                "`{key}` is 0: it must be at least 1"
+            )));
+        }
+        if !self
+            .num_attention_heads
+            .is_multiple_of(self.num_key_value_heads)
+        {
+            return Err(ModelError::Architecture(format!(
+                "`num_key_value_heads` = {} does not divide `num_attention_heads` = {}",
+                self.num_key_value_heads, self.num_attention_heads
+            )));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(ModelError::Architecture(format!(
+                "`head_dim` = {} is odd: rotary positions turn pairs, so it must be even",
+                self.head_dim
+            )));
+        }
+        Ok(())
+    }
+
+    /// The shape of every parameter, by its Hugging Face name, in the order of a forward pass.
+    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let hidden = self.hidden_size;
+        let queries = self.num_attention_heads * self.head_dim;
+        let keys = self.num_key_value_heads * self.head_dim;
+        let mut shapes = vec![(
+            "model.embed_tokens.weight".to_owned(),
+            vec![self.vocab_size, hidden],
+        )];
+        for layer in 0..self.num_hidden_layers {
+            let mut add = |name: &str, shape: Vec<usize>| {
+                shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
+            };
+            add("input_layernorm", vec![hidden]);
+            add("self_attn.q_proj", vec![queries, hidden]);
+            add("self_attn.k_proj", vec![keys, hidden]);
+            add("self_attn.v_proj", vec![keys, hidden]);
+            add("self_attn.o_proj", vec![hidden, queries]);
+            if self.qk_norm {
+                add("self_attn.q_norm", vec![self.head_dim]);
+                add("self_attn.k_norm", vec![self.head_dim]);
+            }
+            add("post_attention_layernorm", vec![hidden]);
+            add("mlp.gate_proj", vec![self.intermediate_size, hidden]);
+            add("mlp.up_proj", vec![self.intermediate_size, hidden]);
+            add("mlp.down_proj", vec![hidden, self.intermediate_size]);
+        }
+        shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
+        if !self.tie_word_embeddings {
+            shapes.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
+        }
+        shapes
+    }
+
+    /// Number of parameters; a tied output projection counts once.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameter_shapes()
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum()
+    }
+
+    /// Floating-point operations of training on one token: `6·N + 6·layers·heads·head_dim·sequence`.
+    ///
+    /// N counts the parameters of matrix products (the output projection, but not the embedding look-up). Attention
+    /// is 2 products of `2·sequence·heads·head_dim` forward, twice that backward, half of it under the causal mask.
+    pub fn training_flops_per_token(&self, sequence_length: usize) -> f64 {
+        let matrices: u64 = self
+            .parameter_shapes()
+            .iter()
+            .filter(|(name, shape)| shape.len() == 2 && !name.contains("embed_tokens"))
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum();
+        let head = if self.tie_word_embeddings {
+            (self.vocab_size * self.hidden_size) as u64
+        } else {
+            0
+        };
+        let width = (self.num_attention_heads * self.head_dim) as f64;
+        6.0 * (matrices + head) as f64
+            + 6.0 * self.num_hidden_layers as f64 * width * sequence_length as f64
+    }
+
+    /// The text of `config.json`.
+    pub fn to_json(&self) -> String {
+        let (architecture, model_type) = if self.qk_norm {
+            ("Qwen3ForCausalLM", "qwen3")
+        } else {
+            ("LlamaForCausalLM", "llama")
+        };
+        let value = serde_json::json!({
+            "architectures": [architecture],
+            "model_type": model_type,
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "max_position_embeddings": self.max_position_embeddings,
+            "initializer_range": self.initializer_range,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_theta": self.rope_theta,
+            "rope_scaling": null,
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "mlp_bias": false,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_id,
+            "torch_dtype": "float32",
+            "use_cache": true,
+        });
+        format!("{value:#}\n")
+    }
+
+    /// Reads the text of a `config.json`; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// A field that is missing, or that asks for something this program does not compute.
+    pub fn from_json(path: &Path, text: &str) -> Result<Self, ModelError> {
+        let fields: HuggingFaceConfig = serde_json::from_str(text)
+            .map_err(|error| ModelError::content(path, error.to_string()))?;
+        let config = fields.resolve(path)?;
+        config
+            .validate()
+            .map_err(|error| ModelError::content(path, error.to_string()))?;
+        Ok(config)
+    }
+}
+
+/// One token, or a list whose first counts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TokenIds {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl TokenIds {
+    fn first(&self) -> Option<u32> {
+        match self {
+            Self::One(id) => Some(*id),
+            Self::Many(ids) => ids.first().copied(),
+        }
+    }
+}
+
+/// What is read of a `config.json`, as other programs write it.
+#[derive(Deserialize)]
+struct HuggingFaceConfig {
+    model_type: String,
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    max_position_embeddings: usize,
+    initializer_range: Option<f64>,
+    rms_norm_eps: f64,
+    rope_theta: Option<f64>,
+    rope_scaling: Option<serde_json::Value>,
+    rope_parameters: Option<serde_json::Value>,
+    hidden_act: Option<String>,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default)]
+    mlp_bias: bool,
+    #[serde(default)]
+    use_sliding_window: bool,
+    #[serde(default)]
+    tie_word_embeddings: bool,
+    bos_token_id: Option<TokenIds>,
+    eos_token_id: Option<TokenIds>,
+}
+
+impl HuggingFaceConfig {
+    fn resolve(&self, path: &Path) -> Result<ModelConfig, ModelError> {
+        let unsupported = |field: &str, value: String, expected: &str| {
+            Err(ModelError::content(
+                path,
+                format!("`{field}` = {value} is not supported: expected {expected}"),
+            ))
+        };
+        let qk_norm = match self.model_type.as_str() {
+            "llama" => false,
+            "qwen3" => true,
+            other => return unsupported("model_type", format!("`{other}`"), "`llama` or `qwen3`"),
+        };
+        if let Some(scaling) = self.rope_scaling.as_ref().filter(|value| !value.is_null()) {
+            return unsupported("rope_scaling", scaling.to_string(), "null");
+        }
+        let rope_type = self
+            .rope_parameters
+            .as_ref()
+            .and_then(|parameters| parameters.get("rope_type"));
+        if let Some(kind) = rope_type.filter(|kind| *kind != "default") {
+            return unsupported("rope_parameters.rope_type", kind.to_string(), "`default`");
+        }
+        if let Some(activation) = self.hidden_act.as_ref().filter(|name| *name != "silu") {
+            return unsupported("hidden_act", format!("`{activation}`"), "`silu`");
+        }
+        for (field, set) in [
+            ("attention_bias", self.attention_bias),
+            ("mlp_bias", self.mlp_bias),
+            ("use_sliding_window", self.use_sliding_window),
+        ] {
+            if set {
+                return unsupported(field, "true".into(), "false");
+            }
+        }
+        let eos_token_id = self.eos_token_id.as_ref().and_then(TokenIds::first);
+        let Some(eos_token_id) = eos_token_id else {
+            return unsupported("eos_token_id", "null".into(), "a token id");
+        };
+        let in_parameters = self
+            .rope_parameters
+            .as_ref()
+            .and_then(|parameters| parameters.get("rope_theta")?.as_f64());
+        Ok(ModelConfig {
+            qk_norm,
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            num_key_value_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
+            head_dim: self
+                .head_dim
+                .unwrap_or(self.hidden_size / self.num_attention_heads.max(1)),
+            max_position_embeddings: self.max_position_embeddings,
+            rope_theta: self
+                .rope_theta
+                .or(in_parameters)
+                .unwrap_or_else(default_rope_theta),
+            rms_norm_eps: self.rms_norm_eps,
+            tie_word_embeddings: self.tie_word_embeddings,
+            initializer_range: self.initializer_range.unwrap_or(0.02),
+            bos_token_id: self
+                .bos_token_id
+                .as_ref()
+                .and_then(TokenIds::first)
+                .unwrap_or(eos_token_id),
+            eos_token_id,
+        })
+    }
+}

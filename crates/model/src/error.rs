@@ -1,0 +1,53 @@
+//! What can go wrong with a model or its folder.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate; every one names the file or the value at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A file can't be read or written.
+    #[error("can't {action} `{}`: {source}", path.display())]
+    File {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file of a checkpoint folder is there but does not say what it should.
+    #[error("`{}`: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// An architecture that can't be built.
+    #[error("{0}")]
+    Architecture(String),
+    /// A batch or prompt that the model can't take.
+    #[error("{0}")]
+    Input(String),
+}
+
+impl ModelError {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn content(path: &Path, message: impl Into<String>) -> Self {
+        Self::Content {
+            path: path.to_path_buf(),
+            message: message.into(),
+        }
+    }
+}

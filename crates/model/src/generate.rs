@@ -1,0 +1,204 @@
+//! Text from a model: a key/value cache, and sampling by temperature, top-k and top-p.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use polymath_ops::Segments;
+
+use crate::batch::Prepared;
+use crate::initialise::mix;
+use crate::network::Cache;
+use crate::{ModelError, Transformer};
+
+/// How the next token is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct SamplingConfig {
+    /// 0 takes the likeliest token; 1 samples from the model's own distribution.
+    pub temperature: f64,
+    /// Only the `k` likeliest tokens; `None`: all.
+    pub top_k: Option<usize>,
+    /// Only the likeliest tokens that make up this share of the probability (Holtzman 2020); 1: all.
+    pub top_p: f64,
+    /// The same seed gives the same text.
+    pub seed: u64,
+}
+
+/// An iterator over generated tokens; it ends at the end-of-text token, or where the context is full.
+pub struct Generation<'a> {
+    model: &'a Transformer,
+    sampling: SamplingConfig,
+    cache: Cache,
+    pending: Vec<u32>,
+    read: usize,
+    drawn: u64,
+}
+
+impl<'a> Generation<'a> {
+    /// Continues `prompt`, which should begin with the model's beginning-of-text token.
+    ///
+    /// # Errors
+    /// An empty prompt, one as long as the context, or sampling settings out of range.
+    pub fn new(
+        model: &'a Transformer,
+        prompt: &[u32],
+        sampling: SamplingConfig,
+    ) -> Result<Self, ModelError> {
+        let (context, vocabulary) = (
+            model.config().max_position_embeddings,
+            model.config().vocab_size,
+        );
+        let refuse = |message: String| Err(ModelError::Input(message));
+        if prompt.is_empty() {
+            return refuse("the prompt has no tokens: give at least one".into());
+        }
+        if prompt.len() >= context {
+            return refuse(format!(
+                "the prompt has {} tokens: the model's context of {context} leaves no room for more",
+                prompt.len()
+            ));
+        }
+        if let Some(token) = prompt.iter().find(|token| **token as usize >= vocabulary) {
+            return refuse(format!(
+                "token {token} is outside the model's vocabulary of {vocabulary}"
+            ));
+        }
+        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
+            return refuse(format!(
+                "temperature {}: expected 0 or more",
+                sampling.temperature
+            ));
+        }
+        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+            return refuse(format!(
+                "top-p {}: expected a share above 0, at most 1",
+                sampling.top_p
+            ));
+        }
+        if sampling.top_k == Some(0) {
+            return refuse("top-k 0: expected at least 1".into());
+        }
+        Ok(Self {
+            model,
+            sampling,
+            cache: vec![None; model.config().num_hidden_layers],
+            pending: prompt.to_vec(),
+            read: 0,
+            drawn: 0,
+        })
+    }
+
+    fn advance(&mut self) -> Result<u32, ModelError> {
+        let new = self.pending.len();
+        let prepared = Prepared {
+            input_ids: Tensor::from_slice(&self.pending, (1, new), self.model.device())?,
+            targets: Arc::from([]),
+            positions: (self.read as u32..(self.read + new) as u32).collect(),
+            segments: Segments::causal(1, new, self.read + new),
+        };
+        let logits = self.model.next_logits(&prepared, &mut self.cache)?;
+        self.read += new;
+        let uniform = (mix(self.sampling.seed.wrapping_add(mix(self.drawn))) >> 11) as f64
+            / (1u64 << 53) as f64;
+        self.drawn += 1;
+        let token = draw(&logits.to_vec1::<f32>()?, &self.sampling, uniform);
+        self.pending = vec![token];
+        Ok(token)
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<u32, ModelError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let config = self.model.config();
+        let ended = self.read > 0 && self.pending == [config.eos_token_id];
+        if ended || self.read + self.pending.len() > config.max_position_embeddings {
+            return None;
+        }
+        match self.advance() {
+            Ok(token) if token == config.eos_token_id => None,
+            other => Some(other),
+        }
+    }
+}
+
+/// The token at `uniform` ∈ [0, 1) of the truncated distribution, likeliest first; equal logits by lower id.
+fn draw(logits: &[f32], sampling: &SamplingConfig, uniform: f64) -> u32 {
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let by_logit = |a: &u32, b: &u32| {
+        logits[*b as usize]
+            .total_cmp(&logits[*a as usize])
+            .then(a.cmp(b))
+    };
+    if sampling.temperature == 0.0 {
+        return order.into_iter().min_by(by_logit).unwrap_or(0);
+    }
+    let keep = sampling.top_k.unwrap_or(order.len()).min(order.len());
+    if keep < order.len() {
+        order.select_nth_unstable_by(keep, by_logit);
+        order.truncate(keep);
+    }
+    order.sort_unstable_by(by_logit);
+    let highest = f64::from(logits[order[0] as usize]);
+    let mut weights: Vec<f64> = order
+        .iter()
+        .map(|token| ((f64::from(logits[*token as usize]) - highest) / sampling.temperature).exp())
+        .collect();
+    let nucleus = sampling.top_p * weights.iter().sum::<f64>();
+    let mut mass = 0.0;
+    let kept = weights.iter().position(|weight| {
+        mass += weight;
+        mass >= nucleus
+    });
+    weights.truncate(kept.map_or(weights.len(), |last| last + 1));
+    let mut remaining = uniform * weights.iter().sum::<f64>();
+    for (token, weight) in order.iter().zip(&weights) {
+        remaining -= weight;
+        if remaining < 0.0 {
+            return *token;
+        }
+    }
+    order[weights.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling(temperature: f64, top_k: Option<usize>, top_p: f64) -> SamplingConfig {
+        SamplingConfig {
+            temperature,
+            top_k,
+            top_p,
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn truncation_keeps_only_the_likeliest() {
+        let logits = [0.0f32, 2.0, 1.0, -1.0];
+        for step in 0..100 {
+            let uniform = f64::from(step) / 100.0;
+            assert_eq!(draw(&logits, &sampling(0.0, None, 1.0), uniform), 1);
+            assert_eq!(draw(&logits, &sampling(1.0, Some(1), 1.0), uniform), 1);
+            assert_eq!(draw(&logits, &sampling(1.0, None, 0.1), uniform), 1);
+            assert!([1, 2].contains(&draw(&logits, &sampling(1.0, Some(2), 1.0), uniform)));
+        }
+    }
+
+    #[test]
+    fn shares_follow_the_softmax() {
+        // p = softmax(ln 1, ln 3): a quarter and three quarters.
+        let logits = [0.0f32, 3f32.ln()];
+        let ones = (0..1000)
+            .filter(|step| {
+                draw(
+                    &logits,
+                    &sampling(1.0, None, 1.0),
+                    f64::from(*step) / 1000.0,
+                ) == 1
+            })
+            .count();
+        assert!((749..=751).contains(&ones), "{ones}");
+    }
+}

@@ -1,0 +1,94 @@
+//! The first weights: seeded, one stream for each parameter's name, the same on every platform.
+
+use candle_core::{Device, Tensor};
+
+use crate::{ModelConfig, ModelError};
+
+/// The weights of a new model: normal with `initializer_range`, the projections that write to the residual stream
+/// scaled by 1/√(2·layers) (Radford 2019), norms at one.
+///
+/// A parameter's values depend on the seed, its name and its shape only: not on the order of initialisation, the
+/// number of threads, or the platform's mathematics library.
+pub fn initialise(
+    config: &ModelConfig,
+    seed: u64,
+    device: &Device,
+) -> Result<Vec<(String, Tensor)>, ModelError> {
+    let residual_scale = 1.0 / (2.0 * config.num_hidden_layers as f64).sqrt();
+    config
+        .parameter_shapes()
+        .into_iter()
+        .map(|(name, shape)| {
+            let count = shape.iter().product();
+            let values = if shape.len() == 1 {
+                vec![1f32; count]
+            } else {
+                let residual = name.contains("o_proj") || name.contains("down_proj");
+                let scale = if residual { residual_scale } else { 1.0 };
+                normal(seed, &name, count, config.initializer_range * scale)
+            };
+            Ok((name, Tensor::from_vec(values, shape, device)?))
+        })
+        .collect()
+}
+
+/// `count` draws from N(0, deviation²), by Box and Muller's transform of a counter-based generator.
+fn normal(seed: u64, name: &str, count: usize, deviation: f64) -> Vec<f32> {
+    let stream = mix(seed ^ fnv1a(name));
+    let uniform = |counter: u64| {
+        // 53 bits, strictly inside (0, 1), so that the logarithm is finite.
+        ((mix(stream.wrapping_add(counter)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    };
+    let mut values = Vec::with_capacity(count + 1);
+    for pair in 0..count.div_ceil(2) as u64 {
+        let radius = (-2.0 * libm::log(uniform(2 * pair))).sqrt() * deviation;
+        let angle = std::f64::consts::TAU * uniform(2 * pair + 1);
+        values.push((radius * libm::cos(angle)) as f32);
+        values.push((radius * libm::sin(angle)) as f32);
+    }
+    values.truncate(count);
+    values
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea & Flood 2014), over a Weyl sequence.
+pub(crate) fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_are_normal_and_recorded() {
+        // The same numbers on every platform: the first ones are written down here.
+        let values = normal(7, "model.layers.0.mlp.up_proj.weight", 200_001, 0.5);
+        assert_eq!(values.len(), 200_001);
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
+        let variance =
+            values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!(mean.abs() < 4.0 * 0.5 / (200_001f64).sqrt(), "mean {mean}");
+        assert!((variance - 0.25).abs() < 0.005, "variance {variance}");
+        let tail = values.iter().filter(|v| v.abs() > 0.98).count() as f64 / values.len() as f64;
+        assert!((tail - 0.05).abs() < 0.003, "two-sided 5 % tail: {tail}");
+    }
+
+    #[test]
+    fn streams_differ_by_name_and_seed() {
+        let first = normal(1, "a", 8, 1.0);
+        assert_eq!(first, normal(1, "a", 8, 1.0));
+        assert_ne!(first, normal(2, "a", 8, 1.0));
+        assert_ne!(first, normal(1, "b", 8, 1.0));
+        // A longer parameter begins as a shorter one of the same name.
+        assert_eq!(first, normal(1, "a", 9, 1.0)[..8]);
+    }
+}

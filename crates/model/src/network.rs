@@ -1,0 +1,205 @@
+//! The forward pass over weights that may or may not be tracked.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+use polymath_ops::{Ops, RotaryTable, Segments};
+
+use crate::ModelConfig;
+
+/// Keys and values of the tokens read so far, one pair a layer: `(batch, tokens, key/value heads, head_dim)`.
+pub(crate) type Cache = Vec<Option<(Tensor, Tensor)>>;
+
+/// What every layer of one forward pass shares.
+pub(crate) struct Pass<'a> {
+    pub ops: Ops,
+    pub rotary: &'a RotaryTable,
+    pub positions: &'a Arc<[u32]>,
+    pub segments: &'a Segments,
+}
+
+/// The weights in the shape of the computation.
+pub(crate) struct Network {
+    embedding: Tensor,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Tensor,
+}
+
+struct Norm {
+    weight: Tensor,
+    epsilon: f64,
+}
+
+struct Attention {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    query_key_norm: Option<(Norm, Norm)>,
+    head_dim: usize,
+}
+
+struct FeedForward {
+    gate: Tensor,
+    up: Tensor,
+    down: Tensor,
+}
+
+struct Block {
+    attention_norm: Norm,
+    attention: Attention,
+    feed_forward_norm: Norm,
+    feed_forward: FeedForward,
+}
+
+impl Network {
+    /// Takes the weights by their Hugging Face names from `weight`.
+    pub fn new(config: &ModelConfig, weight: &dyn Fn(&str) -> Result<Tensor>) -> Result<Self> {
+        let norm = |name: &str| -> Result<Norm> {
+            Ok(Norm {
+                weight: weight(&format!("{name}.weight"))?,
+                epsilon: config.rms_norm_eps,
+            })
+        };
+        let embedding = weight("model.embed_tokens.weight")?;
+        let mut blocks = Vec::with_capacity(config.num_hidden_layers);
+        for layer in 0..config.num_hidden_layers {
+            let name = |part: &str| format!("model.layers.{layer}.{part}");
+            let matrix = |part: &str| weight(&name(&format!("{part}.weight")));
+            let query_key_norm = if config.qk_norm {
+                let (query, key) = (name("self_attn.q_norm"), name("self_attn.k_norm"));
+                Some((norm(&query)?, norm(&key)?))
+            } else {
+                None
+            };
+            blocks.push(Block {
+                attention_norm: norm(&name("input_layernorm"))?,
+                attention: Attention {
+                    query: matrix("self_attn.q_proj")?,
+                    key: matrix("self_attn.k_proj")?,
+                    value: matrix("self_attn.v_proj")?,
+                    output: matrix("self_attn.o_proj")?,
+                    query_key_norm,
+                    head_dim: config.head_dim,
+                },
+                feed_forward_norm: norm(&name("post_attention_layernorm"))?,
+                feed_forward: FeedForward {
+                    gate: matrix("mlp.gate_proj")?,
+                    up: matrix("mlp.up_proj")?,
+                    down: matrix("mlp.down_proj")?,
+                },
+            });
+        }
+        let head = if config.tie_word_embeddings {
+            embedding.clone()
+        } else {
+            weight("lm_head.weight")?
+        };
+        Ok(Self {
+            embedding,
+            blocks,
+            norm: norm("model.norm")?,
+            head,
+        })
+    }
+
+    /// The output projection: `(vocabulary, hidden)`.
+    pub fn head(&self) -> &Tensor {
+        &self.head
+    }
+
+    /// Token ids `(batch, sequence)` to the last norm's output `(batch, sequence, hidden)`. With a cache, the ids
+    /// continue what it holds, and it grows by them.
+    pub fn hidden(
+        &self,
+        pass: &Pass,
+        input_ids: &Tensor,
+        mut cache: Option<&mut Cache>,
+    ) -> Result<Tensor> {
+        let mut x = pass.ops.embedding(&self.embedding, input_ids)?; // (batch, sequence, hidden)
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let past = cache.as_deref_mut().map(|cache| &mut cache[layer]);
+            x = block.forward(pass, &x, past)?;
+        }
+        self.norm.forward(pass.ops, &x)
+    }
+}
+
+impl Norm {
+    fn forward(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
+        ops.rms_norm(x, &self.weight, self.epsilon)
+    }
+}
+
+impl Block {
+    fn forward(
+        &self,
+        pass: &Pass,
+        x: &Tensor,
+        past: Option<&mut Option<(Tensor, Tensor)>>,
+    ) -> Result<Tensor> {
+        let attended =
+            self.attention
+                .forward(pass, &self.attention_norm.forward(pass.ops, x)?, past)?;
+        let x = (x + attended)?;
+        let normed = self.feed_forward_norm.forward(pass.ops, &x)?;
+        x + self.feed_forward.forward(pass.ops, &normed)?
+    }
+}
+
+impl Attention {
+    fn forward(
+        &self,
+        pass: &Pass,
+        x: &Tensor,
+        past: Option<&mut Option<(Tensor, Tensor)>>,
+    ) -> Result<Tensor> {
+        let (batch, sequence, _) = x.dims3()?;
+        let heads = |weight: &Tensor| -> Result<Tensor> {
+            let count = weight.dim(0)? / self.head_dim;
+            pass.ops
+                .linear(x, weight, None)?
+                .reshape((batch, sequence, count, self.head_dim))
+        };
+        let (mut query, mut key, value) =
+            (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
+        if let Some((query_norm, key_norm)) = &self.query_key_norm {
+            query = query_norm.forward(pass.ops, &query)?;
+            key = key_norm.forward(pass.ops, &key)?;
+        }
+        let query = pass.ops.rope(&query, pass.rotary, pass.positions)?; // (batch, sequence, heads, head_dim)
+        let key = pass.ops.rope(&key, pass.rotary, pass.positions)?; // (batch, sequence, key/value heads, head_dim)
+        let (key, value) = match past {
+            Some(past) => extend(past, key, value)?,
+            None => (key, value),
+        };
+        let mixed = pass.ops.attention(&query, &key, &value, pass.segments)?;
+        pass.ops.linear(&mixed.flatten_from(2)?, &self.output, None)
+    }
+}
+
+/// Appends new keys and values to those of the past, and returns all of them.
+fn extend(
+    past: &mut Option<(Tensor, Tensor)>,
+    key: Tensor,
+    value: Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let all = match past.take() {
+        Some((old_key, old_value)) => (
+            Tensor::cat(&[&old_key, &key], 1)?,
+            Tensor::cat(&[&old_value, &value], 1)?,
+        ),
+        None => (key, value),
+    };
+    *past = Some(all.clone());
+    Ok(all)
+}
+
+impl FeedForward {
+    fn forward(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
+        let gate = ops.linear(x, &self.gate, None)?; // (batch, sequence, intermediate)
+        let up = ops.linear(x, &self.up, None)?;
+        ops.linear(&ops.swiglu(&gate, &up)?, &self.down, None)
+    }
+}

@@ -1,0 +1,261 @@
+//! The model as the rest of the program sees it: named parameters, some of which move, and what it computes.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+use polymath_ops::{Ops, RotaryTable, Scores};
+
+use crate::batch::Prepared;
+use crate::network::{Cache, Network, Pass};
+use crate::{ModelConfig, ModelError, TokenBatch, initialise};
+
+/// How a model is put on a device, and which of its parameters move.
+#[derive(Clone)]
+pub struct LoadOptions<'a> {
+    /// Where it computes.
+    pub device: Device,
+    /// How it computes.
+    pub ops: Ops,
+    /// Says of a parameter's name whether it is trained.
+    pub trainable: &'a dyn Fn(&str) -> bool,
+}
+
+impl LoadOptions<'_> {
+    /// Nothing is trained: for evaluation and generation.
+    pub fn frozen(device: &Device, ops: Ops) -> Self {
+        Self {
+            device: device.clone(),
+            ops,
+            trainable: &|_| false,
+        }
+    }
+
+    /// Everything is trained.
+    pub fn trained(device: &Device, ops: Ops) -> Self {
+        Self {
+            device: device.clone(),
+            ops,
+            trainable: &|_| true,
+        }
+    }
+}
+
+/// A decoder-only transformer with its parameters.
+///
+/// Two views share one storage: the tracked one trains, and the detached one scores and generates, since Candle has
+/// no other way to leave the graph alone.
+pub struct Transformer {
+    config: ModelConfig,
+    trainable: BTreeMap<String, Var>,
+    frozen: BTreeMap<String, Tensor>,
+    tracked: Network,
+    detached: Network,
+    rotary: RotaryTable,
+    device: Device,
+    ops: Ops,
+}
+
+impl Transformer {
+    /// A new model with seeded weights.
+    ///
+    /// # Errors
+    /// A configuration that contradicts itself; no memory on the device.
+    pub fn initialise(
+        config: ModelConfig,
+        seed: u64,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        config.validate()?;
+        let weights = initialise::initialise(&config, seed, &options.device)?;
+        Self::from_weights(config, weights.into_iter().collect(), options)
+    }
+
+    /// A model over given weights, which must have the names and shapes of [`ModelConfig::parameter_shapes`].
+    ///
+    /// # Errors
+    /// The first parameter that is missing, or whose shape is another.
+    pub fn from_weights(
+        config: ModelConfig,
+        mut weights: BTreeMap<String, Tensor>,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        let mut trainable = BTreeMap::new();
+        let mut frozen = BTreeMap::new();
+        for (name, shape) in config.parameter_shapes() {
+            let tensor = weights.remove(&name).ok_or_else(|| {
+                ModelError::Architecture(format!("the parameter `{name}` is missing"))
+            })?;
+            if tensor.dims() != shape {
+                return Err(ModelError::Architecture(format!(
+                    "the parameter `{name}` has the shape {:?}: `config.json` asks for {shape:?}",
+                    tensor.dims()
+                )));
+            }
+            let tensor = tensor.to_dtype(DType::F32)?.to_device(&options.device)?;
+            if (options.trainable)(&name) {
+                trainable.insert(name, Var::from_tensor(&tensor)?);
+            } else {
+                frozen.insert(name, tensor);
+            }
+        }
+        let tracked = Network::new(&config, &|name| match trainable.get(name) {
+            Some(variable) => Ok(variable.as_tensor().clone()),
+            None => Ok(frozen[name].clone()),
+        })?;
+        let detached = Network::new(&config, &|name| match trainable.get(name) {
+            Some(variable) => Ok(variable.as_detached_tensor()),
+            None => Ok(frozen[name].clone()),
+        })?;
+        let rotary = RotaryTable::new(
+            &inverse_frequencies(&config),
+            config.max_position_embeddings,
+            &options.device,
+        )?;
+        Ok(Self {
+            config,
+            trainable,
+            frozen,
+            tracked,
+            detached,
+            rotary,
+            device: options.device.clone(),
+            ops: options.ops,
+        })
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The parameters that move, by name.
+    pub fn trainable(&self) -> &BTreeMap<String, Var> {
+        &self.trainable
+    }
+
+    /// The parameters that stay, by name.
+    pub fn frozen(&self) -> &BTreeMap<String, Tensor> {
+        &self.frozen
+    }
+
+    /// All parameters, by name, detached from any graph.
+    pub fn parameters(&self) -> BTreeMap<&str, Tensor> {
+        let moving = self
+            .trainable
+            .iter()
+            .map(|(name, variable)| (name.as_str(), variable.as_detached_tensor()));
+        let staying = self
+            .frozen
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.clone()));
+        moving.chain(staying).collect()
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How it computes.
+    pub fn ops(&self) -> Ops {
+        self.ops
+    }
+
+    /// The sum of −ln p over the batch's targets: a scalar in the graph of the trainable parameters.
+    ///
+    /// # Errors
+    /// A batch that is longer than the context, or holds a token outside the vocabulary.
+    pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
+        self.check(batch)?;
+        let prepared = batch.prepare(&self.device)?;
+        let hidden = self.hidden(&self.tracked, &prepared, None)?; // (batch, sequence, hidden)
+        let hidden = hidden.flatten_to(1)?; // (tokens, hidden)
+        Ok(self
+            .ops
+            .cross_entropy(&hidden, self.tracked.head(), &prepared.targets)?)
+    }
+
+    /// −ln p of every target, and whether it was the likeliest token; nothing is tracked.
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn score(&self, batch: &TokenBatch) -> Result<Scores, ModelError> {
+        self.check(batch)?;
+        let prepared = batch.prepare(&self.device)?;
+        let hidden = self
+            .hidden(&self.detached, &prepared, None)?
+            .flatten_to(1)?; // (tokens, hidden)
+        Ok(self
+            .ops
+            .score(&hidden, self.detached.head(), &prepared.targets)?)
+    }
+
+    /// The logits of every position: `(batch, sequence, vocabulary)`. For checks and small inputs: training and
+    /// scoring never hold them all.
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn logits(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
+        self.check(batch)?;
+        let hidden = self.hidden(&self.detached, &batch.prepare(&self.device)?, None)?;
+        Ok(self.ops.linear(&hidden, self.detached.head(), None)?)
+    }
+
+    /// The logits `(vocabulary)` after the last of `prepared`'s tokens, which continue what the cache holds.
+    pub(crate) fn next_logits(
+        &self,
+        prepared: &Prepared,
+        cache: &mut Cache,
+    ) -> Result<Tensor, ModelError> {
+        let hidden = self.hidden(&self.detached, prepared, Some(cache))?;
+        let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?; // (1, 1, hidden)
+        let logits = self.ops.linear(&last, self.detached.head(), None)?;
+        Ok(logits.flatten_all()?)
+    }
+
+    fn hidden(
+        &self,
+        network: &Network,
+        prepared: &Prepared,
+        cache: Option<&mut Cache>,
+    ) -> Result<Tensor, ModelError> {
+        let pass = Pass {
+            ops: self.ops,
+            rotary: &self.rotary,
+            positions: &prepared.positions,
+            segments: &prepared.segments,
+        };
+        Ok(network.hidden(&pass, &prepared.input_ids, cache)?)
+    }
+
+    fn check(&self, batch: &TokenBatch) -> Result<(), ModelError> {
+        let limit = self.config.max_position_embeddings;
+        if batch.sequence_length() > limit {
+            return Err(ModelError::Input(format!(
+                "a sequence of {} tokens is longer than the model's context, `max_position_embeddings` = {limit}",
+                batch.sequence_length()
+            )));
+        }
+        let vocabulary = self.config.vocab_size as u32;
+        let stranger = |token: &&u32| **token >= vocabulary;
+        let targets = batch
+            .targets
+            .iter()
+            .filter(|token| **token != crate::IGNORED);
+        if let Some(token) = batch.input_ids.iter().chain(targets).find(stranger) {
+            return Err(ModelError::Input(format!(
+                "token {token} is outside the model's vocabulary of {vocabulary}: was the text prepared with another \
+                 tokenizer?"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// θ^(−2i/d) for the pairs i of a head (Su 2021).
+fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
+    let width = config.head_dim as f64;
+    (0..config.head_dim / 2)
+        .map(|pair| libm::pow(config.rope_theta, -2.0 * pair as f64 / width))
+        .collect()
+}
