@@ -1,3 +1,48 @@
-//! The command line.
-/// Runs the command.
-pub fn run() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line: arguments in, exit code out.
+
+mod arguments;
+mod commands;
+mod console;
+mod environment;
+mod failure;
+mod peak;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use environment::Environment;
+use failure::Failure;
+
+/// Runs the command that the process was started with.
+///
+/// The exit code is 0 when done, 1 when it failed, 2 for wrong usage or configuration, 3 when a retention limit was
+/// broken, and 130 when it was interrupted and had saved.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                eprintln!("error: {message}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
+    let environment = Environment::new(&arguments.global)?;
+    match &arguments.command {
+        Command::Prepare(arguments) => commands::prepare::run(arguments, &environment),
+        Command::Pretrain(arguments) => commands::pretrain::run(arguments, &environment),
+        Command::Finetune(arguments) => commands::finetune::run(arguments, &environment),
+        Command::Evaluate(arguments) => commands::evaluate::run(arguments, &environment),
+        Command::Forget(arguments) => commands::forget::run(arguments, &environment),
+        Command::Generate(arguments) => commands::generate::run(arguments, &environment),
+        Command::Dataset(command) => commands::dataset::run(command),
+        Command::Bench(arguments) => commands::bench::run(arguments, &environment),
+        Command::Demo(arguments) => commands::demo::run(arguments, &environment),
+    }
+}

@@ -1,0 +1,232 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Pretrain a small foundation transformer on several domains, specialise it on a niche, and see what it forgot.
+#[derive(Debug, Parser)]
+#[command(name = "polymath", version, propagate_version = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Where to compute: `auto`, `cpu` or `cuda:N`.
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Threads to compute with; default: one a core.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// How operations are computed: `fused` kernels (CPU) or `composed` from Candle's (what a GPU runs).
+    #[arg(long, global = true, value_name = "HOW")]
+    pub ops: Option<OpsChoice>,
+    /// No progress, only results and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// The form of log lines.
+    #[arg(long, global = true, default_value = "text", value_name = "FORM")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OpsChoice {
+    Fused,
+    Composed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Raw text to a tokenizer and token shards.
+    Prepare(Prepare),
+    /// Train a new model on a mixture of domains.
+    Pretrain(Train),
+    /// Specialise a checkpoint on a niche.
+    Finetune(Train),
+    /// Bits per byte and perplexity of a checkpoint on every domain.
+    Evaluate(Evaluate),
+    /// What tuned checkpoints forgot and gained against their base: the report.
+    Forget(Forget),
+    /// Continue a prompt.
+    Generate(Generate),
+    /// Look into a prepared data set.
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Tokens per second of a training step, on synthetic tokens.
+    Bench(Bench),
+    /// The whole line on the built-in corpus, in minutes.
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub struct Prepare {
+    /// A TOML file: where the text of each domain lies.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Replace a data set that was made from something else.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the data set's manifest as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Train {
+    /// A TOML file that describes the run.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Go on with an interrupted run.
+    #[arg(long)]
+    pub resume: bool,
+    /// Only say what would happen: parameters, tokens, operations, memory, time.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Scoring {
+    /// A prepared data set; give it again for more. Default: those of the checkpoint's own run.
+    #[arg(long, value_name = "DIR")]
+    pub dataset: Vec<PathBuf>,
+    /// Score at most so many held-out tokens of each domain (a seeded choice of whole documents).
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
+    /// Context in tokens; default: the model's.
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Tokens between the starts of two windows of a long document; smaller gives every token more context and
+    /// costs more. Default: the context.
+    #[arg(long, value_name = "N")]
+    pub stride: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// A checkpoint folder, or a run folder (its best checkpoint).
+    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub scoring: Scoring,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// The checkpoint that the runs started from.
+    pub base: PathBuf,
+    /// One or more checkpoints tuned from it.
+    #[arg(required = true)]
+    pub tuned: Vec<PathBuf>,
+    #[command(flatten)]
+    pub scoring: Scoring,
+    /// The domain that was tuned for; default: what the tuned run says.
+    #[arg(long)]
+    pub niche: Option<String>,
+    /// Change in bits per byte below which a domain counts as kept.
+    #[arg(long, default_value_t = 0.02)]
+    pub tolerance: f64,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Folder for `report.html`, `report.md` and `report.json`.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// A checkpoint folder, or a run folder (its best checkpoint).
+    pub checkpoint: PathBuf,
+    /// What to continue.
+    #[arg(long, default_value = "")]
+    pub prompt: String,
+    /// Longest continuation, in tokens.
+    #[arg(long, default_value_t = 256)]
+    pub max_tokens: usize,
+    /// 0 takes the likeliest token every time.
+    #[arg(long, default_value_t = 0.8)]
+    pub temperature: f64,
+    /// Draw among the K likeliest tokens only.
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw among the likeliest tokens that make up this share only.
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
+    pub top_p: f64,
+    /// The same seed gives the same text.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DatasetCommand {
+    /// Sizes, duplicates and overlaps of a data set.
+    Info {
+        /// The data set's folder.
+        dataset: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The text of a domain's documents, decoded from its tokens.
+    Text {
+        /// The data set's folder.
+        dataset: PathBuf,
+        /// Which domain.
+        #[arg(long)]
+        domain: String,
+        /// Which side of the split.
+        #[arg(long, default_value = "heldout")]
+        split: SplitChoice,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SplitChoice {
+    Train,
+    Heldout,
+}
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// A pretraining config; its model, batch and precision are used, its data set is not.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Steps to time, after two to warm up.
+    #[arg(long, default_value_t = 8)]
+    pub steps: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Folder for everything the demo makes.
+    #[arg(long, default_value = "demo")]
+    pub output: PathBuf,
+    /// Megabytes of text to make for each domain.
+    #[arg(long, default_value_t = 4)]
+    pub megabytes: u64,
+    /// Training steps of the pretraining; the fine-tunings take a share of it.
+    #[arg(long, default_value_t = 1200)]
+    pub steps: u64,
+    /// Seed of the corpus and of training.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}

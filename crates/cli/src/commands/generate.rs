@@ -1,0 +1,47 @@
+//! `polymath generate`: the continuation of a prompt, streamed to the terminal.
+
+use std::io::Write;
+
+use anyhow::{Context, anyhow};
+use polymath_model::{Generation, LoadOptions, Precision, SamplingConfig};
+use tokenizers::Tokenizer;
+
+use crate::arguments;
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// Prints the prompt and its continuation.
+pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result<(), Failure> {
+    let folder = polymath_train::resolve_checkpoint(&arguments.checkpoint)?;
+    let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
+    let model = polymath_model::load(&folder, &options)?;
+    let path = polymath_model::tokenizer_in(&folder)?;
+    let tokenizer = Tokenizer::from_file(&path)
+        .map_err(|error| anyhow!("{error}"))
+        .with_context(|| format!("can't read `{}`", path.display()))?;
+    let encoded = tokenizer
+        .encode_fast(arguments.prompt.as_str(), false)
+        .map_err(|error| anyhow!("can't encode the prompt: {error}"))?;
+    let mut prompt = vec![model.config().bos_token_id];
+    prompt.extend(encoded.get_ids());
+    let sampling = SamplingConfig {
+        temperature: arguments.temperature,
+        top_k: arguments.top_k,
+        top_p: arguments.top_p,
+        seed: arguments.seed,
+    };
+    let generation = Generation::new(&model, &prompt, sampling).map_err(Failure::usage)?;
+
+    let mut output = std::io::stdout().lock();
+    write!(output, "{}", arguments.prompt)?;
+    // The stream holds back bytes that are not yet a whole character.
+    let mut stream = tokenizer.decode_stream(true);
+    for token in generation.take(arguments.max_tokens) {
+        if let Some(text) = stream.step(token?).map_err(|error| anyhow!("{error}"))? {
+            write!(output, "{text}")?;
+            output.flush()?;
+        }
+    }
+    writeln!(output)?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! What moves in a fine-tuning: all parameters, or those that the config names.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::FinetuneError;
+
+/// Which parameters are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// All of them.
+    Full,
+    /// Those that `[frozen]` names; the rest stays bit for bit.
+    Frozen,
+}
+
+impl Method {
+    /// Its name, as in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
+/// The `[frozen]` table: what is trained although the rest is frozen. Both keys add up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrozenConfig {
+    /// The last so many blocks, and the norm after them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_last_layers: Option<usize>,
+    /// Parameter names; `*` stands for anything, and a name stands for everything under it: `lm_head`,
+    /// `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<String>,
+}
+
+const HEAD: &str = "lm_head.weight";
+
+/// The parameters that move, out of `names`. `lm_head.weight` can be chosen even where the base has it tied to the
+/// embedding: the fine-tuning then unties it, so that training the head leaves the embedding alone.
+///
+/// # Errors
+/// `[frozen]` with another method, nothing selected, a pattern that matches nothing, more layers than there are.
+pub fn select(
+    method: Method,
+    frozen: Option<&FrozenConfig>,
+    names: &[String],
+) -> Result<BTreeSet<String>, FinetuneError> {
+    let refuse = |message: String| Err(FinetuneError::Config(message));
+    let config = match (method, frozen) {
+        (Method::Full, None) => return Ok(names.iter().cloned().collect()),
+        (Method::Full, Some(_)) => {
+            return refuse(
+                "`[frozen]` is given but `method` is `full`: set `method = \"frozen\"`, or remove the table".into(),
+            );
+        }
+        (Method::Frozen, None) => {
+            return refuse(
+                "`method` is `frozen` but nothing says what is trained: give `[frozen]` with `train_last_layers` \
+                 or `train`"
+                    .into(),
+            );
+        }
+        (Method::Frozen, Some(config)) => config,
+    };
+    let mut selected = BTreeSet::new();
+    if let Some(last) = config.train_last_layers {
+        let layers = names.iter().filter_map(|name| layer_of(name)).max().map_or(0, |last| last + 1);
+        if last > layers {
+            return refuse(format!(
+                "`frozen.train_last_layers` = {last}: the base has {layers} layers"
+            ));
+        }
+        let trained = |name: &String| {
+            layer_of(name).is_some_and(|layer| layer >= layers - last) || name == "model.norm.weight"
+        };
+        if last > 0 {
+            selected.extend(names.iter().filter(|name| trained(name)).cloned());
+        }
+    }
+    let head = HEAD.to_owned();
+    let choices: Vec<&String> = names.iter().chain((!names.contains(&head)).then_some(&head)).collect();
+    for pattern in &config.train {
+        let before = selected.len();
+        let matching = choices.iter().filter(|name| matches(pattern, name));
+        let mut found = false;
+        for name in matching {
+            found = true;
+            // `*` alone or `*.weight` means what the base has; only a pattern for the head unties it.
+            if names.contains(name) || pattern.starts_with("lm_head") {
+                selected.insert((*name).clone());
+            }
+        }
+        if !found && selected.len() == before {
+            return refuse(format!(
+                "`frozen.train` has `{pattern}`, which matches no parameter of the base; they are named like `{}`",
+                names.get(1).map_or("model.norm.weight", String::as_str)
+            ));
+        }
+    }
+    if selected.is_empty() {
+        return refuse(
+            "`[frozen]` leaves nothing to train: raise `train_last_layers`, or name parameters in `train`".into(),
+        );
+    }
+    Ok(selected)
+}
+
+/// The block that a parameter belongs to.
+fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+}
+
+/// Whether `pattern` names `name`, or a part of the tree that holds it.
+fn matches(pattern: &str, name: &str) -> bool {
+    glob(pattern.as_bytes(), name.as_bytes())
+        || glob(format!("{pattern}.*").as_bytes(), name.as_bytes())
+}
+
+/// `*` stands for any run of characters.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|skip| glob(rest, &text[skip..])),
+        Some((letter, rest)) => text.first() == Some(letter) && glob(rest, &text[1..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        let mut names = vec!["model.embed_tokens.weight".to_owned()];
+        for layer in 0..12 {
+            for part in ["self_attn.q_proj", "mlp.up_proj", "input_layernorm"] {
+                names.push(format!("model.layers.{layer}.{part}.weight"));
+            }
+        }
+        names.push("model.norm.weight".to_owned());
+        names
+    }
+
+    fn frozen(last: Option<usize>, train: &[&str]) -> Result<BTreeSet<String>, FinetuneError> {
+        let config = FrozenConfig {
+            train_last_layers: last,
+            train: train.iter().map(ToString::to_string).collect(),
+        };
+        select(Method::Frozen, Some(&config), &names())
+    }
+
+    #[test]
+    fn last_layers_are_the_last_ones_and_the_norm() {
+        let chosen = frozen(Some(2), &[]).unwrap();
+        assert_eq!(chosen.len(), 2 * 3 + 1);
+        assert!(chosen.contains("model.layers.10.mlp.up_proj.weight"));
+        assert!(!chosen.contains("model.layers.1.mlp.up_proj.weight"));
+    }
+
+    #[test]
+    fn patterns_add_up() {
+        let chosen = frozen(Some(1), &["model.layers.0.mlp", "*.q_proj.weight"]).unwrap();
+        assert_eq!(chosen.len(), 3 + 1 + 1 + 11);
+        // `model.layers.1` is a block, not a prefix of blocks 10 and 11.
+        assert_eq!(frozen(None, &["model.layers.1"]).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_tied_head_can_be_chosen_by_name_only() {
+        assert!(frozen(None, &["lm_head", "model.norm*"]).unwrap().contains(HEAD));
+        assert!(!frozen(None, &["*"]).unwrap().contains(HEAD));
+    }
+
+    #[test]
+    fn what_matches_nothing_is_refused() {
+        let error = frozen(None, &["model.layer.0"]).unwrap_err().to_string();
+        assert!(error.contains("`model.layer.0`"), "{error}");
+        assert!(frozen(Some(13), &[]).unwrap_err().to_string().contains("12 layers"));
+        assert!(frozen(Some(0), &[]).unwrap_err().to_string().contains("nothing to train"));
+        assert!(select(Method::Full, Some(&FrozenConfig::default()), &names()).is_err());
+        assert!(select(Method::Frozen, None, &names()).is_err());
+    }
+}

@@ -1,0 +1,293 @@
+//! What the model promises, each checked against something independent.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use polymath_model::{
+    ArchitectureConfig, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops, Precision,
+    SamplingConfig, TokenBatch, TokenizerFiles, Transformer,
+};
+use polymath_ops::{AdamW, Moments, UpdateAt};
+
+fn ops(implementation: Implementation) -> Ops {
+    Ops {
+        implementation,
+        precision: Precision::F32,
+    }
+}
+
+fn config(key_value_heads: usize, tied: bool, qk_norm: bool) -> ModelConfig {
+    let architecture = ArchitectureConfig {
+        hidden_size: 48,
+        num_hidden_layers: 3,
+        num_attention_heads: 6,
+        num_key_value_heads: Some(key_value_heads),
+        head_dim: None,
+        intermediate_size: Some(88),
+        max_position_embeddings: Some(64),
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        qk_norm,
+        tie_word_embeddings: tied,
+        initializer_range: Some(0.2),
+    };
+    architecture.resolve(97, 64, (0, 0)).unwrap()
+}
+
+fn model(config: ModelConfig, implementation: Implementation) -> Transformer {
+    let options = LoadOptions::trained(&Device::Cpu, ops(implementation));
+    Transformer::initialise(config, 11, &options).unwrap()
+}
+
+/// `rows` rows of one document each, of tokens that follow a simple rule.
+fn batch(rows: usize, sequence: usize) -> TokenBatch {
+    let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
+    let ids = |shift: usize| {
+        (0..rows)
+            .flat_map(|row| (0..sequence).map(move |at| token(row, at + shift)))
+            .collect()
+    };
+    TokenBatch {
+        input_ids: ids(0),
+        targets: ids(1),
+        document_starts: vec![0; rows * sequence],
+        rows,
+    }
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    let difference = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
+    difference.max(0).unwrap().to_scalar::<f32>().unwrap()
+}
+
+/// A tokenizer of single letters, enough to make a folder whole.
+fn write_tokenizer(folder: &Path) -> TokenizerFiles {
+    let tokenizer = folder.join("tokenizer.json");
+    let vocabulary: HashMap<String, usize> =
+        (0..97).map(|id| (format!("t{id}"), id)).collect();
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null,
+        "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "t0"},
+    });
+    std::fs::write(&tokenizer, json.to_string()).unwrap();
+    TokenizerFiles { tokenizer }
+}
+
+/// The logits of a saved folder equal those of candle-transformers' Llama, an independent implementation.
+#[test]
+fn exported_logits_match_candle_transformers() {
+    use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
+    for (key_value_heads, tied) in [(6, true), (2, false), (1, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = write_tokenizer(folder.path());
+        let ours = model(config(key_value_heads, tied, false), Implementation::Fused);
+        polymath_model::save(folder.path(), &ours, &tokenizer).unwrap();
+
+        let text = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+        let theirs: LlamaConfig = serde_json::from_str(&text).unwrap();
+        let theirs = theirs.into_config(false);
+        let weights =
+            candle_core::safetensors::load(folder.path().join("model.safetensors"), &Device::Cpu)
+                .unwrap();
+        let builder = candle_nn::VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
+        let llama = Llama::load(builder, &theirs).unwrap();
+        let rows = batch(1, 40);
+        let logits = ours.logits(&rows).unwrap();
+        for length in [1, 7, 40] {
+            let mut cache = Cache::new(false, DType::F32, &theirs, &Device::Cpu).unwrap();
+            let input = Tensor::from_slice(&rows.input_ids[..length], (1, length), &Device::Cpu).unwrap();
+            let last = llama.forward(&input, 0, &mut cache).unwrap(); // (1, vocabulary)
+            let mine = logits.get(0).unwrap().narrow(0, length - 1, 1).unwrap();
+            let difference = largest_difference(&last, &mine);
+            assert!(difference < 1e-4, "{key_value_heads} heads, {length} tokens: {difference}");
+        }
+    }
+}
+
+/// A saved folder comes back with the same parameters, bit for bit, and says what it is.
+#[test]
+fn folders_round_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = write_tokenizer(folder.path());
+    let saved = model(config(2, false, true), Implementation::Fused);
+    polymath_model::save(folder.path(), &saved, &tokenizer).unwrap();
+    let options = LoadOptions::frozen(&Device::Cpu, ops(Implementation::Fused));
+    let loaded = polymath_model::load(folder.path(), &options).unwrap();
+    assert_eq!(loaded.config(), saved.config());
+    assert_eq!(loaded.trainable().len(), 0);
+    let bits = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for (name, tensor) in saved.parameters() {
+        assert_eq!(bits(&tensor), bits(&loaded.parameters()[name]), "{name}");
+    }
+    let settings = std::fs::read_to_string(folder.path().join("tokenizer_config.json")).unwrap();
+    assert!(settings.contains("\"eos_token\": \"t0\""), "{settings}");
+}
+
+/// A cut-off, missing or foreign file is named in one sentence.
+#[test]
+fn broken_folders_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = write_tokenizer(folder.path());
+    let saved = model(config(2, true, false), Implementation::Fused);
+    polymath_model::save(folder.path(), &saved, &tokenizer).unwrap();
+    let options = LoadOptions::frozen(&Device::Cpu, ops(Implementation::Fused));
+    let error = |folder: &Path| polymath_model::load(folder, &options).err().unwrap().to_string();
+
+    let weights = folder.path().join("model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    assert!(error(folder.path()).contains("cut off"), "{}", error(folder.path()));
+    std::fs::write(&weights, &whole).unwrap();
+
+    let path = folder.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"llama\"", "\"mamba\"")).unwrap();
+    assert!(error(folder.path()).contains("`model_type` = `mamba`"));
+    std::fs::write(&path, text.replace("\"hidden_size\": 48", "\"hidden_size\": 42")).unwrap();
+    assert!(error(folder.path()).contains("has the shape"), "{}", error(folder.path()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(error(folder.path()).contains("config.json"));
+    assert!(error(Path::new("/nowhere")).contains("`/nowhere`"));
+}
+
+/// Two documents packed in one row score exactly as each does alone.
+#[test]
+fn packed_documents_do_not_see_each_other() {
+    for implementation in [Implementation::Fused, Implementation::Composed] {
+        let model = model(config(2, true, false), implementation);
+        let alone = [batch(1, 13), batch(2, 19)];
+        let second = 19..38; // The second row of the second batch.
+        let packed = TokenBatch {
+            input_ids: [&alone[0].input_ids[..], &alone[1].input_ids[second.clone()]].concat(),
+            targets: [&alone[0].targets[..], &alone[1].targets[second.clone()]].concat(),
+            document_starts: [vec![0; 13], vec![13; 19]].concat(),
+            rows: 1,
+        };
+        let together = model.score(&packed).unwrap().nats;
+        let first = model.score(&alone[0]).unwrap().nats;
+        let other = model.score(&alone[1]).unwrap().nats;
+        let apart = [&first[..], &other[second]].concat();
+        for (a, b) in together.iter().zip(&apart) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
+}
+
+/// Training's loss is the sum of what scoring finds, and ignored targets add nothing.
+#[test]
+fn loss_is_the_sum_of_scores() {
+    let model = model(config(3, true, true), Implementation::Fused);
+    let mut rows = batch(2, 24);
+    for target in &mut rows.targets[5..20] {
+        *target = IGNORED;
+    }
+    let scores = model.score(&rows).unwrap();
+    assert!(scores.nats[5..20].iter().all(|nats| *nats == 0.0));
+    let sum: f32 = scores.nats.iter().sum();
+    let loss = model.loss(&rows).unwrap().to_scalar::<f32>().unwrap();
+    assert!((sum - loss).abs() < 1e-3 * sum, "{sum} {loss}");
+}
+
+/// Greedy generation with the cache takes, at every step, the token that the whole sequence's logits favour.
+#[test]
+fn cached_generation_equals_uncached() {
+    for implementation in [Implementation::Fused, Implementation::Composed] {
+        let model = model(config(2, true, false), implementation);
+        let prompt = [5u32, 17, 40];
+        let sampling = SamplingConfig {
+            temperature: 0.0,
+            top_k: None,
+            top_p: 1.0,
+            seed: 0,
+        };
+        let generated: Vec<u32> = Generation::new(&model, &prompt, sampling)
+            .unwrap()
+            .take(24)
+            .map(Result::unwrap)
+            .collect();
+        let mut text = prompt.to_vec();
+        for token in generated {
+            let whole = TokenBatch {
+                targets: vec![IGNORED; text.len()],
+                document_starts: vec![0; text.len()],
+                input_ids: text.clone(),
+                rows: 1,
+            };
+            let logits = model.logits(&whole).unwrap().get(0).unwrap();
+            let last = logits.get(text.len() - 1).unwrap().to_vec1::<f32>().unwrap();
+            let best = last.iter().copied().fold(f32::MIN, f32::max);
+            assert!(last[token as usize] > best - 1e-4);
+            text.push(token);
+        }
+        assert!(text.len() > 4, "the model stopped at once");
+    }
+}
+
+/// A model that can't learn one batch by heart has a broken gradient: the loss falls below 0.05 nats a token.
+#[test]
+fn overfits_one_batch() {
+    for (implementation, qk_norm) in [
+        (Implementation::Fused, false),
+        (Implementation::Composed, false),
+        (Implementation::Fused, true),
+    ] {
+        let mut config = config(2, true, qk_norm);
+        config.initializer_range = 0.1;
+        let model = model(config, implementation);
+        let rows = batch(4, 32);
+        let optimizer = AdamW {
+            learning_rate: 1e-2,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        };
+        let mut moments: Vec<Moments> = model
+            .trainable()
+            .values()
+            .map(|variable| Moments::zeros(variable).unwrap())
+            .collect();
+        let mut loss = f32::MAX;
+        for step in 1..=120 {
+            let sum = model.loss(&rows).unwrap();
+            loss = sum.to_scalar::<f32>().unwrap() / rows.scored_tokens() as f32;
+            let mean = (sum / rows.scored_tokens() as f64).unwrap();
+            let gradients = mean.backward().unwrap();
+            for (variable, moments) in model.trainable().values().zip(&mut moments) {
+                let gradient = gradients.get(variable).unwrap();
+                let at = UpdateAt {
+                    step,
+                    gradient_scale: 1.0,
+                };
+                optimizer
+                    .step(model.ops(), variable, gradient, moments, at)
+                    .unwrap();
+            }
+        }
+        assert!(loss < 0.05, "{implementation:?}, qk_norm {qk_norm}: {loss}");
+    }
+}
+
+/// What is out of range is refused with a sentence, not a panic.
+#[test]
+fn bad_batches_are_refused() {
+    let model = model(config(2, true, false), Implementation::Fused);
+    let error = model.score(&batch(1, 65)).err().unwrap().to_string();
+    assert!(error.contains("longer than the model's context"), "{error}");
+    let mut rows = batch(1, 8);
+    rows.input_ids[3] = 97;
+    let error = model.score(&rows).err().unwrap().to_string();
+    assert!(error.contains("token 97 is outside"), "{error}");
+    let architecture = ArchitectureConfig {
+        num_attention_heads: 5,
+        ..serde_json::from_value(serde_json::json!({
+            "hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 6
+        }))
+        .unwrap()
+    };
+    let error = architecture.resolve(97, 64, (0, 0)).unwrap_err().to_string();
+    assert!(error.contains("does not divide"), "{error}");
+}
