@@ -1,1 +1,23 @@
 //! Differentiable operations and the optimizer step: fused on CPU, composed from Candle elsewhere.
+//!
+//! [`Ops`] is what a model carries: it says how operations are computed, and each operation is a method of it. Both
+//! implementations take and give Candle tensors, and both are differentiable by Candle's `backward`; the composed one
+//! is the reference for the fused one in tests, and what runs on a GPU.
+
+mod adamw;
+mod composed;
+mod gradient_norm;
+mod operations;
+mod precision;
+mod rotary;
+mod round;
+mod scores;
+mod segments;
+
+pub use adamw::{AdamW, Moments, UpdateAt};
+pub use gradient_norm::gradient_norm;
+pub use operations::{IGNORED, Implementation, Ops};
+pub use precision::Precision;
+pub use rotary::RotaryTable;
+pub use scores::Scores;
+pub use segments::Segments;

@@ -1,0 +1,196 @@
+//! Every operation as a composition of Candle's own: what a GPU runs, and the reference in tests.
+//!
+//! Only operations that Candle can differentiate are used: those of `candle_nn` applied without a backward pass would
+//! cut the graph silently. Nothing is read back to the host but the scores.
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use crate::operations::IGNORED;
+use crate::round::Round;
+use crate::{Precision, RotaryTable, Scores, Segments};
+
+/// Rows of logits that [`score`] holds at a time.
+const SCORED_ROWS: usize = 1024;
+
+/// a·b of (.., m, k) and (.., k, n), with the inputs rounded as `precision` says.
+fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
+    if precision == Precision::F32 {
+        return a.matmul(b);
+    }
+    if matches!(a.device(), Device::Cpu) {
+        let a = a.contiguous()?.apply_op1(Round::Value)?;
+        let b = b.contiguous()?.apply_op1(Round::Value)?;
+        return a.matmul(&b)?.apply_op1(Round::Gradient);
+    }
+    let dtype = a.dtype();
+    let (a, b) = (a.to_dtype(DType::BF16)?, b.to_dtype(DType::BF16)?);
+    a.matmul(&b)?.to_dtype(dtype)
+}
+
+/// x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
+    let (outputs, inputs) = weight.dims2()?;
+    let mut dims = x.dims().to_vec();
+    let rows: usize = dims[..dims.len() - 1].iter().product();
+    let rows_of_x = x.reshape((rows, inputs))?;
+    let y = product(&rows_of_x, &weight.t()?, precision)?; // (rows, out)
+    let y = match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    };
+    *dims.last_mut().expect("the rank was checked") = outputs;
+    y.reshape(dims)
+}
+
+/// x / √(mean(x²) + ε) · weight over the last dimension.
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let width = x.dim(D::Minus1)?;
+    let mean = (x.sqr()?.sum_keepdim(D::Minus1)? / width as f64)?;
+    let scale = (mean + epsilon)?.sqrt()?.recip()?; // (.., 1)
+    x.broadcast_mul(&scale)?.broadcast_mul(weight)
+}
+
+/// silu(gate)·up.
+pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()? * up
+}
+
+/// Rotates the pairs (x[i], x[i + d/2]) of each head: (batch, sequence, heads, d).
+pub(crate) fn rope(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result<Tensor> {
+    let (batch, sequence, _, head_dim) = x.dims4()?;
+    let half = head_dim / 2;
+    let (cos, sin) = table.select(positions, x.dtype())?;
+    let cos = cos.reshape((batch, sequence, 1, half))?;
+    let sin = sin.reshape((batch, sequence, 1, half))?;
+    let first = x.narrow(D::Minus1, 0, half)?;
+    let second = x.narrow(D::Minus1, half, half)?;
+    let rotated_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
+    let rotated_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[&rotated_first, &rotated_second], D::Minus1)
+}
+
+/// softmax(q·kᵀ/√d + mask)·v, each group of query heads sharing a key/value head.
+pub(crate) fn attention(
+    [q, k, v]: [&Tensor; 3],
+    segments: &Segments,
+    precision: Precision,
+) -> Result<Tensor> {
+    let (_, _, heads, head_dim) = q.dims4()?;
+    let kv_heads = k.dim(2)?;
+    let q = q.transpose(1, 2)?.contiguous()?; // (batch, heads, query, d)
+    let k = repeat_heads(&k.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)
+    let v = repeat_heads(&v.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)
+    let scores = product(&q, &k.t()?.contiguous()?, precision)?; // (batch, heads, query, key)
+    let scores = (scores * (1.0 / (head_dim as f64).sqrt()))?;
+    let scores = scores.broadcast_add(&segments.mask(q.device(), q.dtype())?)?;
+    // The largest score is subtracted as a constant: it has no part in the result, nor in the gradient.
+    let largest = scores.max_keepdim(D::Minus1)?.detach();
+    let weights = scores.broadcast_sub(&largest)?.exp()?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    product(&weights, &v, precision)?
+        .transpose(1, 2)?
+        .contiguous()
+}
+
+/// (batch, kv_heads, key, d) → (batch, kv_heads·times, key, d), each head standing `times` in a row.
+fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
+    if times == 1 {
+        return x.contiguous();
+    }
+    let (batch, heads, key, head_dim) = x.dims4()?;
+    x.unsqueeze(2)?
+        .broadcast_as((batch, heads, times, key, head_dim))?
+        .contiguous()?
+        .reshape((batch, heads * times, key, head_dim))
+}
+
+/// The rows of `weight` that `ids` name: (vocabulary, hidden), (batch, sequence) → (batch, sequence, hidden).
+pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let hidden = weight.dim(1)?;
+    let mut dims = ids.dims().to_vec();
+    dims.push(hidden);
+    weight.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
+}
+
+/// Σ −ln softmax(hidden·weightᵀ)[target] over the targets that count.
+pub(crate) fn cross_entropy(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Arc<[u32]>,
+    precision: Precision,
+) -> Result<Tensor> {
+    // Rows without a target are dropped before the product, so that nothing in them can reach the loss.
+    let kept: Vec<u32> = (0..targets.len() as u32)
+        .filter(|&row| targets[row as usize] != IGNORED)
+        .collect();
+    if kept.is_empty() {
+        return zero_of(hidden)? + zero_of(weight)?;
+    }
+    let kept_targets: Vec<u32> = kept.iter().map(|&row| targets[row as usize]).collect();
+    let hidden = if kept.len() == targets.len() {
+        hidden.clone()
+    } else {
+        let kept = Tensor::from_slice(&kept, kept.len(), hidden.device())?;
+        hidden.index_select(&kept, 0)?
+    };
+    let nats = row_nats(&hidden, weight, &kept_targets, precision)?.0;
+    nats.sum_all()
+}
+
+/// A zero in `x`'s graph, whatever `x` holds.
+fn zero_of(x: &Tensor) -> Result<Tensor> {
+    let nowhere = Tensor::zeros(x.shape(), DType::U8, x.device())?;
+    nowhere.where_cond(x, &x.zeros_like()?)?.sum_all()
+}
+
+/// −ln p(target) of each row (rows, 1), and the logits (rows, vocabulary).
+fn row_nats(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &[u32],
+    precision: Precision,
+) -> Result<(Tensor, Tensor)> {
+    let logits = product(hidden, &weight.t()?, precision)?; // (rows, vocabulary)
+    let largest = logits.max_keepdim(D::Minus1)?.detach();
+    let shifted = logits.broadcast_sub(&largest)?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?; // (rows, 1)
+    let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
+    let chosen = shifted.gather(&targets, D::Minus1)?; // (rows, 1)
+    Ok(((log_sum - chosen)?, logits))
+}
+
+/// −ln p(target) of each token, and whether the target is the likeliest token.
+pub(crate) fn score(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Arc<[u32]>,
+    precision: Precision,
+) -> Result<Scores> {
+    let (hidden, weight) = (hidden.detach(), weight.detach());
+    let mut scores = Scores::default();
+    for (chunk, targets) in targets.chunks(SCORED_ROWS).enumerate() {
+        let hidden = hidden.narrow(0, chunk * SCORED_ROWS, targets.len())?;
+        let safe: Vec<u32> = targets
+            .iter()
+            .map(|&target| if target == IGNORED { 0 } else { target })
+            .collect();
+        let (nats, logits) = row_nats(&hidden, &weight, &safe, precision)?;
+        let nats = nats.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        let likeliest = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+        for ((&target, nats), likeliest) in targets.iter().zip(nats).zip(likeliest) {
+            let counts = target != IGNORED;
+            scores.nats.push(if counts { nats } else { 0.0 });
+            scores
+                .correct
+                .push(counts && !nats.is_nan() && likeliest == target);
+        }
+    }
+    Ok(scores)
+}

@@ -1,0 +1,240 @@
+//! The operations as a model calls them: shapes are checked here, once for both implementations.
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Result, Tensor, bail};
+
+use crate::{Precision, RotaryTable, Scores, Segments, composed};
+
+/// A target that is not scored.
+pub const IGNORED: u32 = u32::MAX;
+
+/// How operations are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implementation {
+    /// Our own kernels, for f32 tensors on the CPU; tensors of another kind or device are composed all the same.
+    Fused,
+    /// Candle's operations put together.
+    Composed,
+}
+
+/// How operations are computed; the model carries one.
+#[derive(Clone, Copy, Debug)]
+pub struct Ops {
+    /// How they are built.
+    pub implementation: Implementation,
+    /// The precision of their matrix products.
+    pub precision: Precision,
+}
+
+impl Ops {
+    /// The best there is for a device: fused on the CPU, composed elsewhere.
+    pub fn for_device(device: &Device, precision: Precision) -> Ops {
+        let implementation = match device {
+            Device::Cpu => Implementation::Fused,
+            _ => Implementation::Composed,
+        };
+        Ops {
+            implementation,
+            precision,
+        }
+    }
+
+    /// x·weightᵀ + bias.
+    ///
+    /// # Shapes
+    /// (.., in), (out, in), (out) → (.., out)
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (outputs, inputs) = weight.dims2()?;
+        if x.rank() == 0 || x.dim(D::Minus1)? != inputs {
+            bail!(
+                "linear: the input is `{:?}` and the weight `{:?}`: their last dimensions must be equal",
+                x.dims(),
+                weight.dims()
+            )
+        }
+        if let Some(bias) = bias
+            && bias.dims() != [outputs]
+        {
+            bail!(
+                "linear: the bias is `{:?}`: the weight `{:?}` needs `[{outputs}]`",
+                bias.dims(),
+                weight.dims()
+            )
+        }
+        composed::linear(x, weight, bias, self.precision)
+    }
+
+    /// y = x / √(mean(x²) + ε) · γ, over the last dimension.
+    ///
+    /// # Shapes
+    /// (.., width), (width) → (.., width)
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn rms_norm(&self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+        if x.rank() == 0 || weight.dims() != [x.dim(D::Minus1)?] {
+            bail!(
+                "rms_norm: the input is `{:?}` and the weight `{:?}`: expected one weight for each of the last dimension",
+                x.dims(),
+                weight.dims()
+            )
+        }
+        composed::rms_norm(x, weight, epsilon)
+    }
+
+    /// silu(gate)·up, where silu(x) = x / (1 + e⁻ˣ).
+    ///
+    /// # Shapes
+    /// (..), (..) → (..)
+    ///
+    /// # Errors
+    /// Shapes that differ.
+    pub fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        if gate.dims() != up.dims() {
+            bail!(
+                "swiglu: the gate is `{:?}` and the other side `{:?}`: they must be equal",
+                gate.dims(),
+                up.dims()
+            )
+        }
+        composed::swiglu(gate, up)
+    }
+
+    /// Rotates each pair (x[i], x[i + d/2]) of a head by its position's angle: Hugging Face's "rotate half".
+    ///
+    /// # Shapes
+    /// (batch, sequence, heads, d), `positions` batch × sequence → (batch, sequence, heads, d)
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a position outside the table.
+    pub fn rope(&self, x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result<Tensor> {
+        let (batch, sequence, _, head_dim) = x.dims4()?;
+        if head_dim != 2 * table.frequencies() {
+            bail!(
+                "rope: heads of dimension `{head_dim}`, and a table of `{}` frequencies: expected half the dimension",
+                table.frequencies()
+            )
+        }
+        if positions.len() != batch * sequence {
+            bail!(
+                "rope: `{}` positions for `{batch}` rows of `{sequence}`",
+                positions.len()
+            )
+        }
+        if let Some(position) = positions
+            .iter()
+            .find(|&&position| position as usize >= table.max_positions())
+        {
+            bail!(
+                "rope: position `{position}` is outside the table of `{}` positions",
+                table.max_positions()
+            )
+        }
+        composed::rope(x, table, positions)
+    }
+
+    /// softmax(q·kᵀ/√d)·v over the keys that `segments` shows each query. Query i stands at key position
+    /// key − query + i, so that a cache of earlier keys may be put in front.
+    ///
+    /// # Shapes
+    /// (batch, query, heads, d), (batch, key, kv_heads, d) twice → (batch, query, heads, d); kv_heads divides heads.
+    ///
+    /// # Errors
+    /// Shapes that do not fit each other or the segments.
+    pub fn attention(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        segments: &Segments,
+    ) -> Result<Tensor> {
+        let (batch, query, heads, head_dim) = q.dims4()?;
+        let (key_batch, key, kv_heads, key_dim) = k.dims4()?;
+        if k.dims() != v.dims() || key_batch != batch || key_dim != head_dim {
+            bail!(
+                "attention: queries `{:?}`, keys `{:?}` and values `{:?}` do not fit",
+                q.dims(),
+                k.dims(),
+                v.dims()
+            )
+        }
+        if kv_heads == 0 || heads % kv_heads != 0 {
+            bail!("attention: `{heads}` query heads cannot share `{kv_heads}` key/value heads")
+        }
+        if segments.dims() != (batch, query, key) || key < query {
+            bail!(
+                "attention: (batch, query, key) is `{:?}` and the segments are made for `{:?}`",
+                (batch, query, key),
+                segments.dims()
+            )
+        }
+        composed::attention([q, k, v], segments, self.precision)
+    }
+
+    /// The rows of `weight` that `ids` name.
+    ///
+    /// # Shapes
+    /// (vocabulary, hidden), (batch, sequence) of u32 → (batch, sequence, hidden)
+    ///
+    /// # Errors
+    /// An id outside the vocabulary.
+    pub fn embedding(&self, weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
+        weight.dims2()?;
+        if ids.dtype() != DType::U32 {
+            bail!("embedding: ids of type `{:?}`: expected `U32`", ids.dtype())
+        }
+        composed::embedding(weight, ids)
+    }
+
+    /// Σ −ln softmax(hidden·weightᵀ)[target], in nats, over the targets that are not [`IGNORED`]: the output
+    /// projection and the loss in one, so that the logits of all tokens need never be in memory together.
+    ///
+    /// # Shapes
+    /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → ()
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a target outside the vocabulary.
+    pub fn cross_entropy(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        targets: &Arc<[u32]>,
+    ) -> Result<Tensor> {
+        check_targets("cross_entropy", hidden, weight, targets)?;
+        composed::cross_entropy(hidden, weight, targets, self.precision)
+    }
+
+    /// −ln p of each target, and whether it is the likeliest token. Nothing is tracked.
+    ///
+    /// # Shapes
+    /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → tokens
+    ///
+    /// # Errors
+    /// As [`Self::cross_entropy`].
+    pub fn score(&self, hidden: &Tensor, weight: &Tensor, targets: &Arc<[u32]>) -> Result<Scores> {
+        check_targets("score", hidden, weight, targets)?;
+        composed::score(hidden, weight, targets, self.precision)
+    }
+}
+
+fn check_targets(name: &str, hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<()> {
+    let (tokens, width) = hidden.dims2()?;
+    let (vocabulary, inputs) = weight.dims2()?;
+    if width != inputs || tokens != targets.len() {
+        bail!(
+            "{name}: hidden states `{:?}`, weight `{:?}` and `{}` targets do not fit",
+            hidden.dims(),
+            weight.dims(),
+            targets.len()
+        )
+    }
+    let outside = |&&target: &&u32| target != IGNORED && target as usize >= vocabulary;
+    if let Some(target) = targets.iter().find(outside) {
+        bail!("{name}: target `{target}` is outside the vocabulary of `{vocabulary}`")
+    }
+    Ok(())
+}

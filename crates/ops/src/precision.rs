@@ -1,0 +1,37 @@
+//! The precision of the matrix products.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The precision of the matrix products; everything else is always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout.
+    F32,
+    /// Inputs of matrix products are rounded to bf16 and their products summed in f32; weights, residual stream,
+    /// reductions and the optimizer stay f32.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "f32" => Ok(Precision::F32),
+            "bf16" => Ok(Precision::Bf16),
+            _ => Err(format!(
+                "there is no precision `{name}`: choose `f32` or `bf16`"
+            )),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Which keys each query may see: documents packed into rows, and the causal order.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+/// The visible keys of each query: those of its own document up to itself.
+///
+/// Query i of a row stands at key position p = key − query + i and sees the keys `start..=p`, where `start` is where
+/// its document begins in the row.
+#[derive(Clone, Debug)]
+pub struct Segments {
+    batch: usize,
+    query: usize,
+    key: usize,
+    starts: Option<Arc<[u32]>>,
+    mask: Arc<OnceLock<Tensor>>,
+}
+
+impl Segments {
+    /// Packed rows: `starts` holds, for each of batch × sequence positions, the row-relative index at which its
+    /// document begins.
+    ///
+    /// # Errors
+    /// A wrong number of starts, or one that lies after its own position.
+    pub fn new(batch: usize, sequence: usize, starts: Arc<[u32]>) -> Result<Self> {
+        if starts.len() != batch * sequence {
+            bail!(
+                "`{}` document starts for `{batch}` rows of `{sequence}` positions: expected `{}`",
+                starts.len(),
+                batch * sequence
+            )
+        }
+        for (position, &start) in starts.iter().enumerate() {
+            let column = position % sequence;
+            if start as usize > column {
+                bail!(
+                    "the document of position `{column}` in row `{}` starts at `{start}`: expected `{column}` or before",
+                    position / sequence
+                )
+            }
+        }
+        Ok(Self {
+            batch,
+            query: sequence,
+            key: sequence,
+            starts: Some(starts),
+            mask: Arc::default(),
+        })
+    }
+
+    /// One document a row, of which the last `query` of `key` positions ask.
+    pub fn causal(batch: usize, query: usize, key: usize) -> Self {
+        Self {
+            batch,
+            query,
+            key,
+            starts: None,
+            mask: Arc::default(),
+        }
+    }
+
+    /// (batch, query, key): the shape the attention must have.
+    pub(crate) fn dims(&self) -> (usize, usize, usize) {
+        (self.batch, self.query, self.key)
+    }
+
+    /// The keys that query `query` of row `row` sees.
+    #[inline]
+    pub(crate) fn visible(&self, row: usize, query: usize) -> std::ops::Range<usize> {
+        let end = self.key - self.query + query + 1;
+        match &self.starts {
+            Some(starts) => starts[row * self.query + query] as usize..end,
+            None => 0..end,
+        }
+    }
+
+    /// 0 where a key is visible, −∞ elsewhere: (batch or 1, 1, query, key). Made once and kept.
+    pub(crate) fn mask(&self, device: &Device, dtype: DType) -> Result<Tensor> {
+        let mask = match self.mask.get() {
+            Some(mask) if mask.device().same_device(device) => mask.clone(),
+            _ => {
+                let mask = self.build_mask(device)?;
+                self.mask.get_or_init(|| mask.clone());
+                mask
+            }
+        };
+        mask.to_dtype(dtype)
+    }
+
+    fn build_mask(&self, device: &Device) -> Result<Tensor> {
+        let rows = if self.starts.is_some() { self.batch } else { 1 };
+        let mut mask = vec![f32::NEG_INFINITY; rows * self.query * self.key];
+        for row in 0..rows {
+            for query in 0..self.query {
+                let offset = (row * self.query + query) * self.key;
+                for key in self.visible(row, query) {
+                    mask[offset + key] = 0.0;
+                }
+            }
+        }
+        Tensor::from_vec(mask, (rows, 1, self.query, self.key), device)
+    }
+}
