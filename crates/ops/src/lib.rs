@@ -6,6 +6,7 @@
 
 mod adamw;
 mod composed;
+mod fused;
 mod gradient_norm;
 mod operations;
 mod precision;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
-use crate::{Precision, RotaryTable, Scores, Segments, composed};
+use crate::{Precision, RotaryTable, Scores, Segments, composed, fused};
 
 /// A target that is not scored.
 pub const IGNORED: u32 = u32::MAX;
@@ -65,7 +65,22 @@ impl Ops {
                 weight.dims()
             )
         }
-        composed::linear(x, weight, bias, self.precision)
+        if !self.fuses(&[x, weight]) {
+            return composed::linear(x, weight, bias, self.precision);
+        }
+        let y = fused::linear(x, weight, self.precision)?;
+        match bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+
+    /// Whether our own kernels take these tensors.
+    fn fuses(&self, tensors: &[&Tensor]) -> bool {
+        self.implementation == Implementation::Fused
+            && tensors
+                .iter()
+                .all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
     }
 
     /// y = x / √(mean(x²) + ε) · γ, over the last dimension.

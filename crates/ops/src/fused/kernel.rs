@@ -1,0 +1,299 @@
+//! The innermost step of a matrix product: one tile of C, held in registers over all of k.
+
+use super::level::{Level, level};
+
+/// The strided side of a tile product: tile i begins at `pointer + i·tile_stride`, and its element (row, p) stands
+/// `row·row_stride + p·step` further.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    pub pointer: *const f32,
+    pub tile_stride: usize,
+    pub row_stride: usize,
+    pub step: usize,
+}
+
+impl Rows {
+    /// Rows of contiguous elements, `stride` apart.
+    pub fn contiguous(pointer: *const f32, stride: usize) -> Self {
+        Self {
+            pointer,
+            tile_stride: tile_shape().0 * stride,
+            row_stride: stride,
+            step: 1,
+        }
+    }
+
+    /// Tiles that were packed: for each of `steps`, a tile's rows side by side.
+    pub fn packed(pointer: *const f32, steps: usize) -> Self {
+        let height = tile_shape().0;
+        Self {
+            pointer,
+            tile_stride: height * steps,
+            row_stride: 1,
+            step: height,
+        }
+    }
+}
+
+/// Where a tile of C goes: rows `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub pointer: *mut f32,
+    pub stride: usize,
+    /// Whether the product is added to what stands there.
+    pub accumulate: bool,
+}
+
+/// The rows and columns of a full tile.
+pub(crate) fn tile_shape() -> (usize, usize) {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => (12, 32),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => (6, 16),
+        Level::Portable => (4, 8),
+    }
+}
+
+/// The widest panel of any level.
+pub(crate) const MAX_COLUMNS: usize = 32;
+
+/// C = A·B for `m` rows, `n` columns, where B is packed in panels of a tile's columns: panel j holds, for each p, its
+/// columns side by side, zeros where there is no column.
+///
+/// # Safety
+/// A, B and C have m×k, ⌈n / columns⌉ panels of k×columns, and m×n elements as described; C overlaps neither.
+pub(crate) unsafe fn multiply_packed(
+    a: Rows,
+    b: &[f32],
+    c: Target,
+    (m, k, n): (usize, usize, usize),
+) {
+    // SAFETY: promised by the caller; the level was found on this machine.
+    unsafe {
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => x86::multiply_avx512(a, b, c, (m, k, n)),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => x86::multiply_avx2(a, b, c, (m, k, n)),
+            Level::Portable => sweep::<Portable>(a, b, c, (m, k, n)),
+        }
+    }
+}
+
+/// A tile of one level. `ROWS` and `COLUMNS` are those of a full tile.
+trait Tile {
+    const ROWS: usize;
+    const COLUMNS: usize;
+
+    /// C = A·B, or C += A·B, for `R` rows, all columns, and k steps.
+    ///
+    /// # Safety
+    /// As [`multiply_packed`], for a full panel.
+    unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize);
+}
+
+/// All tiles of C: panel after panel, so that a panel of B stays in the first cache while A streams by.
+///
+/// # Safety
+/// As [`multiply_packed`].
+#[inline(always)]
+unsafe fn sweep<T: Tile>(a: Rows, b: &[f32], c: Target, (m, k, n): (usize, usize, usize)) {
+    let mut edge = [0f32; 16 * MAX_COLUMNS];
+    for (panel, column) in (0..n).step_by(T::COLUMNS).enumerate() {
+        debug_assert!(b.len() >= (panel + 1) * k * T::COLUMNS);
+        let columns = T::COLUMNS.min(n - column);
+        let mut row = 0;
+        while row < m {
+            let rows = T::ROWS.min(m - row);
+            // SAFETY: row < m, column < n and the panel is within B; partial panels go by way of `edge`.
+            unsafe {
+                let b = b.as_ptr().add(panel * k * T::COLUMNS);
+                let a = Rows {
+                    pointer: a.pointer.add(row / T::ROWS * a.tile_stride),
+                    ..a
+                };
+                let c = Target {
+                    pointer: c.pointer.add(row * c.stride + column),
+                    ..c
+                };
+                if columns == T::COLUMNS {
+                    multiply_rows::<T>(rows, a, b, c, k);
+                } else {
+                    let whole = Target {
+                        pointer: edge.as_mut_ptr(),
+                        stride: T::COLUMNS,
+                        accumulate: false,
+                    };
+                    multiply_rows::<T>(rows, a, b, whole, k);
+                    copy_edge(&edge, T::COLUMNS, c, (rows, columns));
+                }
+            }
+            row += rows;
+        }
+    }
+}
+
+/// # Safety
+/// C has rows × columns elements.
+unsafe fn copy_edge(edge: &[f32], stride: usize, c: Target, (rows, columns): (usize, usize)) {
+    for row in 0..rows {
+        for column in 0..columns {
+            // SAFETY: promised by the caller.
+            let target = unsafe { &mut *c.pointer.add(row * c.stride + column) };
+            let value = edge[row * stride + column];
+            *target = if c.accumulate { *target + value } else { value };
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tile::multiply`].
+#[inline(always)]
+unsafe fn multiply_rows<T: Tile>(rows: usize, a: Rows, b: *const f32, c: Target, k: usize) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        match rows {
+            1 => T::multiply::<1>(a, b, c, k),
+            2 => T::multiply::<2>(a, b, c, k),
+            3 => T::multiply::<3>(a, b, c, k),
+            4 => T::multiply::<4>(a, b, c, k),
+            5 => T::multiply::<5>(a, b, c, k),
+            6 => T::multiply::<6>(a, b, c, k),
+            7 => T::multiply::<7>(a, b, c, k),
+            8 => T::multiply::<8>(a, b, c, k),
+            9 => T::multiply::<9>(a, b, c, k),
+            10 => T::multiply::<10>(a, b, c, k),
+            11 => T::multiply::<11>(a, b, c, k),
+            _ => T::multiply::<12>(a, b, c, k),
+        }
+    }
+}
+
+struct Portable;
+
+impl Tile for Portable {
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize) {
+        let mut sums = [[0f32; 8]; R];
+        for p in 0..k {
+            // SAFETY: the caller's promise: p < k.
+            let b = unsafe { &*b.add(p * 8).cast::<[f32; 8]>() };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise: row < R.
+                let a = unsafe { *a.pointer.add(row * a.row_stride + p * a.step) };
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum += a * b;
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise: C has R rows of 8 columns.
+            let target = unsafe { &mut *c.pointer.add(row * c.stride).cast::<[f32; 8]>() };
+            for (target, sum) in target.iter_mut().zip(sums) {
+                *target = if c.accumulate { *target + sum } else { *sum };
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Rows, Target, Tile, sweep};
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// As [`super::multiply_packed`], on a machine with AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn multiply_avx2(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
+        // SAFETY: promised by the caller.
+        unsafe { sweep::<Avx2>(a, b, c, sizes) }
+    }
+
+    /// # Safety
+    /// As [`super::multiply_packed`], on a machine with AVX-512F.
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub unsafe fn multiply_avx512(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
+        // SAFETY: promised by the caller.
+        unsafe { sweep::<Avx512>(a, b, c, sizes) }
+    }
+
+    struct Avx2;
+
+    impl Tile for Avx2 {
+        const ROWS: usize = 6;
+        const COLUMNS: usize = 16;
+
+        #[inline(always)]
+        unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize) {
+            // SAFETY: the caller promises the instructions and the elements.
+            unsafe {
+                let mut sums = [[_mm256_setzero_ps(); 2]; R];
+                let (mut a_step, mut b_step) = (a.pointer, b);
+                for _ in 0..k {
+                    let left = _mm256_loadu_ps(b_step);
+                    let right = _mm256_loadu_ps(b_step.add(8));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let a = _mm256_set1_ps(*a_step.add(row * a.row_stride));
+                        sums[0] = _mm256_fmadd_ps(a, left, sums[0]);
+                        sums[1] = _mm256_fmadd_ps(a, right, sums[1]);
+                    }
+                    a_step = a_step.wrapping_add(a.step);
+                    b_step = b_step.wrapping_add(16);
+                }
+                for (row, sums) in sums.iter().enumerate() {
+                    for (half, &sum) in sums.iter().enumerate() {
+                        let target = c.pointer.add(row * c.stride + 8 * half);
+                        let value = if c.accumulate {
+                            _mm256_add_ps(_mm256_loadu_ps(target), sum)
+                        } else {
+                            sum
+                        };
+                        _mm256_storeu_ps(target, value);
+                    }
+                }
+            }
+        }
+    }
+
+    struct Avx512;
+
+    impl Tile for Avx512 {
+        const ROWS: usize = 12;
+        const COLUMNS: usize = 32;
+
+        #[inline(always)]
+        unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize) {
+            // SAFETY: the caller promises the instructions and the elements.
+            unsafe {
+                let mut sums = [[_mm512_setzero_ps(); 2]; R];
+                let (mut a_step, mut b_step) = (a.pointer, b);
+                for _ in 0..k {
+                    let left = _mm512_loadu_ps(b_step);
+                    let right = _mm512_loadu_ps(b_step.add(16));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let a = _mm512_set1_ps(*a_step.add(row * a.row_stride));
+                        sums[0] = _mm512_fmadd_ps(a, left, sums[0]);
+                        sums[1] = _mm512_fmadd_ps(a, right, sums[1]);
+                    }
+                    a_step = a_step.wrapping_add(a.step);
+                    b_step = b_step.wrapping_add(32);
+                }
+                for (row, sums) in sums.iter().enumerate() {
+                    for (half, &sum) in sums.iter().enumerate() {
+                        let target = c.pointer.add(row * c.stride + 16 * half);
+                        let value = if c.accumulate {
+                            _mm512_add_ps(_mm512_loadu_ps(target), sum)
+                        } else {
+                            sum
+                        };
+                        _mm512_storeu_ps(target, value);
+                    }
+                }
+            }
+        }
+    }
+}

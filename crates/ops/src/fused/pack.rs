@@ -1,0 +1,122 @@
+//! Copies of matrix blocks in the order in which a tile reads them.
+
+use super::lanes::{copy_rounded, round_in_place};
+use crate::Precision;
+
+/// A matrix somewhere in a slice: element (row, column) stands at `row·row_stride + column·column_stride`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after another.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert!(data.len() >= rows * columns);
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
+    }
+
+    /// The same elements, rows taken for columns.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Rows `row..row + rows` of columns `column..column + columns`.
+    pub fn block(self, (row, rows): (usize, usize), (column, columns): (usize, usize)) -> Self {
+        assert!(row + rows <= self.rows && column + columns <= self.columns);
+        let start = row * self.row_stride + column * self.column_stride;
+        Self {
+            data: &self.data[start.min(self.data.len())..],
+            rows,
+            columns,
+            ..self
+        }
+    }
+
+    /// Whether every element lies within the slice.
+    pub fn is_within(&self) -> bool {
+        self.rows == 0
+            || self.columns == 0
+            || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
+                < self.data.len()
+    }
+}
+
+/// Packs B (k × n) into panels of `width` columns: panel j, step p, column. `packed` is ⌈n / width⌉·k·width long.
+pub(crate) fn pack_panels(b: Matrix, width: usize, precision: Precision, packed: &mut [f32]) {
+    let k = b.rows;
+    for (panel, packed) in packed.chunks_exact_mut((k * width).max(1)).enumerate() {
+        let column = panel * width;
+        let columns = width.min(b.columns - column);
+        let block = b.block((0, k), (column, columns));
+        if columns < width {
+            packed.fill(0.0);
+        }
+        if block.column_stride == 1 {
+            for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
+                let row = &block.data[p * block.row_stride..][..columns];
+                if columns == 16 {
+                    packed[..16].copy_from_slice(&row[..16]);
+                } else {
+                    packed[..columns].copy_from_slice(row);
+                }
+            }
+        } else {
+            interleave(block, width, packed);
+        }
+        if precision == Precision::Bf16 {
+            round_in_place(packed);
+        }
+    }
+}
+
+/// Packs A (m × k) into panels of `height` rows: panel i, step p, row.
+pub(crate) fn pack_rows(a: Matrix, height: usize, precision: Precision, packed: &mut [f32]) {
+    pack_panels(a.transposed(), height, precision, packed);
+}
+
+/// Copies A (m × k) of contiguous rows, rounded.
+pub(crate) fn copy_rows_rounded(a: Matrix, copy: &mut [f32]) {
+    for (row, copy) in copy.chunks_exact_mut(a.columns.max(1)).enumerate() {
+        copy_rounded(&a.data[row * a.row_stride..][..a.columns], copy);
+    }
+}
+
+/// Columns of any stride, side by side: a transposition in blocks that stay in the first cache.
+fn interleave(block: Matrix, width: usize, packed: &mut [f32]) {
+    const STEPS: usize = 16;
+    for start in (0..block.rows).step_by(STEPS) {
+        let steps = STEPS.min(block.rows - start);
+        for column in 0..block.columns {
+            let from = &block.data[column * block.column_stride + start * block.row_stride..];
+            let to = &mut packed[start * width + column..];
+            if block.row_stride == 1 && steps == STEPS {
+                let from: &[f32; STEPS] = from.first_chunk().expect("the block is within the data");
+                let to = &mut to[..(STEPS - 1) * width + 1];
+                for (p, value) in from.iter().enumerate() {
+                    to[p * width] = *value;
+                }
+            } else {
+                for p in 0..steps {
+                    to[p * width] = from[p * block.row_stride];
+                }
+            }
+        }
+    }
+}

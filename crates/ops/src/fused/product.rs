@@ -1,0 +1,224 @@
+//! Matrix products on all threads.
+//!
+//! The order in which an element of C is summed depends on k alone: blocks of k, one after the other, each summed in
+//! order. How C is cut into tasks may therefore depend on the number of threads, and the result does not.
+
+use rayon::prelude::*;
+
+use super::buffer::{Shared, with_buffer};
+use super::kernel::{Rows, Target, multiply_packed, tile_shape};
+use super::lanes::{dot, dot_bf16};
+use super::pack::{Matrix, copy_rows_rounded, pack_panels, pack_rows};
+use crate::Precision;
+
+/// Steps of k at most in a block: a panel of B is then 16 KiB.
+const BLOCK_STEPS: usize = 256;
+/// Rows of A in a task at most: a block of A then stays in the second cache.
+const TASK_ROWS: usize = 120;
+/// Rows and columns of a task that packs both sides for itself.
+const OWN_ROWS: usize = 264;
+const OWN_COLUMNS: usize = 256;
+/// Multiplications below which one thread is faster than several.
+const SERIAL_WORK: usize = 1 << 16;
+/// Rows up to which packing the weights costs more than it saves.
+const FEW_ROWS: usize = 4;
+
+/// What becomes of the old content of C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// C = A·B.
+    Replace,
+    /// C += A·B.
+    Add,
+}
+
+/// C = A·B or C += A·B, for C (m × n) in contiguous rows; the factors are rounded as `precision` says.
+pub(crate) fn product(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precision) {
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    assert!(b.rows == k && c.len() == m * n && a.is_within() && b.is_within());
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if store == Store::Replace {
+            c.fill(0.0);
+        }
+        return;
+    }
+    if m <= FEW_ROWS && a.column_stride == 1 && b.row_stride == 1 {
+        return few_rows(a, b, c, store, precision);
+    }
+    let call = Call {
+        a,
+        b,
+        c: Shared::new(c),
+        store,
+        precision,
+    };
+    if m >= k {
+        call.sharing_b();
+    } else {
+        call.packing_both();
+    }
+}
+
+/// The dot products of few rows with contiguous columns.
+fn few_rows(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precision) {
+    let (k, n) = (a.columns, b.columns);
+    let c = Shared::new(c);
+    let dot = match precision {
+        Precision::F32 => dot,
+        Precision::Bf16 => dot_bf16,
+    };
+    for_each(n.div_ceil(64), a.rows * k * n, |task| {
+        for column in task * 64..n.min(task * 64 + 64) {
+            let b = &b.data[column * b.column_stride..][..k];
+            for row in 0..a.rows {
+                let value = dot(&a.data[row * a.row_stride..][..k], b);
+                // SAFETY: the element is in C, and the columns are this task's alone.
+                let target = unsafe { &mut c.slice(row * n + column, 1)[0] };
+                *target = match store {
+                    Store::Replace => value,
+                    Store::Add => *target + value,
+                };
+            }
+        }
+    });
+}
+
+/// Runs tasks on all threads where there is enough to do.
+pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + Send) {
+    if tasks <= 1 || work < SERIAL_WORK {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+    }
+}
+
+/// Blocks of k of equal length, but for the last: (start, length).
+fn step_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
+    let length = k.div_ceil(k.div_ceil(BLOCK_STEPS));
+    (0..k)
+        .step_by(length)
+        .map(move |start| (start, length.min(k - start)))
+}
+
+struct Call<'a> {
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    c: Shared,
+    store: Store,
+    precision: Precision,
+}
+
+impl Call<'_> {
+    fn sizes(&self) -> (usize, usize, usize) {
+        (self.a.rows, self.a.columns, self.b.columns)
+    }
+
+    /// For many rows: B is packed once, in parallel, and tasks are blocks of rows.
+    fn sharing_b(&self) {
+        let (m, k, n) = self.sizes();
+        let (height, width) = tile_shape();
+        let threads = rayon::current_num_threads();
+        let panels = n.div_ceil(width);
+        let rows = m.div_ceil(2 * threads).clamp(4 * height, TASK_ROWS);
+        let rows = rows.next_multiple_of(height);
+        let row_tasks = m.div_ceil(rows);
+        // Columns are cut only where there are too few rows for all threads.
+        let column_tasks = threads.div_ceil(row_tasks).min(panels);
+        let columns = panels.div_ceil(column_tasks) * width;
+        with_buffer(panels * width * k, |packed| {
+            let shared = Shared::new(packed);
+            for_each(panels, k * n, |panel| {
+                let column = panel * width;
+                for (start, length) in step_blocks(k) {
+                    let block = (column, width.min(n - column));
+                    let b = self.b.block((start, length), block);
+                    let at = start * panels * width + panel * length * width;
+                    // SAFETY: each panel of each block has its own place in the buffer.
+                    let packed = unsafe { shared.slice(at, length * width) };
+                    pack_panels(b, width, self.precision, packed);
+                }
+            });
+            let packed = &*packed;
+            for_each(row_tasks * column_tasks, m * k * n, |task| {
+                let row = task / column_tasks * rows;
+                let column = task % column_tasks * columns;
+                if column >= n {
+                    return;
+                }
+                let part = (rows.min(m - row), columns.min(n - column));
+                for (start, length) in step_blocks(k) {
+                    let at = start * panels * width + column * length;
+                    self.tiles(&packed[at..], (row, column), (start, length), part);
+                }
+            });
+        });
+    }
+
+    /// For long sums: tasks are blocks of C, and each packs what it needs, a block of k at a time, so that nothing
+    /// leaves the second cache.
+    fn packing_both(&self) {
+        let (m, k, n) = self.sizes();
+        let (height, width) = tile_shape();
+        let threads = rayon::current_num_threads();
+        let column_tasks = n.div_ceil(OWN_COLUMNS);
+        let columns = n.div_ceil(column_tasks).next_multiple_of(width);
+        let column_tasks = n.div_ceil(columns);
+        let wanted = threads.div_ceil(column_tasks).max(m.div_ceil(OWN_ROWS));
+        let wanted = (wanted * column_tasks).next_multiple_of(threads) / column_tasks;
+        let rows = m.div_ceil(wanted.max(1)).next_multiple_of(height);
+        for_each(m.div_ceil(rows) * column_tasks, m * k * n, |task| {
+            let row = task / column_tasks * rows;
+            let column = task % column_tasks * columns;
+            let part = (rows.min(m - row), columns.min(n - column));
+            let longest = k.min(BLOCK_STEPS);
+            with_buffer(part.1.next_multiple_of(width) * longest, |packed| {
+                for (start, length) in step_blocks(k) {
+                    let b = self.b.block((start, length), (column, part.1));
+                    let packed = &mut packed[..part.1.next_multiple_of(width) * length];
+                    pack_panels(b, width, self.precision, packed);
+                    self.tiles(packed, (row, column), (start, length), part);
+                }
+            });
+        });
+    }
+
+    /// The part of C that begins at (row, column), for one block of k.
+    fn tiles(
+        &self,
+        packed: &[f32],
+        (row, column): (usize, usize),
+        (start, length): (usize, usize),
+        (rows, columns): (usize, usize),
+    ) {
+        let n = self.b.columns;
+        let c = Target {
+            // A task's own part of C.
+            pointer: self.c.pointer().wrapping_add(row * n + column),
+            stride: n,
+            accumulate: start > 0 || self.store == Store::Add,
+        };
+        let a = self.a.block((row, rows), (start, length));
+        assert!(a.is_within() && packed.len() >= columns * length);
+        let multiply = |rows_of_a: Rows| {
+            // SAFETY: A's block was checked, B's is packed for these columns, and C's part is this task's alone.
+            unsafe { multiply_packed(rows_of_a, packed, c, (rows, length, columns)) }
+        };
+        if a.column_stride != 1 {
+            let height = tile_shape().0;
+            with_buffer(rows.next_multiple_of(height) * length, |packed| {
+                pack_rows(a, height, self.precision, packed);
+                multiply(Rows::packed(packed.as_ptr(), length));
+            });
+        } else if self.precision == Precision::F32 {
+            multiply(Rows::contiguous(a.data.as_ptr(), a.row_stride));
+        } else {
+            with_buffer(rows * length, |copy| {
+                copy_rows_rounded(a, copy);
+                multiply(Rows::contiguous(copy.as_ptr(), length));
+            });
+        }
+    }
+}

@@ -1,0 +1,198 @@
+use super::pack::Matrix;
+use super::product::{Store, product};
+use crate::Precision;
+
+/// Numbers between −1 and 1 that have no pattern.
+fn numbers(length: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// C = A·B in f64, and Σ|a·b|: the measure of its rounding error.
+fn exact(a: &Matrix, b: &Matrix) -> (Vec<f64>, Vec<f64>) {
+    let mut sums = vec![0.0; a.rows * b.columns];
+    let mut sizes = vec![0.0; a.rows * b.columns];
+    for row in 0..a.rows {
+        for column in 0..b.columns {
+            for p in 0..a.columns {
+                let left = f64::from(a.data[row * a.row_stride + p * a.column_stride]);
+                let right = f64::from(b.data[p * b.row_stride + column * b.column_stride]);
+                sums[row * b.columns + column] += left * right;
+                sizes[row * b.columns + column] += (left * right).abs();
+            }
+        }
+    }
+    (sums, sizes)
+}
+
+const SIZES: [(usize, usize, usize); 12] = [
+    (1, 1, 1),
+    (1, 37, 19),
+    (3, 256, 70),
+    (7, 5, 33),
+    (13, 300, 17),
+    (64, 64, 64),
+    (130, 31, 40),
+    (97, 513, 65),
+    (5, 700, 3),
+    (300, 3, 9),
+    (0, 4, 4),
+    (4, 0, 4),
+];
+
+/// The product is A·B for odd sizes and all four layouts, replaced or added.
+#[test]
+fn equals_the_definition() {
+    for (m, k, n) in SIZES {
+        let (a_data, b_data) = (numbers(m * k, 1), numbers(k * n, 2));
+        for layout in 0..8 {
+            let a = match layout & 1 {
+                0 => Matrix::new(&a_data, m, k),
+                _ => Matrix::new(&a_data, k, m).transposed(),
+            };
+            let b = match layout & 2 {
+                0 => Matrix::new(&b_data, k, n),
+                _ => Matrix::new(&b_data, n, k).transposed(),
+            };
+            let (store, before) = match layout & 4 {
+                0 => (Store::Replace, f32::NAN),
+                _ => (Store::Add, 0.5),
+            };
+            let mut c = vec![before; m * n];
+            product(a, b, &mut c, store, Precision::F32);
+            let (sums, sizes) = exact(&a, &b);
+            let offset = if store == Store::Add { 0.5 } else { 0.0 };
+            for ((c, sum), size) in c.iter().zip(sums).zip(sizes) {
+                let error = (f64::from(*c) - sum - offset).abs();
+                assert!(
+                    error <= 1e-6 * (size + 1.0),
+                    "{m}×{k}×{n}, layout {layout}: {error}"
+                );
+            }
+        }
+    }
+}
+
+/// bf16 rounds the factors, and nothing else.
+#[test]
+fn bf16_rounds_the_factors() {
+    let round = |values: Vec<f32>| -> Vec<f32> {
+        let round = |x| half::bf16::from_f32(x).to_f32();
+        values.into_iter().map(round).collect()
+    };
+    for (m, k, n) in SIZES {
+        for layout in 0..4 {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let (rounded_a, rounded_b) = (round(a.clone()), round(b.clone()));
+            let run = |a: &[f32], b: &[f32], precision| {
+                let a = match layout & 1 {
+                    0 => Matrix::new(a, m, k),
+                    _ => Matrix::new(a, k, m).transposed(),
+                };
+                let b = match layout & 2 {
+                    0 => Matrix::new(b, k, n),
+                    _ => Matrix::new(b, n, k).transposed(),
+                };
+                let mut c = vec![0.0; m * n];
+                product(a, b, &mut c, Store::Replace, precision);
+                c
+            };
+            assert_eq!(
+                run(&a, &b, Precision::Bf16),
+                run(&rounded_a, &rounded_b, Precision::F32)
+            );
+        }
+    }
+}
+
+/// The result has the same bits on any number of threads.
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for (m, k, n) in [(200, 300, 170), (70, 1000, 90), (16, 64, 700)] {
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.expect("threads start").install(|| {
+                let mut c = vec![0.0; m * n];
+                let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+                product(a, b, &mut c, Store::Replace, Precision::F32);
+                c
+            })
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(3));
+    }
+}
+
+/// GFLOP/s of the reference model's shapes: `cargo test --release -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    for (m, k, n, layout) in [
+        (4096, 256, 256, 2),
+        (4096, 256, 1376, 2),
+        (4096, 688, 256, 2),
+        (4096, 256, 4096, 2),
+        (4096, 256, 256, 0),
+        (4096, 1376, 256, 0),
+        (256, 4096, 256, 1),
+        (1376, 4096, 256, 1),
+        (256, 4096, 688, 1),
+    ] {
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let a = match layout & 1 {
+            0 => Matrix::new(&a, m, k),
+            _ => Matrix::new(&a, k, m).transposed(),
+        };
+        let b = match layout & 2 {
+            0 => Matrix::new(&b, k, n),
+            _ => Matrix::new(&b, n, k).transposed(),
+        };
+        let mut c = vec![0.0; m * n];
+        let mut ours = f64::INFINITY;
+        let mut theirs = f64::INFINITY;
+        for _ in 0..7 {
+            let start = std::time::Instant::now();
+            product(a, b, &mut c, Store::Replace, Precision::F32);
+            ours = ours.min(start.elapsed().as_secs_f64());
+            let start = std::time::Instant::now();
+            // SAFETY: the strides are those of the slices.
+            unsafe {
+                gemm::gemm(
+                    m,
+                    n,
+                    k,
+                    c.as_mut_ptr(),
+                    1,
+                    n as isize,
+                    false,
+                    a.data.as_ptr(),
+                    a.column_stride as isize,
+                    a.row_stride as isize,
+                    b.data.as_ptr(),
+                    b.column_stride as isize,
+                    b.row_stride as isize,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::Rayon(0),
+                );
+            }
+            theirs = theirs.min(start.elapsed().as_secs_f64());
+        }
+        let work = 2e-9 * (m * k * n) as f64;
+        println!(
+            "{m}×{k}×{n} {layout}: {:.1} and gemm {:.1} GFLOP/s",
+            work / ours,
+            work / theirs
+        );
+    }
+}
