@@ -1,0 +1,177 @@
+//! One checkpoint: what a phase saves of its model, the optimizer, and `state.json` over both.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::TrainError;
+
+/// The manifest, written last.
+pub(crate) const STATE: &str = "state.json";
+/// The optimizer's moments.
+pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// Where a run stands; `state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Of this file.
+    pub schema: u32,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Of the run.
+    pub seed: u64,
+    /// What the data were.
+    pub data_fingerprint: String,
+    /// What wrote it.
+    pub program_version: String,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Whether this was the run's last step.
+    pub finished: bool,
+    /// SHA-256 of every other file of the folder.
+    pub sha256: BTreeMap<String, String>,
+}
+
+/// The best evaluation of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// After so many steps.
+    pub step: u64,
+    /// Lower is better.
+    pub score: f64,
+}
+
+/// A checkpoint on the disk.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What its `state.json` says.
+    pub state: State,
+}
+
+/// Checks that a checkpoint's files are those that were saved, and returns what its `state.json` says.
+///
+/// # Errors
+/// A file that is missing or altered, by name.
+pub fn verify(folder: &Path) -> Result<State, TrainError> {
+    let broken = |message: String| TrainError::Broken {
+        path: folder.to_path_buf(),
+        message,
+    };
+    let path = folder.join(STATE);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| broken(format!("`{STATE}` can't be read: {error}")))?;
+    let state: State = serde_json::from_str(&text).map_err(|error| {
+        broken(format!(
+            "`{STATE}` is not what this program writes: {error}"
+        ))
+    })?;
+    for (name, expected) in &state.sha256 {
+        let found = sha256(&folder.join(name))
+            .map_err(|error| broken(format!("`{name}` can't be read: {error}")))?;
+        if found != *expected {
+            return Err(broken(format!(
+                "`{name}` was altered or cut off since it was saved (its SHA-256 differs): take another checkpoint \
+                 of the run"
+            )));
+        }
+    }
+    Ok(state)
+}
+
+/// The checkpoint that a path means: a model folder itself, or the best (else the latest) one of a run folder. One that
+/// this program wrote is verified first.
+///
+/// # Errors
+/// A checkpoint that was altered.
+pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
+    let folder = ["", "best", "latest"]
+        .iter()
+        .map(|name| {
+            if name.is_empty() {
+                path.to_path_buf()
+            } else {
+                path.join(name)
+            }
+        })
+        .find(|folder| folder.join("config.json").is_file())
+        // What is no checkpoint at all is explained by whoever opens it.
+        .unwrap_or_else(|| path.to_path_buf());
+    if folder.join(STATE).is_file() {
+        verify(&folder)?;
+    }
+    Ok(folder)
+}
+
+/// Completes `state` with the digests of what is in `folder`, writes it, and makes the folder durable.
+pub(crate) fn seal(folder: &Path, mut state: State) -> Result<State, TrainError> {
+    for path in files(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let digest = sha256(&path).map_err(TrainError::file("read", &path))?;
+        state.sha256.insert(name.into_owned(), digest);
+    }
+    let text = serde_json::to_string_pretty(&state).expect("the state is numbers and names");
+    let path = folder.join(STATE);
+    std::fs::write(&path, text + "\n").map_err(TrainError::file("write", &path))?;
+    for path in files(folder)? {
+        sync(&path)?;
+    }
+    sync(folder)?;
+    Ok(state)
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let entries = std::fs::read_dir(folder).map_err(TrainError::file("read", folder))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(TrainError::file("read", folder))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Waits until a file's or folder's content is on the disk.
+pub(crate) fn sync(path: &Path) -> Result<(), TrainError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(TrainError::file("sync", path))
+}
+
+/// Replaces the file at `path` by `bytes`, or leaves it as it was.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let beside = path.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(TrainError::file("write", path))
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}

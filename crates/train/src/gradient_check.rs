@@ -1,0 +1,88 @@
+//! A check in a run's first two steps that training reaches what it should.
+//!
+//! Candle has operations that cut the graph without a word: backward returns, and everything before the cut gets no
+//! gradient. A model trained so looks alive and learns little; this check refuses it within seconds.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor, Var};
+
+use crate::TrainError;
+
+/// The bits of every parameter when the run began, as digests.
+pub struct GradientCheck {
+    before: BTreeMap<String, u64>,
+}
+
+impl GradientCheck {
+    /// Remembers where the parameters stand.
+    pub fn begin(parameters: &BTreeMap<String, Var>) -> Result<Self, TrainError> {
+        Ok(Self {
+            before: digests(parameters)?,
+        })
+    }
+
+    /// Every parameter has a gradient, and it is neither zero throughout nor infinite.
+    pub fn gradients(
+        parameters: &BTreeMap<String, Var>,
+        gradients: &BTreeMap<String, Tensor>,
+    ) -> Result<(), TrainError> {
+        for name in parameters.keys() {
+            let refuse = |what: &str| {
+                Err(TrainError::Diverged(format!(
+                    "the parameter `{name}` is to be trained but its gradient {what}: freeze it, or mend the operation \
+                     between it and the loss"
+                )))
+            };
+            let Some(gradient) = gradients.get(name) else {
+                return refuse("is missing");
+            };
+            let length = gradient
+                .to_dtype(DType::F32)?
+                .abs()?
+                .max_all()?
+                .to_scalar::<f32>()?;
+            if !length.is_finite() {
+                return refuse("is not finite");
+            }
+            if length == 0.0 {
+                return refuse("is zero everywhere");
+            }
+        }
+        Ok(())
+    }
+
+    /// Every parameter has moved since the beginning.
+    pub fn moved(&self, parameters: &BTreeMap<String, Var>) -> Result<(), TrainError> {
+        let now = digests(parameters)?;
+        match self
+            .before
+            .iter()
+            .find(|(name, digest)| now.get(*name) == Some(digest))
+        {
+            None => Ok(()),
+            Some((name, _)) => Err(TrainError::Diverged(format!(
+                "the parameter `{name}` is to be trained but two steps have not moved it: raise \
+                 `training.learning_rate`, or freeze it"
+            ))),
+        }
+    }
+}
+
+fn digests(parameters: &BTreeMap<String, Var>) -> Result<BTreeMap<String, u64>, TrainError> {
+    parameters
+        .iter()
+        .map(|(name, parameter)| {
+            let values = parameter
+                .as_detached_tensor()
+                .flatten_all()?
+                .to_vec1::<f32>()?;
+            let digest = values
+                .iter()
+                .fold(0xcbf2_9ce4_8422_2325u64, |digest, value| {
+                    (digest ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
+                });
+            Ok((name.clone(), digest))
+        })
+        .collect()
+}

@@ -1,0 +1,48 @@
+//! The plain objective: predict the next token.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Tensor, Var};
+use polymath_data::Batch;
+use polymath_model::{TokenBatch, TokenizerFiles, Transformer};
+
+use crate::{Objective, SaveModel, TrainError};
+
+/// A transformer that learns to predict the next token, and is saved with its tokenizer.
+pub struct LanguageModel<'a> {
+    /// The model.
+    pub transformer: &'a Transformer,
+    /// Saved beside it.
+    pub tokenizer: TokenizerFiles,
+}
+
+impl Objective for LanguageModel<'_> {
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        Ok(self.transformer.loss(&to_token_batch(batch))?)
+    }
+
+    fn trainable(&self) -> &BTreeMap<String, Var> {
+        self.transformer.trainable()
+    }
+}
+
+impl SaveModel for LanguageModel<'_> {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        Ok(polymath_model::save(
+            folder,
+            self.transformer,
+            &self.tokenizer,
+        )?)
+    }
+}
+
+/// A data set's batch as the model takes it.
+pub fn to_token_batch(batch: &Batch) -> TokenBatch {
+    TokenBatch {
+        input_ids: batch.input_ids.clone(),
+        targets: batch.targets.clone(),
+        document_starts: batch.document_starts.clone(),
+        rows: batch.rows,
+    }
+}

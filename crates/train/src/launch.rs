@@ -1,0 +1,98 @@
+//! How a run is started, and what it would take.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candle_core::Device;
+use polymath_model::ModelConfig;
+use polymath_ops::{Implementation, Ops, Precision};
+
+use crate::TrainingConfig;
+
+/// What the command line says of a run, beside its config.
+#[derive(Clone)]
+pub struct Launch {
+    /// Where to compute.
+    pub device: Device,
+    /// How operations are computed; default: the best for the device.
+    pub implementation: Option<Implementation>,
+    /// Go on with an interrupted run.
+    pub resume: bool,
+    /// Set from outside to stop after the step in progress and save.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Launch {
+    /// A fresh run on `device`.
+    pub fn on(device: Device) -> Self {
+        Self {
+            device,
+            implementation: None,
+            resume: false,
+            stop: Arc::default(),
+        }
+    }
+
+    /// How operations are computed at `precision`.
+    pub fn ops(&self, precision: Precision) -> Ops {
+        let mut ops = Ops::for_device(&self.device, precision);
+        if let Some(implementation) = self.implementation {
+            ops.implementation = implementation;
+        }
+        ops
+    }
+}
+
+/// What a run would take, known before its first step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Of the model.
+    pub parameters: u64,
+    /// Those that move.
+    pub trainable_parameters: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Positions of all batches.
+    pub tokens: u64,
+    /// Floating-point operations of one token, forward and backward, all parameters moving.
+    pub flops_per_token: f64,
+    /// Parameters, gradients and moments.
+    pub state_bytes: u64,
+    /// What the backward pass needs of the forward pass, for the rows that are computed at once; an estimate.
+    pub activation_bytes: u64,
+}
+
+impl Plan {
+    /// The plan of a model and a training, of which `trainable` parameters move.
+    pub fn new(
+        model: &ModelConfig,
+        training: &TrainingConfig,
+        sequence_length: usize,
+        trainable: u64,
+    ) -> Self {
+        let steps = training.total_steps(sequence_length);
+        let tokens_at_once =
+            (training.batch_size / training.accumulation_steps * sequence_length) as u64;
+        // Of each block: its input, two norms, q, k, v, the attention's result, gate, up and their product.
+        let width = model.hidden_size as u64;
+        let heads = ((model.num_attention_heads * 2 + model.num_key_value_heads * 2)
+            * model.head_dim) as u64;
+        let block = 6 * width + 2 * heads + 4 * model.intermediate_size as u64;
+        Self {
+            parameters: model.parameter_count(),
+            trainable_parameters: trainable,
+            steps,
+            tokens: steps * (training.batch_size * sequence_length) as u64,
+            flops_per_token: model.training_flops_per_token(sequence_length),
+            state_bytes: 4 * (model.parameter_count() + 3 * trainable),
+            activation_bytes: 4
+                * tokens_at_once
+                * (model.num_hidden_layers as u64 * block + 4 * width),
+        }
+    }
+
+    /// Of the whole run.
+    pub fn flops(&self) -> f64 {
+        self.flops_per_token * self.tokens as f64
+    }
+}

@@ -1,0 +1,61 @@
+//! What the loop is given: what to minimise, on what, and who is told.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Tensor, Var};
+use polymath_data::{Batch, MixtureStream};
+
+use crate::{EvaluationMetrics, StepMetrics, TrainError};
+
+/// What is minimised, over which parameters.
+pub trait Objective {
+    /// The SUM of the batch's token losses, a scalar in the graph of the trainable parameters.
+    ///
+    /// # Errors
+    /// What the model says.
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError>;
+
+    /// The parameters that move, by name.
+    fn trainable(&self) -> &BTreeMap<String, Var>;
+}
+
+/// An endless stream of batches that is a pure function of the step, so that resuming needs no more than its number.
+pub trait BatchSource {
+    /// The batch of optimizer step `step`, counted from 0.
+    fn batch(&self, step: u64) -> Batch;
+}
+
+impl BatchSource for MixtureStream {
+    fn batch(&self, step: u64) -> Batch {
+        MixtureStream::batch(self, step)
+    }
+}
+
+/// Writes the model part of a checkpoint.
+pub trait SaveModel {
+    /// Writes into the existing folder `folder`.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    fn save(&self, folder: &Path) -> Result<(), TrainError>;
+}
+
+/// Is told what happens; a console, a test.
+pub trait Observer {
+    /// The run is about to begin or go on at `step` of `total`.
+    fn begin(&mut self, _step: u64, _total: u64) {}
+    /// A step is done.
+    fn after_step(&mut self, _metrics: &StepMetrics) {}
+    /// So many held-out tokens have been scored, of all that an evaluation scores.
+    fn evaluating(&mut self, _done: u64, _total: u64) {}
+    /// An evaluation is done; `best` if it is the best so far.
+    fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}
+    /// Something that a person should know.
+    fn message(&mut self, _text: &str) {}
+}
+
+/// An observer that says nothing.
+pub struct Silent;
+
+impl Observer for Silent {}

@@ -1,0 +1,270 @@
+//! A run's folder: who may write to it, what is in it, and how checkpoints come and go.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State, sync, write_atomically};
+use crate::metrics::MetricsFile;
+use crate::{Optimizer, SaveModel, TrainError};
+
+const CONFIG: &str = "run.toml";
+const LOCK: &str = ".lock";
+const METRICS: &str = "metrics.jsonl";
+
+/// The folder of one run, held exclusively.
+pub struct RunFolder {
+    path: PathBuf,
+    resumed: Option<Checkpoint>,
+    skipped: Vec<String>,
+    // Held as long as the run lives; the system lets go of it when the process ends, however it ends.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder, or opens it to resume; `config` is the resolved config that is saved with the run.
+    ///
+    /// # Errors
+    /// The folder is in use, finished, interrupted (without `resume`), holds something else, or was started with
+    /// another config.
+    pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, TrainError> {
+        let shown = path.display();
+        let saved = path.join(CONFIG);
+        if path.exists() && !saved.exists() && !is_empty(path)? {
+            return Err(TrainError::Run(format!(
+                "`{shown}` holds files but is no run folder: choose another `run`"
+            )));
+        }
+        std::fs::create_dir_all(path).map_err(TrainError::file("make the folder", path))?;
+        let lock = lock(path)?;
+        let (found, skipped) = newest(path)?;
+        match &found {
+            Some(found) if found.state.finished => {
+                return Err(TrainError::Run(format!(
+                    "the run `{shown}` is finished ({} steps): choose another `run`, or delete the folder to train \
+                     it anew",
+                    found.state.step
+                )));
+            }
+            Some(found) if !resume => {
+                return Err(TrainError::Run(format!(
+                    "the run `{shown}` was interrupted after step {}: go on with `--resume`, or choose another `run`",
+                    found.state.step
+                )));
+            }
+            None if !skipped.is_empty() => {
+                return Err(TrainError::Run(format!(
+                    "no checkpoint of `{shown}` is whole: {}",
+                    skipped.join("; ")
+                )));
+            }
+            Some(_) => refuse_changes(&saved, config)?,
+            None => {}
+        }
+        clear_leftovers(path)?;
+        write_atomically(&saved, config.as_bytes())?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            resumed: found,
+            skipped,
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The checkpoint to go on from.
+    pub fn resumed(&self) -> Option<&Checkpoint> {
+        self.resumed.as_ref()
+    }
+
+    /// Checkpoints that were passed over because they are broken, each with the reason.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    pub(crate) fn metrics(&self) -> Result<MetricsFile, TrainError> {
+        let step = self.resumed.as_ref().map(|from| from.state.step);
+        // A fresh run keeps nothing of one that was cut off before its first checkpoint.
+        let path = self.path.join(METRICS);
+        match step {
+            Some(step) => MetricsFile::open(&path, step),
+            None => {
+                write_atomically(&path, b"")?;
+                MetricsFile::open(&path, 0)
+            }
+        }
+    }
+
+    /// Saves a checkpoint: written beside, synced, renamed; then `latest` and `best` move, and old ones go.
+    pub(crate) fn save(
+        &self,
+        state: State,
+        model: &dyn SaveModel,
+        optimizer: &Optimizer,
+        keep: usize,
+    ) -> Result<(), TrainError> {
+        let name = format!("step-{:06}", state.step);
+        let beside = self.path.join(format!(".tmp-{name}"));
+        remove(&beside)?;
+        std::fs::create_dir(&beside).map_err(TrainError::file("make the folder", &beside))?;
+        model.save(&beside)?;
+        optimizer.save(&beside.join(OPTIMIZER))?;
+        let state = checkpoint::seal(&beside, state)?;
+        let place = self.path.join(&name);
+        // Only a broken checkpoint that was passed over can stand here already.
+        remove(&place)?;
+        std::fs::rename(&beside, &place).map_err(TrainError::file("move into place", &place))?;
+        sync(&self.path)?;
+        self.point("latest", &name)?;
+        if let Some(Best { step, .. }) = state.best {
+            let best = format!("step-{step:06}");
+            if self.path.join(&best).is_dir() {
+                self.point("best", &best)?;
+            }
+        }
+        self.rotate(state.best.map(|best| best.step), keep)
+    }
+
+    /// Makes the link `name` point to the checkpoint `target`, in one step.
+    fn point(&self, name: &str, target: &str) -> Result<(), TrainError> {
+        let link = self.path.join(name);
+        let beside = self.path.join(format!(".tmp-{name}"));
+        remove(&beside)?;
+        symlink(target, &beside).map_err(TrainError::file("link", &link))?;
+        std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
+        sync(&self.path)
+    }
+
+    fn rotate(&self, best: Option<u64>, keep: usize) -> Result<(), TrainError> {
+        let steps = steps(&self.path)?;
+        // The newest always stays: it is what `latest` points to.
+        let old = steps.len().saturating_sub(keep.max(1));
+        for (step, path) in &steps[..old] {
+            if Some(*step) != best {
+                remove(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn symlink(target: &str, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(windows)]
+fn symlink(target: &str, link: &Path) -> std::io::Result<()> {
+    std::os::windows::fs::symlink_dir(target, link)
+}
+
+fn lock(path: &Path) -> Result<File, TrainError> {
+    let file = path.join(LOCK);
+    let lock = File::create(&file).map_err(TrainError::file("write", &file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Run(format!(
+            "the run `{}` is in use by another process: wait for it, or choose another `run`",
+            path.display()
+        ))),
+        Err(TryLockError::Error(source)) => Err(TrainError::file("lock", &file)(source)),
+    }
+}
+
+fn is_empty(path: &Path) -> Result<bool, TrainError> {
+    let mut entries = std::fs::read_dir(path).map_err(TrainError::file("read", path))?;
+    Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == LOCK)))
+}
+
+/// The checkpoints of a run, oldest first.
+fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
+    let mut steps = Vec::new();
+    for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
+        let path = entry.map_err(TrainError::file("read", run))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(step) = name
+            .strip_prefix("step-")
+            .and_then(|step| step.parse().ok())
+        {
+            steps.push((step, path));
+        }
+    }
+    steps.sort();
+    Ok(steps)
+}
+
+/// The newest whole checkpoint, and why newer ones were passed over.
+fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
+    let mut skipped = Vec::new();
+    for (_, path) in steps(run)?.into_iter().rev() {
+        match checkpoint::verify(&path) {
+            Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
+            Err(error) => skipped.push(error.to_string()),
+        }
+    }
+    Ok((None, skipped))
+}
+
+/// Removes what a process that was killed while writing left behind.
+fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
+    for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
+        let path = entry.map_err(TrainError::file("read", run))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(".tmp-") {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, link or folder, if it is there.
+fn remove(path: &Path) -> Result<(), TrainError> {
+    let Ok(kind) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if kind.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    }
+    .map_err(TrainError::file("remove", path))
+}
+
+/// A resumed run must be the run that was started: only how often it is watched and saved may change.
+fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainError> {
+    let text = std::fs::read_to_string(saved).map_err(TrainError::file("read", saved))?;
+    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (before, now) = (parse(&text), parse(config));
+    let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
+    keys.retain(|key| !["evaluation", "checkpoint"].contains(&key.as_str()));
+    for key in keys {
+        if let Some(changed) = difference(key, before.get(key), now.get(key)) {
+            return Err(TrainError::Run(format!(
+                "`{changed}` differs from what this run was started with (see `{}`): resume with the same config, or \
+                 choose another `run`",
+                saved.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The first key at or under `key` whose values differ.
+fn difference(
+    key: &str,
+    before: Option<&toml::Value>,
+    now: Option<&toml::Value>,
+) -> Option<String> {
+    if before == now {
+        return None;
+    }
+    if let (Some(toml::Value::Table(before)), Some(toml::Value::Table(now))) = (before, now) {
+        return before.keys().chain(now.keys()).find_map(|inner| {
+            difference(&format!("{key}.{inner}"), before.get(inner), now.get(inner))
+        });
+    }
+    Some(key.to_owned())
+}

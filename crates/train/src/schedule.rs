@@ -1,0 +1,92 @@
+//! The learning rate of each step.
+
+use crate::{Schedule, TrainingConfig};
+
+/// The longest warmup that is chosen by itself.
+const LONGEST_DEFAULT_WARMUP: u64 = 500;
+
+/// The learning rate of optimizer step `step` (from 1) of `total`.
+pub fn learning_rate(config: &TrainingConfig, peak: f64, step: u64, total: u64) -> f64 {
+    let warmup = config
+        .warmup_steps
+        .unwrap_or((total / 50).min(LONGEST_DEFAULT_WARMUP));
+    let minimum = peak * config.minimum_learning_rate_ratio;
+    // 1) Linear warmup; the first step already moves.
+    if step <= warmup {
+        return peak * step as f64 / warmup as f64;
+    }
+    // 2) After the end, the minimum (a constant schedule has no end).
+    if step > total && config.schedule != Schedule::Constant {
+        return minimum;
+    }
+    // 3) In between, by the schedule's shape. `progress` is 0 after the warmup and 1 at the last step.
+    match config.schedule {
+        Schedule::Constant => peak,
+        Schedule::Cosine => {
+            let progress = share(step, warmup, total);
+            minimum + (peak - minimum) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+        }
+        Schedule::Wsd => {
+            let decay = (total as f64 * config.decay_fraction).round() as u64;
+            let begin = total.saturating_sub(decay).max(warmup);
+            if step <= begin {
+                peak
+            } else {
+                peak + (minimum - peak) * share(step, begin, total)
+            }
+        }
+    }
+}
+
+/// How far `step` is from `begin` to `end`.
+fn share(step: u64, begin: u64, end: u64) -> f64 {
+    (step - begin) as f64 / (end - begin).max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn config(schedule: Schedule, warmup: Option<u64>) -> TrainingConfig {
+        let mut config: TrainingConfig = toml::from_str("steps = 1").unwrap();
+        config.schedule = schedule;
+        config.warmup_steps = warmup;
+        config
+    }
+
+    #[test]
+    fn cosine_passes_through_its_known_points() {
+        let config = config(Schedule::Cosine, Some(10));
+        let at = |step| learning_rate(&config, 1.0, step, 110);
+        assert_eq!(at(1), 0.1);
+        assert_eq!(at(10), 1.0);
+        assert!((at(60) - 0.55).abs() < 1e-12); // Half way: the middle of peak and minimum.
+        assert!((at(110) - 0.1).abs() < 1e-12);
+        assert_eq!(at(500), 0.1);
+    }
+
+    #[test]
+    fn stable_stretch_is_flat_and_decay_is_straight() {
+        let config = config(Schedule::Wsd, Some(0));
+        let at = |step| learning_rate(&config, 1.0, step, 100);
+        assert_eq!(at(1), 1.0);
+        assert_eq!(at(80), 1.0);
+        assert!((at(90) - 0.55).abs() < 1e-12);
+        assert!((at(100) - 0.1).abs() < 1e-12);
+    }
+
+    proptest! {
+        /// After the warmup no schedule ever rises, and none leaves [minimum, peak].
+        #[test]
+        fn never_rises_after_warmup(total in 1u64..3000, warmup in 0u64..300, kind in 0..3) {
+            let schedule = [Schedule::Cosine, Schedule::Wsd, Schedule::Constant][kind as usize];
+            let config = config(schedule, Some(warmup));
+            let rates: Vec<f64> = (warmup.max(1)..=total).map(|step| learning_rate(&config, 2.0, step, total)).collect();
+            for pair in rates.windows(2) {
+                prop_assert!(pair[1] <= pair[0] + 1e-12);
+            }
+            prop_assert!(rates.iter().all(|rate| (0.2 - 1e-12..=2.0 + 1e-12).contains(rate)));
+        }
+    }
+}
