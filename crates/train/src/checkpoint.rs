@@ -34,10 +34,32 @@ pub struct State {
     pub program_version: String,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Whether the run was stopped before an evaluation that was due after this step.
+    #[serde(default)]
+    pub evaluation_due: bool,
     /// Whether this was the run's last step.
     pub finished: bool,
     /// SHA-256 of every other file of the folder.
     pub sha256: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Before the first step.
+    pub(crate) fn fresh(seed: u64, data_fingerprint: &str) -> Self {
+        Self {
+            schema: 1,
+            step: 0,
+            tokens: 0,
+            seconds: 0.0,
+            seed,
+            data_fingerprint: data_fingerprint.into(),
+            program_version: env!("CARGO_PKG_VERSION").into(),
+            best: None,
+            evaluation_due: false,
+            finished: false,
+            sha256: BTreeMap::new(),
+        }
+    }
 }
 
 /// The best evaluation of a run.
@@ -58,6 +80,13 @@ pub struct Checkpoint {
     pub state: State,
 }
 
+impl Checkpoint {
+    /// The file of the optimizer's moments.
+    pub(crate) fn optimizer(&self) -> PathBuf {
+        self.path.join(OPTIMIZER)
+    }
+}
+
 /// Checks that a checkpoint's files are those that were saved, and returns what its `state.json` says.
 ///
 /// # Errors
@@ -75,6 +104,9 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
             "`{STATE}` is not what this program writes: {error}"
         ))
     })?;
+    if !state.sha256.contains_key(OPTIMIZER) {
+        return Err(broken(format!("`{STATE}` lists no `{OPTIMIZER}`")));
+    }
     for (name, expected) in &state.sha256 {
         let found = sha256(&folder.join(name))
             .map_err(|error| broken(format!("`{name}` can't be read: {error}")))?;
@@ -94,22 +126,28 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
 /// # Errors
 /// A checkpoint that was altered.
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
-    let folder = ["", "best", "latest"]
-        .iter()
-        .map(|name| {
-            if name.is_empty() {
-                path.to_path_buf()
-            } else {
-                path.join(name)
-            }
-        })
-        .find(|folder| folder.join("config.json").is_file())
-        // What is no checkpoint at all is explained by whoever opens it.
-        .unwrap_or_else(|| path.to_path_buf());
+    let folder = [
+        path.to_path_buf(),
+        follow(path, "best"),
+        follow(path, "latest"),
+    ]
+    .into_iter()
+    .find(|folder| folder.join("config.json").is_file())
+    // What is no checkpoint at all is explained by whoever opens it.
+    .unwrap_or_else(|| path.to_path_buf());
     if folder.join(STATE).is_file() {
         verify(&folder)?;
     }
     Ok(folder)
+}
+
+/// Where the link `name` of a run leads; where links can't be made, it is a text file that names the checkpoint.
+fn follow(run: &Path, name: &str) -> PathBuf {
+    let link = run.join(name);
+    match std::fs::read_to_string(&link) {
+        Ok(target) => run.join(target.trim()),
+        Err(_) => link,
+    }
 }
 
 /// Completes `state` with the digests of what is in `folder`, writes it, and makes the folder durable.
@@ -141,6 +179,10 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
 
 /// Waits until a file's or folder's content is on the disk.
 pub(crate) fn sync(path: &Path) -> Result<(), TrainError> {
+    // Only unix can open a folder as a file.
+    if cfg!(not(unix)) && path.is_dir() {
+        return Ok(());
+    }
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(TrainError::file("sync", path))

@@ -172,47 +172,81 @@ impl TrainingConfig {
                     "neither `training.tokens` nor `training.steps` is given: one says how long to train".into(),
                 );
             }
-            (Some(0), _) | (_, Some(0)) => {
-                return refuse("`training.tokens` or `training.steps` is 0: nothing to do".into());
-            }
             _ => {}
         }
-        if self.batch_size == 0 || self.sequence_length == Some(0) || self.accumulation_steps == 0 {
-            return refuse(
-                "`training.batch_size`, `training.sequence_length` and `training.accumulation_steps` must be at least 1"
-                    .into(),
-            );
+        let counts = [
+            ("tokens", self.tokens),
+            ("steps", self.steps),
+            ("batch_size", Some(self.batch_size as u64)),
+            (
+                "sequence_length",
+                self.sequence_length.map(|length| length as u64),
+            ),
+            ("accumulation_steps", Some(self.accumulation_steps as u64)),
+        ];
+        for (key, value) in counts {
+            if value == Some(0) {
+                return refuse(format!("`training.{key}` = `0`: expected at least 1"));
+            }
         }
         if !self.batch_size.is_multiple_of(self.accumulation_steps) {
             return refuse(format!(
-                "`training.accumulation_steps` = {} does not divide `training.batch_size` = {}",
+                "`training.accumulation_steps` = `{}` does not divide `training.batch_size` = `{}`: choose a divisor",
                 self.accumulation_steps, self.batch_size
             ));
         }
-        let shares = [
-            (
-                "minimum_learning_rate_ratio",
-                self.minimum_learning_rate_ratio,
-                1.0,
-            ),
-            ("decay_fraction", self.decay_fraction, 1.0),
-            ("beta1", self.beta1, 0.999_999_9),
-            ("beta2", self.beta2, 0.999_999_9),
-            ("weight_decay", self.weight_decay, f64::MAX),
-            ("gradient_clip", self.gradient_clip, f64::MAX),
-            ("epsilon", self.epsilon, 1.0),
+        self.validate_numbers()?;
+        self.precision().map(drop)
+    }
+
+    /// Every real number stands in its range.
+    fn validate_numbers(&self) -> Result<(), TrainError> {
+        let smallest = f64::MIN_POSITIVE;
+        let below_one = 1.0 - f64::EPSILON;
+        let ratio = self.minimum_learning_rate_ratio;
+        let numbers = [
             (
                 "learning_rate",
-                self.learning_rate.unwrap_or_default(),
-                f64::MAX,
+                self.learning_rate.unwrap_or(1.0),
+                smallest..=f64::MAX,
+                "above 0",
+            ),
+            (
+                "minimum_learning_rate_ratio",
+                ratio,
+                0.0..=1.0,
+                "from 0 to 1",
+            ),
+            (
+                "decay_fraction",
+                self.decay_fraction,
+                0.0..=1.0,
+                "from 0 to 1",
+            ),
+            ("beta1", self.beta1, 0.0..=below_one, "from 0 to below 1"),
+            ("beta2", self.beta2, 0.0..=below_one, "from 0 to below 1"),
+            ("epsilon", self.epsilon, smallest..=1.0, "above 0, up to 1"),
+            (
+                "weight_decay",
+                self.weight_decay,
+                0.0..=f64::MAX,
+                "0 or more",
+            ),
+            (
+                "gradient_clip",
+                self.gradient_clip,
+                0.0..=f64::MAX,
+                "0 (no clipping) or more",
             ),
         ];
-        for (key, value, highest) in shares {
-            if !(0.0..=highest).contains(&value) {
-                return refuse(format!("`training.{key}` = {value} is out of range"));
+        for (key, value, range, expected) in numbers {
+            if !range.contains(&value) {
+                return Err(TrainError::Config(format!(
+                    "`training.{key}` = `{value}`: expected a number {expected}"
+                )));
             }
         }
-        self.precision().map(drop)
+        Ok(())
     }
 
     /// The precision of matrix products.
@@ -235,9 +269,27 @@ impl EvaluationConfig {
     /// # Errors
     /// The key at fault.
     pub fn validate(&self) -> Result<(), TrainError> {
-        if self.every == 0 || self.max_tokens == 0 {
+        for (key, value) in [("every", self.every), ("max_tokens", self.max_tokens)] {
+            if value == 0 {
+                return Err(TrainError::Config(format!(
+                    "`evaluation.{key}` = `0`: expected at least 1"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CheckpointConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        if self.every == Some(0) {
             return Err(TrainError::Config(
-                "`evaluation.every` and `evaluation.max_tokens` must be at least 1".into(),
+                "`checkpoint.every` = `0`: expected at least 1, or leave it out to save after each evaluation"
+                    .into(),
             ));
         }
         Ok(())
@@ -269,12 +321,18 @@ mod tests {
             ("", "neither `training.tokens` nor `training.steps`"),
             (
                 "steps = 5\nbatch_size = 3\naccumulation_steps = 2",
-                "does not divide `training.batch_size` = 3",
+                "does not divide `training.batch_size` = `3`",
             ),
-            ("steps = 5\nbeta2 = 1.0", "`training.beta2` = 1"),
+            ("steps = 0", "`training.steps` = `0`: expected at least 1"),
+            ("steps = 5\nbatch_size = 0", "`training.batch_size` = `0`"),
+            ("steps = 5\nbeta2 = 1.0", "`training.beta2` = `1`"),
+            (
+                "steps = 5\nlearning_rate = nan",
+                "`training.learning_rate` = `NaN`",
+            ),
             (
                 "steps = 5\nlearning_rate = -1.0",
-                "`training.learning_rate` = -1",
+                "`training.learning_rate` = `-1`: expected a number above 0",
             ),
             (
                 "steps = 5\nprecision = \"f64\"",

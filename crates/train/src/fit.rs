@@ -1,18 +1,17 @@
 //! The loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use polymath_ops::{Ops, UpdateAt, gradient_norm};
 
 use crate::backward::backward;
-use crate::checkpoint::{Best, OPTIMIZER, State};
 use crate::gradient_check::GradientCheck;
+use crate::progress::Progress;
 use crate::schedule::learning_rate;
 use crate::{
-    BatchSource, CheckpointConfig, EvaluationConfig, EvaluationMetrics, Objective, Observer,
-    Optimizer, RunFolder, SaveModel, StepMetrics, TrainError, TrainingConfig,
+    BatchSource, CheckpointConfig, EvaluationConfig, Evaluator, Objective, Observer, Optimizer,
+    RunFolder, SaveModel, StepMetrics, TrainError, TrainingConfig,
 };
 
 /// What a run is, apart from its model and data.
@@ -37,21 +36,6 @@ pub struct Fit<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Measures the model on held-out documents.
-pub trait Evaluator {
-    /// Bits per byte of every domain; `progress` takes tokens done and in all.
-    ///
-    /// # Errors
-    /// What scoring says.
-    fn evaluate(
-        &mut self,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<BTreeMap<String, f64>, TrainError>;
-
-    /// What decides the best checkpoint; lower is better.
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64;
-}
-
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
@@ -71,7 +55,7 @@ pub enum Outcome {
 
 /// Trains `objective` on `batches` in `run`, from where the run folder stands to the last step.
 ///
-/// Resuming is bit-exact: the batch of a step is a function of its number, and the checkpoint holds the rest.
+/// Resuming is bit-exact: a step's batch is a function of its number, and the checkpoint holds the rest.
 ///
 /// # Errors
 /// The objective's, the evaluator's and the disk's; a loss that is no number; a trainable parameter that the gradient
@@ -86,26 +70,28 @@ pub fn fit<O: Objective + SaveModel>(
     let parameters = objective.trainable();
     let total = fit.training.total_steps(fit.sequence_length);
     let mut optimizer = Optimizer::new(fit.training, parameters, fit.ops)?;
-    let mut state = fit.begin(run, &mut optimizer, objective)?;
-    let mut metrics = run.metrics()?;
-    let first = state.step;
-    observer.begin(first, total);
-    let check = GradientCheck::begin(parameters)?;
-
-    if first == 0 {
-        fit.evaluate(&mut state, &mut metrics, evaluator, observer)?;
+    let mut at = Progress::begin(fit, run, evaluator, observer)?;
+    if let Some(from) = run.resumed() {
+        optimizer.load(&from.optimizer(), parameters)?;
     }
-    while state.step < total {
+    // A resumed run was checked when it began; its last steps may be too small to move anything.
+    let check = match run.resumed() {
+        None => Some(GradientCheck::begin(parameters)?),
+        Some(_) => None,
+    };
+    at.evaluate_what_is_due(total)?;
+
+    while at.state.step < total {
         let begin = Instant::now();
-        let batch = batches.batch(state.step);
+        let batch = batches.batch(at.state.step);
         let (loss, scored, gradients) =
             backward(objective, &batch, fit.training.accumulation_steps)?;
         let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
-        state.step += 1;
+        let step = at.state.step + 1;
         if !loss.is_finite() || !gradient_norm.is_finite() {
-            return Err(diverged(&state, loss, gradient_norm));
+            return Err(diverged(step, loss, gradient_norm));
         }
-        if state.step == first + 1 {
+        if check.is_some() && step == 1 {
             GradientCheck::gradients(parameters, &gradients)?;
         }
 
@@ -114,121 +100,50 @@ pub fn fit<O: Objective + SaveModel>(
             limit if limit > 0.0 && gradient_norm > limit => limit / gradient_norm,
             _ => 1.0,
         };
-        let at = UpdateAt {
-            step: state.step,
+        let update = UpdateAt {
+            step,
             gradient_scale: clip / scored,
         };
-        let learning_rate = learning_rate(fit.training, fit.learning_rate, state.step, total);
+        let learning_rate = learning_rate(fit.training, fit.learning_rate, step, total);
         for (name, gradient) in &gradients {
-            optimizer.step(name, &parameters[name], gradient, (at, learning_rate))?;
+            optimizer.step(name, &parameters[name], gradient, (update, learning_rate))?;
         }
-        if state.step == first + 2 {
-            check.moved(parameters)?;
+        if let (Some(check), 2) = (&check, step) {
+            check.moved(parameters, learning_rate)?;
         }
 
-        let seconds = begin.elapsed().as_secs_f64();
-        state.tokens += batch.input_ids.len() as u64;
-        state.seconds += seconds;
-        let step = StepMetrics {
-            step: state.step,
-            tokens: state.tokens,
-            seconds: state.seconds,
+        let (tokens, seconds) = (batch.input_ids.len() as u64, begin.elapsed().as_secs_f64());
+        at.record(StepMetrics {
+            step,
+            tokens: at.state.tokens + tokens,
+            seconds: at.state.seconds + seconds,
             loss: loss / scored,
             learning_rate,
             gradient_norm,
-            tokens_per_second: batch.input_ids.len() as f64 / seconds,
-        };
-        metrics.write(&step)?;
-        observer.after_step(&step);
+            tokens_per_second: tokens as f64 / seconds,
+            seconds_left: at.seconds_left(seconds, total),
+        })?;
 
-        state.finished = state.step == total;
-        let stopped = fit.stop.load(Ordering::SeqCst) && !state.finished;
-        let due = state.finished || state.step.is_multiple_of(fit.evaluation.every);
-        let better =
-            due && !stopped && fit.evaluate(&mut state, &mut metrics, evaluator, observer)?;
+        let finished = step == total;
+        let stopped = fit.stop.load(Ordering::SeqCst) && !finished;
+        let better = at.evaluate(finished, stopped)?;
         let every = fit.checkpoint.every.unwrap_or(fit.evaluation.every);
-        if better || stopped || state.finished || state.step.is_multiple_of(every) {
-            run.save(state.clone(), objective, &optimizer, fit.checkpoint.keep)?;
+        if better || stopped || finished || step.is_multiple_of(every) {
+            at.save(objective, &optimizer)?;
         }
         if stopped {
-            return Ok(Outcome::Interrupted { step: state.step });
+            return Ok(Outcome::Interrupted { step });
         }
     }
-    let best = state
-        .best
-        .map_or((total, f64::NAN), |best| (best.step, best.score));
-    Ok(Outcome::Finished { steps: total, best })
+    Ok(Outcome::Finished {
+        steps: total,
+        best: at.best(),
+    })
 }
 
-impl Fit<'_> {
-    /// Where the run stands, with the optimizer brought there.
-    fn begin(
-        &self,
-        run: &RunFolder,
-        optimizer: &mut Optimizer,
-        objective: &impl Objective,
-    ) -> Result<State, TrainError> {
-        let Some(from) = run.resumed() else {
-            return Ok(State {
-                schema: 1,
-                step: 0,
-                tokens: 0,
-                seconds: 0.0,
-                seed: self.seed,
-                data_fingerprint: self.data_fingerprint.clone(),
-                program_version: env!("CARGO_PKG_VERSION").into(),
-                best: None,
-                finished: false,
-                sha256: BTreeMap::new(),
-            });
-        };
-        if from.state.data_fingerprint != self.data_fingerprint {
-            return Err(TrainError::Run(format!(
-                "the data have changed since `{}` was saved: resume on the data set it was started with, or choose \
-                 another `run`",
-                from.path.display()
-            )));
-        }
-        optimizer.load(&from.path.join(OPTIMIZER), objective.trainable())?;
-        let mut state = from.state.clone();
-        state.sha256.clear();
-        Ok(state)
-    }
-
-    /// Evaluates, and says whether this is the best so far.
-    fn evaluate(
-        &self,
-        state: &mut State,
-        metrics: &mut crate::metrics::MetricsFile,
-        evaluator: &mut dyn Evaluator,
-        observer: &mut dyn Observer,
-    ) -> Result<bool, TrainError> {
-        let bits_per_byte = evaluator.evaluate(&mut |done, all| observer.evaluating(done, all))?;
-        let score = evaluator.score(&bits_per_byte);
-        let found = EvaluationMetrics {
-            step: state.step,
-            tokens: state.tokens,
-            seconds: state.seconds,
-            heldout_bits_per_byte: bits_per_byte,
-        };
-        metrics.write(&found)?;
-        // What a run starts from is no result of it.
-        let better = state.step > 0 && state.best.is_none_or(|best| score < best.score);
-        if better {
-            state.best = Some(Best {
-                step: state.step,
-                score,
-            });
-        }
-        observer.after_evaluation(&found, better);
-        Ok(better)
-    }
-}
-
-fn diverged(state: &State, loss: f64, gradient_norm: f64) -> TrainError {
+fn diverged(step: u64, loss: f64, gradient_norm: f64) -> TrainError {
     TrainError::Diverged(format!(
-        "step {}: the loss is {loss} and the gradient's norm {gradient_norm}, so training has diverged; the \
-         checkpoints before are untouched. Lower `training.learning_rate`, or lengthen `training.warmup_steps`",
-        state.step
+        "step {step}: the loss is {loss} and the gradient's norm {gradient_norm}, so training has diverged; the \
+         checkpoints before are untouched. Lower `training.learning_rate`, or lengthen `training.warmup_steps`"
     ))
 }

@@ -52,21 +52,36 @@ impl GradientCheck {
         Ok(())
     }
 
-    /// Every parameter has moved since the beginning.
-    pub fn moved(&self, parameters: &BTreeMap<String, Var>) -> Result<(), TrainError> {
+    /// Every parameter has moved since the beginning, unless `learning_rate`, which is what Adam's first steps move a
+    /// number by, is below what its 32 bits resolve.
+    pub fn moved(
+        &self,
+        parameters: &BTreeMap<String, Var>,
+        learning_rate: f64,
+    ) -> Result<(), TrainError> {
         let now = digests(parameters)?;
-        match self
-            .before
-            .iter()
-            .find(|(name, digest)| now.get(*name) == Some(digest))
-        {
-            None => Ok(()),
-            Some((name, _)) => Err(TrainError::Diverged(format!(
-                "the parameter `{name}` is to be trained but two steps have not moved it: raise \
-                 `training.learning_rate`, or freeze it"
-            ))),
+        for (name, parameter) in parameters {
+            let still = self.before.get(name) == now.get(name);
+            if still && learning_rate > resolution(parameter)? {
+                return Err(TrainError::Diverged(format!(
+                    "the parameter `{name}` is to be trained but two steps have not moved it: raise \
+                     `training.learning_rate`, or freeze it"
+                )));
+            }
         }
+        Ok(())
     }
+}
+
+/// The smallest change that the parameter's smallest number can show.
+fn resolution(parameter: &Var) -> Result<f64, TrainError> {
+    let smallest = parameter
+        .as_detached_tensor()
+        .flatten_all()?
+        .abs()?
+        .min(0)?
+        .to_scalar::<f32>()?;
+    Ok(f64::from(smallest) * f64::from(f32::EPSILON))
 }
 
 fn digests(parameters: &BTreeMap<String, Var>) -> Result<BTreeMap<String, u64>, TrainError> {

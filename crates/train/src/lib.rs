@@ -2,6 +2,48 @@
 //!
 //! [`fit`] trains whatever an [`Objective`] computes on the batches of a [`BatchSource`]. Which phase it serves, what
 //! the parameters belong to and what the tokens mean are not its business.
+//!
+//! ```no_run
+//! use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
+//!
+//! use polymath_ops::{Ops, Precision};
+//! use polymath_train::*;
+//!
+//! struct Perplexed;
+//! impl Evaluator for Perplexed {
+//!     fn evaluate(
+//!         &mut self,
+//!         _progress: &mut dyn FnMut(u64, u64),
+//!     ) -> Result<BTreeMap<String, f64>, TrainError> {
+//!         Ok(BTreeMap::from([("literature".into(), 2.1)]))
+//!     }
+//!     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+//!         bits_per_byte.values().sum()
+//!     }
+//! }
+//!
+//! fn train(
+//!     model: &LanguageModel,
+//!     batches: &dyn BatchSource,
+//!     training: &TrainingConfig,
+//! ) -> Result<Outcome, TrainError> {
+//!     training.validate()?;
+//!     let resume = false;
+//!     let run = RunFolder::open(Path::new("checkpoints/small"), "seed = 1", resume)?;
+//!     let settings = Fit {
+//!         training,
+//!         sequence_length: 256,
+//!         learning_rate: training.learning_rate.unwrap_or(1e-3),
+//!         evaluation: &EvaluationConfig::default(),
+//!         checkpoint: &CheckpointConfig::default(),
+//!         seed: 1,
+//!         data_fingerprint: "of the data set".into(),
+//!         ops: Ops::for_device(model.transformer.device(), Precision::F32),
+//!         stop: &AtomicBool::new(false),
+//!     };
+//!     fit(&settings, &run, (model, batches), &mut Perplexed, &mut Silent)
+//! }
+//! ```
 
 mod backward;
 mod checkpoint;
@@ -14,16 +56,17 @@ mod launch;
 mod metrics;
 mod objective;
 mod optimizer;
+mod progress;
 mod run_folder;
 mod schedule;
 
 pub use checkpoint::{Checkpoint, State, resolve_checkpoint, verify};
 pub use config::{CheckpointConfig, EvaluationConfig, Schedule, TrainingConfig};
 pub use error::TrainError;
-pub use fit::{Evaluator, Fit, Outcome, fit};
+pub use fit::{Fit, Outcome, fit};
 pub use language_model::{LanguageModel, to_token_batch};
 pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, StepMetrics};
-pub use objective::{BatchSource, Objective, Observer, SaveModel, Silent};
+pub use objective::{BatchSource, Evaluator, Objective, Observer, SaveModel, Silent};
 pub use optimizer::Optimizer;
 pub use run_folder::RunFolder;

@@ -26,6 +26,16 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
     /// Of this step.
     pub tokens_per_second: f64,
+    /// Training time to the last step, at the pace so far; for the console, not in the file.
+    #[serde(skip)]
+    pub seconds_left: f64,
+}
+
+impl StepMetrics {
+    /// Floating-point operations a second, for a model that takes `flops_per_token`.
+    pub fn flops_per_second(&self, flops_per_token: f64) -> f64 {
+        self.tokens_per_second * flops_per_token
+    }
 }
 
 /// One evaluation on held-out documents.
@@ -48,12 +58,18 @@ pub(crate) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens the file at `path` to go on after `step`: what a stopped run wrote beyond that is dropped.
-    pub fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
+    /// Opens the file at `path` to go on after `step`: what a stopped run wrote beyond that is dropped. With
+    /// `evaluation_due`, so is an evaluation after `step`, which is done again.
+    pub fn open(path: &Path, step: u64, evaluation_due: bool) -> Result<Self, TrainError> {
         let kept: String = match std::fs::read_to_string(path) {
             Ok(text) => text
                 .lines()
-                .filter(|line| step_of(line).is_some_and(|at| at <= step))
+                .filter(|line| match position(line) {
+                    Some((at, evaluation)) => {
+                        at < step || at == step && !(evaluation && evaluation_due)
+                    }
+                    None => false,
+                })
                 .map(|line| format!("{line}\n"))
                 .collect(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -81,9 +97,9 @@ impl MetricsFile {
     }
 }
 
-fn step_of(line: &str) -> Option<u64> {
-    serde_json::from_str::<serde_json::Value>(line)
-        .ok()?
-        .get("step")?
-        .as_u64()
+/// The step of a line, and whether it is an evaluation.
+fn position(line: &str) -> Option<(u64, bool)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let step = line.get("step")?.as_u64()?;
+    Some((step, line.get("heldout_bits_per_byte").is_some()))
 }

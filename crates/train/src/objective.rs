@@ -41,6 +41,21 @@ pub trait SaveModel {
     fn save(&self, folder: &Path) -> Result<(), TrainError>;
 }
 
+/// Measures the model on held-out documents.
+pub trait Evaluator {
+    /// Bits per byte of every domain; `progress` takes tokens done and in all.
+    ///
+    /// # Errors
+    /// What scoring says.
+    fn evaluate(
+        &mut self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<String, f64>, TrainError>;
+
+    /// What decides the best checkpoint; lower is better.
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64;
+}
+
 /// Is told what happens; a console, a test.
 pub trait Observer {
     /// The run is about to begin or go on at `step` of `total`.
@@ -51,6 +66,8 @@ pub trait Observer {
     fn evaluating(&mut self, _done: u64, _total: u64) {}
     /// An evaluation is done; `best` if it is the best so far.
     fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}
+    /// A checkpoint stands at `path`.
+    fn after_checkpoint(&mut self, _path: &Path) {}
     /// Something that a person should know.
     fn message(&mut self, _text: &str) {}
 }

@@ -62,12 +62,18 @@ impl RunFolder {
         }
         clear_leftovers(path)?;
         write_atomically(&saved, config.as_bytes())?;
-        Ok(Self {
+        let run = Self {
             path: path.to_path_buf(),
             resumed: found,
             skipped,
             _lock: lock,
-        })
+        };
+        if let Some(from) = &run.resumed {
+            run.set_aside(from.state.step)?;
+            run.point("latest", &step_name(from.state.step))?;
+            run.mark_best(&from.state)?;
+        }
+        Ok(run)
     }
 
     /// The folder.
@@ -86,14 +92,15 @@ impl RunFolder {
     }
 
     pub(crate) fn metrics(&self) -> Result<MetricsFile, TrainError> {
-        let step = self.resumed.as_ref().map(|from| from.state.step);
         // A fresh run keeps nothing of one that was cut off before its first checkpoint.
         let path = self.path.join(METRICS);
-        match step {
-            Some(step) => MetricsFile::open(&path, step),
+        match &self.resumed {
+            Some(Checkpoint { state, .. }) => {
+                MetricsFile::open(&path, state.step, state.evaluation_due)
+            }
             None => {
                 write_atomically(&path, b"")?;
-                MetricsFile::open(&path, 0)
+                MetricsFile::open(&path, 0, false)
             }
         }
     }
@@ -105,27 +112,49 @@ impl RunFolder {
         model: &dyn SaveModel,
         optimizer: &Optimizer,
         keep: usize,
-    ) -> Result<(), TrainError> {
-        let name = format!("step-{:06}", state.step);
+    ) -> Result<PathBuf, TrainError> {
+        let name = step_name(state.step);
         let beside = self.path.join(format!(".tmp-{name}"));
         remove(&beside)?;
-        std::fs::create_dir(&beside).map_err(TrainError::file("make the folder", &beside))?;
-        model.save(&beside)?;
-        optimizer.save(&beside.join(OPTIMIZER))?;
-        let state = checkpoint::seal(&beside, state)?;
+        let write = || -> Result<State, TrainError> {
+            std::fs::create_dir(&beside).map_err(TrainError::file("make the folder", &beside))?;
+            model.save(&beside)?;
+            optimizer.save(&beside.join(OPTIMIZER))?;
+            checkpoint::seal(&beside, state)
+        };
+        let state = write().inspect_err(|_| {
+            // A full disk gets its space back; if even that fails, the first error is the one to tell.
+            let _ = remove(&beside);
+        })?;
         let place = self.path.join(&name);
-        // Only a broken checkpoint that was passed over can stand here already.
-        remove(&place)?;
         std::fs::rename(&beside, &place).map_err(TrainError::file("move into place", &place))?;
         sync(&self.path)?;
         self.point("latest", &name)?;
-        if let Some(Best { step, .. }) = state.best {
-            let best = format!("step-{step:06}");
-            if self.path.join(&best).is_dir() {
-                self.point("best", &best)?;
+        self.mark_best(&state)?;
+        self.rotate(state.best.map(|best| best.step), keep)?;
+        Ok(place)
+    }
+
+    /// Makes `best` point to the best checkpoint that `state` knows of; a link to one that is gone goes too.
+    pub(crate) fn mark_best(&self, state: &State) -> Result<(), TrainError> {
+        if let Some(Best { step, .. }) = state.best
+            && self.path.join(step_name(step)).is_dir()
+        {
+            return self.point("best", &step_name(step));
+        }
+        remove(&self.path.join("best"))
+    }
+
+    /// Renames the broken checkpoints beyond `step`: they must not count as checkpoints, and may still be looked into.
+    fn set_aside(&self, step: u64) -> Result<(), TrainError> {
+        for (broken, path) in steps(&self.path)? {
+            if broken > step {
+                let aside = self.path.join(format!("broken-{}", step_name(broken)));
+                remove(&aside)?;
+                std::fs::rename(&path, &aside).map_err(TrainError::file("rename", &path))?;
             }
         }
-        self.rotate(state.best.map(|best| best.step), keep)
+        Ok(())
     }
 
     /// Makes the link `name` point to the checkpoint `target`, in one step.
@@ -133,7 +162,7 @@ impl RunFolder {
         let link = self.path.join(name);
         let beside = self.path.join(format!(".tmp-{name}"));
         remove(&beside)?;
-        symlink(target, &beside).map_err(TrainError::file("link", &link))?;
+        link_to(target, &beside).map_err(TrainError::file("link", &link))?;
         std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
         sync(&self.path)
     }
@@ -151,14 +180,19 @@ impl RunFolder {
     }
 }
 
+fn step_name(step: u64) -> String {
+    format!("step-{step:06}")
+}
+
 #[cfg(unix)]
-fn symlink(target: &str, link: &Path) -> std::io::Result<()> {
+fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-#[cfg(windows)]
-fn symlink(target: &str, link: &Path) -> std::io::Result<()> {
-    std::os::windows::fs::symlink_dir(target, link)
+/// Elsewhere links take special rights: a text file names the target.
+#[cfg(not(unix))]
+fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
+    std::fs::write(link, target)
 }
 
 fn lock(path: &Path) -> Result<File, TrainError> {
@@ -239,7 +273,8 @@ fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainError> {
     let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
     let (before, now) = (parse(&text), parse(config));
     let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
-    keys.retain(|key| !["evaluation", "checkpoint"].contains(&key.as_str()));
+    // The folder may be written another way or have moved: it is the one that is open.
+    keys.retain(|key| !["evaluation", "checkpoint", "run"].contains(&key.as_str()));
     for key in keys {
         if let Some(changed) = difference(key, before.get(key), now.get(key)) {
             return Err(TrainError::Run(format!(

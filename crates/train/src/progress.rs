@@ -1,0 +1,144 @@
+//! Where a run stands between two steps: what it has measured, what is due, and who is told.
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::{Best, State};
+use crate::metrics::MetricsFile;
+use crate::{
+    EvaluationMetrics, Evaluator, Fit, Observer, Optimizer, RunFolder, SaveModel, StepMetrics,
+    TrainError,
+};
+
+/// A run in progress.
+pub struct Progress<'a> {
+    /// What the next checkpoint will say.
+    pub state: State,
+    fit: &'a Fit<'a>,
+    run: &'a RunFolder,
+    metrics: MetricsFile,
+    evaluator: &'a mut dyn Evaluator,
+    observer: &'a mut dyn Observer,
+    /// Steps and seconds since this process began, for the time left.
+    pace: (u64, f64),
+}
+
+impl<'a> Progress<'a> {
+    /// Takes up the run where its folder stands.
+    pub fn begin(
+        fit: &'a Fit<'a>,
+        run: &'a RunFolder,
+        evaluator: &'a mut dyn Evaluator,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        for skipped in run.skipped() {
+            observer.message(skipped);
+        }
+        let state = match run.resumed() {
+            None => State::fresh(fit.seed, &fit.data_fingerprint),
+            Some(from) if from.state.data_fingerprint == fit.data_fingerprint => State {
+                sha256: BTreeMap::new(),
+                ..from.state.clone()
+            },
+            Some(from) => {
+                return Err(TrainError::Run(format!(
+                    "the data have changed since `{}` was saved: resume on the data set it was started with, or \
+                     choose another `run`",
+                    from.path.display()
+                )));
+            }
+        };
+        Ok(Self {
+            state,
+            fit,
+            run,
+            metrics: run.metrics()?,
+            evaluator,
+            observer,
+            pace: (0, 0.0),
+        })
+    }
+
+    /// Evaluates before the first step, and where a stopped run left an evaluation out.
+    pub fn evaluate_what_is_due(&mut self, total: u64) -> Result<(), TrainError> {
+        self.observer.begin(self.state.step, total);
+        let fresh = self.run.resumed().is_none();
+        if !fresh && !self.state.evaluation_due {
+            return Ok(());
+        }
+        // The checkpoint of a stopped run stands already; if it is the best, only the link has to move.
+        if self.measure()? {
+            self.run.mark_best(&self.state)?;
+        }
+        Ok(())
+    }
+
+    /// Takes one step into the record.
+    pub fn record(&mut self, step: StepMetrics) -> Result<(), TrainError> {
+        self.metrics.write(&step)?;
+        self.pace.0 += 1;
+        self.pace.1 += step.seconds - self.state.seconds;
+        self.state.step = step.step;
+        self.state.tokens = step.tokens;
+        self.state.seconds = step.seconds;
+        self.observer.after_step(&step);
+        Ok(())
+    }
+
+    /// Training time to the last step, counting the step just done, at this process's mean pace.
+    pub fn seconds_left(&self, seconds: f64, total: u64) -> f64 {
+        let (steps, spent) = (self.pace.0 + 1, self.pace.1 + seconds);
+        spent / steps as f64 * (total - self.state.step - 1) as f64
+    }
+
+    /// Evaluates if it is time to, and says whether this is the best so far. A run that is being stopped must leave at
+    /// once: it notes what is due, and makes up for it when it goes on.
+    pub fn evaluate(&mut self, finished: bool, stopped: bool) -> Result<bool, TrainError> {
+        self.state.finished = finished;
+        let due = finished || self.state.step.is_multiple_of(self.fit.evaluation.every);
+        self.state.evaluation_due = due && stopped;
+        Ok(due && !stopped && self.measure()?)
+    }
+
+    /// Saves a checkpoint.
+    pub fn save(&mut self, model: &dyn SaveModel, optimizer: &Optimizer) -> Result<(), TrainError> {
+        let keep = self.fit.checkpoint.keep;
+        let path = self.run.save(self.state.clone(), model, optimizer, keep)?;
+        self.observer.after_checkpoint(&path);
+        Ok(())
+    }
+
+    /// Step and score of the best evaluation.
+    pub fn best(&self) -> (u64, f64) {
+        self.state
+            .best
+            .map_or((self.state.step, f64::NAN), |best| (best.step, best.score))
+    }
+
+    fn measure(&mut self) -> Result<bool, TrainError> {
+        let observer = &mut *self.observer;
+        let bits_per_byte = self
+            .evaluator
+            .evaluate(&mut |done, all| observer.evaluating(done, all))?;
+        let score = self.evaluator.score(&bits_per_byte);
+        let found = EvaluationMetrics {
+            step: self.state.step,
+            tokens: self.state.tokens,
+            seconds: self.state.seconds,
+            heldout_bits_per_byte: bits_per_byte,
+        };
+        self.metrics.write(&found)?;
+        self.state.evaluation_due = false;
+        // What a run starts from is no result of it; and no number is better than none.
+        let better = self.state.step > 0
+            && !score.is_nan()
+            && self.state.best.is_none_or(|best| score < best.score);
+        if better {
+            self.state.best = Some(Best {
+                step: self.state.step,
+                score,
+            });
+        }
+        self.observer.after_evaluation(&found, better);
+        Ok(better)
+    }
+}

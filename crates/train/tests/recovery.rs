@@ -1,0 +1,160 @@
+//! What a run promises when it is stopped, killed or its disk fails at an awkward moment.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use candle_core::{Tensor, Var};
+use polymath_data::Batch;
+use polymath_train::{Objective, Outcome, RunFolder, SaveModel, Silent, TrainError, fit, verify};
+use table::{CONFIG, Case, Scores, Steps, StopAfter, Table, metrics, optimizer_bytes, straight};
+
+fn stop_after(step: u64, path: &Path, case: &Case) {
+    let stop = AtomicBool::new(false);
+    let folder = RunFolder::open(path, CONFIG, false).unwrap();
+    let outcome = case
+        .run(&folder, &Table::new(), &stop, &mut StopAfter(step, &stop))
+        .unwrap();
+    assert_eq!(outcome, Outcome::Interrupted { step });
+}
+
+fn resume(path: &Path, case: &Case) -> Table {
+    let folder = RunFolder::open(path, CONFIG, true).unwrap();
+    let table = Table::load(&folder.resumed().unwrap().path);
+    case.run(&folder, &table, &AtomicBool::new(false), &mut Silent)
+        .unwrap();
+    table
+}
+
+fn damage(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// A run stopped where an evaluation was due makes up for it: the same metrics lines and the same best.
+#[test]
+fn stopping_where_an_evaluation_is_due_loses_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    let expected = straight(&whole);
+    let parts = root.path().join("parts");
+    let mut case = Case::new();
+    stop_after(8, &parts, &case); // Step 8 is the best of the whole run.
+    case.evaluated = 4;
+    let table = resume(&parts, &case);
+    assert_eq!(table.bits(), expected.bits());
+    assert_eq!(optimizer_bytes(&whole), optimizer_bytes(&parts));
+    assert_eq!(metrics(&whole), metrics(&parts));
+    let best = std::fs::read_link(parts.join("best")).unwrap();
+    assert_eq!(best, Path::new("step-000008"));
+    verify(&parts.join("best")).unwrap();
+}
+
+/// A broken newest checkpoint never pushes a whole one out, however few are kept.
+#[test]
+fn rotation_never_prefers_a_broken_checkpoint() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let mut case = Case::new();
+    stop_after(17, &path, &case);
+    damage(&path.join("step-000017/model.safetensors"));
+    case.keep = 1;
+    case.evaluated = 9;
+    let folder = RunFolder::open(&path, CONFIG, true).unwrap();
+    assert_eq!(folder.resumed().unwrap().state.step, 16);
+    // `latest` is whole from the moment the run is open again.
+    verify(&path.join("latest")).unwrap();
+    let table = Table::load(&folder.resumed().unwrap().path);
+    let stop = AtomicBool::new(false);
+    // The first save is at step 16 + 1: before the broken one would have been outlived.
+    case.run(&folder, &table, &stop, &mut StopAfter(17, &stop))
+        .unwrap();
+    assert_eq!(verify(&path.join("latest")).unwrap().step, 17);
+
+    let early = root.path().join("early");
+    let mut case = Case::new();
+    stop_after(19, &early, &case);
+    damage(&early.join("step-000019/model.safetensors"));
+    damage(&early.join("step-000018/model.safetensors"));
+    case.keep = 1;
+    let folder = RunFolder::open(&early, CONFIG, true).unwrap();
+    let table = Table::load(&folder.resumed().unwrap().path);
+    let stop = AtomicBool::new(false);
+    case.run(&folder, &table, &stop, &mut StopAfter(17, &stop))
+        .unwrap();
+    assert_eq!(verify(&early.join("latest")).unwrap().step, 17);
+}
+
+/// A table whose disk is full from its third checkpoint on.
+struct FullDisk(Table, std::cell::Cell<u32>);
+
+impl Objective for FullDisk {
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        self.0.loss(batch)
+    }
+    fn trainable(&self) -> &BTreeMap<String, Var> {
+        self.0.trainable()
+    }
+}
+
+impl SaveModel for FullDisk {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        self.1.set(self.1.get() + 1);
+        if self.1.get() < 3 {
+            return self.0.save(folder);
+        }
+        let path = folder.join("model.safetensors");
+        std::fs::write(&path, "half").unwrap();
+        Err(TrainError::File {
+            action: "write",
+            path,
+            source: std::io::ErrorKind::StorageFull.into(),
+        })
+    }
+}
+
+/// A checkpoint that can't be written names its file, leaves those before whole, and gives its space back.
+#[test]
+fn a_full_disk_costs_no_earlier_checkpoint() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let folder = RunFolder::open(&path, CONFIG, false).unwrap();
+    let full = FullDisk(Table::new(), std::cell::Cell::new(0));
+    let case = Case::new();
+    let stop = AtomicBool::new(false);
+    let error = case
+        .settings(&stop, |settings| {
+            fit(
+                settings,
+                &folder,
+                (&full, &Steps),
+                &mut Scores(0),
+                &mut Silent,
+            )
+        })
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("model.safetensors"), "{error}");
+    assert_eq!(verify(&path.join("latest")).unwrap().step, 4);
+    let left: Vec<_> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(".tmp-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A learning rate below what a number of 32 bits resolves is not taken for a dead parameter.
+#[test]
+fn tiny_rates_are_not_taken_for_dead_parameters() {
+    let root = tempfile::tempdir().unwrap();
+    let mut case = Case::new();
+    case.training.learning_rate = Some(1e-12);
+    case.training.weight_decay = 0.0;
+    let folder = RunFolder::open(&root.path().join("run"), CONFIG, false).unwrap();
+    case.run(&folder, &Table::new(), &AtomicBool::new(false), &mut Silent)
+        .unwrap();
+}
