@@ -98,6 +98,9 @@ impl Ops {
                 weight.dims()
             )
         }
+        if self.fuses(&[x, weight]) {
+            return fused::rms_norm(x, weight, epsilon);
+        }
         composed::rms_norm(x, weight, epsilon)
     }
 
@@ -115,6 +118,9 @@ impl Ops {
                 gate.dims(),
                 up.dims()
             )
+        }
+        if self.fuses(&[gate, up]) {
+            return fused::swiglu(gate, up);
         }
         composed::swiglu(gate, up)
     }
@@ -148,6 +154,9 @@ impl Ops {
                 "rope: position `{position}` is outside the table of `{}` positions",
                 table.max_positions()
             )
+        }
+        if self.fuses(&[x]) {
+            return fused::rope(x, table, positions);
         }
         composed::rope(x, table, positions)
     }
@@ -202,6 +211,9 @@ impl Ops {
         if ids.dtype() != DType::U32 {
             bail!("embedding: ids of type `{:?}`: expected `U32`", ids.dtype())
         }
+        if self.fuses(&[weight]) {
+            return fused::embedding(weight, ids);
+        }
         composed::embedding(weight, ids)
     }
 
@@ -220,6 +232,9 @@ impl Ops {
         targets: &Arc<[u32]>,
     ) -> Result<Tensor> {
         check_targets("cross_entropy", hidden, weight, targets)?;
+        if self.fuses(&[hidden, weight]) {
+            return fused::cross_entropy(hidden, weight, targets, self.precision);
+        }
         composed::cross_entropy(hidden, weight, targets, self.precision)
     }
 
@@ -232,6 +247,9 @@ impl Ops {
     /// As [`Self::cross_entropy`].
     pub fn score(&self, hidden: &Tensor, weight: &Tensor, targets: &Arc<[u32]>) -> Result<Scores> {
         check_targets("score", hidden, weight, targets)?;
+        if self.fuses(&[hidden, weight]) {
+            return fused::score(hidden, weight, targets, self.precision);
+        }
         composed::score(hidden, weight, targets, self.precision)
     }
 }

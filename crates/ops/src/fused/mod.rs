@@ -1,6 +1,8 @@
 //! Our own kernels for f32 tensors on the CPU, as Candle custom operations with their own backward pass.
 
 mod buffer;
+mod cross_entropy;
+mod embedding;
 mod kernel;
 mod lanes;
 mod level;
@@ -9,6 +11,14 @@ mod pack;
 mod product;
 #[cfg(test)]
 mod product_tests;
+mod rms_norm;
+mod rope;
 mod storage;
+mod swiglu;
 
+pub(crate) use cross_entropy::{cross_entropy, score};
+pub(crate) use embedding::embedding;
 pub(crate) use linear::linear;
+pub(crate) use rms_norm::rms_norm;
+pub(crate) use rope::rope;
+pub(crate) use swiglu::swiglu;

@@ -1,0 +1,162 @@
+//! Root-mean-square normalisation.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::buffer::{Shared, filled};
+use super::lanes::{multiply_add, reduce};
+use super::level::vectorised;
+use super::product::for_each;
+use super::storage::{Floats, contiguous, tensor};
+
+/// Rows of a task, and of a partial sum of the weight's gradient: fixed, so that the sum has one order.
+const ROWS: usize = 64;
+
+struct RmsNorm {
+    epsilon: f64,
+    tracked: (bool, bool),
+    /// 1 / √(mean(x²) + ε) of each row, kept for the backward pass.
+    scales: OnceLock<Vec<f32>>,
+}
+
+/// x / √(mean(x²) + ε) · weight over the last dimension: (.., width), (width) → (.., width).
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let operation = RmsNorm {
+        epsilon,
+        tracked: (x.track_op(), weight.track_op()),
+        scales: OnceLock::new(),
+    };
+    x.contiguous()?.apply_op2(&weight.contiguous()?, operation)
+}
+
+vectorised! {
+    /// y = x·scale·weight for one row; the scale is returned.
+    fn forward_row(x: &[f32], weight: &[f32], y: &mut [f32], epsilon: f32) -> f32 {
+        let squares = reduce::<FMA>(x, x, |sum, a, b| multiply_add::<FMA>(a, b, sum));
+        let scale = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
+        for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+            *y = x * scale * weight;
+        }
+        scale
+    }
+
+    /// dx = scale·(w·dy − x·scale²·mean(w·dy·x)).
+    fn backward_row(x: &[f32], weight: &[f32], gradient: &[f32], scale: f32, dx: &mut [f32]) {
+        for ((dx, weight), gradient) in dx.iter_mut().zip(weight).zip(gradient) {
+            *dx = weight * gradient;
+        }
+        let sum = reduce::<FMA>(dx, x, |sum, a, b| multiply_add::<FMA>(a, b, sum));
+        let pull = sum / x.len() as f32 * scale * scale * scale;
+        for (dx, x) in dx.iter_mut().zip(x) {
+            *dx = multiply_add::<FMA>(-pull, *x, *dx * scale);
+        }
+    }
+
+    /// dw += x·scale·dy for one row.
+    fn add_weight_row(x: &[f32], gradient: &[f32], scale: f32, sum: &mut [f32]) {
+        for ((sum, x), gradient) in sum.iter_mut().zip(x).zip(gradient) {
+            *sum = multiply_add::<FMA>(x * scale, *gradient, *sum);
+        }
+    }
+}
+
+impl RmsNorm {
+    fn input_gradient(&self, [x, weight, gradient]: [&[f32]; 3], dx: &mut [f32]) {
+        let width = weight.len();
+        let scales = self.scales.get().map_or(&[][..], |scales| scales);
+        let dx = Shared::new(dx);
+        for_each(scales.len().div_ceil(ROWS), 8 * x.len(), |task| {
+            for row in task * ROWS..scales.len().min((task + 1) * ROWS) {
+                let at = row * width..(row + 1) * width;
+                // SAFETY: each row is written by one task.
+                let dx = unsafe { dx.slice(row * width, width) };
+                backward_row(&x[at.clone()], weight, &gradient[at], scales[row], dx);
+            }
+        });
+    }
+
+    fn weight_gradient(&self, x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
+        let scales = self.scales.get().map_or(&[][..], |scales| scales);
+        let tasks = scales.len().div_ceil(ROWS);
+        let mut parts = vec![0.0; tasks * width];
+        let shared = Shared::new(&mut parts);
+        for_each(tasks, 8 * x.len(), |task| {
+            // SAFETY: each task has its own part.
+            let part = unsafe { shared.slice(task * width, width) };
+            for row in task * ROWS..scales.len().min((task + 1) * ROWS) {
+                let at = row * width..(row + 1) * width;
+                add_weight_row(&x[at.clone()], &gradient[at], scales[row], part);
+            }
+        });
+        let mut sum = vec![0.0; width];
+        for part in parts.chunks_exact(width.max(1)) {
+            for (sum, part) in sum.iter_mut().zip(part) {
+                *sum += part;
+            }
+        }
+        sum
+    }
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (contiguous(x, x_layout)?, contiguous(weight, weight_layout)?);
+        let width = weight.len();
+        let rows = x.len().checked_div(width).unwrap_or(0);
+        let mut scales = vec![0.0; rows];
+        let shared_scales = Shared::new(&mut scales);
+        let fill = |y: &mut [f32]| {
+            let y = Shared::new(y);
+            for_each(rows.div_ceil(ROWS), 8 * x.len(), |task| {
+                for row in task * ROWS..rows.min((task + 1) * ROWS) {
+                    // SAFETY: each row is written by one task.
+                    let (y, scale) =
+                        unsafe { (y.slice(row * width, width), shared_scales.slice(row, 1)) };
+                    let x = &x[row * width..(row + 1) * width];
+                    scale[0] = forward_row(x, weight, y, self.epsilon as f32);
+                }
+            });
+        };
+        // SAFETY: all rows are written.
+        let y = unsafe { filled(x.len(), fill) };
+        let _ = self.scales.set(scales);
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (x_tracked, weight_tracked) = self.tracked;
+        let (values, gradient) = (Floats::of(x)?, Floats::of(&gradient)?);
+        let for_x = || -> Result<Tensor> {
+            let weight = Floats::of(weight)?;
+            let fill = |dx: &mut [f32]| self.input_gradient([&values, &weight, &gradient], dx);
+            // SAFETY: all rows are written.
+            tensor(unsafe { filled(values.len(), fill) }, x.shape())
+        };
+        let for_weight = || -> Result<Tensor> {
+            let width = weight.elem_count();
+            tensor(self.weight_gradient(&values, &gradient, width), width)
+        };
+        Ok((
+            x_tracked.then(for_x).transpose()?,
+            weight_tracked.then(for_weight).transpose()?,
+        ))
+    }
+}

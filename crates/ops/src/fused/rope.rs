@@ -1,0 +1,87 @@
+//! Rotary position embedding.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use super::buffer::{Shared, filled};
+use super::level::vectorised;
+use super::product::for_each;
+use super::storage::{Floats, contiguous, tensor};
+use crate::RotaryTable;
+
+/// Positions of a task.
+const POSITIONS: usize = 64;
+
+struct Rope {
+    table: RotaryTable,
+    positions: Arc<[u32]>,
+}
+
+/// Rotates the pairs (x[i], x[i + d/2]) of each head: (batch, sequence, heads, d).
+pub(crate) fn rope(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result<Tensor> {
+    let (table, positions) = (table.clone(), Arc::clone(positions));
+    x.contiguous()?.apply_op1(Rope { table, positions })
+}
+
+vectorised! {
+    /// The heads of one position, turned by its angles; `direction` is 1, or −1 for the way back.
+    pub(crate) fn rotate(x: &[f32], angles: (&[f32], &[f32]), direction: f32, y: &mut [f32]) {
+        let (cos, sin) = angles;
+        let half = cos.len();
+        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+            let (first, second) = x.split_at(half);
+            let (first_out, second_out) = y.split_at_mut(half);
+            for i in 0..half {
+                let sin = sin[i] * direction;
+                first_out[i] = first[i] * cos[i] - second[i] * sin;
+                second_out[i] = second[i] * cos[i] + first[i] * sin;
+            }
+        }
+        let _ = FMA;
+    }
+}
+
+impl Rope {
+    fn rotate(&self, x: &[f32], direction: f32) -> Vec<f32> {
+        let positions = self.positions.len();
+        let width = x.len().checked_div(positions).unwrap_or(0);
+        let fill = |y: &mut [f32]| {
+            let y = Shared::new(y);
+            for_each(positions.div_ceil(POSITIONS), 8 * x.len(), |task| {
+                for row in task * POSITIONS..positions.min((task + 1) * POSITIONS) {
+                    // SAFETY: each position is written by one task.
+                    let y = unsafe { y.slice(row * width, width) };
+                    let angles = self.table.at(self.positions[row]);
+                    rotate(&x[row * width..(row + 1) * width], angles, direction, y);
+                }
+            });
+        };
+        // SAFETY: all positions are written.
+        unsafe { filled(x.len(), fill) }
+    }
+}
+
+impl CustomOp1 for Rope {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = self.rotate(contiguous(x, layout)?, 1.0);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        if gradient.elem_count() != x.elem_count() {
+            bail!(
+                "rope: the gradient is `{:?}`: expected `{:?}`",
+                gradient.dims(),
+                x.dims()
+            )
+        }
+        let gradient = gradient.contiguous()?;
+        let turned_back = self.rotate(&Floats::of(&gradient)?, -1.0);
+        tensor(turned_back, x.shape()).map(Some)
+    }
+}

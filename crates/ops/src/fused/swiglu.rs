@@ -1,0 +1,112 @@
+//! The gated activation of the feed-forward block.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::buffer::{Shared, filled};
+use super::lanes::exp;
+use super::level::vectorised;
+use super::product::for_each;
+use super::storage::{Floats, contiguous, tensor};
+
+/// Elements of a task.
+const CHUNK: usize = 1 << 14;
+/// Multiplications that an element is worth, with its exponential.
+const WORK: usize = 16;
+
+struct SwiGlu {
+    tracked: (bool, bool),
+}
+
+/// silu(gate)·up, element by element.
+pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let tracked = (gate.track_op(), up.track_op());
+    gate.contiguous()?
+        .apply_op2(&up.contiguous()?, SwiGlu { tracked })
+}
+
+vectorised! {
+    fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
+        for ((y, &gate), up) in y.iter_mut().zip(gate).zip(up) {
+            *y = gate / (1.0 + exp::<FMA>(-gate)) * up;
+        }
+    }
+
+    /// d silu(g) = σ(g)·(1 + g·(1 − σ(g))).
+    fn gate_gradient(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32]) {
+        for (((dgate, &gate), up), dy) in dgate.iter_mut().zip(gate).zip(up).zip(dy) {
+            let sigmoid = 1.0 / (1.0 + exp::<FMA>(-gate));
+            *dgate = sigmoid * (1.0 + gate * (1.0 - sigmoid)) * up * dy;
+        }
+    }
+}
+
+/// Runs `work` over equal chunks of the inputs and of a new vector.
+fn in_chunks<const N: usize>(
+    inputs: [&[f32]; N],
+    work: impl Fn([&[f32]; N], &mut [f32]) + Sync + Send,
+) -> Vec<f32> {
+    let length = inputs[0].len();
+    let fill = |y: &mut [f32]| {
+        let y = Shared::new(y);
+        for_each(length.div_ceil(CHUNK), WORK * length, |task| {
+            let start = task * CHUNK;
+            let count = CHUNK.min(length - start);
+            // SAFETY: chunks do not overlap.
+            let y = unsafe { y.slice(start, count) };
+            work(inputs.map(|input| &input[start..start + count]), y);
+        });
+    };
+    // SAFETY: all chunks are written.
+    unsafe { filled(length, fill) }
+}
+
+impl CustomOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let inputs = [contiguous(gate, gate_layout)?, contiguous(up, up_layout)?];
+        let y = in_chunks(inputs, |[gate, up], y| forward(gate, up, y));
+        Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let shape = gate.shape();
+        let (gate, up, gradient) = (Floats::of(gate)?, Floats::of(up)?, Floats::of(&gradient)?);
+        let for_gate = || {
+            let inputs = [&gate[..], &up[..], &gradient[..]];
+            tensor(
+                in_chunks(inputs, |[gate, up, dy], out| {
+                    gate_gradient(gate, up, dy, out)
+                }),
+                shape,
+            )
+        };
+        // dup = silu(gate)·dy has the form of the forward pass.
+        let for_up = || {
+            let inputs = [&gate[..], &gradient[..]];
+            tensor(
+                in_chunks(inputs, |[gate, dy], out| forward(gate, dy, out)),
+                shape,
+            )
+        };
+        Ok((
+            self.tracked.0.then(for_gate).transpose()?,
+            self.tracked.1.then(for_up).transpose()?,
+        ))
+    }
+}
