@@ -1,1 +1,39 @@
 //! Sources, tokenizer training, token shards, mixture, batches.
+//!
+//! [`prepare`] turns raw text into a [`Dataset`]; [`MixtureStream`] makes training batches of it, and
+//! [`ScoringBatches`] the batches that score every held-out token once. This crate knows no model.
+
+mod dataset;
+mod draw;
+mod error;
+mod manifest;
+mod mixture;
+mod overlap;
+mod prepare;
+mod prepare_config;
+mod progress;
+mod question;
+pub mod school;
+mod scoring;
+mod shard;
+mod shard_writer;
+mod source;
+mod spool;
+mod stream;
+mod tokenizer;
+
+pub use dataset::{Dataset, Split};
+pub use error::DataError;
+pub use manifest::{DomainManifest, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest};
+pub use mixture::{DomainSize, MixtureConfig, MixtureShare};
+pub use prepare::prepare;
+pub use prepare_config::{DomainConfig, PrepareConfig, TokenizerConfig};
+pub use progress::{NoProgress, Progress};
+pub use question::{Question, read_questions};
+pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
+pub use shard::{Document, TokenShard};
+pub use shard_writer::ShardWriter;
+pub use stream::{Batch, BatchShape, MixturePart, MixtureStream};
+
+/// A target that is neither learnt nor scored.
+pub const IGNORED: u32 = u32::MAX;

@@ -1,0 +1,165 @@
+//! A prepared data set, opened read-only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::shard_writer::hexadecimal;
+use crate::{
+    DataError, DomainManifest, Manifest, Question, SCHEMA, SplitManifest, TokenShard,
+    read_questions,
+};
+
+/// The side of the split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// What is learnt from.
+    Train,
+    /// What is only measured on.
+    Heldout,
+}
+
+impl Split {
+    /// The shard's file in the domain's folder.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Split::Train => "train.safetensors",
+            Split::Heldout => "heldout.safetensors",
+        }
+    }
+}
+
+/// A prepared data set: `dataset.json`, `tokenizer.json` and `<domain>/{train,heldout}.safetensors`.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    path: PathBuf,
+    manifest: Manifest,
+    fingerprint: String,
+}
+
+impl Dataset {
+    /// Opens the data set in the folder `path`, and checks every shard's size against the manifest.
+    ///
+    /// # Errors
+    /// A folder that is not a finished data set, or is not whole.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let file = path.join("dataset.json");
+        let json = fs::read(&file).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => DataError::content(
+                path,
+                "no finished data set here (`dataset.json` is missing): make one with `polymath prepare`",
+            ),
+            _ => DataError::File { action: "read", path: file.clone(), source },
+        })?;
+        let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| {
+            DataError::content(&file, format!("not a data set's manifest: {error}"))
+        })?;
+        if manifest.schema != SCHEMA {
+            return Err(DataError::content(
+                &file,
+                format!(
+                    "schema {}, expected {SCHEMA}: prepare it again with this program",
+                    manifest.schema
+                ),
+            ));
+        }
+        let dataset = Dataset {
+            path: path.to_path_buf(),
+            fingerprint: hexadecimal(&Sha256::digest(&json)),
+            manifest,
+        };
+        dataset.check()?;
+        Ok(dataset)
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        let path = self.tokenizer_path();
+        let tokenizer = fs::read(&path).map_err(DataError::file("read", &path))?;
+        if hexadecimal(&Sha256::digest(&tokenizer)) != self.manifest.tokenizer.sha256 {
+            return Err(DataError::content(
+                &path,
+                "not the tokenizer that the data set was prepared with: prepare it again",
+            ));
+        }
+        for name in self.manifest.domains.keys() {
+            self.shard(name, Split::Train)?;
+            self.shard(name, Split::Heldout)?;
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What `dataset.json` says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The domains in alphabetical order.
+    pub fn domain_names(&self) -> Vec<&str> {
+        self.manifest.domains.keys().map(String::as_str).collect()
+    }
+
+    /// The shard of `domain`'s side `split`.
+    ///
+    /// # Errors
+    /// A domain that the data set does not have; a shard that is missing or broken.
+    pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
+        let entry = self.domain(domain)?;
+        let expected: &SplitManifest = match split {
+            Split::Train => &entry.train,
+            Split::Heldout => &entry.heldout,
+        };
+        let shard = TokenShard::open(&self.path.join(domain).join(split.file_name()))?;
+        let found = (shard.documents() as u64, shard.tokens(), shard.bytes());
+        if found != (expected.documents, expected.tokens, expected.bytes) {
+            return Err(DataError::content(
+                shard.path(),
+                format!(
+                    "{} documents, {} tokens, {} bytes, but `dataset.json` says {}, {}, {}: prepare the data set again",
+                    found.0, found.1, found.2, expected.documents, expected.tokens, expected.bytes
+                ),
+            ));
+        }
+        Ok(Arc::new(shard))
+    }
+
+    /// The tokenizer that the shards were made with.
+    pub fn tokenizer_path(&self) -> PathBuf {
+        self.path.join("tokenizer.json")
+    }
+
+    /// SHA-256 of the manifest, which holds those of the shards and of the tokenizer: equal means the same data.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The questions of `domain`; none where it has none.
+    ///
+    /// # Errors
+    /// A domain that the data set does not have; a file of questions that can't be read.
+    pub fn questions(&self, domain: &str) -> Result<Vec<Question>, DataError> {
+        match self.domain(domain)?.questions {
+            0 => Ok(Vec::new()),
+            _ => read_questions(&self.path.join(domain).join("questions.jsonl")),
+        }
+    }
+
+    fn domain(&self, name: &str) -> Result<&DomainManifest, DataError> {
+        self.manifest.domains.get(name).ok_or_else(|| {
+            DataError::domain(
+                name,
+                format!(
+                    "not in the data set `{}`, which has `{}`",
+                    self.path.display(),
+                    self.domain_names().join("`, `")
+                ),
+            )
+        })
+    }
+}

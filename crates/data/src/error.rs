@@ -1,0 +1,99 @@
+//! What can go wrong with data.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate; every one names the file, the line, the key or the domain at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file can't be read or written.
+    #[error("can't {action} `{}`: {source}", path.display())]
+    File {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is there but does not say what it should.
+    #[error("`{}`: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// A line of a file does not say what it should.
+    #[error("`{}:{line}`: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// A key of the config holds something that can't be.
+    #[error("`{key}`: {message}")]
+    Config {
+        /// The key, dotted.
+        key: String,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// A domain has too little of something, or is not there.
+    #[error("domain `{domain}`: {message}")]
+    Domain {
+        /// Its name.
+        domain: String,
+        /// What is wrong, and how to mend it.
+        message: String,
+    },
+    /// The tokenizer library failed.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+}
+
+impl DataError {
+    /// For `map_err` on file operations.
+    pub(crate) fn file(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> DataError {
+        let path = path.to_path_buf();
+        move |source| DataError::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn content(path: &Path, message: impl Into<String>) -> DataError {
+        DataError::Content {
+            path: path.to_path_buf(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn line(path: &Path, line: u64, message: impl Into<String>) -> DataError {
+        DataError::Line {
+            path: path.to_path_buf(),
+            line,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn config(key: impl Into<String>, message: impl Into<String>) -> DataError {
+        DataError::Config {
+            key: key.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn domain(domain: &str, message: impl Into<String>) -> DataError {
+        DataError::Domain {
+            domain: domain.into(),
+            message: message.into(),
+        }
+    }
+}

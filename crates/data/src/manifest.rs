@@ -1,0 +1,98 @@
+//! `dataset.json`: what a data set holds, and what was found while preparing it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The format this program reads and writes.
+pub const SCHEMA: u32 = 1;
+
+/// All of `dataset.json`. It is written last: a folder without it is not a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// A hash of the sources' content and of every setting that shapes the data set: the same again means that there
+    /// is nothing to do.
+    pub source: String,
+    /// Of the split.
+    pub seed: u64,
+    /// The share of documents meant for the held-out side, where a domain does not name its own held-out files.
+    pub heldout_fraction: f64,
+    /// The tokenizer.
+    pub tokenizer: TokenizerManifest,
+    /// Every domain by name.
+    pub domains: BTreeMap<String, DomainManifest>,
+    /// Every (train domain, held-out domain) pair.
+    pub overlaps: Vec<Overlap>,
+}
+
+/// The tokenizer beside the manifest, `tokenizer.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizerManifest {
+    /// One more than the greatest token id.
+    pub vocab_size: usize,
+    /// Of `tokenizer.json`.
+    pub sha256: String,
+    /// Fed before each document.
+    pub bos_token_id: u32,
+    /// Stored, and predicted, at the end of each document.
+    pub eos_token_id: u32,
+}
+
+/// One domain, and what became of its sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainManifest {
+    /// What is learnt from.
+    pub train: SplitManifest,
+    /// What is measured on.
+    pub heldout: SplitManifest,
+    /// Source files read.
+    pub files: u64,
+    /// Documents dropped because an equal one was kept, in this domain or another.
+    pub duplicates_dropped: u64,
+    /// Of those, the ones whose kept equal is in another domain.
+    #[serde(default)]
+    pub duplicates_across_domains: u64,
+    /// Documents dropped because there was nothing in them but white space.
+    #[serde(default)]
+    pub empty_dropped: u64,
+    /// Files dropped, or mended, because they were not UTF-8 (where the config allows it).
+    #[serde(default)]
+    pub invalid_utf8: u64,
+    /// Documents cut into pieces because they were huge.
+    #[serde(default)]
+    pub cut_documents: u64,
+    /// Questions in `questions.jsonl`.
+    #[serde(default)]
+    pub questions: u64,
+}
+
+/// One shard's size.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitManifest {
+    /// Documents (each piece of a huge one counts).
+    pub documents: u64,
+    /// Tokens, with one end-of-text token for each document.
+    pub tokens: u64,
+    /// UTF-8 bytes of the scored text.
+    pub bytes: u64,
+    /// Of the shard's file.
+    pub sha256: String,
+}
+
+/// How much of a domain's held-out text stands in a domain's training text too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// The domain whose train side was searched.
+    pub train: String,
+    /// The domain whose held-out side was looked for.
+    pub heldout: String,
+    /// Share of the held-out documents found in train, letter case and white space aside.
+    pub exact_share: f64,
+    /// Share of the held-out documents' distinct 13-word sequences found in train, letter case and white space aside.
+    pub ngram_share: f64,
+    /// How many distinct 13-word sequences were looked for: a share of few says little, of 0 nothing.
+    #[serde(default)]
+    pub ngrams: u64,
+}

@@ -1,0 +1,190 @@
+//! How much of the held-out text stands in the train side too: whole documents, and sequences of 13 words.
+//!
+//! 13 words is the length that GPT-3's and later reports look for. Words are compared with letter case and white space
+//! aside. Held-out sequences are kept as hashes, thinned by hash where there are many, so that memory is bounded.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::spool::Spool;
+use crate::{DataError, Overlap};
+
+/// Words of a sequence.
+const WORDS: usize = 13;
+/// Sequences that are looked for at most; beyond, a share chosen by hash.
+const MOST: u64 = 3_000_000;
+
+/// The held-out side: which hashes stand in which domains.
+pub struct HeldoutGrams {
+    /// Of each hash: the domains that hold it, a bit each, and the train domains where it was found.
+    grams: HashMap<u64, (u32, AtomicU32)>,
+    documents: Vec<HashMap<u64, AtomicU32>>,
+    words: u64,
+    thinning: u64,
+}
+
+impl HeldoutGrams {
+    /// For so many domains.
+    pub fn new(domains: usize) -> Self {
+        Self {
+            grams: HashMap::new(),
+            documents: (0..domains).map(|_| HashMap::new()).collect(),
+            words: 0,
+            thinning: 1,
+        }
+    }
+
+    /// Takes a domain's held-out documents, and counts their words.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn count(&mut self, domain: usize, heldout: &Spool) -> Result<(), DataError> {
+        heldout.read(&mut |parts| {
+            let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+            let words = words(&text);
+            self.words += words.len() as u64;
+            self.documents[domain].insert(whole(&words), AtomicU32::new(0));
+            Ok(())
+        })
+    }
+
+    /// Takes all held-out sequences, after every domain was counted.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn fill<'a>(&mut self, heldout: impl Iterator<Item = &'a Spool>) -> Result<(), DataError> {
+        self.thinning = self.words.div_ceil(MOST).max(1);
+        for (domain, spool) in heldout.enumerate() {
+            spool.read(&mut |parts| {
+                let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+                for gram in sequences(&words(&text)) {
+                    if gram.is_multiple_of(self.thinning) {
+                        self.grams.entry(gram).or_default().0 |= 1 << domain;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The search through the train side; many threads may look at once.
+pub struct OverlapScan<'a> {
+    heldout: &'a HeldoutGrams,
+}
+
+impl<'a> OverlapScan<'a> {
+    /// Nothing found yet.
+    pub fn new(heldout: &'a HeldoutGrams) -> Self {
+        Self { heldout }
+    }
+
+    /// Looks through one document of the train side of `domain`.
+    pub fn look(&self, domain: usize, text: &str) {
+        let mark = 1 << domain;
+        let words = words(text);
+        let document = whole(&words);
+        for documents in &self.heldout.documents {
+            if let Some(found) = documents.get(&document) {
+                found.fetch_or(mark, Ordering::Relaxed);
+            }
+        }
+        for gram in sequences(&words) {
+            if gram.is_multiple_of(self.heldout.thinning)
+                && let Some((_, found)) = self.heldout.grams.get(&gram)
+            {
+                found.fetch_or(mark, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What was found, for every pair of domains.
+    pub fn result(&self, names: &[String]) -> Vec<Overlap> {
+        let mut overlaps = Vec::new();
+        for (heldout, heldout_name) in names.iter().enumerate() {
+            let documents: Vec<u32> = self.heldout.documents[heldout]
+                .values()
+                .map(|found| found.load(Ordering::Relaxed))
+                .collect();
+            let grams: Vec<u32> = self
+                .heldout
+                .grams
+                .values()
+                .filter(|(domains, _)| domains >> heldout & 1 == 1)
+                .map(|(_, found)| found.load(Ordering::Relaxed))
+                .collect();
+            for (train, train_name) in names.iter().enumerate() {
+                let share = |found: &[u32]| {
+                    let hits = found
+                        .iter()
+                        .filter(|found| *found >> train & 1 == 1)
+                        .count();
+                    hits as f64 / found.len().max(1) as f64
+                };
+                overlaps.push(Overlap {
+                    train: train_name.clone(),
+                    heldout: heldout_name.clone(),
+                    exact_share: share(&documents),
+                    ngram_share: share(&grams),
+                    ngrams: grams.len() as u64,
+                });
+            }
+        }
+        overlaps
+    }
+}
+
+/// A hash of each word, in order.
+fn words(text: &str) -> Vec<u64> {
+    text.split_whitespace()
+        .map(|word| xxh3_64(word.to_lowercase().as_bytes()))
+        .collect()
+}
+
+/// A hash of a whole document.
+fn whole(words: &[u64]) -> u64 {
+    words.iter().fold(words.len() as u64, |hash, word| {
+        (hash ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23)
+    })
+}
+
+/// The distinct hashes of all sequences of [`WORDS`] words: a polynomial in the words' hashes, rolled along.
+fn sequences(words: &[u64]) -> HashSet<u64> {
+    const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
+    let oldest = (1..WORDS).fold(1u64, |power, _| power.wrapping_mul(BASE));
+    let mut rolling = 0u64;
+    let mut found = HashSet::new();
+    for (at, word) in words.iter().enumerate() {
+        if at >= WORDS {
+            rolling = rolling.wrapping_sub(words[at - WORDS].wrapping_mul(oldest));
+        }
+        rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
+        if at + 1 >= WORDS {
+            // Mixed, so that thinning by a multiple takes a fair share.
+            found.insert(xxh3_64(&rolling.to_le_bytes()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same 13 words are found wherever they stand, in any letter case; 12 of them are not.
+    #[test]
+    fn sequences_do_not_depend_on_their_place() {
+        let text = "a b c d e f g h i j k l m n";
+        let alone = sequences(&words("b c d e f g h i j k l m n"));
+        assert_eq!(alone.len(), 1);
+        assert!(alone.is_subset(&sequences(&words(text))));
+        assert!(alone.is_subset(&sequences(&words("x y  Z\nB C D E F G H I J K L M N o"))));
+        assert!(alone.is_disjoint(&sequences(&words("x c d e f g h i j k l m n"))));
+        assert!(sequences(&words("a b c")).is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! The `prepare` config file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+
+/// All of a data set: where its text lies, and how it is made of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrepareConfig {
+    /// The folder to make.
+    pub output: PathBuf,
+    /// The share of each domain's documents that is held out, chosen by a hash of their content.
+    #[serde(default = "default_heldout_fraction")]
+    pub heldout_fraction: f64,
+    /// Of the split: another seed holds out other documents.
+    #[serde(default)]
+    pub seed: u64,
+    /// Trained, or given.
+    #[serde(default)]
+    pub tokenizer: TokenizerConfig,
+    /// The domains by name.
+    pub domains: BTreeMap<String, DomainConfig>,
+}
+
+/// The `[tokenizer]` table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// Train a byte-level BPE of so many tokens; default 4096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocab_size: Option<usize>,
+    /// Take this `tokenizer.json` instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Text that it is trained on, the same amount of every domain; default 24 MB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_bytes: Option<u64>,
+}
+
+/// A `[domains.<name>]` table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DomainConfig {
+    /// Files or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one); each also `.gz` or `.zst`.
+    pub paths: Vec<String>,
+    /// Of `.jsonl`: the field that holds the text; default: `text`, else `prompt` and `response`, else `messages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_field: Option<String>,
+    /// These files are held out instead of a share of `paths`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heldout_paths: Vec<String>,
+    /// A `.jsonl` of questions with exact answers (`prompt`, `answer`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub questions: Option<PathBuf>,
+}
+
+fn default_heldout_fraction() -> f64 {
+    0.05
+}
+
+impl TokenizerConfig {
+    /// The size of a trained vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size.unwrap_or(4096)
+    }
+
+    /// How much text a tokenizer is trained on.
+    pub fn sample_bytes(&self) -> u64 {
+        self.sample_bytes.unwrap_or(24_000_000)
+    }
+}
+
+impl PrepareConfig {
+    /// Checks every value that can be checked without reading text.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn validate(&self) -> Result<(), DataError> {
+        if self.domains.is_empty() {
+            return Err(DataError::config(
+                "domains",
+                "no domain is given: add `[domains.<name>]` with `paths`",
+            ));
+        }
+        if self.domains.len() > 32 {
+            return Err(DataError::config(
+                "domains",
+                "more than 32 domains: put some together",
+            ));
+        }
+        if !(self.heldout_fraction > 0.0 && self.heldout_fraction < 1.0) {
+            let message = format!("`{}` is not a share between 0 and 1", self.heldout_fraction);
+            return Err(DataError::config("heldout_fraction", message));
+        }
+        if self.tokenizer.path.is_some() && self.tokenizer.vocab_size.is_some() {
+            return Err(DataError::config(
+                "tokenizer",
+                "`path` and `vocab_size` are both given: choose one",
+            ));
+        }
+        if self.tokenizer.vocab_size() < 257 {
+            return Err(DataError::config(
+                "tokenizer.vocab_size",
+                "expected at least 257: a byte-level vocabulary has every byte and an end-of-text token",
+            ));
+        }
+        for (name, domain) in &self.domains {
+            let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
+            if name.is_empty() || name.starts_with('.') || !name.chars().all(legal) {
+                return Err(DataError::config(
+                    format!("domains.{name}"),
+                    "a domain's name is also a folder's: use letters, digits, `-` and `_`",
+                ));
+            }
+            if domain.paths.is_empty() {
+                return Err(DataError::config(
+                    format!("domains.{name}.paths"),
+                    "no files: give a list of files or globs",
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Batches that score every stored token of a shard exactly once.
+
+use crate::draw::permutation;
+use crate::{Batch, BatchShape, IGNORED, TokenShard};
+
+/// How many unfinished rows wait for a short piece that fills them.
+const OPEN_ROWS: usize = 32;
+/// The stream of random numbers that chooses documents.
+const CHOICE_STREAM: u64 = 1 << 41;
+
+/// How held-out documents are cut and packed.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoringOptions {
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Tokens of a row: the context of a score.
+    pub sequence_length: usize,
+    /// Tokens between the starts of a long document's windows; `None`: windows do not overlap.
+    pub stride: Option<usize>,
+    /// What every document begins with.
+    pub bos_token_id: u32,
+    /// Score a seeded choice of whole documents of about so many tokens.
+    pub max_tokens: Option<u64>,
+    /// Of that choice.
+    pub seed: u64,
+}
+
+/// A batch, and whose tokens are scored in it.
+#[derive(Debug, Clone)]
+pub struct ScoringBatch {
+    /// What the model takes.
+    pub batch: Batch,
+    /// The chosen document that each position scores (an index into [`ScoringBatches::documents`]), or `u32::MAX`.
+    pub document_of: Vec<u32>,
+}
+
+/// A part of a document in one row.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    chosen: u32,
+    from: usize,
+    to: usize,
+    /// Targets before this are context: an earlier window has scored them.
+    scored_from: usize,
+}
+
+/// All batches of a shard.
+#[derive(Debug)]
+pub struct ScoringBatches<'a> {
+    shard: &'a TokenShard,
+    options: ScoringOptions,
+    documents: Vec<u32>,
+    rows: Vec<Vec<Piece>>,
+}
+
+impl<'a> ScoringBatches<'a> {
+    /// Cuts and packs; nothing is read but the documents' lengths.
+    pub fn new(shard: &'a TokenShard, options: ScoringOptions) -> Self {
+        let documents = choose(shard, &options);
+        let rows = pack(shard, &documents, &options);
+        Self {
+            shard,
+            options,
+            documents,
+            rows,
+        }
+    }
+
+    /// The documents that are scored, as the shard counts them, ascending.
+    pub fn documents(&self) -> &[u32] {
+        &self.documents
+    }
+
+    /// The tokens that are scored, prompts included.
+    pub fn tokens(&self) -> u64 {
+        self.documents
+            .iter()
+            .map(|document| self.shard.document(*document as usize).len() as u64)
+            .sum()
+    }
+
+    /// The batches, the last one with as many rows as are left.
+    pub fn iter(&self) -> impl Iterator<Item = ScoringBatch> + '_ {
+        self.rows
+            .chunks(self.options.rows.max(1))
+            .map(|rows| self.batch(rows))
+    }
+
+    fn batch(&self, rows: &[Vec<Piece>]) -> ScoringBatch {
+        let length = self.options.sequence_length;
+        let mut batch = Batch::with_capacity(BatchShape {
+            rows: rows.len(),
+            sequence_length: length,
+        });
+        let mut document_of = Vec::with_capacity(rows.len() * length);
+        for (row, pieces) in rows.iter().enumerate() {
+            for piece in pieces {
+                self.push(&mut batch, &mut document_of, row * length, piece);
+            }
+            // Padding: each position a document of its own, predicting nothing.
+            while batch.input_ids.len() < (row + 1) * length {
+                let at = (batch.input_ids.len() - row * length) as u32;
+                batch.document_starts.push(at);
+                batch.input_ids.push(self.options.bos_token_id);
+                batch.targets.push(IGNORED);
+                document_of.push(u32::MAX);
+            }
+            batch.domains.push(0);
+        }
+        ScoringBatch { batch, document_of }
+    }
+
+    fn push(&self, batch: &mut Batch, document_of: &mut Vec<u32>, row: usize, piece: &Piece) {
+        let document = self
+            .shard
+            .document(self.documents[piece.chosen as usize] as usize);
+        let begin = (batch.input_ids.len() - row) as u32;
+        if piece.from == 0 {
+            batch.input_ids.push(self.options.bos_token_id);
+        }
+        document.copy_tokens(
+            piece.from.saturating_sub(1)..piece.to - 1,
+            &mut batch.input_ids,
+        );
+        let targets = batch.targets.len();
+        document.copy_tokens(piece.from..piece.to, &mut batch.targets);
+        for index in piece.from..piece.to {
+            let scored = index >= piece.scored_from && document.scored(index);
+            if !scored {
+                batch.targets[targets + index - piece.from] = IGNORED;
+            }
+            document_of.push(if scored { piece.chosen } else { u32::MAX });
+            batch.document_starts.push(begin);
+        }
+    }
+}
+
+/// All documents, or a seeded choice of about `max_tokens`.
+fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
+    let Some(most) = options.max_tokens.filter(|most| *most < shard.tokens()) else {
+        return (0..shard.documents() as u32).collect();
+    };
+    let mut chosen = Vec::new();
+    let mut tokens = 0;
+    for document in permutation(options.seed, CHOICE_STREAM, shard.documents()) {
+        let length = shard.document(document as usize).len() as u64;
+        // A document that is too long for what is left is passed over, not the end of the choice.
+        if chosen.is_empty() || tokens + length <= most {
+            tokens += length;
+            chosen.push(document);
+        }
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Windows of each document, short ones packed several to a row (first fit among a few open rows).
+fn pack(shard: &TokenShard, documents: &[u32], options: &ScoringOptions) -> Vec<Vec<Piece>> {
+    let length = options.sequence_length;
+    let stride = options.stride.unwrap_or(length).clamp(1, length);
+    let mut done = Vec::new();
+    let mut open: Vec<(usize, Vec<Piece>)> = Vec::new();
+    for (chosen, document) in documents.iter().enumerate() {
+        let tokens = shard.document(*document as usize).len();
+        let mut from = 0;
+        let mut scored_from = 0;
+        while scored_from < tokens {
+            let to = tokens.min(from + length);
+            let piece = Piece {
+                chosen: chosen as u32,
+                from,
+                to,
+                scored_from,
+            };
+            let size = to - from;
+            match open.iter_mut().find(|(used, _)| used + size <= length) {
+                Some((used, row)) => {
+                    *used += size;
+                    row.push(piece);
+                }
+                None => open.push((size, vec![piece])),
+            }
+            open.retain_mut(|(used, row)| {
+                let full = *used == length;
+                if full {
+                    done.push(std::mem::take(row));
+                }
+                !full
+            });
+            if open.len() > OPEN_ROWS {
+                done.push(open.remove(0).1);
+            }
+            scored_from = to;
+            from += stride;
+        }
+    }
+    done.extend(open.into_iter().map(|(_, row)| row));
+    done
+}

@@ -1,0 +1,247 @@
+//! The token shard: one domain's documents on one side of the split, memory-mapped.
+//!
+//! A shard is a safetensors file, so that any tool can look into it:
+//!
+//! | tensor | type | |
+//! |---|---|---|
+//! | `tokens` | U16, or U32 for a vocabulary above 65 536 | every document's tokens and its end-of-text token |
+//! | `document_offsets` | U64, documents + 1 | where each document's tokens begin, and where the last ends |
+//! | `document_bytes` | U32 | UTF-8 bytes of each document's scored text |
+//! | `loss_mask` | U8, only where prompts exist | 1 where the token is learnt and scored |
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::DataError;
+
+/// The documents of one domain on one side of the split.
+#[derive(Debug)]
+pub struct TokenShard {
+    path: PathBuf,
+    map: Mmap,
+    wide: bool,
+    tokens: Range<usize>,
+    offsets: Range<usize>,
+    document_bytes: Range<usize>,
+    loss_mask: Option<Range<usize>>,
+    bytes: u64,
+}
+
+/// One document of a shard: its tokens, the end-of-text token last.
+#[derive(Debug, Clone, Copy)]
+pub struct Document<'a> {
+    shard: &'a TokenShard,
+    start: usize,
+    length: usize,
+    /// UTF-8 bytes of the text that its scored tokens stand for.
+    pub bytes: u64,
+}
+
+impl TokenShard {
+    /// Maps the shard at `path` and checks that its parts fit together.
+    ///
+    /// # Errors
+    /// A file that can't be read, or is not a whole shard.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::file("open", path))?;
+        // SAFETY: the map is read-only, and shards are never changed in place: they are written under another name
+        // and renamed, so that a shard that is replaced stays mapped as it was.
+        let map = unsafe { Mmap::map(&file) }.map_err(DataError::file("map", path))?;
+        let layout = Layout::read(&map).map_err(|message| DataError::content(path, message))?;
+        let mut shard = TokenShard {
+            path: path.to_path_buf(),
+            map,
+            wide: layout.wide,
+            tokens: layout.tokens,
+            offsets: layout.offsets,
+            document_bytes: layout.document_bytes,
+            loss_mask: layout.loss_mask,
+            bytes: 0,
+        };
+        shard
+            .check()
+            .map_err(|message| DataError::content(path, message))?;
+        shard.bytes = (0..shard.documents()).map(|i| shard.bytes_of(i)).sum();
+        Ok(shard)
+    }
+
+    /// Offsets start at 0, end at the last token and leave no document empty.
+    fn check(&self) -> Result<(), String> {
+        let broken =
+            "`document_offsets` do not cut `tokens` into documents: prepare the data set again";
+        if self.offset(0) != 0 || self.offset(self.documents()) != self.tokens() {
+            return Err(broken.into());
+        }
+        if (0..self.documents()).any(|i| self.offset(i) >= self.offset(i + 1)) {
+            return Err(broken.into());
+        }
+        if self.documents() > u32::MAX as usize {
+            return Err("more than 4 294 967 295 documents in one shard".into());
+        }
+        Ok(())
+    }
+
+    /// Where the shard lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many documents there are.
+    pub fn documents(&self) -> usize {
+        self.document_bytes.len() / 4
+    }
+
+    /// How many tokens there are, each document's end-of-text token included.
+    pub fn tokens(&self) -> u64 {
+        (self.tokens.len() / if self.wide { 4 } else { 2 }) as u64
+    }
+
+    /// UTF-8 bytes of the scored text.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether some tokens (prompts) are neither learnt nor scored.
+    pub fn has_loss_mask(&self) -> bool {
+        self.loss_mask.is_some()
+    }
+
+    /// The `index`-th document.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`TokenShard::documents`], as a slice does.
+    pub fn document(&self, index: usize) -> Document<'_> {
+        let start = self.offset(index);
+        Document {
+            shard: self,
+            start: start as usize,
+            length: (self.offset(index + 1) - start) as usize,
+            bytes: self.bytes_of(index),
+        }
+    }
+
+    fn offset(&self, index: usize) -> u64 {
+        let at = self.offsets.start + 8 * index;
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.map[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn bytes_of(&self, index: usize) -> u64 {
+        let at = self.document_bytes.start + 4 * index;
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.map[at..at + 4]);
+        u64::from(u32::from_le_bytes(bytes))
+    }
+}
+
+impl Document<'_> {
+    /// How many tokens it has, the end-of-text token included; at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a document is never empty")]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Its `index`-th token.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Document::len`].
+    pub fn token(&self, index: usize) -> u32 {
+        let mut token = Vec::with_capacity(1);
+        self.copy_tokens(index..index + 1, &mut token);
+        token[0]
+    }
+
+    /// Appends the tokens in `range` to `to`.
+    ///
+    /// # Panics
+    /// Where `range` does not lie in `0..len()`.
+    pub fn copy_tokens(&self, range: Range<usize>, to: &mut Vec<u32>) {
+        assert!(range.end <= self.length, "tokens beyond the document's end");
+        let tokens = &self.shard.map[self.shard.tokens.clone()];
+        let (first, last) = (self.start + range.start, self.start + range.end);
+        if self.shard.wide {
+            let (tokens, _) = tokens[4 * first..4 * last].as_chunks::<4>();
+            to.extend(tokens.iter().map(|&token| u32::from_le_bytes(token)));
+        } else {
+            let (tokens, _) = tokens[2 * first..2 * last].as_chunks::<2>();
+            to.extend(
+                tokens
+                    .iter()
+                    .map(|&token| u32::from(u16::from_le_bytes(token))),
+            );
+        }
+    }
+
+    /// Whether its `index`-th token is learnt and scored.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Document::len`].
+    pub fn scored(&self, index: usize) -> bool {
+        assert!(index < self.length, "a token beyond the document's end");
+        match &self.shard.loss_mask {
+            Some(mask) => self.shard.map[mask.start + self.start + index] != 0,
+            None => true,
+        }
+    }
+}
+
+/// Where each tensor lies in the file.
+struct Layout {
+    wide: bool,
+    tokens: Range<usize>,
+    offsets: Range<usize>,
+    document_bytes: Range<usize>,
+    loss_mask: Option<Range<usize>>,
+}
+
+impl Layout {
+    fn read(file: &[u8]) -> Result<Layout, String> {
+        let (header, metadata) = SafeTensors::read_metadata(file).map_err(|error| {
+            format!("not a whole safetensors file ({error}): prepare the data set again")
+        })?;
+        let find = |name: &str, types: &[Dtype]| {
+            let info = metadata
+                .info(name)
+                .ok_or_else(|| format!("not a token shard: it has no tensor `{name}`"))?;
+            if !types.contains(&info.dtype) || info.shape.len() != 1 {
+                return Err(format!(
+                    "tensor `{name}` is {:?} {:?}, expected a list of {types:?}",
+                    info.dtype, info.shape
+                ));
+            }
+            let start = 8 + header; // the header's own length stands before it in 8 bytes
+            let (from, to) = info.data_offsets;
+            Ok((start + from..start + to, info.dtype, info.shape[0]))
+        };
+        let (tokens, token_type, token_count) = find("tokens", &[Dtype::U16, Dtype::U32])?;
+        let (offsets, _, offset_count) = find("document_offsets", &[Dtype::U64])?;
+        let (document_bytes, _, documents) = find("document_bytes", &[Dtype::U32])?;
+        if offset_count != documents + 1 {
+            return Err(format!(
+                "{offset_count} `document_offsets` for {documents} `document_bytes`, expected one more"
+            ));
+        }
+        let mut loss_mask = None;
+        if metadata.info("loss_mask").is_some() {
+            let (mask, _, count) = find("loss_mask", &[Dtype::U8])?;
+            if count != token_count {
+                return Err(format!(
+                    "`loss_mask` has {count} marks for {token_count} `tokens`"
+                ));
+            }
+            loss_mask = Some(mask);
+        }
+        Ok(Layout {
+            wide: token_type == Dtype::U32,
+            tokens,
+            offsets,
+            document_bytes,
+            loss_mask,
+        })
+    }
+}
