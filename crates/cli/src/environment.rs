@@ -17,7 +17,8 @@ pub struct Environment {
     pub device: Device,
     /// Whether progress may be shown.
     pub quiet: bool,
-    implementation: Option<Implementation>,
+    /// How operations are computed, where the user chose.
+    pub implementation: Option<Implementation>,
 }
 
 impl Environment {

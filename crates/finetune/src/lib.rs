@@ -1,1 +1,298 @@
-//! Fine-tuning: what moves, what is retained, and its run.
+//! Fine-tuning: what moves, what is watched, and its run.
+//!
+//! [`Finetuning::open`] validates everything and opens every path; [`Finetuning::run`] then trains. It meets
+//! pretraining in a checkpoint folder only.
+
+mod config;
+mod error;
+mod lineage;
+mod selection;
+
+pub use config::FinetuneConfig;
+pub use error::FinetuneError;
+pub use lineage::Lineage;
+pub use selection::{FrozenConfig, Method, select};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polymath_data::{
+    BatchShape, Dataset, DomainConfig, MixturePart, MixtureStream, PrepareConfig, Progress, Split, TokenShard,
+    TokenizerConfig, prepare,
+};
+use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
+use polymath_train::{
+    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit, resolve_checkpoint,
+};
+
+use config::Niche;
+
+/// Peak learning rate, where the config does not say.
+const LEARNING_RATE: f64 = 3e-4;
+/// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
+const LONGEST_DEFAULT_SEQUENCE: usize = 256;
+/// The niche's name, where it is made of raw text.
+const TEXTS: &str = "niche";
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// A fine-tuning that can start: the config is valid, base and data are open.
+pub struct Finetuning {
+    config: FinetuneConfig,
+    base: PathBuf,
+    model: ModelConfig,
+    moving: BTreeSet<String>,
+    dataset: Dataset,
+    niche: String,
+    watched: Vec<(String, Arc<TokenShard>)>,
+    sequence_length: usize,
+}
+
+impl Finetuning {
+    /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
+    ///
+    /// # Errors
+    /// Whatever would stop the run later and can be known now.
+    pub fn open(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
+        config.training.validate()?;
+        config.evaluation.validate()?;
+        config.checkpoint.validate()?;
+        let source = config.niche()?;
+        let base = resolve_checkpoint(&config.base)?;
+        let mut model = polymath_model::load_config(&base)?;
+        let tokenizer = polymath_model::tokenizer_in(&base)?;
+        let names = polymath_model::parameter_names(&base)?;
+        let moving = select(config.method, config.frozen.as_ref(), &names)?;
+        // A tied head that is chosen alone gets weights of its own, and leaves the embedding where it is.
+        if moving.contains(HEAD) {
+            model.tie_word_embeddings = false;
+        }
+        let longest = model.max_position_embeddings;
+        let sequence_length = config.training.sequence_length.unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
+        if sequence_length > longest {
+            return Err(FinetuneError::Config(format!(
+                "`training.sequence_length` = {sequence_length} is longer than the base's context of {longest}"
+            )));
+        }
+        let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
+        if let Some(retained) = &retained {
+            check_tokenizer(retained, &tokenizer, "retain")?;
+        }
+        let dataset = match source {
+            Niche::Dataset(path) => Dataset::open(path)?,
+            Niche::Texts(patterns) => prepare_texts(&config, patterns, &tokenizer, progress)?,
+        };
+        check_tokenizer(&dataset, &tokenizer, "dataset")?;
+        let niche = choose_niche(&config, &dataset)?;
+        let watched = watch(&dataset, &niche, retained.as_ref())?;
+        Ok(Self {
+            config,
+            base,
+            model,
+            moving,
+            dataset,
+            niche,
+            watched,
+            sequence_length,
+        })
+    }
+
+    /// What the run would take.
+    pub fn plan(&self) -> Plan {
+        let shapes = self.model.parameter_shapes();
+        let moving = shapes.iter().filter(|(name, _)| self.moving.contains(name));
+        let trainable = moving.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+        Plan::new(&self.model, &self.config.training, self.sequence_length, trainable)
+    }
+
+    /// The domain that is tuned for.
+    pub fn niche(&self) -> &str {
+        &self.niche
+    }
+
+    /// The domains that are scored on the way, the niche first.
+    pub fn watched(&self) -> Vec<&str> {
+        self.watched.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Trains, from the base or from where the run folder stands.
+    ///
+    /// # Errors
+    /// A run folder that can't be used; what training says.
+    pub fn run(&self, launch: &Launch, observer: &mut dyn Observer) -> Result<Outcome, FinetuneError> {
+        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
+        let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        self.lineage()?.write(run.path())?;
+        let ops = launch.ops(self.config.training.precision()?);
+        let moves = |name: &str| self.moving.contains(name);
+        let options = LoadOptions {
+            device: launch.device.clone(),
+            ops,
+            trainable: &moves,
+        };
+        let from = run.resumed().map_or(&self.base, |from| &from.path);
+        let transformer = self.load(from, &options)?;
+        let task = LanguageModel {
+            transformer: &transformer,
+            tokenizer: TokenizerFiles {
+                tokenizer: polymath_model::tokenizer_in(&self.base)?,
+            },
+        };
+        let part = MixturePart {
+            name: self.niche.clone(),
+            shard: self.dataset.shard(&self.niche, Split::Train)?,
+            weight: 1.0,
+        };
+        let shape = BatchShape {
+            rows: self.config.training.batch_size,
+            sequence_length: self.sequence_length,
+        };
+        let stream = MixtureStream::new(vec![part], shape, self.model.bos_token_id, self.config.seed)?;
+        let windows = WindowOptions {
+            context: Some(self.sequence_length),
+            stride: None,
+            max_tokens: Some(self.config.evaluation.max_tokens),
+        };
+        let mut heldout = Heldout {
+            evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
+            transformer: &transformer,
+            niche: &self.niche,
+        };
+        let settings = Fit {
+            training: &self.config.training,
+            sequence_length: self.sequence_length,
+            learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
+            evaluation: &self.config.evaluation,
+            checkpoint: &self.config.checkpoint,
+            seed: self.config.seed,
+            data_fingerprint: self.dataset.fingerprint().to_owned(),
+            ops,
+            stop: &launch.stop,
+        };
+        Ok(fit(&settings, &run, (&task, &stream), &mut heldout, observer)?)
+    }
+
+    /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
+    /// embedding.
+    fn load(&self, folder: &Path, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
+        let tied = polymath_model::load_config(folder)?.tie_word_embeddings;
+        if tied == self.model.tie_word_embeddings {
+            return Ok(polymath_model::load(folder, options)?);
+        }
+        let mut weights = polymath_model::load_weights(folder)?;
+        let head = weights[EMBEDDING].clone();
+        weights.insert(HEAD.to_owned(), head);
+        Ok(Transformer::from_weights(self.model.clone(), weights, options)?)
+    }
+
+    fn lineage(&self) -> Result<Lineage, FinetuneError> {
+        Ok(Lineage {
+            base: self.config.base.clone(),
+            base_sha256: polymath_train::sha256_of(&self.base.join("model.safetensors"))?,
+            method: self.config.method.name().to_owned(),
+            niche: self.niche.clone(),
+            dataset: self.dataset.path().to_path_buf(),
+            retain: self.config.retain.clone(),
+        })
+    }
+}
+
+/// Data made with another tokenizer would be noise to the base.
+fn check_tokenizer(dataset: &Dataset, tokenizer: &Path, key: &str) -> Result<(), FinetuneError> {
+    if polymath_train::sha256_of(tokenizer)? == dataset.manifest().tokenizer.sha256 {
+        return Ok(());
+    }
+    Err(FinetuneError::Config(format!(
+        "`{key}` = `{}` was prepared with another tokenizer than the base's: prepare it again with \
+         `tokenizer.path = \"{}\"`",
+        dataset.path().display(),
+        tokenizer.display()
+    )))
+}
+
+fn prepare_texts(
+    config: &FinetuneConfig,
+    patterns: &[String],
+    tokenizer: &Path,
+    progress: &dyn Progress,
+) -> Result<Dataset, FinetuneError> {
+    let domain = DomainConfig {
+        paths: patterns.to_vec(),
+        ..DomainConfig::default()
+    };
+    // Beside the run, not in it: the run folder is made when everything is known to be well.
+    let mut output = config.run.clone().into_os_string();
+    output.push(".dataset");
+    let request = PrepareConfig {
+        output: output.into(),
+        heldout_fraction: 0.05,
+        seed: 0,
+        tokenizer: TokenizerConfig {
+            path: Some(tokenizer.to_path_buf()),
+            ..TokenizerConfig::default()
+        },
+        domains: BTreeMap::from([(TEXTS.to_owned(), domain)]),
+    };
+    Ok(prepare(&request, true, progress)?)
+}
+
+fn choose_niche(config: &FinetuneConfig, dataset: &Dataset) -> Result<String, FinetuneError> {
+    let names = dataset.domain_names();
+    match (&config.domain, &names[..]) {
+        (Some(name), _) if names.contains(&name.as_str()) => Ok(name.clone()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (given, _) => {
+            let problem = match given {
+                Some(name) => format!("`domain` = `{name}` is not in the data set"),
+                None => "the data set has several domains: name the niche in `domain`".to_owned(),
+            };
+            Err(FinetuneError::Config(format!("{problem}; it has `{}`", names.join("`, `"))))
+        }
+    }
+}
+
+/// The held-out shards of the niche and of every retained domain.
+fn watch(
+    dataset: &Dataset,
+    niche: &str,
+    retained: Option<&Dataset>,
+) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
+    let mut watched = vec![(niche.to_owned(), dataset.shard(niche, Split::Heldout)?)];
+    let Some(retained) = retained else {
+        return Ok(watched);
+    };
+    for name in retained.domain_names() {
+        if name != niche {
+            watched.push((name.to_owned(), retained.shard(name, Split::Heldout)?));
+        } else if retained.fingerprint() != dataset.fingerprint() {
+            return Err(FinetuneError::Config(format!(
+                "the niche `{niche}` is also a domain of `retain`, with other documents: rename one of them"
+            )));
+        }
+    }
+    Ok(watched)
+}
+
+/// The niche decides the best checkpoint.
+struct Heldout<'a> {
+    evaluator: HeldoutEvaluator,
+    transformer: &'a Transformer,
+    niche: &'a str,
+}
+
+impl Evaluator for Heldout<'_> {
+    fn evaluate(
+        &mut self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<String, f64>, TrainError> {
+        self.evaluator
+            .evaluate(self.transformer, progress)
+            .map_err(|error| TrainError::Hook(Box::new(error)))
+    }
+
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+        bits_per_byte[self.niche]
+    }
+}

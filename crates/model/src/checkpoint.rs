@@ -103,6 +103,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ModelError> {
+    // Copying a file onto itself would empty it.
+    let same = matches!((from.canonicalize(), to.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same {
+        return Ok(());
+    }
     std::fs::copy(from, to)
         .map(drop)
         .map_err(ModelError::file("copy", from))
@@ -140,6 +145,15 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
 /// # Errors
 /// A file that is missing, cut off or of another shape than `config.json` says, by its name.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<Transformer, ModelError> {
+    Transformer::from_weights(load_config(folder)?, load_weights(folder)?, options)
+        .map_err(|error| ModelError::content(&folder.join(WEIGHTS), error.to_string()))
+}
+
+/// Reads the weights of a model folder, by name, as f32 on the CPU.
+///
+/// # Errors
+/// As [`load`], but for shapes.
+pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
     let config = load_config(folder)?;
     let path = folder.join(WEIGHTS);
     let bytes = std::fs::read(&path).map_err(ModelError::file("read", &path))?;
@@ -151,8 +165,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Transformer, ModelEr
         })?;
         weights.insert(name, to_tensor(&path, &view)?);
     }
-    Transformer::from_weights(config, weights, options)
-        .map_err(|error| ModelError::content(&path, error.to_string()))
+    Ok(weights)
 }
 
 /// The names of the parameters in a model folder.

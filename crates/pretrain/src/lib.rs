@@ -1,1 +1,183 @@
 //! Pretraining: its configuration and its run.
+//!
+//! [`Pretraining::open`] validates everything and opens every path; [`Pretraining::run`] then trains. What happens
+//! from step to step is `polymath-train`'s; this crate says what is trained on what, and how it is judged.
+
+mod config;
+mod error;
+
+pub use config::PretrainConfig;
+pub use error::PretrainError;
+
+use std::collections::BTreeMap;
+
+use polymath_data::{BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Split};
+use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
+use polymath_train::{Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit};
+
+/// Tokens of a row, where the config does not say.
+const SEQUENCE_LENGTH: usize = 256;
+/// Peak learning rate, where the config does not say.
+const LEARNING_RATE: f64 = 1e-3;
+
+/// A pretraining run that can start: the config is valid, the data set is open.
+pub struct Pretraining {
+    config: PretrainConfig,
+    dataset: Dataset,
+    model: ModelConfig,
+    mixture: Vec<MixtureShare>,
+    sequence_length: usize,
+}
+
+impl Pretraining {
+    /// Checks the config and opens the data set.
+    ///
+    /// # Errors
+    /// Whatever would stop the run later and can be known now.
+    pub fn open(config: PretrainConfig) -> Result<Self, PretrainError> {
+        config.training.validate()?;
+        config.evaluation.validate()?;
+        config.checkpoint.validate()?;
+        let sequence_length = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
+        let dataset = Dataset::open(&config.dataset)?;
+        let tokenizer = &dataset.manifest().tokenizer;
+        let special = (tokenizer.bos_token_id, tokenizer.eos_token_id);
+        let model = config.model.resolve(tokenizer.vocab_size, sequence_length, special)?;
+        let sizes: Vec<DomainSize> = dataset
+            .manifest()
+            .domains
+            .iter()
+            .map(|(name, domain)| DomainSize {
+                name: name.clone(),
+                tokens: domain.train.tokens,
+            })
+            .collect();
+        let planned = Plan::new(&model, &config.training, sequence_length, 0).tokens;
+        let mixture = config.mixture.resolve(&sizes, planned)?;
+        Ok(Self {
+            config,
+            dataset,
+            model,
+            mixture,
+            sequence_length,
+        })
+    }
+
+    /// What the run would take.
+    pub fn plan(&self) -> Plan {
+        Plan::new(
+            &self.model,
+            &self.config.training,
+            self.sequence_length,
+            self.model.parameter_count(),
+        )
+    }
+
+    /// Each domain's share of the training.
+    pub fn mixture(&self) -> &[MixtureShare] {
+        &self.mixture
+    }
+
+    /// The model's shape.
+    pub fn model(&self) -> &ModelConfig {
+        &self.model
+    }
+
+    /// Trains, from the beginning or from where the run folder stands.
+    ///
+    /// # Errors
+    /// A run folder that can't be used; what training says.
+    pub fn run(&self, launch: &Launch, observer: &mut dyn Observer) -> Result<Outcome, PretrainError> {
+        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
+        let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        let ops = launch.ops(self.config.training.precision()?);
+        let options = LoadOptions::trained(&launch.device, ops);
+        let transformer = match run.resumed() {
+            Some(from) => polymath_model::load(&from.path, &options)?,
+            None => Transformer::initialise(self.model.clone(), self.config.seed, &options)?,
+        };
+        let task = LanguageModel {
+            transformer: &transformer,
+            tokenizer: TokenizerFiles {
+                tokenizer: self.dataset.tokenizer_path(),
+            },
+        };
+        let stream = self.stream()?;
+        let mut heldout = Heldout {
+            evaluator: self.evaluator()?,
+            transformer: &transformer,
+            trained: self.mixture.iter().map(|share| share.name.clone()).collect(),
+        };
+        let settings = Fit {
+            training: &self.config.training,
+            sequence_length: self.sequence_length,
+            learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
+            evaluation: &self.config.evaluation,
+            checkpoint: &self.config.checkpoint,
+            seed: self.config.seed,
+            data_fingerprint: self.dataset.fingerprint().to_owned(),
+            ops,
+            stop: &launch.stop,
+        };
+        Ok(fit(&settings, &run, (&task, &stream), &mut heldout, observer)?)
+    }
+
+    fn stream(&self) -> Result<MixtureStream, PretrainError> {
+        let parts = self
+            .mixture
+            .iter()
+            .map(|share| {
+                Ok(MixturePart {
+                    name: share.name.clone(),
+                    shard: self.dataset.shard(&share.name, Split::Train)?,
+                    weight: share.weight,
+                })
+            })
+            .collect::<Result<_, PretrainError>>()?;
+        let shape = BatchShape {
+            rows: self.config.training.batch_size,
+            sequence_length: self.sequence_length,
+        };
+        Ok(MixtureStream::new(parts, shape, self.model.bos_token_id, self.config.seed)?)
+    }
+
+    /// Every domain of the data set is watched, those too that are left out of the mixture.
+    fn evaluator(&self) -> Result<HeldoutEvaluator, PretrainError> {
+        let shards = self
+            .dataset
+            .domain_names()
+            .into_iter()
+            .map(|name| Ok((name.to_owned(), self.dataset.shard(name, Split::Heldout)?)))
+            .collect::<Result<_, PretrainError>>()?;
+        let windows = WindowOptions {
+            context: Some(self.sequence_length),
+            stride: None,
+            max_tokens: Some(self.config.evaluation.max_tokens),
+        };
+        Ok(HeldoutEvaluator::new(shards, windows))
+    }
+}
+
+/// The mean over the domains that are trained on decides the best checkpoint.
+struct Heldout<'a> {
+    evaluator: HeldoutEvaluator,
+    transformer: &'a Transformer,
+    trained: Vec<String>,
+}
+
+impl Evaluator for Heldout<'_> {
+    fn evaluate(
+        &mut self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<String, f64>, TrainError> {
+        self.evaluator
+            .evaluate(self.transformer, progress)
+            .map_err(|error| TrainError::Hook(Box::new(error)))
+    }
+
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+        let values = self.trained.iter().filter_map(|name| bits_per_byte.get(name));
+        values.sum::<f64>() / self.trained.len().max(1) as f64
+    }
+}

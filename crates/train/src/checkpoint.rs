@@ -200,6 +200,14 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainErr
     write().map_err(TrainError::file("write", path))
 }
 
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// The file can't be read.
+pub fn sha256_of(path: &Path) -> Result<String, TrainError> {
+    sha256(path).map_err(TrainError::file("read", path))
+}
+
 fn sha256(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();

@@ -60,7 +60,7 @@ mod progress;
 mod run_folder;
 mod schedule;
 
-pub use checkpoint::{Checkpoint, State, resolve_checkpoint, verify};
+pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, verify};
 pub use config::{CheckpointConfig, EvaluationConfig, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};
@@ -69,4 +69,5 @@ pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use objective::{BatchSource, Evaluator, Objective, Observer, SaveModel, Silent};
 pub use optimizer::Optimizer;
+pub use polymath_ops::UpdateAt;
 pub use run_folder::RunFolder;

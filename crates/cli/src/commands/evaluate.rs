@@ -1,0 +1,145 @@
+//! `polymath evaluate`, and what it shares with `forget`: a checkpoint's scores on the domains of data sets.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use polymath_data::{Dataset, Split};
+use polymath_eval::{ModelScores, WindowOptions, answer_questions, score_shard};
+use polymath_finetune::Lineage;
+use polymath_model::{LoadOptions, Precision};
+use polymath_train::{resolve_checkpoint, sha256_of};
+
+use crate::arguments;
+use crate::console::scoring_bar;
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// Prints bits per byte and perplexity of every domain.
+pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
+    let folder = resolve_checkpoint(&arguments.checkpoint)?;
+    let datasets = datasets(&arguments.scoring, &folder)?;
+    let scores = score(&folder, &datasets, &arguments.scoring, environment)?;
+    if arguments.json {
+        let domains: BTreeMap<&str, serde_json::Value> = scores
+            .domains
+            .iter()
+            .map(|(name, domain)| {
+                let mut value = serde_json::json!({
+                    "bits_per_byte": domain.bits_per_byte(),
+                    "perplexity": domain.perplexity(),
+                    "documents": domain.documents.len(),
+                    "tokens": domain.tokens(),
+                    "bytes": domain.bytes(),
+                });
+                if let Some(right) = scores.questions.get(name) {
+                    value["accuracy"] = accuracy(right).into();
+                    value["questions"] = right.len().into();
+                }
+                (name.as_str(), value)
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "domains": domains }))?);
+        return Ok(());
+    }
+    println!("{:20} {:>13} {:>11} {:>10} {:>12} {:>10}", "domain", "bits per byte", "perplexity", "documents", "bytes", "questions");
+    for (name, domain) in &scores.domains {
+        let questions = scores
+            .questions
+            .get(name)
+            .map_or(String::new(), |right| format!("{:.1} %", accuracy(right) * 100.0));
+        println!(
+            "{name:20} {:>13.4} {:>11.3} {:>10} {:>12} {questions:>10}",
+            domain.bits_per_byte(),
+            domain.perplexity(),
+            domain.documents.len(),
+            domain.bytes()
+        );
+    }
+    Ok(())
+}
+
+fn accuracy(right: &[bool]) -> f64 {
+    right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
+}
+
+/// The data sets that were named, else those of the checkpoint's own run.
+pub fn datasets(scoring: &arguments::Scoring, checkpoint: &Path) -> Result<Vec<Dataset>, Failure> {
+    let mut paths = scoring.dataset.clone();
+    if paths.is_empty() {
+        paths = own_datasets(checkpoint)?;
+    }
+    if paths.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "nothing says which data set to score on: give `--dataset <folder>`"
+        )));
+    }
+    Ok(paths.iter().map(|path| Dataset::open(path)).collect::<Result<_, _>>()?)
+}
+
+fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if let Some(lineage) = Lineage::of(checkpoint)? {
+        let mut paths = vec![lineage.dataset];
+        paths.extend(lineage.retain.filter(|retain| *retain != paths[0]));
+        return Ok(paths);
+    }
+    let run = checkpoint.parent().unwrap_or(Path::new(".")).join("run.toml");
+    let dataset = std::fs::read_to_string(run).ok().and_then(|text| {
+        let table: toml::Table = text.parse().ok()?;
+        Some(PathBuf::from(table.get("dataset")?.as_str()?))
+    });
+    Ok(dataset.into_iter().collect())
+}
+
+/// Scores a checkpoint on every domain of the data sets, and on their questions.
+pub fn score(
+    folder: &Path,
+    datasets: &[Dataset],
+    scoring: &arguments::Scoring,
+    environment: &Environment,
+) -> Result<ModelScores, Failure> {
+    let tokenizer = polymath_model::tokenizer_in(folder)?;
+    let digest = sha256_of(&tokenizer)?;
+    for dataset in datasets {
+        if dataset.manifest().tokenizer.sha256 != digest {
+            return Err(Failure::usage(anyhow!(
+                "`{}` was prepared with another tokenizer than `{}` has: prepare it again with `tokenizer.path = \
+                 \"{}\"`",
+                dataset.path().display(),
+                folder.display(),
+                tokenizer.display()
+            )));
+        }
+    }
+    let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
+    let model = polymath_model::load(folder, &options)?;
+    let windows = WindowOptions {
+        context: scoring.context,
+        stride: scoring.stride,
+        max_tokens: scoring.max_tokens,
+    };
+    let mut scores = ModelScores {
+        path: folder.display().to_string(),
+        ..ModelScores::default()
+    };
+    for dataset in datasets {
+        for name in dataset.domain_names() {
+            if scores.domains.contains_key(name) {
+                continue;
+            }
+            let bar = scoring_bar(environment, name);
+            let shard = dataset.shard(name, Split::Heldout)?;
+            let domain = score_shard(&model, &shard, windows, &mut |done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            })?;
+            scores.domains.insert(name.to_owned(), domain);
+            let questions = dataset.questions(name)?;
+            if !questions.is_empty() {
+                scores.questions.insert(name.to_owned(), answer_questions(&model, &tokenizer, &questions)?);
+            }
+            bar.finish_and_clear();
+        }
+    }
+    Ok(scores)
+}

@@ -1,0 +1,61 @@
+//! `polymath prepare`.
+
+use polymath_data::{Dataset, PrepareConfig};
+
+use crate::arguments;
+use crate::console::Stages;
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// Makes the data set and says what is in it.
+pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<(), Failure> {
+    let config: PrepareConfig =
+        polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
+    config.validate().map_err(Failure::usage)?;
+    let dataset = polymath_data::prepare(&config, arguments.force, &Stages::new(environment))?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(dataset.manifest())?);
+    } else if !environment.quiet {
+        print!("{}", summary(&dataset));
+    }
+    Ok(())
+}
+
+/// A table of the domains, and what overlaps.
+pub fn summary(dataset: &Dataset) -> String {
+    let manifest = dataset.manifest();
+    let mut text = format!(
+        "{}: {} domains, {} tokens in the vocabulary\n",
+        dataset.path().display(),
+        manifest.domains.len(),
+        manifest.tokenizer.vocab_size
+    );
+    text += &format!(
+        "  {:20} {:>10} {:>12} {:>10} {:>12} {:>10} {:>10}\n",
+        "domain", "train MB", "tokens", "held out", "tokens", "bytes/tok", "duplicates"
+    );
+    for (name, domain) in &manifest.domains {
+        text += &format!(
+            "  {name:20} {:>10.2} {:>12} {:>10} {:>12} {:>10.2} {:>10}\n",
+            domain.train.bytes as f64 / 1e6,
+            domain.train.tokens,
+            domain.heldout.documents,
+            domain.heldout.tokens,
+            domain.train.bytes as f64 / domain.train.tokens.max(1) as f64,
+            domain.duplicates_dropped
+        );
+    }
+    for overlap in &manifest.overlaps {
+        if overlap.exact_share > 0.0 || overlap.ngram_share > 0.01 {
+            text += &format!(
+                "  overlap: {:.1} % of the 13-word sequences held out in {} stand in {}'s training text ({:.2} % of \
+                 whole documents)\n",
+                overlap.ngram_share * 100.0,
+                overlap.heldout,
+                overlap.train,
+                overlap.exact_share * 100.0
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! What a person sees while something runs: a bar on a terminal, a line now and then elsewhere.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use polymath_data::Progress;
+use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
+
+use crate::environment::Environment;
+
+/// Seconds between two lines where no bar can be drawn.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A bar for stages that count bytes.
+pub struct Stages {
+    visible: bool,
+    draws: bool,
+    current: Mutex<Option<ProgressBar>>,
+}
+
+impl Stages {
+    /// Shown as the environment allows.
+    pub fn new(environment: &Environment) -> Self {
+        Self {
+            visible: !environment.quiet,
+            draws: environment.draws_bars(),
+            current: Mutex::new(None),
+        }
+    }
+}
+
+impl Progress for Stages {
+    fn begin(&self, stage: &str, total_bytes: Option<u64>) {
+        let bar = match total_bytes {
+            Some(total) => {
+                ProgressBar::new(total).with_style(style("{msg:22} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left"))
+            }
+            None => ProgressBar::new_spinner().with_style(style("{msg:22} {spinner} {elapsed}")),
+        };
+        if self.draws {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.set_message(stage.to_owned());
+        *self.current.lock().expect("no reporter panicked") = Some(bar);
+    }
+
+    fn advance(&self, bytes: u64) {
+        if let Some(bar) = &*self.current.lock().expect("no reporter panicked") {
+            bar.inc(bytes);
+        }
+    }
+
+    fn finish(&self, summary: &str) {
+        if let Some(bar) = self.current.lock().expect("no reporter panicked").take() {
+            bar.finish_and_clear();
+            if self.visible {
+                let seconds = bar.elapsed().as_secs_f64();
+                eprintln!("{}: {summary} ({seconds:.1} s)", bar.message());
+            }
+        }
+    }
+}
+
+/// A training run's one line: loss, rate, time left, share of the machine's peak.
+pub struct TrainingConsole {
+    visible: bool,
+    bar: ProgressBar,
+    draws: bool,
+    flops_per_token: f64,
+    peak: f64,
+    last_line: Instant,
+    scoring: bool,
+}
+
+impl TrainingConsole {
+    /// For a model of `flops_per_token` on a machine whose peak is `peak` FLOP/s.
+    pub fn new(environment: &Environment, flops_per_token: f64, peak: f64) -> Self {
+        Self {
+            visible: !environment.quiet,
+            bar: ProgressBar::hidden(),
+            draws: environment.draws_bars(),
+            flops_per_token,
+            peak,
+            last_line: Instant::now(),
+            scoring: false,
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.draws {
+            self.bar.println(line);
+        } else if self.visible {
+            eprintln!("{line}");
+        }
+    }
+}
+
+impl Drop for TrainingConsole {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for TrainingConsole {
+    fn begin(&mut self, step: u64, total: u64) {
+        if self.draws {
+            self.bar = ProgressBar::new(total).with_style(style("step {pos}/{len} {wide_bar} {msg}"));
+            self.bar.set_position(step);
+        }
+        if step > 0 {
+            self.say(&format!("resumed after step {step} of {total}"));
+        }
+    }
+
+    fn after_step(&mut self, metrics: &StepMetrics) {
+        let share = metrics.flops_per_second(self.flops_per_token) / self.peak;
+        let line = format!(
+            "loss {:.3}  {:.0} tokens/s  {:.0} % of peak  {} left",
+            metrics.loss,
+            metrics.tokens_per_second,
+            share * 100.0,
+            duration(metrics.seconds_left)
+        );
+        if self.draws {
+            self.bar.set_position(metrics.step);
+            self.bar.set_message(line);
+        } else if self.visible && self.last_line.elapsed() > LINE_EVERY {
+            self.last_line = Instant::now();
+            eprintln!("step {}  {line}", metrics.step);
+        }
+        self.scoring = false;
+    }
+
+    fn evaluating(&mut self, done: u64, total: u64) {
+        if self.draws {
+            self.bar.set_message(format!("scoring held-out text {:.0} %", done as f64 * 100.0 / total.max(1) as f64));
+        }
+    }
+
+    fn after_evaluation(&mut self, metrics: &EvaluationMetrics, best: bool) {
+        let domains: Vec<String> = metrics
+            .heldout_bits_per_byte
+            .iter()
+            .map(|(name, bits)| format!("{name} {bits:.3}"))
+            .collect();
+        let mark = if best { "  (best)" } else { "" };
+        self.say(&format!("step {}  held-out bits per byte: {}{mark}", metrics.step, domains.join("  ")));
+    }
+
+    fn message(&mut self, text: &str) {
+        self.say(text);
+    }
+}
+
+/// A bar for scoring held-out tokens, under the name of what is scored.
+pub fn scoring_bar(environment: &Environment, name: &str) -> ProgressBar {
+    if !environment.draws_bars() {
+        return ProgressBar::hidden();
+    }
+    ProgressBar::new(0)
+        .with_style(style("scoring {msg:22} {wide_bar} {human_pos}/{human_len} tokens {per_sec}, {eta} left"))
+        .with_message(name.to_owned())
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸ ")
+}

@@ -1,0 +1,79 @@
+//! The `finetune` config file.
+
+use std::path::PathBuf;
+
+use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{FinetuneError, FrozenConfig, Method};
+
+/// All of a fine-tuning run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// The checkpoint to start from: a model folder, or a run folder (its best checkpoint).
+    pub base: PathBuf,
+    /// A prepared data set that holds the niche; or `texts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<PathBuf>,
+    /// Which of its domains is the niche; needed where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Globs of raw text for the niche, prepared with the base's tokenizer into `<run>/dataset`; or `dataset`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<String>,
+    /// The folder of the run.
+    pub run: PathBuf,
+    /// The prepared data set whose domains are watched for forgetting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<PathBuf>,
+    /// What moves.
+    #[serde(default = "default_method")]
+    pub method: Method,
+    /// With `method = "frozen"`: what is trained although the rest is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenConfig>,
+    /// Of the order of the data.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// The optimisation.
+    pub training: TrainingConfig,
+    /// The held-out measurements on the way.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+    /// What is kept on the way.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+}
+
+fn default_method() -> Method {
+    Method::Full
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+/// Where the niche comes from.
+pub(crate) enum Niche<'a> {
+    /// A domain of a prepared data set.
+    Dataset(&'a PathBuf),
+    /// Globs of raw text.
+    Texts(&'a [String]),
+}
+
+impl FinetuneConfig {
+    /// The one source of the niche.
+    pub(crate) fn niche(&self) -> Result<Niche<'_>, FinetuneError> {
+        match (&self.dataset, self.texts.is_empty()) {
+            (Some(dataset), true) => Ok(Niche::Dataset(dataset)),
+            (None, false) => Ok(Niche::Texts(&self.texts)),
+            (Some(_), false) => Err(FinetuneError::Config(
+                "`dataset` and `texts` are both given: choose one".into(),
+            )),
+            (None, true) => Err(FinetuneError::Config(
+                "neither `dataset` nor `texts` is given: one of them holds the niche".into(),
+            )),
+        }
+    }
+}
