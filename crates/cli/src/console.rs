@@ -33,9 +33,9 @@ impl Stages {
 impl Progress for Stages {
     fn begin(&self, stage: &str, total_bytes: Option<u64>) {
         let bar = match total_bytes {
-            Some(total) => {
-                ProgressBar::new(total).with_style(style("{msg:22} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left"))
-            }
+            Some(total) => ProgressBar::new(total).with_style(style(
+                "{msg:22} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+            )),
             None => ProgressBar::new_spinner().with_style(style("{msg:22} {spinner} {elapsed}")),
         };
         if self.draws {
@@ -107,7 +107,8 @@ impl Drop for TrainingConsole {
 impl Observer for TrainingConsole {
     fn begin(&mut self, step: u64, total: u64) {
         if self.draws {
-            self.bar = ProgressBar::new(total).with_style(style("step {pos}/{len} {wide_bar} {msg}"));
+            self.bar =
+                ProgressBar::new(total).with_style(style("step {pos}/{len} {wide_bar} {msg}"));
             self.bar.set_position(step);
         }
         if step > 0 {
@@ -136,7 +137,10 @@ impl Observer for TrainingConsole {
 
     fn evaluating(&mut self, done: u64, total: u64) {
         if self.draws {
-            self.bar.set_message(format!("scoring held-out text {:.0} %", done as f64 * 100.0 / total.max(1) as f64));
+            self.bar.set_message(format!(
+                "scoring held-out text {:.0} %",
+                done as f64 * 100.0 / total.max(1) as f64
+            ));
         }
     }
 
@@ -147,7 +151,11 @@ impl Observer for TrainingConsole {
             .map(|(name, bits)| format!("{name} {bits:.3}"))
             .collect();
         let mark = if best { "  (best)" } else { "" };
-        self.say(&format!("step {}  held-out bits per byte: {}{mark}", metrics.step, domains.join("  ")));
+        self.say(&format!(
+            "step {}  held-out bits per byte: {}{mark}",
+            metrics.step,
+            domains.join("  ")
+        ));
     }
 
     fn message(&mut self, text: &str) {
@@ -161,7 +169,9 @@ pub fn scoring_bar(environment: &Environment, name: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     ProgressBar::new(0)
-        .with_style(style("scoring {msg:22} {wide_bar} {human_pos}/{human_len} tokens {per_sec}, {eta} left"))
+        .with_style(style(
+            "scoring {msg:22} {wide_bar} {human_pos}/{human_len} tokens {per_sec}, {eta} left",
+        ))
         .with_message(name.to_owned())
 }
 

@@ -34,7 +34,12 @@ pub fn answer_questions(
     order.sort_by_key(|at| rows[*at].tokens.len());
     let mut right = vec![false; rows.len()];
     for chunk in order.chunks(ROWS) {
-        let longest = chunk.iter().map(|at| rows[*at].tokens.len()).max().unwrap_or(1) - 1;
+        let longest = chunk
+            .iter()
+            .map(|at| rows[*at].tokens.len())
+            .max()
+            .unwrap_or(1)
+            - 1;
         let bos = model.config().bos_token_id;
         let mut batch = TokenBatch {
             input_ids: Vec::new(),
@@ -70,7 +75,11 @@ struct Row {
 }
 
 impl Row {
-    fn new(model: &Transformer, tokenizer: &Tokenizer, question: &Question) -> Result<Self, EvalError> {
+    fn new(
+        model: &Transformer,
+        tokenizer: &Tokenizer,
+        question: &Question,
+    ) -> Result<Self, EvalError> {
         let encode = |text: String| -> Result<Vec<u32>, EvalError> {
             let encoding = tokenizer
                 .encode_fast(text, false)

@@ -153,7 +153,11 @@ impl HeldoutEvaluator {
         model: &Transformer,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<BTreeMap<String, f64>, EvalError> {
-        let size = |shard: &TokenShard| shard.tokens().min(self.windows.max_tokens.unwrap_or(u64::MAX));
+        let size = |shard: &TokenShard| {
+            shard
+                .tokens()
+                .min(self.windows.max_tokens.unwrap_or(u64::MAX))
+        };
         let all = self.shards.iter().map(|(_, shard)| size(shard)).sum();
         let mut before = 0;
         let mut found = BTreeMap::new();

@@ -77,7 +77,11 @@ pub fn paired_change(
     seed: u64,
 ) -> Result<Change, EvalError> {
     let same = base.documents.len() == tuned.documents.len()
-        && base.documents.iter().zip(&tuned.documents).all(|(a, b)| a.bytes == b.bytes);
+        && base
+            .documents
+            .iter()
+            .zip(&tuned.documents)
+            .all(|(a, b)| a.bytes == b.bytes);
     if !same || base.documents.is_empty() {
         return Err(EvalError::Report(
             "base and tuned model were not scored on the same documents".into(),
@@ -95,7 +99,9 @@ pub fn paired_change(
     let mut random = Random(seed);
     let mut changes: Vec<f64> = (0..resamples)
         .map(|_| {
-            ratio((0..pairs.len()).fold((0.0, 0.0), |sums, _| add(sums, &pairs[random.below(pairs.len())])))
+            ratio((0..pairs.len()).fold((0.0, 0.0), |sums, _| {
+                add(sums, &pairs[random.below(pairs.len())])
+            }))
         })
         .collect();
     changes.sort_by(f64::total_cmp);
@@ -148,7 +154,11 @@ mod tests {
     fn scores(nats: impl Iterator<Item = (f64, u64)>) -> DomainScores {
         DomainScores {
             documents: nats
-                .map(|(nats, bytes)| DocumentScore { nats, tokens: bytes / 4 + 1, bytes })
+                .map(|(nats, bytes)| DocumentScore {
+                    nats,
+                    tokens: bytes / 4 + 1,
+                    bytes,
+                })
                 .collect(),
         }
     }
@@ -158,7 +168,14 @@ mod tests {
     fn base_against_itself_is_exactly_zero() {
         let base = scores((1..50).map(|at| (f64::from(at) * 1.7, at as u64 * 3)));
         let change = paired_change(&base, &base, 2000, 1).unwrap();
-        assert_eq!(change, Change { value: 0.0, low: 0.0, high: 0.0 });
+        assert_eq!(
+            change,
+            Change {
+                value: 0.0,
+                low: 0.0,
+                high: 0.0
+            }
+        );
         assert_eq!(Verdict::of_old(change, 0.02), Verdict::Kept);
     }
 
@@ -166,7 +183,8 @@ mod tests {
     #[test]
     fn a_known_change_is_found() {
         let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
-        let tuned = scores((1..50).map(|at| (f64::from(at) * (1.0 + std::f64::consts::LN_2), at as u64)));
+        let tuned =
+            scores((1..50).map(|at| (f64::from(at) * (1.0 + std::f64::consts::LN_2), at as u64)));
         let change = paired_change(&base, &tuned, 2000, 1).unwrap();
         for end in [change.value, change.low, change.high] {
             assert!((end - 1.0).abs() < 1e-9, "{end}");
@@ -183,7 +201,9 @@ mod tests {
         let trials = 600;
         let covered = (0..trials)
             .filter(|trial| {
-                let sizes: Vec<u64> = (0..150).map(|_| (200.0 * unit().max(1e-3).powf(-0.4)) as u64).collect();
+                let sizes: Vec<u64> = (0..150)
+                    .map(|_| (200.0 * unit().max(1e-3).powf(-0.4)) as u64)
+                    .collect();
                 let base = scores(sizes.iter().map(|bytes| (*bytes as f64, *bytes)));
                 // A mean rise of 0.1 nats a byte, with noise that differs from document to document.
                 let tuned = scores(sizes.iter().map(|bytes| {
@@ -203,7 +223,9 @@ mod tests {
     #[test]
     fn mcnemar_matches_the_binomial() {
         let pairs = |lost: usize, won: usize| {
-            let base: Vec<bool> = (0..lost + won + 3).map(|at| at < lost || at >= lost + won).collect();
+            let base: Vec<bool> = (0..lost + won + 3)
+                .map(|at| at < lost || at >= lost + won)
+                .collect();
             let tuned: Vec<bool> = (0..lost + won + 3).map(|at| at >= lost).collect();
             mcnemar(&base, &tuned)
         };

@@ -18,13 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{
-    BatchShape, Dataset, DomainConfig, MixturePart, MixtureStream, PrepareConfig, Progress, Split, TokenShard,
-    TokenizerConfig, prepare,
+    BatchShape, Dataset, DomainConfig, MixturePart, MixtureStream, PrepareConfig, Progress, Split,
+    TokenShard, TokenizerConfig, prepare,
 };
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
-    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit, resolve_checkpoint,
+    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
+    resolve_checkpoint,
 };
 
 use config::Niche;
@@ -70,7 +71,10 @@ impl Finetuning {
             model.tie_word_embeddings = false;
         }
         let longest = model.max_position_embeddings;
-        let sequence_length = config.training.sequence_length.unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
+        let sequence_length = config
+            .training
+            .sequence_length
+            .unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
         if sequence_length > longest {
             return Err(FinetuneError::Config(format!(
                 "`training.sequence_length` = {sequence_length} is longer than the base's context of {longest}"
@@ -103,8 +107,15 @@ impl Finetuning {
     pub fn plan(&self) -> Plan {
         let shapes = self.model.parameter_shapes();
         let moving = shapes.iter().filter(|(name, _)| self.moving.contains(name));
-        let trainable = moving.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-        Plan::new(&self.model, &self.config.training, self.sequence_length, trainable)
+        let trainable = moving
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum();
+        Plan::new(
+            &self.model,
+            &self.config.training,
+            self.sequence_length,
+            trainable,
+        )
     }
 
     /// The domain that is tuned for.
@@ -121,7 +132,11 @@ impl Finetuning {
     ///
     /// # Errors
     /// A run folder that can't be used; what training says.
-    pub fn run(&self, launch: &Launch, observer: &mut dyn Observer) -> Result<Outcome, FinetuneError> {
+    pub fn run(
+        &self,
+        launch: &Launch,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, FinetuneError> {
         let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
         self.lineage()?.write(run.path())?;
@@ -149,7 +164,8 @@ impl Finetuning {
             rows: self.config.training.batch_size,
             sequence_length: self.sequence_length,
         };
-        let stream = MixtureStream::new(vec![part], shape, self.model.bos_token_id, self.config.seed)?;
+        let stream =
+            MixtureStream::new(vec![part], shape, self.model.bos_token_id, self.config.seed)?;
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
@@ -171,7 +187,13 @@ impl Finetuning {
             ops,
             stop: &launch.stop,
         };
-        Ok(fit(&settings, &run, (&task, &stream), &mut heldout, observer)?)
+        Ok(fit(
+            &settings,
+            &run,
+            (&task, &stream),
+            &mut heldout,
+            observer,
+        )?)
     }
 
     /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
@@ -184,7 +206,11 @@ impl Finetuning {
         let mut weights = polymath_model::load_weights(folder)?;
         let head = weights[EMBEDDING].clone();
         weights.insert(HEAD.to_owned(), head);
-        Ok(Transformer::from_weights(self.model.clone(), weights, options)?)
+        Ok(Transformer::from_weights(
+            self.model.clone(),
+            weights,
+            options,
+        )?)
     }
 
     fn lineage(&self) -> Result<Lineage, FinetuneError> {
@@ -248,7 +274,10 @@ fn choose_niche(config: &FinetuneConfig, dataset: &Dataset) -> Result<String, Fi
                 Some(name) => format!("`domain` = `{name}` is not in the data set"),
                 None => "the data set has several domains: name the niche in `domain`".to_owned(),
             };
-            Err(FinetuneError::Config(format!("{problem}; it has `{}`", names.join("`, `"))))
+            Err(FinetuneError::Config(format!(
+                "{problem}; it has `{}`",
+                names.join("`, `")
+            )))
         }
     }
 }

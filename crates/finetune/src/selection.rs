@@ -70,21 +70,29 @@ pub fn select(
     };
     let mut selected = BTreeSet::new();
     if let Some(last) = config.train_last_layers {
-        let layers = names.iter().filter_map(|name| layer_of(name)).max().map_or(0, |last| last + 1);
+        let layers = names
+            .iter()
+            .filter_map(|name| layer_of(name))
+            .max()
+            .map_or(0, |last| last + 1);
         if last > layers {
             return refuse(format!(
                 "`frozen.train_last_layers` = {last}: the base has {layers} layers"
             ));
         }
         let trained = |name: &String| {
-            layer_of(name).is_some_and(|layer| layer >= layers - last) || name == "model.norm.weight"
+            layer_of(name).is_some_and(|layer| layer >= layers - last)
+                || name == "model.norm.weight"
         };
         if last > 0 {
             selected.extend(names.iter().filter(|name| trained(name)).cloned());
         }
     }
     let head = HEAD.to_owned();
-    let choices: Vec<&String> = names.iter().chain((!names.contains(&head)).then_some(&head)).collect();
+    let choices: Vec<&String> = names
+        .iter()
+        .chain((!names.contains(&head)).then_some(&head))
+        .collect();
     for pattern in &config.train {
         let before = selected.len();
         let matching = choices.iter().filter(|name| matches(pattern, name));
@@ -113,7 +121,11 @@ pub fn select(
 
 /// The block that a parameter belongs to.
 fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+    name.strip_prefix("model.layers.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Whether `pattern` names `name`, or a part of the tree that holds it.
@@ -172,7 +184,11 @@ mod tests {
 
     #[test]
     fn a_tied_head_can_be_chosen_by_name_only() {
-        assert!(frozen(None, &["lm_head", "model.norm*"]).unwrap().contains(HEAD));
+        assert!(
+            frozen(None, &["lm_head", "model.norm*"])
+                .unwrap()
+                .contains(HEAD)
+        );
         assert!(!frozen(None, &["*"]).unwrap().contains(HEAD));
     }
 
@@ -180,8 +196,18 @@ mod tests {
     fn what_matches_nothing_is_refused() {
         let error = frozen(None, &["model.layer.0"]).unwrap_err().to_string();
         assert!(error.contains("`model.layer.0`"), "{error}");
-        assert!(frozen(Some(13), &[]).unwrap_err().to_string().contains("12 layers"));
-        assert!(frozen(Some(0), &[]).unwrap_err().to_string().contains("nothing to train"));
+        assert!(
+            frozen(Some(13), &[])
+                .unwrap_err()
+                .to_string()
+                .contains("12 layers")
+        );
+        assert!(
+            frozen(Some(0), &[])
+                .unwrap_err()
+                .to_string()
+                .contains("nothing to train")
+        );
         assert!(select(Method::Full, Some(&FrozenConfig::default()), &names()).is_err());
         assert!(select(Method::Frozen, None, &names()).is_err());
     }

@@ -14,7 +14,9 @@ mod network;
 mod transformer;
 
 pub use batch::TokenBatch;
-pub use checkpoint::{TokenizerFiles, load, load_config, load_weights, parameter_names, save, tokenizer_in};
+pub use checkpoint::{
+    TokenizerFiles, load, load_config, load_weights, parameter_names, save, tokenizer_in,
+};
 pub use config::{ArchitectureConfig, ModelConfig};
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops, Precision,
-    SamplingConfig, TokenBatch, TokenizerFiles, Transformer,
+    ArchitectureConfig, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops,
+    Precision, SamplingConfig, TokenBatch, TokenizerFiles, Transformer,
 };
 use polymath_ops::{AdamW, Moments, UpdateAt};
 
@@ -64,8 +64,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
 /// A tokenizer of single letters, enough to make a folder whole.
 fn write_tokenizer(folder: &Path) -> TokenizerFiles {
     let tokenizer = folder.join("tokenizer.json");
-    let vocabulary: HashMap<String, usize> =
-        (0..97).map(|id| (format!("t{id}"), id)).collect();
+    let vocabulary: HashMap<String, usize> = (0..97).map(|id| (format!("t{id}"), id)).collect();
     let json = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
         "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null,
@@ -98,11 +97,15 @@ fn exported_logits_match_candle_transformers() {
         let logits = ours.logits(&rows).unwrap();
         for length in [1, 7, 40] {
             let mut cache = Cache::new(false, DType::F32, &theirs, &Device::Cpu).unwrap();
-            let input = Tensor::from_slice(&rows.input_ids[..length], (1, length), &Device::Cpu).unwrap();
+            let input =
+                Tensor::from_slice(&rows.input_ids[..length], (1, length), &Device::Cpu).unwrap();
             let last = llama.forward(&input, 0, &mut cache).unwrap(); // (1, vocabulary)
             let mine = logits.get(0).unwrap().narrow(0, length - 1, 1).unwrap();
             let difference = largest_difference(&last, &mine);
-            assert!(difference < 1e-4, "{key_value_heads} heads, {length} tokens: {difference}");
+            assert!(
+                difference < 1e-4,
+                "{key_value_heads} heads, {length} tokens: {difference}"
+            );
         }
     }
 }
@@ -134,20 +137,37 @@ fn broken_folders_are_named() {
     let saved = model(config(2, true, false), Implementation::Fused);
     polymath_model::save(folder.path(), &saved, &tokenizer).unwrap();
     let options = LoadOptions::frozen(&Device::Cpu, ops(Implementation::Fused));
-    let error = |folder: &Path| polymath_model::load(folder, &options).err().unwrap().to_string();
+    let error = |folder: &Path| {
+        polymath_model::load(folder, &options)
+            .err()
+            .unwrap()
+            .to_string()
+    };
 
     let weights = folder.path().join("model.safetensors");
     let whole = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
-    assert!(error(folder.path()).contains("cut off"), "{}", error(folder.path()));
+    assert!(
+        error(folder.path()).contains("cut off"),
+        "{}",
+        error(folder.path())
+    );
     std::fs::write(&weights, &whole).unwrap();
 
     let path = folder.path().join("config.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"llama\"", "\"mamba\"")).unwrap();
     assert!(error(folder.path()).contains("`model_type` = `mamba`"));
-    std::fs::write(&path, text.replace("\"hidden_size\": 48", "\"hidden_size\": 42")).unwrap();
-    assert!(error(folder.path()).contains("has the shape"), "{}", error(folder.path()));
+    std::fs::write(
+        &path,
+        text.replace("\"hidden_size\": 48", "\"hidden_size\": 42"),
+    )
+    .unwrap();
+    assert!(
+        error(folder.path()).contains("has the shape"),
+        "{}",
+        error(folder.path())
+    );
     std::fs::remove_file(&path).unwrap();
     assert!(error(folder.path()).contains("config.json"));
     assert!(error(Path::new("/nowhere")).contains("`/nowhere`"));
@@ -217,7 +237,11 @@ fn cached_generation_equals_uncached() {
                 rows: 1,
             };
             let logits = model.logits(&whole).unwrap().get(0).unwrap();
-            let last = logits.get(text.len() - 1).unwrap().to_vec1::<f32>().unwrap();
+            let last = logits
+                .get(text.len() - 1)
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
             let best = last.iter().copied().fold(f32::MIN, f32::max);
             assert!(last[token as usize] > best - 1e-4);
             text.push(token);
@@ -288,6 +312,9 @@ fn bad_batches_are_refused() {
         }))
         .unwrap()
     };
-    let error = architecture.resolve(97, 64, (0, 0)).unwrap_err().to_string();
+    let error = architecture
+        .resolve(97, 64, (0, 0))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("does not divide"), "{error}");
 }

@@ -11,10 +11,14 @@ pub use error::PretrainError;
 
 use std::collections::BTreeMap;
 
-use polymath_data::{BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Split};
+use polymath_data::{
+    BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Split,
+};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
-use polymath_train::{Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit};
+use polymath_train::{
+    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
+};
 
 /// Tokens of a row, where the config does not say.
 const SEQUENCE_LENGTH: usize = 256;
@@ -43,7 +47,9 @@ impl Pretraining {
         let dataset = Dataset::open(&config.dataset)?;
         let tokenizer = &dataset.manifest().tokenizer;
         let special = (tokenizer.bos_token_id, tokenizer.eos_token_id);
-        let model = config.model.resolve(tokenizer.vocab_size, sequence_length, special)?;
+        let model = config
+            .model
+            .resolve(tokenizer.vocab_size, sequence_length, special)?;
         let sizes: Vec<DomainSize> = dataset
             .manifest()
             .domains
@@ -88,7 +94,11 @@ impl Pretraining {
     ///
     /// # Errors
     /// A run folder that can't be used; what training says.
-    pub fn run(&self, launch: &Launch, observer: &mut dyn Observer) -> Result<Outcome, PretrainError> {
+    pub fn run(
+        &self,
+        launch: &Launch,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, PretrainError> {
         let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
         let ops = launch.ops(self.config.training.precision()?);
@@ -107,7 +117,11 @@ impl Pretraining {
         let mut heldout = Heldout {
             evaluator: self.evaluator()?,
             transformer: &transformer,
-            trained: self.mixture.iter().map(|share| share.name.clone()).collect(),
+            trained: self
+                .mixture
+                .iter()
+                .map(|share| share.name.clone())
+                .collect(),
         };
         let settings = Fit {
             training: &self.config.training,
@@ -120,7 +134,13 @@ impl Pretraining {
             ops,
             stop: &launch.stop,
         };
-        Ok(fit(&settings, &run, (&task, &stream), &mut heldout, observer)?)
+        Ok(fit(
+            &settings,
+            &run,
+            (&task, &stream),
+            &mut heldout,
+            observer,
+        )?)
     }
 
     fn stream(&self) -> Result<MixtureStream, PretrainError> {
@@ -139,7 +159,12 @@ impl Pretraining {
             rows: self.config.training.batch_size,
             sequence_length: self.sequence_length,
         };
-        Ok(MixtureStream::new(parts, shape, self.model.bos_token_id, self.config.seed)?)
+        Ok(MixtureStream::new(
+            parts,
+            shape,
+            self.model.bos_token_id,
+            self.config.seed,
+        )?)
     }
 
     /// Every domain of the data set is watched, those too that are left out of the mixture.
@@ -177,7 +202,10 @@ impl Evaluator for Heldout<'_> {
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        let values = self.trained.iter().filter_map(|name| bits_per_byte.get(name));
+        let values = self
+            .trained
+            .iter()
+            .filter_map(|name| bits_per_byte.get(name));
         values.sum::<f64>() / self.trained.len().max(1) as f64
     }
 }

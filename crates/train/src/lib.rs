@@ -70,4 +70,4 @@ pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use objective::{BatchSource, Evaluator, Objective, Observer, SaveModel, Silent};
 pub use optimizer::Optimizer;
 pub use polymath_ops::UpdateAt;
-pub use run_folder::RunFolder;
+pub use run_folder::{RunFolder, is_finished};

@@ -195,6 +195,12 @@ fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::fs::write(link, target)
 }
 
+/// Whether a run folder holds a run that has done all its steps.
+pub fn is_finished(run: &Path) -> bool {
+    run.is_dir()
+        && newest(run).is_ok_and(|(found, _)| found.is_some_and(|found| found.state.finished))
+}
+
 fn lock(path: &Path) -> Result<File, TrainError> {
     let file = path.join(LOCK);
     let lock = File::create(&file).map_err(TrainError::file("write", &file))?;

@@ -21,7 +21,10 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
     config.training.validate().map_err(Failure::usage)?;
     let sequence = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
-    let shape = config.model.resolve(VOCABULARY, sequence, (0, 0)).map_err(Failure::usage)?;
+    let shape = config
+        .model
+        .resolve(VOCABULARY, sequence, (0, 0))
+        .map_err(Failure::usage)?;
     let flops_per_token = shape.training_flops_per_token(sequence);
     let ops = environment.ops(config.training.precision().map_err(Failure::usage)?);
     let options = LoadOptions::trained(&environment.device, ops);
@@ -41,7 +44,10 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     }
     let seconds: f64 = phases.iter().sum();
     let tokens_per_second = (config.training.batch_size * sequence) as f64 / seconds;
-    let (flops, peak) = (tokens_per_second * flops_per_token, peak::measure(&environment.device)?);
+    let (flops, peak) = (
+        tokens_per_second * flops_per_token,
+        peak::measure(&environment.device)?,
+    );
     let memory = peak_memory();
     if arguments.json {
         let value = serde_json::json!({
@@ -56,9 +62,18 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         return Ok(());
     }
     for (name, time) in ["forward", "backward", "optimizer"].iter().zip(phases) {
-        println!("{name:12} {:8.1} ms {:5.1} %", time * 1e3, time / seconds * 100.0);
+        println!(
+            "{name:12} {:8.1} ms {:5.1} %",
+            time * 1e3,
+            time / seconds * 100.0
+        );
     }
-    println!("{tokens_per_second:.0} tokens/s, {:.1} of {:.1} GFLOP/s ({:.0} %)", flops / 1e9, peak / 1e9, flops / peak * 100.0);
+    println!(
+        "{tokens_per_second:.0} tokens/s, {:.1} of {:.1} GFLOP/s ({:.0} %)",
+        flops / 1e9,
+        peak / 1e9,
+        flops / peak * 100.0
+    );
     if let Some(memory) = memory {
         println!("{} MB at most", memory / 1_000_000);
     }
@@ -78,7 +93,10 @@ fn time_step(
     let forward = begin.elapsed().as_secs_f64();
     let gradients = loss.backward()?;
     let backward = begin.elapsed().as_secs_f64();
-    let at = polymath_train::UpdateAt { step, gradient_scale: 1.0 / batch.scored_tokens() as f64 };
+    let at = polymath_train::UpdateAt {
+        step,
+        gradient_scale: 1.0 / batch.scored_tokens() as f64,
+    };
     for (name, parameter) in model.trainable() {
         if let Some(gradient) = gradients.get(parameter) {
             optimizer.step(name, parameter, gradient, (at, 1e-4))?;

@@ -17,25 +17,36 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
         DatasetCommand::Info { dataset, json } => {
             let dataset = Dataset::open(dataset)?;
             if *json {
-                writeln!(output, "{}", serde_json::to_string_pretty(dataset.manifest())?)?;
+                writeln!(
+                    output,
+                    "{}",
+                    serde_json::to_string_pretty(dataset.manifest())?
+                )?;
             } else {
                 write!(output, "{}", summary(&dataset))?;
             }
         }
-        DatasetCommand::Text { dataset, domain, split } => {
+        DatasetCommand::Text {
+            dataset,
+            domain,
+            split,
+        } => {
             let dataset = Dataset::open(dataset)?;
             let split = match split {
                 SplitChoice::Train => Split::Train,
                 SplitChoice::Heldout => Split::Heldout,
             };
             let shard = dataset.shard(domain, split)?;
-            let tokenizer = Tokenizer::from_file(dataset.tokenizer_path()).map_err(|error| anyhow!("{error}"))?;
+            let tokenizer = Tokenizer::from_file(dataset.tokenizer_path())
+                .map_err(|error| anyhow!("{error}"))?;
             let mut tokens = Vec::new();
             for index in 0..shard.documents() {
                 let document = shard.document(index);
                 tokens.clear();
                 document.copy_tokens(0..document.len() - 1, &mut tokens);
-                let text = tokenizer.decode(&tokens, false).map_err(|error| anyhow!("{error}"))?;
+                let text = tokenizer
+                    .decode(&tokens, false)
+                    .map_err(|error| anyhow!("{error}"))?;
                 writeln!(output, "{text}")?;
             }
         }

@@ -39,15 +39,20 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
                 (name.as_str(), value)
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "domains": domains }))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "domains": domains }))?
+        );
         return Ok(());
     }
-    println!("{:20} {:>13} {:>11} {:>10} {:>12} {:>10}", "domain", "bits per byte", "perplexity", "documents", "bytes", "questions");
+    println!(
+        "{:20} {:>13} {:>11} {:>10} {:>12} {:>10}",
+        "domain", "bits per byte", "perplexity", "documents", "bytes", "questions"
+    );
     for (name, domain) in &scores.domains {
-        let questions = scores
-            .questions
-            .get(name)
-            .map_or(String::new(), |right| format!("{:.1} %", accuracy(right) * 100.0));
+        let questions = scores.questions.get(name).map_or(String::new(), |right| {
+            format!("{:.1} %", accuracy(right) * 100.0)
+        });
         println!(
             "{name:20} {:>13.4} {:>11.3} {:>10} {:>12} {questions:>10}",
             domain.bits_per_byte(),
@@ -74,7 +79,10 @@ pub fn datasets(scoring: &arguments::Scoring, checkpoint: &Path) -> Result<Vec<D
             "nothing says which data set to score on: give `--dataset <folder>`"
         )));
     }
-    Ok(paths.iter().map(|path| Dataset::open(path)).collect::<Result<_, _>>()?)
+    Ok(paths
+        .iter()
+        .map(|path| Dataset::open(path))
+        .collect::<Result<_, _>>()?)
 }
 
 fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -83,7 +91,10 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
         paths.extend(lineage.retain.filter(|retain| *retain != paths[0]));
         return Ok(paths);
     }
-    let run = checkpoint.parent().unwrap_or(Path::new(".")).join("run.toml");
+    let run = checkpoint
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("run.toml");
     let dataset = std::fs::read_to_string(run).ok().and_then(|text| {
         let table: toml::Table = text.parse().ok()?;
         Some(PathBuf::from(table.get("dataset")?.as_str()?))
@@ -136,7 +147,10 @@ pub fn score(
             scores.domains.insert(name.to_owned(), domain);
             let questions = dataset.questions(name)?;
             if !questions.is_empty() {
-                scores.questions.insert(name.to_owned(), answer_questions(&model, &tokenizer, &questions)?);
+                scores.questions.insert(
+                    name.to_owned(),
+                    answer_questions(&model, &tokenizer, &questions)?,
+                );
             }
             bar.finish_and_clear();
         }

@@ -16,7 +16,11 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     let folder = config.run.clone();
     let finetuning = Finetuning::open(config, &Stages::new(environment)).map_err(Failure::usage)?;
     if arguments.dry_run {
-        println!("niche: {}; watched: {}", finetuning.niche(), finetuning.watched().join(", "));
+        println!(
+            "niche: {}; watched: {}",
+            finetuning.niche(),
+            finetuning.watched().join(", ")
+        );
         return dry_run(&finetuning.plan(), environment);
     }
     let mut console = training_console(environment, &finetuning.plan())?;

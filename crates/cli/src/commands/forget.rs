@@ -54,15 +54,24 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
 }
 
 /// How a run was tuned, what for, and how its held-out scores went.
-fn describe(scores: &mut ModelScores, folder: &Path, arguments: &arguments::Forget) -> Result<(), Failure> {
+fn describe(
+    scores: &mut ModelScores,
+    folder: &Path,
+    arguments: &arguments::Forget,
+) -> Result<(), Failure> {
     let lineage = Lineage::of(folder)?;
-    scores.method = lineage.as_ref().map_or("tuned".into(), |lineage| lineage.method.clone());
+    scores.method = lineage
+        .as_ref()
+        .map_or("tuned".into(), |lineage| lineage.method.clone());
     scores.niche = arguments
         .niche
         .clone()
         .or(lineage.map(|lineage| lineage.niche))
         .unwrap_or_default();
-    let metrics = folder.parent().unwrap_or(Path::new(".")).join("metrics.jsonl");
+    let metrics = folder
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("metrics.jsonl");
     // A model from elsewhere has no curve; that is no error.
     let text = std::fs::read_to_string(metrics).unwrap_or_default();
     scores.curve = text
@@ -75,7 +84,10 @@ fn describe(scores: &mut ModelScores, folder: &Path, arguments: &arguments::Forg
 /// For each held-out domain, the largest share of its sequences that stands in any training text.
 fn overlaps(datasets: &[Dataset]) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
-    for overlap in datasets.iter().flat_map(|dataset| &dataset.manifest().overlaps) {
+    for overlap in datasets
+        .iter()
+        .flat_map(|dataset| &dataset.manifest().overlaps)
+    {
         let share: &mut f64 = found.entry(overlap.heldout.clone()).or_default();
         *share = share.max(overlap.exact_share);
     }

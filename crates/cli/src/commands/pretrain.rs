@@ -18,7 +18,12 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     let pretraining = Pretraining::open(config).map_err(Failure::usage)?;
     if arguments.dry_run {
         for share in pretraining.mixture() {
-            println!("{:20} {:5.1} % of the tokens, {:.2} times through", share.name, share.weight * 100.0, share.repetitions);
+            println!(
+                "{:20} {:5.1} % of the tokens, {:.2} times through",
+                share.name,
+                share.weight * 100.0,
+                share.repetitions
+            );
         }
         return dry_run(&pretraining.plan(), environment);
     }
@@ -39,9 +44,16 @@ pub fn launch(environment: &Environment, resume: bool) -> Result<Launch, Failure
 }
 
 /// The console of a run.
-pub fn training_console(environment: &Environment, plan: &Plan) -> Result<TrainingConsole, Failure> {
+pub fn training_console(
+    environment: &Environment,
+    plan: &Plan,
+) -> Result<TrainingConsole, Failure> {
     let peak = peak::measure(&environment.device)?;
-    Ok(TrainingConsole::new(environment, plan.flops_per_token, peak))
+    Ok(TrainingConsole::new(
+        environment,
+        plan.flops_per_token,
+        peak,
+    ))
 }
 
 /// The plan of a run, for a person.
@@ -49,12 +61,25 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     // What a step reaches of the peak on a CPU here, as `polymath bench` measures it, is around a third.
     const USUAL_SHARE: f64 = 0.35;
     let peak = peak::measure(&environment.device)?;
-    println!("parameters            {:>16}  ({} of them trained)", plan.parameters, plan.trainable_parameters);
+    println!(
+        "parameters            {:>16}  ({} of them trained)",
+        plan.parameters, plan.trainable_parameters
+    );
     println!("steps                 {:>16}", plan.steps);
     println!("tokens                {:>16}", plan.tokens);
-    println!("operations            {:>16.3e}  floating-point, at {:.3e} a token", plan.flops(), plan.flops_per_token);
-    println!("memory                {:>13} MB  of parameters, gradients and moments", plan.state_bytes / 1_000_000);
-    println!("                      {:>13} MB  of activations, about", plan.activation_bytes / 1_000_000);
+    println!(
+        "operations            {:>16.3e}  floating-point, at {:.3e} a token",
+        plan.flops(),
+        plan.flops_per_token
+    );
+    println!(
+        "memory                {:>13} MB  of parameters, gradients and moments",
+        plan.state_bytes / 1_000_000
+    );
+    println!(
+        "                      {:>13} MB  of activations, about",
+        plan.activation_bytes / 1_000_000
+    );
     println!(
         "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, about",
         duration(plan.flops() / (USUAL_SHARE * peak)),
@@ -65,7 +90,11 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
 }
 
 /// What to say at the end, and the exit code.
-pub fn conclude(outcome: Outcome, run: &std::path::Path, environment: &Environment) -> Result<(), Failure> {
+pub fn conclude(
+    outcome: Outcome,
+    run: &std::path::Path,
+    environment: &Environment,
+) -> Result<(), Failure> {
     match outcome {
         Outcome::Finished { steps, best } => {
             if !environment.quiet {
@@ -80,7 +109,10 @@ pub fn conclude(outcome: Outcome, run: &std::path::Path, environment: &Environme
             Ok(())
         }
         Outcome::Interrupted { step } => {
-            eprintln!("{}: stopped and saved after step {step}; go on with `--resume`", run.display());
+            eprintln!(
+                "{}: stopped and saved after step {step}; go on with `--resume`",
+                run.display()
+            );
             Err(Failure::Interrupted)
         }
     }

@@ -22,14 +22,20 @@ struct Axis {
 
 impl Axis {
     fn new(values: impl Iterator<Item = f64>, (from, to): (f64, f64)) -> Self {
-        let (low, high) = values.filter(|value| value.is_finite()).fold((f64::MAX, f64::MIN), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) = values
+            .filter(|value| value.is_finite())
+            .fold((f64::MAX, f64::MIN), |(low, high), value| {
+                (low.min(value), high.max(value))
+            });
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let span = (high - low).max(1e-3);
         let rough = span / 5.0;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|unit| unit * power).find(|step| *step >= rough).unwrap_or(power);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .into_iter()
+            .map(|unit| unit * power)
+            .find(|step| *step >= rough)
+            .unwrap_or(power);
         Self {
             low: ((low - 0.04 * span) / step).floor() * step,
             high: ((high + 0.04 * span) / step).ceil() * step,
@@ -50,7 +56,11 @@ impl Axis {
 
     fn label(&self, value: f64) -> String {
         let digits = (-self.step.log10().floor()).clamp(0.0, 4.0) as usize;
-        let value = if value.abs() < self.step / 1e3 { 0.0 } else { value };
+        let value = if value.abs() < self.step / 1e3 {
+            0.0
+        } else {
+            value
+        };
         format!("{value:.digits$}").replace('-', "−")
     }
 }
@@ -64,7 +74,10 @@ fn begin(height: f64, title: &str, description: &str) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// Vertical grid lines with their labels below.
@@ -80,14 +93,26 @@ fn grid(svg: &mut String, axis: &Axis, (top, bottom): (f64, f64), caption: &str)
         );
     }
     let middle = (axis.from + axis.to) / 2.0;
-    let _ = write!(svg, "<text class=\"caption\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{caption}</text>", bottom + 34.0);
+    let _ = write!(
+        svg,
+        "<text class=\"caption\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{caption}</text>",
+        bottom + 34.0
+    );
 }
 
 /// The change of every domain with its interval, beside the zero line and the band of tolerance.
 pub fn forest(report: &ForgettingReport, run: &RunReport) -> String {
     let tolerance = report.settings.tolerance;
-    let ends = report.runs.iter().flat_map(|run| &run.domains).filter_map(|domain| domain.interval).flatten();
-    let axis = Axis::new(ends.chain([0.0, tolerance, -tolerance]), (LEFT, WIDTH - RIGHT));
+    let ends = report
+        .runs
+        .iter()
+        .flat_map(|run| &run.domains)
+        .filter_map(|domain| domain.interval)
+        .flatten();
+    let axis = Axis::new(
+        ends.chain([0.0, tolerance, -tolerance]),
+        (LEFT, WIDTH - RIGHT),
+    );
     let (top, bottom) = (8.0, 8.0 + ROW * run.domains.len() as f64);
     let mut svg = begin(
         bottom + 42.0,
@@ -95,16 +120,44 @@ pub fn forest(report: &ForgettingReport, run: &RunReport) -> String {
         &run.headline(),
     );
     let (low, high) = (axis.at(-tolerance), axis.at(tolerance));
-    let _ = write!(svg, "<rect class=\"band\" x=\"{low:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{}\"/>", high - low, bottom - top);
-    grid(&mut svg, &axis, (top, bottom), "change in bits per byte (← gained · forgotten →)");
+    let _ = write!(
+        svg,
+        "<rect class=\"band\" x=\"{low:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{}\"/>",
+        high - low,
+        bottom - top
+    );
+    grid(
+        &mut svg,
+        &axis,
+        (top, bottom),
+        "change in bits per byte (← gained · forgotten →)",
+    );
     let zero = axis.at(0.0);
-    let _ = write!(svg, "<line class=\"zero\" x1=\"{zero:.1}\" y1=\"{top}\" x2=\"{zero:.1}\" y2=\"{bottom}\"/>");
+    let _ = write!(
+        svg,
+        "<line class=\"zero\" x1=\"{zero:.1}\" y1=\"{top}\" x2=\"{zero:.1}\" y2=\"{bottom}\"/>"
+    );
     for (row, domain) in run.domains.iter().enumerate() {
         let y = top + ROW * (row as f64 + 0.5);
-        let weight = if domain.role == Role::Niche { " niche" } else { "" };
-        let _ = write!(svg, "<text class=\"label{weight}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 12.0, y + 5.0, escape(&domain.name));
+        let weight = if domain.role == Role::Niche {
+            " niche"
+        } else {
+            ""
+        };
+        let _ = write!(
+            svg,
+            "<text class=\"label{weight}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            LEFT - 12.0,
+            y + 5.0,
+            escape(&domain.name)
+        );
         let (Some(change), Some([from, to])) = (domain.change, domain.interval) else {
-            let _ = write!(svg, "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">withheld: its held-out text leaks</text>", zero + 8.0, y + 4.0);
+            let _ = write!(
+                svg,
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">withheld: its held-out text leaks</text>",
+                zero + 8.0,
+                y + 4.0
+            );
             continue;
         };
         let class = domain.verdict.word();
@@ -126,10 +179,24 @@ pub fn forest(report: &ForgettingReport, run: &RunReport) -> String {
 /// A shape for each verdict, so that colour is not the only sign.
 fn mark(verdict: Verdict, x: f64, y: f64) -> String {
     match verdict {
-        Verdict::Forgotten => format!("<path class=\"mark\" d=\"M{:.1} {:.1}h11l-5.5 -10z\" transform=\"rotate(90 {x:.1} {y:.1})\"/>", x - 5.5, y + 5.0),
-        Verdict::Gained => format!("<path class=\"mark\" d=\"M{:.1} {:.1}h11l-5.5 -10z\" transform=\"rotate(-90 {x:.1} {y:.1})\"/>", x - 5.5, y + 5.0),
-        Verdict::Undecided => format!("<rect class=\"mark hollow\" x=\"{:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\"/>", x - 4.5, y - 4.5),
-        Verdict::Kept | Verdict::Withheld => format!("<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"),
+        Verdict::Forgotten => format!(
+            "<path class=\"mark\" d=\"M{:.1} {:.1}h11l-5.5 -10z\" transform=\"rotate(90 {x:.1} {y:.1})\"/>",
+            x - 5.5,
+            y + 5.0
+        ),
+        Verdict::Gained => format!(
+            "<path class=\"mark\" d=\"M{:.1} {:.1}h11l-5.5 -10z\" transform=\"rotate(-90 {x:.1} {y:.1})\"/>",
+            x - 5.5,
+            y + 5.0
+        ),
+        Verdict::Undecided => format!(
+            "<rect class=\"mark hollow\" x=\"{:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\"/>",
+            x - 4.5,
+            y - 4.5
+        ),
+        Verdict::Kept | Verdict::Withheld => {
+            format!("<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>")
+        }
     }
 }
 
@@ -139,7 +206,12 @@ pub fn curve(report: &ForgettingReport, run: &RunReport) -> Option<String> {
     let lines: Vec<(&String, Vec<(f64, f64)>)> = start
         .iter()
         .map(|(name, begin)| {
-            let points = run.curve.iter().filter_map(|point| Some((point.step as f64, point.heldout_bits_per_byte.get(name)? - begin)));
+            let points = run.curve.iter().filter_map(|point| {
+                Some((
+                    point.step as f64,
+                    point.heldout_bits_per_byte.get(name)? - begin,
+                ))
+            });
             (name, points.collect())
         })
         .collect();
@@ -148,25 +220,61 @@ pub fn curve(report: &ForgettingReport, run: &RunReport) -> Option<String> {
         let start = run.curve.first().map(|point| &point.heldout_bits_per_byte);
         run.curve.iter().flat_map(move |point| {
             let start = start.cloned().unwrap_or_default();
-            point.heldout_bits_per_byte.iter().filter_map(move |(name, value)| Some(value - start.get(name)?)).collect::<Vec<_>>()
+            point
+                .heldout_bits_per_byte
+                .iter()
+                .filter_map(move |(name, value)| Some(value - start.get(name)?))
+                .collect::<Vec<_>>()
         })
     });
     let down = Axis::new(of_all_runs.chain([0.0]), (bottom, top));
-    let across = Axis { low: 0.0, high: run.curve.last()?.step.max(1) as f64, from: 64.0, to: right, step: 1.0 };
-    let mut svg = begin(bottom + 46.0, &format!("Change over the run: {}", run.name()), "Held-out change in bits per byte of every domain since the run began.");
+    let across = Axis {
+        low: 0.0,
+        high: run.curve.last()?.step.max(1) as f64,
+        from: 64.0,
+        to: right,
+        step: 1.0,
+    };
+    let mut svg = begin(
+        bottom + 46.0,
+        &format!("Change over the run: {}", run.name()),
+        "Held-out change in bits per byte of every domain since the run began.",
+    );
     for tick in down.ticks() {
         let y = down.at(tick);
-        let _ = write!(svg, "<line class=\"grid\" x1=\"64\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"56\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", y + 4.0, down.label(tick));
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"64\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"56\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            y + 4.0,
+            down.label(tick)
+        );
     }
     let zero = down.at(0.0);
-    let _ = write!(svg, "<line class=\"zero\" x1=\"64\" y1=\"{zero:.1}\" x2=\"{right}\" y2=\"{zero:.1}\"/>");
+    let _ = write!(
+        svg,
+        "<line class=\"zero\" x1=\"64\" y1=\"{zero:.1}\" x2=\"{right}\" y2=\"{zero:.1}\"/>"
+    );
     for quarter in 0..=4 {
         let step = across.high * f64::from(quarter) / 4.0;
-        let _ = write!(svg, "<text class=\"tick\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{step:.0}</text>", across.at(step), bottom + 18.0);
+        let _ = write!(
+            svg,
+            "<text class=\"tick\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{step:.0}</text>",
+            across.at(step),
+            bottom + 18.0
+        );
     }
-    let _ = write!(svg, "<text class=\"caption\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>", (64.0 + right) / 2.0, bottom + 38.0);
+    let _ = write!(
+        svg,
+        "<text class=\"caption\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>",
+        (64.0 + right) / 2.0,
+        bottom + 38.0
+    );
     // Labels at the lines' ends, pushed apart where they would overlap.
-    let mut ends: Vec<(f64, usize)> = lines.iter().enumerate().map(|(number, (_, points))| (points.last().map_or(zero, |point| down.at(point.1)), number)).collect();
+    let mut ends: Vec<(f64, usize)> = lines
+        .iter()
+        .enumerate()
+        .map(|(number, (_, points))| (points.last().map_or(zero, |point| down.at(point.1)), number))
+        .collect();
     ends.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut below = f64::MIN;
     for (y, _) in &mut ends {
@@ -174,9 +282,18 @@ pub fn curve(report: &ForgettingReport, run: &RunReport) -> Option<String> {
         below = *y;
     }
     for (number, (name, points)) in lines.iter().enumerate() {
-        let path: Vec<String> = points.iter().map(|(step, change)| format!("{:.1} {:.1}", across.at(*step), down.at(*change))).collect();
-        let label = ends.iter().find(|(_, of)| *of == number).map_or(zero, |(y, _)| *y);
-        let niche = run.domains.iter().any(|domain| domain.name == **name && domain.role == Role::Niche);
+        let path: Vec<String> = points
+            .iter()
+            .map(|(step, change)| format!("{:.1} {:.1}", across.at(*step), down.at(*change)))
+            .collect();
+        let label = ends
+            .iter()
+            .find(|(_, of)| *of == number)
+            .map_or(zero, |(y, _)| *y);
+        let niche = run
+            .domains
+            .iter()
+            .any(|domain| domain.name == **name && domain.role == Role::Niche);
         let _ = write!(
             svg,
             "<g class=\"series s{}{}\"><polyline class=\"line\" points=\"{}\"/><text class=\"label\" x=\"{}\" y=\"{:.1}\">{}</text></g>",
@@ -196,17 +313,44 @@ pub fn trade(report: &ForgettingReport) -> String {
     let points: Vec<(String, f64, f64)> = report
         .runs
         .iter()
-        .filter_map(|run| Some((format!("{} ({})", run.name(), run.method), run.niche_gain?, run.mean_forgetting?)))
+        .filter_map(|run| {
+            Some((
+                format!("{} ({})", run.name(), run.method),
+                run.niche_gain?,
+                run.mean_forgetting?,
+            ))
+        })
         .collect();
     let (top, bottom) = (12.0, 260.0);
-    let across = Axis::new(points.iter().map(|point| point.1).chain([0.0]), (64.0, WIDTH - 160.0));
-    let down = Axis::new(points.iter().map(|point| point.2).chain([0.0]), (bottom, top));
-    let mut svg = begin(bottom + 46.0, "Gain against forgetting of the runs", "Right is more gained on the niche, up is more forgotten on average; the best place is bottom right.");
+    let across = Axis::new(
+        points.iter().map(|point| point.1).chain([0.0]),
+        (64.0, WIDTH - 160.0),
+    );
+    let down = Axis::new(
+        points.iter().map(|point| point.2).chain([0.0]),
+        (bottom, top),
+    );
+    let mut svg = begin(
+        bottom + 46.0,
+        "Gain against forgetting of the runs",
+        "Right is more gained on the niche, up is more forgotten on average; the best place is bottom right.",
+    );
     for tick in down.ticks() {
         let y = down.at(tick);
-        let _ = write!(svg, "<line class=\"grid\" x1=\"64\" y1=\"{y:.1}\" x2=\"{}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"56\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", WIDTH - 160.0, y + 4.0, down.label(tick));
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"64\" y1=\"{y:.1}\" x2=\"{}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"56\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            WIDTH - 160.0,
+            y + 4.0,
+            down.label(tick)
+        );
     }
-    grid(&mut svg, &across, (top, bottom), "niche gain in bits per byte (mean forgetting upwards)");
+    grid(
+        &mut svg,
+        &across,
+        (top, bottom),
+        "niche gain in bits per byte (mean forgetting upwards)",
+    );
     for (number, (name, gain, forgetting)) in points.iter().enumerate() {
         let (x, y) = (across.at(*gain), down.at(*forgetting));
         let _ = write!(

@@ -49,7 +49,8 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
         })
         .collect();
     let mut environment = Environment::new();
-    let failed = |error: minijinja::Error| EvalError::Report(format!("the report's template: {error}"));
+    let failed =
+        |error: minijinja::Error| EvalError::Report(format!("the report's template: {error}"));
     environment
         .add_template("report.html", include_str!("template.html"))
         .map_err(failed)?;

@@ -197,7 +197,10 @@ impl RunReport {
         let path = Path::new(&self.path);
         let last = path.file_name().unwrap_or_default().to_string_lossy();
         let run = if ["best", "latest"].contains(&last.as_ref()) {
-            path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy()
+            path.parent()
+                .and_then(Path::file_name)
+                .unwrap_or_default()
+                .to_string_lossy()
         } else {
             last
         };
@@ -206,10 +209,18 @@ impl RunReport {
 
     fn headline(&self) -> String {
         let mut sentence = format!("{} ({})", self.name(), self.method);
-        for niche in self.domains.iter().filter(|domain| domain.role == Role::Niche) {
+        for niche in self
+            .domains
+            .iter()
+            .filter(|domain| domain.role == Role::Niche)
+        {
             sentence += &match (niche.verdict, niche.change) {
-                (Verdict::Gained, Some(change)) => format!(" gained {:.3} bits per byte on {}", -change, niche.name),
-                (_, Some(change)) => format!(" changed {} by {change:+.3} bits per byte", niche.name),
+                (Verdict::Gained, Some(change)) => {
+                    format!(" gained {:.3} bits per byte on {}", -change, niche.name)
+                }
+                (_, Some(change)) => {
+                    format!(" changed {} by {change:+.3} bits per byte", niche.name)
+                }
                 (_, None) => format!(" can't be judged on {}", niche.name),
             };
         }
@@ -219,7 +230,10 @@ impl RunReport {
             .filter(|domain| domain.role == Role::Old && domain.verdict == Verdict::Forgotten)
             .filter_map(|domain| {
                 let [low, high] = domain.interval?;
-                Some(format!("{} ({:+.3} [{low:.3}, {high:.3}])", domain.name, domain.change?))
+                Some(format!(
+                    "{} ({:+.3} [{low:.3}, {high:.3}])",
+                    domain.name, domain.change?
+                ))
             })
             .collect();
         if forgotten.is_empty() {
@@ -230,7 +244,11 @@ impl RunReport {
     }
 }
 
-fn compare(base: &ModelScores, run: &ModelScores, settings: &Settings) -> Result<RunReport, EvalError> {
+fn compare(
+    base: &ModelScores,
+    run: &ModelScores,
+    settings: &Settings,
+) -> Result<RunReport, EvalError> {
     let mut domains = Vec::new();
     for (number, (name, tuned)) in run.domains.iter().enumerate() {
         let before = base.domains.get(name).ok_or_else(|| {
@@ -238,8 +256,17 @@ fn compare(base: &ModelScores, run: &ModelScores, settings: &Settings) -> Result
         })?;
         let seed = settings.seed.wrapping_add(number as u64);
         let change = paired_change(before, tuned, settings.resamples, seed)?;
-        let role = if *name == run.niche { Role::Niche } else { Role::Old };
-        domains.push(domain_report((name, role), (before, tuned), change, settings));
+        let role = if *name == run.niche {
+            Role::Niche
+        } else {
+            Role::Old
+        };
+        domains.push(domain_report(
+            (name, role),
+            (before, tuned),
+            change,
+            settings,
+        ));
     }
     domains.sort_by_key(|domain| (domain.role == Role::Old, domain.name.clone()));
     let questions = run
@@ -247,7 +274,9 @@ fn compare(base: &ModelScores, run: &ModelScores, settings: &Settings) -> Result
         .iter()
         .filter_map(|(domain, after)| {
             let before = base.questions.get(domain)?;
-            let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64;
+            let share = |right: &[bool]| {
+                right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
+            };
             Some(QuestionReport {
                 domain: domain.clone(),
                 count: after.len(),
@@ -368,7 +397,9 @@ pub fn write(report: &ForgettingReport, folder: &Path) -> Result<(), EvalError> 
 
 /// A number with its sign, or a dash where it is withheld.
 pub(crate) fn signed(value: Option<f64>) -> String {
-    value.map_or("–".into(), |value| format!("{value:+.3}").replace('-', "−"))
+    value.map_or("–".into(), |value| {
+        format!("{value:+.3}").replace('-', "−")
+    })
 }
 
 /// An interval, or a dash.
@@ -400,17 +431,30 @@ mod tests {
         };
         ModelScores {
             path: path.into(),
-            method: if niche.is_empty() { String::new() } else { "full".into() },
+            method: if niche.is_empty() {
+                String::new()
+            } else {
+                "full".into()
+            },
             niche: niche.into(),
             domains: ["chemistry", "competition", "leaky"]
                 .into_iter()
                 .zip(factors)
                 .map(|(name, factor)| (name.to_owned(), scores(factor)))
                 .collect(),
-            questions: BTreeMap::from([("chemistry".into(), (0..20).map(|at| at % 2 == 0 && niche.is_empty()).collect())]),
+            questions: BTreeMap::from([(
+                "chemistry".into(),
+                (0..20).map(|at| at % 2 == 0 && niche.is_empty()).collect(),
+            )]),
             curve: vec![
-                CurvePoint { step: 0, heldout_bits_per_byte: BTreeMap::from([("chemistry".into(), 0.9)]) },
-                CurvePoint { step: 50, heldout_bits_per_byte: BTreeMap::from([("chemistry".into(), 1.1)]) },
+                CurvePoint {
+                    step: 0,
+                    heldout_bits_per_byte: BTreeMap::from([("chemistry".into(), 0.9)]),
+                },
+                CurvePoint {
+                    step: 50,
+                    heldout_bits_per_byte: BTreeMap::from([("chemistry".into(), 1.1)]),
+                },
             ],
         }
     }
@@ -430,15 +474,27 @@ mod tests {
     fn verdicts_follow_the_scores() {
         let report = report();
         let run = &report.runs[0];
-        let verdicts: Vec<(&str, Verdict)> = run.domains.iter().map(|d| (d.name.as_str(), d.verdict)).collect();
+        let verdicts: Vec<(&str, Verdict)> = run
+            .domains
+            .iter()
+            .map(|d| (d.name.as_str(), d.verdict))
+            .collect();
         assert_eq!(
             verdicts,
-            [("competition", Verdict::Gained), ("chemistry", Verdict::Forgotten), ("leaky", Verdict::Withheld)]
+            [
+                ("competition", Verdict::Gained),
+                ("chemistry", Verdict::Forgotten),
+                ("leaky", Verdict::Withheld)
+            ]
         );
         assert_eq!(run.domains[2].change, None);
         assert!(run.niche_gain.unwrap() > 0.0 && run.mean_forgetting.unwrap() > 0.0);
         assert!(run.questions[0].p_value < 0.01);
-        assert!(report.headlines()[0].contains("forgot chemistry"), "{}", report.headlines()[0]);
+        assert!(
+            report.headlines()[0].contains("forgot chemistry"),
+            "{}",
+            report.headlines()[0]
+        );
     }
 
     /// Each form of the report holds the figures, and the HTML needs nothing from outside.
@@ -452,7 +508,10 @@ mod tests {
         assert_eq!(back.runs[0].domains.len(), 3);
         let change = signed(report.runs[0].domains[1].change);
         for text in [read("report.md"), read("report.html"), report.table()] {
-            assert!(text.contains(&change) && text.contains("withheld"), "{text}");
+            assert!(
+                text.contains(&change) && text.contains("withheld"),
+                "{text}"
+            );
         }
         let html = read("report.html");
         assert!(html.matches("<svg").count() >= 3);

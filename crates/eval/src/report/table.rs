@@ -7,11 +7,26 @@ pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!("base: {}\n", report.base);
     for run in &report.runs {
         text += &format!("\n{} ({})\n", run.path, run.method);
-        let mut rows = vec![["domain", "", "base", "tuned", "change", "95 % interval", "verdict"].map(str::to_owned)];
+        let mut rows = vec![
+            [
+                "domain",
+                "",
+                "base",
+                "tuned",
+                "change",
+                "95 % interval",
+                "verdict",
+            ]
+            .map(str::to_owned),
+        ];
         for domain in &run.domains {
             rows.push([
                 domain.name.clone(),
-                if domain.role == Role::Niche { "niche".into() } else { String::new() },
+                if domain.role == Role::Niche {
+                    "niche".into()
+                } else {
+                    String::new()
+                },
                 plain(domain.base_bits_per_byte),
                 plain(domain.tuned_bits_per_byte),
                 signed(domain.change),
@@ -48,7 +63,12 @@ impl std::fmt::Display for Short {
 }
 
 fn align(rows: &[[String; 7]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..7).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -56,7 +76,11 @@ fn align(rows: &[[String; 7]]) -> String {
         for (column, cell) in row.iter().enumerate() {
             let padding = " ".repeat(widths[column] - cell.chars().count());
             // Words to the left, numbers to the right.
-            line += &if [0, 1, 6].contains(&column) { format!("{cell}{padding}  ") } else { format!("{padding}{cell}  ") };
+            line += &if [0, 1, 6].contains(&column) {
+                format!("{cell}{padding}  ")
+            } else {
+                format!("{padding}{cell}  ")
+            };
         }
         text += line.trim_end();
         text.push('\n');

@@ -1,0 +1,184 @@
+//! `polymath demo`: the whole line on the built-in corpus, in minutes on a laptop's CPU.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use polymath_data::{DomainConfig, PrepareConfig, TokenizerConfig, school};
+
+use super::{finetune, forget, prepare, pretrain};
+use crate::arguments::{self, Scoring};
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// Where everything of one demo lies.
+struct Folders {
+    root: PathBuf,
+}
+
+impl Folders {
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// Makes the school, prepares it, pretrains on its subjects, fine-tunes on the niche twice, and reports.
+pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(), Failure> {
+    let folders = Folders {
+        root: arguments.output.clone(),
+    };
+    let say = |text: &str| {
+        if !environment.quiet {
+            eprintln!("\n{text}");
+        }
+    };
+    say("1/5  A small school is written, and prepared.");
+    let config = write_school(arguments, &folders)?;
+    let request = arguments::Prepare {
+        config,
+        overrides: Vec::new(),
+        force: true,
+        json: false,
+    };
+    prepare::run(&request, environment)?;
+
+    say("2/5  Pretraining on its four subjects.");
+    let base = folders.at("checkpoints/base");
+    let text = pretrain_config(arguments, &folders);
+    run_once(&base, &folders.at("pretrain.toml"), &text, |file| {
+        pretrain::run(&train_file(file), environment)
+    })?;
+    let mut tuned = Vec::new();
+    for (number, (method, extra)) in [
+        ("full", ""),
+        ("frozen", "\n[frozen]\ntrain_last_layers = 1\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        say(&format!(
+            "{}/5  Fine-tuning on competition mathematics: {method}.",
+            number + 3
+        ));
+        let run = folders.at(&format!("checkpoints/{method}"));
+        let text = finetune_config(arguments, &folders, method) + extra;
+        run_once(
+            &run,
+            &folders.at(&format!("finetune-{method}.toml")),
+            &text,
+            |file| finetune::run(&train_file(file), environment),
+        )?;
+        tuned.push(run);
+    }
+
+    say("5/5  What was gained, what was forgotten.");
+    let request = arguments::Forget {
+        base,
+        tuned,
+        scoring: Scoring {
+            dataset: vec![folders.at("data")],
+            max_tokens: None,
+            context: None,
+            stride: None,
+        },
+        niche: None,
+        tolerance: 0.02,
+        seed: arguments.seed,
+        output: folders.at("report"),
+    };
+    forget::run(&request, environment)
+}
+
+fn train_file(config: &Path) -> arguments::Train {
+    arguments::Train {
+        config: config.to_path_buf(),
+        overrides: Vec::new(),
+        // A demo that was stopped goes on where it was.
+        resume: true,
+        dry_run: false,
+    }
+}
+
+/// A run that is finished with the same config is kept: the demo can be called again.
+fn run_once(
+    run: &Path,
+    file: &Path,
+    text: &str,
+    train: impl FnOnce(&Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let same = std::fs::read_to_string(file).is_ok_and(|before| before == text);
+    if same && polymath_train::is_finished(run) {
+        eprintln!("{} is there already", run.display());
+        return Ok(());
+    }
+    std::fs::write(file, text)?;
+    train(file)
+}
+
+fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBuf, Failure> {
+    let raw = folders.at("raw");
+    let config = school::SchoolConfig {
+        seed: arguments.seed,
+        bytes_per_domain: arguments.megabytes * 1_000_000,
+    };
+    school::write(&config, &raw)?;
+    let domains: BTreeMap<String, DomainConfig> = school::DOMAINS
+        .iter()
+        .map(|name| {
+            let questions = raw.join(name).join("questions.jsonl");
+            let domain = DomainConfig {
+                paths: vec![raw.join(name).join("documents.jsonl").display().to_string()],
+                questions: questions.exists().then_some(questions),
+                ..DomainConfig::default()
+            };
+            ((*name).to_owned(), domain)
+        })
+        .collect();
+    let config = PrepareConfig {
+        output: folders.at("data"),
+        heldout_fraction: 0.03,
+        seed: arguments.seed,
+        tokenizer: TokenizerConfig {
+            vocab_size: Some(1024),
+            path: None,
+            sample_bytes: Some(4_000_000),
+        },
+        domains,
+    };
+    let file = folders.at("prepare.toml");
+    std::fs::write(&file, toml::to_string(&config)?)?;
+    Ok(file)
+}
+
+fn pretrain_config(arguments: &arguments::Demo, folders: &Folders) -> String {
+    let subjects: Vec<String> = school::DOMAINS
+        .iter()
+        .filter(|name| **name != school::NICHE)
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    format!(
+        "dataset = {data:?}\nrun = {run:?}\nseed = {seed}\n\n[mixture]\ndomains = [{subjects}]\ntemperature = 0.0\n\n\
+         [model]\nhidden_size = 128\nnum_hidden_layers = 4\nnum_attention_heads = 4\n\n\
+         [training]\nsteps = {steps}\nbatch_size = 16\nsequence_length = 256\nlearning_rate = 3e-3\n\n\
+         [evaluation]\nevery = {every}\nmax_tokens = 8000\n",
+        data = folders.at("data"),
+        run = folders.at("checkpoints/base"),
+        seed = arguments.seed,
+        subjects = subjects.join(", "),
+        steps = arguments.steps,
+        every = (arguments.steps / 5).max(1),
+    )
+}
+
+fn finetune_config(arguments: &arguments::Demo, folders: &Folders, method: &str) -> String {
+    format!(
+        "base = {base:?}\ndataset = {data:?}\ndomain = \"{niche}\"\nretain = {data:?}\nrun = {run:?}\nmethod = \"{method}\"\nseed = {seed}\n\n\
+         [training]\nsteps = {steps}\nbatch_size = 16\nlearning_rate = 1e-3\n\n[evaluation]\nevery = {every}\nmax_tokens = 8000\n",
+        base = folders.at("checkpoints/base"),
+        data = folders.at("data"),
+        niche = school::NICHE,
+        run = folders.at(&format!("checkpoints/{method}")),
+        seed = arguments.seed,
+        steps = (arguments.steps / 5).max(1),
+        every = (arguments.steps / 40).max(1),
+    )
+}

@@ -1,0 +1,87 @@
+//! A problem with one exact answer, and the ways to put it on a page.
+
+use super::random::hash;
+
+/// One of how many facts is held out.
+const HELD_OUT: u64 = 10;
+
+/// A fact in the form of a problem.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The kind of problem and its numbers, in an order that does not depend on the phrasing.
+    pub fact: String,
+    /// A question.
+    pub question: String,
+    /// The same as the beginning of a statement, which the answer ends.
+    pub statement: String,
+    /// Worked steps, whole sentences.
+    pub steps: String,
+    /// The exact answer.
+    pub answer: String,
+}
+
+/// How a page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// `Question: … Answer: …`
+    Questions,
+    /// Worked examples.
+    Worked,
+    /// Plain statements.
+    Statements,
+    /// The niche's own: problem, solution, boxed answer.
+    Competition,
+}
+
+impl Style {
+    /// Those of school books.
+    pub const SCHOOL: [Style; 3] = [Style::Questions, Style::Worked, Style::Statements];
+}
+
+impl Problem {
+    /// Whether it is only ever asked, never taught.
+    pub fn is_held_out(&self) -> bool {
+        (hash(&self.fact) >> 32).is_multiple_of(HELD_OUT)
+    }
+
+    /// What a question begins with; the answer follows after a space.
+    pub fn prompt(&self) -> String {
+        format!("Question: {}\nAnswer:", self.question)
+    }
+
+    /// On a page, as its `number`-th problem.
+    pub fn render(&self, style: Style, number: usize) -> String {
+        match style {
+            Style::Questions => format!("{} {}\n", self.prompt(), self.answer),
+            Style::Worked => format!(
+                "Example {number}. {}\n{} {} {}.\n",
+                self.question, self.steps, self.statement, self.answer
+            ),
+            Style::Statements => format!("{} {}. {}\n", self.statement, self.answer, self.steps),
+            // Half of the niche's pages end with the question and its answer, so that it can be asked like the rest.
+            Style::Competition => format!(
+                "Problem {number}. {}\nSolution. {} Hence the answer is $\\boxed{{{}}}$.\n{} {}\n",
+                self.question,
+                self.steps,
+                self.answer,
+                self.prompt(),
+                self.answer
+            ),
+        }
+    }
+}
+
+/// A number of hundredths as a decimal without needless zeros.
+pub fn decimal(hundredths: i64) -> String {
+    let (whole, rest) = (hundredths / 100, hundredths % 100);
+    match rest {
+        0 => whole.to_string(),
+        rest if rest % 10 == 0 => format!("{whole}.{}", rest / 10),
+        rest => format!("{whole}.{rest:02}"),
+    }
+}
+
+/// The greatest common divisor.
+pub fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
