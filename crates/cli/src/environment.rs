@@ -1,8 +1,8 @@
 //! What every command runs in: device, threads, the way of computing, the stop signal.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
@@ -107,7 +107,12 @@ fn start_log(global: &Global) {
 
 /// A flag that the first SIGINT or SIGTERM sets; the second one ends the process at once.
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    let flag = Arc::new(AtomicBool::new(false));
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    // A process has one handler, however many runs it starts.
+    if let Some(flag) = FLAG.get() {
+        return Ok(flag.clone());
+    }
+    let flag = FLAG.get_or_init(Arc::default).clone();
     let seen = flag.clone();
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::SeqCst) {
