@@ -1,1 +1,15 @@
 //! Bits per byte per domain, paired statistics, the forgetting report.
+//!
+//! [`score_shard`] scores every held-out document of a domain once; [`ForgettingReport::new`] compares what a base and
+//! the models tuned from it score on the same documents; [`write()`] puts the report on the disk.
+
+mod error;
+mod questions;
+pub mod report;
+mod scoring;
+pub mod statistics;
+
+pub use error::EvalError;
+pub use questions::answer_questions;
+pub use report::{ForgettingReport, ModelScores, Settings, write};
+pub use scoring::{DocumentScore, DomainScores, HeldoutEvaluator, WindowOptions, score_shard};

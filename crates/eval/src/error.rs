@@ -1,0 +1,28 @@
+//! What can go wrong in evaluation.
+
+use std::path::PathBuf;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] polymath_data::DataError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] polymath_model::ModelError),
+    /// The tokenizer.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// Scores that can't be compared.
+    #[error("{0}")]
+    Report(String),
+    /// A file can't be written.
+    #[error("can't write `{}`: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}

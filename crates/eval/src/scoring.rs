@@ -1,0 +1,173 @@
+//! What a model makes of held-out documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use polymath_data::{Batch, ScoringBatches, ScoringOptions, TokenShard};
+use polymath_model::{TokenBatch, Transformer};
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+
+/// Tokens that are scored at once; more gains no speed and costs memory.
+const TOKENS_AT_ONCE: usize = 4096;
+/// The in-training subsample is the same in every run, so that curves can be compared.
+const SUBSAMPLE_SEED: u64 = 0;
+
+/// The score of one document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DocumentScore {
+    /// −ln p, summed over its scored tokens.
+    pub nats: f64,
+    /// Its scored tokens, the end-of-text token included.
+    pub tokens: u64,
+    /// UTF-8 bytes of its scored text.
+    pub bytes: u64,
+}
+
+/// The scores of a domain's held-out documents, in the shard's order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DomainScores {
+    /// One a document.
+    pub documents: Vec<DocumentScore>,
+}
+
+impl DomainScores {
+    /// Σ −log₂ p over tokens / Σ UTF-8 bytes. Two tokenizers can be compared by it, which they can't by loss.
+    pub fn bits_per_byte(&self) -> f64 {
+        self.nats() / (std::f64::consts::LN_2 * self.bytes().max(1) as f64)
+    }
+
+    /// exp of the mean −ln p of a token.
+    pub fn perplexity(&self) -> f64 {
+        (self.nats() / self.tokens().max(1) as f64).exp()
+    }
+
+    /// Scored tokens.
+    pub fn tokens(&self) -> u64 {
+        self.documents.iter().map(|document| document.tokens).sum()
+    }
+
+    /// UTF-8 bytes of the scored text.
+    pub fn bytes(&self) -> u64 {
+        self.documents.iter().map(|document| document.bytes).sum()
+    }
+
+    fn nats(&self) -> f64 {
+        self.documents.iter().map(|document| document.nats).sum()
+    }
+}
+
+/// How documents are cut for a model's context.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WindowOptions {
+    /// Tokens of context; default: the model's.
+    pub context: Option<usize>,
+    /// Tokens between two windows of a long document; default: the context.
+    pub stride: Option<usize>,
+    /// Score about so many tokens only, of a seeded choice of documents.
+    pub max_tokens: Option<u64>,
+}
+
+/// Scores a shard's documents, every token once. `progress` takes the tokens done and in all.
+///
+/// # Errors
+/// A context longer than the model's; a shard made with another tokenizer.
+pub fn score_shard(
+    model: &Transformer,
+    shard: &TokenShard,
+    windows: WindowOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<DomainScores, EvalError> {
+    let longest = model.config().max_position_embeddings;
+    let context = windows.context.unwrap_or(longest);
+    if context == 0 || context > longest {
+        return Err(EvalError::Report(format!(
+            "a context of {context} tokens: the model's `max_position_embeddings` is {longest}"
+        )));
+    }
+    let batches = ScoringBatches::new(
+        shard,
+        ScoringOptions {
+            rows: (TOKENS_AT_ONCE / context).max(1),
+            sequence_length: context,
+            stride: windows.stride,
+            bos_token_id: model.config().bos_token_id,
+            max_tokens: windows.max_tokens,
+            seed: SUBSAMPLE_SEED,
+        },
+    );
+    let mut documents: Vec<DocumentScore> = batches
+        .documents()
+        .iter()
+        .map(|document| DocumentScore {
+            bytes: shard.document(*document as usize).bytes,
+            ..DocumentScore::default()
+        })
+        .collect();
+    let all = batches.tokens();
+    let mut done = 0;
+    for batch in batches.iter() {
+        let scores = model.score(&token_batch(batch.batch))?;
+        for (document, nats) in batch.document_of.iter().zip(&scores.nats) {
+            if *document != u32::MAX {
+                let score = &mut documents[*document as usize];
+                score.nats += f64::from(*nats);
+                score.tokens += 1;
+                done += 1;
+            }
+        }
+        progress(done, all);
+    }
+    Ok(DomainScores { documents })
+}
+
+/// A data set's batch as the model takes it.
+fn token_batch(batch: Batch) -> TokenBatch {
+    TokenBatch {
+        input_ids: batch.input_ids,
+        targets: batch.targets,
+        document_starts: batch.document_starts,
+        rows: batch.rows,
+    }
+}
+
+/// Scores the same seeded choice of held-out documents again and again during training.
+pub struct HeldoutEvaluator {
+    shards: Vec<(String, Arc<TokenShard>)>,
+    windows: WindowOptions,
+}
+
+impl HeldoutEvaluator {
+    /// Of these domains' shards.
+    pub fn new(shards: Vec<(String, Arc<TokenShard>)>, windows: WindowOptions) -> Self {
+        Self { shards, windows }
+    }
+
+    /// Bits per byte of every domain.
+    ///
+    /// # Errors
+    /// As [`score_shard`].
+    pub fn evaluate(
+        &self,
+        model: &Transformer,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<String, f64>, EvalError> {
+        let size = |shard: &TokenShard| {
+            shard
+                .tokens()
+                .min(self.windows.max_tokens.unwrap_or(u64::MAX))
+        };
+        let all = self.shards.iter().map(|(_, shard)| size(shard)).sum();
+        let mut before = 0;
+        let mut found = BTreeMap::new();
+        for (name, shard) in &self.shards {
+            let scores = score_shard(model, shard, self.windows, &mut |done, _| {
+                progress(before + done, all);
+            })?;
+            before += size(shard);
+            found.insert(name.clone(), scores.bits_per_byte());
+        }
+        Ok(found)
+    }
+}
