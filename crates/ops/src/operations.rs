@@ -196,6 +196,9 @@ impl Ops {
                 segments.dims()
             )
         }
+        if self.fuses(&[q, k, v]) {
+            return fused::attention([q, k, v], segments, self.precision);
+        }
         composed::attention([q, k, v], segments, self.precision)
     }
 

@@ -1,5 +1,8 @@
 //! Our own kernels for f32 tensors on the CPU, as Candle custom operations with their own backward pass.
 
+mod attention;
+mod attention_backward;
+mod attention_forward;
 mod buffer;
 mod cross_entropy;
 mod embedding;
@@ -16,6 +19,7 @@ mod rope;
 mod storage;
 mod swiglu;
 
+pub(crate) use attention::attention;
 pub(crate) use cross_entropy::{cross_entropy, score};
 pub(crate) use embedding::embedding;
 pub(crate) use linear::linear;
