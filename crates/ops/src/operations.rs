@@ -76,7 +76,7 @@ impl Ops {
     }
 
     /// Whether our own kernels take these tensors.
-    fn fuses(&self, tensors: &[&Tensor]) -> bool {
+    pub(crate) fn fuses(&self, tensors: &[&Tensor]) -> bool {
         self.implementation == Implementation::Fused
             && tensors
                 .iter()
