@@ -28,7 +28,9 @@ fn write_corpus(folder: &Path) {
         let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
         counting += &format!("{}\n", serde_json::json!({ "text": numbers.join(" ") }));
         let letter = char::from(b'a' + (number % 26) as u8);
-        let words: String = (0..40).map(|at| format!("{letter}{} ", "bcd".repeat(1 + (at * number as usize) % 3))).collect();
+        let words: String = (0..40)
+            .map(|at| format!("{letter}{} ", "bcd".repeat(1 + (at * number as usize) % 3)))
+            .collect();
         letters += &format!("{}\n", serde_json::json!({ "text": words }));
         let pair = serde_json::json!({ "prompt": format!("say {number}"), "response": format!("you said {number}, number {number} it is") });
         asked += &format!("{pair}\n");
@@ -60,14 +62,20 @@ fn write_corpus(folder: &Path) {
 fn sha_of_weights(run: &Path) -> String {
     let state = std::fs::read_to_string(run.join("latest/state.json")).unwrap();
     let state: Value = serde_json::from_str(&state).unwrap();
-    state["sha256"]["model.safetensors"].as_str().unwrap().to_owned()
+    state["sha256"]["model.safetensors"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     let bytes = std::fs::read(checkpoint.join("model.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: Vec<(String, Vec<u8>)> =
-        file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    let mut tensors: Vec<(String, Vec<u8>)> = file
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, view.data().to_vec()))
+        .collect();
     tensors.sort();
     tensors
 }
@@ -78,27 +86,64 @@ fn raw_text_becomes_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
-    polymath(at).args(["prepare", "prepare.toml"]).assert().success().stdout(contains("counting"));
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success()
+        .stdout(contains("counting"));
     // The same again is no work; something else in the same place is refused.
-    polymath(at).args(["prepare", "prepare.toml"]).assert().success();
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
     polymath(at)
         .args(["prepare", "prepare.toml", "tokenizer.vocab_size=400"])
         .assert()
         .code(1)
         .stderr(contains("--force"));
 
-    polymath(at).args(["pretrain", "pretrain.toml", "--dry-run"]).assert().success().stdout(contains("parameters"));
+    polymath(at)
+        .args(["pretrain", "pretrain.toml", "--dry-run"])
+        .assert()
+        .success()
+        .stdout(contains("parameters"));
     assert!(!at.join("runs").exists(), "a dry run leaves nothing behind");
-    polymath(at).args(["pretrain", "pretrain.toml"]).assert().success().stdout(contains("30 steps done"));
-    polymath(at).args(["pretrain", "pretrain.toml"]).assert().code(1).stderr(contains("is finished (30 steps)"));
-    polymath(at).args(["finetune", "finetune.toml"]).assert().success();
-    let frozen = ["finetune", "finetune.toml", "run=runs/frozen", "method=frozen", "frozen.train_last_layers=1"];
+    polymath(at)
+        .args(["pretrain", "pretrain.toml"])
+        .assert()
+        .success()
+        .stdout(contains("30 steps done"));
+    polymath(at)
+        .args(["pretrain", "pretrain.toml"])
+        .assert()
+        .code(1)
+        .stderr(contains("is finished (30 steps)"));
+    polymath(at)
+        .args(["finetune", "finetune.toml"])
+        .assert()
+        .success();
+    let frozen = [
+        "finetune",
+        "finetune.toml",
+        "run=runs/frozen",
+        "method=frozen",
+        "frozen.train_last_layers=1",
+    ];
     polymath(at).args(frozen).assert().success();
-    let head = ["finetune", "finetune.toml", "run=runs/head", "method=frozen", "frozen.train=[\"lm_head\"]"];
+    let head = [
+        "finetune",
+        "finetune.toml",
+        "run=runs/head",
+        "method=frozen",
+        "frozen.train=[\"lm_head\"]",
+    ];
     polymath(at).args(head).assert().success();
 
     // What is frozen is bit-identical after, what moves has moved.
-    let (before, after) = (tensors(&at.join("runs/base/best")), tensors(&at.join("runs/frozen/latest")));
+    let (before, after) = (
+        tensors(&at.join("runs/base/best")),
+        tensors(&at.join("runs/frozen/latest")),
+    );
     for ((name, old), (_, new)) in before.iter().zip(&after) {
         let moves = name.starts_with("model.layers.1.") || name == "model.norm.weight";
         assert_eq!(old != new, moves, "{name}");
@@ -106,29 +151,85 @@ fn raw_text_becomes_a_report() {
     // A head that is trained alone is untied from the embedding, which stays.
     let head = tensors(&at.join("runs/head/latest"));
     assert_eq!(head.len(), before.len() + 1);
-    let of = |tensors: &[(String, Vec<u8>)], name: &str| tensors.iter().find(|(other, _)| other == name).unwrap().1.clone();
-    assert_eq!(of(&head, "model.embed_tokens.weight"), of(&before, "model.embed_tokens.weight"));
-    assert_ne!(of(&head, "lm_head.weight"), of(&before, "model.embed_tokens.weight"));
+    let of = |tensors: &[(String, Vec<u8>)], name: &str| {
+        tensors
+            .iter()
+            .find(|(other, _)| other == name)
+            .unwrap()
+            .1
+            .clone()
+    };
+    assert_eq!(
+        of(&head, "model.embed_tokens.weight"),
+        of(&before, "model.embed_tokens.weight")
+    );
+    assert_ne!(
+        of(&head, "lm_head.weight"),
+        of(&before, "model.embed_tokens.weight")
+    );
 
-    let runs = ["forget", "runs/base", "runs/full", "runs/frozen", "runs/base", "-o", "report", "--dataset", "data", "--niche", "asked"];
-    polymath(at).args(runs).assert().success().stdout(contains("counting").and(contains("report.html")));
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("report/report.json")).unwrap()).unwrap();
+    let runs = [
+        "forget",
+        "runs/base",
+        "runs/full",
+        "runs/frozen",
+        "runs/base",
+        "-o",
+        "report",
+        "--dataset",
+        "data",
+        "--niche",
+        "asked",
+    ];
+    polymath(at)
+        .args(runs)
+        .assert()
+        .success()
+        .stdout(contains("counting").and(contains("report.html")));
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(at.join("report/report.json")).unwrap())
+            .unwrap();
     let change = |run: usize, domain: &str| {
         let domains = report["runs"][run]["domains"].as_array().unwrap();
-        domains.iter().find(|found| found["name"] == domain).unwrap()["change"].as_f64().unwrap()
+        domains
+            .iter()
+            .find(|found| found["name"] == domain)
+            .unwrap()["change"]
+            .as_f64()
+            .unwrap()
     };
     assert!(change(0, "asked") < 0.0, "the niche gains");
-    assert!(change(0, "letters") > change(1, "letters"), "frozen forgets less than full");
+    assert!(
+        change(0, "letters") > change(1, "letters"),
+        "frozen forgets less than full"
+    );
     // The base against itself is exactly nothing.
     for domain in report["runs"][2]["domains"].as_array().unwrap() {
         assert_eq!(domain["change"], 0.0);
         assert_eq!(domain["interval"], serde_json::json!([0.0, 0.0]));
     }
 
-    let output = polymath(at).args(["evaluate", "runs/full", "--dataset", "data", "--json"]).output().unwrap();
+    let output = polymath(at)
+        .args(["evaluate", "runs/full", "--dataset", "data", "--json"])
+        .output()
+        .unwrap();
     let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(scores["domains"]["letters"]["bits_per_byte"].as_f64().unwrap() > 0.0);
-    let generate = ["generate", "runs/base", "--prompt", "1 2 3", "--max-tokens", "8", "--seed", "4"];
+    assert!(
+        scores["domains"]["letters"]["bits_per_byte"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+    let generate = [
+        "generate",
+        "runs/base",
+        "--prompt",
+        "1 2 3",
+        "--max-tokens",
+        "8",
+        "--seed",
+        "4",
+    ];
     let first = polymath(at).args(generate).output().unwrap().stdout;
     assert!(first.starts_with(b"1 2 3"));
     assert_eq!(first, polymath(at).args(generate).output().unwrap().stdout);
@@ -140,19 +241,32 @@ fn killed_and_resumed_equals_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
-    polymath(at).args(["prepare", "prepare.toml"]).assert().success();
-    polymath(at).args(["pretrain", "pretrain.toml"]).assert().success();
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    polymath(at)
+        .args(["pretrain", "pretrain.toml"])
+        .assert()
+        .success();
 
     let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
         .current_dir(at)
-        .args(["--device", "cpu", "pretrain", "pretrain.toml", "run=runs/killed"])
+        .args([
+            "--device",
+            "cpu",
+            "pretrain",
+            "pretrain.toml",
+            "run=runs/killed",
+        ])
         .stderr(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     // Killed as soon as there is something to go on from.
     let begin = std::time::Instant::now();
-    while !at.join("runs/killed/step-000010/state.json").exists() && begin.elapsed().as_secs() < 60 {
+    while !at.join("runs/killed/step-000010/state.json").exists() && begin.elapsed().as_secs() < 60
+    {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     killed.kill().unwrap();
@@ -160,10 +274,17 @@ fn killed_and_resumed_equals_uninterrupted() {
     let resumed = ["pretrain", "pretrain.toml", "run=runs/killed", "--resume"];
     let finished = at.join("runs/killed/step-000030").exists();
     if !finished {
-        polymath(at).args(["pretrain", "pretrain.toml", "run=runs/killed"]).assert().code(1).stderr(contains("--resume"));
+        polymath(at)
+            .args(["pretrain", "pretrain.toml", "run=runs/killed"])
+            .assert()
+            .code(1)
+            .stderr(contains("--resume"));
         polymath(at).args(resumed).assert().success();
     }
-    assert_eq!(sha_of_weights(&at.join("runs/base")), sha_of_weights(&at.join("runs/killed")));
+    assert_eq!(
+        sha_of_weights(&at.join("runs/base")),
+        sha_of_weights(&at.join("runs/killed"))
+    );
 }
 
 /// What is wrong is said in one sentence, before work starts, with the right exit code.
@@ -177,31 +298,102 @@ fn bad_input_is_explained() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(error.contains(sentence), "{arguments:?}: {error}");
-        assert!(!error.contains("panicked") && error.lines().count() <= 2, "{error}");
+        assert!(
+            !error.contains("panicked") && error.lines().count() <= 2,
+            "{error}"
+        );
     };
-    refused(&["pretrain", "pretrain.toml"], 2, "no finished data set here");
-    polymath(at).args(["prepare", "prepare.toml"]).assert().success();
-    refused(&["pretrain", "pretrain.toml", "training.lerning_rate=1"], 2, "did you mean `learning_rate`?");
-    refused(&["pretrain", "pretrain.toml", "training.tokens=5"], 2, "choose one");
-    refused(&["pretrain", "pretrain.toml", "model.num_attention_heads=5"], 2, "does not divide");
-    refused(&["pretrain", "pretrain.toml", "mixture.domains=[\"cooking\"]"], 2, "no domain `cooking`");
+    refused(
+        &["pretrain", "pretrain.toml"],
+        2,
+        "no finished data set here",
+    );
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    refused(
+        &["pretrain", "pretrain.toml", "training.lerning_rate=1"],
+        2,
+        "did you mean `learning_rate`?",
+    );
+    refused(
+        &["pretrain", "pretrain.toml", "training.tokens=5"],
+        2,
+        "choose one",
+    );
+    refused(
+        &["pretrain", "pretrain.toml", "model.num_attention_heads=5"],
+        2,
+        "does not divide",
+    );
+    refused(
+        &["pretrain", "pretrain.toml", "mixture.domains=[\"cooking\"]"],
+        2,
+        "no domain `cooking`",
+    );
     refused(&["pretrain", "missing.toml"], 2, "`missing.toml`");
     refused(&["finetune", "finetune.toml"], 2, "runs/base/best");
     refused(&["evaluate", "data"], 1, "data");
     refused(&["--device", "tpu", "generate", "x"], 2, "");
     write(at, "raw/latin1.txt", "");
     std::fs::write(at.join("raw/latin1.txt"), b"caf\xe9").unwrap();
-    refused(&["prepare", "prepare.toml", "output=other", "domains.letters.paths=[\"raw/latin1.txt\"]"], 1, "is not UTF-8");
-    refused(&["prepare", "prepare.toml", "output=other", "domains.letters.paths=[\"raw/no*.txt\"]"], 1, "matches no file");
+    refused(
+        &[
+            "prepare",
+            "prepare.toml",
+            "output=other",
+            "domains.letters.paths=[\"raw/latin1.txt\"]",
+        ],
+        1,
+        "is not UTF-8",
+    );
+    refused(
+        &[
+            "prepare",
+            "prepare.toml",
+            "output=other",
+            "domains.letters.paths=[\"raw/no*.txt\"]",
+        ],
+        1,
+        "matches no file",
+    );
 
-    polymath(at).args(["pretrain", "pretrain.toml"]).assert().success();
-    refused(&["finetune", "finetune.toml", "training.sequence_length=64"], 2, "longer than the base's context of 48");
-    refused(&["finetune", "finetune.toml", "domain=cooking"], 2, "`domain` = `cooking`");
-    polymath(at).args(["prepare", "prepare.toml", "output=foreign", "tokenizer.vocab_size=290"]).assert().success();
-    refused(&["finetune", "finetune.toml", "dataset=foreign"], 2, "another tokenizer");
+    polymath(at)
+        .args(["pretrain", "pretrain.toml"])
+        .assert()
+        .success();
+    refused(
+        &["finetune", "finetune.toml", "training.sequence_length=64"],
+        2,
+        "longer than the base's context of 48",
+    );
+    refused(
+        &["finetune", "finetune.toml", "domain=cooking"],
+        2,
+        "`domain` = `cooking`",
+    );
+    polymath(at)
+        .args([
+            "prepare",
+            "prepare.toml",
+            "output=foreign",
+            "tokenizer.vocab_size=290",
+        ])
+        .assert()
+        .success();
+    refused(
+        &["finetune", "finetune.toml", "dataset=foreign"],
+        2,
+        "another tokenizer",
+    );
     let weights = at.join("runs/base/best/model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
     bytes.truncate(1000);
     std::fs::write(&weights, bytes).unwrap();
-    refused(&["finetune", "finetune.toml"], 2, "`model.safetensors` was altered or cut off");
+    refused(
+        &["finetune", "finetune.toml"],
+        2,
+        "`model.safetensors` was altered or cut off",
+    );
 }

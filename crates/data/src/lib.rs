@@ -3,11 +3,15 @@
 //! [`prepare`] turns raw text into a [`Dataset`]; [`MixtureStream`] makes training batches of it, and
 //! [`ScoringBatches`] the batches that score every held-out token once. This crate knows no model.
 
+mod collect;
 mod dataset;
 mod draw;
+mod duplicates;
+mod encode;
 mod error;
 mod manifest;
 mod mixture;
+mod normalise;
 mod overlap;
 mod prepare;
 mod prepare_config;
@@ -18,8 +22,10 @@ mod scoring;
 mod shard;
 mod shard_writer;
 mod source;
+mod sources;
 mod spool;
 mod stream;
+mod texts;
 mod tokenizer;
 
 pub use dataset::{Dataset, Split};
@@ -34,6 +40,7 @@ pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
 pub use shard::{Document, TokenShard};
 pub use shard_writer::ShardWriter;
 pub use stream::{Batch, BatchShape, MixturePart, MixtureStream};
+pub use texts::{Texts, prepare_texts};
 
 /// A target that is neither learnt nor scored.
 pub const IGNORED: u32 = u32::MAX;

@@ -49,6 +49,9 @@ pub struct DomainManifest {
     pub heldout: SplitManifest,
     /// Source files read.
     pub files: u64,
+    /// Documents read from them, before any was dropped (each piece of a huge one counts).
+    #[serde(default)]
+    pub read: u64,
     /// Documents dropped because an equal one was kept, in this domain or another.
     pub duplicates_dropped: u64,
     /// Of those, the ones whose kept equal is in another domain.
@@ -57,9 +60,6 @@ pub struct DomainManifest {
     /// Documents dropped because there was nothing in them but white space.
     #[serde(default)]
     pub empty_dropped: u64,
-    /// Files dropped, or mended, because they were not UTF-8 (where the config allows it).
-    #[serde(default)]
-    pub invalid_utf8: u64,
     /// Documents cut into pieces because they were huge.
     #[serde(default)]
     pub cut_documents: u64,

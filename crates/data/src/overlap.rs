@@ -3,11 +3,12 @@
 //! 13 words is the length that GPT-3's and later reports look for. Words are compared with letter case and white space
 //! aside. Held-out sequences are kept as hashes, thinned by hash where there are many, so that memory is bounded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::normalise::normalise;
 use crate::spool::Spool;
 use crate::{DataError, Overlap};
 
@@ -139,9 +140,10 @@ impl<'a> OverlapScan<'a> {
 
 /// A hash of each word, in order.
 fn words(text: &str) -> Vec<u64> {
-    text.split_whitespace()
-        .map(|word| xxh3_64(word.to_lowercase().as_bytes()))
-        .collect()
+    let mut normal = String::new();
+    normalise(text, &mut normal);
+    let words = normal.split(' ').filter(|word| !word.is_empty());
+    words.map(|word| xxh3_64(word.as_bytes())).collect()
 }
 
 /// A hash of a whole document.
@@ -153,28 +155,31 @@ fn whole(words: &[u64]) -> u64 {
     })
 }
 
-/// The distinct hashes of all sequences of [`WORDS`] words: a polynomial in the words' hashes, rolled along.
-fn sequences(words: &[u64]) -> HashSet<u64> {
+/// The hashes of all sequences of [`WORDS`] words: a polynomial in the words' hashes, rolled along.
+fn sequences(words: &[u64]) -> impl Iterator<Item = u64> {
     const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
     let oldest = (1..WORDS).fold(1u64, |power, _| power.wrapping_mul(BASE));
     let mut rolling = 0u64;
-    let mut found = HashSet::new();
-    for (at, word) in words.iter().enumerate() {
+    let rolled = words.iter().enumerate().map(move |(at, word)| {
         if at >= WORDS {
             rolling = rolling.wrapping_sub(words[at - WORDS].wrapping_mul(oldest));
         }
         rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
-        if at + 1 >= WORDS {
-            // Mixed, so that thinning by a multiple takes a fair share.
-            found.insert(xxh3_64(&rolling.to_le_bytes()));
-        }
-    }
-    found
+        // Mixed, so that thinning by a multiple takes a fair share.
+        xxh3_64(&rolling.to_le_bytes())
+    });
+    rolled.skip(WORDS - 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    fn sequences(words: &[u64]) -> HashSet<u64> {
+        super::sequences(words).collect()
+    }
 
     /// The same 13 words are found wherever they stand, in any letter case; 12 of them are not.
     #[test]

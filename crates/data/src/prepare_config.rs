@@ -36,6 +36,12 @@ pub struct TokenizerConfig {
     /// Take this `tokenizer.json` instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// The token fed before each document; default: the one by a usual name, else `eos_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bos_token: Option<String>,
+    /// The token that ends each document; default: `<|endoftext|>` or another usual name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eos_token: Option<String>,
     /// Text that it is trained on, the same amount of every domain; default 24 MB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_bytes: Option<u64>,
@@ -100,6 +106,21 @@ impl PrepareConfig {
             return Err(DataError::config(
                 "tokenizer",
                 "`path` and `vocab_size` are both given: choose one",
+            ));
+        }
+        let trained_only = self.tokenizer.path.is_none();
+        if trained_only
+            && (self.tokenizer.bos_token.is_some() || self.tokenizer.eos_token.is_some())
+        {
+            return Err(DataError::config(
+                "tokenizer",
+                "`bos_token` and `eos_token` are for a given tokenizer (`path`): a trained one has `<|endoftext|>`",
+            ));
+        }
+        if self.tokenizer.sample_bytes == Some(0) {
+            return Err(DataError::config(
+                "tokenizer.sample_bytes",
+                "`0` leaves nothing to train on",
             ));
         }
         if self.tokenizer.vocab_size() < 257 {

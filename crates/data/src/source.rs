@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -10,81 +10,52 @@ use crate::DataError;
 
 /// A document beyond this many bytes is cut at paragraph ends, so that no later stage has to hold a huge one.
 const LONGEST: usize = 1 << 20;
+/// A line of `.jsonl` must be read whole, so it can't be of any size.
+const LONGEST_LINE: usize = 64 << 20;
 
 /// A stretch of a document's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// The text.
-    pub text: String,
+    pub(crate) text: String,
     /// Whether it is learnt and scored; a prompt is not.
-    pub scored: bool,
+    pub(crate) scored: bool,
 }
 
 /// One document, or one piece of a huge one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceDocument {
+pub(crate) struct SourceDocument {
     /// Its text, in order.
-    pub parts: Vec<Part>,
-    /// Whether it goes on from the document before: pieces stay on one side of the split.
-    pub continues: bool,
+    pub(crate) parts: Vec<Part>,
+    /// Which piece of a huge document it is, from 0: all of them stay on one side of the split.
+    pub(crate) piece: u64,
 }
 
 impl SourceDocument {
-    fn plain(text: String, continues: bool) -> Self {
+    fn plain(text: String, piece: u64) -> Self {
         Self {
             parts: vec![Part { text, scored: true }],
-            continues,
+            piece,
         }
     }
 
     /// All of its text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.parts.iter().map(|part| part.text.as_str()).collect()
     }
 
     /// Whether there is nothing in it to learn.
-    pub fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         let scored = self.parts.iter().filter(|part| part.scored);
         scored.into_iter().all(|part| part.text.trim().is_empty())
     }
-}
-
-/// The files that a list of globs names, sorted, without repetitions.
-///
-/// # Errors
-/// A pattern that is none, or that matches no file, under the config key `key`.
-pub fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        let entries = glob::glob(pattern)
-            .map_err(|error| DataError::config(key, format!("`{pattern}` is no glob: {error}")))?;
-        let before = files.len();
-        for entry in entries {
-            let path = entry.map_err(|error| {
-                let path = error.path().to_path_buf();
-                DataError::file("read", &path)(error.into())
-            })?;
-            if path.is_file() {
-                files.push(path);
-            }
-        }
-        if files.len() == before {
-            return Err(DataError::config(
-                key,
-                format!("`{pattern}` matches no file"),
-            ));
-        }
-    }
-    files.sort();
-    files.dedup();
-    Ok(files)
 }
 
 /// Calls `each` with every document of the file, in order.
 ///
 /// # Errors
 /// A file that can't be read, is of no known kind or is not UTF-8; a line that is no document; what `each` says.
-pub fn read(
+pub(crate) fn read(
     path: &Path,
     text_field: Option<&str>,
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
@@ -112,42 +83,71 @@ pub fn read(
     }
 }
 
+/// A file is one document; a huge one is cut as it streams by.
 fn read_text(
     path: &Path,
-    mut lines: impl BufRead,
+    mut bytes: impl Read,
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let mut piece = String::new();
-    let mut line = Vec::new();
-    let mut number = 0;
-    let mut continues = false;
+    let mut window = Vec::new();
+    let mut line = 1;
+    let mut piece = 0;
     loop {
-        line.clear();
-        let read = lines
-            .read_until(b'\n', &mut line)
-            .map_err(DataError::file("read", path))?;
-        number += 1;
-        let text = utf8(path, number, &line)?;
-        // A byte order mark says nothing in UTF-8.
-        let text = if number == 1 {
-            text.trim_start_matches('\u{feff}')
-        } else {
-            text
-        };
-        let paragraph_end = text.trim().is_empty();
-        piece.push_str(text);
-        let huge = piece.len() >= LONGEST && paragraph_end || piece.len() >= 2 * LONGEST;
-        if read == 0 || huge {
-            let whole = std::mem::take(&mut piece);
-            for text in cut(whole) {
-                each(SourceDocument::plain(text, continues))?;
-                continues = true;
-            }
+        let room = (3 * LONGEST).saturating_sub(window.len()) as u64;
+        let read = bytes.by_ref().take(room).read_to_end(&mut window);
+        let ended = (read.map_err(DataError::file("read", path))? as u64) < room;
+        let mut text = valid(path, line, &window, ended)?;
+        if line == 1 && piece == 0 {
+            // A byte order mark says nothing in UTF-8.
+            text = text.trim_start_matches('\u{feff}');
         }
-        if read == 0 {
+        let from = text.as_ptr() as usize - window.as_ptr() as usize;
+        let end = if ended { text.len() } else { first_cut(text) };
+        let pieces = if ended { cut(text) } else { vec![&text[..end]] };
+        for text in pieces {
+            each(SourceDocument::plain(text.to_owned(), piece))?;
+            piece += 1;
+        }
+        if ended {
             return Ok(());
         }
+        line += newlines(&window[..from + end]);
+        window.drain(..from + end);
     }
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+/// The window as text, which begins in line `first_line`. Where the file goes on, its last letter may be cut.
+fn valid<'a>(
+    path: &Path,
+    first_line: u64,
+    window: &'a [u8],
+    ended: bool,
+) -> Result<&'a str, DataError> {
+    let error = match std::str::from_utf8(window) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let (sound, rest) = window.split_at(error.valid_up_to());
+    if error.error_len().is_none() && !ended {
+        return Ok(std::str::from_utf8(sound).unwrap_or_default());
+    }
+    let line_start = sound
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let mend = match rest {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if sound.is_empty() => {
+            "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`"
+        }
+        _ => "convert the file, as with `iconv -f latin1 -t utf-8`",
+    };
+    let column = sound.len() - line_start + 1;
+    let message = format!("is not UTF-8 (byte {column} of the line): {mend}");
+    Err(DataError::line(path, first_line + newlines(sound), message))
 }
 
 fn read_json_lines(
@@ -161,13 +161,24 @@ fn read_json_lines(
     loop {
         line.clear();
         let read = lines
+            .by_ref()
+            .take(LONGEST_LINE as u64 + 1)
             .read_until(b'\n', &mut line)
             .map_err(DataError::file("read", path))?;
         if read == 0 {
             return Ok(());
         }
         number += 1;
-        let text = utf8(path, number, &line)?;
+        if line.len() > LONGEST_LINE {
+            let message =
+                "is longer than 64 MB: put texts of this size into `.txt` files, one each";
+            return Err(DataError::line(path, number, message));
+        }
+        let text = valid(path, number, &line, true)?;
+        let text = match number {
+            1 => text.trim_start_matches('\u{feff}'),
+            _ => text,
+        };
         if text.trim().is_empty() {
             continue;
         }
@@ -176,29 +187,13 @@ fn read_json_lines(
         let parts =
             parts(&record, text_field).map_err(|message| DataError::line(path, number, message))?;
         if let [Part { text, scored: true }] = &parts[..] {
-            for (at, text) in cut(text.clone()).into_iter().enumerate() {
-                each(SourceDocument::plain(text, at > 0))?;
+            for (piece, text) in cut(text).into_iter().enumerate() {
+                each(SourceDocument::plain(text.to_owned(), piece as u64))?;
             }
         } else {
-            each(SourceDocument {
-                parts,
-                continues: false,
-            })?;
+            each(SourceDocument { parts, piece: 0 })?;
         }
     }
-}
-
-fn utf8<'a>(path: &Path, line: u64, bytes: &'a [u8]) -> Result<&'a str, DataError> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        DataError::line(
-            path,
-            line,
-            format!(
-                "is not UTF-8 (byte {} of the line): convert the file, as in `iconv -f latin1 -t utf8`",
-                error.valid_up_to() + 1
-            ),
-        )
-    })
 }
 
 /// The parts of a JSON record, by the fields that it has.
@@ -244,26 +239,32 @@ fn parts(record: &Value, text_field: Option<&str>) -> Result<Vec<Part>, String> 
     Ok(parts)
 }
 
-/// A text in pieces of at most about [`LONGEST`] bytes, cut at paragraph ends, else at line ends, else anywhere.
-fn cut(text: String) -> Vec<String> {
+/// A text in pieces: itself up to twice [`LONGEST`]; a longer one is cut, and nothing of it lost.
+fn cut(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
-    let mut rest = text.as_str();
+    let mut rest = text;
     while rest.len() > 2 * LONGEST {
-        let most = rest.floor_char_boundary(LONGEST);
-        let head = &rest[..most];
-        let end = head
-            .rfind("\n\n")
-            .map(|at| at + 2)
-            .or_else(|| head.rfind('\n').map(|at| at + 1))
-            .unwrap_or(most);
-        pieces.push(rest[..end].to_owned());
-        rest = &rest[end..];
+        let (piece, others) = rest.split_at(first_cut(rest));
+        pieces.push(piece);
+        rest = others;
     }
-    if pieces.is_empty() {
-        return vec![text];
-    }
-    pieces.push(rest.to_owned());
+    pieces.push(rest);
     pieces
+}
+
+/// Where the first piece of a huge text ends: at most [`LONGEST`] bytes in and at least half that, after a paragraph,
+/// else after a line, else before a space, else anywhere.
+fn first_cut(text: &str) -> usize {
+    let head = &text[..text.floor_char_boundary(LONGEST)];
+    let after = |mark: &str| head.rfind(mark).map(|at| at + mark.len());
+    let ends = [
+        after("\n\n"),
+        after("\r\n\r\n"),
+        after("\n"),
+        head.rfind(' '),
+    ];
+    let far = ends.into_iter().flatten().find(|&end| end >= LONGEST / 2);
+    far.unwrap_or(head.len())
 }
 
 #[cfg(test)]
@@ -314,7 +315,7 @@ mod tests {
     #[test]
     fn huge_documents_are_cut_at_paragraphs() {
         let text = "paragraph é\n\n".repeat(400_000);
-        let pieces = cut(text.clone());
+        let pieces = cut(&text);
         assert!(pieces.len() > 3);
         assert!(
             pieces
@@ -322,6 +323,64 @@ mod tests {
                 .all(|piece| piece.len() <= 2 * LONGEST && piece.ends_with("\n\n"))
         );
         assert_eq!(pieces.concat(), text);
-        assert_eq!(cut("é".repeat(3_000_000)).concat().len(), 6_000_000);
+        assert_eq!(cut(&"é".repeat(3_000_000)).concat().len(), 6_000_000);
+    }
+
+    fn read_all(name: &str, bytes: &[u8]) -> Result<Vec<SourceDocument>, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let mut documents = Vec::new();
+        read(&path, None, &mut |document| {
+            documents.push(document);
+            Ok(())
+        })?;
+        Ok(documents)
+    }
+
+    /// A huge file is read in the pieces that cutting the whole of it gives, wherever its letters fall.
+    #[test]
+    fn huge_files_stream_as_they_are_cut() {
+        let paragraphs = "Of Man\u{2019}s first disobedience,\n\n".repeat(300_000);
+        for text in [paragraphs, "é".repeat(4_000_001), "no end ".repeat(700_000)] {
+            let documents = read_all("a.txt", text.as_bytes()).unwrap();
+            let read: Vec<String> = documents.iter().map(SourceDocument::text).collect();
+            assert_eq!(read, cut(&text));
+            let pieces: Vec<u64> = documents.iter().map(|document| document.piece).collect();
+            assert_eq!(pieces, (0..pieces.len() as u64).collect::<Vec<_>>());
+        }
+    }
+
+    /// Bytes that are not UTF-8 are named by line, and those of another encoding by its name.
+    #[test]
+    fn other_encodings_are_named() {
+        let error = read_all("a.txt", b"one\ntwo \xe9t\xe9\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("a.txt:2`: is not UTF-8 (byte 5 of the line)"),
+            "{error}"
+        );
+        let error = read_all("a.md", b"\xff\xfeh\0i\0").unwrap_err().to_string();
+        assert!(error.contains("utf-16"), "{error}");
+        let documents = read_all("a.txt", "\u{feff}text".as_bytes()).unwrap();
+        assert_eq!(documents[0].text(), "text");
+    }
+
+    /// A broken line of `.jsonl` is named by its number.
+    #[test]
+    fn broken_lines_are_named() {
+        let error = read_all("a.jsonl", b"{\"text\": \"x\"}\n\n{\"text\": \n").unwrap_err();
+        assert!(
+            error.to_string().contains("a.jsonl:3`: is not JSON"),
+            "{error}"
+        );
+        let error = read_all("a.jsonl", b"{\"body\": \"x\"}\n").unwrap_err();
+        assert!(
+            error.to_string().contains("name its field in `text_field`"),
+            "{error}"
+        );
+        let error = read_all("a.csv", b"x").unwrap_err().to_string();
+        assert!(error.contains("no known kind"), "{error}");
     }
 }

@@ -3,19 +3,23 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::DataError;
 use crate::source::Part;
 
 /// A list of documents in an unnamed temporary file; it goes when the process does.
-pub struct Spool {
+pub(crate) struct Spool {
     folder: PathBuf,
     file: Mutex<BufWriter<File>>,
+    /// How many were pushed.
+    pushed: u64,
+    /// A bit for each that is not to be read back; shorter than the list where the rest is.
+    dropped: Vec<u64>,
     /// How many documents it holds.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// Bytes of their text.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Spool {
@@ -23,43 +27,65 @@ impl Spool {
     ///
     /// # Errors
     /// The folder can't be written.
-    pub fn create(folder: &Path) -> Result<Self, DataError> {
+    pub(crate) fn create(folder: &Path) -> Result<Self, DataError> {
         let file = tempfile::tempfile_in(folder).map_err(DataError::file("write into", folder))?;
         Ok(Self {
             folder: folder.to_path_buf(),
             file: Mutex::new(BufWriter::with_capacity(1 << 18, file)),
+            pushed: 0,
+            dropped: Vec::new(),
             documents: 0,
             bytes: 0,
         })
     }
 
-    /// Appends a document.
+    /// Appends a document, and says its index.
     ///
     /// # Errors
     /// A full disk.
-    pub fn push(&mut self, parts: &[Part]) -> Result<(), DataError> {
-        let file = self.file.get_mut().expect("no reader panicked");
-        let mut write = || -> std::io::Result<()> {
-            file.write_all(&(parts.len() as u32).to_le_bytes())?;
-            for part in parts {
-                file.write_all(&[u8::from(part.scored)])?;
-                file.write_all(&(part.text.len() as u64).to_le_bytes())?;
-                file.write_all(part.text.as_bytes())?;
-            }
-            Ok(())
-        };
-        write().map_err(DataError::file("write into", &self.folder))?;
+    pub(crate) fn push(&mut self, parts: &[Part]) -> Result<u64, DataError> {
+        let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
+        write_document(file, parts).map_err(DataError::file("write into", &self.folder))?;
         self.documents += 1;
-        self.bytes += parts.iter().map(|part| part.text.len() as u64).sum::<u64>();
-        Ok(())
+        self.bytes += length(parts);
+        self.pushed += 1;
+        Ok(self.pushed - 1)
+    }
+
+    /// Leaves the `index`-th document, of `bytes`, out from now on.
+    pub(crate) fn remove(&mut self, index: u64, bytes: u64) {
+        let word = (index / 64) as usize;
+        if self.dropped.len() <= word {
+            self.dropped.resize(word + 1, 0);
+        }
+        self.dropped[word] |= 1 << (index % 64);
+        self.documents -= 1;
+        self.bytes -= bytes;
+    }
+
+    fn is_dropped(&self, index: u64) -> bool {
+        let word = self.dropped.get((index / 64) as usize);
+        word.is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 
     /// Calls `each` with every document, in order.
     ///
     /// # Errors
     /// The disk's, and what `each` says.
-    pub fn read(
+    pub(crate) fn read(
         &self,
+        each: &mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        self.read_first(u64::MAX, each)
+    }
+
+    /// Calls `each` with the first `most` documents, in order.
+    ///
+    /// # Errors
+    /// The disk's, and what `each` says.
+    pub(crate) fn read_first(
+        &self,
+        most: u64,
         each: &mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
         let failed = |source| DataError::File {
@@ -67,15 +93,33 @@ impl Spool {
             path: self.folder.clone(),
             source,
         };
-        let mut file = self.file.lock().expect("no reader panicked");
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.flush().map_err(failed)?;
         let mut reader = BufReader::with_capacity(1 << 18, file.get_ref());
         reader.rewind().map_err(failed)?;
-        for _ in 0..self.documents {
-            each(read_document(&mut reader).map_err(failed)?)?;
+        for index in 0..self.pushed.min(most) {
+            let document = read_document(&mut reader).map_err(failed)?;
+            if !self.is_dropped(index) {
+                each(document)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Bytes of a document's text.
+pub(crate) fn length(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.text.len() as u64).sum()
+}
+
+fn write_document(file: &mut impl Write, parts: &[Part]) -> std::io::Result<()> {
+    file.write_all(&(parts.len() as u32).to_le_bytes())?;
+    for part in parts {
+        file.write_all(&[u8::from(part.scored)])?;
+        file.write_all(&(part.text.len() as u64).to_le_bytes())?;
+        file.write_all(part.text.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn read_document(reader: &mut impl Read) -> std::io::Result<Vec<Part>> {

@@ -1,19 +1,19 @@
 //! Training batches as a pure function of (seed, step).
 //!
-//! Rows are numbered over the whole run. Row *n* takes its domain from a seeded shuffle within blocks of
-//! [`BLOCK`] rows, whose counts follow the weights; the *k*-th row of a domain holds the target positions
+//! Rows are numbered over the whole run. They come in blocks of [`BLOCK`] rows, whose counts follow the weights; within
+//! a block each domain's rows are spread evenly with a seeded jitter, so that every batch is near the mixture. The *k*-th row of a domain holds the target positions
 //! `k·T … (k+1)·T` of that domain's endless stream of epochs, each a seeded permutation of its documents. Nothing is
 //! carried from step to step, so resuming needs the step's number only.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::draw::permutation;
+use crate::draw::{permutation, unit};
 use crate::{DataError, IGNORED, TokenShard};
 
 /// Rows over which the domains' counts follow their weights exactly (to one row).
 const BLOCK: u64 = 1024;
-/// The stream of random numbers that shuffles blocks; domains have the streams above it.
-const BLOCK_STREAM: u64 = 1 << 40;
+/// The streams of random numbers that spread the rows of blocks lie from here on, apart from those of epochs.
+const BLOCK_STREAM: u64 = 1 << 63;
 
 /// One domain of a mixture.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct MixtureStream {
     parts: Vec<MixturePart>,
-    /// Cumulated shares are not kept: each part's own share decides its count, and the heaviest takes the rest.
+    /// Each part's share of the rows. Its own share decides its count, and the heaviest part takes the rest.
     shares: Vec<f64>,
     heaviest: usize,
     shape: BatchShape,
@@ -103,6 +103,10 @@ impl MixtureStream {
         if parts.is_empty() || parts.len() > 32 {
             let message = format!("{} domains to train on: expected 1 to 32", parts.len());
             return Err(DataError::config("mixture", message));
+        }
+        if shape.rows == 0 || shape.sequence_length == 0 {
+            let message = "a batch needs at least one row of at least one token";
+            return Err(DataError::config("training.batch_size", message));
         }
         if let Some(part) = parts.iter().find(|part| part.shard.tokens() == 0) {
             return Err(DataError::domain(&part.name, "no tokens to train on"));
@@ -152,15 +156,25 @@ impl MixtureStream {
     }
 
     /// The part of each row of a block, and which row of its part it is.
+    ///
+    /// The *j*-th of a part's *c* rows is due at time `(j + jitter) / c`, and the rows go by their times: any stretch
+    /// of rows holds each part's share to within a row or two, where a plain shuffle would stray further.
     fn block(&self, number: u64) -> Vec<(usize, u64)> {
-        let mut rows = Vec::with_capacity(BLOCK as usize);
+        let mut due = Vec::with_capacity(BLOCK as usize);
         for part in 0..self.parts.len() {
-            let range = self.rows_before(part, number * BLOCK)
-                ..self.rows_before(part, (number + 1) * BLOCK);
-            rows.extend(range.map(|ordinal| (part, ordinal)));
+            let first = self.rows_before(part, number * BLOCK);
+            let end = self.rows_before(part, (number + 1) * BLOCK);
+            let stream = BLOCK_STREAM | (part as u64) << 48 | number;
+            due.extend((first..end).map(|ordinal| {
+                let jitter = unit(self.seed, stream, ordinal - first);
+                let time = ((ordinal - first) as f64 + jitter) / (end - first) as f64;
+                (time, part, ordinal)
+            }));
         }
-        let order = permutation(self.seed, BLOCK_STREAM + number, rows.len());
-        order.into_iter().map(|at| rows[at as usize]).collect()
+        due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        due.into_iter()
+            .map(|(_, part, ordinal)| (part, ordinal))
+            .collect()
     }
 
     /// How many of the run's first `rows` rows are of a part: its share, rounded; the heaviest part takes the rest.

@@ -9,16 +9,16 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 
-use crate::DataError;
+use crate::{DataError, TokenizerConfig};
 
 /// Begins and ends every document; id 0 in our own tokenizers.
-pub const END_OF_TEXT: &str = "<|endoftext|>";
+pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Trains a byte-level BPE on `texts`. Digits stand alone, so that numbers are read the same wherever they occur.
 ///
 /// # Errors
 /// What the tokenizer library says.
-pub fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, DataError> {
+pub(crate) fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, DataError> {
     let failed = |error: tokenizers::Error| DataError::Tokenizer(error.to_string());
     let pre_tokenizer = Sequence::new(vec![
         PreTokenizerWrapper::Digits(Digits::new(true)),
@@ -50,7 +50,7 @@ pub fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, DataErr
 ///
 /// # Errors
 /// A file that is none.
-pub fn open(path: &Path) -> Result<Tokenizer, DataError> {
+pub(crate) fn open(path: &Path) -> Result<Tokenizer, DataError> {
     if !path.is_file() {
         return Err(DataError::content(
             path,
@@ -62,11 +62,21 @@ pub fn open(path: &Path) -> Result<Tokenizer, DataError> {
     })
 }
 
-/// The ids of the tokens that begin and end a document, by the names that the field gives them.
+/// The ids of the tokens that begin and end a document: as configured, else by the names that the field gives them.
 ///
 /// # Errors
-/// None of the known names is in the vocabulary.
-pub fn special_tokens(path: &Path, tokenizer: &Tokenizer) -> Result<(u32, u32), DataError> {
+/// A configured token that is not in the vocabulary; or none of the known names is.
+pub(crate) fn special_tokens(
+    config: &TokenizerConfig,
+    tokenizer: &Tokenizer,
+) -> Result<(u32, u32), DataError> {
+    let configured = |key: &str, name: &Option<String>| match name {
+        None => Ok(None),
+        Some(name) => tokenizer.token_to_id(name).map(Some).ok_or_else(|| {
+            let message = format!("`{name}` is not in the tokenizer's vocabulary");
+            DataError::config(format!("tokenizer.{key}"), message)
+        }),
+    };
     let find = |names: &[&str]| names.iter().find_map(|name| tokenizer.token_to_id(name));
     let ends = [
         END_OF_TEXT,
@@ -77,14 +87,14 @@ pub fn special_tokens(path: &Path, tokenizer: &Tokenizer) -> Result<(u32, u32), 
         "[SEP]",
     ];
     let begins = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
-    let end = find(&ends).ok_or_else(|| {
-        DataError::content(
-            path,
-            format!(
-                "has no end-of-text token: expected one of `{}`",
-                ends.join("`, `")
-            ),
-        )
+    let end = configured("eos_token", &config.eos_token)?.or_else(|| find(&ends));
+    let end = end.ok_or_else(|| {
+        let message = format!(
+            "not given, and the tokenizer has none of `{}`: name the token that ends a document",
+            ends.join("`, `")
+        );
+        DataError::config("tokenizer.eos_token", message)
     })?;
-    Ok((find(&begins).unwrap_or(end), end))
+    let begin = configured("bos_token", &config.bos_token)?.or_else(|| find(&begins));
+    Ok((begin.unwrap_or(end), end))
 }

@@ -2,7 +2,9 @@
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use crate::Ops;
+use crate::fused::{self, UpdateFactors};
+use crate::moments::Storage;
+use crate::{Moments, Ops};
 
 /// AdamW with decoupled weight decay:
 ///
@@ -33,60 +35,6 @@ pub struct UpdateAt {
     pub gradient_scale: f64,
 }
 
-/// The running means of one parameter's gradient and squared gradient.
-#[derive(Clone, Debug)]
-pub struct Moments {
-    first: Tensor,
-    second: Tensor,
-}
-
-impl Moments {
-    /// The moments before the first update.
-    ///
-    /// # Errors
-    /// No memory on the device.
-    pub fn zeros(parameter: &Var) -> Result<Self> {
-        Ok(Self {
-            first: parameter.as_detached_tensor().zeros_like()?,
-            second: parameter.as_detached_tensor().zeros_like()?,
-        })
-    }
-
-    /// The means of the gradient and of its square, to be saved.
-    ///
-    /// # Errors
-    /// The device's own.
-    pub fn to_tensors(&self) -> Result<(Tensor, Tensor)> {
-        Ok((self.first.clone(), self.second.clone()))
-    }
-
-    /// Moments that were saved.
-    ///
-    /// # Errors
-    /// A shape that is not the parameter's.
-    pub fn from_tensors(parameter: &Var, first: &Tensor, second: &Tensor) -> Result<Self> {
-        for moment in [first, second] {
-            if moment.dims() != parameter.dims() {
-                bail!(
-                    "a saved moment is `{:?}` and its parameter `{:?}`: they must be equal",
-                    moment.dims(),
-                    parameter.dims()
-                )
-            }
-        }
-        let place = |moment: &Tensor| {
-            moment
-                .detach()
-                .to_device(parameter.device())?
-                .to_dtype(parameter.dtype())
-        };
-        Ok(Self {
-            first: place(first)?,
-            second: place(second)?,
-        })
-    }
-}
-
 impl AdamW {
     /// Moves `parameter` and `moments` by one update, in place.
     ///
@@ -94,7 +42,7 @@ impl AdamW {
     /// A gradient whose shape is not the parameter's.
     pub fn step(
         &self,
-        _ops: Ops,
+        ops: Ops,
         parameter: &Var,
         gradient: &Tensor,
         moments: &mut Moments,
@@ -107,7 +55,10 @@ impl AdamW {
                 parameter.dims()
             )
         }
-        self.composed(parameter, gradient, moments, at)
+        if !ops.fuses(&[parameter, gradient]) {
+            return self.composed(parameter, gradient, moments, at);
+        }
+        fused::adamw(parameter, gradient, moments.host()?, self.factors(at))
     }
 
     fn composed(
@@ -117,17 +68,31 @@ impl AdamW {
         moments: &mut Moments,
         at: UpdateAt,
     ) -> Result<()> {
+        let (first, second) = moments.to_tensors()?;
         let gradient = (gradient.detach() * at.gradient_scale)?;
-        moments.first = ((&moments.first * self.beta1)? + (&gradient * (1.0 - self.beta1))?)?;
-        moments.second =
-            ((&moments.second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
+        let first = ((first * self.beta1)? + (&gradient * (1.0 - self.beta1))?)?;
+        let second = ((second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
         let (first_share, second_share) = self.bias_corrections(at.step);
-        let mean = (&moments.first / first_share)?;
-        let spread = ((&moments.second / second_share)?.sqrt()? + self.epsilon)?;
+        let mean = (&first / first_share)?;
+        let spread = ((&second / second_share)?.sqrt()? + self.epsilon)?;
         let kept =
             (parameter.as_detached_tensor() * (1.0 - self.learning_rate * self.weight_decay))?;
         let moved = (kept - ((mean / spread)? * self.learning_rate)?)?;
+        moments.0 = Storage::Device { first, second };
         parameter.set(&moved)
+    }
+
+    fn factors(&self, at: UpdateAt) -> UpdateFactors {
+        let (first_share, second_share) = self.bias_corrections(at.step);
+        UpdateFactors {
+            gradient_scale: at.gradient_scale as f32,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            kept: (1.0 - self.learning_rate * self.weight_decay) as f32,
+            step_size: (self.learning_rate / first_share) as f32,
+            spread: (1.0 / second_share.sqrt()) as f32,
+            epsilon: self.epsilon as f32,
+        }
     }
 
     /// 1 − β₁ᵗ and 1 − β₂ᵗ.

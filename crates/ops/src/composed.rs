@@ -83,6 +83,9 @@ pub(crate) fn attention(
     precision: Precision,
 ) -> Result<Tensor> {
     let (_, _, heads, head_dim) = q.dims4()?;
+    if q.elem_count() == 0 {
+        return q.zeros_like(); // Candle reduces no empty tensors
+    }
     let kv_heads = k.dim(2)?;
     let q = q.transpose(1, 2)?.contiguous()?; // (batch, heads, query, d)
     let k = repeat_heads(&k.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)

@@ -2,19 +2,26 @@
 
 use candle_core::{DType, Result, Tensor};
 
-/// √Σg² over all elements of all gradients.
+use crate::fused;
+
+/// √Σg² over all elements of all gradients. On the CPU the order of the sum does not depend on the number of threads.
 ///
 /// # Errors
 /// The device's own.
 pub fn gradient_norm(gradients: &[&Tensor]) -> Result<f64> {
-    let mut squares = Vec::with_capacity(gradients.len());
+    let mut total = 0.0;
+    let mut on_device = Vec::new();
     for gradient in gradients {
-        squares.push(gradient.to_dtype(DType::F32)?.sqr()?.sum_all()?);
+        if gradient.device().is_cpu() && gradient.dtype() == DType::F32 {
+            total += fused::square_sum(gradient)?;
+        } else {
+            on_device.push(gradient.to_dtype(DType::F32)?.sqr()?.sum_all()?);
+        }
     }
-    if squares.is_empty() {
-        return Ok(0.0);
+    if !on_device.is_empty() {
+        // One read back to the host for all of them.
+        let squares = Tensor::stack(&on_device, 0)?.to_vec1::<f32>()?;
+        total += squares.into_iter().map(f64::from).sum::<f64>();
     }
-    // One read back to the host for all of them.
-    let squares = Tensor::stack(&squares, 0)?.to_vec1::<f32>()?;
-    Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
+    Ok(total.sqrt())
 }

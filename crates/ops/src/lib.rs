@@ -8,6 +8,7 @@ mod adamw;
 mod composed;
 mod fused;
 mod gradient_norm;
+mod moments;
 mod operations;
 mod precision;
 mod rotary;
@@ -15,8 +16,9 @@ mod round;
 mod scores;
 mod segments;
 
-pub use adamw::{AdamW, Moments, UpdateAt};
+pub use adamw::{AdamW, UpdateAt};
 pub use gradient_norm::gradient_norm;
+pub use moments::Moments;
 pub use operations::{IGNORED, Implementation, Ops};
 pub use precision::Precision;
 pub use rotary::RotaryTable;

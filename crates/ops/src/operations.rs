@@ -76,7 +76,7 @@ impl Ops {
     }
 
     /// Whether our own kernels take these tensors.
-    fn fuses(&self, tensors: &[&Tensor]) -> bool {
+    pub(crate) fn fuses(&self, tensors: &[&Tensor]) -> bool {
         self.implementation == Implementation::Fused
             && tensors
                 .iter()
@@ -195,6 +195,9 @@ impl Ops {
                 (batch, query, key),
                 segments.dims()
             )
+        }
+        if self.fuses(&[q, k, v]) {
+            return fused::attention([q, k, v], segments, self.precision);
         }
         composed::attention([q, k, v], segments, self.precision)
     }

@@ -139,8 +139,8 @@ fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBu
         seed: arguments.seed,
         tokenizer: TokenizerConfig {
             vocab_size: Some(1024),
-            path: None,
             sample_bytes: Some(4_000_000),
+            ..TokenizerConfig::default()
         },
         domains,
     };

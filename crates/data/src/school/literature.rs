@@ -205,12 +205,13 @@ pub fn story(random: &mut Random) -> String {
             break friend;
         }
     };
+    let (trade, object) = (*random.choose(&TRADES), *random.choose(&OBJECTS));
     let cast = Cast {
         hero,
         friend,
-        trade: *random.choose(&TRADES),
+        trade,
         pronoun: *random.choose(&[["she", "her", "She"], ["he", "his", "He"]]),
-        object: *random.choose(&OBJECTS),
+        object,
         first_person: random.below(4) == 0,
     };
     let mut text = opening(&cast, random);

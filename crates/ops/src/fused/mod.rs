@@ -1,5 +1,9 @@
 //! Our own kernels for f32 tensors on the CPU, as Candle custom operations with their own backward pass.
 
+mod adamw;
+mod attention;
+mod attention_backward;
+mod attention_forward;
 mod buffer;
 mod cross_entropy;
 mod embedding;
@@ -13,12 +17,16 @@ mod product;
 mod product_tests;
 mod rms_norm;
 mod rope;
+mod square_sum;
 mod storage;
 mod swiglu;
 
+pub(crate) use adamw::{UpdateFactors, adamw};
+pub(crate) use attention::attention;
 pub(crate) use cross_entropy::{cross_entropy, score};
 pub(crate) use embedding::embedding;
 pub(crate) use linear::linear;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::rope;
+pub(crate) use square_sum::square_sum;
 pub(crate) use swiglu::swiglu;

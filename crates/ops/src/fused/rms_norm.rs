@@ -67,11 +67,11 @@ impl RmsNorm {
         let scales = self.scales.get().map_or(&[][..], |scales| scales);
         let dx = Shared::new(dx);
         for_each(scales.len().div_ceil(ROWS), 8 * x.len(), |task| {
-            for row in task * ROWS..scales.len().min((task + 1) * ROWS) {
+            for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
                 let at = row * width..(row + 1) * width;
                 // SAFETY: each row is written by one task.
                 let dx = unsafe { dx.slice(row * width, width) };
-                backward_row(&x[at.clone()], weight, &gradient[at], scales[row], dx);
+                backward_row(&x[at.clone()], weight, &gradient[at], *scale, dx);
             }
         });
     }
@@ -84,9 +84,9 @@ impl RmsNorm {
         for_each(tasks, 8 * x.len(), |task| {
             // SAFETY: each task has its own part.
             let part = unsafe { shared.slice(task * width, width) };
-            for row in task * ROWS..scales.len().min((task + 1) * ROWS) {
+            for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
                 let at = row * width..(row + 1) * width;
-                add_weight_row(&x[at.clone()], &gradient[at], scales[row], part);
+                add_weight_row(&x[at.clone()], &gradient[at], *scale, part);
             }
         });
         let mut sum = vec![0.0; width];

@@ -1,0 +1,166 @@
+//! Finding equal documents in a corpus of any size.
+//!
+//! A set of all hashes would grow with the corpus. Here each document leaves a record in one of [`PARTS`] files by its
+//! hash, so that equal documents meet in one file; the files are then sorted one at a time. Which of several equal
+//! documents is kept does not depend on the order of reading: the one with the lowest place, held-out sides first.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{DataError, Split};
+
+/// Into how many files the records go: a billion documents leave 750 MB in each.
+const PARTS: usize = 32;
+/// Bytes of a record.
+const RECORD: usize = 24;
+
+/// Where a document lies: in which domain's spool, on which side, as the how-manieth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Not [`Split`], for the order: held-out first.
+    train: bool,
+    domain: u16,
+    index: u64,
+}
+
+impl Place {
+    pub(crate) fn new(split: Split, domain: usize, index: u64) -> Self {
+        Place {
+            train: split == Split::Train,
+            domain: domain as u16,
+            index,
+        }
+    }
+
+    pub(crate) fn split(self) -> Split {
+        if self.train {
+            Split::Train
+        } else {
+            Split::Heldout
+        }
+    }
+
+    pub(crate) fn domain(self) -> usize {
+        self.domain.into()
+    }
+
+    pub(crate) fn index(self) -> u64 {
+        self.index
+    }
+
+    fn to_bits(self) -> u64 {
+        u64::from(self.train) << 63 | u64::from(self.domain) << 47 | self.index
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        Place {
+            train: bits >> 63 == 1,
+            domain: (bits >> 47) as u16,
+            index: bits & ((1 << 47) - 1),
+        }
+    }
+}
+
+/// A document that repeats a kept one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Duplicate {
+    pub(crate) place: Place,
+    pub(crate) bytes: u64,
+    pub(crate) kept: Place,
+}
+
+/// A record for each document, on the disk.
+pub(crate) struct Duplicates {
+    folder: PathBuf,
+    parts: Vec<BufWriter<File>>,
+}
+
+impl Duplicates {
+    pub(crate) fn create(folder: &Path) -> Result<Self, DataError> {
+        let parts = (0..PARTS).map(|_| {
+            tempfile::tempfile_in(folder).map(|file| BufWriter::with_capacity(1 << 14, file))
+        });
+        Ok(Duplicates {
+            folder: folder.to_path_buf(),
+            parts: parts
+                .collect::<Result<_, _>>()
+                .map_err(DataError::file("write into", folder))?,
+        })
+    }
+
+    /// Notes a document of `bytes` whose content has the hash `hash`.
+    pub(crate) fn note(&mut self, hash: u64, place: Place, bytes: u64) -> Result<(), DataError> {
+        let mut record = [0; RECORD];
+        record[..8].copy_from_slice(&hash.to_le_bytes());
+        record[8..16].copy_from_slice(&place.to_bits().to_le_bytes());
+        record[16..].copy_from_slice(&bytes.to_le_bytes());
+        self.parts[(hash >> 32) as usize % PARTS]
+            .write_all(&record)
+            .map_err(DataError::file("write into", &self.folder))
+    }
+
+    /// Calls `each` with every document that repeats another.
+    pub(crate) fn find(mut self, each: &mut dyn FnMut(Duplicate)) -> Result<(), DataError> {
+        for part in &mut self.parts {
+            let mut records =
+                read_records(part).map_err(DataError::file("read back from", &self.folder))?;
+            records.sort_unstable();
+            for group in records.chunk_by(|a, b| a.0 == b.0) {
+                for &(_, place, bytes) in &group[1..] {
+                    each(Duplicate {
+                        place,
+                        bytes,
+                        kept: group[0].1,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<(u64, Place, u64)>> {
+    part.flush()?;
+    let file = part.get_mut();
+    let count = file.metadata()?.len() as usize / RECORD;
+    file.rewind()?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut records = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut fields = [0; 3];
+        for field in &mut fields {
+            let mut bytes = [0; 8];
+            reader.read_exact(&mut bytes)?;
+            *field = u64::from_le_bytes(bytes);
+        }
+        records.push((fields[0], Place::from_bits(fields[1]), fields[2]));
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of equal documents one stays: a held-out one before any of a train side, else the first.
+    #[test]
+    fn the_heldout_copy_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut duplicates = Duplicates::create(folder.path()).unwrap();
+        let train = |domain, index| Place::new(Split::Train, domain, index);
+        let heldout = Place::new(Split::Heldout, 3, 9);
+        duplicates.note(7, train(0, 0), 10).unwrap();
+        duplicates.note(7, heldout, 10).unwrap();
+        duplicates.note(8, train(1, 4), 20).unwrap();
+        duplicates.note(8, train(1, 2), 20).unwrap();
+        duplicates.note(9, train(1, 3), 30).unwrap();
+        let mut found = Vec::new();
+        duplicates
+            .find(&mut |duplicate| found.push((duplicate.place, duplicate.kept)))
+            .unwrap();
+        found.sort();
+        assert_eq!(found, [(train(0, 0), heldout), (train(1, 4), train(1, 2))]);
+        assert_eq!(Place::from_bits(heldout.to_bits()), heldout);
+    }
+}

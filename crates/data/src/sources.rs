@@ -1,0 +1,136 @@
+//! The files of a data set, and what identifies them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::shard_writer::hexadecimal;
+use crate::{DataError, PrepareConfig};
+
+/// Goes up when the same sources and settings would give another data set than before.
+const METHOD: u32 = 1;
+
+/// The files of a domain.
+pub(crate) struct Files {
+    pub(crate) train: Vec<PathBuf>,
+    pub(crate) heldout: Vec<PathBuf>,
+}
+
+impl Files {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.heldout.iter().chain(&self.train)
+    }
+}
+
+/// The files of every domain.
+///
+/// # Errors
+/// A pattern that is none, or that matches no file.
+pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, DataError> {
+    let mut all = BTreeMap::new();
+    for (name, domain) in &config.domains {
+        let key = |key: &str| format!("domains.{name}.{key}");
+        let heldout = expand(&key("heldout_paths"), &domain.heldout_paths)?;
+        let mut train = expand(&key("paths"), &domain.paths)?;
+        // A file that is named for the held-out side is no training text, even if a glob catches it.
+        train.retain(|file| !heldout.contains(file));
+        if train.is_empty() {
+            let message = "only matches files of `heldout_paths`";
+            return Err(DataError::config(key("paths"), message));
+        }
+        all.insert(name.clone(), Files { train, heldout });
+    }
+    Ok(all)
+}
+
+/// The files that a list of globs names, sorted, without repetitions.
+///
+/// # Errors
+/// A pattern that is none, or that matches no file, under the config key `key`.
+fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let entries = glob::glob(pattern)
+            .map_err(|error| DataError::config(key, format!("`{pattern}` is no glob: {error}")))?;
+        let before = files.len();
+        for entry in entries {
+            let path = entry.map_err(|error| {
+                let path = error.path().to_path_buf();
+                DataError::file("read", &path)(error.into())
+            })?;
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+        if files.len() == before {
+            return Err(DataError::config(
+                key,
+                format!("`{pattern}` matches no file"),
+            ));
+        }
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// A digest of every file's content and of every setting that shapes the data set; not of the files' names, so that a
+/// corpus can be moved.
+///
+/// # Errors
+/// A file that can't be read.
+pub(crate) fn fingerprint(
+    config: &PrepareConfig,
+    files: &BTreeMap<String, Files>,
+) -> Result<String, DataError> {
+    let mut settings = config.clone();
+    settings.output = PathBuf::new();
+    settings.tokenizer.path = None;
+    for domain in settings.domains.values_mut() {
+        domain.paths.clear();
+        domain.heldout_paths.clear();
+        domain.questions = None;
+    }
+    let mut digest = Sha256::new();
+    digest.update(METHOD.to_le_bytes());
+    let json = serde_json::to_vec(&settings);
+    digest.update(json.map_err(|error| DataError::config("prepare", error.to_string()))?);
+    let mut add = |role: &str, path: &Path| {
+        digest.update(format!("\n{role} {:?} ", path.extension()));
+        digest.update(content(path)?.to_le_bytes());
+        Ok(())
+    };
+    if let Some(path) = &config.tokenizer.path {
+        add("tokenizer", path)?;
+    }
+    for (name, files) in files {
+        files
+            .heldout
+            .iter()
+            .try_for_each(|path| add("heldout", path))?;
+        files.train.iter().try_for_each(|path| add("train", path))?;
+        if let Some(path) = &config.domains[name].questions {
+            add("questions", path)?;
+        }
+    }
+    Ok(hexadecimal(&digest.finalize()))
+}
+
+fn content(path: &Path) -> Result<u128, DataError> {
+    let mut hasher = Xxh3Default::new();
+    let mut file = File::open(path).map_err(DataError::file("open", path))?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let read = file
+            .read(&mut buffer)
+            .map_err(DataError::file("read", path))?;
+        if read == 0 {
+            return Ok(hasher.digest128());
+        }
+        hasher.update(&buffer[..read]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Small shards to test on.
+
+use std::sync::Arc;
+
+use polymath_data::{ShardWriter, TokenShard};
+use proptest::prelude::*;
+
+/// A document's tokens (the end included) and which are scored.
+pub type Story = Vec<(u32, bool)>;
+
+/// Documents of 1 to 40 tokens.
+pub fn stories(masked: bool) -> impl Strategy<Value = Vec<Story>> {
+    let token = (1..300u32, prop_oneof![Just(true), Just(!masked)]);
+    let story = prop::collection::vec(token, 0..40).prop_map(|mut story| {
+        story.push((0, true));
+        story
+    });
+    prop::collection::vec(story, 1..20)
+}
+
+/// The shard of `stories`.
+pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.safetensors");
+    let mut writer = ShardWriter::create(&path, 300).unwrap();
+    for story in stories {
+        let tokens: Vec<u32> = story.iter().map(|token| token.0).collect();
+        let scored: Vec<bool> = story.iter().map(|token| token.1).collect();
+        writer.push(&tokens, &scored, tokens.len() as u64).unwrap();
+    }
+    let written = writer.finish().unwrap();
+    let shard = TokenShard::open(&path).unwrap();
+    assert_eq!(written.tokens, shard.tokens());
+    Arc::new(shard)
+}

