@@ -18,28 +18,22 @@ pub fn headline(report: &ForgettingReport) -> String {
     let (Some(least), Some(most), true) = (least, most, judged.len() > 1) else {
         return report.runs.iter().map(of_run).collect::<Vec<_>>().join(" ");
     };
-    let others = |value: &dyn Fn(&RunReport) -> Option<String>, but: &RunReport| {
-        let others = report.runs.iter().filter(|run| run.path != but.path);
-        let others: Vec<String> = others
-            .filter_map(|run| Some(format!("{} for {}", value(run)?, run.name)))
-            .collect();
-        list(&others)
-    };
-    let forgotten = |run: &RunReport| Some(signed(run.summary.mean_forgetting?.value));
-    let gained = |run: &RunReport| Some(signed(run.summary.niche_gain?.value));
+    let (forgotten, gained) = (signed(least.1.value), signed(most.2.value));
+    if least.0.path == most.0.path {
+        return format!(
+            "Of {} runs, {} both gained most on its niche ({gained} bits per byte) and forgot least (on average \
+             {forgotten} over the old domains).",
+            report.runs.len(),
+            least.0.name
+        );
+    }
     format!(
-        "{} forgot least: {} bits per byte on average over the old domains, against {}. {} gained most on its niche: \
-         {} bits per byte, against {}.",
+        "{} gained most on its niche: {gained} bits per byte, at {} of forgetting on average over the old domains. {} \
+         forgot least: {forgotten} on average, for a gain of {}.",
+        most.0.name,
+        signed(most.1.value),
         least.0.name,
-        signed(least.1.value),
-        others(&forgotten, least.0),
-        if least.0.path == most.0.path {
-            "It also"
-        } else {
-            &most.0.name
-        },
-        signed(most.2.value),
-        others(&gained, most.0),
+        signed(least.2.value),
     )
 }
 

@@ -3,6 +3,7 @@
 use super::axis::Axis;
 use super::svg::{Anchor, Point, Svg, fit, spread};
 use crate::report::{ForgettingReport, RunReport};
+use crate::statistics::Verdict;
 
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 270.0;
@@ -42,7 +43,7 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     let last = report.runs.iter().filter_map(|run| run.curve.last());
     let last = last.map(|point| point.step).max().unwrap_or(1);
     let down = Axis::new(values.chain([0.0]), 5.0, (BOTTOM, TOP));
-    let across = Axis::of_steps(last, 3.0, (LEFT, RIGHT));
+    let across = Axis::of_steps(last, 4.0, (LEFT, RIGHT));
     let title = format!("Change in bits per byte over the steps of {}", run.name);
     let mut svg = Svg::new(
         &format!("curve-{number}"),
@@ -95,6 +96,7 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     Some(svg.finish())
 }
 
+/// Of the domains whose figures are not withheld.
 fn lines(run: &RunReport) -> Vec<Line<'_>> {
     let Some(start) = run.curve.first() else {
         return Vec::new();
@@ -109,7 +111,13 @@ fn lines(run: &RunReport) -> Vec<Line<'_>> {
             points: points.collect(),
         }
     });
-    lines.filter(|line| !line.points.is_empty()).collect()
+    let withheld = |name: &str| {
+        let of_name = run.domains.iter().find(|domain| domain.name == name);
+        of_name.is_some_and(|domain| domain.verdict == Verdict::Withheld)
+    };
+    lines
+        .filter(|line| !line.points.is_empty() && !withheld(line.name))
+        .collect()
 }
 
 /// For who does not see the picture.

@@ -68,7 +68,7 @@ pub fn forest(report: &ForgettingReport, width: Width) -> String {
         .flatten();
     let (ticks, id) = match width {
         Width::Wide => (6.0, "forest-wide"),
-        Width::Narrow => (3.0, "forest-narrow"),
+        Width::Narrow => (5.0, "forest-narrow"),
     };
     let axis = Axis::new(
         ends.chain([0.0, 1.2 * tolerance, -1.2 * tolerance]),
@@ -201,43 +201,45 @@ impl Frame<'_> {
         }
     }
 
-    /// One run's whisker, marker and verdict.
+    /// One run's whisker, marker and verdict; no more than the verdict where the figure is withheld.
     fn row(&self, svg: &mut Svg, (run, title): (usize, &str), domain: &DomainReport, y: f64) {
         let word = domain.verdict.word();
-        let (from, to) = self.width.plot();
-        let (Some(change), Some([low, high])) = (domain.change, domain.interval) else {
-            let x = self.axis.at(0.0).clamp(from, (from + to) / 2.0) + 10.0;
-            svg.text("tick", Point { x, y: y + 4.0 }, Anchor::Start, "withheld");
-            return;
-        };
         let place = |value: f64| Point {
             x: self.axis.at(value),
             y,
         };
-        let figures = format!(
-            "{title}: {} {}, {word}",
-            signed(change),
-            interval(domain.interval)
-        );
-        svg.begin_group(&class_of_run(run), &figures);
-        svg.line("whisker", place(low), place(high));
-        let hollow = domain.verdict == Verdict::Undecided;
-        svg.marker(run, hollow, place(change));
-        svg.end_group();
-        let class = format!("value {word}");
-        let value = Point {
-            x: to + 62.0,
+        let after = Point {
+            x: self.width.plot().1 + 70.0,
             y: y + 5.0,
         };
-        let after = Point {
-            x: value.x + 8.0,
-            y: value.y,
-        };
-        let verdict = match self.width {
-            Width::Wide => format!("{} {word}", sign(domain.verdict)),
-            Width::Narrow => sign(domain.verdict).to_owned(),
-        };
-        svg.text("value", value, Anchor::End, &signed(change));
-        svg.text(&class, after, Anchor::Start, &verdict);
+        if let (Some(change), Some([low, high])) = (domain.change, domain.interval) {
+            let figures = interval(domain.interval);
+            let title = format!("{title}: {} {figures}, {word}", signed(change));
+            svg.begin_group(&class_of_run(run), &title);
+            svg.line("whisker", place(low), place(high));
+            let hollow = domain.verdict == Verdict::Undecided;
+            svg.marker(run, hollow, place(change));
+            svg.end_group();
+            let before = Point {
+                x: after.x - 8.0,
+                y: after.y,
+            };
+            svg.text("value", before, Anchor::End, &signed(change));
+        }
+        let class = format!("value {word}");
+        match (self.width, domain.verdict) {
+            (Width::Wide, verdict) => {
+                let text = format!("{} {word}", sign(verdict));
+                svg.text(&class, after, Anchor::Start, &text);
+            }
+            (Width::Narrow, Verdict::Withheld) => {
+                let end = Point {
+                    x: self.width.pixels(),
+                    y: after.y,
+                };
+                svg.text(&class, end, Anchor::End, word);
+            }
+            (Width::Narrow, verdict) => svg.text(&class, after, Anchor::Start, sign(verdict)),
+        }
     }
 }

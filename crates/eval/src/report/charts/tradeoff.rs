@@ -5,12 +5,12 @@ use super::svg::{Anchor, Point, Svg, class_of_run, fit, spread};
 use crate::report::wording::signed;
 use crate::report::{Figure, ForgettingReport};
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 340.0;
+const WIDTH: f64 = 440.0;
+const HEIGHT: f64 = 304.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 548.0;
+const RIGHT: f64 = 430.0;
 const TOP: f64 = 34.0;
-const BOTTOM: f64 = 288.0;
+const BOTTOM: f64 = 254.0;
 /// Between two names.
 const GAP: f64 = 17.0;
 
@@ -42,7 +42,7 @@ pub fn tradeoff(report: &ForgettingReport) -> Option<String> {
     // From the top of the picture down, as their names are laid out.
     runs.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
     let gains = runs.iter().flat_map(|run| run.gain.interval);
-    let across = Axis::new(gains.chain([0.0]), 6.0, (LEFT, RIGHT));
+    let across = Axis::new(gains.chain([0.0]), 5.0, (LEFT, RIGHT));
     let losses = runs.iter().flat_map(|run| run.forgetting.interval);
     let tolerance = report.settings.tolerance;
     let down = Axis::new(losses.chain([-tolerance, tolerance]), 5.0, (BOTTOM, TOP));
