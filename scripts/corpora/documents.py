@@ -15,6 +15,7 @@ from pathlib import Path
 
 SMALLEST = 200  # bytes; below it a document is a heading or a stray line
 LARGEST = 30_000  # bytes; above it a document is cut at paragraphs
+NEAR_DUPLICATE = 0.33  # the share of a document's eight-word runs that came before, from which it is dropped
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufff0-\uffff]")
 
@@ -79,8 +80,8 @@ def write(path, records):
             out.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
 
-def main(documents, near_duplicates=0.5, smallest=SMALLEST):
-    """Writes an extractor's documents; `near_duplicates` is the share of runs seen before from which one is dropped."""
+def main(documents, near_duplicates=NEAR_DUPLICATE, smallest=SMALLEST):
+    """Cleans and writes an extractor's documents, those left out that are short, or came before in much the same words."""
     output, sources = Path(sys.argv[1]), [Path(source) for source in sys.argv[2:]]
     seen_texts, seen = set(), Seen()
     kept, kept_bytes, dropped = [], 0, {"short": 0, "duplicate": 0, "near duplicate": 0}
@@ -90,7 +91,7 @@ def main(documents, near_duplicates=0.5, smallest=SMALLEST):
                 dropped["short"] += 1
             elif text in seen_texts:
                 dropped["duplicate"] += 1
-            elif near_duplicates < 1 and seen.share(text) > near_duplicates:
+            elif seen.share(text) > near_duplicates:
                 dropped["near duplicate"] += 1
             else:
                 seen_texts.add(text)

@@ -6,9 +6,8 @@ licence, or where that left holes, each stretch of new paragraphs in a row.
 
 import re
 
-from documents import Seen, main
+from documents import NEAR_DUPLICATE, Seen, main
 
-SEEN = 0.33  # the share of a paragraph's eight-word runs that were seen before
 SMALLEST_STRETCH = 400  # bytes
 ACCENTED = re.compile(r"[À-ÖØ-öø-ÿ]|[^\x00-\u024f\u2000-\u23ff\u25a0-\u27bf]")  # many of them: not English
 
@@ -30,7 +29,7 @@ def documents(licences):
             continue  # not English, or its encoding was broken before it came here
         stretch = []
         for paragraph in paragraphs(text):
-            if seen.share(paragraph) <= SEEN:
+            if seen.share(paragraph) <= NEAR_DUPLICATE:
                 stretch.append(paragraph)
             elif stretch:
                 yield "\n\n".join(stretch)

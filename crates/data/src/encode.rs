@@ -7,6 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::source::Part;
 use crate::spool::{Spool, length};
+use crate::words::Words;
 use crate::{DataError, Progress, ShardWriter, SplitManifest};
 
 /// Text that is tokenized at once: enough for all cores, little beside the memory's bound.
@@ -15,6 +16,7 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// Turns documents into stored tokens.
 pub(crate) struct Encoder {
     tokenizer: Tokenizer,
+    words: Option<Words>,
     vocab_size: usize,
     end: u32,
 }
@@ -36,6 +38,7 @@ impl Encoder {
         let ids = tokenizer.get_vocab(true).into_values();
         Encoder {
             vocab_size: ids.max().map_or(0, |id| id as usize + 1),
+            words: Words::of(&tokenizer),
             tokenizer,
             end,
         }
@@ -94,11 +97,7 @@ impl Encoder {
         };
         let masked = parts.iter().any(|part| !part.scored);
         for part in parts {
-            let encoding = self
-                .tokenizer
-                .encode_fast(part.text.as_str(), false)
-                .map_err(|error| DataError::Tokenizer(error.to_string()))?;
-            document.tokens.extend(encoding.get_ids());
+            self.append(&part.text, &mut document.tokens)?;
             if part.scored {
                 document.bytes += part.text.len() as u64;
             }
@@ -111,6 +110,16 @@ impl Encoder {
             document.scored.push(true);
         }
         Ok(document)
+    }
+
+    fn append(&self, text: &str, tokens: &mut Vec<u32>) -> Result<(), DataError> {
+        if let Some(words) = &self.words {
+            return words.encode(&self.tokenizer, text, tokens);
+        }
+        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        tokens.extend(encoding.get_ids());
+        Ok(())
     }
 
     /// Whether the first documents of `spool` come back from their tokens as they were. Where they don't (a tokenizer

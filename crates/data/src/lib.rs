@@ -27,6 +27,7 @@ mod spool;
 mod stream;
 mod texts;
 mod tokenizer;
+mod words;
 
 pub use dataset::{Dataset, Split};
 pub use error::DataError;

@@ -62,18 +62,18 @@ impl MixtureConfig {
             let weight = match (&self.weights, &self.domains) {
                 (Some(weights), _) => weights.get(&size.name).copied().unwrap_or(0.0),
                 (None, Some(names)) if !names.contains(&size.name) => 0.0,
-                (None, _) => (size.tokens as f64).powf(exponent),
+                (None, _) => (size.tokens.max(1) as f64).powf(exponent),
             };
+            if weight > 0.0 && size.tokens == 0 {
+                return Err(DataError::domain(&size.name, "no tokens to train on"));
+            }
             if weight > 0.0 {
-                if size.tokens == 0 {
-                    return Err(DataError::domain(&size.name, "no tokens to train on"));
-                }
                 shares.push((size, weight));
             }
         }
         let sum: f64 = shares.iter().map(|share| share.1).sum();
         let mut weights: Vec<f64> = shares.iter().map(|share| share.1 / sum).collect();
-        let planned = planned_tokens as f64;
+        let planned = planned_tokens.max(1) as f64;
         if let Some(most) = self.max_repetitions {
             let caps = shares
                 .iter()

@@ -1,65 +1,109 @@
 //! `report.html`: one file that needs nothing from outside.
 
-use minijinja::{Environment, context};
+use minijinja::{Environment, Value, context};
 
-use super::table::Short;
-use super::{ForgettingReport, Role, charts, interval, plain, signed};
+use super::charts::{Width, curve, forest, key, tradeoff};
+use super::wording::{
+    bytes, count, interval, percent, plain, probability, relative, sign, signed, signed_or_dash,
+};
+use super::{DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport};
 use crate::EvalError;
+use crate::statistics::Verdict;
 
 /// The report as a page.
 pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
-    let runs: Vec<minijinja::Value> = report
+    let runs: Vec<Value> = report
         .runs
         .iter()
-        .map(|run| {
-            let domains: Vec<minijinja::Value> = run
-                .domains
-                .iter()
-                .map(|domain| {
-                    context! {
-                        name => &domain.name,
-                        niche => domain.role == Role::Niche,
-                        base => plain(domain.base_bits_per_byte),
-                        tuned => plain(domain.tuned_bits_per_byte),
-                        change => signed(domain.change),
-                        relative => domain.relative_change.map_or("–".into(), |share| format!("{:+.1} %", share * 100.0)),
-                        interval => interval(domain.interval),
-                        verdict => domain.verdict.word(),
-                        documents => domain.documents,
-                    }
-                })
-                .collect();
-            let questions: Vec<minijinja::Value> = run
-                .questions
-                .iter()
-                .map(|questions| {
-                    context! {
-                        domain => &questions.domain,
-                        count => questions.count,
-                        base => format!("{:.1} %", questions.base_accuracy * 100.0),
-                        tuned => format!("{:.1} %", questions.tuned_accuracy * 100.0),
-                        p => Short(questions.p_value).to_string(),
-                    }
-                })
-                .collect();
-            context! {
-                name => run.name(), method => &run.method, path => &run.path, domains, questions,
-                forest => charts::forest(report, run), curve => charts::curve(report, run),
-            }
+        .enumerate()
+        .map(|(number, run)| of_run(report, number, run))
+        .collect();
+    let curves: Vec<Value> = (0..report.runs.len())
+        .filter_map(|number| {
+            let chart = curve(report, number)?;
+            Some(context! { name => &report.runs[number].name, key => key(number), chart })
         })
         .collect();
-    let mut environment = Environment::new();
+    let page = context! {
+        base => &report.base,
+        headline => report.headline(),
+        several => report.runs.len() > 1,
+        runs,
+        forest => [forest(report, Width::Wide), forest(report, Width::Narrow)],
+        curves,
+        tradeoff => tradeoff(report),
+        definitions => &report.definitions,
+        tolerance => report.settings.tolerance,
+        context_tokens => report.settings.context,
+    };
     let failed =
         |error: minijinja::Error| EvalError::Report(format!("the report's template: {error}"));
+    let mut environment = Environment::new();
     environment
         .add_template("report.html", include_str!("template.html"))
         .map_err(failed)?;
-    let page = context! {
-        base => &report.base, headlines => report.headlines(), runs, trade => charts::trade(report),
-        definitions => &report.definitions, tolerance => report.settings.tolerance, context_tokens => report.settings.context,
-    };
     environment
         .get_template("report.html")
         .and_then(|template| template.render(page))
         .map_err(failed)
+}
+
+fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
+    let judged = run
+        .old()
+        .filter(|domain| domain.verdict != Verdict::Withheld);
+    let kept = run
+        .old()
+        .filter(|domain| domain.verdict == Verdict::Kept)
+        .count();
+    context! {
+        number,
+        name => &run.name,
+        method => &run.method,
+        path => &run.path,
+        key => key(number),
+        headline => &report.headlines()[number],
+        niche => run.niche().map(|domain| domain.name.as_str()),
+        gain => figure(run.summary.niche_gain),
+        mean => figure(run.summary.mean_forgetting),
+        worst => run.summary.worst_forgetting.as_ref().map(|worst| {
+            context! { domain => &worst.domain, change => signed(worst.change) }
+        }),
+        kept,
+        judged => judged.count(),
+        domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
+        questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),
+    }
+}
+
+fn figure(figure: Option<Figure>) -> Option<Value> {
+    let figure = figure?;
+    Some(context! { value => signed(figure.value), interval => interval(Some(figure.interval)) })
+}
+
+fn of_domain(domain: &DomainReport) -> Value {
+    context! {
+        name => &domain.name,
+        niche => domain.role == Role::Niche,
+        base => plain(domain.base_bits_per_byte),
+        tuned => plain(domain.tuned_bits_per_byte),
+        change => signed_or_dash(domain.change),
+        relative => relative(domain.relative_change),
+        interval => interval(domain.interval),
+        verdict => domain.verdict.word(),
+        sign => sign(domain.verdict),
+        reason => &domain.reason,
+        documents => count(domain.documents),
+        bytes => bytes(domain.bytes),
+    }
+}
+
+fn of_questions(questions: &QuestionReport) -> Value {
+    context! {
+        domain => &questions.domain,
+        count => count(questions.count as u64),
+        base => percent(questions.base_accuracy),
+        tuned => percent(questions.tuned_accuracy),
+        p => probability(questions.p_value),
+    }
 }

@@ -1,85 +1,98 @@
-//! The report's table for a terminal.
+//! The report as plain text for a terminal.
 
-use super::{ForgettingReport, Role, interval, plain, signed};
+use super::wording::{interval, percent, plain, probability, sign, signed, signed_or_dash};
+use super::{ForgettingReport, Role, RunReport};
+
+const COLUMNS: usize = 6;
 
 /// One block a run, its columns aligned.
 pub fn render(report: &ForgettingReport) -> String {
-    let mut text = format!("base: {}\n", report.base);
+    let mut text = format!(
+        "Bits per byte on held-out documents (lower is better), against {}\n",
+        report.base
+    );
     for run in &report.runs {
-        text += &format!("\n{} ({})\n", run.path, run.method);
-        let mut rows = vec![
-            [
-                "domain",
-                "",
-                "base",
-                "tuned",
-                "change",
-                "95 % interval",
-                "verdict",
-            ]
-            .map(str::to_owned),
-        ];
-        for domain in &run.domains {
-            rows.push([
-                domain.name.clone(),
-                if domain.role == Role::Niche {
-                    "niche".into()
-                } else {
-                    String::new()
-                },
-                plain(domain.base_bits_per_byte),
-                plain(domain.tuned_bits_per_byte),
-                signed(domain.change),
-                interval(domain.interval),
-                domain.verdict.word().into(),
-            ]);
-        }
-        text += &align(&rows);
-        for questions in &run.questions {
+        text += &format!("\n{} ({})\n", run.name, run.method);
+        text += &align(&rows(run));
+        let summary = &run.summary;
+        if let Some(gain) = summary.niche_gain {
             text += &format!(
-                "  {}: {:.1} % → {:.1} % of {} questions (p = {})\n",
-                questions.domain,
-                questions.base_accuracy * 100.0,
-                questions.tuned_accuracy * 100.0,
-                questions.count,
-                Short(questions.p_value),
+                "  niche gain {} {}",
+                signed(gain.value),
+                interval(Some(gain.interval))
             );
         }
-    }
-    text
-}
-
-/// A probability in two significant digits.
-pub(crate) struct Short(pub f64);
-
-impl std::fmt::Display for Short {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0 >= 0.001 {
-            write!(formatter, "{:.3}", self.0)
-        } else {
-            write!(formatter, "{:.0e}", self.0)
+        if let Some(mean) = summary.mean_forgetting {
+            text += &format!(
+                "  mean forgetting {} {}",
+                signed(mean.value),
+                interval(Some(mean.interval))
+            );
+        }
+        text += "\n";
+        for questions in &run.questions {
+            text += &format!(
+                "  {}: {} → {} of {} questions (p {})\n",
+                questions.domain,
+                percent(questions.base_accuracy),
+                percent(questions.tuned_accuracy),
+                questions.count,
+                probability(questions.p_value),
+            );
+        }
+        for domain in &run.domains {
+            if let Some(reason) = &domain.reason {
+                text += &format!("  {} {}: {reason}\n", domain.name, domain.verdict.word());
+            }
         }
     }
+    text + "\n" + &report.headline() + "\n"
 }
 
-fn align(rows: &[[String; 7]]) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..7).map(width).collect();
+fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
+    let mut rows = vec![
+        [
+            "domain",
+            "base",
+            "tuned",
+            "change",
+            "95 % interval",
+            "verdict",
+        ]
+        .map(str::to_owned),
+    ];
+    for domain in &run.domains {
+        let niche = if domain.role == Role::Niche {
+            " (niche)"
+        } else {
+            ""
+        };
+        rows.push([
+            format!("{}{niche}", domain.name),
+            plain(domain.base_bits_per_byte),
+            plain(domain.tuned_bits_per_byte),
+            signed_or_dash(domain.change),
+            interval(domain.interval),
+            format!("{} {}", sign(domain.verdict), domain.verdict.word()),
+        ]);
+    }
+    rows
+}
+
+/// Words to the left, numbers to the right.
+fn align(rows: &[[String; COLUMNS]]) -> String {
+    let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    });
     let mut text = String::new();
     for row in rows {
         let mut line = String::from("  ");
-        for (column, cell) in row.iter().enumerate() {
-            let padding = " ".repeat(widths[column] - cell.chars().count());
-            // Words to the left, numbers to the right.
-            line += &if [0, 1, 6].contains(&column) {
-                format!("{cell}{padding}  ")
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            line += &if [0, COLUMNS - 1].contains(&column) {
+                format!("{cell:<width$}  ")
             } else {
-                format!("{padding}{cell}  ")
+                format!("{cell:>width$}  ")
             };
         }
         text += line.trim_end();

@@ -1,0 +1,107 @@
+//! From values to pixels.
+
+/// A linear scale with round ticks.
+pub struct Axis {
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+    step: f64,
+}
+
+impl Axis {
+    /// Holds all finite `values`, with about `ticks` ticks, between two pixel places.
+    pub fn new(values: impl Iterator<Item = f64>, ticks: f64, (from, to): (f64, f64)) -> Self {
+        let (low, high) = values
+            .filter(|value| value.is_finite())
+            .fold((f64::MAX, f64::MIN), |(low, high), value| {
+                (low.min(value), high.max(value))
+            });
+        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+        let span = (high - low).max(1e-3);
+        let step = round_step(span / ticks);
+        Self {
+            low: low - 0.05 * span,
+            high: high + 0.05 * span,
+            from,
+            to,
+            step,
+        }
+    }
+
+    /// Of whole steps from 0 to `last`, its ends at the picture's.
+    pub fn of_steps(last: u64, ticks: f64, (from, to): (f64, f64)) -> Self {
+        let high = last.max(1) as f64;
+        Self {
+            low: 0.0,
+            high,
+            from,
+            to,
+            step: round_step(high / ticks).max(1.0),
+        }
+    }
+
+    /// The pixel place of a value.
+    pub fn at(&self, value: f64) -> f64 {
+        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
+    }
+
+    /// Round values within the axis.
+    pub fn ticks(&self) -> Vec<f64> {
+        let first = (self.low / self.step).ceil() as i64;
+        let last = (self.high / self.step).floor() as i64;
+        (first..=last).map(|tick| tick as f64 * self.step).collect()
+    }
+
+    /// A tick's value in as many digits as tell it from the next.
+    pub fn label(&self, tick: f64) -> String {
+        let digits = (-self.step.log10().floor()).clamp(0.0, 6.0) as usize;
+        format!("{tick:.digits$}").replace('-', "−")
+    }
+
+    /// As [`Axis::label`], with a plus where the value is positive.
+    pub fn signed_label(&self, tick: f64) -> String {
+        let plus = if tick > 0.0 { "+" } else { "" };
+        format!("{plus}{}", self.label(tick))
+    }
+}
+
+/// 1, 2 or 5 times a power of ten, at least `rough`.
+fn round_step(rough: f64) -> f64 {
+    let power = 10f64.powf(rough.log10().floor());
+    let units = [1.0, 2.0, 5.0, 10.0].map(|unit| unit * power);
+    let fits = units.into_iter().find(|step| *step >= rough * 0.999);
+    fits.unwrap_or(10.0 * power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ticks are round, within the axis, and labelled without a trace of rounding.
+    #[test]
+    fn ticks_are_round() {
+        let axis = Axis::new([-0.41, 0.23].into_iter(), 5.0, (0.0, 100.0));
+        let labels: Vec<String> = axis
+            .ticks()
+            .into_iter()
+            .map(|tick| axis.signed_label(tick))
+            .collect();
+        assert_eq!(labels, ["−0.4", "−0.2", "0.0", "+0.2"]);
+        for tick in axis.ticks() {
+            assert!((0.0..=100.0).contains(&axis.at(tick)));
+        }
+        let steps = Axis::of_steps(300, 3.0, (0.0, 90.0));
+        assert_eq!(steps.ticks(), [0.0, 100.0, 200.0, 300.0]);
+        assert_eq!(steps.at(300.0), 90.0);
+    }
+
+    /// Nothing to show, or one value alone, still gives an axis.
+    #[test]
+    fn degenerate_values_are_shown() {
+        for values in [vec![], vec![0.0], vec![f64::NAN]] {
+            let axis = Axis::new(values.into_iter(), 5.0, (0.0, 10.0));
+            assert!(axis.at(0.0).is_finite() && axis.ticks().len() < 20);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! From scores to verdicts.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{
+    DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
+};
+use crate::statistics::{Change, Verdict, mcnemar, paired_change};
+use crate::{DomainScores, EvalError};
+
+/// Refuses settings without sense.
+pub fn validate(settings: &Settings) -> Result<(), EvalError> {
+    if !(settings.tolerance.is_finite() && settings.tolerance >= 0.0) {
+        return Err(EvalError::Report(format!(
+            "the tolerance must be a number of bits per byte from 0 up: `{}`",
+            settings.tolerance
+        )));
+    }
+    if !(0.0..=1.0).contains(&settings.overlap_limit) {
+        return Err(EvalError::Report(format!(
+            "the limit of the overlap must be a share from 0 to 1: `{}`",
+            settings.overlap_limit
+        )));
+    }
+    Ok(())
+}
+
+/// One run against the base.
+pub fn compare(
+    base: &ModelScores,
+    run: &ModelScores,
+    settings: &Settings,
+) -> Result<RunReport, EvalError> {
+    check_domains(base, run)?;
+    let mut domains = Vec::new();
+    for (name, tuned) in &run.domains {
+        let before = &base.domains[name];
+        let seed = settings.seed.wrapping_add(number_of(name));
+        let change = paired_change(before, tuned, settings.resamples, seed)
+            .map_err(|error| EvalError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
+        let role = if *name == run.niche {
+            Role::Niche
+        } else {
+            Role::Old
+        };
+        domains.push(domain((name, role), (before, tuned), change, settings));
+    }
+    domains.sort_by_key(|domain| (domain.role == Role::Old, domain.name.clone()));
+    Ok(RunReport {
+        name: name(&run.path),
+        path: run.path.clone(),
+        method: run.method.clone(),
+        questions: questions(base, run)?,
+        curve: run.curve.clone(),
+        summary: summary(&domains),
+        domains,
+    })
+}
+
+/// Both must have been scored on the same domains, the niche among them.
+fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), EvalError> {
+    let of_base: BTreeSet<&String> = base.domains.keys().collect();
+    let of_run: BTreeSet<&String> = run.domains.keys().collect();
+    if let Some(domain) = of_base.symmetric_difference(&of_run).next() {
+        let (scored, unscored) = if of_base.contains(domain) {
+            (&base.path, &run.path)
+        } else {
+            (&run.path, &base.path)
+        };
+        return Err(EvalError::Report(format!(
+            "`{scored}` was scored on the domain `{domain}`, `{unscored}` was not: score both on the same"
+        )));
+    }
+    if !run.niche.is_empty() && !run.domains.contains_key(&run.niche) {
+        let known: Vec<&str> = run.domains.keys().map(String::as_str).collect();
+        return Err(EvalError::Report(format!(
+            "the niche `{}` of `{}` is not among the scored domains `{}`: give the data set that holds it too",
+            run.niche,
+            run.path,
+            known.join("`, `")
+        )));
+    }
+    Ok(())
+}
+
+/// A number of the domain's name (FNV-1a): every run draws the same documents of a domain, whatever else is scored.
+fn number_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn domain(
+    (name, role): (&str, Role),
+    (before, after): (&DomainScores, &DomainScores),
+    change: Change,
+    settings: &Settings,
+) -> DomainReport {
+    let overlap = settings.overlaps.get(name).copied().unwrap_or(0.0);
+    let withheld = overlap > settings.overlap_limit;
+    let shown = |value: f64| (!withheld).then_some(value);
+    let base = before.bits_per_byte();
+    let relative = (base > 0.0).then(|| change.value / base);
+    let reason = if withheld {
+        Some(format!(
+            "{:.0} % of its held-out text stands in training text; the limit is {:.0} %",
+            overlap * 100.0,
+            settings.overlap_limit * 100.0
+        ))
+    } else if !change.has_spread() {
+        let plural = if change.documents == 1 { "" } else { "s" };
+        Some(format!(
+            "only {} held-out document{plural}",
+            change.documents
+        ))
+    } else {
+        None
+    };
+    DomainReport {
+        name: name.to_owned(),
+        role,
+        base_bits_per_byte: shown(base),
+        tuned_bits_per_byte: shown(after.bits_per_byte()),
+        change: shown(change.value),
+        relative_change: relative.and_then(shown),
+        interval: (!withheld).then_some([change.low, change.high]),
+        verdict: match role {
+            _ if withheld => Verdict::Withheld,
+            Role::Niche => Verdict::of_niche(&change),
+            Role::Old => Verdict::of_old(&change, settings.tolerance),
+        },
+        reason,
+        documents: before.documents.len() as u64,
+        bytes: before.bytes(),
+    }
+}
+
+fn questions(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionReport>, EvalError> {
+    let share = |right: &[bool]| {
+        right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
+    };
+    run.questions
+        .iter()
+        .filter(|(_, after)| !after.is_empty())
+        .map(|(domain, after)| {
+            let before = base.questions.get(domain).map_or(&[][..], Vec::as_slice);
+            if before.len() != after.len() {
+                return Err(EvalError::Report(format!(
+                    "base and `{}` were asked `{}` and `{}` questions of the domain `{domain}`: ask both the same",
+                    run.path,
+                    before.len(),
+                    after.len()
+                )));
+            }
+            Ok(QuestionReport {
+                domain: domain.clone(),
+                count: after.len(),
+                base_accuracy: share(before),
+                tuned_accuracy: share(after),
+                p_value: mcnemar(before, after),
+            })
+        })
+        .collect()
+}
+
+fn summary(domains: &[DomainReport]) -> Summary {
+    let figures = |role: Role| -> Vec<Figure> {
+        let of_role = domains.iter().filter(|domain| domain.role == role);
+        of_role
+            .filter_map(|domain| {
+                Some(Figure {
+                    value: domain.change?,
+                    interval: domain.interval?,
+                })
+            })
+            .collect()
+    };
+    let worst = domains
+        .iter()
+        .filter(|domain| domain.role == Role::Old)
+        .filter_map(|domain| Some((domain, domain.change?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    Summary {
+        mean_forgetting: mean(&figures(Role::Old)),
+        worst_forgetting: worst.map(|(domain, change)| Worst {
+            domain: domain.name.clone(),
+            change,
+        }),
+        niche_gain: figures(Role::Niche).first().map(|change| Figure {
+            // 0 − x, since −x would turn no change into −0.
+            value: 0.0 - change.value,
+            interval: [0.0 - change.interval[1], 0.0 - change.interval[0]],
+        }),
+    }
+}
+
+/// The mean with its interval: the domains' documents are drawn apart, so the distances to the ends add up as squares
+/// (Zou & Donner 2008).
+fn mean(figures: &[Figure]) -> Option<Figure> {
+    let count = figures.len() as f64;
+    let value = figures.iter().map(|figure| figure.value).sum::<f64>() / count;
+    let distance = |end: usize| {
+        let squares = figures
+            .iter()
+            .map(|figure| (figure.value - figure.interval[end]).powi(2));
+        squares.sum::<f64>().sqrt() / count
+    };
+    (!figures.is_empty()).then(|| Figure {
+        value,
+        interval: [value - distance(0), value + distance(1)],
+    })
+}
+
+/// What a person calls a run: its folder, with the step where it is not its best or latest.
+fn name(path: &str) -> String {
+    let part = |path: &Path| {
+        path.file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned()
+    };
+    let path = Path::new(path);
+    let last = part(path);
+    match path.parent() {
+        Some(run) if ["best", "latest"].contains(&last.as_str()) => part(run),
+        Some(run) if last.starts_with("step-") => format!("{}/{last}", part(run)),
+        _ => last,
+    }
+}
+
+/// Two runs of one name are called by their paths.
+pub fn name_apart(runs: &mut [RunReport]) {
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    for run in runs {
+        if names.iter().filter(|name| **name == run.name).count() > 1 {
+            run.name.clone_from(&run.path);
+        }
+    }
+}
