@@ -1,0 +1,45 @@
+//! Every preset in `configs/` loads and is valid.
+
+use std::path::{Path, PathBuf};
+
+fn presets(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(kind);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no presets in configs/{kind}");
+    files
+}
+
+/// Data sets: every key is known and every value in range.
+#[test]
+fn prepare_presets_load() {
+    for path in presets("prepare") {
+        let config: polymath_data::PrepareConfig = polymath_config::load(&path, &[]).unwrap();
+        config.validate().unwrap();
+    }
+}
+
+/// Pretraining: the same, and the model's sizes fit together.
+#[test]
+fn pretrain_presets_load() {
+    for path in presets("pretrain") {
+        let config: polymath_pretrain::PretrainConfig = polymath_config::load(&path, &[]).unwrap();
+        config.training.validate().unwrap();
+        let sequence = config.training.sequence_length.unwrap_or(256);
+        config.model.resolve(4096, sequence, (0, 0)).unwrap();
+    }
+}
+
+/// Fine-tuning: the same, and what is to move exists in a model of six layers.
+#[test]
+fn finetune_presets_load() {
+    for path in presets("finetune") {
+        let config: polymath_finetune::FinetuneConfig = polymath_config::load(&path, &[]).unwrap();
+        config.training.validate().unwrap();
+        let names: Vec<String> = (0..6)
+            .map(|layer| format!("model.layers.{layer}.mlp.up_proj.weight"))
+            .chain(["model.embed_tokens.weight".into(), "model.norm.weight".into()])
+            .collect();
+        assert!(!polymath_finetune::select(config.method, config.frozen.as_ref(), &names).unwrap().is_empty());
+    }
+}
