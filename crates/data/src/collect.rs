@@ -48,6 +48,7 @@ pub(crate) fn collect(
     for (number, (name, files)) in files.iter().enumerate() {
         let mut reader = Reader {
             config,
+            progress,
             number,
             duplicates: &mut duplicates,
             domain: Collected {
@@ -62,11 +63,9 @@ pub(crate) fn collect(
         let named = !files.heldout.is_empty();
         for path in &files.heldout {
             reader.read(path, text_field, Some(Split::Heldout))?;
-            progress.advance(size(path));
         }
         for path in &files.train {
             reader.read(path, text_field, named.then_some(Split::Train))?;
-            progress.advance(size(path));
         }
         collected.push(reader.domain);
     }
@@ -111,6 +110,7 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
 /// Reads the files of one domain into its spools.
 struct Reader<'a> {
     config: &'a PrepareConfig,
+    progress: &'a dyn Progress,
     number: usize,
     duplicates: &'a mut Duplicates,
     domain: Collected,
@@ -129,7 +129,11 @@ impl Reader<'_> {
     ) -> Result<(), DataError> {
         self.domain.manifest.files += 1;
         let before = self.domain.manifest.read;
-        source::read(path, text_field, &mut |document| self.take(document, side))?;
+        let progress = self.progress;
+        let watch = |bytes| progress.advance(bytes);
+        source::read(path, text_field, &watch, &mut |document| {
+            self.take(document, side)
+        })?;
         // A file without a line has no document to be counted as empty.
         if self.domain.manifest.read == before {
             self.domain.manifest.empty_dropped += 1;

@@ -57,7 +57,7 @@ pub struct DomainManifest {
     /// Of those, the ones whose kept equal is in another domain.
     #[serde(default)]
     pub duplicates_across_domains: u64,
-    /// Documents dropped because there was nothing in them but white space.
+    /// Documents and files dropped because there was nothing in them to learn: white space alone, or no response.
     #[serde(default)]
     pub empty_dropped: u64,
     /// Documents cut into pieces because they were huge.

@@ -53,7 +53,10 @@ pub struct TokenizerConfig {
 pub struct DomainConfig {
     /// Files or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one); each also `.gz` or `.zst`.
     pub paths: Vec<String>,
-    /// Of `.jsonl`: the field that holds the text; default: `text`, else `prompt` and `response`, else `messages`.
+    /// Of `.jsonl`: the field that holds the text; default: `text`, else `prompt` and `response`, else `messages` (a
+    /// list of `role` and `content`). Of prompts and messages, only the response and what the `assistant` says is learnt
+    /// and scored. A prompt is parted from its response by a line's end, unless one of them has white space there; a
+    /// message is rendered as `role: content` and a line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
     /// These files are held out instead of a share of `paths`.

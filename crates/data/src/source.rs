@@ -51,19 +51,35 @@ impl SourceDocument {
     }
 }
 
-/// Calls `each` with every document of the file, in order.
+/// A file that tells how much of it is read.
+struct Watched<'a> {
+    file: File,
+    watch: &'a dyn Fn(u64),
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        (self.watch)(read as u64);
+        Ok(read)
+    }
+}
+
+/// Calls `each` with every document of the file, in order, and `watch` with the bytes as they leave the disk.
 ///
 /// # Errors
 /// A file that can't be read, is of no known kind or is not UTF-8; a line that is no document; what `each` says.
 pub(crate) fn read(
     path: &Path,
     text_field: Option<&str>,
+    watch: &dyn Fn(u64),
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let name = path.to_string_lossy().to_lowercase();
     let plain = name.trim_end_matches(".gz").trim_end_matches(".zst");
     let file = File::open(path).map_err(DataError::file("open", path))?;
-    let bytes: Box<dyn Read> = if name.ends_with(".gz") {
+    let file = Watched { file, watch };
+    let bytes: Box<dyn Read + '_> = if name.ends_with(".gz") {
         Box::new(flate2::read::MultiGzDecoder::new(file))
     } else if name.ends_with(".zst") {
         Box::new(zstd::Decoder::new(file).map_err(DataError::file("read", path))?)
@@ -196,7 +212,8 @@ fn read_json_lines(
     }
 }
 
-/// The parts of a JSON record, by the fields that it has.
+/// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end, unless
+/// one of them has white space there; a message stands as `role: content` and a line's end.
 fn parts(record: &Value, text_field: Option<&str>) -> Result<Vec<Part>, String> {
     let field = |name: &str| record.get(name).and_then(Value::as_str);
     let part = |text: &str, scored| Part {
@@ -331,7 +348,7 @@ mod tests {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let mut documents = Vec::new();
-        read(&path, None, &mut |document| {
+        read(&path, None, &|_| (), &mut |document| {
             documents.push(document);
             Ok(())
         })?;

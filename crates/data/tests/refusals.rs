@@ -1,0 +1,169 @@
+//! What `prepare` refuses, and what it leaves alone.
+
+mod desk;
+
+use std::fs;
+use std::path::PathBuf;
+
+use polymath_data::{Dataset, NoProgress, prepare};
+
+use desk::{Desk, sentences};
+
+fn refusal(desk: &Desk) -> String {
+    desk.prepare().unwrap_err().to_string()
+}
+
+/// The same again is left as it is, also when the sources have moved; something else is refused, and replaced by force;
+/// what was left unfinished is made anew. The same sources give the same bytes.
+#[test]
+fn an_output_is_not_overwritten_by_mistake() {
+    let mut desk = Desk::new();
+    desk.file("a.jsonl", sentences("Bird", 60));
+    desk.domain("birds", &["a.jsonl"]);
+    let first = desk.prepare().unwrap();
+    let shard = desk.config.output.join("birds/train.safetensors");
+    let written = fs::metadata(&shard).unwrap().modified().unwrap();
+    desk.file("moved/b.jsonl", sentences("Bird", 60));
+    desk.config.domains.clear();
+    desk.domain("birds", &["moved/b.jsonl"]);
+    assert_eq!(desk.prepare().unwrap().fingerprint(), first.fingerprint());
+    assert_eq!(fs::metadata(&shard).unwrap().modified().unwrap(), written);
+
+    let bytes = fs::read(&shard).unwrap();
+    fs::remove_file(desk.config.output.join("dataset.json")).unwrap();
+    fs::write(&shard, "half a shard").unwrap();
+    assert!(Dataset::open(&desk.config.output).is_err());
+    assert_eq!(desk.prepare().unwrap().fingerprint(), first.fingerprint());
+    assert_eq!(fs::read(&shard).unwrap(), bytes);
+
+    desk.config.domains.clear();
+    desk.domain("fowl", &["a.jsonl"]);
+    let refused = refusal(&desk);
+    assert!(
+        refused.contains("made from other text or settings") && refused.contains("--force"),
+        "{refused}"
+    );
+    assert_eq!(
+        Dataset::open(&desk.config.output).unwrap().fingerprint(),
+        first.fingerprint()
+    );
+    let forced = prepare(&desk.config, true, &NoProgress).unwrap();
+    assert_eq!(forced.domain_names(), ["fowl"]);
+    assert!(!shard.exists(), "nothing is left of the data set before");
+}
+
+/// A shard that was cut off or altered is refused by name.
+#[test]
+fn broken_data_sets_are_named() {
+    let mut desk = Desk::new();
+    desk.file("a.jsonl", sentences("Bird", 60));
+    desk.domain("birds", &["a.jsonl"]);
+    desk.prepare().unwrap();
+    let shard = desk.config.output.join("birds/train.safetensors");
+    let bytes = fs::read(&shard).unwrap();
+    let open = || {
+        Dataset::open(&desk.config.output)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
+    for length in [0, 7, 100, bytes.len() - 1] {
+        fs::write(&shard, &bytes[..length]).unwrap();
+        assert!(open().contains("train.safetensors"), "{}", open());
+    }
+    fs::copy(desk.config.output.join("birds/heldout.safetensors"), &shard).unwrap();
+    assert!(open().contains("but `dataset.json` says"), "{}", open());
+    fs::write(&shard, &bytes).unwrap();
+    assert!(Dataset::open(&desk.config.output).is_ok());
+    fs::write(desk.config.output.join("tokenizer.json"), "{}").unwrap();
+    assert!(open().contains("tokenizer.json"), "{}", open());
+}
+
+/// Input that can't be used is refused with the key, the file or the domain, and how to mend it; nothing that looks
+/// finished is left.
+#[test]
+fn bad_input_is_named() {
+    let mut desk = Desk::new();
+    let mut check = |prepare: &dyn Fn(&mut Desk), expected: &[&str]| {
+        desk.config.domains.clear();
+        prepare(&mut desk);
+        let refused = refusal(&desk);
+        for part in expected {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(!desk.config.output.join("dataset.json").exists());
+    };
+    check(&|_| (), &["`domains`: no domain is given"]);
+    check(
+        &|desk| _ = desk.domain("x", &["none/*.txt"]),
+        &["`domains.x.paths`", "matches no file"],
+    );
+    check(
+        &|desk| _ = desk.domain("../x", &["none"]),
+        &["`domains.../x`", "folder"],
+    );
+    let empty = |desk: &mut Desk| {
+        desk.file("empty/a.txt", "");
+        desk.file("empty/b.md", " \n\n");
+        desk.file("empty/c.jsonl", "");
+        desk.domain("x", &["empty/*"]);
+    };
+    check(
+        &empty,
+        &[
+            "domain `x`: no training documents",
+            "3 files",
+            "3 are empty",
+        ],
+    );
+    let few = |desk: &mut Desk| {
+        desk.file("few.jsonl", "{\"text\": \"one\"}\n");
+        desk.domain("x", &["few.jsonl"]);
+    };
+    check(
+        &few,
+        &[
+            "domain `x`: no held-out documents",
+            "`heldout_fraction = 0.2`",
+            "`domains.x.heldout_paths`",
+        ],
+    );
+    let line = |desk: &mut Desk| {
+        desk.file("bad.jsonl", "{\"text\": \"one\"}\n{\"text\": 1}\n");
+        desk.domain("x", &["bad.jsonl"]).text_field = Some("text".into());
+    };
+    check(&line, &["bad.jsonl:2`", "`text`"]);
+    let latin = |desk: &mut Desk| {
+        desk.file("latin.txt", b"caf\xe9 ol\xe9");
+        desk.domain("x", &["latin.txt"]);
+    };
+    check(&latin, &["latin.txt:1`: is not UTF-8", "iconv"]);
+    let questions = |desk: &mut Desk| {
+        desk.file("a.jsonl", sentences("Bird", 60));
+        let path = desk.file("questions.jsonl", "{\"prompt\": \"?\"}\n");
+        desk.domain("x", &["a.jsonl"]).questions = Some(PathBuf::from(path));
+    };
+    check(&questions, &["questions.jsonl:1`", "answer"]);
+    desk.config.tokenizer.path = Some("tokenizer.json".into());
+    desk.domain("x", &["a.jsonl"]);
+    assert!(
+        refusal(&desk).contains("`path` and `vocab_size` are both given"),
+        "{}",
+        refusal(&desk)
+    );
+}
+
+/// Where the output can't be written, the folder is named.
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let mut desk = Desk::new();
+    desk.file("a.jsonl", sentences("Bird", 60));
+    desk.file("taken", "a file");
+    desk.domain("birds", &["a.jsonl"]);
+    desk.config.output = desk.folder.path().join("taken/output");
+    assert!(
+        refusal(&desk).contains("taken/output"),
+        "{}",
+        refusal(&desk)
+    );
+}
