@@ -221,10 +221,10 @@ pub struct Demo {
     #[arg(long, default_value = "demo")]
     pub output: PathBuf,
     /// Megabytes of text to make for each domain.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     pub megabytes: u64,
     /// Training steps of the pretraining; the fine-tunings take a share of it.
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, default_value_t = 320)]
     pub steps: u64,
     /// Seed of the corpus and of training.
     #[arg(long, default_value_t = 1)]

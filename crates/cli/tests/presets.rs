@@ -3,8 +3,13 @@
 use std::path::{Path, PathBuf};
 
 fn presets(kind: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(kind);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../configs")
+        .join(kind);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(!files.is_empty(), "no presets in configs/{kind}");
     files
@@ -38,8 +43,15 @@ fn finetune_presets_load() {
         config.training.validate().unwrap();
         let names: Vec<String> = (0..6)
             .map(|layer| format!("model.layers.{layer}.mlp.up_proj.weight"))
-            .chain(["model.embed_tokens.weight".into(), "model.norm.weight".into()])
+            .chain([
+                "model.embed_tokens.weight".into(),
+                "model.norm.weight".into(),
+            ])
             .collect();
-        assert!(!polymath_finetune::select(config.method, config.frozen.as_ref(), &names).unwrap().is_empty());
+        assert!(
+            !polymath_finetune::select(config.method, config.frozen.as_ref(), &names)
+                .unwrap()
+                .is_empty()
+        );
     }
 }

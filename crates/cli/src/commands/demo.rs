@@ -178,7 +178,7 @@ fn finetune_config(arguments: &arguments::Demo, folders: &Folders, method: &str)
         niche = school::NICHE,
         run = folders.at(&format!("checkpoints/{method}")),
         seed = arguments.seed,
-        steps = (arguments.steps / 5).max(1),
+        steps = (arguments.steps / 4).max(1),
         every = (arguments.steps / 40).max(1),
     )
 }
