@@ -335,7 +335,11 @@ fn bad_input_is_explained() {
     refused(&["pretrain", "missing.toml"], 2, "`missing.toml`");
     refused(&["finetune", "finetune.toml"], 2, "runs/base/best");
     refused(&["evaluate", "data"], 1, "data");
-    refused(&["--device", "tpu", "generate", "x"], 2, "");
+    refused(
+        &["generate", "x", "--threads", "0"],
+        2,
+        "expected at least 1",
+    );
     write(at, "raw/latin1.txt", "");
     std::fs::write(at.join("raw/latin1.txt"), b"caf\xe9").unwrap();
     refused(

@@ -18,6 +18,8 @@ use crate::failure::Failure;
 /// Prints bits per byte and perplexity of every domain.
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
+    // Whether there is a model at all comes before what it is scored on.
+    polymath_model::load_config(&folder)?;
     let datasets = datasets(&arguments.scoring, &folder)?;
     let scores = score(&folder, &datasets, &arguments.scoring, environment)?;
     if arguments.json {
