@@ -17,6 +17,7 @@ mod prepare;
 mod prepare_config;
 mod progress;
 mod question;
+mod record;
 pub mod school;
 mod scoring;
 mod shard;

@@ -94,11 +94,13 @@ impl Row {
         let mut tokens = vec![model.config().bos_token_id];
         tokens.extend(whole);
         let longest = model.config().max_position_embeddings;
-        if tokens.len() > longest {
+        // The last token is predicted, not read.
+        if tokens.len() - 1 > longest {
             return Err(EvalError::Report(format!(
-                "the question `{}` has {} tokens: the model's context is {longest}",
+                "the question `{}` with its answer has {} tokens, but the model's context is {longest}: take it out, or \
+                 pretrain with a longer `max_position_embeddings`",
                 question.prompt,
-                tokens.len()
+                tokens.len() - 1
             )));
         }
         Ok(Self {

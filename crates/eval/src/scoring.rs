@@ -119,6 +119,8 @@ pub fn score_shard(
         }
         progress(done, all);
     }
+    // Prompts count among all tokens, but are not scored.
+    progress(all, all);
     Ok(DomainScores { documents })
 }
 

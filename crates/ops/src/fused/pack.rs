@@ -69,12 +69,18 @@ pub(crate) fn pack_panels(b: Matrix, width: usize, precision: Precision, packed:
             packed.fill(0.0);
         }
         if block.column_stride == 1 {
-            for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
-                let row = &block.data[p * block.row_stride..][..columns];
-                if columns == 16 {
-                    packed[..16].copy_from_slice(&row[..16]);
-                } else {
-                    packed[..columns].copy_from_slice(row);
+            match columns {
+                4 => copy_steps::<4>(block, packed),
+                6 => copy_steps::<6>(block, packed),
+                8 => copy_steps::<8>(block, packed),
+                12 => copy_steps::<12>(block, packed),
+                16 => copy_steps::<16>(block, packed),
+                32 => copy_steps::<32>(block, packed),
+                _ => {
+                    for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
+                        let row = &block.data[p * block.row_stride..][..columns];
+                        packed[..columns].copy_from_slice(row);
+                    }
                 }
             }
         } else {
@@ -82,6 +88,18 @@ pub(crate) fn pack_panels(b: Matrix, width: usize, precision: Precision, packed:
         }
         if precision == Precision::Bf16 {
             round_in_place(packed);
+        }
+    }
+}
+
+/// Copies `W` columns of each step to a panel of that width, or to the front of a wider one.
+fn copy_steps<const W: usize>(block: Matrix, packed: &mut [f32]) {
+    let width = packed.len() / block.rows;
+    for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
+        let from = block.data[p * block.row_stride..].first_chunk::<W>();
+        let to = packed.first_chunk_mut::<W>();
+        if let (Some(to), Some(from)) = (to, from) {
+            *to = *from;
         }
     }
 }

@@ -28,7 +28,7 @@ impl Line<'_> {
 
 /// The chart of one run, on the same scale for all of them; `None` where the run was evaluated less than twice.
 ///
-/// The niche and the old domain that ends highest stand out, the rest is grey: eight colours would have to be looked
+/// The niche and the old domain that ends highest above the tolerance stand out, the rest is grey: eight colours would have to be looked
 /// up, a name at the line's end is read.
 pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     let run = &report.runs[number];
@@ -54,7 +54,7 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     let niche = run.niche().map(|domain| domain.name.as_str());
     let worst = lines
         .iter()
-        .filter(|line| Some(line.name) != niche)
+        .filter(|line| Some(line.name) != niche && line.last() > report.settings.tolerance)
         .max_by(|a, b| a.last().total_cmp(&b.last()))
         .map(|line| line.name);
     let labels = label_places(&lines, &down);

@@ -2,10 +2,13 @@
 
 use std::fmt::{Display, Write};
 
-/// Runs that can be told apart; the ones after begin again.
+/// Shapes, and colours; the runs after these take the shapes again in other colours.
 const MARKERS: usize = 6;
 /// Half the size of a marker.
 const RADIUS: f64 = 5.5;
+
+/// Pixels of a letter of the charts' 14 px type: on average, in a wide one.
+const LETTER: f64 = 8.2;
 
 /// A point in pixels.
 #[derive(Clone, Copy)]
@@ -108,7 +111,7 @@ impl Svg {
 
 /// The class that gives run number `run` its colour.
 pub fn class_of_run(run: usize) -> String {
-    format!("run{}", run % MARKERS)
+    format!("run{}", (run + run / MARKERS) % MARKERS)
 }
 
 /// The marker of a run for a legend.
@@ -147,8 +150,7 @@ fn marker(run: usize, hollow: bool, at: Point) -> String {
 
 /// Text that fits into `room` pixels, cut where it does not.
 pub fn fit(text: &str, room: f64) -> String {
-    // A letter of the charts' 14 px type is 7.5 px wide on average.
-    let most = (room / 7.5) as usize;
+    let most = (room / LETTER) as usize;
     if text.chars().count() <= most {
         return text.to_owned();
     }

@@ -11,6 +11,10 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 430.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 254.0;
+/// More runs are told apart by the legend alone.
+const MOST_NAMES: usize = 5;
+/// Of a name, in pixels.
+const NAME: f64 = 180.0;
 /// Between two names.
 const GAP: f64 = 17.0;
 
@@ -58,8 +62,14 @@ pub fn tradeoff(report: &ForgettingReport) -> Option<String> {
         .map(|run| down.at(run.forgetting.value))
         .collect();
     spread(&mut names, GAP, BOTTOM);
+    let named = runs.len() <= MOST_NAMES;
     for ((run, text), name) in runs.iter().zip(&said).zip(names) {
-        point(&mut svg, (&across, &down), (run, text), name);
+        point(
+            &mut svg,
+            (&across, &down),
+            (run, text),
+            named.then_some(name),
+        );
     }
     Some(svg.finish())
 }
@@ -125,8 +135,13 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
     }
 }
 
-/// A run's marker with the whiskers of both figures, and its name on the side that has room.
-fn point(svg: &mut Svg, (across, down): (&Axis, &Axis), (run, title): (&Run, &str), name: f64) {
+/// A run's marker with the whiskers of both figures, and, at the height `name`, its name on the side that has room.
+fn point(
+    svg: &mut Svg,
+    (across, down): (&Axis, &Axis),
+    (run, title): (&Run, &str),
+    name: Option<f64>,
+) {
     let place = |gain: f64, forgetting: f64| Point {
         x: across.at(gain),
         y: down.at(forgetting),
@@ -143,16 +158,17 @@ fn point(svg: &mut Svg, (across, down): (&Axis, &Axis), (run, title): (&Run, &st
     svg.line("whisker", place(gain.value, low), place(gain.value, high));
     let middle = place(gain.value, forgetting.value);
     svg.marker(run.number, false, middle);
-    let right = middle.x < (LEFT + RIGHT) / 2.0;
-    let ends = gain.interval.map(|end| across.at(end));
-    let (x, anchor, room) = if right {
-        let x = ends[0].max(ends[1]).max(middle.x + 4.0) + 8.0;
-        (x, Anchor::Start, RIGHT - x)
-    } else {
-        let x = ends[0].min(ends[1]).min(middle.x - 4.0) - 8.0;
-        (x, Anchor::End, x - LEFT)
-    };
-    let beside = Point { x, y: name + 5.0 };
-    svg.text("label own", beside, anchor, &fit(run.name, room));
+    if let Some(name) = name {
+        let ends = gain.interval.map(|end| across.at(end));
+        let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
+            let x = ends[1].max(middle.x + 4.0) + 8.0;
+            (x, Anchor::Start, RIGHT - x)
+        } else {
+            let x = ends[0].min(middle.x - 4.0) - 8.0;
+            (x, Anchor::End, x - LEFT)
+        };
+        let beside = Point { x, y: name + 5.0 };
+        svg.text("label own", beside, anchor, &fit(run.name, room.min(NAME)));
+    }
     svg.end_group();
 }

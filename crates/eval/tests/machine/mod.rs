@@ -1,0 +1,112 @@
+//! Small models over the letters, made by hand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use polymath_model::{
+    ArchitectureConfig, Implementation, LoadOptions, ModelConfig, Ops, Precision, Transformer,
+};
+use tokenizers::Tokenizer;
+use tokenizers::models::bpe::BPE;
+
+/// The end of a text, the end of a line, and the letters.
+pub const VOCABULARY: usize = 28;
+/// Wide enough to give each token a direction of its own.
+const HIDDEN: usize = 32;
+
+/// Says what follows a letter; of what it does not know, everything follows alike.
+#[derive(Default)]
+pub struct Machine {
+    /// Token and the next.
+    follows: Vec<(usize, usize)>,
+}
+
+impl Machine {
+    /// Each pair is a letter and the one that follows it.
+    pub fn from_pairs(pairs: &[&str]) -> Self {
+        let token = |letter: u8| match letter {
+            b'\n' => 1,
+            letter => usize::from(letter - b'a') + 2,
+        };
+        let pairs = pairs.iter().map(|pair| pair.as_bytes());
+        Self {
+            follows: pairs.map(|pair| (token(pair[0]), token(pair[1]))).collect(),
+        }
+    }
+
+    /// Embeddings are the axes, blocks add nothing, and the output projection holds what follows.
+    pub fn model(&self) -> Transformer {
+        let mut weights = BTreeMap::new();
+        for (name, shape) in config().parameter_shapes() {
+            let mut values = vec![0f32; shape.iter().product()];
+            match name.as_str() {
+                "model.embed_tokens.weight" => {
+                    for token in 0..VOCABULARY {
+                        values[token * HIDDEN + token] = 1.0;
+                    }
+                }
+                "lm_head.weight" => {
+                    for (token, next) in &self.follows {
+                        values[next * HIDDEN + token] = 1.0;
+                    }
+                }
+                name if name.contains("norm") => values.fill(1.0),
+                _ => {}
+            }
+            let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+            weights.insert(name, tensor);
+        }
+        Transformer::from_weights(config(), weights, &options()).unwrap()
+    }
+
+    /// A model of random weights.
+    pub fn random() -> Transformer {
+        Transformer::initialise(config(), 3, &options()).unwrap()
+    }
+
+    /// The tokenizer of one token a letter.
+    pub fn save_tokenizer(&self, path: &Path) {
+        let letters = ('a'..='z').map(String::from);
+        let all = ["<|endoftext|>".to_owned(), "\n".to_owned()]
+            .into_iter()
+            .chain(letters);
+        let vocabulary: Vec<(String, u32)> = all.zip(0..).collect();
+        let model = BPE::builder()
+            .vocab_and_merges(
+                vocabulary
+                    .into_iter()
+                    .collect::<tokenizers::models::bpe::Vocab>(),
+                vec![],
+            )
+            .build()
+            .unwrap();
+        Tokenizer::new(model).save(path, false).unwrap();
+    }
+}
+
+fn config() -> ModelConfig {
+    let architecture = ArchitectureConfig {
+        hidden_size: HIDDEN,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: None,
+        head_dim: None,
+        intermediate_size: None,
+        max_position_embeddings: None,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        qk_norm: false,
+        tie_word_embeddings: false,
+        initializer_range: Some(0.3),
+    };
+    architecture.resolve(VOCABULARY, 64, (0, 0)).unwrap()
+}
+
+fn options() -> LoadOptions<'static> {
+    let ops = Ops {
+        implementation: Implementation::Fused,
+        precision: Precision::F32,
+    };
+    LoadOptions::frozen(&Device::Cpu, ops)
+}

@@ -1,0 +1,155 @@
+//! What scoring promises, on models whose every probability is known.
+
+mod machine;
+
+use std::sync::Arc;
+
+use machine::{Machine, VOCABULARY};
+use polymath_data::{Question, ShardWriter, TokenShard};
+use polymath_eval::{HeldoutEvaluator, WindowOptions, answer_questions, score_shard};
+
+/// Documents of letters, of the given lengths; every token but the last is a byte.
+fn shard(lengths: &[usize], vocabulary: usize) -> Arc<TokenShard> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heldout.safetensors");
+    let mut writer = ShardWriter::create(&path, vocabulary).unwrap();
+    for length in lengths {
+        let letters = (0..*length).map(|at| 1 + ((at * 7 + length) % (vocabulary - 1)) as u32);
+        let tokens: Vec<u32> = letters.chain([0]).collect();
+        writer.push(&tokens, &[], *length as u64).unwrap();
+    }
+    writer.finish().unwrap();
+    Arc::new(TokenShard::open(&path).unwrap())
+}
+
+fn windows(context: usize, stride: usize) -> WindowOptions {
+    WindowOptions {
+        context: Some(context),
+        stride: Some(stride),
+        max_tokens: None,
+    }
+}
+
+/// A model that knows nothing pays ln(vocabulary) for each token, however documents are cut and packed, and every token
+/// is paid once.
+#[test]
+fn every_token_is_scored_once() {
+    let model = Machine::default().model();
+    let lengths = [3, 1, 40, 8, 0, 17, 64, 5];
+    let shard = shard(&lengths, VOCABULARY);
+    let each = (VOCABULARY as f64).ln();
+    for (context, stride) in [(32, 32), (32, 5), (8, 8), (1, 1)] {
+        let mut last = (0, 1);
+        let mut progress = |done, all| last = (done, all);
+        let scores = score_shard(&model, &shard, windows(context, stride), &mut progress).unwrap();
+        assert_eq!(last, (shard.tokens(), shard.tokens()));
+        assert_eq!(scores.documents.len(), lengths.len());
+        for (document, length) in scores.documents.iter().zip(lengths) {
+            assert_eq!(
+                (document.tokens, document.bytes),
+                (length as u64 + 1, length as u64)
+            );
+            assert!((document.nats - each * document.tokens as f64).abs() < 1e-4);
+        }
+        assert!((scores.perplexity() - VOCABULARY as f64).abs() < 1e-3);
+        let bits = (scores.tokens() as f64) * (VOCABULARY as f64).log2() / scores.bytes() as f64;
+        assert!((scores.bits_per_byte() - bits).abs() < 1e-4);
+    }
+}
+
+/// What a document costs does not depend on its neighbours in the batch.
+#[test]
+fn documents_do_not_see_each_other() {
+    let model = Machine::random();
+    let lengths = [3, 12, 20, 8, 17, 5];
+    let together = score_shard(
+        &model,
+        &shard(&lengths, VOCABULARY),
+        WindowOptions::default(),
+        &mut |_, _| {},
+    );
+    for (document, length) in together.unwrap().documents.iter().zip(lengths) {
+        let alone = shard(&[length], VOCABULARY);
+        let alone = score_shard(&model, &alone, WindowOptions::default(), &mut |_, _| {}).unwrap();
+        assert!((document.nats - alone.documents[0].nats).abs() < 1e-3);
+    }
+}
+
+/// During training the same sample is scored every time, and gives what `score_shard` gives.
+#[test]
+fn the_evaluator_repeats_itself() {
+    let model = Machine::random();
+    let shards = vec![
+        ("long".to_owned(), shard(&[30, 40, 50, 60], VOCABULARY)),
+        ("short".to_owned(), shard(&[2, 3, 4], VOCABULARY)),
+    ];
+    let windows = WindowOptions {
+        max_tokens: Some(80),
+        ..WindowOptions::default()
+    };
+    let evaluator = HeldoutEvaluator::new(shards.clone(), windows);
+    let first = evaluator.evaluate(&model, &mut |_, _| {}).unwrap();
+    assert_eq!(first, evaluator.evaluate(&model, &mut |_, _| {}).unwrap());
+    assert_eq!(first.keys().collect::<Vec<_>>(), ["long", "short"]);
+    let long = score_shard(&model, &shards[0].1, windows, &mut |_, _| {}).unwrap();
+    assert_eq!(first["long"], long.bits_per_byte());
+    assert!(long.documents.len() < 4);
+}
+
+/// A shard of another tokenizer, and a context beyond the model's, are refused.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let model = Machine::default().model();
+    let other = shard(&[300], 4 * VOCABULARY);
+    let error = score_shard(&model, &other, WindowOptions::default(), &mut |_, _| {});
+    assert!(error.is_err());
+    let fits = shard(&[3], VOCABULARY);
+    let error = score_shard(&model, &fits, windows(65, 65), &mut |_, _| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("max_position_embeddings"),
+        "{error}"
+    );
+}
+
+/// A question is answered if every token of the answer, and the end of the line after it, is the likeliest one; rows of
+/// many lengths in many batches keep their order.
+#[test]
+fn questions_are_answered_by_the_likeliest_tokens() {
+    // After a comes b, after b comes c, after c the line ends; after d comes e, after e the line ends.
+    let machine = Machine::from_pairs(&["ab", "bc", "c\n", "de", "e\n"]);
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = folder.path().join("tokenizer.json");
+    machine.save_tokenizer(&tokenizer);
+    let cases = [
+        ("a", "bc", true),
+        ("dda", "bc", true),
+        ("a", "bd", false),
+        ("a", "b", false),
+        ("xyzd", "e", true),
+        ("b", "c", true),
+        ("d", "ee", false),
+        ("aaaaaaaaaaaaaaaab", "c", true),
+    ];
+    let asked: Vec<(Question, bool)> = cases
+        .iter()
+        .cycle()
+        .take(50)
+        .map(|(prompt, answer, right)| {
+            let question = Question {
+                prompt: (*prompt).into(),
+                answer: (*answer).into(),
+            };
+            (question, *right)
+        })
+        .collect();
+    let (questions, expected): (Vec<Question>, Vec<bool>) = asked.into_iter().unzip();
+    let right = answer_questions(&machine.model(), &tokenizer, &questions).unwrap();
+    assert_eq!(right, expected);
+
+    let longest = Question {
+        prompt: "a".repeat(64),
+        answer: "b".into(),
+    };
+    let error = answer_questions(&machine.model(), &tokenizer, &[longest]).unwrap_err();
+    assert!(error.to_string().contains("context"), "{error}");
+}
