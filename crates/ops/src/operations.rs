@@ -125,7 +125,7 @@ impl Ops {
         composed::swiglu(gate, up)
     }
 
-    /// Rotates each pair (x[i], x[i + d/2]) of a head by its position's angle: Hugging Face's "rotate half".
+    /// Rotates each pair `(x[i], x[i + d/2])` of a head by its position's angle: Hugging Face's "rotate half".
     ///
     /// # Shapes
     /// (batch, sequence, heads, d), `positions` batch × sequence → (batch, sequence, heads, d)
@@ -220,7 +220,7 @@ impl Ops {
         composed::embedding(weight, ids)
     }
 
-    /// Σ −ln softmax(hidden·weightᵀ)[target], in nats, over the targets that are not [`IGNORED`]: the output
+    /// `Σ −ln softmax(hidden·weightᵀ)[target]`, in nats, over the targets that are not [`IGNORED`]: the output
     /// projection and the loss in one, so that the logits of all tokens need never be in memory together.
     ///
     /// # Shapes
