@@ -30,6 +30,13 @@ def starts(body):
         yield min([node.lineno] + [decorator.lineno for decorator in getattr(node, "decorator_list", [])])
 
 
+def comment_start(lines, line):
+    """The line where the comment right above a definition starts, or the definition itself: they belong together."""
+    while line > 1 and lines[line - 2].lstrip().startswith("#"):
+        line -= 1
+    return line
+
+
 def parts(source):
     """The source cut before each top-level statement, and in long classes before each statement of the class."""
     lines = source.splitlines()
@@ -38,9 +45,7 @@ def parts(source):
         cuts.append(start)
         if isinstance(node, ast.ClassDef) and size("\n".join(lines[start - 1 : node.end_lineno])) > LONGEST:
             cuts += list(starts(node.body))[1:]
-    # A comment right above a definition belongs to it.
-    cuts = [next((above + 1 for above in range(cut - 1, 0, -1) if not lines[above - 1].lstrip().startswith("#")), 1) for cut in cuts]
-    cuts = sorted({1, *cuts})
+    cuts = sorted({1, *(comment_start(lines, cut) for cut in cuts)})
     return ["\n".join(lines[a - 1 : b - 1]).rstrip() for a, b in zip(cuts, cuts[1:] + [len(lines) + 1])]
 
 

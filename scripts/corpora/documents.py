@@ -52,8 +52,10 @@ def pieces(text, limit=LARGEST):
         current.append(block)
         current_size += size(block) + len(separator)
     parts.append(separator.join(current))
+    if separator == " ":
+        return parts
     # A block without empty lines can still be too long: cut it at its lines.
-    return [part for block in parts for part in (pieces(block, limit) if separator != " " and size(block) > 1.5 * limit else [block])]
+    return [piece for part in parts for piece in (pieces(part, limit) if size(part) > 1.5 * limit else [part])]
 
 
 class Seen:

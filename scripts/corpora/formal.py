@@ -14,7 +14,8 @@ from documents import NEAR_DUPLICATE, Seen, clean, main, write
 
 STATEMENT = re.compile(r"\$\(\s(?P<comment>.*?)\s\$\)|(?P<open>\$\{)|(?P<close>\$\})|"
                        r"(?P<label>\S+)\s+\$(?P<kind>[eap])\s(?P<formula>.*?)\s\$(?:\.|=.*?\$\.)", re.DOTALL)
-CREDITS = re.compile(r"\((?:Contributed|Revised|Proof|New usage|Variation of a theorem contributed|Moved|Removed|Shortened|This theorem|Unnecessary)\b"
+CREDITS = re.compile(r"\((?:Contributed|Revised|Proof (?:shortened|revised|modification|suggested)|"
+                     r"Unnecessary distinct|New usage|Variation of a theorem)\b"
                      r"[^()]*(?:\([^()]*\)[^()]*)*\)")
 OBSOLETE = re.compile(r"(OLD|OBS)\w*$|^(Obsolete|Old) ")
 HIDDEN = "\0"
@@ -55,7 +56,8 @@ def theorems(database):
                 continue
             if (hypotheses, formula) not in seen and len(formula) + sum(map(len, hypotheses)) + len(text) < LONGEST:
                 seen.add((hypotheses, formula))
-                kind = {"df-": "Definition", "ax-": "Axiom"}.get(label[:3], "Theorem") if found["kind"] == "a" else "Theorem"
+                kinds = {"df-": "Definition", "ax-": "Axiom"} if found["kind"] == "a" else {}
+                kind = kinds.get(label[:3], "Theorem")
                 given = "".join(f"Hypothesis: {hypothesis}\n" for hypothesis in hypotheses)
                 yield clean(f"{text}\n{given}{kind} {label}:"), " " + formula
 
@@ -66,4 +68,5 @@ if __name__ == "__main__":
     statements = theorems((databases / "set.mm").read_text("utf-8"))
     pairs = [pair for pair in statements if seen.share("".join(pair)) <= NEAR_DUPLICATE]
     main(lambda _: map("".join, pairs), near_duplicates=1, smallest=0)
-    write(Path(sys.argv[1]) / "pairs/pairs.jsonl.gz", ({"prompt": prompt, "response": response} for prompt, response in pairs))
+    records = [{"prompt": prompt, "response": response} for prompt, response in pairs]
+    write(Path(sys.argv[1]) / "pairs/pairs.jsonl.gz", records)

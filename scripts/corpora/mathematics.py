@@ -9,7 +9,8 @@ import re
 
 from documents import main, size
 
-NO_MATHEMATICS = {"cpython", "doctest", "docs", "env", "ext", "ext_data", "features", "interfaces", "misc", "repl", "server", "tests"}
+NO_MATHEMATICS = {"cpython", "doctest", "docs", "env", "ext", "ext_data", "features", "interfaces", "misc", "repl",
+                  "server", "tests"}
 SMALLEST_PROSE = 200  # bytes outside sessions
 LEFT_OUT = re.compile(r"^(TESTS?|AUTHORS?|Authors?|REFERENCES?|\.\. SEEALSO|SEEALSO|TODO|\.\. TODO|Check that|Test )\b")
 SECTION = re.compile(r"^(\.\. )?[A-Z][A-Z ]+S?(::|:)|^\.\. [A-Z]+::")
