@@ -3,14 +3,29 @@
 use std::path::Path;
 
 use polymath_data::Question;
-use polymath_model::{IGNORED, TokenBatch, Transformer};
+use polymath_model::{IGNORED, ModelConfig, TokenBatch, Transformer};
 use tokenizers::Tokenizer;
 
 use crate::EvalError;
 
 const ROWS: usize = 16;
 
-/// For each question, whether greedy decoding gives its answer and then ends the line.
+/// How an answer may end; the likeliest way first.
+const ENDINGS: [Ending; 3] = [
+    Ending::Text("\n"),
+    // Some tokenizers have a token of its own for the empty line that follows an answer within a longer text.
+    Ending::Text("\n\n"),
+    Ending::EndOfText,
+];
+
+/// What stands after an answer.
+#[derive(Clone, Copy)]
+enum Ending {
+    Text(&'static str),
+    EndOfText,
+}
+
+/// For each question, whether greedy decoding gives its answer and then ends the line or the text.
 ///
 /// Greedy decoding gives exactly these tokens if and only if each of them is the likeliest after those before it, so
 /// one forward pass over prompt and answer decides it. An answer that the model would spell with other tokens than
@@ -25,50 +40,77 @@ pub fn answer_questions(
 ) -> Result<Vec<bool>, EvalError> {
     let tokenizer = Tokenizer::from_file(tokenizer)
         .map_err(|error| EvalError::Tokenizer(format!("`{}`: {error}", tokenizer.display())))?;
-    let rows = questions
-        .iter()
-        .map(|question| Row::new(model, &tokenizer, question))
-        .collect::<Result<Vec<_>, _>>()?;
-    // Rows of like length together, so that little is padded.
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|at| rows[*at].tokens.len());
-    let mut right = vec![false; rows.len()];
-    for chunk in order.chunks(ROWS) {
-        let longest = chunk
-            .iter()
-            .map(|at| rows[*at].tokens.len())
-            .max()
-            .unwrap_or(1)
-            - 1;
-        let bos = model.config().bos_token_id;
-        let mut batch = TokenBatch {
-            input_ids: Vec::new(),
-            targets: Vec::new(),
-            document_starts: vec![0; chunk.len() * longest],
-            rows: chunk.len(),
-        };
-        for at in chunk {
-            let Row { tokens, prompt } = &rows[*at];
-            let length = tokens.len() - 1;
-            batch.input_ids.extend(&tokens[..length]);
-            batch.input_ids.extend(vec![bos; longest - length]);
-            batch.targets.extend(vec![IGNORED; prompt - 1]);
-            batch.targets.extend(&tokens[*prompt..]);
-            batch.targets.extend(vec![IGNORED; longest - length]);
+    let mut right = vec![false; questions.len()];
+    // The rows that were found wrong, each cut after its first wrong token: what begins so is wrong too.
+    let mut wrong: Vec<Vec<Vec<u32>>> = vec![Vec::new(); questions.len()];
+    for (attempt, ending) in ENDINGS.into_iter().enumerate() {
+        let mut asked = Vec::new();
+        for (at, question) in questions.iter().enumerate().filter(|(at, _)| !right[*at]) {
+            let row = Row::new(model.config(), &tokenizer, question, ending)?;
+            let known = wrong[at].iter().any(|begin| row.tokens.starts_with(begin));
+            if row.inputs() > model.config().max_position_embeddings {
+                if attempt == 0 {
+                    return Err(too_long(model.config(), question, &row));
+                }
+            } else if !known {
+                asked.push((at, row));
+            }
         }
-        let scores = model.score(&batch)?;
-        for (row, at) in chunk.iter().enumerate() {
-            let Row { tokens, prompt } = &rows[*at];
-            let answer = row * longest + prompt - 1..row * longest + tokens.len() - 1;
-            right[*at] = scores.correct[answer].iter().all(|correct| *correct);
+        // Rows of like length together, so that little is padded.
+        asked.sort_by_key(|(_, row)| row.tokens.len());
+        for chunk in asked.chunks(ROWS) {
+            let rows: Vec<&Row> = chunk.iter().map(|(_, row)| row).collect();
+            for ((at, row), first) in chunk.iter().zip(first_wrong(model, &rows)?) {
+                match first {
+                    None => right[*at] = true,
+                    Some(first) => wrong[*at].push(row.tokens[..=first].to_vec()),
+                }
+            }
         }
     }
     Ok(right)
 }
 
+/// Of each row, the place of the first token after the prompt that is not the likeliest one.
+fn first_wrong(model: &Transformer, rows: &[&Row]) -> Result<Vec<Option<usize>>, EvalError> {
+    let longest = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
+    let bos = model.config().bos_token_id;
+    let mut batch = TokenBatch {
+        input_ids: Vec::new(),
+        targets: Vec::new(),
+        document_starts: vec![0; rows.len() * longest],
+        rows: rows.len(),
+    };
+    for Row { tokens, prompt } in rows {
+        let length = tokens.len() - 1;
+        batch.input_ids.extend(&tokens[..length]);
+        batch.input_ids.extend(vec![bos; longest - length]);
+        batch.targets.extend(vec![IGNORED; prompt - 1]);
+        batch.targets.extend(&tokens[*prompt..]);
+        batch.targets.extend(vec![IGNORED; longest - length]);
+    }
+    let scores = model.score(&batch)?;
+    let places = rows.iter().enumerate().map(|(number, row)| {
+        let correct = &scores.correct[number * longest..];
+        // The token at a place is the target of the place before.
+        (row.prompt..row.tokens.len()).find(|at| !correct[at - 1])
+    });
+    Ok(places.collect())
+}
+
+fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
+    EvalError::Report(format!(
+        "the question `{}` with its answer has {} tokens, but the model's context is {}: take it out, or pretrain \
+         with a longer `max_position_embeddings`",
+        question.prompt,
+        row.inputs(),
+        config.max_position_embeddings
+    ))
+}
+
 /// A question as tokens.
 struct Row {
-    /// Beginning-of-text, prompt, answer, end of line.
+    /// Beginning-of-text, prompt, answer, ending.
     tokens: Vec<u32>,
     /// How many of them are given.
     prompt: usize,
@@ -76,9 +118,10 @@ struct Row {
 
 impl Row {
     fn new(
-        model: &Transformer,
+        config: &ModelConfig,
         tokenizer: &Tokenizer,
         question: &Question,
+        ending: Ending,
     ) -> Result<Self, EvalError> {
         let encode = |text: String| -> Result<Vec<u32>, EvalError> {
             let encoding = tokenizer
@@ -87,25 +130,26 @@ impl Row {
             Ok(encoding.get_ids().to_vec())
         };
         let alone = encode(question.prompt.clone())?;
-        let whole = encode(format!("{}{}\n", question.prompt, question.answer))?;
+        let mut whole = match ending {
+            Ending::Text(text) => encode(format!("{}{}{text}", question.prompt, question.answer))?,
+            Ending::EndOfText => encode(format!("{}{}", question.prompt, question.answer))?,
+        };
+        if let Ending::EndOfText = ending {
+            whole.push(config.eos_token_id);
+        }
         // Where the last token of the prompt would grow into the answer, the answer begins one token earlier.
         let shared = alone.iter().zip(&whole).take_while(|(a, b)| a == b).count();
         let shared = shared.min(whole.len() - 1);
-        let mut tokens = vec![model.config().bos_token_id];
+        let mut tokens = vec![config.bos_token_id];
         tokens.extend(whole);
-        let longest = model.config().max_position_embeddings;
-        // The last token is predicted, not read.
-        if tokens.len() - 1 > longest {
-            return Err(EvalError::Report(format!(
-                "the question `{}` with its answer has {} tokens, but the model's context is {longest}: take it out, or \
-                 pretrain with a longer `max_position_embeddings`",
-                question.prompt,
-                tokens.len() - 1
-            )));
-        }
         Ok(Self {
             tokens,
             prompt: shared + 1,
         })
+    }
+
+    /// How many tokens the model reads: the last one is only predicted.
+    fn inputs(&self) -> usize {
+        self.tokens.len() - 1
     }
 }

@@ -146,10 +146,33 @@ fn questions_are_answered_by_the_likeliest_tokens() {
     let right = answer_questions(&machine.model(), &tokenizer, &questions).unwrap();
     assert_eq!(right, expected);
 
-    let longest = Question {
+    let too_long = Question {
         prompt: "a".repeat(64),
         answer: "b".into(),
     };
-    let error = answer_questions(&machine.model(), &tokenizer, &[longest]).unwrap_err();
+    let error = answer_questions(&machine.model(), &tokenizer, &[too_long]).unwrap_err();
     assert!(error.to_string().contains("context"), "{error}");
+}
+
+/// An answer may be the last of its text, too: what follows it is the end of the line, an empty line or the end of the
+/// text, and nothing else.
+#[test]
+fn answers_end_with_their_line_or_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = folder.path().join("tokenizer.json");
+    let question = Question {
+        prompt: "a".into(),
+        answer: "bc".into(),
+    };
+    for (end, right) in [("c$", true), ("c\n", true), ("c=", true), ("cd", false)] {
+        let machine = Machine::from_pairs(&["ab", "bc", end]);
+        machine.save_tokenizer(&tokenizer);
+        let asked = std::slice::from_ref(&question);
+        let found = answer_questions(&machine.model(), &tokenizer, asked).unwrap();
+        assert_eq!(found, [right], "{end}");
+    }
+    // What ends too early is no answer, whichever way it ends.
+    let machine = Machine::from_pairs(&["ab", "b$"]);
+    let found = answer_questions(&machine.model(), &tokenizer, &[question]).unwrap();
+    assert_eq!(found, [false]);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{
     DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
 };
-use crate::statistics::{Change, Verdict, mcnemar, paired_change};
+use crate::statistics::{Change, Verdict, holm, mcnemar, paired_change};
 use crate::{DomainScores, EvalError};
 
 /// Refuses settings without sense.
@@ -140,7 +140,8 @@ fn questions(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionReport
     let share = |right: &[bool]| {
         right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
     };
-    run.questions
+    let mut reports = run
+        .questions
         .iter()
         .filter(|(_, after)| !after.is_empty())
         .map(|(domain, after)| {
@@ -153,15 +154,22 @@ fn questions(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionReport
                     after.len()
                 )));
             }
+            let p_value = mcnemar(before, after);
             Ok(QuestionReport {
                 domain: domain.clone(),
                 count: after.len(),
                 base_accuracy: share(before),
                 tuned_accuracy: share(after),
-                p_value: mcnemar(before, after),
+                p_value,
+                adjusted_p_value: p_value,
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    let p_values: Vec<f64> = reports.iter().map(|report| report.p_value).collect();
+    for (report, adjusted) in reports.iter_mut().zip(holm(&p_values)) {
+        report.adjusted_p_value = adjusted;
+    }
+    Ok(reports)
 }
 
 fn summary(domains: &[DomainReport]) -> Summary {

@@ -25,7 +25,8 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
             "interval",
             format!(
                 "95 %, of a paired bootstrap over documents ({} resamples, seed {}): percentile, expanded for few or \
-                 very unequal documents.",
+                 very unequal documents. In simulations it holds the truth in 93–97 % of cases; where a few documents \
+                 lose far more than the rest, in about 84–93 %, and then it mostly lies too low.",
                 settings.resamples, settings.seed
             ),
         ),
@@ -39,12 +40,15 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
         ),
         (
             "mean forgetting",
-            "The mean change over the old domains, each counting the same; withheld ones are left out.".to_owned(),
+            "The mean change over the old domains, each counting the same; withheld ones are left out. Its interval \
+             combines theirs (Zou & Donner 2008)."
+                .to_owned(),
         ),
         (
             "accuracy",
-            "The share of held-out questions whose exact answer, and the end of its line, greedy decoding gives; p is \
-             of McNemar's exact test, two-sided, over the same questions."
+            "The share of held-out questions whose exact answer, and the end of its line or text, greedy decoding \
+             gives; p is of McNemar's exact test, two-sided, over the same questions, with Holm's correction over the \
+             domains."
                 .to_owned(),
         ),
     ];

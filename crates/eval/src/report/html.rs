@@ -104,6 +104,6 @@ fn of_questions(questions: &QuestionReport) -> Value {
         count => count(questions.count as u64),
         base => percent(questions.base_accuracy),
         tuned => percent(questions.tuned_accuracy),
-        p => probability(questions.p_value),
+        p => probability(questions.adjusted_p_value),
     }
 }

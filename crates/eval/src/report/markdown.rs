@@ -70,7 +70,7 @@ fn of_run(run: &RunReport) -> String {
         }
     }
     if !run.questions.is_empty() {
-        text += "\n| questions of | count | base | tuned | p (McNemar) |\n|---|--:|--:|--:|--:|\n";
+        text += "\n| questions of | count | base | tuned | p (McNemar, Holm) |\n|---|--:|--:|--:|--:|\n";
     }
     for questions in &run.questions {
         text += &format!(
@@ -79,7 +79,7 @@ fn of_run(run: &RunReport) -> String {
             questions.count,
             percent(questions.base_accuracy),
             percent(questions.tuned_accuracy),
-            probability(questions.p_value),
+            probability(questions.adjusted_p_value),
         );
     }
     text

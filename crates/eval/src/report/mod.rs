@@ -133,6 +133,8 @@ pub struct QuestionReport {
     pub tuned_accuracy: f64,
     /// Of McNemar's exact test.
     pub p_value: f64,
+    /// The same with Holm's correction over the run's domains.
+    pub adjusted_p_value: f64,
 }
 
 /// A figure over a run's domains, with its 95 % interval.

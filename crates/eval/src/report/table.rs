@@ -37,7 +37,7 @@ pub fn render(report: &ForgettingReport) -> String {
                 percent(questions.base_accuracy),
                 percent(questions.tuned_accuracy),
                 questions.count,
-                probability(questions.p_value),
+                probability(questions.adjusted_p_value),
             );
         }
         for domain in &run.domains {

@@ -262,3 +262,20 @@ fn names_are_escaped() {
     assert!(!html::render(&report).unwrap().contains("<b>"));
     assert!(markdown::render(&report).contains("| \\<b\\>\\|x |"));
 }
+
+/// Several domains' questions are judged together: Holm's correction over two doubles the smaller p-value.
+#[test]
+fn several_question_sets_are_corrected() {
+    let ask_more = |mut model: ModelScores| {
+        let unchanged = vec![true; 20];
+        model.questions.insert("competition".into(), unchanged);
+        model
+    };
+    let runs = [ask_more(tuned())];
+    let report = ForgettingReport::new(&ask_more(base()), &runs, Settings::default()).unwrap();
+    let [chemistry, competition] = &report.runs[0].questions[..] else {
+        panic!("two domains have questions")
+    };
+    assert_eq!(chemistry.adjusted_p_value, 2.0 * chemistry.p_value);
+    assert_eq!(competition.adjusted_p_value, 1.0);
+}

@@ -46,7 +46,12 @@ struct Pair {
 /// for both models. The interval is the percentile interval, expanded to what Student's *t* says of so few documents
 /// (Hesterberg 2015, *What Teachers Should Know About the Bootstrap*). The documents are counted as
 /// (Σ bytes)² / Σ bytes² (Kish), since where a few large ones hold most of the text, no more than these few speak.
-/// The simulation below holds it to its 95 %.
+///
+/// The simulations below hold it to 93–97 % where changes scatter evenly around their mean, however unequal the
+/// documents' sizes are. Where a few documents change far more than the rest (log-normal changes; also changes that grow
+/// with the document), it holds the truth in some 84–93 % and mostly lies too low. The other intervals that were tried
+/// are no way out: studentised ones gained at most 4 points there and lost as many elsewhere, and BCa lost up to 9 with
+/// unequal sizes.
 ///
 /// # Errors
 /// The two were not scored on the same documents; there are none; a score is not a finite number; no resamples.
@@ -252,33 +257,52 @@ mod tests {
         }
     }
 
-    /// Over many simulated domains whose documents differ wildly in size (Pareto, infinite variance), the 95 % interval
-    /// holds the truth in 93–97 %: with many documents and with few.
-    #[test]
-    fn intervals_cover_the_truth() {
+    /// How often, in simulated domains whose documents differ wildly in size (Pareto, infinite variance), the interval
+    /// holds the truth: a mean rise of 0.1 nats a byte. `noise` has the mean 0 and is a document's own.
+    fn coverage(
+        documents: usize,
+        trials: u64,
+        noise: &dyn Fn(&mut dyn FnMut() -> f64) -> f64,
+    ) -> f64 {
         let mut random = Random(99);
         let mut unit = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
-        for documents in [25, 150] {
-            let trials = 1500;
-            let covered = (0..trials)
-                .filter(|trial| {
-                    let sizes: Vec<u64> = (0..documents)
-                        .map(|_| (200.0 * unit().max(1e-9).powf(-1.0 / 1.6)) as u64)
-                        .collect();
-                    let base = scores(sizes.iter().map(|bytes| (*bytes as f64, *bytes)));
-                    // A mean rise of 0.1 nats a byte, with noise that differs from document to document.
-                    let tuned = scores(sizes.iter().map(|bytes| {
-                        let noise = unit() + unit() + unit() - 1.5;
-                        (*bytes as f64 * (1.1 + 0.2 * noise), *bytes)
-                    }));
-                    let change = paired_change(&base, &tuned, 400, *trial).unwrap();
-                    let truth = 0.1 / LN_2;
-                    change.low <= truth && truth <= change.high
-                })
-                .count();
-            let share = covered as f64 / trials as f64;
+        let covered = (0..trials).filter(|trial| {
+            let sizes: Vec<u64> = (0..documents)
+                .map(|_| (200.0 * unit().max(1e-9).powf(-1.0 / 1.6)) as u64)
+                .collect();
+            let base = scores(sizes.iter().map(|bytes| (*bytes as f64, *bytes)));
+            let tuned = sizes
+                .iter()
+                .map(|bytes| (*bytes as f64 * (1.1 + 0.1 * noise(&mut unit)), *bytes));
+            let change = paired_change(&base, &scores(tuned), 400, *trial).unwrap();
+            let truth = 0.1 / LN_2;
+            change.low <= truth && truth <= change.high
+        });
+        covered.count() as f64 / trials as f64
+    }
+
+    /// Where changes scatter evenly, the 95 % interval holds the truth in 93–97 %: with many documents and with few.
+    #[test]
+    fn intervals_cover_the_truth() {
+        let even = |unit: &mut dyn FnMut() -> f64| 2.0 * (unit() + unit() + unit() - 1.5);
+        for documents in [25, 100, 150] {
+            let share = coverage(documents, 1500, &even);
             println!("{documents} documents: {share}");
             assert!((0.93..=0.97).contains(&share), "{documents}: {share}");
+        }
+    }
+
+    /// Where a few documents change far more than the rest, it is too short, but not by more than the report says.
+    #[test]
+    fn skewed_changes_are_covered_as_the_report_says() {
+        let skewed = |unit: &mut dyn FnMut() -> f64| {
+            let normal = (0..12).map(|_| unit()).sum::<f64>() - 6.0;
+            (normal.exp() - 0.5f64.exp()) / 2.16
+        };
+        for documents in [25, 100] {
+            let share = coverage(documents, 1500, &skewed);
+            println!("{documents} documents: {share}");
+            assert!((0.85..=0.95).contains(&share), "{documents}: {share}");
         }
     }
 }

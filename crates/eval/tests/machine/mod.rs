@@ -10,8 +10,8 @@ use polymath_model::{
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
-/// The end of a text, the end of a line, and the letters.
-pub const VOCABULARY: usize = 28;
+/// The end of a text, the end of a line, the letters, and an empty line.
+pub const VOCABULARY: usize = 29;
 /// Wide enough to give each token a direction of its own.
 const HIDDEN: usize = 32;
 
@@ -23,10 +23,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Each pair is a letter and the one that follows it.
+    /// Each pair is a letter and the one that follows it; `$` is the end of the text, `=` an empty line.
     pub fn from_pairs(pairs: &[&str]) -> Self {
         let token = |letter: u8| match letter {
+            b'$' => 0,
             b'\n' => 1,
+            b'=' => VOCABULARY - 1,
             letter => usize::from(letter - b'a') + 2,
         };
         let pairs = pairs.iter().map(|pair| pair.as_bytes());
@@ -65,19 +67,20 @@ impl Machine {
         Transformer::initialise(config(), 3, &options()).unwrap()
     }
 
-    /// The tokenizer of one token a letter.
+    /// The tokenizer of one token a letter, and one for two ends of a line.
     pub fn save_tokenizer(&self, path: &Path) {
         let letters = ('a'..='z').map(String::from);
         let all = ["<|endoftext|>".to_owned(), "\n".to_owned()]
             .into_iter()
-            .chain(letters);
+            .chain(letters)
+            .chain(["\n\n".to_owned()]);
         let vocabulary: Vec<(String, u32)> = all.zip(0..).collect();
         let model = BPE::builder()
             .vocab_and_merges(
                 vocabulary
                     .into_iter()
                     .collect::<tokenizers::models::bpe::Vocab>(),
-                vec![],
+                vec![("\n".to_owned(), "\n".to_owned())],
             )
             .build()
             .unwrap();
