@@ -5,6 +5,7 @@
 //! is the reference for the fused one in tests, and what runs on a GPU.
 
 mod adamw;
+mod blocks;
 mod composed;
 mod fused;
 mod gradient_norm;
@@ -17,6 +18,7 @@ mod scores;
 mod segments;
 
 pub use adamw::{AdamW, UpdateAt};
+pub use blocks::{FeedForward, Placement, SelfAttention};
 pub use gradient_norm::gradient_norm;
 pub use moments::Moments;
 pub use operations::{IGNORED, Implementation, Ops};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
-use crate::{Precision, RotaryTable, Scores, Segments, composed, fused};
+use crate::{Placement, Precision, RotaryTable, Scores, Segments, composed, fused};
 
 /// A target that is not scored.
 pub const IGNORED: u32 = u32::MAX;
@@ -75,6 +75,21 @@ impl Ops {
         }
     }
 
+    /// Positions and segments of whole rows.
+    pub(crate) fn check_placement(
+        &self,
+        (batch, sequence): (usize, usize),
+        placement: &Placement,
+    ) -> Result<()> {
+        if placement.segments.dims() != (batch, sequence, sequence) {
+            bail!(
+                "self_attention: segments for (batch, query, key) `{:?}` and `{batch}` rows of `{sequence}`",
+                placement.segments.dims()
+            )
+        }
+        check_positions((batch, sequence), placement.rotary, placement.positions)
+    }
+
     /// Whether our own kernels take these tensors.
     pub(crate) fn fuses(&self, tensors: &[&Tensor]) -> bool {
         self.implementation == Implementation::Fused
@@ -140,21 +155,7 @@ impl Ops {
                 table.frequencies()
             )
         }
-        if positions.len() != batch * sequence {
-            bail!(
-                "rope: `{}` positions for `{batch}` rows of `{sequence}`",
-                positions.len()
-            )
-        }
-        if let Some(position) = positions
-            .iter()
-            .find(|&&position| position as usize >= table.max_positions())
-        {
-            bail!(
-                "rope: position `{position}` is outside the table of `{}` positions",
-                table.max_positions()
-            )
-        }
+        check_positions((batch, sequence), table, positions)?;
         if self.fuses(&[x]) {
             return fused::rope(x, table, positions);
         }
@@ -255,6 +256,28 @@ impl Ops {
         }
         composed::score(hidden, weight, targets, self.precision)
     }
+}
+
+/// One position for each token, all of them in the table.
+fn check_positions(
+    (batch, sequence): (usize, usize),
+    table: &RotaryTable,
+    positions: &[u32],
+) -> Result<()> {
+    if positions.len() != batch * sequence {
+        bail!(
+            "rope: `{}` positions for `{batch}` rows of `{sequence}`",
+            positions.len()
+        )
+    }
+    let outside = |&&position: &&u32| position as usize >= table.max_positions();
+    if let Some(position) = positions.iter().find(outside) {
+        bail!(
+            "rope: position `{position}` is outside the table of `{}` positions",
+            table.max_positions()
+        )
+    }
+    Ok(())
 }
 
 fn check_targets(name: &str, hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
 
-use super::attention_backward::{BackwardHead, Gradients};
+use super::attention_backward::{BackwardHead, Gradients, Place};
 use super::attention_forward::ForwardHead;
 use super::buffer::{Shared, filled};
 use super::product::for_each;
@@ -50,7 +50,8 @@ impl<'a> Heads<'a> {
         }
     }
 
-    fn contiguous(data: &'a [f32], dims: [usize; 4]) -> Self {
+    /// A contiguous tensor.
+    pub fn contiguous(data: &'a [f32], dims: [usize; 4]) -> Self {
         let [_, positions, heads, head_dim] = dims;
         let position = heads * head_dim;
         Self {
@@ -111,6 +112,28 @@ impl Shapes<'_> {
         let [batch, query, heads, head_dim] = self.q.dims;
         batch * heads * query * self.k.dims[1] * head_dim
     }
+
+    /// Writes the output, contiguous, and the log-sum-exp of each query: (batch, heads, query).
+    pub fn forward(&self, y: &mut [f32], log_sums: &mut [f32]) {
+        let [batch, query, heads, head_dim] = self.q.dims;
+        let (y, log_sums) = (Shared::new(y), Shared::new(log_sums));
+        for_each(batch * heads, self.work(), |task| {
+            let (row, head) = (task / heads, task % heads);
+            // SAFETY: each task has its own queries.
+            let log_sums = unsafe { log_sums.slice(task * query, query) };
+            let out = (row * query * heads + head) * head_dim;
+            ForwardHead::new(self, row, head).run(y, (out, heads * head_dim), log_sums);
+        });
+    }
+
+    /// Adds the gradients of q, k and v, given the output and its gradient.
+    pub fn backward(&self, sides: [Heads; 2], log_sums: &[f32], gradients: Gradients) {
+        let [batch, _, kv_heads, _] = self.k.dims;
+        for_each(batch * kv_heads, self.work(), |task| {
+            let (row, kv_head) = (task / kv_heads, task % kv_heads);
+            BackwardHead::new(self, row, kv_head).run(sides, log_sums, gradients);
+        });
+    }
 }
 
 struct Attention {
@@ -164,17 +187,7 @@ impl CustomOp3 for Attention {
         };
         let [batch, query, heads, head_dim] = shapes.q.dims;
         let mut log_sums = vec![0.0; batch * heads * query];
-        let shared_sums = Shared::new(&mut log_sums);
-        let fill = |y: &mut [f32]| {
-            let y = Shared::new(y);
-            for_each(batch * heads, shapes.work(), |task| {
-                let (row, head) = (task / heads, task % heads);
-                // SAFETY: each task has its own queries.
-                let log_sums = unsafe { shared_sums.slice(task * query, query) };
-                let out = (row * query * heads + head) * head_dim;
-                ForwardHead::new(&shapes, row, head).run(y, (out, heads * head_dim), log_sums);
-            });
-        };
+        let fill = |y: &mut [f32]| shapes.forward(y, &mut log_sums);
         // SAFETY: every head of every query is written.
         let y = unsafe { filled(batch * query * heads * head_dim, fill) };
         if self.tracked {
@@ -205,23 +218,19 @@ impl CustomOp3 for Attention {
             bail!("attention: the backward pass of a forward pass that was not tracked")
         };
         let dims = shapes.q.dims;
-        let [batch, _, kv_heads, _] = shapes.k.dims;
         let mut dq = vec![0.0; q.elem_count()];
         let mut dk = vec![0.0; k.elem_count()];
         let mut dv = vec![0.0; v.elem_count()];
         let gradients = Gradients {
-            q: Shared::new(&mut dq),
-            k: Shared::new(&mut dk),
-            v: Shared::new(&mut dv),
+            q: Place::contiguous(&mut dq, dims),
+            k: Place::contiguous(&mut dk, shapes.k.dims),
+            v: Place::contiguous(&mut dv, shapes.v.dims),
         };
         let (y, gradient) = (
             Heads::contiguous(&y, dims),
             Heads::contiguous(&gradient, dims),
         );
-        for_each(batch * kv_heads, shapes.work(), |task| {
-            let (row, kv_head) = (task / kv_heads, task % kv_heads);
-            BackwardHead::new(&shapes, row, kv_head).run([y, gradient], log_sums, gradients);
-        });
+        shapes.backward([y, gradient], log_sums, gradients);
         Ok((
             Some(tensor(dq, q.shape())?),
             Some(tensor(dk, k.shape())?),

@@ -14,12 +14,42 @@ use super::lanes::{dot, exp, multiply_add, round_in_place};
 use super::level::vectorised;
 use crate::Precision;
 
-/// Where the gradients go: contiguous tensors of the shapes of q, k and v, all zero.
+/// Where the gradients of q, k and v go: memory that holds zeros.
 #[derive(Clone, Copy)]
 pub(super) struct Gradients {
-    pub q: Shared,
-    pub k: Shared,
-    pub v: Shared,
+    pub q: Place,
+    pub k: Place,
+    pub v: Place,
+}
+
+/// A tensor (batch, positions, heads, d) within a slice: where it starts, and its first three strides.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub memory: Shared,
+    pub start: usize,
+    pub strides: [usize; 3],
+}
+
+impl Place {
+    /// A contiguous tensor.
+    pub fn contiguous(memory: &mut [f32], [_, positions, heads, width]: [usize; 4]) -> Self {
+        Self {
+            memory: Shared::new(memory),
+            start: 0,
+            strides: [positions * heads * width, heads * width, width],
+        }
+    }
+
+    /// From a position of a head on.
+    fn target(self, row: usize, position: usize, head: usize) -> Target {
+        let [row_stride, stride, head_stride] = self.strides;
+        let start = self.start + row * row_stride + position * stride + head * head_stride;
+        Target {
+            pointer: self.memory.pointer().wrapping_add(start),
+            stride,
+            accumulate: true,
+        }
+    }
 }
 
 /// One key/value head in one row, with the query heads that share it.
@@ -186,11 +216,10 @@ impl<'a> BackwardHead<'_, 'a> {
 
     fn query_tile(&self, tile: QueryTile, head: usize, packed: &PackedKeys, out: Gradients) {
         let shapes = self.shapes;
-        let [_, queries, heads, width] = shapes.q.dims;
-        let [_, keys, kv_heads, _] = shapes.k.dims;
+        let (width, keys) = (shapes.q.dims[3], shapes.k.dims[1]);
         let range = tile.first..tile.first + tile.count;
         let (begin, end) = visible_to(shapes.segments, self.row, range);
-        let query_target = self.target(out.q, (queries, heads), (tile.first, head));
+        let query_target = out.q.target(self.row, tile.first, head);
         with_buffer(2 * QUERIES * KEYS, |buffer| {
             let (scores, gradients) = buffer.split_at_mut(QUERIES * KEYS);
             for key_tile in begin / KEYS..end.div_ceil(KEYS) {
@@ -201,8 +230,8 @@ impl<'a> BackwardHead<'_, 'a> {
                 multiply(tile.queries, &packed.keys[at..], scores, false, sizes);
                 multiply(tile.outputs, &packed.values[at..], gradients, false, sizes);
                 self.softmax_backward(&tile, scores, gradients, (start, count));
-                let dv = self.target(out.v, (keys, kv_heads), (start, self.kv_head));
-                let dk = self.target(out.k, (keys, kv_heads), (start, self.kv_head));
+                let dv = out.v.target(self.row, start, self.kv_head);
+                let dk = out.k.target(self.row, start, self.kv_head);
                 let sizes = (count, tile.count, width);
                 add_transposed(scores, tile.output_steps, dv, sizes);
                 add_transposed(gradients, tile.query_steps, dk, sizes);
@@ -240,22 +269,6 @@ impl<'a> BackwardHead<'_, 'a> {
         if self.shapes.precision == Precision::Bf16 {
             round_in_place(&mut scores[..tile.count * count]);
             round_in_place(&mut gradients[..tile.count * count]);
-        }
-    }
-
-    /// The part of a contiguous gradient (batch, positions, heads, d) from a position of a head on.
-    fn target(
-        &self,
-        gradient: Shared,
-        (positions, heads): (usize, usize),
-        (position, head): (usize, usize),
-    ) -> Target {
-        let width = self.shapes.q.dims[3];
-        let start = ((self.row * positions + position) * heads + head) * width;
-        Target {
-            pointer: gradient.pointer().wrapping_add(start),
-            stride: heads * width,
-            accumulate: true,
         }
     }
 }

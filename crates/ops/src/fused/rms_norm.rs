@@ -61,41 +61,53 @@ vectorised! {
     }
 }
 
-impl RmsNorm {
-    fn input_gradient(&self, [x, weight, gradient]: [&[f32]; 3], dx: &mut [f32]) {
-        let width = weight.len();
-        let scales = self.scales.get().map_or(&[][..], |scales| scales);
-        let dx = Shared::new(dx);
-        for_each(scales.len().div_ceil(ROWS), 8 * x.len(), |task| {
-            for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
-                let at = row * width..(row + 1) * width;
-                // SAFETY: each row is written by one task.
-                let dx = unsafe { dx.slice(row * width, width) };
-                backward_row(&x[at.clone()], weight, &gradient[at], *scale, dx);
-            }
-        });
-    }
-
-    fn weight_gradient(&self, x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
-        let scales = self.scales.get().map_or(&[][..], |scales| scales);
-        let tasks = scales.len().div_ceil(ROWS);
-        let mut parts = vec![0.0; tasks * width];
-        let shared = Shared::new(&mut parts);
-        for_each(tasks, 8 * x.len(), |task| {
-            // SAFETY: each task has its own part.
-            let part = unsafe { shared.slice(task * width, width) };
-            for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
-                let at = row * width..(row + 1) * width;
-                add_weight_row(&x[at.clone()], &gradient[at], *scale, part);
-            }
-        });
-        let mut sum = vec![0.0; width];
-        for part in parts.chunks_exact(width.max(1)) {
-            for (sum, part) in sum.iter_mut().zip(part) {
-                *sum += part;
-            }
+/// y = x·scale·weight for all rows; `scales` has one place for each.
+pub(super) fn normalise([x, weight]: [&[f32]; 2], epsilon: f64, y: &mut [f32], scales: &mut [f32]) {
+    let (rows, width) = (scales.len(), weight.len());
+    let [y, scales] = [y, scales].map(Shared::new);
+    for_each(rows.div_ceil(ROWS), 8 * x.len(), |task| {
+        for row in task * ROWS..rows.min((task + 1) * ROWS) {
+            // SAFETY: each row is written by one task.
+            let (y, scale) = unsafe { (y.slice(row * width, width), scales.slice(row, 1)) };
+            let x = &x[row * width..(row + 1) * width];
+            scale[0] = forward_row(x, weight, y, epsilon as f32);
         }
-        sum
+    });
+}
+
+/// The gradient of x from that of y; `scales` are those of [`normalise`].
+pub(super) fn input_gradient([x, weight, gradient]: [&[f32]; 3], scales: &[f32], dx: &mut [f32]) {
+    let width = weight.len();
+    let dx = Shared::new(dx);
+    for_each(scales.len().div_ceil(ROWS), 8 * x.len(), |task| {
+        for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
+            let at = row * width..(row + 1) * width;
+            // SAFETY: each row is written by one task.
+            let dx = unsafe { dx.slice(row * width, width) };
+            backward_row(&x[at.clone()], weight, &gradient[at], *scale, dx);
+        }
+    });
+}
+
+/// The gradient of the weight from that of y.
+pub(super) fn weight_gradient([x, gradient]: [&[f32]; 2], scales: &[f32], sum: &mut [f32]) {
+    let width = sum.len();
+    let tasks = scales.len().div_ceil(ROWS);
+    let mut parts = vec![0.0; tasks * width];
+    let shared = Shared::new(&mut parts);
+    for_each(tasks, 8 * x.len(), |task| {
+        // SAFETY: each task has its own part.
+        let part = unsafe { shared.slice(task * width, width) };
+        for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
+            let at = row * width..(row + 1) * width;
+            add_weight_row(&x[at.clone()], &gradient[at], *scale, part);
+        }
+    });
+    sum.fill(0.0);
+    for part in parts.chunks_exact(width.max(1)) {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            *sum += part;
+        }
     }
 }
 
@@ -115,19 +127,7 @@ impl CustomOp2 for RmsNorm {
         let width = weight.len();
         let rows = x.len().checked_div(width).unwrap_or(0);
         let mut scales = vec![0.0; rows];
-        let shared_scales = Shared::new(&mut scales);
-        let fill = |y: &mut [f32]| {
-            let y = Shared::new(y);
-            for_each(rows.div_ceil(ROWS), 8 * x.len(), |task| {
-                for row in task * ROWS..rows.min((task + 1) * ROWS) {
-                    // SAFETY: each row is written by one task.
-                    let (y, scale) =
-                        unsafe { (y.slice(row * width, width), shared_scales.slice(row, 1)) };
-                    let x = &x[row * width..(row + 1) * width];
-                    scale[0] = forward_row(x, weight, y, self.epsilon as f32);
-                }
-            });
-        };
+        let fill = |y: &mut [f32]| normalise([x, weight], self.epsilon, y, &mut scales);
         // SAFETY: all rows are written.
         let y = unsafe { filled(x.len(), fill) };
         let _ = self.scales.set(scales);
@@ -143,16 +143,18 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (x_tracked, weight_tracked) = self.tracked;
+        let scales = self.scales.get().map_or(&[][..], |scales| scales);
         let (values, gradient) = (Floats::of(x)?, Floats::of(&gradient)?);
         let for_x = || -> Result<Tensor> {
             let weight = Floats::of(weight)?;
-            let fill = |dx: &mut [f32]| self.input_gradient([&values, &weight, &gradient], dx);
+            let fill = |dx: &mut [f32]| input_gradient([&values, &weight, &gradient], scales, dx);
             // SAFETY: all rows are written.
             tensor(unsafe { filled(values.len(), fill) }, x.shape())
         };
         let for_weight = || -> Result<Tensor> {
-            let width = weight.elem_count();
-            tensor(self.weight_gradient(&values, &gradient, width), width)
+            let mut sum = vec![0.0; weight.elem_count()];
+            weight_gradient([&values, &gradient], scales, &mut sum);
+            tensor(sum, weight.shape())
         };
         Ok((
             x_tracked.then(for_x).transpose()?,

@@ -26,7 +26,7 @@ pub(crate) fn rope(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> R
 
 vectorised! {
     /// The heads of one position, turned by its angles; `direction` is 1, or −1 for the way back.
-    pub(crate) fn rotate(x: &[f32], angles: (&[f32], &[f32]), direction: f32, y: &mut [f32]) {
+    fn rotate(x: &[f32], angles: (&[f32], &[f32]), direction: f32, y: &mut [f32]) {
         let (cos, sin) = angles;
         let half = cos.len();
         for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
@@ -36,6 +36,22 @@ vectorised! {
                 let sin = sin[i] * direction;
                 first_out[i] = first[i] * cos[i] - second[i] * sin;
                 second_out[i] = second[i] * cos[i] + first[i] * sin;
+            }
+        }
+        let _ = FMA;
+    }
+
+    /// The same in place.
+    pub(super) fn rotate_in_place(x: &mut [f32], angles: (&[f32], &[f32]), direction: f32) {
+        let (cos, sin) = angles;
+        let half = cos.len();
+        for x in x.chunks_exact_mut(2 * half) {
+            let (first, second) = x.split_at_mut(half);
+            for i in 0..half {
+                let sin = sin[i] * direction;
+                let (a, b) = (first[i], second[i]);
+                first[i] = a * cos[i] - b * sin;
+                second[i] = b * cos[i] + a * sin;
             }
         }
         let _ = FMA;

@@ -25,7 +25,8 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 vectorised! {
-    fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    /// silu(gate)·up.
+    pub(super) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
         for ((y, &gate), up) in y.iter_mut().zip(gate).zip(up) {
             *y = gate / (1.0 + exp::<FMA>(-gate)) * up;
         }
@@ -35,6 +36,17 @@ vectorised! {
     fn gate_gradient(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32]) {
         for (((dgate, &gate), up), dy) in dgate.iter_mut().zip(gate).zip(up).zip(dy) {
             let sigmoid = 1.0 / (1.0 + exp::<FMA>(-gate));
+            *dgate = sigmoid * (1.0 + gate * (1.0 - sigmoid)) * up * dy;
+        }
+    }
+
+    /// The gradients of both sides of a row that holds them one after the other.
+    pub(super) fn row_gradient(row: &[f32], dy: &[f32], gradient: &mut [f32]) {
+        let (gate, up) = row.split_at(dy.len());
+        let (dgate, dup) = gradient.split_at_mut(dy.len());
+        for ((((dgate, dup), &gate), up), dy) in dgate.iter_mut().zip(dup).zip(gate).zip(up).zip(dy) {
+            let sigmoid = 1.0 / (1.0 + exp::<FMA>(-gate));
+            *dup = gate * sigmoid * dy;
             *dgate = sigmoid * (1.0 + gate * (1.0 - sigmoid)) * up * dy;
         }
     }

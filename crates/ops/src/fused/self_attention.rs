@@ -1,0 +1,282 @@
+//! x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x), as one operation.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+use super::attention::{Heads, Shapes};
+use super::attention_backward::{Gradients, Place};
+use super::buffer::{Shared, filled, with_buffer};
+use super::half_block::{Parts, flatten};
+use super::linear::new_product;
+use super::pack::Matrix;
+use super::product::{Store, for_each, product};
+use super::residual::{add_in_place, norm_backward};
+use super::rms_norm::normalise;
+use super::rope::rotate_in_place;
+use super::storage::{Floats, contiguous, tensor};
+use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
+
+/// Positions of a task.
+const POSITIONS: usize = 64;
+
+struct FusedSelfAttention {
+    /// norm (hidden), query, key and value ((heads + 2·kv_heads)·d, hidden), output (hidden, heads·d).
+    parts: Parts<3>,
+    shape: [usize; 3],
+    heads: usize,
+    kv_heads: usize,
+    epsilon: f64,
+    precision: Precision,
+    x_tracked: bool,
+    rotary: RotaryTable,
+    positions: Arc<[u32]>,
+    segments: Segments,
+    saved: OnceLock<Saved>,
+}
+
+/// What the backward pass needs of the forward pass; the rest it computes again.
+struct Saved {
+    /// The norm's factor of each row.
+    scales: Vec<f32>,
+    /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
+    projected: Vec<f32>,
+    /// The attention's output: (rows, heads·d).
+    mixed: Vec<f32>,
+    log_sums: Vec<f32>,
+}
+
+/// The attention half of a block: (batch, sequence, hidden) → (batch, sequence, hidden).
+pub(crate) fn self_attention(
+    x: &Tensor,
+    weights: &SelfAttention,
+    placement: &Placement,
+    precision: Precision,
+) -> Result<Tensor> {
+    let (batch, sequence, hidden) = x.dims3()?;
+    let projections: &[&Tensor] = &[weights.query, weights.key, weights.value];
+    let (flat, parts) = flatten([&[weights.norm], projections, &[weights.output]])?;
+    let head_dim = 2 * placement.rotary.frequencies();
+    let operation = FusedSelfAttention {
+        parts,
+        shape: [batch, sequence, hidden],
+        heads: weights.query.dim(0)? / head_dim,
+        kv_heads: weights.key.dim(0)? / head_dim,
+        epsilon: weights.epsilon,
+        precision,
+        x_tracked: x.track_op(),
+        rotary: placement.rotary.clone(),
+        positions: Arc::clone(placement.positions),
+        segments: placement.segments.clone(),
+        saved: OnceLock::new(),
+    };
+    x.contiguous()?.apply_op2(&flat, operation)
+}
+
+impl FusedSelfAttention {
+    fn head_dim(&self) -> usize {
+        2 * self.rotary.frequencies()
+    }
+
+    /// (heads + 2·kv_heads)·d.
+    fn projected_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim()
+    }
+
+    /// Where queries, keys and values start in a projected row, and how many heads each has.
+    fn sides(&self) -> [(usize, usize); 3] {
+        let keys = self.heads * self.head_dim();
+        let values = keys + self.kv_heads * self.head_dim();
+        [
+            (0, self.heads),
+            (keys, self.kv_heads),
+            (values, self.kv_heads),
+        ]
+    }
+
+    fn strides(&self) -> [usize; 3] {
+        let width = self.projected_width();
+        [self.shape[1] * width, width, self.head_dim()]
+    }
+
+    fn shapes<'a>(&'a self, projected: &'a [f32]) -> Shapes<'a> {
+        let [batch, sequence, _] = self.shape;
+        let [q, k, v] = self.sides().map(|(start, heads)| Heads {
+            data: &projected[start.min(projected.len())..],
+            dims: [batch, sequence, heads, self.head_dim()],
+            strides: self.strides(),
+        });
+        Shapes {
+            q,
+            k,
+            v,
+            segments: &self.segments,
+            precision: self.precision,
+        }
+    }
+
+    /// Turns queries and keys by their positions' angles, or back.
+    fn turn(&self, projected: &mut [f32], direction: f32) {
+        let width = self.projected_width();
+        let turned = (self.heads + self.kv_heads) * self.head_dim();
+        let rows = self.positions.len();
+        let work = 8 * projected.len();
+        let projected = Shared::new(projected);
+        for_each(rows.div_ceil(POSITIONS), work, |task| {
+            for row in task * POSITIONS..rows.min((task + 1) * POSITIONS) {
+                // SAFETY: each row is in one task.
+                let heads = unsafe { projected.slice(row * width, turned) };
+                rotate_in_place(heads, self.rotary.at(self.positions[row]), direction);
+            }
+        });
+    }
+
+    fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
+        let [batch, sequence, hidden] = self.shape;
+        let [norm, projections, output] = self.parts.of(flat);
+        let (rows, width) = (batch * sequence, self.projected_width());
+        let mut scales = vec![0.0; rows];
+        let mut projected = with_buffer(rows * hidden, |normed| {
+            normalise([x, norm], self.epsilon, normed, &mut scales);
+            let normed = Matrix::new(normed, rows, hidden);
+            let weight = Matrix::new(projections, width, hidden).transposed();
+            new_product(normed, weight, self.precision)
+        });
+        self.turn(&mut projected, 1.0);
+        let mut log_sums = vec![0.0; rows * self.heads];
+        let mixed_width = self.heads * self.head_dim();
+        let shapes = self.shapes(&projected);
+        let fill = |mixed: &mut [f32]| shapes.forward(mixed, &mut log_sums);
+        // SAFETY: every head of every position is written.
+        let mixed = unsafe { filled(rows * mixed_width, fill) };
+        y.copy_from_slice(x);
+        let output = Matrix::new(output, hidden, mixed_width).transposed();
+        let factors = Matrix::new(&mixed, rows, mixed_width);
+        product(factors, output, y, Store::Add, self.precision);
+        Saved {
+            scales,
+            projected,
+            mixed,
+            log_sums,
+        }
+    }
+
+    fn backward(&self, [x, flat, dy]: [&[f32]; 3], dx: &mut [f32], dflat: &mut [f32]) {
+        let Some(saved) = self.saved.get() else {
+            return;
+        };
+        let [batch, sequence, hidden] = self.shape;
+        let [norm, projections, output] = self.parts.of(flat);
+        let [dnorm, dprojections, doutput] = self.parts.of_mut(dflat);
+        let [norm_tracked, projections_tracked, output_tracked] = self.parts.tracked;
+        let (rows, width) = (batch * sequence, self.projected_width());
+        let mixed_width = self.heads * self.head_dim();
+        let gradient = Matrix::new(dy, rows, hidden);
+        if output_tracked {
+            let mixed = Matrix::new(&saved.mixed, rows, mixed_width);
+            product(
+                gradient.transposed(),
+                mixed,
+                doutput,
+                Store::Replace,
+                self.precision,
+            );
+        }
+        if !(norm_tracked || projections_tracked || self.x_tracked) {
+            return;
+        }
+        with_buffer(rows * width, |dprojected| {
+            with_buffer(rows * mixed_width, |dmixed| {
+                let output = Matrix::new(output, hidden, mixed_width);
+                product(gradient, output, dmixed, Store::Replace, self.precision);
+                self.attention_gradient(saved, dmixed, dprojected);
+            });
+            let dprojected = Matrix::new(dprojected, rows, width);
+            with_buffer(rows * hidden, |normed| {
+                if projections_tracked {
+                    let mut scales = vec![0.0; rows];
+                    normalise([x, norm], self.epsilon, normed, &mut scales);
+                    let normed = Matrix::new(normed, rows, hidden);
+                    let transposed = dprojected.transposed();
+                    product(
+                        transposed,
+                        normed,
+                        dprojections,
+                        Store::Replace,
+                        self.precision,
+                    );
+                }
+                if norm_tracked || self.x_tracked {
+                    let weight = Matrix::new(projections, width, hidden);
+                    product(dprojected, weight, normed, Store::Replace, self.precision);
+                    let dnorm = norm_tracked.then_some(dnorm);
+                    norm_backward([x, norm, normed], &saved.scales, dx, dnorm);
+                    add_in_place(dy, dx);
+                }
+            });
+        });
+    }
+
+    /// The gradient of the projections from that of the attention's output.
+    fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
+        dprojected.fill(0.0);
+        let [batch, sequence, _] = self.shape;
+        let memory = Shared::new(dprojected);
+        let [q, k, v] = self.sides().map(|(start, _)| Place {
+            memory,
+            start,
+            strides: self.strides(),
+        });
+        let dims = [batch, sequence, self.heads, self.head_dim()];
+        let sides = [&saved.mixed[..], dmixed].map(|side| Heads::contiguous(side, dims));
+        let shapes = self.shapes(&saved.projected);
+        shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
+        self.turn(dprojected, -1.0);
+    }
+}
+
+impl CustomOp2 for FusedSelfAttention {
+    fn name(&self) -> &'static str {
+        "self-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        flat: &CpuStorage,
+        flat_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, flat) = (contiguous(x, x_layout)?, contiguous(flat, flat_layout)?);
+        let mut saved = None;
+        let fill = |y: &mut [f32]| saved = Some(self.forward(x, flat, y));
+        // SAFETY: y is x first, and then added to.
+        let y = unsafe { filled(x.len(), fill) };
+        if let (Some(saved), true) = (saved, self.x_tracked || self.parts.tracked.contains(&true)) {
+            let _ = self.saved.set(saved);
+        }
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        flat: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (values, weights, gradient) =
+            (Floats::of(x)?, Floats::of(flat)?, Floats::of(&gradient)?);
+        if self.saved.get().is_none() {
+            bail!("self_attention: the backward pass of a forward pass that was not tracked")
+        }
+        let mut dflat = vec![0.0; self.parts.total()];
+        let mut dx = vec![0.0; values.len()];
+        self.backward([&values, &weights, &gradient], &mut dx, &mut dflat);
+        let dx = self.x_tracked.then(|| tensor(dx, x.shape()));
+        let any = self.parts.tracked.contains(&true);
+        let dflat = any.then(|| tensor(dflat, flat.shape()));
+        Ok((dx.transpose()?, dflat.transpose()?))
+    }
+}
