@@ -8,13 +8,13 @@ use std::time::Duration;
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use polymath_ops::{
-    AdamW, Implementation, Moments, Ops, Precision, RotaryTable, Segments, UpdateAt, gradient_norm,
+    AdamW, FeedForward, Implementation, Moments, Ops, Placement, Precision, RotaryTable, Segments,
+    SelfAttention, UpdateAt, gradient_norm,
 };
 
 const ROWS: usize = 16;
 const SEQUENCE: usize = 256;
 const HIDDEN: usize = 256;
-const HEADS: usize = 8;
 const INTERMEDIATE: usize = 688;
 const LAYERS: usize = 6;
 const VOCABULARY: usize = 4096;
@@ -68,20 +68,28 @@ impl Model {
     }
 
     fn layer(&self, x: &Tensor, weights: &[Var]) -> Result<Tensor> {
-        let ops = self.ops;
-        let normed = ops.rms_norm(x, &weights[0], 1e-5)?;
-        let heads = |weight| -> Result<Tensor> {
-            let shape = (ROWS, SEQUENCE, HEADS, HIDDEN / HEADS);
-            ops.linear(&normed, weight, None)?.reshape(shape)
+        let attention = SelfAttention {
+            norm: &weights[0],
+            epsilon: 1e-5,
+            query: &weights[1],
+            key: &weights[2],
+            value: &weights[3],
+            output: &weights[4],
         };
-        let q = ops.rope(&heads(&weights[1])?, &self.rotary, &self.positions)?;
-        let k = ops.rope(&heads(&weights[2])?, &self.rotary, &self.positions)?;
-        let mixed = ops.attention(&q, &k, &heads(&weights[3])?, &self.segments)?;
-        let x = (x + ops.linear(&mixed.flatten_from(2)?, &weights[4], None)?)?;
-        let normed = ops.rms_norm(&x, &weights[5], 1e-5)?;
-        let gate = ops.linear(&normed, &weights[6], None)?;
-        let up = ops.linear(&normed, &weights[7], None)?;
-        &x + ops.linear(&ops.swiglu(&gate, &up)?, &weights[8], None)?
+        let placement = Placement {
+            rotary: &self.rotary,
+            positions: &self.positions,
+            segments: &self.segments,
+        };
+        let x = self.ops.self_attention(x, &attention, &placement)?;
+        let feed_forward = FeedForward {
+            norm: &weights[5],
+            epsilon: 1e-5,
+            gate: &weights[6],
+            up: &weights[7],
+            down: &weights[8],
+        };
+        self.ops.feed_forward(&x, &feed_forward)
     }
 
     fn loss(&self) -> Result<Tensor> {
