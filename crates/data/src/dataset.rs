@@ -146,7 +146,18 @@ impl Dataset {
     pub fn questions(&self, domain: &str) -> Result<Vec<Question>, DataError> {
         match self.domain(domain)?.questions {
             0 => Ok(Vec::new()),
-            _ => read_questions(&self.path.join(domain).join("questions.jsonl")),
+            expected => {
+                let path = self.path.join(domain).join("questions.jsonl");
+                let questions = read_questions(&path)?;
+                if questions.len() as u64 != expected {
+                    let message = format!(
+                        "{} questions, but `dataset.json` says {expected}: prepare the data set again",
+                        questions.len()
+                    );
+                    return Err(DataError::content(&path, message));
+                }
+                Ok(questions)
+            }
         }
     }
 

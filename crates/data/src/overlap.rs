@@ -16,12 +16,14 @@ use crate::{DataError, Overlap};
 const WORDS: usize = 13;
 /// Sequences that are looked for at most; beyond, a share chosen by hash.
 const MOST: u64 = 3_000_000;
+/// The same for whole documents, of all domains together.
+const MOST_DOCUMENTS: usize = 3_000_000;
 
 /// The held-out side: which hashes stand in which domains.
 pub struct HeldoutGrams {
     /// Of each hash: the domains that hold it, a bit each, and the train domains where it was found.
     grams: HashMap<u64, (u32, AtomicU32)>,
-    documents: Vec<HashMap<u64, AtomicU32>>,
+    documents: Vec<Documents>,
     words: u64,
     thinning: u64,
 }
@@ -31,7 +33,9 @@ impl HeldoutGrams {
     pub fn new(domains: usize) -> Self {
         Self {
             grams: HashMap::new(),
-            documents: (0..domains).map(|_| HashMap::new()).collect(),
+            documents: (0..domains)
+                .map(|_| Documents::new(MOST_DOCUMENTS / domains.max(1)))
+                .collect(),
             words: 0,
             thinning: 1,
         }
@@ -46,7 +50,7 @@ impl HeldoutGrams {
             let text: String = parts.iter().map(|part| part.text.as_str()).collect();
             let words = words(&text);
             self.words += words.len() as u64;
-            self.documents[domain].insert(whole(&words), AtomicU32::new(0));
+            self.documents[domain].insert(whole(&words));
             Ok(())
         })
     }
@@ -72,6 +76,37 @@ impl HeldoutGrams {
     }
 }
 
+/// The held-out documents of a domain: of each hash, the train domains where it was found. Where there are too many, a
+/// share chosen by hash.
+struct Documents {
+    found: HashMap<u64, AtomicU32>,
+    most: usize,
+    /// Hashes that are multiples of this power of two are kept.
+    thinning: u64,
+}
+
+impl Documents {
+    fn new(most: usize) -> Self {
+        Self {
+            found: HashMap::new(),
+            most,
+            thinning: 1,
+        }
+    }
+
+    fn insert(&mut self, hash: u64) {
+        if !hash.is_multiple_of(self.thinning) {
+            return;
+        }
+        self.found.insert(hash, AtomicU32::new(0));
+        while self.found.len() > self.most {
+            self.thinning *= 2;
+            let thinning = self.thinning;
+            self.found.retain(|hash, _| hash.is_multiple_of(thinning));
+        }
+    }
+}
+
 /// The search through the train side; many threads may look at once.
 pub struct OverlapScan<'a> {
     heldout: &'a HeldoutGrams,
@@ -89,7 +124,7 @@ impl<'a> OverlapScan<'a> {
         let words = words(text);
         let document = whole(&words);
         for documents in &self.heldout.documents {
-            if let Some(found) = documents.get(&document) {
+            if let Some(found) = documents.found.get(&document) {
                 found.fetch_or(mark, Ordering::Relaxed);
             }
         }
@@ -107,6 +142,7 @@ impl<'a> OverlapScan<'a> {
         let mut overlaps = Vec::new();
         for (heldout, heldout_name) in names.iter().enumerate() {
             let documents: Vec<u32> = self.heldout.documents[heldout]
+                .found
                 .values()
                 .map(|found| found.load(Ordering::Relaxed))
                 .collect();
@@ -179,6 +215,25 @@ mod tests {
 
     fn sequences(words: &[u64]) -> HashSet<u64> {
         super::sequences(words).collect()
+    }
+
+    /// However many documents come, few are kept, and their number is not a matter of their order.
+    #[test]
+    fn documents_are_thinned() {
+        let hash = |number: u64| whole(&[number, number * number]);
+        let (mut forth, mut back) = (Documents::new(100), Documents::new(100));
+        (0..10_000).for_each(|number| forth.insert(hash(number)));
+        (0..10_000)
+            .rev()
+            .for_each(|number| back.insert(hash(number)));
+        let keys =
+            |documents: &Documents| documents.found.keys().copied().collect::<HashSet<u64>>();
+        assert_eq!(keys(&forth), keys(&back));
+        assert!(
+            (30..=100).contains(&forth.found.len()),
+            "{}",
+            forth.found.len()
+        );
     }
 
     /// The same 13 words are found wherever they stand, in any letter case; 12 of them are not.

@@ -134,6 +134,16 @@ fn train_tokenizer(
             }
             Ok(())
         })?;
+        if taken == 0 {
+            // Long documents only, none of them drawn: the beginning of one stands for the domain.
+            domain.train.read_first(1, &mut |parts| {
+                let mut text: String = parts.iter().map(|part| part.text.as_str()).collect();
+                text.truncate(text.floor_char_boundary(share as usize));
+                taken = text.len() as u64;
+                texts.push(text);
+                Ok(())
+            })?;
+        }
         left = left.saturating_sub(taken);
         bytes += taken;
     }

@@ -51,7 +51,8 @@ pub struct TokenizerConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DomainConfig {
-    /// Files or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one); each also `.gz` or `.zst`.
+    /// Files, folders or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one); each also `.gz` or
+    /// `.zst`. Of a folder, all such files in it and its folders.
     pub paths: Vec<String>,
     /// Of `.jsonl`: the field that holds the text; default: `text`, else `prompt` and `response`, else `messages` (a
     /// list of `role` and `content`). Of prompts and messages, only the response and what the `assistant` says is learnt
@@ -143,7 +144,7 @@ impl PrepareConfig {
             if domain.paths.is_empty() {
                 return Err(DataError::config(
                     format!("domains.{name}.paths"),
-                    "no files: give a list of files or globs",
+                    "no files: give a list of files, folders or globs",
                 ));
             }
         }

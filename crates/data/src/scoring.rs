@@ -55,7 +55,8 @@ pub struct ScoringBatches<'a> {
 
 impl<'a> ScoringBatches<'a> {
     /// Cuts and packs; nothing is read but the documents' lengths.
-    pub fn new(shard: &'a TokenShard, options: ScoringOptions) -> Self {
+    pub fn new(shard: &'a TokenShard, mut options: ScoringOptions) -> Self {
+        options.sequence_length = options.sequence_length.max(1); // no row can be shorter
         let documents = choose(shard, &options);
         let rows = pack(shard, &documents, &options);
         Self {

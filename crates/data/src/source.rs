@@ -14,6 +14,9 @@ const LONGEST: usize = 1 << 20;
 /// A line of `.jsonl` must be read whole, so it can't be of any size.
 const LONGEST_LINE: usize = 64 << 20;
 
+/// The kinds of files that are read.
+pub(crate) const KINDS: &str = "`.txt`, `.md` or `.jsonl`, each also with `.gz` or `.zst`";
+
 /// A stretch of a document's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -77,7 +80,7 @@ pub(crate) fn read(
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let name = path.to_string_lossy().to_lowercase();
-    let plain = name.trim_end_matches(".gz").trim_end_matches(".zst");
+    let plain = uncompressed(&name);
     let file = File::open(path).map_err(DataError::file("open", path))?;
     let file = Watched { file, watch };
     let bytes: Box<dyn Read + '_> = if name.ends_with(".gz") {
@@ -95,9 +98,21 @@ pub(crate) fn read(
     } else {
         Err(DataError::content(
             path,
-            "is of no known kind: expected `.txt`, `.md` or `.jsonl`, each also with `.gz` or `.zst`",
+            format!("is of no known kind: expected {KINDS}"),
         ))
     }
+}
+
+/// Whether the file's name is that of a kind that is read.
+pub(crate) fn is_known(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    let ends = [".txt", ".md", ".jsonl"];
+    ends.iter().any(|end| uncompressed(&name).ends_with(end))
+}
+
+fn uncompressed(name: &str) -> &str {
+    let inner = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+    inner.unwrap_or(name)
 }
 
 /// A file is one document; a huge one is cut as it streams by.

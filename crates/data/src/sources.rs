@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::shard_writer::hexadecimal;
-use crate::{DataError, PrepareConfig};
+use crate::{DataError, PrepareConfig, source};
 
 /// Goes up when the same sources and settings would give another data set than before.
 const METHOD: u32 = 1;
@@ -47,34 +47,61 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
     Ok(all)
 }
 
-/// The files that a list of globs names, sorted, without repetitions.
+/// The files that a list of files, folders and globs names, sorted, without repetitions.
 ///
 /// # Errors
 /// A pattern that is none, or that matches no file, under the config key `key`.
 fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
-        let entries = glob::glob(pattern)
-            .map_err(|error| DataError::config(key, format!("`{pattern}` is no glob: {error}")))?;
-        let before = files.len();
-        for entry in entries {
-            let path = entry.map_err(|error| {
-                let path = error.path().to_path_buf();
-                DataError::file("read", &path)(error.into())
-            })?;
-            if path.is_file() {
-                files.push(path);
-            }
+        let path = Path::new(pattern);
+        let found = if path.is_file() {
+            // As it stands: a file's name may hold letters that mean something in a glob.
+            vec![path.to_path_buf()]
+        } else if path.is_dir() {
+            // A folder holds other things too; what a glob names, it means.
+            let inside = format!("{}/**/*", glob::Pattern::escape(pattern));
+            let mut files = matches(key, &inside, true)?;
+            files.retain(|file| source::is_known(file));
+            files
+        } else {
+            matches(key, pattern, false)?
+        };
+        if found.is_empty() {
+            let message = if path.is_dir() {
+                format!("there is no {} in the folder `{pattern}`", source::KINDS)
+            } else {
+                format!(
+                    "`{pattern}` matches no file: give a file, a folder, or a glob such as `texts/**/*.txt`"
+                )
+            };
+            return Err(DataError::config(key, message));
         }
-        if files.len() == before {
-            return Err(DataError::config(
-                key,
-                format!("`{pattern}` matches no file"),
-            ));
-        }
+        files.extend(found);
     }
     files.sort();
     files.dedup();
+    Ok(files)
+}
+
+/// The files that a glob matches; without hidden ones, if `skip_hidden`.
+fn matches(key: &str, pattern: &str, skip_hidden: bool) -> Result<Vec<PathBuf>, DataError> {
+    let options = glob::MatchOptions {
+        require_literal_leading_dot: skip_hidden,
+        ..glob::MatchOptions::default()
+    };
+    let entries = glob::glob_with(pattern, options)
+        .map_err(|error| DataError::config(key, format!("`{pattern}` is no glob: {error}")))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| {
+            let path = error.path().to_path_buf();
+            DataError::file("read", &path)(error.into())
+        })?;
+        if path.is_file() {
+            files.push(path);
+        }
+    }
     Ok(files)
 }
 

@@ -97,10 +97,15 @@ impl Spool {
         file.flush().map_err(failed)?;
         let mut reader = BufReader::with_capacity(1 << 18, file.get_ref());
         reader.rewind().map_err(failed)?;
-        for index in 0..self.pushed.min(most) {
+        let mut left = most.min(self.documents);
+        for index in 0..self.pushed {
+            if left == 0 {
+                break;
+            }
             let document = read_document(&mut reader).map_err(failed)?;
             if !self.is_dropped(index) {
                 each(document)?;
+                left -= 1;
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ pub struct Texts {
     pub output: PathBuf,
     /// The domain's name.
     pub domain: String,
-    /// Files or globs, as [`DomainConfig::paths`].
+    /// Files, folders or globs, as [`DomainConfig::paths`].
     pub paths: Vec<String>,
     /// The base's `tokenizer.json`.
     pub tokenizer: PathBuf,

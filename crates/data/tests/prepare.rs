@@ -73,6 +73,46 @@ fn every_kind_of_source_is_read() {
     assert_eq!(dataset.manifest().overlaps.len(), 4);
 }
 
+/// A folder stands for the files of known kinds in it and below, hidden ones aside; a file's name is taken as it stands.
+#[test]
+fn folders_are_sources() {
+    let mut desk = Desk::new();
+    for number in 0..30 {
+        let kind = ["txt", "md"][number % 2];
+        let name = format!("notes [old]/{}/{number}.{kind}", number % 3);
+        desk.file(&name, format!("Note {number} is about {}.", number * 11));
+    }
+    desk.file("notes [old]/picture.png", b"\x89PNG");
+    desk.file("notes [old]/.git/HEAD.txt", "Not a note.");
+    desk.domain("folder", &["notes [old]"]);
+    let found = desk.prepare().unwrap();
+    assert_eq!(found.manifest().domains["folder"].files, 30);
+
+    desk.config.domains.clear();
+    desk.config.output = desk.folder.path().join("other");
+    desk.file("more[1].jsonl", sentences("Bird", 60));
+    desk.domain("file", &["more[1].jsonl"]);
+    let found = desk.prepare().unwrap();
+    assert_eq!(found.manifest().domains["file"].files, 1);
+}
+
+/// A domain of few long documents shapes the tokenizer too, however little it may be trained on.
+#[test]
+fn every_domain_shapes_the_tokenizer() {
+    let mut desk = Desk::new();
+    let long = "xylophone zeitgeist ".repeat(20_000);
+    desk.file("train.txt", format!("train {long}"));
+    desk.file("heldout.txt", format!("held out {long}"));
+    desk.file("birds.jsonl", sentences("Bird", 200));
+    desk.domain("birds", &["birds.jsonl"]);
+    let heldout = desk.folder.path().join("heldout.txt");
+    desk.domain("long", &["train.txt"]).heldout_paths = vec![heldout.to_string_lossy().into()];
+    desk.config.tokenizer.sample_bytes = Some(8_000);
+    let dataset = desk.prepare().unwrap();
+    let tokenizer = fs::read_to_string(dataset.tokenizer_path()).unwrap();
+    assert!(tokenizer.contains("zeitgeist"), "{tokenizer}");
+}
+
 /// Only the response is learnt and counted; a data set of plain text has no mask.
 #[test]
 fn prompts_are_masked() {

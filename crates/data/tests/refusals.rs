@@ -52,12 +52,13 @@ fn an_output_is_not_overwritten_by_mistake() {
     assert!(!shard.exists(), "nothing is left of the data set before");
 }
 
-/// A shard that was cut off or altered is refused by name.
+/// A shard that was cut off or replaced is refused by name, as are questions that went missing.
 #[test]
 fn broken_data_sets_are_named() {
     let mut desk = Desk::new();
     desk.file("a.jsonl", sentences("Bird", 60));
-    desk.domain("birds", &["a.jsonl"]);
+    let questions = desk.file("q.jsonl", "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n");
+    desk.domain("birds", &["a.jsonl"]).questions = Some(questions.into());
     desk.prepare().unwrap();
     let shard = desk.config.output.join("birds/train.safetensors");
     let bytes = fs::read(&shard).unwrap();
@@ -75,6 +76,11 @@ fn broken_data_sets_are_named() {
     assert!(open().contains("but `dataset.json` says"), "{}", open());
     fs::write(&shard, &bytes).unwrap();
     assert!(Dataset::open(&desk.config.output).is_ok());
+    let asked = desk.config.output.join("birds/questions.jsonl");
+    fs::write(&asked, "").unwrap();
+    let dataset = Dataset::open(&desk.config.output).unwrap();
+    let refused = dataset.questions("birds").unwrap_err().to_string();
+    assert!(refused.contains("0 questions, but"), "{refused}");
     fs::write(desk.config.output.join("tokenizer.json"), "{}").unwrap();
     assert!(open().contains("tokenizer.json"), "{}", open());
 }
@@ -96,7 +102,19 @@ fn bad_input_is_named() {
     check(&|_| (), &["`domains`: no domain is given"]);
     check(
         &|desk| _ = desk.domain("x", &["none/*.txt"]),
-        &["`domains.x.paths`", "matches no file"],
+        &[
+            "`domains.x.paths`",
+            "matches no file",
+            "give a file, a folder",
+        ],
+    );
+    let folder = |desk: &mut Desk| {
+        desk.file("tables/a.csv", "1,2");
+        desk.domain("x", &["tables"]);
+    };
+    check(
+        &folder,
+        &["`domains.x.paths`", "tables", "there is no `.txt`"],
     );
     check(
         &|desk| _ = desk.domain("../x", &["none"]),
