@@ -401,3 +401,64 @@ fn bad_input_is_explained() {
         "`model.safetensors` was altered or cut off",
     );
 }
+
+/// Raw text for a niche ends as the base's own config says, whatever the tokenizer's names suggest; a data set that was
+/// prepared with other ends is refused.
+#[test]
+fn niche_texts_end_as_the_base_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    polymath(at)
+        .args(["pretrain", "pretrain.toml"])
+        .assert()
+        .success();
+    // The same model as another program would hand it over, with another token for either end.
+    std::fs::create_dir(at.join("foreign")).unwrap();
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(
+            at.join("runs/base/best").join(name),
+            at.join("foreign").join(name),
+        )
+        .unwrap();
+    }
+    let config = std::fs::read_to_string(at.join("foreign/config.json")).unwrap();
+    let config = config.replace("\"eos_token_id\": 0", "\"eos_token_id\": 5");
+    let config = config.replace("\"bos_token_id\": 0", "\"bos_token_id\": 7");
+    write(at, "foreign/config.json", &config);
+    write(
+        at,
+        "texts.toml",
+        "base = \"foreign\"\ntexts = [\"raw/asked.jsonl\"]\nrun = \"runs/texts\"\n[training]\nsteps = 4\nbatch_size = 2\n\
+         [evaluation]\nevery = 2\nmax_tokens = 200\n",
+    );
+    polymath(at)
+        .args(["finetune", "texts.toml"])
+        .assert()
+        .success();
+    let manifest = std::fs::read_to_string(at.join("runs/texts.dataset/dataset.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["tokenizer"]["eos_token_id"], 5);
+    assert_eq!(manifest["tokenizer"]["bos_token_id"], 7);
+
+    polymath(at)
+        .args([
+            "finetune",
+            "finetune.toml",
+            "base=foreign",
+            "run=runs/mixed",
+        ])
+        .assert()
+        .code(2)
+        .stderr(contains("begins and ends its documents"));
+    assert!(!at.join("runs/mixed").exists());
+}

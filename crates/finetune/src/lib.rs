@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{
-    BatchShape, Dataset, DomainConfig, MixturePart, MixtureStream, PrepareConfig, Progress, Split,
-    TokenShard, TokenizerConfig, prepare,
+    BatchShape, Dataset, MixturePart, MixtureStream, Progress, Split, Texts, TokenShard,
+    prepare_texts,
 };
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
@@ -83,12 +83,16 @@ impl Finetuning {
         let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
         if let Some(retained) = &retained {
             check_tokenizer(retained, &tokenizer, "retain")?;
+            check_ends(retained, &model, "retain")?;
         }
         let dataset = match source {
             Niche::Dataset(path) => Dataset::open(path)?,
-            Niche::Texts(patterns) => prepare_texts(&config, patterns, &tokenizer, progress)?,
+            Niche::Texts(patterns) => {
+                prepare_niche(&config, patterns, (&tokenizer, &model), progress)?
+            }
         };
         check_tokenizer(&dataset, &tokenizer, "dataset")?;
+        check_ends(&dataset, &model, "dataset")?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = watch(&dataset, &niche, retained.as_ref())?;
         Ok(Self {
@@ -238,30 +242,42 @@ fn check_tokenizer(dataset: &Dataset, tokenizer: &Path, key: &str) -> Result<(),
     )))
 }
 
-fn prepare_texts(
+/// Documents that end otherwise than the base learnt would teach it not to stop.
+fn check_ends(dataset: &Dataset, model: &ModelConfig, key: &str) -> Result<(), FinetuneError> {
+    let tokenizer = &dataset.manifest().tokenizer;
+    let found = (tokenizer.bos_token_id, tokenizer.eos_token_id);
+    let expected = (model.bos_token_id, model.eos_token_id);
+    if found == expected {
+        return Ok(());
+    }
+    Err(FinetuneError::Config(format!(
+        "`{key}` = `{}` begins and ends its documents with the tokens {found:?}, the base with {expected:?}: prepare it \
+         again with `tokenizer.bos_token` and `tokenizer.eos_token` set to the base's",
+        dataset.path().display()
+    )))
+}
+
+/// The niche as a data set, its documents beginning and ending as the base's own config says.
+fn prepare_niche(
     config: &FinetuneConfig,
     patterns: &[String],
-    tokenizer: &Path,
+    (tokenizer, model): (&Path, &ModelConfig),
     progress: &dyn Progress,
 ) -> Result<Dataset, FinetuneError> {
-    let domain = DomainConfig {
-        paths: patterns.to_vec(),
-        ..DomainConfig::default()
-    };
     // Beside the run, not in it: the run folder is made when everything is known to be well.
     let mut output = config.run.clone().into_os_string();
     output.push(".dataset");
-    let request = PrepareConfig {
+    let texts = Texts {
         output: output.into(),
+        domain: TEXTS.to_owned(),
+        paths: patterns.to_vec(),
+        tokenizer: tokenizer.to_path_buf(),
+        bos_token_id: model.bos_token_id,
+        eos_token_id: model.eos_token_id,
         heldout_fraction: 0.05,
         seed: 0,
-        tokenizer: TokenizerConfig {
-            path: Some(tokenizer.to_path_buf()),
-            ..TokenizerConfig::default()
-        },
-        domains: BTreeMap::from([(TEXTS.to_owned(), domain)]),
     };
-    Ok(prepare(&request, true, progress)?)
+    Ok(prepare_texts(&texts, true, progress)?)
 }
 
 fn choose_niche(config: &FinetuneConfig, dataset: &Dataset) -> Result<String, FinetuneError> {
