@@ -72,7 +72,6 @@ pub struct TrainingConsole {
     flops_per_token: f64,
     peak: f64,
     last_line: Instant,
-    scoring: bool,
 }
 
 impl TrainingConsole {
@@ -85,7 +84,6 @@ impl TrainingConsole {
             flops_per_token,
             peak,
             last_line: Instant::now(),
-            scoring: false,
         }
     }
 
@@ -132,7 +130,6 @@ impl Observer for TrainingConsole {
             self.last_line = Instant::now();
             eprintln!("step {}  {line}", metrics.step);
         }
-        self.scoring = false;
     }
 
     fn evaluating(&mut self, done: u64, total: u64) {

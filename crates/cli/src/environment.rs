@@ -55,11 +55,7 @@ impl Environment {
 
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
-        let mut ops = Ops::for_device(&self.device, precision);
-        if let Some(implementation) = self.implementation {
-            ops.implementation = implementation;
-        }
-        ops
+        Ops::chosen(&self.device, self.implementation, precision)
     }
 
     /// Whether progress bars can be drawn.

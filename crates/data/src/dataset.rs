@@ -76,8 +76,7 @@ impl Dataset {
 
     fn check(&self) -> Result<(), DataError> {
         let path = self.tokenizer_path();
-        let tokenizer = fs::read(&path).map_err(DataError::file("read", &path))?;
-        if hexadecimal(&Sha256::digest(&tokenizer)) != self.manifest.tokenizer.sha256 {
+        if !self.was_made_with(&path)? {
             return Err(DataError::content(
                 &path,
                 "not the tokenizer that the data set was prepared with: prepare it again",
@@ -132,6 +131,15 @@ impl Dataset {
     /// The tokenizer that the shards were made with.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.path.join("tokenizer.json")
+    }
+
+    /// Whether the shards were made with this `tokenizer.json`, byte for byte.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
+        let bytes = fs::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
+        Ok(hexadecimal(&Sha256::digest(&bytes)) == self.manifest.tokenizer.sha256)
     }
 
     /// SHA-256 of the manifest, which holds those of the shards and of the tokenizer: equal means the same data.

@@ -4,7 +4,7 @@
 //! the draw for (seed, stream, counter) is the same whenever and wherever it is asked for.
 
 /// SplitMix64's finaliser: each input bit moves every output bit.
-fn mix(mut z: u64) -> u64 {
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

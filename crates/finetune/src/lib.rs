@@ -231,7 +231,7 @@ impl Finetuning {
 
 /// Data made with another tokenizer would be noise to the base.
 fn check_tokenizer(dataset: &Dataset, tokenizer: &Path, key: &str) -> Result<(), FinetuneError> {
-    if polymath_train::sha256_of(tokenizer)? == dataset.manifest().tokenizer.sha256 {
+    if dataset.was_made_with(tokenizer)? {
         return Ok(());
     }
     Err(FinetuneError::Config(format!(

@@ -9,6 +9,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod generate;
+mod hugging_face;
 mod initialise;
 mod network;
 mod transformer;

@@ -40,6 +40,15 @@ impl Ops {
         }
     }
 
+    /// What the user chose, else the best there is for a device.
+    pub fn chosen(device: &Device, choice: Option<Implementation>, precision: Precision) -> Ops {
+        let best = Ops::for_device(device, precision);
+        Ops {
+            implementation: choice.unwrap_or(best.implementation),
+            ..best
+        }
+    }
+
     /// x·weightᵀ + bias.
     ///
     /// # Shapes

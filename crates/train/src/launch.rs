@@ -35,11 +35,7 @@ impl Launch {
 
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
-        let mut ops = Ops::for_device(&self.device, precision);
-        if let Some(implementation) = self.implementation {
-            ops.implementation = implementation;
-        }
-        ops
+        Ops::chosen(&self.device, self.implementation, precision)
     }
 }
 

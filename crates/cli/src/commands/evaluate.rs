@@ -8,7 +8,7 @@ use polymath_data::{Dataset, Split};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions, score_shard};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision};
-use polymath_train::{resolve_checkpoint, sha256_of};
+use polymath_train::resolve_checkpoint;
 
 use crate::arguments;
 use crate::console::scoring_bar;
@@ -97,6 +97,7 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
         .parent()
         .unwrap_or(Path::new("."))
         .join("run.toml");
+    // A model from elsewhere has no such file; then the user is asked for a data set.
     let dataset = std::fs::read_to_string(run).ok().and_then(|text| {
         let table: toml::Table = text.parse().ok()?;
         Some(PathBuf::from(table.get("dataset")?.as_str()?))
@@ -112,9 +113,8 @@ pub fn score(
     environment: &Environment,
 ) -> Result<ModelScores, Failure> {
     let tokenizer = polymath_model::tokenizer_in(folder)?;
-    let digest = sha256_of(&tokenizer)?;
     for dataset in datasets {
-        if dataset.manifest().tokenizer.sha256 != digest {
+        if !dataset.was_made_with(&tokenizer)? {
             return Err(Failure::usage(anyhow!(
                 "`{}` was prepared with another tokenizer than `{}` has: prepare it again with `tokenizer.path = \
                  \"{}\"`",

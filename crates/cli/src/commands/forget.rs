@@ -81,7 +81,7 @@ fn describe(
     Ok(())
 }
 
-/// For each held-out domain, the largest share of its sequences that stands in any training text.
+/// For each held-out domain, the largest share of its documents that stands whole in any training text.
 fn overlaps(datasets: &[Dataset]) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
     for overlap in datasets

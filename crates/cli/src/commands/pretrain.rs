@@ -58,7 +58,7 @@ pub fn training_console(
 
 /// The plan of a run, for a person.
 pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
-    // What a step reaches of the peak on a CPU here, as `polymath bench` measures it, is around a third.
+    // A cautious guess, not a measurement: `polymath bench` measures the share of this model on this machine.
     const USUAL_SHARE: f64 = 0.35;
     let peak = peak::measure(&environment.device)?;
     println!(

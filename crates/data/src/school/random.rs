@@ -1,5 +1,7 @@
 //! A small seeded generator, the same on every platform (SplitMix64; Steele, Lea & Flood 2014).
 
+use crate::draw::mix;
+
 /// A stream of random numbers.
 pub struct Random(u64);
 
@@ -11,10 +13,7 @@ impl Random {
 
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.0)
     }
 
     /// A number in `0..bound`.

@@ -1,16 +1,13 @@
 //! x + down·swiglu(gate·n, up·n), n = norm(x), as one operation.
 
-use std::sync::OnceLock;
+use candle_core::{Result, Tensor};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-
-use super::buffer::{Shared, filled, with_buffer};
-use super::half_block::{Parts, flatten};
+use super::buffer::{Shared, with_buffer};
+use super::half_block::{Half, Parts, apply, flatten};
 use super::pack::Matrix;
 use super::product::{Store, for_each, product};
 use super::residual::{add_in_place, norm_backward};
 use super::rms_norm::normalise;
-use super::storage::{Floats, contiguous, tensor};
 use super::swiglu;
 use crate::{FeedForward, Precision};
 
@@ -24,12 +21,10 @@ struct FusedFeedForward {
     intermediate: usize,
     epsilon: f64,
     precision: Precision,
-    x_tracked: bool,
-    saved: OnceLock<Saved>,
 }
 
 /// What the backward pass needs of the forward pass; the rest it computes again.
-struct Saved {
+pub(super) struct Saved {
     /// The norm's factor of each row.
     scales: Vec<f32>,
     /// gate·n and up·n side by side: (rows, 2·intermediate).
@@ -47,17 +42,15 @@ pub(crate) fn feed_forward(
         &[weights.gate, weights.up],
         &[weights.down],
     ];
-    let (flat, parts) = flatten(groups)?;
+    let (flat, parts) = flatten(x, groups)?;
     let operation = FusedFeedForward {
         parts,
         hidden: weights.norm.elem_count(),
         intermediate: weights.gate.dim(0)?,
         epsilon: weights.epsilon,
         precision,
-        x_tracked: x.track_op(),
-        saved: OnceLock::new(),
     };
-    x.contiguous()?.apply_op2(&flat, operation)
+    apply(x, &flat, operation)
 }
 
 impl FusedFeedForward {
@@ -89,6 +82,15 @@ impl FusedFeedForward {
             }
         });
     }
+}
+
+impl Half for FusedFeedForward {
+    const NAME: &'static str = "feed-forward";
+    type Saved = Saved;
+
+    fn parts(&self) -> &Parts<3> {
+        &self.parts
+    }
 
     fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
@@ -111,10 +113,13 @@ impl FusedFeedForward {
         Saved { scales, gate_up }
     }
 
-    fn backward(&self, [x, flat, dy]: [&[f32]; 3], dx: &mut [f32], dflat: &mut [f32]) {
-        let Some(saved) = self.saved.get() else {
-            return;
-        };
+    fn backward(
+        &self,
+        saved: &Saved,
+        [x, flat, dy]: [&[f32]; 3],
+        dx: &mut [f32],
+        dflat: &mut [f32],
+    ) {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let [norm, gate_up_weight, down] = self.parts.of(flat);
         let [dnorm, dgate_up_weight, ddown] = self.parts.of_mut(dflat);
@@ -134,7 +139,7 @@ impl FusedFeedForward {
                 );
             });
         }
-        if !(norm_tracked || gate_up_tracked || self.x_tracked) {
+        if !(norm_tracked || gate_up_tracked || self.parts.x_tracked) {
             return;
         }
         with_buffer(rows * 2 * intermediate, |sides| {
@@ -157,7 +162,7 @@ impl FusedFeedForward {
                         self.precision,
                     );
                 }
-                if norm_tracked || self.x_tracked {
+                if norm_tracked || self.parts.x_tracked {
                     let weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden);
                     product(sides, weight, normed, Store::Replace, self.precision);
                     let dnorm = norm_tracked.then_some(dnorm);
@@ -166,51 +171,5 @@ impl FusedFeedForward {
                 }
             });
         });
-    }
-}
-
-impl CustomOp2 for FusedFeedForward {
-    fn name(&self) -> &'static str {
-        "feed-forward"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        flat: &CpuStorage,
-        flat_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, flat) = (contiguous(x, x_layout)?, contiguous(flat, flat_layout)?);
-        let mut saved = None;
-        let fill = |y: &mut [f32]| saved = Some(self.forward(x, flat, y));
-        // SAFETY: y is x first, and then added to.
-        let y = unsafe { filled(x.len(), fill) };
-        if let (Some(saved), true) = (saved, self.x_tracked || self.parts.tracked.contains(&true)) {
-            let _ = self.saved.set(saved);
-        }
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        flat: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let (values, weights, gradient) =
-            (Floats::of(x)?, Floats::of(flat)?, Floats::of(&gradient)?);
-        if self.saved.get().is_none() {
-            bail!("feed_forward: the backward pass of a forward pass that was not tracked")
-        }
-        let mut dflat = vec![0.0; self.parts.total()];
-        let mut dx = vec![0.0; values.len()];
-        self.backward([&values, &weights, &gradient], &mut dx, &mut dflat);
-        let dx = self.x_tracked.then(|| tensor(dx, x.shape()));
-        let any = self.parts.tracked.contains(&true);
-        let dflat = any.then(|| tensor(dflat, flat.shape()));
-        Ok((dx.transpose()?, dflat.transpose()?))
     }
 }

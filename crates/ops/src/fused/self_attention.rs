@@ -1,20 +1,19 @@
 //! x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x), as one operation.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor};
 
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::buffer::{Shared, filled, with_buffer};
-use super::half_block::{Parts, flatten};
+use super::half_block::{Half, Parts, apply, flatten};
 use super::linear::new_product;
 use super::pack::Matrix;
 use super::product::{Store, for_each, product};
 use super::residual::{add_in_place, norm_backward};
 use super::rms_norm::normalise;
 use super::rope::rotate_in_place;
-use super::storage::{Floats, contiguous, tensor};
 use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
 
 /// Positions of a task.
@@ -28,15 +27,13 @@ struct FusedSelfAttention {
     kv_heads: usize,
     epsilon: f64,
     precision: Precision,
-    x_tracked: bool,
     rotary: RotaryTable,
     positions: Arc<[u32]>,
     segments: Segments,
-    saved: OnceLock<Saved>,
 }
 
 /// What the backward pass needs of the forward pass; the rest it computes again.
-struct Saved {
+pub(super) struct Saved {
     /// The norm's factor of each row.
     scales: Vec<f32>,
     /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
@@ -55,7 +52,7 @@ pub(crate) fn self_attention(
 ) -> Result<Tensor> {
     let (batch, sequence, hidden) = x.dims3()?;
     let projections: &[&Tensor] = &[weights.query, weights.key, weights.value];
-    let (flat, parts) = flatten([&[weights.norm], projections, &[weights.output]])?;
+    let (flat, parts) = flatten(x, [&[weights.norm], projections, &[weights.output]])?;
     let head_dim = 2 * placement.rotary.frequencies();
     let operation = FusedSelfAttention {
         parts,
@@ -64,13 +61,11 @@ pub(crate) fn self_attention(
         kv_heads: weights.key.dim(0)? / head_dim,
         epsilon: weights.epsilon,
         precision,
-        x_tracked: x.track_op(),
         rotary: placement.rotary.clone(),
         positions: Arc::clone(placement.positions),
         segments: placement.segments.clone(),
-        saved: OnceLock::new(),
     };
-    x.contiguous()?.apply_op2(&flat, operation)
+    apply(x, &flat, operation)
 }
 
 impl FusedSelfAttention {
@@ -131,6 +126,32 @@ impl FusedSelfAttention {
         });
     }
 
+    /// The gradient of the projections from that of the attention's output.
+    fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
+        dprojected.fill(0.0);
+        let [batch, sequence, _] = self.shape;
+        let memory = Shared::new(dprojected);
+        let [q, k, v] = self.sides().map(|(start, _)| Place {
+            memory,
+            start,
+            strides: self.strides(),
+        });
+        let dims = [batch, sequence, self.heads, self.head_dim()];
+        let sides = [&saved.mixed[..], dmixed].map(|side| Heads::contiguous(side, dims));
+        let shapes = self.shapes(&saved.projected);
+        shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
+        self.turn(dprojected, -1.0);
+    }
+}
+
+impl Half for FusedSelfAttention {
+    const NAME: &'static str = "self-attention";
+    type Saved = Saved;
+
+    fn parts(&self) -> &Parts<3> {
+        &self.parts
+    }
+
     fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
         let [batch, sequence, hidden] = self.shape;
         let [norm, projections, output] = self.parts.of(flat);
@@ -161,10 +182,13 @@ impl FusedSelfAttention {
         }
     }
 
-    fn backward(&self, [x, flat, dy]: [&[f32]; 3], dx: &mut [f32], dflat: &mut [f32]) {
-        let Some(saved) = self.saved.get() else {
-            return;
-        };
+    fn backward(
+        &self,
+        saved: &Saved,
+        [x, flat, dy]: [&[f32]; 3],
+        dx: &mut [f32],
+        dflat: &mut [f32],
+    ) {
         let [batch, sequence, hidden] = self.shape;
         let [norm, projections, output] = self.parts.of(flat);
         let [dnorm, dprojections, doutput] = self.parts.of_mut(dflat);
@@ -182,7 +206,7 @@ impl FusedSelfAttention {
                 self.precision,
             );
         }
-        if !(norm_tracked || projections_tracked || self.x_tracked) {
+        if !(norm_tracked || projections_tracked || self.parts.x_tracked) {
             return;
         }
         with_buffer(rows * width, |dprojected| {
@@ -206,7 +230,7 @@ impl FusedSelfAttention {
                         self.precision,
                     );
                 }
-                if norm_tracked || self.x_tracked {
+                if norm_tracked || self.parts.x_tracked {
                     let weight = Matrix::new(projections, width, hidden);
                     product(dprojected, weight, normed, Store::Replace, self.precision);
                     let dnorm = norm_tracked.then_some(dnorm);
@@ -215,68 +239,5 @@ impl FusedSelfAttention {
                 }
             });
         });
-    }
-
-    /// The gradient of the projections from that of the attention's output.
-    fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
-        dprojected.fill(0.0);
-        let [batch, sequence, _] = self.shape;
-        let memory = Shared::new(dprojected);
-        let [q, k, v] = self.sides().map(|(start, _)| Place {
-            memory,
-            start,
-            strides: self.strides(),
-        });
-        let dims = [batch, sequence, self.heads, self.head_dim()];
-        let sides = [&saved.mixed[..], dmixed].map(|side| Heads::contiguous(side, dims));
-        let shapes = self.shapes(&saved.projected);
-        shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
-        self.turn(dprojected, -1.0);
-    }
-}
-
-impl CustomOp2 for FusedSelfAttention {
-    fn name(&self) -> &'static str {
-        "self-attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        flat: &CpuStorage,
-        flat_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, flat) = (contiguous(x, x_layout)?, contiguous(flat, flat_layout)?);
-        let mut saved = None;
-        let fill = |y: &mut [f32]| saved = Some(self.forward(x, flat, y));
-        // SAFETY: y is x first, and then added to.
-        let y = unsafe { filled(x.len(), fill) };
-        if let (Some(saved), true) = (saved, self.x_tracked || self.parts.tracked.contains(&true)) {
-            let _ = self.saved.set(saved);
-        }
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        flat: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let (values, weights, gradient) =
-            (Floats::of(x)?, Floats::of(flat)?, Floats::of(&gradient)?);
-        if self.saved.get().is_none() {
-            bail!("self_attention: the backward pass of a forward pass that was not tracked")
-        }
-        let mut dflat = vec![0.0; self.parts.total()];
-        let mut dx = vec![0.0; values.len()];
-        self.backward([&values, &weights, &gradient], &mut dx, &mut dflat);
-        let dx = self.x_tracked.then(|| tensor(dx, x.shape()));
-        let any = self.parts.tracked.contains(&true);
-        let dflat = any.then(|| tensor(dflat, flat.shape()));
-        Ok((dx.transpose()?, dflat.transpose()?))
     }
 }
