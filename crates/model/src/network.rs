@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use polymath_ops::{Ops, RotaryTable, Segments};
+use polymath_ops::{self as ops, Ops, Placement, RotaryTable, Segments};
 
 use crate::ModelConfig;
 
@@ -32,6 +32,7 @@ struct Norm {
 }
 
 struct Attention {
+    norm: Norm,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -41,15 +42,14 @@ struct Attention {
 }
 
 struct FeedForward {
+    norm: Norm,
     gate: Tensor,
     up: Tensor,
     down: Tensor,
 }
 
 struct Block {
-    attention_norm: Norm,
     attention: Attention,
-    feed_forward_norm: Norm,
     feed_forward: FeedForward,
 }
 
@@ -74,8 +74,8 @@ impl Network {
                 None
             };
             blocks.push(Block {
-                attention_norm: norm(&name("input_layernorm"))?,
                 attention: Attention {
+                    norm: norm(&name("input_layernorm"))?,
                     query: matrix("self_attn.q_proj")?,
                     key: matrix("self_attn.k_proj")?,
                     value: matrix("self_attn.v_proj")?,
@@ -83,8 +83,8 @@ impl Network {
                     query_key_norm,
                     head_dim: config.head_dim,
                 },
-                feed_forward_norm: norm(&name("post_attention_layernorm"))?,
                 feed_forward: FeedForward {
+                    norm: norm(&name("post_attention_layernorm"))?,
                     gate: matrix("mlp.gate_proj")?,
                     up: matrix("mlp.up_proj")?,
                     down: matrix("mlp.down_proj")?,
@@ -133,33 +133,60 @@ impl Norm {
 }
 
 impl Block {
+    /// Both halves with their norms and residuals. Without a cache each is one operation; with one, the weights are
+    /// used where they lie, since a token that is generated costs little more than reading them.
     fn forward(
         &self,
         pass: &Pass,
         x: &Tensor,
         past: Option<&mut Option<(Tensor, Tensor)>>,
     ) -> Result<Tensor> {
-        let attended =
-            self.attention
-                .forward(pass, &self.attention_norm.forward(pass.ops, x)?, past)?;
-        let x = (x + attended)?;
-        let normed = self.feed_forward_norm.forward(pass.ops, &x)?;
-        x + self.feed_forward.forward(pass.ops, &normed)?
+        match past {
+            Some(past) => {
+                let x = self.attention.by_parts(pass, x, Some(past))?;
+                self.feed_forward.by_parts(pass.ops, &x)
+            }
+            None => {
+                let x = self.attention.forward(pass, x)?;
+                self.feed_forward.forward(pass.ops, &x)
+            }
+        }
     }
 }
 
 impl Attention {
-    fn forward(
+    fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
+        if self.query_key_norm.is_some() {
+            return self.by_parts(pass, x, None);
+        }
+        let weights = ops::SelfAttention {
+            norm: &self.norm.weight,
+            epsilon: self.norm.epsilon,
+            query: &self.query,
+            key: &self.key,
+            value: &self.value,
+            output: &self.output,
+        };
+        let placement = Placement {
+            rotary: pass.rotary,
+            positions: pass.positions,
+            segments: pass.segments,
+        };
+        pass.ops.self_attention(x, &weights, &placement)
+    }
+
+    fn by_parts(
         &self,
         pass: &Pass,
         x: &Tensor,
         past: Option<&mut Option<(Tensor, Tensor)>>,
     ) -> Result<Tensor> {
         let (batch, sequence, _) = x.dims3()?;
+        let normed = self.norm.forward(pass.ops, x)?;
         let heads = |weight: &Tensor| -> Result<Tensor> {
             let count = weight.dim(0)? / self.head_dim;
             pass.ops
-                .linear(x, weight, None)?
+                .linear(&normed, weight, None)?
                 .reshape((batch, sequence, count, self.head_dim))
         };
         let (mut query, mut key, value) =
@@ -175,7 +202,9 @@ impl Attention {
             None => (key, value),
         };
         let mixed = pass.ops.attention(&query, &key, &value, pass.segments)?;
-        pass.ops.linear(&mixed.flatten_from(2)?, &self.output, None)
+        x + pass
+            .ops
+            .linear(&mixed.flatten_from(2)?, &self.output, None)?
     }
 }
 
@@ -198,8 +227,20 @@ fn extend(
 
 impl FeedForward {
     fn forward(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
-        let gate = ops.linear(x, &self.gate, None)?; // (batch, sequence, intermediate)
-        let up = ops.linear(x, &self.up, None)?;
-        ops.linear(&ops.swiglu(&gate, &up)?, &self.down, None)
+        let weights = ops::FeedForward {
+            norm: &self.norm.weight,
+            epsilon: self.norm.epsilon,
+            gate: &self.gate,
+            up: &self.up,
+            down: &self.down,
+        };
+        ops.feed_forward(x, &weights)
+    }
+
+    fn by_parts(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(ops, x)?;
+        let gate = ops.linear(&normed, &self.gate, None)?; // (batch, sequence, intermediate)
+        let up = ops.linear(&normed, &self.up, None)?;
+        x + ops.linear(&ops.swiglu(&gate, &up)?, &self.down, None)?
     }
 }
