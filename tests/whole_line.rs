@@ -459,6 +459,6 @@ fn niche_texts_end_as_the_base_does() {
         ])
         .assert()
         .code(2)
-        .stderr(contains("begins and ends its documents"));
+        .stderr(contains("its documents begin and end"));
     assert!(!at.join("runs/mixed").exists());
 }

@@ -101,20 +101,45 @@ fn start_log(global: &Global) {
     };
 }
 
-/// A flag that the first SIGINT or SIGTERM sets; the second one ends the process at once.
-pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    // A process has one handler, however many runs it starts.
-    if let Some(flag) = FLAG.get() {
-        return Ok(flag.clone());
+/// The stop signal of a training run: while it lives, the first SIGINT or SIGTERM sets its flag, so that the run can
+/// save. The second one, and one that comes when no run is under way, ends the process at once.
+pub struct StopSignal {
+    flag: Arc<AtomicBool>,
+}
+
+/// Whether a run is under way that will save.
+static TRAINING: AtomicBool = AtomicBool::new(false);
+
+impl StopSignal {
+    /// From now on, until it is dropped.
+    pub fn listen() -> Result<Self, Failure> {
+        static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+        // A process has one handler, however many runs it starts.
+        let flag = if let Some(flag) = FLAG.get() {
+            flag.clone()
+        } else {
+            let flag = FLAG.get_or_init(Arc::default).clone();
+            let seen = flag.clone();
+            ctrlc::set_handler(move || {
+                if seen.swap(true, Ordering::SeqCst) || !TRAINING.load(Ordering::SeqCst) {
+                    std::process::exit(130);
+                }
+                eprintln!("\nstopping after this step, then saving; once more to leave at once");
+            })?;
+            flag
+        };
+        TRAINING.store(true, Ordering::SeqCst);
+        Ok(Self { flag })
     }
-    let flag = FLAG.get_or_init(Arc::default).clone();
-    let seen = flag.clone();
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step, then saving; once more to leave at once");
-    })?;
-    Ok(flag)
+
+    /// Set when the run is to stop.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.flag.clone()
+    }
+}
+
+impl Drop for StopSignal {
+    fn drop(&mut self) {
+        TRAINING.store(false, Ordering::SeqCst);
+    }
 }

@@ -134,12 +134,36 @@ impl Dataset {
     }
 
     /// Whether the shards were made with this `tokenizer.json`, byte for byte.
-    ///
-    /// # Errors
-    /// The file can't be read.
-    pub fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
+    fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
         let bytes = fs::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
         Ok(hexadecimal(&Sha256::digest(&bytes)) == self.manifest.tokenizer.sha256)
+    }
+
+    /// Checks that the shards are what a model has learnt to read: made with its tokenizer, documents beginning and
+    /// ending with its `(bos, eos)`. Other tokens would be noise to it, and other ends would teach it not to stop.
+    ///
+    /// # Errors
+    /// They are not; the tokenizer can't be read.
+    pub fn check_fits(&self, tokenizer: &Path, ends: (u32, u32)) -> Result<(), DataError> {
+        let path = tokenizer.display();
+        if !self.was_made_with(tokenizer)? {
+            let message = format!(
+                "prepared with another tokenizer than the model's: prepare it again with `tokenizer.path = \"{path}\"`"
+            );
+            return Err(DataError::content(&self.path, message));
+        }
+        let found = (
+            self.manifest.tokenizer.bos_token_id,
+            self.manifest.tokenizer.eos_token_id,
+        );
+        if found != ends {
+            let message = format!(
+                "its documents begin and end with the tokens {found:?}, the model's with {ends:?}: prepare it again \
+                 with `tokenizer.bos_token` and `tokenizer.eos_token` set to the model's"
+            );
+            return Err(DataError::content(&self.path, message));
+        }
+        Ok(())
     }
 
     /// SHA-256 of the manifest, which holds those of the shards and of the tokenizer: equal means the same data.

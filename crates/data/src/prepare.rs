@@ -77,8 +77,8 @@ fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>,
         _ if force => Ok(None),
         Ok(_) => Err(DataError::content(
             output,
-            "holds a data set made from other text or settings: choose another `output`, or give `--force` to \
-             replace it",
+            "holds a data set made from other text or settings: choose another folder, remove this one, or let \
+             `prepare --force` replace it",
         )),
         Err(error) => Err(DataError::content(
             output,

@@ -80,10 +80,10 @@ impl Finetuning {
                 "`training.sequence_length` = {sequence_length} is longer than the base's context of {longest}"
             )));
         }
+        let ends = (model.bos_token_id, model.eos_token_id);
         let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
         if let Some(retained) = &retained {
-            check_tokenizer(retained, &tokenizer, "retain")?;
-            check_ends(retained, &model, "retain")?;
+            retained.check_fits(&tokenizer, ends)?;
         }
         let dataset = match source {
             Niche::Dataset(path) => Dataset::open(path)?,
@@ -91,8 +91,7 @@ impl Finetuning {
                 prepare_niche(&config, patterns, (&tokenizer, &model), progress)?
             }
         };
-        check_tokenizer(&dataset, &tokenizer, "dataset")?;
-        check_ends(&dataset, &model, "dataset")?;
+        dataset.check_fits(&tokenizer, ends)?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = watch(&dataset, &niche, retained.as_ref())?;
         Ok(Self {
@@ -109,16 +108,11 @@ impl Finetuning {
 
     /// What the run would take.
     pub fn plan(&self) -> Plan {
-        let shapes = self.model.parameter_shapes();
-        let moving = shapes.iter().filter(|(name, _)| self.moving.contains(name));
-        let trainable = moving
-            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-            .sum();
         Plan::new(
             &self.model,
             &self.config.training,
             self.sequence_length,
-            trainable,
+            &|name| self.moving.contains(name),
         )
     }
 
@@ -229,34 +223,6 @@ impl Finetuning {
     }
 }
 
-/// Data made with another tokenizer would be noise to the base.
-fn check_tokenizer(dataset: &Dataset, tokenizer: &Path, key: &str) -> Result<(), FinetuneError> {
-    if dataset.was_made_with(tokenizer)? {
-        return Ok(());
-    }
-    Err(FinetuneError::Config(format!(
-        "`{key}` = `{}` was prepared with another tokenizer than the base's: prepare it again with \
-         `tokenizer.path = \"{}\"`",
-        dataset.path().display(),
-        tokenizer.display()
-    )))
-}
-
-/// Documents that end otherwise than the base learnt would teach it not to stop.
-fn check_ends(dataset: &Dataset, model: &ModelConfig, key: &str) -> Result<(), FinetuneError> {
-    let tokenizer = &dataset.manifest().tokenizer;
-    let found = (tokenizer.bos_token_id, tokenizer.eos_token_id);
-    let expected = (model.bos_token_id, model.eos_token_id);
-    if found == expected {
-        return Ok(());
-    }
-    Err(FinetuneError::Config(format!(
-        "`{key}` = `{}` begins and ends its documents with the tokens {found:?}, the base with {expected:?}: prepare it \
-         again with `tokenizer.bos_token` and `tokenizer.eos_token` set to the base's",
-        dataset.path().display()
-    )))
-}
-
 /// The niche as a data set, its documents beginning and ending as the base's own config says.
 fn prepare_niche(
     config: &FinetuneConfig,
@@ -277,7 +243,7 @@ fn prepare_niche(
         heldout_fraction: 0.05,
         seed: 0,
     };
-    Ok(prepare_texts(&texts, true, progress)?)
+    Ok(prepare_texts(&texts, false, progress)?)
 }
 
 fn choose_niche(config: &FinetuneConfig, dataset: &Dataset) -> Result<String, FinetuneError> {

@@ -221,25 +221,4 @@ impl ModelConfig {
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum()
     }
-
-    /// Floating-point operations of training on one token: `6·N + 6·layers·heads·head_dim·sequence`.
-    ///
-    /// N counts the parameters of matrix products (the output projection, but not the embedding look-up). Attention
-    /// is 2 products of `2·sequence·heads·head_dim` forward, twice that backward, half of it under the causal mask.
-    pub fn training_flops_per_token(&self, sequence_length: usize) -> f64 {
-        let matrices: u64 = self
-            .parameter_shapes()
-            .iter()
-            .filter(|(name, shape)| shape.len() == 2 && !name.contains("embed_tokens"))
-            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-            .sum();
-        let head = if self.tie_word_embeddings {
-            (self.vocab_size * self.hidden_size) as u64
-        } else {
-            0
-        };
-        let width = (self.num_attention_heads * self.head_dim) as f64;
-        6.0 * (matrices + head) as f64
-            + 6.0 * self.num_hidden_layers as f64 * width * sequence_length as f64
-    }
 }

@@ -8,6 +8,7 @@ mod batch;
 mod checkpoint;
 mod config;
 mod error;
+mod flops;
 mod generate;
 mod hugging_face;
 mod initialise;

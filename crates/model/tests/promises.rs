@@ -318,3 +318,22 @@ fn bad_batches_are_refused() {
         .to_string();
     assert!(error.contains("does not divide"), "{error}");
 }
+
+/// The whole model costs what the formula says, nothing moving a third of it, and the last norm alone no more than the
+/// gradient that reaches it.
+#[test]
+fn only_what_moves_is_paid_for() {
+    let config = config(2, true, false);
+    let shapes = config.parameter_shapes();
+    let matrices = shapes.iter().filter(|(_, shape)| shape.len() == 2);
+    let parameters: usize = matrices
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum();
+    let width = config.num_attention_heads * config.head_dim;
+    let all = (6 * parameters + 6 * config.num_hidden_layers * width * 8) as f64;
+    assert_eq!(config.training_flops_per_token(8, &|_| true), all);
+    assert_eq!(config.training_flops_per_token(8, &|_| false), all / 3.0);
+    let norm = config.training_flops_per_token(8, &|name| name == "model.norm.weight");
+    let head = (2 * config.vocab_size * config.hidden_size) as f64;
+    assert_eq!(norm, all / 3.0 + head);
+}

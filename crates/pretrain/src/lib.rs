@@ -59,7 +59,7 @@ impl Pretraining {
                 tokens: domain.train.tokens,
             })
             .collect();
-        let planned = Plan::new(&model, &config.training, sequence_length, 0).tokens;
+        let planned = Plan::new(&model, &config.training, sequence_length, &|_| true).tokens;
         let mixture = config.mixture.resolve(&sizes, planned)?;
         Ok(Self {
             config,
@@ -76,7 +76,7 @@ impl Pretraining {
             &self.model,
             &self.config.training,
             self.sequence_length,
-            self.model.parameter_count(),
+            &|_| true,
         )
     }
 

@@ -50,7 +50,7 @@ pub struct Plan {
     pub steps: u64,
     /// Positions of all batches.
     pub tokens: u64,
-    /// Floating-point operations of one token, forward and backward, all parameters moving.
+    /// Floating-point operations of one token, forward and backward, for what moves.
     pub flops_per_token: f64,
     /// Parameters, gradients and moments.
     pub state_bytes: u64,
@@ -59,13 +59,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a model and a training, of which `trainable` parameters move.
+    /// The plan of a model and a training, in which the parameters that `moving` names are trained.
     pub fn new(
         model: &ModelConfig,
         training: &TrainingConfig,
         sequence_length: usize,
-        trainable: u64,
+        moving: &dyn Fn(&str) -> bool,
     ) -> Self {
+        let shapes = model.parameter_shapes();
+        let moved = shapes.iter().filter(|(name, _)| moving(name));
+        let trainable = moved
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum();
         let steps = training.total_steps(sequence_length);
         let tokens_at_once =
             (training.batch_size / training.accumulation_steps * sequence_length) as u64;
@@ -79,7 +84,7 @@ impl Plan {
             trainable_parameters: trainable,
             steps,
             tokens: steps * (training.batch_size * sequence_length) as u64,
-            flops_per_token: model.training_flops_per_token(sequence_length),
+            flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
             activation_bytes: 4
                 * tokens_at_once

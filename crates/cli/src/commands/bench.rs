@@ -25,7 +25,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         .model
         .resolve(VOCABULARY, sequence, (0, 0))
         .map_err(Failure::usage)?;
-    let flops_per_token = shape.training_flops_per_token(sequence);
+    let flops_per_token = shape.training_flops_per_token(sequence, &|_| true);
     let ops = environment.ops(config.training.precision().map_err(Failure::usage)?);
     let options = LoadOptions::trained(&environment.device, ops);
     let model = Transformer::initialise(shape, config.seed, &options)?;

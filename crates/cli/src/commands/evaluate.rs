@@ -113,16 +113,12 @@ pub fn score(
     environment: &Environment,
 ) -> Result<ModelScores, Failure> {
     let tokenizer = polymath_model::tokenizer_in(folder)?;
+    let config = polymath_model::load_config(folder)?;
+    let ends = (config.bos_token_id, config.eos_token_id);
     for dataset in datasets {
-        if !dataset.was_made_with(&tokenizer)? {
-            return Err(Failure::usage(anyhow!(
-                "`{}` was prepared with another tokenizer than `{}` has: prepare it again with `tokenizer.path = \
-                 \"{}\"`",
-                dataset.path().display(),
-                folder.display(),
-                tokenizer.display()
-            )));
-        }
+        dataset
+            .check_fits(&tokenizer, ends)
+            .map_err(Failure::usage)?;
     }
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
     let model = polymath_model::load(folder, &options)?;

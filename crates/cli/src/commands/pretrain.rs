@@ -5,7 +5,7 @@ use polymath_train::{Launch, Outcome, Plan};
 
 use crate::arguments;
 use crate::console::{TrainingConsole, duration};
-use crate::environment::{Environment, stop_flag};
+use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
 use crate::peak;
 
@@ -13,7 +13,6 @@ use crate::peak;
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
     let config: PretrainConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
-    let launch = launch(environment, arguments.resume)?;
     let folder = config.run.clone();
     let pretraining = Pretraining::open(config).map_err(Failure::usage)?;
     if arguments.dry_run {
@@ -28,19 +27,23 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         return dry_run(&pretraining.plan(), environment);
     }
     let mut console = training_console(environment, &pretraining.plan())?;
-    let outcome = pretraining.run(&launch, &mut console)?;
+    let signal = StopSignal::listen()?;
+    let outcome = pretraining.run(
+        &launch(environment, arguments.resume, &signal),
+        &mut console,
+    )?;
     drop(console);
     conclude(outcome, &folder, environment)
 }
 
 /// How a run is started from this command line.
-pub fn launch(environment: &Environment, resume: bool) -> Result<Launch, Failure> {
-    Ok(Launch {
+pub fn launch(environment: &Environment, resume: bool, signal: &StopSignal) -> Launch {
+    Launch {
         device: environment.device.clone(),
         implementation: environment.implementation,
         resume,
-        stop: stop_flag()?,
-    })
+        stop: signal.flag(),
+    }
 }
 
 /// The console of a run.

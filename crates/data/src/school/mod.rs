@@ -8,6 +8,7 @@
 mod chemistry;
 mod competition;
 mod elements;
+mod lexicon;
 mod literature;
 mod mathematics;
 mod physics;
@@ -232,5 +233,26 @@ mod tests {
         let distinct: BTreeSet<&String> = stories.iter().collect();
         assert_eq!(distinct.len(), stories.len());
         assert!(stories.iter().all(|story| story.len() > 300), "{stories:?}");
+    }
+
+    /// What a story says is not in the stories before it: few of its sequences of eight words are.
+    #[test]
+    fn stories_cannot_be_memorised() {
+        let school = SchoolConfig {
+            bytes_per_domain: 1_000_000,
+            ..SMALL
+        };
+        let (mut seen, mut repeated, mut all) = (BTreeSet::new(), 0, 0);
+        for (number, story) in documents(&school, "literature").enumerate() {
+            let words: Vec<&str> = story.split_whitespace().collect();
+            for words in words.windows(8) {
+                let new = seen.insert(random::hash(&words.join(" ")));
+                if number > 500 {
+                    all += 1;
+                    repeated += usize::from(!new);
+                }
+            }
+        }
+        assert!(repeated * 20 < all, "{repeated} of {all}");
     }
 }

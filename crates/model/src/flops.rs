@@ -1,0 +1,49 @@
+//! How many floating-point operations a model takes.
+
+use crate::ModelConfig;
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+impl ModelConfig {
+    /// Floating-point operations of training on one token, where the parameters that `moving` names are trained.
+    ///
+    /// With all of them it is `6·N + 6·layers·heads·head_dim·sequence`: N counts the parameters of matrix products (the
+    /// output projection, but not the embedding look-up), each of which is used once forward, once for the gradient of
+    /// its input and once for its own. Attention is 2 products of `2·sequence·heads·head_dim` forward, twice that
+    /// backward, half of it under the causal mask. A parameter that stays needs no gradient of its own, and what lies
+    /// before the first one that moves needs none at all.
+    pub fn training_flops_per_token(
+        &self,
+        sequence_length: usize,
+        moving: &dyn Fn(&str) -> bool,
+    ) -> f64 {
+        let width = (self.num_attention_heads * self.head_dim) as f64;
+        let attention = 2.0 * width * sequence_length as f64;
+        let mut moved = false; // whether anything so far moves
+        let mut flops = 0.0;
+        let mut matrix = |shape: &[usize], moves: bool, moved: bool| {
+            let products = 1.0 + f64::from(u8::from(moves)) + f64::from(u8::from(moved));
+            flops += 2.0 * products * shape.iter().product::<usize>() as f64;
+        };
+        let mut mixing = 0.0;
+        for (name, shape) in self.parameter_shapes() {
+            let moves = moving(&name);
+            if shape.len() == 2 && name != EMBEDDING {
+                matrix(&shape, moves, moved);
+            }
+            moved |= moves;
+            // The attention itself comes before its output projection; what moves in a layer so far is before it.
+            if name.ends_with("v_proj.weight") {
+                mixing += attention * if moved { 3.0 } else { 1.0 };
+            }
+        }
+        if self.tie_word_embeddings {
+            matrix(
+                &[self.vocab_size, self.hidden_size],
+                moving(EMBEDDING),
+                moved,
+            );
+        }
+        flops + mixing
+    }
+}
