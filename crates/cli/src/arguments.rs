@@ -207,6 +207,9 @@ pub struct Bench {
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
+    /// Tokens in the vocabulary, which a data set would decide.
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub vocabulary: u32,
     /// Steps to time, after two to warm up.
     #[arg(long, default_value_t = 8)]
     pub steps: u64,

@@ -22,5 +22,5 @@ pub use checkpoint::{
 pub use config::{ArchitectureConfig, ModelConfig};
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
-pub use polymath_ops::{IGNORED, Implementation, Ops, Precision, Scores};
+pub use polymath_ops::{IGNORED, Implementation, Ops, Precision, Scores, processor_peak_flops};
 pub use transformer::{LoadOptions, Transformer};

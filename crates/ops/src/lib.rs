@@ -17,6 +17,11 @@ mod round;
 mod scores;
 mod segments;
 
+/// The best rate of f32 multiply-adds that this machine's processor shows within `time`, in FLOP/s, on all threads.
+pub fn processor_peak_flops(time: std::time::Duration) -> f64 {
+    fused::peak_flops(time)
+}
+
 pub use adamw::{AdamW, UpdateAt};
 pub use blocks::{FeedForward, Placement, SelfAttention};
 pub use gradient_norm::gradient_norm;

@@ -69,5 +69,5 @@ pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use objective::{BatchSource, Evaluator, Objective, Observer, SaveModel, Silent};
 pub use optimizer::Optimizer;
-pub use polymath_ops::UpdateAt;
+pub use polymath_ops::{UpdateAt, gradient_norm};
 pub use run_folder::{RunFolder, is_finished};

@@ -1,6 +1,6 @@
 //! `polymath bench`: the pace of a training step, on synthetic tokens.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use polymath_model::{LoadOptions, TokenBatch, Transformer};
 use polymath_pretrain::PretrainConfig;
@@ -11,9 +11,13 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::peak;
 
-/// Vocabulary and row length, where the config leaves them to a data set.
-const VOCABULARY: usize = 4096;
+/// Row length, where the config leaves it to the data set.
 const SEQUENCE_LENGTH: usize = 256;
+/// Steps that fill caches and memory pools first.
+const WARM_UP: u64 = 2;
+/// How long the peak is looked for after each step.
+const PEAK_TIME: Duration = Duration::from_millis(60);
+const PHASES: [&str; 4] = ["data", "forward", "backward", "optimizer"];
 
 /// Times whole steps: forward, backward, optimizer.
 pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<(), Failure> {
@@ -23,63 +27,102 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let sequence = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
     let shape = config
         .model
-        .resolve(VOCABULARY, sequence, (0, 0))
+        .resolve(arguments.vocabulary as usize, sequence, (0, 0))
         .map_err(Failure::usage)?;
     let flops_per_token = shape.training_flops_per_token(sequence, &|_| true);
     let ops = environment.ops(config.training.precision().map_err(Failure::usage)?);
     let options = LoadOptions::trained(&environment.device, ops);
     let model = Transformer::initialise(shape, config.seed, &options)?;
     let mut optimizer = Optimizer::new(&config.training, model.trainable(), ops)?;
-    let batch = synthetic(config.training.batch_size, sequence);
 
-    let mut phases = [0.0; 3];
-    for step in 1..=arguments.steps + 2 {
-        let times = time_step(&model, &mut optimizer, &batch, step)?;
-        // The first two steps fill caches and memory pools.
-        if step > 2 {
-            for (phase, time) in phases.iter_mut().zip(times) {
-                *phase += time / arguments.steps.max(1) as f64;
-            }
+    let batch_size = config.training.batch_size;
+    let mut steps = Vec::new();
+    let mut peaks = Vec::new();
+    for step in 1..=arguments.steps + WARM_UP {
+        let begin = Instant::now();
+        let batch = synthetic((batch_size, sequence), arguments.vocabulary, step);
+        let data = begin.elapsed().as_secs_f64();
+        let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
+        if step > WARM_UP {
+            steps.push([data, forward, backward, update]);
+            // Between the steps, so that both see the same machine, whatever else it does.
+            peaks.push(peak::measure(&environment.device, PEAK_TIME)?);
         }
     }
-    let seconds: f64 = phases.iter().sum();
-    let tokens_per_second = (config.training.batch_size * sequence) as f64 / seconds;
-    let (flops, peak) = (
-        tokens_per_second * flops_per_token,
-        peak::measure(&environment.device)?,
-    );
-    let memory = peak_memory();
+    let phases: [f64; 4] =
+        std::array::from_fn(|phase| median(steps.iter().map(|step| step[phase]).collect()));
+    let seconds = median(steps.iter().map(|step| step.iter().sum()).collect());
+    let tokens_per_second = (batch_size * sequence) as f64 / seconds;
+    let result = Timing {
+        phases,
+        seconds,
+        tokens_per_second,
+        flops: tokens_per_second * flops_per_token,
+        peak: median(peaks),
+        memory: peak_memory(),
+    };
     if arguments.json {
-        let value = serde_json::json!({
-            "tokens_per_second": tokens_per_second,
-            "gflops": flops / 1e9,
-            "peak_gflops": peak / 1e9,
-            "peak_share": flops / peak,
-            "peak_rss_bytes": memory,
-            "forward_seconds": phases[0], "backward_seconds": phases[1], "optimizer_seconds": phases[2],
-        });
-        println!("{value:#}");
-        return Ok(());
-    }
-    for (name, time) in ["forward", "backward", "optimizer"].iter().zip(phases) {
-        println!(
-            "{name:12} {:8.1} ms {:5.1} %",
-            time * 1e3,
-            time / seconds * 100.0
-        );
-    }
-    println!(
-        "{tokens_per_second:.0} tokens/s, {:.1} of {:.1} GFLOP/s ({:.0} %)",
-        flops / 1e9,
-        peak / 1e9,
-        flops / peak * 100.0
-    );
-    if let Some(memory) = memory {
-        println!("{} MB at most", memory / 1_000_000);
+        println!("{:#}", result.json());
+    } else {
+        result.print();
     }
     Ok(())
 }
 
+/// Medians over the steps.
+struct Timing {
+    /// Seconds of each of [`PHASES`].
+    phases: [f64; 4],
+    seconds: f64,
+    tokens_per_second: f64,
+    flops: f64,
+    peak: f64,
+    memory: Option<u64>,
+}
+
+impl Timing {
+    fn json(&self) -> serde_json::Value {
+        let mut value = serde_json::json!({
+            "tokens_per_second": self.tokens_per_second,
+            "gflops": self.flops / 1e9,
+            "peak_gflops": self.peak / 1e9,
+            "peak_share": self.flops / self.peak,
+            "peak_rss_bytes": self.memory,
+            "step_seconds": self.seconds,
+        });
+        for (name, time) in PHASES.iter().zip(self.phases) {
+            value[format!("{name}_seconds")] = time.into();
+        }
+        value
+    }
+
+    fn print(&self) {
+        for (name, time) in PHASES.iter().zip(self.phases) {
+            println!(
+                "{name:12} {:8.1} ms {:5.1} %",
+                time * 1e3,
+                time / self.seconds * 100.0
+            );
+        }
+        println!(
+            "{:.0} tokens/s, {:.1} of {:.1} GFLOP/s ({:.0} %)",
+            self.tokens_per_second,
+            self.flops / 1e9,
+            self.peak / 1e9,
+            self.flops / self.peak * 100.0
+        );
+        if let Some(memory) = self.memory {
+            println!("{} MB at most", memory / 1_000_000);
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds of forward, backward and optimizer.
 fn time_step(
     model: &Transformer,
     optimizer: &mut Optimizer,
@@ -93,22 +136,28 @@ fn time_step(
     let forward = begin.elapsed().as_secs_f64();
     let gradients = loss.backward()?;
     let backward = begin.elapsed().as_secs_f64();
+    let found: Vec<_> = model
+        .trainable()
+        .iter()
+        .filter_map(|(name, parameter)| Some((name, parameter, gradients.get(parameter)?)))
+        .collect();
+    let all: Vec<_> = found.iter().map(|(_, _, gradient)| *gradient).collect();
+    let norm = polymath_train::gradient_norm(&all)?;
     let at = polymath_train::UpdateAt {
         step,
-        gradient_scale: 1.0 / batch.scored_tokens() as f64,
+        gradient_scale: 1.0 / norm.max(1.0),
     };
-    for (name, parameter) in model.trainable() {
-        if let Some(gradient) = gradients.get(parameter) {
-            optimizer.step(name, parameter, gradient, (at, 1e-4))?;
-        }
+    for (name, parameter, gradient) in found {
+        optimizer.step(name, parameter, gradient, (at, 1e-4))?;
     }
     let all = begin.elapsed().as_secs_f64();
     Ok([forward, backward - forward, all - backward])
 }
 
 /// Rows of one document each, of tokens without a pattern.
-fn synthetic(rows: usize, sequence: usize) -> TokenBatch {
-    let token = |at: usize| (at.wrapping_mul(2_654_435_761) >> 7) as u32 % VOCABULARY as u32;
+fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> TokenBatch {
+    let first = step as usize * rows * sequence;
+    let token = |at: usize| ((first + at).wrapping_mul(2_654_435_761) >> 7) as u32 % vocabulary;
     TokenBatch {
         input_ids: (0..rows * sequence).map(token).collect(),
         targets: (1..=rows * sequence).map(token).collect(),

@@ -9,6 +9,9 @@ use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
 use crate::peak;
 
+/// How long the machine's peak is looked for before a run.
+const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// Trains, or says what training would take.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
     let config: PretrainConfig =
@@ -51,7 +54,7 @@ pub fn training_console(
     environment: &Environment,
     plan: &Plan,
 ) -> Result<TrainingConsole, Failure> {
-    let peak = peak::measure(&environment.device)?;
+    let peak = peak::measure(&environment.device, PEAK_TIME)?;
     Ok(TrainingConsole::new(
         environment,
         plan.flops_per_token,
@@ -63,7 +66,7 @@ pub fn training_console(
 pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     // A cautious guess, not a measurement: `polymath bench` measures the share of this model on this machine.
     const USUAL_SHARE: f64 = 0.35;
-    let peak = peak::measure(&environment.device)?;
+    let peak = peak::measure(&environment.device, PEAK_TIME)?;
     println!(
         "parameters            {:>16}  ({} of them trained)",
         plan.parameters, plan.trainable_parameters

@@ -82,7 +82,7 @@ pub(crate) unsafe fn multiply_packed(
 }
 
 /// A tile of one level. `ROWS` and `COLUMNS` are those of a full tile.
-trait Tile {
+pub(super) trait Tile {
     const ROWS: usize;
     const COLUMNS: usize;
 
@@ -98,7 +98,12 @@ trait Tile {
 /// # Safety
 /// As [`multiply_packed`].
 #[inline(always)]
-unsafe fn sweep<T: Tile>(a: Rows, b: &[f32], c: Target, (m, k, n): (usize, usize, usize)) {
+pub(super) unsafe fn sweep<T: Tile>(
+    a: Rows,
+    b: &[f32],
+    c: Target,
+    (m, k, n): (usize, usize, usize),
+) {
     let mut edge = [0f32; 16 * MAX_COLUMNS];
     for (panel, column) in (0..n).step_by(T::COLUMNS).enumerate() {
         debug_assert!(b.len() >= (panel + 1) * k * T::COLUMNS);

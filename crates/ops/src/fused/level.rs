@@ -23,6 +23,19 @@ pub(crate) fn level() -> Level {
     *LEVEL.get_or_init(detect)
 }
 
+/// Whether the machine has the bf16 dot product beside AVX-512, and may use it.
+#[inline]
+pub(crate) fn has_bf16_dot() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
 fn detect() -> Level {
     if std::env::var_os("POLYMATH_PORTABLE").is_some_and(|value| value == "1") {
         return Level::Portable;

@@ -14,6 +14,8 @@ mod lanes;
 mod level;
 mod linear;
 mod pack;
+mod pairs;
+mod peak;
 mod product;
 #[cfg(test)]
 mod product_tests;
@@ -31,6 +33,7 @@ pub(crate) use cross_entropy::{cross_entropy, score};
 pub(crate) use embedding::embedding;
 pub(crate) use feed_forward::feed_forward;
 pub(crate) use linear::linear;
+pub(crate) use peak::peak_flops;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::rope;
 pub(crate) use self_attention::self_attention;

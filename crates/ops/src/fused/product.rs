@@ -8,7 +8,11 @@ use rayon::prelude::*;
 use super::buffer::{Shared, with_buffer};
 use super::kernel::{Rows, Target, multiply_packed, tile_shape};
 use super::lanes::{dot, dot_bf16};
+use super::level::has_bf16_dot;
 use super::pack::{Matrix, copy_rows_rounded, pack_panels, pack_rows};
+use super::pairs::{
+    copy_rows_paired, multiply_pairs, pack_panels_paired, pack_rows_paired, places,
+};
 use crate::Precision;
 
 /// Steps of k at most in a block: a panel of B is then 16 KiB.
@@ -32,8 +36,64 @@ pub(crate) enum Store {
     Add,
 }
 
+/// How the factors of a product are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Every step of k in a place of its own, as it is.
+    Plain,
+    /// Rounded to bf16, in places of f32.
+    Rounded,
+    /// Rounded to bf16, two steps in a place, for the bf16 dot product.
+    Paired,
+}
+
+impl Format {
+    /// The fastest one of a precision on this machine.
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::Plain,
+            Precision::Bf16 if has_bf16_dot() => Self::Paired,
+            Precision::Bf16 => Self::Rounded,
+        }
+    }
+
+    /// Places that `steps` steps take; `steps` of all blocks but the last are even.
+    fn places(self, steps: usize) -> usize {
+        match self {
+            Self::Paired => places(steps),
+            _ => steps,
+        }
+    }
+
+    fn precision(self) -> Precision {
+        match self {
+            Self::Plain => Precision::F32,
+            _ => Precision::Bf16,
+        }
+    }
+
+    fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
+        match self {
+            Self::Paired => pack_panels_paired(b, width, packed),
+            _ => pack_panels(b, width, self.precision(), packed),
+        }
+    }
+
+    fn pack_rows(self, a: Matrix, height: usize, packed: &mut [f32]) {
+        match self {
+            Self::Paired => pack_rows_paired(a, height, packed),
+            _ => pack_rows(a, height, self.precision(), packed),
+        }
+    }
+}
+
 /// C = A·B or C += A·B, for C (m × n) in contiguous rows; the factors are rounded as `precision` says.
 pub(crate) fn product(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precision) {
+    product_in(Format::of(precision), a, b, c, store);
+}
+
+/// [`product`], its factors packed in `format`.
+pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], store: Store) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert!(b.rows == k && c.len() == m * n && a.is_within() && b.is_within());
     if m == 0 || n == 0 {
@@ -46,14 +106,14 @@ pub(crate) fn product(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precisi
         return;
     }
     if m <= FEW_ROWS && a.column_stride == 1 && b.row_stride == 1 {
-        return few_rows(a, b, c, store, precision);
+        return few_rows(a, b, c, store, format.precision());
     }
     let call = Call {
         a,
         b,
         c: Shared::new(c),
         store,
-        precision,
+        format,
     };
     if m >= k {
         call.sharing_b();
@@ -95,9 +155,9 @@ pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + 
     }
 }
 
-/// Blocks of k of equal length, but for the last: (start, length).
+/// Blocks of k of equal and even length, but for the last: (start, length).
 fn step_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
-    let length = k.div_ceil(k.div_ceil(BLOCK_STEPS));
+    let length = k.div_ceil(k.div_ceil(BLOCK_STEPS)).next_multiple_of(2);
     (0..k)
         .step_by(length)
         .map(move |start| (start, length.min(k - start)))
@@ -108,7 +168,7 @@ struct Call<'a> {
     b: Matrix<'a>,
     c: Shared,
     store: Store,
-    precision: Precision,
+    format: Format,
 }
 
 impl Call<'_> {
@@ -128,17 +188,19 @@ impl Call<'_> {
         // Columns are cut only where there are too few rows for all threads.
         let column_tasks = threads.div_ceil(row_tasks).min(panels);
         let columns = panels.div_ceil(column_tasks) * width;
-        with_buffer(panels * width * k, |packed| {
+        let format = self.format;
+        with_buffer(panels * width * format.places(k), |packed| {
             let shared = Shared::new(packed);
             for_each(panels, k * n, |panel| {
                 let column = panel * width;
                 for (start, length) in step_blocks(k) {
                     let block = (column, width.min(n - column));
                     let b = self.b.block((start, length), block);
+                    let (start, length) = (format.places(start), format.places(length));
                     let at = start * panels * width + panel * length * width;
-                    // SAFETY: each panel of each block has its own place in the buffer.
+                    // SAFETY: each panel of each block has its own part of the buffer.
                     let packed = unsafe { shared.slice(at, length * width) };
-                    pack_panels(b, width, self.precision, packed);
+                    format.pack_panels(b, width, packed);
                 }
             });
             let packed = &*packed;
@@ -150,7 +212,8 @@ impl Call<'_> {
                 }
                 let part = (rows.min(m - row), columns.min(n - column));
                 for (start, length) in step_blocks(k) {
-                    let at = start * panels * width + column * length;
+                    let places = (format.places(start), format.places(length));
+                    let at = places.0 * panels * width + column * places.1;
                     self.tiles(&packed[at..], (row, column), (start, length), part);
                 }
             });
@@ -173,12 +236,13 @@ impl Call<'_> {
             let row = task / column_tasks * rows;
             let column = task % column_tasks * columns;
             let part = (rows.min(m - row), columns.min(n - column));
-            let longest = k.min(BLOCK_STEPS);
+            let longest = self.format.places(k.min(BLOCK_STEPS));
             with_buffer(part.1.next_multiple_of(width) * longest, |packed| {
                 for (start, length) in step_blocks(k) {
                     let b = self.b.block((start, length), (column, part.1));
-                    let packed = &mut packed[..part.1.next_multiple_of(width) * length];
-                    pack_panels(b, width, self.precision, packed);
+                    let places = self.format.places(length);
+                    let packed = &mut packed[..part.1.next_multiple_of(width) * places];
+                    self.format.pack_panels(b, width, packed);
                     self.tiles(packed, (row, column), (start, length), part);
                 }
             });
@@ -201,23 +265,33 @@ impl Call<'_> {
             accumulate: start > 0 || self.store == Store::Add,
         };
         let a = self.a.block((row, rows), (start, length));
-        assert!(a.is_within() && packed.len() >= columns * length);
+        let places = self.format.places(length);
+        assert!(a.is_within() && packed.len() >= columns * places);
         let multiply = |rows_of_a: Rows| {
+            let sizes = (rows, places, columns);
             // SAFETY: A's block was checked, B's is packed for these columns, and C's part is this task's alone.
-            unsafe { multiply_packed(rows_of_a, packed, c, (rows, length, columns)) }
+            unsafe {
+                match self.format {
+                    Format::Paired => multiply_pairs(rows_of_a, packed, c, sizes),
+                    _ => multiply_packed(rows_of_a, packed, c, sizes),
+                }
+            }
         };
         if a.column_stride != 1 {
             let height = tile_shape().0;
-            with_buffer(rows.next_multiple_of(height) * length, |packed| {
-                pack_rows(a, height, self.precision, packed);
-                multiply(Rows::packed(packed.as_ptr(), length));
+            with_buffer(rows.next_multiple_of(height) * places, |packed| {
+                self.format.pack_rows(a, height, packed);
+                multiply(Rows::packed(packed.as_ptr(), places));
             });
-        } else if self.precision == Precision::F32 {
+        } else if self.format == Format::Plain {
             multiply(Rows::contiguous(a.data.as_ptr(), a.row_stride));
         } else {
-            with_buffer(rows * length, |copy| {
-                copy_rows_rounded(a, copy);
-                multiply(Rows::contiguous(copy.as_ptr(), length));
+            with_buffer(rows * places, |copy| {
+                match self.format {
+                    Format::Paired => copy_rows_paired(a, copy),
+                    _ => copy_rows_rounded(a, copy),
+                }
+                multiply(Rows::contiguous(copy.as_ptr(), places));
             });
         }
     }

@@ -1,5 +1,5 @@
 use super::pack::Matrix;
-use super::product::{Store, product};
+use super::product::{Format, Store, product, product_in};
 use crate::Precision;
 
 /// Numbers between −1 and 1 that have no pattern.
@@ -79,18 +79,18 @@ fn equals_the_definition() {
     }
 }
 
-/// bf16 rounds the factors, and nothing else.
+/// bf16 rounds the factors, and nothing else, however they are packed: what this machine chooses, singly, and in pairs.
 #[test]
 fn bf16_rounds_the_factors() {
-    let round = |values: Vec<f32>| -> Vec<f32> {
-        let round = |x| half::bf16::from_f32(x).to_f32();
-        values.into_iter().map(round).collect()
+    let round = |values: &[f32]| -> Vec<f32> {
+        let round = |x: &f32| half::bf16::from_f32(*x).to_f32();
+        values.iter().map(round).collect()
     };
     for (m, k, n) in SIZES {
         for layout in 0..4 {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-            let (rounded_a, rounded_b) = (round(a.clone()), round(b.clone()));
-            let run = |a: &[f32], b: &[f32], precision| {
+            let (rounded_a, rounded_b) = (round(&a), round(&b));
+            let matrices = |a, b| {
                 let a = match layout & 1 {
                     0 => Matrix::new(a, m, k),
                     _ => Matrix::new(a, k, m).transposed(),
@@ -99,15 +99,44 @@ fn bf16_rounds_the_factors() {
                     0 => Matrix::new(b, k, n),
                     _ => Matrix::new(b, n, k).transposed(),
                 };
+                (a, b)
+            };
+            let (plain_a, plain_b) = matrices(&rounded_a, &rounded_b);
+            let (sums, sizes) = exact(&plain_a, &plain_b);
+            let (a, b) = matrices(&a, &b);
+            let mut chosen = vec![0.0; m * n];
+            product(a, b, &mut chosen, Store::Replace, Precision::Bf16);
+            let in_format = |format| {
                 let mut c = vec![0.0; m * n];
-                product(a, b, &mut c, Store::Replace, precision);
+                product_in(format, a, b, &mut c, Store::Replace);
                 c
             };
-            assert_eq!(
-                run(&a, &b, Precision::Bf16),
-                run(&rounded_a, &rounded_b, Precision::F32)
-            );
+            let (rounded, paired) = (in_format(Format::Rounded), in_format(Format::Paired));
+            for c in [chosen, rounded, paired] {
+                for ((c, sum), size) in c.iter().zip(&sums).zip(&sizes) {
+                    let error = (f64::from(*c) - sum).abs();
+                    assert!(
+                        error <= 1e-6 * (size + 1.0),
+                        "{m}×{k}×{n}, layout {layout}: {error}"
+                    );
+                }
+            }
         }
+    }
+}
+
+/// A NaN among the factors comes out, also as one of a pair.
+#[test]
+fn pairs_keep_nan() {
+    for at in [0, 1, 6] {
+        let (mut a, b) = (numbers(20 * 7, 1), numbers(7 * 9, 2));
+        a[3 * 7 + at] = f32::NAN;
+        let (a, b) = (Matrix::new(&a, 20, 7), Matrix::new(&b, 7, 9));
+        let mut c = vec![0.0; 20 * 9];
+        product_in(Format::Paired, a, b, &mut c, Store::Replace);
+        let row = |row: usize| &c[row * 9..][..9];
+        assert!(row(3).iter().all(|c| c.is_nan()));
+        assert!(row(2).iter().all(|c| c.is_finite()));
     }
 }
 

@@ -1,0 +1,205 @@
+//! Matrix products on the bf16 dot product: two neighbouring steps of k, rounded to bf16, share the place of one f32.
+//!
+//! The lower half of a place holds the even step and the upper half the odd one, as `vdpbf16ps` reads them; an odd last
+//! step is joined by a zero. Packed so, a product over k steps has the layout of one over ⌈k / 2⌉ steps.
+
+use super::buffer::with_buffer;
+use super::kernel::{MAX_COLUMNS, Rows, Target, Tile, sweep, tile_shape};
+use super::lanes::round_to_bf16;
+use super::level::{Level, has_bf16_dot, level, vectorised};
+use super::pack::{Matrix, pack_panels};
+use crate::Precision;
+
+/// Places that `steps` steps take.
+pub(crate) fn places(steps: usize) -> usize {
+    steps.div_ceil(2)
+}
+
+/// Two numbers in one place.
+#[inline(always)]
+fn pair(even: f32, odd: f32) -> f32 {
+    f32::from_bits(round_to_bf16(even).to_bits() >> 16 | round_to_bf16(odd).to_bits())
+}
+
+/// The two numbers of a place.
+#[inline(always)]
+fn unpair(place: f32) -> (f32, f32) {
+    let bits = place.to_bits();
+    (
+        f32::from_bits(bits << 16),
+        f32::from_bits(bits & 0xffff_0000),
+    )
+}
+
+vectorised! {
+    /// Pairs rows of steps: `even` and `odd` hold the same columns of two steps.
+    fn pair_steps(even: &[f32], odd: &[f32], to: &mut [f32]) {
+        for ((even, odd), to) in even.iter().zip(odd).zip(to) {
+            *to = pair(*even, *odd);
+        }
+        let _ = FMA;
+    }
+
+    /// Pairs the neighbours of a row.
+    fn pair_neighbours(from: &[f32], to: &mut [f32]) {
+        let (pairs, rest) = from.as_chunks::<2>();
+        for (from, to) in pairs.iter().zip(&mut *to) {
+            *to = pair(from[0], from[1]);
+        }
+        if let ([last], Some(to)) = (rest, to.last_mut()) {
+            *to = pair(*last, 0.0);
+        }
+        let _ = FMA;
+    }
+}
+
+/// Packs B (k × n) into panels of `width` columns: panel j, place, column. `packed` is ⌈n / width⌉·⌈k / 2⌉·width long.
+pub(crate) fn pack_panels_paired(b: Matrix, width: usize, packed: &mut [f32]) {
+    let k = b.rows;
+    with_buffer(k * width, |full| {
+        let zeros = [0f32; MAX_COLUMNS];
+        for (panel, packed) in packed
+            .chunks_exact_mut((places(k) * width).max(1))
+            .enumerate()
+        {
+            let column = panel * width;
+            let columns = width.min(b.columns - column);
+            pack_panels(
+                b.block((0, k), (column, columns)),
+                width,
+                Precision::F32,
+                full,
+            );
+            for (steps, packed) in full.chunks(2 * width).zip(packed.chunks_exact_mut(width)) {
+                let (even, odd) = steps.split_at(width);
+                let odd = if odd.is_empty() { &zeros[..width] } else { odd };
+                pair_steps(even, odd, packed);
+            }
+        }
+    });
+}
+
+/// Packs A (m × k) into panels of `height` rows: panel i, place, row.
+pub(crate) fn pack_rows_paired(a: Matrix, height: usize, packed: &mut [f32]) {
+    pack_panels_paired(a.transposed(), height, packed);
+}
+
+/// Copies A (m × k) of contiguous rows: row, place.
+pub(crate) fn copy_rows_paired(a: Matrix, copy: &mut [f32]) {
+    for (row, copy) in copy.chunks_exact_mut(places(a.columns).max(1)).enumerate() {
+        pair_neighbours(&a.data[row * a.row_stride..][..a.columns], copy);
+    }
+}
+
+/// C = A·B for `m` rows, `n` columns and `places` places of pairs, laid out as for
+/// [`multiply_packed`](super::kernel::multiply_packed).
+///
+/// # Safety
+/// As there, with `places` for k.
+pub(crate) unsafe fn multiply_pairs(
+    a: Rows,
+    b: &[f32],
+    c: Target,
+    (m, places, n): (usize, usize, usize),
+) {
+    let sizes = (m, places, n);
+    // SAFETY: promised by the caller; the instructions were found on this machine.
+    unsafe {
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 if has_bf16_dot() => x86::multiply(a, b, c, sizes),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => sweep::<Widened<12, 32>>(a, b, c, sizes),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => sweep::<Widened<6, 16>>(a, b, c, sizes),
+            Level::Portable => sweep::<Widened<4, 8>>(a, b, c, sizes),
+        }
+    }
+}
+
+/// A tile that widens the pairs, for machines without the instruction.
+struct Widened<const HEIGHT: usize, const WIDTH: usize>;
+
+impl<const HEIGHT: usize, const WIDTH: usize> Tile for Widened<HEIGHT, WIDTH> {
+    const ROWS: usize = HEIGHT;
+    const COLUMNS: usize = WIDTH;
+
+    #[inline(always)]
+    unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, places: usize) {
+        debug_assert_eq!(tile_shape(), (HEIGHT, WIDTH));
+        let mut sums = [[0f32; WIDTH]; R];
+        for p in 0..places {
+            // SAFETY: the caller's promise: p < places.
+            let b = unsafe { &*b.add(p * WIDTH).cast::<[f32; WIDTH]>() };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise: row < R.
+                let a = unpair(unsafe { *a.pointer.add(row * a.row_stride + p * a.step) });
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    let b = unpair(*b);
+                    *sum = (*sum + a.0 * b.0) + a.1 * b.1;
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise: C has R rows of WIDTH columns.
+            let target = unsafe { &mut *c.pointer.add(row * c.stride).cast::<[f32; WIDTH]>() };
+            for (target, sum) in target.iter_mut().zip(sums) {
+                *target = if c.accumulate { *target + sum } else { *sum };
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Rows, Target, Tile, sweep};
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// As [`super::multiply_pairs`], on a machine with AVX-512F and AVX-512-BF16.
+    #[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+    pub unsafe fn multiply(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
+        // SAFETY: promised by the caller.
+        unsafe { sweep::<DotProduct>(a, b, c, sizes) }
+    }
+
+    struct DotProduct;
+
+    impl Tile for DotProduct {
+        const ROWS: usize = 12;
+        const COLUMNS: usize = 32;
+
+        #[inline(always)]
+        unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, places: usize) {
+            // SAFETY: the caller promises the instructions and the elements; a place is 32 bits of any value, and
+            // the vector of bf16 is the same 512 bits.
+            unsafe {
+                let pairs = |places: __m512| -> __m512bh { std::mem::transmute(places) };
+                let mut sums = [[_mm512_setzero_ps(); 2]; R];
+                let (mut a_step, mut b_step) = (a.pointer, b);
+                for _ in 0..places {
+                    let left = pairs(_mm512_loadu_ps(b_step));
+                    let right = pairs(_mm512_loadu_ps(b_step.add(16)));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let a = pairs(_mm512_set1_ps(*a_step.add(row * a.row_stride)));
+                        sums[0] = _mm512_dpbf16_ps(sums[0], a, left);
+                        sums[1] = _mm512_dpbf16_ps(sums[1], a, right);
+                    }
+                    a_step = a_step.wrapping_add(a.step);
+                    b_step = b_step.wrapping_add(32);
+                }
+                for (row, sums) in sums.iter().enumerate() {
+                    for (half, &sum) in sums.iter().enumerate() {
+                        let target = c.pointer.add(row * c.stride + 16 * half);
+                        let value = if c.accumulate {
+                            _mm512_add_ps(_mm512_loadu_ps(target), sum)
+                        } else {
+                            sum
+                        };
+                        _mm512_storeu_ps(target, value);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Our training step against PyTorch's (eager and compiled, f32 and bf16) on the same shapes, alternating in one run.
+# PyTorch goes into a scratch environment under target/; some 300 MB are fetched the first time. torch.compile needs a
+# C++ compiler.
+#
+#   scripts/bench/compare_torch.sh [--shapes reference larger characters] [--precisions f32 bf16] [--rounds 5]
+#
+# Prints a table; the figures and a chart go to target/compare_torch/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+environment=target/torch-environment
+for client in python3 cargo g++; do
+    command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }
+done
+if [ ! -x "$environment/bin/python" ]; then
+    python3 -m venv "$environment"
+fi
+"$environment/bin/python" -c 'import torch, matplotlib' 2>/dev/null ||
+    "$environment/bin/pip" install --quiet --disable-pip-version-check torch matplotlib
+cargo build --release --quiet
+exec "$environment/bin/python" scripts/bench/compare_torch.py target/release/polymath "$@"
