@@ -17,6 +17,17 @@ pub enum Schedule {
     Constant,
 }
 
+/// What moves the parameters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerChoice {
+    /// AdamW for all of them (Loshchilov & Hutter 2019).
+    #[default]
+    Adamw,
+    /// Muon for the matrices inside the blocks, AdamW for the rest (Jordan 2024).
+    Muon,
+}
+
 /// The `[training]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +62,12 @@ pub struct TrainingConfig {
     /// With `schedule = "wsd"`: the share of the run that decays.
     #[serde(default = "default::decay_fraction")]
     pub decay_fraction: f64,
+    /// What moves the parameters: `adamw` or `muon`; both take the same learning rate.
+    #[serde(default)]
+    pub optimizer: OptimizerChoice,
+    /// With `optimizer = "muon"`: memory of the mean gradient.
+    #[serde(default = "default::momentum")]
+    pub momentum: f64,
     /// Decoupled weight decay, on matrices only.
     #[serde(default = "default::weight_decay")]
     pub weight_decay: f64,
@@ -84,6 +101,9 @@ mod default {
     }
     pub fn decay_fraction() -> f64 {
         0.2
+    }
+    pub fn momentum() -> f64 {
+        0.95
     }
     pub fn weight_decay() -> f64 {
         0.1
@@ -222,6 +242,12 @@ impl TrainingConfig {
                 self.decay_fraction,
                 0.0..=1.0,
                 "from 0 to 1",
+            ),
+            (
+                "momentum",
+                self.momentum,
+                0.0..=below_one,
+                "from 0 to below 1",
             ),
             ("beta1", self.beta1, 0.0..=below_one, "from 0 to below 1"),
             ("beta2", self.beta2, 0.0..=below_one, "from 0 to below 1"),

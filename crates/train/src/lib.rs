@@ -61,7 +61,7 @@ mod run_folder;
 mod schedule;
 
 pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, verify};
-pub use config::{CheckpointConfig, EvaluationConfig, Schedule, TrainingConfig};
+pub use config::{CheckpointConfig, EvaluationConfig, OptimizerChoice, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};
 pub use language_model::{LanguageModel, to_token_batch};

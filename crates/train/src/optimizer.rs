@@ -1,18 +1,25 @@
-//! AdamW over named parameters: which ones decay, their moments, and how those are saved.
+//! The optimizer over named parameters: what moves which, what it remembers, and how that is saved.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
-use polymath_ops::{AdamW, Moments, Ops, UpdateAt};
+use polymath_ops::{AdamW, Moments, Muon, Ops, UpdateAt};
 
-use crate::{TrainError, TrainingConfig};
+use crate::{OptimizerChoice, TrainError, TrainingConfig};
 
 /// The optimizer's state for every trainable parameter.
 pub struct Optimizer {
     ops: Ops,
-    settings: AdamW,
-    moments: BTreeMap<String, Moments>,
+    adamw: AdamW,
+    muon: Muon,
+    memory: BTreeMap<String, Memory>,
+}
+
+/// What is remembered of a parameter's gradients; decides what moves it.
+enum Memory {
+    Adamw(Moments),
+    Muon(Tensor),
 }
 
 impl Optimizer {
@@ -25,20 +32,33 @@ impl Optimizer {
         parameters: &BTreeMap<String, Var>,
         ops: Ops,
     ) -> Result<Self, TrainError> {
-        let moments = parameters
+        let muon = config.optimizer == OptimizerChoice::Muon;
+        let memory = parameters
             .iter()
-            .map(|(name, parameter)| Ok((name.clone(), Moments::zeros(parameter)?)))
+            .map(|(name, parameter)| {
+                let memory = if muon && is_inner_matrix(name, parameter) {
+                    Memory::Muon(parameter.as_detached_tensor().zeros_like()?)
+                } else {
+                    Memory::Adamw(Moments::zeros(parameter)?)
+                };
+                Ok((name.clone(), memory))
+            })
             .collect::<Result<_, TrainError>>()?;
         Ok(Self {
             ops,
-            settings: AdamW {
+            adamw: AdamW {
                 learning_rate: 0.0,
                 beta1: config.beta1,
                 beta2: config.beta2,
                 epsilon: config.epsilon,
                 weight_decay: config.weight_decay,
             },
-            moments,
+            muon: Muon {
+                learning_rate: 0.0,
+                momentum: config.momentum,
+                weight_decay: config.weight_decay,
+            },
+            memory,
         })
     }
 
@@ -54,38 +74,58 @@ impl Optimizer {
         at: (UpdateAt, f64),
     ) -> Result<(), TrainError> {
         let (at, learning_rate) = at;
-        let settings = AdamW {
-            learning_rate,
-            weight_decay: if decays(name, parameter) {
-                self.settings.weight_decay
-            } else {
-                0.0
-            },
-            ..self.settings
-        };
-        let moments = self
-            .moments
+        let memory = self
+            .memory
             .get_mut(name)
-            .expect("the moments were made for these parameters");
-        Ok(settings.step(self.ops, parameter, gradient, moments, at)?)
+            .expect("the memory was made for these parameters");
+        match memory {
+            Memory::Muon(momentum) => {
+                let muon = Muon {
+                    learning_rate,
+                    ..self.muon
+                };
+                let gradient = (gradient * at.gradient_scale)?;
+                muon.step(self.ops, parameter, &gradient, momentum)?;
+            }
+            Memory::Adamw(moments) => {
+                let weight_decay = match decays(name, parameter) {
+                    true => self.adamw.weight_decay,
+                    false => 0.0,
+                };
+                let adamw = AdamW {
+                    learning_rate,
+                    weight_decay,
+                    ..self.adamw
+                };
+                adamw.step(self.ops, parameter, gradient, moments, at)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Writes all moments to a safetensors file.
+    /// Writes all that is remembered to a safetensors file.
     ///
     /// # Errors
     /// The file can't be written.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = BTreeMap::new();
-        for (name, moments) in &self.moments {
-            let (first, second) = moments.to_tensors()?;
-            tensors.insert(format!("{name}.first_moment"), first);
-            tensors.insert(format!("{name}.second_moment"), second);
+        for (name, memory) in &self.memory {
+            match memory {
+                Memory::Muon(momentum) => {
+                    tensors.insert(format!("{name}.momentum"), momentum.clone());
+                }
+                Memory::Adamw(moments) => {
+                    let (first, second) = moments.to_tensors()?;
+                    tensors.insert(format!("{name}.first_moment"), first);
+                    tensors.insert(format!("{name}.second_moment"), second);
+                }
+            }
         }
         safetensors::serialize_to_file(tensors, None, path)
             .map_err(|error| TrainError::file("write", path)(std::io::Error::other(error)))
     }
 
-    /// Reads all moments from such a file.
+    /// Reads all of it from such a file.
     ///
     /// # Errors
     /// The file can't be read, or is of other parameters.
@@ -103,14 +143,33 @@ impl Optimizer {
                 ))
             })
         };
-        for (name, parameter) in parameters {
-            let first = of(format!("{name}.first_moment"))?;
-            let second = of(format!("{name}.second_moment"))?;
-            let moments = Moments::from_tensors(parameter, first, second)?;
-            self.moments.insert(name.clone(), moments);
+        for (name, memory) in &mut self.memory {
+            let parameter = &parameters[name];
+            match memory {
+                Memory::Muon(momentum) => {
+                    let saved = of(format!("{name}.momentum"))?;
+                    if saved.dims() != parameter.dims() {
+                        return Err(TrainError::Run(format!(
+                            "`{}` has a `{name}.momentum` of another shape than the parameter",
+                            path.display()
+                        )));
+                    }
+                    *momentum = saved.to_device(parameter.device())?;
+                }
+                Memory::Adamw(moments) => {
+                    let first = of(format!("{name}.first_moment"))?;
+                    let second = of(format!("{name}.second_moment"))?;
+                    *moments = Moments::from_tensors(parameter, first, second)?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// The matrices that Muon moves: those inside the blocks.
+fn is_inner_matrix(name: &str, parameter: &Var) -> bool {
+    parameter.rank() == 2 && name.starts_with("model.layers.")
 }
 
 /// Matrices decay; norms, biases and embeddings don't: pulling those to zero helps nothing (nanoGPT, Llama). A tied
