@@ -17,6 +17,7 @@ mod pack;
 mod product;
 #[cfg(test)]
 mod product_tests;
+mod pull;
 mod residual;
 mod rms_norm;
 mod rope;
@@ -31,6 +32,7 @@ pub(crate) use cross_entropy::{cross_entropy, score};
 pub(crate) use embedding::embedding;
 pub(crate) use feed_forward::feed_forward;
 pub(crate) use linear::linear;
+pub(crate) use pull::pull;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::rope;
 pub(crate) use self_attention::self_attention;

@@ -1,0 +1,35 @@
+//! What is retained while a niche is learnt: each method a file of its own, any of them together.
+//!
+//! [`RetentionConfig`] says which; `check` refuses what contradicts itself or the data before anything is made, and
+//! `start` makes what the run needs: the stream of batches, the penalties and what is distilled.
+
+mod config;
+mod ewc;
+mod fisher;
+mod l2sp;
+mod objective;
+mod quadratic;
+mod replay;
+mod start;
+
+pub use config::RetentionConfig;
+pub use ewc::{Ewc, EwcConfig, combine};
+pub use fisher::{Sample, Squares, cached};
+pub use l2sp::L2sp;
+pub(crate) use objective::Retaining;
+pub use replay::{ReplayConfig, ReplaySource};
+
+pub(crate) use config::Old;
+pub(crate) use start::Making;
+
+use crate::FinetuneError;
+
+/// A strength must be a number above 0: leaving the key out is how a method is turned off.
+fn positive(key: &str, value: f64) -> Result<(), FinetuneError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(FinetuneError::Config(format!(
+        "`{key}` = `{value}`: expected a number above 0; leave it out to turn it off"
+    )))
+}
