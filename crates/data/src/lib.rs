@@ -9,6 +9,7 @@ mod draw;
 mod duplicates;
 mod encode;
 mod error;
+mod half;
 mod manifest;
 mod mixture;
 mod normalise;
@@ -33,6 +34,7 @@ mod words;
 
 pub use dataset::{Dataset, Split};
 pub use error::DataError;
+pub use half::Half;
 pub use manifest::{DomainManifest, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest};
 pub use mixture::{DomainSize, MixtureConfig, MixtureShare};
 pub use prepare::prepare;

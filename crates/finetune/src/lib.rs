@@ -174,6 +174,7 @@ impl Finetuning {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens),
+            half: None,
         };
         let mut heldout = Heldout {
             evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),

@@ -4,8 +4,10 @@
 //! `start` makes what the run needs: the stream of batches, the penalties and what is distilled.
 
 mod config;
+mod curve;
 mod ewc;
 mod fisher;
+mod interpolate;
 mod l2sp;
 mod objective;
 mod quadratic;
@@ -13,8 +15,10 @@ mod replay;
 mod start;
 
 pub use config::RetentionConfig;
+pub use curve::{BitsPerByte, Point, Rule, grid};
 pub use ewc::{Ewc, EwcConfig, combine};
 pub use fisher::{Sample, Squares, cached};
+pub use interpolate::{Found, Interpolation, Shares, block_of};
 pub use l2sp::L2sp;
 pub(crate) use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
