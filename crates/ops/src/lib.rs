@@ -7,6 +7,8 @@
 mod adamw;
 mod blocks;
 mod composed;
+mod composed_distillation;
+mod distillation;
 mod fused;
 mod gradient_norm;
 mod moments;
@@ -20,6 +22,7 @@ mod segments;
 
 pub use adamw::{AdamW, UpdateAt};
 pub use blocks::{FeedForward, Placement, SelfAttention};
+pub use distillation::{Teacher, TopK};
 pub use gradient_norm::gradient_norm;
 pub use moments::Moments;
 pub use operations::{IGNORED, Implementation, Ops};
