@@ -5,8 +5,10 @@
 //! batch of a step is a pure function of (seed, step). The niche's rows come in the order that they would have without
 //! replay.
 
+use std::ops::Range;
+
 use crate::draw::unit;
-use crate::{Batch, DataError, MixtureStream};
+use crate::{Batch, BatchShape, DataError, MixtureStream};
 
 /// The stream of random numbers that places the replayed rows.
 const PLACE_STREAM: u64 = 1 << 42;
@@ -74,6 +76,16 @@ impl ReplayStream {
                 }
             }
         }
+        batch
+    }
+
+    /// Rows of what is replayed, by their number; the run takes them in this order.
+    pub fn replayable(&self, rows: Range<u64>) -> Batch {
+        let mut batch = Batch::with_capacity(BatchShape {
+            rows: (rows.end - rows.start) as usize,
+            ..self.niche.shape()
+        });
+        self.old.push_rows(&mut batch, rows);
         batch
     }
 

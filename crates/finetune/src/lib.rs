@@ -95,9 +95,11 @@ impl Finetuning {
         dataset.check_fits(&tokenizer, ends)?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = watch(&dataset, &niche, retained.as_ref())?;
-        let old = config
-            .retention
-            .check((retained.as_ref(), &niche), &moving, &names)?;
+        let old = config.retention.check(
+            (retained.as_ref(), &niche),
+            &moving,
+            (&names, model.vocab_size),
+        )?;
         Ok(Self {
             old,
             config,
@@ -169,6 +171,7 @@ impl Finetuning {
                 },
             },
             penalties: retention.penalties,
+            distillation: retention.distillation,
         };
         let windows = WindowOptions {
             context: Some(self.sequence_length),

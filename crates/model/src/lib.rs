@@ -6,7 +6,9 @@
 
 mod batch;
 mod checkpoint;
+mod compose;
 mod config;
+mod distillation;
 mod error;
 mod flops;
 mod generate;
@@ -19,8 +21,10 @@ pub use batch::TokenBatch;
 pub use checkpoint::{
     TokenizerFiles, load, load_config, load_weights, parameter_names, save, tokenizer_in,
 };
+pub use compose::Composition;
 pub use config::{ArchitectureConfig, ModelConfig};
+pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
-pub use polymath_ops::{IGNORED, Implementation, Ops, Precision, Scores};
+pub use polymath_ops::{IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK};
 pub use transformer::{LoadOptions, Transformer};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polymath_data::{Dataset, Split, TokenShard};
 use serde::{Deserialize, Serialize};
 
-use super::{EwcConfig, ReplayConfig, ReplaySource, positive};
+use super::{DistillConfig, EwcConfig, ReplayConfig, ReplaySource, positive};
 use crate::FinetuneError;
 
 /// What is retained; nothing by default.
@@ -22,6 +22,9 @@ pub struct RetentionConfig {
     /// λ/2·ΣF(θ − θ₀)².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ewc: Option<EwcConfig>,
+    /// T²·KL(base ‖ tuned) on the replayed rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
 }
 
 /// An old domain's training text.
@@ -40,7 +43,10 @@ impl RetentionConfig {
 
     /// Whether the base's own weights are needed beside those that move.
     pub(crate) fn needs_base(&self) -> bool {
-        self.l2sp.is_some() || self.ewc.is_some() || self.replays(ReplaySource::Itself)
+        self.l2sp.is_some()
+            || self.ewc.is_some()
+            || self.distill.is_some()
+            || self.replays(ReplaySource::Itself)
     }
 
     pub(crate) fn replays(&self, source: ReplaySource) -> bool {
@@ -50,7 +56,8 @@ impl RetentionConfig {
     }
 
     /// Checks every value, and that what the methods need is there: returns the old domains, where any method reads
-    /// them. `moving` are the names of what is trained, `base` those of the base's parameters.
+    /// them. `moving` are the names of what is trained, `base` those of the base's parameters,
+    /// which has so large a `vocabulary`.
     ///
     /// # Errors
     /// The key at fault, and the choices.
@@ -58,13 +65,16 @@ impl RetentionConfig {
         &self,
         (retained, niche): (Option<&Dataset>, &str),
         moving: &BTreeSet<String>,
-        base: &[String],
+        (base, vocabulary): (&[String], usize),
     ) -> Result<Vec<Old>, FinetuneError> {
         if let Some(strength) = self.l2sp {
             positive("retention.l2sp", strength)?;
         }
         if let Some(replay) = &self.replay {
             replay.validate()?;
+        }
+        if let Some(distill) = &self.distill {
+            distill.validate(self.replay.is_some(), vocabulary)?;
         }
         let reads = [
             ("retention.replay", self.replays(ReplaySource::Data)),

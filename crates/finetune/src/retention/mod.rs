@@ -5,26 +5,32 @@
 
 mod config;
 mod curve;
+mod distill;
 mod ewc;
 mod fisher;
 mod interpolate;
+mod itself;
 mod l2sp;
 mod objective;
 mod quadratic;
 mod replay;
 mod start;
+mod teacher;
 
 pub use config::RetentionConfig;
 pub use curve::{BitsPerByte, Point, Rule, grid};
+pub use distill::{Base, DistillCache, DistillConfig, Distillation, Pool};
 pub use ewc::{Ewc, EwcConfig, combine};
 pub use fisher::{Sample, Squares, cached};
 pub use interpolate::{Found, Interpolation, Shares, block_of};
+pub use itself::Itself;
 pub use l2sp::L2sp;
-pub(crate) use objective::Retaining;
+pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
 
 pub(crate) use config::Old;
 pub(crate) use start::Making;
+pub use teacher::Lesson;
 
 use crate::FinetuneError;
 

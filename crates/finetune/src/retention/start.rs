@@ -7,10 +7,14 @@ use candle_core::Tensor;
 use polymath_data::{
     BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, ReplayStream, Split,
 };
-use polymath_model::{LoadOptions, Ops, Precision, Transformer};
+use polymath_model::{Composition, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{BatchSource, Launch, Observer, Penalty};
 
-use super::{Ewc, L2sp, ReplayConfig, Sample, cached, combine};
+use super::itself::DOMAIN;
+use super::{
+    Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, ReplayConfig, ReplaySource,
+    Sample, cached, combine,
+};
 use crate::{FinetuneError, Finetuning};
 
 /// Sets the replayed rows' order apart from the niche's.
@@ -19,6 +23,7 @@ const REPLAY_SEED: u64 = 0x5eed_0000_0000_0001;
 /// What is retained, ready to train.
 pub(crate) struct Retention {
     pub penalties: Vec<Box<dyn Penalty>>,
+    pub distillation: Option<Distillation>,
     pub batches: Box<dyn BatchSource>,
     /// Of all data that decide the run.
     pub fingerprint: String,
@@ -43,6 +48,7 @@ impl Finetuning {
         if retention.is_empty() {
             return Ok(Some(Retention {
                 penalties: Vec::new(),
+                distillation: None,
                 batches: Box::new(niche),
                 fingerprint,
             }));
@@ -58,13 +64,30 @@ impl Finetuning {
         let Some(penalties) = self.penalties(&base_sha256, making)? else {
             return Ok(None);
         };
-        let batches: Box<dyn BatchSource> = match &retention.replay {
-            None => Box::new(niche),
-            Some(replay) => Box::new(self.replayed(niche, replay)?),
+        let Some(replay) = &retention.replay else {
+            return Ok(Some(Retention {
+                penalties,
+                distillation: None,
+                batches: Box::new(niche),
+                fingerprint,
+            }));
         };
+        let Some(parts) = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), making)?
+        else {
+            return Ok(None);
+        };
+        let stream = self.replayed(niche, parts, replay)?;
+        let mut distillation = None;
+        if let Some(distill) = &retention.distill {
+            distillation = self.distillation(distill, (&stream, &fingerprint), making)?;
+            if distillation.is_none() {
+                return Ok(None);
+            }
+        }
         Ok(Some(Retention {
             penalties,
-            batches,
+            distillation,
+            batches: Box::new(stream),
             fingerprint,
         }))
     }
@@ -92,15 +115,95 @@ impl Finetuning {
         MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
     }
 
+    /// The niche's batches with a share of rows from `parts`.
     fn replayed(
         &self,
         niche: MixtureStream,
+        parts: Vec<MixturePart>,
         replay: &ReplayConfig,
     ) -> Result<ReplayStream, FinetuneError> {
-        let parts = self.old_parts(replay.temperature)?;
         let seed = self.config.seed;
+        let distill = self.config.retention.distill.as_ref();
+        let pool = distill.and_then(|distill| distill.pool_rows(self.sequence_length));
         let old = self.stream(parts, (1, seed ^ REPLAY_SEED))?;
-        Ok(ReplayStream::new(niche, old, (replay.share, None), seed)?)
+        Ok(ReplayStream::new(niche, old, (replay.share, pool), seed)?)
+    }
+
+    /// Where replayed rows come from; `None` where it was stopped meanwhile.
+    fn replayed_parts(
+        &self,
+        replay: &ReplayConfig,
+        (base_sha256, fingerprint): (&str, &mut String),
+        making: &mut Making,
+    ) -> Result<Option<Vec<MixturePart>>, FinetuneError> {
+        if replay.source == ReplaySource::Data {
+            return self.old_parts(replay.temperature).map(Some);
+        }
+        let mut output = self.config.run.clone().into_os_string();
+        output.push(".replay");
+        let itself = Itself {
+            output: output.into(),
+            tokenizer: polymath_model::tokenizer_in(&self.base)?,
+            base_sha256: base_sha256.to_owned(),
+            tokens: replay.tokens(),
+            composition: Composition {
+                temperature: replay.temperature,
+                longest: self.sequence_length,
+                seed: self.config.seed,
+            },
+        };
+        let base = self.base_transformer(making)?;
+        let observer = &mut *making.observer;
+        let say = &mut |text: &str| observer.message(text);
+        let Some(dataset) = itself.prepare(&base, &making.launch.stop, say)? else {
+            return Ok(None);
+        };
+        *fingerprint = format!("{fingerprint}+{}", dataset.fingerprint());
+        Ok(Some(vec![MixturePart {
+            name: DOMAIN.to_owned(),
+            shard: dataset.shard(DOMAIN, Split::Train)?,
+            weight: 1.0,
+        }]))
+    }
+
+    /// What holds the predictions on replayed rows; `None` where it was stopped meanwhile.
+    fn distillation(
+        &self,
+        distill: &DistillConfig,
+        (stream, fingerprint): (&ReplayStream, &str),
+        making: &mut Making,
+    ) -> Result<Option<Distillation>, FinetuneError> {
+        let transformer = self.base_transformer(making)?;
+        let base = match distill.pool_rows(self.sequence_length) {
+            None => Base::Live(transformer),
+            Some(rows) => {
+                let training = &self.config.training;
+                let all = training.total_steps(self.sequence_length) * training.batch_size as u64;
+                let lesson = Lesson {
+                    stream,
+                    // Rows that the run never comes to need no predictions.
+                    rows: rows.min(stream.replayed_before(all)).max(1),
+                    top_k: distill.top_k(),
+                    temperature: distill.temperature,
+                    fingerprint: format!(
+                        "{fingerprint} {} {} {:?}",
+                        self.config.seed, self.sequence_length, self.config.retention.replay
+                    ),
+                };
+                let observer = &mut *making.observer;
+                let say = &mut |text: &str| observer.message(text);
+                let run = &self.config.run;
+                match lesson.pool(&transformer, run, &making.launch.stop, say)? {
+                    Some(pool) => Base::Pool(pool),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Distillation {
+            strength: distill.strength,
+            temperature: distill.temperature,
+            base,
+        }))
     }
 
     /// The old domains, each with its share of what is replayed.
