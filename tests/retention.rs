@@ -158,20 +158,31 @@ fn methods_work_together() {
     for domain in ["counting", "letters"] {
         assert!(last(&held, domain) < last(&plain, domain), "{domain}");
     }
-    assert_eq!(
+    let kept = || {
         std::fs::read_dir(at.join("runs/base/fisher"))
             .unwrap()
-            .count(),
-        2
-    );
+            .count()
+    };
+    assert_eq!(kept(), 2);
+    // A head that is trained alone is held to the embedding that it started as; a GPU's operations hold alike.
+    let head = [
+        "method=frozen",
+        "frozen.train=[\"lm_head\"]",
+        "training.steps=3",
+    ];
+    finetune(at, "head", &[&TOGETHER[..], &head[..]].concat())
+        .args(["--ops", "composed"])
+        .assert()
+        .success();
+    let head = metrics(at, "head");
+    let paid = |name: &str| {
+        head.iter()
+            .any(|line| line["penalties"][name].as_f64() > Some(0.0))
+    };
+    assert!(paid("ewc") && paid("l2sp") && paid("distill"));
     resumes(at, "whole", &TOGETHER);
-    // The second run found the Fisher information where the first had put it.
-    assert_eq!(
-        std::fs::read_dir(at.join("runs/base/fisher"))
-            .unwrap()
-            .count(),
-        2
-    );
+    // The killed run found the Fisher information where the first had put it; an untied head has its own.
+    assert_eq!(kept(), 4);
 }
 
 /// The same where the base generates what is replayed, and its predictions are kept.
@@ -417,7 +428,7 @@ fn interpolation_writes_the_chosen_model() {
         "choose another `--output`",
     );
     refused(&[&interpolate[..], &["--alphas", "2"]].concat(), "`2`");
-    refused(&[&interpolate[..], &["--limit", "-1"]].concat(), "--limit");
+    refused(&[&interpolate[..], &["--limit=-1"]].concat(), "--limit");
     refused(
         &[&interpolate[..], &["--niche", "cooking"]].concat(),
         "`asked`, `counting`, `letters`",

@@ -36,7 +36,7 @@ fn replayed(pool: Option<u64>) -> ReplayStream {
 }
 
 fn live(seed: u64) -> Base {
-    Base::Live(frozen(seed))
+    Base::Live(Box::new(frozen(seed)))
 }
 
 fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {

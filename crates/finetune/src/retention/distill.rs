@@ -96,7 +96,7 @@ impl DistillConfig {
 /// What the base says of replayed rows.
 pub enum Base {
     /// The base itself.
-    Live(Transformer),
+    Live(Box<Transformer>),
     /// Its likeliest tokens for every row of the pool.
     Pool(Pool),
 }

@@ -175,7 +175,7 @@ impl Finetuning {
     ) -> Result<Option<Distillation>, FinetuneError> {
         let transformer = self.base_transformer(making)?;
         let base = match distill.pool_rows(self.sequence_length) {
-            None => Base::Live(transformer),
+            None => Base::Live(Box::new(transformer)),
             Some(rows) => {
                 let training = &self.config.training;
                 let all = training.total_steps(self.sequence_length) * training.batch_size as u64;
