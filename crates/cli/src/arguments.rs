@@ -58,6 +58,8 @@ pub enum Command {
     Evaluate(Evaluate),
     /// What tuned checkpoints forgot and gained against their base: the report.
     Forget(Forget),
+    /// Mix a tuned checkpoint with its base, by as much as the old domains allow.
+    Interpolate(Interpolate),
     /// Continue a prompt.
     Generate(Generate),
     /// Look into a prepared data set.
@@ -144,6 +146,35 @@ pub struct Forget {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Folder for `report.html`, `report.md` and `report.json`.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Interpolate {
+    /// The checkpoint that the tuned one started from.
+    pub base: PathBuf,
+    /// The tuned checkpoint, or its run folder.
+    pub tuned: PathBuf,
+    #[command(flatten)]
+    pub scoring: Scoring,
+    /// The domain that was tuned for; default: what the tuned run says.
+    #[arg(long)]
+    pub niche: Option<String>,
+    /// Highest mean rise of the old domains, in bits per byte, on the development half.
+    #[arg(long, default_value_t = 0.02)]
+    pub limit: f64,
+    /// The shares of the tuned model to try; 0 and 1 always are.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
+    )]
+    pub alphas: Vec<f64>,
+    /// After the best share for all blocks alike, look for a better one for each block.
+    #[arg(long)]
+    pub per_block: bool,
+    /// Folder for the chosen model and the curve: `interpolation.json` and `interpolation.md`.
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
 }

@@ -40,6 +40,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
         Command::Finetune(arguments) => commands::finetune::run(arguments, &environment),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, &environment),
         Command::Forget(arguments) => commands::forget::run(arguments, &environment),
+        Command::Interpolate(arguments) => commands::interpolate::run(arguments, &environment),
         Command::Generate(arguments) => commands::generate::run(arguments, &environment),
         Command::Dataset(command) => commands::dataset::run(command),
         Command::Bench(arguments) => commands::bench::run(arguments, &environment),

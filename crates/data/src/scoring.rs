@@ -1,7 +1,7 @@
 //! Batches that score every stored token of a shard exactly once.
 
 use crate::draw::permutation;
-use crate::{Batch, BatchShape, IGNORED, TokenShard};
+use crate::{Batch, BatchShape, Half, IGNORED, TokenShard};
 
 /// How many unfinished rows wait for a short piece that fills them.
 const OPEN_ROWS: usize = 32;
@@ -23,6 +23,8 @@ pub struct ScoringOptions {
     pub max_tokens: Option<u64>,
     /// Of that choice.
     pub seed: u64,
+    /// Only the documents of this half.
+    pub half: Option<Half>,
 }
 
 /// A batch, and whose tokens are scored in it.
@@ -136,14 +138,19 @@ impl<'a> ScoringBatches<'a> {
     }
 }
 
-/// All documents, or a seeded choice of about `max_tokens`.
+/// All documents of the half that is wanted, or a seeded choice of about `max_tokens` among them.
 fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
+    let wanted = |document: &u32| {
+        let half = options.half;
+        half.is_none_or(|half| shard.half_of(*document as usize) == half)
+    };
     let Some(most) = options.max_tokens.filter(|most| *most < shard.tokens()) else {
-        return (0..shard.documents() as u32).collect();
+        return (0..shard.documents() as u32).filter(wanted).collect();
     };
     let mut chosen = Vec::new();
     let mut tokens = 0;
-    for document in permutation(options.seed, CHOICE_STREAM, shard.documents()) {
+    let order = permutation(options.seed, CHOICE_STREAM, shard.documents());
+    for document in order.into_iter().filter(wanted) {
         let length = shard.document(document as usize).len() as u64;
         // A document that is too long for what is left is passed over, not the end of the choice.
         if chosen.is_empty() || tokens + length <= most {

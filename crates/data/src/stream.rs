@@ -143,16 +143,26 @@ impl MixtureStream {
     pub fn batch(&self, step: u64) -> Batch {
         let mut batch = Batch::with_capacity(self.shape);
         let first = step * self.shape.rows as u64;
+        self.push_rows(&mut batch, first..first + self.shape.rows as u64);
+        batch
+    }
+
+    /// The size of its batches.
+    pub fn shape(&self) -> BatchShape {
+        self.shape
+    }
+
+    /// Appends rows of the run to a batch, which must have the stream's row length.
+    pub(crate) fn push_rows(&self, batch: &mut Batch, rows: std::ops::Range<u64>) {
         let mut block: Option<(u64, Vec<(usize, u64)>)> = None;
-        for row in first..first + self.shape.rows as u64 {
+        for row in rows {
             let number = row / BLOCK;
             if block.as_ref().is_none_or(|block| block.0 != number) {
                 block = Some((number, self.block(number)));
             }
             let (part, ordinal) = block.as_ref().expect("just made").1[(row % BLOCK) as usize];
-            self.push_row(&mut batch, part, ordinal);
+            self.push_row(batch, part, ordinal);
         }
-        batch
     }
 
     /// The part of each row of a block, and which row of its part it is.

@@ -2,7 +2,7 @@
 
 mod shelf;
 
-use polymath_data::{IGNORED, ScoringBatches, ScoringOptions};
+use polymath_data::{Half, IGNORED, ScoringBatches, ScoringOptions};
 use proptest::prelude::*;
 
 const BOS: u32 = 999;
@@ -15,6 +15,7 @@ fn options(rows: usize, sequence_length: usize, stride: Option<usize>) -> Scorin
         bos_token_id: BOS,
         max_tokens: None,
         seed: 1,
+        half: None,
     }
 }
 
@@ -109,4 +110,51 @@ fn rows_are_packed_tightly() {
         "{positions} for {}",
         shard.tokens()
     );
+}
+
+/// The halves share no document and leave none out, follow from a document's tokens alone, and are about as large.
+#[test]
+fn halves_divide_the_documents() {
+    let story = |number: u32| -> shelf::Story {
+        vec![
+            (1 + number % 250, true),
+            (1 + number / 250, true),
+            (0, true),
+        ]
+    };
+    let stories: Vec<shelf::Story> = (0..2000).map(story).collect();
+    let shard = shelf::shard(&stories);
+    let of = |half, max_tokens| {
+        let options = ScoringOptions {
+            half,
+            max_tokens,
+            ..options(2, 16, None)
+        };
+        ScoringBatches::new(&shard, options).documents().to_vec()
+    };
+    let (development, test) = (
+        of(Some(Half::Development), None),
+        of(Some(Half::Test), None),
+    );
+    let mut all = [development.clone(), test.clone()].concat();
+    all.sort_unstable();
+    assert_eq!(all, of(None, None));
+    // 2000 fair coins: four deviations are 90.
+    assert!(
+        (910..=1090).contains(&development.len()),
+        "{}",
+        development.len()
+    );
+    let some = of(Some(Half::Test), Some(300));
+    assert!(some.len() == 100 && some.iter().all(|document| test.contains(document)));
+    // The same documents elsewhere, in another order, are in the same halves.
+    let other = shelf::shard(&stories.iter().rev().cloned().collect::<Vec<_>>());
+    for index in 0..2000 {
+        assert_eq!(shard.half_of(index), other.half_of(1999 - index));
+    }
+    // Recorded, so that figures stay comparable from version to version.
+    let first: Vec<bool> = (0..8)
+        .map(|index| shard.half_of(index) == Half::Test)
+        .collect();
+    assert_eq!(first, [false, true, false, false, false, true, false, true]);
 }

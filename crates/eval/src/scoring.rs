@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polymath_data::{Batch, ScoringBatches, ScoringOptions, TokenShard};
+use polymath_data::{Batch, Half, ScoringBatches, ScoringOptions, TokenShard};
 use polymath_model::{TokenBatch, Transformer};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,8 @@ pub struct WindowOptions {
     pub stride: Option<usize>,
     /// Score about so many tokens only, of a seeded choice of documents.
     pub max_tokens: Option<u64>,
+    /// Only the documents of this half.
+    pub half: Option<Half>,
 }
 
 /// Scores a shard's documents, every token once. `progress` takes the tokens done and in all.
@@ -95,6 +97,7 @@ pub fn score_shard(
             bos_token_id: model.config().bos_token_id,
             max_tokens: windows.max_tokens,
             seed: SUBSAMPLE_SEED,
+            half: windows.half,
         },
     );
     let mut documents: Vec<DocumentScore> = batches

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{FinetuneError, FrozenConfig, Method};
+use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig};
 
 /// All of a fine-tuning run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct FinetuneConfig {
     /// With `method = "frozen"`: what is trained although the rest is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenConfig>,
+    /// What is retained.
+    #[serde(default, skip_serializing_if = "RetentionConfig::is_empty")]
+    pub retention: RetentionConfig,
     /// Of the order of the data.
     #[serde(default = "default_seed")]
     pub seed: u64,

@@ -16,6 +16,9 @@ pub enum FinetuneError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
     /// The data set.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),

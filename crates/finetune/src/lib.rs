@@ -6,21 +6,20 @@
 mod config;
 mod error;
 mod lineage;
+pub mod retention;
 mod selection;
 
 pub use config::FinetuneConfig;
 pub use error::FinetuneError;
 pub use lineage::Lineage;
+pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{
-    BatchShape, Dataset, MixturePart, MixtureStream, Progress, Split, Texts, TokenShard,
-    prepare_texts,
-};
+use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
@@ -29,6 +28,7 @@ use polymath_train::{
 };
 
 use config::Niche;
+use retention::{Making, Retaining};
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
@@ -49,6 +49,7 @@ pub struct Finetuning {
     niche: String,
     watched: Vec<(String, Arc<TokenShard>)>,
     sequence_length: usize,
+    old: Vec<retention::Old>,
 }
 
 impl Finetuning {
@@ -94,7 +95,13 @@ impl Finetuning {
         dataset.check_fits(&tokenizer, ends)?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = watch(&dataset, &niche, retained.as_ref())?;
+        let old = config.retention.check(
+            (retained.as_ref(), &niche),
+            &moving,
+            (&names, model.vocab_size),
+        )?;
         Ok(Self {
+            old,
             config,
             base,
             model,
@@ -147,27 +154,30 @@ impl Finetuning {
         };
         let from = run.resumed().map_or(&self.base, |from| &from.path);
         let transformer = self.load(from, &options)?;
-        let task = LanguageModel {
-            transformer: &transformer,
-            tokenizer: TokenizerFiles {
-                tokenizer: polymath_model::tokenizer_in(&self.base)?,
+        let Some(retention) = self.start_retention(&mut Making {
+            launch,
+            ops,
+            observer,
+        })?
+        else {
+            let step = run.resumed().map_or(0, |from| from.state.step);
+            return Ok(Outcome::Interrupted { step });
+        };
+        let task = Retaining {
+            model: LanguageModel {
+                transformer: &transformer,
+                tokenizer: TokenizerFiles {
+                    tokenizer: polymath_model::tokenizer_in(&self.base)?,
+                },
             },
+            penalties: retention.penalties,
+            distillation: retention.distillation,
         };
-        let part = MixturePart {
-            name: self.niche.clone(),
-            shard: self.dataset.shard(&self.niche, Split::Train)?,
-            weight: 1.0,
-        };
-        let shape = BatchShape {
-            rows: self.config.training.batch_size,
-            sequence_length: self.sequence_length,
-        };
-        let stream =
-            MixtureStream::new(vec![part], shape, self.model.bos_token_id, self.config.seed)?;
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens),
+            half: None,
         };
         let mut heldout = Heldout {
             evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
@@ -181,14 +191,14 @@ impl Finetuning {
             evaluation: &self.config.evaluation,
             checkpoint: &self.config.checkpoint,
             seed: self.config.seed,
-            data_fingerprint: self.dataset.fingerprint().to_owned(),
+            data_fingerprint: retention.fingerprint,
             ops,
             stop: &launch.stop,
         };
         Ok(fit(
             &settings,
             &run,
-            (&task, &stream),
+            (&task, &*retention.batches),
             &mut heldout,
             observer,
         )?)

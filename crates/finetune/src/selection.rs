@@ -120,7 +120,7 @@ pub fn select(
 }
 
 /// The block that a parameter belongs to.
-fn layer_of(name: &str) -> Option<usize> {
+pub(crate) fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("model.layers.")?
         .split('.')
         .next()?

@@ -6,7 +6,9 @@
 
 mod batch;
 mod checkpoint;
+mod compose;
 mod config;
+mod distillation;
 mod error;
 mod flops;
 mod generate;
@@ -19,8 +21,12 @@ pub use batch::TokenBatch;
 pub use checkpoint::{
     TokenizerFiles, load, load_config, load_weights, parameter_names, save, tokenizer_in,
 };
+pub use compose::Composition;
 pub use config::{ArchitectureConfig, ModelConfig};
+pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
-pub use polymath_ops::{IGNORED, Implementation, Ops, Precision, Scores, processor_peak_flops};
+pub use polymath_ops::{
+    IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, processor_peak_flops,
+};
 pub use transformer::{LoadOptions, Transformer};

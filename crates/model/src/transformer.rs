@@ -1,6 +1,7 @@
 //! The model as the rest of the program sees it: named parameters, some of which move, and what it computes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use polymath_ops::{Ops, RotaryTable, Scores};
@@ -166,13 +167,40 @@ impl Transformer {
     /// # Errors
     /// A batch that is longer than the context, or holds a token outside the vocabulary.
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
+        let (hidden, targets) = self.tracked_states(batch)?;
+        Ok(self
+            .ops
+            .cross_entropy(&hidden, self.tracked.head(), &targets)?)
+    }
+
+    /// The last norm's output at each position, `(tokens, hidden)`, in the graph; and the batch's targets.
+    pub(crate) fn tracked_states(
+        &self,
+        batch: &TokenBatch,
+    ) -> Result<(Tensor, Arc<[u32]>), ModelError> {
         self.check(batch)?;
         let prepared = batch.prepare(&self.device)?;
         let hidden = self.hidden(&self.tracked, &prepared, None)?; // (batch, sequence, hidden)
-        let hidden = hidden.flatten_to(1)?; // (tokens, hidden)
+        Ok((hidden.flatten_to(1)?, prepared.targets))
+    }
+
+    /// The same, in no graph.
+    pub(crate) fn detached_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
+        self.check(batch)?;
+        let prepared = batch.prepare(&self.device)?;
         Ok(self
-            .ops
-            .cross_entropy(&hidden, self.tracked.head(), &prepared.targets)?)
+            .hidden(&self.detached, &prepared, None)?
+            .flatten_to(1)?)
+    }
+
+    /// The output projection, in the graph.
+    pub(crate) fn tracked_head(&self) -> &Tensor {
+        self.tracked.head()
+    }
+
+    /// The output projection, in no graph.
+    pub(crate) fn detached_head(&self) -> &Tensor {
+        self.detached.head()
     }
 
     /// −ln p of every target, and whether it was the likeliest token; nothing is tracked.

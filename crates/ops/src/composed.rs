@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
+pub(crate) use crate::composed_distillation::distillation;
 use crate::operations::IGNORED;
 use crate::round::Round;
 use crate::{Precision, RotaryTable, Scores, Segments};
@@ -15,7 +16,7 @@ use crate::{Precision, RotaryTable, Scores, Segments};
 const SCORED_ROWS: usize = 1024;
 
 /// a·b of (.., m, k) and (.., k, n), with the inputs rounded as `precision` says.
-fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
+pub(crate) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
     if precision == Precision::F32 {
         return a.matmul(b);
     }

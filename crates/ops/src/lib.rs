@@ -7,12 +7,15 @@
 mod adamw;
 mod blocks;
 mod composed;
+mod composed_distillation;
+mod distillation;
 mod fused;
 mod gradient_norm;
 mod moments;
 mod muon;
 mod operations;
 mod precision;
+mod pull;
 mod rotary;
 mod round;
 mod scores;
@@ -25,11 +28,13 @@ pub fn processor_peak_flops(time: std::time::Duration) -> f64 {
 
 pub use adamw::{AdamW, UpdateAt};
 pub use blocks::{FeedForward, Placement, SelfAttention};
+pub use distillation::{Teacher, TopK};
 pub use gradient_norm::gradient_norm;
 pub use moments::Moments;
 pub use muon::Muon;
 pub use operations::{IGNORED, Implementation, Ops};
 pub use precision::Precision;
+pub use pull::Pull;
 pub use rotary::RotaryTable;
 pub use scores::Scores;
 pub use segments::Segments;

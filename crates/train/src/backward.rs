@@ -7,16 +7,34 @@ use polymath_data::{Batch, IGNORED};
 
 use crate::{Objective, TrainError};
 
-/// The sum of the batch's losses, its number of scored tokens, and the gradients of that sum, computed in `parts`.
+/// What one step's batch costs, and where that falls.
+pub struct Backward {
+    /// The sum of the tokens' losses.
+    pub loss: f64,
+    /// Sums of what is minimised beside it.
+    pub beside: BTreeMap<String, f64>,
+    /// Tokens that the sums are over.
+    pub scored: f64,
+    /// Of all the sums together.
+    pub gradients: BTreeMap<String, Tensor>,
+}
+
+/// The batch's sums and their gradients, computed in `parts`.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
     parts: usize,
-) -> Result<(f64, f64, BTreeMap<String, Tensor>), TrainError> {
+) -> Result<Backward, TrainError> {
     let mut loss = 0.0;
+    let mut beside: BTreeMap<String, f64> = BTreeMap::new();
     let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
     for part in split(batch, parts) {
-        let sum = objective.loss(&part)?;
+        let losses = objective.losses(&part)?;
+        let mut sum = losses.task.clone();
+        for (name, term) in &losses.beside {
+            sum = (sum + term)?;
+            *beside.entry((*name).to_owned()).or_default() += f64::from(term.to_scalar::<f32>()?);
+        }
         let mut found = sum.backward()?;
         for (name, parameter) in objective.trainable() {
             let Some(gradient) = found.remove(parameter) else {
@@ -28,14 +46,19 @@ pub fn backward(
             };
             gradients.insert(name.clone(), total);
         }
-        loss += f64::from(sum.to_scalar::<f32>()?);
+        loss += f64::from(losses.task.to_scalar::<f32>()?);
     }
     let scored = batch
         .targets
         .iter()
         .filter(|target| **target != IGNORED)
         .count();
-    Ok((loss, scored.max(1) as f64, gradients))
+    Ok(Backward {
+        loss,
+        beside,
+        scored: scored.max(1) as f64,
+        gradients,
+    })
 }
 
 /// The rows of a batch in `parts` equal batches.

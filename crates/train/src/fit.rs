@@ -7,6 +7,7 @@ use polymath_ops::{Ops, UpdateAt, gradient_norm};
 
 use crate::backward::backward;
 use crate::gradient_check::GradientCheck;
+use crate::penalty::add_penalties;
 use crate::progress::Progress;
 use crate::schedule::learning_rate;
 use crate::{
@@ -84,8 +85,9 @@ pub fn fit<O: Objective + SaveModel>(
     while at.state.step < total {
         let begin = Instant::now();
         let batch = batches.batch(at.state.step);
-        let (loss, scored, gradients) =
-            backward(objective, &batch, fit.training.accumulation_steps)?;
+        let mut found = backward(objective, &batch, fit.training.accumulation_steps)?;
+        let penalties = add_penalties(objective, &mut found)?;
+        let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
         let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
         let step = at.state.step + 1;
         if !loss.is_finite() || !gradient_norm.is_finite() {
@@ -118,6 +120,7 @@ pub fn fit<O: Objective + SaveModel>(
             tokens: at.state.tokens + tokens,
             seconds: at.state.seconds + seconds,
             loss: loss / scored,
+            penalties,
             learning_rate,
             gradient_norm,
             tokens_per_second: tokens as f64 / seconds,

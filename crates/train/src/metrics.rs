@@ -20,6 +20,9 @@ pub struct StepMetrics {
     pub seconds: f64,
     /// Nats per scored token of this step's batch.
     pub loss: f64,
+    /// What is minimised beside the loss, each by its name, in the loss's unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub penalties: BTreeMap<String, f64>,
     /// This step's.
     pub learning_rate: f64,
     /// L2 norm over all parameters, before clipping.

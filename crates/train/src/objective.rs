@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Tensor, Var};
-use polymath_data::{Batch, MixtureStream};
+use polymath_data::{Batch, MixtureStream, ReplayStream};
 
-use crate::{EvaluationMetrics, StepMetrics, TrainError};
+use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 
 /// What is minimised, over which parameters.
 pub trait Objective {
@@ -16,8 +16,32 @@ pub trait Objective {
     /// What the model says.
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError>;
 
+    /// The loss, and what is minimised beside it on the same batch; the loss alone, if nothing else is said.
+    ///
+    /// # Errors
+    /// What the model says.
+    fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
+        Ok(Losses {
+            task: self.loss(batch)?,
+            beside: Vec::new(),
+        })
+    }
+
+    /// What is minimised beside the loss and depends on the parameters only; nothing, if nothing else is said.
+    fn penalties(&self) -> &[Box<dyn Penalty>] {
+        &[]
+    }
+
     /// The parameters that move, by name.
     fn trainable(&self) -> &BTreeMap<String, Var>;
+}
+
+/// What a batch costs: sums over tokens, scalars in the graph of the trainable parameters.
+pub struct Losses {
+    /// What is learnt.
+    pub task: Tensor,
+    /// What is added to it, each under the name by which it is logged.
+    pub beside: Vec<(&'static str, Tensor)>,
 }
 
 /// An endless stream of batches that is a pure function of the step, so that resuming needs no more than its number.
@@ -29,6 +53,12 @@ pub trait BatchSource {
 impl BatchSource for MixtureStream {
     fn batch(&self, step: u64) -> Batch {
         MixtureStream::batch(self, step)
+    }
+}
+
+impl BatchSource for ReplayStream {
+    fn batch(&self, step: u64) -> Batch {
+        ReplayStream::batch(self, step)
     }
 }
 

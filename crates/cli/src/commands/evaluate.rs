@@ -126,6 +126,7 @@ pub fn score(
         context: scoring.context,
         stride: scoring.stride,
         max_tokens: scoring.max_tokens,
+        half: None,
     };
     let mut scores = ModelScores {
         path: folder.display().to_string(),

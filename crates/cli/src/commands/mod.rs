@@ -7,5 +7,6 @@ pub mod evaluate;
 pub mod finetune;
 pub mod forget;
 pub mod generate;
+pub mod interpolate;
 pub mod prepare;
 pub mod pretrain;

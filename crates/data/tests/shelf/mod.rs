@@ -1,4 +1,5 @@
 //! Small shards to test on.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;
 

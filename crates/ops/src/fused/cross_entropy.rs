@@ -26,9 +26,24 @@ struct CrossEntropy {
     gradients: OnceLock<Gradients>,
 }
 
-struct Gradients {
-    hidden: Option<Tensor>,
-    weight: Option<Tensor>,
+/// Of a loss for the hidden states and the output projection, where they are tracked.
+pub(super) struct Gradients {
+    pub hidden: Option<Tensor>,
+    pub weight: Option<Tensor>,
+}
+
+impl Gradients {
+    /// For another incoming gradient than 1.
+    pub fn times(&self, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let factor = gradient.to_vec0::<f32>()?;
+        let times = |gradient: &Option<Tensor>| {
+            gradient
+                .as_ref()
+                .map(|gradient| times(gradient, factor))
+                .transpose()
+        };
+        Ok((times(&self.hidden)?, times(&self.weight)?))
+    }
 }
 
 /// Σ −ln softmax(hidden·weightᵀ)[target] over the targets that count.
@@ -51,7 +66,7 @@ pub(crate) fn cross_entropy(
 
 vectorised! {
     /// The largest of a row; NaN is passed over.
-    fn largest(row: &[f32]) -> f32 {
+    pub(super) fn largest(row: &[f32]) -> f32 {
         let mut lanes = [f32::NEG_INFINITY; LANES];
         let (chunks, rest) = row.as_chunks::<LANES>();
         for chunk in chunks {
@@ -80,7 +95,7 @@ vectorised! {
         sum_lanes(sums)
     }
 
-    fn scale(row: &mut [f32], factor: f32) {
+    pub(super) fn scale(row: &mut [f32], factor: f32) {
         for x in row {
             *x *= factor;
         }
@@ -268,20 +283,10 @@ impl CustomOp2 for CrossEntropy {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let factor = gradient.to_vec0::<f32>()?;
-        let Some(gradients) = self.gradients.get() else {
-            return Ok((None, None));
-        };
-        let times_factor = |gradient: &Option<Tensor>| {
-            gradient
-                .as_ref()
-                .map(|gradient| times(gradient, factor))
-                .transpose()
-        };
-        Ok((
-            times_factor(&gradients.hidden)?,
-            times_factor(&gradients.weight)?,
-        ))
+        match self.gradients.get() {
+            Some(gradients) => gradients.times(gradient),
+            None => Ok((None, None)),
+        }
     }
 }
 

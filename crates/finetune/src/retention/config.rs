@@ -1,0 +1,140 @@
+//! The `[retention]` table, and what it needs of the rest of the config.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use polymath_data::{Dataset, Split, TokenShard};
+use serde::{Deserialize, Serialize};
+
+use super::{DistillConfig, EwcConfig, ReplayConfig, ReplaySource, positive};
+use crate::FinetuneError;
+
+/// What is retained; nothing by default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// λ of λ/2·‖θ − θ₀‖².
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l2sp: Option<f64>,
+    /// A share of each batch from what the base was trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayConfig>,
+    /// λ/2·ΣF(θ − θ₀)².
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ewc: Option<EwcConfig>,
+    /// T²·KL(base ‖ tuned) on the replayed rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
+}
+
+/// An old domain's training text.
+pub(crate) struct Old {
+    pub name: String,
+    pub shard: Arc<TokenShard>,
+    /// SHA-256 of the shard.
+    pub sha256: String,
+}
+
+impl RetentionConfig {
+    /// Whether nothing is retained.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the base's own weights are needed beside those that move.
+    pub(crate) fn needs_base(&self) -> bool {
+        self.l2sp.is_some()
+            || self.ewc.is_some()
+            || self.distill.is_some()
+            || self.replays(ReplaySource::Itself)
+    }
+
+    pub(crate) fn replays(&self, source: ReplaySource) -> bool {
+        self.replay
+            .as_ref()
+            .is_some_and(|replay| replay.source == source)
+    }
+
+    /// Checks every value, and that what the methods need is there: returns the old domains, where any method reads
+    /// them. `moving` are the names of what is trained, `base` those of the base's parameters,
+    /// which has so large a `vocabulary`.
+    ///
+    /// # Errors
+    /// The key at fault, and the choices.
+    pub(crate) fn check(
+        &self,
+        (retained, niche): (Option<&Dataset>, &str),
+        moving: &BTreeSet<String>,
+        (base, vocabulary): (&[String], usize),
+    ) -> Result<Vec<Old>, FinetuneError> {
+        if let Some(strength) = self.l2sp {
+            positive("retention.l2sp", strength)?;
+        }
+        if let Some(replay) = &self.replay {
+            replay.validate()?;
+        }
+        if let Some(distill) = &self.distill {
+            distill.validate(self.replay.is_some(), vocabulary)?;
+        }
+        let reads = [
+            ("retention.replay", self.replays(ReplaySource::Data)),
+            ("retention.ewc", self.ewc.is_some()),
+        ];
+        let mut old = Vec::new();
+        if let Some((key, _)) = reads.iter().find(|(_, reads)| *reads) {
+            old = old_domains(key, retained, niche)?;
+        }
+        if let Some(ewc) = &self.ewc {
+            let names: Vec<&str> = old.iter().map(|old| old.name.as_str()).collect();
+            ewc.validate(&names)?;
+        }
+        let pulls = [
+            ("retention.l2sp", self.l2sp.is_some()),
+            ("retention.ewc", self.ewc.is_some()),
+        ];
+        let strange = moving
+            .iter()
+            .find(|name| *name != crate::HEAD && !base.contains(name));
+        if let (Some((key, _)), Some(name)) = (pulls.iter().find(|(_, pulls)| *pulls), strange) {
+            return Err(FinetuneError::Config(format!(
+                "`{key}` pulls parameters towards the base, which has no `{name}`: use it with `method` = `full` or \
+                 `frozen`, or choose `retention.replay`"
+            )));
+        }
+        Ok(old)
+    }
+}
+
+/// The training text of every domain of `retain` but the niche.
+fn old_domains(
+    key: &str,
+    retained: Option<&Dataset>,
+    niche: &str,
+) -> Result<Vec<Old>, FinetuneError> {
+    let Some(retained) = retained else {
+        return Err(FinetuneError::Config(format!(
+            "`{key}` reads what the base was trained on, and `retain` is not given: set it to that data set, or, where \
+             the data are gone, choose `retention.replay = \"self\"` or `retention.l2sp`"
+        )));
+    };
+    let names = retained.domain_names();
+    let old = names
+        .iter()
+        .filter(|name| **name != niche && retained.manifest().domains[**name].train.tokens > 0)
+        .map(|name| {
+            Ok(Old {
+                name: (*name).to_owned(),
+                shard: retained.shard(name, Split::Train)?,
+                sha256: retained.manifest().domains[*name].train.sha256.clone(),
+            })
+        })
+        .collect::<Result<Vec<Old>, FinetuneError>>()?;
+    if old.is_empty() {
+        return Err(FinetuneError::Config(format!(
+            "`{key}` reads the old domains of `retain`, which has none with training text beside the niche `{niche}`: \
+             it has `{}`",
+            names.join("`, `")
+        )));
+    }
+    Ok(old)
+}

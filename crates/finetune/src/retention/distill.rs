@@ -1,0 +1,223 @@
+//! Distillation (LwF; Li & Hoiem 2016): T²·KL(base ‖ tuned) on the replayed rows, beside their loss.
+
+use std::collections::HashMap;
+
+use polymath_data::{Batch, IGNORED};
+use polymath_model::{Comparison, ModelError, Teacher, TokenBatch, TopK, Transformer};
+use serde::{Deserialize, Serialize};
+
+use crate::FinetuneError;
+
+/// The `[retention.distill]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillConfig {
+    /// How much a replayed token's divergence counts beside a token's loss.
+    pub strength: f64,
+    /// T, which softens both distributions.
+    #[serde(default = "default_temperature")]
+    pub temperature: f64,
+    /// When the base's side is computed.
+    #[serde(default)]
+    pub cache: DistillCache,
+    /// With `cache = "top-k"`: how many of the likeliest tokens are kept; default 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// With `cache = "top-k"`: tokens of the pool that replayed rows come from; default 100 000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_tokens: Option<u64>,
+}
+
+/// When the base's predictions are computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DistillCache {
+    /// For each batch: nothing is kept, nothing is left out.
+    #[default]
+    #[serde(rename = "live")]
+    Live,
+    /// Once, for a fixed pool of rows: the likeliest tokens, and all others as one.
+    #[serde(rename = "top-k")]
+    TopK,
+}
+
+fn default_temperature() -> f64 {
+    2.0
+}
+
+impl DistillConfig {
+    /// Checks every value; `replays` says whether any rows are.
+    pub(crate) fn validate(&self, replays: bool, vocabulary: usize) -> Result<(), FinetuneError> {
+        let refuse = |message: String| Err(FinetuneError::Config(message));
+        super::positive("retention.distill.strength", self.strength)?;
+        super::positive("retention.distill.temperature", self.temperature)?;
+        if !replays {
+            return refuse(
+                "`retention.distill` compares with the base on replayed rows, and there are none: set \
+                 `retention.replay` to a share such as `0.05`, or to `\"self\"` where the data are gone"
+                    .into(),
+            );
+        }
+        let cached = self.cache == DistillCache::TopK;
+        for (key, given) in [
+            ("top_k", self.top_k.is_some()),
+            ("pool_tokens", self.pool_tokens.is_some()),
+        ] {
+            if given && !cached {
+                return refuse(format!(
+                    "`retention.distill.{key}` is of the cache, but `retention.distill.cache` is `live`: remove it, or \
+                     set `cache = \"top-k\"`"
+                ));
+            }
+        }
+        if cached && !(1..=vocabulary).contains(&self.top_k()) {
+            return refuse(format!(
+                "`retention.distill.top_k` = `{}`: expected 1 to the vocabulary's {vocabulary}",
+                self.top_k()
+            ));
+        }
+        if self.pool_tokens == Some(0) {
+            return refuse("`retention.distill.pool_tokens` = `0`: expected at least 1".into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn top_k(&self) -> usize {
+        self.top_k.unwrap_or(32)
+    }
+
+    /// Rows of the pool, where there is one.
+    pub(crate) fn pool_rows(&self, sequence_length: usize) -> Option<u64> {
+        let tokens = self.pool_tokens.unwrap_or(100_000);
+        let rows = tokens.div_ceil(sequence_length as u64);
+        (self.cache == DistillCache::TopK).then_some(rows)
+    }
+}
+
+/// What the base says of replayed rows.
+pub enum Base {
+    /// The base itself.
+    Live(Box<Transformer>),
+    /// Its likeliest tokens for every row of the pool.
+    Pool(Pool),
+}
+
+/// The base's likeliest tokens at each position of known rows.
+pub struct Pool {
+    /// Where each row's positions begin in `listed`.
+    pub places: HashMap<RowKey, usize>,
+    /// Of all rows, one after another.
+    pub listed: TopK,
+}
+
+/// What tells a row from another: its inputs and where its documents begin.
+pub type RowKey = (Vec<u32>, Vec<u32>);
+
+/// The divergence of a batch's replayed rows.
+pub struct Distillation {
+    /// How much it counts.
+    pub strength: f64,
+    /// T.
+    pub temperature: f64,
+    /// What the tuned model is compared with.
+    pub base: Base,
+}
+
+impl Distillation {
+    /// What to compare in a batch; `None` where no position of it is replayed.
+    ///
+    /// # Errors
+    /// What the base says; a row that the pool lacks.
+    pub fn comparison(&self, batch: &Batch) -> Result<Option<Comparison>, ModelError> {
+        let rows: Vec<usize> = (0..batch.rows)
+            .filter(|row| batch.domains[*row] > 0)
+            .collect();
+        let length = batch.sequence_length;
+        let scored = |row: usize| {
+            (row * length..(row + 1) * length).filter(|at| batch.targets[*at] != IGNORED)
+        };
+        let positions: Vec<u32> = rows
+            .iter()
+            .flat_map(|row| scored(*row))
+            .map(|at| at as u32)
+            .collect();
+        if positions.is_empty() {
+            return Ok(None);
+        }
+        let teacher = match &self.base {
+            Base::Live(base) => {
+                // The rows on their own: position i of the kept row k stands at k·length + i.
+                let kept: Vec<u32> = rows
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(kept, row)| {
+                        scored(*row).map(move |at| (at - row * length + kept * length) as u32)
+                    })
+                    .collect();
+                base.teach(&select(batch, &rows), &kept)?
+            }
+            Base::Pool(pool) => Teacher::TopK(pool.at(batch, &rows, &positions)?),
+        };
+        Ok(Some(Comparison {
+            positions,
+            teacher,
+            temperature: self.temperature,
+        }))
+    }
+}
+
+impl Pool {
+    /// What the pool has for `positions`, all in `rows` of the batch.
+    fn at(&self, batch: &Batch, rows: &[usize], positions: &[u32]) -> Result<TopK, ModelError> {
+        let length = batch.sequence_length;
+        let begins: HashMap<usize, usize> = rows
+            .iter()
+            .map(|row| {
+                let place = self.places.get(&row_key(batch, *row));
+                place.map(|place| (*row, *place)).ok_or_else(|| {
+                    ModelError::Input("a replayed row is not in the pool of the cache".into())
+                })
+            })
+            .collect::<Result<_, ModelError>>()?;
+        let k = self.listed.k;
+        let (mut ids, mut probabilities, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for position in positions {
+            let position = *position as usize;
+            let at = begins[&(position / length)] + position % length;
+            ids.extend_from_slice(&self.listed.ids[at * k..(at + 1) * k]);
+            probabilities.extend_from_slice(&self.listed.probabilities[at * k..(at + 1) * k]);
+            rest.push(self.listed.rest[at]);
+        }
+        Ok(TopK {
+            k,
+            ids: ids.into(),
+            probabilities: probabilities.into(),
+            rest: rest.into(),
+        })
+    }
+}
+
+/// What tells a row of a batch from others.
+pub fn row_key(batch: &Batch, row: usize) -> RowKey {
+    let range = row * batch.sequence_length..(row + 1) * batch.sequence_length;
+    (
+        batch.input_ids[range.clone()].to_vec(),
+        batch.document_starts[range].to_vec(),
+    )
+}
+
+/// Some rows of a batch.
+fn select(batch: &Batch, rows: &[usize]) -> TokenBatch {
+    let pick = |values: &[u32]| -> Vec<u32> {
+        let length = batch.sequence_length;
+        rows.iter()
+            .flat_map(|row| &values[row * length..(row + 1) * length])
+            .copied()
+            .collect()
+    };
+    TokenBatch {
+        input_ids: pick(&batch.input_ids),
+        targets: pick(&batch.targets),
+        document_starts: pick(&batch.document_starts),
+        rows: rows.len(),
+    }
+}

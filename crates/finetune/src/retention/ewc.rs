@@ -1,0 +1,122 @@
+//! Elastic weight consolidation (Kirkpatrick 2017): λ/2·ΣF(θ − θ₀)², F the diagonal of the base's empirical Fisher
+//! information on the old domains.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use polymath_model::Ops;
+use polymath_train::{Penalty, TrainError};
+use serde::{Deserialize, Serialize};
+
+use super::quadratic::pull_all;
+use crate::FinetuneError;
+
+/// The `[retention.ewc]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EwcConfig {
+    /// λ. With F a mean over tokens, 1 counts an expected rise of a nat per old token as much as one per new token.
+    pub strength: f64,
+    /// Tokens of each old domain that F is estimated on.
+    #[serde(default = "default_tokens")]
+    pub tokens: u64,
+    /// How much each domain counts in F; those that are not named count 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, f64>,
+}
+
+fn default_tokens() -> u64 {
+    50_000
+}
+
+impl EwcConfig {
+    /// Checks every value against the old domains' names.
+    pub(crate) fn validate(&self, old: &[&str]) -> Result<(), FinetuneError> {
+        let refuse = |message: String| Err(FinetuneError::Config(message));
+        super::positive("retention.ewc.strength", self.strength)?;
+        if self.tokens == 0 {
+            return refuse("`retention.ewc.tokens` = `0`: expected at least 1".into());
+        }
+        for (name, weight) in &self.weights {
+            if !old.contains(&name.as_str()) {
+                return refuse(format!(
+                    "`retention.ewc.weights` has `{name}`, which is no old domain; they are `{}`",
+                    old.join("`, `")
+                ));
+            }
+            if !(weight.is_finite() && *weight >= 0.0) {
+                return refuse(format!(
+                    "`retention.ewc.weights` has `{name} = {weight}`: expected a number of at least 0"
+                ));
+            }
+        }
+        if old.iter().all(|name| self.weight(name) == 0.0) {
+            return refuse("`retention.ewc.weights` leaves no domain with a weight above 0".into());
+        }
+        Ok(())
+    }
+
+    /// How much a domain counts.
+    pub(crate) fn weight(&self, domain: &str) -> f64 {
+        self.weights.get(domain).copied().unwrap_or(1.0)
+    }
+}
+
+/// The weighted mean of the domains' Fisher information: Σ w·F / Σ w.
+pub fn combine(
+    domains: Vec<(f64, BTreeMap<String, Tensor>)>,
+) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {
+    let total: f64 = domains.iter().map(|domain| domain.0).sum();
+    let mut mean: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (weight, fisher) in domains {
+        for (name, fisher) in fisher {
+            let part = (fisher * (weight / total))?;
+            let sum = match mean.remove(&name) {
+                Some(before) => (before + part)?,
+                None => part,
+            };
+            mean.insert(name, sum);
+        }
+    }
+    Ok(mean)
+}
+
+/// The penalty, over the parameters that move.
+pub struct Ewc {
+    /// λ.
+    pub strength: f64,
+    /// θ₀, by name.
+    pub base: BTreeMap<String, Tensor>,
+    /// F, by name.
+    pub fisher: BTreeMap<String, Tensor>,
+    /// How it is computed.
+    pub ops: Ops,
+}
+
+impl Penalty for Ewc {
+    fn name(&self) -> &'static str {
+        "ewc"
+    }
+
+    fn add(
+        &self,
+        parameters: &BTreeMap<String, Var>,
+        gradients: &mut BTreeMap<String, Tensor>,
+        scale: f64,
+    ) -> Result<f64, TrainError> {
+        let firmness = |name: &str| self.fisher.get(name);
+        if let Some(name) = gradients.keys().find(|name| firmness(name).is_none()) {
+            return Err(TrainError::Config(format!(
+                "the Fisher information has no `{name}`: it was made for another model"
+            )));
+        }
+        let pulled = (parameters, gradients);
+        let sum = pull_all(
+            self.ops,
+            pulled,
+            (&self.base, &firmness),
+            scale * self.strength,
+        )?;
+        Ok(0.5 * self.strength * sum)
+    }
+}

@@ -1,0 +1,267 @@
+//! The diagonal empirical Fisher information of the base on a domain, and its cache beside the base.
+//!
+//! One sample is one row: as many packed tokens of the domain's training text as the run's rows have. With g the gradient
+//! of the row's summed −ln p, F = Σ g² / Σ tokens over the rows. A token's share of it is what makes ½ΣF(θ − θ₀)² an
+//! estimate of the rise of the loss per token, whatever the row's length.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Tensor;
+use polymath_data::{BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
+use polymath_model::Transformer;
+use polymath_train::{sha256_of_bytes, to_token_batch};
+use safetensors::SafeTensors;
+
+use crate::FinetuneError;
+
+/// Of the file; another one is made anew.
+const FORMAT: &str = "fisher-1";
+const DIGEST: &str = "sha256";
+const COUNTED: &str = "counted_tokens";
+
+/// What the information is of.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The domain's name.
+    pub domain: String,
+    /// Its training text.
+    pub shard: Arc<TokenShard>,
+    /// SHA-256 of that.
+    pub data_sha256: String,
+    /// SHA-256 of the base's weights.
+    pub base_sha256: String,
+    /// Tokens to estimate on.
+    pub tokens: u64,
+    /// Tokens of a row.
+    pub sequence_length: usize,
+}
+
+/// Σ g² of every parameter, and the tokens that the rows had.
+pub struct Squares {
+    /// By name.
+    pub sums: BTreeMap<String, Tensor>,
+    /// Scored tokens.
+    pub tokens: u64,
+}
+
+impl Squares {
+    /// The squared gradients of a model whose parameters all move; `None` where `stop` was set meanwhile.
+    ///
+    /// # Errors
+    /// What the model says.
+    pub fn measure(
+        model: &Transformer,
+        sample: &Sample,
+        stop: &AtomicBool,
+    ) -> Result<Option<Self>, FinetuneError> {
+        let part = MixturePart {
+            name: sample.domain.clone(),
+            shard: sample.shard.clone(),
+            weight: 1.0,
+        };
+        let shape = BatchShape {
+            rows: 1,
+            sequence_length: sample.sequence_length,
+        };
+        let stream = MixtureStream::new(vec![part], shape, model.config().bos_token_id, 0)?;
+        let mut squares = Self {
+            sums: BTreeMap::new(),
+            tokens: 0,
+        };
+        for row in 0..sample.rows() {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            let batch = stream.batch(row);
+            let scored = batch.targets.iter().filter(|target| **target != IGNORED);
+            squares.tokens += scored.count() as u64;
+            squares.add(model, &to_token_batch(&batch))?;
+        }
+        Ok(Some(squares))
+    }
+
+    fn add(
+        &mut self,
+        model: &Transformer,
+        row: &polymath_model::TokenBatch,
+    ) -> Result<(), FinetuneError> {
+        let mut gradients = model.loss(row)?.backward()?;
+        for (name, parameter) in model.trainable() {
+            let Some(gradient) = gradients.remove(parameter) else {
+                continue;
+            };
+            let square = gradient.detach().sqr()?;
+            let sum = match self.sums.remove(name) {
+                Some(before) => (before + square)?,
+                None => square,
+            };
+            self.sums.insert(name.clone(), sum);
+        }
+        Ok(())
+    }
+
+    /// F: the squares' mean over tokens.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn mean(&self) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {
+        let share = 1.0 / self.tokens.max(1) as f64;
+        self.sums
+            .iter()
+            .map(|(name, sum)| Ok((name.clone(), (sum * share)?)))
+            .collect()
+    }
+}
+
+impl Sample {
+    /// Rows to estimate on: no text counts twice, but a domain shorter than a row has one.
+    fn rows(&self) -> u64 {
+        let length = self.sequence_length as u64;
+        let whole = (self.shard.tokens() / length).max(1);
+        self.tokens.div_ceil(length).clamp(1, whole)
+    }
+
+    /// Everything that decides the numbers, as the file's metadata has it.
+    fn key(&self, parameters: &[&str]) -> BTreeMap<String, String> {
+        BTreeMap::from(
+            [
+                ("format", FORMAT.to_owned()),
+                ("base_sha256", self.base_sha256.clone()),
+                ("domain", self.domain.clone()),
+                ("data_sha256", self.data_sha256.clone()),
+                ("tokens", self.tokens.to_string()),
+                ("sequence_length", self.sequence_length.to_string()),
+                (
+                    "parameters",
+                    sha256_of_bytes(parameters.join("\n").as_bytes()),
+                ),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        )
+    }
+
+    /// The file in `folder` for these settings.
+    fn path(&self, folder: &Path, key: &BTreeMap<String, String>) -> PathBuf {
+        let digest = sha256_of_bytes(format!("{key:?}").as_bytes());
+        folder.join(format!("{}-{}.safetensors", self.domain, &digest[..16]))
+    }
+}
+
+/// The squares of `sample` from their file in `folder`, else measured and written there; `None` where `stop` was set
+/// meanwhile. A file that is damaged is named to `say`, and made again; one that can't be written is only named, since
+/// the run can do without.
+///
+/// # Errors
+/// What the model says.
+pub fn cached(
+    model: &Transformer,
+    sample: &Sample,
+    folder: &Path,
+    stop: &AtomicBool,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<Squares>, FinetuneError> {
+    let names: Vec<&str> = model.trainable().keys().map(String::as_str).collect();
+    let key = sample.key(&names);
+    let path = sample.path(folder, &key);
+    match read(&path, &key, model) {
+        Ok(Some(squares)) => return Ok(Some(squares)),
+        Ok(None) => {}
+        Err(reason) => say(&format!(
+            "`{}` is damaged ({reason}): made again",
+            path.display()
+        )),
+    }
+    say(&format!(
+        "measuring the Fisher information of the base on `{}`, {} rows",
+        sample.domain,
+        sample.rows()
+    ));
+    let Some(squares) = Squares::measure(model, sample, stop)? else {
+        return Ok(None);
+    };
+    if let Err(reason) = write(&path, key, &squares) {
+        say(&format!(
+            "the Fisher information is not kept: can't write `{}`: {reason}",
+            path.display()
+        ));
+    }
+    Ok(Some(squares))
+}
+
+/// What the file holds; `None` where there is none, or one of something else.
+fn read(
+    path: &Path,
+    key: &BTreeMap<String, String>,
+    model: &Transformer,
+) -> Result<Option<Squares>, String> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let text = |error: safetensors::SafeTensorError| format!("no whole safetensors file: {error}");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(text)?;
+    let metadata = metadata.metadata().clone().unwrap_or_default();
+    if key
+        .iter()
+        .any(|(name, value)| metadata.get(name) != Some(value))
+    {
+        return Ok(None);
+    }
+    let tokens = metadata.get(COUNTED).and_then(|count| count.parse().ok());
+    let tokens = tokens.ok_or_else(|| format!("its metadata lack `{COUNTED}`"))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(text)?;
+    let mut sums = BTreeMap::new();
+    for (name, parameter) in model.trainable() {
+        let view = file
+            .tensor(name)
+            .map_err(|_| format!("it lacks `{name}`"))?;
+        if view.shape() != parameter.dims() || view.dtype() != safetensors::Dtype::F32 {
+            return Err(format!("`{name}` has another shape or type"));
+        }
+        let sum = Tensor::from_raw_buffer(
+            view.data(),
+            candle_core::DType::F32,
+            view.shape(),
+            model.device(),
+        );
+        sums.insert(name.clone(), sum.map_err(|error| error.to_string())?);
+    }
+    let squares = Squares { sums, tokens };
+    let found = digest(&squares).map_err(|error| error.to_string())?;
+    if metadata.get(DIGEST) != Some(&found) {
+        return Err("its SHA-256 differs from what was written".into());
+    }
+    Ok(Some(squares))
+}
+
+/// Of the numbers, in the order of their names.
+fn digest(squares: &Squares) -> Result<String, candle_core::Error> {
+    let mut bytes = Vec::new();
+    for sum in squares.sums.values() {
+        for value in sum.flatten_all()?.to_vec1::<f32>()? {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+    Ok(sha256_of_bytes(&bytes))
+}
+
+fn write(path: &Path, key: BTreeMap<String, String>, squares: &Squares) -> Result<(), String> {
+    let mut metadata: HashMap<String, String> = key.into_iter().collect();
+    let digest = digest(squares).map_err(|error| error.to_string())?;
+    metadata.insert(DIGEST.into(), digest);
+    metadata.insert(COUNTED.into(), squares.tokens.to_string());
+    let write = || -> Result<(), Box<dyn std::error::Error>> {
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        // Two runs may write the same file at once: each has a name of its own until it is whole.
+        let beside = path.with_extension(format!("tmp-{}", std::process::id()));
+        safetensors::serialize_to_file(&squares.sums, Some(metadata), &beside)?;
+        std::fs::File::open(&beside)?.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        Ok(())
+    };
+    write().map_err(|error| error.to_string())
+}

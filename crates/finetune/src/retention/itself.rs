@@ -1,0 +1,181 @@
+//! Replay where the base's data are gone: text that the base generates, kept as a data set beside the run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use polymath_data::{
+    DataError, Dataset, DomainManifest, Manifest, SCHEMA, ShardWriter, Split, TokenizerManifest,
+};
+use polymath_model::{Composition, Transformer};
+use polymath_train::{sha256_of, sha256_of_bytes};
+use tokenizers::Tokenizer;
+
+use crate::FinetuneError;
+
+/// The domain's name.
+pub const DOMAIN: &str = "self";
+/// Documents that are generated side by side.
+const AT_ONCE: usize = 32;
+
+/// What is generated.
+#[derive(Debug, Clone)]
+pub struct Itself {
+    /// The data set's folder.
+    pub output: PathBuf,
+    /// The base's `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// SHA-256 of the base's weights.
+    pub base_sha256: String,
+    /// At least so many tokens.
+    pub tokens: u64,
+    /// How each document is drawn.
+    pub composition: Composition,
+}
+
+impl Itself {
+    /// The data set, generated unless it is there already; `None` where `stop` was set meanwhile.
+    ///
+    /// # Errors
+    /// What the model says; a folder that can't be written.
+    pub fn prepare(
+        &self,
+        base: &Transformer,
+        stop: &AtomicBool,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Option<Dataset>, FinetuneError> {
+        let source = self.source();
+        match self.existing(&source) {
+            Ok(Some(dataset)) => return Ok(Some(dataset)),
+            Ok(None) => {}
+            Err(reason) => say(&format!("{reason}: generated again")),
+        }
+        say(&format!(
+            "generating {} tokens from the base into `{}`",
+            self.tokens,
+            self.output.display()
+        ));
+        let Some(documents) = self.generate(base, stop)? else {
+            return Ok(None);
+        };
+        self.write(base, &documents, source)?;
+        Ok(Some(Dataset::open(&self.output)?))
+    }
+
+    /// A hash of all that decides the text.
+    fn source(&self) -> String {
+        let text = format!(
+            "self-1 {} {} {:?}",
+            self.base_sha256, self.tokens, self.composition
+        );
+        sha256_of_bytes(text.as_bytes())
+    }
+
+    /// The data set that is there; `None` where there is none or one of something else, an error where it is damaged.
+    fn existing(&self, source: &str) -> Result<Option<Dataset>, FinetuneError> {
+        if !self.output.join("dataset.json").is_file() {
+            return Ok(None);
+        }
+        let dataset = Dataset::open(&self.output)?;
+        if dataset.manifest().source != source {
+            return Ok(None);
+        }
+        let path = self.shard(Split::Train);
+        let expected = dataset.manifest().domains.get(DOMAIN);
+        if expected.is_none_or(|domain| sha256_of(&path).ok() != Some(domain.train.sha256.clone()))
+        {
+            return Err(FinetuneError::Config(format!(
+                "`{}` was altered since it was written",
+                path.display()
+            )));
+        }
+        Ok(Some(dataset))
+    }
+
+    fn shard(&self, split: Split) -> PathBuf {
+        self.output.join(DOMAIN).join(split.file_name())
+    }
+
+    fn generate(
+        &self,
+        base: &Transformer,
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<Vec<u32>>>, FinetuneError> {
+        let mut documents = Vec::new();
+        let mut tokens = 0;
+        while tokens < self.tokens {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            let first = documents.len() as u64;
+            for document in self.composition.documents(base, first, AT_ONCE)? {
+                tokens += document.len() as u64;
+                documents.push(document);
+            }
+        }
+        Ok(Some(documents))
+    }
+
+    /// Writes the documents as a data set that `polymath dataset` can look into; a document that was cut has no
+    /// end-of-text token, so that nothing learns to stop there.
+    fn write(
+        &self,
+        base: &Transformer,
+        documents: &[Vec<u32>],
+        source: String,
+    ) -> Result<(), FinetuneError> {
+        let folder = self.output.join(DOMAIN);
+        std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        let manifest = self.output.join("dataset.json");
+        if manifest.exists() {
+            std::fs::remove_file(&manifest).map_err(failed(&manifest))?;
+        }
+        let tokenizer = self.output.join("tokenizer.json");
+        std::fs::copy(&self.tokenizer, &tokenizer).map_err(failed(&tokenizer))?;
+        let decoder = Tokenizer::from_file(&tokenizer)
+            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        let config = base.config();
+        let mut train = ShardWriter::create(&self.shard(Split::Train), config.vocab_size)?;
+        for document in documents {
+            let text = match document.split_last() {
+                Some((last, text)) if *last == config.eos_token_id => text,
+                _ => document,
+            };
+            let text = decoder
+                .decode(text, false)
+                .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+            train.push(document, &[], text.len() as u64)?;
+        }
+        let heldout = ShardWriter::create(&self.shard(Split::Heldout), config.vocab_size)?;
+        let domain = DomainManifest {
+            train: train.finish()?,
+            heldout: heldout.finish()?,
+            read: documents.len() as u64,
+            ..DomainManifest::default()
+        };
+        let found = Manifest {
+            schema: SCHEMA,
+            source,
+            seed: self.composition.seed,
+            heldout_fraction: 0.0,
+            tokenizer: TokenizerManifest {
+                vocab_size: config.vocab_size,
+                sha256: sha256_of(&tokenizer)?,
+                bos_token_id: config.bos_token_id,
+                eos_token_id: config.eos_token_id,
+            },
+            domains: BTreeMap::from([(DOMAIN.to_owned(), domain)]),
+            overlaps: Vec::new(),
+        };
+        let text = serde_json::to_string_pretty(&found).expect("a manifest is numbers and names");
+        // Written last and renamed: a folder with it is whole.
+        let beside = self.output.join(".dataset.json");
+        std::fs::write(&beside, text + "\n").map_err(failed(&beside))?;
+        std::fs::rename(&beside, &manifest).map_err(failed(&manifest))
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> FinetuneError {
+    let path = path.to_path_buf();
+    move |source| FinetuneError::File { path, source }
+}

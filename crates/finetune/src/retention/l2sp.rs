@@ -1,0 +1,42 @@
+//! L2-SP (Li, Grandvalet & Davoine 2018): λ/2·‖θ − θ₀‖², towards the base instead of towards zero.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use polymath_model::Ops;
+use polymath_train::{Penalty, TrainError};
+
+use super::quadratic::pull_all;
+
+/// The penalty, over the parameters that move.
+pub struct L2sp {
+    /// λ.
+    pub strength: f64,
+    /// θ₀, by name.
+    pub base: BTreeMap<String, Tensor>,
+    /// How it is computed.
+    pub ops: Ops,
+}
+
+impl Penalty for L2sp {
+    fn name(&self) -> &'static str {
+        "l2sp"
+    }
+
+    fn add(
+        &self,
+        parameters: &BTreeMap<String, Var>,
+        gradients: &mut BTreeMap<String, Tensor>,
+        scale: f64,
+    ) -> Result<f64, TrainError> {
+        let firmness = |_: &str| None;
+        let pulled = (parameters, gradients);
+        let sum = pull_all(
+            self.ops,
+            pulled,
+            (&self.base, &firmness),
+            scale * self.strength,
+        )?;
+        Ok(0.5 * self.strength * sum)
+    }
+}

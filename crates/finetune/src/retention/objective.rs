@@ -1,0 +1,68 @@
+//! The niche's loss with what is retained beside it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Tensor, Var};
+use polymath_data::Batch;
+use polymath_train::{
+    LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError, to_token_batch,
+};
+
+use super::Distillation;
+
+/// A language model that is held back.
+pub struct Retaining<'a> {
+    /// What learns.
+    pub model: LanguageModel<'a>,
+    /// What holds its parameters.
+    pub penalties: Vec<Box<dyn Penalty>>,
+    /// What holds its predictions.
+    pub distillation: Option<Distillation>,
+}
+
+impl Objective for Retaining<'_> {
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        self.model.loss(batch)
+    }
+
+    fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
+        let Some(distillation) = &self.distillation else {
+            return Ok(Losses {
+                task: self.loss(batch)?,
+                beside: Vec::new(),
+            });
+        };
+        let Some(comparison) = distillation.comparison(batch)? else {
+            // Nothing of this batch is replayed; the value is logged all the same.
+            let task = self.loss(batch)?;
+            let nothing = task.zeros_like()?.detach();
+            return Ok(Losses {
+                task,
+                beside: vec![("distill", nothing)],
+            });
+        };
+        let (task, divergence) = self
+            .model
+            .transformer
+            .loss_and_divergence(&to_token_batch(batch), &comparison)?;
+        Ok(Losses {
+            task,
+            beside: vec![("distill", (divergence * distillation.strength)?)],
+        })
+    }
+
+    fn penalties(&self) -> &[Box<dyn Penalty>] {
+        &self.penalties
+    }
+
+    fn trainable(&self) -> &BTreeMap<String, Var> {
+        self.model.trainable()
+    }
+}
+
+impl SaveModel for Retaining<'_> {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        self.model.save(folder)
+    }
+}

@@ -1,0 +1,42 @@
+//! What L2-SP and EWC share: each moving parameter is pulled towards the base.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use polymath_model::Ops;
+use polymath_ops::Pull;
+use polymath_train::TrainError;
+
+/// The base's parameters, and how firmly each element of one is held (`None`: 1).
+type Hold<'a> = (
+    &'a BTreeMap<String, Tensor>,
+    &'a dyn Fn(&str) -> Option<&'a Tensor>,
+);
+
+/// Adds factor·F(θ − θ₀) to the gradients, and returns ΣF(θ − θ₀)² over all parameters that have one.
+pub fn pull_all(
+    ops: Ops,
+    (parameters, gradients): (&BTreeMap<String, Var>, &mut BTreeMap<String, Tensor>),
+    (base, firmness): Hold,
+    factor: f64,
+) -> Result<f64, TrainError> {
+    let mut sums = Vec::new();
+    for (name, gradient) in gradients.iter_mut() {
+        let anchor = base.get(name).ok_or_else(|| {
+            TrainError::Config(format!("the parameter `{name}` is not one of the base's"))
+        })?;
+        let pull = Pull {
+            parameter: &parameters[name].as_detached_tensor(),
+            anchor,
+            weight: firmness(name),
+        };
+        let (moved, sum) = ops.pull(gradient, &pull, factor)?;
+        *gradient = moved;
+        sums.push(sum);
+    }
+    if sums.is_empty() {
+        return Ok(0.0);
+    }
+    // One read back to the host for all of them.
+    Ok(Tensor::stack(&sums, 0)?.to_vec1::<f64>()?.into_iter().sum())
+}

@@ -1,0 +1,171 @@
+//! Replay: a share of each batch's rows from what the base was trained on, or from what it says itself.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::FinetuneError;
+
+/// Where replayed rows come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplaySource {
+    /// The old domains of `retain`.
+    #[default]
+    Data,
+    /// Text that the base generates before the run, for where its data are gone.
+    #[serde(rename = "self")]
+    Itself,
+}
+
+/// `retention.replay`: a share (`0.05`), `"self"`, or a table of all there is to say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReplayConfig {
+    /// Where the rows come from.
+    pub source: ReplaySource,
+    /// The share of each batch's rows.
+    pub share: f64,
+    /// With `source = "self"`: how many tokens are generated; default 200 000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// With `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, what the base
+    /// samples at.
+    pub temperature: f64,
+}
+
+const SHARE: f64 = 0.05;
+const TOKENS: u64 = 200_000;
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self {
+            source: ReplaySource::Data,
+            share: SHARE,
+            tokens: None,
+            temperature: 1.0,
+        }
+    }
+}
+
+impl ReplayConfig {
+    /// Checks every value.
+    pub(crate) fn validate(&self) -> Result<(), FinetuneError> {
+        let refuse = |message: String| Err(FinetuneError::Config(message));
+        if !(0.005..=0.5).contains(&self.share) {
+            return refuse(format!(
+                "`retention.replay.share` = `{}`: expected a share of the batch from 0.005 to 0.5",
+                self.share
+            ));
+        }
+        let itself = self.source == ReplaySource::Itself;
+        if self.tokens.is_some() && !itself {
+            return refuse(
+                "`retention.replay.tokens` says how much the base generates, but `retention.replay.source` is `data`: \
+                 remove it, or set `source = \"self\"`"
+                    .into(),
+            );
+        }
+        if self.tokens == Some(0) {
+            return refuse("`retention.replay.tokens` = `0`: expected at least 1".into());
+        }
+        let (highest, expected) = if itself {
+            (f64::MAX, "above 0")
+        } else {
+            (1.0, "from 0 to 1")
+        };
+        let lowest = if itself { f64::MIN_POSITIVE } else { 0.0 };
+        if !(lowest..=highest).contains(&self.temperature) {
+            return refuse(format!(
+                "`retention.replay.temperature` = `{}`: expected a number {expected}",
+                self.temperature
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many tokens the base generates.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.tokens.unwrap_or(TOKENS)
+    }
+}
+
+/// The table's own form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Table {
+    source: ReplaySource,
+    share: f64,
+    tokens: Option<u64>,
+    temperature: f64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let ReplayConfig {
+            source,
+            share,
+            tokens,
+            temperature,
+        } = ReplayConfig::default();
+        Self {
+            source,
+            share,
+            tokens,
+            temperature,
+        }
+    }
+}
+
+/// Reads any of the three forms, each with its own error.
+struct Forms;
+
+impl<'de> Visitor<'de> for Forms {
+    type Value = ReplayConfig;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(
+            "a share of the batch (`0.05`), `\"self\"`, or a table with `source` and `share`",
+        )
+    }
+
+    fn visit_f64<E>(self, share: f64) -> Result<ReplayConfig, E> {
+        Ok(ReplayConfig {
+            share,
+            ..ReplayConfig::default()
+        })
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, share: i64) -> Result<ReplayConfig, E> {
+        self.visit_f64(share as f64)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, source: &str) -> Result<ReplayConfig, E> {
+        let source = match source {
+            "self" => ReplaySource::Itself,
+            "data" => ReplaySource::Data,
+            other => return Err(E::unknown_variant(other, &["self", "data"])),
+        };
+        Ok(ReplayConfig {
+            source,
+            ..ReplayConfig::default()
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ReplayConfig, A::Error> {
+        let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(ReplayConfig {
+            source: table.source,
+            share: table.share,
+            tokens: table.tokens,
+            temperature: table.temperature,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ReplayConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Forms)
+    }
+}

@@ -1,0 +1,321 @@
+//! What a run needs of its retention, made before the first step.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use polymath_data::{
+    BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, ReplayStream, Split,
+};
+use polymath_model::{Composition, LoadOptions, Ops, Precision, Transformer};
+use polymath_train::{BatchSource, Launch, Observer, Penalty};
+
+use super::itself::DOMAIN;
+use super::{
+    Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, ReplayConfig, ReplaySource,
+    Sample, cached, combine,
+};
+use crate::{FinetuneError, Finetuning};
+
+/// Sets the replayed rows' order apart from the niche's.
+const REPLAY_SEED: u64 = 0x5eed_0000_0000_0001;
+
+/// What is retained, ready to train.
+pub(crate) struct Retention {
+    pub penalties: Vec<Box<dyn Penalty>>,
+    pub distillation: Option<Distillation>,
+    pub batches: Box<dyn BatchSource>,
+    /// Of all data that decide the run.
+    pub fingerprint: String,
+}
+
+/// What making it takes.
+pub(crate) struct Making<'a> {
+    pub launch: &'a Launch,
+    pub ops: Ops,
+    pub observer: &'a mut dyn Observer,
+}
+
+impl Finetuning {
+    /// Makes what the run needs of its retention; `None` where it was stopped meanwhile.
+    pub(crate) fn start_retention(
+        &self,
+        making: &mut Making,
+    ) -> Result<Option<Retention>, FinetuneError> {
+        let retention = &self.config.retention;
+        let mut fingerprint = self.dataset.fingerprint().to_owned();
+        let niche = self.niche_stream()?;
+        if retention.is_empty() {
+            return Ok(Some(Retention {
+                penalties: Vec::new(),
+                distillation: None,
+                batches: Box::new(niche),
+                fingerprint,
+            }));
+        }
+        let mut base_sha256 = String::new();
+        if retention.needs_base() {
+            base_sha256 = polymath_train::sha256_of(&self.base.join("model.safetensors"))?;
+            fingerprint = format!("{fingerprint}+{base_sha256}");
+        }
+        for old in &self.old {
+            fingerprint = format!("{fingerprint}+{}", old.sha256);
+        }
+        let Some(penalties) = self.penalties(&base_sha256, making)? else {
+            return Ok(None);
+        };
+        let Some(replay) = &retention.replay else {
+            return Ok(Some(Retention {
+                penalties,
+                distillation: None,
+                batches: Box::new(niche),
+                fingerprint,
+            }));
+        };
+        let Some(parts) = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), making)?
+        else {
+            return Ok(None);
+        };
+        let stream = self.replayed(niche, parts, replay)?;
+        let mut distillation = None;
+        if let Some(distill) = &retention.distill {
+            distillation = self.distillation(distill, (&stream, &fingerprint), making)?;
+            if distillation.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Retention {
+            penalties,
+            distillation,
+            batches: Box::new(stream),
+            fingerprint,
+        }))
+    }
+
+    /// The niche's own batches.
+    fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
+        let part = MixturePart {
+            name: self.niche.clone(),
+            shard: self.dataset.shard(&self.niche, Split::Train)?,
+            weight: 1.0,
+        };
+        let rows = self.config.training.batch_size;
+        Ok(self.stream(vec![part], (rows, self.config.seed))?)
+    }
+
+    fn stream(
+        &self,
+        parts: Vec<MixturePart>,
+        (rows, seed): (usize, u64),
+    ) -> Result<MixtureStream, polymath_data::DataError> {
+        let shape = BatchShape {
+            rows,
+            sequence_length: self.sequence_length,
+        };
+        MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
+    }
+
+    /// The niche's batches with a share of rows from `parts`.
+    fn replayed(
+        &self,
+        niche: MixtureStream,
+        parts: Vec<MixturePart>,
+        replay: &ReplayConfig,
+    ) -> Result<ReplayStream, FinetuneError> {
+        let seed = self.config.seed;
+        let distill = self.config.retention.distill.as_ref();
+        let pool = distill.and_then(|distill| distill.pool_rows(self.sequence_length));
+        let old = self.stream(parts, (1, seed ^ REPLAY_SEED))?;
+        Ok(ReplayStream::new(niche, old, (replay.share, pool), seed)?)
+    }
+
+    /// Where replayed rows come from; `None` where it was stopped meanwhile.
+    fn replayed_parts(
+        &self,
+        replay: &ReplayConfig,
+        (base_sha256, fingerprint): (&str, &mut String),
+        making: &mut Making,
+    ) -> Result<Option<Vec<MixturePart>>, FinetuneError> {
+        if replay.source == ReplaySource::Data {
+            return self.old_parts(replay.temperature).map(Some);
+        }
+        let mut output = self.config.run.clone().into_os_string();
+        output.push(".replay");
+        let itself = Itself {
+            output: output.into(),
+            tokenizer: polymath_model::tokenizer_in(&self.base)?,
+            base_sha256: base_sha256.to_owned(),
+            tokens: replay.tokens(),
+            composition: Composition {
+                temperature: replay.temperature,
+                longest: self.sequence_length,
+                seed: self.config.seed,
+            },
+        };
+        let base = self.base_transformer(making)?;
+        let observer = &mut *making.observer;
+        let say = &mut |text: &str| observer.message(text);
+        let Some(dataset) = itself.prepare(&base, &making.launch.stop, say)? else {
+            return Ok(None);
+        };
+        *fingerprint = format!("{fingerprint}+{}", dataset.fingerprint());
+        Ok(Some(vec![MixturePart {
+            name: DOMAIN.to_owned(),
+            shard: dataset.shard(DOMAIN, Split::Train)?,
+            weight: 1.0,
+        }]))
+    }
+
+    /// What holds the predictions on replayed rows; `None` where it was stopped meanwhile.
+    fn distillation(
+        &self,
+        distill: &DistillConfig,
+        (stream, fingerprint): (&ReplayStream, &str),
+        making: &mut Making,
+    ) -> Result<Option<Distillation>, FinetuneError> {
+        let transformer = self.base_transformer(making)?;
+        let base = match distill.pool_rows(self.sequence_length) {
+            None => Base::Live(Box::new(transformer)),
+            Some(rows) => {
+                let training = &self.config.training;
+                let all = training.total_steps(self.sequence_length) * training.batch_size as u64;
+                let lesson = Lesson {
+                    stream,
+                    // Rows that the run never comes to need no predictions.
+                    rows: rows.min(stream.replayed_before(all)).max(1),
+                    top_k: distill.top_k(),
+                    temperature: distill.temperature,
+                    fingerprint: format!(
+                        "{fingerprint} {} {} {:?}",
+                        self.config.seed, self.sequence_length, self.config.retention.replay
+                    ),
+                };
+                let observer = &mut *making.observer;
+                let say = &mut |text: &str| observer.message(text);
+                let run = &self.config.run;
+                match lesson.pool(&transformer, run, &making.launch.stop, say)? {
+                    Some(pool) => Base::Pool(pool),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Distillation {
+            strength: distill.strength,
+            temperature: distill.temperature,
+            base,
+        }))
+    }
+
+    /// The old domains, each with its share of what is replayed.
+    fn old_parts(&self, temperature: f64) -> Result<Vec<MixturePart>, FinetuneError> {
+        let sizes: Vec<DomainSize> = self
+            .old
+            .iter()
+            .map(|old| DomainSize {
+                name: old.name.clone(),
+                tokens: old.shard.tokens(),
+            })
+            .collect();
+        let mixture = MixtureConfig {
+            temperature: Some(temperature),
+            ..MixtureConfig::default()
+        };
+        let shares = mixture.resolve(&sizes, 1)?;
+        Ok(shares
+            .into_iter()
+            .zip(&self.old)
+            .map(|(share, old)| MixturePart {
+                name: share.name,
+                shard: old.shard.clone(),
+                weight: share.weight,
+            })
+            .collect())
+    }
+
+    fn penalties(
+        &self,
+        base_sha256: &str,
+        making: &mut Making,
+    ) -> Result<Option<Vec<Box<dyn Penalty>>>, FinetuneError> {
+        let mut penalties: Vec<Box<dyn Penalty>> = Vec::new();
+        let retention = &self.config.retention;
+        if retention.l2sp.is_none() && retention.ewc.is_none() {
+            return Ok(Some(penalties));
+        }
+        let base = self.base_transformer(making)?.frozen().clone();
+        if let Some(strength) = retention.l2sp {
+            penalties.push(Box::new(L2sp {
+                strength,
+                base: base.clone(),
+                ops: making.ops,
+            }));
+        }
+        if let Some(ewc) = &retention.ewc {
+            let Some(fisher) = self.fisher(base_sha256, making)? else {
+                return Ok(None);
+            };
+            penalties.push(Box::new(Ewc {
+                strength: ewc.strength,
+                base,
+                fisher,
+                ops: making.ops,
+            }));
+        }
+        Ok(Some(penalties))
+    }
+
+    /// The base as it is, nothing of it moving.
+    pub(super) fn base_transformer(&self, making: &Making) -> Result<Transformer, FinetuneError> {
+        self.load(
+            &self.base,
+            &LoadOptions::frozen(&making.launch.device, making.ops),
+        )
+    }
+
+    /// F over the old domains, measured in full precision; `None` where it was stopped meanwhile.
+    fn fisher(
+        &self,
+        base_sha256: &str,
+        making: &mut Making,
+    ) -> Result<Option<BTreeMap<String, Tensor>>, FinetuneError> {
+        let Some(ewc) = &self.config.retention.ewc else {
+            return Ok(Some(BTreeMap::new()));
+        };
+        let ops = making.launch.ops(Precision::F32);
+        let options = LoadOptions::trained(&making.launch.device, ops);
+        let model = self.load(&self.base, &options)?;
+        let mut domains = Vec::new();
+        for old in &self.old {
+            let weight = ewc.weight(&old.name);
+            if weight == 0.0 {
+                continue;
+            }
+            let sample = Sample {
+                domain: old.name.clone(),
+                shard: old.shard.clone(),
+                data_sha256: old.sha256.clone(),
+                base_sha256: base_sha256.to_owned(),
+                tokens: ewc.tokens,
+                sequence_length: self.sequence_length,
+            };
+            let observer = &mut *making.observer;
+            let squares = cached(
+                &model,
+                &sample,
+                &beside(&self.base),
+                &making.launch.stop,
+                &mut |text| observer.message(text),
+            )?;
+            match squares {
+                Some(squares) => domains.push((weight, squares.mean()?)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(combine(domains)?))
+    }
+}
+
+/// The folder of caches beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.
+fn beside(base: &Path) -> PathBuf {
+    base.parent().unwrap_or(Path::new(".")).join("fisher")
+}

@@ -1,0 +1,190 @@
+//! The base's likeliest tokens for a pool of replayed rows, computed once and kept in the run's folder.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use polymath_data::ReplayStream;
+use polymath_model::{TopK, Transformer};
+use polymath_train::{sha256_of_bytes, to_token_batch};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use super::distill::{Pool, row_key};
+use crate::FinetuneError;
+
+/// Rows that the base reads at once.
+const AT_ONCE: u64 = 16;
+/// In the run's folder.
+const FILE: &str = "teacher.safetensors";
+const KEY: &str = "key";
+const DIGEST: &str = "sha256";
+
+/// What the pool is of.
+pub struct Lesson<'a> {
+    /// Rows of it.
+    pub stream: &'a ReplayStream,
+    /// How many.
+    pub rows: u64,
+    /// Tokens that are kept of each distribution.
+    pub top_k: usize,
+    /// T.
+    pub temperature: f64,
+    /// Of the base, the data and the seed.
+    pub fingerprint: String,
+}
+
+impl Lesson<'_> {
+    /// The pool from its file in the folder `run`, else computed and written there; `None` where `stop` was set
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// What the base says.
+    pub fn pool(
+        &self,
+        base: &Transformer,
+        run: &Path,
+        stop: &AtomicBool,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Option<Pool>, FinetuneError> {
+        let path = run.join(FILE);
+        let places = self.places();
+        let length = self.stream.replayable(0..1).sequence_length;
+        let tokens = self.rows as usize * length;
+        match self.read(&path, tokens) {
+            Ok(Some(listed)) => return Ok(Some(Pool { places, listed })),
+            Ok(None) => {}
+            Err(reason) => say(&format!(
+                "`{}` is damaged ({reason}): made again",
+                path.display()
+            )),
+        }
+        say(&format!(
+            "computing the base's likeliest {} tokens for {} rows",
+            self.top_k, self.rows
+        ));
+        let (mut ids, mut probabilities, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for start in (0..self.rows).step_by(AT_ONCE as usize) {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            let rows = start..self.rows.min(start + AT_ONCE);
+            let batch = to_token_batch(&self.stream.replayable(rows));
+            let found = base.likeliest(&batch, self.top_k, self.temperature)?;
+            ids.extend_from_slice(&found.ids);
+            probabilities.extend_from_slice(&found.probabilities);
+            rest.extend_from_slice(&found.rest);
+        }
+        let listed = TopK {
+            k: self.top_k,
+            ids: ids.into(),
+            probabilities: probabilities.into(),
+            rest: rest.into(),
+        };
+        if let Err(reason) = self.write(&path, &listed) {
+            say(&format!(
+                "the base's predictions are not kept: can't write `{}`: {reason}",
+                path.display()
+            ));
+        }
+        Ok(Some(Pool { places, listed }))
+    }
+
+    /// Where each row's positions begin.
+    fn places(&self) -> HashMap<super::distill::RowKey, usize> {
+        (0..self.rows)
+            .map(|row| {
+                let batch = self.stream.replayable(row..row + 1);
+                (row_key(&batch, 0), row as usize * batch.sequence_length)
+            })
+            .collect()
+    }
+
+    fn key(&self) -> String {
+        format!(
+            "teacher-1 {} {} {} {}",
+            self.fingerprint, self.rows, self.top_k, self.temperature
+        )
+    }
+
+    /// What the file holds; `None` where there is none, or one of something else.
+    fn read(&self, path: &Path, tokens: usize) -> Result<Option<TopK>, String> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let text =
+            |error: safetensors::SafeTensorError| format!("no whole safetensors file: {error}");
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(text)?;
+        let metadata = metadata.metadata().clone().unwrap_or_default();
+        if metadata.get(KEY) != Some(&self.key()) {
+            return Ok(None);
+        }
+        let file = SafeTensors::deserialize(&bytes).map_err(text)?;
+        let words = |name: &str, count: usize| -> Result<Vec<[u8; 4]>, String> {
+            let view = file
+                .tensor(name)
+                .map_err(|_| format!("it lacks `{name}`"))?;
+            let (words, _) = view.data().as_chunks::<4>();
+            match words.len() == count {
+                true => Ok(words.to_vec()),
+                false => Err(format!("`{name}` has another length")),
+            }
+        };
+        let numbers = |words: Vec<[u8; 4]>| -> Arc<[f32]> {
+            words.into_iter().map(f32::from_le_bytes).collect()
+        };
+        let ids = words("ids", tokens * self.top_k)?;
+        let listed = TopK {
+            k: self.top_k,
+            ids: ids.into_iter().map(u32::from_le_bytes).collect(),
+            probabilities: numbers(words("probabilities", tokens * self.top_k)?),
+            rest: numbers(words("rest", tokens)?),
+        };
+        match metadata.get(DIGEST) == Some(&digest(&bytes_of(&listed))) {
+            true => Ok(Some(listed)),
+            false => Err("its SHA-256 differs from what was written".into()),
+        }
+    }
+
+    fn write(&self, path: &Path, listed: &TopK) -> Result<(), String> {
+        let parts = bytes_of(listed);
+        let tokens = listed.tokens();
+        let both = vec![tokens, listed.k];
+        let view = |dtype, shape, at: usize| {
+            TensorView::new(dtype, shape, &parts[at]).map_err(|error| error.to_string())
+        };
+        let tensors = [
+            ("ids", view(Dtype::U32, both.clone(), 0)?),
+            ("probabilities", view(Dtype::F32, both, 1)?),
+            ("rest", view(Dtype::F32, vec![tokens], 2)?),
+        ];
+        let metadata = HashMap::from([
+            (KEY.to_owned(), self.key()),
+            (DIGEST.to_owned(), digest(&parts)),
+        ]);
+        let beside = path.with_extension("tmp");
+        safetensors::serialize_to_file(tensors, Some(metadata), &beside)
+            .map_err(|error| error.to_string())?;
+        std::fs::File::open(&beside)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&beside, path))
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn bytes_of(listed: &TopK) -> [Vec<u8>; 3] {
+    let numbers =
+        |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|x| x.to_le_bytes()).collect() };
+    [
+        listed.ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
+        numbers(&listed.probabilities),
+        numbers(&listed.rest),
+    ]
+}
+
+fn digest(parts: &[Vec<u8>; 3]) -> String {
+    sha256_of_bytes(&parts.concat())
+}

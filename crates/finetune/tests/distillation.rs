@@ -1,0 +1,319 @@
+//! Distillation against its definition, its cache against the live base, and what the base generates.
+
+mod tiny;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candle_core::Tensor;
+use polymath_data::{
+    Batch, BatchShape, MixturePart, MixtureStream, ReplayStream, Split, TokenShard,
+};
+use polymath_finetune::retention::{Base, Distillation, Itself, Lesson, Retaining};
+use polymath_model::{Composition, TokenizerFiles, Transformer};
+use polymath_train::{LanguageModel, Objective, to_token_batch};
+use tiny::{VOCABULARY, assert_close, frozen, shard, trained, values};
+
+const TEMPERATURE: f64 = 1.5;
+const STRENGTH: f64 = 0.4;
+
+fn stream(shard: Arc<TokenShard>, rows: usize) -> MixtureStream {
+    let part = MixturePart {
+        name: "text".into(),
+        shard,
+        weight: 1.0,
+    };
+    let shape = BatchShape {
+        rows,
+        sequence_length: 12,
+    };
+    MixtureStream::new(vec![part], shape, 0, 4).unwrap()
+}
+
+fn replayed(pool: Option<u64>) -> ReplayStream {
+    ReplayStream::new(stream(shard(9), 6), stream(shard(30), 1), (0.4, pool), 1).unwrap()
+}
+
+fn live(seed: u64) -> Base {
+    Base::Live(Box::new(frozen(seed)))
+}
+
+fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
+    Retaining {
+        model: LanguageModel {
+            transformer,
+            tokenizer: TokenizerFiles {
+                tokenizer: "none".into(),
+            },
+        },
+        penalties: Vec::new(),
+        distillation: Some(Distillation {
+            strength: STRENGTH,
+            temperature: TEMPERATURE,
+            base,
+        }),
+    }
+}
+
+fn beside(objective: &Retaining, batch: &Batch) -> Tensor {
+    let losses = objective.losses(batch).unwrap();
+    assert_eq!(losses.beside[0].0, "distill");
+    losses.beside[0].1.clone()
+}
+
+fn number(scalar: &Tensor) -> f64 {
+    f64::from(scalar.to_scalar::<f32>().unwrap())
+}
+
+/// softmax(logits / T) of each position, in f64.
+fn distributions(model: &Transformer, batch: &Batch) -> Vec<Vec<f64>> {
+    let logits = values(&model.logits(&to_token_batch(batch)).unwrap());
+    logits
+        .chunks(VOCABULARY)
+        .map(|row| {
+            let masses: Vec<f64> = row
+                .iter()
+                .map(|logit| (logit / TEMPERATURE).exp())
+                .collect();
+            let sum: f64 = masses.iter().sum();
+            masses.into_iter().map(|mass| mass / sum).collect()
+        })
+        .collect()
+}
+
+/// strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows and no others, beside an unchanged loss; the
+/// gradient is that of the sum.
+#[test]
+fn distillation_is_its_definition() {
+    let (tuned, base) = (trained(2), frozen(1));
+    let batch = replayed(None).batch(0);
+    let count = batch.domains.iter().filter(|domain| **domain > 0).count();
+    assert!(count > 0 && count < batch.rows);
+    let (q, p) = (distributions(&tuned, &batch), distributions(&base, &batch));
+    let mut expected = 0.0;
+    for (at, (q, p)) in q.iter().zip(&p).enumerate() {
+        if batch.domains[at / 12] > 0 {
+            expected += q.iter().zip(p).map(|(q, p)| p * (p / q).ln()).sum::<f64>();
+        }
+    }
+    expected *= STRENGTH * TEMPERATURE * TEMPERATURE;
+    let objective = retaining(&tuned, live(1));
+    let losses = objective.losses(&batch).unwrap();
+    let found = number(&losses.beside[0].1);
+    assert!(
+        (found - expected).abs() < 1e-4 * expected,
+        "{found} for {expected}"
+    );
+    assert!(expected > 1e-3);
+    let alone = tuned.loss(&to_token_batch(&batch)).unwrap();
+    assert_eq!(number(&losses.task), number(&alone));
+
+    let gradients = losses.beside[0].1.backward().unwrap();
+    let name = "model.layers.0.input_layernorm.weight";
+    let parameter = &tuned.trainable()[name];
+    let middle = parameter.as_detached_tensor().copy().unwrap();
+    let gradient = values(gradients.get(parameter).unwrap())[3];
+    let at = |offset: f32| {
+        let mut moved = middle.to_vec1::<f32>().unwrap();
+        moved[3] += offset;
+        parameter
+            .set(&Tensor::new(moved, middle.device()).unwrap())
+            .unwrap();
+        number(&beside(&objective, &batch))
+    };
+    let slope = (at(0.02) - at(-0.02)) / 0.04;
+    assert!(
+        (slope - gradient).abs() < 0.02 * gradient.abs().max(1e-3),
+        "{slope} {gradient}"
+    );
+}
+
+/// The base itself is held by nothing: value and gradients are exactly zero.
+#[test]
+fn the_base_does_not_diverge_from_itself() {
+    let tuned = trained(1);
+    let batch = replayed(None).batch(0);
+    let term = beside(&retaining(&tuned, live(1)), &batch);
+    assert_eq!(number(&term), 0.0);
+    let gradients = term.backward().unwrap();
+    for parameter in tuned.trainable().values() {
+        assert!(
+            values(gradients.get(parameter).unwrap())
+                .iter()
+                .all(|x| *x == 0.0)
+        );
+    }
+}
+
+/// A batch without a replayed row has a value of zero and an unchanged loss.
+#[test]
+fn nothing_replayed_is_nothing_distilled() {
+    let tuned = trained(2);
+    let mut batch = replayed(None).batch(0);
+    batch.domains.fill(0);
+    assert_eq!(number(&beside(&retaining(&tuned, live(1)), &batch)), 0.0);
+}
+
+fn lesson(stream: &ReplayStream, top_k: usize) -> Lesson<'_> {
+    Lesson {
+        stream,
+        rows: 20,
+        top_k,
+        temperature: TEMPERATURE,
+        fingerprint: "data".into(),
+    }
+}
+
+/// With the whole vocabulary listed, the cached pool gives what the live base gives; with less, a lower bound. The file
+/// is used again, and one that is damaged is named and made again.
+#[test]
+fn the_pool_is_the_base() {
+    let run = tempfile::tempdir().unwrap();
+    let (tuned, base, stream) = (trained(2), frozen(1), replayed(Some(20)));
+    let mut said = Vec::new();
+    let mut pool = |lesson: &Lesson, run: &Path| {
+        let stop = AtomicBool::new(false);
+        let mut here = Vec::new();
+        let pool = lesson.pool(&base, run, &stop, &mut |text| here.push(text.to_owned()));
+        said.push(here.join("; "));
+        Base::Pool(pool.unwrap().unwrap())
+    };
+    let value = |base: Base, step: u64| {
+        let batch = stream.batch(step);
+        let objective = retaining(&tuned, base);
+        let term = beside(&objective, &batch);
+        let gradients = term.backward().unwrap();
+        let gradient = gradients
+            .get(&tuned.trainable()["model.norm.weight"])
+            .unwrap();
+        (number(&term), values(gradient))
+    };
+    // Step 30 has come to rows of the pool for the second time.
+    for step in [0, 30] {
+        let (expected, slope) = value(live(1), step);
+        let (whole, whole_slope) = value(pool(&lesson(&stream, VOCABULARY), run.path()), step);
+        assert!(
+            (whole - expected).abs() < 1e-3 * expected,
+            "{whole} {expected}"
+        );
+        assert_close(&whole_slope, &slope, 1e-3, "gradient");
+        let (some, _) = value(pool(&lesson(&stream, 5), run.path()), step);
+        assert!(some > 0.0 && some <= expected, "{some} {expected}");
+    }
+    let first = value(pool(&lesson(&stream, 5), run.path()), 3);
+    let path = run.path().join("teacher.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(first, value(pool(&lesson(&stream, 5), run.path()), 3));
+    let (again, damaged) = (&said[4], &said[5]);
+    assert_eq!(again, "");
+    assert!(
+        damaged.contains("teacher.safetensors") && damaged.contains("damaged"),
+        "{damaged}"
+    );
+}
+
+/// Documents that are generated side by side are those that are generated alone, whatever else ends meanwhile.
+#[test]
+fn documents_do_not_depend_on_their_neighbours() {
+    let base = frozen(1);
+    let composition = Composition {
+        temperature: 0.9,
+        longest: 16,
+        seed: 3,
+    };
+    let together = composition.documents(&base, 0, 24).unwrap();
+    assert!(
+        together
+            .iter()
+            .any(|document| document.len() < 16 && document.ends_with(&[0]))
+    );
+    assert!(together.iter().any(|document| document.len() == 16));
+    for (number, document) in together.iter().enumerate() {
+        assert!(
+            document[..document.len() - 1]
+                .iter()
+                .all(|token| *token != 0)
+        );
+        let alone = composition.documents(&base, number as u64, 1).unwrap();
+        assert_eq!(alone[0], *document);
+    }
+    let other = Composition {
+        seed: 4,
+        ..composition
+    };
+    assert_ne!(together, other.documents(&base, 0, 24).unwrap());
+}
+
+/// The generated data set is whole, the same again, used again, and made again where it is damaged or of another base.
+#[test]
+fn what_the_base_generates_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let tokenizer = root.path().join("tokenizer.json");
+    std::fs::write(&tokenizer, tokenizer_json()).unwrap();
+    let base = frozen(1);
+    let itself = Itself {
+        output: root.path().join("run.replay"),
+        tokenizer,
+        base_sha256: "base".into(),
+        tokens: 500,
+        composition: Composition {
+            temperature: 1.0,
+            longest: 16,
+            seed: 3,
+        },
+    };
+    let prepare = |itself: &Itself| {
+        let mut said = Vec::new();
+        let stop = AtomicBool::new(false);
+        let dataset = itself.prepare(&base, &stop, &mut |text| said.push(text.to_owned()));
+        (dataset.unwrap().unwrap(), said.join("; "))
+    };
+    let (first, said) = prepare(&itself);
+    assert!(said.contains("generating 500 tokens"), "{said}");
+    let shard = first.shard("self", Split::Train).unwrap();
+    assert!(shard.tokens() >= 500);
+    assert_eq!(first.shard("self", Split::Heldout).unwrap().documents(), 0);
+    let (again, said) = prepare(&itself);
+    assert_eq!(
+        (again.fingerprint(), said.as_str()),
+        (first.fingerprint(), "")
+    );
+
+    let path = root.path().join("run.replay/self/train.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    drop(shard);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let (again, said) = prepare(&itself);
+    assert!(
+        said.contains("train.safetensors") && said.contains("again"),
+        "{said}"
+    );
+    assert_eq!(again.fingerprint(), first.fingerprint());
+    let other = Itself {
+        base_sha256: "another".into(),
+        ..itself
+    };
+    assert!(prepare(&other).1.contains("generating"));
+    assert!(
+        other
+            .prepare(&base, &AtomicBool::new(true), &mut |_| {})
+            .unwrap()
+            .is_some()
+    );
+}
+
+/// A tokenizer of one word for each id.
+fn tokenizer_json() -> String {
+    let words: Vec<String> = (0..VOCABULARY)
+        .map(|id| format!("\"w{id}\": {id}"))
+        .collect();
+    format!(
+        "{{\"version\": \"1.0\", \"model\": {{\"type\": \"WordLevel\", \"vocab\": {{{}}}, \"unk_token\": \"w1\"}}}}",
+        words.join(", ")
+    )
+}

@@ -1,0 +1,165 @@
+//! Many documents at once from a model, each as if it were alone.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use polymath_ops::Segments;
+
+use crate::batch::Prepared;
+use crate::initialise::mix;
+use crate::network::Cache;
+use crate::{ModelError, Transformer};
+
+/// How documents are drawn from a model's own distribution.
+#[derive(Debug, Clone, Copy)]
+pub struct Composition {
+    /// 1 is the model's own distribution.
+    pub temperature: f64,
+    /// Documents end at the end-of-text token, or are cut after so many tokens.
+    pub longest: usize,
+    /// The same seed gives the same documents.
+    pub seed: u64,
+}
+
+/// Documents under way.
+struct Row {
+    /// Which of the documents it is.
+    document: usize,
+    /// What the model reads next.
+    pending: u32,
+    ended: bool,
+}
+
+impl Composition {
+    /// The documents with the numbers `first..first + count`, computed side by side: their tokens after the
+    /// beginning-of-text token, the end-of-text token included where there is one.
+    ///
+    /// # Errors
+    /// A length beyond the model's context; a temperature that is not above 0.
+    pub fn documents(
+        &self,
+        model: &Transformer,
+        first: u64,
+        count: usize,
+    ) -> Result<Vec<Vec<u32>>, ModelError> {
+        let config = model.config();
+        if self.longest > config.max_position_embeddings {
+            return Err(ModelError::Input(format!(
+                "documents of {} tokens: the model's context is {}",
+                self.longest, config.max_position_embeddings
+            )));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            return Err(ModelError::Input(format!(
+                "temperature {}: expected a number above 0",
+                self.temperature
+            )));
+        }
+        let mut documents = vec![Vec::new(); count];
+        let mut rows: Vec<Row> = (0..count)
+            .map(|document| Row {
+                document,
+                pending: config.bos_token_id,
+                ended: false,
+            })
+            .collect();
+        let mut cache: Cache = vec![None; config.num_hidden_layers];
+        for position in 0..self.longest {
+            drop_ended(&mut rows, &mut cache, model)?;
+            if rows.is_empty() {
+                break;
+            }
+            let logits = next_logits(model, &rows, position, &mut cache)?;
+            for (row, logits) in rows.iter_mut().zip(logits.chunks(config.vocab_size)) {
+                if row.ended {
+                    continue;
+                }
+                let uniform = self.uniform(first + row.document as u64, position as u64);
+                row.pending = draw(logits, self.temperature, uniform);
+                row.ended = row.pending == config.eos_token_id;
+                documents[row.document].push(row.pending);
+            }
+        }
+        Ok(documents)
+    }
+
+    /// The draw for a position of a document, whatever else is under way.
+    fn uniform(&self, document: u64, position: u64) -> f64 {
+        let stream = mix(self.seed ^ mix(document));
+        (mix(stream.wrapping_add(mix(position))) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// The logits `(rows × vocabulary)` after each row's pending token, which stands at `position`.
+fn next_logits(
+    model: &Transformer,
+    rows: &[Row],
+    position: usize,
+    cache: &mut Cache,
+) -> Result<Vec<f32>, ModelError> {
+    let pending: Vec<u32> = rows.iter().map(|row| row.pending).collect();
+    let prepared = Prepared {
+        input_ids: Tensor::from_slice(&pending, (rows.len(), 1), model.device())?,
+        targets: Arc::from([]),
+        positions: vec![position as u32; rows.len()].into(),
+        segments: Segments::causal(rows.len(), 1, position + 1),
+    };
+    Ok(model.next_logits(&prepared, cache)?.to_vec1::<f32>()?)
+}
+
+/// Takes out what has ended, once it is a quarter of the rows: copying the cache costs more than a few idle rows.
+fn drop_ended(
+    rows: &mut Vec<Row>,
+    cache: &mut Cache,
+    model: &Transformer,
+) -> Result<(), ModelError> {
+    let going: Vec<u32> = (0..rows.len() as u32)
+        .filter(|row| !rows[*row as usize].ended)
+        .collect();
+    if 4 * (rows.len() - going.len()) < rows.len() {
+        return Ok(());
+    }
+    rows.retain(|row| !row.ended);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let going = Tensor::from_slice(&going, going.len(), model.device())?;
+    for (key, value) in cache.iter_mut().flatten() {
+        *key = key.contiguous()?.index_select(&going, 0)?;
+        *value = value.contiguous()?.index_select(&going, 0)?;
+    }
+    Ok(())
+}
+
+/// The token at `uniform` ∈ [0, 1) of softmax(logits / temperature), by ascending id.
+fn draw(logits: &[f32], temperature: f64, uniform: f64) -> u32 {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let masses: Vec<f64> = logits
+        .iter()
+        .map(|logit| (f64::from(logit - highest) / temperature).exp())
+        .collect();
+    let mut remaining = uniform * masses.iter().sum::<f64>();
+    for (token, mass) in masses.iter().enumerate() {
+        remaining -= mass;
+        if remaining < 0.0 {
+            return token as u32;
+        }
+    }
+    masses.len().saturating_sub(1) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shares of draws are those of the softmax at the temperature.
+    #[test]
+    fn draws_follow_the_softmax() {
+        // At temperature 2, e^(ln 9 / 2) = 3: a quarter and three quarters.
+        let logits = [0.0f32, 9f32.ln()];
+        let ones = (0..1000)
+            .filter(|step| draw(&logits, 2.0, f64::from(*step) / 1000.0) == 1)
+            .count();
+        assert!((749..=751).contains(&ones), "{ones}");
+    }
+}

@@ -1,0 +1,436 @@
+//! Retention through the binary: methods together, killed and resumed, refused, and interpolation after training.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn polymath(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
+    command.current_dir(folder).args(["--device", "cpu"]);
+    command
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// A base that knows counting and letters, and a niche of dialogue.
+fn prepare(at: &Path) {
+    let mut texts = [String::new(), String::new(), String::new()];
+    for number in 0..160u32 {
+        let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
+        let letter = char::from(b'a' + (number % 26) as u8);
+        let words: String = (0..40)
+            .map(|place| {
+                format!(
+                    "{letter}{} ",
+                    "bcd".repeat(1 + (place * number as usize) % 3)
+                )
+            })
+            .collect();
+        let said = format!("say {number}, you said {number}, number {number} it is");
+        for (text, line) in texts.iter_mut().zip([numbers.join(" "), words, said]) {
+            *text += &format!("{}\n", serde_json::json!({ "text": line }));
+        }
+    }
+    let names = ["counting", "letters", "asked"];
+    let mut config =
+        "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 300\n".to_owned();
+    for (name, text) in names.iter().zip(&texts) {
+        write(at, &format!("raw/{name}.jsonl"), text);
+        config += &format!("[domains.{name}]\npaths = [\"raw/{name}.jsonl\"]\n");
+    }
+    write(at, "prepare.toml", &config);
+    write(
+        at,
+        "pretrain.toml",
+        "dataset = \"data\"\nrun = \"runs/base\"\n[mixture]\ndomains = [\"counting\", \"letters\"]\n[model]\nhidden_size = 32\n\
+         num_hidden_layers = 2\nnum_attention_heads = 4\n[training]\nsteps = 30\nbatch_size = 4\nsequence_length = 48\n\
+         learning_rate = 1e-2\n[evaluation]\nevery = 30\nmax_tokens = 500\n",
+    );
+    write(
+        at,
+        "finetune.toml",
+        "base = \"runs/base/best\"\ndataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\nrun = \"runs/full\"\n[training]\n\
+         steps = 20\nbatch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 10\nmax_tokens = 500\n",
+    );
+    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
+        polymath(at).args(command).assert().success();
+    }
+}
+
+/// Everything at once, on data.
+const TOGETHER: [&str; 6] = [
+    "retention.replay=0.25",
+    "retention.l2sp=0.01",
+    "retention.ewc.strength=1",
+    "retention.ewc.tokens=300",
+    "retention.ewc.weights={letters=2}",
+    "retention.distill.strength=0.5",
+];
+/// Where the data are gone.
+const ALONE: [&str; 6] = [
+    "retention.replay.source=self",
+    "retention.replay.share=0.3",
+    "retention.replay.tokens=1500",
+    "retention.distill.strength=0.5",
+    "retention.distill.cache=top-k",
+    "retention.distill.top_k=8",
+];
+
+fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
+    let mut command = polymath(at);
+    command.args(["finetune", "finetune.toml"]);
+    command.arg(format!("run=runs/{run}")).args(settings);
+    command
+}
+
+fn metrics(at: &Path, run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(at.join("runs").join(run).join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn weights(run: &Path) -> String {
+    let state = std::fs::read_to_string(run.join("latest/state.json")).unwrap();
+    let state: Value = serde_json::from_str(&state).unwrap();
+    state["sha256"]["model.safetensors"].to_string()
+}
+
+/// Bits per byte of `domain` at the run's last evaluation.
+fn last(lines: &[Value], domain: &str) -> f64 {
+    let scores = lines
+        .iter()
+        .rev()
+        .find_map(|line| line.get("heldout_bits_per_byte"));
+    scores.unwrap()[domain].as_f64().unwrap()
+}
+
+/// Replay, L2-SP, EWC and distillation together: each is logged apart from the loss, only then; less is forgotten; the
+/// Fisher information is kept beside the base; and a run that is killed and resumed ends with the same bits.
+#[test]
+fn methods_work_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "plain", &[]).assert().success();
+    finetune(at, "whole", &TOGETHER)
+        .assert()
+        .success()
+        .stderr(contains(
+            "measuring the Fisher information of the base on `letters`",
+        ));
+    let (plain, held) = (metrics(at, "plain"), metrics(at, "whole"));
+    assert!(plain.iter().all(|line| line.get("penalties").is_none()));
+    let steps: Vec<&Value> = held
+        .iter()
+        .filter(|line| line.get("loss").is_some())
+        .collect();
+    assert_eq!(steps.len(), 20);
+    for (number, step) in steps.iter().enumerate() {
+        let penalties = step["penalties"].as_object().unwrap();
+        assert_eq!(
+            penalties.keys().collect::<Vec<_>>(),
+            ["distill", "ewc", "l2sp"]
+        );
+        for (name, value) in penalties {
+            let value = value.as_f64().unwrap();
+            assert!(value.is_finite() && value >= 0.0, "{name} {value}");
+            // At the base nothing is to be paid; later the parameters have moved.
+            assert!(number > 0 || value == 0.0, "{name} {value}");
+            assert!(
+                number == 0 || name == "distill" || value > 0.0,
+                "{name} at {number}"
+            );
+        }
+    }
+    assert!(
+        steps
+            .iter()
+            .any(|step| step["penalties"]["distill"].as_f64().unwrap() > 0.0)
+    );
+    for domain in ["counting", "letters"] {
+        assert!(last(&held, domain) < last(&plain, domain), "{domain}");
+    }
+    let kept = || {
+        std::fs::read_dir(at.join("runs/base/fisher"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(kept(), 2);
+    // A head that is trained alone is held to the embedding that it started as; a GPU's operations hold alike.
+    let head = [
+        "method=frozen",
+        "frozen.train=[\"lm_head\"]",
+        "training.steps=3",
+    ];
+    finetune(at, "head", &[&TOGETHER[..], &head[..]].concat())
+        .args(["--ops", "composed"])
+        .assert()
+        .success();
+    let head = metrics(at, "head");
+    let paid = |name: &str| {
+        head.iter()
+            .any(|line| line["penalties"][name].as_f64() > Some(0.0))
+    };
+    assert!(paid("ewc") && paid("l2sp") && paid("distill"));
+    resumes(at, "whole", &TOGETHER);
+    // The killed run found the Fisher information where the first had put it; an untied head has its own.
+    assert_eq!(kept(), 4);
+}
+
+/// The same where the base generates what is replayed, and its predictions are kept.
+#[test]
+fn bases_without_data_retain_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "alone", &ALONE)
+        .assert()
+        .success()
+        .stderr(contains("generating 1500 tokens").and(contains("likeliest 8 tokens")));
+    assert!(at.join("runs/alone/teacher.safetensors").exists());
+    polymath(at)
+        .args([
+            "dataset",
+            "text",
+            "runs/alone.replay",
+            "--domain",
+            "self",
+            "--split",
+            "train",
+        ])
+        .assert()
+        .success();
+    resumes(at, "alone", &ALONE);
+    // What the run has generated is used again, not generated again.
+    let written = |path: &str| {
+        std::fs::metadata(at.join(path))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = written("runs/alone.replay/self/train.safetensors");
+    std::fs::remove_dir_all(at.join("runs/alone")).unwrap();
+    finetune(at, "alone", &ALONE)
+        .assert()
+        .success()
+        .stderr(contains("generating").not());
+    assert_eq!(before, written("runs/alone.replay/self/train.safetensors"));
+}
+
+/// A second run of the same settings is killed after its first checkpoint and resumed: the weights are the same.
+fn resumes(at: &Path, run: &str, settings: &[&str]) {
+    let second = at.join("runs/killed");
+    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
+        .current_dir(at)
+        .args([
+            "--device",
+            "cpu",
+            "finetune",
+            "finetune.toml",
+            "run=runs/killed",
+        ])
+        .args(["checkpoint.every=1", "checkpoint.keep=9"])
+        .args(settings)
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = std::time::Instant::now();
+    while !second.join("step-000003/state.json").exists() && begin.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(second.join("latest").exists());
+    if !second.join("step-000020").exists() {
+        finetune(at, "killed", settings)
+            .arg("--resume")
+            .assert()
+            .success();
+    }
+    assert_eq!(weights(&at.join("runs").join(run)), weights(&second));
+    let values = |lines: Vec<Value>| -> Vec<Value> {
+        lines
+            .iter()
+            .filter_map(|line| line.get("penalties").cloned())
+            .collect()
+    };
+    assert_eq!(values(metrics(at, run)), values(metrics(at, "killed")));
+}
+
+/// What contradicts itself or the data is refused before anything is made, with the key and the choices.
+#[test]
+fn impossible_retention_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let without = std::fs::read_to_string(at.join("finetune.toml")).unwrap();
+    write(
+        at,
+        "alone.toml",
+        &without.replace("retain = \"data\"\n", ""),
+    );
+    let cases: [(&str, &[&str], &[&str]); 14] = [
+        (
+            "finetune.toml",
+            &["retention.replay=0.6"],
+            &["`retention.replay.share` = `0.6`", "0.005 to 0.5"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.replay=0"],
+            &["`retention.replay.share` = `0`"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.replay=others"],
+            &["unknown value `others`", "`self`"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.replay.sharing=0.1"],
+            &["did you mean `share`?"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.replay.tokens=5"],
+            &["`retention.replay.tokens`", "`source = \"self\"`"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.l2sp=-1"],
+            &["`retention.l2sp` = `-1`", "above 0"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.ewc.strength=nan"],
+            &["`retention.ewc.strength` = `NaN`"],
+        ),
+        (
+            "finetune.toml",
+            &[
+                "retention.ewc.strength=1",
+                "retention.ewc.weights={cooking=1}",
+            ],
+            &["`cooking`", "`counting`, `letters`"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.distill.strength=1"],
+            &["`retention.distill`", "`retention.replay`"],
+        ),
+        (
+            "finetune.toml",
+            &[
+                "retention.distill.strength=1",
+                "retention.replay=0.1",
+                "retention.distill.top_k=5",
+            ],
+            &["`retention.distill.top_k`", "`cache = \"top-k\"`"],
+        ),
+        (
+            "alone.toml",
+            &["retention.replay=0.1"],
+            &["`retention.replay`", "`retain` is not given", "\"self\""],
+        ),
+        (
+            "alone.toml",
+            &["retention.ewc.strength=1"],
+            &["`retention.ewc`", "`retain` is not given"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.limit=1"],
+            &["unknown key `limit`"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.l2sp=1", "base=runs/nothing"],
+            &["runs/nothing"],
+        ),
+    ];
+    for (config, settings, sentences) in cases {
+        let output = polymath(at)
+            .args(["finetune", config, "run=runs/refused"])
+            .args(settings)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{settings:?}: {error}");
+        for sentence in sentences {
+            assert!(error.contains(sentence), "{settings:?}: {error}");
+        }
+        assert!(!at.join("runs/refused").exists(), "{settings:?}");
+    }
+}
+
+/// Interpolation chooses on one half, reports both, and writes a model that scores as its curve says.
+#[test]
+fn interpolation_writes_the_chosen_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "full", &[]).assert().success();
+    let interpolate = ["interpolate", "runs/base", "runs/full", "-o", "mixed"];
+    polymath(at)
+        .args(interpolate)
+        .args(["--alphas", "0.25,0.5", "--limit", "0.3"])
+        .assert()
+        .success()
+        .stdout(contains("chosen").and(contains("| 0.25 |")));
+    let curve = std::fs::read_to_string(at.join("mixed/interpolation.json")).unwrap();
+    let curve: Value = serde_json::from_str(&curve).unwrap();
+    let points = curve["points"].as_array().unwrap();
+    assert_eq!(points.len(), 4);
+    assert_eq!(points[0]["mean_increase"], 0.0);
+    let chosen = &points[curve["chosen"].as_u64().unwrap() as usize];
+    assert!(chosen["mean_increase"].as_f64().unwrap() <= 0.3);
+    // Both halves together are the whole held-out side, so its score lies between theirs.
+    let output = polymath(at)
+        .args(["evaluate", "mixed", "--dataset", "data", "--json"])
+        .output()
+        .unwrap();
+    let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for domain in ["asked", "counting", "letters"] {
+        let whole = scores["domains"][domain]["bits_per_byte"].as_f64().unwrap();
+        let halves = ["development", "test"].map(|half| chosen[half][domain].as_f64().unwrap());
+        let (low, high) = (halves[0].min(halves[1]), halves[0].max(halves[1]));
+        assert!(
+            low - 1e-6 <= whole && whole <= high + 1e-6,
+            "{domain}: {whole} {halves:?}"
+        );
+    }
+    // `forget` finds the niche by itself.
+    polymath(at)
+        .args(["forget", "runs/base", "mixed", "-o", "report"])
+        .assert()
+        .success()
+        .stdout(contains("interpolated at"));
+
+    let refused = |arguments: &[&str], sentence: &str| {
+        let mut command = polymath(at);
+        command
+            .args(arguments)
+            .assert()
+            .code(2)
+            .stderr(contains(sentence));
+    };
+    refused(
+        &["interpolate", "runs/base", "runs/full", "-o", "data"],
+        "choose another `--output`",
+    );
+    refused(&[&interpolate[..], &["--alphas", "2"]].concat(), "`2`");
+    refused(&[&interpolate[..], &["--limit=-1"]].concat(), "--limit");
+    refused(
+        &[&interpolate[..], &["--niche", "cooking"]].concat(),
+        "`asked`, `counting`, `letters`",
+    );
+}
