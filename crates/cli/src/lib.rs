@@ -33,17 +33,26 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.global.ops != Some(arguments::OpsChoice::Composed) {
+        polymath_model::calm_candle();
+    }
     let environment = Environment::new(&arguments.global)?;
-    match &arguments.command {
-        Command::Prepare(arguments) => commands::prepare::run(arguments, &environment),
-        Command::Pretrain(arguments) => commands::pretrain::run(arguments, &environment),
-        Command::Finetune(arguments) => commands::finetune::run(arguments, &environment),
-        Command::Evaluate(arguments) => commands::evaluate::run(arguments, &environment),
-        Command::Forget(arguments) => commands::forget::run(arguments, &environment),
-        Command::Interpolate(arguments) => commands::interpolate::run(arguments, &environment),
-        Command::Generate(arguments) => commands::generate::run(arguments, &environment),
+    // On a thread of the pool: what is split into tasks then begins here, at once, and a thread that sleeps is woken
+    // only to help. From outside the pool, every product would wait for one to wake.
+    rayon::scope(|_| run_command(&arguments.command, &environment))
+}
+
+fn run_command(command: &Command, environment: &Environment) -> Result<(), Failure> {
+    match command {
+        Command::Prepare(arguments) => commands::prepare::run(arguments, environment),
+        Command::Pretrain(arguments) => commands::pretrain::run(arguments, environment),
+        Command::Finetune(arguments) => commands::finetune::run(arguments, environment),
+        Command::Evaluate(arguments) => commands::evaluate::run(arguments, environment),
+        Command::Forget(arguments) => commands::forget::run(arguments, environment),
+        Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),
+        Command::Generate(arguments) => commands::generate::run(arguments, environment),
         Command::Dataset(command) => commands::dataset::run(command),
-        Command::Bench(arguments) => commands::bench::run(arguments, &environment),
-        Command::Demo(arguments) => commands::demo::run(arguments, &environment),
+        Command::Bench(arguments) => commands::bench::run(arguments, environment),
+        Command::Demo(arguments) => commands::demo::run(arguments, environment),
     }
 }

@@ -27,6 +27,7 @@ pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use polymath_ops::{
-    IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, processor_peak_flops,
+    IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle,
+    processor_peak_flops,
 };
 pub use transformer::{LoadOptions, Transformer};

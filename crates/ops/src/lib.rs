@@ -20,6 +20,7 @@ mod rotary;
 mod round;
 mod scores;
 mod segments;
+mod threads;
 
 /// The best rate of f32 multiply-adds that this machine's processor shows within `time`, in FLOP/s, on all threads.
 pub fn processor_peak_flops(time: std::time::Duration) -> f64 {
@@ -38,3 +39,4 @@ pub use pull::Pull;
 pub use rotary::RotaryTable;
 pub use scores::Scores;
 pub use segments::Segments;
+pub use threads::calm_candle;
