@@ -1,68 +1,13 @@
-//! Retention through the binary: methods together, killed and resumed, refused, and interpolation after training.
+//! Retention through the binary: methods together, killed and resumed, and refused.
+
+mod held;
 
 use std::path::Path;
 
-use assert_cmd::Command;
+use held::{finetune, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
-
-fn polymath(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
-    command.current_dir(folder).args(["--device", "cpu"]);
-    command
-}
-
-fn write(folder: &Path, name: &str, text: &str) {
-    let path = folder.join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
-
-/// A base that knows counting and letters, and a niche of dialogue.
-fn prepare(at: &Path) {
-    let mut texts = [String::new(), String::new(), String::new()];
-    for number in 0..160u32 {
-        let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
-        let letter = char::from(b'a' + (number % 26) as u8);
-        let words: String = (0..40)
-            .map(|place| {
-                format!(
-                    "{letter}{} ",
-                    "bcd".repeat(1 + (place * number as usize) % 3)
-                )
-            })
-            .collect();
-        let said = format!("say {number}, you said {number}, number {number} it is");
-        for (text, line) in texts.iter_mut().zip([numbers.join(" "), words, said]) {
-            *text += &format!("{}\n", serde_json::json!({ "text": line }));
-        }
-    }
-    let names = ["counting", "letters", "asked"];
-    let mut config =
-        "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 300\n".to_owned();
-    for (name, text) in names.iter().zip(&texts) {
-        write(at, &format!("raw/{name}.jsonl"), text);
-        config += &format!("[domains.{name}]\npaths = [\"raw/{name}.jsonl\"]\n");
-    }
-    write(at, "prepare.toml", &config);
-    write(
-        at,
-        "pretrain.toml",
-        "dataset = \"data\"\nrun = \"runs/base\"\n[mixture]\ndomains = [\"counting\", \"letters\"]\n[model]\nhidden_size = 32\n\
-         num_hidden_layers = 2\nnum_attention_heads = 4\n[training]\nsteps = 30\nbatch_size = 4\nsequence_length = 48\n\
-         learning_rate = 1e-2\n[evaluation]\nevery = 30\nmax_tokens = 500\n",
-    );
-    write(
-        at,
-        "finetune.toml",
-        "base = \"runs/base/best\"\ndataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\nrun = \"runs/full\"\n[training]\n\
-         steps = 20\nbatch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 10\nmax_tokens = 500\n",
-    );
-    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
-        polymath(at).args(command).assert().success();
-    }
-}
 
 /// Everything at once, on data.
 const TOGETHER: [&str; 6] = [
@@ -82,13 +27,6 @@ const ALONE: [&str; 6] = [
     "retention.distill.cache=top-k",
     "retention.distill.top_k=8",
 ];
-
-fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
-    let mut command = polymath(at);
-    command.args(["finetune", "finetune.toml"]);
-    command.arg(format!("run=runs/{run}")).args(settings);
-    command
-}
 
 fn metrics(at: &Path, run: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(at.join("runs").join(run).join("metrics.jsonl")).unwrap();
@@ -237,14 +175,17 @@ fn resumes(at: &Path, run: &str, settings: &[&str]) {
             "finetune.toml",
             "run=runs/killed",
         ])
-        .args(["checkpoint.every=1", "checkpoint.keep=9"])
+        .args(["checkpoint.every=1", "checkpoint.keep=99"])
         .args(settings)
         .stderr(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let begin = std::time::Instant::now();
-    while !second.join("step-000003/state.json").exists() && begin.elapsed().as_secs() < 60 {
+    let waits = |running: bool| running && begin.elapsed().as_secs() < 60;
+    while !second.join("step-000003/state.json").exists()
+        && waits(killed.try_wait().unwrap().is_none())
+    {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     killed.kill().unwrap();
@@ -370,67 +311,4 @@ fn impossible_retention_is_refused() {
         }
         assert!(!at.join("runs/refused").exists(), "{settings:?}");
     }
-}
-
-/// Interpolation chooses on one half, reports both, and writes a model that scores as its curve says.
-#[test]
-fn interpolation_writes_the_chosen_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    prepare(at);
-    finetune(at, "full", &[]).assert().success();
-    let interpolate = ["interpolate", "runs/base", "runs/full", "-o", "mixed"];
-    polymath(at)
-        .args(interpolate)
-        .args(["--alphas", "0.25,0.5", "--limit", "0.3"])
-        .assert()
-        .success()
-        .stdout(contains("chosen").and(contains("| 0.25 |")));
-    let curve = std::fs::read_to_string(at.join("mixed/interpolation.json")).unwrap();
-    let curve: Value = serde_json::from_str(&curve).unwrap();
-    let points = curve["points"].as_array().unwrap();
-    assert_eq!(points.len(), 4);
-    assert_eq!(points[0]["mean_increase"], 0.0);
-    let chosen = &points[curve["chosen"].as_u64().unwrap() as usize];
-    assert!(chosen["mean_increase"].as_f64().unwrap() <= 0.3);
-    // Both halves together are the whole held-out side, so its score lies between theirs.
-    let output = polymath(at)
-        .args(["evaluate", "mixed", "--dataset", "data", "--json"])
-        .output()
-        .unwrap();
-    let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for domain in ["asked", "counting", "letters"] {
-        let whole = scores["domains"][domain]["bits_per_byte"].as_f64().unwrap();
-        let halves = ["development", "test"].map(|half| chosen[half][domain].as_f64().unwrap());
-        let (low, high) = (halves[0].min(halves[1]), halves[0].max(halves[1]));
-        assert!(
-            low - 1e-6 <= whole && whole <= high + 1e-6,
-            "{domain}: {whole} {halves:?}"
-        );
-    }
-    // `forget` finds the niche by itself.
-    polymath(at)
-        .args(["forget", "runs/base", "mixed", "-o", "report"])
-        .assert()
-        .success()
-        .stdout(contains("interpolated at"));
-
-    let refused = |arguments: &[&str], sentence: &str| {
-        let mut command = polymath(at);
-        command
-            .args(arguments)
-            .assert()
-            .code(2)
-            .stderr(contains(sentence));
-    };
-    refused(
-        &["interpolate", "runs/base", "runs/full", "-o", "data"],
-        "choose another `--output`",
-    );
-    refused(&[&interpolate[..], &["--alphas", "2"]].concat(), "`2`");
-    refused(&[&interpolate[..], &["--limit=-1"]].concat(), "--limit");
-    refused(
-        &[&interpolate[..], &["--niche", "cooking"]].concat(),
-        "`asked`, `counting`, `letters`",
-    );
 }

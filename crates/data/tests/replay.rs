@@ -72,7 +72,7 @@ proptest! {
     fn the_niche_keeps_its_order(share in 0.01..0.5f64, seed: u64) {
         let stories: Vec<shelf::Story> = (1..30u32).map(|token| vec![(token, true); 11]).collect();
         let niche = shelf::shard(&stories);
-        let plain = stream(&[niche.clone()], 1);
+        let plain = stream(std::slice::from_ref(&niche), 1);
         let old = stream(&[monotone(299)], 1);
         let stream = ReplayStream::new(stream(&[niche], 5), old, (share, None), seed).unwrap();
         let mut next = 0;

@@ -11,29 +11,30 @@ use crate::{Objective, TrainError};
 pub struct Backward {
     /// The sum of the tokens' losses.
     pub loss: f64,
-    /// Sums of what is minimised beside it.
-    pub beside: BTreeMap<String, f64>,
+    /// What is minimised beside it, in the unit of the mean loss.
+    pub penalties: BTreeMap<String, f64>,
     /// Tokens that the sums are over.
     pub scored: f64,
-    /// Of all the sums together.
+    /// Of all together, as sums over the tokens.
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// The batch's sums and their gradients, computed in `parts`.
+/// The batch's loss and the penalties with their gradients, the batch computed in `parts`.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
     parts: usize,
 ) -> Result<Backward, TrainError> {
     let mut loss = 0.0;
-    let mut beside: BTreeMap<String, f64> = BTreeMap::new();
+    let mut penalties: BTreeMap<String, f64> = BTreeMap::new();
     let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
     for part in split(batch, parts) {
         let losses = objective.losses(&part)?;
         let mut sum = losses.task.clone();
         for (name, term) in &losses.beside {
             sum = (sum + term)?;
-            *beside.entry((*name).to_owned()).or_default() += f64::from(term.to_scalar::<f32>()?);
+            *penalties.entry((*name).to_owned()).or_default() +=
+                f64::from(term.to_scalar::<f32>()?);
         }
         let mut found = sum.backward()?;
         for (name, parameter) in objective.trainable() {
@@ -53,10 +54,17 @@ pub fn backward(
         .iter()
         .filter(|target| **target != IGNORED)
         .count();
+    let scored = scored.max(1) as f64;
+    penalties.values_mut().for_each(|sum| *sum /= scored);
+    for penalty in objective.penalties() {
+        // The gradients are of sums over tokens, a penalty stands beside their mean.
+        let value = penalty.add(objective.trainable(), &mut gradients, scored)?;
+        penalties.insert(penalty.name().to_owned(), value);
+    }
     Ok(Backward {
         loss,
-        beside,
-        scored: scored.max(1) as f64,
+        penalties,
+        scored,
         gradients,
     })
 }

@@ -7,7 +7,6 @@ use polymath_ops::{Ops, UpdateAt, gradient_norm};
 
 use crate::backward::backward;
 use crate::gradient_check::GradientCheck;
-use crate::penalty::add_penalties;
 use crate::progress::Progress;
 use crate::schedule::learning_rate;
 use crate::{
@@ -85,8 +84,7 @@ pub fn fit<O: Objective + SaveModel>(
     while at.state.step < total {
         let begin = Instant::now();
         let batch = batches.batch(at.state.step);
-        let mut found = backward(objective, &batch, fit.training.accumulation_steps)?;
-        let penalties = add_penalties(objective, &mut found)?;
+        let found = backward(objective, &batch, fit.training.accumulation_steps)?;
         let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
         let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
         let step = at.state.step + 1;
@@ -120,7 +118,7 @@ pub fn fit<O: Objective + SaveModel>(
             tokens: at.state.tokens + tokens,
             seconds: at.state.seconds + seconds,
             loss: loss / scored,
-            penalties,
+            penalties: found.penalties,
             learning_rate,
             gradient_norm,
             tokens_per_second: tokens as f64 / seconds,

@@ -68,25 +68,35 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
         }
     })?;
 
+    write_model(arguments, (&between, &found), &tuned)?;
+    write_curve(arguments, (&base, &tuned), (&found, &rule))?;
+    print!("{}", found.table(&rule));
+    println!("\n{}", arguments.output.display());
+    Ok(())
+}
+
+/// Writes the chosen model, and where it comes from.
+fn write_model(
+    arguments: &arguments::Interpolate,
+    (between, found): (&Interpolation, &Found),
+    tuned: &Path,
+) -> Result<(), Failure> {
     let chosen = &found.points[found.chosen];
     let tokenizer = TokenizerFiles {
-        tokenizer: polymath_model::tokenizer_in(&tuned)?,
+        tokenizer: polymath_model::tokenizer_in(tuned)?,
     };
     polymath_model::save(
         &arguments.output,
         &between.model(&chosen.shares)?,
         &tokenizer,
     )?;
-    if let Some(mut lineage) = lineage {
+    if let Some(mut lineage) = Lineage::of(tuned)? {
         let alpha = chosen
             .alpha
             .map_or("per block".to_owned(), |alpha| format!("at {alpha:.2}"));
         lineage.method = format!("{}, interpolated {alpha}", lineage.method);
         lineage.write(&arguments.output)?;
     }
-    write_curve(arguments, (&base, &tuned), (&found, &rule))?;
-    print!("{}", found.table(&rule));
-    println!("\n{}", arguments.output.display());
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::lanes::{LANES, multiply_add, sum_lanes};
+use super::level::vectorised;
 use super::storage::{Floats, tensor};
 use crate::Pull;
 
 /// Elements of a task: fixed, so that the sum has one order.
 const CHUNK: usize = 1 << 13;
-/// Partial sums that are kept apart, so that they can be added side by side.
-const LANES: usize = 16;
 
 /// gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)².
 pub(crate) fn pull(gradient: &Tensor, pull: &Pull, factor: f64) -> Result<(Tensor, f64)> {
@@ -26,36 +26,63 @@ pub(crate) fn pull(gradient: &Tensor, pull: &Pull, factor: f64) -> Result<(Tenso
         .enumerate()
         .map(|(chunk, moved)| {
             let range = chunk * CHUNK..chunk * CHUNK + moved.len();
-            let weight = weight.map(|weight| &weight[range.clone()]);
-            let places = (&parameter[range.clone()], &anchor[range]);
-            pull_chunk(moved, places, weight, factor as f32)
+            let (parameter, anchor) = (&parameter[range.clone()], &anchor[range.clone()]);
+            f64::from(match weight {
+                Some(weight) => {
+                    pull_weighted(moved, parameter, anchor, &weight[range], factor as f32)
+                }
+                None => pull_alike(moved, parameter, anchor, factor as f32),
+            })
         })
         .collect();
     let moved = tensor(moved, gradient.shape())?;
     Ok((moved, sums.into_iter().sum()))
 }
 
-fn pull_chunk(
-    moved: &mut [f32],
-    (parameter, anchor): (&[f32], &[f32]),
-    weight: Option<&[f32]>,
-    factor: f32,
-) -> f64 {
-    let mut sums = [0f32; LANES];
-    for start in (0..moved.len()).step_by(LANES) {
-        let end = moved.len().min(start + LANES);
-        let places = parameter[start..end].iter().zip(&anchor[start..end]);
-        for (lane, ((moved, sum), (parameter, anchor))) in moved[start..end]
-            .iter_mut()
-            .zip(&mut sums)
-            .zip(places)
-            .enumerate()
-        {
-            let away = parameter - anchor;
-            let held = weight.map_or(away, |weight| weight[start + lane] * away);
-            *moved += factor * held;
-            *sum += held * away;
+vectorised! {
+    /// The chunk's part of the sum; every element is held alike.
+    fn pull_alike(moved: &mut [f32], parameter: &[f32], anchor: &[f32], factor: f32) -> f32 {
+        let mut sums = [0f32; LANES];
+        let (moved, moved_rest) = moved.as_chunks_mut::<LANES>();
+        let (parameter, parameter_rest) = parameter.as_chunks::<LANES>();
+        let (anchor, anchor_rest) = anchor.as_chunks::<LANES>();
+        for ((moved, parameter), anchor) in moved.iter_mut().zip(parameter).zip(anchor) {
+            for lane in 0..LANES {
+                let away = parameter[lane] - anchor[lane];
+                moved[lane] = multiply_add::<FMA>(factor, away, moved[lane]);
+                sums[lane] = multiply_add::<FMA>(away, away, sums[lane]);
+            }
         }
+        for (lane, moved) in moved_rest.iter_mut().enumerate() {
+            let away = parameter_rest[lane] - anchor_rest[lane];
+            *moved = multiply_add::<FMA>(factor, away, *moved);
+            sums[lane] = multiply_add::<FMA>(away, away, sums[lane]);
+        }
+        sum_lanes(sums)
     }
-    sums.into_iter().map(f64::from).sum()
+
+    /// The same, each element held by its own weight.
+    fn pull_weighted(moved: &mut [f32], parameter: &[f32], anchor: &[f32], weight: &[f32], factor: f32) -> f32 {
+        let mut sums = [0f32; LANES];
+        let (moved, moved_rest) = moved.as_chunks_mut::<LANES>();
+        let (parameter, parameter_rest) = parameter.as_chunks::<LANES>();
+        let (anchor, anchor_rest) = anchor.as_chunks::<LANES>();
+        let (weight, weight_rest) = weight.as_chunks::<LANES>();
+        let places = moved.iter_mut().zip(parameter).zip(anchor).zip(weight);
+        for (((moved, parameter), anchor), weight) in places {
+            for lane in 0..LANES {
+                let away = parameter[lane] - anchor[lane];
+                let held = weight[lane] * away;
+                moved[lane] = multiply_add::<FMA>(factor, held, moved[lane]);
+                sums[lane] = multiply_add::<FMA>(held, away, sums[lane]);
+            }
+        }
+        for (lane, moved) in moved_rest.iter_mut().enumerate() {
+            let away = parameter_rest[lane] - anchor_rest[lane];
+            let held = weight_rest[lane] * away;
+            *moved = multiply_add::<FMA>(factor, held, *moved);
+            sums[lane] = multiply_add::<FMA>(held, away, sums[lane]);
+        }
+        sum_lanes(sums)
+    }
 }

@@ -1,0 +1,71 @@
+//! A tiny base and a niche, for what is held back in fine-tuning.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+pub fn polymath(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
+    command.current_dir(folder).args(["--device", "cpu"]);
+    command
+}
+
+pub fn write(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// A base that knows counting and letters, and a niche of dialogue.
+pub fn prepare(at: &Path) {
+    let mut texts = [String::new(), String::new(), String::new()];
+    for number in 0..160u32 {
+        let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
+        let letter = char::from(b'a' + (number % 26) as u8);
+        let words: String = (0..40)
+            .map(|place| {
+                format!(
+                    "{letter}{} ",
+                    "bcd".repeat(1 + (place * number as usize) % 3)
+                )
+            })
+            .collect();
+        let said = format!("say {number}, you said {number}, number {number} it is");
+        for (text, line) in texts.iter_mut().zip([numbers.join(" "), words, said]) {
+            *text += &format!("{}\n", serde_json::json!({ "text": line }));
+        }
+    }
+    let names = ["counting", "letters", "asked"];
+    let mut config =
+        "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 300\n".to_owned();
+    for (name, text) in names.iter().zip(&texts) {
+        write(at, &format!("raw/{name}.jsonl"), text);
+        config += &format!("[domains.{name}]\npaths = [\"raw/{name}.jsonl\"]\n");
+    }
+    write(at, "prepare.toml", &config);
+    write(
+        at,
+        "pretrain.toml",
+        "dataset = \"data\"\nrun = \"runs/base\"\n[mixture]\ndomains = [\"counting\", \"letters\"]\n[model]\nhidden_size = 32\n\
+         num_hidden_layers = 2\nnum_attention_heads = 4\n[training]\nsteps = 30\nbatch_size = 4\nsequence_length = 48\n\
+         learning_rate = 1e-2\n[evaluation]\nevery = 30\nmax_tokens = 500\n",
+    );
+    write(
+        at,
+        "finetune.toml",
+        "base = \"runs/base/best\"\ndataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\nrun = \"runs/full\"\n[training]\n\
+         steps = 20\nbatch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 10\nmax_tokens = 500\n",
+    );
+    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
+        polymath(at).args(command).assert().success();
+    }
+}
+
+pub fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
+    let mut command = polymath(at);
+    command.args(["finetune", "finetune.toml"]);
+    command.arg(format!("run=runs/{run}")).args(settings);
+    command
+}
