@@ -42,6 +42,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
         Command::Forget(arguments) => commands::forget::run(arguments, &environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, &environment),
         Command::Generate(arguments) => commands::generate::run(arguments, &environment),
+        Command::Merge(arguments) => commands::merge::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),
         Command::Bench(arguments) => commands::bench::run(arguments, &environment),
         Command::Demo(arguments) => commands::demo::run(arguments, &environment),
