@@ -72,6 +72,15 @@ fn scores(at: &Path, checkpoint: &[&str]) -> (f64, f64) {
     (of("letters"), of("counting"))
 }
 
+/// The numbers of a safetensors file, all of them in the order of their names; what stands before, whose metadata have no
+/// order, is left out.
+fn tensors(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    assert!(bytes.len() > 8 + header);
+    bytes[8 + header..].to_vec()
+}
+
 /// The whole way of an adapter: the niche is learnt, the base's file untouched and not copied, the merged model scores as
 /// the adapter does, a run that goes on ends with the same bits, and another base is refused.
 #[test]
@@ -93,14 +102,14 @@ fn adapters_live_beside_their_base() {
         assert!(scores(at, &[name]).0 < scores(at, &["base"]).0);
 
         // As if it had been killed after its sixth step.
-        let adapter = || std::fs::read(at.join(name).join("step-000012/adapter_model.safetensors"));
-        let whole = adapter().unwrap();
+        let adapter = || tensors(&at.join(name).join("step-000012/adapter_model.safetensors"));
+        let whole = adapter();
         std::fs::remove_dir_all(at.join(name).join("step-000012")).unwrap();
         finetune(at, name, &settings)
             .arg("--resume")
             .assert()
             .success();
-        assert_eq!(whole, adapter().unwrap());
+        assert!(whole == adapter(), "{name}");
 
         let merged = format!("{name}-merged");
         let merge = || {

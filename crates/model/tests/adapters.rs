@@ -12,11 +12,11 @@ use polymath_model::{
 const QUERY: &str = "model.layers.0.self_attn.q_proj";
 
 fn config() -> ModelConfig {
-    let architecture: ArchitectureConfig = toml_like();
+    let architecture: ArchitectureConfig = architecture();
     architecture.resolve(23, 16, (0, 0)).unwrap()
 }
 
-fn toml_like() -> ArchitectureConfig {
+fn architecture() -> ArchitectureConfig {
     serde_json::from_str(
         r#"{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}"#,
     )
@@ -225,7 +225,7 @@ fn files_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     for lora in kinds() {
         let mut adapter = learned(lora);
-        // SHA-256 of `some weights`.
+        // Of no file at all.
         let sha256 = "a".repeat(64);
         adapter.base.folder = base_folder(folder.path());
         save_adapter(folder.path(), &adapter).unwrap();
