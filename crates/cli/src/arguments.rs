@@ -62,6 +62,8 @@ pub enum Command {
     Interpolate(Interpolate),
     /// Continue a prompt.
     Generate(Generate),
+    /// Put an adapter into its base: an ordinary model folder.
+    Merge(Merge),
     /// Look into a prepared data set.
     #[command(subcommand)]
     Dataset(DatasetCommand),
@@ -122,6 +124,9 @@ pub struct Evaluate {
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub scoring: Scoring,
+    /// Where the checkpoint is an adapter: its base; default: the one that it names.
+    #[arg(long = "base", value_name = "DIR")]
+    pub adapter_base: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -136,6 +141,9 @@ pub struct Forget {
     pub tuned: Vec<PathBuf>,
     #[command(flatten)]
     pub scoring: Scoring,
+    /// Where tuned checkpoints are adapters: their base; default: the one that each names.
+    #[arg(long = "base", value_name = "DIR")]
+    pub adapter_base: Option<PathBuf>,
     /// The domain that was tuned for; default: what the tuned run says.
     #[arg(long)]
     pub niche: Option<String>,
@@ -183,6 +191,9 @@ pub struct Interpolate {
 pub struct Generate {
     /// A checkpoint folder, or a run folder (its best checkpoint).
     pub checkpoint: PathBuf,
+    /// Where the checkpoint is an adapter: its base; default: the one that it names.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
     /// What to continue.
     #[arg(long, default_value = "")]
     pub prompt: String,
@@ -201,6 +212,18 @@ pub struct Generate {
     /// The same seed gives the same text.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// An adapter's checkpoint folder, or its run folder (its best checkpoint).
+    pub adapter: PathBuf,
+    /// The base that it was trained on; default: the one that it names.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// A new folder for the model.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

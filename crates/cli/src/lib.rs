@@ -51,6 +51,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Forget(arguments) => commands::forget::run(arguments, environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),
+        Command::Merge(arguments) => commands::merge::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),
         Command::Bench(arguments) => commands::bench::run(arguments, environment),
         Command::Demo(arguments) => commands::demo::run(arguments, environment),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,9 @@ pub struct FinetuneConfig {
     /// With `method = "frozen"`: what is trained although the rest is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenConfig>,
+    /// With `method = "lora"` or `"dora"`: the adapter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// What is retained.
     #[serde(default, skip_serializing_if = "RetentionConfig::is_empty")]
     pub retention: RetentionConfig,

@@ -3,12 +3,14 @@
 //! [`Finetuning::open`] validates everything and opens every path; [`Finetuning::run`] then trains. It meets
 //! pretraining in a checkpoint folder only.
 
+mod adapter;
 mod config;
 mod error;
 mod lineage;
 pub mod retention;
 mod selection;
 
+pub use adapter::choose_adapter;
 pub use config::FinetuneConfig;
 pub use error::FinetuneError;
 pub use lineage::Lineage;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
+use polymath_model::{LoadOptions, LoraConfig, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
     resolve_checkpoint,
@@ -45,6 +47,7 @@ pub struct Finetuning {
     base: PathBuf,
     model: ModelConfig,
     moving: BTreeSet<String>,
+    adapter: Option<LoraConfig>,
     dataset: Dataset,
     niche: String,
     watched: Vec<(String, Arc<TokenShard>)>,
@@ -63,10 +66,16 @@ impl Finetuning {
         config.checkpoint.validate()?;
         let source = config.niche()?;
         let base = resolve_checkpoint(&config.base)?;
+        adapter::refuse_adapter_as_base(&base)?;
         let mut model = polymath_model::load_config(&base)?;
         let tokenizer = polymath_model::tokenizer_in(&base)?;
         let names = polymath_model::parameter_names(&base)?;
-        let moving = select(config.method, config.frozen.as_ref(), &names)?;
+        let mut moving = select(config.method, config.frozen.as_ref(), &names)?;
+        let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
+        if let Some(lora) = &adapter {
+            let own = lora.parameter_shapes(&model).into_iter();
+            moving.extend(own.map(|(name, _)| name));
+        }
         // A tied head that is chosen alone gets weights of its own, and leaves the embedding where it is.
         if moving.contains(HEAD) {
             model.tie_word_embeddings = false;
@@ -106,6 +115,7 @@ impl Finetuning {
             base,
             model,
             moving,
+            adapter,
             dataset,
             niche,
             watched,
@@ -115,6 +125,10 @@ impl Finetuning {
 
     /// What the run would take.
     pub fn plan(&self) -> Plan {
+        if let Some(lora) = &self.adapter {
+            let training = &self.config.training;
+            return Plan::of_adapter(&self.model, training, self.sequence_length, lora);
+        }
         Plan::new(
             &self.model,
             &self.config.training,
@@ -152,8 +166,11 @@ impl Finetuning {
             ops,
             trainable: &moves,
         };
-        let from = run.resumed().map_or(&self.base, |from| &from.path);
-        let transformer = self.load(from, &options)?;
+        let resumed = run.resumed().map(|from| from.path.as_path());
+        let transformer = match &self.adapter {
+            Some(lora) => self.adapted(lora, resumed, &options)?,
+            None => self.load(resumed.unwrap_or(&self.base), &options)?,
+        };
         let Some(retention) = self.start_retention(&mut Making {
             launch,
             ops,

@@ -16,7 +16,7 @@ pub struct Lineage {
     pub base: PathBuf,
     /// SHA-256 of its `model.safetensors`, which tells a base apart from another under the same name.
     pub base_sha256: String,
-    /// `full` or `frozen`.
+    /// `full`, `frozen`, `lora` or `dora`.
     pub method: String,
     /// The domain that was tuned for.
     pub niche: String,

@@ -14,6 +14,10 @@ pub enum Method {
     Full,
     /// Those that `[frozen]` names; the rest stays bit for bit.
     Frozen,
+    /// None of them: low-rank matrices beside those that `[lora]` names.
+    Lora,
+    /// The same, with each row's length apart from its direction.
+    Dora,
 }
 
 impl Method {
@@ -22,7 +26,14 @@ impl Method {
         match self {
             Self::Full => "full",
             Self::Frozen => "frozen",
+            Self::Lora => "lora",
+            Self::Dora => "dora",
         }
+    }
+
+    /// Whether an adapter is trained, and the base stays.
+    pub fn adapts(self) -> bool {
+        matches!(self, Self::Lora | Self::Dora)
     }
 }
 
@@ -41,7 +52,7 @@ pub struct FrozenConfig {
 
 const HEAD: &str = "lm_head.weight";
 
-/// The parameters that move, out of `names`. `lm_head.weight` can be chosen even where the base has it tied to the
+/// The parameters that move, out of `names`: none where an adapter does. `lm_head.weight` can be chosen even where the base has it tied to the
 /// embedding: the fine-tuning then unties it, so that training the head leaves the embedding alone.
 ///
 /// # Errors
@@ -53,11 +64,13 @@ pub fn select(
 ) -> Result<BTreeSet<String>, FinetuneError> {
     let refuse = |message: String| Err(FinetuneError::Config(message));
     let config = match (method, frozen) {
+        (Method::Lora | Method::Dora, None) => return Ok(BTreeSet::new()),
         (Method::Full, None) => return Ok(names.iter().cloned().collect()),
-        (Method::Full, Some(_)) => {
-            return refuse(
-                "`[frozen]` is given but `method` is `full`: set `method = \"frozen\"`, or remove the table".into(),
-            );
+        (Method::Full | Method::Lora | Method::Dora, Some(_)) => {
+            return refuse(format!(
+                "`[frozen]` is given but `method` is `{}`: set `method = \"frozen\"`, or remove the table",
+                method.name()
+            ));
         }
         (Method::Frozen, None) => {
             return refuse(

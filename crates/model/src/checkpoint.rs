@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 
+use crate::adapter::{is_adapter, load_adapter, save_adapter};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
 const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 /// Goes along from a base to what is tuned from it, where it exists.
 const COMPANIONS: [&str; 4] = [
@@ -41,7 +42,8 @@ pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
     }
 }
 
-/// Writes the model into the existing folder `folder`. The caller makes it durable and moves it into place.
+/// Writes the model into the existing folder `folder`; of a model with an adapter, the adapter only. The caller makes it
+/// durable and moves it into place.
 ///
 /// # Errors
 /// The file that can't be written or copied.
@@ -50,7 +52,23 @@ pub fn save(
     model: &Transformer,
     tokenizer: &TokenizerFiles,
 ) -> Result<(), ModelError> {
-    let config = model.config();
+    if let Some(adapter) = model.adapter() {
+        save_tokenizer(folder, model.config(), tokenizer)?;
+        return save_adapter(folder, &adapter);
+    }
+    save_weights(folder, model.config(), model.parameters(), tokenizer)
+}
+
+/// Writes weights by name as a model folder.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
+    folder: &Path,
+    config: &ModelConfig,
+    weights: BTreeMap<N, Tensor>,
+    tokenizer: &TokenizerFiles,
+) -> Result<(), ModelError> {
     write(&folder.join(CONFIG), config.to_json().as_bytes())?;
     let generation = serde_json::json!({
         "bos_token_id": config.bos_token_id,
@@ -64,7 +82,7 @@ pub fn save(
     let path = folder.join(WEIGHTS);
     // `transformers` reads this to know whose memory layout the file has.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(model.parameters(), Some(metadata), &path)
+    safetensors::serialize_to_file(weights, Some(metadata), &path)
         .map_err(|error| ModelError::content(&path, format!("can't be written: {error}")))
 }
 
@@ -98,7 +116,7 @@ fn save_tokenizer(
     )
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     std::fs::write(path, bytes).map_err(ModelError::file("write", path))
 }
 
@@ -113,16 +131,27 @@ fn copy(from: &Path, to: &Path) -> Result<(), ModelError> {
         .map_err(ModelError::file("copy", from))
 }
 
-/// Reads only the `config.json` of a model folder.
+/// Reads only the `config.json` of a model folder, or of an adapter's base.
 ///
 /// # Errors
 /// No folder, no such file, or a field that is not supported.
 pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
+    load_config_over(folder, None)
+}
+
+/// The same; if the folder is an adapter's, `base` stands in for the base that it names.
+///
+/// # Errors
+/// As [`load_config`]; an adapter whose base is missing or another one.
+pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfig, ModelError> {
     if !folder.is_dir() {
         return Err(ModelError::content(
             folder,
             "is not a folder: expected a checkpoint such as `checkpoints/<run>/best`",
         ));
+    }
+    if is_adapter(folder) {
+        return load_config(&load_adapter(folder, base)?.base.folder);
     }
     let path = folder.join(CONFIG);
     if !path.is_file() {
@@ -145,15 +174,52 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
 /// # Errors
 /// A file that is missing, cut off or of another shape than `config.json` says, by its name.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<Transformer, ModelError> {
+    load_over(folder, None, options)
+}
+
+/// The same; if the folder is an adapter's, `base` stands in for the base that it names.
+///
+/// # Errors
+/// As [`load`]; an adapter whose base is missing or another one.
+pub fn load_over(
+    folder: &Path,
+    base: Option<&Path>,
+    options: &LoadOptions,
+) -> Result<Transformer, ModelError> {
+    if is_adapter(folder) {
+        let (config, weights) = load_merged(folder, base)?;
+        return Transformer::from_weights(config, weights, options);
+    }
     Transformer::from_weights(load_config(folder)?, load_weights(folder)?, options)
         .map_err(|error| ModelError::content(&folder.join(WEIGHTS), error.to_string()))
 }
 
-/// Reads the weights of a model folder, by name, as f32 on the CPU.
+/// An adapter's base with the adapter in it: nothing is wrapped around a model that only computes. `base` stands in for
+/// the base that the adapter names.
+///
+/// # Errors
+/// An adapter whose base is missing or another one.
+pub fn load_merged(
+    folder: &Path,
+    base: Option<&Path>,
+) -> Result<(ModelConfig, BTreeMap<String, Tensor>), ModelError> {
+    let adapter = load_adapter(folder, base)?;
+    let config = load_config(&adapter.base.folder)?;
+    let mut weights = load_weights(&adapter.base.folder)?;
+    adapter
+        .merge(&config, &mut weights)
+        .map_err(|error| ModelError::content(folder, error.to_string()))?;
+    Ok((config, weights))
+}
+
+/// Reads the weights of a model folder, by name, as f32 on the CPU; an adapter's merged into its base's.
 ///
 /// # Errors
 /// As [`load`], but for shapes.
 pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    if is_adapter(folder) {
+        return Ok(load_merged(folder, None)?.1);
+    }
     let config = load_config(folder)?;
     let path = folder.join(WEIGHTS);
     let bytes = std::fs::read(&path).map_err(ModelError::file("read", &path))?;
@@ -177,7 +243,10 @@ pub fn parameter_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     Ok(shapes.into_iter().map(|(name, _)| name).collect())
 }
 
-fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<safetensors::SafeTensors<'a>, ModelError> {
+pub(crate) fn open<'a>(
+    path: &Path,
+    bytes: &'a [u8],
+) -> Result<safetensors::SafeTensors<'a>, ModelError> {
     safetensors::SafeTensors::deserialize(bytes).map_err(|error| {
         ModelError::content(
             path,
@@ -188,7 +257,10 @@ fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<safetensors::SafeTensors<'a>
     })
 }
 
-fn to_tensor(path: &Path, view: &safetensors::tensor::TensorView) -> Result<Tensor, ModelError> {
+pub(crate) fn to_tensor(
+    path: &Path,
+    view: &safetensors::tensor::TensorView,
+) -> Result<Tensor, ModelError> {
     let data_type = match view.dtype() {
         safetensors::Dtype::F32 => DType::F32,
         safetensors::Dtype::F16 => DType::F16,

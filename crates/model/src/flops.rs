@@ -1,6 +1,6 @@
 //! How many floating-point operations a model takes.
 
-use crate::ModelConfig;
+use crate::{LoraConfig, ModelConfig};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
@@ -17,6 +17,26 @@ impl ModelConfig {
         sequence_length: usize,
         moving: &dyn Fn(&str) -> bool,
     ) -> f64 {
+        self.training_flops(sequence_length, moving, None)
+    }
+
+    /// The same where only an adapter moves. A target's own weight has no gradient; A and B are two more matrix products,
+    /// and A's input needs a gradient only where something moves before it. DoRA's row norms, which are computed once a
+    /// batch and not once a token, are left out.
+    pub fn adapter_training_flops_per_token(
+        &self,
+        sequence_length: usize,
+        adapter: &LoraConfig,
+    ) -> f64 {
+        self.training_flops(sequence_length, &|_| false, Some(adapter))
+    }
+
+    fn training_flops(
+        &self,
+        sequence_length: usize,
+        moving: &dyn Fn(&str) -> bool,
+        adapter: Option<&LoraConfig>,
+    ) -> f64 {
         let width = (self.num_attention_heads * self.head_dim) as f64;
         let attention = 2.0 * width * sequence_length as f64;
         let mut moved = false; // whether anything so far moves
@@ -30,6 +50,14 @@ impl ModelConfig {
             let moves = moving(&name);
             if shape.len() == 2 && name != EMBEDDING {
                 matrix(&shape, moves, moved);
+            }
+            let module = name.strip_suffix(".weight").unwrap_or(&name);
+            if let (Some(adapter), [outputs, inputs]) = (adapter, &shape[..])
+                && adapter.adapts(module)
+            {
+                matrix(&[adapter.rank, *inputs], true, moved);
+                matrix(&[*outputs, adapter.rank], true, true);
+                moved = true;
             }
             moved |= moves;
             // The attention itself comes before its output projection; what moves in a layer so far is before it.

@@ -50,6 +50,17 @@ fn normal(seed: u64, name: &str, count: usize, deviation: f64) -> Vec<f32> {
     values
 }
 
+/// `count` draws from the uniform distribution within ±`bound`.
+pub(crate) fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f32> {
+    let stream = mix(seed ^ fnv1a(name));
+    (0..count as u64)
+        .map(|at| {
+            let unit = (mix(stream.wrapping_add(at)) >> 11) as f64 / (1u64 << 53) as f64;
+            ((2.0 * unit - 1.0) * bound) as f32
+        })
+        .collect()
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea & Flood 2014), over a Weyl sequence.
 pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -58,7 +69,7 @@ pub(crate) fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn fnv1a(text: &str) -> u64 {
+pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

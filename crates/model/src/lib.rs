@@ -4,6 +4,7 @@
 //! query/key norms (then it is a Qwen3). Names and `config.json` are Hugging Face's, so that every checkpoint
 //! folder opens in `transformers`.
 
+mod adapter;
 mod batch;
 mod checkpoint;
 mod compose;
@@ -17,9 +18,11 @@ mod initialise;
 mod network;
 mod transformer;
 
+pub use adapter::{Adapter, AdapterBase, LoraConfig, is_adapter, load_adapter, save_adapter};
 pub use batch::TokenBatch;
 pub use checkpoint::{
-    TokenizerFiles, load, load_config, load_weights, parameter_names, save, tokenizer_in,
+    TokenizerFiles, load, load_config, load_config_over, load_merged, load_over, load_weights,
+    parameter_names, save, save_weights, tokenizer_in,
 };
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, ModelConfig};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 use polymath_ops::{self as ops, Ops, Placement, RotaryTable, Segments};
 
-use crate::ModelConfig;
+use crate::adapter::Projection;
+use crate::{LoraConfig, ModelConfig};
 
 /// Keys and values of the tokens read so far, one pair a layer: `(batch, tokens, key/value heads, head_dim)`.
 pub(crate) type Cache = Vec<Option<(Tensor, Tensor)>>;
@@ -16,6 +17,8 @@ pub(crate) struct Pass<'a> {
     pub rotary: &'a RotaryTable,
     pub positions: &'a Arc<[u32]>,
     pub segments: &'a Segments,
+    /// Decides what adapters drop; nothing is dropped without.
+    pub noise: Option<u64>,
 }
 
 /// The weights in the shape of the computation.
@@ -33,19 +36,19 @@ struct Norm {
 
 struct Attention {
     norm: Norm,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    output: Projection,
     query_key_norm: Option<(Norm, Norm)>,
     head_dim: usize,
 }
 
 struct FeedForward {
     norm: Norm,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
 }
 
 struct Block {
@@ -54,8 +57,12 @@ struct Block {
 }
 
 impl Network {
-    /// Takes the weights by their Hugging Face names from `weight`.
-    pub fn new(config: &ModelConfig, weight: &dyn Fn(&str) -> Result<Tensor>) -> Result<Self> {
+    /// Takes the weights by their Hugging Face names from `weight`, those of an adapter too.
+    pub fn new(
+        config: &ModelConfig,
+        adapter: Option<&LoraConfig>,
+        weight: &dyn Fn(&str) -> Result<Tensor>,
+    ) -> Result<Self> {
         let norm = |name: &str| -> Result<Norm> {
             Ok(Norm {
                 weight: weight(&format!("{name}.weight"))?,
@@ -66,7 +73,7 @@ impl Network {
         let mut blocks = Vec::with_capacity(config.num_hidden_layers);
         for layer in 0..config.num_hidden_layers {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
-            let matrix = |part: &str| weight(&name(&format!("{part}.weight")));
+            let matrix = |part: &str| Projection::new(&name(part), adapter, weight);
             let query_key_norm = if config.qk_norm {
                 let (query, key) = (name("self_attn.q_norm"), name("self_attn.k_norm"));
                 Some((norm(&query)?, norm(&key)?))
@@ -144,11 +151,11 @@ impl Block {
         match past {
             Some(past) => {
                 let x = self.attention.by_parts(pass, x, Some(past))?;
-                self.feed_forward.by_parts(pass.ops, &x)
+                self.feed_forward.by_parts(pass, &x)
             }
             None => {
                 let x = self.attention.forward(pass, x)?;
-                self.feed_forward.forward(pass.ops, &x)
+                self.feed_forward.forward(pass, &x)
             }
         }
     }
@@ -156,16 +163,17 @@ impl Block {
 
 impl Attention {
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
-        if self.query_key_norm.is_some() {
+        let projections = [&self.query, &self.key, &self.value, &self.output];
+        if self.query_key_norm.is_some() || !projections.iter().all(|part| part.is_plain()) {
             return self.by_parts(pass, x, None);
         }
         let weights = ops::SelfAttention {
             norm: &self.norm.weight,
             epsilon: self.norm.epsilon,
-            query: &self.query,
-            key: &self.key,
-            value: &self.value,
-            output: &self.output,
+            query: &self.query.weight,
+            key: &self.key.weight,
+            value: &self.value.weight,
+            output: &self.output.weight,
         };
         let placement = Placement {
             rotary: pass.rotary,
@@ -183,11 +191,14 @@ impl Attention {
     ) -> Result<Tensor> {
         let (batch, sequence, _) = x.dims3()?;
         let normed = self.norm.forward(pass.ops, x)?;
-        let heads = |weight: &Tensor| -> Result<Tensor> {
-            let count = weight.dim(0)? / self.head_dim;
-            pass.ops
-                .linear(&normed, weight, None)?
-                .reshape((batch, sequence, count, self.head_dim))
+        let heads = |projection: &Projection| -> Result<Tensor> {
+            let count = projection.weight.dim(0)? / self.head_dim;
+            projection.forward(pass.ops, &normed, pass.noise)?.reshape((
+                batch,
+                sequence,
+                count,
+                self.head_dim,
+            ))
         };
         let (mut query, mut key, value) =
             (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
@@ -202,9 +213,8 @@ impl Attention {
             None => (key, value),
         };
         let mixed = pass.ops.attention(&query, &key, &value, pass.segments)?;
-        x + pass
-            .ops
-            .linear(&mixed.flatten_from(2)?, &self.output, None)?
+        let mixed = mixed.flatten_from(2)?; // (batch, sequence, heads · head_dim)
+        x + self.output.forward(pass.ops, &mixed, pass.noise)?
     }
 }
 
@@ -226,21 +236,26 @@ fn extend(
 }
 
 impl FeedForward {
-    fn forward(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
+        let projections = [&self.gate, &self.up, &self.down];
+        if !projections.iter().all(|part| part.is_plain()) {
+            return self.by_parts(pass, x);
+        }
         let weights = ops::FeedForward {
             norm: &self.norm.weight,
             epsilon: self.norm.epsilon,
-            gate: &self.gate,
-            up: &self.up,
-            down: &self.down,
+            gate: &self.gate.weight,
+            up: &self.up.weight,
+            down: &self.down.weight,
         };
-        ops.feed_forward(x, &weights)
+        pass.ops.feed_forward(x, &weights)
     }
 
-    fn by_parts(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
-        let normed = self.norm.forward(ops, x)?;
-        let gate = ops.linear(&normed, &self.gate, None)?; // (batch, sequence, intermediate)
-        let up = ops.linear(&normed, &self.up, None)?;
-        x + ops.linear(&ops.swiglu(&gate, &up)?, &self.down, None)?
+    fn by_parts(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(pass.ops, x)?;
+        let gate = self.gate.forward(pass.ops, &normed, pass.noise)?; // (batch, sequence, intermediate)
+        let up = self.up.forward(pass.ops, &normed, pass.noise)?;
+        let product = pass.ops.swiglu(&gate, &up)?;
+        x + self.down.forward(pass.ops, &product, pass.noise)?
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Device, Tensor, Var};
 use polymath_ops::{Ops, RotaryTable, Scores};
 
 use crate::batch::Prepared;
+use crate::initialise::{self, mix};
 use crate::network::{Cache, Network, Pass};
-use crate::{ModelConfig, ModelError, TokenBatch, initialise};
+use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError, TokenBatch};
 
 /// How a model is put on a device, and which of its parameters move.
 #[derive(Clone)]
@@ -47,6 +49,9 @@ impl LoadOptions<'_> {
 /// no other way to leave the graph alone.
 pub struct Transformer {
     config: ModelConfig,
+    adapter: Option<(LoraConfig, AdapterBase)>,
+    /// Decides, with the batch, what the adapter drops.
+    noise: AtomicU64,
     trainable: BTreeMap<String, Var>,
     frozen: BTreeMap<String, Tensor>,
     tracked: Network,
@@ -77,12 +82,40 @@ impl Transformer {
     /// The first parameter that is missing, or whose shape is another.
     pub fn from_weights(
         config: ModelConfig,
+        weights: BTreeMap<String, Tensor>,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        Self::assemble(config, weights, None, options)
+    }
+
+    /// The same with an adapter beside the projections, whose parameters have their own names.
+    ///
+    /// # Errors
+    /// As [`Self::from_weights`]; an adapter for another architecture.
+    pub fn with_adapter(
+        config: ModelConfig,
         mut weights: BTreeMap<String, Tensor>,
+        adapter: Adapter,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        adapter.check(&config)?;
+        weights.extend(adapter.weights);
+        let adapter = Some((adapter.config, adapter.base));
+        Self::assemble(config, weights, adapter, options)
+    }
+
+    fn assemble(
+        config: ModelConfig,
+        mut weights: BTreeMap<String, Tensor>,
+        adapter: Option<(LoraConfig, AdapterBase)>,
         options: &LoadOptions,
     ) -> Result<Self, ModelError> {
         let mut trainable = BTreeMap::new();
         let mut frozen = BTreeMap::new();
-        for (name, shape) in config.parameter_shapes() {
+        let lora = adapter.as_ref().map(|(lora, _)| lora);
+        let mut shapes = config.parameter_shapes();
+        shapes.extend(lora.map_or(Vec::new(), |lora| lora.parameter_shapes(&config)));
+        for (name, shape) in shapes {
             let tensor = weights.remove(&name).ok_or_else(|| {
                 ModelError::Architecture(format!("the parameter `{name}` is missing"))
             })?;
@@ -99,11 +132,11 @@ impl Transformer {
                 frozen.insert(name, tensor);
             }
         }
-        let tracked = Network::new(&config, &|name| match trainable.get(name) {
+        let tracked = Network::new(&config, lora, &|name| match trainable.get(name) {
             Some(variable) => Ok(variable.as_tensor().clone()),
             None => Ok(frozen[name].clone()),
         })?;
-        let detached = Network::new(&config, &|name| match trainable.get(name) {
+        let detached = Network::new(&config, lora, &|name| match trainable.get(name) {
             Some(variable) => Ok(variable.as_detached_tensor()),
             None => Ok(frozen[name].clone()),
         })?;
@@ -114,6 +147,8 @@ impl Transformer {
         )?;
         Ok(Self {
             config,
+            adapter,
+            noise: AtomicU64::new(0),
             trainable,
             frozen,
             tracked,
@@ -127,6 +162,29 @@ impl Transformer {
     /// Its shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The adapter as it stands, if there is one.
+    pub fn adapter(&self) -> Option<Adapter> {
+        let (config, base) = self.adapter.clone()?;
+        let names = config.parameter_shapes(&self.config);
+        let all = self.parameters();
+        let own = |(name, _): (String, Vec<usize>)| {
+            let tensor = all[name.as_str()].clone();
+            (name, tensor)
+        };
+        Some(Adapter {
+            weights: names.into_iter().map(own).collect(),
+            config,
+            base,
+        })
+    }
+
+    /// Says which step of which run begins: what adapters drop depends on this, the batch and the projection, and on
+    /// nothing else, so that a resumed run drops the same.
+    pub fn begin_step(&self, seed: u64, step: u64) {
+        self.noise
+            .store(mix(mix(seed).wrapping_add(step)), Ordering::SeqCst);
     }
 
     /// The parameters that move, by name.
@@ -180,7 +238,11 @@ impl Transformer {
     ) -> Result<(Tensor, Arc<[u32]>), ModelError> {
         self.check(batch)?;
         let prepared = batch.prepare(&self.device)?;
-        let hidden = self.hidden(&self.tracked, &prepared, None)?; // (batch, sequence, hidden)
+        let pass = Pass {
+            noise: self.noise_for(batch),
+            ..self.pass(&prepared)
+        };
+        let hidden = self.tracked.hidden(&pass, &prepared.input_ids, None)?; // (batch, sequence, hidden)
         Ok((hidden.flatten_to(1)?, prepared.targets))
     }
 
@@ -247,13 +309,29 @@ impl Transformer {
         prepared: &Prepared,
         cache: Option<&mut Cache>,
     ) -> Result<Tensor, ModelError> {
-        let pass = Pass {
+        Ok(network.hidden(&self.pass(prepared), &prepared.input_ids, cache)?)
+    }
+
+    /// A pass that drops nothing.
+    fn pass<'a>(&'a self, prepared: &'a Prepared) -> Pass<'a> {
+        Pass {
             ops: self.ops,
             rotary: &self.rotary,
             positions: &prepared.positions,
             segments: &prepared.segments,
-        };
-        Ok(network.hidden(&pass, &prepared.input_ids, cache)?)
+            noise: None,
+        }
+    }
+
+    /// What the adapter drops in this step's batch: the parts of a batch that is computed in parts differ by their tokens.
+    fn noise_for(&self, batch: &TokenBatch) -> Option<u64> {
+        let (lora, _) = self.adapter.as_ref()?;
+        if lora.dropout == 0.0 {
+            return None;
+        }
+        let step = self.noise.load(Ordering::SeqCst);
+        let tokens = batch.input_ids.iter();
+        Some(tokens.fold(step, |noise, token| mix(noise ^ u64::from(*token))))
     }
 
     fn check(&self, batch: &TokenBatch) -> Result<(), ModelError> {

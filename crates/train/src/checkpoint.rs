@@ -132,7 +132,7 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
         follow(path, "latest"),
     ]
     .into_iter()
-    .find(|folder| folder.join("config.json").is_file())
+    .find(|folder| folder.join("config.json").is_file() || polymath_model::is_adapter(folder))
     // What is no checkpoint at all is explained by whoever opens it.
     .unwrap_or_else(|| path.to_path_buf());
     if folder.join(STATE).is_file() {

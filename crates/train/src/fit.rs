@@ -84,6 +84,7 @@ pub fn fit<O: Objective + SaveModel>(
     while at.state.step < total {
         let begin = Instant::now();
         let batch = batches.batch(at.state.step);
+        objective.begin_step(fit.seed, at.state.step);
         let found = backward(objective, &batch, fit.training.accumulation_steps)?;
         let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
         let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
@@ -91,8 +92,8 @@ pub fn fit<O: Objective + SaveModel>(
         if !loss.is_finite() || !gradient_norm.is_finite() {
             return Err(diverged(step, loss, gradient_norm));
         }
-        if check.is_some() && step == 1 {
-            GradientCheck::gradients(parameters, &gradients)?;
+        if check.is_some() && step <= 2 {
+            GradientCheck::gradients(parameters, &gradients, step)?;
         }
 
         // The gradient is of a sum over tokens: the mean and the clipping are one factor.

@@ -9,6 +9,9 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::TrainError;
 
+const LORA_A: &str = ".lora_A.weight";
+const LORA_B: &str = ".lora_B.weight";
+
 /// The bits of every parameter when the run began, as digests.
 pub struct GradientCheck {
     before: BTreeMap<String, u64>,
@@ -22,12 +25,17 @@ impl GradientCheck {
         })
     }
 
-    /// Every parameter has a gradient, and it is neither zero throughout nor infinite.
+    /// Every parameter has a gradient, and it is neither zero throughout nor infinite. An adapter's A may wait for its B,
+    /// which begins at zero, and is asked again at step 2.
     pub fn gradients(
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
+        step: u64,
     ) -> Result<(), TrainError> {
         for name in parameters.keys() {
+            if step > 1 && !name.ends_with(LORA_A) {
+                continue;
+            }
             let refuse = |what: &str| {
                 Err(TrainError::Diverged(format!(
                     "the parameter `{name}` is to be trained but its gradient {what}: freeze it, or mend the operation \
@@ -45,7 +53,7 @@ impl GradientCheck {
             if !length.is_finite() {
                 return refuse("is not finite");
             }
-            if length == 0.0 {
+            if length == 0.0 && !waits(parameters, name)? {
                 return refuse("is zero everywhere");
             }
         }
@@ -71,6 +79,22 @@ impl GradientCheck {
         }
         Ok(())
     }
+}
+
+/// Whether `name` is an adapter's A whose B is still zero, so that its gradient, which passes through B, is too.
+fn waits(parameters: &BTreeMap<String, Var>, name: &str) -> Result<bool, TrainError> {
+    let partner = name
+        .strip_suffix(LORA_A)
+        .and_then(|module| parameters.get(&format!("{module}{LORA_B}")));
+    let Some(partner) = partner else {
+        return Ok(false);
+    };
+    let largest = partner
+        .as_detached_tensor()
+        .abs()?
+        .max_all()?
+        .to_scalar::<f32>()?;
+    Ok(largest == 0.0)
 }
 
 /// The smallest change that the parameter's smallest number can show.

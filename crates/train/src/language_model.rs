@@ -18,6 +18,10 @@ pub struct LanguageModel<'a> {
 }
 
 impl Objective for LanguageModel<'_> {
+    fn begin_step(&self, seed: u64, step: u64) {
+        self.transformer.begin_step(seed, step);
+    }
+
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         Ok(self.transformer.loss(&to_token_batch(batch))?)
     }

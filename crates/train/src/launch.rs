@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use polymath_model::ModelConfig;
+use polymath_model::{LoraConfig, ModelConfig};
 use polymath_ops::{Implementation, Ops, Precision};
 
 use crate::TrainingConfig;
@@ -89,6 +89,27 @@ impl Plan {
             activation_bytes: 4
                 * tokens_at_once
                 * (model.num_hidden_layers as u64 * block + 4 * width),
+        }
+    }
+
+    /// The plan where the model stays and an adapter beside it is trained.
+    pub fn of_adapter(
+        model: &ModelConfig,
+        training: &TrainingConfig,
+        sequence_length: usize,
+        adapter: &LoraConfig,
+    ) -> Self {
+        let still = Self::new(model, training, sequence_length, &|_| false);
+        let shapes = adapter.parameter_shapes(model).into_iter();
+        let own = shapes
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum::<u64>();
+        Self {
+            parameters: still.parameters + own,
+            trainable_parameters: own,
+            flops_per_token: model.adapter_training_flops_per_token(sequence_length, adapter),
+            state_bytes: still.state_bytes + 4 * 4 * own,
+            ..still
         }
     }
 

@@ -10,6 +10,9 @@ use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 
 /// What is minimised, over which parameters.
 pub trait Objective {
+    /// Step `step` of the run with this seed is about to begin; nothing is done, if nothing else is said.
+    fn begin_step(&self, _seed: u64, _step: u64) {}
+
     /// The SUM of the batch's token losses, a scalar in the graph of the trainable parameters.
     ///
     /// # Errors

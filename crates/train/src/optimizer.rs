@@ -169,7 +169,7 @@ impl Optimizer {
 
 /// The matrices that Muon moves: those inside the blocks.
 fn is_inner_matrix(name: &str, parameter: &Var) -> bool {
-    parameter.rank() == 2 && name.starts_with("model.layers.")
+    parameter.rank() == 2 && name.starts_with("model.layers.") && !name.contains(".lora_")
 }
 
 /// Matrices decay; norms, biases and embeddings don't: pulling those to zero helps nothing (nanoGPT, Llama). A tied

@@ -72,6 +72,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
 
     say("5/5  What was gained, what was forgotten.");
     let request = arguments::Forget {
+        adapter_base: None,
         base,
         tuned,
         scoring: Scoring {

@@ -18,10 +18,11 @@ use crate::failure::Failure;
 /// Prints bits per byte and perplexity of every domain.
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
+    let base = base_of(&folder, arguments.adapter_base.as_deref());
     // Whether there is a model at all comes before what it is scored on.
-    polymath_model::load_config(&folder)?;
+    polymath_model::load_config_over(&folder, base)?;
     let datasets = datasets(&arguments.scoring, &folder)?;
-    let scores = score(&folder, &datasets, &arguments.scoring, environment)?;
+    let scores = score((&folder, base), &datasets, &arguments.scoring, environment)?;
     if arguments.json {
         let domains: BTreeMap<&str, serde_json::Value> = scores
             .domains
@@ -105,15 +106,20 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(dataset.into_iter().collect())
 }
 
-/// Scores a checkpoint on every domain of the data sets, and on their questions.
+/// The base that is given for a checkpoint, which only an adapter has.
+pub fn base_of<'a>(folder: &Path, given: Option<&'a Path>) -> Option<&'a Path> {
+    given.filter(|_| polymath_model::is_adapter(folder))
+}
+
+/// Scores a checkpoint (an adapter over its base, if one is given) on every domain of the data sets, and on their questions.
 pub fn score(
-    folder: &Path,
+    (folder, base): (&Path, Option<&Path>),
     datasets: &[Dataset],
     scoring: &arguments::Scoring,
     environment: &Environment,
 ) -> Result<ModelScores, Failure> {
     let tokenizer = polymath_model::tokenizer_in(folder)?;
-    let config = polymath_model::load_config(folder)?;
+    let config = polymath_model::load_config_over(folder, base)?;
     let ends = (config.bos_token_id, config.eos_token_id);
     for dataset in datasets {
         dataset
@@ -121,7 +127,7 @@ pub fn score(
             .map_err(Failure::usage)?;
     }
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
-    let model = polymath_model::load(folder, &options)?;
+    let model = polymath_model::load_over(folder, base, &options)?;
     let windows = WindowOptions {
         context: scoring.context,
         stride: scoring.stride,

@@ -9,7 +9,7 @@ use polymath_eval::{ForgettingReport, ModelScores, Settings};
 use polymath_finetune::Lineage;
 use polymath_train::resolve_checkpoint;
 
-use super::evaluate::{datasets, score};
+use super::evaluate::{base_of, datasets, score};
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -32,10 +32,11 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         dataset: arguments.scoring.dataset.clone(),
         ..arguments.scoring
     };
-    let before = score(&base, &datasets, &scoring, environment)?;
+    let before = score((&base, None), &datasets, &scoring, environment)?;
     let mut runs = Vec::new();
     for folder in &tuned {
-        let mut scores = score(folder, &datasets, &scoring, environment)?;
+        let over = base_of(folder, arguments.adapter_base.as_deref());
+        let mut scores = score((folder, over), &datasets, &scoring, environment)?;
         describe(&mut scores, folder, arguments)?;
         runs.push(scores);
     }

@@ -8,5 +8,6 @@ pub mod finetune;
 pub mod forget;
 pub mod generate;
 pub mod interpolate;
+pub mod merge;
 pub mod prepare;
 pub mod pretrain;

@@ -22,6 +22,10 @@ pub struct Retaining<'a> {
 }
 
 impl Objective for Retaining<'_> {
+    fn begin_step(&self, seed: u64, step: u64) {
+        self.model.begin_step(seed, step);
+    }
+
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.model.loss(batch)
     }

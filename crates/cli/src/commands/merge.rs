@@ -1,0 +1,34 @@
+//! `polymath merge`: an adapter and its base as one ordinary model folder.
+
+use anyhow::{Context, anyhow};
+use polymath_model::{TokenizerFiles, is_adapter};
+
+use crate::arguments;
+use crate::failure::Failure;
+
+/// Writes the merged model.
+pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
+    let folder = polymath_train::resolve_checkpoint(&arguments.adapter).map_err(Failure::usage)?;
+    if !is_adapter(&folder) {
+        return Err(Failure::usage(anyhow!(
+            "`{}` is no adapter: expected a checkpoint of a `lora` or `dora` run, with an `adapter_config.json`",
+            folder.display()
+        )));
+    }
+    let output = &arguments.output;
+    let taken = output.is_dir() && std::fs::read_dir(output)?.next().is_some();
+    if taken || output.is_file() {
+        return Err(Failure::usage(anyhow!(
+            "`{}` is already there: choose another `--output`",
+            output.display()
+        )));
+    }
+    let (config, weights) =
+        polymath_model::load_merged(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
+    let tokenizer = polymath_model::tokenizer_in(&folder).map_err(Failure::usage)?;
+    std::fs::create_dir_all(output)
+        .with_context(|| format!("can't make the folder `{}`", output.display()))?;
+    polymath_model::save_weights(output, &config, weights, &TokenizerFiles { tokenizer })?;
+    println!("{}", output.display());
+    Ok(())
+}

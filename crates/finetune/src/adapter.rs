@@ -1,0 +1,78 @@
+//! Fine-tuning by an adapter: the config's side, and the model that learns so.
+
+use std::path::Path;
+
+use polymath_model::{
+    Adapter, AdapterBase, LoadOptions, LoraConfig, ModelConfig, Transformer, load_adapter,
+};
+
+use crate::{FinetuneError, Finetuning, Method};
+
+/// The adapter that the config asks for, if its method is one.
+///
+/// # Errors
+/// `[lora]` with another method; a value out of range; targets that match nothing.
+pub fn choose_adapter(
+    method: Method,
+    table: Option<&LoraConfig>,
+    model: &ModelConfig,
+) -> Result<Option<LoraConfig>, FinetuneError> {
+    if !method.adapts() {
+        return match table {
+            None => Ok(None),
+            Some(_) => Err(FinetuneError::Config(format!(
+                "`[lora]` is given but `method` is `{}`: set `method = \"lora\"` or `\"dora\"`, or remove the table",
+                method.name()
+            ))),
+        };
+    }
+    let lora = LoraConfig {
+        dora: method == Method::Dora,
+        ..table.cloned().unwrap_or_default()
+    };
+    lora.validate(model)
+        .map_err(|error| FinetuneError::Config(error.to_string()))?;
+    Ok(Some(lora))
+}
+
+/// A base must hold its own weights: an adapter on an adapter would name a base that is none.
+pub(crate) fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
+    if polymath_model::is_adapter(base) {
+        return Err(FinetuneError::Config(format!(
+            "`base` = `{}` is an adapter: merge it first with `polymath merge {0} -o <folder>`, and start from that folder",
+            base.display()
+        )));
+    }
+    Ok(())
+}
+
+impl Finetuning {
+    /// The base with a new adapter, or with the one that `resumed` holds.
+    pub(crate) fn adapted(
+        &self,
+        lora: &LoraConfig,
+        resumed: Option<&Path>,
+        options: &LoadOptions,
+    ) -> Result<Transformer, FinetuneError> {
+        let weights = polymath_model::load_weights(&self.base)?;
+        let adapter = match resumed {
+            Some(folder) => Adapter {
+                // The file names projections one by one; what was asked for is the config's.
+                config: lora.clone(),
+                ..load_adapter(folder, Some(&self.base))?
+            },
+            None => {
+                let base = AdapterBase {
+                    folder: self.base.clone(),
+                    sha256: Some(polymath_train::sha256_of(
+                        &self.base.join("model.safetensors"),
+                    )?),
+                };
+                let on = (&self.model, &weights);
+                Adapter::initialise(lora.clone(), on, self.config.seed, base)?
+            }
+        };
+        let model = self.model.clone();
+        Ok(Transformer::with_adapter(model, weights, adapter, options)?)
+    }
+}

@@ -1,0 +1,151 @@
+//! What an adapter is: its rank, its strength, and which projections it stands beside.
+
+use serde::{Deserialize, Serialize};
+
+use super::{A, B, MAGNITUDE};
+use crate::{ModelConfig, ModelError};
+
+/// The `[lora]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// r: the width of the detour.
+    pub rank: usize,
+    /// α; the detour is scaled by α/r.
+    pub alpha: f64,
+    /// Share of the detour's inputs that training drops at random.
+    pub dropout: f64,
+    /// Projections, by the end of their names: `q_proj`, `mlp.up_proj`, `model.layers.0.self_attn.q_proj`.
+    pub targets: Vec<String>,
+    /// Scale by α/√r instead (Kalajdzievski 2023), so that a high rank does not learn more slowly.
+    pub rank_stabilised: bool,
+    /// Whether each row's length is a parameter of its own (DoRA); the fine-tuning method decides it.
+    #[serde(skip)]
+    pub dora: bool,
+}
+
+/// Every projection of a block.
+const PROJECTIONS: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.0,
+            targets: PROJECTIONS.map(str::to_owned).to_vec(),
+            rank_stabilised: false,
+            dora: false,
+        }
+    }
+}
+
+impl LoraConfig {
+    /// Checks every value, and that every target is a projection of the model.
+    ///
+    /// # Errors
+    /// The key at fault, and the choices.
+    pub fn validate(&self, model: &ModelConfig) -> Result<(), ModelError> {
+        let refuse = |message: String| Err(ModelError::Architecture(message));
+        if self.rank == 0 {
+            return refuse("`lora.rank` = 0: expected 1 or more, such as 8".into());
+        }
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return refuse(format!(
+                "`lora.alpha` = {}: expected a number above 0, such as twice the rank",
+                self.alpha
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!(
+                "`lora.dropout` = {}: expected a share from 0 to below 1",
+                self.dropout
+            ));
+        }
+        if self.targets.is_empty() {
+            return refuse(format!(
+                "`lora.targets` is empty: expected some of `{}`",
+                PROJECTIONS.join("`, `")
+            ));
+        }
+        let modules = modules(model);
+        for target in &self.targets {
+            if !modules.iter().any(|(name, _)| names(target, name)) {
+                return refuse(format!(
+                    "`lora.targets` has `{target}`, which matches no projection of the base: expected some of `{}`, or \
+                     a longer end of a name, such as `model.layers.0.self_attn.q_proj`",
+                    PROJECTIONS.join("`, `")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// s in y = W·x + s·B·(A·x).
+    pub fn scale(&self) -> f64 {
+        let rank = self.rank as f64;
+        self.alpha
+            / if self.rank_stabilised {
+                rank.sqrt()
+            } else {
+                rank
+            }
+    }
+
+    /// Whether the projection called `module` has an adapter.
+    pub fn adapts(&self, module: &str) -> bool {
+        self.targets.iter().any(|target| names(target, module))
+    }
+
+    /// The adapted projections with their weights' shapes `[out, in]`, in the model's order.
+    pub fn modules(&self, model: &ModelConfig) -> Vec<(String, [usize; 2])> {
+        let mut modules = modules(model);
+        modules.retain(|(name, _)| self.adapts(name));
+        modules
+    }
+
+    /// Names and shapes of the adapter's parameters.
+    pub fn parameter_shapes(&self, model: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = Vec::new();
+        for (module, [outputs, inputs]) in self.modules(model) {
+            shapes.push((format!("{module}.{A}"), vec![self.rank, inputs]));
+            shapes.push((format!("{module}.{B}"), vec![outputs, self.rank]));
+            if self.dora {
+                shapes.push((format!("{module}.{MAGNITUDE}"), vec![outputs]));
+            }
+        }
+        shapes
+    }
+}
+
+/// Whether `target` is `module`, or the end of it that begins after a dot.
+fn names(target: &str, module: &str) -> bool {
+    module
+        .strip_suffix(target)
+        .is_some_and(|before| before.is_empty() || (before.ends_with('.') && !target.is_empty()))
+}
+
+/// The projections of all blocks.
+fn modules(model: &ModelConfig) -> Vec<(String, [usize; 2])> {
+    let shapes = model.parameter_shapes().into_iter();
+    shapes
+        .filter_map(|(name, shape)| {
+            let module = name.strip_suffix(".weight")?;
+            let projection = module.rsplit('.').next()?;
+            let [outputs, inputs] = shape[..] else {
+                return None;
+            };
+            PROJECTIONS
+                .contains(&projection)
+                .then(|| (module.to_owned(), [outputs, inputs]))
+        })
+        .collect()
+}

@@ -1,0 +1,352 @@
+//! What adapters promise, each checked against something independent.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use polymath_model::{
+    Adapter, AdapterBase, ArchitectureConfig, LoadOptions, LoraConfig, ModelConfig, Ops, Precision,
+    TokenBatch, Transformer, load_adapter, save_adapter,
+};
+
+const QUERY: &str = "model.layers.0.self_attn.q_proj";
+
+fn config() -> ModelConfig {
+    let architecture: ArchitectureConfig = architecture();
+    architecture.resolve(23, 16, (0, 0)).unwrap()
+}
+
+fn architecture() -> ArchitectureConfig {
+    serde_json::from_str(
+        r#"{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}"#,
+    )
+    .unwrap()
+}
+
+fn ops() -> Ops {
+    Ops::for_device(&Device::Cpu, Precision::F32)
+}
+
+fn base() -> BTreeMap<String, Tensor> {
+    let model =
+        Transformer::initialise(config(), 3, &LoadOptions::frozen(&Device::Cpu, ops())).unwrap();
+    let parameters = model.parameters().into_iter();
+    parameters
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .collect()
+}
+
+fn nowhere() -> AdapterBase {
+    AdapterBase {
+        folder: "base".into(),
+        sha256: None,
+    }
+}
+
+fn fresh(lora: LoraConfig) -> Adapter {
+    Adapter::initialise(lora, (&config(), &base()), 5, nowhere()).unwrap()
+}
+
+/// An adapter that does something: B is not zero, and no magnitude is its row's length.
+fn learned(lora: LoraConfig) -> Adapter {
+    let mut adapter = fresh(lora);
+    for (name, tensor) in &mut adapter.weights {
+        let wave: Vec<f32> = (0..tensor.elem_count())
+            .map(|at| 0.1 * (at as f32 * 1.7).sin())
+            .collect();
+        if !name.contains("lora_A") {
+            let wave = Tensor::from_vec(wave, tensor.dims(), &Device::Cpu).unwrap();
+            *tensor = (&*tensor + wave).unwrap();
+        }
+    }
+    adapter
+}
+
+fn with(adapter: Adapter) -> Transformer {
+    let options = LoadOptions {
+        device: Device::Cpu,
+        ops: ops(),
+        trainable: &|name| name.contains(".lora_"),
+    };
+    Transformer::with_adapter(config(), base(), adapter, &options).unwrap()
+}
+
+fn plain(weights: BTreeMap<String, Tensor>) -> Transformer {
+    let options = LoadOptions::frozen(&Device::Cpu, ops());
+    Transformer::from_weights(config(), weights, &options).unwrap()
+}
+
+fn batch() -> TokenBatch {
+    TokenBatch {
+        input_ids: (0..24).map(|at| at * 7 % 23).collect(),
+        targets: (0..24).map(|at| (at + 1) * 7 % 23).collect(),
+        document_starts: vec![0; 24],
+        rows: 2,
+    }
+}
+
+fn difference(a: &Transformer, b: &Transformer) -> f32 {
+    let logits = |model: &Transformer| model.logits(&batch()).unwrap();
+    let difference = (logits(a) - logits(b)).unwrap().abs().unwrap();
+    difference.max_all().unwrap().to_scalar().unwrap()
+}
+
+fn loss(model: &Transformer) -> f64 {
+    f64::from(model.loss(&batch()).unwrap().to_scalar::<f32>().unwrap())
+}
+
+fn kinds() -> [LoraConfig; 3] {
+    let plain = LoraConfig::default();
+    [
+        LoraConfig {
+            dora: true,
+            rank: 2,
+            ..plain.clone()
+        },
+        LoraConfig {
+            rank: 4,
+            rank_stabilised: true,
+            targets: vec!["q_proj".into(), "model.layers.1.mlp.down_proj".into()],
+            ..plain.clone()
+        },
+        plain,
+    ]
+}
+
+/// Before the first step nothing has changed: the merged weights are the base's, bit for bit, and the adapted model
+/// computes what the base does. Only the adapter moves.
+#[test]
+fn new_adapters_change_nothing() {
+    for lora in kinds() {
+        let adapter = fresh(lora);
+        let mut merged = base();
+        adapter.merge(&config(), &mut merged).unwrap();
+        for (name, tensor) in base() {
+            let (was, is) = (tensor.flatten_all(), merged[&name].flatten_all());
+            assert_eq!(
+                was.unwrap().to_vec1::<f32>().unwrap(),
+                is.unwrap().to_vec1::<f32>().unwrap(),
+                "{name}"
+            );
+        }
+        let adapted = with(adapter.clone());
+        assert!(adapted.trainable().keys().eq(adapter.weights.keys()));
+        // The base's half blocks are one operation and the adapted ones several, whose sums round in their own order.
+        assert!(difference(&adapted, &plain(base())) < 1e-5);
+    }
+}
+
+/// What is merged computes what stood beside, and something other than the base.
+#[test]
+fn merged_is_unmerged() {
+    for lora in kinds() {
+        let adapter = learned(lora);
+        let mut merged = base();
+        adapter.merge(&config(), &mut merged).unwrap();
+        let (beside, merged) = (with(adapter), plain(merged));
+        assert!(difference(&beside, &merged) < 1e-5);
+        assert!(difference(&merged, &plain(base())) > 1e-2);
+    }
+}
+
+/// The gradients of A, B and the magnitude are the loss's finite differences. DoRA's norm is a constant to the gradient,
+/// as in the paper, so that its A and B are checked without it.
+#[test]
+fn gradients_are_finite_differences() {
+    for lora in kinds() {
+        let dora = lora.dora;
+        let adapter = learned(lora);
+        let model = with(adapter.clone());
+        let gradients = model.loss(&batch()).unwrap().backward().unwrap();
+        for (name, variable) in model.trainable() {
+            if dora && !name.contains("magnitude") {
+                continue;
+            }
+            let gradient = gradients.get(variable).unwrap().flatten_all().unwrap();
+            let gradient = gradient.to_vec1::<f32>().unwrap();
+            // Along the gradient's own direction the difference is largest, and rounding matters least.
+            let length = gradient
+                .iter()
+                .map(|g| f64::from(*g).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            let direction: Vec<f32> = gradient.iter().map(|g| g / length as f32).collect();
+            let direction = Tensor::from_vec(direction, variable.dims(), &Device::Cpu).unwrap();
+            let h = 2e-3;
+            let at = |h: f64| {
+                let mut moved = adapter.clone();
+                let shifted = (&moved.weights[name] + (&direction * h).unwrap()).unwrap();
+                moved.weights.insert(name.clone(), shifted);
+                loss(&with(moved))
+            };
+            let measured = (at(h) - at(-h)) / (2.0 * h);
+            assert!(
+                (measured - length).abs() < 0.03 * length + 0.01,
+                "{name}: {measured} for {length}"
+            );
+        }
+    }
+}
+
+/// Dropout is the same for the same seed, step and batch, other for another step, and absent in scoring.
+#[test]
+fn dropout_is_reproducible() {
+    let lora = LoraConfig {
+        dropout: 0.5,
+        ..LoraConfig::default()
+    };
+    let (model, other) = (with(learned(lora.clone())), with(learned(lora)));
+    model.begin_step(1, 4);
+    let first = loss(&model);
+    model.begin_step(1, 5);
+    assert_ne!(first.to_bits(), loss(&model).to_bits());
+    other.begin_step(1, 4);
+    assert_eq!(first.to_bits(), loss(&other).to_bits());
+    other.begin_step(2, 4);
+    assert_ne!(first.to_bits(), loss(&other).to_bits());
+    // Scoring is that of the adapter without dropout, whatever step it is.
+    assert_eq!(
+        difference(&model, &with(learned(LoraConfig::default()))),
+        0.0
+    );
+}
+
+/// A base's folder that need not be a model: only its weights' file is looked at.
+fn base_folder(at: &Path) -> std::path::PathBuf {
+    let folder = at.join("base");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("model.safetensors"), "some weights").unwrap();
+    folder
+}
+
+/// What is saved is read back, under PEFT's names; an adapter on another base is refused by both digests.
+#[test]
+fn files_round_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    for lora in kinds() {
+        let mut adapter = learned(lora);
+        // Of no file at all.
+        let sha256 = "a".repeat(64);
+        adapter.base.folder = base_folder(folder.path());
+        save_adapter(folder.path(), &adapter).unwrap();
+        let read = load_adapter(folder.path(), None).unwrap();
+        assert_eq!(
+            read.config.modules(&config()),
+            adapter.config.modules(&config())
+        );
+        assert_eq!(read.config.scale(), adapter.config.scale());
+        assert_eq!(read.base, adapter.base);
+        assert_eq!(difference(&with(read), &with(adapter.clone())), 0.0);
+        let path = folder.path().join("adapter_model.safetensors");
+        let names = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        let a = format!("base_model.model.{QUERY}.lora_A.weight");
+        assert!(names.contains_key(&a), "{a}");
+        let magnitude = format!("base_model.model.{QUERY}.lora_magnitude_vector");
+        assert_eq!(names.contains_key(&magnitude), adapter.config.dora);
+        adapter.base.sha256 = Some(sha256.clone());
+        save_adapter(folder.path(), &adapter).unwrap();
+        let error = load_adapter(folder.path(), None).unwrap_err().to_string();
+        assert!(error.contains(&sha256), "{error}");
+    }
+}
+
+/// A folder written by hand as PEFT writes it: `target_modules` an expression, one projection, s = 6/3.
+#[test]
+fn peft_folders_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    base_folder(at);
+    let text = r#"{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 3, "lora_alpha": 6, "bias": "none",
+        "target_modules": ".*layers.0.self_attn.q_proj", "init_lora_weights": true, "modules_to_save": null,
+        "qalora_group_size": 16, "base_model_name_or_path": "elsewhere"}"#;
+    std::fs::write(at.join("adapter_config.json"), text).unwrap();
+    let ones =
+        |shape: (usize, usize)| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let name = |part: &str| format!("base_model.model.{QUERY}.{part}.weight");
+    let weights = HashMap::from([
+        (name("lora_A"), ones((3, 16))),
+        (name("lora_B"), ones((16, 3))),
+    ]);
+    candle_core::safetensors::save(&weights, at.join("adapter_model.safetensors")).unwrap();
+    // The base that it names is not here.
+    let error = load_adapter(at, None).unwrap_err().to_string();
+    assert!(
+        error.contains("`elsewhere`") && error.contains("`--base`"),
+        "{error}"
+    );
+    let adapter = load_adapter(at, Some(&at.join("base"))).unwrap();
+    let mut merged = base();
+    adapter.merge(&config(), &mut merged).unwrap();
+    // Each element rises by 2 · Σ over three of 1·1.
+    for (name, tensor) in base() {
+        let rise = (&merged[&name] - tensor).unwrap().flatten_all().unwrap();
+        let expected = if name == format!("{QUERY}.weight") {
+            6.0
+        } else {
+            0.0
+        };
+        for value in rise.to_vec1::<f32>().unwrap() {
+            assert!((value - expected).abs() < 1e-5, "{name}: {value}");
+        }
+    }
+    std::fs::write(at.join("adapter_config.json"), text.replace("none", "all")).unwrap();
+    let error = load_adapter(at, Some(&at.join("base")))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("`bias`"), "{error}");
+}
+
+/// Values out of range and targets that match nothing are refused by name.
+#[test]
+fn bad_settings_are_refused() {
+    let refused = |lora: LoraConfig| lora.validate(&config()).unwrap_err().to_string();
+    let good = LoraConfig::default;
+    assert!(refused(LoraConfig { rank: 0, ..good() }).contains("`lora.rank`"));
+    assert!(
+        refused(LoraConfig {
+            alpha: -1.0,
+            ..good()
+        })
+        .contains("`lora.alpha`")
+    );
+    assert!(
+        refused(LoraConfig {
+            dropout: 1.0,
+            ..good()
+        })
+        .contains("`lora.dropout`")
+    );
+    let targets = |name: &str| LoraConfig {
+        targets: vec![name.into()],
+        ..good()
+    };
+    // The end of a name begins after a dot.
+    for wrong in ["proj", "c_attn", "lm_head", ""] {
+        let error = refused(targets(wrong));
+        assert!(
+            error.contains(&format!("`{wrong}`")) && error.contains("`q_proj`"),
+            "{error}"
+        );
+    }
+    assert!(targets("layers.1.mlp.up_proj").validate(&config()).is_ok());
+}
+
+/// With every projection adapted at rank r, a matrix product costs its forward pass and its input's gradient, once
+/// something before it moves, and the detour three products of its own.
+#[test]
+fn operations_are_counted() {
+    let lora = LoraConfig {
+        targets: vec!["model.layers.1.mlp.down_proj".into()],
+        ..LoraConfig::default()
+    };
+    let config = config();
+    let forward: f64 = config.training_flops_per_token(16, &|_| false);
+    let [outputs, inputs] = lora.modules(&config)[0].1;
+    let head = 23.0 * 16.0;
+    // Only the output projection is after it; A's input needs no gradient.
+    let extra = 2.0 * (head + 2.0 * (8 * inputs) as f64 + 3.0 * (8 * outputs) as f64);
+    assert_eq!(
+        config.adapter_training_flops_per_token(16, &lora),
+        forward + extra
+    );
+}
