@@ -65,11 +65,25 @@ pub enum ConfigError {
 /// An unreadable file, broken TOML, an unknown key (with the nearest known one), a value of the wrong type, or
 /// an override that can't be placed.
 pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T, ConfigError> {
+    load_exclusive(path, overrides, &[])
+}
+
+/// [`load`], where an override of one key of an `exclusive` pair takes the other out of the file: who gives
+/// `training.steps` on the command line means it in place of the file's `training.tokens`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_exclusive<T: DeserializeOwned>(
+    path: &Path,
+    overrides: &[String],
+    exclusive: &[[&str; 2]],
+) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_path_buf(),
         source,
     })?;
-    parse(path, &text, overrides)
+    let kept = overrides::without_rivals(&text, overrides, exclusive);
+    parse(path, &kept, overrides)
 }
 
 /// Reads the settings `T` from `text`; `path` is only named in errors.

@@ -29,6 +29,40 @@ pub fn apply(path: &Path, text: &str, overrides: &[String]) -> Result<String, Co
     Ok(document.to_string())
 }
 
+/// The text without the keys whose rivals are overridden. A line goes empty rather than away, so that the others keep
+/// their numbers; text that is no TOML comes back as it is, to be complained of later.
+pub fn without_rivals(text: &str, overrides: &[String], exclusive: &[[&str; 2]]) -> String {
+    let given = |key: &str| {
+        let of = |argument: &String| argument.split('=').next().map(str::trim) == Some(key);
+        overrides.iter().any(of)
+    };
+    let Ok(document) = text.parse::<toml_edit::Document<String>>() else {
+        return text.to_owned();
+    };
+    let mut kept = text.to_owned();
+    for [one, other] in exclusive {
+        for (key, rival) in [(one, other), (other, one)] {
+            if !given(rival) || given(key) {
+                continue;
+            }
+            let (table, last) = key.split_once('.').unwrap_or(("", key));
+            let item = match table {
+                "" => document.get_key_value(last),
+                table => document
+                    .get(table)
+                    .and_then(Item::as_table)
+                    .and_then(|table| table.get_key_value(last)),
+            };
+            let span = item.and_then(|(key, item)| Some(key.span()?.start..item.span()?.end));
+            if let Some(span) = span {
+                let blank = " ".repeat(span.len());
+                kept.replace_range(span, &blank);
+            }
+        }
+    }
+    kept
+}
+
 /// Sets the one value that `argument` names, making the tables on its way.
 fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
@@ -63,4 +97,33 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_rivals;
+
+    const TEXT: &str = "run = \"a\"\n[training]\ntokens = 20_000 # many\nbatch_size = 4\n";
+    const PAIRS: &[[&str; 2]] = &[["training.tokens", "training.steps"]];
+
+    fn kept(overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        without_rivals(TEXT, &overrides, PAIRS)
+    }
+
+    /// An override takes its rival out of the file and nothing else; given both, or neither, the file stays.
+    #[test]
+    fn an_override_takes_its_rival_out() {
+        let without = kept(&["training.steps=5"]);
+        assert!(!without.contains("tokens"), "{without}");
+        assert_eq!(without.lines().count(), TEXT.lines().count());
+        assert!(without.contains("batch_size = 4") && without.contains("# many"));
+        for overrides in [
+            &["training.tokens=5"][..],
+            &["training.tokens=5", "training.steps=5"],
+            &["training.batch_size=5"],
+        ] {
+            assert_eq!(kept(overrides), TEXT);
+        }
+    }
 }

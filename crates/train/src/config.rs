@@ -28,6 +28,9 @@ pub enum OptimizerChoice {
     Muon,
 }
 
+/// Keys of which a config has one: `polymath_config::load_exclusive` takes them.
+pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[["training.tokens", "training.steps"]];
+
 /// The `[training]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

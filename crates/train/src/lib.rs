@@ -62,7 +62,9 @@ mod run_folder;
 mod schedule;
 
 pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, sha256_of_bytes, verify};
-pub use config::{CheckpointConfig, EvaluationConfig, OptimizerChoice, Schedule, TrainingConfig};
+pub use config::{
+    CheckpointConfig, EXCLUSIVE_KEYS, EvaluationConfig, OptimizerChoice, Schedule, TrainingConfig,
+};
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};
 pub use language_model::{LanguageModel, to_token_batch};
