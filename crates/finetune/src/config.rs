@@ -20,7 +20,7 @@ pub struct FinetuneConfig {
     /// Which of its domains is the niche; needed where it has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Globs of raw text for the niche, prepared with the base's tokenizer into `<run>/dataset`; or `dataset`.
+    /// Globs of raw text for the niche, prepared with the base's tokenizer into `<run>.dataset`; or `dataset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
     /// The folder of the run.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{LoadOptions, LoraConfig, ModelConfig, TokenizerFiles, Transformer};
+use polymath_model::{LoadOptions, LoraConfig, ModelConfig, Ops, TokenizerFiles, Transformer};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
     resolve_checkpoint,
@@ -160,17 +160,7 @@ impl Finetuning {
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
         self.lineage()?.write(run.path())?;
         let ops = launch.ops(self.config.training.precision()?);
-        let moves = |name: &str| self.moving.contains(name);
-        let options = LoadOptions {
-            device: launch.device.clone(),
-            ops,
-            trainable: &moves,
-        };
-        let resumed = run.resumed().map(|from| from.path.as_path());
-        let transformer = match &self.adapter {
-            Some(lora) => self.adapted(lora, resumed, &options)?,
-            None => self.load(resumed.unwrap_or(&self.base), &options)?,
-        };
+        let transformer = self.transformer(&run, launch, ops)?;
         let Some(retention) = self.start_retention(&mut Making {
             launch,
             ops,
@@ -190,17 +180,6 @@ impl Finetuning {
             penalties: retention.penalties,
             distillation: retention.distillation,
         };
-        let windows = WindowOptions {
-            context: Some(self.sequence_length),
-            stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens),
-            half: None,
-        };
-        let mut heldout = Heldout {
-            evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
-            transformer: &transformer,
-            niche: &self.niche,
-        };
         let settings = Fit {
             training: &self.config.training,
             sequence_length: self.sequence_length,
@@ -216,9 +195,43 @@ impl Finetuning {
             &settings,
             &run,
             (&task, &*retention.batches),
-            &mut heldout,
+            &mut self.heldout(&transformer),
             observer,
         )?)
+    }
+
+    /// The model that is trained, as the base has it or where the run stands.
+    fn transformer(
+        &self,
+        run: &RunFolder,
+        launch: &Launch,
+        ops: Ops,
+    ) -> Result<Transformer, FinetuneError> {
+        let moves = |name: &str| self.moving.contains(name);
+        let options = LoadOptions {
+            device: launch.device.clone(),
+            ops,
+            trainable: &moves,
+        };
+        let resumed = run.resumed().map(|from| from.path.as_path());
+        match &self.adapter {
+            Some(lora) => self.adapted(lora, resumed, &options),
+            None => self.load(resumed.unwrap_or(&self.base), &options),
+        }
+    }
+
+    fn heldout<'a>(&'a self, transformer: &'a Transformer) -> Heldout<'a> {
+        let windows = WindowOptions {
+            context: Some(self.sequence_length),
+            stride: None,
+            max_tokens: Some(self.config.evaluation.max_tokens),
+            half: None,
+        };
+        Heldout {
+            evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
+            transformer,
+            niche: &self.niche,
+        }
     }
 
     /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
