@@ -318,7 +318,12 @@ fn bad_input_is_explained() {
         "did you mean `learning_rate`?",
     );
     refused(
-        &["pretrain", "pretrain.toml", "training.tokens=5"],
+        &[
+            "pretrain",
+            "pretrain.toml",
+            "training.tokens=5",
+            "training.steps=5",
+        ],
         2,
         "choose one",
     );
