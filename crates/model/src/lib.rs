@@ -9,6 +9,7 @@ mod batch;
 mod checkpoint;
 mod compose;
 mod config;
+mod digest;
 mod distillation;
 mod error;
 mod flops;
@@ -26,6 +27,7 @@ pub use checkpoint::{
 };
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, ModelConfig};
+pub use digest::{sha256_of_bytes, sha256_of_file};
 pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use polymath_model::sha256_of_file;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::TrainError;
 
@@ -108,7 +108,7 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
         return Err(broken(format!("`{STATE}` lists no `{OPTIMIZER}`")));
     }
     for (name, expected) in &state.sha256 {
-        let found = sha256(&folder.join(name))
+        let found = sha256_of_file(&folder.join(name))
             .map_err(|error| broken(format!("`{name}` can't be read: {error}")))?;
         if found != *expected {
             return Err(broken(format!(
@@ -154,7 +154,7 @@ fn follow(run: &Path, name: &str) -> PathBuf {
 pub(crate) fn seal(folder: &Path, mut state: State) -> Result<State, TrainError> {
     for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let digest = sha256(&path).map_err(TrainError::file("read", &path))?;
+        let digest = sha256_of_file(&path).map_err(TrainError::file("read", &path))?;
         state.sha256.insert(name.into_owned(), digest);
     }
     let text = serde_json::to_string_pretty(&state).expect("the state is numbers and names");
@@ -205,28 +205,5 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainErr
 /// # Errors
 /// The file can't be read.
 pub fn sha256_of(path: &Path) -> Result<String, TrainError> {
-    sha256(path).map_err(TrainError::file("read", path))
-}
-
-/// The SHA-256 of bytes, in hexadecimal.
-pub fn sha256_of_bytes(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-    }
-    Ok(hexadecimal(&hasher.finalize()))
+    sha256_of_file(path).map_err(TrainError::file("read", path))
 }

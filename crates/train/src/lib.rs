@@ -61,7 +61,7 @@ mod progress;
 mod run_folder;
 mod schedule;
 
-pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, sha256_of_bytes, verify};
+pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, verify};
 pub use config::{
     CheckpointConfig, EXCLUSIVE_KEYS, EvaluationConfig, OptimizerChoice, Schedule, TrainingConfig,
 };

@@ -1,7 +1,6 @@
 //! What stands along an interpolation, which point of it is chosen, and how it is shown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use serde::Serialize;
 
@@ -107,9 +106,8 @@ impl Found {
                 (true, false) => "least bad",
                 (false, _) => "",
             };
-            let _ = writeln!(
-                text,
-                "| {alpha} | {:.4} | {:+.4} | {:.4} | {:+.4} | {mark} |",
+            text += &format!(
+                "| {alpha} | {:.4} | {:+.4} | {:.4} | {:+.4} | {mark} |\n",
                 point.development[&rule.niche],
                 point.mean_increase,
                 point.test[&rule.niche],

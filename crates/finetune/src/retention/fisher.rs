@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 use polymath_data::{BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
-use polymath_model::Transformer;
-use polymath_train::{sha256_of_bytes, to_token_batch};
+use polymath_model::{Transformer, sha256_of_bytes};
+use polymath_train::to_token_batch;
 use safetensors::SafeTensors;
 
 use crate::FinetuneError;

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use polymath_data::{
     DataError, Dataset, DomainManifest, Manifest, SCHEMA, ShardWriter, Split, TokenizerManifest,
 };
+use polymath_model::sha256_of_bytes;
 use polymath_model::{Composition, Transformer};
-use polymath_train::{sha256_of, sha256_of_bytes};
+use polymath_train::sha256_of;
 use tokenizers::Tokenizer;
 
 use crate::FinetuneError;

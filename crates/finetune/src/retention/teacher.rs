@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_data::ReplayStream;
+use polymath_model::sha256_of_bytes;
 use polymath_model::{TopK, Transformer};
-use polymath_train::{sha256_of_bytes, to_token_batch};
+use polymath_train::to_token_batch;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 

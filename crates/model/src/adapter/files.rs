@@ -1,16 +1,15 @@
 //! An adapter as PEFT's folder: `adapter_config.json` and `adapter_model.safetensors`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{A, Adapter, AdapterBase, LoraConfig};
 use crate::ModelError;
 use crate::checkpoint::{WEIGHTS as BASE_WEIGHTS, open, to_tensor, write};
+use crate::digest::sha256_of_file;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -194,7 +193,7 @@ fn check_base(folder: &Path, base: &AdapterBase) -> Result<(), ModelError> {
     let Some(expected) = &base.sha256 else {
         return Ok(());
     };
-    let found = sha256(&path).map_err(ModelError::file("read", &path))?;
+    let found = sha256_of_file(&path).map_err(ModelError::file("read", &path))?;
     if found == *expected {
         return Ok(());
     }
@@ -206,19 +205,4 @@ fn check_base(folder: &Path, base: &AdapterBase) -> Result<(), ModelError> {
             base.folder.display()
         ),
     ))
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-    }
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }

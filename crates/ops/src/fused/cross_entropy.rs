@@ -33,6 +33,22 @@ pub(super) struct Gradients {
 }
 
 impl Gradients {
+    /// Of so many rows of `width` each, where they are tracked.
+    pub fn new(
+        hidden: (Option<Vec<f32>>, usize),
+        weight: (Option<Vec<f32>>, usize),
+        width: usize,
+    ) -> Result<Self> {
+        let rows = |gradient: Option<Vec<f32>>, count: usize| {
+            let gradient = gradient.map(|gradient| tensor(gradient, (count, width)));
+            gradient.transpose()
+        };
+        Ok(Self {
+            hidden: rows(hidden.0, hidden.1)?,
+            weight: rows(weight.0, weight.1)?,
+        })
+    }
+
     /// For another incoming gradient than 1.
     pub fn times(&self, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let factor = gradient.to_vec0::<f32>()?;
@@ -263,15 +279,12 @@ impl CustomOp2 for CrossEntropy {
         if let (Some(gradient), true) = (&mut hidden_gradient, some_ignored) {
             *gradient = spread_rows(gradient, width, &self.targets);
         }
-        let as_tensor = |gradient: Option<Vec<f32>>, rows: usize| {
-            gradient
-                .map(|gradient| tensor(gradient, (rows, width)))
-                .transpose()
-        };
-        let gradients = Gradients {
-            hidden: as_tensor(hidden_gradient, tokens)?,
-            weight: as_tensor(weight_gradient, vocabulary)?,
-        };
+        let gradients = Gradients::new(
+            (hidden_gradient, tokens),
+            (weight_gradient, vocabulary),
+            width,
+        )?;
+        // An operation runs forward once, so that nothing can stand there yet.
         let _ = self.gradients.set(gradients);
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }

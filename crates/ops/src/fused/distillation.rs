@@ -11,7 +11,7 @@ use super::lanes::{LANES, exp, sum_lanes};
 use super::level::vectorised;
 use super::pack::Matrix;
 use super::product::{Store, product};
-use super::storage::{Floats, contiguous, tensor};
+use super::storage::{Floats, contiguous};
 use crate::Precision;
 use crate::distillation::{Teacher, TopK};
 
@@ -206,15 +206,12 @@ impl CustomOp2 for Distillation {
                 Ok(())
             })?;
         }
-        let as_tensor = |gradient: Option<Vec<f32>>, rows: usize| {
-            gradient
-                .map(|gradient| tensor(gradient, (rows, width)))
-                .transpose()
-        };
-        let gradients = Gradients {
-            hidden: as_tensor(hidden_gradient, tokens)?,
-            weight: as_tensor(weight_gradient, vocabulary)?,
-        };
+        let gradients = Gradients::new(
+            (hidden_gradient, tokens),
+            (weight_gradient, vocabulary),
+            width,
+        )?;
+        // An operation runs forward once, so that nothing can stand there yet.
         let _ = self.gradients.set(gradients);
         let value = f64::from(self.temperature).powi(2) * total;
         Ok((CpuStorage::F32(vec![value as f32]), Shape::from(())))

@@ -175,6 +175,21 @@ unsafe fn multiply_rows<T: Tile>(rows: usize, a: Rows, b: *const f32, c: Target,
     }
 }
 
+/// Puts a tile of `COLUMNS` columns where it goes.
+///
+/// # Safety
+/// C has a row of as many columns for each of the tile's.
+#[inline(always)]
+pub(super) unsafe fn store<const COLUMNS: usize>(sums: &[[f32; COLUMNS]], c: Target) {
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: promised by the caller.
+        let target = unsafe { &mut *c.pointer.add(row * c.stride).cast::<[f32; COLUMNS]>() };
+        for (target, sum) in target.iter_mut().zip(sums) {
+            *target = if c.accumulate { *target + sum } else { *sum };
+        }
+    }
+}
+
 struct Portable;
 
 impl Tile for Portable {
@@ -195,18 +210,13 @@ impl Tile for Portable {
                 }
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise: C has R rows of 8 columns.
-            let target = unsafe { &mut *c.pointer.add(row * c.stride).cast::<[f32; 8]>() };
-            for (target, sum) in target.iter_mut().zip(sums) {
-                *target = if c.accumulate { *target + sum } else { *sum };
-            }
-        }
+        // SAFETY: the caller's promise: C has R rows of 8 columns.
+        unsafe { store(&sums, c) };
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use super::{Rows, Target, Tile, sweep};
     use std::arch::x86_64::*;
 
@@ -264,6 +274,28 @@ mod x86 {
         }
     }
 
+    /// Puts a tile of 32 columns where it goes.
+    ///
+    /// # Safety
+    /// C has a row of 32 columns for each of the tile's, on a machine with AVX-512F.
+    #[inline(always)]
+    pub unsafe fn store_avx512(sums: &[[__m512; 2]], c: Target) {
+        for (row, sums) in sums.iter().enumerate() {
+            for (half, &sum) in sums.iter().enumerate() {
+                // SAFETY: promised by the caller.
+                unsafe {
+                    let target = c.pointer.add(row * c.stride + 16 * half);
+                    let value = if c.accumulate {
+                        _mm512_add_ps(_mm512_loadu_ps(target), sum)
+                    } else {
+                        sum
+                    };
+                    _mm512_storeu_ps(target, value);
+                }
+            }
+        }
+    }
+
     struct Avx512;
 
     impl Tile for Avx512 {
@@ -287,17 +319,7 @@ mod x86 {
                     a_step = a_step.wrapping_add(a.step);
                     b_step = b_step.wrapping_add(32);
                 }
-                for (row, sums) in sums.iter().enumerate() {
-                    for (half, &sum) in sums.iter().enumerate() {
-                        let target = c.pointer.add(row * c.stride + 16 * half);
-                        let value = if c.accumulate {
-                            _mm512_add_ps(_mm512_loadu_ps(target), sum)
-                        } else {
-                            sum
-                        };
-                        _mm512_storeu_ps(target, value);
-                    }
-                }
+                store_avx512(&sums, c);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! step is joined by a zero. Packed so, a product over k steps has the layout of one over ⌈k / 2⌉ steps.
 
 use super::buffer::with_buffer;
-use super::kernel::{MAX_COLUMNS, Rows, Target, Tile, sweep, tile_shape};
+use super::kernel::{MAX_COLUMNS, Rows, Target, Tile, store, sweep, tile_shape};
 use super::lanes::round_to_bf16;
 use super::level::{Level, has_bf16_dot, level, vectorised};
 use super::pack::{Matrix, pack_panels};
@@ -140,18 +140,14 @@ impl<const HEIGHT: usize, const WIDTH: usize> Tile for Widened<HEIGHT, WIDTH> {
                 }
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise: C has R rows of WIDTH columns.
-            let target = unsafe { &mut *c.pointer.add(row * c.stride).cast::<[f32; WIDTH]>() };
-            for (target, sum) in target.iter_mut().zip(sums) {
-                *target = if c.accumulate { *target + sum } else { *sum };
-            }
-        }
+        // SAFETY: the caller's promise: C has R rows of WIDTH columns.
+        unsafe { store(&sums, c) };
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::kernel::x86::store_avx512;
     use super::{Rows, Target, Tile, sweep};
     use std::arch::x86_64::*;
 
@@ -188,17 +184,7 @@ mod x86 {
                     a_step = a_step.wrapping_add(a.step);
                     b_step = b_step.wrapping_add(32);
                 }
-                for (row, sums) in sums.iter().enumerate() {
-                    for (half, &sum) in sums.iter().enumerate() {
-                        let target = c.pointer.add(row * c.stride + 16 * half);
-                        let value = if c.accumulate {
-                            _mm512_add_ps(_mm512_loadu_ps(target), sum)
-                        } else {
-                            sum
-                        };
-                        _mm512_storeu_ps(target, value);
-                    }
-                }
+                store_avx512(&sums, c);
             }
         }
     }
