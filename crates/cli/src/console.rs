@@ -160,6 +160,35 @@ impl Observer for TrainingConsole {
     }
 }
 
+/// Shows what is downloaded from the hub from now on: a bar on a terminal, a line for each download elsewhere.
+pub fn show_downloads(quiet: bool) {
+    if quiet {
+        return;
+    }
+    let shown: Mutex<Option<ProgressBar>> = Mutex::default();
+    polymath_hub::watch_downloads(move |download| {
+        if download.total_bytes == 0 {
+            return;
+        }
+        let mut shown = shown.lock().expect("no reporter panicked");
+        let bar = shown.get_or_insert_with(|| {
+            let bar = ProgressBar::new(download.total_bytes).with_style(style(
+                "downloading from the hub {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+            ));
+            if bar.is_hidden() {
+                let megabytes = download.total_bytes as f64 / 1e6;
+                eprintln!("downloading {megabytes:.1} MB from the hub");
+            }
+            bar
+        });
+        bar.set_position(download.bytes);
+        if download.bytes >= download.total_bytes {
+            bar.finish_and_clear();
+            *shown = None;
+        }
+    });
+}
+
 /// A bar for scoring held-out tokens, under the name of what is scored.
 pub fn scoring_bar(environment: &Environment, name: &str) -> ProgressBar {
     if !environment.draws_bars() {

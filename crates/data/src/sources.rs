@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use polymath_hub::DatasetFiles;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -47,15 +48,17 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
     Ok(all)
 }
 
-/// The files that a list of files, folders and globs names, sorted, without repetitions.
+/// The files that a list of files, folders, globs and addresses on the hub names, sorted, without repetitions.
 ///
 /// # Errors
-/// A pattern that is none, or that matches no file, under the config key `key`.
+/// A pattern that is none, or that matches no file, under the config key `key`; what the hub does not give.
 fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
         let path = Path::new(pattern);
-        let found = if path.is_file() {
+        let found = if pattern.starts_with(DatasetFiles::SCHEME) {
+            download(key, pattern)?
+        } else if path.is_file() {
             // As it stands: a file's name may hold letters that mean something in a glob.
             vec![path.to_path_buf()]
         } else if path.is_dir() {
@@ -82,6 +85,27 @@ fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
     files.sort();
     files.dedup();
     Ok(files)
+}
+
+/// The files of a data set on the hub, in its cache.
+fn download(key: &str, address: &str) -> Result<Vec<PathBuf>, DataError> {
+    let files = DatasetFiles::parse(address).ok_or_else(|| {
+        let message = format!(
+            "`{address}` names no data set: expected `hf://datasets/owner/name[@revision][/glob]`"
+        );
+        DataError::config(key, message)
+    })?;
+    let mut found = polymath_hub::dataset_files(&files)
+        .map_err(|error| DataError::config(key, error.to_string()))?;
+    // Without a glob the whole repository is meant, which holds a card and pictures too.
+    if files.glob.ends_with("**") {
+        found.retain(|file| source::is_known(file) && !file.ends_with("README.md"));
+    }
+    if found.is_empty() {
+        let message = format!("there is no {} in `{address}`", source::KINDS);
+        return Err(DataError::config(key, message));
+    }
+    Ok(found)
 }
 
 /// The files that a glob matches; without hidden ones, if `skip_hidden`.

@@ -120,12 +120,21 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
     Ok(state)
 }
 
-/// The checkpoint that a path means: a model folder itself, or the best (else the latest) one of a run folder. One that
-/// this program wrote is verified first.
+/// The checkpoint that a path means: a model folder itself, or the best (else the latest) one of a run folder; where
+/// nothing of that name is here, `owner/name[@revision]` is a model of the Hugging Face hub, which is downloaded into
+/// its cache. A checkpoint that this program wrote is verified first.
 ///
 /// # Errors
-/// A checkpoint that was altered.
+/// A checkpoint that was altered; a model that the hub does not give.
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
+    if let Some(repository) = on_the_hub(path) {
+        return polymath_hub::model_folder(&repository).map_err(|error| {
+            TrainError::Hub(format!(
+                "there is no folder `{}` here, and {error}",
+                path.display()
+            ))
+        });
+    }
     let folder = [
         path.to_path_buf(),
         follow(path, "best"),
@@ -139,6 +148,13 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
         verify(&folder)?;
     }
     Ok(folder)
+}
+
+/// The repository that a path can only mean: it has its form, and not even the folder that it would be in is here.
+fn on_the_hub(path: &Path) -> Option<polymath_hub::Repository> {
+    let repository = polymath_hub::Repository::parse(path.to_str()?)?;
+    let parent = path.parent().unwrap_or(path);
+    (!path.exists() && !parent.exists()).then_some(repository)
 }
 
 /// Where the link `name` of a run leads; where links can't be made, it is a text file that names the checkpoint.

@@ -29,6 +29,9 @@ pub enum TrainError {
         /// What does not fit.
         message: String,
     },
+    /// A model that is neither here nor on the hub.
+    #[error("{0}")]
+    Hub(String),
     /// Training that has gone wrong.
     #[error("{0}")]
     Diverged(String),

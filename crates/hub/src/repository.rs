@@ -1,0 +1,110 @@
+//! What names a repository of the hub.
+
+use std::fmt::{Display, Formatter};
+
+/// `owner/name`, or `owner/name@revision`: a repository of the hub, and a branch, tag or commit of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    pub(crate) owner: String,
+    pub(crate) name: String,
+    pub(crate) revision: String,
+}
+
+impl Repository {
+    /// Reads `owner/name[@revision]`; nothing for what can't be one, such as a path of another depth.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (owner, name) = path.split_once('/')?;
+        let sound = is_segment(owner)
+            && is_segment(name)
+            && !revision.is_empty()
+            && revision.split('/').all(is_segment);
+        sound.then(|| Self {
+            owner: owner.into(),
+            name: name.into(),
+            revision: revision.into(),
+        })
+    }
+}
+
+impl Display for Repository {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.owner, self.name)?;
+        match self.revision.as_str() {
+            "main" => Ok(()),
+            revision => write!(formatter, "@{revision}"),
+        }
+    }
+}
+
+/// The hub's rule for the names of owners and repositories.
+fn is_segment(text: &str) -> bool {
+    let edge = |letter: Option<char>| letter.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    edge(text.chars().next())
+        && edge(text.chars().last())
+        && !text.contains("..")
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// Files of a data set's repository: `hf://datasets/owner/name[@revision]/glob`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetFiles {
+    /// The repository.
+    pub repository: Repository,
+    /// Which of its files; everything, if nothing is said.
+    pub glob: String,
+}
+
+impl DatasetFiles {
+    /// What every such address begins with.
+    pub const SCHEME: &str = "hf://";
+
+    /// Reads an address. Nothing for one that is not `hf://datasets/owner/name…`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let path = text.strip_prefix(Self::SCHEME)?.strip_prefix("datasets/")?;
+        let (owner, rest) = path.split_once('/')?;
+        let (name, glob) = rest.split_once('/').unwrap_or((rest, "**"));
+        Some(Self {
+            repository: Repository::parse(&format!("{owner}/{name}"))?,
+            glob: if glob.is_empty() { "**" } else { glob }.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A repository's name is told from a path.
+    #[test]
+    fn names_are_told_from_paths() {
+        for name in ["HuggingFaceTB/SmolLM2-135M", "a/b.c@v1.0", "a/b@refs/pr/3"] {
+            assert_eq!(Repository::parse(name).unwrap().to_string(), name);
+        }
+        assert_eq!(Repository::parse("a/b@main").unwrap().to_string(), "a/b");
+        for path in [
+            "small", "./small", "../a/b", "a/b/c", "/a/b", "a/", "a/b@", "~/b", "a/..", "a b/c",
+        ] {
+            assert_eq!(Repository::parse(path), None, "{path}");
+        }
+    }
+
+    /// An address names a repository and its files.
+    #[test]
+    fn addresses_name_files() {
+        let files = DatasetFiles::parse("hf://datasets/o/n@v2/data/*.jsonl").unwrap();
+        assert_eq!(files.repository.to_string(), "o/n@v2");
+        assert_eq!(files.glob, "data/*.jsonl");
+        assert_eq!(DatasetFiles::parse("hf://datasets/o/n").unwrap().glob, "**");
+        for other in [
+            "hf://o/n",
+            "hf://datasets/o",
+            "datasets/o/n",
+            "hf://datasets/o/../x",
+        ] {
+            assert_eq!(DatasetFiles::parse(other), None, "{other}");
+        }
+    }
+}
