@@ -26,6 +26,7 @@ mod shard;
 mod shard_writer;
 mod source;
 mod sources;
+mod splitter;
 mod spool;
 mod stream;
 mod texts;

@@ -124,12 +124,13 @@ fn train_tokenizer(
         let share = left / (domains.len() - number) as u64;
         let chance = share as f64 / domain.train.bytes.max(1) as f64;
         let (mut index, mut taken) = (0, 0);
+        let mut drawn_texts: Vec<String> = Vec::new();
         domain.train.read(&mut |parts| {
             index += 1;
             // Whole documents, by a seeded draw for each, so that all of a domain is represented.
             let drawn = crate::draw::unit(config.seed, 1 << 42 | number as u64, index) < chance;
             if drawn && taken < share {
-                texts.push(parts.iter().map(|part| part.text.as_str()).collect());
+                drawn_texts.push(parts.iter().map(|part| part.text.as_str()).collect());
                 taken += crate::spool::length(&parts);
             }
             Ok(())
@@ -140,11 +141,13 @@ fn train_tokenizer(
                 let mut text: String = parts.iter().map(|part| part.text.as_str()).collect();
                 text.truncate(text.floor_char_boundary(share as usize));
                 taken = text.len() as u64;
-                texts.push(text);
+                drawn_texts.push(text);
                 Ok(())
             })?;
         }
         left = left.saturating_sub(taken);
+        let taken = tokenizer::thin(&mut drawn_texts, share);
+        texts.append(&mut drawn_texts);
         bytes += taken;
     }
     let wanted = config.tokenizer.vocab_size();

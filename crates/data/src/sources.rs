@@ -13,7 +13,7 @@ use crate::shard_writer::hexadecimal;
 use crate::{DataError, PrepareConfig, source};
 
 /// Goes up when the same sources and settings would give another data set than before.
-const METHOD: u32 = 1;
+const METHOD: u32 = 2;
 
 /// The files of a domain.
 pub(crate) struct Files {

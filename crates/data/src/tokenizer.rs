@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -9,6 +10,7 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 
+use crate::splitter::Splitter;
 use crate::{DataError, TokenizerConfig};
 
 /// Begins and ends every document; id 0 in our own tokenizers.
@@ -44,6 +46,47 @@ pub(crate) fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, 
     let json = tokenizer.to_string(true).map_err(failed)?;
     json.parse()
         .map_err(|error: tokenizers::Error| DataError::Tokenizer(error.to_string()))
+}
+
+/// Longer words hardly repeat, and each costs the trainer some fifty times its bytes.
+const LONG_WORD: usize = 32;
+/// How much more of a long word's bytes count.
+const LONG_WORD_COST: u64 = 4;
+
+/// Leaves out texts, evenly, until those with words that hardly repeat (of a script without spaces) cost the trainer no
+/// more than `bytes` of others: its memory goes with the words that differ. The first always stays. Returns the bytes that
+/// are left.
+pub(crate) fn thin(texts: &mut Vec<String>, bytes: u64) -> u64 {
+    let costs: Vec<u64> = texts.par_iter().map(|text| cost(text)).collect();
+    let total: u64 = costs.iter().sum();
+    let mut costs = costs.into_iter();
+    let (mut seen, mut kept) = (0, 0);
+    texts.retain(|_| {
+        let cost = costs.next().unwrap_or_default();
+        // What is kept stays behind the budget's share of what was seen by less than a text.
+        let due = u128::from(kept) * u128::from(total) <= u128::from(seen) * u128::from(bytes);
+        seen += cost;
+        kept += if due { cost } else { 0 };
+        due || total <= bytes
+    });
+    texts.iter().map(|text| text.len() as u64).sum()
+}
+
+/// The bytes of a text, those of long words several times.
+fn cost(text: &str) -> u64 {
+    let splitter = Splitter::of(true);
+    let (mut at, mut cost) = (0, 0);
+    while at < text.len() {
+        let end = splitter.word_end(text, at);
+        let length = (end - at) as u64;
+        cost += if end - at > LONG_WORD {
+            LONG_WORD_COST * length
+        } else {
+            length
+        };
+        at = end;
+    }
+    cost
 }
 
 /// Reads a `tokenizer.json`.
@@ -97,4 +140,29 @@ pub(crate) fn special_tokens(
     })?;
     let begin = configured("bos_token", &config.bos_token)?.or_else(|| find(&begins));
     Ok((begin.unwrap_or(end), end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ordinary text stays whole; of text without spaces, an even quarter stays, and always something.
+    #[test]
+    fn costly_words_thin_the_sample() {
+        let mut plain = vec!["a rose is a rose ".repeat(60); 100];
+        assert_eq!(thin(&mut plain, 102_000), 102_000);
+        let sign = |number: u32| char::from_u32(0x4e00 + number).unwrap();
+        let texts: Vec<String> = (0..400)
+            .map(|text| (0..100).map(|at| sign(text * 40 + at)).collect())
+            .collect();
+        let mut thinned = texts.clone();
+        let left = thin(&mut thinned, 120_000);
+        assert!((29_000..=31_000).contains(&left), "{left}");
+        let last = texts
+            .iter()
+            .position(|text| text == thinned.last().unwrap());
+        assert!(last.unwrap() > 390, "from all over");
+        let mut one = texts[..1].to_vec();
+        assert_eq!(thin(&mut one, 10), 300);
+    }
 }

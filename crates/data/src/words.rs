@@ -2,9 +2,8 @@
 //!
 //! The tokenizer library tracks where each letter came from, which training does not need, and which costs more than
 //! the tokens themselves. But for these tokenizers a word's tokens do not depend on what stands around it: so here
-//! ASCII text is split into the very same words by hand, and each word's tokens are looked up, or made once by the
-//! tokenizer's own model. Other text goes through the library, in stretches that are cut where words end in any case;
-//! their tokens are remembered too. The tokens are the library's own, to the last one (there is a test).
+//! text is split into the very same words by hand, and each word's tokens are looked up, or made once by the
+//! tokenizer's own model. The tokens are the library's own, to the last one (there is a test).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,6 +14,7 @@ use tokenizers::{Model, Tokenizer};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::DataError;
+use crate::splitter::Splitter;
 
 /// Words that a thread remembers; then it forgets all of them. Some 15 MB.
 const REMEMBERED: usize = 1 << 17;
@@ -23,8 +23,7 @@ const LONGEST: usize = 64;
 
 /// The tokens of words that were met before, for each thread.
 pub(crate) struct Words {
-    /// Digits are words of their own, one each.
-    digits_alone: bool,
+    splitter: &'static Splitter,
     memories: Vec<Mutex<Memory>>,
 }
 
@@ -70,7 +69,7 @@ impl Words {
         }
         let memories = (0..rayon::current_num_threads().max(1)).map(|_| Mutex::default());
         Some(Words {
-            digits_alone,
+            splitter: Splitter::of(digits_alone),
             memories: memories.collect(),
         })
     }
@@ -89,30 +88,17 @@ impl Words {
         let mut memory = self.memories[thread]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut rest = text;
-        while !rest.is_empty() {
-            let (stretch, others) = rest.split_at(stretch_end(rest));
-            rest = others;
-            if !stretch.is_ascii() {
-                recall(&mut memory, stretch, tokens, |to| {
-                    let encoding = tokenizer.encode_fast(stretch, false)?;
-                    to.extend(encoding.get_ids());
-                    Ok(())
-                })?;
-                continue;
-            }
-            let mut at = 0;
-            while at < stretch.len() {
-                let end = word_end(stretch.as_bytes(), at, self.digits_alone);
-                let word = &stretch[at..end];
-                recall(&mut memory, word, tokens, |to| {
-                    let letters: String = word.bytes().map(letter).collect();
-                    let found = tokenizer.get_model().tokenize(&letters)?;
-                    to.extend(found.iter().map(|token| token.id));
-                    Ok(())
-                })?;
-                at = end;
-            }
+        let mut at = 0;
+        while at < text.len() {
+            let end = self.splitter.word_end(text, at);
+            let word = &text[at..end];
+            recall(&mut memory, word, tokens, |to| {
+                let letters: String = word.bytes().map(letter).collect();
+                let found = tokenizer.get_model().tokenize(&letters)?;
+                to.extend(found.iter().map(|token| token.id));
+                Ok(())
+            })?;
+            at = end;
         }
         Ok(())
     }
@@ -140,92 +126,17 @@ fn recall(
     Ok(())
 }
 
-/// The letter that stands for an ASCII byte in a byte-level vocabulary.
+/// The letter that stands for a byte in a byte-level vocabulary: printable ones for themselves, the others, in order,
+/// from U+0100 on.
 fn letter(byte: u8) -> char {
-    match byte {
-        0..=32 => char::from_u32(0x100 + u32::from(byte)).unwrap_or_default(),
-        127 => '\u{121}',
-        _ => byte.into(),
-    }
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b'\t'..=b'\r' | b' ')
-}
-
-/// Where the first stretch of `text` ends: before the first white space after something else. No word of these
-/// tokenizers goes on there, whatever follows, and none looks further ahead. A stretch of ASCII alone may hold more:
-/// it ends before the last such place that comes before the first other letter.
-fn stretch_end(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let ascii = bytes.iter().position(|byte| !byte.is_ascii());
-    let ends_word = |at: &usize| is_space(bytes[*at]) && !is_space(bytes[*at - 1]);
-    let Some(ascii) = ascii else {
-        return bytes.len();
+    let code = u32::from(byte);
+    let letter = match byte {
+        0..=32 => 0x100 + code,
+        127..=160 => 0x100 + 33 + code - 127,
+        173 => 0x100 + 33 + 34,
+        _ => code,
     };
-    if let Some(end) = (1..ascii).rev().find(ends_word) {
-        return end;
-    }
-    // The letter before may be white space beyond ASCII, which goes on in what follows.
-    let after_letter = |at: &usize| !text[..*at].ends_with(char::is_whitespace);
-    let mut ends = (ascii + 1..bytes.len()).filter(ends_word);
-    ends.find(after_letter).unwrap_or(bytes.len())
-}
-
-/// Where the word that begins at `at` ends, by the expression
-/// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`, for ASCII; with `digits_alone`, text
-/// is cut around each digit before.
-fn word_end(text: &[u8], at: usize, digits_alone: bool) -> usize {
-    let kind = |at: usize| text.get(at).map(|&byte| Kind::of(byte));
-    let run = |kind_of_run: Kind, from: usize| {
-        (from..text.len())
-            .find(|&at| kind(at) != Some(kind_of_run))
-            .unwrap_or(text.len())
-    };
-    if text[at] == b'\'' {
-        let rest = &text[at + 1..];
-        for ending in ["s", "t", "re", "ve", "m", "ll", "d"] {
-            if rest.starts_with(ending.as_bytes()) {
-                return at + 1 + ending.len();
-            }
-        }
-    }
-    if digits_alone && kind(at) == Some(Kind::Digit) {
-        return at + 1;
-    }
-    let begin = at + usize::from(text[at] == b' ');
-    match kind(begin) {
-        Some(Kind::Digit) if digits_alone => {}
-        Some(Kind::Space) | None => {}
-        Some(kind) => return run(kind, begin),
-    }
-    // White space leaves its last letter to what follows, unless text ends there or it is all there is.
-    let end = run(Kind::Space, at);
-    let cut_off = end == text.len() || digits_alone && kind(end) == Some(Kind::Digit);
-    if cut_off || end == at + 1 {
-        end
-    } else {
-        end - 1
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Space,
-    Letter,
-    Digit,
-    Other,
-}
-
-impl Kind {
-    fn of(byte: u8) -> Kind {
-        match byte {
-            _ if is_space(byte) => Kind::Space,
-            b'a'..=b'z' | b'A'..=b'Z' => Kind::Letter,
-            b'0'..=b'9' => Kind::Digit,
-            _ => Kind::Other,
-        }
-    }
+    char::from_u32(letter).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -272,7 +183,7 @@ mod tests {
         /// of anything.
         #[test]
         fn tokens_are_the_librarys(
-            few in "[ \n'sre1a!é\u{a0}\u{2003}]{0,24}",
+            few in "[ \n'sre1a!é\u{a0}\u{2003}中Ⅳ²٣\u{301}]{0,24}",
             ascii in "[\\x00-\\x7f]{0,40}",
             words in "((it's|they'RE|x1|1|22|  |\n|\t|\r\n|[(]|,|été|\u{a0}|<[|]endoftext[|]>| ?[a-z]{1,5}){0,12})",
             any in any::<String>(),
