@@ -214,10 +214,11 @@ impl Finetuning {
             trainable: &moves,
         };
         let resumed = run.resumed().map(|from| from.path.as_path());
-        match &self.adapter {
-            Some(lora) => self.adapted(lora, resumed, &options),
-            None => self.load(resumed.unwrap_or(&self.base), &options),
-        }
+        let transformer = match &self.adapter {
+            Some(lora) => self.adapted(lora, resumed, &options)?,
+            None => self.load(resumed.unwrap_or(&self.base), &options)?,
+        };
+        Ok(transformer.with_z_loss(self.config.training.z_loss))
     }
 
     fn heldout<'a>(&'a self, transformer: &'a Transformer) -> Heldout<'a> {

@@ -28,9 +28,7 @@ impl Transformer {
         comparison: &Comparison,
     ) -> Result<(Tensor, Tensor), ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?; // (tokens, hidden)
-        let loss = self
-            .ops()
-            .cross_entropy(&hidden, self.tracked_head(), &targets)?;
+        let loss = self.task_loss(&hidden, &targets)?;
         let compared = self.at(&hidden, &comparison.positions)?;
         let divergence = self.ops().distillation(
             &compared,

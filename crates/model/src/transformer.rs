@@ -59,6 +59,7 @@ pub struct Transformer {
     rotary: RotaryTable,
     device: Device,
     ops: Ops,
+    z_loss: f64,
 }
 
 impl Transformer {
@@ -156,6 +157,7 @@ impl Transformer {
             rotary,
             device: options.device.clone(),
             ops: options.ops,
+            z_loss: 0.0,
         })
     }
 
@@ -220,15 +222,31 @@ impl Transformer {
         self.ops
     }
 
-    /// The sum of −ln p over the batch's targets: a scalar in the graph of the trainable parameters.
+    /// The same model, with `z_loss`·(ln Σ e^logit)² of each target added to its loss.
+    #[must_use]
+    pub fn with_z_loss(mut self, z_loss: f64) -> Self {
+        self.z_loss = z_loss;
+        self
+    }
+
+    /// The sum of −ln p over the batch's targets, and of the z-loss where one is set: a scalar in the graph of the
+    /// trainable parameters.
     ///
     /// # Errors
     /// A batch that is longer than the context, or holds a token outside the vocabulary.
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?;
-        Ok(self
-            .ops
-            .cross_entropy(&hidden, self.tracked.head(), &targets)?)
+        self.task_loss(&hidden, &targets)
+    }
+
+    /// The loss of `targets`, of the last norm's output `hidden` (tokens, hidden).
+    pub(crate) fn task_loss(
+        &self,
+        hidden: &Tensor,
+        targets: &Arc<[u32]>,
+    ) -> Result<Tensor, ModelError> {
+        let head = self.tracked.head();
+        Ok(self.ops.cross_entropy(hidden, head, targets, self.z_loss)?)
     }
 
     /// The last norm's output at each position, `(tokens, hidden)`, in the graph; and the batch's targets.

@@ -61,6 +61,28 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     difference.max(0).unwrap().to_scalar::<f32>().unwrap()
 }
 
+/// The z-loss adds to what is minimised, in proportion to its weight, and not to what is reported of held-out text.
+#[test]
+fn z_loss_is_trained_and_not_reported() {
+    for implementation in [Implementation::Fused, Implementation::Composed] {
+        let batch = batch(2, 16);
+        let measured = |z_loss: f64| {
+            let model = model(config(2, true, false), implementation).with_z_loss(z_loss);
+            let loss = model.loss(&batch).unwrap().to_scalar::<f32>().unwrap();
+            (f64::from(loss), model.score(&batch).unwrap().nats)
+        };
+        let ((none, reported), (one, same), (two, _)) =
+            (measured(0.0), measured(0.01), measured(0.02));
+        // ln Σ e^logit is about ln 97 here.
+        assert!(((one - none) / 32.0 - 0.01 * 97f64.ln().powi(2)).abs() < 0.05);
+        assert!(
+            ((two - none) - 2.0 * (one - none)).abs() < 1e-2,
+            "{none} {one} {two}"
+        );
+        assert_eq!(reported, same);
+    }
+}
+
 /// A tokenizer of single letters, enough to make a folder whole.
 fn write_tokenizer(folder: &Path) -> TokenizerFiles {
     let tokenizer = folder.join("tokenizer.json");

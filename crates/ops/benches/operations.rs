@@ -84,7 +84,7 @@ fn cases() -> Result<Vec<Case>> {
             ops.embedding(&x[0], &ids)
         })?,
         case("cross_entropy", &[hidden, embedding], move |ops, x| {
-            ops.cross_entropy(&x[0], &x[1], &targets)
+            ops.cross_entropy(&x[0], &x[1], &targets, 0.0)
         })?,
     ])
 }

@@ -99,7 +99,7 @@ impl Model {
         }
         let x = self.ops.rms_norm(&x, &self.weights[1], 1e-5)?;
         self.ops
-            .cross_entropy(&x.flatten_to(1)?, &self.weights[0], &self.targets)
+            .cross_entropy(&x.flatten_to(1)?, &self.weights[0], &self.targets, 0.0)
     }
 
     fn train(&mut self) -> Result<f64> {

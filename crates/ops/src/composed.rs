@@ -123,11 +123,11 @@ pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     weight.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
 }
 
-/// Σ −ln softmax(hidden·weightᵀ)[target] over the targets that count.
+/// Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets that count, logits = hidden·weightᵀ.
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
     weight: &Tensor,
-    targets: &Arc<[u32]>,
+    (targets, z_loss): (&Arc<[u32]>, f64),
     precision: Precision,
 ) -> Result<Tensor> {
     // Rows without a target are dropped before the product, so that nothing in them can reach the loss.
@@ -144,8 +144,12 @@ pub(crate) fn cross_entropy(
         let kept = Tensor::from_slice(&kept, kept.len(), hidden.device())?;
         hidden.index_select(&kept, 0)?
     };
-    let nats = row_nats(&hidden, weight, &kept_targets, precision)?.0;
-    nats.sum_all()
+    let scored = score_rows(&hidden, weight, &kept_targets, precision)?;
+    let loss = scored.nats.sum_all()?;
+    if z_loss == 0.0 {
+        return Ok(loss);
+    }
+    loss + (scored.log_sum.sqr()?.sum_all()? * z_loss)?
 }
 
 /// A zero in `x`'s graph, whatever `x` holds.
@@ -154,20 +158,33 @@ fn zero_of(x: &Tensor) -> Result<Tensor> {
     nowhere.where_cond(x, &x.zeros_like()?)?.sum_all()
 }
 
-/// −ln p(target) of each row (rows, 1), and the logits (rows, vocabulary).
-fn row_nats(
+/// What the logits of some rows say of their targets.
+struct Scored {
+    /// (rows, vocabulary)
+    logits: Tensor,
+    /// −ln p(target), (rows, 1).
+    nats: Tensor,
+    /// ln Σ e^logit, (rows, 1).
+    log_sum: Tensor,
+}
+
+fn score_rows(
     hidden: &Tensor,
     weight: &Tensor,
     targets: &[u32],
     precision: Precision,
-) -> Result<(Tensor, Tensor)> {
+) -> Result<Scored> {
     let logits = product(hidden, &weight.t()?, precision)?; // (rows, vocabulary)
     let largest = logits.max_keepdim(D::Minus1)?.detach();
     let shifted = logits.broadcast_sub(&largest)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?; // (rows, 1)
     let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
     let chosen = shifted.gather(&targets, D::Minus1)?; // (rows, 1)
-    Ok(((log_sum - chosen)?, logits))
+    Ok(Scored {
+        nats: (&log_sum - chosen)?,
+        log_sum: (log_sum + largest)?,
+        logits,
+    })
 }
 
 /// −ln p(target) of each token, and whether the target is the likeliest token.
@@ -185,7 +202,7 @@ pub(crate) fn score(
             .iter()
             .map(|&target| if target == IGNORED { 0 } else { target })
             .collect();
-        let (nats, logits) = row_nats(&hidden, &weight, &safe, precision)?;
+        let Scored { nats, logits, .. } = score_rows(&hidden, &weight, &safe, precision)?;
         let nats = nats.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let likeliest = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
         for ((&target, nats), likeliest) in targets.iter().zip(nats).zip(likeliest) {

@@ -230,8 +230,10 @@ impl Ops {
         composed::embedding(weight, ids)
     }
 
-    /// `Σ −ln softmax(hidden·weightᵀ)[target]`, in nats, over the targets that are not [`IGNORED`]: the output
-    /// projection and the loss in one, so that the logits of all tokens need never be in memory together.
+    /// `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²`, in nats, over the targets that are not [`IGNORED`], with
+    /// logits = hidden·weightᵀ: the output projection and the loss in one, so that the logits of all tokens need never
+    /// be in memory together. The second term (Chowdhery 2022, section 5) keeps the logits from drifting; a `z_loss` of
+    /// 0 leaves it out.
     ///
     /// # Shapes
     /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → ()
@@ -243,12 +245,13 @@ impl Ops {
         hidden: &Tensor,
         weight: &Tensor,
         targets: &Arc<[u32]>,
+        z_loss: f64,
     ) -> Result<Tensor> {
         check_targets("cross_entropy", hidden, weight, targets)?;
         if self.fuses(&[hidden, weight]) {
-            return fused::cross_entropy(hidden, weight, targets, self.precision);
+            return fused::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
         }
-        composed::cross_entropy(hidden, weight, targets, self.precision)
+        composed::cross_entropy(hidden, weight, (targets, z_loss), self.precision)
     }
 
     /// −ln p of each target, and whether it is the likeliest token. Nothing is tracked.

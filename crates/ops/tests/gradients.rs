@@ -89,6 +89,11 @@ fn every_operation() -> Result<()> {
     }
     let targets: Arc<[u32]> = vec![1, IGNORED, 6, 0].into();
     check("cross-entropy", &[&[4, 3], &[7, 3]], &|ops, x| {
-        ops.cross_entropy(&x[0], &x[1], &targets)
-    })
+        ops.cross_entropy(&x[0], &x[1], &targets, 0.0)
+    })?;
+    check(
+        "cross-entropy with z-loss",
+        &[&[4, 3], &[7, 3]],
+        &|ops, x| ops.cross_entropy(&x[0], &x[1], &targets, 0.2),
+    )
 }

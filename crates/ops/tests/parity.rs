@@ -207,14 +207,17 @@ fn cross_entropy() {
             let targets = targets(tokens, vocabulary, ignored);
             let inputs = variables(&[&[tokens, width], &[vocabulary, width]]);
             assert_parity("cross-entropy", &inputs, &|ops, x| {
-                ops.cross_entropy(&(&x[0] * 3.0)?, &x[1], &targets)? * 0.3
+                ops.cross_entropy(&(&x[0] * 3.0)?, &x[1], &targets, 0.0)? * 0.3
+            });
+            assert_parity("cross-entropy with z-loss", &inputs, &|ops, x| {
+                ops.cross_entropy(&(&x[0] * 3.0)?, &x[1], &targets, 0.1)? * 0.3
             });
         }
     }
     let nothing: Arc<[u32]> = vec![IGNORED; 4].into();
     let inputs = variables(&[&[4, 5], &[6, 5]]);
     assert_parity("cross-entropy of nothing", &inputs, &|ops, x| {
-        ops.cross_entropy(&x[0], &x[1], &nothing)
+        ops.cross_entropy(&x[0], &x[1], &nothing, 0.1)
     });
 }
 
@@ -230,7 +233,7 @@ fn score() -> Result<()> {
     for (a, b) in fused.nats.iter().zip(&composed.nats) {
         assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{a} {b}");
     }
-    let loss = values(&FUSED.cross_entropy(&hidden, &weight, &targets)?)[0];
+    let loss = values(&FUSED.cross_entropy(&hidden, &weight, &targets, 0.0)?)[0];
     let sum: f64 = fused.nats.iter().copied().map(f64::from).sum();
     assert!((loss - sum).abs() < 1e-6 * sum);
     Ok(())
@@ -255,7 +258,7 @@ fn bf16() -> Result<()> {
         .fold(0.0, f64::max);
     assert!(error > 1e-5 && error < 0.05, "{error}");
     let targets = targets(50, 30, true);
-    let loss = |ops: Ops, x: &[Tensor]| bf16(ops).cross_entropy(&x[0], &x[1], &targets);
+    let loss = |ops: Ops, x: &[Tensor]| bf16(ops).cross_entropy(&x[0], &x[1], &targets, 0.0);
     let fused = support::run(&inputs, &|x| loss(FUSED, x))?;
     let composed = support::run(&inputs, &|x| loss(support::COMPOSED, x))?;
     for (fused, composed) in fused.iter().zip(&composed) {

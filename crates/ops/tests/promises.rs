@@ -58,7 +58,7 @@ fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
         (
             "cross-entropy",
             variables(&[&[1100, 40], &[130, 40]]),
-            Box::new(move |ops, x| ops.cross_entropy(&x[0], &x[1], &targets)),
+            Box::new(move |ops, x| ops.cross_entropy(&x[0], &x[1], &targets, 1e-3)),
         ),
     ]
 }

@@ -86,9 +86,22 @@ pub struct TrainingConfig {
     /// Longest gradient (L2 norm over all parameters); 0 turns clipping off.
     #[serde(default = "default::gradient_clip")]
     pub gradient_clip: f64,
+    /// Weight of the squared logarithm of the softmax's sum, which is added to each token's loss (and to the `loss` that
+    /// is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub z_loss: f64,
     /// `f32`, or `bf16` for the inputs of matrix products.
     #[serde(default = "default::precision")]
     pub precision: String,
+}
+
+/// What is left out of a saved config, so that one from before the key says the same.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Each default stands here and nowhere else.
@@ -255,6 +268,7 @@ impl TrainingConfig {
             ("beta1", self.beta1, 0.0..=below_one, "from 0 to below 1"),
             ("beta2", self.beta2, 0.0..=below_one, "from 0 to below 1"),
             ("epsilon", self.epsilon, smallest..=1.0, "above 0, up to 1"),
+            ("z_loss", self.z_loss, 0.0..=1.0, "from 0 to 1"),
             (
                 "weight_decay",
                 self.weight_decay,
@@ -355,6 +369,7 @@ mod tests {
             ("steps = 0", "`training.steps` = `0`: expected at least 1"),
             ("steps = 5\nbatch_size = 0", "`training.batch_size` = `0`"),
             ("steps = 5\nbeta2 = 1.0", "`training.beta2` = `1`"),
+            ("steps = 5\nz_loss = -0.1", "`training.z_loss` = `-0.1`"),
             (
                 "steps = 5\nlearning_rate = nan",
                 "`training.learning_rate` = `NaN`",

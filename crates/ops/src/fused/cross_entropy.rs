@@ -20,6 +20,7 @@ const TASK_ROWS: usize = 16;
 
 struct CrossEntropy {
     targets: Arc<[u32]>,
+    z_loss: f32,
     precision: Precision,
     tracked: (bool, bool),
     /// The gradients for an incoming gradient of 1, computed in the forward pass while the logits are there.
@@ -62,15 +63,16 @@ impl Gradients {
     }
 }
 
-/// Σ −ln softmax(hidden·weightᵀ)[target] over the targets that count.
+/// Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets that count, logits = hidden·weightᵀ.
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
     weight: &Tensor,
-    targets: &Arc<[u32]>,
+    (targets, z_loss): (&Arc<[u32]>, f64),
     precision: Precision,
 ) -> Result<Tensor> {
     let operation = CrossEntropy {
         targets: Arc::clone(targets),
+        z_loss: z_loss as f32,
         precision,
         tracked: (hidden.track_op(), weight.track_op()),
         gradients: OnceLock::new(),
@@ -126,13 +128,27 @@ vectorised! {
     }
 }
 
-/// −ln p(target) of a row of logits, which becomes e^(logit − largest); their sum comes second.
-fn row_nats(logits: &mut [f32], target: u32) -> (f32, f32) {
+/// What a row of logits says of its target.
+struct Scored {
+    /// −ln p(target).
+    nats: f32,
+    /// Σ e^(logit − largest).
+    sum: f32,
+    /// ln Σ e^logit.
+    log_sum: f32,
+}
+
+/// Scores a row of logits, which becomes e^(logit − largest).
+fn score_row(logits: &mut [f32], target: u32) -> Scored {
     let shift = largest(logits);
     let chosen = logits[target as usize];
     let sum = exponentials(logits, shift);
     // A NaN among the logits is in the sum, and so in the result.
-    (sum.ln() - (chosen - shift), sum)
+    Scored {
+        nats: sum.ln() - (chosen - shift),
+        sum,
+        log_sum: sum.ln() + shift,
+    }
 }
 
 /// Calls `each(row, its logits)` for all rows in parallel.
@@ -157,6 +173,7 @@ struct Rows<'a> {
     hidden: Matrix<'a>,
     weight: Matrix<'a>,
     targets: &'a [u32],
+    z_loss: f32,
     precision: Precision,
 }
 
@@ -188,12 +205,17 @@ impl Rows<'_> {
             let mut nats = vec![0.0; targets.len()];
             let shared = Shared::new(&mut nats);
             for_each_row(logits, vocabulary, |row, logits| {
-                let (row_nats, sum) = row_nats(logits, targets[row]);
+                let scored = score_row(logits, targets[row]);
+                let log_sum = scored.log_sum;
                 // SAFETY: each row is in one task.
                 let cell = unsafe { shared.slice(row, 1) };
-                cell[0] = row_nats;
+                cell[0] = scored.nats;
+                if self.z_loss != 0.0 {
+                    cell[0] += self.z_loss * log_sum * log_sum;
+                }
                 if tracked {
-                    scale(logits, 1.0 / sum);
+                    // The derivative of the logarithm of the sum is p itself.
+                    scale(logits, (1.0 + 2.0 * self.z_loss * log_sum) / scored.sum);
                     logits[targets[row] as usize] -= 1.0;
                 }
             });
@@ -268,6 +290,7 @@ impl CustomOp2 for CrossEntropy {
             hidden: Matrix::new(hidden, targets.len(), width),
             weight,
             targets,
+            z_loss: self.z_loss,
             precision: self.precision,
         };
         let mut hidden_gradient = self.tracked.0.then(|| vec![0.0; hidden.len()]);
@@ -339,6 +362,7 @@ pub(crate) fn score(
         hidden: Matrix::new(&kept, kept_targets.len(), width),
         weight: Matrix::new(&weight, vocabulary, width),
         targets: &kept_targets,
+        z_loss: 0.0,
         precision,
     };
     let mut nats = vec![0.0; kept_targets.len()];
@@ -352,11 +376,11 @@ pub(crate) fn score(
             let target = targets[row] as usize;
             let chosen = logits[target];
             let likeliest = chosen == largest(logits) && !logits[..target].contains(&chosen);
-            let (row_nats, _) = row_nats(logits, targets[row]);
+            let nats = score_row(logits, targets[row]).nats;
             // SAFETY: each row is in one task.
             unsafe {
-                shared[0].slice(row, 1)[0] = row_nats;
-                shared[1].slice(row, 1)[0] = f32::from(likeliest && !row_nats.is_nan());
+                shared[0].slice(row, 1)[0] = nats;
+                shared[1].slice(row, 1)[0] = f32::from(likeliest && !nats.is_nan());
             }
         });
     });
