@@ -64,9 +64,7 @@ impl Finetuning {
             None => {
                 let base = AdapterBase {
                     folder: self.base.clone(),
-                    sha256: Some(polymath_train::sha256_of(
-                        &self.base.join("model.safetensors"),
-                    )?),
+                    sha256: Some(polymath_model::sha256_of_weights(&self.base)?),
                 };
                 let on = (&self.model, &weights);
                 Adapter::initialise(lora.clone(), on, self.config.seed, base)?

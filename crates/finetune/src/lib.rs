@@ -255,7 +255,7 @@ impl Finetuning {
     fn lineage(&self) -> Result<Lineage, FinetuneError> {
         Ok(Lineage {
             base: self.config.base.clone(),
-            base_sha256: polymath_train::sha256_of(&self.base.join("model.safetensors"))?,
+            base_sha256: polymath_model::sha256_of_weights(&self.base)?,
             method: self.config.method.name().to_owned(),
             niche: self.niche.clone(),
             dataset: self.dataset.path().to_path_buf(),

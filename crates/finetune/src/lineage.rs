@@ -14,7 +14,7 @@ pub const FILE: &str = "base.toml";
 pub struct Lineage {
     /// The base's folder, as the config named it.
     pub base: PathBuf,
-    /// SHA-256 of its `model.safetensors`, which tells a base apart from another under the same name.
+    /// SHA-256 of its weights, which tells a base apart from another under the same name.
     pub base_sha256: String,
     /// `full`, `frozen`, `lora` or `dora`.
     pub method: String,

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::adapter::{is_adapter, load_adapter, save_adapter};
+use crate::weights::{WEIGHTS, read_weights};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
 const CONFIG: &str = "config.json";
-pub(crate) const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 /// Goes along from a base to what is tuned from it, where it exists.
 const COMPANIONS: [&str; 4] = [
@@ -220,18 +220,7 @@ pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelErro
     if is_adapter(folder) {
         return Ok(load_merged(folder, None)?.1);
     }
-    let config = load_config(folder)?;
-    let path = folder.join(WEIGHTS);
-    let bytes = std::fs::read(&path).map_err(ModelError::file("read", &path))?;
-    let file = open(&path, &bytes)?;
-    let mut weights = BTreeMap::new();
-    for (name, _) in config.parameter_shapes() {
-        let view = file.tensor(&name).map_err(|_| {
-            ModelError::content(&path, format!("the parameter `{name}` is missing"))
-        })?;
-        weights.insert(name, to_tensor(&path, &view)?);
-    }
-    Ok(weights)
+    read_weights(folder, &load_config(folder)?)
 }
 
 /// The names of the parameters in a model folder.
@@ -241,45 +230,4 @@ pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelErro
 pub fn parameter_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let shapes = load_config(folder)?.parameter_shapes();
     Ok(shapes.into_iter().map(|(name, _)| name).collect())
-}
-
-pub(crate) fn open<'a>(
-    path: &Path,
-    bytes: &'a [u8],
-) -> Result<safetensors::SafeTensors<'a>, ModelError> {
-    safetensors::SafeTensors::deserialize(bytes).map_err(|error| {
-        ModelError::content(
-            path,
-            format!(
-                "is not a whole safetensors file ({error}): it may have been cut off while copied"
-            ),
-        )
-    })
-}
-
-pub(crate) fn to_tensor(
-    path: &Path,
-    view: &safetensors::tensor::TensorView,
-) -> Result<Tensor, ModelError> {
-    let data_type = match view.dtype() {
-        safetensors::Dtype::F32 => DType::F32,
-        safetensors::Dtype::F16 => DType::F16,
-        safetensors::Dtype::BF16 => DType::BF16,
-        other => {
-            return Err(ModelError::content(
-                path,
-                format!(
-                    "a parameter of type {other:?} is not supported: expected F32, F16 or BF16"
-                ),
-            ));
-        }
-    };
-    // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
-    let tensor = Tensor::from_raw_buffer(
-        view.data(),
-        data_type,
-        view.shape(),
-        &candle_core::Device::Cpu,
-    )?;
-    Ok(tensor.to_dtype(DType::F32)?)
 }

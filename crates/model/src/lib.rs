@@ -18,6 +18,7 @@ mod hugging_face;
 mod initialise;
 mod network;
 mod transformer;
+mod weights;
 
 pub use adapter::{Adapter, AdapterBase, LoraConfig, is_adapter, load_adapter, save_adapter};
 pub use batch::TokenBatch;
@@ -36,3 +37,4 @@ pub use polymath_ops::{
     processor_peak_flops,
 };
 pub use transformer::{LoadOptions, Transformer};
+pub use weights::sha256_of_weights;

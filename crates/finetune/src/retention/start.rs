@@ -55,7 +55,7 @@ impl Finetuning {
         }
         let mut base_sha256 = String::new();
         if retention.needs_base() {
-            base_sha256 = polymath_train::sha256_of(&self.base.join("model.safetensors"))?;
+            base_sha256 = polymath_model::sha256_of_weights(&self.base)?;
             fingerprint = format!("{fingerprint}+{base_sha256}");
         }
         for old in &self.old {

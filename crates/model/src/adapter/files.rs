@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{A, Adapter, AdapterBase, LoraConfig};
 use crate::ModelError;
-use crate::checkpoint::{WEIGHTS as BASE_WEIGHTS, open, to_tensor, write};
-use crate::digest::sha256_of_file;
+use crate::checkpoint::write;
+use crate::weights::{open, sha256_of_weights, to_tensor, weight_files};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -180,8 +180,7 @@ pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, Model
 
 /// The base is there, and it is the one that the adapter was trained on.
 fn check_base(folder: &Path, base: &AdapterBase) -> Result<(), ModelError> {
-    let path = base.folder.join(BASE_WEIGHTS);
-    if !path.is_file() {
+    if weight_files(&base.folder).is_err() {
         return Err(ModelError::content(
             folder,
             format!(
@@ -193,14 +192,14 @@ fn check_base(folder: &Path, base: &AdapterBase) -> Result<(), ModelError> {
     let Some(expected) = &base.sha256 else {
         return Ok(());
     };
-    let found = sha256_of_file(&path).map_err(ModelError::file("read", &path))?;
+    let found = sha256_of_weights(&base.folder)?;
     if found == *expected {
         return Ok(());
     }
     Err(ModelError::content(
         folder,
         format!(
-            "is an adapter for a base whose `{BASE_WEIGHTS}` has the SHA-256 `{expected}`, but that of `{}` is `{found}`: \
+            "is an adapter for a base whose weights have the SHA-256 `{expected}`, but those of `{}` have `{found}`: \
              give the base that it was trained on",
             base.folder.display()
         ),

@@ -15,7 +15,7 @@ use crate::{ModelConfig, ModelError};
 pub struct AdapterBase {
     /// Its model folder.
     pub folder: PathBuf,
-    /// SHA-256 of its `model.safetensors`; not known of adapters that were made elsewhere.
+    /// SHA-256 of its weights ([`crate::sha256_of_weights`]); not known of adapters that were made elsewhere.
     pub sha256: Option<String>,
 }
 

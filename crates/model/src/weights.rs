@@ -1,0 +1,131 @@
+//! The weights of a model folder: one safetensors file, or several that an index names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde::Deserialize;
+
+use crate::digest::{sha256_of_bytes, sha256_of_file};
+use crate::{ModelConfig, ModelError};
+
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// Where large models are cut into several files: which parameter is in which.
+const INDEX: &str = "model.safetensors.index.json";
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The files that hold a model's weights, sorted by name.
+///
+/// # Errors
+/// There are none, or the index is broken or names one that is not there.
+pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let whole = folder.join(WEIGHTS);
+    if whole.is_file() {
+        return Ok(vec![whole]);
+    }
+    let path = folder.join(INDEX);
+    if !path.is_file() {
+        return Err(ModelError::content(
+            folder,
+            format!(
+                "has neither `{WEIGHTS}` nor `{INDEX}`: weights in `.bin` or `.pt` are pickled programs and not read; \
+                 save the model with `save_pretrained(…, safe_serialization=True)`"
+            ),
+        ));
+    }
+    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|error| ModelError::content(&path, error.to_string()))?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    match files.iter().find(|file| !file.is_file()) {
+        Some(missing) => Err(ModelError::content(
+            &path,
+            format!("names `{}`, which is not there", missing.display()),
+        )),
+        None => Ok(files),
+    }
+}
+
+/// Tells a model's weights apart from all others: the SHA-256 of `model.safetensors`, or, of several files, that of
+/// theirs in order.
+///
+/// # Errors
+/// No weights, or a file that can't be read.
+pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
+    let digest = |path: &PathBuf| sha256_of_file(path).map_err(ModelError::file("read", path));
+    let digests: Vec<String> = weight_files(folder)?
+        .iter()
+        .map(digest)
+        .collect::<Result<_, _>>()?;
+    match &digests[..] {
+        [whole] => Ok(whole.clone()),
+        several => Ok(sha256_of_bytes(several.concat().as_bytes())),
+    }
+}
+
+/// The parameters that `config` asks for, as f32 on the CPU, with one file in memory at a time.
+///
+/// # Errors
+/// A file that is missing or cut off, a parameter that is in none.
+pub(crate) fn read_weights(
+    folder: &Path,
+    config: &ModelConfig,
+) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let shapes = config.parameter_shapes().into_iter();
+    let mut missing: BTreeSet<String> = shapes.map(|(name, _)| name).collect();
+    let mut weights = BTreeMap::new();
+    let files = weight_files(folder)?;
+    for path in &files {
+        let bytes = std::fs::read(path).map_err(ModelError::file("read", path))?;
+        for (name, view) in open(path, &bytes)?.tensors() {
+            if missing.remove(&name) {
+                weights.insert(name, to_tensor(path, &view)?);
+            }
+        }
+    }
+    match missing.first() {
+        Some(name) => {
+            let place = if let [whole] = &files[..] {
+                whole
+            } else {
+                folder
+            };
+            let message = format!("the parameter `{name}` is missing");
+            Err(ModelError::content(place, message))
+        }
+        None => Ok(weights),
+    }
+}
+
+pub(crate) fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
+    SafeTensors::deserialize(bytes).map_err(|error| {
+        let message = format!(
+            "is not a whole safetensors file ({error}): it may have been cut off while copied"
+        );
+        ModelError::content(path, message)
+    })
+}
+
+pub(crate) fn to_tensor(path: &Path, view: &TensorView) -> Result<Tensor, ModelError> {
+    let data_type = match view.dtype() {
+        safetensors::Dtype::F32 => DType::F32,
+        safetensors::Dtype::F16 => DType::F16,
+        safetensors::Dtype::BF16 => DType::BF16,
+        other => {
+            let message = format!(
+                "a parameter of type {other:?} is not supported: expected F32, F16 or BF16"
+            );
+            return Err(ModelError::content(path, message));
+        }
+    };
+    // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
+    let tensor = Tensor::from_raw_buffer(view.data(), data_type, view.shape(), &Device::Cpu)?;
+    Ok(tensor.to_dtype(DType::F32)?)
+}
