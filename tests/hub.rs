@@ -76,34 +76,13 @@ fn models_of_the_hub_are_used_by_name() {
     output(polymath(at, &hub).args(tune));
     assert!(at.join("tuned/best/model.safetensors").is_file());
 
-    let offline = output(polymath(at, &hub).env("HF_HUB_OFFLINE", "1").args([
-        "generate",
-        "tester/tiny",
-        "--prompt",
-        "1 2",
-        "--max-tokens",
-        "5",
-    ]));
-    let unreachable = output(
-        polymath(at, &hub)
-            .env("HF_ENDPOINT", "http://127.0.0.1:9")
-            .args([
-                "generate",
-                "tester/tiny",
-                "--prompt",
-                "1 2",
-                "--max-tokens",
-                "5",
-            ]),
-    );
-    let local = output(polymath(at, &hub).args([
-        "generate",
-        "runs/base",
-        "--prompt",
-        "1 2",
-        "--max-tokens",
-        "5",
-    ]));
+    let continued = |name: &str, (variable, value): (&str, &str)| {
+        let prompt = ["generate", name, "--prompt", "1 2", "--max-tokens", "5"];
+        output(polymath(at, &hub).env(variable, value).args(prompt))
+    };
+    let offline = continued("tester/tiny", ("HF_HUB_OFFLINE", "1"));
+    let unreachable = continued("tester/tiny", ("HF_ENDPOINT", "http://127.0.0.1:9"));
+    let local = continued("runs/base", ("HF_HUB_OFFLINE", "0"));
     assert_eq!((&offline, &unreachable), (&local, &local));
 }
 

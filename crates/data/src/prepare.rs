@@ -95,13 +95,13 @@ fn clear(output: &Path) -> Result<(), DataError> {
     };
     fs::remove_file(&manifest).map_err(DataError::file("remove", &manifest))?;
     let domains = serde_json::from_slice::<Manifest>(&json).map(|manifest| manifest.domains);
+    // What can't be removed is replaced or, in a folder that is no domain any more, without meaning.
     for name in domains.unwrap_or_default().into_keys() {
         for file in [
             "train.safetensors",
             "heldout.safetensors",
             "questions.jsonl",
         ] {
-            // What can't be removed is replaced or, in a folder that is no domain any more, without meaning.
             let _ = fs::remove_file(output.join(&name).join(file));
         }
         let _ = fs::remove_dir(output.join(&name));
@@ -146,9 +146,8 @@ fn train_tokenizer(
             })?;
         }
         left = left.saturating_sub(taken);
-        let taken = tokenizer::thin(&mut drawn_texts, share);
+        bytes += tokenizer::thin(&mut drawn_texts, share);
         texts.append(&mut drawn_texts);
-        bytes += taken;
     }
     let wanted = config.tokenizer.vocab_size();
     let trained = tokenizer::train(wanted, texts)?;

@@ -168,6 +168,7 @@ struct Scored {
     log_sum: Tensor,
 }
 
+/// Scores the rows of `hidden` (rows, hidden).
 fn score_rows(
     hidden: &Tensor,
     weight: &Tensor,

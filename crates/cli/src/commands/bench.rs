@@ -21,12 +21,7 @@ const PHASES: [&str; 4] = ["data", "forward", "backward", "optimizer"];
 
 /// Times whole steps: forward, backward, optimizer.
 pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<(), Failure> {
-    let config: PretrainConfig = polymath_config::load_exclusive(
-        &arguments.config,
-        &arguments.overrides,
-        polymath_train::EXCLUSIVE_KEYS,
-    )
-    .map_err(Failure::usage)?;
+    let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     config.training.validate().map_err(Failure::usage)?;
     let sequence = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
     let shape = config

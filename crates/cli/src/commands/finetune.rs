@@ -10,12 +10,7 @@ use crate::failure::Failure;
 
 /// Trains, or says what training would take.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
-    let config: FinetuneConfig = polymath_config::load_exclusive(
-        &arguments.config,
-        &arguments.overrides,
-        polymath_train::EXCLUSIVE_KEYS,
-    )
-    .map_err(Failure::usage)?;
+    let config: FinetuneConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let folder = config.run.clone();
     let finetuning = Finetuning::open(config, &Stages::new(environment)).map_err(Failure::usage)?;
     if arguments.dry_run {

@@ -11,3 +11,16 @@ pub mod interpolate;
 pub mod merge;
 pub mod prepare;
 pub mod pretrain;
+
+use std::path::Path;
+
+use crate::failure::Failure;
+
+/// The config of a run: a file and what the command line changes in it.
+fn load_run<T: serde::de::DeserializeOwned>(
+    file: &Path,
+    overrides: &[String],
+) -> Result<T, Failure> {
+    polymath_config::load_exclusive(file, overrides, polymath_train::EXCLUSIVE_KEYS)
+        .map_err(Failure::usage)
+}

@@ -14,12 +14,7 @@ const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// Trains, or says what training would take.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
-    let config: PretrainConfig = polymath_config::load_exclusive(
-        &arguments.config,
-        &arguments.overrides,
-        polymath_train::EXCLUSIVE_KEYS,
-    )
-    .map_err(Failure::usage)?;
+    let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let folder = config.run.clone();
     let pretraining = Pretraining::open(config).map_err(Failure::usage)?;
     if arguments.dry_run {
