@@ -7,7 +7,7 @@ use polymath_ops::Segments;
 
 use crate::batch::Prepared;
 use crate::initialise::mix;
-use crate::network::Cache;
+use crate::network::{Cache, empty_cache};
 use crate::{ModelError, Transformer};
 
 /// How documents are drawn from a model's own distribution.
@@ -63,7 +63,7 @@ impl Composition {
                 ended: false,
             })
             .collect();
-        let mut cache: Cache = vec![None; config.num_hidden_layers];
+        let mut cache = empty_cache(config.num_hidden_layers);
         for position in 0..self.longest {
             drop_ended(&mut rows, &mut cache, model)?;
             if rows.is_empty() {
@@ -124,9 +124,13 @@ fn drop_ended(
         return Ok(());
     }
     let going = Tensor::from_slice(&going, going.len(), model.device())?;
-    for (key, value) in cache.iter_mut().flatten() {
-        *key = key.contiguous()?.index_select(&going, 0)?;
-        *value = value.contiguous()?.index_select(&going, 0)?;
+    for (layer, kept) in cache.iter_mut().zip(empty_cache(model.config().num_hidden_layers)) {
+        let old = std::mem::replace(layer, kept);
+        if let (Some(key), Some(value)) = (old.k()?, old.v()?) {
+            let key = key.contiguous()?.index_select(&going, 0)?;
+            let value = value.contiguous()?.index_select(&going, 0)?;
+            layer.append(&key, &value)?;
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use polymath_ops::Segments;
 
 use crate::batch::Prepared;
 use crate::initialise::mix;
-use crate::network::Cache;
+use crate::network::{Cache, empty_cache};
 use crate::{ModelError, Transformer};
 
 /// How the next token is drawn.
@@ -80,7 +80,7 @@ impl<'a> Generation<'a> {
         Ok(Self {
             model,
             sampling,
-            cache: vec![None; model.config().num_hidden_layers],
+            cache: empty_cache(model.config().num_hidden_layers),
             pending: prompt.to_vec(),
             read: 0,
             drawn: 0,

@@ -3,13 +3,23 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
+use candle_nn::kv_cache::KvCache;
 use polymath_ops::{self as ops, Ops, Placement, RotaryTable, Segments};
 
 use crate::adapter::Projection;
 use crate::{LoraConfig, ModelConfig};
 
 /// Keys and values of the tokens read so far, one pair a layer: `(batch, tokens, key/value heads, head_dim)`.
-pub(crate) type Cache = Vec<Option<(Tensor, Tensor)>>;
+pub(crate) type Cache = Vec<KvCache>;
+
+/// Tokens that a cache has room for at first, and grows by: an appended token then moves none of the others.
+const CACHE_TOKENS: usize = 256;
+
+/// An empty cache of so many layers.
+pub(crate) fn empty_cache(layers: usize) -> Cache {
+    // KvCache::new allocates nothing yet.
+    vec![KvCache::new(1, CACHE_TOKENS); layers]
+}
 
 /// What every layer of one forward pass shares.
 pub(crate) struct Pass<'a> {
@@ -146,7 +156,7 @@ impl Block {
         &self,
         pass: &Pass,
         x: &Tensor,
-        past: Option<&mut Option<(Tensor, Tensor)>>,
+        past: Option<&mut KvCache>,
     ) -> Result<Tensor> {
         match past {
             Some(past) => {
@@ -187,7 +197,7 @@ impl Attention {
         &self,
         pass: &Pass,
         x: &Tensor,
-        past: Option<&mut Option<(Tensor, Tensor)>>,
+        past: Option<&mut KvCache>,
     ) -> Result<Tensor> {
         let (batch, sequence, _) = x.dims3()?;
         let normed = self.norm.forward(pass.ops, x)?;
@@ -209,30 +219,13 @@ impl Attention {
         let query = pass.ops.rope(&query, pass.rotary, pass.positions)?; // (batch, sequence, heads, head_dim)
         let key = pass.ops.rope(&key, pass.rotary, pass.positions)?; // (batch, sequence, key/value heads, head_dim)
         let (key, value) = match past {
-            Some(past) => extend(past, key, value)?,
+            Some(past) => past.append(&key, &value)?,
             None => (key, value),
         };
         let mixed = pass.ops.attention(&query, &key, &value, pass.segments)?;
         let mixed = mixed.flatten_from(2)?; // (batch, sequence, heads · head_dim)
         x + self.output.forward(pass.ops, &mixed, pass.noise)?
     }
-}
-
-/// Appends new keys and values to those of the past, and returns all of them.
-fn extend(
-    past: &mut Option<(Tensor, Tensor)>,
-    key: Tensor,
-    value: Tensor,
-) -> Result<(Tensor, Tensor)> {
-    let all = match past.take() {
-        Some((old_key, old_value)) => (
-            Tensor::cat(&[&old_key, &key], 1)?,
-            Tensor::cat(&[&old_value, &value], 1)?,
-        ),
-        None => (key, value),
-    };
-    *past = Some(all.clone());
-    Ok(all)
 }
 
 impl FeedForward {

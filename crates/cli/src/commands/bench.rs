@@ -36,6 +36,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
 
     let batch_size = config.training.batch_size;
     let mut steps = Vec::new();
+    let mut scorings = Vec::new();
     let mut peaks = Vec::new();
     for step in 1..=arguments.steps + WARM_UP {
         let begin = Instant::now();
@@ -44,18 +45,23 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
         if step > WARM_UP {
             steps.push([data, forward, backward, update]);
-            // Between the steps, so that both see the same machine, whatever else it does.
+            // Between the steps, so that all see the same machine, whatever else it does.
+            let begin = Instant::now();
+            model.score(&batch)?;
+            scorings.push(begin.elapsed().as_secs_f64());
             peaks.push(peak::measure(&environment.device, PEAK_TIME)?);
         }
     }
     let phases: [f64; 4] =
         std::array::from_fn(|phase| median(steps.iter().map(|step| step[phase]).collect()));
     let seconds = median(steps.iter().map(|step| step.iter().sum()).collect());
-    let tokens_per_second = (batch_size * sequence) as f64 / seconds;
+    let tokens = (batch_size * sequence) as f64;
+    let tokens_per_second = tokens / seconds;
     let result = Timing {
         phases,
         seconds,
         tokens_per_second,
+        scoring_tokens_per_second: tokens / median(scorings),
         flops: tokens_per_second * flops_per_token,
         peak: median(peaks),
         memory: peak_memory(),
@@ -74,6 +80,8 @@ struct Timing {
     phases: [f64; 4],
     seconds: f64,
     tokens_per_second: f64,
+    /// What `evaluate` does with such a batch.
+    scoring_tokens_per_second: f64,
     flops: f64,
     peak: f64,
     memory: Option<u64>,
@@ -83,6 +91,7 @@ impl Timing {
     fn json(&self) -> serde_json::Value {
         let mut value = serde_json::json!({
             "tokens_per_second": self.tokens_per_second,
+            "scoring_tokens_per_second": self.scoring_tokens_per_second,
             "gflops": self.flops / 1e9,
             "peak_gflops": self.peak / 1e9,
             "peak_share": self.flops / self.peak,
@@ -109,6 +118,11 @@ impl Timing {
             self.flops / 1e9,
             self.peak / 1e9,
             self.flops / self.peak * 100.0
+        );
+        println!(
+            "scoring: {:.0} tokens/s, {:.1} times as many",
+            self.scoring_tokens_per_second,
+            self.scoring_tokens_per_second / self.tokens_per_second
         );
         if let Some(memory) = self.memory {
             println!("{} MB at most", memory / 1_000_000);

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Generation against `transformers` on the same checkpoint, and `prepare` against the Python `tokenizers` batch encoder
+# on the same text, both with all threads, alternating in one run.
+#
+#   scripts/bench/compare_inference.sh [--checkpoint checkpoints/small/best] [--dataset data/real] [--rounds 5]
+#
+# Needs a trained checkpoint and a data set prepared from files whose documents are JSON objects with `text`
+# (configs/prepare/science.toml). Python's packages go into a scratch environment under target/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+environment=target/torch-environment
+for client in python3 cargo; do
+    command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }
+done
+if [ ! -x "$environment/bin/python" ]; then
+    python3 -m venv "$environment"
+fi
+"$environment/bin/python" -c 'import torch, transformers' 2>/dev/null ||
+    "$environment/bin/pip" install --quiet --disable-pip-version-check torch transformers
+cargo build --release --quiet
+exec "$environment/bin/python" scripts/bench/compare_inference.py target/release/polymath "$@"
