@@ -5,8 +5,10 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64_with_seed};
 
+use crate::chat::ChatTemplate;
 use crate::duplicates::{Duplicates, Place};
 use crate::normalise::normalise;
+use crate::record::Records;
 use crate::source::{self, Part, SourceDocument};
 use crate::sources::Files;
 use crate::spool::{Spool, length};
@@ -28,13 +30,14 @@ impl Collected {
     }
 }
 
-/// Reads all sources; the documents that are kept lie beside `config.output` until they are tokenized.
+/// Reads all sources, messages through the chat `template`; the documents that are kept lie beside `config.output` until they are tokenized.
 ///
 /// # Errors
 /// A source that can't be read; a domain that is left with nothing on one side; a full disk.
 pub(crate) fn collect(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
+    template: Option<&ChatTemplate>,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
     let total = files
@@ -59,13 +62,16 @@ pub(crate) fn collect(
             side: Split::Train,
             folded: String::new(),
         };
-        let text_field = config.domains[name].text_field.as_deref();
+        let records = Records {
+            text_field: config.domains[name].text_field.as_deref(),
+            template,
+        };
         let named = !files.heldout.is_empty();
         for path in &files.heldout {
-            reader.read(path, text_field, Some(Split::Heldout))?;
+            reader.read(path, records, Some(Split::Heldout))?;
         }
         for path in &files.train {
-            reader.read(path, text_field, named.then_some(Split::Train))?;
+            reader.read(path, records, named.then_some(Split::Train))?;
         }
         collected.push(reader.domain);
     }
@@ -124,14 +130,14 @@ impl Reader<'_> {
     fn read(
         &mut self,
         path: &Path,
-        text_field: Option<&str>,
+        records: Records,
         side: Option<Split>,
     ) -> Result<(), DataError> {
         self.domain.manifest.files += 1;
         let before = self.domain.manifest.read;
         let progress = self.progress;
         let watch = |bytes| progress.advance(bytes);
-        source::read(path, text_field, &watch, &mut |document| {
+        source::read(path, records, &watch, &mut |document| {
             self.take(document, side)
         })?;
         // A file without a line has no document to be counted as empty.
@@ -180,7 +186,7 @@ fn hash(parts: &[Part]) -> u64 {
     let mut hasher = Xxh3Default::new();
     for part in parts {
         hasher.update(&(part.text.len() as u64).to_le_bytes());
-        hasher.update(&[u8::from(part.scored)]);
+        hasher.update(&[u8::from(part.scored), u8::from(part.from_template)]);
         hasher.update(part.text.as_bytes());
     }
     hasher.digest()

@@ -5,7 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
-use crate::source::Part;
+use crate::source::{Part, own_text};
 use crate::spool::{Spool, length};
 use crate::words::Words;
 use crate::{DataError, Progress, ShardWriter, SplitManifest};
@@ -16,16 +16,41 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// Turns documents into stored tokens.
 pub(crate) struct Encoder {
     tokenizer: Tokenizer,
+    /// The same for what a chat template writes, where special tokens are meant.
+    with_special_tokens: Tokenizer,
     words: Option<Words>,
     vocab_size: usize,
     end: u32,
+    /// Tokens of a conversation at most.
+    longest: usize,
 }
 
 /// A document as it is stored.
+#[derive(Default)]
 struct Encoded {
     tokens: Vec<u32>,
     scored: Vec<bool>,
     bytes: u64,
+    /// Stretches of scored text: what the assistant says, each time.
+    turns: u64,
+    /// Of them, those that were cut off.
+    turns_dropped: u64,
+}
+
+impl Encoded {
+    /// Tokens, bytes and turns so far.
+    fn size(&self) -> (usize, u64, u64) {
+        (self.tokens.len(), self.bytes, self.turns)
+    }
+
+    /// Goes back to an earlier size.
+    fn cut(&mut self, (tokens, bytes, turns): (usize, u64, u64)) {
+        self.tokens.truncate(tokens);
+        self.scored.truncate(tokens);
+        self.bytes = bytes;
+        self.turns_dropped = self.turns - turns;
+        self.turns = turns;
+    }
 }
 
 impl Encoder {
@@ -35,13 +60,22 @@ impl Encoder {
         // A given tokenizer may be set to cut what it reads.
         let _ = tokenizer.with_truncation(None);
         tokenizer.with_padding(None);
+        let mut with_special_tokens = tokenizer.clone();
+        with_special_tokens.set_encode_special_tokens(false);
         let ids = tokenizer.get_vocab(true).into_values();
         Encoder {
+            with_special_tokens,
+            longest: usize::MAX,
             vocab_size: ids.max().map_or(0, |id| id as usize + 1),
             words: Words::of(&tokenizer),
             tokenizer,
             end,
         }
+    }
+
+    /// Conversations are cut after the last turn with which they have at most so many tokens.
+    pub(crate) fn set_longest_conversation(&mut self, tokens: Option<usize>) {
+        self.longest = tokens.unwrap_or(usize::MAX);
     }
 
     /// One more than the greatest token id.
@@ -63,14 +97,19 @@ impl Encoder {
         let mut writer = ShardWriter::create(path, self.vocab_size)?;
         let mut batch: Vec<Vec<Part>> = Vec::new();
         let mut bytes = 0;
+        let (mut turns_dropped, mut dropped) = (0, 0);
         let mut flush = |batch: &mut Vec<Vec<Part>>, bytes: &mut u64| -> Result<(), DataError> {
             let encoded = batch.par_iter().map(|parts| {
-                let text: String = parts.iter().map(|part| part.text.as_str()).collect();
-                look(&text);
+                look(&own_text(parts));
                 self.encode(parts)
             });
             for document in encoded.collect::<Result<Vec<Encoded>, DataError>>()? {
-                writer.push(&document.tokens, &document.scored, document.bytes)?;
+                turns_dropped += document.turns_dropped;
+                if document.tokens.is_empty() {
+                    dropped += 1;
+                } else {
+                    writer.push(&document.tokens, &document.scored, document.bytes)?;
+                }
             }
             progress.advance(*bytes);
             batch.clear();
@@ -86,37 +125,60 @@ impl Encoder {
             Ok(())
         })?;
         flush(&mut batch, &mut bytes)?;
-        writer.finish()
+        Ok(SplitManifest {
+            turns_dropped,
+            conversations_dropped: dropped,
+            ..writer.finish()?
+        })
     }
 
     fn encode(&self, parts: &[Part]) -> Result<Encoded, DataError> {
-        let mut document = Encoded {
-            tokens: Vec::new(),
-            scored: Vec::new(),
-            bytes: 0,
-        };
+        let mut document = Encoded::default();
+        let mut fitting = document.size();
         let masked = parts.iter().any(|part| !part.scored);
-        for part in parts {
-            self.append(&part.text, &mut document.tokens)?;
-            if part.scored {
+        for (at, part) in parts.iter().enumerate() {
+            self.append(part, &mut document.tokens)?;
+            if part.scored && !part.from_template {
                 document.bytes += part.text.len() as u64;
+                document.turns += 1;
             }
             if masked {
                 document.scored.resize(document.tokens.len(), part.scored);
             }
+            let turn_ends = part.scored && parts.get(at + 1).is_none_or(|next| !next.scored);
+            if turn_ends && document.tokens.len() < self.longest {
+                fitting = document.size();
+            }
+        }
+        let conversation = parts.iter().any(|part| part.from_template);
+        if conversation && document.tokens.len() >= self.longest {
+            document.cut(fitting);
+        }
+        let last = document.tokens.last();
+        if conversation && (last.is_none() || last == Some(&self.end)) {
+            // Nothing that fits; or the template's own end of the last turn ends the document too.
+            return Ok(document);
         }
         document.tokens.push(self.end);
         if masked {
-            document.scored.push(true);
+            // After a conversation's last turn there is nothing left to say.
+            document.scored.push(!conversation);
         }
         Ok(document)
     }
 
-    fn append(&self, text: &str, tokens: &mut Vec<u32>) -> Result<(), DataError> {
+    fn append(&self, part: &Part, tokens: &mut Vec<u32>) -> Result<(), DataError> {
+        let text = &part.text;
+        if part.from_template {
+            let encoding = self.with_special_tokens.encode_fast(text.as_str(), false);
+            let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+            tokens.extend(encoding.get_ids());
+            return Ok(());
+        }
         if let Some(words) = &self.words {
             return words.encode(&self.tokenizer, text, tokens);
         }
-        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = self.tokenizer.encode_fast(text.as_str(), false);
         let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
         tokens.extend(encoding.get_ids());
         Ok(())
@@ -163,10 +225,7 @@ mod tests {
     }
 
     fn part(text: &str, scored: bool) -> Part {
-        Part {
-            text: text.into(),
-            scored,
-        }
+        Part::text(text, scored)
     }
 
     proptest! {

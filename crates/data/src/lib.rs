@@ -3,6 +3,7 @@
 //! [`prepare`] turns raw text into a [`Dataset`]; [`MixtureStream`] makes training batches of it, and
 //! [`ScoringBatches`] the batches that score every held-out token once. This crate knows no model.
 
+mod chat;
 mod collect;
 mod dataset;
 mod draw;

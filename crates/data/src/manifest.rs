@@ -79,6 +79,16 @@ pub struct SplitManifest {
     pub bytes: u64,
     /// Of the shard's file.
     pub sha256: String,
+    /// The assistant's turns that were cut off, since the conversation was longer than the domain's `longest_conversation`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turns_dropped: u64,
+    /// Conversations of which not even the first turn fitted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conversations_dropped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How much of a domain's held-out text stands in a domain's training text too.

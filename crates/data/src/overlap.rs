@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::normalise::normalise;
+use crate::source::own_text;
 use crate::spool::Spool;
 use crate::{DataError, Overlap};
 
@@ -47,7 +48,7 @@ impl HeldoutGrams {
     /// The disk's.
     pub fn count(&mut self, domain: usize, heldout: &Spool) -> Result<(), DataError> {
         heldout.read(&mut |parts| {
-            let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+            let text = own_text(&parts);
             let words = words(&text);
             self.words += words.len() as u64;
             self.documents[domain].insert(whole(&words));
@@ -63,7 +64,7 @@ impl HeldoutGrams {
         self.thinning = self.words.div_ceil(MOST).max(1);
         for (domain, spool) in heldout.enumerate() {
             spool.read(&mut |parts| {
-                let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+                let text = own_text(&parts);
                 for gram in sequences(&words(&text)) {
                     if gram.is_multiple_of(self.thinning) {
                         self.grams.entry(gram).or_default().0 |= 1 << domain;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
+use crate::chat::ChatTemplate;
 use crate::collect::{Collected, collect};
 use crate::encode::Encoder;
 use crate::overlap::{HeldoutGrams, OverlapScan};
@@ -42,13 +43,14 @@ pub fn prepare(
             .iter()
             .try_for_each(|path| read_questions(path).map(drop))?;
     }
-    let given = match &config.tokenizer.path {
+    let (given, template) = match &config.tokenizer.path {
         Some(path) => {
             let tokenizer = tokenizer::open(path)?;
-            tokenizer::special_tokens(&config.tokenizer, &tokenizer)?;
-            Some(tokenizer)
+            let ends = tokenizer::special_tokens(&config.tokenizer, &tokenizer)?;
+            let template = ChatTemplate::of(path, &tokenizer, ends)?;
+            (Some(tokenizer), template)
         }
-        None => None,
+        None => (None, None),
     };
     let source = sources::fingerprint(config, &files)?;
     let output = &config.output;
@@ -57,7 +59,7 @@ pub fn prepare(
     }
     fs::create_dir_all(output).map_err(DataError::file("make the folder", output))?;
 
-    let collected = collect(config, &files, progress)?;
+    let collected = collect(config, &files, template.as_ref(), progress)?;
     let tokenizer = match given {
         Some(tokenizer) => tokenizer,
         None => train_tokenizer(config, &collected, progress)?,
@@ -178,7 +180,7 @@ fn write(
     };
     write_durably(&path, &json)?;
     let (bos_token_id, eos_token_id) = tokenizer::special_tokens(&config.tokenizer, tokenizer)?;
-    let encoder = Encoder::new(tokenizer.clone(), eos_token_id);
+    let mut encoder = Encoder::new(tokenizer.clone(), eos_token_id);
 
     let names: Vec<String> = collected.keys().cloned().collect();
     let mut grams = HeldoutGrams::new(names.len());
@@ -203,7 +205,9 @@ fn write(
         }
         let folder = config.output.join(&name);
         let look = |text: &str| scan.look(number, text);
+        encoder.set_longest_conversation(config.domains[&name].longest_conversation);
         let written = write_domain(&encoder, domain, &folder, &look, progress)?;
+        say_dropped(&name, &written);
         let questions = copy_questions(&config.domains[&name], &folder)?;
         domains.insert(
             name,
@@ -252,6 +256,18 @@ fn write_domain(
         heldout,
         ..domain.manifest
     })
+}
+
+fn say_dropped(name: &str, written: &DomainManifest) {
+    let sides = [&written.train, &written.heldout];
+    let turns: u64 = sides.iter().map(|side| side.turns_dropped).sum();
+    let conversations: u64 = sides.iter().map(|side| side.conversations_dropped).sum();
+    if turns > 0 {
+        tracing::warn!(
+            "domain `{name}`: {turns} turns of the assistant cut off beyond `longest_conversation`, {conversations} \
+             conversations dropped whole"
+        );
+    }
 }
 
 fn copy_questions(config: &DomainConfig, folder: &Path) -> Result<u64, DataError> {

@@ -54,12 +54,17 @@ pub struct DomainConfig {
     /// Files, folders or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one); each also `.gz` or
     /// `.zst`. Of a folder, all such files in it and its folders.
     pub paths: Vec<String>,
-    /// Of `.jsonl`: the field that holds the text; default: `text`, else `prompt` and `response`, else `messages` (a
-    /// list of `role` and `content`). Of prompts and messages, only the response and what the `assistant` says is learnt
-    /// and scored. A prompt is parted from its response by a line's end, unless one of them has white space there; a
-    /// message is rendered as `role: content` and a line's end.
+    /// Of `.jsonl`: the field that holds the text; default: `text`, else `prompt` and `response` or `completion`, else
+    /// `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of prompts and messages, only
+    /// the response and what the `assistant` says is learnt and scored. A prompt is parted from its response by a line's
+    /// end, unless one of them has white space there; messages are rendered by the chat template beside a given tokenizer,
+    /// else as `role: content` and a line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
+    /// Conversations rendered by a chat template are cut to at most so many tokens, after a whole turn of the assistant;
+    /// what is cut is counted. Default: they are kept whole, and a row's end may part them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_conversation: Option<usize>,
     /// These files are held out instead of a share of `paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heldout_paths: Vec<String>,
@@ -139,6 +144,12 @@ impl PrepareConfig {
                 return Err(DataError::config(
                     format!("domains.{name}"),
                     "a domain's name is also a folder's: use letters, digits, `-` and `_`",
+                ));
+            }
+            if domain.longest_conversation.is_some_and(|tokens| tokens < 2) {
+                return Err(DataError::config(
+                    format!("domains.{name}.longest_conversation"),
+                    "expected at least 2 tokens; leave it out to keep conversations whole",
                 ));
             }
             if domain.paths.is_empty() {

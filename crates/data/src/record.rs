@@ -2,37 +2,74 @@
 
 use serde_json::Value;
 
+use crate::chat::ChatTemplate;
 use crate::source::Part;
 
-/// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end, unless
-/// one of them has white space there; a message stands as `role: content` and a line's end.
-pub(crate) fn parts(record: &Value, text_field: Option<&str>) -> Result<Vec<Part>, String> {
-    let field = |name: &str| record.get(name).and_then(Value::as_str);
-    let part = |text: &str, scored| Part {
-        text: text.to_owned(),
-        scored,
-    };
-    if let Some(name) = text_field {
-        let text = field(name).ok_or_else(|| format!("has no text in its field `{name}`"))?;
-        return Ok(vec![part(text, true)]);
+/// How the records of a domain are read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Records<'a> {
+    /// The field that holds the text, where it is named.
+    pub(crate) text_field: Option<&'a str>,
+    /// What renders `messages`.
+    pub(crate) template: Option<&'a ChatTemplate>,
+}
+
+/// Fields of a prompt, and of what is to follow it.
+const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion")];
+
+impl Records<'_> {
+    /// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end, unless
+    /// one of them has white space there; so are an `instruction`, its `input` and the `output`. Messages are rendered by
+    /// the tokenizer's chat template; where it has none, as `role: content` and a line's end.
+    pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
+        let field = |name: &str| record.get(name).and_then(Value::as_str);
+        if let Some(name) = self.text_field {
+            let text = field(name).ok_or_else(|| format!("has no text in its field `{name}`"))?;
+            return Ok(vec![Part::text(text, true)]);
+        }
+        if let Some(text) = field("text") {
+            return Ok(vec![Part::text(text, true)]);
+        }
+        for (prompt, response) in PAIRS {
+            if let (Some(prompt), Some(response)) = (field(prompt), field(response)) {
+                return Ok(pair(prompt, response));
+            }
+        }
+        if let (Some(instruction), Some(output)) = (field("instruction"), field("output")) {
+            let input = field("input").unwrap_or_default();
+            let prompt = match input.trim().is_empty() {
+                true => instruction.to_owned(),
+                false => apart(instruction, input) + input,
+            };
+            return Ok(pair(&prompt, output));
+        }
+        let messages = record.get("messages").and_then(Value::as_array).ok_or(
+            "has neither `text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, nor \
+             `messages`: name its field in `text_field`",
+        )?;
+        match self.template {
+            Some(template) => template.parts(messages),
+            None => plainly(messages),
+        }
     }
-    if let Some(text) = field("text") {
-        return Ok(vec![part(text, true)]);
-    }
-    if let (Some(prompt), Some(response)) = (field("prompt"), field("response")) {
-        let apart =
-            prompt.ends_with(char::is_whitespace) || response.starts_with(char::is_whitespace);
-        let prompt = if apart {
-            prompt.to_owned()
-        } else {
-            format!("{prompt}\n")
-        };
-        return Ok(vec![part(&prompt, false), part(response, true)]);
-    }
-    let messages = record
-        .get("messages")
-        .and_then(Value::as_array)
-        .ok_or("has neither `text`, nor `prompt` and `response`, nor `messages`: name its field in `text_field`")?;
+}
+
+fn pair(prompt: &str, response: &str) -> Vec<Part> {
+    vec![
+        Part::text(apart(prompt, response), false),
+        Part::text(response, true),
+    ]
+}
+
+/// The first of two texts, ended such that the second does not run into it.
+fn apart(first: &str, second: &str) -> String {
+    let white = first.ends_with(char::is_whitespace) || second.starts_with(char::is_whitespace);
+    let end = if white { "" } else { "\n" };
+    format!("{first}{end}")
+}
+
+/// Messages as `role: content` and a line's end.
+fn plainly(messages: &[Value]) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     for message in messages {
         let text = |name: &str| {
@@ -42,8 +79,8 @@ pub(crate) fn parts(record: &Value, text_field: Option<&str>) -> Result<Vec<Part
                 .ok_or_else(|| format!("has a message without `{name}`"))
         };
         let (role, content) = (text("role")?, text("content")?);
-        parts.push(part(&format!("{role}: "), false));
-        parts.push(part(&format!("{content}\n"), role == "assistant"));
+        parts.push(Part::text(format!("{role}: "), false));
+        parts.push(Part::text(format!("{content}\n"), role == "assistant"));
     }
     Ok(parts)
 }
@@ -53,7 +90,11 @@ mod tests {
     use super::*;
 
     fn record(json: &str, field: Option<&str>) -> Result<Vec<(String, bool)>, String> {
-        let parts = parts(&serde_json::from_str(json).unwrap(), field)?;
+        let records = Records {
+            text_field: field,
+            template: None,
+        };
+        let parts = records.parts(&serde_json::from_str(json).unwrap())?;
         Ok(parts
             .into_iter()
             .map(|part| (part.text, part.scored))
@@ -72,6 +113,18 @@ mod tests {
         assert_eq!(
             record(r#"{"prompt": "q", "response": "r"}"#, None),
             Ok(vec![owned("q\n", false), owned("r", true)])
+        );
+        assert_eq!(
+            record(r#"{"prompt": "q ", "completion": "r"}"#, None),
+            Ok(vec![owned("q ", false), owned("r", true)])
+        );
+        assert_eq!(
+            record(r#"{"instruction": "i", "input": "q", "output": "r"}"#, None),
+            Ok(vec![owned("i\nq\n", false), owned("r", true)])
+        );
+        assert_eq!(
+            record(r#"{"instruction": "i", "input": "", "output": "r"}"#, None),
+            Ok(vec![owned("i\n", false), owned("r", true)])
         );
         assert_eq!(
             record(

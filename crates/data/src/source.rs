@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::DataError;
-use crate::record::parts;
+use crate::record::Records;
 
 /// A document beyond this many bytes is cut at paragraph ends, so that no later stage has to hold a huge one.
 const LONGEST: usize = 1 << 20;
@@ -24,6 +24,34 @@ pub(crate) struct Part {
     pub(crate) text: String,
     /// Whether it is learnt and scored; a prompt is not.
     pub(crate) scored: bool,
+    /// Whether a chat template wrote it: special tokens in it are meant, and it is nobody's text, so that it counts for
+    /// no bytes.
+    pub(crate) from_template: bool,
+}
+
+impl Part {
+    /// Of a document's own text.
+    pub(crate) fn text(text: impl Into<String>, scored: bool) -> Self {
+        Self {
+            text: text.into(),
+            scored,
+            from_template: false,
+        }
+    }
+
+    /// Of what a chat template adds, unless there is nothing.
+    pub(crate) fn template(text: &str, scored: bool) -> Option<Self> {
+        (!text.is_empty()).then(|| Self {
+            from_template: true,
+            ..Self::text(text, scored)
+        })
+    }
+}
+
+/// What a document says, without what a chat template adds.
+pub(crate) fn own_text(parts: &[Part]) -> String {
+    let own = parts.iter().filter(|part| !part.from_template);
+    own.map(|part| part.text.as_str()).collect()
 }
 
 /// One document, or one piece of a huge one.
@@ -38,7 +66,7 @@ pub(crate) struct SourceDocument {
 impl SourceDocument {
     fn plain(text: String, piece: u64) -> Self {
         Self {
-            parts: vec![Part { text, scored: true }],
+            parts: vec![Part::text(text, true)],
             piece,
         }
     }
@@ -50,7 +78,8 @@ impl SourceDocument {
 
     /// Whether there is nothing in it to learn.
     pub(crate) fn is_blank(&self) -> bool {
-        let scored = self.parts.iter().filter(|part| part.scored);
+        let learnt = |part: &&Part| part.scored && !part.from_template;
+        let scored = self.parts.iter().filter(learnt);
         scored.into_iter().all(|part| part.text.trim().is_empty())
     }
 }
@@ -75,7 +104,7 @@ impl Read for Watched<'_> {
 /// A file that can't be read, is of no known kind or is not UTF-8; a line that is no document; what `each` says.
 pub(crate) fn read(
     path: &Path,
-    text_field: Option<&str>,
+    records: Records,
     watch: &dyn Fn(u64),
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
@@ -94,7 +123,7 @@ pub(crate) fn read(
     if plain.ends_with(".txt") || plain.ends_with(".md") {
         read_text(path, lines, each)
     } else if plain.ends_with(".jsonl") {
-        read_json_lines(path, lines, text_field, each)
+        read_json_lines(path, lines, records, each)
     } else {
         Err(DataError::content(
             path,
@@ -185,7 +214,7 @@ fn valid<'a>(
 fn read_json_lines(
     path: &Path,
     mut lines: impl BufRead,
-    text_field: Option<&str>,
+    records: Records,
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let mut line = Vec::new();
@@ -216,9 +245,15 @@ fn read_json_lines(
         }
         let record: Value = serde_json::from_str(text)
             .map_err(|error| DataError::line(path, number, format!("is not JSON: {error}")))?;
-        let parts =
-            parts(&record, text_field).map_err(|message| DataError::line(path, number, message))?;
-        if let [Part { text, scored: true }] = &parts[..] {
+        let parts = records
+            .parts(&record)
+            .map_err(|message| DataError::line(path, number, message))?;
+        if let [
+            Part {
+                text, scored: true, ..
+            },
+        ] = &parts[..]
+        {
             for (piece, text) in cut(text).into_iter().enumerate() {
                 each(SourceDocument::plain(text.to_owned(), piece as u64))?;
             }
@@ -280,7 +315,7 @@ mod tests {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let mut documents = Vec::new();
-        read(&path, None, &|_| (), &mut |document| {
+        read(&path, Records::default(), &|_| (), &mut |document| {
             documents.push(document);
             Ok(())
         })?;

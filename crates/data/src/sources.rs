@@ -9,6 +9,7 @@ use polymath_hub::DatasetFiles;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::chat::template_file;
 use crate::shard_writer::hexadecimal;
 use crate::{DataError, PrepareConfig, source};
 
@@ -157,6 +158,9 @@ pub(crate) fn fingerprint(
     };
     if let Some(path) = &config.tokenizer.path {
         add("tokenizer", path)?;
+        if let Some(template) = template_file(path) {
+            add("chat template", &template)?;
+        }
     }
     for (name, files) in files {
         files

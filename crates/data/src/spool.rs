@@ -120,7 +120,7 @@ pub(crate) fn length(parts: &[Part]) -> u64 {
 fn write_document(file: &mut impl Write, parts: &[Part]) -> std::io::Result<()> {
     file.write_all(&(parts.len() as u32).to_le_bytes())?;
     for part in parts {
-        file.write_all(&[u8::from(part.scored)])?;
+        file.write_all(&[u8::from(part.scored), u8::from(part.from_template)])?;
         file.write_all(&(part.text.len() as u64).to_le_bytes())?;
         file.write_all(part.text.as_bytes())?;
     }
@@ -132,9 +132,9 @@ fn read_document(reader: &mut impl Read) -> std::io::Result<Vec<Part>> {
     reader.read_exact(&mut count)?;
     let mut parts = Vec::new();
     for _ in 0..u32::from_le_bytes(count) {
-        let mut head = [0; 9];
+        let mut head = [0; 10];
         reader.read_exact(&mut head)?;
-        let [scored, length @ ..] = head;
+        let [scored, from_template, length @ ..] = head;
         let mut text = vec![0; u64::from_le_bytes(length) as usize];
         reader.read_exact(&mut text)?;
         let text = String::from_utf8(text)
@@ -142,6 +142,7 @@ fn read_document(reader: &mut impl Read) -> std::io::Result<Vec<Part>> {
         parts.push(Part {
             text,
             scored: scored != 0,
+            from_template: from_template != 0,
         });
     }
     Ok(parts)

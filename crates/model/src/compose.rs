@@ -124,7 +124,10 @@ fn drop_ended(
         return Ok(());
     }
     let going = Tensor::from_slice(&going, going.len(), model.device())?;
-    for (layer, kept) in cache.iter_mut().zip(empty_cache(model.config().num_hidden_layers)) {
+    for (layer, kept) in cache
+        .iter_mut()
+        .zip(empty_cache(model.config().num_hidden_layers))
+    {
         let old = std::mem::replace(layer, kept);
         if let (Some(key), Some(value)) = (old.k()?, old.v()?) {
             let key = key.contiguous()?.index_select(&going, 0)?;

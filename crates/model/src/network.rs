@@ -152,12 +152,7 @@ impl Norm {
 impl Block {
     /// Both halves with their norms and residuals. Without a cache each is one operation; with one, the weights are
     /// used where they lie, since a token that is generated costs little more than reading them.
-    fn forward(
-        &self,
-        pass: &Pass,
-        x: &Tensor,
-        past: Option<&mut KvCache>,
-    ) -> Result<Tensor> {
+    fn forward(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
         match past {
             Some(past) => {
                 let x = self.attention.by_parts(pass, x, Some(past))?;
@@ -193,12 +188,7 @@ impl Attention {
         pass.ops.self_attention(x, &weights, &placement)
     }
 
-    fn by_parts(
-        &self,
-        pass: &Pass,
-        x: &Tensor,
-        past: Option<&mut KvCache>,
-    ) -> Result<Tensor> {
+    fn by_parts(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
         let (batch, sequence, _) = x.dims3()?;
         let normed = self.norm.forward(pass.ops, x)?;
         let heads = |projection: &Projection| -> Result<Tensor> {
