@@ -139,9 +139,14 @@ impl ChatTemplate {
             .map(|(number, message)| mark(number, message))
             .collect::<Result<Vec<Value>, String>>()?;
         let refused = |error: Error| {
-            let reason = error
+            let mut reason = error
                 .detail()
                 .map_or_else(|| error.to_string(), str::to_owned);
+            if reason.contains("strftime_now") {
+                reason.push_str(
+                    " (today's date; a data set must not depend on it: write a date into the template)",
+                );
+            }
             format!("is refused by the chat template: {reason}")
         };
         let plain = self.render(messages).map_err(refused)?;
