@@ -218,7 +218,9 @@ impl Finetuning {
             Some(lora) => self.adapted(lora, resumed, &options)?,
             None => self.load(resumed.unwrap_or(&self.base), &options)?,
         };
-        Ok(transformer.with_z_loss(self.config.training.z_loss))
+        Ok(transformer
+            .with_z_loss(self.config.training.z_loss)
+            .with_recompute(!self.config.training.recompute.is_none()))
     }
 
     fn heldout<'a>(&'a self, transformer: &'a Transformer) -> Heldout<'a> {

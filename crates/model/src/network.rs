@@ -29,6 +29,8 @@ pub(crate) struct Pass<'a> {
     pub segments: &'a Segments,
     /// Decides what adapters drop; nothing is dropped without.
     pub noise: Option<u64>,
+    /// Whether a block keeps its input alone for the backward pass, and computes the rest again.
+    pub recompute: bool,
 }
 
 /// The weights in the shape of the computation.
@@ -39,11 +41,13 @@ pub(crate) struct Network {
     head: Tensor,
 }
 
+#[derive(Clone)]
 struct Norm {
     weight: Tensor,
     epsilon: f64,
 }
 
+#[derive(Clone)]
 struct Attention {
     norm: Norm,
     query: Projection,
@@ -54,6 +58,7 @@ struct Attention {
     head_dim: usize,
 }
 
+#[derive(Clone)]
 struct FeedForward {
     norm: Norm,
     gate: Projection,
@@ -61,6 +66,7 @@ struct FeedForward {
     down: Projection,
 }
 
+#[derive(Clone)]
 struct Block {
     attention: Attention,
     feed_forward: FeedForward,
@@ -137,7 +143,10 @@ impl Network {
         let mut x = pass.ops.embedding(&self.embedding, input_ids)?; // (batch, sequence, hidden)
         for (layer, block) in self.blocks.iter().enumerate() {
             let past = cache.as_deref_mut().map(|cache| &mut cache[layer]);
-            x = block.forward(pass, &x, past)?;
+            x = match past {
+                None if pass.recompute => block.recomputed(pass, &x)?,
+                past => block.forward(pass, &x, past)?,
+            };
         }
         self.norm.forward(pass.ops, &x)
     }
@@ -150,6 +159,63 @@ impl Norm {
 }
 
 impl Block {
+    /// Its tensors, in an order that never changes.
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let Self {
+            attention,
+            feed_forward,
+        } = self;
+        let mut tensors = vec![&mut attention.norm.weight, &mut feed_forward.norm.weight];
+        if let Some((query, key)) = &mut attention.query_key_norm {
+            tensors.extend([&mut query.weight, &mut key.weight]);
+        }
+        for projection in [
+            &mut attention.query,
+            &mut attention.key,
+            &mut attention.value,
+            &mut attention.output,
+            &mut feed_forward.gate,
+            &mut feed_forward.up,
+            &mut feed_forward.down,
+        ] {
+            tensors.extend(projection.tensors_mut());
+        }
+        tensors
+    }
+
+    /// [`Self::forward`] without a cache, of which only x is kept.
+    fn recomputed(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
+        let mut block = self.clone();
+        let mut tracked = Vec::new();
+        for tensor in block.tensors_mut() {
+            if tensor.track_op() {
+                tracked.push(tensor.clone());
+            }
+        }
+        let (ops, noise) = (pass.ops, pass.noise);
+        let (rotary, segments) = (pass.rotary.clone(), pass.segments.clone());
+        let positions = Arc::clone(pass.positions);
+        ops::recomputed(x, &tracked, move |x, weights| {
+            let mut block = block.clone();
+            let moving = block
+                .tensors_mut()
+                .into_iter()
+                .filter(|tensor| tensor.track_op());
+            for (place, weight) in moving.zip(weights) {
+                *place = weight.clone();
+            }
+            let pass = Pass {
+                ops,
+                rotary: &rotary,
+                positions: &positions,
+                segments: &segments,
+                noise,
+                recompute: false,
+            };
+            block.forward(&pass, x, None)
+        })
+    }
+
     /// Both halves with their norms and residuals. Without a cache each is one operation; with one, the weights are
     /// used where they lie, since a token that is generated costs little more than reading them.
     fn forward(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {

@@ -60,6 +60,7 @@ pub struct Transformer {
     device: Device,
     ops: Ops,
     z_loss: f64,
+    recompute: bool,
 }
 
 impl Transformer {
@@ -158,6 +159,7 @@ impl Transformer {
             device: options.device.clone(),
             ops: options.ops,
             z_loss: 0.0,
+            recompute: false,
         })
     }
 
@@ -229,6 +231,13 @@ impl Transformer {
         self
     }
 
+    /// The same model; with `recompute`, a block keeps its input alone for the backward pass, and computes the rest again.
+    #[must_use]
+    pub fn with_recompute(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
+    }
+
     /// The sum of −ln p over the batch's targets, and of the z-loss where one is set: a scalar in the graph of the
     /// trainable parameters.
     ///
@@ -258,6 +267,7 @@ impl Transformer {
         let prepared = batch.prepare(&self.device)?;
         let pass = Pass {
             noise: self.noise_for(batch),
+            recompute: self.recompute,
             ..self.pass(&prepared)
         };
         let hidden = self.tracked.hidden(&pass, &prepared.input_ids, None)?; // (batch, sequence, hidden)
@@ -338,6 +348,7 @@ impl Transformer {
             positions: &prepared.positions,
             segments: &prepared.segments,
             noise: None,
+            recompute: false,
         }
     }
 

@@ -107,7 +107,9 @@ impl Pretraining {
             Some(from) => polymath_model::load(&from.path, &options)?,
             None => Transformer::initialise(self.model.clone(), self.config.seed, &options)?,
         };
-        let transformer = transformer.with_z_loss(self.config.training.z_loss);
+        let transformer = transformer
+            .with_z_loss(self.config.training.z_loss)
+            .with_recompute(!self.config.training.recompute.is_none());
         let task = LanguageModel {
             transformer: &transformer,
             tokenizer: TokenizerFiles {

@@ -90,9 +90,30 @@ pub struct TrainingConfig {
     /// is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub z_loss: f64,
+    /// What is computed again on the way back instead of being kept: with `block`, all of a block but its input.
+    #[serde(default, skip_serializing_if = "Recompute::is_none")]
+    pub recompute: Recompute,
     /// `f32`, or `bf16` for the inputs of matrix products.
     #[serde(default = "default::precision")]
     pub precision: String,
+}
+
+/// What is kept from the forward pass for the backward pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Everything that the backward pass reads.
+    #[default]
+    None,
+    /// Each block's input; the rest of one block at a time is computed again, for about a quarter more time.
+    Block,
+}
+
+impl Recompute {
+    /// Whether everything is kept.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// What is left out of a saved config, so that one from before the key says the same.

@@ -7,7 +7,7 @@ use candle_core::Device;
 use polymath_model::{LoraConfig, ModelConfig};
 use polymath_ops::{Implementation, Ops, Precision};
 
-use crate::TrainingConfig;
+use crate::{Recompute, TrainingConfig};
 
 /// What the command line says of a run, beside its config.
 #[derive(Clone)]
@@ -79,6 +79,11 @@ impl Plan {
         let heads = ((model.num_attention_heads * 2 + model.num_key_value_heads * 2)
             * model.head_dim) as u64;
         let block = 6 * width + 2 * heads + 4 * model.intermediate_size as u64;
+        let layers = model.num_hidden_layers as u64;
+        let blocks = match training.recompute {
+            Recompute::None => layers * block,
+            Recompute::Block => layers * width + block,
+        };
         Self {
             parameters: model.parameter_count(),
             trainable_parameters: trainable,
@@ -86,9 +91,7 @@ impl Plan {
             tokens: steps * (training.batch_size * sequence_length) as u64,
             flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
-            activation_bytes: 4
-                * tokens_at_once
-                * (model.num_hidden_layers as u64 * block + 4 * width),
+            activation_bytes: 4 * tokens_at_once * (blocks + 4 * width),
         }
     }
 

@@ -63,7 +63,8 @@ mod schedule;
 
 pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, verify};
 pub use config::{
-    CheckpointConfig, EXCLUSIVE_KEYS, EvaluationConfig, OptimizerChoice, Schedule, TrainingConfig,
+    CheckpointConfig, EXCLUSIVE_KEYS, EvaluationConfig, OptimizerChoice, Recompute, Schedule,
+    TrainingConfig,
 };
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};

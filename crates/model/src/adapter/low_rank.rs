@@ -7,11 +7,13 @@ use super::{A, B, LoraConfig, MAGNITUDE};
 use crate::initialise::{fnv1a, mix};
 
 /// A projection, and the detour beside it.
+#[derive(Clone)]
 pub(crate) struct Projection {
     pub weight: Tensor,
     detour: Option<Detour>,
 }
 
+#[derive(Clone)]
 struct Detour {
     a: Tensor,
     b: Tensor,
@@ -45,6 +47,16 @@ impl Projection {
             weight: part("weight")?,
             detour,
         })
+    }
+
+    /// Its tensors, in an order that never changes.
+    pub fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let mut tensors = vec![&mut self.weight];
+        if let Some(detour) = &mut self.detour {
+            tensors.extend([&mut detour.a, &mut detour.b]);
+            tensors.extend(&mut detour.magnitude);
+        }
+        tensors
     }
 
     /// Whether there is no adapter, so that the weight alone says everything.

@@ -1,0 +1,118 @@
+//! Computing blocks again on the way back changes what is kept, and nothing else.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use polymath_model::{
+    Adapter, AdapterBase, ArchitectureConfig, Implementation, LoadOptions, LoraConfig, ModelConfig,
+    Ops, Precision, TokenBatch, Transformer,
+};
+
+fn config(qk_norm: bool) -> ModelConfig {
+    let architecture: ArchitectureConfig = serde_json::from_str(&format!(
+        r#"{{"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "initializer_range": 0.2,
+            "qk_norm": {qk_norm}}}"#
+    ))
+    .unwrap();
+    architecture.resolve(31, 16, (0, 0)).unwrap()
+}
+
+fn ops(implementation: Implementation) -> Ops {
+    Ops {
+        implementation,
+        precision: Precision::F32,
+    }
+}
+
+/// Two packed documents a row.
+fn batch() -> TokenBatch {
+    TokenBatch {
+        input_ids: (0..32).map(|at| at * 7 % 31).collect(),
+        targets: (0..32).map(|at| (at + 1) * 7 % 31).collect(),
+        document_starts: (0..32).map(|at| if at % 16 < 5 { 0 } else { 5 }).collect(),
+        rows: 2,
+    }
+}
+
+/// The loss and every gradient, in bits.
+fn backward(model: &Transformer) -> (u32, BTreeMap<String, Vec<u32>>) {
+    model.begin_step(3, 4);
+    let loss = model.loss(&batch()).unwrap();
+    let gradients = loss.backward().unwrap();
+    let bits = |tensor: &Tensor| {
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    let found = model.trainable().iter();
+    let found =
+        found.map(|(name, parameter)| (name.clone(), bits(gradients.get(parameter).unwrap())));
+    (loss.to_scalar::<f32>().unwrap().to_bits(), found.collect())
+}
+
+fn assert_same(make: impl Fn() -> Transformer) {
+    let kept = backward(&make());
+    let again = backward(&make().with_recompute(true));
+    assert!(!kept.1.is_empty());
+    assert!(kept.1.values().flatten().any(|bits| *bits != 0));
+    assert_eq!(kept.0, again.0);
+    for (name, gradient) in &kept.1 {
+        assert_eq!(gradient, &again.1[name], "{name}");
+    }
+}
+
+/// The loss and all gradients are the same to the last bit: fused and composed, with and without norms of queries and
+/// keys, with everything moving and with the last block alone.
+#[test]
+fn gradients_are_the_same_bits() {
+    for implementation in [Implementation::Fused, Implementation::Composed] {
+        for qk_norm in [false, true] {
+            for last_only in [false, true] {
+                assert_same(|| {
+                    let options = LoadOptions {
+                        device: Device::Cpu,
+                        ops: ops(implementation),
+                        trainable: &|name| !last_only || name.contains("layers.2."),
+                    };
+                    Transformer::initialise(config(qk_norm), 11, &options).unwrap()
+                });
+            }
+        }
+    }
+}
+
+/// So they are with adapters, whose dropout falls on the same places when a block is computed again.
+#[test]
+fn adapters_drop_the_same() {
+    for dora in [false, true] {
+        assert_same(|| {
+            let options = LoadOptions::frozen(&Device::Cpu, ops(Implementation::Fused));
+            let base = Transformer::initialise(config(false), 3, &options).unwrap();
+            let weights: BTreeMap<String, Tensor> = base
+                .parameters()
+                .into_iter()
+                .map(|(name, tensor)| (name.to_owned(), tensor))
+                .collect();
+            let lora = LoraConfig {
+                dropout: 0.3,
+                dora,
+                ..LoraConfig::default()
+            };
+            let nowhere = AdapterBase {
+                folder: "base".into(),
+                sha256: None,
+            };
+            let mut adapter =
+                Adapter::initialise(lora, (&config(false), &weights), 5, nowhere).unwrap();
+            for (name, tensor) in &mut adapter.weights {
+                if name.contains("lora_B") {
+                    *tensor = (tensor.ones_like().unwrap() * 0.1).unwrap();
+                }
+            }
+            let options = LoadOptions {
+                trainable: &|name| name.contains(".lora_"),
+                ..options
+            };
+            Transformer::with_adapter(config(false), weights, adapter, &options).unwrap()
+        });
+    }
+}

@@ -1,0 +1,168 @@
+//! A stretch of a network that is computed again on the way back, instead of being kept (Chen et al. 2016, "Training Deep
+//! Nets with Sublinear Memory Cost").
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var,
+    bail,
+};
+
+/// x and the weights that are tracked, to y.
+type Stretch = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
+
+struct Recomputed {
+    stretch: Stretch,
+    /// What the forward pass gave, until the operation has taken it.
+    output: Mutex<Option<Tensor>>,
+    shapes: Vec<Shape>,
+    x_tracked: bool,
+}
+
+/// `stretch(x, weights)`, of which only x and the weights are kept for the backward pass: that runs the stretch again. The
+/// gradients are the same to the last bit, since the stretch is run on the same numbers. `weights` are those that are
+/// tracked; whatever else the stretch needs it holds itself, and must not be tracked.
+///
+/// # Errors
+/// What the stretch says.
+pub fn recomputed(
+    x: &Tensor,
+    weights: &[Tensor],
+    stretch: impl Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let detached: Vec<Tensor> = weights.iter().map(Tensor::detach).collect();
+    let output = stretch(&x.detach(), &detached)?;
+    if !x.track_op() && weights.is_empty() {
+        return Ok(output);
+    }
+    let flat = match weights {
+        [] => Tensor::zeros(0, x.dtype(), x.device())?,
+        _ => {
+            let flat: Vec<Tensor> = weights
+                .iter()
+                .map(Tensor::flatten_all)
+                .collect::<Result<_>>()?;
+            Tensor::cat(&flat, 0)?
+        }
+    };
+    let operation = Recomputed {
+        stretch: Box::new(stretch),
+        output: Mutex::new(Some(output.contiguous()?)),
+        shapes: weights
+            .iter()
+            .map(|weight| weight.shape().clone())
+            .collect(),
+        x_tracked: x.track_op(),
+    };
+    x.apply_op2(&flat, operation)
+}
+
+impl Recomputed {
+    fn take(&self) -> Result<Tensor> {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        match output.take() {
+            Some(output) => Ok(output),
+            None => bail!("recomputed: the forward pass ran twice"),
+        }
+    }
+
+    /// The weights out of the flat tensor, as variables of a graph of their own.
+    fn weights(&self, flat: &Tensor) -> Result<Vec<Var>> {
+        let mut start = 0;
+        let mut weights = Vec::with_capacity(self.shapes.len());
+        for shape in &self.shapes {
+            let weight = flat.narrow(0, start, shape.elem_count())?;
+            weights.push(Var::from_tensor(&weight.reshape(shape)?)?);
+            start += shape.elem_count();
+        }
+        Ok(weights)
+    }
+}
+
+impl CustomOp2 for Recomputed {
+    fn name(&self) -> &'static str {
+        "recomputed"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("recomputed: the stretch left the CPU"),
+        }
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("recomputed: the stretch left the GPU"),
+        }
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Metal(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("recomputed: the stretch left the GPU"),
+        }
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        flat: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let variable = self
+            .x_tracked
+            .then(|| Var::from_tensor(&x.detach()))
+            .transpose()?;
+        let x = variable
+            .as_ref()
+            .map_or_else(|| x.detach(), |x| x.as_tensor().clone());
+        let weights = self.weights(&flat.detach())?;
+        let tensors: Vec<Tensor> = weights
+            .iter()
+            .map(|weight| weight.as_tensor().clone())
+            .collect();
+        let output = (self.stretch)(&x, &tensors)?;
+        // The gradient of Σ y·g with g constant is g at y.
+        let mut found = (output * gradient.detach())?.sum_all()?.backward()?;
+        let dx = variable.and_then(|x| found.remove(&x));
+        if weights.is_empty() {
+            return Ok((dx, None));
+        }
+        let mut parts = Vec::with_capacity(weights.len());
+        for weight in &weights {
+            parts.push(match found.remove(weight) {
+                Some(gradient) => gradient.flatten_all()?,
+                None => weight.zeros_like()?.flatten_all()?,
+            });
+        }
+        Ok((dx, Some(Tensor::cat(&parts, 0)?)))
+    }
+}

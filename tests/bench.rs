@@ -1,0 +1,59 @@
+//! `polymath bench`, and what it says of the memory that a training step takes.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn bench(overrides: &[&str]) -> Value {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/pretrain/reference.toml");
+    let output = Command::cargo_bin("polymath")
+        .unwrap()
+        .args(["--device", "cpu", "bench"])
+        .arg(config)
+        .args(["--json", "--steps", "1", "--vocabulary", "64"])
+        .args(overrides)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What a script may read is there, and makes sense.
+#[test]
+fn the_report_is_whole() {
+    let report = bench(&[
+        "model.hidden_size=32",
+        "model.intermediate_size=88",
+        "training.batch_size=2",
+    ]);
+    for key in [
+        "tokens_per_second",
+        "scoring_tokens_per_second",
+        "gflops",
+        "peak_gflops",
+        "peak_share",
+        "step_seconds",
+    ] {
+        let value = report[key].as_f64().unwrap();
+        assert!(value.is_finite() && value > 0.0, "{key}: {value}");
+    }
+}
+
+/// With `recompute = "block"`, a deep model takes less than half of the memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn recomputing_blocks_saves_memory() {
+    let deep = [
+        "model.hidden_size=64",
+        "model.intermediate_size=176",
+        "model.num_hidden_layers=12",
+        "model.num_attention_heads=2",
+        "training.batch_size=12",
+    ];
+    let peak = |overrides: &[&str]| bench(overrides)["peak_rss_bytes"].as_f64().unwrap() / 1e6;
+    let kept = peak(&deep);
+    let again = peak(&[&deep[..], &["training.recompute=block"]].concat());
+    assert!(again < 0.5 * kept, "{again:.0} MB against {kept:.0} MB");
+}
