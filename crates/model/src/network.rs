@@ -235,9 +235,10 @@ impl Block {
 impl Attention {
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let projections = [&self.query, &self.key, &self.value, &self.output];
-        if self.query_key_norm.is_some() || !projections.iter().all(|part| part.is_plain()) {
+        if !projections.iter().all(|part| part.is_plain()) {
             return self.by_parts(pass, x, None);
         }
+        let norms = self.query_key_norm.as_ref();
         let weights = ops::SelfAttention {
             norm: &self.norm.weight,
             epsilon: self.norm.epsilon,
@@ -245,6 +246,7 @@ impl Attention {
             key: &self.key.weight,
             value: &self.value.weight,
             output: &self.output.weight,
+            query_key_norm: norms.map(|(query, key)| (&query.weight, &key.weight)),
         };
         let placement = Placement {
             rotary: pass.rotary,

@@ -75,6 +75,7 @@ impl Model {
             key: &weights[2],
             value: &weights[3],
             output: &weights[4],
+            query_key_norm: None,
         };
         let placement = Placement {
             rotary: &self.rotary,

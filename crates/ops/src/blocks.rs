@@ -9,7 +9,8 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::{Ops, RotaryTable, Segments, fused};
 
-/// The weights of x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x).
+/// The weights of x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x); where queries and keys have norms
+/// of their own, rope is of normed heads.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttention<'a> {
     /// The norm's weight: (hidden).
@@ -24,6 +25,8 @@ pub struct SelfAttention<'a> {
     pub value: &'a Tensor,
     /// (hidden, heads·d).
     pub output: &'a Tensor,
+    /// The weights of the norms of each query and each key, with the same ε: (d) twice.
+    pub query_key_norm: Option<(&'a Tensor, &'a Tensor)>,
 }
 
 /// Where tokens stand, and which of them see each other.
@@ -53,7 +56,7 @@ pub struct FeedForward<'a> {
 }
 
 impl Ops {
-    /// The attention half of a block with its norm and residual, for whole rows: no cache, no norm of queries and keys.
+    /// The attention half of a block with its norm and residual, for whole rows: no cache.
     ///
     /// # Shapes
     /// (batch, sequence, hidden) → (batch, sequence, hidden)
@@ -83,6 +86,7 @@ impl Ops {
             key,
             value,
             output,
+            query_key_norm,
         } = *weights;
         let (heads, kv_heads) = ((heads(query)?, heads(value)?), heads(key)?);
         self.check_half(x, norm, &[query, key, value, &output.t()?])?;
@@ -94,7 +98,18 @@ impl Ops {
                 heads.1
             )
         }
-        if self.fuses(&[x, norm, query, key, value, output]) {
+        let mut operands = vec![x, norm, query, key, value, output];
+        if let Some((query, key)) = query_key_norm {
+            if query.dims() != [head_dim] || key.dims() != [head_dim] {
+                bail!(
+                    "self_attention: norms of `{:?}` and `{:?}` for heads of dimension `{head_dim}`",
+                    query.dims(),
+                    key.dims()
+                )
+            }
+            operands.extend([query, key]);
+        }
+        if self.fuses(&operands) {
             return fused::self_attention(x, weights, placement, self.precision);
         }
         let normed = self.rms_norm(x, norm, epsilon)?;
@@ -103,8 +118,12 @@ impl Ops {
             self.linear(&normed, weight, None)?.reshape(shape)
         };
         let turn = |x: Tensor| self.rope(&x, placement.rotary, placement.positions);
-        let query = turn(project(query, heads.0)?)?;
-        let key = turn(project(key, kv_heads)?)?;
+        let (mut query, mut key) = (project(query, heads.0)?, project(key, kv_heads)?);
+        if let Some((query_norm, key_norm)) = query_key_norm {
+            query = self.rms_norm(&query, query_norm, epsilon)?;
+            key = self.rms_norm(&key, key_norm, epsilon)?;
+        }
+        let (query, key) = (turn(query)?, turn(key)?);
         let value = project(value, kv_heads)?;
         let mixed = self.attention(&query, &key, &value, placement.segments)?;
         x + self.linear(&mixed.flatten_from(2)?, output, None)?

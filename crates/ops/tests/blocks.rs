@@ -23,8 +23,8 @@ fn feed_forward(ops: Ops, x: &[Tensor]) -> Result<Tensor> {
 }
 
 fn self_attention(ops: Ops, x: &[Tensor]) -> Result<Tensor> {
-    let [x, norm, query, key, value, output] = x else {
-        panic!("six inputs")
+    let [x, norm, query, key, value, output, norms @ ..] = x else {
+        panic!("six inputs, or eight with norms of queries and keys")
     };
     let (batch, sequence, _) = x.dims3()?;
     let rotary = RotaryTable::new(&[1.0, 0.4, 0.1], 80, &Device::Cpu)?;
@@ -46,6 +46,10 @@ fn self_attention(ops: Ops, x: &[Tensor]) -> Result<Tensor> {
         key,
         value,
         output,
+        query_key_norm: match norms {
+            [query, key] => Some((query, key)),
+            _ => None,
+        },
     };
     ops.self_attention(x, &weights, &placement)
 }
@@ -54,6 +58,12 @@ fn attention_inputs(batch: usize, sequence: usize, kv_heads: usize) -> Vec<Var> 
     let keys: &[usize] = &[kv_heads * 6, 20];
     let x: &[usize] = &[batch, sequence, 20];
     variables(&[x, &[20], &[24, 20], keys, keys, &[20, 24]])
+}
+
+fn normed_inputs(batch: usize, sequence: usize, kv_heads: usize) -> Vec<Var> {
+    let keys: &[usize] = &[kv_heads * 6, 20];
+    let x: &[usize] = &[batch, sequence, 20];
+    variables(&[x, &[20], &[24, 20], keys, keys, &[20, 24], &[6], &[6]])
 }
 
 /// The feed-forward half for odd sizes, one token, and none.
@@ -77,6 +87,9 @@ fn self_attention_is_its_parts() {
         let inputs = attention_inputs(batch, sequence, kv_heads);
         let what = format!("self-attention {batch}×{sequence}, {kv_heads} key heads");
         assert_parity(&what, &inputs, &self_attention);
+        let inputs = normed_inputs(batch, sequence, kv_heads);
+        let what = format!("{what}, with norms of queries and keys");
+        assert_parity(&what, &inputs, &self_attention);
     }
 }
 
@@ -85,12 +98,13 @@ fn self_attention_is_its_parts() {
 fn frozen_weights_leave_the_others_alone() -> Result<()> {
     type Function = fn(Ops, &[Tensor]) -> Result<Tensor>;
     let x: &[usize] = &[2, 37, 20];
-    let cases: [(Function, Vec<Var>); 2] = [
+    let cases: [(Function, Vec<Var>); 3] = [
         (
             feed_forward,
             variables(&[x, &[20], &[33, 20], &[33, 20], &[20, 33]]),
         ),
         (self_attention, attention_inputs(2, 37, 2)),
+        (self_attention, normed_inputs(2, 37, 2)),
     ];
     for (function, inputs) in cases {
         let all = run(&inputs, &|x| function(COMPOSED, x))?;
@@ -117,11 +131,13 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     let x: &[usize] = &[3, 200, 20];
     let forward = variables(&[x, &[20], &[33, 20], &[33, 20], &[20, 33]]);
     let attention = attention_inputs(3, 90, 2);
+    let normed = normed_inputs(3, 90, 2);
     let on = |threads| -> Result<Vec<Vec<f64>>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.expect("threads start").install(|| {
             let mut results = run(&forward, &|x| feed_forward(FUSED, x))?;
             results.extend(run(&attention, &|x| self_attention(FUSED, x))?);
+            results.extend(run(&normed, &|x| self_attention(FUSED, x))?);
             Ok(results.iter().map(support::values).collect())
         })
     };

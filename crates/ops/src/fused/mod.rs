@@ -10,6 +10,7 @@ mod distillation;
 mod embedding;
 mod feed_forward;
 mod half_block;
+mod head_norm;
 mod kernel;
 mod lanes;
 mod level;

@@ -32,7 +32,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tens
 
 vectorised! {
     /// y = x·scale·weight for one row; the scale is returned.
-    fn forward_row(x: &[f32], weight: &[f32], y: &mut [f32], epsilon: f32) -> f32 {
+    pub(super) fn forward_row(x: &[f32], weight: &[f32], y: &mut [f32], epsilon: f32) -> f32 {
         let squares = reduce::<FMA>(x, x, |sum, a, b| multiply_add::<FMA>(a, b, sum));
         let scale = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
         for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
@@ -42,7 +42,7 @@ vectorised! {
     }
 
     /// dx = scale·(w·dy − x·scale²·mean(w·dy·x)).
-    fn backward_row(x: &[f32], weight: &[f32], gradient: &[f32], scale: f32, dx: &mut [f32]) {
+    pub(super) fn backward_row(x: &[f32], weight: &[f32], gradient: &[f32], scale: f32, dx: &mut [f32]) {
         for ((dx, weight), gradient) in dx.iter_mut().zip(weight).zip(gradient) {
             *dx = weight * gradient;
         }
@@ -54,7 +54,7 @@ vectorised! {
     }
 
     /// dw += x·scale·dy for one row.
-    fn add_weight_row(x: &[f32], gradient: &[f32], scale: f32, sum: &mut [f32]) {
+    pub(super) fn add_weight_row(x: &[f32], gradient: &[f32], scale: f32, sum: &mut [f32]) {
         for ((sum, x), gradient) in sum.iter_mut().zip(x).zip(gradient) {
             *sum = multiply_add::<FMA>(x * scale, *gradient, *sum);
         }

@@ -8,6 +8,7 @@ use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::buffer::{Shared, filled, with_buffer};
 use super::half_block::{Half, Parts, apply, flatten};
+use super::head_norm::{NormedHeads, SavedNorm};
 use super::linear::new_product;
 use super::pack::Matrix;
 use super::product::{Store, for_each, product};
@@ -20,12 +21,13 @@ use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
 const POSITIONS: usize = 64;
 
 struct FusedSelfAttention {
-    /// norm (hidden), query, key and value ((heads + 2·kv_heads)·d, hidden), output (hidden, heads·d).
+    /// norm (hidden) and the norms of queries and keys (d each) where there are such, query, key and value ((heads + 2·kv_heads)·d, hidden), output (hidden, heads·d).
     parts: Parts<3>,
     shape: [usize; 3],
     heads: usize,
     kv_heads: usize,
     epsilon: f64,
+    norms_heads: bool,
     precision: Precision,
     rotary: RotaryTable,
     positions: Arc<[u32]>,
@@ -41,6 +43,7 @@ pub(super) struct Saved {
     /// The attention's output: (rows, heads·d).
     mixed: Vec<f32>,
     log_sums: Vec<f32>,
+    heads: Option<SavedNorm>,
 }
 
 /// The attention half of a block: (batch, sequence, hidden) → (batch, sequence, hidden).
@@ -52,7 +55,14 @@ pub(crate) fn self_attention(
 ) -> Result<Tensor> {
     let (batch, sequence, hidden) = x.dims3()?;
     let projections: &[&Tensor] = &[weights.query, weights.key, weights.value];
-    let (flat, parts) = flatten(x, [&[weights.norm], projections, &[weights.output]])?;
+    let mut norms = vec![weights.norm];
+    norms.extend(
+        weights
+            .query_key_norm
+            .iter()
+            .flat_map(|(query, key)| [*query, *key]),
+    );
+    let (flat, parts) = flatten(x, [&norms, projections, &[weights.output]])?;
     let head_dim = 2 * placement.rotary.frequencies();
     let operation = FusedSelfAttention {
         parts,
@@ -60,6 +70,7 @@ pub(crate) fn self_attention(
         heads: weights.query.dim(0)? / head_dim,
         kv_heads: weights.key.dim(0)? / head_dim,
         epsilon: weights.epsilon,
+        norms_heads: weights.query_key_norm.is_some(),
         precision,
         rotary: placement.rotary.clone(),
         positions: Arc::clone(placement.positions),
@@ -126,6 +137,17 @@ impl FusedSelfAttention {
         });
     }
 
+    /// Queries and keys, where they have norms.
+    fn normed_heads(&self) -> Option<NormedHeads> {
+        self.norms_heads.then(|| NormedHeads {
+            query_heads: self.heads,
+            key_heads: self.kv_heads,
+            head_dim: self.head_dim(),
+            row_width: self.projected_width(),
+            epsilon: self.epsilon,
+        })
+    }
+
     /// The gradient of the projections from that of the attention's output.
     fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
         dprojected.fill(0.0);
@@ -154,7 +176,8 @@ impl Half for FusedSelfAttention {
 
     fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
         let [batch, sequence, hidden] = self.shape;
-        let [norm, projections, output] = self.parts.of(flat);
+        let [norms, projections, output] = self.parts.of(flat);
+        let (norm, head_norms) = norms.split_at(hidden);
         let (rows, width) = (batch * sequence, self.projected_width());
         let mut scales = vec![0.0; rows];
         let mut projected = with_buffer(rows * hidden, |normed| {
@@ -163,6 +186,8 @@ impl Half for FusedSelfAttention {
             let weight = Matrix::new(projections, width, hidden).transposed();
             new_product(normed, weight, self.precision)
         });
+        let normed = self.normed_heads();
+        let heads = normed.map(|heads| heads.normalise(head_norms, &mut projected));
         self.turn(&mut projected, 1.0);
         let mut log_sums = vec![0.0; rows * self.heads];
         let mixed_width = self.heads * self.head_dim();
@@ -179,6 +204,7 @@ impl Half for FusedSelfAttention {
             projected,
             mixed,
             log_sums,
+            heads,
         }
     }
 
@@ -190,8 +216,10 @@ impl Half for FusedSelfAttention {
         dflat: &mut [f32],
     ) {
         let [batch, sequence, hidden] = self.shape;
-        let [norm, projections, output] = self.parts.of(flat);
-        let [dnorm, dprojections, doutput] = self.parts.of_mut(dflat);
+        let [norms, projections, output] = self.parts.of(flat);
+        let (norm, head_norms) = norms.split_at(hidden);
+        let [dnorms, dprojections, doutput] = self.parts.of_mut(dflat);
+        let (dnorm, dhead_norms) = dnorms.split_at_mut(hidden);
         let [norm_tracked, projections_tracked, output_tracked] = self.parts.tracked;
         let (rows, width) = (batch * sequence, self.projected_width());
         let mixed_width = self.heads * self.head_dim();
@@ -215,6 +243,9 @@ impl Half for FusedSelfAttention {
                 product(gradient, output, dmixed, Store::Replace, self.precision);
                 self.attention_gradient(saved, dmixed, dprojected);
             });
+            if let (Some(heads), Some(saved)) = (self.normed_heads(), &saved.heads) {
+                heads.gradient(saved, head_norms, dprojected, dhead_norms);
+            }
             let dprojected = Matrix::new(dprojected, rows, width);
             with_buffer(rows * hidden, |normed| {
                 if projections_tracked {

@@ -1,0 +1,110 @@
+//! The norm of each query and key (Qwen3), inside the attention half of a block.
+
+use super::buffer::Shared;
+use super::product::for_each;
+use super::rms_norm::{add_weight_row, backward_row, forward_row};
+
+/// Positions of a task, and of a partial sum of the weights' gradients: fixed, so that the sums have one order.
+const POSITIONS: usize = 64;
+
+/// Heads that lie at the beginning of wider rows: queries, and keys after them.
+#[derive(Clone, Copy)]
+pub(super) struct NormedHeads {
+    pub query_heads: usize,
+    pub key_heads: usize,
+    pub head_dim: usize,
+    /// From one row to the next.
+    pub row_width: usize,
+    pub epsilon: f64,
+}
+
+/// What the backward pass needs.
+pub(super) struct SavedNorm {
+    /// Queries and keys before the norm: (rows, (query_heads + key_heads)·d).
+    before: Vec<f32>,
+    /// The norm's factor of each head: (rows, query_heads + key_heads).
+    scales: Vec<f32>,
+}
+
+impl NormedHeads {
+    fn heads(&self) -> usize {
+        self.query_heads + self.key_heads
+    }
+
+    fn width(&self) -> usize {
+        self.heads() * self.head_dim
+    }
+
+    /// Which of the two weights, queries' and keys', a head takes.
+    fn side(&self, head: usize) -> usize {
+        usize::from(head >= self.query_heads)
+    }
+
+    /// Norms every head in place; `weights` are those of queries and of keys, one after the other: (2·d).
+    pub fn normalise(&self, weights: &[f32], projected: &mut [f32]) -> SavedNorm {
+        let (heads, width) = (self.heads(), self.width());
+        let rows = projected.len() / self.row_width;
+        let mut before = vec![0.0; rows * width];
+        let mut scales = vec![0.0; rows * heads];
+        let [memory, kept, factors] = [projected, &mut before, &mut scales].map(Shared::new);
+        for_each(rows.div_ceil(POSITIONS), 8 * rows * width, |task| {
+            for row in task * POSITIONS..rows.min((task + 1) * POSITIONS) {
+                // SAFETY: each row is in one task.
+                let (row_of, kept, factors) = unsafe {
+                    (
+                        memory.slice(row * self.row_width, width),
+                        kept.slice(row * width, width),
+                        factors.slice(row * heads, heads),
+                    )
+                };
+                kept.copy_from_slice(row_of);
+                let pairs = row_of
+                    .chunks_exact_mut(self.head_dim)
+                    .zip(kept.chunks_exact(self.head_dim));
+                for (head, (y, x)) in pairs.enumerate() {
+                    let weight = &weights[self.side(head) * self.head_dim..][..self.head_dim];
+                    factors[head] = forward_row(x, weight, y, self.epsilon as f32);
+                }
+            }
+        });
+        SavedNorm { before, scales }
+    }
+
+    /// Turns the gradient of the normed heads into that of the heads before, in place, and writes the weights' (2·d).
+    pub fn gradient(
+        &self,
+        saved: &SavedNorm,
+        weights: &[f32],
+        gradient: &mut [f32],
+        dweights: &mut [f32],
+    ) {
+        let (heads, width, head_dim) = (self.heads(), self.width(), self.head_dim);
+        let rows = gradient.len() / self.row_width;
+        let tasks = rows.div_ceil(POSITIONS);
+        let mut parts = vec![0.0; tasks * 2 * head_dim];
+        let [memory, parts_of] = [gradient, &mut parts].map(Shared::new);
+        for_each(tasks, 16 * rows * width, |task| {
+            // SAFETY: each task has its own part.
+            let part = unsafe { parts_of.slice(task * 2 * head_dim, 2 * head_dim) };
+            let mut of_head = vec![0.0; head_dim];
+            for row in task * POSITIONS..rows.min((task + 1) * POSITIONS) {
+                // SAFETY: each row is in one task.
+                let row_of = unsafe { memory.slice(row * self.row_width, width) };
+                for (head, gradient) in row_of.chunks_exact_mut(head_dim).enumerate() {
+                    let x = &saved.before[row * width + head * head_dim..][..head_dim];
+                    let scale = saved.scales[row * heads + head];
+                    let side = self.side(head) * head_dim;
+                    add_weight_row(x, gradient, scale, &mut part[side..][..head_dim]);
+                    of_head.copy_from_slice(gradient);
+                    backward_row(x, &weights[side..][..head_dim], &of_head, scale, gradient);
+                }
+            }
+        });
+        dweights.fill(0.0);
+        for part in parts.chunks_exact((2 * head_dim).max(1)) {
+            for (sum, part) in dweights.iter_mut().zip(part) {
+                *sum += part;
+            }
+        }
+    }
+}
