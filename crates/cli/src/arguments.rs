@@ -53,7 +53,7 @@ pub enum Command {
     /// Train a new model on a mixture of domains.
     Pretrain(Train),
     /// Specialise a checkpoint on a niche.
-    Finetune(Train),
+    Finetune(Finetune),
     /// Bits per byte and perplexity of a checkpoint on every domain.
     Evaluate(Evaluate),
     /// What tuned checkpoints forgot and gained against their base: the report.
@@ -99,6 +99,15 @@ pub struct Train {
     /// Only say what would happen: parameters, tokens, operations, memory, time.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Finetune {
+    #[command(flatten)]
+    pub train: Train,
+    /// The most bits per byte that old domains may lose: one number for all, or `default=0.02,chemistry=0.01`.
+    #[arg(long, value_name = "LIMITS")]
+    pub limits: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,8 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// The arguments or the config are wrong, nothing was started: 2.
     Usage(anyhow::Error),
+    /// A retention limit was broken; the run and its report stand: 3.
+    LimitBroken,
     /// Stopped by a signal, after saving: 130.
     Interrupted,
     /// Whoever read our output has left: nothing to say, and no error.
@@ -26,6 +28,7 @@ impl Failure {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            Self::LimitBroken => 3,
             Self::Interrupted => 130,
             Self::OutputClosed => 0,
         }
@@ -35,7 +38,7 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Failed(error) | Self::Usage(error) => Some(sentence(error)),
-            Self::Interrupted | Self::OutputClosed => None,
+            Self::LimitBroken | Self::Interrupted | Self::OutputClosed => None,
         }
     }
 }

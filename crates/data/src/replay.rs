@@ -3,9 +3,11 @@
 //! The run's rows are cut into stretches of about 1/share rows, and one row of each, drawn by the seed, is replayed. So
 //! the share is right over any stretch of the run to within a row, also where it is less than a row of a batch, and the
 //! batch of a step is a pure function of (seed, step). The niche's rows come in the order that they would have without
-//! replay.
+//! replay. Where the share changes on the way, it does so between two steps, and a step's batch is a function of the seed,
+//! the step and the changes before it.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::draw::unit;
 use crate::{Batch, BatchShape, DataError, MixtureStream};
@@ -18,9 +20,19 @@ const PLACE_STREAM: u64 = 1 << 42;
 pub struct ReplayStream {
     niche: MixtureStream,
     old: MixtureStream,
-    share: f64,
+    /// In the order of their rows; the first begins with the run.
+    segments: Mutex<Vec<Segment>>,
     pool: Option<u64>,
     seed: u64,
+}
+
+/// Rows of the run over which the share is one.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    first_row: u64,
+    /// Replayed rows before the first.
+    replayed_before: u64,
+    share: f64,
 }
 
 impl ReplayStream {
@@ -46,10 +58,35 @@ impl ReplayStream {
         Ok(Self {
             niche,
             old,
-            share,
+            segments: Mutex::new(vec![Segment {
+                first_row: 0,
+                replayed_before: 0,
+                share,
+            }]),
             pool,
             seed,
         })
+    }
+
+    /// The share from `step` on, counted from 0; what was said of later steps is forgotten.
+    ///
+    /// # Errors
+    /// A share that is not above 0 and at most a half.
+    pub fn change_share(&self, step: u64, share: f64) -> Result<(), DataError> {
+        if !(share > 0.0 && share <= 0.5) {
+            let message = format!("`{share}` is not a share above 0 and at most 0.5");
+            return Err(DataError::config("retention.replay", message));
+        }
+        let first_row = step * self.niche.shape().rows as u64;
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.retain(|segment| segment.first_row < first_row);
+        let replayed_before = place_in(&segments, self.seed, first_row).1;
+        segments.push(Segment {
+            first_row,
+            replayed_before,
+            share,
+        });
+        Ok(())
     }
 
     /// The batch of a step, counted from 0. Its rows of the niche have the domain 0, those of the *i*-th replayed
@@ -96,18 +133,30 @@ impl ReplayStream {
 
     /// Whether a row of the run is replayed, and how many before it are.
     fn place(&self, row: u64) -> (bool, u64) {
-        let begin = |stretch: u64| (stretch as f64 / self.share).ceil() as u64;
-        let mut stretch = (row as f64 * self.share) as u64;
-        // The division may be off by one where it rounds.
-        while stretch > 0 && begin(stretch) > row {
-            stretch -= 1;
-        }
-        while begin(stretch + 1) <= row {
-            stretch += 1;
-        }
-        let length = begin(stretch + 1) - begin(stretch);
-        let drawn = (unit(self.seed, PLACE_STREAM, stretch) * length as f64) as u64;
-        let place = begin(stretch) + drawn.min(length - 1);
-        (row == place, stretch + u64::from(place < row))
+        let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        place_in(&segments, self.seed, row)
     }
+}
+
+fn place_in(segments: &[Segment], seed: u64, row: u64) -> (bool, u64) {
+    let number = segments.partition_point(|segment| segment.first_row <= row);
+    let Some(number) = number.checked_sub(1) else {
+        return (false, 0);
+    };
+    let segment = segments[number];
+    let row = row - segment.first_row;
+    let begin = |stretch: u64| (stretch as f64 / segment.share).ceil() as u64;
+    let mut stretch = (row as f64 * segment.share) as u64;
+    // The division may be off by one where it rounds.
+    while stretch > 0 && begin(stretch) > row {
+        stretch -= 1;
+    }
+    while begin(stretch + 1) <= row {
+        stretch += 1;
+    }
+    let length = begin(stretch + 1) - begin(stretch);
+    let drawn = (unit(seed, PLACE_STREAM + number as u64, stretch) * length as f64) as u64;
+    let place = begin(stretch) + drawn.min(length - 1);
+    let before = segment.replayed_before + stretch + u64::from(place < row);
+    (row == place, before)
 }

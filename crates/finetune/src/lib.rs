@@ -21,16 +21,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
+use polymath_data::{Dataset, Half, Progress, Split, Texts, TokenShard, prepare_texts};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{LoadOptions, LoraConfig, ModelConfig, Ops, TokenizerFiles, Transformer};
+use polymath_model::{
+    LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
+};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
     resolve_checkpoint,
 };
 
 use config::Niche;
-use retention::{Making, Retaining};
+use retention::{Held, Limited, LimitsVerdict, Making, Pressure, Retaining, is_outside};
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
@@ -38,6 +40,8 @@ const LEARNING_RATE: f64 = 3e-4;
 const LONGEST_DEFAULT_SEQUENCE: usize = 256;
 /// The niche's name, where it is made of raw text.
 const TEXTS: &str = "niche";
+/// Under limits, a run is evaluated at least so often.
+const LOOKS: u64 = 20;
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
@@ -60,7 +64,11 @@ impl Finetuning {
     ///
     /// # Errors
     /// Whatever would stop the run later and can be known now.
-    pub fn open(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
+    pub fn open(
+        mut config: FinetuneConfig,
+        progress: &dyn Progress,
+    ) -> Result<Self, FinetuneError> {
+        config.retention = config.retention.with_a_method();
         config.training.validate()?;
         config.evaluation.validate()?;
         config.checkpoint.validate()?;
@@ -104,6 +112,12 @@ impl Finetuning {
         dataset.check_fits(&tokenizer, ends)?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = watch(&dataset, &niche, retained.as_ref())?;
+        if config.retention.limits.is_some() {
+            // A controller that looks a few times only can't keep anything.
+            let total = config.training.total_steps(sequence_length);
+            let often = (total / LOOKS).max(1);
+            config.evaluation.every = config.evaluation.every.min(often);
+        }
         let old = config.retention.check(
             (retained.as_ref(), &niche),
             &moving,
@@ -179,7 +193,10 @@ impl Finetuning {
             },
             penalties: retention.penalties,
             distillation: retention.distillation,
+            pressure: retention.pressure.clone(),
         };
+        let mut evaluator =
+            self.evaluator(&transformer, retention.pressure, (&run, launch, ops))?;
         let settings = Fit {
             training: &self.config.training,
             sequence_length: self.sequence_length,
@@ -195,9 +212,49 @@ impl Finetuning {
             &settings,
             &run,
             (&task, &*retention.batches),
-            &mut self.heldout(&transformer),
+            &mut *evaluator,
             observer,
         )?)
+    }
+
+    /// What became of the run's limits, on the test half of the held-out documents; `None` where it has none. `best` is
+    /// the score of its best checkpoint. If nothing was inside on the way, the folder `best` becomes `closest`.
+    ///
+    /// # Errors
+    /// What scoring and the disk say.
+    pub fn verdict(
+        &self,
+        launch: &Launch,
+        best: f64,
+    ) -> Result<Option<LimitsVerdict>, FinetuneError> {
+        let Some(limits) = &self.config.retention.limits else {
+            return Ok(None);
+        };
+        let run = &self.config.run;
+        let inside = !is_outside(best);
+        let name = if inside { "best" } else { "closest" };
+        if !inside {
+            let (from, to) = (run.join("best"), run.join(name));
+            std::fs::rename(&from, &to)
+                .map_err(|source| FinetuneError::File { path: from, source })?;
+        }
+        let checkpoint = resolve_checkpoint(&run.join(name))?;
+        let ops = launch.ops(Precision::F32);
+        let options = LoadOptions::frozen(&launch.device, ops);
+        let base = self.load(&self.base, &options)?;
+        let tuned = match &self.adapter {
+            Some(_) => polymath_model::load_over(&checkpoint, Some(&self.base), &options)?,
+            None => self.load(&checkpoint, &options)?,
+        };
+        let told = (run.join(name), inside, self.sequence_length);
+        let verdict = LimitsVerdict::measure(
+            (&base, &tuned),
+            &self.watched,
+            limits,
+            (&told.0, told.1, told.2),
+        )?;
+        verdict.write(run)?;
+        Ok(Some(verdict))
     }
 
     /// The model that is trained, as the base has it or where the run stands.
@@ -223,18 +280,43 @@ impl Finetuning {
             .with_recompute(!self.config.training.recompute.is_none()))
     }
 
-    fn heldout<'a>(&'a self, transformer: &'a Transformer) -> Heldout<'a> {
+    /// Measures the run on the way: inside its limits, where it has some.
+    fn evaluator<'a>(
+        &'a self,
+        transformer: &'a Transformer,
+        pressure: Option<Arc<Pressure>>,
+        (run, launch, ops): (&RunFolder, &Launch, Ops),
+    ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens),
             half: None,
         };
-        Heldout {
-            evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
-            transformer,
-            niche: &self.niche,
+        let (Some(limits), Some(pressure)) = (&self.config.retention.limits, pressure) else {
+            return Ok(Box::new(Heldout {
+                evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
+                transformer,
+                niche: &self.niche,
+            }));
+        };
+        if let Some(from) = run.resumed() {
+            pressure.resume(&from.path, from.state.step)?;
         }
+        let windows = WindowOptions {
+            half: Some(Half::Development),
+            ..windows
+        };
+        let base = self.load(&self.base, &LoadOptions::frozen(&launch.device, ops))?;
+        let held = Held::score(&base, &self.watched[1..], limits, windows)?;
+        let niche = self.watched[0].clone();
+        Ok(Box::new(Limited::new(
+            transformer,
+            niche,
+            held,
+            windows,
+            pressure,
+        )))
     }
 
     /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the

@@ -53,6 +53,7 @@ fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
             temperature: TEMPERATURE,
             base,
         }),
+        pressure: None,
     }
 }
 

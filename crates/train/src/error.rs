@@ -47,7 +47,8 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// A file that can't be used, from the system's own error.
+    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File {
             action,

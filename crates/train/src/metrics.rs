@@ -52,6 +52,9 @@ pub struct EvaluationMetrics {
     pub seconds: f64,
     /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
+    /// What the evaluator decided by it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub control: BTreeMap<String, f64>,
 }
 
 /// The open file.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 use polymath_data::{Batch, MixtureStream, ReplayStream};
@@ -59,6 +60,12 @@ impl BatchSource for MixtureStream {
     }
 }
 
+impl<T: BatchSource + ?Sized> BatchSource for Arc<T> {
+    fn batch(&self, step: u64) -> Batch {
+        (**self).batch(step)
+    }
+}
+
 impl BatchSource for ReplayStream {
     fn batch(&self, step: u64) -> Batch {
         ReplayStream::batch(self, step)
@@ -87,6 +94,16 @@ pub trait Evaluator {
 
     /// What decides the best checkpoint; lower is better.
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64;
+
+    /// What it decided by the last evaluation, for the record; nothing, if nothing else is said.
+    fn control(&self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+
+    /// The same in a sentence for a person.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Is told what happens; a console, a test.

@@ -125,6 +125,7 @@ impl<'a> Progress<'a> {
             tokens: self.state.tokens,
             seconds: self.state.seconds,
             heldout_bits_per_byte: bits_per_byte,
+            control: self.evaluator.control(),
         };
         self.metrics.write(&found)?;
         self.state.evaluation_due = false;
@@ -139,6 +140,9 @@ impl<'a> Progress<'a> {
             });
         }
         self.observer.after_evaluation(&found, better);
+        if let Some(note) = self.evaluator.note() {
+            self.observer.message(&note);
+        }
         Ok(better)
     }
 }

@@ -65,7 +65,13 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
             &run,
             &folders.at(&format!("finetune-{method}.toml")),
             &text,
-            |file| finetune::run(&train_file(file), environment),
+            |file| {
+                let request = arguments::Finetune {
+                    train: train_file(file),
+                    limits: None,
+                };
+                finetune::run(&request, environment)
+            },
         )?;
         tuned.push(run);
     }

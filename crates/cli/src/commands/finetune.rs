@@ -1,6 +1,7 @@
 //! `polymath finetune`.
 
 use polymath_finetune::{FinetuneConfig, Finetuning};
+use polymath_train::Outcome;
 
 use super::pretrain::{conclude, dry_run, launch, training_console};
 use crate::arguments;
@@ -9,8 +10,16 @@ use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
 
 /// Trains, or says what training would take.
-pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
-    let config: FinetuneConfig = super::load_run(&arguments.config, &arguments.overrides)?;
+pub fn run(
+    arguments::Finetune {
+        train: arguments,
+        limits,
+    }: &arguments::Finetune,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let mut overrides = arguments.overrides.clone();
+    overrides.extend(limits.iter().flat_map(|limits| as_overrides(limits)));
+    let config: FinetuneConfig = super::load_run(&arguments.config, &overrides)?;
     let folder = config.run.clone();
     let finetuning = Finetuning::open(config, &Stages::new(environment)).map_err(Failure::usage)?;
     if arguments.dry_run {
@@ -23,10 +32,29 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     }
     let mut console = training_console(environment, &finetuning.plan())?;
     let signal = StopSignal::listen()?;
-    let outcome = finetuning.run(
-        &launch(environment, arguments.resume, &signal),
-        &mut console,
-    )?;
+    let launch = launch(environment, arguments.resume, &signal);
+    let outcome = finetuning.run(&launch, &mut console)?;
     drop(console);
-    conclude(outcome, &folder, environment)
+    let verdict = match outcome {
+        Outcome::Finished { best, .. } => finetuning.verdict(&launch, best.1)?,
+        Outcome::Interrupted { .. } => None,
+    };
+    let Some(verdict) = verdict else {
+        return conclude(outcome, &folder, environment);
+    };
+    println!("{verdict}");
+    if verdict.is_kept() {
+        conclude(outcome, &folder, environment)
+    } else {
+        Err(Failure::LimitBroken)
+    }
+}
+
+/// `0.02` or `default=0.02,chemistry=0.01` as changes to the config.
+fn as_overrides(limits: &str) -> Vec<String> {
+    let limit = |part: &str| match part.split_once('=') {
+        Some((domain, limit)) => format!("retention.limits.{}={}", domain.trim(), limit.trim()),
+        None => format!("retention.limits.default={}", part.trim()),
+    };
+    limits.split(',').map(limit).collect()
 }

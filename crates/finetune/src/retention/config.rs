@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polymath_data::{Dataset, Split, TokenShard};
 use serde::{Deserialize, Serialize};
 
-use super::{DistillConfig, EwcConfig, ReplayConfig, ReplaySource, positive};
+use super::{DistillConfig, EwcConfig, LimitsConfig, ReplayConfig, ReplaySource, positive};
 use crate::FinetuneError;
 
 /// What is retained; nothing by default.
@@ -25,6 +25,9 @@ pub struct RetentionConfig {
     /// T²·KL(base ‖ tuned) on the replayed rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
+    /// The most that each old domain may lose; the strength of the other methods then follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsConfig>,
 }
 
 /// An old domain's training text.
@@ -39,6 +42,20 @@ impl RetentionConfig {
     /// Whether nothing is retained.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// With limits and nothing that could keep them, replay at its default share does: it holds what the old domains
+    /// measure, needs no strength to be found, and costs nothing beyond its tokens.
+    #[must_use]
+    pub fn with_a_method(mut self) -> Self {
+        let none = Self {
+            limits: self.limits.clone(),
+            ..Self::default()
+        };
+        if self.limits.is_some() && self == none {
+            self.replay = Some(ReplayConfig::default());
+        }
+        self
     }
 
     /// Whether the base's own weights are needed beside those that move.
@@ -75,6 +92,11 @@ impl RetentionConfig {
         }
         if let Some(distill) = &self.distill {
             distill.validate(self.replay.is_some(), vocabulary)?;
+        }
+        if let Some(limits) = &self.limits {
+            let names = retained.map_or_else(Vec::new, Dataset::domain_names);
+            let names: Vec<&str> = names.into_iter().filter(|name| *name != niche).collect();
+            super::limits::check(limits, &names)?;
         }
         let reads = [
             ("retention.replay", self.replays(ReplaySource::Data)),

@@ -11,6 +11,7 @@ mod fisher;
 mod interpolate;
 mod itself;
 mod l2sp;
+mod limits;
 mod objective;
 mod quadratic;
 mod replay;
@@ -25,10 +26,12 @@ pub use fisher::{Sample, Squares, cached};
 pub use interpolate::{Found, Interpolation, Shares, block_of};
 pub use itself::Itself;
 pub use l2sp::L2sp;
+pub use limits::{DomainVerdict, LimitsConfig, LimitsVerdict, Pressed, Pressure, is_outside};
 pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
 
 pub(crate) use config::Old;
+pub(crate) use limits::{Held, Limited};
 pub(crate) use start::Making;
 pub use teacher::Lesson;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 use polymath_data::Batch;
@@ -9,7 +10,7 @@ use polymath_train::{
     LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError, to_token_batch,
 };
 
-use super::Distillation;
+use super::{Distillation, Pressure};
 
 /// A language model that is held back.
 pub struct Retaining<'a> {
@@ -19,11 +20,16 @@ pub struct Retaining<'a> {
     pub penalties: Vec<Box<dyn Penalty>>,
     /// What holds its predictions.
     pub distillation: Option<Distillation>,
+    /// How hard it is held, where there are limits.
+    pub pressure: Option<Arc<Pressure>>,
 }
 
 impl Objective for Retaining<'_> {
     fn begin_step(&self, seed: u64, step: u64) {
         self.model.begin_step(seed, step);
+        if let Some(pressure) = &self.pressure {
+            pressure.at(step + 1);
+        }
     }
 
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
@@ -46,13 +52,18 @@ impl Objective for Retaining<'_> {
                 beside: vec![("distill", nothing)],
             });
         };
+        let factor = self
+            .pressure
+            .as_ref()
+            .map_or(1.0, |pressure| pressure.factor());
+        let strength = distillation.strength * factor;
         let (task, divergence) = self
             .model
             .transformer
             .loss_and_divergence(&to_token_batch(batch), &comparison)?;
         Ok(Losses {
             task,
-            beside: vec![("distill", (divergence * distillation.strength)?)],
+            beside: vec![("distill", (divergence * strength)?)],
         })
     }
 
@@ -67,6 +78,9 @@ impl Objective for Retaining<'_> {
 
 impl SaveModel for Retaining<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        if let Some(pressure) = &self.pressure {
+            pressure.save(folder)?;
+        }
         self.model.save(folder)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use polymath_data::{
@@ -12,8 +13,8 @@ use polymath_train::{BatchSource, Launch, Observer, Penalty};
 
 use super::itself::DOMAIN;
 use super::{
-    Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, ReplayConfig, ReplaySource,
-    Sample, cached, combine,
+    Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, Pressed, Pressure, ReplayConfig,
+    ReplaySource, Sample, cached, combine,
 };
 use crate::{FinetuneError, Finetuning};
 
@@ -25,6 +26,8 @@ pub(crate) struct Retention {
     pub penalties: Vec<Box<dyn Penalty>>,
     pub distillation: Option<Distillation>,
     pub batches: Box<dyn BatchSource>,
+    /// How hard it is held, where there are limits.
+    pub pressure: Option<Arc<Pressure>>,
     /// Of all data that decide the run.
     pub fingerprint: String,
 }
@@ -50,6 +53,7 @@ impl Finetuning {
                 penalties: Vec::new(),
                 distillation: None,
                 batches: Box::new(niche),
+                pressure: None,
                 fingerprint,
             }));
         }
@@ -65,10 +69,15 @@ impl Finetuning {
             return Ok(None);
         };
         let Some(replay) = &retention.replay else {
+            let pressure = retention
+                .limits
+                .as_ref()
+                .map(|_| Arc::new(Pressure::new(None)));
             return Ok(Some(Retention {
-                penalties,
+                penalties: pressed(penalties, pressure.as_ref()),
                 distillation: None,
                 batches: Box::new(niche),
+                pressure,
                 fingerprint,
             }));
         };
@@ -76,7 +85,11 @@ impl Finetuning {
         else {
             return Ok(None);
         };
-        let stream = self.replayed(niche, parts, replay)?;
+        let stream = Arc::new(self.replayed(niche, parts, replay)?);
+        let pressure = retention
+            .limits
+            .as_ref()
+            .map(|_| Arc::new(Pressure::new(Some((Arc::clone(&stream), replay.share)))));
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
             distillation = self.distillation(distill, (&stream, &fingerprint), making)?;
@@ -85,9 +98,10 @@ impl Finetuning {
             }
         }
         Ok(Some(Retention {
-            penalties,
+            penalties: pressed(penalties, pressure.as_ref()),
             distillation,
             batches: Box::new(stream),
+            pressure,
             fingerprint,
         }))
     }
@@ -181,8 +195,11 @@ impl Finetuning {
                 let all = training.total_steps(self.sequence_length) * training.batch_size as u64;
                 let lesson = Lesson {
                     stream,
-                    // Rows that the run never comes to need no predictions.
-                    rows: rows.min(stream.replayed_before(all)).max(1),
+                    // Rows that the run never comes to need no predictions; under limits it may come to any.
+                    rows: match self.config.retention.limits {
+                        Some(_) => rows,
+                        None => rows.min(stream.replayed_before(all)).max(1),
+                    },
                     top_k: distill.top_k(),
                     temperature: distill.temperature,
                     fingerprint: format!(
@@ -313,6 +330,23 @@ impl Finetuning {
         }
         Ok(Some(combine(domains)?))
     }
+}
+
+/// The penalties, under a controller where there is one.
+fn pressed(
+    penalties: Vec<Box<dyn Penalty>>,
+    pressure: Option<&Arc<Pressure>>,
+) -> Vec<Box<dyn Penalty>> {
+    let Some(pressure) = pressure else {
+        return penalties;
+    };
+    let press = |penalty| -> Box<dyn Penalty> {
+        Box::new(Pressed {
+            penalty,
+            pressure: Arc::clone(pressure),
+        })
+    };
+    penalties.into_iter().map(press).collect()
 }
 
 /// The folder of caches beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.

@@ -1,0 +1,162 @@
+//! Retention limits through the binary: kept, broken, killed and resumed, and refused.
+
+mod held;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use held::{finetune, prepare};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// What the controller said at each evaluation of a run.
+fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {
+    std::fs::read_to_string(run.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .filter_map(|line| {
+            let value: Value = serde_json::from_str(line).unwrap();
+            serde_json::from_value(value.get("control")?.clone()).ok()
+        })
+        .collect()
+}
+
+const LONG: [&str; 2] = ["training.steps=60", "evaluation.max_tokens=4000"];
+
+/// `--limits` alone gives a run that replays, is held harder where it leaves the limit, and says on the test half what
+/// became of it: kept with exit 0 and a `best`; broken with exit 3, the domain, and the closest checkpoint.
+#[test]
+fn limits_are_kept_or_said_to_be_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+
+    finetune(at, "wide", &LONG)
+        .args(["--limits", "5"])
+        .assert()
+        .success()
+        .stdout(contains("all limits kept").and(contains("counting")));
+    let verdict = json(&at.join("runs/wide/limits.json"));
+    assert_eq!(verdict["kept"], true);
+    assert!(
+        verdict["domains"][0]["change"].as_f64().unwrap() < 0.0,
+        "the niche gains"
+    );
+    assert!(verdict["domains"][0].get("limit").is_none());
+    assert!(at.join("runs/wide/best/config.json").is_file());
+    // There is room to spare: less is replayed than in the beginning.
+    let wide = controls(&at.join("runs/wide"));
+    assert_eq!(wide[0]["replay_share"], 0.05);
+    assert!(wide.last().unwrap()["replay_share"] < 0.05);
+
+    finetune(
+        at,
+        "narrow",
+        &["training.steps=5", "evaluation.max_tokens=4000"],
+    )
+    .args(["--limits", "default=5,letters=0.0001"])
+    .assert()
+    .code(3)
+    .stdout(contains("no evaluation on the way was inside").and(contains("letters by ")));
+    let run = at.join("runs/narrow");
+    assert_eq!(json(&run.join("limits.json"))["kept"], false);
+    assert!(run.join("closest/config.json").is_file());
+    assert!(!run.join("best").exists());
+    let narrow = controls(&run);
+    assert!(narrow.last().unwrap()["replay_share"] > 0.2, "{narrow:?}");
+    assert!(narrow.last().unwrap()["worst_share_of_limit"] > 1.0);
+}
+
+/// A run under limits that is stopped and resumed ends with the same bits: the controller's history is in its checkpoints.
+#[test]
+fn resuming_goes_on_as_if_nothing_had_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let settings = [
+        "training.steps=24",
+        "evaluation.max_tokens=4000",
+        "retention.l2sp=0.01",
+        "retention.replay=0.1",
+    ];
+    let limits = ["--limits", "0.05"];
+    let weights =
+        |run: &str| std::fs::read(at.join(format!("runs/{run}/latest/model.safetensors"))).unwrap();
+    let done = |code: Option<i32>| matches!(code, Some(0 | 3));
+    let whole = finetune(at, "whole", &settings)
+        .args(limits)
+        .output()
+        .unwrap();
+    assert!(
+        done(whole.status.code()),
+        "{}",
+        String::from_utf8_lossy(&whole.stderr)
+    );
+
+    // As if it had been killed after some step: what came later is gone.
+    let cut = finetune(at, "cut", &settings)
+        .args(limits)
+        .output()
+        .unwrap();
+    assert!(done(cut.status.code()));
+    let run = at.join("runs/cut");
+    let mut steps: Vec<_> = std::fs::read_dir(&run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("step-"))
+        .collect();
+    steps.sort();
+    assert!(steps.len() > 1, "{steps:?}");
+    for step in &steps[1..] {
+        std::fs::remove_dir_all(run.join(step)).unwrap();
+    }
+    for link in ["latest", "best", "closest"] {
+        let _ = std::fs::remove_file(run.join(link));
+    }
+    let resumed = finetune(at, "cut", &settings)
+        .args(limits)
+        .arg("--resume")
+        .output()
+        .unwrap();
+    assert!(
+        done(resumed.status.code()),
+        "{}",
+        String::from_utf8_lossy(&resumed.stderr)
+    );
+    assert_eq!(controls(&run), controls(&at.join("runs/whole")));
+    assert!(weights("whole") == weights("cut"));
+}
+
+/// What can't be limited is refused before anything is made.
+#[test]
+fn limits_without_sense_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let refused = |limits: &str, said: &str| {
+        finetune(at, "refused", &[])
+            .args(["--limits", limits])
+            .assert()
+            .code(2)
+            .stderr(contains(said));
+    };
+    refused(
+        "default=0.02,history=0.1",
+        "`retain` has no such domain; it has `counting`, `letters`",
+    );
+    refused("asked=0.1", "no such domain");
+    refused("default=-1", "expected a number of bits per byte above 0");
+    let config = std::fs::read_to_string(at.join("finetune.toml")).unwrap();
+    std::fs::write(
+        at.join("finetune.toml"),
+        config.replace("retain = \"data\"\n", ""),
+    )
+    .unwrap();
+    refused("0.02", "`retain` gives none");
+    assert!(!at.join("runs/refused").exists());
+}
