@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{
     DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
 };
-use crate::statistics::{Change, Verdict, holm, mcnemar, paired_change};
+use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar};
 use crate::{DomainScores, EvalError};
 
 /// Refuses settings without sense.
@@ -37,14 +37,14 @@ pub fn compare(
     for (name, tuned) in &run.domains {
         let before = &base.domains[name];
         let seed = settings.seed.wrapping_add(number_of(name));
-        let change = paired_change(before, tuned, settings.resamples, seed)
+        let bootstrap = PairedBootstrap::new(before, tuned, settings.resamples, seed)
             .map_err(|error| EvalError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
         let role = if *name == run.niche {
             Role::Niche
         } else {
             Role::Old
         };
-        domains.push(domain((name, role), (before, tuned), change, settings));
+        domains.push(domain((name, role), (before, tuned), &bootstrap, settings));
     }
     domains.sort_by_key(|domain| (domain.role == Role::Old, domain.name.clone()));
     Ok(RunReport {
@@ -91,12 +91,14 @@ fn number_of(name: &str) -> u64 {
     })
 }
 
+/// One domain's figures; [`judge`] gives the verdict when all are known.
 fn domain(
     (name, role): (&str, Role),
     (before, after): (&DomainScores, &DomainScores),
-    change: Change,
+    bootstrap: &PairedBootstrap,
     settings: &Settings,
 ) -> DomainReport {
+    let change = bootstrap.change();
     let overlap = settings.overlaps.get(name).copied().unwrap_or(0.0);
     let withheld = overlap > settings.overlap_limit;
     let shown = |value: f64| (!withheld).then_some(value);
@@ -117,6 +119,8 @@ fn domain(
     } else {
         None
     };
+    let against = bootstrap.against(limit(role, settings));
+    let tested = !withheld && change.has_spread();
     DomainReport {
         name: name.to_owned(),
         role,
@@ -125,14 +129,55 @@ fn domain(
         change: shown(change.value),
         relative_change: relative.and_then(shown),
         interval: (!withheld).then_some([change.low, change.high]),
-        verdict: match role {
-            _ if withheld => Verdict::Withheld,
-            Role::Niche => Verdict::of_niche(&change),
-            Role::Old => Verdict::of_old(&change, settings.tolerance),
+        p_value: tested.then_some(against.p_value),
+        adjusted_p_value: None,
+        verdict: if withheld {
+            Verdict::Withheld
+        } else {
+            Verdict::Undecided
         },
         reason,
         documents: before.documents.len() as u64,
         bytes: before.bytes(),
+    }
+}
+
+/// What a change is tested against, in bits per byte.
+fn limit(role: Role, settings: &Settings) -> f64 {
+    match role {
+        Role::Niche => 0.0,
+        Role::Old => settings.tolerance,
+    }
+}
+
+/// The verdicts, with Holm's correction over every domain of every run that is tested: with many of them, some intervals
+/// leave the tolerance out by chance alone.
+pub fn judge(runs: &mut [RunReport], settings: &Settings) {
+    let mut tested: Vec<(&mut DomainReport, f64)> = runs
+        .iter_mut()
+        .flat_map(|run| &mut run.domains)
+        .filter_map(|domain| domain.p_value.map(|p_value| (domain, p_value)))
+        .collect();
+    let p_values: Vec<f64> = tested.iter().map(|(_, p_value)| *p_value).collect();
+    let comparisons = p_values.len();
+    for ((domain, p_value), adjusted) in tested.iter_mut().zip(holm(&p_values)) {
+        let above = domain.change > Some(limit(domain.role, settings));
+        let verdict = |p_value| {
+            let against = Against { p_value, above };
+            match domain.role {
+                Role::Niche => Verdict::of_niche(against, LEVEL),
+                Role::Old => Verdict::of_old(against, LEVEL),
+            }
+        };
+        let (alone, corrected) = (verdict(*p_value), verdict(adjusted));
+        if alone != corrected {
+            domain.reason = Some(format!(
+                "{} by its interval alone, but not among {comparisons} comparisons",
+                alone.word()
+            ));
+        }
+        domain.adjusted_p_value = Some(adjusted);
+        domain.verdict = corrected;
     }
 }
 

@@ -4,7 +4,8 @@ use minijinja::{Environment, Value, context};
 
 use super::charts::{Width, curve, forest, key, tradeoff};
 use super::wording::{
-    bytes, count, interval, percent, plain, probability, relative, sign, signed, signed_or_dash,
+    bytes, count, interval, percent, plain, probability, probability_or_dash, relative, sign,
+    signed, signed_or_dash,
 };
 use super::{DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport};
 use crate::EvalError;
@@ -90,6 +91,7 @@ fn of_domain(domain: &DomainReport) -> Value {
         change => signed_or_dash(domain.change),
         relative => relative(domain.relative_change),
         interval => interval(domain.interval),
+        p => probability_or_dash(domain.adjusted_p_value),
         verdict => domain.verdict.word(),
         sign => sign(domain.verdict),
         reason => &domain.reason,

@@ -1,7 +1,8 @@
 //! `report.md`.
 
 use super::wording::{
-    count, interval, percent, plain, probability, relative, sign, signed, signed_or_dash,
+    count, interval, percent, plain, probability, probability_or_dash, relative, sign, signed,
+    signed_or_dash,
 };
 use super::{ForgettingReport, Role, RunReport};
 
@@ -35,8 +36,8 @@ fn of_run(run: &RunReport) -> String {
         escape(&run.method),
         run.path
     );
-    text += "| domain | base | tuned | change | relative | 95 % interval | verdict | documents |\n\
-             |---|--:|--:|--:|--:|--:|---|--:|\n";
+    text += "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents |\n\
+             |---|--:|--:|--:|--:|--:|--:|---|--:|\n";
     for domain in &run.domains {
         let name = match domain.role {
             Role::Niche => format!("**{}** (niche)", escape(&domain.name)),
@@ -44,12 +45,13 @@ fn of_run(run: &RunReport) -> String {
         };
         let reason = domain.reason.as_ref();
         text += &format!(
-            "| {name} | {} | {} | {} | {} | {} | {} {}{} | {} |\n",
+            "| {name} | {} | {} | {} | {} | {} | {} | {} {}{} | {} |\n",
             plain(domain.base_bits_per_byte),
             plain(domain.tuned_bits_per_byte),
             signed_or_dash(domain.change),
             relative(domain.relative_change),
             interval(domain.interval),
+            probability_or_dash(domain.adjusted_p_value),
             sign(domain.verdict),
             domain.verdict.word(),
             reason.map_or(String::new(), |reason| format!(": {reason}")),

@@ -17,9 +17,12 @@ use crate::statistics::Verdict;
 use crate::{DomainScores, EvalError};
 
 /// Of `report.json`.
-const SCHEMA: u32 = 1;
-/// Resamples of the bootstrap.
-const RESAMPLES: usize = 2000;
+const SCHEMA: u32 = 2;
+/// Resamples of the bootstrap, at least.
+const RESAMPLES: usize = 4000;
+/// Resamples for each comparison: a p-value of at least 2 / (resamples + 1) must be small enough for Holm's correction
+/// over all of them.
+const RESAMPLES_A_COMPARISON: usize = 80;
 /// δ in bits per byte.
 const TOLERANCE: f64 = 0.02;
 /// Share of a domain's held-out text that may stand in training text.
@@ -58,7 +61,7 @@ pub struct Settings {
     pub tolerance: f64,
     /// Of the bootstrap.
     pub seed: u64,
-    /// Of the bootstrap.
+    /// Of the bootstrap; raised where many domains and runs are compared.
     pub resamples: usize,
     /// Tokens of context that the models were scored with.
     pub context: usize,
@@ -109,7 +112,11 @@ pub struct DomainReport {
     pub relative_change: Option<f64>,
     /// 95 %, paired bootstrap over documents.
     pub interval: Option<[f64; 2]>,
-    /// What the interval says.
+    /// Of the change against the tolerance (an old domain) or against none (the niche); null where it is not tested.
+    pub p_value: Option<f64>,
+    /// The same with Holm's correction over all domains of all runs in the report: the verdict rests on it.
+    pub adjusted_p_value: Option<f64>,
+    /// What can be said for sure.
     pub verdict: Verdict,
     /// Why the figure is withheld, or why nothing can be decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,10 +235,14 @@ impl ForgettingReport {
         settings: Settings,
     ) -> Result<Self, EvalError> {
         compare::validate(&settings)?;
+        let mut settings = settings;
+        let comparisons: usize = runs.iter().map(|run| run.domains.len()).sum();
+        settings.resamples = settings.resamples.max(RESAMPLES_A_COMPARISON * comparisons);
         let mut reports = runs
             .iter()
             .map(|run| compare::compare(base, run, &settings))
             .collect::<Result<Vec<_>, _>>()?;
+        compare::judge(&mut reports, &settings);
         compare::name_apart(&mut reports);
         Ok(Self {
             schema: SCHEMA,

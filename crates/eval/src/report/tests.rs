@@ -124,7 +124,12 @@ fn domains_are_judged_apart() {
         model
     };
     let alone = ForgettingReport::new(&without(base()), &[without(tuned())], Settings::default());
-    assert_eq!(alone.unwrap().runs[0].domains[0], both.runs[0].domains[0]);
+    let uncorrected = |mut report: ForgettingReport| {
+        let mut niche = report.runs.remove(0).domains.remove(0);
+        niche.adjusted_p_value = None;
+        niche
+    };
+    assert_eq!(uncorrected(alone.unwrap()), uncorrected(both));
 }
 
 /// What can't be compared is refused, and the refusal names the run and the domain.
@@ -193,7 +198,7 @@ fn runs_are_named_apart() {
 fn json_keeps_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], 1);
+    assert_eq!(json["schema"], 2);
     assert_eq!(json["base"], "checkpoints/base/best");
     let run = &json["runs"][0];
     assert_eq!(run["path"], "checkpoints/tuned/best");
@@ -278,4 +283,55 @@ fn several_question_sets_are_corrected() {
     };
     assert_eq!(chemistry.adjusted_p_value, 2.0 * chemistry.p_value);
     assert_eq!(competition.adjusted_p_value, 1.0);
+}
+
+/// With many comparisons, an interval that just leaves the tolerance out decides nothing any more, and the report says
+/// why; what is clear stays so.
+#[test]
+fn verdicts_are_corrected_for_their_number() {
+    // Documents of one size: every other one changes by 1.8 % or so, the others do not.
+    let uneven = |factor: f64| {
+        let mut scores = scores(1.0);
+        for (at, document) in scores.documents.iter_mut().enumerate() {
+            *document = DocumentScore {
+                nats: if at % 2 == 0 { 100.0 * factor } else { 100.0 },
+                tokens: 30,
+                bytes: 100,
+            };
+        }
+        scores
+    };
+    let model = |path: &str, factors: [f64; 2]| ModelScores {
+        path: path.into(),
+        domains: BTreeMap::from([
+            ("slight".into(), uneven(factors[0])),
+            ("clear".into(), uneven(factors[1])),
+        ]),
+        ..ModelScores::default()
+    };
+    let report = |count: usize| {
+        let runs: Vec<ModelScores> = (0..count)
+            .map(|run| model(&format!("run-{run}"), [1.0415, 1.5]))
+            .collect();
+        ForgettingReport::new(&model("base", [1.0, 1.0]), &runs, Settings::default()).unwrap()
+    };
+    let verdict = |report: &ForgettingReport, name: &str| {
+        let found = report.runs[0]
+            .domains
+            .iter()
+            .find(|domain| domain.name == name);
+        found.unwrap().clone()
+    };
+    let alone = verdict(&report(1), "slight");
+    assert_eq!(alone.verdict, Verdict::Forgotten, "{alone:?}");
+    let many = report(10);
+    let slight = verdict(&many, "slight");
+    assert_eq!(slight.interval, alone.interval);
+    assert_eq!(slight.p_value, alone.p_value);
+    assert_eq!(slight.verdict, Verdict::Undecided);
+    let reason = slight.reason.unwrap();
+    assert!(
+        reason.contains("forgotten by its interval alone") && reason.contains("20 comparisons")
+    );
+    assert_eq!(verdict(&many, "clear").verdict, Verdict::Forgotten);
 }
