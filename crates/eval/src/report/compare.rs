@@ -1,11 +1,14 @@
 //! From scores to verdicts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use polymath_data::Overlap;
 
 use super::{
     DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
 };
+use crate::evidence::DomainEvidence;
 use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar};
 use crate::{DomainScores, EvalError};
 
@@ -44,7 +47,13 @@ pub fn compare(
         } else {
             Role::Old
         };
-        domains.push(domain((name, role), (before, tuned), &bootstrap, settings));
+        let leak = leak(name, base, run, settings);
+        domains.push(domain(
+            (name, role),
+            (before, tuned),
+            (&bootstrap, leak),
+            settings,
+        ));
     }
     domains.sort_by_key(|domain| (domain.role == Role::Old, domain.name.clone()));
     Ok(RunReport {
@@ -53,6 +62,8 @@ pub fn compare(
         method: run.method.clone(),
         questions: questions(base, run)?,
         curve: run.curve.clone(),
+        overlaps: run.overlaps.clone(),
+        evidence: shown(&run.evidence, &domains),
         summary: summary(&domains),
         domains,
     })
@@ -91,23 +102,51 @@ fn number_of(name: &str) -> u64 {
     })
 }
 
+/// The evidence of the domains that are not withheld.
+fn shown(
+    evidence: &BTreeMap<String, DomainEvidence>,
+    domains: &[DomainReport],
+) -> BTreeMap<String, DomainEvidence> {
+    let judged = domains
+        .iter()
+        .filter(|domain| domain.verdict != Verdict::Withheld);
+    judged
+        .filter_map(|domain| Some((domain.name.clone(), evidence.get(&domain.name)?.clone())))
+        .collect()
+}
+
+/// The largest overlap of a domain's held-out documents with what base or run may have learnt from, where it is above the
+/// limit.
+fn leak<'a>(
+    name: &str,
+    base: &'a ModelScores,
+    run: &'a ModelScores,
+    settings: &Settings,
+) -> Option<&'a Overlap> {
+    let found = base.overlaps.iter().chain(&run.overlaps);
+    found
+        .filter(|overlap| overlap.heldout == name)
+        .filter(|overlap| overlap.exact_share > settings.overlap_limit)
+        .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
+}
+
 /// One domain's figures; [`judge`] gives the verdict when all are known.
 fn domain(
     (name, role): (&str, Role),
     (before, after): (&DomainScores, &DomainScores),
-    bootstrap: &PairedBootstrap,
+    (bootstrap, leak): (&PairedBootstrap, Option<&Overlap>),
     settings: &Settings,
 ) -> DomainReport {
     let change = bootstrap.change();
-    let overlap = settings.overlaps.get(name).copied().unwrap_or(0.0);
-    let withheld = overlap > settings.overlap_limit;
+    let withheld = leak.is_some();
     let shown = |value: f64| (!withheld).then_some(value);
     let base = before.bits_per_byte();
     let relative = (base > 0.0).then(|| change.value / base);
-    let reason = if withheld {
+    let reason = if let Some(leak) = leak {
         Some(format!(
-            "{:.0} % of its held-out text stands in training text; the limit is {:.0} %",
-            overlap * 100.0,
+            "{:.0} % of its held-out documents stand in the training text of `{}`; the limit is {:.0} %",
+            leak.exact_share * 100.0,
+            leak.train,
             settings.overlap_limit * 100.0
         ))
     } else if !change.has_spread() {

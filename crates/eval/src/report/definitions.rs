@@ -51,6 +51,24 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
                 .to_owned(),
         ),
         (
+            "leak ledger",
+            format!(
+                "The share of a held-out set's documents, and of its distinct 13-word sequences, that stand in training \
+                 text, letter case and white space aside: of the data sets' own domains (the largest share), and of the \
+                 text that each run was tuned on. The gate of {limit:.0} % is on whole documents: a model that has read \
+                 one is not tested by it. The sequences are shown, not judged: phrases that a licence or a form repeats are \
+                 part of its language, and finding them again is no leak."
+            ),
+        ),
+        (
+            "what was forgotten",
+            "Of each old domain the documents of 200 bytes or more that rose most in bits per byte, and in each the 120 \
+             tokens that lost most together; a token's change is the rise of its −log₂ p in bits. Tokens by frequency: how \
+             often each comes in a million tokens of the domain's training text; the mean change with a 95 % interval by \
+             the same bootstrap over documents. Of a large domain, the first two million held-out tokens."
+                .to_owned(),
+        ),
+        (
             "mean forgetting",
             "The mean change over the old domains, each counting the same; withheld ones are left out. Its interval \
              combines theirs (Zou & Donner 2008)."

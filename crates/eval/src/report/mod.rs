@@ -3,7 +3,9 @@
 mod charts;
 mod compare;
 mod definitions;
+mod forgotten;
 mod html;
+mod ledger;
 mod markdown;
 mod table;
 mod wording;
@@ -11,8 +13,10 @@ mod wording;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use polymath_data::Overlap;
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::DomainEvidence;
 use crate::statistics::Verdict;
 use crate::{DomainScores, EvalError};
 
@@ -25,7 +29,7 @@ const RESAMPLES: usize = 4000;
 const RESAMPLES_A_COMPARISON: usize = 80;
 /// δ in bits per byte.
 const TOLERANCE: f64 = 0.02;
-/// Share of a domain's held-out text that may stand in training text.
+/// Share of a domain's held-out documents that may stand whole in training text.
 const OVERLAP_LIMIT: f64 = 0.1;
 
 /// One model's scores, as the report compares them.
@@ -43,6 +47,11 @@ pub struct ModelScores {
     pub questions: BTreeMap<String, Vec<bool>>,
     /// Held-out bits per byte of each domain after so many steps of its run.
     pub curve: Vec<CurvePoint>,
+    /// How much of each held-out set stands in what it was trained on: of a tuned model, in its niche's training text; of
+    /// the base, in that of every domain of the data sets.
+    pub overlaps: Vec<Overlap>,
+    /// What it lost in each domain; empty for the base.
+    pub evidence: BTreeMap<String, DomainEvidence>,
 }
 
 /// One evaluation during a run.
@@ -65,11 +74,8 @@ pub struct Settings {
     pub resamples: usize,
     /// Tokens of context that the models were scored with.
     pub context: usize,
-    /// Share of a domain's held-out text that may stand in training text; above, its figure is withheld.
+    /// Share of a domain's held-out documents that may stand whole in training text; above, its figure is withheld.
     pub overlap_limit: f64,
-    /// The share that was found, by held-out domain.
-    #[serde(default)]
-    pub overlaps: BTreeMap<String, f64>,
 }
 
 impl Default for Settings {
@@ -80,7 +86,6 @@ impl Default for Settings {
             resamples: RESAMPLES,
             context: 0,
             overlap_limit: OVERLAP_LIMIT,
-            overlaps: BTreeMap::new(),
         }
     }
 }
@@ -188,6 +193,10 @@ pub struct RunReport {
     pub questions: Vec<QuestionReport>,
     /// The evaluations during the run.
     pub curve: Vec<CurvePoint>,
+    /// How much of each held-out set stands in the text that it was tuned on.
+    pub overlaps: Vec<Overlap>,
+    /// What it lost in each domain that is not withheld.
+    pub evidence: BTreeMap<String, DomainEvidence>,
     /// The run in a few figures.
     pub summary: Summary,
 }
@@ -217,6 +226,8 @@ pub struct ForgettingReport {
     pub base: String,
     /// One a tuned model.
     pub runs: Vec<RunReport>,
+    /// How much of each held-out set stands in the training text of the data sets' domains.
+    pub overlaps: Vec<Overlap>,
     /// How it was made.
     pub settings: Settings,
     /// What the words mean.
@@ -248,6 +259,7 @@ impl ForgettingReport {
             schema: SCHEMA,
             base: base.path.clone(),
             runs: reports,
+            overlaps: base.overlaps.clone(),
             definitions: definitions::definitions(&settings),
             settings,
         })

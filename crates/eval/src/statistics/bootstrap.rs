@@ -347,6 +347,7 @@ mod tests {
                     bytes,
                 })
                 .collect(),
+            ..DomainScores::default()
         }
     }
 
