@@ -291,7 +291,8 @@ fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<P
         if at + 1 == tokens.len() || !is_cut(&bytes) {
             pieces.push(Piece {
                 text: String::from_utf8_lossy(&bytes).into_owned(),
-                change: lost.take(),
+                // A thousandth of a bit is enough to show, and keeps the report's file small.
+                change: lost.take().map(|lost| (lost * 1000.0).round() / 1000.0),
             });
             bytes.clear();
         }

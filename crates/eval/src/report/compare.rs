@@ -144,7 +144,7 @@ fn domain(
     let relative = (base > 0.0).then(|| change.value / base);
     let reason = if let Some(leak) = leak {
         Some(format!(
-            "{:.0} % of its held-out documents stand in the training text of `{}`; the limit is {:.0} %",
+            "{:.0} % of its held-out documents stand in the training text of “{}”; the limit is {:.0} %",
             leak.exact_share * 100.0,
             leak.train,
             settings.overlap_limit * 100.0

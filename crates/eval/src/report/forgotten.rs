@@ -82,7 +82,15 @@ fn document(document: &WorstDocument) -> Value {
     let pieces: Vec<Value> = document
         .pieces
         .iter()
-        .map(|piece| context! { text => &piece.text, shade => shade(piece), title => piece.change.map(bits) })
+        .map(|piece| {
+            let shade = shade(piece);
+            // A line's end is shaded where it can be seen.
+            let text = match shade.is_empty() {
+                true => piece.text.clone(),
+                false => piece.text.replace('\n', "↵\n"),
+            };
+            context! { text, shade, title => piece.change.map(bits) }
+        })
         .collect();
     context! {
         number => document.document + 1,
@@ -113,20 +121,37 @@ fn shade(piece: &Piece) -> String {
     }
 }
 
-/// The pieces that lost most, the same in words: `“water” +6.5 bits`.
+/// The pieces that lost most, the same in words: `“water” +6.5 bits`. One that comes again is named once, with its
+/// largest loss.
 pub fn named(document: &WorstDocument) -> Vec<String> {
-    let mut lost: Vec<(&str, f64)> = document
-        .pieces
-        .iter()
-        .filter_map(|piece| Some((piece.text.as_str(), piece.change?)))
-        .filter(|(_, change)| *change >= SHADES[1])
-        .collect();
+    let mut lost: Vec<(String, f64, usize)> = Vec::new();
+    for piece in &document.pieces {
+        let (text, change) = (
+            visible(piece.text.trim_matches(' ')),
+            piece.change.unwrap_or(0.0),
+        );
+        if change < SHADES[1] {
+            continue;
+        }
+        match lost.iter_mut().find(|(known, ..)| *known == text) {
+            Some((_, largest, times)) => {
+                *largest = largest.max(change);
+                *times += 1;
+            }
+            None => lost.push((text, change, 1)),
+        }
+    }
     lost.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let name = |(text, change): &(&str, f64)| {
-        let text = text.replace('\n', "↵").replace('\t', "⇥");
-        format!("“{}” {}", text.trim(), bits(*change))
+    let name = |(text, change, times): &(String, f64, usize)| match times {
+        1 => format!("“{text}” {}", bits(*change)),
+        _ => format!("“{text}” {times} times, up to {}", bits(*change)),
     };
     lost.iter().take(NAMED).map(name).collect()
+}
+
+/// White space that stands for itself is seen.
+fn visible(text: &str) -> String {
+    text.replace('\n', "↵").replace('\t', "⇥")
 }
 
 fn bits(change: f64) -> String {

@@ -126,7 +126,7 @@ fn verdicts_follow_the_scores() {
     let leaky = &run.domains[2];
     assert_eq!((leaky.change, leaky.tuned_bits_per_byte), (None, None));
     let reason = leaky.reason.as_ref().unwrap();
-    assert!(reason.contains("40 %") && reason.contains("`competition`"));
+    assert!(reason.contains("40 %") && reason.contains("“competition”"));
     assert!(run.questions[0].p_value < 0.01);
     assert!(report.headline().contains("forgot chemistry"));
 }
