@@ -76,8 +76,8 @@ pub struct FrequencyGroup {
     pub tokens: u64,
     /// Their mean change, in bits a token.
     pub change: f64,
-    /// 95 %, as for a domain.
-    pub interval: [f64; 2],
+    /// 95 %, as for a domain; null where too few documents hold such tokens.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// A domain as two models scored it, and where its text lies.
@@ -218,7 +218,7 @@ impl Evidence<'_> {
                 frequency: name.to_owned(),
                 tokens: base.bytes(),
                 change: change.value,
-                interval: [change.low, change.high],
+                interval: change.has_spread().then_some([change.low, change.high]),
             });
         }
         Ok(groups)

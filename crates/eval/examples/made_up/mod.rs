@@ -141,10 +141,10 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
             frequency: frequency.into(),
             tokens: 50_000 / (at as u64 + 1).pow(3),
             change: change * (1.0 + at as f64),
-            interval: [
+            interval: Some([
                 change * (0.8 + 0.7 * at as f64),
                 change * (1.2 + 1.3 * at as f64),
-            ],
+            ]),
         };
         let groups = [
             "over 10 000",

@@ -71,7 +71,7 @@ fn cell(evidence: &DomainEvidence, name: &str) -> Value {
     match groups.find(|group| group.frequency == name) {
         Some(group) => context! {
             change => signed(group.change),
-            interval => interval(Some(group.interval)),
+            interval => interval(group.interval),
             tokens => count(group.tokens),
         },
         None => context! { change => "–" },

@@ -107,7 +107,7 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
             group.frequency,
             count(group.tokens),
             signed(group.change),
-            interval(Some(group.interval))
+            interval(group.interval)
         );
     }
     for document in &evidence.documents {

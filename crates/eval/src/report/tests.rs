@@ -90,7 +90,7 @@ fn evidence() -> DomainEvidence {
             frequency: "10 to 100".into(),
             tokens: 1234,
             change: 0.75,
-            interval: [0.5, 1.0],
+            interval: Some([0.5, 1.0]),
         }],
         questions_lost: 12,
         questions: vec![Question {
