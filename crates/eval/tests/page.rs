@@ -63,7 +63,7 @@ fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
 }
 
 /// Every chart shows something, within its frame, the page is not wider than the window, and the console is silent: on
-/// a wide window and on a narrow one.
+/// wide and narrow windows.
 #[test]
 fn the_page_is_whole_in_a_browser() {
     let Some(chromium) = chromium() else {
@@ -75,7 +75,11 @@ fn the_page_is_whole_in_a_browser() {
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
     let probed = folder.path().join("probed.html");
     std::fs::write(&probed, page.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
-    for (width, hidden) in [(1200, "forest-narrow"), (500, "forest-wide")] {
+    for (width, hidden) in [
+        (1200, "forest-narrow"),
+        (780, "forest-narrow"),
+        (500, "forest-wide"),
+    ] {
         let (drawn, console) = open(&chromium, &probed, width);
         assert!(console.is_empty(), "{console:?}");
         let found = drawn.split("<pre id=\"probe\">").nth(1);
