@@ -96,20 +96,22 @@ pub struct Evidence<'a> {
     pub seed: u64,
 }
 
+/// One document's tokens as the base and as the tuned model scored them.
+type Scored<'a> = (&'a TokenScores, &'a TokenScores);
+
 impl Evidence<'_> {
     /// Gathers it, from the documents whose tokens' scores were kept.
     ///
     /// # Errors
     /// A data set that can't be read; the models were scored on different documents.
     pub fn gather(&self) -> Result<DomainEvidence, EvalError> {
-        let spelling = Spelling::open(&self.dataset.tokenizer_path())?;
-        let mut pairs: Vec<(&TokenScores, &TokenScores)> = self
+        let pairs: Vec<Scored> = self
             .base
             .tokens_of
             .iter()
             .zip(&self.tuned.tokens_of)
             .collect();
-        let same = |(base, tuned): &(&TokenScores, &TokenScores)| {
+        let same = |(base, tuned): &Scored| {
             base.document == tuned.document && base.nats.len() == tuned.nats.len()
         };
         if !pairs.iter().all(same) {
@@ -118,66 +120,66 @@ impl Evidence<'_> {
                 self.domain
             )));
         }
-        let frequencies = self.frequencies(&pairs)?;
-        let lost = |(base, tuned): &(&TokenScores, &TokenScores)| {
-            changes(base, tuned).flatten().sum::<f64>()
-        };
-        let shard = self.dataset.shard(self.domain, Split::Heldout)?;
-        let bytes =
-            |pair: &(&TokenScores, &TokenScores)| shard.document(pair.0.document as usize).bytes;
-        if pairs.iter().any(|pair| bytes(pair) >= SHORTEST) {
-            pairs.retain(|pair| bytes(pair) >= SHORTEST);
-        }
-        let mut worst: Vec<(f64, (&TokenScores, &TokenScores))> = pairs
-            .into_iter()
-            .map(|pair| (lost(&pair) / bytes(&pair).max(1) as f64, pair))
-            .filter(|(change, _)| *change > 0.0)
-            .collect();
-        worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let documents = worst
-            .into_iter()
-            .take(DOCUMENTS)
-            .map(|(change, (base, tuned))| {
-                let document = shard.document(base.document as usize);
-                let mut tokens = Vec::new();
-                // The token that ends the text has none.
-                document.copy_tokens(0..document.len() - 1, &mut tokens);
-                let changes: Vec<Option<f64>> = changes(base, tuned).take(tokens.len()).collect();
-                let from = worst_stretch(&changes);
-                let shown = from..(from + WINDOW).min(tokens.len());
-                WorstDocument {
-                    document: base.document,
-                    bytes: document.bytes,
-                    change,
-                    from,
-                    tokens: tokens.len(),
-                    pieces: pieces(&spelling, &tokens[shown.clone()], &changes[shown]),
-                }
-            })
-            .collect();
-        let asked = self.dataset.questions(self.domain)?;
-        let (before, after) = self.answers;
-        let mut questions: Vec<Question> = asked
-            .into_iter()
-            .zip(before.iter().zip(after))
-            .filter(|(_, (before, after))| **before && !**after)
-            .map(|(question, _)| question)
-            .collect();
+        let mut questions = self.lost_questions()?;
         let questions_lost = questions.len();
         questions.truncate(QUESTIONS);
         Ok(DomainEvidence {
-            documents,
-            frequencies,
+            frequencies: self.frequencies(&pairs)?,
+            documents: self.worst_documents(pairs)?,
             questions_lost,
             questions,
         })
     }
 
+    /// Those that the base answers and the tuned model does not.
+    fn lost_questions(&self) -> Result<Vec<Question>, EvalError> {
+        let asked = self.dataset.questions(self.domain)?;
+        let (before, after) = self.answers;
+        let lost = asked
+            .into_iter()
+            .zip(before.iter().zip(after))
+            .filter(|(_, (before, after))| **before && !**after);
+        Ok(lost.map(|(question, _)| question).collect())
+    }
+
+    /// The documents that lost most a byte, each with its worst stretch.
+    fn worst_documents(&self, mut pairs: Vec<Scored>) -> Result<Vec<WorstDocument>, EvalError> {
+        let spelling = Spelling::open(&self.dataset.tokenizer_path())?;
+        let shard = self.dataset.shard(self.domain, Split::Heldout)?;
+        let bytes = |pair: &Scored| shard.document(pair.0.document as usize).bytes;
+        if pairs.iter().any(|pair| bytes(pair) >= SHORTEST) {
+            pairs.retain(|pair| bytes(pair) >= SHORTEST);
+        }
+        let lost = |(base, tuned): &Scored| changes(base, tuned).flatten().sum::<f64>();
+        let mut worst: Vec<(f64, Scored)> = pairs
+            .into_iter()
+            .map(|pair| (lost(&pair) / bytes(&pair).max(1) as f64, pair))
+            .filter(|(change, _)| *change > 0.0)
+            .collect();
+        worst.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let shown = worst.into_iter().take(DOCUMENTS);
+        let document = |(change, (base, tuned)): (f64, Scored)| {
+            let document = shard.document(base.document as usize);
+            let mut tokens = Vec::new();
+            // The token that ends the text has none.
+            document.copy_tokens(0..document.len() - 1, &mut tokens);
+            let changes: Vec<Option<f64>> = changes(base, tuned).take(tokens.len()).collect();
+            let from = worst_stretch(&changes);
+            let shown = from..(from + WINDOW).min(tokens.len());
+            WorstDocument {
+                document: base.document,
+                bytes: document.bytes,
+                change,
+                from,
+                tokens: tokens.len(),
+                pieces: pieces(&spelling, &tokens[shown.clone()], &changes[shown]),
+            }
+        };
+        Ok(shown.map(document).collect())
+    }
+
     /// The mean change of each group of tokens, by a paired bootstrap over documents.
-    fn frequencies(
-        &self,
-        pairs: &[(&TokenScores, &TokenScores)],
-    ) -> Result<Vec<FrequencyGroup>, EvalError> {
+    fn frequencies(&self, pairs: &[Scored]) -> Result<Vec<FrequencyGroup>, EvalError> {
         let group_of = self.groups()?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
         // Of each group, a document's sums; tokens stand where the bytes of a domain's scores do.
