@@ -59,6 +59,11 @@ fn write_corpus(folder: &Path) {
     );
 }
 
+fn manifest(folder: &Path) -> Value {
+    let text = std::fs::read_to_string(folder.join("data/dataset.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 fn sha_of_weights(run: &Path) -> String {
     let state = std::fs::read_to_string(run.join("latest/state.json")).unwrap();
     let state: Value = serde_json::from_str(&state).unwrap();
@@ -202,6 +207,34 @@ fn raw_text_becomes_a_report() {
     assert!(
         change(0, "letters") > change(1, "letters"),
         "frozen forgets less than full"
+    );
+    // The tuned runs' own text is searched for every held-out set, and what they forgot is shown in words.
+    let full = &report["runs"][0];
+    assert_eq!(full["overlaps"].as_array().unwrap().len(), 3);
+    for overlap in full["overlaps"].as_array().unwrap() {
+        assert_eq!(overlap["train"], "asked");
+    }
+    let letters = &full["evidence"]["letters"];
+    let worst = &letters["documents"][0];
+    let text: String = worst["pieces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|piece| piece["text"].as_str().unwrap())
+        .collect();
+    assert!(text.contains("bcd"), "{text}");
+    assert!(worst["change"].as_f64() > Some(0.0));
+    // The groups of tokens hold every held-out token once, and their changes add up to the domain's.
+    let heldout = manifest(at)["domains"]["letters"]["heldout"].clone();
+    let groups = letters["frequencies"].as_array().unwrap();
+    let sum = |value: &dyn Fn(&Value) -> f64| groups.iter().map(value).sum::<f64>();
+    let tokens = sum(&|group| group["tokens"].as_f64().unwrap());
+    assert_eq!(Some(tokens), heldout["tokens"].as_f64());
+    let bits = sum(&|group| group["tokens"].as_f64().unwrap() * group["change"].as_f64().unwrap());
+    let expected = change(0, "letters") * heldout["bytes"].as_f64().unwrap();
+    assert!(
+        (bits - expected).abs() < 1e-3 * expected,
+        "{bits} {expected}"
     );
     // The base against itself is exactly nothing.
     for domain in report["runs"][2]["domains"].as_array().unwrap() {

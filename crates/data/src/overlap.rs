@@ -48,12 +48,17 @@ impl HeldoutGrams {
     /// The disk's.
     pub fn count(&mut self, domain: usize, heldout: &Spool) -> Result<(), DataError> {
         heldout.read(&mut |parts| {
-            let text = own_text(&parts);
-            let words = words(&text);
-            self.words += words.len() as u64;
-            self.documents[domain].insert(whole(&words));
+            self.count_text(domain, &own_text(&parts));
             Ok(())
         })
+    }
+
+    /// Takes one held-out document of a domain, and counts its words.
+    pub fn count_text(&mut self, domain: usize, text: &str) {
+        let words = words(text);
+        self.words += words.len() as u64;
+        self.documents[domain].insert(whole(&words));
+        self.thinning = self.words.div_ceil(MOST).max(1);
     }
 
     /// Takes all held-out sequences, after every domain was counted.
@@ -61,19 +66,22 @@ impl HeldoutGrams {
     /// # Errors
     /// The disk's.
     pub fn fill<'a>(&mut self, heldout: impl Iterator<Item = &'a Spool>) -> Result<(), DataError> {
-        self.thinning = self.words.div_ceil(MOST).max(1);
         for (domain, spool) in heldout.enumerate() {
             spool.read(&mut |parts| {
-                let text = own_text(&parts);
-                for gram in sequences(&words(&text)) {
-                    if gram.is_multiple_of(self.thinning) {
-                        self.grams.entry(gram).or_default().0 |= 1 << domain;
-                    }
-                }
+                self.fill_text(domain, &own_text(&parts));
                 Ok(())
             })?;
         }
         Ok(())
+    }
+
+    /// Takes the sequences of one held-out document, after every document of every domain was counted.
+    pub fn fill_text(&mut self, domain: usize, text: &str) {
+        for gram in sequences(&words(text)) {
+            if gram.is_multiple_of(self.thinning) {
+                self.grams.entry(gram).or_default().0 |= 1 << domain;
+            }
+        }
     }
 }
 
@@ -142,36 +150,48 @@ impl<'a> OverlapScan<'a> {
     pub fn result(&self, names: &[String]) -> Vec<Overlap> {
         let mut overlaps = Vec::new();
         for (heldout, heldout_name) in names.iter().enumerate() {
-            let documents: Vec<u32> = self.heldout.documents[heldout]
-                .found
-                .values()
-                .map(|found| found.load(Ordering::Relaxed))
-                .collect();
-            let grams: Vec<u32> = self
-                .heldout
-                .grams
-                .values()
-                .filter(|(domains, _)| domains >> heldout & 1 == 1)
-                .map(|(_, found)| found.load(Ordering::Relaxed))
-                .collect();
             for (train, train_name) in names.iter().enumerate() {
-                let share = |found: &[u32]| {
-                    let hits = found
-                        .iter()
-                        .filter(|found| *found >> train & 1 == 1)
-                        .count();
-                    hits as f64 / found.len().max(1) as f64
-                };
-                overlaps.push(Overlap {
-                    train: train_name.clone(),
-                    heldout: heldout_name.clone(),
-                    exact_share: share(&documents),
-                    ngram_share: share(&grams),
-                    ngrams: grams.len() as u64,
-                });
+                overlaps.push(self.pair((train, train_name), (heldout, heldout_name)));
             }
         }
         overlaps
+    }
+
+    /// What was found in the first train domain, called `train`, of every held-out domain.
+    pub fn against(&self, train: &str, heldout: &[String]) -> Vec<Overlap> {
+        let numbered = heldout.iter().enumerate();
+        numbered
+            .map(|(number, name)| self.pair((0, train), (number, name)))
+            .collect()
+    }
+
+    fn pair(
+        &self,
+        (train, train_name): (usize, &str),
+        (heldout, heldout_name): (usize, &str),
+    ) -> Overlap {
+        let share = |found: &mut dyn Iterator<Item = &AtomicU32>| {
+            let (mut all, mut hits) = (0u64, 0u64);
+            for found in found {
+                all += 1;
+                hits += u64::from(found.load(Ordering::Relaxed) >> train & 1);
+            }
+            (hits as f64 / all.max(1) as f64, all)
+        };
+        let grams = self.heldout.grams.values();
+        let (exact_share, _) = share(&mut self.heldout.documents[heldout].found.values());
+        let (ngram_share, ngrams) = share(
+            &mut grams
+                .filter(|(domains, _)| domains >> heldout & 1 == 1)
+                .map(|(_, found)| found),
+        );
+        Overlap {
+            train: train_name.to_owned(),
+            heldout: heldout_name.to_owned(),
+            exact_share,
+            ngram_share,
+            ngrams,
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct ScoringBatch {
     pub batch: Batch,
     /// The chosen document that each position scores (an index into [`ScoringBatches::documents`]), or `u32::MAX`.
     pub document_of: Vec<u32>,
+    /// Which of that document's tokens it scores; of no meaning where it scores none.
+    pub token_of: Vec<u32>,
 }
 
 /// A part of a document in one row.
@@ -95,10 +97,10 @@ impl<'a> ScoringBatches<'a> {
             rows: rows.len(),
             sequence_length: length,
         });
-        let mut document_of = Vec::with_capacity(rows.len() * length);
+        let mut of = Vec::with_capacity(rows.len() * length);
         for (row, pieces) in rows.iter().enumerate() {
             for piece in pieces {
-                self.push(&mut batch, &mut document_of, row * length, piece);
+                self.push(&mut batch, &mut of, row * length, piece);
             }
             // Padding: each position a document of its own, predicting nothing.
             while batch.input_ids.len() < (row + 1) * length {
@@ -106,14 +108,20 @@ impl<'a> ScoringBatches<'a> {
                 batch.document_starts.push(at);
                 batch.input_ids.push(self.options.bos_token_id);
                 batch.targets.push(IGNORED);
-                document_of.push(u32::MAX);
+                of.push((u32::MAX, 0));
             }
             batch.domains.push(0);
         }
-        ScoringBatch { batch, document_of }
+        let (document_of, token_of) = of.into_iter().unzip();
+        ScoringBatch {
+            batch,
+            document_of,
+            token_of,
+        }
     }
 
-    fn push(&self, batch: &mut Batch, document_of: &mut Vec<u32>, row: usize, piece: &Piece) {
+    /// Appends a piece; `of` takes the document and the token that each position scores.
+    fn push(&self, batch: &mut Batch, of: &mut Vec<(u32, u32)>, row: usize, piece: &Piece) {
         let document = self
             .shard
             .document(self.documents[piece.chosen as usize] as usize);
@@ -132,7 +140,8 @@ impl<'a> ScoringBatches<'a> {
             if !scored {
                 batch.targets[targets + index - piece.from] = IGNORED;
             }
-            document_of.push(if scored { piece.chosen } else { u32::MAX });
+            let chosen = if scored { piece.chosen } else { u32::MAX };
+            of.push((chosen, index as u32));
             batch.document_starts.push(begin);
         }
     }

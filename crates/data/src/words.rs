@@ -128,7 +128,7 @@ fn recall(
 
 /// The letter that stands for a byte in a byte-level vocabulary: printable ones for themselves, the others, in order,
 /// from U+0100 on.
-fn letter(byte: u8) -> char {
+pub(crate) fn letter(byte: u8) -> char {
     let code = u32::from(byte);
     let letter = match byte {
         0..=32 => 0x100 + code,

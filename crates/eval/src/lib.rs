@@ -1,9 +1,10 @@
 //! Bits per byte per domain, paired statistics, the forgetting report.
 //!
 //! [`score_shard`] scores every held-out document of a domain once; [`ForgettingReport::new`] compares what a base and
-//! the models tuned from it score on the same documents; [`write()`] puts the report on the disk.
+//! the models tuned from it score on the same documents; [`evidence`] finds what was forgotten; [`write()`] puts the report on the disk.
 
 mod error;
+pub mod evidence;
 mod questions;
 pub mod report;
 mod scoring;
@@ -12,4 +13,7 @@ pub mod statistics;
 pub use error::EvalError;
 pub use questions::answer_questions;
 pub use report::{ForgettingReport, ModelScores, Settings, write};
-pub use scoring::{DocumentScore, DomainScores, HeldoutEvaluator, WindowOptions, score_shard};
+pub use scoring::{
+    DocumentScore, DomainScores, HeldoutEvaluator, TokenScores, WindowOptions, score_shard,
+    score_tokens,
+};

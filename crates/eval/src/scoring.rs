@@ -25,11 +25,22 @@ pub struct DocumentScore {
     pub bytes: u64,
 }
 
+/// The scores of a document's single tokens.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenScores {
+    /// The document's place in its shard.
+    pub document: u32,
+    /// −ln p of each of its tokens; NaN where it is not scored (a prompt).
+    pub nats: Vec<f32>,
+}
+
 /// The scores of a domain's held-out documents, in the shard's order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DomainScores {
     /// One a document.
     pub documents: Vec<DocumentScore>,
+    /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for.
+    pub tokens_of: Vec<TokenScores>,
 }
 
 impl DomainScores {
@@ -81,6 +92,20 @@ pub fn score_shard(
     windows: WindowOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<DomainScores, EvalError> {
+    score_tokens((model, shard), windows, 0, progress)
+}
+
+/// [`score_shard`], which also keeps the scores of single tokens: those of the first documents that have no more than
+/// `keep` tokens together, four bytes each.
+///
+/// # Errors
+/// As [`score_shard`].
+pub fn score_tokens(
+    (model, shard): (&Transformer, &TokenShard),
+    windows: WindowOptions,
+    keep: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<DomainScores, EvalError> {
     let longest = model.config().max_position_embeddings;
     let context = windows.context.unwrap_or(longest);
     if context == 0 || context > longest {
@@ -108,12 +133,17 @@ pub fn score_shard(
             ..DocumentScore::default()
         })
         .collect();
+    let mut tokens_of = room_for_tokens(shard, batches.documents(), keep);
     let all = batches.tokens();
     let mut done = 0;
     for batch in batches.iter() {
         let scores = model.score(&token_batch(batch.batch))?;
-        for (document, nats) in batch.document_of.iter().zip(&scores.nats) {
+        let places = batch.document_of.iter().zip(&batch.token_of);
+        for ((document, token), nats) in places.zip(&scores.nats) {
             if *document != u32::MAX {
+                if let Some(tokens) = tokens_of.get_mut(*document as usize) {
+                    tokens.nats[*token as usize] = *nats;
+                }
                 let score = &mut documents[*document as usize];
                 score.nats += f64::from(*nats);
                 score.tokens += 1;
@@ -124,7 +154,28 @@ pub fn score_shard(
     }
     // Prompts count among all tokens, but are not scored.
     progress(all, all);
-    Ok(DomainScores { documents })
+    Ok(DomainScores {
+        documents,
+        tokens_of,
+    })
+}
+
+/// Room for the tokens' scores of the first of `documents`, `most` tokens at most.
+fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<TokenScores> {
+    let mut left = most;
+    let mut kept = Vec::new();
+    for document in documents {
+        let length = shard.document(*document as usize).len();
+        let Some(rest) = left.checked_sub(length as u64) else {
+            break;
+        };
+        left = rest;
+        kept.push(TokenScores {
+            document: *document,
+            nats: vec![f32::NAN; length],
+        });
+    }
+    kept
 }
 
 /// A data set's batch as the model takes it.

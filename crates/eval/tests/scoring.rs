@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use machine::{Machine, VOCABULARY};
 use polymath_data::{Question, ShardWriter, TokenShard};
-use polymath_eval::{HeldoutEvaluator, WindowOptions, answer_questions, score_shard};
+use polymath_eval::{HeldoutEvaluator, WindowOptions, answer_questions, score_shard, score_tokens};
 
 /// Documents of letters, of the given lengths; every token but the last is a byte.
 fn shard(lengths: &[usize], vocabulary: usize) -> Arc<TokenShard> {
@@ -74,6 +74,47 @@ fn documents_do_not_see_each_other() {
         let alone = score_shard(&model, &alone, WindowOptions::default(), &mut |_, _| {}).unwrap();
         assert!((document.nats - alone.documents[0].nats).abs() < 1e-3);
     }
+}
+
+/// Single tokens' scores stand at their tokens' places (two documents that begin alike cost the same as far as that goes,
+/// whatever windows they are cut into), add up to their document's, are NaN for prompts, and no more are kept than were
+/// asked for.
+#[test]
+fn single_tokens_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heldout.safetensors");
+    let mut writer = ShardWriter::create(&path, VOCABULARY).unwrap();
+    let tokens: Vec<u32> = (0..30)
+        .map(|at| 1 + (at * 11 % (VOCABULARY as u32 - 1)))
+        .collect();
+    for length in [30, 12, 20, 6] {
+        let document = [&tokens[..length], &[0]].concat();
+        let scored: Vec<bool> = (0..=length).map(|at| at >= 2).collect();
+        writer.push(&document, &scored, length as u64).unwrap();
+    }
+    writer.finish().unwrap();
+    let shard = TokenShard::open(&path).unwrap();
+    let model = Machine::random();
+    let options = windows(8, 8);
+    let all = score_tokens((&model, &shard), options, 1000, &mut |_, _| {}).unwrap();
+    assert_eq!(all.tokens_of.len(), 4);
+    let first = &all.tokens_of[0].nats;
+    for (tokens, document) in all.tokens_of.iter().zip(&all.documents) {
+        let end = tokens.nats.len() - 1;
+        assert!(tokens.nats[..2].iter().all(|nats| nats.is_nan()));
+        for (at, (nats, same)) in tokens.nats[..end].iter().zip(first).enumerate().skip(2) {
+            assert!((nats - same).abs() < 1e-4, "token {at}: {nats} {same}");
+        }
+        let sum: f64 = tokens.nats[2..].iter().map(|nats| f64::from(*nats)).sum();
+        assert!((sum - document.nats).abs() < 1e-6);
+    }
+    // 31 and 13 tokens fit into 50, 21 more do not.
+    let few = score_tokens((&model, &shard), options, 50, &mut |_, _| {}).unwrap();
+    let kept: Vec<u32> = few.tokens_of.iter().map(|tokens| tokens.document).collect();
+    assert_eq!(kept, [0, 1]);
+    assert_eq!(few.documents, all.documents);
+    let none = score_shard(&model, &shard, options, &mut |_, _| {}).unwrap();
+    assert!(none.tokens_of.is_empty());
 }
 
 /// During training the same sample is scored every time, and gives what `score_shard` gives.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use polymath_data::{Dataset, Split};
-use polymath_eval::{ModelScores, WindowOptions, answer_questions, score_shard};
+use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision};
 use polymath_train::resolve_checkpoint;
@@ -113,9 +113,19 @@ pub fn base_of<'a>(folder: &Path, given: Option<&'a Path>) -> Option<&'a Path> {
 
 /// Scores a checkpoint (an adapter over its base, if one is given) on every domain of the data sets, and on their questions.
 pub fn score(
-    (folder, base): (&Path, Option<&Path>),
+    checkpoint: (&Path, Option<&Path>),
     datasets: &[Dataset],
     scoring: &arguments::Scoring,
+    environment: &Environment,
+) -> Result<ModelScores, Failure> {
+    score_tokens(checkpoint, datasets, (scoring, 0), environment)
+}
+
+/// [`score`], which keeps the scores of so many single tokens of each domain.
+pub fn score_tokens(
+    (folder, base): (&Path, Option<&Path>),
+    datasets: &[Dataset],
+    (scoring, keep): (&arguments::Scoring, u64),
     environment: &Environment,
 ) -> Result<ModelScores, Failure> {
     let tokenizer = polymath_model::tokenizer_in(folder)?;
@@ -145,10 +155,11 @@ pub fn score(
             }
             let bar = scoring_bar(environment, name);
             let shard = dataset.shard(name, Split::Heldout)?;
-            let domain = score_shard(&model, &shard, windows, &mut |done, all| {
-                bar.set_length(all);
-                bar.set_position(done);
-            })?;
+            let domain =
+                polymath_eval::score_tokens((&model, &shard), windows, keep, &mut |done, all| {
+                    bar.set_length(all);
+                    bar.set_position(done);
+                })?;
             scores.domains.insert(name.to_owned(), domain);
             let questions = dataset.questions(name)?;
             if !questions.is_empty() {

@@ -1,18 +1,22 @@
 //! `polymath forget`: the report.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use polymath_data::Dataset;
+use polymath_eval::evidence::Evidence;
 use polymath_eval::report::CurvePoint;
 use polymath_eval::{ForgettingReport, ModelScores, Settings};
 use polymath_finetune::Lineage;
 use polymath_train::resolve_checkpoint;
 
-use super::evaluate::{base_of, datasets, score};
+use super::evaluate::{base_of, datasets, score_tokens};
+use super::ledger::Ledger;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
+
+/// Tokens of each domain whose scores are kept to show what was forgotten: 8 MB for a model.
+const KEPT_TOKENS: u64 = 2_000_000;
 
 /// Scores base and tuned models, compares them, writes the report and prints its table.
 pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(), Failure> {
@@ -32,19 +36,28 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         dataset: arguments.scoring.dataset.clone(),
         ..arguments.scoring
     };
-    let before = score((&base, None), &datasets, &scoring, environment)?;
+    let scoring = (&scoring, KEPT_TOKENS);
+    let mut before = score_tokens((&base, None), &datasets, scoring, environment)?;
+    before.overlaps = datasets
+        .iter()
+        .flat_map(|dataset| dataset.manifest().overlaps.clone())
+        .collect();
+    let mut ledger = Ledger::new(&datasets, environment);
     let mut runs = Vec::new();
     for folder in &tuned {
         let over = base_of(folder, arguments.adapter_base.as_deref());
-        let mut scores = score((folder, over), &datasets, &scoring, environment)?;
-        describe(&mut scores, folder, arguments)?;
+        let mut scores = score_tokens((folder, over), &datasets, scoring, environment)?;
+        let lineage = describe(&mut scores, folder, arguments)?;
+        if let Some(lineage) = lineage {
+            scores.overlaps = ledger.of(&lineage)?;
+        }
+        gather_evidence(&before, &mut scores, &datasets, arguments.seed)?;
         runs.push(scores);
     }
     let settings = Settings {
         tolerance: arguments.tolerance,
         seed: arguments.seed,
         context,
-        overlaps: overlaps(&datasets),
         ..Settings::default()
     };
     let report = ForgettingReport::new(&before, &runs, settings)?;
@@ -54,12 +67,12 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     Ok(())
 }
 
-/// How a run was tuned, what for, and how its held-out scores went.
+/// How a run was tuned, what for, and how its held-out scores went; what its folder says it was made from.
 fn describe(
     scores: &mut ModelScores,
     folder: &Path,
     arguments: &arguments::Forget,
-) -> Result<(), Failure> {
+) -> Result<Option<Lineage>, Failure> {
     let lineage = Lineage::of(folder)?;
     scores.method = lineage
         .as_ref()
@@ -67,7 +80,7 @@ fn describe(
     scores.niche = arguments
         .niche
         .clone()
-        .or(lineage.map(|lineage| lineage.niche))
+        .or(lineage.as_ref().map(|lineage| lineage.niche.clone()))
         .unwrap_or_default();
     let metrics = folder
         .parent()
@@ -79,18 +92,39 @@ fn describe(
         .lines()
         .filter_map(|line| serde_json::from_str::<CurvePoint>(line).ok())
         .collect();
-    Ok(())
+    Ok(lineage)
 }
 
-/// For each held-out domain, the largest share of its documents that stands whole in any training text.
-fn overlaps(datasets: &[Dataset]) -> BTreeMap<String, f64> {
-    let mut found = BTreeMap::new();
-    for overlap in datasets
-        .iter()
-        .flat_map(|dataset| &dataset.manifest().overlaps)
-    {
-        let share: &mut f64 = found.entry(overlap.heldout.clone()).or_default();
-        *share = share.max(overlap.exact_share);
+/// What a run lost in each domain; the scores of its single tokens are given up then, so that memory does not grow with
+/// the number of runs.
+fn gather_evidence(
+    before: &ModelScores,
+    run: &mut ModelScores,
+    datasets: &[Dataset],
+    seed: u64,
+) -> Result<(), Failure> {
+    let none = Vec::new();
+    for (name, base) in &before.domains {
+        let holds = |dataset: &&Dataset| dataset.domain_names().contains(&name.as_str());
+        let (Some(tuned), Some(dataset)) = (run.domains.get(name), datasets.iter().find(holds))
+        else {
+            continue;
+        };
+        let evidence = Evidence {
+            dataset,
+            domain: name,
+            base,
+            tuned,
+            answers: (
+                before.questions.get(name).unwrap_or(&none),
+                run.questions.get(name).unwrap_or(&none),
+            ),
+            seed,
+        };
+        run.evidence.insert(name.clone(), evidence.gather()?);
     }
-    found
+    for domain in run.domains.values_mut() {
+        domain.tokens_of = Vec::new();
+    }
+    Ok(())
 }

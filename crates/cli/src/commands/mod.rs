@@ -8,6 +8,7 @@ pub mod finetune;
 pub mod forget;
 pub mod generate;
 pub mod interpolate;
+mod ledger;
 pub mod merge;
 pub mod prepare;
 pub mod pretrain;

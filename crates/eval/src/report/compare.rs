@@ -1,12 +1,15 @@
 //! From scores to verdicts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use polymath_data::Overlap;
 
 use super::{
     DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
 };
-use crate::statistics::{Change, Verdict, holm, mcnemar, paired_change};
+use crate::evidence::DomainEvidence;
+use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar};
 use crate::{DomainScores, EvalError};
 
 /// Refuses settings without sense.
@@ -37,14 +40,20 @@ pub fn compare(
     for (name, tuned) in &run.domains {
         let before = &base.domains[name];
         let seed = settings.seed.wrapping_add(number_of(name));
-        let change = paired_change(before, tuned, settings.resamples, seed)
+        let bootstrap = PairedBootstrap::new(before, tuned, settings.resamples, seed)
             .map_err(|error| EvalError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
         let role = if *name == run.niche {
             Role::Niche
         } else {
             Role::Old
         };
-        domains.push(domain((name, role), (before, tuned), change, settings));
+        let leak = leak(name, base, run, settings);
+        domains.push(domain(
+            (name, role),
+            (before, tuned),
+            (&bootstrap, leak),
+            settings,
+        ));
     }
     domains.sort_by_key(|domain| (domain.role == Role::Old, domain.name.clone()));
     Ok(RunReport {
@@ -53,6 +62,8 @@ pub fn compare(
         method: run.method.clone(),
         questions: questions(base, run)?,
         curve: run.curve.clone(),
+        overlaps: run.overlaps.clone(),
+        evidence: shown(&run.evidence, &domains),
         summary: summary(&domains),
         domains,
     })
@@ -91,21 +102,51 @@ fn number_of(name: &str) -> u64 {
     })
 }
 
+/// The evidence of the domains that are not withheld.
+fn shown(
+    evidence: &BTreeMap<String, DomainEvidence>,
+    domains: &[DomainReport],
+) -> BTreeMap<String, DomainEvidence> {
+    let judged = domains
+        .iter()
+        .filter(|domain| domain.verdict != Verdict::Withheld);
+    judged
+        .filter_map(|domain| Some((domain.name.clone(), evidence.get(&domain.name)?.clone())))
+        .collect()
+}
+
+/// The largest overlap of a domain's held-out documents with what base or run may have learnt from, where it is above the
+/// limit.
+fn leak<'a>(
+    name: &str,
+    base: &'a ModelScores,
+    run: &'a ModelScores,
+    settings: &Settings,
+) -> Option<&'a Overlap> {
+    let found = base.overlaps.iter().chain(&run.overlaps);
+    found
+        .filter(|overlap| overlap.heldout == name)
+        .filter(|overlap| overlap.exact_share > settings.overlap_limit)
+        .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
+}
+
+/// One domain's figures; [`judge`] gives the verdict when all are known.
 fn domain(
     (name, role): (&str, Role),
     (before, after): (&DomainScores, &DomainScores),
-    change: Change,
+    (bootstrap, leak): (&PairedBootstrap, Option<&Overlap>),
     settings: &Settings,
 ) -> DomainReport {
-    let overlap = settings.overlaps.get(name).copied().unwrap_or(0.0);
-    let withheld = overlap > settings.overlap_limit;
+    let change = bootstrap.change();
+    let withheld = leak.is_some();
     let shown = |value: f64| (!withheld).then_some(value);
     let base = before.bits_per_byte();
     let relative = (base > 0.0).then(|| change.value / base);
-    let reason = if withheld {
+    let reason = if let Some(leak) = leak {
         Some(format!(
-            "{:.0} % of its held-out text stands in training text; the limit is {:.0} %",
-            overlap * 100.0,
+            "{:.0} % of its held-out documents stand in the training text of “{}”; the limit is {:.0} %",
+            leak.exact_share * 100.0,
+            leak.train,
             settings.overlap_limit * 100.0
         ))
     } else if !change.has_spread() {
@@ -117,6 +158,8 @@ fn domain(
     } else {
         None
     };
+    let against = bootstrap.against(limit(role, settings));
+    let tested = !withheld && change.has_spread();
     DomainReport {
         name: name.to_owned(),
         role,
@@ -125,14 +168,55 @@ fn domain(
         change: shown(change.value),
         relative_change: relative.and_then(shown),
         interval: (!withheld).then_some([change.low, change.high]),
-        verdict: match role {
-            _ if withheld => Verdict::Withheld,
-            Role::Niche => Verdict::of_niche(&change),
-            Role::Old => Verdict::of_old(&change, settings.tolerance),
+        p_value: tested.then_some(against.p_value),
+        adjusted_p_value: None,
+        verdict: if withheld {
+            Verdict::Withheld
+        } else {
+            Verdict::Undecided
         },
         reason,
         documents: before.documents.len() as u64,
         bytes: before.bytes(),
+    }
+}
+
+/// What a change is tested against, in bits per byte.
+fn limit(role: Role, settings: &Settings) -> f64 {
+    match role {
+        Role::Niche => 0.0,
+        Role::Old => settings.tolerance,
+    }
+}
+
+/// The verdicts, with Holm's correction over every domain of every run that is tested: with many of them, some intervals
+/// leave the tolerance out by chance alone.
+pub fn judge(runs: &mut [RunReport], settings: &Settings) {
+    let mut tested: Vec<(&mut DomainReport, f64)> = runs
+        .iter_mut()
+        .flat_map(|run| &mut run.domains)
+        .filter_map(|domain| domain.p_value.map(|p_value| (domain, p_value)))
+        .collect();
+    let p_values: Vec<f64> = tested.iter().map(|(_, p_value)| *p_value).collect();
+    let comparisons = p_values.len();
+    for ((domain, p_value), adjusted) in tested.iter_mut().zip(holm(&p_values)) {
+        let above = domain.change > Some(limit(domain.role, settings));
+        let verdict = |p_value| {
+            let against = Against { p_value, above };
+            match domain.role {
+                Role::Niche => Verdict::of_niche(against, LEVEL),
+                Role::Old => Verdict::of_old(against, LEVEL),
+            }
+        };
+        let (alone, corrected) = (verdict(*p_value), verdict(adjusted));
+        if alone != corrected {
+            domain.reason = Some(format!(
+                "{} by its interval alone, but not among {comparisons} comparisons",
+                alone.word()
+            ));
+        }
+        domain.adjusted_p_value = Some(adjusted);
+        domain.verdict = corrected;
     }
 }
 

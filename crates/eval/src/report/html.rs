@@ -3,8 +3,11 @@
 use minijinja::{Environment, Value, context};
 
 use super::charts::{Width, curve, forest, key, tradeoff};
+use super::forgotten;
+use super::ledger::{Ledger, ledger};
 use super::wording::{
-    bytes, count, interval, percent, plain, probability, relative, sign, signed, signed_or_dash,
+    bytes, count, interval, percent, plain, probability, probability_or_dash, relative, sign,
+    signed, signed_or_dash,
 };
 use super::{DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport};
 use crate::EvalError;
@@ -24,7 +27,16 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
             Some(context! { name => &report.runs[number].name, key => key(number), chart })
         })
         .collect();
+    let forgotten: Vec<Value> = report
+        .runs
+        .iter()
+        .enumerate()
+        .filter_map(|(number, run)| forgotten::of_run(run, key(number)))
+        .collect();
     let page = context! {
+        forgotten,
+        ledger => ledger(report).map(of_ledger),
+        overlap_limit => percent(report.settings.overlap_limit),
         base => &report.base,
         headline => report.headline(),
         several => report.runs.len() > 1,
@@ -76,6 +88,21 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
     }
 }
 
+fn of_ledger(ledger: Ledger) -> Value {
+    let rows: Vec<Value> = ledger
+        .rows
+        .into_iter()
+        .map(|(name, cells)| {
+            let cells: Vec<Value> = cells
+                .into_iter()
+                .map(|cell| context! { text => cell.text, leaks => cell.leaks })
+                .collect();
+            context! { name, cells }
+        })
+        .collect();
+    context! { sources => ledger.sources, rows }
+}
+
 fn figure(figure: Option<Figure>) -> Option<Value> {
     let figure = figure?;
     Some(context! { value => signed(figure.value), interval => interval(Some(figure.interval)) })
@@ -90,6 +117,7 @@ fn of_domain(domain: &DomainReport) -> Value {
         change => signed_or_dash(domain.change),
         relative => relative(domain.relative_change),
         interval => interval(domain.interval),
+        p => probability_or_dash(domain.adjusted_p_value),
         verdict => domain.verdict.word(),
         sign => sign(domain.verdict),
         reason => &domain.reason,

@@ -1,9 +1,13 @@
 //! `report.md`.
 
+use super::forgotten;
+use super::ledger::ledger;
 use super::wording::{
-    count, interval, percent, plain, probability, relative, sign, signed, signed_or_dash,
+    count, interval, percent, plain, probability, probability_or_dash, relative, sign, signed,
+    signed_or_dash,
 };
 use super::{ForgettingReport, Role, RunReport};
+use crate::evidence::DomainEvidence;
 
 /// The report in GitHub's Markdown.
 pub fn render(report: &ForgettingReport) -> String {
@@ -15,6 +19,7 @@ pub fn render(report: &ForgettingReport) -> String {
     for run in &report.runs {
         text += &of_run(run);
     }
+    text += &of_ledger(report);
     text += "\n## Definitions\n\n";
     for (word, definition) in &report.definitions {
         text += &format!("- **{word}**: {definition}\n");
@@ -35,8 +40,8 @@ fn of_run(run: &RunReport) -> String {
         escape(&run.method),
         run.path
     );
-    text += "| domain | base | tuned | change | relative | 95 % interval | verdict | documents |\n\
-             |---|--:|--:|--:|--:|--:|---|--:|\n";
+    text += "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents |\n\
+             |---|--:|--:|--:|--:|--:|--:|---|--:|\n";
     for domain in &run.domains {
         let name = match domain.role {
             Role::Niche => format!("**{}** (niche)", escape(&domain.name)),
@@ -44,12 +49,13 @@ fn of_run(run: &RunReport) -> String {
         };
         let reason = domain.reason.as_ref();
         text += &format!(
-            "| {name} | {} | {} | {} | {} | {} | {} {}{} | {} |\n",
+            "| {name} | {} | {} | {} | {} | {} | {} | {} {}{} | {} |\n",
             plain(domain.base_bits_per_byte),
             plain(domain.tuned_bits_per_byte),
             signed_or_dash(domain.change),
             relative(domain.relative_change),
             interval(domain.interval),
+            probability_or_dash(domain.adjusted_p_value),
             sign(domain.verdict),
             domain.verdict.word(),
             reason.map_or(String::new(), |reason| format!(": {reason}")),
@@ -81,6 +87,81 @@ fn of_run(run: &RunReport) -> String {
             percent(questions.tuned_accuracy),
             probability(questions.adjusted_p_value),
         );
+    }
+    for (domain, evidence) in forgotten::domains(run) {
+        text += &of_evidence(&domain.name, evidence);
+    }
+    text
+}
+
+/// What one domain lost.
+fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
+    let mut text = format!("\n### What was forgotten of {}\n", escape(domain));
+    if !evidence.frequencies.is_empty() {
+        text += "\n| tokens that come so often in a million of its training text | held out | bits a token | 95 % interval |\n\
+                 |---|--:|--:|--:|\n";
+    }
+    for group in &evidence.frequencies {
+        text += &format!(
+            "| {} | {} | {} | {} |\n",
+            group.frequency,
+            count(group.tokens),
+            signed(group.change),
+            interval(group.interval)
+        );
+    }
+    for document in &evidence.documents {
+        let shown: String = document
+            .pieces
+            .iter()
+            .map(|piece| piece.text.as_str())
+            .collect();
+        let shown: Vec<&str> = shown.split_whitespace().collect();
+        text += &format!(
+            "\nDocument {}, {} bits per byte ({}):\n\n> {}\n\nLost most: {}\n",
+            document.document + 1,
+            signed(document.change),
+            forgotten::place(document),
+            escape(&shown.join(" ")),
+            escape(&forgotten::named(document).join(", ")),
+        );
+    }
+    if evidence.questions_lost > 0 {
+        text += &format!(
+            "\n{} questions that the base answers and this run does not:\n\n",
+            evidence.questions_lost
+        );
+    }
+    for question in &evidence.questions {
+        let prompt: Vec<&str> = question.prompt.split_whitespace().collect();
+        text += &format!(
+            "- {} → {}\n",
+            escape(&prompt.join(" ")),
+            escape(&question.answer)
+        );
+    }
+    text
+}
+
+fn of_ledger(report: &ForgettingReport) -> String {
+    let Some(ledger) = ledger(report) else {
+        return String::new();
+    };
+    let mut text = String::from(
+        "\n## Leak ledger\n\nHow much of each held-out set stands in training text: whole documents · 13-word sequences.\n\n\
+         | held out |",
+    );
+    for source in &ledger.sources {
+        text += &format!(" {} |", escape(source));
+    }
+    text += &format!("\n|---|{}\n", "--:|".repeat(ledger.sources.len()));
+    for (name, cells) in &ledger.rows {
+        text += &format!("| {} |", escape(name));
+        for cell in cells {
+            let mark = if cell.leaks { "▲ " } else { "" };
+            text += &format!(" {mark}{} |", cell.text);
+        }
+        text += "\n";
     }
     text
 }

@@ -3,7 +3,9 @@
 mod charts;
 mod compare;
 mod definitions;
+mod forgotten;
 mod html;
+mod ledger;
 mod markdown;
 mod table;
 mod wording;
@@ -11,18 +13,23 @@ mod wording;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use polymath_data::Overlap;
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::DomainEvidence;
 use crate::statistics::Verdict;
 use crate::{DomainScores, EvalError};
 
 /// Of `report.json`.
-const SCHEMA: u32 = 1;
-/// Resamples of the bootstrap.
-const RESAMPLES: usize = 2000;
+const SCHEMA: u32 = 2;
+/// Resamples of the bootstrap, at least.
+const RESAMPLES: usize = 4000;
+/// Resamples for each comparison: a p-value of at least 2 / (resamples + 1) must be small enough for Holm's correction
+/// over all of them.
+const RESAMPLES_A_COMPARISON: usize = 80;
 /// δ in bits per byte.
 const TOLERANCE: f64 = 0.02;
-/// Share of a domain's held-out text that may stand in training text.
+/// Share of a domain's held-out documents that may stand whole in training text.
 const OVERLAP_LIMIT: f64 = 0.1;
 
 /// One model's scores, as the report compares them.
@@ -40,6 +47,11 @@ pub struct ModelScores {
     pub questions: BTreeMap<String, Vec<bool>>,
     /// Held-out bits per byte of each domain after so many steps of its run.
     pub curve: Vec<CurvePoint>,
+    /// How much of each held-out set stands in what it was trained on: of a tuned model, in its niche's training text; of
+    /// the base, in that of every domain of the data sets.
+    pub overlaps: Vec<Overlap>,
+    /// What it lost in each domain; empty for the base.
+    pub evidence: BTreeMap<String, DomainEvidence>,
 }
 
 /// One evaluation during a run.
@@ -58,15 +70,12 @@ pub struct Settings {
     pub tolerance: f64,
     /// Of the bootstrap.
     pub seed: u64,
-    /// Of the bootstrap.
+    /// Of the bootstrap; raised where many domains and runs are compared.
     pub resamples: usize,
     /// Tokens of context that the models were scored with.
     pub context: usize,
-    /// Share of a domain's held-out text that may stand in training text; above, its figure is withheld.
+    /// Share of a domain's held-out documents that may stand whole in training text; above, its figure is withheld.
     pub overlap_limit: f64,
-    /// The share that was found, by held-out domain.
-    #[serde(default)]
-    pub overlaps: BTreeMap<String, f64>,
 }
 
 impl Default for Settings {
@@ -77,7 +86,6 @@ impl Default for Settings {
             resamples: RESAMPLES,
             context: 0,
             overlap_limit: OVERLAP_LIMIT,
-            overlaps: BTreeMap::new(),
         }
     }
 }
@@ -109,7 +117,11 @@ pub struct DomainReport {
     pub relative_change: Option<f64>,
     /// 95 %, paired bootstrap over documents.
     pub interval: Option<[f64; 2]>,
-    /// What the interval says.
+    /// Of the change against the tolerance (an old domain) or against none (the niche); null where it is not tested.
+    pub p_value: Option<f64>,
+    /// The same with Holm's correction over all domains of all runs in the report: the verdict rests on it.
+    pub adjusted_p_value: Option<f64>,
+    /// What can be said for sure.
     pub verdict: Verdict,
     /// Why the figure is withheld, or why nothing can be decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,6 +193,10 @@ pub struct RunReport {
     pub questions: Vec<QuestionReport>,
     /// The evaluations during the run.
     pub curve: Vec<CurvePoint>,
+    /// How much of each held-out set stands in the text that it was tuned on.
+    pub overlaps: Vec<Overlap>,
+    /// What it lost in each domain that is not withheld.
+    pub evidence: BTreeMap<String, DomainEvidence>,
     /// The run in a few figures.
     pub summary: Summary,
 }
@@ -210,6 +226,8 @@ pub struct ForgettingReport {
     pub base: String,
     /// One a tuned model.
     pub runs: Vec<RunReport>,
+    /// How much of each held-out set stands in the training text of the data sets' domains.
+    pub overlaps: Vec<Overlap>,
     /// How it was made.
     pub settings: Settings,
     /// What the words mean.
@@ -228,15 +246,20 @@ impl ForgettingReport {
         settings: Settings,
     ) -> Result<Self, EvalError> {
         compare::validate(&settings)?;
+        let mut settings = settings;
+        let comparisons: usize = runs.iter().map(|run| run.domains.len()).sum();
+        settings.resamples = settings.resamples.max(RESAMPLES_A_COMPARISON * comparisons);
         let mut reports = runs
             .iter()
             .map(|run| compare::compare(base, run, &settings))
             .collect::<Result<Vec<_>, _>>()?;
+        compare::judge(&mut reports, &settings);
         compare::name_apart(&mut reports);
         Ok(Self {
             schema: SCHEMA,
             base: base.path.clone(),
             runs: reports,
+            overlaps: base.overlaps.clone(),
             definitions: definitions::definitions(&settings),
             settings,
         })

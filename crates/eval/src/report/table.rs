@@ -1,9 +1,11 @@
 //! The report as plain text for a terminal.
 
-use super::wording::{interval, percent, plain, probability, sign, signed, signed_or_dash};
+use super::wording::{
+    interval, percent, plain, probability, probability_or_dash, sign, signed, signed_or_dash,
+};
 use super::{ForgettingReport, Role, RunReport};
 
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 
 /// One block a run, its columns aligned.
 pub fn render(report: &ForgettingReport) -> String {
@@ -57,6 +59,7 @@ fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
             "tuned",
             "change",
             "95 % interval",
+            "p (Holm)",
             "verdict",
         ]
         .map(str::to_owned),
@@ -73,6 +76,7 @@ fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
             plain(domain.tuned_bits_per_byte),
             signed_or_dash(domain.change),
             interval(domain.interval),
+            probability_or_dash(domain.adjusted_p_value),
             format!("{} {}", sign(domain.verdict), domain.verdict.word()),
         ]);
     }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use polymath_data::{Overlap, Question};
+
 use super::*;
 use crate::DocumentScore;
+use crate::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
 
 fn scores(factor: f64) -> DomainScores {
     let documents = (1..40).map(|at| DocumentScore {
@@ -13,6 +16,7 @@ fn scores(factor: f64) -> DomainScores {
     });
     DomainScores {
         documents: documents.collect(),
+        ..DomainScores::default()
     }
 }
 
@@ -34,6 +38,7 @@ fn model(path: &str, niche: &str, factors: [f64; 3]) -> ModelScores {
             .collect(),
         questions: BTreeMap::from([("chemistry".into(), answers)]),
         curve: vec![point(0, 0.9), point(50, 1.1)],
+        ..ModelScores::default()
     }
 }
 
@@ -46,11 +51,53 @@ fn tuned() -> ModelScores {
 }
 
 fn report() -> ForgettingReport {
-    let settings = Settings {
-        overlaps: BTreeMap::from([("leaky".into(), 0.4)]),
-        ..Settings::default()
+    let mut tuned = tuned();
+    tuned.overlaps = ["chemistry", "competition", "leaky"]
+        .map(|heldout| Overlap {
+            train: "competition".into(),
+            heldout: heldout.into(),
+            exact_share: if heldout == "leaky" { 0.4 } else { 0.0 },
+            ngram_share: 0.07,
+            ngrams: 500,
+        })
+        .into();
+    tuned.evidence = ["chemistry", "leaky"]
+        .map(|domain| (domain.to_owned(), evidence()))
+        .into();
+    ForgettingReport::new(&base(), &[tuned], Settings::default()).unwrap()
+}
+
+fn evidence() -> DomainEvidence {
+    let piece = |text: &str, change| Piece {
+        text: text.into(),
+        change,
     };
-    ForgettingReport::new(&base(), &[tuned()], settings).unwrap()
+    DomainEvidence {
+        documents: vec![WorstDocument {
+            document: 7,
+            bytes: 800,
+            change: 1.25,
+            from: 40,
+            tokens: 300,
+            pieces: vec![
+                piece("asked: ", None),
+                piece("<i>water</i>", Some(6.5)),
+                piece(" and", Some(0.1)),
+                piece(" salt", Some(-2.0)),
+            ],
+        }],
+        frequencies: vec![FrequencyGroup {
+            frequency: "10 to 100".into(),
+            tokens: 1234,
+            change: 0.75,
+            interval: Some([0.5, 1.0]),
+        }],
+        questions_lost: 12,
+        questions: vec![Question {
+            prompt: "What is <b>H2O</b>?".into(),
+            answer: "water".into(),
+        }],
+    }
 }
 
 fn refusal(base: &ModelScores, run: ModelScores, settings: Settings) -> String {
@@ -78,7 +125,8 @@ fn verdicts_follow_the_scores() {
     );
     let leaky = &run.domains[2];
     assert_eq!((leaky.change, leaky.tuned_bits_per_byte), (None, None));
-    assert!(leaky.reason.as_ref().unwrap().contains("40 %"));
+    let reason = leaky.reason.as_ref().unwrap();
+    assert!(reason.contains("40 %") && reason.contains("“competition”"));
     assert!(run.questions[0].p_value < 0.01);
     assert!(report.headline().contains("forgot chemistry"));
 }
@@ -124,7 +172,12 @@ fn domains_are_judged_apart() {
         model
     };
     let alone = ForgettingReport::new(&without(base()), &[without(tuned())], Settings::default());
-    assert_eq!(alone.unwrap().runs[0].domains[0], both.runs[0].domains[0]);
+    let uncorrected = |mut report: ForgettingReport| {
+        let mut niche = report.runs.remove(0).domains.remove(0);
+        niche.adjusted_p_value = None;
+        niche
+    };
+    assert_eq!(uncorrected(alone.unwrap()), uncorrected(both));
 }
 
 /// What can't be compared is refused, and the refusal names the run and the domain.
@@ -193,7 +246,7 @@ fn runs_are_named_apart() {
 fn json_keeps_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], 1);
+    assert_eq!(json["schema"], 2);
     assert_eq!(json["base"], "checkpoints/base/best");
     let run = &json["runs"][0];
     assert_eq!(run["path"], "checkpoints/tuned/best");
@@ -278,4 +331,87 @@ fn several_question_sets_are_corrected() {
     };
     assert_eq!(chemistry.adjusted_p_value, 2.0 * chemistry.p_value);
     assert_eq!(competition.adjusted_p_value, 1.0);
+}
+
+/// With many comparisons, an interval that just leaves the tolerance out decides nothing any more, and the report says
+/// why; what is clear stays so.
+#[test]
+fn verdicts_are_corrected_for_their_number() {
+    // Documents of one size: every other one changes by 1.8 % or so, the others do not.
+    let uneven = |factor: f64| {
+        let mut scores = scores(1.0);
+        for (at, document) in scores.documents.iter_mut().enumerate() {
+            *document = DocumentScore {
+                nats: if at % 2 == 0 { 100.0 * factor } else { 100.0 },
+                tokens: 30,
+                bytes: 100,
+            };
+        }
+        scores
+    };
+    let model = |path: &str, factors: [f64; 2]| ModelScores {
+        path: path.into(),
+        domains: BTreeMap::from([
+            ("slight".into(), uneven(factors[0])),
+            ("clear".into(), uneven(factors[1])),
+        ]),
+        ..ModelScores::default()
+    };
+    let report = |count: usize| {
+        let runs: Vec<ModelScores> = (0..count)
+            .map(|run| model(&format!("run-{run}"), [1.0415, 1.5]))
+            .collect();
+        ForgettingReport::new(&model("base", [1.0, 1.0]), &runs, Settings::default()).unwrap()
+    };
+    let verdict = |report: &ForgettingReport, name: &str| {
+        let found = report.runs[0]
+            .domains
+            .iter()
+            .find(|domain| domain.name == name);
+        found.unwrap().clone()
+    };
+    let alone = verdict(&report(1), "slight");
+    assert_eq!(alone.verdict, Verdict::Forgotten, "{alone:?}");
+    let many = report(10);
+    let slight = verdict(&many, "slight");
+    assert_eq!(slight.interval, alone.interval);
+    assert_eq!(slight.p_value, alone.p_value);
+    assert_eq!(slight.verdict, Verdict::Undecided);
+    let reason = slight.reason.unwrap();
+    assert!(
+        reason.contains("forgotten by its interval alone") && reason.contains("20 comparisons")
+    );
+    assert_eq!(verdict(&many, "clear").verdict, Verdict::Forgotten);
+}
+
+/// The ledger names what was trained on and every held-out set, with both shares; what was not measured says so.
+#[test]
+fn the_leak_ledger_is_shown() {
+    let mut report = report();
+    for text in [markdown::render(&report), html::render(&report).unwrap()] {
+        assert!(text.contains("40.0 %") && text.contains("7.0 %"), "{text}");
+        assert!(!text.contains("not measured"));
+    }
+    report.runs[0].overlaps.pop();
+    for text in [markdown::render(&report), html::render(&report).unwrap()] {
+        assert!(text.contains("not measured"));
+    }
+}
+
+/// What was forgotten is shown with its figures, text is never mark-up, and of a withheld domain nothing is shown.
+#[test]
+fn what_was_forgotten_is_shown() {
+    let report = report();
+    let run = &report.runs[0];
+    assert!(run.evidence.contains_key("chemistry") && !run.evidence.contains_key("leaky"));
+    let page = html::render(&report).unwrap();
+    assert!(page.contains("title=\"+6.5 bits\""));
+    assert!(!page.contains("<i>water") && !page.contains("<b>H2O"));
+    assert!(page.contains("&lt;i&gt;water&lt;&#x2f;i&gt;"), "{page}");
+    let text = markdown::render(&report);
+    assert!(!text.contains("<i>") && !text.contains("<b>"));
+    for text in [page, text] {
+        assert!(text.contains("+0.750") && text.contains("[+0.500, +1.000]"));
+        assert!(text.contains("12 questions"), "{text}");
+    }
 }

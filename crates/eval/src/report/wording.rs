@@ -158,6 +158,11 @@ pub fn probability(value: f64) -> String {
     }
 }
 
+/// A probability, or a dash where nothing was tested.
+pub fn probability_or_dash(value: Option<f64>) -> String {
+    value.map_or("–".into(), probability)
+}
+
 /// A count with thin spaces between thousands.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();

@@ -1,51 +1,43 @@
-//! What an interval says of a domain.
+//! What a comparison says of a domain.
 
 use serde::{Deserialize, Serialize};
 
-use super::Change;
+use super::Against;
 
-/// What the interval says of a domain.
+/// What is judged of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The whole interval lies below the tolerance: at most a negligible loss.
+    /// The change is below the tolerance for sure: at most a negligible loss.
     Kept,
-    /// The whole interval lies above the tolerance.
+    /// The change is above the tolerance for sure.
     Forgotten,
     /// More held-out text would be needed to tell.
     Undecided,
-    /// Of the niche: the whole interval lies below zero.
+    /// Of the niche: the change is below zero for sure.
     Gained,
-    /// Of the niche: the whole interval lies above zero.
+    /// Of the niche: the change is above zero for sure.
     Lost,
     /// Not judged, since its held-out text stands in training text too.
     Withheld,
 }
 
 impl Verdict {
-    /// Of an old domain: an equivalence test against the tolerance.
-    pub fn of_old(change: &Change, tolerance: f64) -> Self {
-        if !change.has_spread() {
-            Self::Undecided
-        } else if change.high < tolerance {
-            Self::Kept
-        } else if change.low > tolerance {
-            Self::Forgotten
-        } else {
-            Self::Undecided
+    /// Of an old domain, against the tolerance, where the p-value of `against`, corrected or not, is below `level`.
+    pub fn of_old(against: Against, level: f64) -> Self {
+        match (against.p_value < level, against.above) {
+            (true, false) => Self::Kept,
+            (true, true) => Self::Forgotten,
+            (false, _) => Self::Undecided,
         }
     }
 
-    /// Of the niche: a test against no change.
-    pub fn of_niche(change: &Change) -> Self {
-        if !change.has_spread() {
-            Self::Undecided
-        } else if change.high < 0.0 {
-            Self::Gained
-        } else if change.low > 0.0 {
-            Self::Lost
-        } else {
-            Self::Undecided
+    /// Of the niche, against no change.
+    pub fn of_niche(against: Against, level: f64) -> Self {
+        match (against.p_value < level, against.above) {
+            (true, false) => Self::Gained,
+            (true, true) => Self::Lost,
+            (false, _) => Self::Undecided,
         }
     }
 
@@ -66,38 +58,17 @@ impl Verdict {
 mod tests {
     use super::*;
 
-    fn change(low: f64, high: f64) -> Change {
-        Change {
-            value: (low + high) / 2.0,
-            low,
-            high,
-            documents: 50,
-        }
-    }
-
-    /// Only an interval that is wholly on one side of the limit decides.
+    /// The side decides which way, and only a sure one decides at all.
     #[test]
-    fn intervals_decide() {
-        let old = |low, high| Verdict::of_old(&change(low, high), 0.02);
-        assert_eq!(old(-0.01, 0.01), Verdict::Kept);
-        assert_eq!(old(-0.5, -0.4), Verdict::Kept);
-        assert_eq!(old(0.03, 0.04), Verdict::Forgotten);
-        assert_eq!(old(0.01, 0.03), Verdict::Undecided);
-        let niche = |low, high| Verdict::of_niche(&change(low, high));
-        assert_eq!(niche(-0.2, -0.1), Verdict::Gained);
-        assert_eq!(niche(0.001, 0.01), Verdict::Lost);
-        assert_eq!(niche(-0.1, 0.1), Verdict::Undecided);
-    }
-
-    /// A few documents never decide, however narrow their interval; no change at all is none for any number of them.
-    #[test]
-    fn few_documents_do_not_decide() {
-        let few = |low, high| Change {
-            documents: 2,
-            ..change(low, high)
-        };
-        assert_eq!(Verdict::of_old(&few(0.5, 0.5), 0.02), Verdict::Undecided);
-        assert_eq!(Verdict::of_niche(&few(-0.5, -0.5)), Verdict::Undecided);
-        assert_eq!(Verdict::of_old(&few(0.0, 0.0), 0.02), Verdict::Kept);
+    fn only_what_is_sure_decides() {
+        let against = |p_value, above| Against { p_value, above };
+        let old = |p_value, above| Verdict::of_old(against(p_value, above), 0.05);
+        assert_eq!(old(0.01, false), Verdict::Kept);
+        assert_eq!(old(0.01, true), Verdict::Forgotten);
+        assert_eq!(old(0.05, true), Verdict::Undecided);
+        let niche = |p_value, above| Verdict::of_niche(against(p_value, above), 0.05);
+        assert_eq!(niche(0.01, false), Verdict::Gained);
+        assert_eq!(niche(0.01, true), Verdict::Lost);
+        assert_eq!(niche(0.2, false), Verdict::Undecided);
     }
 }

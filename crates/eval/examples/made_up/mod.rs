@@ -1,0 +1,198 @@
+//! A report of made-up scores.
+
+use std::collections::BTreeMap;
+
+use polymath_data::{Overlap, Question};
+use polymath_eval::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
+use polymath_eval::report::CurvePoint;
+use polymath_eval::{
+    DocumentScore, DomainScores, EvalError, ForgettingReport, ModelScores, Settings,
+};
+
+/// A domain's name, its documents, its base's bits per byte.
+const DOMAINS: [(&str, usize, f64); 7] = [
+    ("chemistry", 240, 1.31),
+    ("competition", 180, 2.05),
+    ("letters", 38, 2.41),
+    ("literature", 410, 1.92),
+    ("manuals", 95, 1.55),
+    ("mathematics", 310, 1.12),
+    ("physics", 260, 1.27),
+];
+/// A run's name, its method, and its change in each domain.
+const RUNS: [(&str, &str, [f64; 7]); 3] = [
+    (
+        "competition-full",
+        "full",
+        [0.21, -0.62, 0.14, 0.38, 0.09, -0.04, 0.11],
+    ),
+    (
+        "competition-frozen",
+        "frozen",
+        [0.05, -0.41, 0.024, 0.09, 0.012, -0.02, 0.025],
+    ),
+    (
+        "competition-lora",
+        "lora",
+        [0.02, -0.47, 0.018, 0.055, 0.01, -0.03, 0.004],
+    ),
+];
+
+/// Three runs over seven domains, with all that a report can hold.
+///
+/// # Errors
+/// None, as long as the scores fit together.
+pub fn report() -> Result<ForgettingReport, EvalError> {
+    let base = scores("checkpoints/small/best", "", &[0.0; 7]);
+    let runs: Vec<ModelScores> = RUNS
+        .iter()
+        .map(|(name, method, changes)| {
+            let path = format!("checkpoints/{name}/best");
+            let mut run = scores(&path, method, changes);
+            run.niche = "competition".into();
+            run.curve = curve(changes);
+            run.overlaps = overlaps();
+            run.evidence = evidence(changes);
+            run
+        })
+        .collect();
+    let settings = Settings {
+        context: 256,
+        ..Settings::default()
+    };
+    ForgettingReport::new(&base, &runs, settings)
+}
+
+/// Documents of very different sizes, each with a change of its own.
+fn scores(path: &str, method: &str, changes: &[f64]) -> ModelScores {
+    let mut domains = BTreeMap::new();
+    for ((name, documents, base), change) in DOMAINS.iter().zip(changes) {
+        let documents = (0..*documents).map(|at| {
+            let bytes = 300 + (3000.0 * waves(at, 1).powi(4)) as u64;
+            let own = 1.0 + 1.6 * (waves(at, 2) - 0.5);
+            let bits = base * (0.8 + 0.4 * waves(at, 3)) + change * own;
+            DocumentScore {
+                nats: bits * std::f64::consts::LN_2 * bytes as f64,
+                tokens: bytes / 4,
+                bytes,
+            }
+        });
+        let documents = documents.collect();
+        let scores = DomainScores {
+            documents,
+            ..DomainScores::default()
+        };
+        domains.insert((*name).to_owned(), scores);
+    }
+    let questions = [
+        ("chemistry", 0.71, 0.9),
+        ("competition", 0.18, -0.6),
+        ("mathematics", 0.83, 0.0),
+    ];
+    let questions = questions.map(|(name, share, loss)| {
+        let at = DOMAINS.iter().position(|domain| domain.0 == name);
+        let share = share - loss * at.map_or(0.0, |at| changes[at].abs());
+        let right = (0..200).map(|at| waves(at, 4) < share).collect();
+        (name.to_owned(), right)
+    });
+    ModelScores {
+        path: path.into(),
+        method: method.into(),
+        domains,
+        questions: questions.into_iter().collect(),
+        ..ModelScores::default()
+    }
+}
+
+/// A tenth of the manuals' sequences and nearly half of its documents stand in what was tuned on.
+fn overlaps() -> Vec<Overlap> {
+    let overlap = |(name, _, _): &(&str, usize, f64)| Overlap {
+        train: "competition".into(),
+        heldout: (*name).to_owned(),
+        exact_share: if *name == "manuals" { 0.41 } else { 0.0 },
+        ngram_share: if *name == "manuals" { 0.1 } else { 0.002 },
+        ngrams: 20_000,
+    };
+    DOMAINS.iter().map(overlap).collect()
+}
+
+/// Of every old domain that lost something: a document, the frequencies, two questions.
+fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
+    let words = "The reaction of sodium hydroxide with dilute hydrochloric acid gives sodium chloride and water; the \
+                 naïve reader may check the masses on both sides, and will find that <nothing> is lost. ";
+    let of_domain = |((name, _, _), change): (&(&str, usize, f64), &f64)| {
+        let pieces = words.repeat(2);
+        let pieces = pieces
+            .split_inclusive(' ')
+            .enumerate()
+            .map(|(at, text)| Piece {
+                text: text.into(),
+                change: Some(change * (40.0 * waves(at, 6).powi(4) - 2.0)),
+            });
+        let document = WorstDocument {
+            document: 11,
+            bytes: 2400,
+            change: 2.0 * change,
+            from: 90,
+            tokens: 640,
+            pieces: pieces.collect(),
+        };
+        let group = |(at, frequency): (usize, &str)| FrequencyGroup {
+            frequency: frequency.into(),
+            tokens: 50_000 / (at as u64 + 1).pow(3),
+            change: change * (1.0 + at as f64),
+            interval: Some([
+                change * (0.8 + 0.7 * at as f64),
+                change * (1.2 + 1.3 * at as f64),
+            ]),
+        };
+        let groups = [
+            "over 10 000",
+            "1 000 to 10 000",
+            "100 to 1 000",
+            "10 to 100",
+            "under 10, or never",
+        ];
+        let question = |number: u64| Question {
+            prompt: format!("Question: how many protons has element {number}?\nAnswer: "),
+            answer: number.to_string(),
+        };
+        let evidence = DomainEvidence {
+            documents: vec![document.clone(), document],
+            frequencies: groups.into_iter().enumerate().map(group).collect(),
+            questions_lost: 31,
+            questions: vec![question(8), question(26)],
+        };
+        ((*name).to_owned(), evidence)
+    };
+    let old = DOMAINS
+        .iter()
+        .zip(changes)
+        .filter(|(_, change)| **change > 0.0);
+    old.map(of_domain).collect()
+}
+
+fn curve(changes: &[f64]) -> Vec<CurvePoint> {
+    let point = |step: u64| {
+        let share = 1.0 - (-(step as f64) / 220.0).exp();
+        let of_domain = DOMAINS.iter().zip(changes).enumerate();
+        let heldout_bits_per_byte = of_domain.map(|(at, ((name, _, base), change))| {
+            let noise = if step == 0 {
+                0.0
+            } else {
+                0.01 * waves(at + step as usize, 5)
+            };
+            ((*name).to_owned(), base + change * share + noise)
+        });
+        CurvePoint {
+            step,
+            heldout_bits_per_byte: heldout_bits_per_byte.collect(),
+        }
+    };
+    (0..=16).map(|at| point(at * 50)).collect()
+}
+
+/// A number from 0 to 1 that looks random.
+fn waves(at: usize, salt: usize) -> f64 {
+    ((at * 7919 + salt * 104_729) as f64 * 12.9898).sin().abs() * 43_758.545 % 1.0
+}

@@ -1,0 +1,112 @@
+//! The report in a browser.
+
+#[path = "../examples/made_up/mod.rs"]
+mod made_up;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use polymath_eval::write;
+
+/// Writes, for every chart, its visible shapes and their extent into the page, which `--dump-dom` then prints.
+const PROBE: &str = "<script>
+const found = [...document.querySelectorAll('svg[role=img]')].map(chart => {
+  const shapes = [...chart.querySelectorAll('line, rect, polyline, polygon, circle')]
+    .filter(shape => { const box = shape.getBoundingClientRect(); return box.width + box.height > 0; });
+  const box = chart.getBoundingClientRect();
+  const labels = [...chart.querySelectorAll('text')].filter(text => text.textContent.trim() !== '');
+  const outside = labels.filter(text => {
+    const own = text.getBoundingClientRect();
+    return own.width > 0 && (own.left < box.left - 2 || own.right > box.right + 2);
+  });
+  return [chart.getAttribute('aria-labelledby').split('-title')[0], Math.round(box.width), shapes.length, labels.length,
+    outside.length].join(' ');
+});
+const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+document.body.insertAdjacentHTML('beforeend', '<pre id=probe>' + found.join('\\n') + '\\nspills ' + wide + '</pre>');
+</script>";
+
+fn chromium() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .flat_map(|name| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path)
+                .map(|folder| folder.join(name))
+                .collect::<Vec<_>>()
+        })
+        .find(|path| path.is_file())
+}
+
+/// What the page is when it has been drawn, and what the console says.
+fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(chromium)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+        ])
+        .args(["--no-first-run", "--disable-background-networking"])
+        .args(["--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--dump-dom"])
+        .arg(format!("--window-size={width},1000"))
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let console = said.lines().filter(|line| line.contains(":CONSOLE"));
+    let page = String::from_utf8_lossy(&output.stdout).into_owned();
+    (page, console.map(str::to_owned).collect())
+}
+
+/// Every chart shows something, within its frame, the page is not wider than the window, and the console is silent: on
+/// wide and narrow windows.
+#[test]
+fn the_page_is_whole_in_a_browser() {
+    let Some(chromium) = chromium() else {
+        println!("skipped: no Chromium is installed");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write(&made_up::report().unwrap(), folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    let probed = folder.path().join("probed.html");
+    std::fs::write(&probed, page.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
+    for (width, hidden) in [
+        (1200, "forest-narrow"),
+        (780, "forest-narrow"),
+        (500, "forest-wide"),
+    ] {
+        let (drawn, console) = open(&chromium, &probed, width);
+        assert!(console.is_empty(), "{console:?}");
+        let found = drawn.split("<pre id=\"probe\">").nth(1);
+        let found = found.and_then(|rest| rest.split("</pre>").next());
+        let found = found.expect("the probe ran");
+        let (charts, spills) = found.rsplit_once('\n').unwrap();
+        assert_eq!(spills, "spills 0", "at {width}");
+        // Two forest plots, of which one shows, a curve a run, the trade-off.
+        assert_eq!(charts.lines().count(), 6, "{charts}");
+        for chart in charts.lines().filter(|chart| !chart.starts_with(hidden)) {
+            let fields: Vec<&str> = chart.split(' ').collect();
+            let numbers: Vec<u32> = fields[1..]
+                .iter()
+                .map(|field| field.parse().unwrap())
+                .collect();
+            assert!(numbers[0] > 200, "no room: {chart}");
+            assert!(numbers[1] >= 10 && numbers[2] >= 5, "empty: {chart}");
+            assert_eq!(numbers[3], 0, "labels outside: {chart}");
+        }
+        let other = charts
+            .lines()
+            .find(|chart| chart.starts_with(hidden))
+            .unwrap();
+        assert!(other.starts_with(&format!("{hidden} 0 0")), "{other}");
+    }
+    // The console's errors are seen at all.
+    std::fs::write(&probed, "<script>nothing.there()</script>").unwrap();
+    let (_, console) = open(&chromium, &probed, 800);
+    assert_eq!(console.len(), 1, "{console:?}");
+}
