@@ -48,9 +48,9 @@ fn recomputing_blocks_saves_memory() {
     let deep = [
         "model.hidden_size=64",
         "model.intermediate_size=176",
-        "model.num_hidden_layers=12",
+        "model.num_hidden_layers=32",
         "model.num_attention_heads=2",
-        "training.batch_size=12",
+        "training.batch_size=8",
     ];
     let peak = |overrides: &[&str]| bench(overrides)["peak_rss_bytes"].as_f64().unwrap() / 1e6;
     let kept = peak(&deep);

@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use polymath_ops::{IGNORED, Ops, RotaryTable, Segments};
+use polymath_ops::{
+    FeedForward, IGNORED, Ops, Placement, RotaryTable, Segments, SelfAttention, recomputed,
+};
 use support::{COMPOSED, FUSED, assert_close, run, tensor, values, variables};
 
 type Function<'a> = &'a dyn Fn(Ops, &[Tensor]) -> Result<Tensor>;
@@ -96,4 +98,51 @@ fn every_operation() -> Result<()> {
         &[&[4, 3], &[7, 3]],
         &|ops, x| ops.cross_entropy(&x[0], &x[1], &targets, 0.2),
     )
+}
+
+/// Both halves of a block, with and without norms of queries and keys; and what is computed again on the way back.
+#[test]
+fn halves_of_a_block() -> Result<()> {
+    let rotary = RotaryTable::new(&[1.0, 0.3], 9, &Device::Cpu)?;
+    let positions: Arc<[u32]> = vec![0, 1, 0, 1, 2, 0, 1, 2, 3, 0].into();
+    let segments = Segments::new(2, 5, vec![0, 0, 2, 2, 2, 0, 0, 0, 0, 4].into())?;
+    let placement = Placement {
+        rotary: &rotary,
+        positions: &positions,
+        segments: &segments,
+    };
+    let attention = |ops: Ops, x: &[Tensor]| {
+        let weights = SelfAttention {
+            norm: &x[1],
+            epsilon: 1e-3,
+            query: &x[2],
+            key: &x[3],
+            value: &x[4],
+            output: &x[5],
+            query_key_norm: (x.len() > 6).then(|| (&x[6], &x[7])),
+        };
+        ops.self_attention(&x[0], &weights, &placement)
+    };
+    let mut shapes: Vec<&[usize]> = vec![&[2, 5, 6], &[6], &[8, 6], &[4, 6], &[4, 6], &[6, 8]];
+    check("self-attention", &shapes, &attention)?;
+    shapes.extend([&[4][..], &[4]]);
+    check("self-attention with norms of heads", &shapes, &attention)?;
+    let forward = |ops: Ops, x: &[Tensor]| {
+        let weights = FeedForward {
+            norm: &x[1],
+            epsilon: 1e-3,
+            gate: &x[2],
+            up: &x[3],
+            down: &x[4],
+        };
+        ops.feed_forward(&x[0], &weights)
+    };
+    let shapes: [&[usize]; 5] = [&[2, 5, 6], &[6], &[9, 6], &[9, 6], &[6, 9]];
+    check("feed-forward", &shapes, &forward)?;
+    check("feed-forward, recomputed", &shapes, &|ops, x| {
+        recomputed(&x[0], &x[1..], move |x, weights| {
+            let all: Vec<Tensor> = std::iter::once(x).chain(weights).cloned().collect();
+            forward(ops, &all)
+        })
+    })
 }

@@ -60,7 +60,7 @@ struct Pair {
 ///
 /// - the percentile interval, expanded to what Student's *t* says of so few documents (Hesterberg 2015, *What Teachers
 ///   Should Know About the Bootstrap*). Where a few documents hold most of the text, or most of what scatters, no more
-///   than these few speak: see [`effective_documents`];
+///   than these few speak: see `effective_documents`;
 /// - the studentised interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* =
 ///   (r* − r) / s*, and s is the ratio's linearised standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats − r · bytes.
 ///
