@@ -21,18 +21,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Half, Progress, Split, Texts, TokenShard, prepare_texts};
+use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{
-    LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
-};
+use polymath_model::{LoadOptions, LoraConfig, ModelConfig, Ops, TokenizerFiles, Transformer};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
     resolve_checkpoint,
 };
 
 use config::Niche;
-use retention::{Held, Limited, LimitsVerdict, Making, Pressure, Retaining, is_outside};
+use retention::{Making, Pressure, Retaining};
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
@@ -217,46 +215,6 @@ impl Finetuning {
         )?)
     }
 
-    /// What became of the run's limits, on the test half of the held-out documents; `None` where it has none. `best` is
-    /// the score of its best checkpoint. If nothing was inside on the way, the folder `best` becomes `closest`.
-    ///
-    /// # Errors
-    /// What scoring and the disk say.
-    pub fn verdict(
-        &self,
-        launch: &Launch,
-        best: f64,
-    ) -> Result<Option<LimitsVerdict>, FinetuneError> {
-        let Some(limits) = &self.config.retention.limits else {
-            return Ok(None);
-        };
-        let run = &self.config.run;
-        let inside = !is_outside(best);
-        let name = if inside { "best" } else { "closest" };
-        if !inside {
-            let (from, to) = (run.join("best"), run.join(name));
-            std::fs::rename(&from, &to)
-                .map_err(|source| FinetuneError::File { path: from, source })?;
-        }
-        let checkpoint = resolve_checkpoint(&run.join(name))?;
-        let ops = launch.ops(Precision::F32);
-        let options = LoadOptions::frozen(&launch.device, ops);
-        let base = self.load(&self.base, &options)?;
-        let tuned = match &self.adapter {
-            Some(_) => polymath_model::load_over(&checkpoint, Some(&self.base), &options)?,
-            None => self.load(&checkpoint, &options)?,
-        };
-        let told = (run.join(name), inside, self.sequence_length);
-        let verdict = LimitsVerdict::measure(
-            (&base, &tuned),
-            &self.watched,
-            limits,
-            (&told.0, told.1, told.2),
-        )?;
-        verdict.write(run)?;
-        Ok(Some(verdict))
-    }
-
     /// The model that is trained, as the base has it or where the run stands.
     fn transformer(
         &self,
@@ -293,30 +251,14 @@ impl Finetuning {
             max_tokens: Some(self.config.evaluation.max_tokens),
             half: None,
         };
-        let (Some(limits), Some(pressure)) = (&self.config.retention.limits, pressure) else {
-            return Ok(Box::new(Heldout {
+        match pressure {
+            Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
+            None => Ok(Box::new(Heldout {
                 evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
                 transformer,
                 niche: &self.niche,
-            }));
-        };
-        if let Some(from) = run.resumed() {
-            pressure.resume(&from.path, from.state.step)?;
+            })),
         }
-        let windows = WindowOptions {
-            half: Some(Half::Development),
-            ..windows
-        };
-        let base = self.load(&self.base, &LoadOptions::frozen(&launch.device, ops))?;
-        let held = Held::score(&base, &self.watched[1..], limits, windows)?;
-        let niche = self.watched[0].clone();
-        Ok(Box::new(Limited::new(
-            transformer,
-            niche,
-            held,
-            windows,
-            pressure,
-        )))
     }
 
     /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the

@@ -31,7 +31,6 @@ pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
 
 pub(crate) use config::Old;
-pub(crate) use limits::{Held, Limited};
 pub(crate) use start::Making;
 pub use teacher::Lesson;
 

@@ -14,6 +14,8 @@ use crate::FinetuneError;
 
 /// Resamples of an interval on the way.
 const RESAMPLES: usize = 1000;
+/// Fewer documents say too little of how much documents differ.
+const FEWEST_DOCUMENTS: usize = 5;
 
 /// An old domain, and what the base makes of its development half.
 pub(crate) struct Held {
@@ -54,9 +56,6 @@ impl Held {
     }
 }
 
-/// Fewer say too little of how much documents differ.
-const FEWEST_DOCUMENTS: usize = 5;
-
 /// What the worst domain was, at an evaluation.
 #[derive(Debug, Clone)]
 struct Worst {
@@ -69,28 +68,27 @@ struct Worst {
 
 /// Measures the run inside limits, moves the pressure, and takes the best niche score among what is inside.
 pub(crate) struct Limited<'a> {
-    pub transformer: &'a Transformer,
-    pub niche: (String, Arc<TokenShard>),
-    pub old: Vec<Held>,
-    pub windows: WindowOptions,
-    pub pressure: Arc<Pressure>,
+    transformer: &'a Transformer,
+    windows: WindowOptions,
+    niche: (String, Arc<TokenShard>),
+    old: Vec<Held>,
+    pressure: Arc<Pressure>,
     worst: Option<Worst>,
 }
 
 impl<'a> Limited<'a> {
     /// Nothing measured yet.
     pub fn new(
-        transformer: &'a Transformer,
+        (transformer, windows): (&'a Transformer, WindowOptions),
         niche: (String, Arc<TokenShard>),
         old: Vec<Held>,
-        windows: WindowOptions,
         pressure: Arc<Pressure>,
     ) -> Self {
         Self {
             transformer,
+            windows,
             niche,
             old,
-            windows,
             pressure,
             worst: None,
         }

@@ -1,15 +1,15 @@
 //! Retention limits: how much each old domain may lose, and what keeps a run inside.
 //!
 //! `held` measures every old domain's development half against the base and decides the best checkpoint, `pressure` is
-//! the controller, `verdict` the last word, on the test half.
+//! the controller, `verdict` the last word, on the test half; `run` puts them into a run.
 
 mod held;
 mod pressure;
+mod run;
 mod verdict;
 
 use std::collections::BTreeMap;
 
-pub(crate) use held::{Held, Limited};
 pub use pressure::{Pressed, Pressure};
 pub use verdict::{DomainVerdict, LimitsVerdict};
 

@@ -1,5 +1,6 @@
 //! The controller: how hard a run is held back, by how far the old domains are from their limits.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +8,6 @@ use candle_core::{Tensor, Var};
 use polymath_data::ReplayStream;
 use polymath_train::{Penalty, TrainError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The level's bounds: penalties are multiplied by 2^level.
 const LEVELS: (f64, f64) = (-4.0, 6.0);
