@@ -60,6 +60,8 @@ pub enum Command {
     Forget(Forget),
     /// Mix a tuned checkpoint with its base, by as much as the old domains allow.
     Interpolate(Interpolate),
+    /// Tune a base in many ways, and compare what each gains with what it forgets.
+    Frontier(Frontier),
     /// Continue a prompt.
     Generate(Generate),
     /// Put an adapter into its base: an ordinary model folder.
@@ -108,6 +110,17 @@ pub struct Finetune {
     /// The most bits per byte that old domains may lose: one number for all, or `default=0.02,chemistry=0.01`.
     #[arg(long, value_name = "LIMITS")]
     pub limits: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Frontier {
+    /// A TOML file: the base, the niche, and the ways.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Only check every run, and say which are done.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

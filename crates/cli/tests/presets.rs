@@ -65,3 +65,13 @@ fn finetune_presets_load() {
         );
     }
 }
+
+/// Frontiers: every run of them is a `finetune` config.
+#[test]
+fn frontier_presets_load() {
+    for path in presets("frontier") {
+        let config: polymath_finetune::frontier::FrontierConfig =
+            polymath_config::load(&path, &[]).unwrap();
+        assert!(!config.plan().unwrap().is_empty());
+    }
+}

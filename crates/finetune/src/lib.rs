@@ -6,6 +6,7 @@
 mod adapter;
 mod config;
 mod error;
+pub mod frontier;
 mod lineage;
 pub mod retention;
 mod selection;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 
 use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{LoadOptions, LoraConfig, ModelConfig, Ops, TokenizerFiles, Transformer};
+use polymath_model::{
+    LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
+};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
     resolve_checkpoint,
@@ -213,6 +216,68 @@ impl Finetuning {
             &mut *evaluator,
             observer,
         )?)
+    }
+
+    /// Whether the run is finished, with these settings.
+    ///
+    /// # Errors
+    /// It is finished with others.
+    pub fn is_done(&self) -> Result<bool, FinetuneError> {
+        let run = &self.config.run;
+        if !polymath_train::is_finished(run) {
+            return Ok(false);
+        }
+        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
+        match std::fs::read_to_string(run.join("run.toml")) {
+            Ok(saved) if saved == text => Ok(true),
+            _ => Err(FinetuneError::Config(format!(
+                "`{}` is finished with other settings: remove it, or choose another `output`",
+                run.display()
+            ))),
+        }
+    }
+
+    /// The base, or what became of it in the run's best checkpoint, nothing of it moving; in full precision.
+    ///
+    /// # Errors
+    /// What loading says.
+    pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
+        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
+        if !tuned {
+            return self.load(&self.base, &options);
+        }
+        let folder = self.best()?;
+        match &self.adapter {
+            Some(_) => Ok(polymath_model::load_over(
+                &folder,
+                Some(&self.base),
+                &options,
+            )?),
+            None => self.load(&folder, &options),
+        }
+    }
+
+    /// The folder of the run's best checkpoint.
+    ///
+    /// # Errors
+    /// There is none that is whole.
+    pub fn best(&self) -> Result<PathBuf, FinetuneError> {
+        Ok(resolve_checkpoint(&self.config.run)?)
+    }
+
+    /// The base's folder.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The held-out shards that are watched, the niche's first.
+    pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
+        &self.watched
+    }
+
+    /// Tokens of a row.
+    pub fn sequence_length(&self) -> usize {
+        self.sequence_length
     }
 
     /// The model that is trained, as the base has it or where the run stands.

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod finetune;
 pub mod forget;
+pub mod frontier;
 pub mod generate;
 pub mod interpolate;
 mod ledger;

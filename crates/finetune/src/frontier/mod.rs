@@ -1,0 +1,265 @@
+//! A frontier: several ways to tune the same base for the same niche, at equal tokens, over several seeds; what each gains,
+//! what it forgets, and which of them no other beats in both.
+
+mod figures;
+mod scores;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use figures::{Frontier, Method, RunFigures, hypervolume, pareto, recommend};
+pub use scores::{HalfScores, Scored, score};
+
+use crate::{FinetuneConfig, FinetuneError};
+
+/// All of a frontier.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrontierConfig {
+    /// The folder of the runs and of what is found.
+    pub output: PathBuf,
+    /// Each way is tuned once with each of them.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// What an old domain may lose, in bits per byte, for a way to be recommended.
+    #[serde(default = "default_limit")]
+    pub limit: f64,
+    /// Held-out tokens of each domain and half that the comparison scores; default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// What all runs share: the keys of a `finetune` config but `run` and `seed`.
+    pub shared: Table,
+    /// The ways by name: what each adds to `shared`, as in a `finetune` config. Default: those of [`usual_ways`].
+    #[serde(default)]
+    pub runs: BTreeMap<String, Table>,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![1, 2, 3]
+}
+
+fn default_limit() -> f64 {
+    0.02
+}
+
+/// Of the ways to tune, those that people choose between.
+pub fn usual_ways() -> BTreeMap<String, Table> {
+    let ways = [
+        ("full", "method = \"full\""),
+        (
+            "head",
+            "method = \"frozen\"\nfrozen = { train_last_layers = 0, train = [\"lm_head\"] }",
+        ),
+        (
+            "last-2",
+            "method = \"frozen\"\nfrozen = { train_last_layers = 2 }",
+        ),
+        (
+            "lora-4",
+            "method = \"lora\"\nlora = { rank = 4, alpha = 8 }",
+        ),
+        (
+            "lora-16",
+            "method = \"lora\"\nlora = { rank = 16, alpha = 32 }",
+        ),
+        ("replay-1", "retention = { replay = 0.01 }"),
+        ("replay-5", "retention = { replay = 0.05 }"),
+        ("replay-20", "retention = { replay = 0.2 }"),
+        ("l2sp", "retention = { l2sp = 0.01 }"),
+        ("ewc", "retention = { ewc = { strength = 10.0 } }"),
+        (
+            "distill",
+            "retention = { replay = 0.05, distill = { strength = 1.0 } }",
+        ),
+    ];
+    ways.into_iter()
+        .map(|(name, text)| {
+            (
+                name.to_owned(),
+                text.parse().expect("the usual ways are TOML"),
+            )
+        })
+        .collect()
+}
+
+/// One run of a frontier.
+#[derive(Debug, Clone)]
+pub struct PlannedRun {
+    /// The way's name.
+    pub method: String,
+    /// Its seed.
+    pub seed: u64,
+    /// All of it.
+    pub config: FinetuneConfig,
+}
+
+impl FrontierConfig {
+    /// Every run, the seeds of a way one after the other.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn plan(&self) -> Result<Vec<PlannedRun>, FinetuneError> {
+        let refuse = |message: String| Err(FinetuneError::Config(message));
+        if self.seeds.is_empty() {
+            return refuse("`seeds` is empty: give at least one".into());
+        }
+        if !(self.limit > 0.0 && self.limit.is_finite()) {
+            return refuse(format!(
+                "`limit` = `{}`: expected bits per byte above 0",
+                self.limit
+            ));
+        }
+        for key in ["run", "seed"] {
+            if self.shared.contains_key(key) {
+                return refuse(format!(
+                    "`shared.{key}`: each run has its own; leave it out"
+                ));
+            }
+        }
+        if !self.shared.contains_key("retain") {
+            return refuse(
+                "`shared.retain` is not given: what is forgotten is measured on it".into(),
+            );
+        }
+        let usual;
+        let ways = if self.runs.is_empty() {
+            usual = usual_ways();
+            &usual
+        } else {
+            &self.runs
+        };
+        let mut planned = Vec::new();
+        for (name, own) in ways {
+            if name.is_empty()
+                || !name
+                    .chars()
+                    .all(|letter| letter.is_alphanumeric() || "-_.".contains(letter))
+            {
+                return refuse(format!(
+                    "`runs.{name}`: a way's name is also a folder's: use letters, digits, `-` and `_`"
+                ));
+            }
+            for seed in &self.seeds {
+                planned.push(self.run(name, own, *seed)?);
+            }
+        }
+        let tokens = |run: &PlannedRun| {
+            let training = &run.config.training;
+            (
+                training.tokens,
+                training
+                    .steps
+                    .map(|steps| steps * training.batch_size as u64),
+            )
+        };
+        if let Some(other) = planned
+            .iter()
+            .find(|run| tokens(run) != tokens(&planned[0]))
+        {
+            return refuse(format!(
+                "`runs.{}` trains on other numbers of tokens than `runs.{}`: a frontier compares at equal tokens, so set \
+                 them in `shared.training` alone",
+                other.method, planned[0].method
+            ));
+        }
+        Ok(planned)
+    }
+
+    fn run(&self, name: &str, own: &Table, seed: u64) -> Result<PlannedRun, FinetuneError> {
+        let mut table = self.shared.clone();
+        merge(&mut table, own);
+        let folder = self.output.join(format!("{name}-{seed}"));
+        table.insert("run".into(), folder.display().to_string().into());
+        table.insert("seed".into(), Value::Integer(seed as i64));
+        let config = table.try_into::<FinetuneConfig>().map_err(|error| {
+            FinetuneError::Config(format!("`runs.{name}`, with `shared`: {}", error.message()))
+        })?;
+        Ok(PlannedRun {
+            method: name.to_owned(),
+            seed,
+            config,
+        })
+    }
+}
+
+/// Puts `own` over `table`, tables inside of tables too.
+fn merge(table: &mut Table, own: &Table) {
+    for (key, value) in own {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(own)) => merge(inner, own),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "output = \"out\"\nseeds = [1, 2]\n[shared]\nbase = \"b\"\ndataset = \"d\"\nretain = \"r\"\n\
+                          [shared.training]\nsteps = 10\nlearning_rate = 1e-3\n";
+
+    fn plan(text: &str) -> Result<Vec<PlannedRun>, String> {
+        let config: FrontierConfig = toml::from_str(text).unwrap();
+        config.plan().map_err(|error| error.to_string())
+    }
+
+    /// Each way is put over what is shared, once a seed, in a folder of its own; without a list, the usual ways are.
+    #[test]
+    fn ways_are_put_over_what_is_shared() {
+        let runs = plan(&format!(
+            "{CONFIG}[runs.slow.training]\nlearning_rate = 1e-4\n[runs.plain]\n"
+        ))
+        .unwrap();
+        let told: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                (
+                    run.method.as_str(),
+                    run.seed,
+                    run.config.training.learning_rate,
+                    run.config.training.steps,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("plain", 1, Some(1e-3), Some(10)),
+                ("plain", 2, Some(1e-3), Some(10)),
+                ("slow", 1, Some(1e-4), Some(10)),
+                ("slow", 2, Some(1e-4), Some(10)),
+            ]
+        );
+        assert_eq!(runs[3].config.run, PathBuf::from("out/slow-2"));
+        assert_eq!(plan(CONFIG).unwrap().len(), 2 * usual_ways().len());
+    }
+
+    /// What can't be compared is refused by its key.
+    #[test]
+    fn senseless_frontiers_are_refused() {
+        let refused = |text: &str, said: &str| {
+            let error = plan(text).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        };
+        refused(&CONFIG.replace("[1, 2]", "[]"), "`seeds` is empty");
+        refused(
+            &CONFIG.replace("retain = \"r\"\n", ""),
+            "`shared.retain` is not given",
+        );
+        refused(
+            &format!("{CONFIG}[runs.long.training]\nsteps = 20\n[runs.a]\n"),
+            "equal tokens",
+        );
+        refused(&format!("{CONFIG}[runs.bad]\nmethd = \"full\"\n"), "methd");
+        refused(
+            &CONFIG.replace("[shared.training]", "seed = 3\n[shared.training]"),
+            "`shared.seed`",
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! A frontier through the binary: compared, killed and gone on with, and refused.
+
+mod held;
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use held::{polymath, prepare, write};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+const CONFIG: &str = "output = \"frontier\"\nseeds = [1, 2]\nlimit = 0.5\n[shared]\nbase = \"runs/base/best\"\ndataset = \"data\"\n\
+                      domain = \"asked\"\nretain = \"data\"\n[shared.training]\nsteps = 12\nbatch_size = 4\nlearning_rate = 1e-2\n\
+                      [shared.evaluation]\nevery = 6\nmax_tokens = 500\n[runs.full]\n[runs.last-1]\nmethod = \"frozen\"\n\
+                      frozen = { train_last_layers = 1 }\n[runs.lora]\nmethod = \"lora\"\nlora = { rank = 2, alpha = 4 }\n\
+                      [runs.replay]\nretention = { replay = 0.5 }\n";
+
+fn modified(path: &Path) -> SystemTime {
+    path.metadata().unwrap().modified().unwrap()
+}
+
+/// A frontier that is killed goes on with the same command: what was finished stays as it is, and the end is a comparison
+/// of every way over its seeds.
+#[test]
+fn frontiers_survive_being_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    write(at, "frontier.toml", CONFIG);
+    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
+        .current_dir(at)
+        .args(["--device", "cpu", "frontier", "frontier.toml"])
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    // The third run has begun, so that two are finished.
+    while !at.join("frontier/last-1-1/metrics.jsonl").exists() && begin.elapsed().as_secs() < 60 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let first = at.join("frontier/full-1/metrics.jsonl");
+    let before = modified(&first);
+    assert!(!at.join("frontier/frontier.json").exists());
+
+    polymath(at)
+        .args(["frontier", "frontier.toml"])
+        .assert()
+        .success()
+        .stdout(contains("| full |").and(contains("Hypervolume")));
+    assert_eq!(modified(&first), before, "a finished run is left alone");
+    let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["methods"].as_array().unwrap().len(), 4);
+    assert_eq!(found["runs"].as_array().unwrap().len(), 8);
+    for run in found["runs"].as_array().unwrap() {
+        assert!(run["gain"].as_f64().unwrap() > 0.0, "{run}");
+        assert!(run["seconds"].as_f64().unwrap() > 0.0);
+        assert_eq!(run["rises"].as_object().unwrap().len(), 2);
+    }
+    let seeds = &found["methods"][0]["gain"]["interval"];
+    assert!(seeds[0].as_f64().unwrap() < seeds[1].as_f64().unwrap());
+    assert!(
+        found["methods"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|way| way["on_the_frontier"] == true)
+    );
+
+    // Again there is nothing to do, and the answer is the same.
+    polymath(at)
+        .args(["frontier", "frontier.toml"])
+        .assert()
+        .success();
+    assert_eq!(
+        std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap(),
+        text
+    );
+}
+
+/// Every run is checked before the first; a finished run of other settings is not taken for this one.
+#[test]
+fn wrong_frontiers_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let refused = |config: &str, said: &str| {
+        write(at, "frontier.toml", config);
+        let mut command = polymath(at);
+        command.args(["frontier", "frontier.toml"]);
+        command.assert().code(2).stderr(contains(said));
+    };
+    let lora = CONFIG.replace(
+        "lora = { rank = 2, alpha = 4 }",
+        "lora = { targets = [\"nothing\"] }",
+    );
+    refused(&lora, "`runs.lora`: ");
+    refused(
+        &CONFIG.replace("[runs.full]", "[runs.full]\nmethd = \"full\""),
+        "methd",
+    );
+    refused(
+        &CONFIG.replace("limit = 0.5", "limt = 0.5"),
+        "did you mean `limit`",
+    );
+    assert!(!at.join("frontier").exists());
+    let one = CONFIG
+        .split("[runs.last-1]")
+        .next()
+        .unwrap()
+        .replace("[1, 2]", "[1]");
+    write(at, "frontier.toml", &one);
+    polymath(at)
+        .args(["frontier", "frontier.toml"])
+        .assert()
+        .success();
+    refused(
+        &one.replace("learning_rate = 1e-2", "learning_rate = 1e-3"),
+        "finished with other settings",
+    );
+}
