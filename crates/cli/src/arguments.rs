@@ -61,7 +61,9 @@ pub enum Command {
     /// Mix a tuned checkpoint with its base, by as much as the old domains allow.
     Interpolate(Interpolate),
     /// Tune a base in many ways, and compare what each gains with what it forgets.
-    Frontier(Frontier),
+    Frontier(Sweep),
+    /// Tune a base on each domain in turn: who helps and who hurts whom, and what had forecast it.
+    Transfer(Sweep),
     /// Continue a prompt.
     Generate(Generate),
     /// Put an adapter into its base: an ordinary model folder.
@@ -112,9 +114,10 @@ pub struct Finetune {
     pub limits: Option<String>,
 }
 
+/// Several runs of one config.
 #[derive(Debug, Args)]
-pub struct Frontier {
-    /// A TOML file: the base, the niche, and the ways.
+pub struct Sweep {
+    /// A TOML file: what the runs share, and what they differ in.
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,

@@ -51,6 +51,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Forget(arguments) => commands::forget::run(arguments, environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),
         Command::Frontier(arguments) => commands::frontier::run(arguments, environment),
+        Command::Transfer(arguments) => commands::transfer::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),
         Command::Merge(arguments) => commands::merge::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),

@@ -1,4 +1,4 @@
-//! Writes a report from made-up scores, to look at: `cargo run -p polymath-eval --example report -- <folder>`.
+//! Writes a report, a chain’s and a frontier from made-up scores, to look at: `cargo run -p polymath-eval --example report -- <folder>`.
 
 mod made_up;
 
@@ -10,5 +10,8 @@ fn main() -> Result<(), EvalError> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| "report".into());
     let report = made_up::report()?;
     print!("{}", report.table());
-    write(&report, Path::new(&folder))
+    let folder = Path::new(&folder);
+    write(&report, folder)?;
+    made_up::frontier()?.write(folder)?;
+    write(&made_up::chain()?, &folder.join("chain"))
 }

@@ -3,13 +3,20 @@
 //! [`score_shard`] scores every held-out document of a domain once; [`ForgettingReport::new`] compares what a base and
 //! the models tuned from it score on the same documents; [`evidence`] finds what was forgotten; [`write()`] puts the report on the disk.
 
+mod charts;
+mod divergence;
 mod error;
 pub mod evidence;
+pub mod frontier;
+mod page;
 mod questions;
 pub mod report;
 mod scoring;
 pub mod statistics;
+pub mod transfer;
+mod wording;
 
+pub use divergence::divergence;
 pub use error::EvalError;
 pub use questions::answer_questions;
 pub use report::{ForgettingReport, ModelScores, Settings, write};

@@ -106,25 +106,7 @@ pub fn score_tokens(
     keep: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<DomainScores, EvalError> {
-    let longest = model.config().max_position_embeddings;
-    let context = windows.context.unwrap_or(longest);
-    if context == 0 || context > longest {
-        return Err(EvalError::Report(format!(
-            "a context of {context} tokens: the model's `max_position_embeddings` is {longest}"
-        )));
-    }
-    let batches = ScoringBatches::new(
-        shard,
-        ScoringOptions {
-            rows: (TOKENS_AT_ONCE / context).max(1),
-            sequence_length: context,
-            stride: windows.stride,
-            bos_token_id: model.config().bos_token_id,
-            max_tokens: windows.max_tokens,
-            seed: SUBSAMPLE_SEED,
-            half: windows.half,
-        },
-    );
+    let batches = ScoringBatches::new(shard, scoring_options(model, windows)?);
     let mut documents: Vec<DocumentScore> = batches
         .documents()
         .iter()
@@ -160,6 +142,29 @@ pub fn score_tokens(
     })
 }
 
+/// How documents are cut for a model.
+pub(crate) fn scoring_options(
+    model: &Transformer,
+    windows: WindowOptions,
+) -> Result<ScoringOptions, EvalError> {
+    let longest = model.config().max_position_embeddings;
+    let context = windows.context.unwrap_or(longest);
+    if context == 0 || context > longest {
+        return Err(EvalError::Report(format!(
+            "a context of {context} tokens: the model's `max_position_embeddings` is {longest}"
+        )));
+    }
+    Ok(ScoringOptions {
+        rows: (TOKENS_AT_ONCE / context).max(1),
+        sequence_length: context,
+        stride: windows.stride,
+        bos_token_id: model.config().bos_token_id,
+        max_tokens: windows.max_tokens,
+        seed: SUBSAMPLE_SEED,
+        half: windows.half,
+    })
+}
+
 /// Room for the tokens' scores of the first of `documents`, `most` tokens at most.
 fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<TokenScores> {
     let mut left = most;
@@ -179,7 +184,7 @@ fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Toke
 }
 
 /// A data set's batch as the model takes it.
-fn token_batch(batch: Batch) -> TokenBatch {
+pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
     TokenBatch {
         input_ids: batch.input_ids,
         targets: batch.targets,

@@ -62,51 +62,104 @@ fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
     (page, console.map(str::to_owned).collect())
 }
 
-/// Every chart shows something, within its frame, the page is not wider than the window, and the console is silent: on
-/// wide and narrow windows.
+/// A chart as the browser drew it.
+#[derive(Debug)]
+struct Chart {
+    name: String,
+    width: u32,
+    shapes: u32,
+    labels: u32,
+    /// Labels that reach over the picture's edge.
+    outside: u32,
+}
+
+/// The charts of a page, as wide as the window; the console is silent and nothing is wider than the window.
+fn charts(chromium: &Path, page: &Path, width: u32) -> Vec<Chart> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let probed = page.with_extension("probed.html");
+    std::fs::write(&probed, text.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
+    let (drawn, console) = open(chromium, &probed, width);
+    assert!(console.is_empty(), "{console:?}");
+    let found = drawn.split("<pre id=\"probe\">").nth(1);
+    let found = found.and_then(|rest| rest.split("</pre>").next());
+    let found = found.expect("the probe ran");
+    let (charts, spills) = found.rsplit_once('\n').unwrap();
+    assert_eq!(spills, "spills 0", "at {width}");
+    let chart = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let numbers: Vec<u32> = fields[1..]
+            .iter()
+            .map(|field| field.parse().unwrap())
+            .collect();
+        Chart {
+            name: fields[0].to_owned(),
+            width: numbers[0],
+            shapes: numbers[1],
+            labels: numbers[2],
+            outside: numbers[3],
+        }
+    };
+    charts.lines().map(chart).collect()
+}
+
+fn assert_drawn(chart: &Chart) {
+    assert!(chart.width > 200, "no room: {chart:?}");
+    assert!(chart.shapes >= 6 && chart.labels >= 5, "empty: {chart:?}");
+    assert_eq!(chart.outside, 0, "labels outside: {chart:?}");
+}
+
+/// Every chart of the report shows something, within its frame, the page is not wider than the window, and the console is
+/// silent: on wide and narrow windows.
 #[test]
-fn the_page_is_whole_in_a_browser() {
+fn the_report_is_whole_in_a_browser() {
     let Some(chromium) = chromium() else {
         println!("skipped: no Chromium is installed");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     write(&made_up::report().unwrap(), folder.path()).unwrap();
-    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
-    let probed = folder.path().join("probed.html");
-    std::fs::write(&probed, page.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
+    let page = folder.path().join("report.html");
     for (width, hidden) in [
         (1200, "forest-narrow"),
         (780, "forest-narrow"),
         (500, "forest-wide"),
     ] {
-        let (drawn, console) = open(&chromium, &probed, width);
-        assert!(console.is_empty(), "{console:?}");
-        let found = drawn.split("<pre id=\"probe\">").nth(1);
-        let found = found.and_then(|rest| rest.split("</pre>").next());
-        let found = found.expect("the probe ran");
-        let (charts, spills) = found.rsplit_once('\n').unwrap();
-        assert_eq!(spills, "spills 0", "at {width}");
+        let charts = charts(&chromium, &page, width);
         // Two forest plots, of which one shows, a curve a run, the trade-off.
-        assert_eq!(charts.lines().count(), 6, "{charts}");
-        for chart in charts.lines().filter(|chart| !chart.starts_with(hidden)) {
-            let fields: Vec<&str> = chart.split(' ').collect();
-            let numbers: Vec<u32> = fields[1..]
-                .iter()
-                .map(|field| field.parse().unwrap())
-                .collect();
-            assert!(numbers[0] > 200, "no room: {chart}");
-            assert!(numbers[1] >= 10 && numbers[2] >= 5, "empty: {chart}");
-            assert_eq!(numbers[3], 0, "labels outside: {chart}");
+        assert_eq!(charts.len(), 6, "{charts:?}");
+        for chart in &charts {
+            if chart.name == hidden {
+                assert_eq!((chart.width, chart.shapes), (0, 0));
+            } else {
+                assert_drawn(chart);
+            }
         }
-        let other = charts
-            .lines()
-            .find(|chart| chart.starts_with(hidden))
-            .unwrap();
-        assert!(other.starts_with(&format!("{hidden} 0 0")), "{other}");
     }
     // The console's errors are seen at all.
-    std::fs::write(&probed, "<script>nothing.there()</script>").unwrap();
-    let (_, console) = open(&chromium, &probed, 800);
+    let broken = folder.path().join("broken.html");
+    std::fs::write(&broken, "<script>nothing.there()</script>").unwrap();
+    let (_, console) = open(&chromium, &broken, 800);
     assert_eq!(console.len(), 1, "{console:?}");
+}
+
+/// So do the chain's picture and the frontier's page.
+#[test]
+fn chains_and_frontiers_are_whole_in_a_browser() {
+    let Some(chromium) = chromium() else {
+        println!("skipped: no Chromium is installed");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let report = made_up::chain().unwrap();
+    assert_eq!(report.chain.as_ref().unwrap().stages.len(), 3);
+    write(&report, folder.path()).unwrap();
+    made_up::frontier().unwrap().write(folder.path()).unwrap();
+    for width in [1200, 500] {
+        let report = charts(&chromium, &folder.path().join("report.html"), width);
+        assert_drawn(report.iter().find(|chart| chart.name == "chain").unwrap());
+        let frontier = charts(&chromium, &folder.path().join("frontier.html"), width);
+        let names: Vec<&str> = frontier.iter().map(|chart| chart.name.as_str()).collect();
+        assert_eq!(names, ["tradeoff", "domains"]);
+        frontier.iter().for_each(assert_drawn);
+    }
 }

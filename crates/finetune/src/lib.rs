@@ -9,12 +9,14 @@ mod error;
 pub mod frontier;
 mod lineage;
 pub mod retention;
+mod scores;
 mod selection;
+pub mod transfer;
 
 pub use adapter::choose_adapter;
 pub use config::FinetuneConfig;
 pub use error::FinetuneError;
-pub use lineage::Lineage;
+pub use lineage::{Lineage, Stage};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
 
@@ -242,18 +244,30 @@ impl Finetuning {
     /// # Errors
     /// What loading says.
     pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
-        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         if !tuned {
+            let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
             return self.load(&self.base, &options);
         }
-        let folder = self.best()?;
+        self.load_checkpoint(launch, &self.best()?)
+    }
+
+    /// One of the run's checkpoints, nothing of it moving; in full precision.
+    ///
+    /// # Errors
+    /// What loading says.
+    pub fn load_checkpoint(
+        &self,
+        launch: &Launch,
+        folder: &Path,
+    ) -> Result<Transformer, FinetuneError> {
+        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         match &self.adapter {
             Some(_) => Ok(polymath_model::load_over(
-                &folder,
+                folder,
                 Some(&self.base),
                 &options,
             )?),
-            None => self.load(&folder, &options),
+            None => self.load(folder, &options),
         }
     }
 
@@ -265,9 +279,22 @@ impl Finetuning {
         Ok(resolve_checkpoint(&self.config.run)?)
     }
 
+    /// The folder of the run.
+    pub fn run_folder(&self) -> &Path {
+        &self.config.run
+    }
+
     /// The base's folder.
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// The niche's training text.
+    ///
+    /// # Errors
+    /// The shard can't be opened.
+    pub fn training_shard(&self) -> Result<Arc<TokenShard>, FinetuneError> {
+        Ok(self.dataset.shard(&self.niche, Split::Train)?)
     }
 
     /// The held-out shards that are watched, the niche's first.
@@ -351,6 +378,7 @@ impl Finetuning {
             niche: self.niche.clone(),
             dataset: self.dataset.path().to_path_buf(),
             retain: self.config.retain.clone(),
+            earlier: Lineage::of(&self.base)?.map_or_else(Vec::new, |before| before.stages()),
         })
     }
 }

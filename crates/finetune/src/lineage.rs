@@ -25,6 +25,24 @@ pub struct Lineage {
     /// The data set whose domains are watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
+    /// Where the base was itself fine-tuned: its own lineage and that of its bases, the first one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Stage>,
+}
+
+/// A fine-tuning before this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its base's folder.
+    pub base: PathBuf,
+    /// SHA-256 of that base's weights.
+    pub base_sha256: String,
+    /// As in [`Lineage`].
+    pub method: String,
+    /// The domain that it was tuned for.
+    pub niche: String,
+    /// The data set that holds that niche.
+    pub dataset: PathBuf,
 }
 
 impl Lineage {
@@ -36,6 +54,18 @@ impl Lineage {
         let path = run.join(FILE);
         let text = toml::to_string(self).expect("paths and strings are always TOML");
         std::fs::write(&path, text).map_err(|source| FinetuneError::File { path, source })
+    }
+
+    /// The fine-tunings that led to this model, the first one first: what is earlier for one that starts from it.
+    pub fn stages(&self) -> Vec<Stage> {
+        let own = Stage {
+            base: self.base.clone(),
+            base_sha256: self.base_sha256.clone(),
+            method: self.method.clone(),
+            niche: self.niche.clone(),
+            dataset: self.dataset.clone(),
+        };
+        self.earlier.iter().cloned().chain([own]).collect()
     }
 
     /// The lineage of a checkpoint folder, or of a run folder; `None` where it was not fine-tuned here.

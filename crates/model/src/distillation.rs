@@ -39,6 +39,23 @@ impl Transformer {
         Ok((loss, divergence))
     }
 
+    /// Σ KL(teacher ‖ this model) over the comparison's positions, in nats; nothing is tracked.
+    ///
+    /// # Errors
+    /// As [`Self::loss_and_divergence`].
+    pub fn divergence(
+        &self,
+        batch: &TokenBatch,
+        comparison: &Comparison,
+    ) -> Result<f64, ModelError> {
+        let compared = self.at(&self.detached_states(batch)?, &comparison.positions)?;
+        let (head, teacher) = (self.detached_head(), &comparison.teacher);
+        let sum = self
+            .ops()
+            .distillation(&compared, head, teacher, comparison.temperature)?;
+        Ok(f64::from(sum.to_scalar::<f32>()?))
+    }
+
     /// This model as the teacher at `positions` of a batch; nothing is tracked.
     ///
     /// # Errors

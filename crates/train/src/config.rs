@@ -188,8 +188,11 @@ pub struct CheckpointConfig {
     /// Steps between two checkpoints; default: as often as an evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// How many to keep, besides the best one.
+    /// How many to keep, besides the best one and the milestones.
     pub keep: usize,
+    /// Steps whose checkpoints are kept for good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<u64>,
 }
 
 impl Default for CheckpointConfig {
@@ -197,6 +200,7 @@ impl Default for CheckpointConfig {
         Self {
             every: None,
             keep: 2,
+            milestones: Vec::new(),
         }
     }
 }

@@ -130,7 +130,8 @@ pub fn fit<O: Objective + SaveModel>(
         let stopped = fit.stop.load(Ordering::SeqCst) && !finished;
         let better = at.evaluate(finished, stopped)?;
         let every = fit.checkpoint.every.unwrap_or(fit.evaluation.every);
-        if better || stopped || finished || step.is_multiple_of(every) {
+        let milestone = fit.checkpoint.milestones.contains(&step);
+        if better || stopped || finished || milestone || step.is_multiple_of(every) {
             at.save(objective, &optimizer)?;
         }
         if stopped {

@@ -101,8 +101,8 @@ impl<'a> Progress<'a> {
 
     /// Saves a checkpoint.
     pub fn save(&mut self, model: &dyn SaveModel, optimizer: &Optimizer) -> Result<(), TrainError> {
-        let keep = self.fit.checkpoint.keep;
-        let path = self.run.save(self.state.clone(), model, optimizer, keep)?;
+        let kept = self.fit.checkpoint;
+        let path = self.run.save(self.state.clone(), model, optimizer, kept)?;
         self.observer.after_checkpoint(&path);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State, sync, write_atomically};
 use crate::metrics::MetricsFile;
-use crate::{Optimizer, SaveModel, TrainError};
+use crate::{CheckpointConfig, Optimizer, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
@@ -111,7 +111,7 @@ impl RunFolder {
         state: State,
         model: &dyn SaveModel,
         optimizer: &Optimizer,
-        keep: usize,
+        kept: &CheckpointConfig,
     ) -> Result<PathBuf, TrainError> {
         let name = step_name(state.step);
         let beside = self.path.join(format!(".tmp-{name}"));
@@ -131,7 +131,7 @@ impl RunFolder {
         sync(&self.path)?;
         self.point("latest", &name)?;
         self.mark_best(&state)?;
-        self.rotate(state.best.map(|best| best.step), keep)?;
+        self.rotate(state.best.map(|best| best.step), kept)?;
         Ok(place)
     }
 
@@ -167,10 +167,12 @@ impl RunFolder {
         sync(&self.path)
     }
 
-    fn rotate(&self, best: Option<u64>, keep: usize) -> Result<(), TrainError> {
-        let steps = steps(&self.path)?;
+    fn rotate(&self, best: Option<u64>, kept: &CheckpointConfig) -> Result<(), TrainError> {
+        let mut steps = steps(&self.path)?;
+        let newest = steps.last().map(|(step, _)| *step);
+        steps.retain(|(step, _)| Some(*step) == newest || !kept.milestones.contains(step));
         // The newest always stays: it is what `latest` points to.
-        let old = steps.len().saturating_sub(keep.max(1));
+        let old = steps.len().saturating_sub(kept.keep.max(1));
         for (step, path) in &steps[..old] {
             if Some(*step) != best {
                 remove(path)?;

@@ -112,6 +112,29 @@ fn rotation_keeps_the_best_and_the_newest() {
     assert_eq!(resolve_checkpoint(&path).unwrap(), path.join("best"));
 }
 
+/// A milestone is saved although nothing else would, outlives the rotation, and takes no other's place.
+#[test]
+fn milestones_are_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let mut case = Case::new();
+    case.keep = 1;
+    case.milestones = vec![3, 5];
+    let folder = RunFolder::open(&path, CONFIG, false).unwrap();
+    let stop = AtomicBool::new(false);
+    case.run(
+        &folder,
+        &Table::new(),
+        &stop,
+        &mut StopAfter(u64::MAX, &stop),
+    )
+    .unwrap();
+    for step in ["step-000003", "step-000005", "step-000008", "step-000020"] {
+        assert!(path.join(step).is_dir(), "{step}");
+    }
+    assert!(!path.join("step-000018").exists());
+}
+
 /// A checkpoint that was cut off or altered is named and passed over for the one before.
 #[test]
 fn broken_checkpoints_are_skipped() {

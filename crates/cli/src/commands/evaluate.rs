@@ -21,7 +21,7 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
     let base = base_of(&folder, arguments.adapter_base.as_deref());
     // Whether there is a model at all comes before what it is scored on.
     polymath_model::load_config_over(&folder, base)?;
-    let datasets = datasets(&arguments.scoring, &folder)?;
+    let datasets = datasets(&arguments.scoring, std::slice::from_ref(&folder))?;
     let scores = score((&folder, base), &datasets, &arguments.scoring, environment)?;
     if arguments.json {
         let domains: BTreeMap<&str, serde_json::Value> = scores
@@ -71,11 +71,20 @@ fn accuracy(right: &[bool]) -> f64 {
     right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
 }
 
-/// The data sets that were named, else those of the checkpoint's own run.
-pub fn datasets(scoring: &arguments::Scoring, checkpoint: &Path) -> Result<Vec<Dataset>, Failure> {
+/// The data sets that were named, else those of the checkpoints' own runs.
+pub fn datasets(
+    scoring: &arguments::Scoring,
+    checkpoints: &[PathBuf],
+) -> Result<Vec<Dataset>, Failure> {
     let mut paths = scoring.dataset.clone();
     if paths.is_empty() {
-        paths = own_datasets(checkpoint)?;
+        for checkpoint in checkpoints {
+            for path in own_datasets(checkpoint)? {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
     }
     if paths.is_empty() {
         return Err(Failure::usage(anyhow!(

@@ -26,7 +26,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         .iter()
         .map(|path| resolve_checkpoint(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let datasets = datasets(&arguments.scoring, &tuned[0])?;
+    let datasets = datasets(&arguments.scoring, &tuned)?;
     let context = match arguments.scoring.context {
         Some(context) => context,
         None => polymath_model::load_config(&base)?.max_position_embeddings,
@@ -38,6 +38,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     };
     let scoring = (&scoring, KEPT_TOKENS);
     let mut before = score_tokens((&base, None), &datasets, scoring, environment)?;
+    before.sha256 = polymath_model::sha256_of_weights(&base)?;
     before.overlaps = datasets
         .iter()
         .flat_map(|dataset| dataset.manifest().overlaps.clone())
@@ -74,6 +75,12 @@ fn describe(
     arguments: &arguments::Forget,
 ) -> Result<Option<Lineage>, Failure> {
     let lineage = Lineage::of(folder)?;
+    if !polymath_model::is_adapter(folder) {
+        scores.sha256 = polymath_model::sha256_of_weights(folder)?;
+    }
+    if let Some(lineage) = &lineage {
+        scores.tuned_from = lineage.base_sha256.clone();
+    }
     scores.method = lineage
         .as_ref()
         .map_or("tuned".into(), |lineage| lineage.method.clone());

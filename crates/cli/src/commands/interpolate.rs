@@ -32,7 +32,7 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
     let base = resolve_checkpoint(&arguments.base).map_err(Failure::usage)?;
     let tuned = resolve_checkpoint(&arguments.tuned).map_err(Failure::usage)?;
     let config = polymath_model::load_config(&base).map_err(Failure::usage)?;
-    let datasets = datasets(&arguments.scoring, &tuned)?;
+    let datasets = datasets(&arguments.scoring, std::slice::from_ref(&tuned))?;
     let domains = domains(&datasets, &base)?;
     let lineage = Lineage::of(&tuned)?;
     let niche = niche(arguments, lineage.as_ref(), &domains)?;

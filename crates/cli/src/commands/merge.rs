@@ -1,6 +1,7 @@
 //! `polymath merge`: an adapter and its base as one ordinary model folder.
 
 use anyhow::{Context, anyhow};
+use polymath_finetune::Lineage;
 use polymath_model::{TokenizerFiles, is_adapter};
 
 use crate::arguments;
@@ -29,6 +30,9 @@ pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
     std::fs::create_dir_all(output)
         .with_context(|| format!("can't make the folder `{}`", output.display()))?;
     polymath_model::save_weights(output, &config, weights, &TokenizerFiles { tokenizer })?;
+    if let Some(lineage) = Lineage::of(&folder)? {
+        lineage.write(output)?;
+    }
     println!("{}", output.display());
     Ok(())
 }

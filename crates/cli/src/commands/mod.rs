@@ -13,6 +13,8 @@ mod ledger;
 pub mod merge;
 pub mod prepare;
 pub mod pretrain;
+mod runs;
+pub mod transfer;
 
 use std::path::Path;
 

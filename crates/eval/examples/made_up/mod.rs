@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use polymath_data::{Overlap, Question};
 use polymath_eval::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
+use polymath_eval::frontier::{Candidate, Frontier, RunFigures, Scored};
 use polymath_eval::report::CurvePoint;
 use polymath_eval::{
     DocumentScore, DomainScores, EvalError, ForgettingReport, ModelScores, Settings,
@@ -42,6 +43,7 @@ const RUNS: [(&str, &str, [f64; 7]); 3] = [
 ///
 /// # Errors
 /// None, as long as the scores fit together.
+#[allow(dead_code, reason = "each user takes a part")]
 pub fn report() -> Result<ForgettingReport, EvalError> {
     let base = scores("checkpoints/small/best", "", &[0.0; 7]);
     let runs: Vec<ModelScores> = RUNS
@@ -61,6 +63,59 @@ pub fn report() -> Result<ForgettingReport, EvalError> {
         ..Settings::default()
     };
     ForgettingReport::new(&base, &runs, settings)
+}
+
+/// Two stages, the second tuned from the first.
+///
+/// # Errors
+/// None, as long as the scores fit together.
+#[allow(dead_code, reason = "each user takes a part")]
+pub fn chain() -> Result<ForgettingReport, EvalError> {
+    let mut base = scores("checkpoints/small/best", "", &[0.0; 7]);
+    base.sha256 = "base".into();
+    let mut first = scores("checkpoints/competition/best", "full", &RUNS[0].2);
+    first.niche = "competition".into();
+    (first.tuned_from, first.sha256) = ("base".into(), "first".into());
+    let changes = [0.3, -0.2, -0.7, 0.31, 0.02, 0.03, 0.2];
+    let mut second = scores("checkpoints/letters/best", "full", &changes);
+    second.niche = "letters".into();
+    (second.tuned_from, second.sha256) = ("first".into(), "second".into());
+    ForgettingReport::new(&base, &[first, second], Settings::default())
+}
+
+/// Three ways over two seeds, each mixed with the base at one half.
+///
+/// # Errors
+/// None, as long as the scores fit together.
+#[allow(dead_code, reason = "each user takes a part")]
+pub fn frontier() -> Result<Frontier, EvalError> {
+    let both = |changes: &[f64]| {
+        let scores = scores("", "", changes).domains;
+        Scored {
+            development: scores.clone(),
+            test: scores,
+        }
+    };
+    let base = both(&[0.0; 7]);
+    let mut figures = Vec::new();
+    for (name, _, changes) in RUNS {
+        for (seed, scale) in [(1, 1.0), (2, 1.06)] {
+            for share in [None, Some(0.5)] {
+                let part = share.map_or(1.0, |share: f64| share.powf(0.7));
+                let moved = changes.map(|change| change * scale * part);
+                let candidate = Candidate {
+                    method: name.trim_start_matches("competition-").into(),
+                    share,
+                    seed,
+                    tokens: 400_000,
+                    seconds: 61.0,
+                };
+                let tuned = both(&moved);
+                figures.push(RunFigures::new(candidate, "competition", (&base, &tuned))?);
+            }
+        }
+    }
+    Ok(Frontier::new("competition", 0.05, figures))
 }
 
 /// Documents of very different sizes, each with a change of its own.

@@ -9,7 +9,7 @@ use super::{
     DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
 };
 use crate::evidence::DomainEvidence;
-use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar};
+use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar, mean_figure};
 use crate::{DomainScores, EvalError};
 
 /// Refuses settings without sense.
@@ -274,7 +274,7 @@ fn summary(domains: &[DomainReport]) -> Summary {
         .filter_map(|domain| Some((domain, domain.change?)))
         .max_by(|a, b| a.1.total_cmp(&b.1));
     Summary {
-        mean_forgetting: mean(&figures(Role::Old)),
+        mean_forgetting: mean_figure(&figures(Role::Old)),
         worst_forgetting: worst.map(|(domain, change)| Worst {
             domain: domain.name.clone(),
             change,
@@ -285,23 +285,6 @@ fn summary(domains: &[DomainReport]) -> Summary {
             interval: [0.0 - change.interval[1], 0.0 - change.interval[0]],
         }),
     }
-}
-
-/// The mean with its interval: the domains' documents are drawn apart, so the distances to the ends add up as squares
-/// (Zou & Donner 2008).
-fn mean(figures: &[Figure]) -> Option<Figure> {
-    let count = figures.len() as f64;
-    let value = figures.iter().map(|figure| figure.value).sum::<f64>() / count;
-    let distance = |end: usize| {
-        let squares = figures
-            .iter()
-            .map(|figure| (figure.value - figure.interval[end]).powi(2));
-        squares.sum::<f64>().sqrt() / count
-    };
-    (!figures.is_empty()).then(|| Figure {
-        value,
-        interval: [value - distance(0), value + distance(1)],
-    })
 }
 
 /// What a person calls a run: its folder, with the step where it is not its best or latest.

@@ -2,9 +2,9 @@
 
 use minijinja::{Value, context};
 
-use super::wording::{count, interval, signed};
 use super::{DomainReport, Role, RunReport};
 use crate::evidence::{DomainEvidence, Piece, WorstDocument};
+use crate::wording::{count, interval, signed};
 
 /// Pieces that are named beside the shaded text.
 const NAMED: usize = 8;

@@ -1,17 +1,21 @@
 //! `report.html`: one file that needs nothing from outside.
 
-use minijinja::{Environment, Value, context};
+use minijinja::{Value, context};
 
-use super::charts::{Width, curve, forest, key, tradeoff};
+use super::charts::{Width, curve, forest};
 use super::forgotten;
 use super::ledger::{Ledger, ledger};
-use super::wording::{
+use super::{Chain, DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport};
+use crate::charts::{Cell, Heatmap, Trade, heatmap, key, tradeoff};
+use crate::statistics::Verdict;
+use crate::wording::{
     bytes, count, interval, percent, plain, probability, probability_or_dash, relative, sign,
     signed, signed_or_dash,
 };
-use super::{DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport};
-use crate::EvalError;
-use crate::statistics::Verdict;
+use crate::{EvalError, page};
+
+/// Runs whose names stand beside their points.
+const MOST_NAMES: usize = 5;
 
 /// The report as a page.
 pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
@@ -33,7 +37,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
         .enumerate()
         .filter_map(|(number, run)| forgotten::of_run(run, key(number)))
         .collect();
-    let page = context! {
+    let shown = context! {
         forgotten,
         ledger => ledger(report).map(of_ledger),
         overlap_limit => percent(report.settings.overlap_limit),
@@ -43,21 +47,13 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
         runs,
         forest => [forest(report, Width::Wide), forest(report, Width::Narrow)],
         curves,
-        tradeoff => tradeoff(report),
+        tradeoff => tradeoff(&trades(report), report.settings.tolerance),
+        chain => report.chain.as_ref().map(of_chain),
         definitions => &report.definitions,
         tolerance => report.settings.tolerance,
         context_tokens => report.settings.context,
     };
-    let failed =
-        |error: minijinja::Error| EvalError::Report(format!("the report's template: {error}"));
-    let mut environment = Environment::new();
-    environment
-        .add_template("report.html", include_str!("template.html"))
-        .map_err(failed)?;
-    environment
-        .get_template("report.html")
-        .and_then(|template| template.render(page))
-        .map_err(failed)
+    page::render(include_str!("template.html"), shown)
 }
 
 fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
@@ -86,6 +82,69 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
         domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
         questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),
     }
+}
+
+/// The runs that have both figures.
+fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
+    let runs = report.runs.iter().enumerate();
+    let mut trades: Vec<Trade> = runs
+        .filter_map(|(number, run)| {
+            Some(Trade {
+                number,
+                name: &run.name,
+                gain: run.summary.niche_gain?,
+                forgetting: run.summary.mean_forgetting?,
+                named: true,
+                way: Vec::new(),
+            })
+        })
+        .collect();
+    // More are told apart by the legend alone.
+    if trades.len() > MOST_NAMES {
+        trades.iter_mut().for_each(|trade| trade.named = false);
+    }
+    trades
+}
+
+fn of_chain(chain: &Chain) -> Value {
+    let cells = chain.stages[1..].iter().map(|stage| {
+        let cell = |(domain, change): (&String, &Option<(f64, [f64; 2])>)| {
+            let (value, ends) = (*change)?;
+            Some(Cell {
+                value,
+                text: signed(value),
+                sure: ends[0] > 0.0 || ends[1] < 0.0,
+                title: format!(
+                    "{domain} after {}: {} {}",
+                    stage.name,
+                    signed(value),
+                    interval(Some(ends))
+                ),
+                framed: stage.niche.as_ref() == Some(domain),
+            })
+        };
+        chain.domains.iter().zip(&stage.changes).map(cell).collect()
+    });
+    let map = Heatmap {
+        id: "chain",
+        title: "Change of every domain after every stage",
+        rows: chain.stages[1..]
+            .iter()
+            .map(|stage| stage.name.clone())
+            .collect(),
+        columns: chain.domains.clone(),
+        axes: ("after", "domain"),
+        cells: cells.collect(),
+    };
+    let measures: Vec<Value> = chain
+        .measures
+        .iter()
+        .map(|measure| {
+            let value = measure.value.map_or("–".to_owned(), signed);
+            context! { name => &measure.name, value, definition => &measure.definition }
+        })
+        .collect();
+    context! { map => heatmap(&map), measures }
 }
 
 fn of_ledger(ledger: Ledger) -> Value {

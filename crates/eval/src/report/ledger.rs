@@ -3,7 +3,7 @@
 use polymath_data::Overlap;
 
 use super::ForgettingReport;
-use super::wording::percent;
+use crate::wording::percent;
 
 /// The ledger of all runs.
 pub struct Ledger {

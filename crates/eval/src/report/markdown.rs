@@ -2,12 +2,12 @@
 
 use super::forgotten;
 use super::ledger::ledger;
-use super::wording::{
+use super::{Chain, ForgettingReport, Role, RunReport};
+use crate::evidence::DomainEvidence;
+use crate::wording::{
     count, interval, percent, plain, probability, probability_or_dash, relative, sign, signed,
     signed_or_dash,
 };
-use super::{ForgettingReport, Role, RunReport};
-use crate::evidence::DomainEvidence;
 
 /// The report in GitHub's Markdown.
 pub fn render(report: &ForgettingReport) -> String {
@@ -18,6 +18,9 @@ pub fn render(report: &ForgettingReport) -> String {
     );
     for run in &report.runs {
         text += &of_run(run);
+    }
+    if let Some(chain) = &report.chain {
+        text += &of_chain(chain);
     }
     text += &of_ledger(report);
     text += "\n## Definitions\n\n";
@@ -138,6 +141,39 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
             "- {} → {}\n",
             escape(&prompt.join(" ")),
             escape(&question.answer)
+        );
+    }
+    text
+}
+
+/// Every domain after every stage, and the measures over all of them.
+fn of_chain(chain: &Chain) -> String {
+    let mut text = String::from(
+        "\n## Stage after stage\n\nBits per byte; each run was tuned from the one before.\n\n| after |",
+    );
+    for domain in &chain.domains {
+        text += &format!(" {} |", escape(domain));
+    }
+    text += &format!("\n|---|{}\n", "--:|".repeat(chain.domains.len()));
+    for stage in &chain.stages {
+        text += &format!("| {} |", escape(&stage.name));
+        for (domain, bits) in chain.domains.iter().zip(&stage.bits_per_byte) {
+            let own = if stage.niche.as_ref() == Some(domain) {
+                "**"
+            } else {
+                ""
+            };
+            text += &format!(" {own}{}{own} |", plain(*bits));
+        }
+        text += "\n";
+    }
+    text += "\n";
+    for measure in &chain.measures {
+        text += &format!(
+            "- **{}**: {}. {}\n",
+            measure.name,
+            signed_or_dash(measure.value),
+            measure.definition
         );
     }
     text

@@ -1,5 +1,6 @@
 //! The forgetting report: what every domain gained or lost, and how surely.
 
+mod chain;
 mod charts;
 mod compare;
 mod definitions;
@@ -9,6 +10,8 @@ mod ledger;
 mod markdown;
 mod table;
 mod wording;
+
+pub use chain::{Chain, Measure, Stage};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +24,7 @@ use crate::statistics::Verdict;
 use crate::{DomainScores, EvalError};
 
 /// Of `report.json`.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 /// Resamples of the bootstrap, at least.
 const RESAMPLES: usize = 4000;
 /// Resamples for each comparison: a p-value of at least 2 / (resamples + 1) must be small enough for Holm's correction
@@ -37,6 +40,10 @@ const OVERLAP_LIMIT: f64 = 0.1;
 pub struct ModelScores {
     /// The checkpoint.
     pub path: String,
+    /// SHA-256 of its weights; empty where it is not known.
+    pub sha256: String,
+    /// SHA-256 of the weights that it was tuned from; empty for the base, or where it is not known.
+    pub tuned_from: String,
     /// How it was tuned; empty for the base.
     pub method: String,
     /// The domain it was tuned for; empty for the base.
@@ -226,6 +233,9 @@ pub struct ForgettingReport {
     pub base: String,
     /// One a tuned model.
     pub runs: Vec<RunReport>,
+    /// The runs as stages of one chain, where each was tuned from the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
     /// How much of each held-out set stands in the training text of the data sets' domains.
     pub overlaps: Vec<Overlap>,
     /// How it was made.
@@ -258,6 +268,7 @@ impl ForgettingReport {
         Ok(Self {
             schema: SCHEMA,
             base: base.path.clone(),
+            chain: Chain::of(base, runs, &reports)?,
             runs: reports,
             overlaps: base.overlaps.clone(),
             definitions: definitions::definitions(&settings),
@@ -287,25 +298,16 @@ impl ForgettingReport {
 /// # Errors
 /// A folder or file that can't be written.
 pub fn write(report: &ForgettingReport, folder: &Path) -> Result<(), EvalError> {
-    let failed = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| EvalError::File { path, source }
-    };
-    std::fs::create_dir_all(folder).map_err(failed(folder))?;
     let json = serde_json::to_string_pretty(report)
         .map_err(|error| EvalError::Report(format!("`report.json`: {error}")))?;
-    let files = [
-        ("report.html", html::render(report)?),
-        ("report.md", markdown::render(report)),
-        ("report.json", json + "\n"),
-    ];
-    for (name, text) in files {
-        let path = folder.join(name);
-        let beside = folder.join(format!(".{name}.tmp"));
-        std::fs::write(&beside, text).map_err(failed(&beside))?;
-        std::fs::rename(&beside, &path).map_err(failed(&path))?;
-    }
-    Ok(())
+    crate::page::write_files(
+        folder,
+        &[
+            ("report.html", html::render(report)?),
+            ("report.md", markdown::render(report)),
+            ("report.json", json + "\n"),
+        ],
+    )
 }
 
 #[cfg(test)]

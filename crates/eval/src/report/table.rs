@@ -1,9 +1,9 @@
 //! The report as plain text for a terminal.
 
-use super::wording::{
+use super::{ForgettingReport, Role, RunReport};
+use crate::wording::{
     interval, percent, plain, probability, probability_or_dash, sign, signed, signed_or_dash,
 };
-use super::{ForgettingReport, Role, RunReport};
 
 const COLUMNS: usize = 7;
 
@@ -46,6 +46,16 @@ pub fn render(report: &ForgettingReport) -> String {
             if let Some(reason) = &domain.reason {
                 text += &format!("  {} {}: {reason}\n", domain.name, domain.verdict.word());
             }
+        }
+    }
+    if let Some(chain) = &report.chain {
+        text += "\nover the chain\n";
+        for measure in &chain.measures {
+            text += &format!(
+                "  {:46} {:>7}\n",
+                measure.name,
+                signed_or_dash(measure.value)
+            );
         }
     }
     text + "\n" + &report.headline() + "\n"

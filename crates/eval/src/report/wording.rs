@@ -1,7 +1,8 @@
-//! The report's sentences and numbers, the same in every form of it.
+//! The report's sentences, the same in every form of it.
 
 use super::{Figure, ForgettingReport, RunReport};
 use crate::statistics::Verdict;
+use crate::wording::signed;
 
 /// The whole in one sentence or two.
 pub fn headline(report: &ForgettingReport) -> String {
@@ -107,110 +108,5 @@ fn list(items: &[String]) -> String {
         [] => String::new(),
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-/// A number with its sign; none where it rounds to zero.
-pub fn signed(value: f64) -> String {
-    let text = format!("{value:+.3}");
-    if text.trim_start_matches(['+', '-']) == "0.000" {
-        "0.000".into()
-    } else {
-        text.replace('-', "−")
-    }
-}
-
-/// A number with its sign, or a dash where it is withheld.
-pub fn signed_or_dash(value: Option<f64>) -> String {
-    value.map_or("–".into(), signed)
-}
-
-/// An interval, or a dash.
-pub fn interval(ends: Option<[f64; 2]>) -> String {
-    ends.map_or("–".into(), |[low, high]| {
-        format!("[{}, {}]", signed(low), signed(high))
-    })
-}
-
-/// A plain number, or a dash.
-pub fn plain(value: Option<f64>) -> String {
-    value.map_or("–".into(), |value| format!("{value:.3}"))
-}
-
-/// A share in percent with its sign, or a dash.
-pub fn relative(share: Option<f64>) -> String {
-    share.map_or("–".into(), |share| {
-        format!("{:+.1} %", share * 100.0).replace('-', "−")
-    })
-}
-
-/// A share in percent.
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-/// A probability.
-pub fn probability(value: f64) -> String {
-    if value < 0.001 {
-        "< 0.001".into()
-    } else {
-        format!("{value:.3}")
-    }
-}
-
-/// A probability, or a dash where nothing was tested.
-pub fn probability_or_dash(value: Option<f64>) -> String {
-    value.map_or("–".into(), probability)
-}
-
-/// A count with thin spaces between thousands.
-pub fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes in a unit that a person reads.
-pub fn bytes(value: u64) -> String {
-    match value {
-        0..1_000 => format!("{value} B"),
-        1_000..1_000_000 => format!("{:.0} kB", value as f64 / 1e3),
-        _ => format!("{:.1} MB", value as f64 / 1e6),
-    }
-}
-
-/// A sign for each verdict, so that colour is not the only one.
-pub fn sign(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Kept => "●",
-        Verdict::Forgotten | Verdict::Lost => "▲",
-        Verdict::Gained => "▼",
-        Verdict::Undecided => "◇",
-        Verdict::Withheld => "–",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Numbers are written the way a person reads them.
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!(signed(0.1234), "+0.123");
-        assert_eq!(signed(-0.1236), "−0.124");
-        assert_eq!(signed(-0.0001), "0.000");
-        assert_eq!(interval(Some([-0.1, 0.2])), "[−0.100, +0.200]");
-        assert_eq!(plain(None), "–");
-        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(count(123), "123");
-        assert_eq!(bytes(12_345), "12 kB");
-        assert_eq!(probability(1e-9), "< 0.001");
     }
 }

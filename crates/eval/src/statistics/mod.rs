@@ -5,10 +5,16 @@ mod bootstrap;
 mod coverage;
 mod holm;
 mod mcnemar;
+mod mean;
+mod seeds;
+mod spearman;
 mod student;
 mod verdict;
 
 pub use bootstrap::{Against, Change, LEVEL, PairedBootstrap, paired_change};
 pub use holm::holm;
 pub use mcnemar::mcnemar;
+pub use mean::mean_figure;
+pub use seeds::OverSeeds;
+pub use spearman::{Correlation, spearman};
 pub use verdict::Verdict;

@@ -1,8 +1,7 @@
 //! A frontier: several ways to tune the same base for the same niche, at equal tokens, over several seeds; what each gains,
 //! what it forgets, and which of them no other beats in both.
 
-mod figures;
-mod scores;
+mod comparison;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,8 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use figures::{Frontier, Method, RunFigures, hypervolume, pareto, recommend};
-pub use scores::{HalfScores, Scored, score};
+pub use comparison::compare;
 
 use crate::{FinetuneConfig, FinetuneError};
 
@@ -30,6 +28,9 @@ pub struct FrontierConfig {
     /// Held-out tokens of each domain and half that the comparison scores; default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// Shares of the tuned weights at which every run is also mixed with the base and scored, without training.
+    #[serde(default = "default_interpolate")]
+    pub interpolate: Vec<f64>,
     /// What all runs share: the keys of a `finetune` config but `run` and `seed`.
     pub shared: Table,
     /// The ways by name: what each adds to `shared`, as in a `finetune` config. Default: those of [`usual_ways`].
@@ -43,6 +44,10 @@ fn default_seeds() -> Vec<u64> {
 
 fn default_limit() -> f64 {
     0.02
+}
+
+fn default_interpolate() -> Vec<f64> {
+    vec![0.25, 0.5, 0.75]
 }
 
 /// Of the ways to tune, those that people choose between.
@@ -110,6 +115,15 @@ impl FrontierConfig {
             return refuse(format!(
                 "`limit` = `{}`: expected bits per byte above 0",
                 self.limit
+            ));
+        }
+        if let Some(share) = self
+            .interpolate
+            .iter()
+            .find(|share| !(**share > 0.0 && **share < 1.0))
+        {
+            return refuse(format!(
+                "`interpolate` has `{share}`: expected shares of the tuned weights between 0 and 1, without the ends"
             ));
         }
         for key in ["run", "seed"] {
@@ -255,6 +269,10 @@ mod tests {
         refused(
             &format!("{CONFIG}[runs.long.training]\nsteps = 20\n[runs.a]\n"),
             "equal tokens",
+        );
+        refused(
+            &CONFIG.replace("[shared]", "interpolate = [0.5, 1.0]\n[shared]"),
+            "`interpolate` has `1`",
         );
         refused(&format!("{CONFIG}[runs.bad]\nmethd = \"full\"\n"), "methd");
         refused(

@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 impl<'a> Interpolation<'a> {
-    /// Between the models in the folders `base` and `tuned`.
+    /// Between the models in the folders `base` and `tuned`, which may be an adapter over the base.
     ///
     /// # Errors
     /// Models of different shapes; a domain without documents in either half.
@@ -51,11 +51,15 @@ impl<'a> Interpolation<'a> {
         windows: WindowOptions,
         options: LoadOptions<'a>,
     ) -> Result<Self, FinetuneError> {
-        let config = polymath_model::load_config(tuned)?;
-        let mut weights = (
-            polymath_model::load_weights(base)?,
-            polymath_model::load_weights(tuned)?,
-        );
+        let (config, changed) = if polymath_model::is_adapter(tuned) {
+            polymath_model::load_merged(tuned, Some(base))?
+        } else {
+            (
+                polymath_model::load_config(tuned)?,
+                polymath_model::load_weights(tuned)?,
+            )
+        };
+        let mut weights = (polymath_model::load_weights(base)?, changed);
         // A fine-tuning may have untied the head: in the base it was the embedding.
         if weights.1.contains_key(HEAD) && !weights.0.contains_key(HEAD) {
             let head = weights.0[EMBEDDING].clone();

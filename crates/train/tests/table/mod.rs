@@ -133,6 +133,7 @@ pub fn training(text: &str) -> TrainingConfig {
 pub struct Case {
     pub training: TrainingConfig,
     pub keep: usize,
+    pub milestones: Vec<u64>,
     /// Evaluations that were done before, in an earlier part of the run.
     pub evaluated: u64,
 }
@@ -144,6 +145,7 @@ impl Case {
                 "steps = 20\nbatch_size = 4\nsequence_length = 2\nlearning_rate = 0.05",
             ),
             keep: 3,
+            milestones: Vec::new(),
             evaluated: 0,
         }
     }
@@ -179,6 +181,7 @@ impl Case {
             checkpoint: &CheckpointConfig {
                 every: None,
                 keep: self.keep,
+                milestones: self.milestones.clone(),
             },
             seed: 1,
             data_fingerprint: "data".into(),

@@ -1,7 +1,7 @@
 //! How every domain changed while a run went on.
 
-use super::axis::Axis;
-use super::svg::{Anchor, Point, Svg, fit, spread};
+use crate::charts::axis::Axis;
+use crate::charts::svg::{Anchor, Point, Svg, fit, spread};
 use crate::report::{ForgettingReport, RunReport};
 use crate::statistics::Verdict;
 

@@ -1,10 +1,10 @@
 //! The change of every domain with its interval, all runs together.
 
-use super::axis::Axis;
-use super::svg::{Anchor, Point, Svg, class_of_run, fit};
-use crate::report::wording::{interval, sign, signed};
+use crate::charts::axis::Axis;
+use crate::charts::svg::{Anchor, Point, Svg, class_of_run, fit};
 use crate::report::{DomainReport, ForgettingReport, Role};
 use crate::statistics::Verdict;
+use crate::wording::{interval, sign, signed};
 
 /// Between the rows of two runs.
 const ROW: f64 = 22.0;

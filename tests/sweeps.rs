@@ -1,4 +1,4 @@
-//! A frontier through the binary: compared, killed and gone on with, and refused.
+//! A frontier and a transfer matrix through the binary: compared, killed and gone on with, and refused.
 
 mod held;
 
@@ -10,7 +10,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-const CONFIG: &str = "output = \"frontier\"\nseeds = [1, 2]\nlimit = 0.5\n[shared]\nbase = \"runs/base/best\"\ndataset = \"data\"\n\
+const CONFIG: &str = "output = \"frontier\"\nseeds = [1, 2]\nlimit = 0.5\ninterpolate = [0.5]\n[shared]\nbase = \"runs/base/best\"\ndataset = \"data\"\n\
                       domain = \"asked\"\nretain = \"data\"\n[shared.training]\nsteps = 12\nbatch_size = 4\nlearning_rate = 1e-2\n\
                       [shared.evaluation]\nevery = 6\nmax_tokens = 500\n[runs.full]\n[runs.last-1]\nmethod = \"frozen\"\n\
                       frozen = { train_last_layers = 1 }\n[runs.lora]\nmethod = \"lora\"\nlora = { rank = 2, alpha = 4 }\n\
@@ -54,8 +54,10 @@ fn frontiers_survive_being_killed() {
     assert_eq!(modified(&first), before, "a finished run is left alone");
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(found["methods"].as_array().unwrap().len(), 4);
-    assert_eq!(found["runs"].as_array().unwrap().len(), 8);
+    // Four ways, each as it is and mixed with the base at one half.
+    assert_eq!(found["methods"].as_array().unwrap().len(), 8);
+    assert_eq!(found["runs"].as_array().unwrap().len(), 16);
+    assert!(at.join("frontier/frontier.html").is_file());
     for run in found["runs"].as_array().unwrap() {
         assert!(run["gain"].as_f64().unwrap() > 0.0, "{run}");
         assert!(run["seconds"].as_f64().unwrap() > 0.0);
@@ -121,5 +123,78 @@ fn wrong_frontiers_are_refused_at_once() {
     refused(
         &one.replace("learning_rate = 1e-2", "learning_rate = 1e-3"),
         "finished with other settings",
+    );
+}
+
+const TRANSFER: &str = "output = \"transfer\"\ndatasets = [\"data\"]\nseeds = [1, 2]\ngradient_tokens = 2000\nearly_share = 0.25\n\
+                        [shared]\nbase = \"runs/base/best\"\n[shared.training]\nsteps = 12\nbatch_size = 4\n\
+                        learning_rate = 1e-2\n[shared.evaluation]\nevery = 12\nmax_tokens = 500\n";
+
+/// A base tuned on each domain in turn and scored on all: each gains on its own, the forecasts are there, and a second
+/// call has nothing to do.
+#[test]
+fn transfer_is_measured_beside_its_forecast() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    write(at, "transfer.toml", TRANSFER);
+    let measured = || {
+        let mut command = polymath(at);
+        command.args(["transfer", "transfer.toml"]);
+        command
+            .assert()
+            .success()
+            .stdout(contains("Forecast by gradients"));
+        let text = std::fs::read_to_string(at.join("transfer/transfer.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let found = measured();
+    let scored: Vec<&str> = found["scored"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    assert_eq!(scored, ["asked", "counting", "letters"]);
+    for (at, row) in found["rows"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(row["domain"], scored[at]);
+        let own = row["changes"][at]["value"].as_f64().unwrap();
+        assert!(own < 0.0, "{row}");
+        let cosines: Vec<f64> = row["gradient_cosines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|cosine| cosine.as_f64().unwrap())
+            .collect();
+        assert!((cosines[at] - 1.0).abs() < 1e-6, "{cosines:?}");
+        assert!(cosines.iter().all(|cosine| cosine.abs() < 1.0 + 1e-6));
+        assert!(row["early_divergence"].as_f64().unwrap() > 0.0);
+    }
+    // New to the base: the cosines are symmetric, the changes need not be.
+    let cosine = |row: usize, column: usize| found["rows"][row]["gradient_cosines"][column].clone();
+    assert_eq!(cosine(0, 1), cosine(1, 0));
+    assert!(at.join("transfer/transfer.html").is_file());
+    let first = at.join("transfer/asked-1/metrics.jsonl");
+    let before = modified(&first);
+    assert_eq!(measured(), found);
+    assert_eq!(modified(&first), before);
+
+    let refused = |config: &str, said: &str| {
+        write(at, "transfer.toml", config);
+        let mut command = polymath(at);
+        command.args(["transfer", "transfer.toml"]);
+        command.assert().code(2).stderr(contains(said));
+    };
+    refused(
+        &TRANSFER.replace("seeds = [1, 2]", "domains = [\"physics\"]"),
+        "`physics`",
+    );
+    refused(
+        &TRANSFER.replace("early_share = 0.25", "early_share = 1.5"),
+        "`early_share` = `1.5`",
+    );
+    refused(
+        &TRANSFER.replace("[shared]", "[shared]\ndomain = \"asked\""),
+        "`shared.domain`",
     );
 }

@@ -5,23 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use polymath_data::{Half, TokenShard};
+use polymath_eval::frontier::{HalfScores, Scored};
 use polymath_eval::{DocumentScore, DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
-
-/// Scores of every domain on one half of the held-out documents.
-pub type HalfScores = BTreeMap<String, DomainScores>;
-
-/// Both halves of a checkpoint.
-#[derive(Debug, Clone)]
-pub struct Scored {
-    /// To choose by.
-    pub development: HalfScores,
-    /// To report on.
-    pub test: HalfScores,
-}
 
 /// What stands in the file.
 #[derive(Serialize, Deserialize)]
@@ -37,7 +26,7 @@ struct Kept {
 ///
 /// # Errors
 /// What loading, scoring and the disk say.
-pub fn score(
+pub(crate) fn score(
     file: &Path,
     key: &str,
     load: impl FnOnce() -> Result<Transformer, FinetuneError>,
@@ -102,4 +91,26 @@ fn named(documents: BTreeMap<String, Vec<DocumentScore>>) -> HalfScores {
             (name, scores)
         })
         .collect()
+}
+
+/// Everything that decides the scores of the model that `weights` stands for.
+pub(crate) fn key(
+    weights: &str,
+    domains: &[(String, Arc<TokenShard>)],
+    windows: WindowOptions,
+) -> String {
+    let data: Vec<String> = domains
+        .iter()
+        .map(|(name, shard)| format!("{name} {}", shard.path().display()))
+        .collect();
+    format!("1 {weights} {windows:?} {data:?}")
+}
+
+/// What stands for the model in `folder`: its weights, or its base's and the adapter.
+pub(crate) fn digest(folder: &Path, base: &str) -> Result<String, FinetuneError> {
+    if polymath_model::is_adapter(folder) {
+        let adapter = polymath_train::sha256_of(&folder.join("adapter_model.safetensors"))?;
+        return Ok(format!("{base}{adapter}"));
+    }
+    Ok(polymath_model::sha256_of_weights(folder)?)
 }

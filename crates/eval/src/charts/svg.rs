@@ -87,6 +87,14 @@ impl Svg {
         self.push(format_args!("{}", marker(run, hollow, at)));
     }
 
+    /// A point on a line.
+    pub fn dot(&mut self, at: Point) {
+        self.push(format_args!(
+            "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"/>",
+            at.x, at.y
+        ));
+    }
+
     /// What follows, to the matching [`Svg::end_group`], is of one class and shows `title` under the pointer.
     pub fn begin_group(&mut self, class: &str, title: &str) {
         self.push(format_args!(

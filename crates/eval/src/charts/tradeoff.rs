@@ -1,9 +1,9 @@
-//! What every run gained against what it forgot.
+//! What each of several models gained against what it forgot.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Point, Svg, class_of_run, fit, spread};
-use crate::report::wording::signed;
-use crate::report::{Figure, ForgettingReport};
+use crate::report::Figure;
+use crate::wording::signed;
 
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 304.0;
@@ -11,76 +11,91 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 430.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 254.0;
-/// More runs are told apart by the legend alone.
-const MOST_NAMES: usize = 5;
 /// Of a name, in pixels.
 const NAME: f64 = 180.0;
 /// Between two names.
 const GAP: f64 = 17.0;
 
-struct Run<'a> {
-    number: usize,
-    name: &'a str,
-    gain: Figure,
-    forgetting: Figure,
+/// A model, or a way to tune one: what it gained and what it forgot.
+pub struct Trade<'a> {
+    /// Decides its marker and colour.
+    pub number: usize,
+    pub name: &'a str,
+    pub gain: Figure,
+    pub forgetting: Figure,
+    /// Whether its name stands beside it.
+    pub named: bool,
+    /// Points (gain, forgetting) on the way from the base to it.
+    pub way: Vec<(f64, f64)>,
 }
 
-/// The chart; `None` where no run has both figures.
-pub fn tradeoff(report: &ForgettingReport) -> Option<String> {
-    let mut runs: Vec<Run> = report
-        .runs
-        .iter()
-        .enumerate()
-        .filter_map(|(number, run)| {
-            Some(Run {
-                number,
-                name: &run.name,
-                gain: run.summary.niche_gain?,
-                forgetting: run.summary.mean_forgetting?,
-            })
-        })
-        .collect();
-    if runs.is_empty() {
+/// The chart; `None` where there is nothing to show.
+pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
+    if trades.is_empty() {
         return None;
     }
+    let mut trades: Vec<&Trade> = trades.iter().collect();
     // From the top of the picture down, as their names are laid out.
-    runs.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
-    let gains = runs.iter().flat_map(|run| run.gain.interval);
-    let across = Axis::new(gains.chain([0.0]), 5.0, (LEFT, RIGHT));
-    let losses = runs.iter().flat_map(|run| run.forgetting.interval);
-    let tolerance = report.settings.tolerance;
+    trades.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
+    let way = || trades.iter().flat_map(|trade| &trade.way);
+    let gains = trades.iter().flat_map(|trade| trade.gain.interval);
+    let gains = gains.chain(way().map(|point| point.0)).chain([0.0]);
+    let across = Axis::new(gains, 5.0, (LEFT, RIGHT));
+    let losses = trades.iter().flat_map(|trade| trade.forgetting.interval);
+    let losses = losses.chain(way().map(|point| point.1));
     let down = Axis::new(losses.chain([-tolerance, tolerance]), 5.0, (BOTTOM, TOP));
-    let said: Vec<String> = runs.iter().map(describe).collect();
+    let said: Vec<String> = trades.iter().map(|trade| describe(trade)).collect();
     let mut svg = Svg::new(
         "tradeoff",
         (WIDTH, HEIGHT),
         ("Gain on the niche against mean forgetting", &said.join(" ")),
     );
     background(&mut svg, &across, &down, tolerance);
-    let mut names: Vec<f64> = runs
-        .iter()
-        .map(|run| down.at(run.forgetting.value))
-        .collect();
+    for trade in &trades {
+        trail(&mut svg, (&across, &down), trade);
+    }
+    let named = trades.iter().filter(|trade| trade.named);
+    let mut names: Vec<f64> = named.map(|trade| down.at(trade.forgetting.value)).collect();
     spread(&mut names, GAP, BOTTOM);
-    let named = runs.len() <= MOST_NAMES;
-    for ((run, text), name) in runs.iter().zip(&said).zip(names) {
-        point(
-            &mut svg,
-            (&across, &down),
-            (run, text),
-            named.then_some(name),
-        );
+    let mut names = names.into_iter();
+    for (trade, text) in trades.iter().zip(&said) {
+        let name = if trade.named { names.next() } else { None };
+        point(&mut svg, (&across, &down), (trade, text), name);
     }
     Some(svg.finish())
 }
 
-fn describe(run: &Run) -> String {
+fn describe(trade: &Trade) -> String {
     format!(
         "{}: gain {}, mean forgetting {}.",
-        run.name,
-        signed(run.gain.value),
-        signed(run.forgetting.value)
+        trade.name,
+        signed(trade.gain.value),
+        signed(trade.forgetting.value)
     )
+}
+
+/// The models on the way to a trade, as a line from the base through them.
+fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
+    if trade.way.is_empty() {
+        return;
+    }
+    let end = (trade.gain.value, trade.forgetting.value);
+    let mut points = vec![(0.0, 0.0)];
+    points.extend(trade.way.iter().copied().chain([end]));
+    let points: Vec<Point> = points
+        .into_iter()
+        .map(|(gain, forgetting)| Point {
+            x: across.at(gain),
+            y: down.at(forgetting),
+        })
+        .collect();
+    let title = format!("{}: mixed with the base", trade.name);
+    svg.begin_group(&format!("{} trail", class_of_run(trade.number)), &title);
+    svg.polyline("line", &points);
+    for place in &points[1..points.len() - 1] {
+        svg.dot(*place);
+    }
+    svg.end_group();
 }
 
 fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
@@ -135,19 +150,19 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
     }
 }
 
-/// A run's marker with the whiskers of both figures, and, at the height `name`, its name on the side that has room.
+/// A marker with the whiskers of both figures, and, at the height `name`, its name on the side that has room.
 fn point(
     svg: &mut Svg,
     (across, down): (&Axis, &Axis),
-    (run, title): (&Run, &str),
+    (trade, title): (&Trade, &str),
     name: Option<f64>,
 ) {
     let place = |gain: f64, forgetting: f64| Point {
         x: across.at(gain),
         y: down.at(forgetting),
     };
-    let (gain, forgetting) = (run.gain, run.forgetting);
-    svg.begin_group(&class_of_run(run.number), title);
+    let (gain, forgetting) = (trade.gain, trade.forgetting);
+    svg.begin_group(&class_of_run(trade.number), title);
     let [low, high] = gain.interval;
     svg.line(
         "whisker",
@@ -157,7 +172,7 @@ fn point(
     let [low, high] = forgetting.interval;
     svg.line("whisker", place(gain.value, low), place(gain.value, high));
     let middle = place(gain.value, forgetting.value);
-    svg.marker(run.number, false, middle);
+    svg.marker(trade.number, false, middle);
     if let Some(name) = name {
         let ends = gain.interval.map(|end| across.at(end));
         let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
@@ -168,7 +183,12 @@ fn point(
             (x, Anchor::End, x - LEFT)
         };
         let beside = Point { x, y: name + 5.0 };
-        svg.text("label own", beside, anchor, &fit(run.name, room.min(NAME)));
+        svg.text(
+            "label own",
+            beside,
+            anchor,
+            &fit(trade.name, room.min(NAME)),
+        );
     }
     svg.end_group();
 }

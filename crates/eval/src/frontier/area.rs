@@ -1,0 +1,54 @@
+//! Which points no other beats, the area that they cover, and the one to take.
+
+/// Of points (gain, forgetting): for each, the first that is at least as good in both and better in one.
+pub fn pareto(points: &[(f64, f64)]) -> Vec<Option<usize>> {
+    let beats = |a: &(f64, f64), b: &(f64, f64)| a.0 >= b.0 && a.1 <= b.1 && a != b;
+    points
+        .iter()
+        .map(|point| points.iter().position(|other| beats(other, point)))
+        .collect()
+}
+
+/// The area between the points (gain, forgetting) and the corner (0, `reference`): how much gain is had at how little
+/// forgetting, in one number. Points that gain nothing or forget more than the reference add nothing.
+pub fn hypervolume(points: &[(f64, f64)], reference: f64) -> f64 {
+    let mut inside: Vec<(f64, f64)> = points
+        .iter()
+        .copied()
+        .filter(|(gain, forgetting)| *gain > 0.0 && *forgetting < reference)
+        .collect();
+    // From the most gain down, each point adds what lies below the least forgetting so far.
+    inside.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut area, mut least) = (0.0, reference);
+    for (gain, forgetting) in inside {
+        if forgetting < least {
+            area += gain * (least - forgetting);
+            least = forgetting;
+        }
+    }
+    area
+}
+
+/// Of ways (gain, worst rise): the one that gains most with its worst rise inside the limit.
+pub fn recommend(ways: &[(f64, f64)], limit: f64) -> Option<usize> {
+    let inside = (0..ways.len()).filter(|way| ways[*way].1 <= limit && ways[*way].0 > 0.0);
+    inside.max_by(|a, b| ways[*a].0.total_cmp(&ways[*b].0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of hand-made points: what is beaten, by whom, the area, and the choice.
+    #[test]
+    fn frontiers_of_hand_made_points() {
+        let points = [(3.0, 1.0), (2.0, 0.2), (1.9, 0.3), (1.0, 0.0), (3.0, 1.0)];
+        assert_eq!(pareto(&points), [None, None, Some(1), None, None]);
+        // From the corner (0, 1): the second covers 2 × 0.8, the fourth 1 × 0.2 more; the first touches the reference.
+        assert!((hypervolume(&points, 1.0) - 1.8).abs() < 1e-12);
+        assert_eq!(hypervolume(&[(-1.0, 0.1), (1.0, 2.0)], 1.0), 0.0);
+        assert_eq!(recommend(&points, 0.25), Some(1));
+        assert_eq!(recommend(&points, 0.1), Some(3));
+        assert_eq!(recommend(&[(1.0, 0.5), (-0.1, 0.0)], 0.1), None);
+    }
+}

@@ -1,0 +1,37 @@
+//! A frontier: several ways to tune one base for one niche, compared by what each gains and what it forgets.
+
+mod area;
+mod figures;
+mod markdown;
+mod page;
+
+use std::path::Path;
+
+pub use area::{hypervolume, pareto, recommend};
+pub use figures::{Candidate, Frontier, HalfScores, Method, RunFigures, Scored};
+
+use crate::EvalError;
+
+impl Frontier {
+    /// As Markdown, which reads well in a terminal too.
+    pub fn markdown(&self) -> String {
+        markdown::render(self)
+    }
+
+    /// Writes `frontier.html`, `frontier.md` and `frontier.json` into `folder`.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
+        let json = serde_json::to_string_pretty(self)
+            .map_err(|error| EvalError::Report(format!("`frontier.json`: {error}")))?;
+        crate::page::write_files(
+            folder,
+            &[
+                ("frontier.html", page::render(self)?),
+                ("frontier.md", self.markdown()),
+                ("frontier.json", json + "\n"),
+            ],
+        )
+    }
+}

@@ -1,0 +1,73 @@
+//! A transfer matrix as Markdown.
+
+use super::Transfer;
+use crate::wording::{count, interval, percent, signed};
+
+/// The matrix, and what had forecast it.
+pub fn render(transfer: &Transfer) -> String {
+    let mut text = format!(
+        "# Transfer\n\nChange in bits per byte of each domain (across) after tuning `{}` on each domain (down) for {} tokens, \
+         with 95 % intervals; above 0 is forgetting.\n\n| tuned on |",
+        transfer.base,
+        count(transfer.tokens)
+    );
+    for name in &transfer.scored {
+        text += &format!(" {name} |");
+    }
+    text += &format!("\n|---|{}\n", "--:|".repeat(transfer.scored.len()));
+    for row in &transfer.rows {
+        text += &format!("| {} |", row.domain);
+        for change in &row.changes {
+            text += &format!(
+                " {} {} |",
+                signed(change.value),
+                interval(Some(change.interval))
+            );
+        }
+        text += "\n";
+    }
+    text += &format!(
+        "\n| tuned on | KL on itself after {} |{} \n|---|--:|{}\n",
+        percent(transfer.early_share),
+        transfer
+            .scored
+            .iter()
+            .map(|name| format!(" cosine with {name} |"))
+            .collect::<String>(),
+        "--:|".repeat(transfer.scored.len())
+    );
+    for row in &transfer.rows {
+        text += &format!("| {} | {:.4} |", row.domain, row.early_divergence);
+        for cosine in &row.gradient_cosines {
+            text += &format!(" {} |", signed(*cosine));
+        }
+        text += "\n";
+    }
+    text.push('\n');
+    for sentence in sentences(transfer) {
+        text += &format!("- {sentence}\n");
+    }
+    text
+}
+
+/// How well each forecast ranked what came.
+pub fn sentences(transfer: &Transfer) -> Vec<String> {
+    transfer
+        .forecasts
+        .iter()
+        .map(|forecast| match &forecast.correlation {
+            Some(found) => format!(
+                "Forecast by {}, of {}: Spearman {} {} over {} pairs.",
+                forecast.name,
+                forecast.of,
+                signed(found.value),
+                interval(Some(found.interval)),
+                found.pairs
+            ),
+            None => format!(
+                "Forecast by {}, of {}: too few to rank.",
+                forecast.name, forecast.of
+            ),
+        })
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! A transfer matrix as a page.
+
+use minijinja::{Value, context};
+
+use super::Transfer;
+use super::markdown::sentences;
+use crate::charts::{Cell, Heatmap, heatmap};
+use crate::wording::{count, interval, percent, signed};
+use crate::{EvalError, page};
+
+/// The page.
+pub fn render(transfer: &Transfer) -> Result<String, EvalError> {
+    let early: Vec<Value> = transfer
+        .rows
+        .iter()
+        .map(|row| {
+            let divergence = format!("{:.4}", row.early_divergence);
+            context! { domain => &row.domain, divergence }
+        })
+        .collect();
+    let shown = context! {
+        base => &transfer.base,
+        tokens => count(transfer.tokens),
+        several => transfer.seeds > 1,
+        seeds => transfer.seeds,
+        early_share => percent(transfer.early_share),
+        changes => heatmap(&changes(transfer)),
+        cosines => heatmap(&cosines(transfer)),
+        early,
+        sentences => sentences(transfer),
+    };
+    page::render(include_str!("page.html"), shown)
+}
+
+fn map<'a>(
+    transfer: &'a Transfer,
+    (id, title): (&'a str, &'a str),
+    cell: &dyn Fn(usize, usize) -> Cell,
+) -> Heatmap<'a> {
+    let rows = 0..transfer.rows.len();
+    let columns = 0..transfer.scored.len();
+    Heatmap {
+        id,
+        title,
+        rows: transfer.rows.iter().map(|row| row.domain.clone()).collect(),
+        columns: transfer.scored.clone(),
+        axes: ("tuned on", "scored on"),
+        cells: rows
+            .map(|row| {
+                columns
+                    .clone()
+                    .map(|column| Some(cell(row, column)))
+                    .collect()
+            })
+            .collect(),
+    }
+}
+
+fn changes(transfer: &Transfer) -> Heatmap<'_> {
+    map(
+        transfer,
+        (
+            "changes",
+            "Change of every domain by tuning on every domain",
+        ),
+        &|row, column| {
+            let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
+            let change = tuned.changes[column];
+            let [low, high] = change.interval;
+            Cell {
+                value: change.value,
+                text: signed(change.value),
+                sure: low > 0.0 || high < 0.0,
+                title: format!(
+                    "tuned on {}, {scored}: {} {}",
+                    tuned.domain,
+                    signed(change.value),
+                    interval(Some(change.interval))
+                ),
+                framed: tuned.domain == *scored,
+            }
+        },
+    )
+}
+
+fn cosines(transfer: &Transfer) -> Heatmap<'_> {
+    map(
+        transfer,
+        ("cosines", "Cosine of the base's gradients on two domains"),
+        &|row, column| {
+            let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
+            let cosine = tuned.gradient_cosines[column];
+            Cell {
+                // Gradients that point apart forecast forgetting.
+                value: -cosine,
+                text: signed(cosine),
+                sure: tuned.domain != *scored,
+                title: format!("{} and {scored}: {}", tuned.domain, signed(cosine)),
+                framed: tuned.domain == *scored,
+            }
+        },
+    )
+}

@@ -1,0 +1,209 @@
+//! From finished runs to the matrix.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use polymath_data::Dataset;
+use polymath_data::Split;
+use polymath_eval::frontier::Scored as Halves;
+use polymath_eval::statistics::{OverSeeds, paired_change};
+use polymath_eval::transfer::{Change, Row, Setting, Transfer};
+use polymath_eval::{DomainScores, WindowOptions, divergence};
+use polymath_model::{LoadOptions, Precision, Transformer};
+use polymath_train::Launch;
+
+use super::gradient::Gradient;
+use super::{PlannedRun, Scored, TransferConfig};
+use crate::scores::{digest, key, score};
+use crate::{FinetuneError, Finetuning};
+
+const RESAMPLES: usize = 2000;
+
+/// Scores what finished runs became on every domain, each once, and sets it beside what the base forecasts. `say` is told
+/// what is being done.
+///
+/// # Errors
+/// A run without a whole checkpoint; what scoring says.
+pub fn measure(
+    config: &TransferConfig,
+    (runs, scored): (&[(PlannedRun, Finetuning)], &Scored),
+    launch: &Launch,
+    say: &mut dyn FnMut(&str),
+) -> Result<Transfer, FinetuneError> {
+    let Some((_, first)) = runs.first() else {
+        return Err(FinetuneError::Config(
+            "a transfer matrix without runs".into(),
+        ));
+    };
+    let windows = WindowOptions {
+        context: Some(first.sequence_length()),
+        max_tokens: config.max_tokens,
+        ..WindowOptions::default()
+    };
+    let mut matrix = Matrix {
+        config,
+        scored,
+        windows,
+        launch,
+        base_sha256: polymath_model::sha256_of_weights(first.base())?,
+        say,
+    };
+    let base = matrix.base(first)?;
+    let cosines = matrix.cosines(first)?;
+    let mut rows: Vec<Row> = Vec::new();
+    let mut at = 0;
+    while at < runs.len() {
+        let domain = &runs[at].0.domain;
+        let seeds = runs[at..].iter().take_while(|run| run.0.domain == *domain);
+        let seeds = &runs[at..at + seeds.count()];
+        rows.push(matrix.row(seeds, &base, cosines[domain].clone())?);
+        at += seeds.len();
+    }
+    let setting = Setting {
+        base: first.base().display().to_string(),
+        seeds: config.seeds.len(),
+        tokens: first.plan().tokens,
+        early_share: config.early_share,
+    };
+    let names = scored.iter().map(|(name, _)| name.clone()).collect();
+    Ok(Transfer::new(setting, names, rows))
+}
+
+struct Matrix<'a> {
+    config: &'a TransferConfig,
+    scored: &'a Scored,
+    windows: WindowOptions,
+    launch: &'a Launch,
+    base_sha256: String,
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl Matrix<'_> {
+    fn base(&mut self, any: &Finetuning) -> Result<Halves, FinetuneError> {
+        let file = self.config.output.join("base-halves.json");
+        let key = key(&self.base_sha256, self.scored, self.windows);
+        let load = || {
+            (self.say)(&format!("scoring {}", any.base().display()));
+            any.load_tuned(self.launch, false)
+        };
+        score(&file, &key, load, self.scored, self.windows)
+    }
+
+    fn tuned(&mut self, tuning: &Finetuning) -> Result<Halves, FinetuneError> {
+        let best = tuning.best()?;
+        let file = tuning.run_folder().join("halves.json");
+        let key = key(
+            &digest(&best, &self.base_sha256)?,
+            self.scored,
+            self.windows,
+        );
+        let load = || {
+            (self.say)(&format!("scoring {}", tuning.run_folder().display()));
+            tuning.load_tuned(self.launch, true)
+        };
+        score(&file, &key, load, self.scored, self.windows)
+    }
+
+    /// Of every domain with every one, in the order of the scored ones.
+    fn cosines(&mut self, any: &Finetuning) -> Result<BTreeMap<String, Vec<f64>>, FinetuneError> {
+        let options = LoadOptions {
+            device: self.launch.device.clone(),
+            ops: self.launch.ops(Precision::F32),
+            trainable: &|_| true,
+        };
+        let base = polymath_model::load(any.base(), &options)?;
+        let mut gradients = Vec::new();
+        for path in &self.config.datasets {
+            let dataset = Dataset::open(path)?;
+            for name in dataset.domain_names() {
+                (self.say)(&format!("the base's gradient on {name}"));
+                let domain = (name, dataset.shard(name, Split::Train)?);
+                let size = (self.config.gradient_tokens, any.sequence_length());
+                gradients.push((name.to_owned(), Gradient::of(&base, domain, size)?));
+            }
+        }
+        gradients
+            .iter()
+            .map(|(name, own)| {
+                let others = gradients.iter().map(|(_, other)| own.cosine(other));
+                Ok((name.clone(), others.collect::<Result<_, _>>()?))
+            })
+            .collect()
+    }
+
+    /// The seeds of one domain.
+    fn row(
+        &mut self,
+        runs: &[(PlannedRun, Finetuning)],
+        base: &Halves,
+        gradient_cosines: Vec<f64>,
+    ) -> Result<Row, FinetuneError> {
+        let mut after = Vec::new();
+        let mut early = 0.0;
+        for (run, tuning) in runs {
+            after.push(self.tuned(tuning)?);
+            early += self.early(run, tuning)? / runs.len() as f64;
+        }
+        let changes = self
+            .scored
+            .iter()
+            .map(|(name, _)| change(name, base, &after))
+            .collect::<Result<_, _>>()?;
+        Ok(Row {
+            domain: runs[0].0.domain.clone(),
+            changes,
+            gradient_cosines,
+            early_divergence: early,
+        })
+    }
+
+    /// How far a run had moved on its own niche at the early step.
+    fn early(&mut self, run: &PlannedRun, tuning: &Finetuning) -> Result<f64, FinetuneError> {
+        let folder = tuning
+            .run_folder()
+            .join(format!("step-{:06}", run.early_step));
+        let models = (
+            tuning.load_tuned(self.launch, false)?,
+            self.at_milestone(tuning, &folder)?,
+        );
+        let (_, shard) = &tuning.shards()[0];
+        Ok(divergence((&models.0, &models.1), shard, self.windows)?)
+    }
+
+    fn at_milestone(
+        &self,
+        tuning: &Finetuning,
+        folder: &Path,
+    ) -> Result<Transformer, FinetuneError> {
+        tuning.load_checkpoint(self.launch, folder)
+    }
+}
+
+/// All held-out documents of a domain, both halves.
+fn whole(halves: &Halves, name: &str) -> DomainScores {
+    let parts = [&halves.development[name], &halves.test[name]];
+    DomainScores {
+        documents: parts
+            .iter()
+            .flat_map(|half| half.documents.clone())
+            .collect(),
+        ..DomainScores::default()
+    }
+}
+
+fn change(name: &str, base: &Halves, after: &[Halves]) -> Result<Change, FinetuneError> {
+    let base = whole(base, name);
+    let mut values = Vec::new();
+    let mut interval = [0.0; 2];
+    for halves in after {
+        let found = paired_change(&base, &whole(halves, name), RESAMPLES, 0)?;
+        values.push(found.value);
+        interval = [found.low, found.high];
+    }
+    let over = OverSeeds::of(&values);
+    Ok(Change {
+        value: over.mean,
+        // One run alone has the interval over its documents.
+        interval: over.interval.unwrap_or(interval),
+    })
+}

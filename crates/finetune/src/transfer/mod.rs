@@ -1,0 +1,182 @@
+//! Transfer: one base tuned briefly on each of several domains and scored on all of them, beside what gradients and an
+//! early look forecast.
+
+mod gradient;
+mod matrix;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use polymath_data::{Dataset, Split, TokenShard};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use matrix::measure;
+
+use crate::{FinetuneConfig, FinetuneError};
+
+/// All of a transfer matrix.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferConfig {
+    /// The folder of the runs and of what is found.
+    pub output: PathBuf,
+    /// Prepared data sets; the domains of all of them are scored.
+    pub datasets: Vec<PathBuf>,
+    /// The domains to tune on; default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+    /// Each domain is tuned on once with each of them.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// Held-out tokens of each domain and half that are scored; default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Tokens of each domain's training text that its gradient is of.
+    #[serde(default = "default_gradient_tokens")]
+    pub gradient_tokens: u64,
+    /// Share of a run after which its divergence from the base is taken.
+    #[serde(default = "default_early_share")]
+    pub early_share: f64,
+    /// What all runs share: the keys of a `finetune` config but `run`, `seed`, `dataset` and `domain`.
+    pub shared: Table,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![1]
+}
+
+fn default_gradient_tokens() -> u64 {
+    65_536
+}
+
+fn default_early_share() -> f64 {
+    0.05
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct PlannedRun {
+    /// What it is tuned on.
+    pub domain: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its step that the early look is at.
+    pub early_step: u64,
+    /// All of it.
+    pub config: FinetuneConfig,
+}
+
+/// A domain's held-out documents, by its name.
+pub type Scored = Vec<(String, Arc<TokenShard>)>;
+
+impl TransferConfig {
+    /// Every run, the seeds of a domain one after the other, and what they are scored on.
+    ///
+    /// # Errors
+    /// The key at fault; a data set that can't be opened.
+    pub fn plan(&self) -> Result<(Vec<PlannedRun>, Scored), FinetuneError> {
+        self.validate()?;
+        let mut scored: Scored = Vec::new();
+        let mut homes: Vec<&PathBuf> = Vec::new();
+        for path in &self.datasets {
+            let dataset = Dataset::open(path)?;
+            for name in dataset.domain_names() {
+                if scored.iter().any(|(known, _)| known == name) {
+                    return refuse(format!(
+                        "`datasets`: two of them have a domain `{name}`: rename one"
+                    ));
+                }
+                scored.push((name.to_owned(), dataset.shard(name, Split::Heldout)?));
+                homes.push(path);
+            }
+        }
+        let mut planned = Vec::new();
+        let known = || scored.iter().map(|(name, _)| name.as_str());
+        for name in &self.domains {
+            if known().all(|other| other != name) {
+                return refuse(format!(
+                    "`domains` has `{name}`, which is in none of the data sets; they have `{}`",
+                    known().collect::<Vec<_>>().join("`, `")
+                ));
+            }
+        }
+        for ((name, _), home) in scored.iter().zip(homes) {
+            if self.domains.is_empty() || self.domains.contains(name) {
+                for seed in &self.seeds {
+                    planned.push(self.run(name, home, *seed)?);
+                }
+            }
+        }
+        Ok((planned, scored))
+    }
+
+    fn validate(&self) -> Result<(), FinetuneError> {
+        if self.datasets.is_empty() {
+            return refuse("`datasets` is empty: give at least one".into());
+        }
+        if self.seeds.is_empty() {
+            return refuse("`seeds` is empty: give at least one".into());
+        }
+        if !(self.early_share > 0.0 && self.early_share < 1.0) {
+            return refuse(format!(
+                "`early_share` = `{}`: expected a share between 0 and 1",
+                self.early_share
+            ));
+        }
+        if self.gradient_tokens == 0 {
+            return refuse("`gradient_tokens` = `0`: expected at least 1".into());
+        }
+        for key in ["run", "seed", "dataset", "domain", "texts"] {
+            if self.shared.contains_key(key) {
+                return refuse(format!(
+                    "`shared.{key}`: each run has its own; leave it out"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        domain: &str,
+        dataset: &std::path::Path,
+        seed: u64,
+    ) -> Result<PlannedRun, FinetuneError> {
+        let mut table = self.shared.clone();
+        let folder = self.output.join(format!("{domain}-{seed}"));
+        for (key, value) in [
+            ("run", folder.display().to_string()),
+            ("dataset", dataset.display().to_string()),
+            ("domain", domain.to_owned()),
+        ] {
+            table.insert(key.into(), value.into());
+        }
+        table.insert("seed".into(), Value::Integer(seed as i64));
+        let config = table
+            .try_into::<FinetuneConfig>()
+            .map_err(|error| FinetuneError::Config(format!("`shared`: {}", error.message())))?;
+        Ok(PlannedRun {
+            domain: domain.to_owned(),
+            seed,
+            early_step: 0,
+            config,
+        })
+    }
+}
+
+impl PlannedRun {
+    /// Has the early checkpoint kept, of rows of `sequence_length` tokens.
+    pub fn look_early(&mut self, share: f64, sequence_length: usize) {
+        let total = self.config.training.total_steps(sequence_length);
+        self.early_step = ((total as f64 * share).round() as u64).max(1);
+        let milestones = &mut self.config.checkpoint.milestones;
+        if !milestones.contains(&self.early_step) {
+            milestones.push(self.early_step);
+        }
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, FinetuneError> {
+    Err(FinetuneError::Config(message))
+}
