@@ -60,6 +60,8 @@ pub enum Command {
     Forget(Forget),
     /// Mix a tuned checkpoint with its base, by as much as the old domains allow.
     Interpolate(Interpolate),
+    /// Find the blocks that hold the forgetting, and put back those whose return pays.
+    Revert(Revert),
     /// Tune a base in many ways, and compare what each gains with what it forgets.
     Frontier(Sweep),
     /// Tune a base on each domain in turn: who helps and who hurts whom, and what had forecast it.
@@ -183,8 +185,9 @@ pub struct Forget {
     pub output: PathBuf,
 }
 
+/// What stands between a base and a tuned checkpoint.
 #[derive(Debug, Args)]
-pub struct Interpolate {
+pub struct Between {
     /// The checkpoint that the tuned one started from.
     pub base: PathBuf,
     /// The tuned checkpoint, or its run folder.
@@ -197,6 +200,15 @@ pub struct Interpolate {
     /// Highest mean rise of the old domains, in bits per byte, on the development half.
     #[arg(long, default_value_t = 0.02)]
     pub limit: f64,
+    /// Folder for the chosen model, the figures as JSON, and the same to read.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Interpolate {
+    #[command(flatten)]
+    pub between: Between,
     /// The shares of the tuned model to try; 0 and 1 always are.
     #[arg(
         long,
@@ -207,9 +219,12 @@ pub struct Interpolate {
     /// After the best share for all blocks alike, look for a better one for each block.
     #[arg(long)]
     pub per_block: bool,
-    /// Folder for the chosen model and the curve: `interpolation.json` and `interpolation.md`.
-    #[arg(long, short, value_name = "DIR")]
-    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Revert {
+    #[command(flatten)]
+    pub between: Between,
 }
 
 #[derive(Debug, Args)]

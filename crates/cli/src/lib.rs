@@ -50,6 +50,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, environment),
         Command::Forget(arguments) => commands::forget::run(arguments, environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),
+        Command::Revert(arguments) => commands::revert::run(arguments, environment),
         Command::Frontier(arguments) => commands::frontier::run(arguments, environment),
         Command::Transfer(arguments) => commands::transfer::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),

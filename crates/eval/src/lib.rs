@@ -11,6 +11,7 @@ pub mod frontier;
 mod page;
 mod questions;
 pub mod report;
+pub mod revert;
 mod scoring;
 pub mod statistics;
 pub mod transfer;

@@ -1,6 +1,7 @@
 //! One file a command: reads its arguments, calls the crate that does the work, prints the result.
 
 pub mod bench;
+mod between;
 pub mod dataset;
 pub mod demo;
 pub mod evaluate;
@@ -13,6 +14,7 @@ mod ledger;
 pub mod merge;
 pub mod prepare;
 pub mod pretrain;
+pub mod revert;
 mod runs;
 pub mod transfer;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use polymath_data::{Half, TokenShard};
+use polymath_eval::frontier::HalfScores;
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_model::{LoadOptions, ModelConfig, Transformer};
 use serde::Serialize;
@@ -217,6 +218,17 @@ impl<'a> Interpolation<'a> {
 
     /// Bits per byte of every domain on one half.
     fn measure(&self, shares: &Shares, half: Half) -> Result<BitsPerByte, FinetuneError> {
+        let scores = self.scores(shares, half)?.into_iter();
+        Ok(scores
+            .map(|(name, scores)| (name, scores.bits_per_byte()))
+            .collect())
+    }
+
+    /// Scores of every domain's documents on one half.
+    ///
+    /// # Errors
+    /// What scoring says.
+    pub fn scores(&self, shares: &Shares, half: Half) -> Result<HalfScores, FinetuneError> {
         let model = self.model(shares)?;
         let windows = WindowOptions {
             half: Some(half),
@@ -226,7 +238,7 @@ impl<'a> Interpolation<'a> {
             .iter()
             .map(|(name, shard)| {
                 let scores = score_shard(&model, shard, windows, &mut |_, _| {})?;
-                Ok((name.clone(), scores.bits_per_byte()))
+                Ok((name.clone(), scores))
             })
             .collect()
     }

@@ -15,6 +15,7 @@ mod limits;
 mod objective;
 mod quadratic;
 mod replay;
+mod revert;
 mod start;
 mod teacher;
 

@@ -1,4 +1,4 @@
-//! Interpolation through the binary.
+//! What stands between a base and a tuned model, through the binary: interpolation, and blocks put back.
 
 mod held;
 
@@ -67,5 +67,62 @@ fn interpolation_writes_the_chosen_model() {
     refused(
         &[&interpolate[..], &["--niche", "cooking"]].concat(),
         "`asked`, `counting`, `letters`",
+    );
+}
+
+/// Blocks are put back one by one and one after the other; all of them back is the base; the offered checkpoint scores as
+/// its step says. An adapter is taken for what it makes of its base.
+#[test]
+fn reverting_blocks_finds_where_forgetting_sits() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "full", &[]).assert().success();
+    finetune(at, "lora", &["method=lora"]).assert().success();
+    let revert = |run: &str| -> Value {
+        let output = format!("{run}-back");
+        let mut command = polymath(at);
+        command.args(["revert", "runs/base", &format!("runs/{run}")]);
+        command.args(["--limit", "0.3", "-o", &output]);
+        command.assert().success().stdout(contains("put back"));
+        assert!(at.join(&output).join("revert.html").is_file());
+        let text = std::fs::read_to_string(at.join(&output).join("revert.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    for run in ["full", "lora"] {
+        let found = revert(run);
+        let steps = found["steps"].as_array().unwrap();
+        // Two layers, embedding and head.
+        assert_eq!(found["blocks"].as_array().unwrap().len(), 3);
+        assert_eq!(steps.len(), 4);
+        let test = |step: usize, at: usize| steps[step]["test"][at].as_f64().unwrap();
+        assert!(test(0, 0) > 0.0, "the tuned model gains");
+        assert_eq!(
+            (test(3, 0), test(3, 1)),
+            (0.0, 0.0),
+            "all put back is the base"
+        );
+        let chosen = found["chosen"].as_u64().unwrap() as usize;
+        assert!(steps[chosen]["development"][1].as_f64().unwrap() <= 0.3);
+    }
+    // What was written is the chosen step's model.
+    let found = revert("full");
+    let chosen = found["chosen"].as_u64().unwrap() as usize;
+    let step = &found["steps"][chosen];
+    let gain = |checkpoint: &str| {
+        let mut command = polymath(at);
+        command.args(["evaluate", checkpoint, "--dataset", "data", "--json"]);
+        let output = command.output().unwrap();
+        let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
+        scores["domains"]["asked"]["bits_per_byte"]
+            .as_f64()
+            .unwrap()
+    };
+    let whole = gain("runs/base") - gain("full-back");
+    let halves = ["development", "test"].map(|half| step[half][0].as_f64().unwrap());
+    let (low, high) = (halves[0].min(halves[1]), halves[0].max(halves[1]));
+    assert!(
+        low - 1e-6 <= whole && whole <= high + 1e-6,
+        "{whole} {halves:?}"
     );
 }

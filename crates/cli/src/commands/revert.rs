@@ -1,0 +1,28 @@
+//! `polymath revert`: where forgetting sits, and the best blocks to put back.
+
+use super::between::Between;
+use crate::arguments;
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// A folder with it is a revert's own.
+const FOUND: &str = "revert.json";
+
+/// Puts blocks back, scores them, and writes the chosen model and what was found.
+pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(), Failure> {
+    let between = Between::open(&arguments.between, FOUND)?;
+    let models = between.models(environment)?;
+    let folders = (&*between.base, &*between.tuned);
+    let (found, shares) = models.revert(&between.rule, folders, &mut |text| {
+        if !environment.quiet {
+            eprintln!("{text}");
+        }
+    })?;
+    let output = &arguments.between.output;
+    let how = format!("{} blocks put back", found.steps[found.chosen].put_back);
+    between.write_model((&models, &shares), output, &how)?;
+    found.write(output)?;
+    print!("{}", found.markdown());
+    println!("\n{}", output.join("revert.html").display());
+    Ok(())
+}
