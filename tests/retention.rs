@@ -312,3 +312,34 @@ fn impossible_retention_is_refused() {
         assert!(!at.join("runs/refused").exists(), "{settings:?}");
     }
 }
+
+/// The control has the recipe of the run that it stands beside, and not its text: it does not learn the niche, and what it
+/// loses of the old domains is far less.
+#[test]
+fn controls_tell_the_recipe_from_the_niche() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "full", &[]).assert().success();
+    finetune(at, "control", &["control=true"])
+        .assert()
+        .success();
+    let mut command = polymath(at);
+    command.args(["forget", "runs/base", "runs/full", "runs/control"]);
+    command.args(["-o", "report"]).assert().success();
+    let report = std::fs::read_to_string(at.join("report/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let figures = |run: usize| {
+        let summary = &report["runs"][run]["summary"];
+        let value = |name: &str| summary[name]["value"].as_f64().unwrap();
+        (value("niche_gain"), value("mean_forgetting"))
+    };
+    let (full, control) = (figures(0), figures(1));
+    assert!(control.0 < full.0 / 2.0, "{control:?} {full:?}");
+    assert!(control.1 < full.1 / 2.0, "{control:?} {full:?}");
+    assert_eq!(report["runs"][1]["method"], "full, control");
+    finetune(at, "again", &["control=true", "retention.replay=0.1"])
+        .assert()
+        .code(2)
+        .stderr(contains("leave `[retention]` out"));
+}

@@ -37,6 +37,10 @@ pub struct FinetuneConfig {
     /// With `method = "lora"` or `"dora"`: the adapter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Trains on the text of `retain` in place of the niche's, all else the same: what is forgotten even so is the
+    /// recipe's doing (a learning rate that starts again, other batches), not the niche's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control: bool,
     /// What is retained.
     #[serde(default, skip_serializing_if = "RetentionConfig::is_empty")]
     pub retention: RetentionConfig,

@@ -8,6 +8,7 @@ mod config;
 mod error;
 pub mod frontier;
 mod lineage;
+mod niche;
 pub mod retention;
 mod scores;
 mod selection;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
+use polymath_data::{Dataset, Progress, Split, TokenShard};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{
     LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
@@ -35,14 +36,13 @@ use polymath_train::{
 };
 
 use config::Niche;
+use niche::{choose_niche, prepare_niche, watch};
 use retention::{Making, Pressure, Retaining};
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
 /// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
 const LONGEST_DEFAULT_SEQUENCE: usize = 256;
-/// The niche's name, where it is made of raw text.
-const TEXTS: &str = "niche";
 /// Under limits, a run is evaluated at least so often.
 const LOOKS: u64 = 20;
 const HEAD: &str = "lm_head.weight";
@@ -121,11 +121,19 @@ impl Finetuning {
             let often = (total / LOOKS).max(1);
             config.evaluation.every = config.evaluation.every.min(often);
         }
-        let old = config.retention.check(
+        let mut old = config.retention.check(
             (retained.as_ref(), &niche),
             &moving,
             (&names, model.vocab_size),
         )?;
+        if config.control {
+            if !config.retention.is_empty() {
+                return Err(FinetuneError::Config(
+                    "`control` trains on what would be retained: leave `[retention]` out".into(),
+                ));
+            }
+            old = retention::old_domains("control", retained.as_ref(), &niche)?;
+        }
         Ok(Self {
             old,
             config,
@@ -374,76 +382,16 @@ impl Finetuning {
         Ok(Lineage {
             base: self.config.base.clone(),
             base_sha256: polymath_model::sha256_of_weights(&self.base)?,
-            method: self.config.method.name().to_owned(),
+            method: match self.config.control {
+                true => format!("{}, control", self.config.method.name()),
+                false => self.config.method.name().to_owned(),
+            },
             niche: self.niche.clone(),
             dataset: self.dataset.path().to_path_buf(),
             retain: self.config.retain.clone(),
             earlier: Lineage::of(&self.base)?.map_or_else(Vec::new, |before| before.stages()),
         })
     }
-}
-
-/// The niche as a data set, its documents beginning and ending as the base's own config says.
-fn prepare_niche(
-    config: &FinetuneConfig,
-    patterns: &[String],
-    (tokenizer, model): (&Path, &ModelConfig),
-    progress: &dyn Progress,
-) -> Result<Dataset, FinetuneError> {
-    // Beside the run, not in it: the run folder is made when everything is known to be well.
-    let mut output = config.run.clone().into_os_string();
-    output.push(".dataset");
-    let texts = Texts {
-        output: output.into(),
-        domain: TEXTS.to_owned(),
-        paths: patterns.to_vec(),
-        tokenizer: tokenizer.to_path_buf(),
-        bos_token_id: model.bos_token_id,
-        eos_token_id: model.eos_token_id,
-        heldout_fraction: 0.05,
-        seed: 0,
-    };
-    Ok(prepare_texts(&texts, false, progress)?)
-}
-
-fn choose_niche(config: &FinetuneConfig, dataset: &Dataset) -> Result<String, FinetuneError> {
-    let names = dataset.domain_names();
-    match (&config.domain, &names[..]) {
-        (Some(name), _) if names.contains(&name.as_str()) => Ok(name.clone()),
-        (None, [only]) => Ok((*only).to_owned()),
-        (given, _) => {
-            let problem = match given {
-                Some(name) => format!("`domain` = `{name}` is not in the data set"),
-                None => "the data set has several domains: name the niche in `domain`".to_owned(),
-            };
-            Err(FinetuneError::Config(format!(
-                "{problem}; it has `{}`",
-                names.join("`, `")
-            )))
-        }
-    }
-}
-
-/// The held-out shards of the niche and of every retained domain.
-fn watch(
-    dataset: &Dataset,
-    niche: &str,
-    retained: Option<&Dataset>,
-) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
-    let mut watched = vec![(niche.to_owned(), dataset.shard(niche, Split::Heldout)?)];
-    let Some(retained) = retained else {
-        return Ok(watched);
-    };
-    for name in retained.domain_names() {
-        if name != niche {
-            watched.push((name.to_owned(), retained.shard(name, Split::Heldout)?));
-        } else if retained.fingerprint() != dataset.fingerprint() {
-            return Err(FinetuneError::Config(format!(
-                "the niche `{niche}` is also a domain of `retain`, with other documents: rename one of them"
-            )));
-        }
-    }
-    Ok(watched)
 }
 
 /// The niche decides the best checkpoint.

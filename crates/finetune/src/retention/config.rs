@@ -127,8 +127,8 @@ impl RetentionConfig {
     }
 }
 
-/// The training text of every domain of `retain` but the niche.
-fn old_domains(
+/// The training text of every domain of `retain` but the niche, for what `key` asks for.
+pub(crate) fn old_domains(
     key: &str,
     retained: Option<&Dataset>,
     niche: &str,

@@ -31,7 +31,7 @@ pub use limits::{DomainVerdict, LimitsConfig, LimitsVerdict, Pressed, Pressure, 
 pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
 
-pub(crate) use config::Old;
+pub(crate) use config::{Old, old_domains};
 pub(crate) use start::Making;
 pub use teacher::Lesson;
 

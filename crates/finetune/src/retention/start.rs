@@ -48,6 +48,19 @@ impl Finetuning {
         let retention = &self.config.retention;
         let mut fingerprint = self.dataset.fingerprint().to_owned();
         let niche = self.niche_stream()?;
+        if self.config.control {
+            for old in &self.old {
+                fingerprint = format!("{fingerprint}+{}", old.sha256);
+            }
+            let rows = (self.config.training.batch_size, self.config.seed);
+            return Ok(Some(Retention {
+                penalties: Vec::new(),
+                distillation: None,
+                batches: Box::new(self.stream(self.old_parts(1.0)?, rows)?),
+                pressure: None,
+                fingerprint,
+            }));
+        }
         if retention.is_empty() {
             return Ok(Some(Retention {
                 penalties: Vec::new(),

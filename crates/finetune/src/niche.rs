@@ -1,0 +1,78 @@
+//! The niche, and the domains that are watched beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
+use polymath_model::ModelConfig;
+
+use crate::{FinetuneConfig, FinetuneError};
+
+/// The niche's name, where it is made of raw text.
+const TEXTS: &str = "niche";
+
+/// The niche as a data set, its documents beginning and ending as the base's own config says.
+pub(crate) fn prepare_niche(
+    config: &FinetuneConfig,
+    patterns: &[String],
+    (tokenizer, model): (&Path, &ModelConfig),
+    progress: &dyn Progress,
+) -> Result<Dataset, FinetuneError> {
+    // Beside the run, not in it: the run folder is made when everything is known to be well.
+    let mut output = config.run.clone().into_os_string();
+    output.push(".dataset");
+    let texts = Texts {
+        output: output.into(),
+        domain: TEXTS.to_owned(),
+        paths: patterns.to_vec(),
+        tokenizer: tokenizer.to_path_buf(),
+        bos_token_id: model.bos_token_id,
+        eos_token_id: model.eos_token_id,
+        heldout_fraction: 0.05,
+        seed: 0,
+    };
+    Ok(prepare_texts(&texts, false, progress)?)
+}
+
+pub(crate) fn choose_niche(
+    config: &FinetuneConfig,
+    dataset: &Dataset,
+) -> Result<String, FinetuneError> {
+    let names = dataset.domain_names();
+    match (&config.domain, &names[..]) {
+        (Some(name), _) if names.contains(&name.as_str()) => Ok(name.clone()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (given, _) => {
+            let problem = match given {
+                Some(name) => format!("`domain` = `{name}` is not in the data set"),
+                None => "the data set has several domains: name the niche in `domain`".to_owned(),
+            };
+            Err(FinetuneError::Config(format!(
+                "{problem}; it has `{}`",
+                names.join("`, `")
+            )))
+        }
+    }
+}
+
+/// The held-out shards of the niche and of every retained domain.
+pub(crate) fn watch(
+    dataset: &Dataset,
+    niche: &str,
+    retained: Option<&Dataset>,
+) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
+    let mut watched = vec![(niche.to_owned(), dataset.shard(niche, Split::Heldout)?)];
+    let Some(retained) = retained else {
+        return Ok(watched);
+    };
+    for name in retained.domain_names() {
+        if name != niche {
+            watched.push((name.to_owned(), retained.shard(name, Split::Heldout)?));
+        } else if retained.fingerprint() != dataset.fingerprint() {
+            return Err(FinetuneError::Config(format!(
+                "the niche `{niche}` is also a domain of `retain`, with other documents: rename one of them"
+            )));
+        }
+    }
+    Ok(watched)
+}

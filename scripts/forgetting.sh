@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Everything that docs/forgetting.md tells of, from raw text to the last table; about two hours on two cores. What is there
+# already is not made again, so that it can be stopped and started at will.
+#
+#   scripts/forgetting.sh [program, default target/release/polymath]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+polymath=${1:-target/release/polymath}
+[ -x "$polymath" ] || { echo "$polymath is missing: cargo build --release" >&2; exit 1; }
+out=checkpoints
+
+mkdir -p $out/.forgetting # one empty file for each run that is finished
+
+# Trains a run that is not finished. Exit 3, limits that were not kept, is a result as well.
+once() {
+    local command=$1 config=$2 run=$3 name
+    shift 3
+    name=$(basename "$run")
+    if [ ! -e "$out/.forgetting/$name" ]; then
+        local resume=()
+        if [ -d "$run" ]; then resume=(--resume); fi
+        "$polymath" "$command" "$config" run="$run" "$@" "${resume[@]}" || [ $? = 3 ]
+        touch "$out/.forgetting/$name"
+    fi
+}
+
+for corpus in literature mathematics chemistry biology law code manuals formal recipes; do
+    if [ ! -d "data/raw/$corpus" ]; then scripts/corpora.sh "$corpus"; fi
+done
+for dataset in science formal recipes; do "$polymath" prepare "configs/prepare/$dataset.toml"; done
+once pretrain configs/pretrain/narrow.toml $out/narrow
+"$polymath" evaluate $out/narrow --dataset data/real --dataset data/formal --dataset data/recipes
+
+"$polymath" frontier configs/frontier/narrow-formal.toml
+"$polymath" transfer configs/transfer/science.toml
+
+for niche in formal recipes; do
+    for seed in 1 2 3 4 5; do
+        once finetune configs/finetune/narrow-limits.toml "$out/narrow-limits/$niche-$seed" dataset="data/$niche" seed=$seed
+    done
+done
+
+full=$out/narrow-frontier/full-1
+"$polymath" interpolate $out/narrow $full --max-tokens 20000 -o $out/narrow-mixed
+"$polymath" revert $out/narrow $full --max-tokens 20000 --limit 0.1 -o $out/narrow-reverted
+
+once finetune configs/finetune/narrow-recipes.toml $out/narrow-chain
+"$polymath" forget $out/narrow $full $out/narrow-chain --dataset data/real --dataset data/formal --dataset data/recipes \
+    --max-tokens 40000 -o report-chain
