@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::{ModelError, RopeScaling};
 
 /// The `[model]` table: what a user chooses; everything else follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,8 @@ impl ArchitectureConfig {
             head_dim: self.head_dim.unwrap_or(self.hidden_size / heads.max(1)),
             max_position_embeddings: self.max_position_embeddings.unwrap_or(sequence_length),
             rope_theta: self.rope_theta,
+            rope_scaling: None,
+            attention_bias: false,
             rms_norm_eps: self.rms_norm_eps,
             tie_word_embeddings: self.tie_word_embeddings,
             initializer_range: self
@@ -129,6 +131,10 @@ pub struct ModelConfig {
     pub max_position_embeddings: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How the rotary frequencies are stretched for contexts longer than those of pretraining.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Biases on the projections to queries, keys and values, as in Qwen2.
+    pub attention_bias: bool,
     /// ε of the norms.
     pub rms_norm_eps: f64,
     /// The output projection is the embedding.
@@ -190,6 +196,7 @@ impl ModelConfig {
             vec![self.vocab_size, hidden],
         )];
         for layer in 0..self.num_hidden_layers {
+            let mut biases = Vec::new();
             let mut add = |name: &str, shape: Vec<usize>| {
                 shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
             };
@@ -198,6 +205,12 @@ impl ModelConfig {
             add("self_attn.k_proj", vec![keys, hidden]);
             add("self_attn.v_proj", vec![keys, hidden]);
             add("self_attn.o_proj", vec![hidden, queries]);
+            if self.attention_bias {
+                for (name, width) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
+                    let name = format!("model.layers.{layer}.self_attn.{name}.bias");
+                    biases.push((name, vec![width]));
+                }
+            }
             if self.qk_norm {
                 add("self_attn.q_norm", vec![self.head_dim]);
                 add("self_attn.k_norm", vec![self.head_dim]);
@@ -206,6 +219,7 @@ impl ModelConfig {
             add("mlp.gate_proj", vec![self.intermediate_size, hidden]);
             add("mlp.up_proj", vec![self.intermediate_size, hidden]);
             add("mlp.down_proj", vec![hidden, self.intermediate_size]);
+            shapes.extend(biases);
         }
         shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
         if !self.tie_word_embeddings {

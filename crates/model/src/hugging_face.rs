@@ -5,15 +5,15 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::default_rope_theta;
-use crate::{ModelConfig, ModelError};
+use crate::{ModelConfig, ModelError, RopeScaling};
 
 impl ModelConfig {
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
-        let (architecture, model_type) = if self.qk_norm {
-            ("Qwen3ForCausalLM", "qwen3")
-        } else {
-            ("LlamaForCausalLM", "llama")
+        let (architecture, model_type) = match (self.qk_norm, self.attention_bias) {
+            (true, _) => ("Qwen3ForCausalLM", "qwen3"),
+            (false, true) => ("Qwen2ForCausalLM", "qwen2"),
+            (false, false) => ("LlamaForCausalLM", "llama"),
         };
         let value = serde_json::json!({
             "architectures": [architecture],
@@ -30,7 +30,7 @@ impl ModelConfig {
             "initializer_range": self.initializer_range,
             "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta,
-            "rope_scaling": null,
+            "rope_scaling": self.rope_scaling,
             "attention_bias": false,
             "attention_dropout": 0.0,
             "mlp_bias": false,
@@ -97,8 +97,9 @@ struct HuggingFaceConfig {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    #[serde(default)]
-    use_sliding_window: bool,
+    /// Qwen's switch; Mistral has none, its window alone decides.
+    use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
     #[serde(default)]
     tie_word_embeddings: bool,
     bos_token_id: Option<TokenIds>,
@@ -113,20 +114,27 @@ impl HuggingFaceConfig {
                 format!("`{field}` = {value} is not supported: expected {expected}"),
             ))
         };
-        let qk_norm = match self.model_type.as_str() {
-            "llama" => false,
-            "qwen3" => true,
-            other => return unsupported("model_type", format!("`{other}`"), "`llama` or `qwen3`"),
+        let (qk_norm, qkv_bias) = match self.model_type.as_str() {
+            "llama" | "mistral" => (false, false),
+            "qwen2" => (false, true),
+            "qwen3" => (true, false),
+            other => {
+                let known = "`llama`, `mistral`, `qwen2` or `qwen3`";
+                return unsupported("model_type", format!("`{other}`"), known);
+            }
         };
-        if let Some(scaling) = self.rope_scaling.as_ref().filter(|value| !value.is_null()) {
-            return unsupported("rope_scaling", scaling.to_string(), "null");
-        }
-        let rope_type = self
-            .rope_parameters
-            .as_ref()
-            .and_then(|parameters| parameters.get("rope_type"));
-        if let Some(kind) = rope_type.filter(|kind| *kind != "default") {
-            return unsupported("rope_parameters.rope_type", kind.to_string(), "`default`");
+        let rope_scaling = self.scaling(path)?;
+        let slides = self
+            .use_sliding_window
+            .unwrap_or(self.model_type == "mistral");
+        if let Some(window) = self.sliding_window.filter(|_| slides)
+            && window < self.max_position_embeddings
+        {
+            let whole = format!(
+                "null, or at least `max_position_embeddings` = {}",
+                self.max_position_embeddings
+            );
+            return unsupported("sliding_window", window.to_string(), &whole);
         }
         if let Some(activation) = self.hidden_act.as_ref().filter(|name| *name != "silu") {
             return unsupported("hidden_act", format!("`{activation}`"), "`silu`");
@@ -134,7 +142,6 @@ impl HuggingFaceConfig {
         for (field, set) in [
             ("attention_bias", self.attention_bias),
             ("mlp_bias", self.mlp_bias),
-            ("use_sliding_window", self.use_sliding_window),
         ] {
             if set {
                 return unsupported(field, "true".into(), "false");
@@ -164,6 +171,8 @@ impl HuggingFaceConfig {
                 .rope_theta
                 .or(in_parameters)
                 .unwrap_or_else(default_rope_theta),
+            rope_scaling,
+            attention_bias: qkv_bias,
             rms_norm_eps: self.rms_norm_eps,
             tie_word_embeddings: self.tie_word_embeddings,
             initializer_range: self.initializer_range.unwrap_or(0.02),
@@ -174,5 +183,36 @@ impl HuggingFaceConfig {
                 .unwrap_or(eos_token_id),
             eos_token_id,
         })
+    }
+
+    /// How the rotary frequencies are stretched, under either of the names that it has had.
+    fn scaling(&self, path: &Path) -> Result<Option<RopeScaling>, ModelError> {
+        let fields = [
+            ("rope_scaling", &self.rope_scaling),
+            ("rope_parameters", &self.rope_parameters),
+        ];
+        for (field, value) in fields {
+            let Some(value) = value.as_ref().filter(|value| !value.is_null()) else {
+                continue;
+            };
+            // Older files call it `type`.
+            let kind = value.get("rope_type").or(value.get("type"));
+            if kind.is_none_or(|kind| kind == "default") {
+                continue;
+            }
+            let mut known = value.clone();
+            known["rope_type"] = kind.cloned().unwrap_or_default();
+            let scaling = serde_json::from_value::<RopeScaling>(known).ok();
+            return scaling.filter(|scaling| scaling.is_valid()).map(Some).ok_or_else(|| {
+                ModelError::content(
+                    path,
+                    format!(
+                        "`{field}` = {value} is not supported: expected null, or the `rope_type` `default`, `linear` or \
+                         `llama3` with its numbers"
+                    ),
+                )
+            });
+        }
+        Ok(None)
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use crate::{ModelConfig, ModelError};
 
 /// The weights of a new model: normal with `initializer_range`, the projections that write to the residual stream
-/// scaled by 1/√(2·layers) (Radford 2019), norms at one.
+/// scaled by 1/√(2·layers) (Radford 2019), norms at one, biases at nothing.
 ///
 /// A parameter's values depend on the seed, its name and its shape only: not on the order of initialisation, the
 /// number of threads, or the platform's mathematics library.
@@ -20,7 +20,9 @@ pub fn initialise(
         .into_iter()
         .map(|(name, shape)| {
             let count = shape.iter().product();
-            let values = if shape.len() == 1 {
+            let values = if name.ends_with(".bias") {
+                vec![0f32; count]
+            } else if shape.len() == 1 {
                 vec![1f32; count]
             } else {
                 let residual = name.contains("o_proj") || name.contains("down_proj");

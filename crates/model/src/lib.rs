@@ -1,7 +1,7 @@
 //! The transformer, its named parameters, checkpoints in the Hugging Face layout, and generation.
 //!
 //! A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and optionally
-//! query/key norms (then it is a Qwen3). Names and `config.json` are Hugging Face's, so that every checkpoint
+//! query/key norms (then it is a Qwen3) or biases on queries, keys and values (a Qwen2). Names and `config.json` are Hugging Face's, so that every checkpoint
 //! folder opens in `transformers`.
 
 mod adapter;
@@ -17,6 +17,7 @@ mod generate;
 mod hugging_face;
 mod initialise;
 mod network;
+mod rope_scaling;
 mod transformer;
 mod weights;
 
@@ -36,5 +37,6 @@ pub use polymath_ops::{
     IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle,
     processor_peak_flops,
 };
+pub use rope_scaling::RopeScaling;
 pub use transformer::{LoadOptions, Transformer};
 pub use weights::sha256_of_weights;

@@ -90,6 +90,12 @@ impl Network {
         for layer in 0..config.num_hidden_layers {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
             let matrix = |part: &str| Projection::new(&name(part), adapter, weight);
+            let biased = |part: &str| -> Result<Projection> {
+                let bias = config
+                    .attention_bias
+                    .then(|| weight(&name(&format!("{part}.bias"))));
+                Ok(matrix(part)?.with_bias(bias.transpose()?))
+            };
             let query_key_norm = if config.qk_norm {
                 let (query, key) = (name("self_attn.q_norm"), name("self_attn.k_norm"));
                 Some((norm(&query)?, norm(&key)?))
@@ -99,9 +105,9 @@ impl Network {
             blocks.push(Block {
                 attention: Attention {
                     norm: norm(&name("input_layernorm"))?,
-                    query: matrix("self_attn.q_proj")?,
-                    key: matrix("self_attn.k_proj")?,
-                    value: matrix("self_attn.v_proj")?,
+                    query: biased("self_attn.q_proj")?,
+                    key: biased("self_attn.k_proj")?,
+                    value: biased("self_attn.v_proj")?,
                     output: matrix("self_attn.o_proj")?,
                     query_key_norm,
                     head_dim: config.head_dim,

@@ -143,7 +143,7 @@ impl Transformer {
             None => Ok(frozen[name].clone()),
         })?;
         let rotary = RotaryTable::new(
-            &inverse_frequencies(&config),
+            &crate::rope_scaling::inverse_frequencies(&config),
             config.max_position_embeddings,
             &options.device,
         )?;
@@ -385,12 +385,4 @@ impl Transformer {
         }
         Ok(())
     }
-}
-
-/// θ^(−2i/d) for the pairs i of a head (Su 2021).
-fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
-    let width = config.head_dim as f64;
-    (0..config.head_dim / 2)
-        .map(|pair| libm::pow(config.rope_theta, -2.0 * pair as f64 / width))
-        .collect()
 }

@@ -10,6 +10,7 @@ use crate::initialise::{fnv1a, mix};
 #[derive(Clone)]
 pub(crate) struct Projection {
     pub weight: Tensor,
+    bias: Option<Tensor>,
     detour: Option<Detour>,
 }
 
@@ -45,13 +46,20 @@ impl Projection {
         };
         Ok(Self {
             weight: part("weight")?,
+            bias: None,
             detour,
         })
+    }
+
+    /// With a bias, which stays as it is beside an adapter.
+    pub fn with_bias(self, bias: Option<Tensor>) -> Self {
+        Self { bias, ..self }
     }
 
     /// Its tensors, in an order that never changes.
     pub fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let mut tensors = vec![&mut self.weight];
+        tensors.extend(&mut self.bias);
         if let Some(detour) = &mut self.detour {
             tensors.extend([&mut detour.a, &mut detour.b]);
             tensors.extend(&mut detour.magnitude);
@@ -59,31 +67,32 @@ impl Projection {
         tensors
     }
 
-    /// Whether there is no adapter, so that the weight alone says everything.
+    /// Whether there is no adapter and no bias, so that the weight alone says everything.
     pub fn is_plain(&self) -> bool {
-        self.detour.is_none()
+        self.detour.is_none() && self.bias.is_none()
     }
 
     /// y = W·x + s·B·A·drop(x), or with DoRA m/‖W + s·B·A‖ · that, the norm of each row being a constant to the
-    /// gradient, as in the paper. `noise` decides what is dropped; nothing is without.
+    /// gradient, as in the paper; and the bias, if there is one. `noise` decides what is dropped; nothing is without.
     ///
     /// # Shapes
     /// (batch, sequence, in) → (batch, sequence, out)
     pub fn forward(&self, ops: Ops, x: &Tensor, noise: Option<u64>) -> Result<Tensor> {
-        let straight = ops.linear(x, &self.weight, None)?; // (batch, sequence, out)
         let Some(detour) = &self.detour else {
-            return Ok(straight);
+            return ops.linear(x, &self.weight, self.bias.as_ref()); // (batch, sequence, out)
         };
+        let straight = ops.linear(x, &self.weight, None)?;
         let x = detour.drop(x, noise)?;
         let narrow = ops.linear(&x, &detour.a, None)?; // (batch, sequence, rank)
         let around = (ops.linear(&narrow, &detour.b, None)? * detour.scale)?;
-        let y = (straight + around)?;
-        match &detour.magnitude {
+        let mut y = (straight + around)?;
+        if let Some(magnitude) = &detour.magnitude {
+            let moved = shifted(&self.weight, (&detour.a, &detour.b), detour.scale)?;
+            y = y.broadcast_mul(&(magnitude / row_norms(&moved)?)?)?;
+        }
+        match &self.bias {
             None => Ok(y),
-            Some(magnitude) => {
-                let moved = shifted(&self.weight, (&detour.a, &detour.b), detour.scale)?;
-                y.broadcast_mul(&(magnitude / row_norms(&moved)?)?)
-            }
+            Some(bias) => y.broadcast_add(bias),
         }
     }
 }

@@ -1,0 +1,111 @@
+//! Rotary frequencies, stretched where a model reads further than it was pretrained for.
+
+use std::f64::consts::TAU;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ModelConfig;
+
+/// How the frequencies change; written as Hugging Face's `rope_scaling`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "lowercase")]
+pub enum RopeScaling {
+    /// All of them divided by `factor`.
+    Linear {
+        /// Above 0.
+        factor: f64,
+    },
+    /// Llama 3.1's: short waves stay, long ones are divided by `factor`, those between go from one to the other.
+    Llama3 {
+        /// Above 0.
+        factor: f64,
+        /// Waves longer than the original context by this are long.
+        low_freq_factor: f64,
+        /// Waves shorter than the original context by this are short.
+        high_freq_factor: f64,
+        /// Context of pretraining, in tokens.
+        original_max_position_embeddings: usize,
+    },
+}
+
+impl RopeScaling {
+    /// What one frequency becomes.
+    fn apply(self, frequency: f64) -> f64 {
+        match self {
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: context,
+            } => {
+                let waves = context as f64 * frequency / TAU; // in the original context
+                if waves > high {
+                    frequency
+                } else if waves < low {
+                    frequency / factor
+                } else {
+                    let short = (waves - low) / (high - low);
+                    (1.0 - short) * frequency / factor + short * frequency
+                }
+            }
+        }
+    }
+
+    /// Whether the numbers make sense.
+    pub(crate) fn is_valid(self) -> bool {
+        let above = |value: f64| value > 0.0 && value.is_finite();
+        match self {
+            Self::Linear { factor } => above(factor),
+            Self::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
+                above(factor)
+                    && above(low_freq_factor)
+                    && high_freq_factor > low_freq_factor
+                    && high_freq_factor.is_finite()
+                    && original_max_position_embeddings > 0
+            }
+        }
+    }
+}
+
+/// θ^(−2i/d) for the pairs i of a head (Su 2021), stretched where the model asks for it.
+pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
+    let width = config.head_dim as f64;
+    (0..config.head_dim / 2)
+        .map(|pair| {
+            let frequency = libm::pow(config.rope_theta, -2.0 * pair as f64 / width);
+            let scaling = config.rope_scaling;
+            scaling.map_or(frequency, |scaling| scaling.apply(frequency))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Short waves stay, long ones are divided, and the change between has no step.
+    #[test]
+    fn llama3_stretches_long_waves_only() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        let of_waves = |waves: f64| waves * TAU / 8192.0;
+        assert_eq!(scaling.apply(of_waves(5.0)), of_waves(5.0));
+        assert_eq!(scaling.apply(of_waves(0.5)), of_waves(0.5) / 8.0);
+        for edge in [1.0, 4.0] {
+            let beside = [1.0 - 1e-9, 1.0 + 1e-9].map(|by| scaling.apply(of_waves(edge * by)));
+            assert!((beside[0] / beside[1] - 1.0).abs() < 1e-7, "{edge}");
+        }
+        let middle = scaling.apply(of_waves(2.5));
+        assert!((middle / of_waves(2.5) - (0.5 / 8.0 + 0.5)).abs() < 1e-12);
+    }
+}
