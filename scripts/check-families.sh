@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Randomly initialised checkpoints of every family, made by `transformers`: their logits and one step's gradients against
+# ours, and the checkpoints that we save opened there again. Prints a table. PyTorch goes into a scratch environment.
+#
+#   scripts/check-families.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+environment=target/torch-environment
+[ -x "$environment/bin/python" ] || python3 -m venv "$environment"
+"$environment/bin/python" -c 'import torch, transformers' 2>/dev/null ||
+    "$environment/bin/pip" install --quiet --disable-pip-version-check torch transformers
+cargo build --release --quiet --workspace --example forward
+"$environment/bin/python" scripts/check_families.py target/release/examples/forward

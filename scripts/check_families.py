@@ -1,0 +1,98 @@
+"""Every family of models in `transformers` against ours, both ways. Run by check-families.sh."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file
+
+VOCABULARY, LENGTH = 211, 96
+COMMON = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=96,
+    intermediate_size=176,
+    num_hidden_layers=3,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    initializer_range=0.1,
+    bos_token_id=0,
+    eos_token_id=1,
+)
+LLAMA3 = dict(
+    rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64,
+    rope_theta=500_000.0,
+)
+LINEAR = dict(rope_type="linear", factor=2.0, rope_theta=10_000.0)
+FAMILIES = {
+    "Llama 2": ("Llama", dict(tie_word_embeddings=False, num_key_value_heads=6)),
+    "Llama 3, stretched": ("Llama", dict(tie_word_embeddings=False, rope_parameters=LLAMA3)),
+    "Llama, linear stretch": ("Llama", dict(tie_word_embeddings=True, rope_parameters=LINEAR)),
+    "SmolLM2 (Llama, tied)": ("Llama", dict(tie_word_embeddings=True)),
+    "Mistral": ("Mistral", dict(tie_word_embeddings=False, sliding_window=None)),
+    "Qwen2": ("Qwen2", dict(tie_word_embeddings=True)),
+    "Qwen3": ("Qwen3", dict(tie_word_embeddings=True, head_dim=16)),
+}
+TOKENIZER = {
+    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+    "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": None, "decoder": None,
+    "model": {"type": "WordLevel", "vocab": {f"t{at}": at for at in range(VOCABULARY)}, "unk_token": "t0"},
+}
+
+
+def made(family, own):
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{family}Config")(**{**COMMON, **own})
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 1:  # biases and norms at other values than their first
+                weight.add_(0.2 * torch.randn_like(weight))
+    return model
+
+
+def check(program, name, family, own):
+    model = made(family, own)
+    ids = torch.randint(2, VOCABULARY, (LENGTH + 1,), generator=torch.Generator().manual_seed(2))
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        model.save_pretrained(place / "theirs")
+        (place / "theirs" / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+        (place / "tokens.json").write_text(json.dumps(ids.tolist()))
+        subprocess.run([program, place / "theirs", place / "tokens.json", place / "ours"], check=True)
+        found = load_file(place / "ours" / "forward.safetensors")
+        back = transformers.AutoModelForCausalLM.from_pretrained(place / "ours" / "saved").eval()
+    logits = model(ids[None, :-1]).logits[0]
+    torch.nn.functional.cross_entropy(logits, ids[1:]).backward()
+    difference = (found["logits"] - logits.detach()).abs()
+    with torch.no_grad():
+        again = (back(ids[None, :-1]).logits[0] - logits).abs().max().item()
+    gradients = [
+        ((found[parameter] - weight.grad).norm() / weight.grad.norm()).item()
+        for parameter, weight in model.named_parameters()
+    ]
+    worst, mean = difference.max().item(), difference.mean().item()
+    good = worst <= 1e-4 and mean <= 1e-5 and again <= 1e-4 and max(gradients) <= 1e-3
+    print(
+        f"| {name} | {worst:.1e} | {mean:.1e} | {max(gradients):.1e} | {again:.1e} | {type(back).__name__} | "
+        f"{'equal' if good else 'DIFFERENT'} |",
+        flush=True,
+    )
+    return good
+
+
+def main():
+    torch.set_num_threads(2)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    print("| family | logits, largest difference | mean | gradients, largest relative | saved by us, logits | opens as | |")
+    print("|---|--:|--:|--:|--:|---|---|")
+    results = [check(sys.argv[1], name, *made_of) for name, made_of in FAMILIES.items()]
+    raise SystemExit(0 if all(results) else 1)
+
+
+main()
