@@ -35,15 +35,14 @@ once pretrain configs/pretrain/narrow.toml $out/narrow
 "$polymath" transfer configs/transfer/science.toml
 
 for niche in formal recipes; do
-    for seed in 1 2 3 4 5; do
+    for seed in 1 2 3; do
         once finetune configs/finetune/narrow-limits.toml "$out/narrow-limits/$niche-$seed" dataset="data/$niche" seed=$seed
     done
 done
 
 full=$out/narrow-frontier/full-1
-"$polymath" interpolate $out/narrow $full --max-tokens 20000 -o $out/narrow-mixed
-"$polymath" revert $out/narrow $full --max-tokens 20000 --limit 0.1 -o $out/narrow-reverted
+"$polymath" revert $out/narrow $full --max-tokens 8000 --limit 0.1 -o $out/narrow-reverted
 
 once finetune configs/finetune/narrow-recipes.toml $out/narrow-chain
 "$polymath" forget $out/narrow $full $out/narrow-chain --dataset data/real --dataset data/formal --dataset data/recipes \
-    --max-tokens 40000 -o report-chain
+    --max-tokens 16000 -o report-chain

@@ -246,7 +246,7 @@ fn runs_are_named_apart() {
 fn json_keeps_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], 2);
+    assert_eq!(json["schema"], 3);
     assert_eq!(json["base"], "checkpoints/base/best");
     let run = &json["runs"][0];
     assert_eq!(run["path"], "checkpoints/tuned/best");
