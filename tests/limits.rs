@@ -62,7 +62,7 @@ fn limits_are_kept_or_said_to_be_broken() {
     .args(["--limits", "default=5,letters=0.0001"])
     .assert()
     .code(3)
-    .stdout(contains("no evaluation on the way was inside").and(contains("letters by ")));
+    .stdout(contains("nothing was inside").and(contains("letters by ")));
     let run = at.join("runs/narrow");
     assert_eq!(json(&run.join("limits.json"))["kept"], false);
     assert!(run.join("closest/config.json").is_file());
@@ -70,6 +70,33 @@ fn limits_are_kept_or_said_to_be_broken() {
     let narrow = controls(&run);
     assert!(narrow.last().unwrap()["replay_share"] > 0.2, "{narrow:?}");
     assert!(narrow.last().unwrap()["worst_share_of_limit"] > 1.0);
+}
+
+/// A niche that is learnt too fast for anything to hold the old domains: what is inside is found between the base and the
+/// run's end, becomes `best`, and still gains.
+#[test]
+fn what_went_outside_is_brought_back_inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let settings = ["training.steps=5", "evaluation.max_tokens=4000"];
+    finetune(at, "back", &settings)
+        .args(["--limits", "0.05"])
+        .assert()
+        .success()
+        .stdout(contains("of the run's last weights").and(contains("all limits kept")));
+    let run = at.join("runs/back");
+    let verdict = json(&run.join("limits.json"));
+    assert_eq!(
+        (&verdict["kept"], &verdict["inside_on_the_way"]),
+        (&true.into(), &false.into())
+    );
+    let share = verdict["mixed"].as_f64().unwrap();
+    assert!(share > 0.0 && share < 1.0, "{verdict}");
+    let niche = verdict["domains"][0]["change"].as_f64().unwrap();
+    assert!(niche < 0.0, "{verdict}");
+    assert!(run.join("best/model.safetensors").is_file());
+    assert!(run.join("closest/model.safetensors").is_file());
 }
 
 /// A run under limits that is stopped and resumed ends with the same bits: the controller's history is in its checkpoints.

@@ -157,14 +157,8 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Makes the link `name` point to the checkpoint `target`, in one step.
     fn point(&self, name: &str, target: &str) -> Result<(), TrainError> {
-        let link = self.path.join(name);
-        let beside = self.path.join(format!(".tmp-{name}"));
-        remove(&beside)?;
-        link_to(target, &beside).map_err(TrainError::file("link", &link))?;
-        std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
-        sync(&self.path)
+        point(&self.path, name, target)
     }
 
     fn rotate(&self, best: Option<u64>, kept: &CheckpointConfig) -> Result<(), TrainError> {
@@ -180,6 +174,19 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+/// Makes the link `name` of a run folder point to the checkpoint `target` in it, in one step.
+///
+/// # Errors
+/// A folder that can't be written.
+pub fn point(run: &Path, name: &str, target: &str) -> Result<(), TrainError> {
+    let link = run.join(name);
+    let beside = run.join(format!(".tmp-{name}"));
+    remove(&beside)?;
+    link_to(target, &beside).map_err(TrainError::file("link", &link))?;
+    std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
+    sync(run)
 }
 
 fn step_name(step: u64) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polymath_data::TokenShard;
+use polymath_eval::frontier::HalfScores;
 use polymath_eval::statistics::{Change, paired_change};
 use polymath_eval::{DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
@@ -53,6 +54,17 @@ impl Held {
                 })
             })
             .collect()
+    }
+}
+
+impl Held {
+    /// Whether scores of the same documents are inside its limit, the upper end of their interval too.
+    pub fn is_inside(&self, scores: &HalfScores) -> Result<bool, FinetuneError> {
+        let Some(limit) = self.limit else {
+            return Ok(true);
+        };
+        let change = paired_change(&self.base, &scores[&self.name], RESAMPLES, 0)?;
+        Ok(change.high <= limit)
     }
 }
 

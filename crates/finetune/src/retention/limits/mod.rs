@@ -1,9 +1,10 @@
 //! Retention limits: how much each old domain may lose, and what keeps a run inside.
 //!
 //! `held` measures every old domain's development half against the base and decides the best checkpoint, `pressure` is
-//! the controller, `verdict` the last word, on the test half; `run` puts them into a run.
+//! the controller, `mix` what is left of a run that went outside, `verdict` the last word, on the test half; `run` puts them into a run.
 
 mod held;
+mod mix;
 mod pressure;
 mod run;
 mod verdict;

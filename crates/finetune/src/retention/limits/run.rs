@@ -41,7 +41,8 @@ impl Finetuning {
     }
 
     /// What became of the run's limits, on the test half of the held-out documents; `None` where it has none. `best` is
-    /// the score of its best checkpoint. If nothing was inside on the way, the folder `best` becomes `closest`.
+    /// the score of its best checkpoint. If nothing was inside on the way, the folder `best` becomes `closest`. Where a
+    /// mixture with the base is inside and serves the niche better, that is `best`.
     ///
     /// # Errors
     /// What scoring and the disk say.
@@ -54,29 +55,33 @@ impl Finetuning {
             return Ok(None);
         };
         let inside = !is_outside(best);
-        let (best, closest) = (
-            self.config.run.join("best"),
-            self.config.run.join("closest"),
-        );
+        let link = |name: &str| self.config.run.join(name);
         if !inside {
-            std::fs::rename(&best, &closest).map_err(|source| FinetuneError::File {
-                path: best.clone(),
-                source,
+            std::fs::rename(link("best"), link("closest")).map_err(|source| {
+                FinetuneError::File {
+                    path: link("best"),
+                    source,
+                }
             })?;
         }
-        let checkpoint = if inside { best } else { closest };
+        let mixed = self.mix_inside(launch, best)?;
+        let checkpoint = match (inside, mixed) {
+            (false, None) => link("closest"),
+            _ => link("best"),
+        };
         let folder = resolve_checkpoint(&checkpoint)?;
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         let base = self.load(&self.base, &options)?;
-        let tuned = match &self.adapter {
-            Some(_) => polymath_model::load_over(&folder, Some(&self.base), &options)?,
-            None => self.load(&folder, &options)?,
+        let tuned = if polymath_model::is_adapter(&folder) {
+            polymath_model::load_over(&folder, Some(&self.base), &options)?
+        } else {
+            self.load(&folder, &options)?
         };
         let verdict = LimitsVerdict::measure(
             (&base, &tuned),
             &self.watched,
             limits,
-            (&checkpoint, inside, self.sequence_length),
+            (&checkpoint, (inside, mixed), self.sequence_length),
         )?;
         verdict.write(&self.config.run)?;
         Ok(Some(verdict))

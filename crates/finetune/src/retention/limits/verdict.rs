@@ -43,14 +43,18 @@ pub struct LimitsVerdict {
     pub checkpoint: PathBuf,
     /// Whether an evaluation on the way was inside, each domain with the upper end of its interval.
     pub inside_on_the_way: bool,
+    /// Where the checkpoint is a mixture with the base: the share of the run's last weights in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixed: Option<f64>,
     /// The niche first, then the old domains.
     pub domains: Vec<DomainVerdict>,
 }
 
 impl LimitsVerdict {
-    /// Whether the limits were kept: inside on the way, and on the test half too.
+    /// Whether the limits were kept: inside on the development half, and on the test half too.
     pub fn is_kept(&self) -> bool {
-        self.inside_on_the_way && self.domains.iter().all(DomainVerdict::is_kept)
+        (self.inside_on_the_way || self.mixed.is_some())
+            && self.domains.iter().all(DomainVerdict::is_kept)
     }
 
     /// Scores both models on the test half. `watched` has the niche first.
@@ -58,7 +62,7 @@ impl LimitsVerdict {
         (base, tuned): (&Transformer, &Transformer),
         watched: &[(String, Arc<TokenShard>)],
         limits: &LimitsConfig,
-        (checkpoint, inside_on_the_way, context): (&Path, bool, usize),
+        (checkpoint, (inside_on_the_way, mixed), context): (&Path, (bool, Option<f64>), usize),
     ) -> Result<Self, FinetuneError> {
         let windows = WindowOptions {
             context: Some(context),
@@ -81,6 +85,7 @@ impl LimitsVerdict {
         Ok(Self {
             checkpoint: checkpoint.to_path_buf(),
             inside_on_the_way,
+            mixed,
             domains,
         })
     }
@@ -131,21 +136,28 @@ impl fmt::Display for LimitsVerdict {
                 format!("{} by {:.4}", domain.domain, domain.change - limit)
             })
             .collect();
-        match (self.inside_on_the_way, &broken[..]) {
+        if let Some(share) = self.mixed {
+            writeln!(
+                formatter,
+                "`best` has {:.1} % of the run's last weights and the rest of the base's: more was outside",
+                share * 100.0
+            )?;
+        }
+        let inside = self.inside_on_the_way || self.mixed.is_some();
+        match (inside, &broken[..]) {
             (true, []) => write!(formatter, "all limits kept"),
             (true, broken) => write!(
                 formatter,
-                "inside on the way, but past the limit here: {}",
+                "inside on the development half, but past the limit here: {}",
                 broken.join(", ")
             ),
             (false, []) => write!(
                 formatter,
-                "no evaluation on the way was inside with its interval; the closest is within the limits here, which may \
-                 be chance"
+                "nothing was inside with its interval; the closest is within the limits here, which may be chance"
             ),
             (false, broken) => write!(
                 formatter,
-                "no evaluation on the way was inside; the closest is past the limit here: {}",
+                "nothing was inside; the closest is past the limit here: {}",
                 broken.join(", ")
             ),
         }
