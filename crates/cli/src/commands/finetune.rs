@@ -43,11 +43,15 @@ pub fn run(
         return conclude(outcome, &folder, environment);
     };
     println!("{verdict}");
-    if verdict.is_kept() {
-        conclude(outcome, &folder, environment)
-    } else {
-        Err(Failure::LimitBroken)
+    if !verdict.is_kept() {
+        return Err(Failure::LimitBroken);
     }
+    if verdict.mixed.is_some() {
+        // Training's own best is not the one that counts.
+        println!("{}", folder.join("best").display());
+        return Ok(());
+    }
+    conclude(outcome, &folder, environment)
 }
 
 /// `0.02` or `default=0.02,chemistry=0.01` as changes to the config.
