@@ -54,6 +54,13 @@ impl Environment {
         })
     }
 
+    /// A line of progress, unless it is not wanted.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
         Ops::chosen(&self.device, self.implementation, precision)

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use minijinja::{Environment, Value};
+use serde::Serialize;
 
 use crate::EvalError;
 
-/// A template with what it shows, the style sheet included.
+/// A template with what it shows; it extends `frame.html`, which has the style sheet.
 pub fn render(template: &str, shown: Value) -> Result<String, EvalError> {
     let failed = |error: minijinja::Error| EvalError::Report(format!("a page's template: {error}"));
     let mut environment = Environment::new();
     for (name, text) in [
         ("style.css", include_str!("style.css")),
+        ("frame.html", include_str!("frame.html")),
         ("page.html", template),
     ] {
         environment.add_template(name, text).map_err(failed)?;
@@ -22,15 +24,28 @@ pub fn render(template: &str, shown: Value) -> Result<String, EvalError> {
         .map_err(failed)
 }
 
-/// Writes files into `folder`, each beside its place first, so that none is ever half there.
-pub fn write_files(folder: &Path, files: &[(&str, String)]) -> Result<(), EvalError> {
+/// Writes the three forms of `found` into `folder`: `name.html` as `page`, `name.md` as `markdown`, and `name.json`. Each is
+/// written beside its place first, so that none is ever half there.
+pub fn write_forms(
+    folder: &Path,
+    name: &str,
+    found: &impl Serialize,
+    (page, markdown): (String, String),
+) -> Result<(), EvalError> {
+    let json = serde_json::to_string_pretty(found)
+        .map_err(|error| EvalError::Report(format!("`{name}.json`: {error}")))?;
+    let files = [
+        (format!("{name}.html"), page),
+        (format!("{name}.md"), markdown),
+        (format!("{name}.json"), json + "\n"),
+    ];
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| EvalError::File { path, source }
     };
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
     for (name, text) in files {
-        let path = folder.join(name);
+        let path = folder.join(&name);
         let beside = folder.join(format!(".{name}.tmp"));
         std::fs::write(&beside, text).map_err(failed(&beside))?;
         std::fs::rename(&beside, &path).map_err(failed(&path))?;

@@ -12,6 +12,7 @@ mod niche;
 pub mod retention;
 mod scores;
 mod selection;
+mod sweep;
 pub mod transfer;
 
 pub use adapter::choose_adapter;
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, Split, TokenShard};
+use polymath_data::{Dataset, Progress, TokenShard};
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{
     LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
@@ -269,14 +270,22 @@ impl Finetuning {
         folder: &Path,
     ) -> Result<Transformer, FinetuneError> {
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        match &self.adapter {
-            Some(_) => Ok(polymath_model::load_over(
-                folder,
-                Some(&self.base),
-                &options,
-            )?),
-            None => self.load(folder, &options),
+        Ok(polymath_model::load_over(
+            folder,
+            Some(&self.base),
+            &options,
+        )?)
+    }
+
+    /// Has the checkpoint after `share` of the run kept for good, and says which folder it is in.
+    pub fn keep_at(&mut self, share: f64) -> PathBuf {
+        let total = self.config.training.total_steps(self.sequence_length);
+        let step = ((total as f64 * share).round() as u64).max(1);
+        let milestones = &mut self.config.checkpoint.milestones;
+        if !milestones.contains(&step) {
+            milestones.push(step);
         }
+        self.config.run.join(polymath_train::step_name(step))
     }
 
     /// The folder of the run's best checkpoint.
@@ -295,14 +304,6 @@ impl Finetuning {
     /// The base's folder.
     pub fn base(&self) -> &Path {
         &self.base
-    }
-
-    /// The niche's training text.
-    ///
-    /// # Errors
-    /// The shard can't be opened.
-    pub fn training_shard(&self) -> Result<Arc<TokenShard>, FinetuneError> {
-        Ok(self.dataset.shard(&self.niche, Split::Train)?)
     }
 
     /// The held-out shards that are watched, the niche's first.

@@ -202,6 +202,7 @@ impl HuggingFaceConfig {
             }
             let mut known = value.clone();
             known["rope_type"] = kind.cloned().unwrap_or_default();
+            // Whatever is wrong with it, the sentence below shows it whole and says what is expected.
             let scaling = serde_json::from_value::<RopeScaling>(known).ok();
             return scaling.filter(|scaling| scaling.is_valid()).map(Some).ok_or_else(|| {
                 ModelError::content(

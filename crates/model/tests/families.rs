@@ -1,11 +1,14 @@
 //! Every family of models, each against candle-transformers, an independent implementation.
 
-use std::collections::{BTreeMap, HashMap};
+mod letters;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, qwen2, qwen3};
+use letters::write_tokenizer;
 use polymath_model::{
     Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling, TokenBatch,
     TokenizerFiles, Transformer,
@@ -54,16 +57,8 @@ fn write(folder: &Path, config: &ModelConfig, words: &Value) {
             (name.to_owned(), (weight + wave).unwrap())
         })
         .collect();
-    let tokenizer = folder.join("tokenizer.json");
-    let vocabulary: HashMap<String, usize> = (0..97).map(|id| (format!("t{id}"), id)).collect();
-    let text = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null,
-        "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "t0"},
-    });
-    std::fs::write(&tokenizer, text.to_string()).unwrap();
-    polymath_model::save_weights(folder, config, weights, &TokenizerFiles { tokenizer }).unwrap();
+    let tokenizer = write_tokenizer(folder);
+    polymath_model::save_weights(folder, config, weights, &tokenizer).unwrap();
     let path = folder.join("config.json");
     let mut written: Value =
         serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();

@@ -1,12 +1,14 @@
 //! What the model promises, each checked against something independent.
 
-use std::collections::HashMap;
+mod letters;
+
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use letters::write_tokenizer;
 use polymath_model::{
     ArchitectureConfig, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops,
-    Precision, SamplingConfig, TokenBatch, TokenizerFiles, Transformer,
+    Precision, SamplingConfig, TokenBatch, Transformer,
 };
 use polymath_ops::{AdamW, Moments, UpdateAt};
 
@@ -85,20 +87,6 @@ fn z_loss_is_trained_and_not_reported() {
         );
         assert_eq!(reported, same);
     }
-}
-
-/// A tokenizer of single letters, enough to make a folder whole.
-fn write_tokenizer(folder: &Path) -> TokenizerFiles {
-    let tokenizer = folder.join("tokenizer.json");
-    let vocabulary: HashMap<String, usize> = (0..97).map(|id| (format!("t{id}"), id)).collect();
-    let json = serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null,
-        "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "t0"},
-    });
-    std::fs::write(&tokenizer, json.to_string()).unwrap();
-    TokenizerFiles { tokenizer }
 }
 
 /// The logits of a saved folder equal those of candle-transformers' Llama, an independent implementation.

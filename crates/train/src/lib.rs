@@ -75,4 +75,4 @@ pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveMod
 pub use optimizer::Optimizer;
 pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};
-pub use run_folder::{RunFolder, is_finished, point};
+pub use run_folder::{RunFolder, is_finished, point, step_name};

@@ -189,7 +189,8 @@ pub fn point(run: &Path, name: &str, target: &str) -> Result<(), TrainError> {
     sync(run)
 }
 
-fn step_name(step: u64) -> String {
+/// The name of the checkpoint after `step` in a run folder.
+pub fn step_name(step: u64) -> String {
     format!("step-{step:06}")
 }
 

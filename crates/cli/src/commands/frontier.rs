@@ -30,9 +30,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     }
     let launch = runs::train(&named, environment)?;
     let found = frontier::compare(&config, &planned, &launch, &mut |text| {
-        if !environment.quiet {
-            eprintln!("{text}");
-        }
+        environment.say(text);
     })?;
     found.write(&config.output)?;
     print!("{}", found.markdown());

@@ -19,15 +19,13 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
     let models = between.models(environment)?;
     let rule = &between.rule;
     let found = models.search(&grid, rule, arguments.per_block, &mut |point| {
-        if !environment.quiet {
-            let alpha = point
-                .alpha
-                .map_or("per block".to_owned(), |alpha| format!("α {alpha:.2}"));
-            eprintln!(
-                "{alpha}  {} {:.4}  old domains {:+.4}",
-                rule.niche, point.development[&rule.niche], point.mean_increase
-            );
-        }
+        let alpha = point
+            .alpha
+            .map_or("per block".to_owned(), |alpha| format!("α {alpha:.2}"));
+        environment.say(&format!(
+            "{alpha}  {} {:.4}  old domains {:+.4}",
+            rule.niche, point.development[&rule.niche], point.mean_increase
+        ));
     })?;
     let output = &arguments.between.output;
     let chosen = &found.points[found.chosen];

@@ -14,9 +14,7 @@ pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(
     let models = between.models(environment)?;
     let folders = (&*between.base, &*between.tuned);
     let (found, shares) = models.revert(&between.rule, folders, &mut |text| {
-        if !environment.quiet {
-            eprintln!("{text}");
-        }
+        environment.say(text);
     })?;
     let output = &arguments.between.output;
     let how = format!("{} blocks put back", found.steps[found.chosen].put_back);

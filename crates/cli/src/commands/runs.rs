@@ -32,9 +32,7 @@ pub fn train(runs: &[(String, &Finetuning)], environment: &Environment) -> Resul
     let signal = StopSignal::listen()?;
     let launch = launch(environment, true, &signal);
     for (number, name, tuning) in left {
-        if !environment.quiet {
-            eprintln!("{number}/{}  {name}", runs.len());
-        }
+        environment.say(&format!("{number}/{}  {name}", runs.len()));
         let mut console = training_console(environment, &tuning.plan())?;
         if let Outcome::Interrupted { .. } = tuning.run(&launch, &mut console)? {
             drop(console);

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use polymath_finetune::Finetuning;
-use polymath_finetune::transfer::{self, PlannedRun, TransferConfig};
+use polymath_finetune::transfer::{self, OpenRun, TransferConfig};
 
 use super::runs;
 use crate::arguments;
@@ -15,31 +15,25 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     let config: TransferConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
     let (plan, scored) = config.plan().map_err(Failure::usage)?;
-    let mut planned: Vec<(PlannedRun, Finetuning)> = Vec::new();
-    for mut run in plan {
-        let domain = run.domain.clone();
-        let open = |config| {
-            Finetuning::open(config, &Stages::new(environment))
-                .map_err(|error| Failure::usage(anyhow!("on `{domain}`: {error}")))
-        };
-        // How long a row is, only the base says.
-        let length = open(run.config.clone())?.sequence_length();
-        run.look_early(config.early_share, length);
-        let tuning = open(run.config.clone())?;
-        planned.push((run, tuning));
+    let mut seeds = Vec::new();
+    let mut open = Vec::new();
+    for run in plan {
+        let tuning = Finetuning::open(run.config, &Stages::new(environment))
+            .map_err(|error| Failure::usage(anyhow!("on `{}`: {error}", run.domain)))?;
+        seeds.push(run.seed);
+        open.push(OpenRun::new(run.domain, tuning, config.early_share));
     }
-    let named: Vec<(String, &Finetuning)> = planned
+    let named: Vec<(String, &Finetuning)> = open
         .iter()
-        .map(|(run, tuning)| (format!("{}, seed {}", run.domain, run.seed), tuning))
+        .zip(&seeds)
+        .map(|(run, seed)| (format!("{}, seed {seed}", run.domain), &run.tuning))
         .collect();
     if arguments.dry_run {
         return runs::list(&named);
     }
     let launch = runs::train(&named, environment)?;
-    let found = transfer::measure(&config, (&planned, &scored), &launch, &mut |text| {
-        if !environment.quiet {
-            eprintln!("{text}");
-        }
+    let found = transfer::measure(&config, (&open, &scored), &launch, &mut |text| {
+        environment.say(text);
     })?;
     found.write(&config.output)?;
     print!("{}", found.markdown());

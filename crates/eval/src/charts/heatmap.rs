@@ -1,6 +1,8 @@
 //! A table of changes in colour.
 
 use super::svg::{Anchor, Point, Svg, fit};
+use crate::report::Figure;
+use crate::wording::{interval, signed};
 
 const CELL: (f64, f64) = (92.0, 40.0);
 const NAMES: f64 = 150.0;
@@ -22,6 +24,29 @@ pub struct Cell {
     pub title: String,
     /// Drawn with a frame.
     pub framed: bool,
+}
+
+impl Cell {
+    /// Of a change with its 95 % interval: sure where that does not hold 0. `what` says whose change it is.
+    pub fn of(what: &str, change: Figure) -> Self {
+        let [low, high] = change.interval;
+        Self {
+            value: change.value,
+            text: signed(change.value),
+            sure: low > 0.0 || high < 0.0,
+            title: format!(
+                "{what}: {} {}",
+                signed(change.value),
+                interval(Some(change.interval))
+            ),
+            framed: false,
+        }
+    }
+
+    /// With a frame, or without.
+    pub fn framed(self, framed: bool) -> Self {
+        Self { framed, ..self }
+    }
 }
 
 /// All of the picture; a cell that is `None` stays empty.
@@ -116,7 +141,7 @@ mod tests {
         let cell = |value, sure| {
             Some(Cell {
                 value,
-                text: crate::wording::signed(value),
+                text: signed(value),
                 sure,
                 title: format!("change {value}"),
                 framed: false,

@@ -261,9 +261,8 @@ impl Frontier {
         let mixed = || self.methods.iter().filter(|method| method.share.is_some());
         self.trained()
             .filter_map(|way| {
-                let points = [way.place()];
                 let better =
-                    mixed().find(|other| pareto(&[points[0], other.place()])[0].is_some())?;
+                    mixed().find(|other| pareto(&[way.place(), other.place()])[0].is_some())?;
                 Some((way, better))
             })
             .collect()

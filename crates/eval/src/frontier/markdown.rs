@@ -1,7 +1,5 @@
 //! A frontier as Markdown.
 
-use std::fmt::Write;
-
 use super::Frontier;
 use crate::statistics::OverSeeds;
 use crate::wording::{interval, signed};
@@ -23,9 +21,8 @@ pub fn render(frontier: &Frontier) -> String {
             None => format!("{:.0}", method.seconds),
             Some(_) => "none more".to_owned(),
         };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {seconds} | {place} |",
+        text += &format!(
+            "| {} | {} | {} | {} | {seconds} | {place} |\n",
             method.name,
             figure(&method.gain),
             figure(&method.mean_forgetting),

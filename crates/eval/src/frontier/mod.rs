@@ -23,15 +23,11 @@ impl Frontier {
     /// # Errors
     /// A file that can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
-        let json = serde_json::to_string_pretty(self)
-            .map_err(|error| EvalError::Report(format!("`frontier.json`: {error}")))?;
-        crate::page::write_files(
+        crate::page::write_forms(
             folder,
-            &[
-                ("frontier.html", page::render(self)?),
-                ("frontier.md", self.markdown()),
-                ("frontier.json", json + "\n"),
-            ],
+            "frontier",
+            self,
+            (page::render(self)?, self.markdown()),
         )
     }
 }

@@ -97,18 +97,12 @@ fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
         let over = OverSeeds::of(&rises.iter().map(|rise| rise.0).collect::<Vec<_>>());
         // One run alone has the interval over its documents.
         let ends = over.interval.unwrap_or(rises[0].1);
-        Some(Cell {
+        let change = Figure {
             value: over.mean,
-            text: signed(over.mean),
-            sure: ends[0] > 0.0 || ends[1] < 0.0,
-            title: format!(
-                "{} on {domain}: {} {}",
-                method.name,
-                signed(over.mean),
-                interval(Some(ends))
-            ),
-            framed: over.mean > frontier.limit,
-        })
+            interval: ends,
+        };
+        let what = format!("{} on {domain}", method.name);
+        Some(Cell::of(&what, change).framed(over.mean > frontier.limit))
     };
     Heatmap {
         id: "domains",

@@ -137,14 +137,14 @@ fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
             .map(|at| Some(bits(at + 1, at)? - bits(last, at)?)),
     );
     let forward = mean((1..last).map(|at| Some(bits(0, at)? - bits(at, at)?)));
-    let lost = |from: usize, domain: usize| {
-        let before = (from..last).map(|stage| bits(stage, domain));
+    let lost = |domain: usize| {
+        let before = (0..last).map(|stage| bits(stage, domain));
         let best = before.collect::<Option<Vec<_>>>()?;
         let best = best.into_iter().fold(f64::INFINITY, f64::min);
         Some(bits(last, domain)? - best)
     };
-    let of_niches = mean(earlier.map(|at| lost(0, at)));
-    let of_old = mean((last..domains.len()).map(|at| lost(0, at)));
+    let of_niches = mean(earlier.map(&lost));
+    let of_old = mean((last..domains.len()).map(&lost));
     let drop = mean((last..domains.len()).map(|at| {
         let base = bits(0, at)?;
         mean((1..=last).map(|stage| Some((bits(stage, at)? - base) / base)))

@@ -110,18 +110,18 @@ fn of_chain(chain: &Chain) -> Value {
     let cells = chain.stages[1..].iter().map(|stage| {
         let cell = |(domain, change): (&String, &Option<(f64, [f64; 2])>)| {
             let (value, ends) = (*change)?;
-            Some(Cell {
-                value,
-                text: signed(value),
-                sure: ends[0] > 0.0 || ends[1] < 0.0,
-                title: format!(
-                    "{domain} after {}: {} {}",
-                    stage.name,
-                    signed(value),
-                    interval(Some(ends))
-                ),
-                framed: stage.niche.as_ref() == Some(domain),
-            })
+            let what = format!("{domain} after {}", stage.name);
+            let own = stage.niche.as_ref() == Some(domain);
+            Some(
+                Cell::of(
+                    &what,
+                    Figure {
+                        value,
+                        interval: ends,
+                    },
+                )
+                .framed(own),
+            )
         };
         chain.domains.iter().zip(&stage.changes).map(cell).collect()
     });

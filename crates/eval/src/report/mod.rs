@@ -298,15 +298,11 @@ impl ForgettingReport {
 /// # Errors
 /// A folder or file that can't be written.
 pub fn write(report: &ForgettingReport, folder: &Path) -> Result<(), EvalError> {
-    let json = serde_json::to_string_pretty(report)
-        .map_err(|error| EvalError::Report(format!("`report.json`: {error}")))?;
-    crate::page::write_files(
+    crate::page::write_forms(
         folder,
-        &[
-            ("report.html", html::render(report)?),
-            ("report.md", markdown::render(report)),
-            ("report.json", json + "\n"),
-        ],
+        "report",
+        report,
+        (html::render(report)?, markdown::render(report)),
     )
 }
 

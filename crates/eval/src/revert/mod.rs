@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::frontier::HalfScores;
+use crate::report::Figure;
 use crate::statistics::paired_change;
 use crate::{DomainScores, EvalError};
 
@@ -16,22 +17,13 @@ use crate::{DomainScores, EvalError};
 const SCHEMA: u32 = 1;
 const RESAMPLES: usize = 1000;
 
-/// A change in bits per byte with its 95 % interval over documents.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Change {
-    /// After minus before.
-    pub value: f64,
-    /// Its ends.
-    pub interval: [f64; 2],
-}
-
 /// What putting one block back does to the tuned model, on the development half.
 #[derive(Debug, Clone, Serialize)]
 pub struct Block {
     /// Its name.
     pub name: String,
     /// Of every domain against the tuned model.
-    pub changes: BTreeMap<String, Change>,
+    pub changes: BTreeMap<String, Figure>,
     /// Mean fall of the old domains.
     pub regained: f64,
     /// Rise of the niche.
@@ -53,7 +45,7 @@ impl Block {
             let found = paired_change(before, &reverted[domain], RESAMPLES, 0)?;
             changes.insert(
                 domain.clone(),
-                Change {
+                Figure {
                     value: found.value,
                     interval: [found.low, found.high],
                 },
@@ -179,15 +171,11 @@ impl Revert {
     /// # Errors
     /// A file that can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
-        let json = serde_json::to_string_pretty(self)
-            .map_err(|error| EvalError::Report(format!("`revert.json`: {error}")))?;
-        crate::page::write_files(
+        crate::page::write_forms(
             folder,
-            &[
-                ("revert.html", page::render(self)?),
-                ("revert.md", self.markdown()),
-                ("revert.json", json + "\n"),
-            ],
+            "revert",
+            self,
+            (page::render(self)?, self.markdown()),
         )
     }
 }

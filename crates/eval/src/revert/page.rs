@@ -6,7 +6,7 @@ use super::Revert;
 use super::markdown::{rate, sentence};
 use crate::charts::{Cell, Heatmap, Trade, heatmap, tradeoff};
 use crate::report::Figure;
-use crate::wording::{interval, signed};
+use crate::wording::signed;
 use crate::{EvalError, page};
 
 /// The page.
@@ -56,20 +56,9 @@ fn map(revert: &Revert) -> Heatmap<'_> {
         .map(|block| block.changes.keys().cloned().collect())
         .unwrap_or_default();
     let cells = revert.blocks.iter().map(|block| {
-        let of_domain = |(domain, change): (&String, &super::Change)| {
-            let [low, high] = change.interval;
-            Some(Cell {
-                value: change.value,
-                text: signed(change.value),
-                sure: low > 0.0 || high < 0.0,
-                title: format!(
-                    "{} put back, {domain}: {} {}",
-                    block.name,
-                    signed(change.value),
-                    interval(Some(change.interval))
-                ),
-                framed: *domain == revert.niche,
-            })
+        let of_domain = |(domain, change): (&String, &Figure)| {
+            let what = format!("{} put back, {domain}", block.name);
+            Some(Cell::of(&what, *change).framed(*domain == revert.niche))
         };
         block.changes.iter().map(of_domain).collect()
     });

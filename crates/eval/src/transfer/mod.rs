@@ -9,19 +9,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::EvalError;
+use crate::report::Figure;
 use crate::statistics::{Correlation, spearman};
 
 /// Of `transfer.json`.
 const SCHEMA: u32 = 1;
-
-/// What tuning on one domain did to one domain.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Change {
-    /// Bits per byte after minus before.
-    pub value: f64,
-    /// 95 %: over seeds by Student's t, or of one seed over documents.
-    pub interval: [f64; 2],
-}
 
 /// A domain that was tuned on.
 #[derive(Debug, Clone, Serialize)]
@@ -29,7 +21,7 @@ pub struct Row {
     /// Its name.
     pub domain: String,
     /// Of every scored domain, in the matrix's order.
-    pub changes: Vec<Change>,
+    pub changes: Vec<Figure>,
     /// Cosine of the base's loss gradient on this domain with that on every scored one.
     pub gradient_cosines: Vec<f64>,
     /// KL(base ‖ tuned) in nats a token on this domain's own held-out text early in the run; the mean over seeds.
@@ -107,15 +99,11 @@ impl Transfer {
     /// # Errors
     /// A file that can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
-        let json = serde_json::to_string_pretty(self)
-            .map_err(|error| EvalError::Report(format!("`transfer.json`: {error}")))?;
-        crate::page::write_files(
+        crate::page::write_forms(
             folder,
-            &[
-                ("transfer.html", page::render(self)?),
-                ("transfer.md", self.markdown()),
-                ("transfer.json", json + "\n"),
-            ],
+            "transfer",
+            self,
+            (page::render(self)?, self.markdown()),
         )
     }
 }
@@ -164,7 +152,7 @@ mod tests {
         let row = |domain: &str, values: [f64; 3], cosines: [f64; 3], early_divergence| Row {
             domain: domain.into(),
             changes: values
-                .map(|value| Change {
+                .map(|value| Figure {
                     value,
                     interval: [value, value],
                 })

@@ -5,7 +5,7 @@ use minijinja::{Value, context};
 use super::Transfer;
 use super::markdown::sentences;
 use crate::charts::{Cell, Heatmap, heatmap};
-use crate::wording::{count, interval, percent, signed};
+use crate::wording::{count, percent, signed};
 use crate::{EvalError, page};
 
 /// The page.
@@ -65,20 +65,8 @@ fn changes(transfer: &Transfer) -> Heatmap<'_> {
         ),
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
-            let change = tuned.changes[column];
-            let [low, high] = change.interval;
-            Cell {
-                value: change.value,
-                text: signed(change.value),
-                sure: low > 0.0 || high < 0.0,
-                title: format!(
-                    "tuned on {}, {scored}: {} {}",
-                    tuned.domain,
-                    signed(change.value),
-                    interval(Some(change.interval))
-                ),
-                framed: tuned.domain == *scored,
-            }
+            let what = format!("tuned on {}, {scored}", tuned.domain);
+            Cell::of(&what, tuned.changes[column]).framed(tuned.domain == *scored)
         },
     )
 }

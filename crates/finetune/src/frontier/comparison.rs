@@ -37,6 +37,7 @@ pub fn compare(
     let mut scoring = Scoring {
         config,
         launch,
+        base_sha256: polymath_model::sha256_of_weights(first.base())?,
         say,
     };
     let base = scoring.of(first, Which::Base)?;
@@ -64,6 +65,8 @@ pub fn compare(
 struct Scoring<'a> {
     config: &'a FrontierConfig,
     launch: &'a Launch,
+    /// Of the base that all runs share.
+    base_sha256: String,
     say: &'a mut dyn FnMut(&str),
 }
 
@@ -75,8 +78,8 @@ impl Scoring<'_> {
             max_tokens: self.config.max_tokens,
             ..WindowOptions::default()
         };
-        let file = self.file(tuning, which)?;
-        let key = key(&weights(tuning, which)?, tuning.shards(), windows);
+        let file = self.file(tuning, which);
+        let key = key(&self.weights(tuning, which)?, tuning.shards(), windows);
         let load = || {
             (self.say)(&format!("scoring {}", described(tuning, which)));
             self.load(tuning, which)
@@ -84,16 +87,22 @@ impl Scoring<'_> {
         score(&file, &key, load, tuning.shards(), windows)
     }
 
-    fn file(&self, tuning: &Finetuning, which: Which) -> Result<PathBuf, FinetuneError> {
-        let checkpoint = tuning.best();
-        let beside = |name: &str| {
-            let run = checkpoint?;
-            Ok(run.parent().unwrap_or(Path::new(".")).join(name))
-        };
+    /// What stands for the model.
+    fn weights(&self, tuning: &Finetuning, which: Which) -> Result<String, FinetuneError> {
+        let base = &self.base_sha256;
+        Ok(match which {
+            Which::Base => base.clone(),
+            Which::Tuned => digest(&tuning.best()?, base)?,
+            Which::Mixed(share) => format!("{} {share} {base}", digest(&tuning.best()?, base)?),
+        })
+    }
+
+    fn file(&self, tuning: &Finetuning, which: Which) -> PathBuf {
+        let run = tuning.run_folder();
         match which {
-            Which::Base => Ok(self.config.output.join("base-halves.json")),
-            Which::Tuned => beside("halves.json"),
-            Which::Mixed(share) => beside(&format!("halves-{share}.json")),
+            Which::Base => self.config.output.join("base-halves.json"),
+            Which::Tuned => run.join("halves.json"),
+            Which::Mixed(share) => run.join(format!("halves-{share}.json")),
         }
     }
 
@@ -109,16 +118,6 @@ impl Scoring<'_> {
             Interpolation::open(folders, tuning.shards(), WindowOptions::default(), options)?;
         between.model(&between.alike(share))
     }
-}
-
-/// What stands for the model.
-fn weights(tuning: &Finetuning, which: Which) -> Result<String, FinetuneError> {
-    let base = polymath_model::sha256_of_weights(tuning.base())?;
-    Ok(match which {
-        Which::Base => base,
-        Which::Tuned => digest(&tuning.best()?, &base)?,
-        Which::Mixed(share) => format!("{} {share} {base}", digest(&tuning.best()?, &base)?),
-    })
 }
 
 fn described(tuning: &Finetuning, which: Which) -> String {

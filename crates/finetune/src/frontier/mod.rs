@@ -108,9 +108,7 @@ impl FrontierConfig {
     /// The key at fault.
     pub fn plan(&self) -> Result<Vec<PlannedRun>, FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
-        if self.seeds.is_empty() {
-            return refuse("`seeds` is empty: give at least one".into());
-        }
+        crate::sweep::check(&self.seeds, &self.shared, &["run", "seed"])?;
         if !(self.limit > 0.0 && self.limit.is_finite()) {
             return refuse(format!(
                 "`limit` = `{}`: expected bits per byte above 0",
@@ -125,13 +123,6 @@ impl FrontierConfig {
             return refuse(format!(
                 "`interpolate` has `{share}`: expected shares of the tuned weights between 0 and 1, without the ends"
             ));
-        }
-        for key in ["run", "seed"] {
-            if self.shared.contains_key(key) {
-                return refuse(format!(
-                    "`shared.{key}`: each run has its own; leave it out"
-                ));
-            }
         }
         if !self.shared.contains_key("retain") {
             return refuse(

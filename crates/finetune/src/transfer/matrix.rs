@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use polymath_data::Dataset;
-use polymath_data::Split;
+use polymath_data::{Dataset, Split};
 use polymath_eval::frontier::Scored as Halves;
+use polymath_eval::report::Figure;
 use polymath_eval::statistics::{OverSeeds, paired_change};
-use polymath_eval::transfer::{Change, Row, Setting, Transfer};
+use polymath_eval::transfer::{Row, Setting, Transfer};
 use polymath_eval::{DomainScores, WindowOptions, divergence};
 use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_train::Launch;
 
 use super::gradient::Gradient;
-use super::{PlannedRun, Scored, TransferConfig};
+use super::{OpenRun, Scored, TransferConfig};
 use crate::scores::{digest, key, score};
 use crate::{FinetuneError, Finetuning};
 
@@ -26,11 +26,11 @@ const RESAMPLES: usize = 2000;
 /// A run without a whole checkpoint; what scoring says.
 pub fn measure(
     config: &TransferConfig,
-    (runs, scored): (&[(PlannedRun, Finetuning)], &Scored),
+    (runs, scored): (&[OpenRun], &Scored),
     launch: &Launch,
     say: &mut dyn FnMut(&str),
 ) -> Result<Transfer, FinetuneError> {
-    let Some((_, first)) = runs.first() else {
+    let Some(OpenRun { tuning: first, .. }) = runs.first() else {
         return Err(FinetuneError::Config(
             "a transfer matrix without runs".into(),
         ));
@@ -50,15 +50,10 @@ pub fn measure(
     };
     let base = matrix.base(first)?;
     let cosines = matrix.cosines(first)?;
-    let mut rows: Vec<Row> = Vec::new();
-    let mut at = 0;
-    while at < runs.len() {
-        let domain = &runs[at].0.domain;
-        let seeds = runs[at..].iter().take_while(|run| run.0.domain == *domain);
-        let seeds = &runs[at..at + seeds.count()];
-        rows.push(matrix.row(seeds, &base, cosines[domain].clone())?);
-        at += seeds.len();
-    }
+    let rows = runs
+        .chunk_by(|a, b| a.domain == b.domain)
+        .map(|seeds| matrix.row(seeds, &base, cosines[&seeds[0].domain].clone()))
+        .collect::<Result<_, _>>()?;
     let setting = Setting {
         base: first.base().display().to_string(),
         seeds: config.seeds.len(),
@@ -81,27 +76,33 @@ struct Matrix<'a> {
 impl Matrix<'_> {
     fn base(&mut self, any: &Finetuning) -> Result<Halves, FinetuneError> {
         let file = self.config.output.join("base-halves.json");
-        let key = key(&self.base_sha256, self.scored, self.windows);
-        let load = || {
-            (self.say)(&format!("scoring {}", any.base().display()));
-            any.load_tuned(self.launch, false)
-        };
-        score(&file, &key, load, self.scored, self.windows)
+        let weights = self.base_sha256.clone();
+        self.score((&file, &weights), any.base(), &|launch| {
+            any.load_tuned(launch, false)
+        })
     }
 
     fn tuned(&mut self, tuning: &Finetuning) -> Result<Halves, FinetuneError> {
-        let best = tuning.best()?;
         let file = tuning.run_folder().join("halves.json");
-        let key = key(
-            &digest(&best, &self.base_sha256)?,
-            self.scored,
-            self.windows,
-        );
+        let weights = digest(&tuning.best()?, &self.base_sha256)?;
+        self.score((&file, &weights), tuning.run_folder(), &|launch| {
+            tuning.load_tuned(launch, true)
+        })
+    }
+
+    /// Scores of the model that `weights` stands for and that `name` is told by, from `file` where they are there.
+    fn score(
+        &mut self,
+        (file, weights): (&Path, &str),
+        name: &Path,
+        load: &dyn Fn(&Launch) -> Result<Transformer, FinetuneError>,
+    ) -> Result<Halves, FinetuneError> {
+        let key = key(weights, self.scored, self.windows);
         let load = || {
-            (self.say)(&format!("scoring {}", tuning.run_folder().display()));
-            tuning.load_tuned(self.launch, true)
+            (self.say)(&format!("scoring {}", name.display()));
+            load(self.launch)
         };
-        score(&file, &key, load, self.scored, self.windows)
+        score(file, &key, load, self.scored, self.windows)
     }
 
     /// Of every domain with every one, in the order of the scored ones.
@@ -134,15 +135,19 @@ impl Matrix<'_> {
     /// The seeds of one domain.
     fn row(
         &mut self,
-        runs: &[(PlannedRun, Finetuning)],
+        runs: &[OpenRun],
         base: &Halves,
         gradient_cosines: Vec<f64>,
     ) -> Result<Row, FinetuneError> {
         let mut after = Vec::new();
         let mut early = 0.0;
-        for (run, tuning) in runs {
-            after.push(self.tuned(tuning)?);
-            early += self.early(run, tuning)? / runs.len() as f64;
+        let untuned = runs[0].tuning.load_tuned(self.launch, false)?;
+        for run in runs {
+            after.push(self.tuned(&run.tuning)?);
+            // How far it had moved on its own niche, the first of what is watched.
+            let moved = run.tuning.load_checkpoint(self.launch, &run.early)?;
+            let (_, niche) = &run.tuning.shards()[0];
+            early += divergence((&untuned, &moved), niche, self.windows)? / runs.len() as f64;
         }
         let changes = self
             .scored
@@ -150,32 +155,11 @@ impl Matrix<'_> {
             .map(|(name, _)| change(name, base, &after))
             .collect::<Result<_, _>>()?;
         Ok(Row {
-            domain: runs[0].0.domain.clone(),
+            domain: runs[0].domain.clone(),
             changes,
             gradient_cosines,
             early_divergence: early,
         })
-    }
-
-    /// How far a run had moved on its own niche at the early step.
-    fn early(&mut self, run: &PlannedRun, tuning: &Finetuning) -> Result<f64, FinetuneError> {
-        let folder = tuning
-            .run_folder()
-            .join(format!("step-{:06}", run.early_step));
-        let models = (
-            tuning.load_tuned(self.launch, false)?,
-            self.at_milestone(tuning, &folder)?,
-        );
-        let (_, shard) = &tuning.shards()[0];
-        Ok(divergence((&models.0, &models.1), shard, self.windows)?)
-    }
-
-    fn at_milestone(
-        &self,
-        tuning: &Finetuning,
-        folder: &Path,
-    ) -> Result<Transformer, FinetuneError> {
-        tuning.load_checkpoint(self.launch, folder)
     }
 }
 
@@ -191,7 +175,7 @@ fn whole(halves: &Halves, name: &str) -> DomainScores {
     }
 }
 
-fn change(name: &str, base: &Halves, after: &[Halves]) -> Result<Change, FinetuneError> {
+fn change(name: &str, base: &Halves, after: &[Halves]) -> Result<Figure, FinetuneError> {
     let base = whole(base, name);
     let mut values = Vec::new();
     let mut interval = [0.0; 2];
@@ -201,7 +185,7 @@ fn change(name: &str, base: &Halves, after: &[Halves]) -> Result<Change, Finetun
         interval = [found.low, found.high];
     }
     let over = OverSeeds::of(&values);
-    Ok(Change {
+    Ok(Figure {
         value: over.mean,
         // One run alone has the interval over its documents.
         interval: over.interval.unwrap_or(interval),

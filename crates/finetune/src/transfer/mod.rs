@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 pub use matrix::measure;
 
-use crate::{FinetuneConfig, FinetuneError};
+use crate::{FinetuneConfig, FinetuneError, Finetuning};
 
 /// All of a transfer matrix.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,8 +61,6 @@ pub struct PlannedRun {
     pub domain: String,
     /// Its seed.
     pub seed: u64,
-    /// Its step that the early look is at.
-    pub early_step: u64,
     /// All of it.
     pub config: FinetuneConfig,
 }
@@ -115,9 +113,6 @@ impl TransferConfig {
         if self.datasets.is_empty() {
             return refuse("`datasets` is empty: give at least one".into());
         }
-        if self.seeds.is_empty() {
-            return refuse("`seeds` is empty: give at least one".into());
-        }
         if !(self.early_share > 0.0 && self.early_share < 1.0) {
             return refuse(format!(
                 "`early_share` = `{}`: expected a share between 0 and 1",
@@ -127,14 +122,8 @@ impl TransferConfig {
         if self.gradient_tokens == 0 {
             return refuse("`gradient_tokens` = `0`: expected at least 1".into());
         }
-        for key in ["run", "seed", "dataset", "domain", "texts"] {
-            if self.shared.contains_key(key) {
-                return refuse(format!(
-                    "`shared.{key}`: each run has its own; leave it out"
-                ));
-            }
-        }
-        Ok(())
+        let own = ["run", "seed", "dataset", "domain", "texts"];
+        crate::sweep::check(&self.seeds, &self.shared, &own)
     }
 
     fn run(
@@ -159,20 +148,28 @@ impl TransferConfig {
         Ok(PlannedRun {
             domain: domain.to_owned(),
             seed,
-            early_step: 0,
             config,
         })
     }
 }
 
-impl PlannedRun {
-    /// Has the early checkpoint kept, of rows of `sequence_length` tokens.
-    pub fn look_early(&mut self, share: f64, sequence_length: usize) {
-        let total = self.config.training.total_steps(sequence_length);
-        self.early_step = ((total as f64 * share).round() as u64).max(1);
-        let milestones = &mut self.config.checkpoint.milestones;
-        if !milestones.contains(&self.early_step) {
-            milestones.push(self.early_step);
+/// A run that is open, and the checkpoint of its early look.
+pub struct OpenRun {
+    /// What it is tuned on.
+    pub domain: String,
+    /// The run.
+    pub tuning: Finetuning,
+    early: PathBuf,
+}
+
+impl OpenRun {
+    /// Has the checkpoint of the early look, after `share` of the run, kept.
+    pub fn new(domain: String, mut tuning: Finetuning, share: f64) -> Self {
+        let early = tuning.keep_at(share);
+        Self {
+            domain,
+            tuning,
+            early,
         }
     }
 }

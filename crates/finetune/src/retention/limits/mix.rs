@@ -34,11 +34,11 @@ impl Finetuning {
             half: Some(Half::Development),
             stride: None,
         };
-        let options = || LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        let base = self.load(&self.base, &options())?;
+        let base = self.load_tuned(launch, false)?;
         let old = Held::score(&base, &self.watched[1..], &limits, windows)?;
         let last = resolve_checkpoint(&self.config.run.join("latest"))?;
-        let between = Interpolation::open((&self.base, &last), &self.watched, windows, options())?;
+        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
+        let between = Interpolation::open((&self.base, &last), &self.watched, windows, options)?;
         // The niche's score at a share whose domains are all inside.
         let inside = |share: f64| -> Result<Option<f64>, FinetuneError> {
             let scores = between.scores(&between.alike(share), Half::Development)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polymath_data::Half;
 use polymath_eval::WindowOptions;
-use polymath_model::{LoadOptions, Ops, Precision, Transformer};
+use polymath_model::{LoadOptions, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, RunFolder, resolve_checkpoint};
 
 use super::held::{Held, Limited};
@@ -70,13 +70,8 @@ impl Finetuning {
             _ => link("best"),
         };
         let folder = resolve_checkpoint(&checkpoint)?;
-        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        let base = self.load(&self.base, &options)?;
-        let tuned = if polymath_model::is_adapter(&folder) {
-            polymath_model::load_over(&folder, Some(&self.base), &options)?
-        } else {
-            self.load(&folder, &options)?
-        };
+        let base = self.load_tuned(launch, false)?;
+        let tuned = self.load_checkpoint(launch, &folder)?;
         let verdict = LimitsVerdict::measure(
             (&base, &tuned),
             &self.watched,
