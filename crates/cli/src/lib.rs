@@ -36,6 +36,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.global.ops != Some(arguments::OpsChoice::Composed) {
         polymath_model::calm_candle();
     }
+    polymath_model::keep_freed_memory();
     let environment = Environment::new(&arguments.global)?;
     // On a thread of the pool: what is split into tasks then begins here, at once, and a thread that sleeps is woken
     // only to help. From outside the pool, every product would wait for one to wake.

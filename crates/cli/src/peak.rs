@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
+use polymath_model::Precision;
 
 /// Of the product that is timed on a GPU.
 const SIZE: usize = 4096;
 
-/// The best f32 rate that shows within `time`, in FLOP/s: of multiply-adds in the registers of a CPU's cores, or of one
-/// well-shaped matrix product on a GPU.
-pub fn measure(device: &Device, time: Duration) -> candle_core::Result<f64> {
+/// The best rate that shows within `time`, in FLOP/s: of multiply-adds in the registers of a CPU's cores, as products in
+/// this precision use them, or of one well-shaped f32 matrix product on a GPU.
+pub fn measure(device: &Device, precision: Precision, time: Duration) -> candle_core::Result<f64> {
     if device.is_cpu() {
-        return Ok(polymath_model::processor_peak_flops(time));
+        return Ok(polymath_model::processor_peak_flops(precision, time));
     }
     let a = Tensor::ones((SIZE, SIZE), DType::F32, device)?;
     let b = Tensor::ones((SIZE, SIZE), DType::F32, device)?;

@@ -34,7 +34,7 @@ pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use polymath_ops::{
-    IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle,
+    IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle, keep_freed_memory,
     processor_peak_flops,
 };
 pub use rope_scaling::RopeScaling;

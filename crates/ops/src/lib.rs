@@ -11,6 +11,7 @@ mod composed_distillation;
 mod distillation;
 mod fused;
 mod gradient_norm;
+mod memory;
 mod moments;
 mod muon;
 mod operations;
@@ -23,15 +24,17 @@ mod scores;
 mod segments;
 mod threads;
 
-/// The best rate of f32 multiply-adds that this machine's processor shows within `time`, in FLOP/s, on all threads.
-pub fn processor_peak_flops(time: std::time::Duration) -> f64 {
-    fused::peak_flops(time)
+/// The best rate of multiply-adds that this machine's processor shows within `time`, in FLOP/s, on all threads: in f32, or
+/// of products of bf16 where the machine has an instruction for them.
+pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> f64 {
+    fused::peak_flops(precision, time)
 }
 
 pub use adamw::{AdamW, UpdateAt};
 pub use blocks::{FeedForward, Placement, SelfAttention};
 pub use distillation::{Teacher, TopK};
 pub use gradient_norm::gradient_norm;
+pub use memory::keep_freed_memory;
 pub use moments::Moments;
 pub use muon::Muon;
 pub use operations::{IGNORED, Implementation, Ops};

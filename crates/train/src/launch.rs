@@ -56,6 +56,8 @@ pub struct Plan {
     pub state_bytes: u64,
     /// What the backward pass needs of the forward pass, for the rows that are computed at once; an estimate.
     pub activation_bytes: u64,
+    /// Of the matrix products.
+    pub precision: Precision,
 }
 
 impl Plan {
@@ -92,6 +94,8 @@ impl Plan {
             flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
             activation_bytes: 4 * tokens_at_once * (blocks + 4 * width),
+            // One that is not known was refused when the config was read.
+            precision: training.precision().unwrap_or(Precision::F32),
         }
     }
 

@@ -50,7 +50,11 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
             let begin = Instant::now();
             model.score(&batch)?;
             scorings.push(begin.elapsed().as_secs_f64());
-            peaks.push(peak::measure(&environment.device, PEAK_TIME)?);
+            peaks.push(peak::measure(
+                &environment.device,
+                ops.precision,
+                PEAK_TIME,
+            )?);
         }
     }
     let phases: [f64; 4] =

@@ -53,7 +53,7 @@ pub fn training_console(
     environment: &Environment,
     plan: &Plan,
 ) -> Result<TrainingConsole, Failure> {
-    let peak = peak::measure(&environment.device, PEAK_TIME)?;
+    let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
     Ok(TrainingConsole::new(
         environment,
         plan.flops_per_token,
@@ -65,7 +65,7 @@ pub fn training_console(
 pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     // A cautious guess, not a measurement: `polymath bench` measures the share of this model on this machine.
     const USUAL_SHARE: f64 = 0.35;
-    let peak = peak::measure(&environment.device, PEAK_TIME)?;
+    let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
     println!(
         "parameters            {:>16}  ({} of them trained)",
         plan.parameters, plan.trainable_parameters

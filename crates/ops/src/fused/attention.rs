@@ -7,6 +7,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor,
 use super::attention_backward::{BackwardHead, Gradients, Place};
 use super::attention_forward::ForwardHead;
 use super::buffer::{Shared, filled};
+use super::format::Format;
+use super::pack::Matrix;
 use super::product::for_each;
 use super::storage::{Floats, strided, tensor};
 use crate::{Precision, Segments};
@@ -85,6 +87,17 @@ impl<'a> Head<'a> {
     pub fn at(&self, position: usize) -> &'a [f32] {
         &self.data[position * self.stride..][..self.width]
     }
+
+    /// `count` positions from `start` on: (count, d).
+    pub fn positions(&self, (start, count): (usize, usize)) -> Matrix<'a> {
+        Matrix {
+            data: &self.data[start * self.stride..],
+            rows: count,
+            columns: self.width,
+            row_stride: self.stride,
+            column_stride: 1,
+        }
+    }
 }
 
 /// What forward and backward pass share.
@@ -105,6 +118,11 @@ impl Shapes<'_> {
     /// Query heads that share a key/value head.
     pub fn group(&self) -> usize {
         self.q.dims[2] / self.k.dims[2]
+    }
+
+    /// How factors are packed.
+    pub fn format(&self) -> Format {
+        Format::of(self.precision)
     }
 
     /// Multiplications of one product, for the choice of threads.

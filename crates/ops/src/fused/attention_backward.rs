@@ -4,15 +4,15 @@
 //! dk = dSᵀ·q/√d.
 
 use super::attention::{Head, Heads, Shapes};
-use super::attention_forward::{
-    KEYS, QUERIES, copy_positions, in_tile, multiply, pack_columns, pack_steps, packed_length,
-    visible_to,
+use super::attention_forward::{KEYS, QUERIES, in_tile, visible_to};
+use super::attention_tiles::{
+    add_transposed, copy_positions, multiply, multiply_into, pack_columns, pack_steps,
+    packed_length,
 };
 use super::buffer::{Shared, with_buffer};
-use super::kernel::{Rows, Target, multiply_packed, tile_shape};
-use super::lanes::{dot, exp, multiply_add, round_in_place};
+use super::kernel::Target;
+use super::lanes::{dot, exp, multiply_add};
 use super::level::vectorised;
-use crate::Precision;
 
 /// Where the gradients of q, k and v go: memory that holds zeros.
 #[derive(Clone, Copy)]
@@ -104,20 +104,6 @@ vectorised! {
     }
 }
 
-/// C += Aᵀ·B for A (k × m) in contiguous rows and packed B (k × n).
-fn add_transposed(a: &[f32], b: &[f32], c: Target, (m, k, n): (usize, usize, usize)) {
-    assert!(a.len() >= k * m && b.len() >= k * n);
-    let height = tile_shape().0;
-    let rows = Rows {
-        pointer: a.as_ptr(),
-        tile_stride: height,
-        row_stride: 1,
-        step: m,
-    };
-    // SAFETY: the lengths were checked, B's panels are whole, and C is this task's part of a gradient.
-    unsafe { multiply_packed(rows, b, c, (m, k, n)) }
-}
-
 impl<'a> BackwardHead<'_, 'a> {
     pub fn new<'s>(shapes: &'s Shapes<'a>, row: usize, kv_head: usize) -> BackwardHead<'s, 'a> {
         BackwardHead {
@@ -164,20 +150,17 @@ impl<'a> BackwardHead<'_, 'a> {
 
     fn pack(&self, [keys, values, key_steps]: [&mut [f32]; 3], tile_length: usize) {
         let shapes = self.shapes;
-        let (width, total) = (shapes.k.dims[3], shapes.k.dims[1]);
+        let total = shapes.k.dims[1];
         let k = shapes.k.head(self.row, self.kv_head);
         let v = shapes.v.head(self.row, self.kv_head);
-        with_buffer(KEYS * width, |copy| {
-            for tile in 0..total.div_ceil(KEYS) {
-                let range = (tile * KEYS, KEYS.min(total - tile * KEYS));
-                let at = tile * tile_length..(tile + 1) * tile_length;
-                copy_positions(k, range, shapes.precision, copy);
-                pack_columns(copy, range.1, width, &mut keys[at.clone()]);
-                pack_steps(copy, range.1, width, &mut key_steps[at.clone()]);
-                copy_positions(v, range, shapes.precision, copy);
-                pack_columns(copy, range.1, width, &mut values[at]);
-            }
-        });
+        let format = shapes.format();
+        for tile in 0..total.div_ceil(KEYS) {
+            let range = (tile * KEYS, KEYS.min(total - tile * KEYS));
+            let at = tile * tile_length..(tile + 1) * tile_length;
+            pack_columns(k.positions(range), format, &mut keys[at.clone()]);
+            pack_steps(k.positions(range), format, &mut key_steps[at.clone()]);
+            pack_columns(v.positions(range), format, &mut values[at]);
+        }
     }
 
     fn with_queries(
@@ -187,7 +170,7 @@ impl<'a> BackwardHead<'_, 'a> {
         log_sums: &[f32],
         work: impl FnOnce(QueryTile),
     ) {
-        let (width, precision) = (q.width, self.shapes.precision);
+        let (width, format) = (q.width, self.shapes.format());
         let packed = packed_length(QUERIES, width);
         let mut shares = [0f32; QUERIES];
         for (query, share) in shares[..count].iter_mut().enumerate() {
@@ -197,10 +180,11 @@ impl<'a> BackwardHead<'_, 'a> {
             let (query_steps, rest) = buffer.split_at_mut(packed);
             let (output_steps, rest) = rest.split_at_mut(packed);
             let (queries, outputs) = rest.split_at_mut(QUERIES * width);
-            copy_positions(q, (first, count), precision, queries);
-            copy_positions(dy, (first, count), precision, outputs);
-            pack_steps(queries, count, width, query_steps);
-            pack_steps(outputs, count, width, output_steps);
+            let (q, dy) = (q.positions((first, count)), dy.positions((first, count)));
+            copy_positions(q, format, queries);
+            copy_positions(dy, format, outputs);
+            pack_steps(q, format, query_steps);
+            pack_steps(dy, format, output_steps);
             work(QueryTile {
                 first,
                 count,
@@ -219,27 +203,37 @@ impl<'a> BackwardHead<'_, 'a> {
         let (width, keys) = (shapes.q.dims[3], shapes.k.dims[1]);
         let range = tile.first..tile.first + tile.count;
         let (begin, end) = visible_to(shapes.segments, self.row, range);
-        let query_target = out.q.target(self.row, tile.first, head);
-        with_buffer(2 * QUERIES * KEYS, |buffer| {
-            let (scores, gradients) = buffer.split_at_mut(QUERIES * KEYS);
+        let dq = out.q.target(self.row, tile.first, head);
+        let format = shapes.format();
+        with_buffer(3 * QUERIES * KEYS, |buffer| {
+            let (scores, rest) = buffer.split_at_mut(QUERIES * KEYS);
+            let (gradients, spare) = rest.split_at_mut(QUERIES * KEYS);
             for key_tile in begin / KEYS..end.div_ceil(KEYS) {
                 let start = key_tile * KEYS;
                 let count = KEYS.min(keys - start);
                 let at = key_tile * packed.tile_length;
+                let keys = &packed.keys[at..];
                 let sizes = (tile.count, width, count);
-                multiply(tile.queries, &packed.keys[at..], scores, false, sizes);
-                multiply(tile.outputs, &packed.values[at..], gradients, false, sizes);
+                multiply(format, [tile.queries, keys], scores, false, sizes);
+                let values = &packed.values[at..];
+                multiply(format, [tile.outputs, values], gradients, false, sizes);
                 self.softmax_backward(&tile, scores, gradients, (start, count));
+                let weights = &mut scores[..tile.count * count];
+                let gradients = &mut gradients[..tile.count * count];
                 let dv = out.v.target(self.row, start, self.kv_head);
                 let dk = out.k.target(self.row, start, self.kv_head);
+                let key_steps = &packed.key_steps[at..];
                 let sizes = (count, tile.count, width);
-                add_transposed(scores, tile.output_steps, dv, sizes);
-                add_transposed(gradients, tile.query_steps, dk, sizes);
-                let rows = Rows::contiguous(gradients.as_ptr(), count);
-                let sizes = (tile.count, count, width);
-                // SAFETY: the tile is tile.count × count, the keys are packed as steps, and the queries' gradients
-                // are this task's alone.
-                unsafe { multiply_packed(rows, &packed.key_steps[at..], query_target, sizes) }
+                // SAFETY: the gradients of this row's key and value head, and of its queries, are this task's alone,
+                // and have room for the tile.
+                unsafe {
+                    let steps = format.as_steps(weights, count, spare);
+                    add_transposed(format, [steps, tile.output_steps], dv, sizes);
+                    let steps = format.as_steps(gradients, count, spare);
+                    add_transposed(format, [steps, tile.query_steps], dk, sizes);
+                    let rows = format.as_rows(gradients, count, spare);
+                    multiply_into(format, [rows, key_steps], dq, (tile.count, count, width));
+                }
             }
         });
     }
@@ -265,10 +259,6 @@ impl<'a> BackwardHead<'_, 'a> {
                     tile.shares[query],
                 ),
             );
-        }
-        if self.shapes.precision == Precision::Bf16 {
-            round_in_place(&mut scores[..tile.count * count]);
-            round_in_place(&mut gradients[..tile.count * count]);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The forward pass of one attention head: tiles of scores, with a softmax that is kept up as keys come in.
 
 use super::attention::{Head, Shapes};
+use super::attention_tiles::{copy_positions, multiply, pack_columns, pack_steps, packed_length};
 use super::buffer::{Shared, with_buffer};
-use super::kernel::{Rows, Target, multiply_packed, tile_shape};
-use super::lanes::{LANES, exp, multiply_add, round_in_place, sum_lanes};
+use super::format::Format;
+use super::lanes::{LANES, exp, multiply_add, sum_lanes};
 use super::level::vectorised;
-use crate::{Precision, Segments};
+use crate::Segments;
 
 /// Queries and keys of a tile; keys are a multiple of every panel's width.
 pub(super) const QUERIES: usize = 48;
@@ -19,89 +20,7 @@ pub(super) struct ForwardHead<'a> {
     row: usize,
     scale: f32,
     segments: &'a Segments,
-    precision: Precision,
-}
-
-/// Copies `count` positions from `start` on, side by side.
-pub(super) fn copy_positions(
-    head: Head,
-    (start, count): (usize, usize),
-    precision: Precision,
-    copy: &mut [f32],
-) {
-    for (position, copy) in copy.chunks_exact_mut(head.width).take(count).enumerate() {
-        copy.copy_from_slice(head.at(start + position));
-    }
-    if precision == Precision::Bf16 {
-        round_in_place(&mut copy[..count * head.width]);
-    }
-}
-
-/// Packs `count` contiguous rows as the columns of B, d being the steps: for products with transposed rows.
-pub(super) fn pack_columns(rows: &[f32], count: usize, width: usize, packed: &mut [f32]) {
-    let panel_width = tile_shape().1;
-    for (panel, packed) in packed
-        .chunks_exact_mut(width * panel_width)
-        .take(count.div_ceil(panel_width))
-        .enumerate()
-    {
-        for column in 0..panel_width {
-            let position = panel * panel_width + column;
-            if position < count {
-                let row = &rows[position * width..(position + 1) * width];
-                for (p, x) in row.iter().enumerate() {
-                    packed[p * panel_width + column] = *x;
-                }
-            } else {
-                packed
-                    .iter_mut()
-                    .skip(column)
-                    .step_by(panel_width)
-                    .for_each(|x| *x = 0.0);
-            }
-        }
-    }
-}
-
-/// Packs `count` contiguous rows as the steps of B, d being the columns.
-pub(super) fn pack_steps(rows: &[f32], count: usize, width: usize, packed: &mut [f32]) {
-    let panel_width = tile_shape().1;
-    for (panel, packed) in packed
-        .chunks_exact_mut(count * panel_width)
-        .take(width.div_ceil(panel_width))
-        .enumerate()
-    {
-        let start = panel * panel_width;
-        let columns = panel_width.min(width - start);
-        for (position, packed) in packed.chunks_exact_mut(panel_width).enumerate() {
-            packed[..columns].copy_from_slice(&rows[position * width + start..][..columns]);
-            packed[columns..].fill(0.0);
-        }
-    }
-}
-
-/// Floats that [`pack_columns`] or [`pack_steps`] may need for `count` rows.
-pub(super) fn packed_length(count: usize, width: usize) -> usize {
-    let panel_width = tile_shape().1;
-    count.next_multiple_of(panel_width) * width.next_multiple_of(panel_width)
-}
-
-/// C = A·B, or C += A·B, for contiguous rows of A (m × k) and packed B (k × n), with C's rows `n` apart.
-pub(super) fn multiply(
-    a: &[f32],
-    b: &[f32],
-    c: &mut [f32],
-    accumulate: bool,
-    (m, k, n): (usize, usize, usize),
-) {
-    assert!(a.len() >= m * k && b.len() >= k * n && c.len() >= m * n);
-    let target = Target {
-        pointer: c.as_mut_ptr(),
-        stride: n,
-        accumulate,
-    };
-    // SAFETY: the lengths were checked, and B's panels are whole.
-    unsafe { multiply_packed(Rows::contiguous(a.as_ptr(), k), b, target, (m, k, n)) }
+    format: Format,
 }
 
 vectorised! {
@@ -199,7 +118,7 @@ impl<'a> ForwardHead<'a> {
             row,
             scale: shapes.scale(),
             segments: shapes.segments,
-            precision: shapes.precision,
+            format: shapes.format(),
         }
     }
 
@@ -209,16 +128,17 @@ impl<'a> ForwardHead<'a> {
         let (_, queries, keys) = self.segments.dims();
         let tile_length = packed_length(KEYS, width);
         let tiles = keys.div_ceil(KEYS);
-        with_buffer(tiles * tile_length * 2 + KEYS * width, |buffer| {
-            let (packed, copy) = buffer.split_at_mut(tiles * tile_length * 2);
+        with_buffer(tiles * tile_length * 2, |packed| {
             let (packed_keys, packed_values) = packed.split_at_mut(tiles * tile_length);
             for tile in 0..tiles {
-                let count = KEYS.min(keys - tile * KEYS);
-                let at = tile * tile_length;
-                copy_positions(self.k, (tile * KEYS, count), self.precision, copy);
-                pack_columns(copy, count, width, &mut packed_keys[at..at + tile_length]);
-                copy_positions(self.v, (tile * KEYS, count), self.precision, copy);
-                pack_steps(copy, count, width, &mut packed_values[at..at + tile_length]);
+                let range = (tile * KEYS, KEYS.min(keys - tile * KEYS));
+                let at = tile * tile_length..(tile + 1) * tile_length;
+                pack_columns(
+                    self.k.positions(range),
+                    self.format,
+                    &mut packed_keys[at.clone()],
+                );
+                pack_steps(self.v.positions(range), self.format, &mut packed_values[at]);
             }
             let packed = PackedKeys {
                 keys: packed_keys,
@@ -254,22 +174,24 @@ impl<'a> ForwardHead<'a> {
         let width = self.q.width;
         let mut largest = [f32::NEG_INFINITY; QUERIES];
         let mut sums = [0f32; QUERIES];
-        with_buffer(QUERIES * (2 * width + KEYS), |buffer| {
+        with_buffer(QUERIES * 2 * (width + KEYS), |buffer| {
             let (queries, rest) = buffer.split_at_mut(QUERIES * width);
-            let (outputs, scores) = rest.split_at_mut(QUERIES * width);
-            copy_positions(self.q, (first, count), self.precision, queries);
+            let (outputs, rest) = rest.split_at_mut(QUERIES * width);
+            let (scores, spare) = rest.split_at_mut(QUERIES * KEYS);
+            copy_positions(self.q.positions((first, count)), self.format, queries);
             outputs.fill(0.0);
             let (begin, end) = visible_to(self.segments, self.row, first..first + count);
             for tile in begin / KEYS..end.div_ceil(KEYS) {
                 let start = tile * KEYS;
                 let keys = KEYS.min(packed.count - start);
                 let at = tile * packed.tile_length;
+                let sizes = (count, width, keys);
                 multiply(
-                    queries,
-                    &packed.keys[at..],
+                    self.format,
+                    [queries, &packed.keys[at..]],
                     scores,
                     false,
-                    (count, width, keys),
+                    sizes,
                 );
                 for query in 0..count {
                     let visible = self.segments.visible(self.row, first + query);
@@ -289,15 +211,16 @@ impl<'a> ForwardHead<'a> {
                     }
                     sums[query] += sum;
                 }
-                if self.precision == Precision::Bf16 {
-                    round_in_place(&mut scores[..count * keys]);
-                }
+                let weights = self
+                    .format
+                    .as_rows(&mut scores[..count * keys], keys, spare);
+                let sizes = (count, keys, width);
                 multiply(
-                    scores,
-                    &packed.values[at..],
+                    self.format,
+                    [weights, &packed.values[at..]],
                     outputs,
                     true,
-                    (count, keys, width),
+                    sizes,
                 );
             }
             for query in 0..count {

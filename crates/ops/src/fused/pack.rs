@@ -1,6 +1,6 @@
 //! Copies of matrix blocks in the order in which a tile reads them.
 
-use super::lanes::{copy_rounded, round_in_place};
+use super::lanes::round_in_place;
 use crate::Precision;
 
 /// A matrix somewhere in a slice: element (row, column) stands at `row·row_stride + column·column_stride`.
@@ -58,43 +58,65 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Steps that are packed into all panels before the next ones: few enough to stay in the first cache, and so that the
+/// matrix is read along its rows.
+const STEPS: usize = 16;
+
 /// Packs B (k × n) into panels of `width` columns: panel j, step p, column. `packed` is ⌈n / width⌉·k·width long.
 pub(crate) fn pack_panels(b: Matrix, width: usize, precision: Precision, packed: &mut [f32]) {
-    let k = b.rows;
-    for (panel, packed) in packed.chunks_exact_mut((k * width).max(1)).enumerate() {
-        let column = panel * width;
-        let columns = width.min(b.columns - column);
-        let block = b.block((0, k), (column, columns));
-        if columns < width {
-            packed.fill(0.0);
-        }
-        if block.column_stride == 1 {
-            match columns {
-                4 => copy_steps::<4>(block, packed),
-                6 => copy_steps::<6>(block, packed),
-                8 => copy_steps::<8>(block, packed),
-                12 => copy_steps::<12>(block, packed),
-                16 => copy_steps::<16>(block, packed),
-                32 => copy_steps::<32>(block, packed),
-                _ => {
-                    for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
-                        let row = &block.data[p * block.row_stride..][..columns];
-                        packed[..columns].copy_from_slice(row);
-                    }
+    if b.column_stride == 1 {
+        for_each_piece(b, width, 1, packed, |block, packed| match block.columns {
+            4 => copy_steps::<4>(block, width, packed),
+            6 => copy_steps::<6>(block, width, packed),
+            8 => copy_steps::<8>(block, width, packed),
+            12 => copy_steps::<12>(block, width, packed),
+            16 => copy_steps::<16>(block, width, packed),
+            32 => copy_steps::<32>(block, width, packed),
+            columns => {
+                for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
+                    let row = &block.data[p * block.row_stride..][..columns];
+                    packed[..columns].copy_from_slice(row);
                 }
             }
-        } else {
+        });
+    } else {
+        for (panel, packed) in packed.chunks_exact_mut((b.rows * width).max(1)).enumerate() {
+            let columns = width.min(b.columns - panel * width);
+            let block = b.block((0, b.rows), (panel * width, columns));
             interleave(block, width, packed);
         }
-        if precision == Precision::Bf16 {
-            round_in_place(packed);
+    }
+    if precision == Precision::Bf16 {
+        round_in_place(packed);
+    }
+}
+
+/// Calls `piece(block of B, its part of the packed panel)` for a few steps of all panels, and then for the next ones;
+/// `in_place` steps share a place. What no column belongs to is 0.
+pub(super) fn for_each_piece(
+    b: Matrix,
+    width: usize,
+    in_place: usize,
+    packed: &mut [f32],
+    mut piece: impl FnMut(Matrix, &mut [f32]),
+) {
+    for start in (0..b.rows).step_by(STEPS) {
+        let steps = STEPS.min(b.rows - start);
+        let (first, last) = (start / in_place, (start + steps).div_ceil(in_place));
+        let panel_length = b.rows.div_ceil(in_place) * width;
+        for (panel, packed) in packed.chunks_exact_mut(panel_length).enumerate() {
+            let columns = width.min(b.columns - panel * width);
+            let packed = &mut packed[first * width..last * width];
+            if columns < width {
+                packed.fill(0.0);
+            }
+            piece(b.block((start, steps), (panel * width, columns)), packed);
         }
     }
 }
 
 /// Copies `W` columns of each step to a panel of that width, or to the front of a wider one.
-fn copy_steps<const W: usize>(block: Matrix, packed: &mut [f32]) {
-    let width = packed.len() / block.rows;
+fn copy_steps<const W: usize>(block: Matrix, width: usize, packed: &mut [f32]) {
     for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
         let from = block.data[p * block.row_stride..].first_chunk::<W>();
         let to = packed.first_chunk_mut::<W>();
@@ -104,21 +126,12 @@ fn copy_steps<const W: usize>(block: Matrix, packed: &mut [f32]) {
     }
 }
 
-/// Packs A (m × k) into panels of `height` rows: panel i, step p, row.
-pub(crate) fn pack_rows(a: Matrix, height: usize, precision: Precision, packed: &mut [f32]) {
-    pack_panels(a.transposed(), height, precision, packed);
-}
-
-/// Copies A (m × k) of contiguous rows, rounded.
-pub(crate) fn copy_rows_rounded(a: Matrix, copy: &mut [f32]) {
-    for (row, copy) in copy.chunks_exact_mut(a.columns.max(1)).enumerate() {
-        copy_rounded(&a.data[row * a.row_stride..][..a.columns], copy);
+/// Columns of any stride, side by side: a transposition in blocks that stay in the first cache. What no column belongs
+/// to is 0.
+pub(super) fn interleave(block: Matrix, width: usize, packed: &mut [f32]) {
+    if block.columns < width {
+        packed.fill(0.0);
     }
-}
-
-/// Columns of any stride, side by side: a transposition in blocks that stay in the first cache.
-fn interleave(block: Matrix, width: usize, packed: &mut [f32]) {
-    const STEPS: usize = 16;
     for start in (0..block.rows).step_by(STEPS) {
         let steps = STEPS.min(block.rows - start);
         for column in 0..block.columns {

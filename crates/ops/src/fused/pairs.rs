@@ -4,11 +4,10 @@
 //! step is joined by a zero. Packed so, a product over k steps has the layout of one over ⌈k / 2⌉ steps.
 
 use super::buffer::with_buffer;
-use super::kernel::{MAX_COLUMNS, Rows, Target, Tile, store, sweep, tile_shape};
+use super::kernel::{Rows, Target, Tile, store, sweep, tile_shape};
 use super::lanes::round_to_bf16;
 use super::level::{Level, has_bf16_dot, level, vectorised};
-use super::pack::{Matrix, pack_panels};
-use crate::Precision;
+use super::pack::{Matrix, for_each_piece, interleave};
 
 /// Places that `steps` steps take.
 pub(crate) fn places(steps: usize) -> usize {
@@ -32,16 +31,34 @@ fn unpair(place: f32) -> (f32, f32) {
 }
 
 vectorised! {
-    /// Pairs rows of steps: `even` and `odd` hold the same columns of two steps.
-    fn pair_steps(even: &[f32], odd: &[f32], to: &mut [f32]) {
-        for ((even, odd), to) in even.iter().zip(odd).zip(to) {
-            *to = pair(*even, *odd);
+    /// Pairs the steps of a block of contiguous rows: (steps, columns) → (places, `width`).
+    fn pair_block(data: &[f32], row_stride: usize, sizes: (usize, usize), width: usize, packed: &mut [f32]) {
+        let (steps, columns) = sizes;
+        match columns {
+            12 => pair_rows::<12>(data, row_stride, steps, width, packed),
+            32 => pair_rows::<32>(data, row_stride, steps, width, packed),
+            64 => pair_rows::<64>(data, row_stride, steps, width, packed),
+            _ => {
+                for (place, to) in packed.chunks_exact_mut(width).enumerate() {
+                    let even = &data[2 * place * row_stride..][..columns];
+                    if 2 * place + 1 < steps {
+                        let odd = &data[(2 * place + 1) * row_stride..][..columns];
+                        for ((even, odd), to) in even.iter().zip(odd).zip(to) {
+                            *to = pair(*even, *odd);
+                        }
+                    } else {
+                        for (even, to) in even.iter().zip(to) {
+                            *to = pair(*even, 0.0);
+                        }
+                    }
+                }
+            }
         }
         let _ = FMA;
     }
 
     /// Pairs the neighbours of a row.
-    fn pair_neighbours(from: &[f32], to: &mut [f32]) {
+    pub(super) fn pair_neighbours(from: &[f32], to: &mut [f32]) {
         let (pairs, rest) = from.as_chunks::<2>();
         for (from, to) in pairs.iter().zip(&mut *to) {
             *to = pair(from[0], from[1]);
@@ -55,39 +72,65 @@ vectorised! {
 
 /// Packs B (k × n) into panels of `width` columns: panel j, place, column. `packed` is ⌈n / width⌉·⌈k / 2⌉·width long.
 pub(crate) fn pack_panels_paired(b: Matrix, width: usize, packed: &mut [f32]) {
-    let k = b.rows;
-    with_buffer(k * width, |full| {
-        let zeros = [0f32; MAX_COLUMNS];
-        for (panel, packed) in packed
-            .chunks_exact_mut((places(k) * width).max(1))
-            .enumerate()
-        {
-            let column = panel * width;
-            let columns = width.min(b.columns - column);
-            pack_panels(
-                b.block((0, k), (column, columns)),
-                width,
-                Precision::F32,
-                full,
-            );
-            for (steps, packed) in full.chunks(2 * width).zip(packed.chunks_exact_mut(width)) {
-                let (even, odd) = steps.split_at(width);
-                let odd = if odd.is_empty() { &zeros[..width] } else { odd };
-                pair_steps(even, odd, packed);
+    let places = places(b.rows);
+    if b.column_stride == 1 {
+        for_each_piece(b, width, 2, packed, |block, packed| {
+            let sizes = (block.rows, block.columns);
+            pair_block(block.data, block.row_stride, sizes, width, packed);
+        });
+        return;
+    }
+    with_buffer(places * width, |columns_of_places| {
+        for (panel, packed) in packed.chunks_exact_mut((places * width).max(1)).enumerate() {
+            let columns = width.min(b.columns - panel * width);
+            let block = b.block((0, b.rows), (panel * width, columns));
+            let paired = &mut columns_of_places[..places * columns];
+            for (column, paired) in paired.chunks_exact_mut(places).enumerate() {
+                pair_column(block, column, paired);
             }
+            let paired = Matrix::new(paired, columns, places).transposed();
+            interleave(paired, width, packed);
         }
     });
 }
 
-/// Packs A (m × k) into panels of `height` rows: panel i, place, row.
-pub(crate) fn pack_rows_paired(a: Matrix, height: usize, packed: &mut [f32]) {
-    pack_panels_paired(a.transposed(), height, packed);
+/// Pairs the steps of one column.
+fn pair_column(block: Matrix, column: usize, paired: &mut [f32]) {
+    let data = &block.data[column * block.column_stride..];
+    if block.row_stride == 1 {
+        return pair_neighbours(&data[..block.rows], paired);
+    }
+    for (place, to) in paired.iter_mut().enumerate() {
+        let odd = data.get((2 * place + 1) * block.row_stride);
+        let odd = odd.filter(|_| 2 * place + 1 < block.rows);
+        *to = pair(
+            data[2 * place * block.row_stride],
+            odd.copied().unwrap_or(0.0),
+        );
+    }
 }
 
-/// Copies A (m × k) of contiguous rows: row, place.
-pub(crate) fn copy_rows_paired(a: Matrix, copy: &mut [f32]) {
-    for (row, copy) in copy.chunks_exact_mut(places(a.columns).max(1)).enumerate() {
-        pair_neighbours(&a.data[row * a.row_stride..][..a.columns], copy);
+/// Pairs the steps of rows of `W` columns.
+#[inline(always)]
+fn pair_rows<const W: usize>(
+    data: &[f32],
+    row_stride: usize,
+    steps: usize,
+    width: usize,
+    packed: &mut [f32],
+) {
+    for (place, to) in packed.chunks_exact_mut(width).enumerate() {
+        let even = data[2 * place * row_stride..].first_chunk::<W>();
+        let odd = if 2 * place + 1 < steps {
+            data[(2 * place + 1) * row_stride..].first_chunk::<W>()
+        } else {
+            Some(&[0f32; W])
+        };
+        if let (Some(even), Some(odd), Some(to)) = (even, odd, to.first_chunk_mut::<W>()) {
+            for column in 0..W {
+                to[column] = pair(even[column], odd[column]);
+            }
+        }
     }
 }
 

@@ -3,38 +3,118 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::level::vectorised;
+use super::level::{Level, has_bf16_dot, level};
+use crate::Precision;
 
-/// Independent sums: enough to hide the latency of a multiply-add, few enough for the registers of AVX2.
-const SUMS: usize = 7;
-const LANES: usize = 16;
-/// Multiply-adds of each lane in one try: about half a millisecond.
-const STEPS: usize = 1 << 17;
+/// Rounds of multiply-adds in one try: about half a millisecond.
+const ROUNDS: usize = 1 << 17;
 
-vectorised! {
-    fn spin(steps: usize, factor: f32, addend: f32) -> f32 {
-        let mut sums = [[0f32; LANES]; SUMS];
-        for _ in 0..steps {
-            for sums in &mut sums {
-                for sum in sums {
-                    *sum = super::lanes::multiply_add::<FMA>(*sum, factor, addend);
-                }
-            }
-        }
-        sums.iter().flatten().sum()
+/// Multiply-adds on sums that do not depend on each other.
+struct Spin {
+    run: fn(rounds: usize, factor: f32, addend: f32) -> f32,
+    /// Operations of a round.
+    flops: usize,
+}
+
+impl Spin {
+    /// The fastest one that a product in this precision uses.
+    fn of(precision: Precision) -> Self {
+        let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) = match level() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the instructions were found on this machine, here and below.
+            Level::Avx512 if precision == Precision::Bf16 && has_bf16_dot() => (
+                |rounds, factor, addend| unsafe { x86::dot_bf16(rounds, factor, addend) },
+                x86::SUMS,
+                2 * 16,
+            ),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => (
+                |rounds, factor, addend| unsafe { x86::avx512(rounds, factor, addend) },
+                x86::SUMS,
+                16,
+            ),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => (
+                |rounds, factor, addend| unsafe { x86::avx2(rounds, factor, addend) },
+                x86::SUMS,
+                8,
+            ),
+            Level::Portable => (portable, PORTABLE_SUMS, PORTABLE_LANES),
+        };
+        let flops = 2 * sums * lanes;
+        Self { run, flops }
     }
 }
 
-/// The best rate of f32 multiply-adds, in FLOP/s, of all threads together within `time`.
-pub(crate) fn peak_flops(time: Duration) -> f64 {
+const PORTABLE_SUMS: usize = 7;
+const PORTABLE_LANES: usize = 16;
+
+fn portable(rounds: usize, factor: f32, addend: f32) -> f32 {
+    let mut sums = [[0f32; PORTABLE_LANES]; PORTABLE_SUMS];
+    for _ in 0..rounds {
+        for sum in sums.iter_mut().flatten() {
+            *sum = *sum * factor + addend;
+        }
+    }
+    sums.iter().flatten().sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    /// Enough to hide the latency of a multiply-add, few enough for the registers of AVX2.
+    pub const SUMS: usize = 12;
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn avx2(rounds: usize, factor: f32, addend: f32) -> f32 {
+        let (factor, addend) = (_mm256_set1_ps(factor), _mm256_set1_ps(addend));
+        let mut sums = [_mm256_setzero_ps(); SUMS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, factor, addend);
+            }
+        }
+        sums.into_iter().map(|sum| _mm256_cvtss_f32(sum)).sum()
+    }
+
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub fn avx512(rounds: usize, factor: f32, addend: f32) -> f32 {
+        let (factor, addend) = (_mm512_set1_ps(factor), _mm512_set1_ps(addend));
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, factor, addend);
+            }
+        }
+        sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+    pub fn dot_bf16(rounds: usize, factor: f32, addend: f32) -> f32 {
+        let factor = _mm512_cvtne2ps_pbh(_mm512_set1_ps(factor), _mm512_set1_ps(factor));
+        let addend = _mm512_cvtne2ps_pbh(_mm512_set1_ps(addend), _mm512_set1_ps(addend));
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, factor, addend);
+            }
+        }
+        sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
+    }
+}
+
+/// The best rate of multiply-adds in this precision, in FLOP/s, of all threads together within `time`.
+pub(crate) fn peak_flops(precision: Precision, time: Duration) -> f64 {
+    let spin = Spin::of(precision);
     let threads = rayon::current_num_threads();
     let begin = Instant::now();
     let mut best = f64::INFINITY;
     // The first tries also wake the cores; the best one counts.
     while begin.elapsed() < time {
         let start = Instant::now();
-        rayon::broadcast(|_| black_box(spin(STEPS, black_box(0.5), black_box(1.0))));
+        rayon::broadcast(|_| black_box((spin.run)(ROUNDS, black_box(0.5), black_box(1.0))));
         best = best.min(start.elapsed().as_secs_f64());
     }
-    (2 * STEPS * SUMS * LANES * threads) as f64 / best
+    (ROUNDS * spin.flops * threads) as f64 / best
 }

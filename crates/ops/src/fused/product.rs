@@ -6,13 +6,10 @@
 use rayon::prelude::*;
 
 use super::buffer::{Shared, with_buffer};
-use super::kernel::{Rows, Target, multiply_packed, tile_shape};
+use super::format::Format;
+use super::kernel::{Rows, Target, tile_shape};
 use super::lanes::{dot, dot_bf16};
-use super::level::has_bf16_dot;
-use super::pack::{Matrix, copy_rows_rounded, pack_panels, pack_rows};
-use super::pairs::{
-    copy_rows_paired, multiply_pairs, pack_panels_paired, pack_rows_paired, places,
-};
+use super::pack::Matrix;
 use crate::Precision;
 
 /// Steps of k at most in a block: a panel of B is then 16 KiB.
@@ -34,57 +31,6 @@ pub(crate) enum Store {
     Replace,
     /// C += A·B.
     Add,
-}
-
-/// How the factors of a product are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// Every step of k in a place of its own, as it is.
-    Plain,
-    /// Rounded to bf16, in places of f32.
-    Rounded,
-    /// Rounded to bf16, two steps in a place, for the bf16 dot product.
-    Paired,
-}
-
-impl Format {
-    /// The fastest one of a precision on this machine.
-    fn of(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::Plain,
-            Precision::Bf16 if has_bf16_dot() => Self::Paired,
-            Precision::Bf16 => Self::Rounded,
-        }
-    }
-
-    /// Places that `steps` steps take; `steps` of all blocks but the last are even.
-    fn places(self, steps: usize) -> usize {
-        match self {
-            Self::Paired => places(steps),
-            _ => steps,
-        }
-    }
-
-    fn precision(self) -> Precision {
-        match self {
-            Self::Plain => Precision::F32,
-            _ => Precision::Bf16,
-        }
-    }
-
-    fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
-        match self {
-            Self::Paired => pack_panels_paired(b, width, packed),
-            _ => pack_panels(b, width, self.precision(), packed),
-        }
-    }
-
-    fn pack_rows(self, a: Matrix, height: usize, packed: &mut [f32]) {
-        match self {
-            Self::Paired => pack_rows_paired(a, height, packed),
-            _ => pack_rows(a, height, self.precision(), packed),
-        }
-    }
 }
 
 /// C = A·B or C += A·B, for C (m × n) in contiguous rows; the factors are rounded as `precision` says.
@@ -270,12 +216,7 @@ impl Call<'_> {
         let multiply = |rows_of_a: Rows| {
             let sizes = (rows, places, columns);
             // SAFETY: A's block was checked, B's is packed for these columns, and C's part is this task's alone.
-            unsafe {
-                match self.format {
-                    Format::Paired => multiply_pairs(rows_of_a, packed, c, sizes),
-                    _ => multiply_packed(rows_of_a, packed, c, sizes),
-                }
-            }
+            unsafe { self.format.multiply(rows_of_a, packed, c, sizes) }
         };
         if a.column_stride != 1 {
             let height = tile_shape().0;
@@ -287,9 +228,9 @@ impl Call<'_> {
             multiply(Rows::contiguous(a.data.as_ptr(), a.row_stride));
         } else {
             with_buffer(rows * places, |copy| {
-                match self.format {
-                    Format::Paired => copy_rows_paired(a, copy),
-                    _ => copy_rows_rounded(a, copy),
+                for (row, copy) in copy.chunks_exact_mut(places.max(1)).enumerate() {
+                    self.format
+                        .copy_row(&a.data[row * a.row_stride..][..length], copy);
                 }
                 multiply(Rows::contiguous(copy.as_ptr(), places));
             });

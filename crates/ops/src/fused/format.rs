@@ -1,0 +1,122 @@
+//! How the factors of a product lie in memory: as they are, or rounded to bf16, singly or in pairs.
+
+use super::kernel::{Rows, Target, multiply_packed};
+use super::lanes::{copy_rounded, round_in_place};
+use super::level::has_bf16_dot;
+use super::pack::{Matrix, pack_panels};
+use super::pairs::{multiply_pairs, pack_panels_paired, pair_neighbours, places};
+use crate::Precision;
+
+/// How the factors of a product are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Every step of k in a place of its own, as it is.
+    Plain,
+    /// Rounded to bf16, in places of f32.
+    Rounded,
+    /// Rounded to bf16, two steps in a place, for the bf16 dot product.
+    Paired,
+}
+
+impl Format {
+    /// The fastest one of a precision on this machine.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::Plain,
+            Precision::Bf16 if has_bf16_dot() => Self::Paired,
+            Precision::Bf16 => Self::Rounded,
+        }
+    }
+
+    /// Places that `steps` steps take; `steps` of all blocks but the last are even.
+    pub fn places(self, steps: usize) -> usize {
+        match self {
+            Self::Paired => places(steps),
+            _ => steps,
+        }
+    }
+
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Plain => Precision::F32,
+            _ => Precision::Bf16,
+        }
+    }
+
+    /// Packs B (k × n) into panels of `width` columns: panel j, place, column.
+    pub fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
+        match self {
+            Self::Paired => pack_panels_paired(b, width, packed),
+            _ => pack_panels(b, width, self.precision(), packed),
+        }
+    }
+
+    /// Packs A (m × k) into panels of `height` rows: panel i, place, row.
+    pub fn pack_rows(self, a: Matrix, height: usize, packed: &mut [f32]) {
+        self.pack_panels(a.transposed(), height, packed);
+    }
+
+    /// Copies a row of steps, place by place.
+    pub fn copy_row(self, row: &[f32], places: &mut [f32]) {
+        match self {
+            Self::Plain => places.copy_from_slice(row),
+            Self::Rounded => copy_rounded(row, places),
+            Self::Paired => pair_neighbours(row, places),
+        }
+    }
+
+    /// `values` (rows × columns) as rows of A, summed over the columns; `spare` has room for as many.
+    pub fn as_rows<'v>(
+        self,
+        values: &'v mut [f32],
+        columns: usize,
+        spare: &'v mut [f32],
+    ) -> &'v [f32] {
+        match self {
+            Self::Plain => values,
+            Self::Rounded => {
+                round_in_place(values);
+                values
+            }
+            Self::Paired => {
+                let rows = values.chunks_exact(columns);
+                for (row, copy) in rows.zip(spare.chunks_exact_mut(places(columns))) {
+                    pair_neighbours(row, copy);
+                }
+                spare
+            }
+        }
+    }
+
+    /// `values` (rows × columns) as steps of A, summed over the rows: for each place, all columns side by side.
+    pub fn as_steps<'v>(
+        self,
+        values: &'v mut [f32],
+        columns: usize,
+        spare: &'v mut [f32],
+    ) -> &'v [f32] {
+        match self {
+            Self::Paired => {
+                let rows = values.len() / columns;
+                let steps = Matrix::new(values, rows, columns);
+                pack_panels_paired(steps, columns, &mut spare[..places(rows) * columns]);
+                spare
+            }
+            _ => self.as_rows(values, columns, spare),
+        }
+    }
+
+    /// C = A·B for `m` rows, `n` columns and so many places, all laid out as for [`multiply_packed`].
+    ///
+    /// # Safety
+    /// As there, with the places for k.
+    pub unsafe fn multiply(self, a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Self::Paired => multiply_pairs(a, b, c, sizes),
+                _ => multiply_packed(a, b, c, sizes),
+            }
+        }
+    }
+}
