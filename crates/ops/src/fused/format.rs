@@ -28,12 +28,17 @@ impl Format {
         }
     }
 
+    /// Steps that share a place.
+    pub fn steps_in_place(self) -> usize {
+        match self {
+            Self::Paired => 2,
+            _ => 1,
+        }
+    }
+
     /// Places that `steps` steps take; `steps` of all blocks but the last are even.
     pub fn places(self, steps: usize) -> usize {
-        match self {
-            Self::Paired => places(steps),
-            _ => steps,
-        }
+        steps.div_ceil(self.steps_in_place())
     }
 
     pub fn precision(self) -> Precision {

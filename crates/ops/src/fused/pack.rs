@@ -129,17 +129,19 @@ fn copy_steps<const W: usize>(block: Matrix, width: usize, packed: &mut [f32]) {
 /// Columns of any stride, side by side: a transposition in blocks that stay in the first cache. What no column belongs
 /// to is 0.
 pub(super) fn interleave(block: Matrix, width: usize, packed: &mut [f32]) {
+    const LENGTH: usize = 16;
     if block.columns < width {
         packed.fill(0.0);
     }
-    for start in (0..block.rows).step_by(STEPS) {
-        let steps = STEPS.min(block.rows - start);
+    for start in (0..block.rows).step_by(LENGTH) {
+        let steps = LENGTH.min(block.rows - start);
         for column in 0..block.columns {
             let from = &block.data[column * block.column_stride + start * block.row_stride..];
             let to = &mut packed[start * width + column..];
-            if block.row_stride == 1 && steps == STEPS {
-                let from: &[f32; STEPS] = from.first_chunk().expect("the block is within the data");
-                let to = &mut to[..(STEPS - 1) * width + 1];
+            if block.row_stride == 1 && steps == LENGTH {
+                let from: &[f32; LENGTH] =
+                    from.first_chunk().expect("the block is within the data");
+                let to = &mut to[..(LENGTH - 1) * width + 1];
                 for (p, value) in from.iter().enumerate() {
                     to[p * width] = *value;
                 }

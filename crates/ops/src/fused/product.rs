@@ -12,8 +12,8 @@ use super::lanes::{dot, dot_bf16};
 use super::pack::Matrix;
 use crate::Precision;
 
-/// Steps of k at most in a block: a panel of B is then 16 KiB.
-const BLOCK_STEPS: usize = 256;
+/// Places of a block of k at most: a panel of B is then 16 or 32 KiB, which the caches keep up with.
+const BLOCK_PLACES: usize = 256;
 /// Rows of A in a task at most: a block of A then stays in the second cache.
 const TASK_ROWS: usize = 120;
 /// Rows and columns of a task that packs both sides for itself.
@@ -102,11 +102,18 @@ pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + 
 }
 
 /// Blocks of k of equal and even length, but for the last: (start, length).
-fn step_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
-    let length = k.div_ceil(k.div_ceil(BLOCK_STEPS)).next_multiple_of(2);
+fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)> {
+    let length = k
+        .div_ceil(k.div_ceil(block_steps(format)))
+        .next_multiple_of(2);
     (0..k)
         .step_by(length)
         .map(move |start| (start, length.min(k - start)))
+}
+
+/// Steps of k at most in a block.
+fn block_steps(format: Format) -> usize {
+    BLOCK_PLACES * format.steps_in_place()
 }
 
 struct Call<'a> {
@@ -139,7 +146,7 @@ impl Call<'_> {
             let shared = Shared::new(packed);
             for_each(panels, k * n, |panel| {
                 let column = panel * width;
-                for (start, length) in step_blocks(k) {
+                for (start, length) in step_blocks(k, self.format) {
                     let block = (column, width.min(n - column));
                     let b = self.b.block((start, length), block);
                     let (start, length) = (format.places(start), format.places(length));
@@ -157,7 +164,7 @@ impl Call<'_> {
                     return;
                 }
                 let part = (rows.min(m - row), columns.min(n - column));
-                for (start, length) in step_blocks(k) {
+                for (start, length) in step_blocks(k, self.format) {
                     let places = (format.places(start), format.places(length));
                     let at = places.0 * panels * width + column * places.1;
                     self.tiles(&packed[at..], (row, column), (start, length), part);
@@ -182,9 +189,9 @@ impl Call<'_> {
             let row = task / column_tasks * rows;
             let column = task % column_tasks * columns;
             let part = (rows.min(m - row), columns.min(n - column));
-            let longest = self.format.places(k.min(BLOCK_STEPS));
+            let longest = self.format.places(k.min(block_steps(self.format)));
             with_buffer(part.1.next_multiple_of(width) * longest, |packed| {
-                for (start, length) in step_blocks(k) {
+                for (start, length) in step_blocks(k, self.format) {
                     let b = self.b.block((start, length), (column, part.1));
                     let places = self.format.places(length);
                     let packed = &mut packed[..part.1.next_multiple_of(width) * places];
