@@ -106,7 +106,8 @@ pub(super) struct Shapes<'a> {
     pub k: Heads<'a>,
     pub v: Heads<'a>,
     pub segments: &'a Segments,
-    pub precision: Precision,
+    /// How the factors of products are packed.
+    pub format: Format,
 }
 
 impl Shapes<'_> {
@@ -118,11 +119,6 @@ impl Shapes<'_> {
     /// Query heads that share a key/value head.
     pub fn group(&self) -> usize {
         self.q.dims[2] / self.k.dims[2]
-    }
-
-    /// How factors are packed.
-    pub fn format(&self) -> Format {
-        Format::of(self.precision)
     }
 
     /// Multiplications of one product, for the choice of threads.
@@ -201,7 +197,7 @@ impl CustomOp3 for Attention {
             k: Heads::new(strided(k, k_layout)?, k_layout)?,
             v: Heads::new(strided(v, v_layout)?, v_layout)?,
             segments: &self.segments,
-            precision: self.precision,
+            format: Format::of(self.precision),
         };
         let [batch, query, heads, head_dim] = shapes.q.dims;
         let mut log_sums = vec![0.0; batch * heads * query];
@@ -230,7 +226,7 @@ impl CustomOp3 for Attention {
             k: Heads::of(&k_storage.0, k_storage.1)?,
             v: Heads::of(&v_storage.0, v_storage.1)?,
             segments: &self.segments,
-            precision: self.precision,
+            format: Format::of(self.precision),
         };
         let Some(log_sums) = self.log_sums.get() else {
             bail!("attention: the backward pass of a forward pass that was not tracked")

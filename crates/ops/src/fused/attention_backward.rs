@@ -153,7 +153,7 @@ impl<'a> BackwardHead<'_, 'a> {
         let total = shapes.k.dims[1];
         let k = shapes.k.head(self.row, self.kv_head);
         let v = shapes.v.head(self.row, self.kv_head);
-        let format = shapes.format();
+        let format = shapes.format;
         for tile in 0..total.div_ceil(KEYS) {
             let range = (tile * KEYS, KEYS.min(total - tile * KEYS));
             let at = tile * tile_length..(tile + 1) * tile_length;
@@ -170,7 +170,7 @@ impl<'a> BackwardHead<'_, 'a> {
         log_sums: &[f32],
         work: impl FnOnce(QueryTile),
     ) {
-        let (width, format) = (q.width, self.shapes.format());
+        let (width, format) = (q.width, self.shapes.format);
         let packed = packed_length(QUERIES, width);
         let mut shares = [0f32; QUERIES];
         for (query, share) in shares[..count].iter_mut().enumerate() {
@@ -204,7 +204,7 @@ impl<'a> BackwardHead<'_, 'a> {
         let range = tile.first..tile.first + tile.count;
         let (begin, end) = visible_to(shapes.segments, self.row, range);
         let dq = out.q.target(self.row, tile.first, head);
-        let format = shapes.format();
+        let format = shapes.format;
         with_buffer(3 * QUERIES * KEYS, |buffer| {
             let (scores, rest) = buffer.split_at_mut(QUERIES * KEYS);
             let (gradients, spare) = rest.split_at_mut(QUERIES * KEYS);

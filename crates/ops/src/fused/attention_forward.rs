@@ -118,7 +118,7 @@ impl<'a> ForwardHead<'a> {
             row,
             scale: shapes.scale(),
             segments: shapes.segments,
-            format: shapes.format(),
+            format: shapes.format,
         }
     }
 

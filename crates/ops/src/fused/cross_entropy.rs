@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::buffer::{Shared, filled, with_buffer};
+use super::format::Format;
 use super::lanes::{LANES, exp, sum_lanes};
 use super::level::vectorised;
 use super::pack::Matrix;
-use super::product::{Store, for_each, product};
+use super::product::{PackedFactor, Store, for_each, product_in, with_packed};
 use super::storage::{Floats, contiguous, tensor};
 use crate::operations::IGNORED;
 use crate::{Precision, Scores};
@@ -174,28 +175,43 @@ struct Rows<'a> {
     weight: Matrix<'a>,
     targets: &'a [u32],
     z_loss: f32,
-    precision: Precision,
+    format: Format,
 }
 
 impl Rows<'_> {
     /// Calls `chunk(first row, targets, hidden states, logits)` for a few rows at a time.
     fn for_each_chunk(&self, mut chunk: impl FnMut(usize, &[u32], Matrix, &mut [f32])) {
         let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
-        for (index, targets) in self.targets.chunks(ROWS).enumerate() {
-            let start = index * ROWS;
-            let hidden = self.hidden.block((start, targets.len()), (0, width));
-            with_buffer(targets.len() * vocabulary, |logits| {
-                let weight = self.weight.transposed();
-                product(hidden, weight, logits, Store::Replace, self.precision);
-                chunk(start, targets, hidden, logits);
-            });
-        }
+        with_packed(self.weight.transposed(), self.format, |weight| {
+            for (index, targets) in self.targets.chunks(ROWS).enumerate() {
+                let start = index * ROWS;
+                let hidden = self.hidden.block((start, targets.len()), (0, width));
+                with_buffer(targets.len() * vocabulary, |logits| {
+                    weight.multiply(hidden, logits, Store::Replace);
+                    chunk(start, targets, hidden, logits);
+                });
+            }
+        });
     }
 
     /// The loss, with the gradients added to `hidden_gradient` (rows, width) and `weight_gradient`, where given.
     fn loss(
         &self,
-        mut hidden_gradient: Option<&mut [f32]>,
+        hidden_gradient: Option<&mut [f32]>,
+        weight_gradient: Option<&mut [f32]>,
+    ) -> f64 {
+        match hidden_gradient {
+            Some(gradient) => with_packed(self.weight, self.format, |weight| {
+                self.loss_in_chunks(Some((gradient, weight)), weight_gradient)
+            }),
+            None => self.loss_in_chunks(None, weight_gradient),
+        }
+    }
+
+    /// [`loss`](Self::loss), with the packed weight beside the gradient that it is for.
+    fn loss_in_chunks(
+        &self,
+        mut hidden_gradient: Option<(&mut [f32], &PackedFactor)>,
         mut weight_gradient: Option<&mut [f32]>,
     ) -> f64 {
         let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
@@ -221,9 +237,9 @@ impl Rows<'_> {
             });
             total += nats.iter().copied().map(f64::from).sum::<f64>();
             let gradient = Matrix::new(logits, targets.len(), vocabulary);
-            if let Some(sum) = &mut hidden_gradient {
+            if let Some((sum, weight)) = &mut hidden_gradient {
                 let part = &mut sum[start * width..][..targets.len() * width];
-                product(gradient, self.weight, part, Store::Replace, self.precision);
+                weight.multiply(gradient, part, Store::Replace);
             }
             if let Some(sum) = &mut weight_gradient {
                 let store = if start == 0 {
@@ -231,7 +247,7 @@ impl Rows<'_> {
                 } else {
                     Store::Add
                 };
-                product(gradient.transposed(), hidden, sum, store, self.precision);
+                product_in(self.format, gradient.transposed(), hidden, sum, store);
             }
         });
         total
@@ -291,7 +307,7 @@ impl CustomOp2 for CrossEntropy {
             weight,
             targets,
             z_loss: self.z_loss,
-            precision: self.precision,
+            format: Format::of(self.precision),
         };
         let mut hidden_gradient = self.tracked.0.then(|| vec![0.0; hidden.len()]);
         let mut weight_gradient = self.tracked.1.then(|| vec![0.0; vocabulary * width]);
@@ -363,7 +379,7 @@ pub(crate) fn score(
         weight: Matrix::new(&weight, vocabulary, width),
         targets: &kept_targets,
         z_loss: 0.0,
-        precision,
+        format: Format::of(precision),
     };
     let mut nats = vec![0.0; kept_targets.len()];
     let mut correct = vec![0.0; kept_targets.len()];

@@ -4,6 +4,8 @@ mod adamw;
 mod attention;
 mod attention_backward;
 mod attention_forward;
+#[cfg(test)]
+mod attention_tests;
 mod attention_tiles;
 mod buffer;
 mod cross_entropy;

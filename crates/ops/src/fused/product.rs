@@ -16,9 +16,13 @@ use crate::Precision;
 const BLOCK_PLACES: usize = 256;
 /// Rows of A in a task at most: a block of A then stays in the second cache.
 const TASK_ROWS: usize = 120;
-/// Rows and columns of a task that packs both sides for itself.
-const OWN_ROWS: usize = 264;
-const OWN_COLUMNS: usize = 256;
+/// Rows and columns of a task with a long sum.
+const LONG_ROWS: usize = 264;
+const LONG_COLUMNS: usize = 256;
+/// Steps of k at most for which B is packed at a time: what bounds the memory.
+const PACKED_STEPS: usize = 4096;
+/// Columns of B that one task packs.
+const PACKED_COLUMNS: usize = 256;
 /// Multiplications below which one thread is faster than several.
 const SERIAL_WORK: usize = 1 << 16;
 /// Rows up to which packing the weights costs more than it saves.
@@ -54,17 +58,14 @@ pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], st
     if m <= FEW_ROWS && a.column_stride == 1 && b.row_stride == 1 {
         return few_rows(a, b, c, store, format.precision());
     }
-    let call = Call {
-        a,
-        b,
-        c: Shared::new(c),
-        store,
-        format,
-    };
-    if m >= k {
-        call.sharing_b();
-    } else {
-        call.packing_both();
+    let mut store = store;
+    for start in (0..k).step_by(PACKED_STEPS) {
+        let steps = (start, PACKED_STEPS.min(k - start));
+        let part = b.block(steps, (0, n));
+        with_packed(part, format, |b| {
+            b.multiply(a.block((0, m), steps), c, store)
+        });
+        store = Store::Add;
     }
 }
 
@@ -92,6 +93,26 @@ fn few_rows(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precis
     });
 }
 
+/// Rows and columns of C in a task of so many rows, steps and columns.
+fn task_shape((m, k, n): (usize, usize, usize)) -> (usize, usize) {
+    let (height, width) = tile_shape();
+    let threads = rayon::current_num_threads();
+    if m >= k {
+        let rows = m.div_ceil(2 * threads).clamp(4 * height, TASK_ROWS);
+        let rows = rows.next_multiple_of(height);
+        // Columns are cut only where there are too few rows for all threads.
+        let column_tasks = threads.div_ceil(m.div_ceil(rows));
+        (rows, n.div_ceil(column_tasks).next_multiple_of(width))
+    } else {
+        // Where the sum is long, C's part comes and goes once for each block of k: it stays in the second cache.
+        let columns = n.div_ceil(n.div_ceil(LONG_COLUMNS)).next_multiple_of(width);
+        let column_tasks = n.div_ceil(columns);
+        let wanted = threads.div_ceil(column_tasks).max(m.div_ceil(LONG_ROWS));
+        let wanted = (wanted * column_tasks).next_multiple_of(threads) / column_tasks;
+        (m.div_ceil(wanted.max(1)).next_multiple_of(height), columns)
+    }
+}
+
 /// Runs tasks on all threads where there is enough to do.
 pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + Send) {
     if tasks <= 1 || work < SERIAL_WORK {
@@ -116,108 +137,80 @@ fn block_steps(format: Format) -> usize {
     BLOCK_PLACES * format.steps_in_place()
 }
 
-struct Call<'a> {
-    a: Matrix<'a>,
-    b: Matrix<'a>,
-    c: Shared,
-    store: Store,
+/// B (k × n), packed for any number of products: block of k after block of k, in each of them panel after panel.
+pub(crate) struct PackedFactor<'p> {
+    places: &'p [f32],
+    /// k and n.
+    sizes: (usize, usize),
     format: Format,
 }
 
-impl Call<'_> {
-    fn sizes(&self) -> (usize, usize, usize) {
-        (self.a.rows, self.a.columns, self.b.columns)
-    }
-
-    /// For many rows: B is packed once, in parallel, and tasks are blocks of rows.
-    fn sharing_b(&self) {
-        let (m, k, n) = self.sizes();
-        let (height, width) = tile_shape();
-        let threads = rayon::current_num_threads();
-        let panels = n.div_ceil(width);
-        let rows = m.div_ceil(2 * threads).clamp(4 * height, TASK_ROWS);
-        let rows = rows.next_multiple_of(height);
-        let row_tasks = m.div_ceil(rows);
-        // Columns are cut only where there are too few rows for all threads.
-        let column_tasks = threads.div_ceil(row_tasks).min(panels);
-        let columns = panels.div_ceil(column_tasks) * width;
-        let format = self.format;
-        with_buffer(panels * width * format.places(k), |packed| {
-            let shared = Shared::new(packed);
-            for_each(panels, k * n, |panel| {
-                let column = panel * width;
-                for (start, length) in step_blocks(k, self.format) {
-                    let block = (column, width.min(n - column));
-                    let b = self.b.block((start, length), block);
-                    let (start, length) = (format.places(start), format.places(length));
-                    let at = start * panels * width + panel * length * width;
-                    // SAFETY: each panel of each block has its own part of the buffer.
-                    let packed = unsafe { shared.slice(at, length * width) };
-                    format.pack_panels(b, width, packed);
-                }
-            });
-            let packed = &*packed;
-            for_each(row_tasks * column_tasks, m * k * n, |task| {
-                let row = task / column_tasks * rows;
-                let column = task % column_tasks * columns;
-                if column >= n {
-                    return;
-                }
-                let part = (rows.min(m - row), columns.min(n - column));
-                for (start, length) in step_blocks(k, self.format) {
-                    let places = (format.places(start), format.places(length));
-                    let at = places.0 * panels * width + column * places.1;
-                    self.tiles(&packed[at..], (row, column), (start, length), part);
-                }
-            });
-        });
-    }
-
-    /// For long sums: tasks are blocks of C, and each packs what it needs, a block of k at a time, so that nothing
-    /// leaves the second cache.
-    fn packing_both(&self) {
-        let (m, k, n) = self.sizes();
-        let (height, width) = tile_shape();
-        let threads = rayon::current_num_threads();
-        let column_tasks = n.div_ceil(OWN_COLUMNS);
-        let columns = n.div_ceil(column_tasks).next_multiple_of(width);
-        let column_tasks = n.div_ceil(columns);
-        let wanted = threads.div_ceil(column_tasks).max(m.div_ceil(OWN_ROWS));
-        let wanted = (wanted * column_tasks).next_multiple_of(threads) / column_tasks;
-        let rows = m.div_ceil(wanted.max(1)).next_multiple_of(height);
-        for_each(m.div_ceil(rows) * column_tasks, m * k * n, |task| {
-            let row = task / column_tasks * rows;
+/// Packs B, in parallel, and lends it to `work`.
+pub(crate) fn with_packed<R>(
+    b: Matrix,
+    format: Format,
+    work: impl FnOnce(&PackedFactor) -> R,
+) -> R {
+    let (k, n) = (b.rows, b.columns);
+    let width = tile_shape().1;
+    let padded = n.next_multiple_of(width);
+    let columns = PACKED_COLUMNS.next_multiple_of(width);
+    let column_tasks = n.div_ceil(columns);
+    let blocks: Vec<_> = step_blocks(k, format).collect();
+    with_buffer(padded * format.places(k), |packed| {
+        let shared = Shared::new(packed);
+        for_each(blocks.len() * column_tasks, k * n, |task| {
+            let (start, length) = blocks[task / column_tasks];
             let column = task % column_tasks * columns;
+            let part = b.block((start, length), (column, columns.min(n - column)));
+            let places = format.places(length);
+            let at = format.places(start) * padded + column * places;
+            // SAFETY: each part has its own place in the buffer.
+            let packed = unsafe { shared.slice(at, part.columns.next_multiple_of(width) * places) };
+            format.pack_panels(part, width, packed);
+        });
+        work(&PackedFactor {
+            places: packed,
+            sizes: (k, n),
+            format,
+        })
+    })
+}
+
+impl PackedFactor<'_> {
+    /// C = A·B or C += A·B, for C (m × n) in contiguous rows.
+    pub fn multiply(&self, a: Matrix, c: &mut [f32], store: Store) {
+        let (k, n) = self.sizes;
+        let m = a.rows;
+        assert!(a.columns == k && a.is_within() && c.len() == m * n);
+        if m == 0 || n == 0 {
+            return;
+        }
+        let padded = n.next_multiple_of(tile_shape().1);
+        let (rows, columns) = task_shape((m, k, n));
+        let column_tasks = n.div_ceil(columns);
+        let c = Shared::new(c);
+        for_each(m.div_ceil(rows) * column_tasks, m * k * n, |task| {
+            let (row, column) = (task / column_tasks * rows, task % column_tasks * columns);
             let part = (rows.min(m - row), columns.min(n - column));
-            let longest = self.format.places(k.min(block_steps(self.format)));
-            with_buffer(part.1.next_multiple_of(width) * longest, |packed| {
-                for (start, length) in step_blocks(k, self.format) {
-                    let b = self.b.block((start, length), (column, part.1));
-                    let places = self.format.places(length);
-                    let packed = &mut packed[..part.1.next_multiple_of(width) * places];
-                    self.format.pack_panels(b, width, packed);
-                    self.tiles(packed, (row, column), (start, length), part);
-                }
-            });
+            for (start, length) in step_blocks(k, self.format) {
+                let places = (self.format.places(start), self.format.places(length));
+                let packed = &self.places[places.0 * padded + column * places.1..];
+                let target = Target {
+                    // A task's own part of C.
+                    pointer: c.pointer().wrapping_add(row * n + column),
+                    stride: n,
+                    accumulate: start > 0 || store == Store::Add,
+                };
+                let a = a.block((row, part.0), (start, length));
+                self.tiles(a, packed, target, part.1);
+            }
         });
     }
 
-    /// The part of C that begins at (row, column), for one block of k.
-    fn tiles(
-        &self,
-        packed: &[f32],
-        (row, column): (usize, usize),
-        (start, length): (usize, usize),
-        (rows, columns): (usize, usize),
-    ) {
-        let n = self.b.columns;
-        let c = Target {
-            // A task's own part of C.
-            pointer: self.c.pointer().wrapping_add(row * n + column),
-            stride: n,
-            accumulate: start > 0 || self.store == Store::Add,
-        };
-        let a = self.a.block((row, rows), (start, length));
+    /// A task's part of C, for one block of k.
+    fn tiles(&self, a: Matrix, packed: &[f32], c: Target, columns: usize) {
+        let (rows, length) = (a.rows, a.columns);
         let places = self.format.places(length);
         assert!(a.is_within() && packed.len() >= columns * places);
         let multiply = |rows_of_a: Rows| {

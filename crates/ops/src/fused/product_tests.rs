@@ -1,9 +1,10 @@
+use super::format::Format;
 use super::pack::Matrix;
-use super::product::{Format, Store, product, product_in};
+use super::product::{Store, product, product_in};
 use crate::Precision;
 
 /// Numbers between −1 and 1 that have no pattern.
-fn numbers(length: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(length: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
         state ^= state << 13;

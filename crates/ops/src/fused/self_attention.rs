@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::buffer::{Shared, filled, with_buffer};
+use super::format::Format;
 use super::half_block::{Half, Parts, apply, flatten};
 use super::head_norm::{NormedHeads, SavedNorm};
 use super::linear::new_product;
@@ -117,7 +118,7 @@ impl FusedSelfAttention {
             k,
             v,
             segments: &self.segments,
-            precision: self.precision,
+            format: Format::of(self.precision),
         }
     }
 
