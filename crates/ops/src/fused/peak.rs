@@ -21,20 +21,22 @@ impl Spin {
     fn of(precision: Precision) -> Self {
         let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) = match level() {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the instructions were found on this machine, here and below.
             Level::Avx512 if precision == Precision::Bf16 && has_bf16_dot() => (
+                // SAFETY: the instructions were found on this machine.
                 |rounds, factor, addend| unsafe { x86::dot_bf16(rounds, factor, addend) },
                 x86::SUMS,
                 2 * 16,
             ),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => (
+                // SAFETY: the instructions were found on this machine.
                 |rounds, factor, addend| unsafe { x86::avx512(rounds, factor, addend) },
                 x86::SUMS,
                 16,
             ),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => (
+                // SAFETY: the instructions were found on this machine.
                 |rounds, factor, addend| unsafe { x86::avx2(rounds, factor, addend) },
                 x86::SUMS,
                 8,
