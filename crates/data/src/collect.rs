@@ -40,6 +40,14 @@ pub(crate) fn collect(
     template: Option<&ChatTemplate>,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
+    let records = |name: &str| Records {
+        text_field: config.domains[name].text_field.as_deref(),
+        template,
+    };
+    for (name, files) in files {
+        let mut files = files.all();
+        files.try_for_each(|path| source::check(path, records(name)))?;
+    }
     let total = files
         .values()
         .flat_map(Files::all)
@@ -62,10 +70,7 @@ pub(crate) fn collect(
             side: Split::Train,
             folded: String::new(),
         };
-        let records = Records {
-            text_field: config.domains[name].text_field.as_deref(),
-            template,
-        };
+        let records = records(name);
         let named = !files.heldout.is_empty();
         for path in &files.heldout {
             reader.read(path, records, Some(Split::Heldout))?;

@@ -16,6 +16,8 @@ mod manifest;
 mod mixture;
 mod normalise;
 mod overlap;
+mod parquet_columns;
+mod parquet_file;
 mod prepare;
 mod prepare_config;
 mod progress;

@@ -1,4 +1,4 @@
-//! A record of `.jsonl` as the text of a document.
+//! A record of `.jsonl`, or a row of `.parquet`, as the text of a document.
 
 use serde_json::Value;
 
@@ -17,7 +17,37 @@ pub(crate) struct Records<'a> {
 /// Fields of a prompt, and of what is to follow it.
 const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion")];
 
-impl Records<'_> {
+/// The fields that are known, for a person.
+pub(crate) const FIELDS: &str = "`text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, \
+                                 nor `messages`";
+
+impl<'a> Records<'a> {
+    /// The fields that all records are read by, where it is known beforehand which are texts and which are messages;
+    /// `None` where there are none of those that are known.
+    pub(crate) fn fields(
+        &self,
+        is_text: &dyn Fn(&str) -> bool,
+        is_messages: &dyn Fn(&str) -> bool,
+    ) -> Option<Vec<&'a str>> {
+        let texts = |names: &[&'static str]| -> Option<Vec<&'a str>> {
+            let all = names.iter().all(|name| is_text(name));
+            all.then(|| names.to_vec())
+        };
+        if let Some(name) = self.text_field {
+            return is_text(name).then(|| vec![name]);
+        }
+        let pair = || {
+            PAIRS
+                .iter()
+                .find_map(|(prompt, response)| texts(&[prompt, response]))
+        };
+        texts(&["text"])
+            .or_else(pair)
+            .or_else(|| texts(&["instruction", "input", "output"]))
+            .or_else(|| texts(&["instruction", "output"]))
+            .or_else(|| is_messages("messages").then(|| vec!["messages"]))
+    }
+
     /// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end, unless
     /// one of them has white space there; so are an `instruction`, its `input` and the `output`. Messages are rendered by
     /// the tokenizer's chat template; where it has none, as `role: content` and a line's end.
@@ -43,11 +73,11 @@ impl Records<'_> {
             };
             return Ok(pair(&prompt, output));
         }
-        let messages = record.get("messages").and_then(Value::as_array).ok_or(
-            "has neither `text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, nor \
-             `messages`: name its field in `text_field`",
-        )?;
+        let messages = record.get("messages").and_then(Value::as_array);
+        let messages = messages
+            .ok_or_else(|| format!("has neither {FIELDS}: name its field in `text_field`"))?;
         match self.template {
+            _ if messages.is_empty() => Ok(Vec::new()),
             Some(template) => template.parts(messages),
             None => plainly(messages),
         }

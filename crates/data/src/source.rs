@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::DataError;
+use crate::parquet_file::ParquetFile;
 use crate::record::Records;
 
 /// A document beyond this many bytes is cut at paragraph ends, so that no later stage has to hold a huge one.
@@ -15,7 +16,8 @@ const LONGEST: usize = 1 << 20;
 const LONGEST_LINE: usize = 64 << 20;
 
 /// The kinds of files that are read.
-pub(crate) const KINDS: &str = "`.txt`, `.md` or `.jsonl`, each also with `.gz` or `.zst`";
+pub(crate) const KINDS: &str =
+    "`.txt`, `.md` or `.jsonl`, each also with `.gz` or `.zst`, or `.parquet`";
 
 /// A stretch of a document's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +110,9 @@ pub(crate) fn read(
     watch: &dyn Fn(u64),
     each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
+    if is_parquet(path) {
+        return ParquetFile::open(path, records)?.read(records, watch, each);
+    }
     let name = path.to_string_lossy().to_lowercase();
     let plain = uncompressed(&name);
     let file = File::open(path).map_err(DataError::file("open", path))?;
@@ -132,11 +137,27 @@ pub(crate) fn read(
     }
 }
 
+/// Finds at once what else would be found when the file's turn comes: whether its columns make documents.
+///
+/// # Errors
+/// Those of [`read`] that are known without reading a text.
+pub(crate) fn check(path: &Path, records: Records) -> Result<(), DataError> {
+    match is_parquet(path) {
+        true => ParquetFile::open(path, records).map(drop),
+        false => Ok(()),
+    }
+}
+
+fn is_parquet(path: &Path) -> bool {
+    let end = path.extension();
+    end.is_some_and(|end| end.eq_ignore_ascii_case("parquet"))
+}
+
 /// Whether the file's name is that of a kind that is read.
 pub(crate) fn is_known(path: &Path) -> bool {
     let name = path.to_string_lossy().to_lowercase();
     let ends = [".txt", ".md", ".jsonl"];
-    ends.iter().any(|end| uncompressed(&name).ends_with(end))
+    is_parquet(path) || ends.iter().any(|end| uncompressed(&name).ends_with(end))
 }
 
 fn uncompressed(name: &str) -> &str {
@@ -248,19 +269,27 @@ fn read_json_lines(
         let parts = records
             .parts(&record)
             .map_err(|message| DataError::line(path, number, message))?;
-        if let [
-            Part {
-                text, scored: true, ..
-            },
-        ] = &parts[..]
-        {
-            for (piece, text) in cut(text).into_iter().enumerate() {
-                each(SourceDocument::plain(text.to_owned(), piece as u64))?;
-            }
-        } else {
-            each(SourceDocument { parts, piece: 0 })?;
-        }
+        emit(parts, each)?;
     }
+}
+
+/// Hands a record's document on, a huge plain text in pieces.
+pub(crate) fn emit(
+    parts: Vec<Part>,
+    each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    if let [
+        Part {
+            text, scored: true, ..
+        },
+    ] = &parts[..]
+    {
+        for (piece, text) in cut(text).into_iter().enumerate() {
+            each(SourceDocument::plain(text.to_owned(), piece as u64))?;
+        }
+        return Ok(());
+    }
+    each(SourceDocument { parts, piece: 0 })
 }
 
 /// A text in pieces: itself up to twice [`LONGEST`]; a longer one is cut, and nothing of it lost.

@@ -56,6 +56,7 @@ impl Desk {
     }
 }
 
+#[allow(dead_code, reason = "not every test's sources are lines")]
 /// So many lines of JSON with different sentences in them.
 pub fn sentences(subject: &str, count: usize) -> String {
     let line = |number| {

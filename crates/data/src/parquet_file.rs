@@ -1,0 +1,170 @@
+//! Documents out of parquet files, a row each.
+//!
+//! Only the columns that make the text are read, page by page: in memory are one page of each and a few rows, whatever
+//! the file's size or that of its row groups.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::TreeBuilder;
+use parquet::record::{Field, Row};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use serde_json::{Map, Value};
+
+use crate::DataError;
+use crate::parquet_columns::choose;
+use crate::record::Records;
+use crate::source::{SourceDocument, emit};
+
+/// Values of a column that are taken out of its pages at once: a text may be long.
+const VALUES_AT_ONCE: usize = 32;
+/// What the library says of broken bytes quotes them all.
+const LONGEST_REASON: usize = 300;
+
+/// A parquet file whose columns make documents.
+pub(crate) struct ParquetFile<'a> {
+    path: &'a Path,
+    reader: SerializedFileReader<File>,
+    /// The columns that are read.
+    columns: SchemaDescPtr,
+}
+
+impl<'a> ParquetFile<'a> {
+    /// Opens the file and chooses its columns; no row is read.
+    ///
+    /// # Errors
+    /// A file that can't be opened or is no parquet; no column that makes a document, or one of another type; a way of
+    /// compression that is not read.
+    pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::file("open", path))?;
+        let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
+        let root = reader.metadata().file_metadata().schema();
+        let columns = choose(root, records).map_err(|message| DataError::content(path, message))?;
+        let opened = Self {
+            path,
+            columns: Arc::new(SchemaDescriptor::new(columns)),
+            reader,
+        };
+        opened.refuse_other_compression()?;
+        Ok(opened)
+    }
+
+    /// Calls `each` with the documents in order, and `watch` with the file's bytes as its rows are done.
+    ///
+    /// # Errors
+    /// A row that is no document, by its number; what `each` says.
+    pub(crate) fn read(
+        &self,
+        records: Records,
+        watch: &dyn Fn(u64),
+        each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let failed = |error: ParquetError| broken(self.path, &error);
+        let metadata = self.reader.metadata();
+        let rows = metadata.file_metadata().num_rows().max(1) as u128;
+        let size = std::fs::metadata(self.path).map_or(0, |file| file.len());
+        let (mut number, mut told) = (0, 0);
+        let tree = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
+        for index in 0..metadata.num_row_groups() {
+            let group = self.reader.get_row_group(index).map_err(failed)?;
+            let found = tree.as_iter(self.columns.clone(), &*group);
+            for row in found.map_err(failed)? {
+                number += 1;
+                let parts = row
+                    .map_err(|error| reason(&error))
+                    .and_then(|row| self.record(row))
+                    .and_then(|record| records.parts(&record))
+                    .map_err(|message| {
+                        DataError::content(self.path, format!("row {number}: {message}"))
+                    })?;
+                emit(parts, each)?;
+                // What is not read of a row is done with what is.
+                let done = (u128::from(size) * number / rows) as u64;
+                watch(done.saturating_sub(told));
+                told = told.max(done);
+            }
+        }
+        watch(size.saturating_sub(told));
+        Ok(())
+    }
+
+    /// A row as the JSON record of the same fields. A text that is null is an empty one, and so are messages; inside
+    /// messages a null is a field that this message does not have.
+    fn record(&self, row: Row) -> Result<Value, String> {
+        let columns = self.columns.root_schema().get_fields();
+        let mut record = Map::new();
+        for (column, (name, field)) in columns.iter().zip(row.into_columns()) {
+            let value = match field {
+                Field::Str(text) => Value::String(text),
+                // Some writers say that it is text in the newer of the two ways only.
+                Field::Bytes(bytes) => {
+                    let text = String::from_utf8(bytes.data().to_vec());
+                    let text = text.map_err(|_| format!("is not UTF-8 in its column `{name}`"))?;
+                    Value::String(text)
+                }
+                Field::Null if column.is_primitive() => Value::String(String::new()),
+                Field::Null => Value::Array(Vec::new()),
+                nested => without_nulls(nested.to_json_value()),
+            };
+            record.insert(name, value);
+        }
+        Ok(Value::Object(record))
+    }
+
+    fn refuse_other_compression(&self) -> Result<(), DataError> {
+        for group in self.reader.metadata().row_groups() {
+            for column in group.columns() {
+                let name = &column.column_path().parts()[0];
+                let mut read = self.columns.root_schema().get_fields().iter();
+                if !read.any(|field| field.name() == name) {
+                    continue;
+                }
+                let compression = match column.compression() {
+                    Compression::BROTLI(_) => "Brotli",
+                    Compression::LZO => "LZO",
+                    Compression::LZ4 | Compression::LZ4_RAW => "LZ4",
+                    _ => continue,
+                };
+                let message = format!(
+                    "column `{name}` is compressed with {compression}, which is not read: write the file again with \
+                     Zstandard, Snappy or Gzip"
+                );
+                return Err(DataError::content(self.path, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value without the fields that are null.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                kept.map(|(name, value)| (name, without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
+}
+
+fn broken(path: &Path, error: &ParquetError) -> DataError {
+    let message = format!(
+        "can't be read as parquet: {} (if it was cut off, fetch it again)",
+        reason(error)
+    );
+    DataError::content(path, message)
+}
+
+fn reason(error: &ParquetError) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(LONGEST_REASON));
+    text
+}
