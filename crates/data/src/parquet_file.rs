@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
@@ -37,8 +38,8 @@ impl<'a> ParquetFile<'a> {
     /// Opens the file and chooses its columns; no row is read.
     ///
     /// # Errors
-    /// A file that can't be opened or is no parquet; no column that makes a document, or one of another type; a way of
-    /// compression that is not read.
+    /// A file that can't be opened, was cut off or is no parquet; no column that makes a document, or one of another type;
+    /// a way of compression that is not read.
     pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::file("open", path))?;
         let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
@@ -49,7 +50,7 @@ impl<'a> ParquetFile<'a> {
             columns: Arc::new(SchemaDescriptor::new(columns)),
             reader,
         };
-        opened.refuse_other_compression()?;
+        opened.check_columns()?;
         Ok(opened)
     }
 
@@ -115,28 +116,54 @@ impl<'a> ParquetFile<'a> {
         Ok(Value::Object(record))
     }
 
-    fn refuse_other_compression(&self) -> Result<(), DataError> {
+    /// Checks what the library takes for granted of the columns that are read, and how they are compressed.
+    fn check_columns(&self) -> Result<(), DataError> {
+        let size = std::fs::metadata(self.path).map_or(0, |file| file.len());
+        let read = self.columns.root_schema().get_fields();
         for group in self.reader.metadata().row_groups() {
             for column in group.columns() {
                 let name = &column.column_path().parts()[0];
-                let mut read = self.columns.root_schema().get_fields().iter();
-                if !read.any(|field| field.name() == name) {
+                if !read.iter().any(|field| field.name() == name) {
                     continue;
                 }
-                let compression = match column.compression() {
-                    Compression::BROTLI(_) => "Brotli",
-                    Compression::LZO => "LZO",
-                    Compression::LZ4 | Compression::LZ4_RAW => "LZ4",
-                    _ => continue,
-                };
-                let message = format!(
-                    "column `{name}` is compressed with {compression}, which is not read: write the file again with \
-                     Zstandard, Snappy or Gzip"
-                );
-                return Err(DataError::content(self.path, message));
+                if !lies_inside(column, size) {
+                    let error = format!("column `{name}` lies outside of the file");
+                    return Err(broken(self.path, &ParquetError::General(error)));
+                }
+                if let Some(compression) = unknown_compression(column) {
+                    let message = format!(
+                        "column `{name}` is compressed with {compression}, which is not read: write the file again \
+                         with Zstandard, Snappy or Gzip"
+                    );
+                    return Err(DataError::content(self.path, message));
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a column's pages are in a file of so many bytes.
+fn lies_inside(column: &ColumnChunkMetaData, size: u64) -> bool {
+    let dictionary = column.dictionary_page_offset();
+    let from = u64::try_from(dictionary.unwrap_or(column.data_page_offset()));
+    let length = u64::try_from(column.compressed_size());
+    let (Ok(from), Ok(length)) = (from, length) else {
+        return false;
+    };
+    from.checked_add(length).is_some_and(|end| end <= size)
+}
+
+/// How a column is compressed, where that is not read.
+fn unknown_compression(column: &ColumnChunkMetaData) -> Option<&'static str> {
+    match column.compression() {
+        Compression::BROTLI(_) => Some("Brotli"),
+        Compression::LZO => Some("LZO"),
+        Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::ZSTD(_) => None,
     }
 }
 
