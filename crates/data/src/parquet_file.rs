@@ -30,6 +30,8 @@ const LONGEST_REASON: usize = 300;
 pub(crate) struct ParquetFile<'a> {
     path: &'a Path,
     reader: SerializedFileReader<File>,
+    /// Of the file, in bytes.
+    size: u64,
     /// The columns that are read.
     columns: SchemaDescPtr,
 }
@@ -42,6 +44,10 @@ impl<'a> ParquetFile<'a> {
     /// a way of compression that is not read.
     pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::file("open", path))?;
+        let size = file
+            .metadata()
+            .map_err(DataError::file("open", path))?
+            .len();
         let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
         let root = reader.metadata().file_metadata().schema();
         let columns = choose(root, records).map_err(|message| DataError::content(path, message))?;
@@ -49,6 +55,7 @@ impl<'a> ParquetFile<'a> {
             path,
             columns: Arc::new(SchemaDescriptor::new(columns)),
             reader,
+            size,
         };
         opened.check_columns()?;
         Ok(opened)
@@ -67,7 +74,6 @@ impl<'a> ParquetFile<'a> {
         let failed = |error: ParquetError| broken(self.path, &error);
         let metadata = self.reader.metadata();
         let rows = metadata.file_metadata().num_rows().max(1) as u128;
-        let size = std::fs::metadata(self.path).map_or(0, |file| file.len());
         let (mut number, mut told) = (0, 0);
         let tree = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
         for index in 0..metadata.num_row_groups() {
@@ -84,12 +90,12 @@ impl<'a> ParquetFile<'a> {
                     })?;
                 emit(parts, each)?;
                 // What is not read of a row is done with what is.
-                let done = (u128::from(size) * number / rows) as u64;
+                let done = (u128::from(self.size) * number / rows) as u64;
                 watch(done.saturating_sub(told));
                 told = told.max(done);
             }
         }
-        watch(size.saturating_sub(told));
+        watch(self.size.saturating_sub(told));
         Ok(())
     }
 
@@ -118,7 +124,6 @@ impl<'a> ParquetFile<'a> {
 
     /// Checks what the library takes for granted of the columns that are read, and how they are compressed.
     fn check_columns(&self) -> Result<(), DataError> {
-        let size = std::fs::metadata(self.path).map_or(0, |file| file.len());
         let read = self.columns.root_schema().get_fields();
         for group in self.reader.metadata().row_groups() {
             for column in group.columns() {
@@ -126,7 +131,7 @@ impl<'a> ParquetFile<'a> {
                 if !read.iter().any(|field| field.name() == name) {
                     continue;
                 }
-                if !lies_inside(column, size) {
+                if !lies_inside(column, self.size) {
                     let error = format!("column `{name}` lies outside of the file");
                     return Err(broken(self.path, &ParquetError::General(error)));
                 }

@@ -54,11 +54,11 @@ pub struct DomainConfig {
     /// Files, folders or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one), each also `.gz` or
     /// `.zst`; `.parquet` (a row is one). Of a folder, all such files in it and its folders.
     pub paths: Vec<String>,
-    /// Of `.jsonl` and `.parquet`: the field that holds the text; default: `text`, else `prompt` and `response` or `completion`, else
-    /// `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of prompts and messages, only
-    /// the response and what the `assistant` says is learnt and scored. A prompt is parted from its response by a line's
-    /// end, unless one of them has white space there; messages are rendered by the chat template beside a given tokenizer,
-    /// else as `role: content` and a line's end.
+    /// Of `.jsonl` and `.parquet`: the field that holds the text; default: `text`, else `prompt` and `response` or
+    /// `completion`, else `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of prompts
+    /// and messages, only the response and what the `assistant` says is learnt and scored. A prompt is parted from its
+    /// response by a line's end, unless one of them has white space there; messages are rendered by the chat template
+    /// beside a given tokenizer, else as `role: content` and a line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
     /// Conversations rendered by a chat template are cut to at most so many tokens, after a whole turn of the assistant;

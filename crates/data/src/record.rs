@@ -22,8 +22,8 @@ pub(crate) const FIELDS: &str = "`text`, nor `prompt` and `response` (or `comple
                                  nor `messages`";
 
 impl<'a> Records<'a> {
-    /// The fields that all records are read by, where it is known beforehand which are texts and which are messages;
-    /// `None` where there are none of those that are known.
+    /// The fields that a record is read by, given which are texts and which are messages; `None` where there are none of
+    /// those that are known.
     pub(crate) fn fields(
         &self,
         is_text: &dyn Fn(&str) -> bool,
@@ -53,29 +53,25 @@ impl<'a> Records<'a> {
     /// the tokenizer's chat template; where it has none, as `role: content` and a line's end.
     pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
         let field = |name: &str| record.get(name).and_then(Value::as_str);
-        if let Some(name) = self.text_field {
-            let text = field(name).ok_or_else(|| format!("has no text in its field `{name}`"))?;
-            return Ok(vec![Part::text(text, true)]);
-        }
-        if let Some(text) = field("text") {
-            return Ok(vec![Part::text(text, true)]);
-        }
-        for (prompt, response) in PAIRS {
-            if let (Some(prompt), Some(response)) = (field(prompt), field(response)) {
-                return Ok(pair(prompt, response));
-            }
-        }
-        if let (Some(instruction), Some(output)) = (field("instruction"), field("output")) {
-            let input = field("input").unwrap_or_default();
-            let prompt = match input.trim().is_empty() {
-                true => instruction.to_owned(),
-                false => apart(instruction, input) + input,
-            };
-            return Ok(pair(&prompt, output));
-        }
         let messages = record.get("messages").and_then(Value::as_array);
-        let messages = messages
-            .ok_or_else(|| format!("has neither {FIELDS}: name its field in `text_field`"))?;
+        let found = self.fields(&|name| field(name).is_some(), &|_| messages.is_some());
+        let names = found.ok_or_else(|| match self.text_field {
+            Some(name) => format!("has no text in its field `{name}`"),
+            None => format!("has neither {FIELDS}: name its field in `text_field`"),
+        })?;
+        let texts: Vec<&str> = names.into_iter().filter_map(field).collect();
+        match texts[..] {
+            [text] => Ok(vec![Part::text(text, true)]),
+            [prompt, response] => Ok(pair(prompt, response)),
+            [instruction, input, output] if input.trim().is_empty() => {
+                Ok(pair(instruction, output))
+            }
+            [instruction, input, output] => Ok(pair(&(apart(instruction, input) + input), output)),
+            _ => self.conversation(messages.map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    fn conversation(&self, messages: &[Value]) -> Result<Vec<Part>, String> {
         match self.template {
             _ if messages.is_empty() => Ok(Vec::new()),
             Some(template) => template.parts(messages),

@@ -56,8 +56,8 @@ impl Desk {
     }
 }
 
-#[allow(dead_code, reason = "not every test's sources are lines")]
 /// So many lines of JSON with different sentences in them.
+#[allow(dead_code, reason = "not every test's sources are lines")]
 pub fn sentences(subject: &str, count: usize) -> String {
     let line = |number| {
         format!(

@@ -6,8 +6,7 @@
 use super::attention::{Head, Heads, Shapes};
 use super::attention_forward::{KEYS, QUERIES, in_tile, visible_to};
 use super::attention_tiles::{
-    add_transposed, copy_positions, multiply, multiply_into, pack_columns, pack_steps,
-    packed_length,
+    add_transposed, multiply, multiply_into, pack_columns, pack_steps, packed_length,
 };
 use super::buffer::{Shared, with_buffer};
 use super::kernel::Target;
@@ -181,8 +180,8 @@ impl<'a> BackwardHead<'_, 'a> {
             let (output_steps, rest) = rest.split_at_mut(packed);
             let (queries, outputs) = rest.split_at_mut(QUERIES * width);
             let (q, dy) = (q.positions((first, count)), dy.positions((first, count)));
-            copy_positions(q, format, queries);
-            copy_positions(dy, format, outputs);
+            format.copy_rows(q, queries);
+            format.copy_rows(dy, outputs);
             pack_steps(q, format, query_steps);
             pack_steps(dy, format, output_steps);
             work(QueryTile {

@@ -1,7 +1,7 @@
 //! The forward pass of one attention head: tiles of scores, with a softmax that is kept up as keys come in.
 
 use super::attention::{Head, Shapes};
-use super::attention_tiles::{copy_positions, multiply, pack_columns, pack_steps, packed_length};
+use super::attention_tiles::{multiply, pack_columns, pack_steps, packed_length};
 use super::buffer::{Shared, with_buffer};
 use super::format::Format;
 use super::lanes::{LANES, exp, multiply_add, sum_lanes};
@@ -178,7 +178,8 @@ impl<'a> ForwardHead<'a> {
             let (queries, rest) = buffer.split_at_mut(QUERIES * width);
             let (outputs, rest) = rest.split_at_mut(QUERIES * width);
             let (scores, spare) = rest.split_at_mut(QUERIES * KEYS);
-            copy_positions(self.q.positions((first, count)), self.format, queries);
+            self.format
+                .copy_rows(self.q.positions((first, count)), queries);
             outputs.fill(0.0);
             let (begin, end) = visible_to(self.segments, self.row, first..first + count);
             for tile in begin / KEYS..end.div_ceil(KEYS) {

@@ -4,16 +4,6 @@ use super::format::Format;
 use super::kernel::{Rows, Target, tile_shape};
 use super::pack::Matrix;
 
-/// Copies positions (count × d) as rows of A: d is summed over.
-pub(super) fn copy_positions(positions: Matrix, format: Format, copy: &mut [f32]) {
-    let width = positions.columns;
-    let copies = copy.chunks_exact_mut(format.places(width));
-    for (position, copy) in copies.take(positions.rows).enumerate() {
-        let row = &positions.data[position * positions.row_stride..][..width];
-        format.copy_row(row, copy);
-    }
-}
-
 /// Packs positions (count × d) as the columns of B: d is summed over.
 pub(super) fn pack_columns(positions: Matrix, format: Format, packed: &mut [f32]) {
     pack(positions.transposed(), format, packed);
@@ -62,13 +52,11 @@ pub(super) unsafe fn multiply_into(
     format: Format,
     [a, b]: [&[f32]; 2],
     c: Target,
-    (m, k, n): (usize, usize, usize),
+    sizes: (usize, usize, usize),
 ) {
-    let places = format.places(k);
-    assert!(a.len() >= m * places && b.len() >= places * n.next_multiple_of(tile_shape().1));
-    let rows = Rows::contiguous(a.as_ptr(), places);
-    // SAFETY: the lengths of A and B were checked, C's is promised by the caller.
-    unsafe { format.multiply(rows, b, c, (m, places, n)) }
+    let rows = Rows::contiguous(a.as_ptr(), format.places(sizes.1));
+    // SAFETY: promised by the caller; A's rows are its places one after the other.
+    unsafe { multiply_checked(format, (a, rows), b, c, sizes) }
 }
 
 /// C += Aᵀ·B for the steps of A (k × m), as [`Format::as_steps`] gives them, and packed B (k × n).
@@ -79,16 +67,26 @@ pub(super) unsafe fn add_transposed(
     format: Format,
     [a, b]: [&[f32]; 2],
     c: Target,
+    sizes: (usize, usize, usize),
+) {
+    let rows = Rows::steps(a.as_ptr(), sizes.0);
+    // SAFETY: promised by the caller; A's places are its steps one after the other.
+    unsafe { multiply_checked(format, (a, rows), b, c, sizes) }
+}
+
+/// The product, once A and B are found long enough.
+///
+/// # Safety
+/// As above; `rows` are all of `a`, and no more.
+unsafe fn multiply_checked(
+    format: Format,
+    (a, rows): (&[f32], Rows),
+    b: &[f32],
+    c: Target,
     (m, k, n): (usize, usize, usize),
 ) {
     let places = format.places(k);
     assert!(a.len() >= m * places && b.len() >= places * n.next_multiple_of(tile_shape().1));
-    let rows = Rows {
-        pointer: a.as_ptr(),
-        tile_stride: tile_shape().0,
-        row_stride: 1,
-        step: m,
-    };
-    // SAFETY: as above.
+    // SAFETY: the lengths of A and B were checked, the rest is promised by the caller.
     unsafe { format.multiply(rows, b, c, (m, places, n)) }
 }

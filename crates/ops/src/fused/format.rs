@@ -4,7 +4,7 @@ use super::kernel::{Rows, Target, multiply_packed};
 use super::lanes::{copy_rounded, round_in_place};
 use super::level::has_bf16_dot;
 use super::pack::{Matrix, pack_panels};
-use super::pairs::{multiply_pairs, pack_panels_paired, pair_neighbours, places};
+use super::pairs::{multiply_pairs, pack_panels_paired, pair_neighbours};
 use crate::Precision;
 
 /// How the factors of a product are packed.
@@ -61,12 +61,16 @@ impl Format {
         self.pack_panels(a.transposed(), height, packed);
     }
 
-    /// Copies a row of steps, place by place.
-    pub fn copy_row(self, row: &[f32], places: &mut [f32]) {
-        match self {
-            Self::Plain => places.copy_from_slice(row),
-            Self::Rounded => copy_rounded(row, places),
-            Self::Paired => pair_neighbours(row, places),
+    /// Copies contiguous rows of A (m × k), place by place.
+    pub fn copy_rows(self, a: Matrix, copy: &mut [f32]) {
+        let places = self.places(a.columns).max(1);
+        for (row, copy) in copy.chunks_exact_mut(places).take(a.rows).enumerate() {
+            let row = &a.data[row * a.row_stride..][..a.columns];
+            match self {
+                Self::Plain => copy.copy_from_slice(row),
+                Self::Rounded => copy_rounded(row, copy),
+                Self::Paired => pair_neighbours(row, copy),
+            }
         }
     }
 
@@ -84,10 +88,7 @@ impl Format {
                 values
             }
             Self::Paired => {
-                let rows = values.chunks_exact(columns);
-                for (row, copy) in rows.zip(spare.chunks_exact_mut(places(columns))) {
-                    pair_neighbours(row, copy);
-                }
+                self.copy_rows(Matrix::new(values, values.len() / columns, columns), spare);
                 spare
             }
         }
@@ -104,7 +105,7 @@ impl Format {
             Self::Paired => {
                 let rows = values.len() / columns;
                 let steps = Matrix::new(values, rows, columns);
-                pack_panels_paired(steps, columns, &mut spare[..places(rows) * columns]);
+                self.pack_panels(steps, columns, &mut spare[..self.places(rows) * columns]);
                 spare
             }
             _ => self.as_rows(values, columns, spare),

@@ -23,6 +23,16 @@ impl Rows {
         }
     }
 
+    /// Steps one after the other, each with `rows` rows side by side.
+    pub fn steps(pointer: *const f32, rows: usize) -> Self {
+        Self {
+            pointer,
+            tile_stride: tile_shape().0,
+            row_stride: 1,
+            step: rows,
+        }
+    }
+
     /// Tiles that were packed: for each of `steps`, a tile's rows side by side.
     pub fn packed(pointer: *const f32, steps: usize) -> Self {
         let height = tile_shape().0;
@@ -56,7 +66,7 @@ pub(crate) fn tile_shape() -> (usize, usize) {
 }
 
 /// The widest panel of any level.
-pub(crate) const MAX_COLUMNS: usize = 32;
+const MAX_COLUMNS: usize = 32;
 
 /// C = A·B for `m` rows, `n` columns, where B is packed in panels of a tile's columns: panel j holds, for each p, its
 /// columns side by side, zeros where there is no column.

@@ -10,7 +10,7 @@ use super::level::{Level, has_bf16_dot, level, vectorised};
 use super::pack::{Matrix, for_each_piece, interleave};
 
 /// Places that `steps` steps take.
-pub(crate) fn places(steps: usize) -> usize {
+fn places(steps: usize) -> usize {
     steps.div_ceil(2)
 }
 

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::level::{Level, has_bf16_dot, level};
+use super::format::Format;
+use super::level::{Level, level};
 use crate::Precision;
 
 /// Rounds of multiply-adds in one try: about half a millisecond.
@@ -19,30 +20,31 @@ struct Spin {
 impl Spin {
     /// The fastest one that a product in this precision uses.
     fn of(precision: Precision) -> Self {
-        let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) = match level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 if precision == Precision::Bf16 && has_bf16_dot() => (
-                // SAFETY: the instructions were found on this machine.
-                |rounds, factor, addend| unsafe { x86::dot_bf16(rounds, factor, addend) },
-                x86::SUMS,
-                2 * 16,
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => (
-                // SAFETY: the instructions were found on this machine.
-                |rounds, factor, addend| unsafe { x86::avx512(rounds, factor, addend) },
-                x86::SUMS,
-                16,
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => (
-                // SAFETY: the instructions were found on this machine.
-                |rounds, factor, addend| unsafe { x86::avx2(rounds, factor, addend) },
-                x86::SUMS,
-                8,
-            ),
-            Level::Portable => (portable, PORTABLE_SUMS, PORTABLE_LANES),
-        };
+        let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) =
+            match (level(), Format::of(precision)) {
+                #[cfg(target_arch = "x86_64")]
+                (Level::Avx512, Format::Paired) => (
+                    // SAFETY: the instructions were found on this machine.
+                    |rounds, factor, addend| unsafe { x86::dot_bf16(rounds, factor, addend) },
+                    x86::SUMS,
+                    2 * 16,
+                ),
+                #[cfg(target_arch = "x86_64")]
+                (Level::Avx512, _) => (
+                    // SAFETY: the instructions were found on this machine.
+                    |rounds, factor, addend| unsafe { x86::avx512(rounds, factor, addend) },
+                    x86::SUMS,
+                    16,
+                ),
+                #[cfg(target_arch = "x86_64")]
+                (Level::Avx2, _) => (
+                    // SAFETY: the instructions were found on this machine.
+                    |rounds, factor, addend| unsafe { x86::avx2(rounds, factor, addend) },
+                    x86::SUMS,
+                    8,
+                ),
+                (Level::Portable, _) => (portable, PORTABLE_SUMS, PORTABLE_LANES),
+            };
         let flops = 2 * sums * lanes;
         Self { run, flops }
     }

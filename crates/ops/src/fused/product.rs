@@ -43,7 +43,7 @@ pub(crate) fn product(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precisi
 }
 
 /// [`product`], its factors packed in `format`.
-pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], store: Store) {
+pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], mut store: Store) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert!(b.rows == k && c.len() == m * n && a.is_within() && b.is_within());
     if m == 0 || n == 0 {
@@ -58,7 +58,6 @@ pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], st
     if m <= FEW_ROWS && a.column_stride == 1 && b.row_stride == 1 {
         return few_rows(a, b, c, store, format.precision());
     }
-    let mut store = store;
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, n));
@@ -124,17 +123,11 @@ pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + 
 
 /// Blocks of k of equal and even length, but for the last: (start, length).
 fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)> {
-    let length = k
-        .div_ceil(k.div_ceil(block_steps(format)))
-        .next_multiple_of(2);
+    let longest = BLOCK_PLACES * format.steps_in_place();
+    let length = k.div_ceil(k.div_ceil(longest)).next_multiple_of(2);
     (0..k)
         .step_by(length)
         .map(move |start| (start, length.min(k - start)))
-}
-
-/// Steps of k at most in a block.
-fn block_steps(format: Format) -> usize {
-    BLOCK_PLACES * format.steps_in_place()
 }
 
 /// B (k × n), packed for any number of products: block of k after block of k, in each of them panel after panel.
@@ -210,8 +203,8 @@ impl PackedFactor<'_> {
 
     /// A task's part of C, for one block of k.
     fn tiles(&self, a: Matrix, packed: &[f32], c: Target, columns: usize) {
-        let (rows, length) = (a.rows, a.columns);
-        let places = self.format.places(length);
+        let rows = a.rows;
+        let places = self.format.places(a.columns);
         assert!(a.is_within() && packed.len() >= columns * places);
         let multiply = |rows_of_a: Rows| {
             let sizes = (rows, places, columns);
@@ -228,10 +221,7 @@ impl PackedFactor<'_> {
             multiply(Rows::contiguous(a.data.as_ptr(), a.row_stride));
         } else {
             with_buffer(rows * places, |copy| {
-                for (row, copy) in copy.chunks_exact_mut(places.max(1)).enumerate() {
-                    self.format
-                        .copy_row(&a.data[row * a.row_stride..][..length], copy);
-                }
+                self.format.copy_rows(a, copy);
                 multiply(Rows::contiguous(copy.as_ptr(), places));
             });
         }
