@@ -7,14 +7,12 @@
 # Fails where a text differs, or where `polymath` refuses what `transformers` renders for a template it must know.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/python-environment.sh
 package=llama_cpp_python-0.3.36.tar.gz
 sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 environment=target/torch-environment
 scratch=target/chat-templates
-command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 or later" >&2; exit 1; }
-[ -x "$environment/bin/python" ] || python3 -m venv "$environment"
-"$environment/bin/python" -c 'import transformers, jinja2, safetensors' 2>/dev/null ||
-    "$environment/bin/pip" install --quiet --disable-pip-version-check transformers jinja2 safetensors
+python_environment "$environment" transformers jinja2 safetensors
 mkdir -p "$scratch"
 if [ ! -f "$scratch/$package" ]; then
     (cd "$scratch" && python3 -m pip download --quiet --disable-pip-version-check --no-deps \

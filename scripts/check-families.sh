@@ -5,9 +5,8 @@
 #   scripts/check-families.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/python-environment.sh
 environment=target/torch-environment
-[ -x "$environment/bin/python" ] || python3 -m venv "$environment"
-"$environment/bin/python" -c 'import torch, transformers' 2>/dev/null ||
-    "$environment/bin/pip" install --quiet --disable-pip-version-check torch transformers
+python_environment "$environment" torch transformers
 cargo build --release --quiet --workspace --example forward
 "$environment/bin/python" scripts/check_families.py target/release/examples/forward

@@ -6,10 +6,9 @@
 #   scripts/check-hf.sh data/real literature checkpoints/small/best
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/python-environment.sh
 environment=target/torch-environment
 [ $# -ge 3 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-[ -x "$environment/bin/python" ] || python3 -m venv "$environment"
-"$environment/bin/python" -c 'import torch, transformers, peft' 2>/dev/null ||
-    "$environment/bin/pip" install --quiet --disable-pip-version-check torch transformers peft
+python_environment "$environment" torch transformers peft
 cargo build --release --quiet
 "$environment/bin/python" scripts/check_hf.py target/release/polymath "$@"

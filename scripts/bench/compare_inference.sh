@@ -8,14 +8,9 @@
 # (configs/prepare/science.toml). Python's packages go into a scratch environment under target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source scripts/python-environment.sh
 environment=target/torch-environment
-for client in python3 cargo; do
-    command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }
-done
-if [ ! -x "$environment/bin/python" ]; then
-    python3 -m venv "$environment"
-fi
-"$environment/bin/python" -c 'import torch, transformers' 2>/dev/null ||
-    "$environment/bin/pip" install --quiet --disable-pip-version-check torch transformers
+command -v cargo >/dev/null || { echo "cargo is missing: install it first" >&2; exit 1; }
+python_environment "$environment" torch transformers
 cargo build --release --quiet
 exec "$environment/bin/python" scripts/bench/compare_inference.py target/release/polymath "$@"

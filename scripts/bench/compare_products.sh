@@ -7,14 +7,9 @@
 # GFLOP/s and ratios; the environment is that of compare_torch.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source scripts/python-environment.sh
 environment=target/torch-environment
-for client in python3 cargo; do
-    command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }
-done
-if [ ! -x "$environment/bin/python" ]; then
-    python3 -m venv "$environment"
-fi
-"$environment/bin/python" -c 'import torch' 2>/dev/null ||
-    "$environment/bin/pip" install --quiet --disable-pip-version-check torch
+command -v cargo >/dev/null || { echo "cargo is missing: install it first" >&2; exit 1; }
+python_environment "$environment" torch
 cargo build --release --quiet --workspace --example products
 exec "$environment/bin/python" scripts/bench/compare_products.py target/release/examples/products "$@"

@@ -8,14 +8,11 @@
 # Prints a table; the figures and a chart go to target/compare_torch/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source scripts/python-environment.sh
 environment=target/torch-environment
-for client in python3 cargo g++; do
+for client in cargo g++; do
     command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }
 done
-if [ ! -x "$environment/bin/python" ]; then
-    python3 -m venv "$environment"
-fi
-"$environment/bin/python" -c 'import torch, matplotlib' 2>/dev/null ||
-    "$environment/bin/pip" install --quiet --disable-pip-version-check torch matplotlib
+python_environment "$environment" torch matplotlib
 cargo build --release --quiet
 exec "$environment/bin/python" scripts/bench/compare_torch.py target/release/polymath "$@"

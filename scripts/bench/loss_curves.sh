@@ -9,6 +9,7 @@
 # A run that is finished is not repeated: remove target/loss_curves to start again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source scripts/python-environment.sh
 [ $# -gt 0 ] || set -- model.hidden_size=128 model.num_hidden_layers=4 model.num_attention_heads=4 \
     training.tokens=3_072_000 evaluation.every=150
 output=target/loss_curves
@@ -31,8 +32,5 @@ arguments=("$@")
 train fused fused f32
 train fused-bf16 fused bf16
 train composed composed f32
-if [ ! -x "$environment/bin/python" ]; then
-    python3 -m venv "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check matplotlib
-fi
+python_environment "$environment" matplotlib
 "$environment/bin/python" scripts/bench/loss_curves.py "$output" composed fused fused-bf16

@@ -9,6 +9,7 @@
 # the processor has instructions for them, and in f32 elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source scripts/python-environment.sh
 [ $# -gt 0 ] || set -- 1500
 output=target/time_to_quality
 environment=target/plot-environment
@@ -55,8 +56,5 @@ for steps in "$@"; do
     names+=("long-$steps")
     train "long-$steps" shakespeare "$steps"
 done
-if [ ! -x "$environment/bin/python" ]; then
-    python3 -m venv "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check matplotlib
-fi
+python_environment "$environment" matplotlib
 "$environment/bin/python" scripts/bench/time_to_quality.py "$output" "${names[@]}"
