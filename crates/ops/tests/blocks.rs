@@ -66,10 +66,10 @@ fn normed_inputs(batch: usize, sequence: usize, kv_heads: usize) -> Vec<Var> {
     variables(&[x, &[20], &[24, 20], keys, keys, &[20, 24], &[6], &[6]])
 }
 
-/// The feed-forward half for odd sizes, one token, and none.
+/// The feed-forward half for odd sizes, one token, none, and more rows than the weights' gradients are summed over at once.
 #[test]
 fn feed_forward_is_its_parts() {
-    for (batch, sequence) in [(2, 37), (1, 1), (0, 5), (3, 100)] {
+    for (batch, sequence) in [(2, 37), (1, 1), (0, 5), (3, 100), (2, 1101)] {
         let x: &[usize] = &[batch, sequence, 20];
         let inputs = variables(&[x, &[20], &[33, 20], &[33, 20], &[20, 33]]);
         assert_parity(
@@ -83,7 +83,15 @@ fn feed_forward_is_its_parts() {
 /// The attention half for all ratios of heads, documents, one token, and none.
 #[test]
 fn self_attention_is_its_parts() {
-    for (batch, sequence, kv_heads) in [(2, 77, 1), (1, 50, 2), (2, 65, 4), (1, 1, 4), (0, 3, 2)] {
+    let sizes = [
+        (2, 77, 1),
+        (1, 50, 2),
+        (2, 65, 4),
+        (1, 1, 4),
+        (0, 3, 2),
+        (9, 77, 2),
+    ];
+    for (batch, sequence, kv_heads) in sizes {
         let inputs = attention_inputs(batch, sequence, kv_heads);
         let what = format!("self-attention {batch}×{sequence}, {kv_heads} key heads");
         assert_parity(&what, &inputs, &self_attention);
@@ -130,8 +138,8 @@ fn frozen_weights_leave_the_others_alone() -> Result<()> {
 fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     let x: &[usize] = &[3, 200, 20];
     let forward = variables(&[x, &[20], &[33, 20], &[33, 20], &[20, 33]]);
-    let attention = attention_inputs(3, 90, 2);
-    let normed = normed_inputs(3, 90, 2);
+    let attention = attention_inputs(7, 90, 2);
+    let normed = normed_inputs(7, 90, 2);
     let on = |threads| -> Result<Vec<Vec<f64>>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.expect("threads start").install(|| {

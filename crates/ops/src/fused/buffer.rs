@@ -36,6 +36,18 @@ pub(crate) fn with_buffer<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) 
     result
 }
 
+/// Parts of a slice, one after the other.
+pub(crate) fn split<const N: usize>(
+    mut floats: &mut [f32],
+    lengths: [usize; N],
+) -> [&mut [f32]; N] {
+    lengths.map(|length| {
+        let (part, rest) = std::mem::take(&mut floats).split_at_mut(length);
+        floats = rest;
+        part
+    })
+}
+
 /// A pointer that tasks share, each writing where no other does.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared(*mut f32);

@@ -9,7 +9,7 @@ use super::format::Format;
 use super::lanes::{LANES, exp, sum_lanes};
 use super::level::vectorised;
 use super::pack::Matrix;
-use super::product::{PackedFactor, Store, for_each, product_in, with_packed};
+use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_packed};
 use super::storage::{Floats, contiguous, tensor};
 use crate::operations::IGNORED;
 use crate::{Precision, Scores};
@@ -182,16 +182,21 @@ impl Rows<'_> {
     /// Calls `chunk(first row, targets, hidden states, logits)` for a few rows at a time.
     fn for_each_chunk(&self, mut chunk: impl FnMut(usize, &[u32], Matrix, &mut [f32])) {
         let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
-        with_packed(self.weight.transposed(), self.format, |weight| {
-            for (index, targets) in self.targets.chunks(ROWS).enumerate() {
-                let start = index * ROWS;
-                let hidden = self.hidden.block((start, targets.len()), (0, width));
-                with_buffer(targets.len() * vocabulary, |logits| {
-                    weight.multiply(hidden, logits, Store::Replace);
-                    chunk(start, targets, hidden, logits);
-                });
-            }
-        });
+        with_packed(
+            self.weight.transposed(),
+            self.targets.len(),
+            self.format,
+            |weight| {
+                for (index, targets) in self.targets.chunks(ROWS).enumerate() {
+                    let start = index * ROWS;
+                    let hidden = self.hidden.block((start, targets.len()), (0, width));
+                    with_buffer(targets.len() * vocabulary, |logits| {
+                        weight.multiply(hidden, logits, Store::Replace, Threads::All);
+                        chunk(start, targets, hidden, logits);
+                    });
+                }
+            },
+        );
     }
 
     /// The loss, with the gradients added to `hidden_gradient` (rows, width) and `weight_gradient`, where given.
@@ -201,7 +206,7 @@ impl Rows<'_> {
         weight_gradient: Option<&mut [f32]>,
     ) -> f64 {
         match hidden_gradient {
-            Some(gradient) => with_packed(self.weight, self.format, |weight| {
+            Some(gradient) => with_packed(self.weight, self.targets.len(), self.format, |weight| {
                 self.loss_in_chunks(Some((gradient, weight)), weight_gradient)
             }),
             None => self.loss_in_chunks(None, weight_gradient),
@@ -239,7 +244,7 @@ impl Rows<'_> {
             let gradient = Matrix::new(logits, targets.len(), vocabulary);
             if let Some((sum, weight)) = &mut hidden_gradient {
                 let part = &mut sum[start * width..][..targets.len() * width];
-                weight.multiply(gradient, part, Store::Replace);
+                weight.multiply(gradient, part, Store::Replace, Threads::All);
             }
             if let Some(sum) = &mut weight_gradient {
                 let store = if start == 0 {

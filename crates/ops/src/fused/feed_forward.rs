@@ -2,17 +2,22 @@
 
 use candle_core::{Result, Tensor};
 
-use super::buffer::{Shared, with_buffer};
+use super::buffer::{Shared, filled, split, with_buffer};
+use super::format::Format;
 use super::half_block::{Half, Parts, apply, flatten};
 use super::pack::Matrix;
-use super::product::{Store, for_each, product};
+use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_packed};
 use super::residual::{add_in_place, norm_backward};
-use super::rms_norm::normalise;
+use super::rms_norm::{normalise, normalise_again};
+use super::stretch::for_each_stretch;
 use super::swiglu;
 use crate::{FeedForward, Precision};
 
-/// Rows of a task.
+/// Rows of a task of the activation alone.
 const ROWS: usize = 32;
+/// Rows from which the weights' gradients are summed at a time, so that these rows are still in the third cache. The sums
+/// have this order for any number of threads.
+const CHUNK: usize = 2048;
 
 struct FusedFeedForward {
     /// norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate).
@@ -68,20 +73,90 @@ impl FusedFeedForward {
         });
     }
 
-    /// The gradient of both sides from that of swiglu.
-    fn activation_gradient(&self, gate_up: &[f32], dy: &[f32], gradient: &mut [f32]) {
+    /// swiglu of each row's two sides, and the gradient of both sides from that of swiglu.
+    fn activation_gradient(&self, gate_up: &[f32], dy: &[f32], [y, gradient]: [&mut [f32]; 2]) {
         let width = self.intermediate;
         let rows = dy.len() / width;
-        let gradient = Shared::new(gradient);
+        let [y, gradient] = [y, gradient].map(Shared::new);
         for_each(rows.div_ceil(ROWS), 16 * gate_up.len(), |task| {
             for row in task * ROWS..rows.min((task + 1) * ROWS) {
                 let sides = &gate_up[row * 2 * width..][..2 * width];
                 // SAFETY: each row is written by one task.
-                let gradient = unsafe { gradient.slice(row * 2 * width, 2 * width) };
-                swiglu::row_gradient(sides, &dy[row * width..][..width], gradient);
+                let (y, gradient) = unsafe {
+                    (
+                        y.slice(row * width, width),
+                        gradient.slice(row * 2 * width, 2 * width),
+                    )
+                };
+                swiglu::row_gradient(sides, &dy[row * width..][..width], y, gradient);
             }
         });
     }
+
+    /// y = x + f(x) for some rows; `gate_up` and `scales` are what is saved of them.
+    fn forward_rows(
+        &self,
+        [x, norm]: [&[f32]; 2],
+        [gate_up_weight, down]: [&PackedFactor; 2],
+        [y, gate_up, scales]: [&mut [f32]; 3],
+        threads: Threads,
+    ) {
+        let rows = scales.len();
+        with_buffer(rows * self.hidden, |normed| {
+            normalise([x, norm], self.epsilon, normed, scales);
+            let normed = Matrix::new(normed, rows, self.hidden);
+            gate_up_weight.multiply(normed, gate_up, Store::Replace, threads);
+        });
+        y.copy_from_slice(x);
+        with_buffer(rows * self.intermediate, |active| {
+            self.activate(gate_up, active);
+            let active = Matrix::new(active, rows, self.intermediate);
+            down.multiply(active, y, Store::Add, threads);
+        });
+    }
+
+    /// What the weights' gradients are made of, for a chunk of rows.
+    fn between(
+        &self,
+        rows: &Rows,
+        norm: &[f32],
+        [gate_up_weight, down]: [&PackedFactor; 2],
+        between: [&mut [f32]; 4],
+    ) {
+        let (hidden, intermediate) = (self.hidden, self.intermediate);
+        let [norm_tracked, gate_up_tracked, _] = self.parts.tracked;
+        let between = between.map(Shared::new);
+        for_each_stretch(rows.scales.len(), |start, count, threads| {
+            let of = |width: usize| start * width..(start + count) * width;
+            // SAFETY: each row is in one stretch.
+            let part =
+                |side: usize, width| unsafe { between[side].slice(start * width, count * width) };
+            let [active, sides] = [part(0, intermediate), part(1, 2 * intermediate)];
+            let [normed, dnormed] = [part(2, hidden), part(3, hidden)];
+            with_buffer(count * intermediate, |dactive| {
+                let dy = Matrix::new(&rows.dy[of(hidden)], count, hidden);
+                down.multiply(dy, dactive, Store::Replace, threads);
+                let gate_up = &rows.gate_up[of(2 * intermediate)];
+                self.activation_gradient(gate_up, dactive, [active, sides]);
+            });
+            if gate_up_tracked {
+                let x = &rows.x[of(hidden)];
+                normalise_again([x, norm], &rows.scales[start..start + count], normed);
+            }
+            if norm_tracked || self.parts.x_tracked {
+                let sides = Matrix::new(sides, count, 2 * intermediate);
+                gate_up_weight.multiply(sides, dnormed, Store::Replace, threads);
+            }
+        });
+    }
+}
+
+/// Rows of what the backward pass starts from.
+struct Rows<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    gate_up: &'a [f32],
+    scales: &'a [f32],
 }
 
 impl Half for FusedFeedForward {
@@ -95,21 +170,32 @@ impl Half for FusedFeedForward {
     fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let [norm, gate_up_weight, down] = self.parts.of(flat);
+        let gate_up_weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden).transposed();
+        let down = Matrix::new(down, hidden, intermediate).transposed();
+        let format = Format::of(self.precision);
         let rows = x.len() / hidden;
         let mut scales = vec![0.0; rows];
-        let gate_up = with_buffer(rows * hidden, |normed| {
-            normalise([x, norm], self.epsilon, normed, &mut scales);
-            let normed = Matrix::new(normed, rows, hidden);
-            let weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden);
-            super::linear::new_product(normed, weight.transposed(), self.precision)
-        });
-        y.copy_from_slice(x);
-        with_buffer(rows * intermediate, |active| {
-            self.activate(&gate_up, active);
-            let active = Matrix::new(active, rows, intermediate);
-            let down = Matrix::new(down, hidden, intermediate).transposed();
-            product(active, down, y, Store::Add, self.precision);
-        });
+        let fill = |gate_up: &mut [f32]| {
+            let [y, gate_up, scales] = [y, gate_up, &mut scales].map(Shared::new);
+            with_packed(gate_up_weight, rows, format, |gate_up_weight| {
+                with_packed(down, rows, format, |down| {
+                    for_each_stretch(rows, |start, count, threads| {
+                        let x = &x[start * hidden..][..count * hidden];
+                        // SAFETY: each row is in one stretch.
+                        let results = unsafe {
+                            [
+                                y.slice(start * hidden, count * hidden),
+                                gate_up.slice(start * 2 * intermediate, count * 2 * intermediate),
+                                scales.slice(start, count),
+                            ]
+                        };
+                        self.forward_rows([x, norm], [gate_up_weight, down], results, threads);
+                    });
+                });
+            });
+        };
+        // SAFETY: the first product replaces every element.
+        let gate_up = unsafe { filled(rows * 2 * intermediate, fill) };
         Saved { scales, gate_up }
     }
 
@@ -122,52 +208,52 @@ impl Half for FusedFeedForward {
     ) {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let [norm, gate_up_weight, down] = self.parts.of(flat);
+        let gate_up_weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden);
+        let down = Matrix::new(down, hidden, intermediate);
         let [dnorm, dgate_up_weight, ddown] = self.parts.of_mut(dflat);
         let [norm_tracked, gate_up_tracked, down_tracked] = self.parts.tracked;
-        let rows = x.len() / hidden;
-        let gradient = Matrix::new(dy, rows, hidden);
-        if down_tracked {
-            with_buffer(rows * intermediate, |active| {
-                self.activate(&saved.gate_up, active);
-                let active = Matrix::new(active, rows, intermediate);
-                product(
-                    gradient.transposed(),
-                    active,
-                    ddown,
-                    Store::Replace,
-                    self.precision,
-                );
-            });
-        }
-        if !(norm_tracked || gate_up_tracked || self.parts.x_tracked) {
-            return;
-        }
-        with_buffer(rows * 2 * intermediate, |sides| {
-            with_buffer(rows * intermediate, |dactive| {
-                let down = Matrix::new(down, hidden, intermediate);
-                product(gradient, down, dactive, Store::Replace, self.precision);
-                self.activation_gradient(&saved.gate_up, dactive, sides);
-            });
-            let sides = Matrix::new(sides, rows, 2 * intermediate);
-            with_buffer(rows * hidden, |normed| {
-                if gate_up_tracked {
-                    let mut scales = vec![0.0; rows];
-                    normalise([x, norm], self.epsilon, normed, &mut scales);
-                    let normed = Matrix::new(normed, rows, hidden);
-                    product(
-                        sides.transposed(),
-                        normed,
-                        dgate_up_weight,
-                        Store::Replace,
-                        self.precision,
-                    );
+        let dx_wanted = norm_tracked || self.parts.x_tracked;
+        let format = Format::of(self.precision);
+        let all_rows = saved.scales.len();
+        let mut chunk = |weights: [&PackedFactor; 2], start: usize, count: usize| {
+            let of = |width: usize| start * width..(start + count) * width;
+            let rows = Rows {
+                x: &x[of(hidden)],
+                dy: &dy[of(hidden)],
+                gate_up: &saved.gate_up[of(2 * intermediate)],
+                scales: &saved.scales[of(1)],
+            };
+            let lengths =
+                [intermediate, 2 * intermediate, hidden, hidden].map(|width| width * count);
+            with_buffer(lengths.iter().sum(), |between| {
+                let [active, sides, normed, dnormed] = split(between, lengths);
+                if gate_up_tracked || dx_wanted {
+                    self.between(&rows, norm, weights, [active, sides, normed, dnormed]);
+                } else {
+                    self.activate(rows.gate_up, active);
                 }
-                if norm_tracked || self.parts.x_tracked {
-                    let weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden);
-                    product(sides, weight, normed, Store::Replace, self.precision);
-                    let dnorm = norm_tracked.then_some(dnorm);
-                    norm_backward([x, norm, normed], &saved.scales, dx, dnorm);
-                    add_in_place(dy, dx);
+                if down_tracked {
+                    let dy = Matrix::new(rows.dy, count, hidden).transposed();
+                    let active = Matrix::new(active, count, intermediate);
+                    product_in(format, dy, active, ddown, Store::Add);
+                }
+                if gate_up_tracked {
+                    let sides = Matrix::new(sides, count, 2 * intermediate).transposed();
+                    let normed = Matrix::new(normed, count, hidden);
+                    product_in(format, sides, normed, dgate_up_weight, Store::Add);
+                }
+                if dx_wanted {
+                    let dx = &mut dx[of(hidden)];
+                    let dnorm = norm_tracked.then_some(&mut *dnorm);
+                    norm_backward([rows.x, norm, dnormed], rows.scales, dx, dnorm);
+                    add_in_place(rows.dy, dx);
+                }
+            });
+        };
+        with_packed(gate_up_weight, all_rows, format, |gate_up_weight| {
+            with_packed(down, all_rows, format, |down| {
+                for start in (0..all_rows).step_by(CHUNK) {
+                    chunk([gate_up_weight, down], start, CHUNK.min(all_rows - start));
                 }
             });
         });

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::buffer::filled;
+use super::buffer::{filled, split};
 use super::storage::{Floats, contiguous, tensor};
 
 /// The arithmetic of a half: y = x + f(x), over x and its weights in one flat vector.
@@ -134,12 +134,8 @@ impl<const N: usize> Parts<N> {
     }
 
     /// The parts of a flat vector, to be written.
-    pub fn of_mut<'a>(&self, mut flat: &'a mut [f32]) -> [&'a mut [f32]; N] {
-        self.lengths.map(|length| {
-            let (part, rest) = std::mem::take(&mut flat).split_at_mut(length);
-            flat = rest;
-            part
-        })
+    pub fn of_mut<'a>(&self, flat: &'a mut [f32]) -> [&'a mut [f32]; N] {
+        split(flat, self.lengths)
     }
 
     /// How long the flat vector is.

@@ -32,6 +32,7 @@ mod rope;
 mod self_attention;
 mod square_sum;
 mod storage;
+mod stretch;
 mod swiglu;
 
 pub(crate) use adamw::{UpdateFactors, adamw};

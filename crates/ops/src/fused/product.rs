@@ -17,7 +17,7 @@ const BLOCK_PLACES: usize = 256;
 /// Rows of A in a task at most: a block of A then stays in the second cache.
 const TASK_ROWS: usize = 120;
 /// Rows and columns of a task with a long sum.
-const LONG_ROWS: usize = 264;
+const LONG_ROWS: usize = 132;
 const LONG_COLUMNS: usize = 256;
 /// Steps of k at most for which B is packed at a time: what bounds the memory.
 const PACKED_STEPS: usize = 4096;
@@ -35,6 +35,14 @@ pub(crate) enum Store {
     Replace,
     /// C += A·B.
     Add,
+}
+
+/// Who computes a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    All,
+    /// The caller's, which is one task of many.
+    One,
 }
 
 /// C = A·B or C += A·B, for C (m × n) in contiguous rows; the factors are rounded as `precision` says.
@@ -61,8 +69,9 @@ pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], mu
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, n));
-        with_packed(part, format, |b| {
-            b.multiply(a.block((0, m), steps), c, store)
+        // Few rows that come here are not contiguous.
+        with_packed(part, m.max(FEW_ROWS + 1), format, |b| {
+            b.multiply(a.block((0, m), steps), c, store, Threads::All)
         });
         store = Store::Add;
     }
@@ -106,9 +115,11 @@ fn task_shape((m, k, n): (usize, usize, usize)) -> (usize, usize) {
         // Where the sum is long, C's part comes and goes once for each block of k: it stays in the second cache.
         let columns = n.div_ceil(n.div_ceil(LONG_COLUMNS)).next_multiple_of(width);
         let column_tasks = n.div_ceil(columns);
-        let wanted = threads.div_ceil(column_tasks).max(m.div_ceil(LONG_ROWS));
-        let wanted = (wanted * column_tasks).next_multiple_of(threads) / column_tasks;
-        (m.div_ceil(wanted.max(1)).next_multiple_of(height), columns)
+        let mut row_tasks = threads.div_ceil(column_tasks).max(m.div_ceil(LONG_ROWS));
+        // As many tasks for each thread, where that takes no more than a few.
+        let even = (row_tasks..row_tasks + threads).find(|rows| rows * column_tasks % threads == 0);
+        row_tasks = even.unwrap_or(row_tasks);
+        (m.div_ceil(row_tasks).next_multiple_of(height), columns)
     }
 }
 
@@ -130,20 +141,28 @@ fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)>
         .map(move |start| (start, length.min(k - start)))
 }
 
-/// B (k × n), packed for any number of products: block of k after block of k, in each of them panel after panel.
+/// B (k × n), ready for any number of products.
 pub(crate) struct PackedFactor<'p> {
-    places: &'p [f32],
-    /// k and n.
-    sizes: (usize, usize),
+    b: Matrix<'p>,
+    /// Block of k after block of k, in each of them panel after panel; none where the rows are too few to pay for it.
+    places: Option<&'p [f32]>,
     format: Format,
 }
 
-/// Packs B, in parallel, and lends it to `work`.
+/// Lends B to `work` for products with `rows` rows of A in all, packed in parallel where they are more than a few.
 pub(crate) fn with_packed<R>(
     b: Matrix,
+    rows: usize,
     format: Format,
     work: impl FnOnce(&PackedFactor) -> R,
 ) -> R {
+    if rows <= FEW_ROWS && b.row_stride == 1 {
+        return work(&PackedFactor {
+            b,
+            places: None,
+            format,
+        });
+    }
     let (k, n) = (b.rows, b.columns);
     let width = tile_shape().1;
     let padded = n.next_multiple_of(width);
@@ -163,42 +182,60 @@ pub(crate) fn with_packed<R>(
             format.pack_panels(part, width, packed);
         });
         work(&PackedFactor {
-            places: packed,
-            sizes: (k, n),
+            b,
+            places: Some(packed),
             format,
         })
     })
 }
 
 impl PackedFactor<'_> {
-    /// C = A·B or C += A·B, for C (m × n) in contiguous rows.
-    pub fn multiply(&self, a: Matrix, c: &mut [f32], store: Store) {
-        let (k, n) = self.sizes;
-        let m = a.rows;
+    /// C = A·B or C += A·B, for C (m × n) in contiguous rows; A's rows are contiguous where B was lent for a few.
+    pub fn multiply(&self, a: Matrix, c: &mut [f32], store: Store, threads: Threads) {
+        let (m, k, n) = (a.rows, self.b.rows, self.b.columns);
         assert!(a.columns == k && a.is_within() && c.len() == m * n);
         if m == 0 || n == 0 {
             return;
         }
-        let padded = n.next_multiple_of(tile_shape().1);
-        let (rows, columns) = task_shape((m, k, n));
+        let Some(places) = self.places else {
+            return few_rows(a, self.b, c, store, self.format.precision());
+        };
+        let (rows, columns) = match threads {
+            Threads::All => task_shape((m, k, n)),
+            Threads::One => (m, n),
+        };
         let column_tasks = n.div_ceil(columns);
         let c = Shared::new(c);
         for_each(m.div_ceil(rows) * column_tasks, m * k * n, |task| {
             let (row, column) = (task / column_tasks * rows, task % column_tasks * columns);
-            let part = (rows.min(m - row), columns.min(n - column));
-            for (start, length) in step_blocks(k, self.format) {
-                let places = (self.format.places(start), self.format.places(length));
-                let packed = &self.places[places.0 * padded + column * places.1..];
-                let target = Target {
-                    // A task's own part of C.
-                    pointer: c.pointer().wrapping_add(row * n + column),
-                    stride: n,
-                    accumulate: start > 0 || store == Store::Add,
-                };
-                let a = a.block((row, part.0), (start, length));
-                self.tiles(a, packed, target, part.1);
-            }
+            let target = Target {
+                // A task's own part of C.
+                pointer: c.pointer().wrapping_add(row * n + column),
+                stride: n,
+                accumulate: store == Store::Add,
+            };
+            let a = a.block((row, rows.min(m - row)), (0, k));
+            self.part(places, a, (column, columns.min(n - column)), target);
         });
+    }
+
+    /// Some columns of C, block of k after block of k.
+    fn part(&self, places: &[f32], a: Matrix, (column, columns): (usize, usize), c: Target) {
+        let padded = self.b.columns.next_multiple_of(tile_shape().1);
+        for (start, length) in step_blocks(a.columns, self.format) {
+            let (before, here) = (self.format.places(start), self.format.places(length));
+            let packed = &places[before * padded + column * here..];
+            let target = Target {
+                accumulate: start > 0 || c.accumulate,
+                ..c
+            };
+            self.tiles(
+                a.block((0, a.rows), (start, length)),
+                packed,
+                target,
+                columns,
+            );
+        }
     }
 
     /// A task's part of C, for one block of k.

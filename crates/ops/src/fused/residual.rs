@@ -31,7 +31,7 @@ pub(super) fn add_in_place(from: &[f32], to: &mut [f32]) {
     });
 }
 
-/// The gradients of x and, where asked for, of the norm's weight, from that of the norm's output.
+/// The gradient of x, and where asked for that of the norm's weight, which is added, from that of the norm's output.
 pub(super) fn norm_backward(
     [x, weight, gradient]: [&[f32]; 3],
     scales: &[f32],

@@ -41,6 +41,14 @@ vectorised! {
         scale
     }
 
+    /// y = x·scale·weight for one row whose scale is known.
+    fn scale_row(x: &[f32], weight: &[f32], y: &mut [f32], scale: f32) {
+        for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+            *y = x * scale * weight;
+        }
+        let _ = FMA;
+    }
+
     /// dx = scale·(w·dy − x·scale²·mean(w·dy·x)).
     pub(super) fn backward_row(x: &[f32], weight: &[f32], gradient: &[f32], scale: f32, dx: &mut [f32]) {
         for ((dx, weight), gradient) in dx.iter_mut().zip(weight).zip(gradient) {
@@ -75,6 +83,19 @@ pub(super) fn normalise([x, weight]: [&[f32]; 2], epsilon: f64, y: &mut [f32], s
     });
 }
 
+/// What [`normalise`] gave, from the scales that it gave.
+pub(super) fn normalise_again([x, weight]: [&[f32]; 2], scales: &[f32], y: &mut [f32]) {
+    let width = weight.len();
+    let y = Shared::new(y);
+    for_each(scales.len().div_ceil(ROWS), 4 * x.len(), |task| {
+        for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
+            // SAFETY: each row is written by one task.
+            let y = unsafe { y.slice(row * width, width) };
+            scale_row(&x[row * width..][..width], weight, y, *scale);
+        }
+    });
+}
+
 /// The gradient of x from that of y; `scales` are those of [`normalise`].
 pub(super) fn input_gradient([x, weight, gradient]: [&[f32]; 3], scales: &[f32], dx: &mut [f32]) {
     let width = weight.len();
@@ -89,7 +110,7 @@ pub(super) fn input_gradient([x, weight, gradient]: [&[f32]; 3], scales: &[f32],
     });
 }
 
-/// The gradient of the weight from that of y.
+/// Adds the gradient of the weight from that of y.
 pub(super) fn weight_gradient([x, gradient]: [&[f32]; 2], scales: &[f32], sum: &mut [f32]) {
     let width = sum.len();
     let tasks = scales.len().div_ceil(ROWS);
@@ -103,7 +124,6 @@ pub(super) fn weight_gradient([x, gradient]: [&[f32]; 2], scales: &[f32], sum: &
             add_weight_row(&x[at.clone()], &gradient[at], *scale, part);
         }
     });
-    sum.fill(0.0);
     for part in parts.chunks_exact(width.max(1)) {
         for (sum, part) in sum.iter_mut().zip(part) {
             *sum += part;

@@ -32,10 +32,12 @@ vectorised! {
         for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
             let (first, second) = x.split_at(half);
             let (first_out, second_out) = y.split_at_mut(half);
-            for i in 0..half {
-                let sin = sin[i] * direction;
-                first_out[i] = first[i] * cos[i] - second[i] * sin;
-                second_out[i] = second[i] * cos[i] + first[i] * sin;
+            let angles = cos.iter().zip(sin);
+            let pairs = first.iter().zip(second).zip(first_out.iter_mut().zip(second_out));
+            for (((a, b), (first, second)), (cos, sin)) in pairs.zip(angles) {
+                let sin = sin * direction;
+                *first = a * cos - b * sin;
+                *second = b * cos + a * sin;
             }
         }
         let _ = FMA;
@@ -47,11 +49,11 @@ vectorised! {
         let half = cos.len();
         for x in x.chunks_exact_mut(2 * half) {
             let (first, second) = x.split_at_mut(half);
-            for i in 0..half {
-                let sin = sin[i] * direction;
-                let (a, b) = (first[i], second[i]);
-                first[i] = a * cos[i] - b * sin;
-                second[i] = b * cos[i] + a * sin;
+            for ((first, second), (cos, sin)) in first.iter_mut().zip(second).zip(cos.iter().zip(sin)) {
+                let sin = sin * direction;
+                let (a, b) = (*first, *second);
+                *first = a * cos - b * sin;
+                *second = b * cos + a * sin;
             }
         }
         let _ = FMA;

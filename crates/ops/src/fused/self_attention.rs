@@ -6,16 +6,16 @@ use candle_core::{Result, Tensor};
 
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
-use super::buffer::{Shared, filled, with_buffer};
+use super::buffer::{Shared, filled, split, with_buffer};
 use super::format::Format;
 use super::half_block::{Half, Parts, apply, flatten};
 use super::head_norm::{NormedHeads, SavedNorm};
-use super::linear::new_product;
 use super::pack::Matrix;
-use super::product::{Store, for_each, product};
+use super::product::{Store, for_each, product, with_packed};
 use super::residual::{add_in_place, norm_backward};
-use super::rms_norm::normalise;
+use super::rms_norm::{normalise, normalise_again};
 use super::rope::rotate_in_place;
+use super::stretch::for_each_stretch;
 use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
 
 /// Positions of a task.
@@ -37,13 +37,18 @@ struct FusedSelfAttention {
 
 /// What the backward pass needs of the forward pass; the rest it computes again.
 pub(super) struct Saved {
-    /// The norm's factor of each row.
-    scales: Vec<f32>,
-    /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
-    projected: Vec<f32>,
+    projected: Projected,
     /// The attention's output: (rows, heads·d).
     mixed: Vec<f32>,
     log_sums: Vec<f32>,
+}
+
+/// What attention is taken of.
+struct Projected {
+    /// The norm's factor of each row.
+    scales: Vec<f32>,
+    /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
+    values: Vec<f32>,
     heads: Option<SavedNorm>,
 }
 
@@ -122,20 +127,69 @@ impl FusedSelfAttention {
         }
     }
 
-    /// Turns queries and keys by their positions' angles, or back.
-    fn turn(&self, projected: &mut [f32], direction: f32) {
+    /// Turns queries and keys of some rows, from `start` on, by their positions' angles, or back.
+    fn turn(&self, start: usize, projected: &mut [f32], direction: f32) {
         let width = self.projected_width();
         let turned = (self.heads + self.kv_heads) * self.head_dim();
-        let rows = self.positions.len();
         let work = 8 * projected.len();
+        let positions = &self.positions[start..start + projected.len() / width];
         let projected = Shared::new(projected);
-        for_each(rows.div_ceil(POSITIONS), work, |task| {
-            for row in task * POSITIONS..rows.min((task + 1) * POSITIONS) {
+        for_each(positions.len().div_ceil(POSITIONS), work, |task| {
+            for (row, position) in positions
+                .iter()
+                .enumerate()
+                .skip(task * POSITIONS)
+                .take(POSITIONS)
+            {
                 // SAFETY: each row is in one task.
                 let heads = unsafe { projected.slice(row * width, turned) };
-                rotate_in_place(heads, self.rotary.at(self.positions[row]), direction);
+                rotate_in_place(heads, self.rotary.at(*position), direction);
             }
         });
+    }
+
+    /// Queries, keys and values of all rows, and what else is saved of their making.
+    fn project(&self, x: &[f32], norms: &[f32], projections: &[f32]) -> Projected {
+        let (hidden, width) = (self.shape[2], self.projected_width());
+        let (norm, head_norms) = norms.split_at(hidden);
+        let rows = self.positions.len();
+        let mut scales = vec![0.0; rows];
+        let weight = Matrix::new(projections, width, hidden).transposed();
+        let fill = |projected: &mut [f32]| {
+            let [projected, scales] = [projected, &mut scales].map(Shared::new);
+            with_packed(weight, rows, Format::of(self.precision), |weight| {
+                for_each_stretch(rows, |start, count, threads| {
+                    // SAFETY: each row is in one stretch.
+                    let (projected, scales) = unsafe {
+                        (
+                            projected.slice(start * width, count * width),
+                            scales.slice(start, count),
+                        )
+                    };
+                    with_buffer(count * hidden, |normed| {
+                        let x = &x[start * hidden..][..count * hidden];
+                        normalise([x, norm], self.epsilon, normed, scales);
+                        let normed = Matrix::new(normed, count, hidden);
+                        weight.multiply(normed, projected, Store::Replace, threads);
+                    });
+                    if !self.norms_heads {
+                        self.turn(start, projected, 1.0);
+                    }
+                });
+            });
+        };
+        // SAFETY: the product replaces every element.
+        let mut values = unsafe { filled(rows * width, fill) };
+        let heads = self.normed_heads().map(|heads| {
+            let saved = heads.normalise(head_norms, &mut values);
+            self.turn(0, &mut values, 1.0);
+            saved
+        });
+        Projected {
+            scales,
+            values,
+            heads,
+        }
     }
 
     /// Queries and keys, where they have norms.
@@ -149,7 +203,7 @@ impl FusedSelfAttention {
         })
     }
 
-    /// The gradient of the projections from that of the attention's output.
+    /// The gradient of the turned projections from that of the attention's output.
     fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
         dprojected.fill(0.0);
         let [batch, sequence, _] = self.shape;
@@ -161,9 +215,46 @@ impl FusedSelfAttention {
         });
         let dims = [batch, sequence, self.heads, self.head_dim()];
         let sides = [&saved.mixed[..], dmixed].map(|side| Heads::contiguous(side, dims));
-        let shapes = self.shapes(&saved.projected);
+        let shapes = self.shapes(&saved.projected.values);
         shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
-        self.turn(dprojected, -1.0);
+    }
+
+    /// Turns the projections' gradient back, and finds what they were projected from and its gradient.
+    fn projection_gradient(
+        &self,
+        [x, norm, projections]: [&[f32]; 3],
+        scales: &[f32],
+        sides: [&mut [f32]; 3],
+    ) {
+        let (hidden, width) = (self.shape[2], self.projected_width());
+        let [norm_tracked, projections_tracked, _] = self.parts.tracked;
+        let rows = scales.len();
+        let weight = Matrix::new(projections, width, hidden);
+        let [dprojected, normed, dnormed] = sides.map(Shared::new);
+        with_packed(weight, rows, Format::of(self.precision), |weight| {
+            for_each_stretch(rows, |start, count, threads| {
+                let (start_of, length) = (start * hidden, count * hidden);
+                // SAFETY: each row is in one stretch.
+                let (dprojected, normed, dnormed) = unsafe {
+                    (
+                        dprojected.slice(start * width, count * width),
+                        normed.slice(start_of, length),
+                        dnormed.slice(start_of, length),
+                    )
+                };
+                if !self.norms_heads {
+                    self.turn(start, dprojected, -1.0);
+                }
+                if projections_tracked {
+                    let x = &x[start_of..][..length];
+                    normalise_again([x, norm], &scales[start..start + count], normed);
+                }
+                if norm_tracked || self.parts.x_tracked {
+                    let dprojected = Matrix::new(dprojected, count, width);
+                    weight.multiply(dprojected, dnormed, Store::Replace, threads);
+                }
+            });
+        });
     }
 }
 
@@ -178,21 +269,11 @@ impl Half for FusedSelfAttention {
     fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
         let [batch, sequence, hidden] = self.shape;
         let [norms, projections, output] = self.parts.of(flat);
-        let (norm, head_norms) = norms.split_at(hidden);
-        let (rows, width) = (batch * sequence, self.projected_width());
-        let mut scales = vec![0.0; rows];
-        let mut projected = with_buffer(rows * hidden, |normed| {
-            normalise([x, norm], self.epsilon, normed, &mut scales);
-            let normed = Matrix::new(normed, rows, hidden);
-            let weight = Matrix::new(projections, width, hidden).transposed();
-            new_product(normed, weight, self.precision)
-        });
-        let normed = self.normed_heads();
-        let heads = normed.map(|heads| heads.normalise(head_norms, &mut projected));
-        self.turn(&mut projected, 1.0);
+        let rows = batch * sequence;
+        let projected = self.project(x, norms, projections);
         let mut log_sums = vec![0.0; rows * self.heads];
         let mixed_width = self.heads * self.head_dim();
-        let shapes = self.shapes(&projected);
+        let shapes = self.shapes(&projected.values);
         let fill = |mixed: &mut [f32]| shapes.forward(mixed, &mut log_sums);
         // SAFETY: every head of every position is written.
         let mixed = unsafe { filled(rows * mixed_width, fill) };
@@ -201,11 +282,9 @@ impl Half for FusedSelfAttention {
         let factors = Matrix::new(&mixed, rows, mixed_width);
         product(factors, output, y, Store::Add, self.precision);
         Saved {
-            scales,
             projected,
             mixed,
             log_sums,
-            heads,
         }
     }
 
@@ -222,54 +301,46 @@ impl Half for FusedSelfAttention {
         let [dnorms, dprojections, doutput] = self.parts.of_mut(dflat);
         let (dnorm, dhead_norms) = dnorms.split_at_mut(hidden);
         let [norm_tracked, projections_tracked, output_tracked] = self.parts.tracked;
+        let dx_wanted = norm_tracked || self.parts.x_tracked;
         let (rows, width) = (batch * sequence, self.projected_width());
         let mixed_width = self.heads * self.head_dim();
+        let (replace, precision) = (Store::Replace, self.precision);
         let gradient = Matrix::new(dy, rows, hidden);
         if output_tracked {
             let mixed = Matrix::new(&saved.mixed, rows, mixed_width);
-            product(
-                gradient.transposed(),
-                mixed,
-                doutput,
-                Store::Replace,
-                self.precision,
-            );
+            product(gradient.transposed(), mixed, doutput, replace, precision);
         }
-        if !(norm_tracked || projections_tracked || self.parts.x_tracked) {
+        if !(dx_wanted || projections_tracked) {
             return;
         }
-        with_buffer(rows * width, |dprojected| {
+        let lengths = [width, hidden, hidden].map(|width| rows * width);
+        with_buffer(lengths.iter().sum(), |between| {
+            let [dprojected, normed, dnormed] = split(between, lengths);
             with_buffer(rows * mixed_width, |dmixed| {
                 let output = Matrix::new(output, hidden, mixed_width);
-                product(gradient, output, dmixed, Store::Replace, self.precision);
+                product(gradient, output, dmixed, replace, precision);
                 self.attention_gradient(saved, dmixed, dprojected);
             });
-            if let (Some(heads), Some(saved)) = (self.normed_heads(), &saved.heads) {
+            if let (Some(heads), Some(saved)) = (self.normed_heads(), &saved.projected.heads) {
+                self.turn(0, dprojected, -1.0);
                 heads.gradient(saved, head_norms, dprojected, dhead_norms);
             }
-            let dprojected = Matrix::new(dprojected, rows, width);
-            with_buffer(rows * hidden, |normed| {
-                if projections_tracked {
-                    let mut scales = vec![0.0; rows];
-                    normalise([x, norm], self.epsilon, normed, &mut scales);
-                    let normed = Matrix::new(normed, rows, hidden);
-                    let transposed = dprojected.transposed();
-                    product(
-                        transposed,
-                        normed,
-                        dprojections,
-                        Store::Replace,
-                        self.precision,
-                    );
-                }
-                if norm_tracked || self.parts.x_tracked {
-                    let weight = Matrix::new(projections, width, hidden);
-                    product(dprojected, weight, normed, Store::Replace, self.precision);
-                    let dnorm = norm_tracked.then_some(dnorm);
-                    norm_backward([x, norm, normed], &saved.scales, dx, dnorm);
-                    add_in_place(dy, dx);
-                }
-            });
+            let scales = &saved.projected.scales[..];
+            self.projection_gradient(
+                [x, norm, projections],
+                scales,
+                [&mut *dprojected, &mut *normed, &mut *dnormed],
+            );
+            if projections_tracked {
+                let dprojected = Matrix::new(dprojected, rows, width).transposed();
+                let normed = Matrix::new(normed, rows, hidden);
+                product(dprojected, normed, dprojections, replace, precision);
+            }
+            if dx_wanted {
+                let dnorm = norm_tracked.then_some(dnorm);
+                norm_backward([x, norm, dnormed], scales, dx, dnorm);
+                add_in_place(dy, dx);
+            }
         });
     }
 }

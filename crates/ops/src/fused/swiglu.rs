@@ -40,13 +40,16 @@ vectorised! {
         }
     }
 
-    /// The gradients of both sides of a row that holds them one after the other.
-    pub(super) fn row_gradient(row: &[f32], dy: &[f32], gradient: &mut [f32]) {
+    /// silu(gate)·up of a row that holds both sides one after the other, and the gradients of the sides.
+    pub(super) fn row_gradient(row: &[f32], dy: &[f32], y: &mut [f32], gradient: &mut [f32]) {
         let (gate, up) = row.split_at(dy.len());
         let (dgate, dup) = gradient.split_at_mut(dy.len());
-        for ((((dgate, dup), &gate), up), dy) in dgate.iter_mut().zip(dup).zip(gate).zip(up).zip(dy) {
+        let gradients = dgate.iter_mut().zip(dup).zip(y);
+        for ((((dgate, dup), y), (&gate, up)), dy) in gradients.zip(gate.iter().zip(up)).zip(dy) {
             let sigmoid = 1.0 / (1.0 + exp::<FMA>(-gate));
-            *dup = gate * sigmoid * dy;
+            let silu = gate * sigmoid;
+            *y = silu * up;
+            *dup = silu * dy;
             *dgate = sigmoid * (1.0 + gate * (1.0 - sigmoid)) * up * dy;
         }
     }

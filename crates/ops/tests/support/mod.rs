@@ -67,7 +67,7 @@ pub fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     let (a, b) = (values(a), values(b));
     let largest = b
         .iter()
-        .fold(0.1f64, |m, x| if x.abs() > m { x.abs() } else { m });
+        .fold(0.2f64, |m, x| if x.abs() > m { x.abs() } else { m });
     for (i, (a, b)) in a.iter().zip(&b).enumerate() {
         let same = (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * largest;
         assert!(same, "{what}: element {i} is {a} and should be {b}");
