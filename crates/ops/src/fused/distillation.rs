@@ -7,10 +7,11 @@ use rayon::prelude::*;
 
 use super::buffer::with_buffer;
 use super::cross_entropy::{Gradients, largest, scale};
+use super::format::Format;
 use super::lanes::{LANES, exp, sum_lanes};
 use super::level::vectorised;
 use super::pack::Matrix;
-use super::product::{Store, product};
+use super::product::{PackedFactor, Store, Threads, product_in, with_packed};
 use super::storage::{Floats, contiguous};
 use crate::Precision;
 use crate::distillation::{Teacher, TopK};
@@ -129,37 +130,81 @@ fn divergence_of_top(student: &mut [f32], top: &TopK, at: usize, temperature: f3
     divergence
 }
 
+/// Whom the student is set against, its weight packed once.
+enum Opposite<'a> {
+    TopK(&'a TopK),
+    Live(Matrix<'a>, &'a PackedFactor<'a>),
+}
+
 impl Distillation {
     /// Σ KL over a few rows of the student's logits, which become T·(q − p); `start` is the first of them.
-    fn rows(&self, start: usize, student: &mut [f32], vocabulary: usize) -> Result<f64> {
-        let rows = student.len() / vocabulary;
-        let nats: Vec<f32> = match &self.teacher {
-            Teacher::TopK(top) => student
+    fn rows(
+        &self,
+        start: usize,
+        student: &mut [f32],
+        vocabulary: usize,
+        teacher: &Opposite,
+    ) -> f64 {
+        let nats: Vec<f32> = match teacher {
+            Opposite::TopK(top) => student
                 .par_chunks_mut(vocabulary)
                 .enumerate()
                 .map(|(row, student)| {
                     divergence_of_top(student, top, start + row, self.temperature)
                 })
                 .collect(),
-            Teacher::Live { hidden, weight } => {
-                let width = hidden.dim(1)?;
-                let (hidden, weight) = (Floats::of(hidden)?, Floats::of(weight)?);
-                let hidden = Matrix::new(&hidden[start * width..], rows, width);
-                let weight = Matrix::new(&weight, vocabulary, width).transposed();
-                with_buffer(student.len(), |teacher| {
-                    product(hidden, weight, teacher, Store::Replace, self.precision);
-                    student
-                        .par_chunks_mut(vocabulary)
-                        .zip(teacher.par_chunks_mut(vocabulary))
-                        .map(|(student, teacher)| {
-                            let shifts = (largest(student), largest(teacher));
-                            divergence(student, teacher, shifts, self.temperature)
-                        })
-                        .collect()
-                })
-            }
+            Opposite::Live(hidden, weight) => with_buffer(student.len(), |teacher| {
+                let rows = (start, student.len() / vocabulary);
+                let hidden = hidden.block(rows, (0, hidden.columns));
+                weight.multiply(hidden, teacher, Store::Replace, Threads::All);
+                student
+                    .par_chunks_mut(vocabulary)
+                    .zip(teacher.par_chunks_mut(vocabulary))
+                    .map(|(student, teacher)| {
+                        let shifts = (largest(student), largest(teacher));
+                        divergence(student, teacher, shifts, self.temperature)
+                    })
+                    .collect()
+            }),
         };
-        Ok(nats.into_iter().map(f64::from).sum())
+        nats.into_iter().map(f64::from).sum()
+    }
+
+    /// The divergence, with the gradients where they are wanted.
+    fn sum(
+        &self,
+        [hidden, weight]: [Matrix; 2],
+        teacher: &Opposite,
+        mut gradients: [Option<&mut [f32]>; 2],
+    ) -> f64 {
+        let (tokens, width, vocabulary) = (hidden.rows, hidden.columns, weight.rows);
+        let format = Format::of(self.precision);
+        let mut total = 0.0;
+        let mut chunk = |start: usize, to_logits: &PackedFactor, to_hidden: &PackedFactor| {
+            let rows = ROWS.min(tokens - start);
+            let hidden = hidden.block((start, rows), (0, width));
+            with_buffer(rows * vocabulary, |student| {
+                to_logits.multiply(hidden, student, Store::Replace, Threads::All);
+                total += self.rows(start, student, vocabulary, teacher);
+                let gradient = Matrix::new(student, rows, vocabulary);
+                let [for_hidden, for_weight] = &mut gradients;
+                if let Some(sum) = for_hidden {
+                    let part = &mut sum[start * width..][..rows * width];
+                    to_hidden.multiply(gradient, part, Store::Replace, Threads::All);
+                }
+                if let Some(sum) = for_weight {
+                    product_in(format, gradient.transposed(), hidden, sum, Store::Add);
+                }
+            });
+        };
+        with_packed(weight.transposed(), tokens, format, |to_logits| {
+            with_packed(weight, tokens, format, |to_hidden| {
+                for start in (0..tokens).step_by(ROWS) {
+                    chunk(start, to_logits, to_hidden);
+                }
+            });
+        });
+        total
     }
 }
 
@@ -181,31 +226,23 @@ impl CustomOp2 for Distillation {
         let weight = Matrix::new(contiguous(weight, weight_layout)?, vocabulary, width);
         let mut hidden_gradient = self.tracked.0.then(|| vec![0.0; tokens * width]);
         let mut weight_gradient = self.tracked.1.then(|| vec![0.0; vocabulary * width]);
-        let mut total = 0.0;
-        for start in (0..tokens).step_by(ROWS) {
-            let rows = ROWS.min(tokens - start);
-            let hidden = hidden.block((start, rows), (0, width));
-            with_buffer(rows * vocabulary, |student| -> Result<()> {
-                let transposed = weight.transposed();
-                product(hidden, transposed, student, Store::Replace, self.precision);
-                total += self.rows(start, student, vocabulary)?;
-                let gradient = Matrix::new(student, rows, vocabulary);
-                if let Some(sum) = &mut hidden_gradient {
-                    let part = &mut sum[start * width..][..rows * width];
-                    product(gradient, weight, part, Store::Replace, self.precision);
-                }
-                if let Some(sum) = &mut weight_gradient {
-                    product(
-                        gradient.transposed(),
-                        hidden,
-                        sum,
-                        Store::Add,
-                        self.precision,
-                    );
-                }
-                Ok(())
-            })?;
-        }
+        let gradients = [&mut hidden_gradient, &mut weight_gradient].map(Option::as_deref_mut);
+        let total = match &self.teacher {
+            Teacher::TopK(top) => self.sum([hidden, weight], &Opposite::TopK(top), gradients),
+            Teacher::Live {
+                hidden: of_teacher,
+                weight: to_logits,
+            } => {
+                let width = of_teacher.dim(1)?;
+                let (of_teacher, to_logits) = (Floats::of(of_teacher)?, Floats::of(to_logits)?);
+                let of_teacher = Matrix::new(&of_teacher, tokens, width);
+                let to_logits = Matrix::new(&to_logits, vocabulary, width).transposed();
+                with_packed(to_logits, tokens, Format::of(self.precision), |to_logits| {
+                    let teacher = Opposite::Live(of_teacher, to_logits);
+                    self.sum([hidden, weight], &teacher, gradients)
+                })
+            }
+        };
         let gradients = Gradients::new(
             (hidden_gradient, tokens),
             (weight_gradient, vocabulary),
