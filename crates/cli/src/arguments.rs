@@ -145,12 +145,26 @@ pub struct Scoring {
     pub stride: Option<usize>,
 }
 
+/// Tasks as lm-evaluation-harness has them.
+#[derive(Debug, Args)]
+pub struct Tasks {
+    /// Tasks with choices: `.jsonl` files of `context`, `choices` and `answer`, one a task, or folders of such. `evaluate`
+    /// then scores held-out documents only where `--dataset` is given too.
+    #[arg(long, value_name = "FILE_OR_FOLDER", num_args = 1..)]
+    pub tasks: Vec<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub struct Evaluate {
     /// A checkpoint folder, or a run folder (its best checkpoint).
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub scoring: Scoring,
+    #[command(flatten)]
+    pub tasks: Tasks,
+    /// Write what was decided of each item of the tasks into this file, a line of JSON each.
+    #[arg(long, value_name = "FILE", requires = "tasks")]
+    pub items: Option<PathBuf>,
     /// Where the checkpoint is an adapter: its base; default: the one that it names.
     #[arg(long = "base", value_name = "DIR")]
     pub adapter_base: Option<PathBuf>,
@@ -168,6 +182,8 @@ pub struct Forget {
     pub tuned: Vec<PathBuf>,
     #[command(flatten)]
     pub scoring: Scoring,
+    #[command(flatten)]
+    pub tasks: Tasks,
     /// Where tuned checkpoints are adapters: their base; default: the one that each names.
     #[arg(long = "base", value_name = "DIR")]
     pub adapter_base: Option<PathBuf>,

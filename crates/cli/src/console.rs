@@ -201,6 +201,18 @@ pub fn scoring_bar(environment: &Environment, name: &str) -> ProgressBar {
         .with_message(name.to_owned())
 }
 
+/// A bar for the choices of a task.
+pub fn task_bar(environment: &Environment, name: &str) -> ProgressBar {
+    if !environment.draws_bars() {
+        return ProgressBar::hidden();
+    }
+    ProgressBar::new(0)
+        .with_style(style(
+            "scoring {msg:22} {wide_bar} {human_pos}/{human_len} choices {per_sec}, {eta} left",
+        ))
+        .with_message(name.to_owned())
+}
+
 /// Seconds as a person says them.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;

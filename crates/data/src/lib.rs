@@ -34,6 +34,7 @@ mod spelling;
 mod splitter;
 mod spool;
 mod stream;
+mod task;
 mod texts;
 mod tokenizer;
 mod words;
@@ -54,6 +55,7 @@ pub use shard::{Document, TokenShard};
 pub use shard_writer::ShardWriter;
 pub use spelling::Spelling;
 pub use stream::{Batch, BatchShape, MixturePart, MixtureStream};
+pub use task::{Task, TaskItem, read_tasks};
 pub use texts::{Texts, prepare_texts};
 
 /// A target that is neither learnt nor scored.

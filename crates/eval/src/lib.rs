@@ -1,7 +1,8 @@
 //! Bits per byte per domain, paired statistics, the forgetting report.
 //!
 //! [`score_shard`] scores every held-out document of a domain once; [`ForgettingReport::new`] compares what a base and
-//! the models tuned from it score on the same documents; [`evidence`] finds what was forgotten; [`write()`] puts the report on the disk.
+//! the models tuned from it score on the same documents; [`evidence`] finds what was forgotten; [`score_task`]
+//! answers tasks with choices; [`write()`] puts the report on the disk.
 
 mod charts;
 mod divergence;
@@ -12,8 +13,10 @@ mod page;
 mod questions;
 pub mod report;
 pub mod revert;
+mod rows;
 mod scoring;
 pub mod statistics;
+mod tasks;
 pub mod transfer;
 mod wording;
 
@@ -25,3 +28,4 @@ pub use scoring::{
     DocumentScore, DomainScores, HeldoutEvaluator, TokenScores, WindowOptions, score_shard,
     score_tokens,
 };
+pub use tasks::{EncodedTask, ItemScore, TaskEncoder, TaskScores, score_task};

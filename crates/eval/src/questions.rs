@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use polymath_data::Question;
-use polymath_model::{IGNORED, ModelConfig, TokenBatch, Transformer};
+use polymath_model::{ModelConfig, Transformer};
 use tokenizers::Tokenizer;
 
 use crate::EvalError;
-
-const ROWS: usize = 16;
+use crate::rows::{Row, score_rows};
 
 /// How an answer may end; the likeliest way first.
 const ENDINGS: [Ending; 3] = [
@@ -46,7 +45,7 @@ pub fn answer_questions(
     for (attempt, ending) in ENDINGS.into_iter().enumerate() {
         let mut asked = Vec::new();
         for (at, question) in questions.iter().enumerate().filter(|(at, _)| !right[*at]) {
-            let row = Row::new(model.config(), &tokenizer, question, ending)?;
+            let row = row(model.config(), &tokenizer, question, ending)?;
             let known = wrong[at].iter().any(|begin| row.tokens.starts_with(begin));
             if row.inputs() > model.config().max_position_embeddings {
                 if attempt == 0 {
@@ -56,46 +55,15 @@ pub fn answer_questions(
                 asked.push((at, row));
             }
         }
-        // Rows of like length together, so that little is padded.
-        asked.sort_by_key(|(_, row)| row.tokens.len());
-        for chunk in asked.chunks(ROWS) {
-            let rows: Vec<&Row> = chunk.iter().map(|(_, row)| row).collect();
-            for ((at, row), first) in chunk.iter().zip(first_wrong(model, &rows)?) {
-                match first {
-                    None => right[*at] = true,
-                    Some(first) => wrong[*at].push(row.tokens[..=first].to_vec()),
-                }
+        let rows: Vec<&Row> = asked.iter().map(|(_, row)| row).collect();
+        for ((at, row), score) in asked.iter().zip(score_rows(model, &rows, &mut |_| {})?) {
+            match score.first_wrong {
+                None => right[*at] = true,
+                Some(first) => wrong[*at].push(row.tokens[..=first].to_vec()),
             }
         }
     }
     Ok(right)
-}
-
-/// Of each row, the place of the first token after the prompt that is not the likeliest one.
-fn first_wrong(model: &Transformer, rows: &[&Row]) -> Result<Vec<Option<usize>>, EvalError> {
-    let longest = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
-    let bos = model.config().bos_token_id;
-    let mut batch = TokenBatch {
-        input_ids: Vec::new(),
-        targets: Vec::new(),
-        document_starts: vec![0; rows.len() * longest],
-        rows: rows.len(),
-    };
-    for Row { tokens, prompt } in rows {
-        let length = tokens.len() - 1;
-        batch.input_ids.extend(&tokens[..length]);
-        batch.input_ids.extend(vec![bos; longest - length]);
-        batch.targets.extend(vec![IGNORED; prompt - 1]);
-        batch.targets.extend(&tokens[*prompt..]);
-        batch.targets.extend(vec![IGNORED; longest - length]);
-    }
-    let scores = model.score(&batch)?;
-    let places = rows.iter().enumerate().map(|(number, row)| {
-        let correct = &scores.correct[number * longest..];
-        // The token at a place is the target of the place before.
-        (row.prompt..row.tokens.len()).find(|at| !correct[at - 1])
-    });
-    Ok(places.collect())
 }
 
 fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
@@ -108,48 +76,34 @@ fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
     ))
 }
 
-/// A question as tokens.
-struct Row {
-    /// Beginning-of-text, prompt, answer, ending.
-    tokens: Vec<u32>,
-    /// How many of them are given.
-    prompt: usize,
-}
-
-impl Row {
-    fn new(
-        config: &ModelConfig,
-        tokenizer: &Tokenizer,
-        question: &Question,
-        ending: Ending,
-    ) -> Result<Self, EvalError> {
-        let encode = |text: String| -> Result<Vec<u32>, EvalError> {
-            let encoding = tokenizer
-                .encode_fast(text, false)
-                .map_err(|error| EvalError::Tokenizer(error.to_string()))?;
-            Ok(encoding.get_ids().to_vec())
-        };
-        let alone = encode(question.prompt.clone())?;
-        let mut whole = match ending {
-            Ending::Text(text) => encode(format!("{}{}{text}", question.prompt, question.answer))?,
-            Ending::EndOfText => encode(format!("{}{}", question.prompt, question.answer))?,
-        };
-        if let Ending::EndOfText = ending {
-            whole.push(config.eos_token_id);
-        }
-        // Where the last token of the prompt would grow into the answer, the answer begins one token earlier.
-        let shared = alone.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-        let shared = shared.min(whole.len() - 1);
-        let mut tokens = vec![config.bos_token_id];
-        tokens.extend(whole);
-        Ok(Self {
-            tokens,
-            prompt: shared + 1,
-        })
+/// A question as tokens: beginning-of-text and prompt; answer and ending.
+fn row(
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    question: &Question,
+    ending: Ending,
+) -> Result<Row, EvalError> {
+    let encode = |text: String| -> Result<Vec<u32>, EvalError> {
+        let encoding = tokenizer
+            .encode_fast(text, false)
+            .map_err(|error| EvalError::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    };
+    let alone = encode(question.prompt.clone())?;
+    let mut whole = match ending {
+        Ending::Text(text) => encode(format!("{}{}{text}", question.prompt, question.answer))?,
+        Ending::EndOfText => encode(format!("{}{}", question.prompt, question.answer))?,
+    };
+    if let Ending::EndOfText = ending {
+        whole.push(config.eos_token_id);
     }
-
-    /// How many tokens the model reads: the last one is only predicted.
-    fn inputs(&self) -> usize {
-        self.tokens.len() - 1
-    }
+    // Where the last token of the prompt would grow into the answer, the answer begins one token earlier.
+    let shared = alone.iter().zip(&whole).take_while(|(a, b)| a == b).count();
+    let shared = shared.min(whole.len() - 1);
+    let mut tokens = vec![config.bos_token_id];
+    tokens.extend(whole);
+    Ok(Row {
+        tokens,
+        prompt: shared + 1,
+    })
 }

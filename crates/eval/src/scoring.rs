@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 
 /// Tokens that are scored at once; more gains no speed and costs memory.
-const TOKENS_AT_ONCE: usize = 4096;
+pub(crate) const TOKENS_AT_ONCE: usize = 4096;
 /// The in-training subsample is the same in every run, so that curves can be compared.
 const SUBSAMPLE_SEED: u64 = 0;
 

@@ -1,5 +1,6 @@
 //! Numbers as every page, table and sentence of this crate writes them.
 
+use crate::report::Figure;
 use crate::statistics::Verdict;
 
 /// A number with its sign; none where it rounds to zero.
@@ -39,6 +40,28 @@ pub fn relative(share: Option<f64>) -> String {
 /// A share in percent.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
+}
+
+/// The interval of a share, in percent.
+pub fn share_interval(figure: Figure) -> String {
+    let [low, high] = figure.interval;
+    format!("[{:.1}, {:.1}]", low * 100.0, high * 100.0)
+}
+
+/// A change in a share, in percentage points with a sign; none where it rounds to zero.
+pub fn points(change: f64) -> String {
+    let text = format!("{:+.1}", change * 100.0);
+    if text.trim_start_matches(['+', '-']) == "0.0" {
+        "0.0".into()
+    } else {
+        text.replace('-', "−")
+    }
+}
+
+/// The interval of a change in a share, in percentage points.
+pub fn points_interval(figure: Figure) -> String {
+    let [low, high] = figure.interval;
+    format!("[{}, {}]", points(low), points(high))
 }
 
 /// A probability.
@@ -104,5 +127,11 @@ mod tests {
         assert_eq!(count(123), "123");
         assert_eq!(bytes(12_345), "12 kB");
         assert_eq!(probability(1e-9), "< 0.001");
+        let change = Figure {
+            value: -0.0004,
+            interval: [-0.062, 0.0512],
+        };
+        assert_eq!(points(change.value), "0.0");
+        assert_eq!(points_interval(change), "[−6.2, +5.1]");
     }
 }

@@ -1,53 +1,89 @@
-//! `polymath evaluate`, and what it shares with `forget`: a checkpoint's scores on the domains of data sets.
+//! `polymath evaluate`, and what it shares with `forget`: a checkpoint's scores on the domains of data sets
+//! and on tasks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
-use polymath_data::{Dataset, Split};
+use polymath_data::{Dataset, Split, Task};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
-use polymath_model::{LoadOptions, Precision};
+use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_train::resolve_checkpoint;
 
+use super::tasks::{self, ItemsFile};
 use crate::arguments;
 use crate::console::scoring_bar;
 use crate::environment::Environment;
 use crate::failure::Failure;
 
-/// Prints bits per byte and perplexity of every domain.
+/// Prints bits per byte and perplexity of every domain, and what was answered of every task.
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
     let base = base_of(&folder, arguments.adapter_base.as_deref());
     // Whether there is a model at all comes before what it is scored on.
     polymath_model::load_config_over(&folder, base)?;
-    let datasets = datasets(&arguments.scoring, std::slice::from_ref(&folder))?;
-    let scores = score((&folder, base), &datasets, &arguments.scoring, environment)?;
+    let tasks = tasks::read(&arguments.tasks)?;
+    let only_tasks = !tasks.is_empty() && arguments.scoring.dataset.is_empty();
+    let datasets = if only_tasks {
+        Vec::new()
+    } else {
+        datasets(&arguments.scoring, std::slice::from_ref(&folder))?
+    };
+    let items = arguments
+        .items
+        .as_deref()
+        .map(ItemsFile::create)
+        .transpose()?;
+    let asked = Asked {
+        datasets: &datasets,
+        tasks: &tasks,
+        scoring: &arguments.scoring,
+        keep: 0,
+    };
+    let scores = score((&folder, base), &asked, environment)?;
+    if let Some(items) = items {
+        items.write(&scores)?;
+    }
     if arguments.json {
-        let domains: BTreeMap<&str, serde_json::Value> = scores
-            .domains
-            .iter()
-            .map(|(name, domain)| {
-                let mut value = serde_json::json!({
-                    "bits_per_byte": domain.bits_per_byte(),
-                    "perplexity": domain.perplexity(),
-                    "documents": domain.documents.len(),
-                    "tokens": domain.tokens(),
-                    "bytes": domain.bytes(),
-                });
-                if let Some(right) = scores.questions.get(name) {
-                    value["accuracy"] = accuracy(right).into();
-                    value["questions"] = right.len().into();
-                }
-                (name.as_str(), value)
-            })
-            .collect();
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&serde_json::json!({ "domains": domains }))?
-        );
+        println!("{}", serde_json::to_string_pretty(&json(&scores))?);
         return Ok(());
     }
+    if !only_tasks {
+        print_domains(&scores);
+    }
+    tasks::print(&scores);
+    Ok(())
+}
+
+fn json(scores: &ModelScores) -> serde_json::Value {
+    let domains: BTreeMap<&str, serde_json::Value> = scores
+        .domains
+        .iter()
+        .map(|(name, domain)| {
+            let mut value = serde_json::json!({
+                "bits_per_byte": domain.bits_per_byte(),
+                "perplexity": domain.perplexity(),
+                "documents": domain.documents.len(),
+                "tokens": domain.tokens(),
+                "bytes": domain.bytes(),
+            });
+            if let Some(right) = scores.questions.get(name) {
+                value["accuracy"] = accuracy(right).into();
+                value["questions"] = right.len().into();
+            }
+            (name.as_str(), value)
+        })
+        .collect();
+    let mut all = serde_json::json!({ "domains": domains });
+    if !scores.tasks.is_empty() {
+        all["tasks"] = tasks::json(scores);
+    }
+    all
+}
+
+fn print_domains(scores: &ModelScores) {
     println!(
         "{:20} {:>13} {:>11} {:>10} {:>12} {:>10}",
         "domain", "bits per byte", "perplexity", "documents", "bytes", "questions"
@@ -64,7 +100,6 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
             domain.bytes()
         );
     }
-    Ok(())
 }
 
 fn accuracy(right: &[bool]) -> f64 {
@@ -120,65 +155,88 @@ pub fn base_of<'a>(folder: &Path, given: Option<&'a Path>) -> Option<&'a Path> {
     given.filter(|_| polymath_model::is_adapter(folder))
 }
 
-/// Scores a checkpoint (an adapter over its base, if one is given) on every domain of the data sets, and on their questions.
-pub fn score(
-    checkpoint: (&Path, Option<&Path>),
-    datasets: &[Dataset],
-    scoring: &arguments::Scoring,
-    environment: &Environment,
-) -> Result<ModelScores, Failure> {
-    score_tokens(checkpoint, datasets, (scoring, 0), environment)
+/// What a checkpoint is scored on.
+pub struct Asked<'a> {
+    /// Every domain's held-out documents, and its questions.
+    pub datasets: &'a [Dataset],
+    /// Tasks with choices.
+    pub tasks: &'a [Arc<Task>],
+    /// How documents are cut.
+    pub scoring: &'a arguments::Scoring,
+    /// Of so many tokens of each domain, the single scores are kept.
+    pub keep: u64,
 }
 
-/// [`score`], which keeps the scores of so many single tokens of each domain.
-pub fn score_tokens(
+/// Scores a checkpoint (an adapter over its base, if one is given). What does not fit it is refused before it is loaded.
+pub fn score(
     (folder, base): (&Path, Option<&Path>),
-    datasets: &[Dataset],
-    (scoring, keep): (&arguments::Scoring, u64),
+    asked: &Asked,
     environment: &Environment,
 ) -> Result<ModelScores, Failure> {
     let tokenizer = polymath_model::tokenizer_in(folder)?;
     let config = polymath_model::load_config_over(folder, base)?;
     let ends = (config.bos_token_id, config.eos_token_id);
-    for dataset in datasets {
+    for dataset in asked.datasets {
         dataset
             .check_fits(&tokenizer, ends)
             .map_err(Failure::usage)?;
     }
+    let encoded = tasks::encode(asked, &tokenizer, &config)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
     let model = polymath_model::load_over(folder, base, &options)?;
-    let windows = WindowOptions {
-        context: scoring.context,
-        stride: scoring.stride,
-        max_tokens: scoring.max_tokens,
-        half: None,
-    };
     let mut scores = ModelScores {
         path: folder.display().to_string(),
         ..ModelScores::default()
     };
-    for dataset in datasets {
-        for name in dataset.domain_names() {
-            if scores.domains.contains_key(name) {
-                continue;
-            }
-            let bar = scoring_bar(environment, name);
-            let shard = dataset.shard(name, Split::Heldout)?;
-            let domain =
-                polymath_eval::score_tokens((&model, &shard), windows, keep, &mut |done, all| {
-                    bar.set_length(all);
-                    bar.set_position(done);
-                })?;
-            scores.domains.insert(name.to_owned(), domain);
-            let questions = dataset.questions(name)?;
-            if !questions.is_empty() {
-                scores.questions.insert(
-                    name.to_owned(),
-                    answer_questions(&model, &tokenizer, &questions)?,
-                );
-            }
-            bar.finish_and_clear();
-        }
+    for dataset in asked.datasets {
+        score_dataset(
+            (&model, &tokenizer),
+            dataset,
+            asked,
+            environment,
+            &mut scores,
+        )?;
+    }
+    for task in &encoded {
+        let found = tasks::score(&model, task, environment)?;
+        scores.tasks.insert(found.task.name.clone(), found);
     }
     Ok(scores)
+}
+
+/// The domains of a data set that have no scores yet.
+fn score_dataset(
+    (model, tokenizer): (&Transformer, &Path),
+    dataset: &Dataset,
+    asked: &Asked,
+    environment: &Environment,
+    scores: &mut ModelScores,
+) -> Result<(), Failure> {
+    let windows = WindowOptions {
+        context: asked.scoring.context,
+        stride: asked.scoring.stride,
+        max_tokens: asked.scoring.max_tokens,
+        half: None,
+    };
+    for name in dataset.domain_names() {
+        if scores.domains.contains_key(name) {
+            continue;
+        }
+        let bar = scoring_bar(environment, name);
+        let shard = dataset.shard(name, Split::Heldout)?;
+        let mut progress = |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        };
+        let domain =
+            polymath_eval::score_tokens((model, &shard), windows, asked.keep, &mut progress)?;
+        scores.domains.insert(name.to_owned(), domain);
+        let questions = dataset.questions(name)?;
+        if !questions.is_empty() {
+            let right = answer_questions(model, tokenizer, &questions)?;
+            scores.questions.insert(name.to_owned(), right);
+        }
+        bar.finish_and_clear();
+    }
+    Ok(())
 }

@@ -9,8 +9,9 @@ use polymath_eval::{ForgettingReport, ModelScores, Settings};
 use polymath_finetune::Lineage;
 use polymath_train::resolve_checkpoint;
 
-use super::evaluate::{base_of, datasets, score_tokens};
+use super::evaluate::{Asked, base_of, datasets, score};
 use super::ledger::Ledger;
+use super::tasks;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -26,6 +27,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         .iter()
         .map(|path| resolve_checkpoint(path))
         .collect::<Result<Vec<_>, _>>()?;
+    let tasks = tasks::read(&arguments.tasks)?;
     let datasets = datasets(&arguments.scoring, &tuned)?;
     let context = match arguments.scoring.context {
         Some(context) => context,
@@ -36,8 +38,13 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         dataset: arguments.scoring.dataset.clone(),
         ..arguments.scoring
     };
-    let scoring = (&scoring, KEPT_TOKENS);
-    let mut before = score_tokens((&base, None), &datasets, scoring, environment)?;
+    let asked = Asked {
+        datasets: &datasets,
+        tasks: &tasks,
+        scoring: &scoring,
+        keep: KEPT_TOKENS,
+    };
+    let mut before = score((&base, None), &asked, environment)?;
     before.sha256 = polymath_model::sha256_of_weights(&base)?;
     before.overlaps = datasets
         .iter()
@@ -47,7 +54,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     let mut runs = Vec::new();
     for folder in &tuned {
         let over = base_of(folder, arguments.adapter_base.as_deref());
-        let mut scores = score_tokens((folder, over), &datasets, scoring, environment)?;
+        let mut scores = score((folder, over), &asked, environment)?;
         let lineage = describe(&mut scores, folder, arguments)?;
         if let Some(lineage) = lineage {
             scores.overlaps = ledger.of(&lineage)?;

@@ -16,6 +16,7 @@ pub mod prepare;
 pub mod pretrain;
 pub mod revert;
 mod runs;
+pub mod tasks;
 pub mod transfer;
 
 use std::path::Path;

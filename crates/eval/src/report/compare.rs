@@ -7,6 +7,7 @@ use polymath_data::Overlap;
 
 use super::{
     DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
+    tasks,
 };
 use crate::evidence::DomainEvidence;
 use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar, mean_figure};
@@ -61,6 +62,7 @@ pub fn compare(
         path: run.path.clone(),
         method: run.method.clone(),
         questions: questions(base, run)?,
+        tasks: tasks::compare(base, run)?,
         curve: run.curve.clone(),
         overlaps: run.overlaps.clone(),
         evidence: shown(&run.evidence, &domains),

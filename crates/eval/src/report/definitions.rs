@@ -82,6 +82,16 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
              domains."
                 .to_owned(),
         ),
+        (
+            "acc and acc_norm",
+            "Of tasks with choices, scored as lm-evaluation-harness does: the share of items whose right choice is the \
+             likeliest after the context (acc), or the likeliest a character of the choice (acc_norm), the first of equals. Of \
+             a cloze, which has one choice, acc is the share that greedy decoding gives. Intervals of 95 %: Wilson's score \
+             interval, and for the change over the same items Newcombe's (1998, method 10); p is of McNemar's exact test, \
+             two-sided, with Holm's correction over the run's tasks and both accuracies. Contexts longer than the model's are \
+             cut from the left, and counted. Lost and won: the items that only the base answers, and only the tuned model."
+                .to_owned(),
+        ),
     ];
     entries
         .map(|(word, text)| (word.to_owned(), text))

@@ -5,7 +5,9 @@ use minijinja::{Value, context};
 use super::charts::{Width, curve, forest};
 use super::forgotten;
 use super::ledger::{Ledger, ledger};
-use super::{Chain, DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport};
+use super::{
+    Chain, DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport, tasks,
+};
 use crate::charts::{Cell, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::statistics::Verdict;
 use crate::wording::{
@@ -81,6 +83,7 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
         judged => judged.count(),
         domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
         questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),
+        tasks => run.tasks.iter().map(tasks::html).collect::<Vec<_>>(),
     }
 }
 

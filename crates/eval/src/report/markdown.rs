@@ -2,6 +2,7 @@
 
 use super::forgotten;
 use super::ledger::ledger;
+use super::tasks;
 use super::{Chain, ForgettingReport, Role, RunReport};
 use crate::evidence::DomainEvidence;
 use crate::wording::{
@@ -91,6 +92,7 @@ fn of_run(run: &RunReport) -> String {
             probability(questions.adjusted_p_value),
         );
     }
+    text += &tasks::markdown(&run.tasks);
     for (domain, evidence) in forgotten::domains(run) {
         text += &of_evidence(&domain.name, evidence);
     }
@@ -203,7 +205,7 @@ fn of_ledger(report: &ForgettingReport) -> String {
 }
 
 /// A name as text, whatever signs it holds.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.chars()
         .flat_map(|sign| {
             let special = "\\`*_|<>[]#".contains(sign);

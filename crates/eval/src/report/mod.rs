@@ -9,9 +9,11 @@ mod html;
 mod ledger;
 mod markdown;
 mod table;
+mod tasks;
 mod wording;
 
 pub use chain::{Chain, Measure, Stage};
+pub use tasks::{AccuracyReport, LostItem, TaskReport};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::DomainEvidence;
 use crate::statistics::Verdict;
-use crate::{DomainScores, EvalError};
+use crate::{DomainScores, EvalError, TaskScores};
 
 /// Of `report.json`.
 const SCHEMA: u32 = 3;
@@ -52,6 +54,8 @@ pub struct ModelScores {
     pub domains: BTreeMap<String, DomainScores>,
     /// Which of each domain's questions it answers.
     pub questions: BTreeMap<String, Vec<bool>>,
+    /// What it makes of tasks with choices, by name.
+    pub tasks: BTreeMap<String, TaskScores>,
     /// Held-out bits per byte of each domain after so many steps of its run.
     pub curve: Vec<CurvePoint>,
     /// How much of each held-out set stands in what it was trained on: of a tuned model, in its niche's training text; of
@@ -156,10 +160,10 @@ pub struct QuestionReport {
     pub adjusted_p_value: f64,
 }
 
-/// A figure over a run's domains, with its 95 % interval.
+/// A figure with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// In bits per byte.
+    /// In bits per byte; of a task, a share from 0 to 1 or a change in it.
     pub value: f64,
     /// Its lower and upper end.
     pub interval: [f64; 2],
@@ -198,6 +202,9 @@ pub struct RunReport {
     pub domains: Vec<DomainReport>,
     /// Of every domain that has questions.
     pub questions: Vec<QuestionReport>,
+    /// Of every task, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskReport>,
     /// The evaluations during the run.
     pub curve: Vec<CurvePoint>,
     /// How much of each held-out set stands in the text that it was tuned on.
@@ -248,7 +255,7 @@ impl ForgettingReport {
     /// Compares every run with the base.
     ///
     /// # Errors
-    /// A run that was not scored on the base's domains, documents and questions; scores that are not finite; a niche
+    /// A run that was not scored on the base's domains, documents, questions and tasks; scores that are not finite; a niche
     /// that is not among the domains; settings without sense.
     pub fn new(
         base: &ModelScores,

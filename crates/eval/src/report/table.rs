@@ -1,6 +1,6 @@
 //! The report as plain text for a terminal.
 
-use super::{ForgettingReport, Role, RunReport};
+use super::{ForgettingReport, Role, RunReport, tasks};
 use crate::wording::{
     interval, percent, plain, probability, probability_or_dash, sign, signed, signed_or_dash,
 };
@@ -42,6 +42,7 @@ pub fn render(report: &ForgettingReport) -> String {
                 probability(questions.adjusted_p_value),
             );
         }
+        text += &tasks::lines(&run.tasks);
         for domain in &run.domains {
             if let Some(reason) = &domain.reason {
                 text += &format!("  {} {}: {reason}\n", domain.name, domain.verdict.word());

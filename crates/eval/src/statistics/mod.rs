@@ -6,6 +6,7 @@ mod coverage;
 mod holm;
 mod mcnemar;
 mod mean;
+pub mod proportion;
 mod seeds;
 mod spearman;
 mod student;

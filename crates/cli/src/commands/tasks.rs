@@ -1,0 +1,144 @@
+//! What `evaluate` and `forget` do with tasks: read, encode, score, print.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use polymath_data::{Task, read_tasks};
+use polymath_eval::report::Figure;
+use polymath_eval::{EncodedTask, ItemScore, ModelScores, TaskEncoder, TaskScores, score_task};
+use polymath_model::{ModelConfig, Transformer};
+use serde::Serialize;
+
+use super::evaluate::Asked;
+use crate::arguments;
+use crate::console::task_bar;
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// The tasks that were named.
+pub fn read(arguments: &arguments::Tasks) -> Result<Vec<Arc<Task>>, Failure> {
+    let tasks = read_tasks(&arguments.tasks).map_err(Failure::usage)?;
+    Ok(tasks.into_iter().map(Arc::new).collect())
+}
+
+/// The tasks as a model's tokens, cut to the context that it is scored with.
+pub fn encode(
+    asked: &Asked,
+    tokenizer: &Path,
+    config: &ModelConfig,
+) -> Result<Vec<EncodedTask>, Failure> {
+    if asked.tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let longest = config.max_position_embeddings;
+    let context = asked.scoring.context.unwrap_or(longest);
+    if context == 0 || context > longest {
+        return Err(Failure::usage(anyhow!(
+            "`--context {context}`: the model's `max_position_embeddings` is {longest}"
+        )));
+    }
+    let encoder = TaskEncoder::open(tokenizer, config.bos_token_id, context)?;
+    let encoded = asked.tasks.iter().map(|task| encoder.encode(task));
+    encoded.collect::<Result<_, _>>().map_err(Failure::usage)
+}
+
+/// Scores one of them.
+pub fn score(
+    model: &Transformer,
+    task: &EncodedTask,
+    environment: &Environment,
+) -> Result<TaskScores, Failure> {
+    let bar = task_bar(environment, task.name());
+    let scores = score_task(model, task, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    Ok(scores)
+}
+
+/// Each task's figures, under the harness's names.
+pub fn json(scores: &ModelScores) -> serde_json::Value {
+    let tasks: BTreeMap<&str, serde_json::Value> = scores
+        .tasks
+        .iter()
+        .map(|(name, task)| {
+            let value = serde_json::json!({
+                "items": task.items.len(),
+                "items_cut": task.items_cut(),
+                "acc": task.accuracy(),
+                "acc_norm": task.normalised_accuracy(),
+            });
+            (name.as_str(), value)
+        })
+        .collect();
+    serde_json::json!(tasks)
+}
+
+/// The same as a table.
+pub fn print(scores: &ModelScores) {
+    if scores.tasks.is_empty() {
+        return;
+    }
+    let share = |figure: Figure| {
+        let [low, high] = figure.interval.map(|end| end * 100.0);
+        format!("{:.1} % [{low:.1}, {high:.1}]", figure.value * 100.0)
+    };
+    println!(
+        "{:20} {:>8} {:>8} {:>22} {:>22}",
+        "task", "items", "cut", "acc", "acc_norm"
+    );
+    for (name, task) in &scores.tasks {
+        println!(
+            "{name:20} {:>8} {:>8} {:>22} {:>22}",
+            task.items.len(),
+            task.items_cut(),
+            share(task.accuracy()),
+            task.normalised_accuracy().map_or("–".into(), share),
+        );
+    }
+}
+
+/// The file for what was decided of each item, opened before any work is done.
+pub struct ItemsFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+/// One of its lines.
+#[derive(Serialize)]
+struct ItemLine<'a> {
+    task: &'a str,
+    #[serde(flatten)]
+    score: &'a ItemScore,
+}
+
+impl ItemsFile {
+    /// Creates it.
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path)
+            .with_context(|| format!("can't write `{}`", path.display()))
+            .map_err(Failure::usage)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Writes every item of every task.
+    pub fn write(mut self, scores: &ModelScores) -> Result<(), Failure> {
+        let failed = || format!("can't write `{}`", self.path.display());
+        for (task, of_task) in &scores.tasks {
+            for score in &of_task.items {
+                let line = serde_json::to_string(&ItemLine { task, score })?;
+                writeln!(self.file, "{line}").with_context(failed)?;
+            }
+        }
+        self.file.flush().with_context(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! Multiple-choice and cloze tasks, one file a task.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::DataError;
+
+/// What stands between a context and a choice where the item does not say.
+const DELIMITER: &str = " ";
+const EXPECTED: &str = "expected {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}";
+
+/// The items of one file: all of them clozes, or all with several choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// In the file's order; at least one.
+    pub items: Vec<TaskItem>,
+}
+
+/// A context and what may follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskItem {
+    /// Its line in the file, counted from 1.
+    pub line: u64,
+    /// What the model is given; may be empty.
+    pub context: String,
+    /// What may follow; one alone is a cloze.
+    pub choices: Vec<String>,
+    /// The right one's place among the choices, from 0.
+    pub answer: usize,
+    /// What stands between context and choice: a space, unless the item has a `target_delimiter`.
+    pub delimiter: String,
+}
+
+impl Task {
+    /// Whether its items have one choice each, which the model gives of itself or not.
+    pub fn is_cloze(&self) -> bool {
+        self.items.iter().all(|item| item.choices.len() == 1)
+    }
+}
+
+/// Reads tasks from files, and from every `.jsonl` file of folders, by name.
+///
+/// # Errors
+/// A path that is not there, a folder without such files, two tasks of one name, an empty file; the line that is no item,
+/// and what is wrong with it.
+pub fn read_tasks(paths: &[PathBuf]) -> Result<Vec<Task>, DataError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(files_of(path)?);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
+    for file in files {
+        let task = read_task(&file)?;
+        if let Some(other) = tasks.get(&task.name) {
+            let message = format!(
+                "a task of the name `{}` is in `{}` already: rename one of the files, or give it once",
+                task.name,
+                other.path.display()
+            );
+            return Err(DataError::content(&file, message));
+        }
+        tasks.insert(task.name.clone(), task);
+    }
+    Ok(tasks.into_values().collect())
+}
+
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(DataError::file("read", folder))? {
+        let path = entry.map_err(DataError::file("read", folder))?.path();
+        if path.is_file() && path.extension().is_some_and(|kind| kind == "jsonl") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        let message = "no `.jsonl` file in this folder: expected one for each task";
+        return Err(DataError::content(folder, message));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_task(path: &Path) -> Result<Task, DataError> {
+    let file = File::open(path).map_err(DataError::file("open", path))?;
+    let mut items: Vec<TaskItem> = Vec::new();
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+        let wrong = |message: String| DataError::line(path, number, message);
+        let line = line.map_err(|error| wrong(error.to_string()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let item = item(&line, number).map_err(wrong)?;
+        let is_cloze = item.choices.len() == 1;
+        if let Some(first) = items.first()
+            && (first.choices.len() == 1) != is_cloze
+        {
+            let (here, there) = if is_cloze {
+                ("one choice", "several")
+            } else {
+                ("several choices", "one")
+            };
+            return Err(wrong(format!(
+                "has {here}, but line {} has {there}: clozes are scored in another way, put them into a file of their own",
+                first.line
+            )));
+        }
+        items.push(item);
+    }
+    if items.is_empty() {
+        let message = format!("has no items: {EXPECTED} in each line");
+        return Err(DataError::content(path, message));
+    }
+    Ok(Task {
+        name: path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into(),
+        path: path.to_path_buf(),
+        items,
+    })
+}
+
+/// The item of a line; else what is wrong with it.
+fn item(text: &str, line: u64) -> Result<TaskItem, String> {
+    let fields: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
+    let context = match fields.get("context") {
+        Some(context) => string("context", context)?,
+        None => return Err(format!("no `context`: {EXPECTED}")),
+    };
+    let choices = choices(fields.get("choices"))?;
+    Ok(TaskItem {
+        line,
+        context,
+        answer: answer(fields.get("answer"), choices.len())?,
+        choices,
+        delimiter: match fields.get("target_delimiter") {
+            Some(delimiter) => string("target_delimiter", delimiter)?,
+            None => DELIMITER.into(),
+        },
+    })
+}
+
+fn string(key: &str, value: &Value) -> Result<String, String> {
+    let text = value.as_str().map(str::to_owned);
+    text.ok_or_else(|| format!("`{key}` is `{value}`: expected a text"))
+}
+
+fn choices(value: Option<&Value>) -> Result<Vec<String>, String> {
+    let value = value.ok_or_else(|| format!("no `choices`: {EXPECTED}"))?;
+    let choices = value
+        .as_array()
+        .filter(|choices| !choices.is_empty())
+        .ok_or_else(|| format!("`choices` is `{value}`: expected a list of one text or more"))?;
+    let choice = |(number, choice): (usize, &Value)| {
+        let text = string(&format!("choices[{number}]"), choice)?;
+        if text.is_empty() {
+            // Its length divides its score.
+            return Err(format!("`choices[{number}]` is empty: expected a text"));
+        }
+        Ok(text)
+    };
+    choices.iter().enumerate().map(choice).collect()
+}
+
+fn answer(value: Option<&Value>, choices: usize) -> Result<usize, String> {
+    let last = choices - 1;
+    let expected = match last {
+        0 => "expected 0, the place of the only choice".to_owned(),
+        _ => format!("expected the place of the right choice, a whole number from 0 to {last}"),
+    };
+    let value = value.ok_or_else(|| format!("no `answer`: {expected}"))?;
+    let answer = value.as_u64().filter(|answer| *answer <= last as u64);
+    answer
+        .map(|answer| answer as usize)
+        .ok_or_else(|| format!("`answer` is `{value}`: {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHOICE: &str = r#"{"context": "a", "choices": ["b", "c"], "answer": 1, "id": 7}"#;
+    const CLOZE: &str = r#"{"context": "", "choices": ["b"], "answer": 0, "target_delimiter": ""}"#;
+
+    fn read(text: &str) -> Result<Vec<Task>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.jsonl");
+        std::fs::write(&path, text).unwrap();
+        read_tasks(&[path]).map_err(|error| error.to_string())
+    }
+
+    /// Items keep their lines, empty ones apart, and a folder gives its files by name.
+    #[test]
+    fn items_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("second.jsonl", CLOZE);
+        write("first.jsonl", &format!("\n{CHOICE}\n\n{CHOICE}\n"));
+        write("notes.txt", "no task");
+        let tasks = read_tasks(&[folder.path().into()]).unwrap();
+        let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+        assert_eq!(names, ["first", "second"]);
+        assert_eq!([tasks[0].is_cloze(), tasks[1].is_cloze()], [false, true]);
+        let item = &tasks[0].items[1];
+        assert_eq!((item.line, item.answer), (4, 1));
+        assert_eq!((item.context.as_str(), item.delimiter.as_str()), ("a", " "));
+        assert_eq!(item.choices, ["b", "c"]);
+        assert_eq!(tasks[1].items[0].delimiter, "");
+
+        let again = [folder.path().into(), folder.path().join("first.jsonl")];
+        let error = read_tasks(&again).unwrap_err().to_string();
+        assert!(
+            error.contains("`first`") && error.contains("already"),
+            "{error}"
+        );
+    }
+
+    /// What is no item is refused with its file and line, and with what was expected.
+    #[test]
+    fn what_is_no_item_is_refused() {
+        let cases = [
+            (r#"{"context": "a", "answer": 0}"#, "no `choices`"),
+            (r#"{"choices": ["b"], "answer": 0}"#, "no `context`"),
+            (
+                r#"{"context": "a", "choices": ["b"]}"#,
+                "no `answer`: expected 0",
+            ),
+            (
+                r#"{"context": 3, "choices": ["b"], "answer": 0}"#,
+                "`context` is `3`",
+            ),
+            (
+                r#"{"context": "a", "choices": [], "answer": 0}"#,
+                "`choices` is `[]`",
+            ),
+            (
+                r#"{"context": "a", "choices": "b", "answer": 0}"#,
+                "expected a list",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", 2], "answer": 0}"#,
+                "`choices[1]` is `2`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", ""], "answer": 0}"#,
+                "`choices[1]` is empty",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": 2}"#,
+                "from 0 to 1",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": -1}"#,
+                "`answer` is `-1`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": "c"}"#,
+                "`answer` is `\"c\"`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": 0.5}"#,
+                "`answer` is `0.5`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": true}"#,
+                "`answer` is `true`",
+            ),
+            ("[1]", "not an item"),
+            ("{", "not an item"),
+            (CLOZE, "line 1 has several"),
+        ];
+        for (line, expected) in cases {
+            let error = read(&format!("{CHOICE}\n{line}\n")).unwrap_err();
+            assert!(error.contains("letters.jsonl:2`"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        let empty = read("\n").unwrap_err();
+        assert!(
+            empty.contains("letters.jsonl") && empty.contains("no items"),
+            "{empty}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let none = read_tasks(&[folder.path().into()]).unwrap_err().to_string();
+        assert!(none.contains("no `.jsonl` file"), "{none}");
+        assert!(read_tasks(&[folder.path().join("missing.jsonl")]).is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! Tasks as the page, the Markdown and the terminal show them.
+
+use minijinja::{Value, context};
+
+use super::super::markdown::escape;
+use super::{AccuracyReport, LostItem, TaskReport};
+use crate::wording::{count, percent, points, points_interval, probability, share_interval};
+
+/// Signs of a context that are shown: its end, where the choice follows.
+const CONTEXT: usize = 200;
+
+/// The accuracies of a task, each under the harness's name for it.
+fn accuracies(task: &TaskReport) -> impl Iterator<Item = (&'static str, &AccuracyReport)> {
+    let normalised = task.normalised_accuracy.as_ref();
+    [("acc", Some(&task.accuracy)), ("acc_norm", normalised)]
+        .into_iter()
+        .filter_map(|(name, accuracy)| Some((name, accuracy?)))
+}
+
+/// One task's part of the page.
+pub fn html(task: &TaskReport) -> Value {
+    let rows: Vec<Value> = accuracies(task)
+        .map(|(measure, accuracy)| {
+            context! {
+                measure,
+                base => percent(accuracy.base.value),
+                base_interval => share_interval(accuracy.base),
+                tuned => percent(accuracy.tuned.value),
+                tuned_interval => share_interval(accuracy.tuned),
+                change => points(accuracy.change.value),
+                interval => points_interval(accuracy.change),
+                p => probability(accuracy.adjusted_p_value),
+            }
+        })
+        .collect();
+    let lost: Vec<Value> = task
+        .lost
+        .iter()
+        .map(|item| {
+            context! { line => item.line, context => end(item), answer => &item.answer, chosen => &item.chosen }
+        })
+        .collect();
+    context! {
+        name => &task.task,
+        items => count(task.items as u64),
+        cut => task.items_cut,
+        lost_count => task.lost_lines.len(),
+        won_count => task.won_lines.len(),
+        rows,
+        lost,
+    }
+}
+
+/// A run's tasks in Markdown.
+pub fn markdown(tasks: &[TaskReport]) -> String {
+    if tasks.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\n| task | items | cut | | base | tuned | change, points | p (McNemar, Holm) | lost | won |\n\
+         |---|--:|--:|---|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for task in tasks {
+        for (measure, accuracy) in accuracies(task) {
+            text += &format!(
+                "| {} | {} | {} | {measure} | {} {} | {} {} | {} {} | {} | {} | {} |\n",
+                escape(&task.task),
+                count(task.items as u64),
+                task.items_cut,
+                percent(accuracy.base.value),
+                share_interval(accuracy.base),
+                percent(accuracy.tuned.value),
+                share_interval(accuracy.tuned),
+                points(accuracy.change.value),
+                points_interval(accuracy.change),
+                probability(accuracy.adjusted_p_value),
+                task.lost_lines.len(),
+                task.won_lines.len(),
+            );
+        }
+    }
+    for task in tasks.iter().filter(|task| !task.lost.is_empty()) {
+        text += &format!(
+            "\n{} items of {} that the base answers and this run does not{}:\n\n",
+            task.lost_lines.len(),
+            escape(&task.task),
+            some_of_them(task)
+        );
+        for item in &task.lost {
+            let chosen = item.chosen.as_ref().map_or(String::new(), |chosen| {
+                format!(", chosen: {}", escape(chosen))
+            });
+            text += &format!(
+                "- line {}: {} → {}{chosen}\n",
+                item.line,
+                escape(&end(item)),
+                escape(&item.answer)
+            );
+        }
+    }
+    text
+}
+
+/// A run's tasks for the terminal, a line an accuracy.
+pub fn lines(tasks: &[TaskReport]) -> String {
+    let line = |task: &TaskReport, (measure, accuracy): (&str, &AccuracyReport)| {
+        format!(
+            "  {} {measure}: {} → {} of {} items, {} {} points (p {})\n",
+            task.task,
+            percent(accuracy.base.value),
+            percent(accuracy.tuned.value),
+            task.items,
+            points(accuracy.change.value),
+            points_interval(accuracy.change),
+            probability(accuracy.adjusted_p_value),
+        )
+    };
+    let of_task = |task| accuracies(task).map(move |accuracy| line(task, accuracy));
+    tasks.iter().flat_map(of_task).collect()
+}
+
+fn some_of_them(task: &TaskReport) -> &'static str {
+    if task.lost.len() < task.lost_lines.len() {
+        "; some of them"
+    } else {
+        ""
+    }
+}
+
+/// The end of an item's context, in one line.
+fn end(item: &LostItem) -> String {
+    let words: Vec<&str> = item.context.split_whitespace().collect();
+    let text = words.join(" ");
+    match text.char_indices().rev().nth(CONTEXT) {
+        Some((at, sign)) => format!("…{}", &text[at + sign.len_utf8()..]),
+        None => text,
+    }
+}

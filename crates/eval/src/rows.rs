@@ -1,0 +1,94 @@
+//! Texts whose ends are scored: a prompt is given, what follows it is not.
+
+use polymath_model::{IGNORED, TokenBatch, Transformer};
+
+use crate::EvalError;
+use crate::scoring::TOKENS_AT_ONCE;
+
+/// A prompt and what follows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    /// The prompt and what follows.
+    pub tokens: Vec<u32>,
+    /// How many of them are given: at least one, and not all.
+    pub prompt: usize,
+}
+
+/// What a model makes of a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct RowScore {
+    /// −ln p, summed over what follows the prompt.
+    pub nats: f64,
+    /// The place in the row of the first token after the prompt that is not the likeliest one.
+    pub first_wrong: Option<usize>,
+}
+
+impl Row {
+    /// How many tokens the model reads: the last one is only predicted.
+    pub fn inputs(&self) -> usize {
+        self.tokens.len() - 1
+    }
+}
+
+/// Scores every row once; `progress` takes how many are done.
+///
+/// # Errors
+/// What the model says, such as of a row longer than its context.
+pub(crate) fn score_rows(
+    model: &Transformer,
+    rows: &[&Row],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<RowScore>, EvalError> {
+    // Rows of like length together, so that little is padded.
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|at| rows[*at].inputs());
+    let mut scores = vec![RowScore::default(); rows.len()];
+    let mut left = order.as_slice();
+    while !left.is_empty() {
+        let fits =
+            |(count, at): (usize, &usize)| (count + 1) * rows[*at].inputs() <= TOKENS_AT_ONCE;
+        let together = (0..).zip(left).take_while(|pair| fits(*pair)).count();
+        let (chunk, rest) = left.split_at(together.max(1));
+        let chunk_rows: Vec<&Row> = chunk.iter().map(|at| rows[*at]).collect();
+        for (at, score) in chunk.iter().zip(score_chunk(model, &chunk_rows)?) {
+            scores[*at] = score;
+        }
+        left = rest;
+        progress(rows.len() - left.len());
+    }
+    Ok(scores)
+}
+
+/// Scores rows in one batch, each padded to the longest.
+fn score_chunk(model: &Transformer, rows: &[&Row]) -> Result<Vec<RowScore>, EvalError> {
+    let longest = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
+    let bos = model.config().bos_token_id;
+    let mut batch = TokenBatch {
+        input_ids: Vec::new(),
+        targets: Vec::new(),
+        document_starts: vec![0; rows.len() * longest],
+        rows: rows.len(),
+    };
+    for row in rows {
+        let padding = longest - row.inputs();
+        batch.input_ids.extend(&row.tokens[..row.inputs()]);
+        batch.input_ids.extend(vec![bos; padding]);
+        batch.targets.extend(vec![IGNORED; row.prompt - 1]);
+        batch.targets.extend(&row.tokens[row.prompt..]);
+        batch.targets.extend(vec![IGNORED; padding]);
+    }
+    let scores = model.score(&batch)?;
+    let of_row = |(number, row): (usize, &&Row)| {
+        // The token at a place is the target of the place before.
+        let places = || (row.prompt..row.tokens.len()).map(|at| (at, number * longest + at - 1));
+        RowScore {
+            nats: places()
+                .map(|(_, target)| f64::from(scores.nats[target]))
+                .sum(),
+            first_wrong: places()
+                .find(|(_, target)| !scores.correct[*target])
+                .map(|(at, _)| at),
+        }
+    };
+    Ok(rows.iter().enumerate().map(of_row).collect())
+}
