@@ -146,7 +146,7 @@ pub struct Scoring {
 }
 
 /// Tasks as lm-evaluation-harness has them.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Tasks {
     /// Tasks with choices: `.jsonl` files of `context`, `choices` and `answer`, one a task, or folders of such. `evaluate`
     /// then scores held-out documents only where `--dataset` is given too.
