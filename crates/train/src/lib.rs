@@ -60,6 +60,7 @@ mod penalty;
 mod progress;
 mod run_folder;
 mod schedule;
+mod tensorboard;
 
 pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, verify};
 pub use config::{

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one object a line, a training step or an evaluation.
+//! `metrics.jsonl`: one object a line, a training step or an evaluation; and the same for TensorBoard.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::tensorboard::EventFile;
 
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,7 @@ pub struct EvaluationMetrics {
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
+    events: EventFile,
 }
 
 impl MetricsFile {
@@ -89,6 +91,7 @@ impl MetricsFile {
         Ok(Self {
             path: path.to_path_buf(),
             file,
+            events: EventFile::create(path, &kept)?,
         })
     }
 
@@ -99,7 +102,8 @@ impl MetricsFile {
         // One write a line, so that a reader never sees half of it.
         self.file
             .write_all(line.as_bytes())
-            .map_err(TrainError::file("write", &self.path))
+            .map_err(TrainError::file("write", &self.path))?;
+        self.events.write(&line)
     }
 }
 
