@@ -118,7 +118,7 @@ def table(results):
 def chart(results, path):
     import matplotlib
 
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(results), figsize=(4 * len(results), 3.2), squeeze=False)
@@ -126,12 +126,14 @@ def chart(results, path):
         names = list(sides)
         rates = [sides[name]["tokens_per_second"] for name in names]
         colours = ["#2b6cb0" if name.startswith("polymath") else "#a0aec0" for name in names]
-        axis.barh(names, rates, color=colours)
+        bars = axis.barh(names, rates, color=colours)
+        axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
+        axis.margins(x=0.18)
         axis.invert_yaxis()
         axis.set_title(shape)
         axis.set_xlabel("tokens/s")
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, dpi=120)
 
 
 def main():
@@ -150,8 +152,8 @@ def main():
     table(results)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "compare_torch.json").write_text(json.dumps(results, indent=2) + "\n")
-    chart(results, arguments.output / "compare_torch.svg")
-    print(f"{arguments.output}/compare_torch.json and .svg", file=sys.stderr)
+    chart(results, arguments.output / "compare_torch.png")
+    print(f"{arguments.output}/compare_torch.json and .png", file=sys.stderr)
 
 
 main()

@@ -214,6 +214,7 @@ impl Finetuning {
             sequence_length: self.sequence_length,
             learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
             evaluation: &self.config.evaluation,
+            evaluate_first: true,
             checkpoint: &self.config.checkpoint,
             seed: self.config.seed,
             data_fingerprint: retention.fingerprint,

@@ -131,6 +131,7 @@ impl Pretraining {
             sequence_length: self.sequence_length,
             learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
             evaluation: &self.config.evaluation,
+            evaluate_first: false,
             checkpoint: &self.config.checkpoint,
             seed: self.config.seed,
             data_fingerprint: self.dataset.fingerprint().to_owned(),

@@ -24,6 +24,8 @@ pub struct Fit<'a> {
     pub learning_rate: f64,
     /// When to evaluate.
     pub evaluation: &'a EvaluationConfig,
+    /// Whether what the run starts from is evaluated before the first step: a base is worth it, random weights are not.
+    pub evaluate_first: bool,
     /// When to save, and what to keep.
     pub checkpoint: &'a CheckpointConfig,
     /// Of the run; saved with it.

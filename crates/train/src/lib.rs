@@ -35,6 +35,7 @@
 //!         sequence_length: 256,
 //!         learning_rate: training.learning_rate.unwrap_or(1e-3),
 //!         evaluation: &EvaluationConfig::default(),
+//!         evaluate_first: true,
 //!         checkpoint: &CheckpointConfig::default(),
 //!         seed: 1,
 //!         data_fingerprint: "of the data set".into(),

@@ -58,11 +58,11 @@ impl<'a> Progress<'a> {
         })
     }
 
-    /// Evaluates before the first step, and where a stopped run left an evaluation out.
+    /// Evaluates before the first step where that was asked for, and where a stopped run left an evaluation out.
     pub fn evaluate_what_is_due(&mut self, total: u64) -> Result<(), TrainError> {
         self.observer.begin(self.state.step, total);
-        let fresh = self.run.resumed().is_none();
-        if !fresh && !self.state.evaluation_due {
+        let first = self.run.resumed().is_none() && self.fit.evaluate_first;
+        if !first && !self.state.evaluation_due {
             return Ok(());
         }
         // The checkpoint of a stopped run stands already; if it is the best, only the link has to move.

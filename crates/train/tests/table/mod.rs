@@ -178,6 +178,7 @@ impl Case {
                 every: 2,
                 max_tokens: 1,
             },
+            evaluate_first: true,
             checkpoint: &CheckpointConfig {
                 every: None,
                 keep: self.keep,
