@@ -58,6 +58,28 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tens
     x.broadcast_mul(&scale)?.broadcast_mul(weight)
 }
 
+/// (x − mean(x)) / √(variance(x) + ε) · weight + bias over the last dimension.
+pub(crate) fn layer_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let width = x.dim(D::Minus1)? as f64;
+    let centred = x.broadcast_sub(&(x.sum_keepdim(D::Minus1)? / width)?)?;
+    let variance = (centred.sqr()?.sum_keepdim(D::Minus1)? / width)?;
+    let scale = (variance + epsilon)?.sqrt()?.recip()?; // (.., 1)
+    let normed = centred.broadcast_mul(&scale)?;
+    normed.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// x/2·(1 + tanh u), u = √(2/π)·(x + 0.044715·x³). Candle's own `gelu` has a backward pass with six digits.
+pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
+    let cube = (x.sqr()? * x)?;
+    let u = ((x + (cube * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
+    (x * 0.5)? * (u.tanh()? + 1.0)?
+}
+
 /// silu(gate)·up.
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.silu()? * up

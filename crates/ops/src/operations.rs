@@ -74,14 +74,10 @@ impl Ops {
                 weight.dims()
             )
         }
-        if !self.fuses(&[x, weight]) {
-            return composed::linear(x, weight, bias, self.precision);
+        if self.fuses(&[x, weight]) && bias.is_none_or(|bias| self.fuses(&[bias])) {
+            return fused::linear(x, weight, bias, self.precision);
         }
-        let y = fused::linear(x, weight, self.precision)?;
-        match bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
+        composed::linear(x, weight, bias, self.precision)
     }
 
     /// Positions and segments of whole rows.
@@ -126,6 +122,51 @@ impl Ops {
             return fused::rms_norm(x, weight, epsilon);
         }
         composed::rms_norm(x, weight, epsilon)
+    }
+
+    /// y = (x − mean(x)) / √(variance(x) + ε) · γ + β, over the last dimension; the variance is the mean squared difference.
+    ///
+    /// # Shapes
+    /// (.., width), (width), (width) → (.., width)
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn layer_norm(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epsilon: f64,
+    ) -> Result<Tensor> {
+        let fits = |part: &Tensor| x.dims().last().is_some_and(|width| part.dims() == [*width]);
+        if !fits(weight) || !fits(bias) {
+            bail!(
+                "layer_norm: the input is `{:?}`, the weight `{:?}` and the bias `{:?}`: expected one weight and one bias \
+                 for each of the last dimension",
+                x.dims(),
+                weight.dims(),
+                bias.dims()
+            )
+        }
+        if self.fuses(&[x, weight, bias]) {
+            return fused::layer_norm(x, weight, bias, epsilon);
+        }
+        composed::layer_norm(x, weight, bias, epsilon)
+    }
+
+    /// The Gaussian error linear unit in the approximation by a hyperbolic tangent (Hendrycks & Gimpel 2016), which is
+    /// GPT-2's: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+    ///
+    /// # Shapes
+    /// (..) → (..)
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
+        if self.fuses(&[x]) {
+            return fused::gelu(x);
+        }
+        composed::gelu(x)
     }
 
     /// silu(gate)·up, where silu(x) = x / (1 + e⁻ˣ).

@@ -70,6 +70,10 @@ fn every_operation() -> Result<()> {
     check("rms_norm", &[&[3, 7], &[7]], &|ops, x| {
         ops.rms_norm(&x[0], &x[1], 1e-3)
     })?;
+    check("layer_norm", &[&[3, 7], &[7], &[7]], &|ops, x| {
+        ops.layer_norm(&(&x[0] + 2.0)?, &x[1], &x[2], 1e-3)
+    })?;
+    check("gelu", &[&[2, 9]], &|ops, x| ops.gelu(&(&x[0] * 5.0)?))?;
     check("swiglu", &[&[2, 9], &[2, 9]], &|ops, x| {
         ops.swiglu(&(&x[0] * 3.0)?, &x[1])
     })?;

@@ -4,9 +4,11 @@ mod support;
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, Var};
 use polymath_ops::{IGNORED, Ops, RotaryTable, Segments};
-use support::{FUSED, assert_parity, numbers, tensor, values, variables};
+use support::{
+    COMPOSED, FUSED, assert_close, assert_parity, numbers, run, tensor, values, variables,
+};
 
 /// Linear projections of odd sizes, of one row, and of none.
 #[test]
@@ -50,6 +52,23 @@ fn linear_with_one_side_frozen() -> Result<()> {
     let y = FUSED.linear(&inputs[0].as_detached_tensor(), &inputs[1], None)?;
     let gradients = y.sum_all()?.backward()?;
     assert!(gradients.get(&inputs[1]).is_some());
+    // With a bias, each of the three alone.
+    let inputs = variables(&[&[9, 12], &[7, 12], &[7]]);
+    let function = |x: &[Tensor]| FUSED.linear(&x[0], &x[1], Some(&x[2]));
+    assert_each_alone(&inputs, &function)
+}
+
+/// What is trained alone gets the gradient that it gets among others.
+fn assert_each_alone(inputs: &[Var], function: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
+    let all = run(inputs, function)?;
+    for trained in 0..inputs.len() {
+        let only = run(&inputs[trained..=trained], &|tracked| {
+            let mut tensors: Vec<Tensor> = inputs.iter().map(Var::as_detached_tensor).collect();
+            tensors[trained] = tracked[0].clone();
+            function(&tensors)
+        })?;
+        assert_close(&only[1], &all[trained + 1], 0.0, &format!("{trained}"));
+    }
     Ok(())
 }
 
@@ -66,6 +85,69 @@ fn rms_norm() {
     assert_parity("norm of a transposed input", &inputs, &|ops, x| {
         ops.rms_norm(&x[0].transpose(0, 2)?, &x[1], 1e-5)
     });
+}
+
+/// Layer norms of odd widths, of one element, of no rows, and of a row far from zero, which keeps its digits.
+#[test]
+fn layer_norm() -> Result<()> {
+    for (rows, width) in [(130, 37), (1, 1), (3, 256), (0, 8)] {
+        let inputs = variables(&[&[rows, width], &[width], &[width]]);
+        let what = format!("layer norm of {rows} rows");
+        assert_parity(&what, &inputs, &|ops, x| {
+            ops.layer_norm(&x[0], &x[1], &x[2], 1e-5)
+        });
+    }
+    let inputs = variables(&[&[5, 9, 4], &[5], &[5]]);
+    assert_parity("layer norm of a transposed input", &inputs, &|ops, x| {
+        ops.layer_norm(&x[0].transpose(0, 2)?, &x[1], &x[2], 1e-5)
+    });
+    let far: Vec<f32> = (0..64).map(|i| [9999.0, 10_001.0][i % 2]).collect();
+    let far = Tensor::from_vec(far, (1, 64), &Device::Cpu)?;
+    let (ones, zeros) = (
+        tensor(&[64], 1).ones_like()?,
+        tensor(&[64], 1).zeros_like()?,
+    );
+    for ops in [FUSED, COMPOSED] {
+        let found = values(&ops.layer_norm(&far, &ones, &zeros, 1e-5)?);
+        assert!((found[0] + 1.0).abs() < 1e-5 && (found[1] - 1.0).abs() < 1e-5);
+    }
+    Ok(())
+}
+
+/// What is trained of a layer norm alone gets its own gradient.
+#[test]
+fn layer_norm_with_parts_frozen() -> Result<()> {
+    let inputs = variables(&[&[9, 12], &[12], &[12]]);
+    let function = |x: &[Tensor]| FUSED.layer_norm(&x[0], &x[1], &x[2], 1e-5);
+    assert_each_alone(&inputs, &function)
+}
+
+/// GELU of odd lengths, of strides, of nothing, and so far out that its exponential overflows.
+#[test]
+fn gelu() -> Result<()> {
+    for shape in [&[3usize, 37][..], &[1], &[40_000], &[0, 5]] {
+        for stretch in [6.0, 300.0] {
+            let inputs = variables(&[shape]);
+            assert_parity("gelu", &inputs, &|ops, x| ops.gelu(&(&x[0] * stretch)?));
+        }
+    }
+    let inputs = variables(&[&[9, 14]]);
+    assert_parity("gelu of a transposed half", &inputs, &|ops, x| {
+        ops.gelu(&x[0].narrow(1, 3, 7)?.t()?)
+    });
+    // x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), computed elsewhere.
+    let x = Tensor::new(&[-3.0f32, -0.5, 0.0, 1.0, 2.5], &Device::Cpu)?;
+    let expected = [
+        -0.003_637_392_081,
+        -0.154_285_990_2,
+        0.0,
+        0.841_191_990_6,
+        2.484_915_733_9,
+    ];
+    for (found, expected) in values(&FUSED.gelu(&x)?).iter().zip(expected) {
+        assert!((found - expected).abs() < 5e-7, "{found} {expected}");
+    }
+    Ok(())
 }
 
 /// SwiGLU of odd lengths, of strides, and of nothing.

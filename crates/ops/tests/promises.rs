@@ -31,9 +31,24 @@ fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
             Box::new(|ops, x| ops.linear(&x[0], &x[1], None)),
         ),
         (
+            "linear with a bias",
+            variables(&[&[700, 65], &[70, 65], &[70]]),
+            Box::new(|ops, x| ops.linear(&x[0], &x[1], Some(&x[2]))),
+        ),
+        (
             "rms_norm",
             variables(&[&[700, 65], &[65]]),
             Box::new(|ops, x| ops.rms_norm(&x[0], &x[1], 1e-5)),
+        ),
+        (
+            "layer_norm",
+            variables(&[&[700, 65], &[65], &[65]]),
+            Box::new(|ops, x| ops.layer_norm(&x[0], &x[1], &x[2], 1e-5)),
+        ),
+        (
+            "gelu",
+            variables(&[&[300, 130]]),
+            Box::new(|ops, x| ops.gelu(&(&x[0] * 9.0)?)),
         ),
         (
             "swiglu",

@@ -1,12 +1,16 @@
 //! The linear projection.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::buffer::filled;
+use super::buffer::{Shared, filled};
 use super::pack::Matrix;
-use super::product::{Store, product};
-use super::storage::{Floats, is_matrix, matrix, tensor, tensor_matrix};
+use super::product::{Store, for_each, product};
+use super::residual::add;
+use super::storage::{Floats, contiguous, is_matrix, matrix, tensor, tensor_matrix};
 use crate::Precision;
+
+/// Rows of a task, and of a partial sum of the bias's gradient: fixed, so that the sum has one order.
+const ROWS: usize = 64;
 
 /// x·weightᵀ.
 struct Linear {
@@ -15,11 +19,30 @@ struct Linear {
     tracked: (bool, bool),
 }
 
-/// x·weightᵀ: (.., in), (out, in) → (.., out).
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, precision: Precision) -> Result<Tensor> {
+/// x·weightᵀ + bias.
+struct Biased {
+    product: Linear,
+    bias_tracked: bool,
+}
+
+/// x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
     let x = if is_matrix(x) { x } else { &x.contiguous()? };
     let tracked = (x.track_op(), weight.track_op());
-    x.apply_op2(weight, Linear { precision, tracked })
+    let product = Linear { precision, tracked };
+    let Some(bias) = bias else {
+        return x.apply_op2(weight, product);
+    };
+    let operation = Biased {
+        product,
+        bias_tracked: bias.track_op(),
+    };
+    x.apply_op3(weight, &bias.contiguous()?, operation)
 }
 
 /// A·B in a new vector.
@@ -27,6 +50,55 @@ pub(crate) fn new_product(a: Matrix, b: Matrix, precision: Precision) -> Vec<f32
     let fill = |c: &mut [f32]| product(a, b, c, Store::Replace, precision);
     // SAFETY: the product replaces every element.
     unsafe { filled(a.rows * b.columns, fill) }
+}
+
+/// Adds the bias to each row.
+fn add_to_rows(bias: &[f32], y: &mut [f32]) {
+    let width = bias.len();
+    let (rows, work) = (y.len().checked_div(width).unwrap_or(0), 4 * y.len());
+    let y = Shared::new(y);
+    for_each(rows.div_ceil(ROWS), work, |task| {
+        for row in task * ROWS..rows.min((task + 1) * ROWS) {
+            // SAFETY: each row is written by one task.
+            add(bias, unsafe { y.slice(row * width, width) });
+        }
+    });
+}
+
+/// The sum of all rows.
+fn sum_of_rows(gradient: &[f32], width: usize) -> Vec<f32> {
+    let rows = gradient.len().checked_div(width).unwrap_or(0);
+    let tasks = rows.div_ceil(ROWS);
+    let mut parts = vec![0.0; tasks * width];
+    let shared = Shared::new(&mut parts);
+    for_each(tasks, 4 * gradient.len(), |task| {
+        // SAFETY: each task has its own part.
+        let part = unsafe { shared.slice(task * width, width) };
+        for row in task * ROWS..rows.min((task + 1) * ROWS) {
+            add(&gradient[row * width..][..width], part);
+        }
+    });
+    let mut sum = vec![0.0; width];
+    for part in parts.chunks_exact(width.max(1)) {
+        add(part, &mut sum);
+    }
+    sum
+}
+
+impl Linear {
+    fn forward(
+        &self,
+        (x, x_layout): (&CpuStorage, &Layout),
+        (weight, weight_layout): (&CpuStorage, &Layout),
+    ) -> Result<(Vec<f32>, Shape)> {
+        let weight = matrix(weight, weight_layout)?; // (out, in)
+        let y = new_product(matrix(x, x_layout)?, weight.transposed(), self.precision);
+        let mut dims = x_layout.dims().to_vec();
+        if let Some(last) = dims.last_mut() {
+            *last = weight.rows;
+        }
+        Ok((y, dims.into()))
+    }
 }
 
 impl CustomOp2 for Linear {
@@ -41,13 +113,8 @@ impl CustomOp2 for Linear {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let weight = matrix(weight, weight_layout)?; // (out, in)
-        let y = new_product(matrix(x, x_layout)?, weight.transposed(), self.precision);
-        let mut dims = x_layout.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = weight.rows;
-        }
-        Ok((CpuStorage::F32(y), dims.into()))
+        let (y, shape) = self.forward((x, x_layout), (weight, weight_layout))?;
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(
@@ -78,5 +145,43 @@ impl CustomOp2 for Linear {
             x_tracked.then(for_x).transpose()?,
             weight_tracked.then(for_weight).transpose()?,
         ))
+    }
+}
+
+impl CustomOp3 for Biased {
+    fn name(&self) -> &'static str {
+        "biased-linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = ((x, x_layout), (weight, weight_layout));
+        let (mut y, shape) = self.product.forward(x, weight)?;
+        add_to_rows(contiguous(bias, bias_layout)?, &mut y);
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (dx, dweight) = self.product.bwd(x, weight, y, &gradient)?;
+        let for_bias = || -> Result<Tensor> {
+            let sum = sum_of_rows(&Floats::of(&gradient)?, bias.elem_count());
+            tensor(sum, bias.shape())
+        };
+        Ok((dx, dweight, self.bias_tracked.then(for_bias).transpose()?))
     }
 }

@@ -9,7 +9,8 @@ use super::rms_norm::{input_gradient, weight_gradient};
 const CHUNK: usize = 1 << 14;
 
 vectorised! {
-    fn add(from: &[f32], to: &mut [f32]) {
+    /// to += from.
+    pub(super) fn add(from: &[f32], to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to += from;
         }
