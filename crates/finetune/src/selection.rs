@@ -44,8 +44,8 @@ pub struct FrozenConfig {
     /// The last so many blocks, and the norm after them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_last_layers: Option<usize>,
-    /// Parameter names; `*` stands for anything, and a name stands for everything under it: `lm_head`,
-    /// `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
+    /// Parameter names, of a GPT-2 too as a Llama has them; `*` stands for anything, and a name stands for everything under
+    /// it: `lm_head`, `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<String>,
 }
@@ -95,7 +95,7 @@ pub fn select(
         }
         let trained = |name: &String| {
             layer_of(name).is_some_and(|layer| layer >= layers - last)
-                || name == "model.norm.weight"
+                || name.starts_with("model.norm.")
         };
         if last > 0 {
             selected.extend(names.iter().filter(|name| trained(name)).cloned());
@@ -185,6 +185,20 @@ mod tests {
         assert_eq!(chosen.len(), 2 * 3 + 1);
         assert!(chosen.contains("model.layers.10.mlp.up_proj.weight"));
         assert!(!chosen.contains("model.layers.1.mlp.up_proj.weight"));
+    }
+
+    /// A last norm with a bias (GPT-2's) moves whole, and learned positions stay.
+    #[test]
+    fn the_last_norm_moves_whole() {
+        let mut names = names();
+        names.extend(["model.norm.bias", "model.embed_positions.weight"].map(str::to_owned));
+        let config = FrozenConfig {
+            train_last_layers: Some(1),
+            train: Vec::new(),
+        };
+        let chosen = select(Method::Frozen, Some(&config), &names).unwrap();
+        assert!(chosen.contains("model.norm.bias") && chosen.contains("model.norm.weight"));
+        assert!(!chosen.contains("model.embed_positions.weight"));
     }
 
     #[test]

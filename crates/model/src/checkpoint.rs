@@ -1,12 +1,12 @@
 //! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer and its settings.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
 use crate::adapter::{is_adapter, load_adapter, save_adapter};
-use crate::weights::{WEIGHTS, read_weights};
+use crate::weights::{WEIGHTS, read_weights, write_weights};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
 const CONFIG: &str = "config.json";
@@ -59,7 +59,7 @@ pub fn save(
     save_weights(folder, model.config(), model.parameters(), tokenizer)
 }
 
-/// Writes weights by name as a model folder.
+/// Writes weights, by the names of [`ModelConfig::parameter_shapes`], as a model folder.
 ///
 /// # Errors
 /// As [`save`].
@@ -79,11 +79,7 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
         format!("{generation:#}\n").as_bytes(),
     )?;
     save_tokenizer(folder, config, tokenizer)?;
-    let path = folder.join(WEIGHTS);
-    // `transformers` reads this to know whose memory layout the file has.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(weights, Some(metadata), &path)
-        .map_err(|error| ModelError::content(&path, format!("can't be written: {error}")))
+    write_weights(&folder.join(WEIGHTS), config, weights)
 }
 
 fn save_tokenizer(
@@ -212,7 +208,7 @@ pub fn load_merged(
     Ok((config, weights))
 }
 
-/// Reads the weights of a model folder, by name, as f32 on the CPU; an adapter's merged into its base's.
+/// Reads the weights of a model folder, by the names of [`ModelConfig::parameter_shapes`], as f32 on the CPU; an adapter's merged into its base's.
 ///
 /// # Errors
 /// As [`load`], but for shapes.

@@ -74,6 +74,7 @@ impl ArchitectureConfig {
             )));
         }
         let config = ModelConfig {
+            family: Family::Llama,
             qk_norm: self.qk_norm,
             vocab_size,
             hidden_size: self.hidden_size,
@@ -108,16 +109,27 @@ impl ArchitectureConfig {
     }
 }
 
+/// What blocks are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// RMSNorm, rotary positions and SwiGLU: Llama, Mistral, Qwen2, Qwen3.
+    Llama,
+    /// LayerNorm, learned positions and a GELU without a gate, with biases everywhere but on the output projection.
+    Gpt2,
+}
+
 /// Everything that fixes a model's parameters and arithmetic; stored as Hugging Face's `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
+    /// What its blocks are made of.
+    pub family: Family,
     /// Norms on queries and keys: a Qwen3, else a Llama.
     pub qk_norm: bool,
     /// Number of tokens.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the SwiGLU.
+    /// Width of the SwiGLU, or of GPT-2's GELU.
     pub intermediate_size: usize,
     /// Number of blocks.
     pub num_hidden_layers: usize,
@@ -133,7 +145,7 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// How the rotary frequencies are stretched for contexts longer than those of pretraining.
     pub rope_scaling: Option<RopeScaling>,
-    /// Biases on the projections to queries, keys and values, as in Qwen2.
+    /// Biases on the projections to queries, keys and values, as in Qwen2 and GPT-2.
     pub attention_bias: bool,
     /// ε of the norms.
     pub rms_norm_eps: f64,
@@ -177,53 +189,76 @@ impl ModelConfig {
                 self.num_key_value_heads, self.num_attention_heads
             )));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(ModelError::Architecture(format!(
-                "`head_dim` = {} is odd: rotary positions turn pairs, so it must be even",
-                self.head_dim
-            )));
+        match self.family {
+            Family::Llama if !self.head_dim.is_multiple_of(2) => {
+                Err(ModelError::Architecture(format!(
+                    "`head_dim` = {} is odd: rotary positions turn pairs, so it must be even",
+                    self.head_dim
+                )))
+            }
+            Family::Gpt2 => self.validate_gpt2(),
+            Family::Llama => Ok(()),
         }
-        Ok(())
     }
 
-    /// The shape of every parameter, by its Hugging Face name, in the order of a forward pass.
+    /// What GPT-2 has no field for is as it always is there.
+    fn validate_gpt2(&self) -> Result<(), ModelError> {
+        let whole = self.num_attention_heads * self.head_dim == self.hidden_size
+            && self.num_key_value_heads == self.num_attention_heads;
+        if whole && self.attention_bias && !self.qk_norm && self.rope_scaling.is_none() {
+            return Ok(());
+        }
+        Err(ModelError::Architecture(
+            "a GPT-2 has as many key/value heads as query heads, which together are `hidden_size` wide, and \
+             `attention_bias`; it has neither `qk_norm` nor `rope_scaling`"
+                .into(),
+        ))
+    }
+
+    /// The shape of every parameter, by its Hugging Face name as a Llama has it, in the order of a forward pass. GPT-2's
+    /// file has names of its own, which are known where it is read and written only.
     pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let hidden = self.hidden_size;
+        let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
         let queries = self.num_attention_heads * self.head_dim;
         let keys = self.num_key_value_heads * self.head_dim;
+        let gpt2 = self.family == Family::Gpt2;
         let mut shapes = vec![(
             "model.embed_tokens.weight".to_owned(),
             vec![self.vocab_size, hidden],
         )];
-        for layer in 0..self.num_hidden_layers {
-            let mut biases = Vec::new();
-            let mut add = |name: &str, shape: Vec<usize>| {
-                shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
-            };
-            add("input_layernorm", vec![hidden]);
-            add("self_attn.q_proj", vec![queries, hidden]);
-            add("self_attn.k_proj", vec![keys, hidden]);
-            add("self_attn.v_proj", vec![keys, hidden]);
-            add("self_attn.o_proj", vec![hidden, queries]);
-            if self.attention_bias {
-                for (name, width) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
-                    let name = format!("model.layers.{layer}.self_attn.{name}.bias");
-                    biases.push((name, vec![width]));
-                }
-            }
-            if self.qk_norm {
-                add("self_attn.q_norm", vec![self.head_dim]);
-                add("self_attn.k_norm", vec![self.head_dim]);
-            }
-            add("post_attention_layernorm", vec![hidden]);
-            add("mlp.gate_proj", vec![self.intermediate_size, hidden]);
-            add("mlp.up_proj", vec![self.intermediate_size, hidden]);
-            add("mlp.down_proj", vec![hidden, self.intermediate_size]);
-            shapes.extend(biases);
+        if gpt2 {
+            let shape = vec![self.max_position_embeddings, hidden];
+            shapes.push(("model.embed_positions.weight".to_owned(), shape));
         }
-        shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
+        let mut add = |name: &str, shape: &[usize], biased: bool| {
+            shapes.push((format!("{name}.weight"), shape.to_vec()));
+            if biased {
+                shapes.push((format!("{name}.bias"), vec![shape[0]]));
+            }
+        };
+        for layer in 0..self.num_hidden_layers {
+            let mut add = |name: &str, shape: &[usize], biased: bool| {
+                add(&format!("model.layers.{layer}.{name}"), shape, biased);
+            };
+            add("input_layernorm", &[hidden], gpt2);
+            add("self_attn.q_proj", &[queries, hidden], self.attention_bias);
+            add("self_attn.k_proj", &[keys, hidden], self.attention_bias);
+            add("self_attn.v_proj", &[keys, hidden], self.attention_bias);
+            add("self_attn.o_proj", &[hidden, queries], gpt2);
+            if self.qk_norm {
+                add("self_attn.q_norm", &[self.head_dim], false);
+                add("self_attn.k_norm", &[self.head_dim], false);
+            }
+            add("post_attention_layernorm", &[hidden], gpt2);
+            if !gpt2 {
+                add("mlp.gate_proj", &[intermediate, hidden], false);
+            }
+            add("mlp.up_proj", &[intermediate, hidden], gpt2);
+            add("mlp.down_proj", &[hidden, intermediate], gpt2);
+        }
+        add("model.norm", &[hidden], gpt2);
         if !self.tie_word_embeddings {
-            shapes.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
+            add("lm_head", &[self.vocab_size, hidden], false);
         }
         shapes
     }

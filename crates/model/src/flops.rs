@@ -3,12 +3,14 @@
 use crate::{LoraConfig, ModelConfig};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
+/// Rows that are looked up and no factor of a product, though they are a matrix.
+const LOOKED_UP: [&str; 2] = [EMBEDDING, "model.embed_positions.weight"];
 
 impl ModelConfig {
     /// Floating-point operations of training on one token, where the parameters that `moving` names are trained.
     ///
     /// With all of them it is `6·N + 6·layers·heads·head_dim·sequence`: N counts the parameters of matrix products (the
-    /// output projection, but not the embedding look-up), each of which is used once forward, once for the gradient of
+    /// output projection, but not the look-up of embeddings), each of which is used once forward, once for the gradient of
     /// its input and once for its own. Attention is 2 products of `2·sequence·heads·head_dim` forward, twice that
     /// backward, half of it under the causal mask. A parameter that stays needs no gradient of its own, and what lies
     /// before the first one that moves needs none at all.
@@ -48,7 +50,7 @@ impl ModelConfig {
         let mut mixing = 0.0;
         for (name, shape) in self.parameter_shapes() {
             let moves = moving(&name);
-            if shape.len() == 2 && name != EMBEDDING {
+            if shape.len() == 2 && !LOOKED_UP.contains(&name.as_str()) {
                 matrix(&shape, moves, moved);
             }
             let module = name.strip_suffix(".weight").unwrap_or(&name);

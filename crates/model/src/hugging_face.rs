@@ -5,17 +5,25 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::default_rope_theta;
-use crate::{ModelConfig, ModelError, RopeScaling};
+use crate::{Family, ModelConfig, ModelError, RopeScaling, gpt2};
 
 impl ModelConfig {
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
+        let value = match self.family {
+            Family::Llama => self.llama_json(),
+            Family::Gpt2 => gpt2::to_json(self),
+        };
+        format!("{value:#}\n")
+    }
+
+    fn llama_json(&self) -> serde_json::Value {
         let (architecture, model_type) = match (self.qk_norm, self.attention_bias) {
             (true, _) => ("Qwen3ForCausalLM", "qwen3"),
             (false, true) => ("Qwen2ForCausalLM", "qwen2"),
             (false, false) => ("LlamaForCausalLM", "llama"),
         };
-        let value = serde_json::json!({
+        serde_json::json!({
             "architectures": [architecture],
             "model_type": model_type,
             "vocab_size": self.vocab_size,
@@ -39,8 +47,7 @@ impl ModelConfig {
             "eos_token_id": self.eos_token_id,
             "torch_dtype": "float32",
             "use_cache": true,
-        });
-        format!("{value:#}\n")
+        })
     }
 
     /// Reads the text of a `config.json`; `path` is only named in errors.
@@ -48,9 +55,15 @@ impl ModelConfig {
     /// # Errors
     /// A field that is missing, or that asks for something this program does not compute.
     pub fn from_json(path: &Path, text: &str) -> Result<Self, ModelError> {
-        let fields: HuggingFaceConfig = serde_json::from_str(text)
-            .map_err(|error| ModelError::content(path, error.to_string()))?;
-        let config = fields.resolve(path)?;
+        let broken = |error: serde_json::Error| ModelError::content(path, error.to_string());
+        let Kind { model_type } = serde_json::from_str(text).map_err(broken)?;
+        let config = match model_type.as_str() {
+            "gpt2" => gpt2::from_json(path, text)?,
+            _ => {
+                let fields: HuggingFaceConfig = serde_json::from_str(text).map_err(broken)?;
+                fields.resolve(path)?
+            }
+        };
         config
             .validate()
             .map_err(|error| ModelError::content(path, error.to_string()))?;
@@ -58,16 +71,35 @@ impl ModelConfig {
     }
 }
 
+/// What decides how the rest is read.
+#[derive(Deserialize)]
+struct Kind {
+    model_type: String,
+}
+
+/// The refusal of a value that this program does not compute.
+pub(crate) fn unsupported<T>(
+    path: &Path,
+    field: &str,
+    value: String,
+    expected: &str,
+) -> Result<T, ModelError> {
+    Err(ModelError::content(
+        path,
+        format!("`{field}` = {value} is not supported: expected {expected}"),
+    ))
+}
+
 /// One token, or a list whose first counts.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum TokenIds {
+pub(crate) enum TokenIds {
     One(u32),
     Many(Vec<u32>),
 }
 
 impl TokenIds {
-    fn first(&self) -> Option<u32> {
+    pub fn first(&self) -> Option<u32> {
         match self {
             Self::One(id) => Some(*id),
             Self::Many(ids) => ids.first().copied(),
@@ -108,18 +140,14 @@ struct HuggingFaceConfig {
 
 impl HuggingFaceConfig {
     fn resolve(&self, path: &Path) -> Result<ModelConfig, ModelError> {
-        let unsupported = |field: &str, value: String, expected: &str| {
-            Err(ModelError::content(
-                path,
-                format!("`{field}` = {value} is not supported: expected {expected}"),
-            ))
-        };
+        let unsupported =
+            |field: &str, value: String, expected: &str| unsupported(path, field, value, expected);
         let (qk_norm, qkv_bias) = match self.model_type.as_str() {
             "llama" | "mistral" => (false, false),
             "qwen2" => (false, true),
             "qwen3" => (true, false),
             other => {
-                let known = "`llama`, `mistral`, `qwen2` or `qwen3`";
+                let known = "`llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`";
                 return unsupported("model_type", format!("`{other}`"), known);
             }
         };
@@ -156,6 +184,7 @@ impl HuggingFaceConfig {
             .as_ref()
             .and_then(|parameters| parameters.get("rope_theta")?.as_f64());
         Ok(ModelConfig {
+            family: Family::Llama,
             qk_norm,
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,

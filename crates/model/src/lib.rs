@@ -1,8 +1,8 @@
 //! The transformer, its named parameters, checkpoints in the Hugging Face layout, and generation.
 //!
 //! A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and optionally
-//! query/key norms (then it is a Qwen3) or biases on queries, keys and values (a Qwen2). Names and `config.json` are Hugging Face's, so that every checkpoint
-//! folder opens in `transformers`.
+//! query/key norms (then it is a Qwen3) or biases on queries, keys and values (a Qwen2); or a GPT-2: LayerNorm, learned
+//! positions, GELU. Names and `config.json` are Hugging Face's, so that every checkpoint folder opens in `transformers`.
 
 mod adapter;
 mod batch;
@@ -14,10 +14,12 @@ mod distillation;
 mod error;
 mod flops;
 mod generate;
+mod gpt2;
 mod hugging_face;
 mod initialise;
 mod network;
 mod rope_scaling;
+mod stored;
 mod transformer;
 mod weights;
 
@@ -28,7 +30,7 @@ pub use checkpoint::{
     parameter_names, save, save_weights, tokenizer_in,
 };
 pub use compose::Composition;
-pub use config::{ArchitectureConfig, ModelConfig};
+pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use digest::{sha256_of_bytes, sha256_of_file};
 pub use distillation::Comparison;
 pub use error::ModelError;

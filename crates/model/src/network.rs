@@ -7,7 +7,7 @@ use candle_nn::kv_cache::KvCache;
 use polymath_ops::{self as ops, Ops, Placement, RotaryTable, Segments};
 
 use crate::adapter::Projection;
-use crate::{LoraConfig, ModelConfig};
+use crate::{Family, LoraConfig, ModelConfig};
 
 /// Keys and values of the tokens read so far, one pair a layer: `(batch, tokens, key/value heads, head_dim)`.
 pub(crate) type Cache = Vec<KvCache>;
@@ -24,7 +24,8 @@ pub(crate) fn empty_cache(layers: usize) -> Cache {
 /// What every layer of one forward pass shares.
 pub(crate) struct Pass<'a> {
     pub ops: Ops,
-    pub rotary: &'a RotaryTable,
+    /// None where positions are learned.
+    pub rotary: Option<&'a RotaryTable>,
     pub positions: &'a Arc<[u32]>,
     pub segments: &'a Segments,
     /// Decides what adapters drop; nothing is dropped without.
@@ -36,6 +37,8 @@ pub(crate) struct Pass<'a> {
 /// The weights in the shape of the computation.
 pub(crate) struct Network {
     embedding: Tensor,
+    /// Learned positions: (positions, hidden).
+    positions: Option<Tensor>,
     blocks: Vec<Block>,
     norm: Norm,
     head: Tensor,
@@ -44,6 +47,8 @@ pub(crate) struct Network {
 #[derive(Clone)]
 struct Norm {
     weight: Tensor,
+    /// With one it is a layer norm, without a root-mean-square norm.
+    bias: Option<Tensor>,
     epsilon: f64,
 }
 
@@ -61,7 +66,8 @@ struct Attention {
 #[derive(Clone)]
 struct FeedForward {
     norm: Norm,
-    gate: Projection,
+    /// Without one, the activation is a GELU of `up`.
+    gate: Option<Projection>,
     up: Projection,
     down: Projection,
 }
@@ -79,22 +85,27 @@ impl Network {
         adapter: Option<&LoraConfig>,
         weight: &dyn Fn(&str) -> Result<Tensor>,
     ) -> Result<Self> {
+        let gpt2 = config.family == Family::Gpt2;
+        let bias = |name: &str, biased: bool| {
+            let bias = biased.then(|| weight(&format!("{name}.bias")));
+            bias.transpose()
+        };
         let norm = |name: &str| -> Result<Norm> {
             Ok(Norm {
                 weight: weight(&format!("{name}.weight"))?,
+                bias: bias(name, gpt2)?,
                 epsilon: config.rms_norm_eps,
             })
         };
         let embedding = weight("model.embed_tokens.weight")?;
+        let positions = gpt2.then(|| weight("model.embed_positions.weight"));
         let mut blocks = Vec::with_capacity(config.num_hidden_layers);
         for layer in 0..config.num_hidden_layers {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
-            let matrix = |part: &str| Projection::new(&name(part), adapter, weight);
-            let biased = |part: &str| -> Result<Projection> {
-                let bias = config
-                    .attention_bias
-                    .then(|| weight(&name(&format!("{part}.bias"))));
-                Ok(matrix(part)?.with_bias(bias.transpose()?))
+            let matrix = |part: &str, biased: bool| -> Result<Projection> {
+                let name = name(part);
+                let projection = Projection::new(&name, adapter, weight)?;
+                Ok(projection.with_bias(bias(&name, biased)?))
             };
             let query_key_norm = if config.qk_norm {
                 let (query, key) = (name("self_attn.q_norm"), name("self_attn.k_norm"));
@@ -102,21 +113,22 @@ impl Network {
             } else {
                 None
             };
+            let gate = (!gpt2).then(|| matrix("mlp.gate_proj", false));
             blocks.push(Block {
                 attention: Attention {
                     norm: norm(&name("input_layernorm"))?,
-                    query: biased("self_attn.q_proj")?,
-                    key: biased("self_attn.k_proj")?,
-                    value: biased("self_attn.v_proj")?,
-                    output: matrix("self_attn.o_proj")?,
+                    query: matrix("self_attn.q_proj", config.attention_bias)?,
+                    key: matrix("self_attn.k_proj", config.attention_bias)?,
+                    value: matrix("self_attn.v_proj", config.attention_bias)?,
+                    output: matrix("self_attn.o_proj", gpt2)?,
                     query_key_norm,
                     head_dim: config.head_dim,
                 },
                 feed_forward: FeedForward {
                     norm: norm(&name("post_attention_layernorm"))?,
-                    gate: matrix("mlp.gate_proj")?,
-                    up: matrix("mlp.up_proj")?,
-                    down: matrix("mlp.down_proj")?,
+                    gate: gate.transpose()?,
+                    up: matrix("mlp.up_proj", gpt2)?,
+                    down: matrix("mlp.down_proj", gpt2)?,
                 },
             });
         }
@@ -127,6 +139,7 @@ impl Network {
         };
         Ok(Self {
             embedding,
+            positions: positions.transpose()?,
             blocks,
             norm: norm("model.norm")?,
             head,
@@ -147,6 +160,10 @@ impl Network {
         mut cache: Option<&mut Cache>,
     ) -> Result<Tensor> {
         let mut x = pass.ops.embedding(&self.embedding, input_ids)?; // (batch, sequence, hidden)
+        if let Some(table) = &self.positions {
+            let places = Tensor::from_slice(pass.positions, input_ids.dims(), input_ids.device())?;
+            x = (x + pass.ops.embedding(table, &places)?)?;
+        }
         for (layer, block) in self.blocks.iter().enumerate() {
             let past = cache.as_deref_mut().map(|cache| &mut cache[layer]);
             x = match past {
@@ -160,7 +177,14 @@ impl Network {
 
 impl Norm {
     fn forward(&self, ops: Ops, x: &Tensor) -> Result<Tensor> {
-        ops.rms_norm(x, &self.weight, self.epsilon)
+        match &self.bias {
+            Some(bias) => ops.layer_norm(x, &self.weight, bias, self.epsilon),
+            None => ops.rms_norm(x, &self.weight, self.epsilon),
+        }
+    }
+
+    fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias)
     }
 }
 
@@ -171,19 +195,20 @@ impl Block {
             attention,
             feed_forward,
         } = self;
-        let mut tensors = vec![&mut attention.norm.weight, &mut feed_forward.norm.weight];
+        let mut tensors: Vec<&mut Tensor> = attention.norm.tensors_mut().collect();
+        tensors.extend(feed_forward.norm.tensors_mut());
         if let Some((query, key)) = &mut attention.query_key_norm {
-            tensors.extend([&mut query.weight, &mut key.weight]);
+            tensors.extend(query.tensors_mut().chain(key.tensors_mut()));
         }
-        for projection in [
+        let attending = [
             &mut attention.query,
             &mut attention.key,
             &mut attention.value,
             &mut attention.output,
-            &mut feed_forward.gate,
-            &mut feed_forward.up,
-            &mut feed_forward.down,
-        ] {
+        ];
+        let feeding = [&mut feed_forward.up, &mut feed_forward.down];
+        let projections = attending.into_iter().chain(&mut feed_forward.gate);
+        for projection in projections.chain(feeding) {
             tensors.extend(projection.tensors_mut());
         }
         tensors
@@ -199,7 +224,7 @@ impl Block {
             }
         }
         let (ops, noise) = (pass.ops, pass.noise);
-        let (rotary, segments) = (pass.rotary.clone(), pass.segments.clone());
+        let (rotary, segments) = (pass.rotary.cloned(), pass.segments.clone());
         let positions = Arc::clone(pass.positions);
         ops::recomputed(x, &tracked, move |x, weights| {
             let mut block = block.clone();
@@ -212,7 +237,7 @@ impl Block {
             }
             let pass = Pass {
                 ops,
-                rotary: &rotary,
+                rotary: rotary.as_ref(),
                 positions: &positions,
                 segments: &segments,
                 noise,
@@ -222,7 +247,7 @@ impl Block {
         })
     }
 
-    /// Both halves with their norms and residuals. Without a cache each is one operation; with one, the weights are
+    /// Both halves with their norms and residuals. Without a cache each is one operation where there is one for it; with one, the weights are
     /// used where they lie, since a token that is generated costs little more than reading them.
     fn forward(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
         match past {
@@ -241,9 +266,10 @@ impl Block {
 impl Attention {
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let projections = [&self.query, &self.key, &self.value, &self.output];
-        if !projections.iter().all(|part| part.is_plain()) {
+        let plain = projections.iter().all(|part| part.is_plain());
+        let (true, None, Some(rotary)) = (plain, &self.norm.bias, pass.rotary) else {
             return self.by_parts(pass, x, None);
-        }
+        };
         let norms = self.query_key_norm.as_ref();
         let weights = ops::SelfAttention {
             norm: &self.norm.weight,
@@ -255,7 +281,7 @@ impl Attention {
             query_key_norm: norms.map(|(query, key)| (&query.weight, &key.weight)),
         };
         let placement = Placement {
-            rotary: pass.rotary,
+            rotary,
             positions: pass.positions,
             segments: pass.segments,
         };
@@ -280,8 +306,10 @@ impl Attention {
             query = query_norm.forward(pass.ops, &query)?;
             key = key_norm.forward(pass.ops, &key)?;
         }
-        let query = pass.ops.rope(&query, pass.rotary, pass.positions)?; // (batch, sequence, heads, head_dim)
-        let key = pass.ops.rope(&key, pass.rotary, pass.positions)?; // (batch, sequence, key/value heads, head_dim)
+        if let Some(rotary) = pass.rotary {
+            query = pass.ops.rope(&query, rotary, pass.positions)?; // (batch, sequence, heads, head_dim)
+            key = pass.ops.rope(&key, rotary, pass.positions)?; // (batch, sequence, key/value heads, head_dim)
+        }
         let (key, value) = match past {
             Some(past) => past.append(&key, &value)?,
             None => (key, value),
@@ -294,14 +322,19 @@ impl Attention {
 
 impl FeedForward {
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
-        let projections = [&self.gate, &self.up, &self.down];
-        if !projections.iter().all(|part| part.is_plain()) {
+        let (Some(gate), None) = (&self.gate, &self.norm.bias) else {
+            return self.by_parts(pass, x);
+        };
+        if ![gate, &self.up, &self.down]
+            .iter()
+            .all(|part| part.is_plain())
+        {
             return self.by_parts(pass, x);
         }
         let weights = ops::FeedForward {
             norm: &self.norm.weight,
             epsilon: self.norm.epsilon,
-            gate: &self.gate.weight,
+            gate: &gate.weight,
             up: &self.up.weight,
             down: &self.down.weight,
         };
@@ -310,9 +343,11 @@ impl FeedForward {
 
     fn by_parts(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let normed = self.norm.forward(pass.ops, x)?;
-        let gate = self.gate.forward(pass.ops, &normed, pass.noise)?; // (batch, sequence, intermediate)
-        let up = self.up.forward(pass.ops, &normed, pass.noise)?;
-        let product = pass.ops.swiglu(&gate, &up)?;
-        x + self.down.forward(pass.ops, &product, pass.noise)?
+        let project = |projection: &Projection| projection.forward(pass.ops, &normed, pass.noise);
+        let active = match &self.gate {
+            Some(gate) => pass.ops.swiglu(&project(gate)?, &project(&self.up)?)?,
+            None => pass.ops.gelu(&project(&self.up)?)?,
+        }; // (batch, sequence, intermediate)
+        x + self.down.forward(pass.ops, &active, pass.noise)?
     }
 }

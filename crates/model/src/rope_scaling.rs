@@ -2,9 +2,11 @@
 
 use std::f64::consts::TAU;
 
+use candle_core::Device;
+use polymath_ops::RotaryTable;
 use serde::{Deserialize, Serialize};
 
-use crate::ModelConfig;
+use crate::{Family, ModelConfig, ModelError};
 
 /// How the frequencies change; written as Hugging Face's `rope_scaling`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -73,8 +75,24 @@ impl RopeScaling {
     }
 }
 
+/// The angles of all positions; none where positions are learned.
+pub(crate) fn rotary_table(
+    config: &ModelConfig,
+    device: &Device,
+) -> Result<Option<RotaryTable>, ModelError> {
+    let table = match config.family {
+        Family::Gpt2 => return Ok(None),
+        Family::Llama => RotaryTable::new(
+            &inverse_frequencies(config),
+            config.max_position_embeddings,
+            device,
+        ),
+    };
+    Ok(Some(table?))
+}
+
 /// θ^(−2i/d) for the pairs i of a head (Su 2021), stretched where the model asks for it.
-pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
+fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
     let width = config.head_dim as f64;
     (0..config.head_dim / 2)
         .map(|pair| {

@@ -56,7 +56,8 @@ pub struct Transformer {
     frozen: BTreeMap<String, Tensor>,
     tracked: Network,
     detached: Network,
-    rotary: RotaryTable,
+    /// None where positions are learned.
+    rotary: Option<RotaryTable>,
     device: Device,
     ops: Ops,
     z_loss: f64,
@@ -142,11 +143,7 @@ impl Transformer {
             Some(variable) => Ok(variable.as_detached_tensor()),
             None => Ok(frozen[name].clone()),
         })?;
-        let rotary = RotaryTable::new(
-            &crate::rope_scaling::inverse_frequencies(&config),
-            config.max_position_embeddings,
-            &options.device,
-        )?;
+        let rotary = crate::rope_scaling::rotary_table(&config, &options.device)?;
         Ok(Self {
             config,
             adapter,
@@ -344,7 +341,7 @@ impl Transformer {
     fn pass<'a>(&'a self, prepared: &'a Prepared) -> Pass<'a> {
         Pass {
             ops: self.ops,
-            rotary: &self.rotary,
+            rotary: self.rotary.as_ref(),
             positions: &prepared.positions,
             segments: &prepared.segments,
             noise: None,

@@ -1,6 +1,7 @@
 //! The weights of a model folder: one safetensors file, or several that an index names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -9,7 +10,8 @@ use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
 use crate::digest::{sha256_of_bytes, sha256_of_file};
-use crate::{ModelConfig, ModelError};
+use crate::stored::stored;
+use crate::{Family, ModelConfig, ModelError};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Where large models are cut into several files: which parameter is in which.
@@ -70,7 +72,7 @@ pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
     }
 }
 
-/// The parameters that `config` asks for, as f32 on the CPU, with one file in memory at a time.
+/// The parameters that `config` asks for, by our names, as f32 on the CPU, with one file in memory at a time.
 ///
 /// # Errors
 /// A file that is missing or cut off, a parameter that is in none.
@@ -78,30 +80,64 @@ pub(crate) fn read_weights(
     folder: &Path,
     config: &ModelConfig,
 ) -> Result<BTreeMap<String, Tensor>, ModelError> {
-    let shapes = config.parameter_shapes().into_iter();
-    let mut missing: BTreeSet<String> = shapes.map(|(name, _)| name).collect();
+    let mut missing = stored(config);
     let mut weights = BTreeMap::new();
     let files = weight_files(folder)?;
     for path in &files {
         let bytes = std::fs::read(path).map_err(ModelError::file("read", path))?;
         for (name, view) in open(path, &bytes)?.tensors() {
-            if missing.remove(&name) {
-                weights.insert(name, to_tensor(path, &view)?);
+            let wanted = missing.iter().position(|tensor| tensor.is_called(&name));
+            if let Some(wanted) = wanted {
+                let tensor = to_tensor(path, &view)?;
+                weights.extend(missing.remove(wanted).split(tensor)?);
             }
         }
     }
     match missing.first() {
-        Some(name) => {
+        Some(tensor) => {
             let place = if let [whole] = &files[..] {
                 whole
             } else {
                 folder
             };
-            let message = format!("the parameter `{name}` is missing");
+            let message = format!("the parameter `{}` is missing", tensor.name);
             Err(ModelError::content(place, message))
         }
         None => Ok(weights),
     }
+}
+
+/// Writes parameters as the file `path` of a model folder, under the names that such a model has there.
+///
+/// # Errors
+/// A parameter that is missing; a file that can't be written.
+pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
+    path: &Path,
+    config: &ModelConfig,
+    weights: BTreeMap<N, Tensor>,
+) -> Result<(), ModelError> {
+    // `transformers` reads this to know whose memory layout the file has.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let written = match config.family {
+        Family::Llama => safetensors::serialize_to_file(weights, Some(metadata), path),
+        Family::Gpt2 => {
+            let named = weights.iter();
+            let named: BTreeMap<&str, &Tensor> = named
+                .map(|(name, tensor)| (name.as_ref(), tensor))
+                .collect();
+            let mut tensors = BTreeMap::new();
+            for tensor in stored(config) {
+                let Some(whole) = tensor.join(&named)? else {
+                    let missing = tensor.parameters.join("`, `");
+                    let message = format!("one of the parameters `{missing}` is missing");
+                    return Err(ModelError::content(path, message));
+                };
+                tensors.insert(tensor.name, whole);
+            }
+            safetensors::serialize_to_file(tensors, Some(metadata), path)
+        }
+    };
+    written.map_err(|error| ModelError::content(path, format!("can't be written: {error}")))
 }
 
 pub(crate) fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {

@@ -10,7 +10,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, qwen2, qwen3};
 use letters::write_tokenizer;
 use polymath_model::{
-    Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling, TokenBatch,
+    Family, Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling, TokenBatch,
     TokenizerFiles, Transformer,
 };
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ const LENGTH: usize = 48;
 
 fn config() -> ModelConfig {
     ModelConfig {
+        family: Family::Llama,
         qk_norm: false,
         vocab_size: 97,
         hidden_size: 48,

@@ -172,10 +172,10 @@ fn is_inner_matrix(name: &str, parameter: &Var) -> bool {
     parameter.rank() == 2 && name.starts_with("model.layers.") && !name.contains(".lora_")
 }
 
-/// Matrices decay; norms, biases and embeddings don't: pulling those to zero helps nothing (nanoGPT, Llama). A tied
-/// embedding counts as an embedding.
+/// Matrices decay; norms, biases and embeddings (of positions, too) don't: pulling those to zero helps nothing (nanoGPT,
+/// Llama). A tied embedding counts as an embedding.
 fn decays(name: &str, parameter: &Var) -> bool {
-    parameter.rank() >= 2 && !name.contains("embed_tokens")
+    parameter.rank() >= 2 && !name.contains("embed_tokens") && !name.contains("embed_positions")
 }
 
 #[cfg(test)]
@@ -189,6 +189,12 @@ mod tests {
         assert!(decays("model.layers.0.mlp.up_proj.weight", &matrix));
         assert!(decays("lm_head.weight", &matrix));
         assert!(!decays("model.embed_tokens.weight", &matrix));
+        assert!(!decays("model.embed_positions.weight", &matrix));
+        assert!(!is_inner_matrix("model.embed_positions.weight", &matrix));
+        assert!(is_inner_matrix(
+            "model.layers.0.mlp.up_proj.weight",
+            &matrix
+        ));
         assert!(!decays("model.norm.weight", &vector));
     }
 }

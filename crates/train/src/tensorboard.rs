@@ -223,7 +223,9 @@ mod tests {
         ];
         assert_eq!(
             found,
-            expected.map(|(tag, value)| (tag.to_owned(), value)).to_vec()
+            expected
+                .map(|(tag, value)| (tag.to_owned(), value))
+                .to_vec()
         );
         assert_eq!(
             tags(&events[2]),

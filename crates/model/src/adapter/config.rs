@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{A, B, MAGNITUDE};
-use crate::{ModelConfig, ModelError};
+use crate::{Family, ModelConfig, ModelError};
 
 /// The `[lora]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,7 @@ impl LoraConfig {
     /// # Errors
     /// The key at fault, and the choices.
     pub fn validate(&self, model: &ModelConfig) -> Result<(), ModelError> {
+        refuse_gpt2(model)?;
         let refuse = |message: String| Err(ModelError::Architecture(message));
         if self.rank == 0 {
             return refuse("`lora.rank` = 0: expected 1 or more, such as 8".into());
@@ -123,6 +124,20 @@ impl LoraConfig {
             }
         }
         shapes
+    }
+}
+
+/// Why there are no adapters for GPT-2. Three small detours beside queries, keys and values are not PEFT's one beside all of
+/// them, which has one A and one dropout.
+pub(super) const NOT_FOR_GPT2: &str = "a GPT-2 takes no adapter: its queries, keys and values are one projection (`c_attn`) \
+     to PEFT, and three here. Fine-tune it with `method` = `full` or `frozen`; merge an adapter that was made elsewhere \
+     with PEFT's `merge_and_unload`";
+
+/// Adapters are for the others.
+pub(super) fn refuse_gpt2(model: &ModelConfig) -> Result<(), ModelError> {
+    match model.family {
+        Family::Llama => Ok(()),
+        Family::Gpt2 => Err(ModelError::Architecture(NOT_FOR_GPT2.into())),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::config::NOT_FOR_GPT2;
 use super::{A, Adapter, AdapterBase, LoraConfig};
 use crate::ModelError;
 use crate::checkpoint::write;
@@ -96,6 +97,11 @@ impl PeftConfig {
                 path,
                 format!("`peft_type` is `{}`: expected `LORA`", self.peft_type),
             ));
+        }
+        if self.rest.get("fan_in_fan_out") == Some(&Value::Bool(true)) {
+            let message =
+                format!("`fan_in_fan_out` is `true`, as it is for a GPT-2, and {NOT_FOR_GPT2}");
+            return Err(ModelError::content(path, message));
         }
         let plain = |value: &Value| match value {
             Value::Null | Value::Bool(false) => true,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 
+use super::config::refuse_gpt2;
 use super::low_rank::{row_norms, shifted};
 use super::{A, B, LoraConfig, MAGNITUDE};
 use crate::initialise::uniform;
@@ -71,6 +72,7 @@ impl Adapter {
     /// # Errors
     /// Its name.
     pub fn check(&self, model: &ModelConfig) -> Result<(), ModelError> {
+        refuse_gpt2(model)?;
         let shapes = self.config.parameter_shapes(model);
         for (name, shape) in &shapes {
             let found = self.weights.get(name).map(Tensor::dims);
