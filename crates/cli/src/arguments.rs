@@ -70,6 +70,10 @@ pub enum Command {
     Generate(Generate),
     /// Put an adapter into its base: an ordinary model folder.
     Merge(Merge),
+    /// Give a checkpoint to another program: as a GGUF file, for llama.cpp.
+    Export(Export),
+    /// Make a model folder out of a GGUF file.
+    Import(Import),
     /// Look into a prepared data set.
     #[command(subcommand)]
     Dataset(DatasetCommand),
@@ -277,6 +281,48 @@ pub struct Merge {
     /// The base that it was trained on; default: the one that it names.
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
+    /// A new folder for the model.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// A checkpoint folder, or a run folder (its best checkpoint).
+    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub destination: Destination,
+    /// The type of the GGUF's matrices: what 32, 16, 8.5 or 4.5 bits a weight keep.
+    #[arg(long = "type", default_value = "f16", value_name = "TYPE")]
+    pub kind: GgufKind,
+    /// Where the checkpoint is an adapter: its base; default: the one that it names.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+}
+
+/// Where a checkpoint goes: one place at least.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Destination {
+    /// A new GGUF file.
+    #[arg(long, value_name = "FILE")]
+    pub gguf: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GgufKind {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_k")]
+    Q4K,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A GGUF file of a Llama, Mistral, Qwen2 or Qwen3.
+    pub model: PathBuf,
     /// A new folder for the model.
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,

@@ -56,6 +56,8 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Transfer(arguments) => commands::transfer::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),
         Command::Merge(arguments) => commands::merge::run(arguments),
+        Command::Export(arguments) => commands::export::run(arguments, environment),
+        Command::Import(arguments) => commands::import::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),
         Command::Bench(arguments) => commands::bench::run(arguments, environment),
         Command::Demo(arguments) => commands::demo::run(arguments, environment),

@@ -30,6 +30,26 @@ pub(crate) struct ChatTemplate {
     special: Vec<String>,
 }
 
+/// The text of a tokenizer's chat template; `None` where it has none.
+///
+/// # Errors
+/// A file that can't be read; several templates, none of which is named `default`.
+pub fn chat_template(tokenizer: &Path) -> Result<Option<String>, DataError> {
+    let Some(file) = template_file(tokenizer) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&file).map_err(DataError::file("read", &file))?;
+    if file.extension().is_none_or(|kind| kind != "json") {
+        return Ok(Some(text));
+    }
+    default_template(&text).map(Some).ok_or_else(|| {
+        DataError::content(
+            &file,
+            "`chat_template` is neither a text nor a list with one named `default`",
+        )
+    })
+}
+
 /// Where a tokenizer's chat template stands: `chat_template.jinja`, else `tokenizer_config.json`, beside it; `None` where
 /// neither has one.
 pub(crate) fn template_file(tokenizer: &Path) -> Option<PathBuf> {
@@ -53,19 +73,8 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         (bos, eos): (u32, u32),
     ) -> Result<Option<Self>, DataError> {
-        let Some(file) = template_file(path) else {
+        let (Some(file), Some(source)) = (template_file(path), chat_template(path)?) else {
             return Ok(None);
-        };
-        let text = std::fs::read_to_string(&file).map_err(DataError::file("read", &file))?;
-        let source = if file.extension().is_some_and(|kind| kind == "json") {
-            default_template(&text).ok_or_else(|| {
-                DataError::content(
-                    &file,
-                    "`chat_template` is neither a text nor a list with one named `default`",
-                )
-            })?
-        } else {
-            text
         };
         let name = |id| tokenizer.id_to_token(id).unwrap_or_default();
         let special = tokenizer

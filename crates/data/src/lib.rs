@@ -39,6 +39,7 @@ mod texts;
 mod tokenizer;
 mod words;
 
+pub use chat::chat_template;
 pub use dataset::{Dataset, Split};
 pub use error::DataError;
 pub use half::Half;

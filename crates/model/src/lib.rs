@@ -14,6 +14,7 @@ mod distillation;
 mod error;
 mod flops;
 mod generate;
+mod gguf;
 mod gpt2;
 mod hugging_face;
 mod initialise;
@@ -35,6 +36,7 @@ pub use digest::{sha256_of_bytes, sha256_of_file};
 pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
+pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
 pub use polymath_ops::{
     IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle, keep_freed_memory,
     processor_peak_flops,

@@ -92,15 +92,24 @@ pub(crate) fn rotary_table(
 }
 
 /// θ^(−2i/d) for the pairs i of a head (Su 2021), stretched where the model asks for it.
-fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
-    let width = config.head_dim as f64;
-    (0..config.head_dim / 2)
-        .map(|pair| {
-            let frequency = libm::pow(config.rope_theta, -2.0 * pair as f64 / width);
-            let scaling = config.rope_scaling;
-            scaling.map_or(frequency, |scaling| scaling.apply(frequency))
-        })
-        .collect()
+pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
+    let stretch = |frequency| {
+        let scaling = config.rope_scaling;
+        scaling.map_or(frequency, |scaling| scaling.apply(frequency))
+    };
+    frequencies(config).map(stretch).collect()
+}
+
+/// What the stretch divides each of these frequencies by.
+pub(crate) fn divisors(config: &ModelConfig) -> Vec<f64> {
+    let stretched = inverse_frequencies(config);
+    let pairs = frequencies(config).zip(stretched);
+    pairs.map(|(before, after)| before / after).collect()
+}
+
+fn frequencies(config: &ModelConfig) -> impl Iterator<Item = f64> {
+    let (theta, width) = (config.rope_theta, config.head_dim as f64);
+    (0..config.head_dim / 2).map(move |pair| libm::pow(theta, -2.0 * pair as f64 / width))
 }
 
 #[cfg(test)]

@@ -1,0 +1,11 @@
+//! `polymath import`: a model folder out of another program's file.
+
+use crate::arguments;
+use crate::failure::Failure;
+
+/// Writes the folder.
+pub fn run(arguments: &arguments::Import) -> Result<(), Failure> {
+    polymath_model::import_gguf(&arguments.model, &arguments.output).map_err(Failure::usage)?;
+    println!("{}", arguments.output.display());
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! A model's shape as keys of a GGUF, written and read.
+
+use candle_core::quantized::gguf_file::Value;
+
+use super::architecture::Architecture;
+use super::metadata::Metadata;
+use super::rotary;
+use crate::config::default_rope_theta;
+use crate::{Family, ModelConfig, ModelError};
+
+/// What would change the result and is not computed here, where it is set.
+const UNSUPPORTED: [&str; 10] = [
+    "expert_count",
+    "attention.scale",
+    "attention.clamp_kqv",
+    "attention.max_alibi_bias",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "logit_scale",
+    "embedding_scale",
+    "residual_scale",
+    "rope.scaling.attn_factor",
+];
+
+/// The keys of a shape.
+pub(super) fn keys(architecture: Architecture, config: &ModelConfig) -> Vec<(String, Value)> {
+    let sizes = [
+        ("vocab_size", config.vocab_size),
+        ("context_length", config.max_position_embeddings),
+        ("embedding_length", config.hidden_size),
+        ("block_count", config.num_hidden_layers),
+        ("feed_forward_length", config.intermediate_size),
+        ("attention.head_count", config.num_attention_heads),
+        ("attention.head_count_kv", config.num_key_value_heads),
+        ("attention.key_length", config.head_dim),
+        ("attention.value_length", config.head_dim),
+        ("rope.dimension_count", config.head_dim),
+    ];
+    let reals = [
+        ("attention.layer_norm_rms_epsilon", config.rms_norm_eps),
+        ("rope.freq_base", config.rope_theta),
+    ];
+    let sizes = sizes.map(|(key, size)| (key, Value::U32(size as u32)));
+    let reals = reals.map(|(key, real)| (key, Value::F32(real as f32)));
+    let mut keys: Vec<(String, Value)> = sizes
+        .into_iter()
+        .chain(reals)
+        .map(|(key, value)| (architecture.key(key), value))
+        .collect();
+    if let Some(scaling) = config.rope_scaling {
+        keys.extend(rotary::keys(architecture, scaling));
+    }
+    keys
+}
+
+/// What a file says beside its architecture's keys.
+pub(super) struct Besides {
+    pub vocab_size: usize,
+    pub tied: bool,
+    pub bos_token_id: u32,
+    pub eos_token_id: u32,
+}
+
+/// The shape that a file's keys give; a stretch that only a tensor tells of is not among them.
+///
+/// # Errors
+/// A key that is missing, or that asks for something this program does not compute.
+pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig, ModelError> {
+    refuse_unsupported(metadata)?;
+    let hidden_size = metadata.size("embedding_length")?;
+    let heads = metadata.size("attention.head_count")?;
+    let natural = hidden_size / heads.max(1);
+    let head_dim = metadata
+        .number_of("attention.key_length")?
+        .unwrap_or(natural);
+    for setting in ["attention.value_length", "rope.dimension_count"] {
+        let width = metadata.number_of(setting)?.unwrap_or(head_dim);
+        if width != head_dim {
+            let message = format!("is {width}: expected a head's whole width, {head_dim}");
+            return Err(metadata.refuse(setting, message));
+        }
+    }
+    let context = metadata.size("context_length")?;
+    let window = metadata.number_of("attention.sliding_window")?;
+    if let Some(window) = window.filter(|window| (1..context).contains(window)) {
+        let message =
+            format!("is {window}: expected at least the context of {context}, or none at all");
+        return Err(metadata.refuse("attention.sliding_window", message));
+    }
+    let epsilon = "attention.layer_norm_rms_epsilon";
+    let found = metadata.real_of(epsilon)?;
+    let architecture = metadata.architecture;
+    let config = ModelConfig {
+        family: Family::Llama,
+        qk_norm: architecture == Architecture::Qwen3,
+        vocab_size: besides.vocab_size,
+        hidden_size,
+        intermediate_size: metadata.size("feed_forward_length")?,
+        num_hidden_layers: metadata.size("block_count")?,
+        num_attention_heads: heads,
+        num_key_value_heads: metadata
+            .number_of("attention.head_count_kv")?
+            .unwrap_or(heads),
+        head_dim,
+        max_position_embeddings: context,
+        rope_theta: metadata
+            .real_of("rope.freq_base")?
+            .unwrap_or_else(default_rope_theta),
+        rope_scaling: rotary::from_keys(metadata)?,
+        attention_bias: architecture == Architecture::Qwen2,
+        rms_norm_eps: metadata.required(&architecture.key(epsilon), found)?,
+        tie_word_embeddings: besides.tied,
+        initializer_range: 0.02,
+        bos_token_id: besides.bos_token_id,
+        eos_token_id: besides.eos_token_id,
+    };
+    config
+        .validate()
+        .map_err(|error| metadata.content(error.to_string()))?;
+    for (setting, real) in [
+        (epsilon, config.rms_norm_eps),
+        ("rope.freq_base", config.rope_theta),
+    ] {
+        if !(real > 0.0 && real.is_finite()) {
+            let message = format!("is {real}: expected a number above 0");
+            return Err(metadata.refuse(setting, message));
+        }
+    }
+    Ok(config)
+}
+
+fn refuse_unsupported(metadata: &Metadata) -> Result<(), ModelError> {
+    for setting in UNSUPPORTED {
+        let key = metadata.architecture.key(setting);
+        let is_factor = setting.ends_with("_scale") || setting.ends_with("_factor");
+        let harmless = match metadata.values.get(&key) {
+            None | Some(Value::U32(0) | Value::I32(0)) => true,
+            Some(Value::F32(value)) => *value == 0.0 || is_factor && *value == 1.0,
+            Some(_) => false,
+        };
+        if !harmless {
+            return Err(metadata.refuse(setting, "is set, which is not computed here"));
+        }
+    }
+    let causal = metadata.flag(&metadata.architecture.key("attention.causal"))?;
+    if causal == Some(false) {
+        return Err(metadata.refuse("attention.causal", "is false: expected a decoder"));
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! A model folder as a GGUF file.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+
+use super::architecture::Architecture;
+use super::parameters::{name_of, to_pairs, turned_heads};
+use super::quantisation::{GgufType, store};
+use super::vocabulary::Vocabulary;
+use super::{config, rotary};
+use crate::adapter::is_adapter;
+use crate::{ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_in};
+
+/// How a model is written.
+#[derive(Debug, Clone, Copy)]
+pub struct GgufExport<'a> {
+    /// Of the matrices.
+    pub kind: GgufType,
+    /// The tokenizer's chat template.
+    pub chat_template: Option<&'a str>,
+    /// Where the folder is an adapter's: its base, if not the one that it names.
+    pub base: Option<&'a Path>,
+}
+
+/// Writes the model of `folder`, an adapter merged into its base, as the new file `file` for llama.cpp: beside it, synced,
+/// renamed. Returns what a user should know of it, a sentence each.
+///
+/// # Errors
+/// A file that is there already; a family, a tokenizer or a shape that llama.cpp does not have; a full disk.
+pub fn export_gguf(
+    folder: &Path,
+    file: &Path,
+    options: &GgufExport,
+) -> Result<Vec<String>, ModelError> {
+    refuse_existing(file)?;
+    let config = load_config_over(folder, options.base)?;
+    let refuse = |error: ModelError| match error {
+        ModelError::Architecture(message) => ModelError::content(folder, message),
+        other => other,
+    };
+    let architecture = Architecture::of(&config).map_err(refuse)?;
+    let divisors = rotary::needed(architecture, &config).map_err(refuse)?;
+    let tokenizer = tokenizer_in(folder)?;
+    let mut vocabulary = Vocabulary::of(&tokenizer, &config, options.chat_template)?;
+    let mut notes = std::mem::take(&mut vocabulary.notes);
+    notes.extend(fallbacks(&config, options.kind));
+    let mut keys = vec![
+        (
+            "general.architecture".to_owned(),
+            Value::String(architecture.name().into()),
+        ),
+        ("general.type".to_owned(), Value::String("model".into())),
+        (
+            "general.file_type".to_owned(),
+            Value::U32(options.kind.file_type()),
+        ),
+        ("general.quantization_version".to_owned(), Value::U32(2)),
+    ];
+    keys.extend(config::keys(architecture, &config));
+    keys.extend(vocabulary.keys((config.bos_token_id, config.eos_token_id)));
+    let mut tensors = tensors(folder, (&config, architecture), options)?;
+    if let Some(divisors) = divisors {
+        let divisors = Tensor::new(divisors, &Device::Cpu)?;
+        let stored = QTensor::quantize(&divisors, GgmlDType::F32)?;
+        tensors.push((rotary::DIVISORS.into(), stored));
+    }
+    write(file, &keys, &tensors)?;
+    Ok(notes)
+}
+
+fn refuse_existing(file: &Path) -> Result<(), ModelError> {
+    match file.exists() {
+        false => Ok(()),
+        true => Err(ModelError::content(
+            file,
+            "is already there: choose another file",
+        )),
+    }
+}
+
+fn is_output(config: &ModelConfig, parameter: &str) -> bool {
+    let output = if config.tie_word_embeddings {
+        "model.embed_tokens.weight"
+    } else {
+        "lm_head.weight"
+    };
+    parameter == output
+}
+
+/// How many matrices are of another type than was asked for.
+fn fallbacks(config: &ModelConfig, kind: GgufType) -> Option<String> {
+    let shapes = config.parameter_shapes();
+    let matrices = shapes.iter().filter(|(_, shape)| shape.len() == 2);
+    let other: Vec<GgmlDType> = matrices
+        .clone()
+        .filter(|(name, shape)| kind.falls_back(shape, is_output(config, name)))
+        .map(|(name, shape)| kind.of(shape, is_output(config, name)))
+        .collect();
+    let first = other.first()?;
+    Some(format!(
+        "the rows of {} of {} matrices are no whole number of blocks: these are stored in a larger type ({first:?})",
+        other.len(),
+        matrices.count(),
+    ))
+}
+
+/// The parameters as they are stored; those in f32 go as they are turned into others.
+fn tensors(
+    folder: &Path,
+    (config, architecture): (&ModelConfig, Architecture),
+    options: &GgufExport,
+) -> Result<Vec<(String, QTensor)>, ModelError> {
+    let mut weights = if is_adapter(folder) {
+        load_merged(folder, options.base)?.1
+    } else {
+        load_weights(folder)?
+    };
+    let mut tensors = Vec::new();
+    for (name, shape) in config.parameter_shapes() {
+        let refuse = |message: String| {
+            ModelError::content(folder, format!("the parameter `{name}` {message}"))
+        };
+        let weight = weights
+            .remove(&name)
+            .ok_or_else(|| refuse("is missing".into()))?;
+        if weight.dims() != shape {
+            return Err(refuse(format!(
+                "has the shape {:?}: `config.json` asks for {shape:?}",
+                weight.dims()
+            )));
+        }
+        let theirs = name_of(&name).ok_or_else(|| {
+            refuse(format!(
+                "has no place in a GGUF of the architecture `{}`",
+                architecture.name()
+            ))
+        })?;
+        let weight = match turned_heads(architecture, config, &name) {
+            Some(heads) => to_pairs(&weight, heads)?,
+            None => weight,
+        };
+        let kind = options.kind.of(&shape, is_output(config, &name));
+        let stored =
+            store(&weight, kind).map_err(|error| refuse(format!("can't be stored: {error}")))?;
+        tensors.push((theirs, stored));
+    }
+    Ok(tensors)
+}
+
+fn write(
+    file: &Path,
+    keys: &[(String, Value)],
+    tensors: &[(String, QTensor)],
+) -> Result<(), ModelError> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let beside = file.with_file_name(name);
+    let written = write_beside(&beside, keys, tensors).and_then(|()| {
+        // Writing takes a while.
+        refuse_existing(file)?;
+        std::fs::rename(&beside, file).map_err(ModelError::file("move into place", file))
+    });
+    if written.is_err() {
+        // What is half written helps nobody; the reason is told already.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+fn write_beside(
+    beside: &PathBuf,
+    keys: &[(String, Value)],
+    tensors: &[(String, QTensor)],
+) -> Result<(), ModelError> {
+    let keys: Vec<(&str, &Value)> = keys.iter().map(|(key, value)| (&key[..], value)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors
+        .iter()
+        .map(|(name, tensor)| (&name[..], tensor))
+        .collect();
+    let file = File::create(beside).map_err(ModelError::file("write", beside))?;
+    let mut writer = BufWriter::new(file);
+    gguf_file::write(&mut writer, &keys, &tensors)
+        .map_err(|error| ModelError::content(beside, format!("can't be written: {error}")))?;
+    writer
+        .flush()
+        .and_then(|()| writer.get_ref().sync_all())
+        .map_err(ModelError::file("write", beside))
+}

@@ -1,0 +1,283 @@
+//! A GGUF file as a model folder.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+use candle_core::{Device, Tensor};
+
+use super::architecture::{Architecture, KNOWN};
+use super::config::{self, Besides};
+use super::metadata::Metadata;
+use super::parameters::{OUTPUT, name_of, to_halves, turned_heads};
+use super::rebuilt::Rebuilt;
+use super::rotary;
+use super::vocabulary::SETTINGS;
+use crate::checkpoint::write;
+use crate::{ModelConfig, ModelError, TokenizerFiles, save_weights};
+
+/// The most values that a byte of a GGUF stands for: 2 bits a weight, and scales.
+const VALUES_OF_A_BYTE: usize = 4;
+
+/// Writes the model of the GGUF `file`, in whatever types Candle reads, as the new Hugging Face folder `folder` with
+/// weights in f32: beside it, synced, renamed.
+///
+/// # Errors
+/// A folder that is there already; a file that is cut off or none; an architecture, a tokenizer or a setting that is not
+/// computed here.
+pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
+    refuse_taken(folder)?;
+    let bytes = std::fs::read(file).map_err(ModelError::file("read", file))?;
+    let content = open(file, &bytes)?;
+    let metadata = Metadata {
+        path: file,
+        architecture: architecture(file, &content)?,
+        values: &content.metadata,
+    };
+    let tokenizer = Rebuilt::of(&metadata)?;
+    let besides = Besides {
+        vocab_size: tokenizer.vocab_size,
+        tied: !content.tensor_infos.contains_key(OUTPUT),
+        bos_token_id: tokenizer.bos_token_id,
+        eos_token_id: tokenizer.eos_token_id,
+    };
+    let config = config::read(&metadata, besides)?;
+    let reader = Reader {
+        bytes: &bytes,
+        content: &content,
+        metadata: &metadata,
+    };
+    let config = reader.stretched(config)?;
+    let weights = reader.weights(&config)?;
+    into_place(folder, &|beside| {
+        let path = beside.join("tokenizer.json");
+        write(&path, tokenizer.tokenizer.as_bytes())?;
+        write(&beside.join(SETTINGS), tokenizer.settings.as_bytes())?;
+        let files = TokenizerFiles { tokenizer: path };
+        save_weights(beside, &config, weights.clone(), &files)
+    })
+}
+
+fn refuse_taken(folder: &Path) -> Result<(), ModelError> {
+    let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if folder.exists() && !empty {
+        return Err(ModelError::content(
+            folder,
+            "is already there: choose another folder",
+        ));
+    }
+    Ok(())
+}
+
+fn open(file: &Path, bytes: &[u8]) -> Result<Content, ModelError> {
+    let refuse = |message: &str| ModelError::content(file, message);
+    if !bytes.starts_with(b"GGUF") {
+        return Err(refuse("is no GGUF file, which would begin with `GGUF`"));
+    }
+    if has_no_alignment(bytes) {
+        return Err(refuse("`general.alignment` is 0: expected a power of two"));
+    }
+    Content::read(&mut Cursor::new(bytes)).map_err(|error| {
+        refuse(&format!(
+            "is not a whole GGUF file of version 2 or 3 with types that are known here ({}): it may have been cut off \
+             while copied",
+            first_line(&error)
+        ))
+    })
+}
+
+/// Whether the file is to be aligned to 0 bytes, by which Candle would divide.
+fn has_no_alignment(bytes: &[u8]) -> bool {
+    const KEY: &[u8] = b"general.alignment";
+    // Past the key, the number of the type (8, 16 or 32 bits, with a sign or without), then the value.
+    let is_zero = |rest: &[u8]| {
+        let width = match rest
+            .first_chunk::<4>()
+            .map(|kind| u32::from_le_bytes(*kind))
+        {
+            Some(0 | 1) => 1,
+            Some(2 | 3) => 2,
+            Some(4 | 5) => 4,
+            _ => return false,
+        };
+        let value = rest.get(4..4 + width);
+        value.is_some_and(|value| value.iter().all(|byte| *byte == 0))
+    };
+    bytes
+        .windows(KEY.len())
+        .enumerate()
+        .any(|(at, window)| window == KEY && is_zero(&bytes[at + KEY.len()..]))
+}
+
+/// Candle adds the frames of its call stack to some messages.
+fn first_line(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn architecture(file: &Path, content: &Content) -> Result<Architecture, ModelError> {
+    let key = "general.architecture";
+    let refuse = |message: String| ModelError::content(file, message);
+    let Some(Value::String(name)) = content.metadata.get(key) else {
+        return Err(refuse(format!("`{key}` is missing: expected {KNOWN}")));
+    };
+    Architecture::named(name).ok_or_else(|| {
+        refuse(format!(
+            "`{key}` is `{name}`, which is not computed here: expected {KNOWN}"
+        ))
+    })
+}
+
+/// The tensors of a file.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    content: &'a Content,
+    metadata: &'a Metadata<'a>,
+}
+
+impl Reader<'_> {
+    /// With the stretch of rotary frequencies that only a tensor tells.
+    fn stretched(&self, config: ModelConfig) -> Result<ModelConfig, ModelError> {
+        if !self.has_divisors() {
+            return Ok(config);
+        }
+        if config.rope_scaling.is_some() {
+            return Err(self.metadata.refuse(
+                "rope.scaling.factor",
+                format!(
+                    "is given beside the tensor `{}`: expected one stretch",
+                    rotary::DIVISORS
+                ),
+            ));
+        }
+        let found = self.tensor(rotary::DIVISORS, &[config.head_dim / 2])?;
+        let scaling = rotary::from_divisors(self.metadata, &config, &found.to_vec1::<f32>()?)?;
+        Ok(ModelConfig {
+            rope_scaling: Some(scaling),
+            ..config
+        })
+    }
+
+    /// llama.cpp reads them in this architecture only.
+    fn has_divisors(&self) -> bool {
+        self.metadata.architecture == Architecture::Llama
+            && self.content.tensor_infos.contains_key(rotary::DIVISORS)
+    }
+
+    /// Every parameter of the model, by our name, in f32.
+    fn weights(&self, config: &ModelConfig) -> Result<BTreeMap<String, Tensor>, ModelError> {
+        let infos = &self.content.tensor_infos;
+        // A number of blocks may be anything, but each has tensors.
+        if config.num_hidden_layers > infos.len() {
+            return Err(self.metadata.refuse(
+                "block_count",
+                format!(
+                    "is {}, but there are {} tensors",
+                    config.num_hidden_layers,
+                    infos.len()
+                ),
+            ));
+        }
+        let architecture = self.metadata.architecture;
+        let mut unknown: BTreeMap<&str, &TensorInfo> =
+            infos.iter().map(|(name, info)| (&name[..], info)).collect();
+        if self.has_divisors() {
+            unknown.remove(rotary::DIVISORS);
+        }
+        let mut places = Vec::new();
+        let mut values = 0usize;
+        for (name, shape) in config.parameter_shapes() {
+            let theirs = name_of(&name).unwrap_or_default();
+            unknown.remove(&theirs[..]);
+            let count = shape
+                .iter()
+                .try_fold(1usize, |count, size| count.checked_mul(*size));
+            values = values.saturating_add(count.unwrap_or(usize::MAX));
+            places.push((name, theirs, shape));
+        }
+        if let Some(name) = unknown.keys().next() {
+            return Err(self.metadata.content(format!(
+                "has the tensor `{name}`, which no `{}` that is computed here has",
+                architecture.name()
+            )));
+        }
+        if values.div_ceil(VALUES_OF_A_BYTE) > self.bytes.len() {
+            return Err(self.metadata.content(format!(
+                "has {} bytes, which can't be the {values} parameters that it tells of: it may have been cut off while \
+                 copied",
+                self.bytes.len()
+            )));
+        }
+        let mut weights = BTreeMap::new();
+        for (name, theirs, shape) in places {
+            let weight = self.tensor(&theirs, &shape)?;
+            let weight = match turned_heads(architecture, config, &name) {
+                Some(heads) => to_halves(&weight, heads)?,
+                None => weight,
+            };
+            weights.insert(name, weight);
+        }
+        Ok(weights)
+    }
+
+    /// A tensor of this shape, in f32.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let refuse = |message: String| {
+            self.metadata
+                .content(format!("the tensor `{name}` {message}"))
+        };
+        let info = self.content.tensor_infos.get(name);
+        let info = info.ok_or_else(|| refuse("is missing".into()))?;
+        // Before it is read: Candle multiplies whatever sizes a file gives.
+        if info.shape.dims() != shape {
+            return Err(refuse(format!(
+                "has the shape {:?}: the file's own keys ask for {shape:?}",
+                info.shape.dims()
+            )));
+        }
+        let mut reader = Cursor::new(self.bytes);
+        info.read(&mut reader, self.content.tensor_data_offset, &Device::Cpu)
+            .and_then(|stored| stored.dequantize(&Device::Cpu))
+            .map_err(|error| {
+                refuse(format!(
+                    "can't be read ({}): the file may have been cut off while copied",
+                    first_line(&error)
+                ))
+            })
+    }
+}
+
+/// Fills a new folder beside `folder`, syncs it, and gives it its name.
+fn into_place(
+    folder: &Path,
+    fill: &dyn Fn(&Path) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let parent = match folder.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    std::fs::create_dir_all(&parent).map_err(ModelError::file("make the folder", &parent))?;
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let beside = parent.join(name);
+    std::fs::create_dir(&beside).map_err(ModelError::file("make the folder", &beside))?;
+    let filled = fill(&beside)
+        .and_then(|()| sync(&beside).map_err(ModelError::file("write", &beside)))
+        .and_then(|()| {
+            refuse_taken(folder)?;
+            std::fs::rename(&beside, folder).map_err(ModelError::file("move into place", folder))
+        });
+    if filled.is_err() {
+        // What is half written helps nobody; the reason is told already.
+        let _ = std::fs::remove_dir_all(&beside);
+    }
+    filled
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        std::fs::File::open(entry?.path())?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The keys of a GGUF file, each read as what it should be.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::Value;
+
+use super::architecture::Architecture;
+use crate::ModelError;
+
+/// A file's keys; errors name the file and the key.
+pub(super) struct Metadata<'a> {
+    pub path: &'a Path,
+    pub architecture: Architecture,
+    pub values: &'a HashMap<String, Value>,
+}
+
+impl<'a> Metadata<'a> {
+    /// An error of the whole file.
+    pub fn content(&self, message: impl Into<String>) -> ModelError {
+        ModelError::content(self.path, message)
+    }
+
+    /// An error of a setting of the architecture.
+    pub fn refuse(&self, setting: &str, message: impl AsRef<str>) -> ModelError {
+        let key = self.architecture.key(setting);
+        self.content(format!("`{key}` {}", message.as_ref()))
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> ModelError {
+        self.content(format!("`{key}` is not {expected}"))
+    }
+
+    /// A key that must be there.
+    pub fn required<T>(&self, key: &str, found: Option<T>) -> Result<T, ModelError> {
+        found.ok_or_else(|| {
+            self.content(format!(
+                "`{key}` is missing: expected a whole model, with its shape and its tokenizer"
+            ))
+        })
+    }
+
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(key, "a text")),
+        }
+    }
+
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    /// A whole number of 32 bits, whatever type it has.
+    pub fn number(&self, key: &str) -> Result<Option<u32>, ModelError> {
+        let Some(value) = self.values.get(key) else {
+            return Ok(None);
+        };
+        let number = whole(value).and_then(|number| u32::try_from(number).ok());
+        number
+            .map(Some)
+            .ok_or_else(|| self.wrong(key, "a whole number from 0 to 2³² − 1"))
+    }
+
+    /// A list of texts.
+    pub fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, ModelError> {
+        let text = |value: &'a Value| match value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        };
+        self.list(key, "a list of texts", text)
+    }
+
+    /// A list of whole numbers.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, ModelError> {
+        self.list(key, "a list of whole numbers", whole)
+    }
+
+    fn list<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        of: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, ModelError> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::Array(values)) => values
+                .iter()
+                .map(of)
+                .collect::<Option<_>>()
+                .map(Some)
+                .ok_or_else(|| self.wrong(key, expected)),
+            Some(_) => Err(self.wrong(key, expected)),
+        }
+    }
+
+    /// A setting of the architecture.
+    pub fn text_of(&self, setting: &str) -> Result<Option<&'a str>, ModelError> {
+        self.text(&self.architecture.key(setting))
+    }
+
+    /// A setting of the architecture.
+    pub fn number_of(&self, setting: &str) -> Result<Option<usize>, ModelError> {
+        let found = self.number(&self.architecture.key(setting))?;
+        Ok(found.map(|number| number as usize))
+    }
+
+    /// A setting of the architecture that must be there.
+    pub fn size(&self, setting: &str) -> Result<usize, ModelError> {
+        let found = self.number_of(setting)?;
+        self.required(&self.architecture.key(setting), found)
+    }
+
+    /// A setting of the architecture: the decimal number that was rounded to 32 bits there, so that 1e-5 is 1e-5 again.
+    pub fn real_of(&self, setting: &str) -> Result<Option<f64>, ModelError> {
+        let key = self.architecture.key(setting);
+        match self.values.get(&key) {
+            None => Ok(None),
+            Some(Value::F32(value)) => Ok(Some(value.to_string().parse().unwrap_or(f64::NAN))),
+            Some(Value::F64(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.wrong(&key, "a number")),
+        }
+    }
+}
+
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::U8(value) => Some((*value).into()),
+        Value::I8(value) => Some((*value).into()),
+        Value::U16(value) => Some((*value).into()),
+        Value::I16(value) => Some((*value).into()),
+        Value::U32(value) => Some((*value).into()),
+        Value::I32(value) => Some((*value).into()),
+        Value::U64(value) => i64::try_from(*value).ok(),
+        Value::I64(value) => Some(*value),
+        _ => None,
+    }
+}

@@ -1,0 +1,119 @@
+//! What parameters are called in a GGUF, and how their rows lie there.
+
+use candle_core::{Result, Tensor};
+
+use super::architecture::Architecture;
+use crate::ModelConfig;
+
+/// Ours, theirs.
+const OUTSIDE: [(&str, &str); 3] = [
+    ("model.embed_tokens", "token_embd"),
+    ("model.norm", "output_norm"),
+    ("lm_head", "output"),
+];
+const OF_A_BLOCK: [(&str, &str); 11] = [
+    ("input_layernorm", "attn_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+];
+
+/// The output projection's name there; a tied model has none.
+pub(super) const OUTPUT: &str = "output.weight";
+
+/// The name of our parameter there; `None` where it has none.
+pub(super) fn name_of(parameter: &str) -> Option<String> {
+    let theirs = |names: &[(&str, &'static str)], ours: &str| {
+        let found = names.iter().find(|(known, _)| *known == ours);
+        found.map(|(_, theirs)| *theirs)
+    };
+    let (module, kind) = parameter.rsplit_once('.')?;
+    if let Some(name) = theirs(&OUTSIDE, module) {
+        return Some(format!("{name}.{kind}"));
+    }
+    let (layer, part) = module.strip_prefix("model.layers.")?.split_once('.')?;
+    let name = theirs(&OF_A_BLOCK, part)?;
+    Some(format!("blk.{layer}.{name}.{kind}"))
+}
+
+/// How many heads' rows our parameter has, where they lie otherwise there.
+pub(super) fn turned_heads(
+    architecture: Architecture,
+    config: &ModelConfig,
+    parameter: &str,
+) -> Option<usize> {
+    let heads = [
+        ("self_attn.q_proj.weight", config.num_attention_heads),
+        ("self_attn.k_proj.weight", config.num_key_value_heads),
+    ];
+    let found = heads.iter().find(|(end, _)| parameter.ends_with(end));
+    found
+        .filter(|_| architecture.turns_neighbours())
+        .map(|(_, heads)| *heads)
+}
+
+/// The rows of each head, from a first and a second half to pairs of one of either.
+///
+/// # Shapes
+/// (heads · width, in) → (heads · width, in)
+pub(super) fn to_pairs(weight: &Tensor, heads: usize) -> Result<Tensor> {
+    let half = weight.dim(0)? / heads / 2;
+    swap(weight, (heads, 2, half))
+}
+
+/// The inverse of [`to_pairs`].
+pub(super) fn to_halves(weight: &Tensor, heads: usize) -> Result<Tensor> {
+    let half = weight.dim(0)? / heads / 2;
+    swap(weight, (heads, half, 2))
+}
+
+fn swap(weight: &Tensor, (heads, outer, inner): (usize, usize, usize)) -> Result<Tensor> {
+    let rows = weight.reshape((heads, outer, inner, weight.dim(1)?))?;
+    rows.transpose(1, 2)?.contiguous()?.reshape(weight.shape()) // (heads · inner · outer, in)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Two heads of four rows: the halves 0 1 | 2 3 become the pairs 0 2 | 1 3, and come back.
+    #[test]
+    fn pairs_and_halves_are_inverse() {
+        let rows: Vec<f32> = (0..8).map(|row| row as f32).collect();
+        let weight = Tensor::from_vec(rows.clone(), (8, 1), &Device::Cpu).unwrap();
+        let pairs = to_pairs(&weight, 2).unwrap();
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&pairs), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(values(&to_halves(&pairs, 2).unwrap()), rows);
+    }
+
+    /// llama.cpp's names, and none for what it does not have.
+    #[test]
+    fn names() {
+        for (ours, theirs) in [
+            ("model.embed_tokens.weight", "token_embd.weight"),
+            ("lm_head.weight", OUTPUT),
+            (
+                "model.layers.12.self_attn.q_proj.bias",
+                "blk.12.attn_q.bias",
+            ),
+            (
+                "model.layers.0.post_attention_layernorm.weight",
+                "blk.0.ffn_norm.weight",
+            ),
+        ] {
+            assert_eq!(name_of(ours).as_deref(), Some(theirs));
+        }
+        assert_eq!(name_of("transformer.h.0.attn.c_attn.weight"), None);
+        assert_eq!(name_of("model.layers.0.mlp.router.weight"), None);
+    }
+}

