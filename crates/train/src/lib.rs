@@ -72,7 +72,7 @@ pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};
 pub use language_model::{LanguageModel, to_token_batch};
 pub use launch::{Launch, Plan};
-pub use metrics::{EvaluationMetrics, StepMetrics};
+pub use metrics::{EvaluationMetrics, Metrics, StepMetrics, read_metrics};
 pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveModel, Silent};
 pub use optimizer::Optimizer;
 pub use penalty::Penalty;

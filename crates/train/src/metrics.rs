@@ -12,6 +12,7 @@ use crate::tensorboard::EventFile;
 
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StepMetrics {
     /// Counted from 1.
     pub step: u64,
@@ -44,6 +45,7 @@ impl StepMetrics {
 
 /// One evaluation on held-out documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EvaluationMetrics {
     /// After so many steps.
     pub step: u64,
@@ -54,8 +56,42 @@ pub struct EvaluationMetrics {
     /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
     /// What the evaluator decided by it, by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub control: BTreeMap<String, f64>,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Metrics {
+    /// Of a step.
+    Step(StepMetrics),
+    /// Of an evaluation.
+    Evaluation(EvaluationMetrics),
+}
+
+/// What the run in the folder `run` has recorded until now, in order. A line that is just being written is left out, and
+/// so is one that holds a value which is no number.
+///
+/// # Errors
+/// A file that can't be read.
+///
+/// ```no_run
+/// use polymath_train::{Metrics, read_metrics};
+///
+/// for line in read_metrics("checkpoints/small".as_ref())? {
+///     if let Metrics::Evaluation(found) = line {
+///         println!("step {}: {:?}", found.step, found.heldout_bits_per_byte);
+///     }
+/// }
+/// # Ok::<(), polymath_train::TrainError>(())
+/// ```
+pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
+    let path = run.join(crate::run_folder::METRICS);
+    let text = std::fs::read_to_string(&path).map_err(TrainError::file("read", &path))?;
+    let lines = text.lines().map(serde_json::from_str);
+    Ok(lines.filter_map(Result::ok).collect())
 }
 
 /// The open file.
@@ -112,4 +148,43 @@ fn position(line: &str) -> Option<(u64, bool)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let step = line.get("step")?.as_u64()?;
     Some((step, line.get("heldout_bits_per_byte").is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written is read again, as steps and evaluations; half a line is not there yet.
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(crate::run_folder::METRICS);
+        let step = StepMetrics {
+            step: 1,
+            tokens: 8,
+            seconds: 0.5,
+            loss: 3.5,
+            penalties: BTreeMap::from([("ewc".into(), 0.25)]),
+            learning_rate: 1e-3,
+            gradient_norm: 0.5,
+            tokens_per_second: 16.0,
+            seconds_left: 0.0,
+        };
+        let evaluation = EvaluationMetrics {
+            step: 1,
+            tokens: 8,
+            seconds: 0.5,
+            heldout_bits_per_byte: BTreeMap::from([("law".into(), 1.5)]),
+            control: BTreeMap::new(),
+        };
+        let mut file = MetricsFile::open(&path, 0, false).unwrap();
+        file.write(&step).unwrap();
+        file.write(&evaluation).unwrap();
+        file.file.write_all(b"{\"step\":2,\"tok").unwrap();
+        let found = read_metrics(folder.path()).unwrap();
+        assert_eq!(
+            found,
+            [Metrics::Step(step), Metrics::Evaluation(evaluation)]
+        );
+    }
 }

@@ -9,7 +9,7 @@ use crate::{CheckpointConfig, Optimizer, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
-const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 
 /// The folder of one run, held exclusively.
 pub struct RunFolder {
@@ -60,6 +60,8 @@ impl RunFolder {
             Some(_) => refuse_changes(&saved, config)?,
             None => {}
         }
+        let step = found.as_ref().map_or(0, |found| found.state.step);
+        tracing::info!(path = %shown, step, "run folder");
         clear_leftovers(path)?;
         write_atomically(&saved, config.as_bytes())?;
         let run = Self {
