@@ -109,6 +109,9 @@ pub struct Train {
     /// Only say what would happen: parameters, tokens, operations, memory, time.
     #[arg(long)]
     pub dry_run: bool,
+    /// Show the run on the whole terminal: loss, domains, throughput, time left. `q` stops it and saves.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub dashboard: bool,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +133,9 @@ pub struct Sweep {
     /// Only check every run, and say which are done.
     #[arg(long)]
     pub dry_run: bool,
+    /// Show each run on the whole terminal: loss, domains, throughput, time left. `q` stops it and saves.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub dashboard: bool,
 }
 
 #[derive(Debug, Args)]

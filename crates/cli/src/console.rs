@@ -8,6 +8,7 @@ use polymath_data::Progress;
 use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 
 use crate::environment::Environment;
+use crate::lines;
 
 /// Seconds between two lines where no bar can be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ impl Progress for Stages {
         };
         if self.draws {
             bar.enable_steady_tick(Duration::from_millis(200));
+            lines::stand_above(&bar);
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
@@ -56,6 +58,7 @@ impl Progress for Stages {
     fn finish(&self, summary: &str) {
         if let Some(bar) = self.current.lock().expect("no reporter panicked").take() {
             bar.finish_and_clear();
+            lines::stand_alone();
             if self.visible {
                 let seconds = bar.elapsed().as_secs_f64();
                 eprintln!("{}: {summary} ({seconds:.1} s)", bar.message());
@@ -88,10 +91,8 @@ impl TrainingConsole {
     }
 
     fn say(&self, line: &str) {
-        if self.draws {
-            self.bar.println(line);
-        } else if self.visible {
-            eprintln!("{line}");
+        if self.visible {
+            lines::say(line);
         }
     }
 }
@@ -99,6 +100,7 @@ impl TrainingConsole {
 impl Drop for TrainingConsole {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        lines::stand_alone();
     }
 }
 
@@ -108,9 +110,10 @@ impl Observer for TrainingConsole {
             self.bar =
                 ProgressBar::new(total).with_style(style("step {pos}/{len} {wide_bar} {msg}"));
             self.bar.set_position(step);
+            lines::stand_above(&self.bar);
         }
         if step > 0 {
-            self.say(&format!("resumed after step {step} of {total}"));
+            self.say(&resumed(step, total));
         }
     }
 
@@ -128,7 +131,7 @@ impl Observer for TrainingConsole {
             self.bar.set_message(line);
         } else if self.visible && self.last_line.elapsed() > LINE_EVERY {
             self.last_line = Instant::now();
-            eprintln!("step {}  {line}", metrics.step);
+            self.say(&format!("step {}  {line}", metrics.step));
         }
     }
 
@@ -142,22 +145,32 @@ impl Observer for TrainingConsole {
     }
 
     fn after_evaluation(&mut self, metrics: &EvaluationMetrics, best: bool) {
-        let domains: Vec<String> = metrics
-            .heldout_bits_per_byte
-            .iter()
-            .map(|(name, bits)| format!("{name} {bits:.3}"))
-            .collect();
-        let mark = if best { "  (best)" } else { "" };
-        self.say(&format!(
-            "step {}  held-out bits per byte: {}{mark}",
-            metrics.step,
-            domains.join("  ")
-        ));
+        self.say(&evaluation(metrics, best));
     }
 
     fn message(&mut self, text: &str) {
         self.say(text);
     }
+}
+
+/// That a run goes on, in a line.
+pub fn resumed(step: u64, total: u64) -> String {
+    format!("resumed after step {step} of {total}")
+}
+
+/// An evaluation in a line.
+pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
+    let domains: Vec<String> = metrics
+        .heldout_bits_per_byte
+        .iter()
+        .map(|(name, bits)| format!("{name} {bits:.3}"))
+        .collect();
+    let mark = if best { "  (best)" } else { "" };
+    format!(
+        "step {}  held-out bits per byte: {}{mark}",
+        metrics.step,
+        domains.join("  ")
+    )
 }
 
 /// Shows what is downloaded from the hub from now on: a bar on a terminal, a line for each download elsewhere.

@@ -2,14 +2,16 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
 use polymath_model::{Implementation, Ops, Precision};
 
 use crate::arguments::{Global, LogFormat, OpsChoice};
+use crate::dashboard;
 use crate::failure::Failure;
+use crate::lines::{self, LogWriter};
 
 /// The resolved global arguments.
 pub struct Environment {
@@ -47,6 +49,7 @@ impl Environment {
             Some(OpsChoice::Composed) => Some(Implementation::Composed),
             None => None,
         };
+        tracing::info!(?device, threads = rayon::current_num_threads(), "started");
         Ok(Self {
             device,
             quiet: global.quiet,
@@ -57,7 +60,7 @@ impl Environment {
     /// A line of progress, unless it is not wanted.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            lines::say(text);
         }
     }
 
@@ -69,6 +72,26 @@ impl Environment {
     /// Whether progress bars can be drawn.
     pub fn draws_bars(&self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Refuses a dashboard that is `wanted` and has nowhere to be.
+    pub fn check_dashboard(&self, wanted: bool) -> Result<(), Failure> {
+        if !wanted {
+            return Ok(());
+        }
+        if self.quiet {
+            return Err(Failure::usage(anyhow!(
+                "`--dashboard` and `--quiet` are both given: choose one"
+            )));
+        }
+        let dumb = std::env::var("TERM").is_ok_and(|name| name == "dumb");
+        if dumb || !std::io::stderr().is_terminal() {
+            return Err(Failure::usage(anyhow!(
+                "`--dashboard` needs a terminal, and standard error is none that can be drawn on: leave it out, and \
+                 lines are printed"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -94,19 +117,32 @@ fn open_device(name: &str) -> anyhow::Result<Device> {
     }
 }
 
+/// Starts the log: warnings, or what `RUST_LOG` asks for, in the one form or the other.
 fn start_log(global: &Global) {
     use tracing_subscriber::EnvFilter;
     let level = if global.quiet { "error" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let asked = std::env::var("RUST_LOG").unwrap_or_default();
+    let parsed = EnvFilter::builder().parse(&asked);
+    let refused = parsed.as_ref().err().map(ToString::to_string);
+    let filter = match parsed {
+        Ok(filter) if !asked.trim().is_empty() => filter,
+        _ => EnvFilter::new(level),
+    };
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // A second start (in one process, as tests do) keeps the first.
+        .with_writer(|| LogWriter)
+        .with_ansi(!no_color && std::io::stderr().is_terminal());
+    // A second start (in one process, as tests do) keeps the first. The names of modules are for those who filter by them.
     let _started = match global.log_format {
-        LogFormat::Text => log.without_time().try_init(),
+        LogFormat::Text => log.with_target(!asked.is_empty()).without_time().try_init(),
         LogFormat::Json => log.json().try_init(),
     };
+    if let Some(reason) = refused {
+        tracing::warn!(
+            "`RUST_LOG` = `{asked}` is left aside ({reason}): expected levels, such as `info` or `polymath_train=debug`"
+        );
+    }
 }
 
 /// The stop signal of a training run: while it lives, the first SIGINT or SIGTERM sets its flag, so that the run can
@@ -118,26 +154,34 @@ pub struct StopSignal {
 /// Whether a run is under way that will save.
 static TRAINING: AtomicBool = AtomicBool::new(false);
 
+/// Whether a run is to stop: a process has one such flag and one handler, however many runs it starts.
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// What SIGINT does, and the keys that stand for it.
+pub fn interrupt() {
+    if STOP.swap(true, Ordering::SeqCst) || !TRAINING.load(Ordering::SeqCst) {
+        dashboard::leave();
+        lines::release();
+        std::process::exit(130);
+    }
+    lines::say("\nstopping after this step, then saving; once more to leave at once");
+}
+
+/// Whether the run was asked to stop.
+pub fn is_stopping() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
 impl StopSignal {
     /// From now on, until it is dropped.
     pub fn listen() -> Result<Self, Failure> {
-        static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-        // A process has one handler, however many runs it starts.
-        let flag = if let Some(flag) = FLAG.get() {
-            flag.clone()
-        } else {
-            let flag = FLAG.get_or_init(Arc::default).clone();
-            let seen = flag.clone();
-            ctrlc::set_handler(move || {
-                if seen.swap(true, Ordering::SeqCst) || !TRAINING.load(Ordering::SeqCst) {
-                    std::process::exit(130);
-                }
-                eprintln!("\nstopping after this step, then saving; once more to leave at once");
-            })?;
-            flag
-        };
+        static LISTENS: AtomicBool = AtomicBool::new(false);
+        if !LISTENS.load(Ordering::SeqCst) {
+            ctrlc::set_handler(interrupt)?;
+            LISTENS.store(true, Ordering::SeqCst);
+        }
         TRAINING.store(true, Ordering::SeqCst);
-        Ok(Self { flag })
+        Ok(Self { flag: STOP.clone() })
     }
 
     /// Set when the run is to stop.

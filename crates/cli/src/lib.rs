@@ -3,8 +3,10 @@
 mod arguments;
 mod commands;
 mod console;
+mod dashboard;
 mod environment;
 mod failure;
+mod lines;
 mod peak;
 
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                eprintln!("error: {message}");
+                lines::say(&format!("error: {message}"));
             }
             ExitCode::from(failure.code())
         }

@@ -71,6 +71,7 @@ impl Dataset {
             manifest,
         };
         dataset.check()?;
+        tracing::info!(path = %path.display(), domains = dataset.manifest.domains.len(), "data set");
         Ok(dataset)
     }
 

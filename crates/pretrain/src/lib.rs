@@ -2,6 +2,17 @@
 //!
 //! [`Pretraining::open`] validates everything and opens every path; [`Pretraining::run`] then trains. What happens
 //! from step to step is `polymath-train`'s; this crate says what is trained on what, and how it is judged.
+//!
+//! ```no_run
+//! use polymath_pretrain::{PretrainConfig, Pretraining};
+//! use polymath_train::{Launch, Silent};
+//!
+//! let config: PretrainConfig = toml::from_str(&std::fs::read_to_string("pretrain.toml")?)?;
+//! let pretraining = Pretraining::open(config)?;
+//! println!("{:.1e} operations", pretraining.plan().flops());
+//! let outcome = pretraining.run(&Launch::on(candle_core::Device::Cpu), &mut Silent)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod config;
 mod error;
@@ -83,6 +94,11 @@ impl Pretraining {
     /// Each domain's share of the training.
     pub fn mixture(&self) -> &[MixtureShare] {
         &self.mixture
+    }
+
+    /// The domains that are scored on the way: all of the data set's, those too that are left out of the mixture.
+    pub fn watched(&self) -> Vec<&str> {
+        self.dataset.domain_names()
     }
 
     /// The model's shape.

@@ -75,6 +75,14 @@ impl<'a> Progress<'a> {
     /// Takes one step into the record.
     pub fn record(&mut self, step: StepMetrics) -> Result<(), TrainError> {
         self.metrics.write(&step)?;
+        tracing::debug!(
+            step = step.step,
+            loss = step.loss,
+            learning_rate = step.learning_rate,
+            gradient_norm = step.gradient_norm,
+            tokens_per_second = step.tokens_per_second,
+            "step"
+        );
         self.pace.0 += 1;
         self.pace.1 += step.seconds - self.state.seconds;
         self.state.step = step.step;
@@ -103,6 +111,7 @@ impl<'a> Progress<'a> {
     pub fn save(&mut self, model: &dyn SaveModel, optimizer: &Optimizer) -> Result<(), TrainError> {
         let kept = self.fit.checkpoint;
         let path = self.run.save(self.state.clone(), model, optimizer, kept)?;
+        tracing::info!(step = self.state.step, path = %path.display(), "checkpoint");
         self.observer.after_checkpoint(&path);
         Ok(())
     }
@@ -139,6 +148,7 @@ impl<'a> Progress<'a> {
                 score,
             });
         }
+        tracing::info!(step = found.step, score, best = better, "evaluation");
         self.observer.after_evaluation(&found, better);
         if let Some(note) = self.evaluator.note() {
             self.observer.message(&note);

@@ -1,9 +1,8 @@
 //! `polymath demo`: the whole line on the built-in corpus, in minutes on a laptop's CPU.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use polymath_data::{DomainConfig, PrepareConfig, TokenizerConfig, school};
+use polymath_data::{PrepareConfig, school};
 
 use super::{finetune, forget, prepare, pretrain};
 use crate::arguments::{self, Scoring};
@@ -103,6 +102,7 @@ fn train_file(config: &Path) -> arguments::Train {
         // A demo that was stopped goes on where it was.
         resume: true,
         dry_run: false,
+        dashboard: false,
     }
 }
 
@@ -129,28 +129,9 @@ fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBu
         bytes_per_domain: arguments.megabytes * 1_000_000,
     };
     school::write(&config, &raw)?;
-    let domains: BTreeMap<String, DomainConfig> = school::DOMAINS
-        .iter()
-        .map(|name| {
-            let questions = raw.join(name).join("questions.jsonl");
-            let domain = DomainConfig {
-                paths: vec![raw.join(name).join("documents.jsonl").display().to_string()],
-                questions: questions.exists().then_some(questions),
-                ..DomainConfig::default()
-            };
-            ((*name).to_owned(), domain)
-        })
-        .collect();
     let config = PrepareConfig {
-        output: folders.at("data"),
-        heldout_fraction: 0.03,
         seed: arguments.seed,
-        tokenizer: TokenizerConfig {
-            vocab_size: Some(1024),
-            sample_bytes: Some(4_000_000),
-            ..TokenizerConfig::default()
-        },
-        domains,
+        ..school::prepare_config(&raw, &folders.at("data"))
     };
     let file = folders.at("prepare.toml");
     std::fs::write(&file, toml::to_string(&config)?)?;

@@ -1,11 +1,14 @@
 //! `polymath finetune`.
 
+use std::path::Path;
+
 use polymath_finetune::{FinetuneConfig, Finetuning};
 use polymath_train::Outcome;
 
-use super::pretrain::{conclude, dry_run, launch, training_console};
+use super::pretrain::{conclude, dry_run, launch, watcher};
 use crate::arguments;
 use crate::console::Stages;
+use crate::dashboard::{About, Group};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
 
@@ -17,6 +20,7 @@ pub fn run(
     }: &arguments::Finetune,
     environment: &Environment,
 ) -> Result<(), Failure> {
+    environment.check_dashboard(arguments.dashboard)?;
     let mut overrides = arguments.overrides.clone();
     overrides.extend(limits.iter().flat_map(|limits| as_overrides(limits)));
     let config: FinetuneConfig = super::load_run(&arguments.config, &overrides)?;
@@ -30,11 +34,14 @@ pub fn run(
         );
         return dry_run(&finetuning.plan(), environment);
     }
-    let mut console = training_console(environment, &finetuning.plan())?;
+    let about = arguments
+        .dashboard
+        .then(|| about("fine-tuning", &finetuning, &folder));
+    let mut watcher = watcher(environment, &finetuning.plan(), about)?;
     let signal = StopSignal::listen()?;
     let launch = launch(environment, arguments.resume, &signal);
-    let outcome = finetuning.run(&launch, &mut console)?;
-    drop(console);
+    let outcome = finetuning.run(&launch, &mut *watcher)?;
+    drop(watcher);
     let verdict = match outcome {
         Outcome::Finished { best, .. } => finetuning.verdict(&launch, best.1)?,
         Outcome::Interrupted { .. } => None,
@@ -52,6 +59,21 @@ pub fn run(
         return Ok(());
     }
     conclude(outcome, &folder, environment)
+}
+
+/// The niche stands apart from the old domains.
+pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
+    let (niche, watched) = (tuning.niche(), tuning.watched());
+    let old: Vec<&str> = watched.into_iter().filter(|name| *name != niche).collect();
+    let mut groups = vec![Group::new("niche", [niche])];
+    if !old.is_empty() {
+        groups.push(Group::new("old", old));
+    }
+    About {
+        title: title.to_owned(),
+        run: run.to_path_buf(),
+        groups,
+    }
 }
 
 /// `0.02` or `default=0.02,chemistry=0.01` as changes to the config.

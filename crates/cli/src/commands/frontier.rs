@@ -12,6 +12,7 @@ use crate::failure::Failure;
 
 /// Trains what is not there yet, scores every run, and writes the comparison.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
+    environment.check_dashboard(arguments.dashboard)?;
     let config: FrontierConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
     // All of them before the first: hours of work must not end in a typing error.
@@ -28,7 +29,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     if arguments.dry_run {
         return runs::list(&named);
     }
-    let launch = runs::train(&named, environment)?;
+    let launch = runs::train(&named, environment, arguments.dashboard)?;
     let found = frontier::compare(&config, &planned, &launch, &mut |text| {
         environment.say(text);
     })?;

@@ -1,19 +1,24 @@
 //! `polymath pretrain`.
 
+use std::path::Path;
+
+use anyhow::Context;
 use polymath_pretrain::{PretrainConfig, Pretraining};
-use polymath_train::{Launch, Outcome, Plan};
+use polymath_train::{Launch, Observer, Outcome, Plan};
 
 use crate::arguments;
 use crate::console::{TrainingConsole, duration};
+use crate::dashboard::{About, Dashboard, Group};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
-use crate::peak;
+use crate::{lines, peak};
 
 /// How long the machine's peak is looked for before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// Trains, or says what training would take.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
+    environment.check_dashboard(arguments.dashboard)?;
     let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let folder = config.run.clone();
     let pretraining = Pretraining::open(config).map_err(Failure::usage)?;
@@ -28,13 +33,14 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         }
         return dry_run(&pretraining.plan(), environment);
     }
-    let mut console = training_console(environment, &pretraining.plan())?;
+    let about = arguments.dashboard.then(|| about(&pretraining, &folder));
+    let mut watcher = watcher(environment, &pretraining.plan(), about)?;
     let signal = StopSignal::listen()?;
     let outcome = pretraining.run(
         &launch(environment, arguments.resume, &signal),
-        &mut console,
+        &mut *watcher,
     )?;
-    drop(console);
+    drop(watcher);
     conclude(outcome, &folder, environment)
 }
 
@@ -48,16 +54,40 @@ pub fn launch(environment: &Environment, resume: bool, signal: &StopSignal) -> L
     }
 }
 
-/// The console of a run.
-pub fn training_console(
+/// The domains that are trained on stand apart from those that are only watched.
+fn about(pretraining: &Pretraining, run: &Path) -> About {
+    let trained: Vec<String> = pretraining
+        .mixture()
+        .iter()
+        .map(|share| share.name.clone())
+        .collect();
+    let mut watched = pretraining.watched();
+    watched.retain(|name| !trained.iter().any(|other| other == name));
+    let mut groups = vec![Group::new("trained on", trained)];
+    if !watched.is_empty() {
+        groups.push(Group::new("only watched", watched));
+    }
+    About {
+        title: "pretraining".into(),
+        run: run.to_path_buf(),
+        groups,
+    }
+}
+
+/// What shows a run: a line, or the dashboard, if there is something to say `about` it.
+pub fn watcher(
     environment: &Environment,
     plan: &Plan,
-) -> Result<TrainingConsole, Failure> {
+    about: Option<About>,
+) -> Result<Box<dyn Observer>, Failure> {
     let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
-    Ok(TrainingConsole::new(
-        environment,
-        plan.flops_per_token,
-        peak,
+    let flops = plan.flops_per_token;
+    let Some(about) = about else {
+        return Ok(Box::new(TrainingConsole::new(environment, flops, peak)));
+    };
+    let dashboard = Dashboard::open(about, flops, peak);
+    Ok(Box::new(
+        dashboard.context("`--dashboard`: the terminal can't be taken")?,
     ))
 }
 
@@ -95,11 +125,7 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
 }
 
 /// What to say at the end, and the exit code.
-pub fn conclude(
-    outcome: Outcome,
-    run: &std::path::Path,
-    environment: &Environment,
-) -> Result<(), Failure> {
+pub fn conclude(outcome: Outcome, run: &Path, environment: &Environment) -> Result<(), Failure> {
     match outcome {
         Outcome::Finished { steps, best } => {
             if !environment.quiet {
@@ -114,10 +140,10 @@ pub fn conclude(
             Ok(())
         }
         Outcome::Interrupted { step } => {
-            eprintln!(
+            lines::say(&format!(
                 "{}: stopped and saved after step {step}; go on with `--resume`",
                 run.display()
-            );
+            ));
             Err(Failure::Interrupted)
         }
     }

@@ -3,9 +3,11 @@
 use polymath_finetune::Finetuning;
 use polymath_train::{Launch, Outcome};
 
-use super::pretrain::{launch, training_console};
+use super::finetune::about;
+use super::pretrain::{launch, watcher};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
+use crate::lines;
 
 /// Says of each run what it would take, and whether it is done.
 pub fn list(runs: &[(String, &Finetuning)]) -> Result<(), Failure> {
@@ -20,8 +22,13 @@ pub fn list(runs: &[(String, &Finetuning)]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Trains what is not done yet; a run that was stopped or killed goes on where its last checkpoint stands.
-pub fn train(runs: &[(String, &Finetuning)], environment: &Environment) -> Result<Launch, Failure> {
+/// Trains what is not done yet, each run on a dashboard if one is wanted; a run that was stopped or killed goes on where
+/// its last checkpoint stands.
+pub fn train(
+    runs: &[(String, &Finetuning)],
+    environment: &Environment,
+    dashboard: bool,
+) -> Result<Launch, Failure> {
     // A finished run of other settings is told before the first one starts.
     let mut left = Vec::new();
     for (number, (name, tuning)) in runs.iter().enumerate() {
@@ -32,11 +39,13 @@ pub fn train(runs: &[(String, &Finetuning)], environment: &Environment) -> Resul
     let signal = StopSignal::listen()?;
     let launch = launch(environment, true, &signal);
     for (number, name, tuning) in left {
-        environment.say(&format!("{number}/{}  {name}", runs.len()));
-        let mut console = training_console(environment, &tuning.plan())?;
-        if let Outcome::Interrupted { .. } = tuning.run(&launch, &mut console)? {
-            drop(console);
-            eprintln!("stopped and saved; the same command goes on");
+        let title = format!("{number}/{}  {name}", runs.len());
+        environment.say(&title);
+        let about = dashboard.then(|| about(&title, tuning, tuning.run_folder()));
+        let mut watcher = watcher(environment, &tuning.plan(), about)?;
+        if let Outcome::Interrupted { .. } = tuning.run(&launch, &mut *watcher)? {
+            drop(watcher);
+            lines::say("stopped and saved; the same command goes on");
             return Err(Failure::Interrupted);
         }
     }

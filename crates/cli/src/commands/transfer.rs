@@ -12,6 +12,7 @@ use crate::failure::Failure;
 
 /// Tunes on each domain in turn, scores all, and writes the matrix.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
+    environment.check_dashboard(arguments.dashboard)?;
     let config: TransferConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
     let (plan, scored) = config.plan().map_err(Failure::usage)?;
@@ -31,7 +32,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     if arguments.dry_run {
         return runs::list(&named);
     }
-    let launch = runs::train(&named, environment)?;
+    let launch = runs::train(&named, environment, arguments.dashboard)?;
     let found = transfer::measure(&config, (&open, &scored), &launch, &mut |text| {
         environment.say(text);
     })?;

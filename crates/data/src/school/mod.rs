@@ -21,7 +21,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::DataError;
+use crate::{DataError, DomainConfig, PrepareConfig, TokenizerConfig};
 use problem::{Problem, Style};
 use random::Random;
 
@@ -65,6 +65,34 @@ pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
         }
     }
     Ok(())
+}
+
+/// How a school that [`write()`] has put into `folder` is prepared as the data set `output`: every domain with its questions,
+/// a small vocabulary.
+pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
+    let domain = |name: &str| {
+        let place = folder.join(name);
+        let questions = place.join("questions.jsonl");
+        DomainConfig {
+            paths: vec![place.join("documents.jsonl").display().to_string()],
+            questions: questions.exists().then_some(questions),
+            ..DomainConfig::default()
+        }
+    };
+    PrepareConfig {
+        output: output.to_path_buf(),
+        heldout_fraction: 0.03,
+        seed: 1,
+        tokenizer: TokenizerConfig {
+            vocab_size: Some(1024),
+            sample_bytes: Some(4_000_000),
+            ..TokenizerConfig::default()
+        },
+        domains: DOMAINS
+            .iter()
+            .map(|name| ((*name).to_owned(), domain(name)))
+            .collect(),
+    }
 }
 
 fn write_lines(

@@ -1,0 +1,183 @@
+//! The terminal while the dashboard has it, and how it is given back: at the end, on an error, by a signal, in a panic.
+
+use std::cell::Cell;
+use std::io::{BufWriter, Stderr, stderr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{self, Event};
+use crossterm::style::ResetColor;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
+
+/// The terminal is on standard error, as bars and lines are: standard output carries results.
+pub type Screen = Terminal<CrosstermBackend<BufWriter<Stderr>>>;
+
+/// How long a drawing under way is waited for before the terminal is taken from it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Whether the terminal is ours.
+static IS_UP: AtomicBool = AtomicBool::new(false);
+
+/// Held while a drawing goes to the terminal.
+static DRAWING: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Whether this thread holds `DRAWING`.
+    static DRAWS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes the terminal: another screen, no cursor, every key for us.
+pub fn enter() -> std::io::Result<()> {
+    give_back_in_a_panic();
+    enable_raw_mode()?;
+    IS_UP.store(true, Ordering::SeqCst);
+    crossterm::execute!(stderr(), EnterAlternateScreen, Hide).inspect_err(|_| leave())
+}
+
+/// Whether the terminal is ours.
+pub fn is_up() -> bool {
+    IS_UP.load(Ordering::SeqCst)
+}
+
+/// Gives the terminal back as it was; nothing is drawn after. Done twice, the second does nothing. A terminal that is gone
+/// is no error.
+pub fn leave() {
+    if !IS_UP.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    // What is half drawn must not go on in the shell. If the panic is this thread's own, there is nobody to wait for.
+    let begin = Instant::now();
+    while !DRAWS.get() && begin.elapsed() < PATIENCE {
+        match DRAWING.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            Ok(_) | Err(TryLockError::Poisoned(_)) => break,
+        }
+    }
+    let _ = crossterm::execute!(stderr(), ResetColor, Show, LeaveAlternateScreen);
+    let _ = disable_raw_mode();
+}
+
+/// A message of a panic is printed where it can be read, whichever thread panics.
+fn give_back_in_a_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            leave();
+            print(panic);
+        }));
+    });
+}
+
+/// A terminal to draw on.
+pub fn open() -> std::io::Result<Screen> {
+    Terminal::new(CrosstermBackend::new(BufWriter::new(stderr())))
+}
+
+/// Draws, if the terminal is ours.
+pub fn draw(screen: &mut Screen, view: impl FnOnce(&mut Frame)) -> std::io::Result<()> {
+    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_up() {
+        DRAWS.set(true);
+        let drawn = screen.draw(view).map(drop);
+        DRAWS.set(false);
+        return drawn;
+    }
+    Ok(())
+}
+
+/// The next key or change of size within `time`.
+pub fn wait(time: Duration) -> Option<Event> {
+    let next = event::poll(time).and_then(|some| some.then(event::read).transpose());
+    next.unwrap_or_else(|_| {
+        // No keys can be read any more; the display goes on.
+        std::thread::sleep(time);
+        None
+    })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::Read;
+    use std::num::NonZeroU16;
+
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+
+    use super::*;
+
+    fn draw_something() {
+        println!("printed before");
+        enter().unwrap();
+        let mut screen = open().unwrap();
+        let picture = |frame: &mut Frame| frame.render_widget("picture", frame.area());
+        draw(&mut screen, picture).unwrap();
+    }
+
+    #[test]
+    #[ignore = "takes the terminal: `a_panic_gives_the_terminal_back` starts it in one of its own"]
+    #[should_panic(expected = "Any")]
+    fn another_thread_panics() {
+        draw_something();
+        std::thread::spawn(|| panic!("on purpose")).join().unwrap();
+    }
+
+    #[test]
+    #[ignore = "takes the terminal: `a_panic_gives_the_terminal_back` starts it in one of its own"]
+    #[should_panic(expected = "on purpose")]
+    fn the_drawing_panics() {
+        draw_something();
+        let _drawn = draw(&mut open().unwrap(), |_| panic!("on purpose"));
+    }
+
+    /// Whichever thread panics, also the one that is drawing: the screen is as it was, the cursor is back, keys are read as
+    /// before, and the panic's message can be read.
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        for name in ["another_thread_panics", "the_drawing_panics"] {
+            let pty = native_pty_system().openpty(PtySize::default()).unwrap();
+            let before = pty.master.get_termios().unwrap();
+            let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+            command.arg(format!(
+                "{}::{name}",
+                module_path!().split_once("::").unwrap().1
+            ));
+            command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+            command.env("RUST_BACKTRACE", "0");
+            let mut child = pty.slave.spawn_command(command).unwrap();
+            let mut reader = pty.master.try_clone_reader().unwrap();
+            let reading = std::thread::spawn(move || {
+                let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+                // The other end of a terminal is no end of a file, but an error.
+                while let Ok(length @ 1..) = reader.read(&mut piece) {
+                    bytes.extend_from_slice(&piece[..length]);
+                }
+                bytes
+            });
+            assert!(child.wait().unwrap().success(), "{name}");
+            assert!(pty.master.get_termios().unwrap() == before, "{name}");
+            drop(pty.slave);
+            let bytes = reading.join().unwrap();
+            let size = |length| NonZeroU16::new(length).unwrap();
+            let mut terminal = vt100::Parser::new(size(24), size(80), 0);
+            terminal.process(&bytes);
+            let (screen, text) = (terminal.screen(), String::from_utf8_lossy(&bytes));
+            assert!(text.contains("picture"), "{text}");
+            assert!(
+                !screen.alternate_screen() && !screen.hide_cursor(),
+                "{text}"
+            );
+            let seen = screen.contents();
+            assert!(
+                seen.contains("printed before") && seen.contains("on purpose"),
+                "{seen}"
+            );
+            assert!(!seen.contains("picture"), "{seen}");
+        }
+    }
+}
