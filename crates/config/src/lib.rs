@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 /// A configuration that can't be used; always the user's to mend, never the program's.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file can't be read.
     #[error("can't read the config `{}`: {source}", path.display())]

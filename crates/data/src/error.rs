@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// An error of this crate; every one names the file, the line, the key or the domain at fault.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataError {
     /// A file can't be read or written.
     #[error("can't {action} `{}`: {source}", path.display())]

@@ -2,6 +2,34 @@
 //!
 //! [`prepare`] turns raw text into a [`Dataset`]; [`MixtureStream`] makes training batches of it, and
 //! [`ScoringBatches`] the batches that score every held-out token once. This crate knows no model.
+//!
+//! ```
+//! use polymath_data::*;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let at = |name: &str| folder.path().join(name);
+//! // A generated school stands for text of one's own.
+//! let size = school::SchoolConfig { seed: 1, bytes_per_domain: 20_000 };
+//! school::write(&size, &at("raw"))?;
+//! let config = PrepareConfig {
+//!     heldout_fraction: 0.2,
+//!     ..school::prepare_config(&at("raw"), &at("data"))
+//! };
+//! let dataset = prepare(&config, false, &NoProgress)?;
+//!
+//! let part = MixturePart {
+//!     name: "physics".into(),
+//!     shard: dataset.shard("physics", Split::Train)?,
+//!     weight: 1.0,
+//! };
+//! let shape = BatchShape { rows: 4, sequence_length: 32 };
+//! let bos = dataset.manifest().tokenizer.bos_token_id;
+//! let stream = MixtureStream::new(vec![part], shape, bos, 1)?;
+//! // A step's batch is a function of the seed and the step: resuming needs no more than its number.
+//! assert_eq!(stream.batch(7).input_ids, stream.batch(7).input_ids);
+//! assert_eq!(stream.batch(7).targets.len(), 4 * 32);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod chat;
 mod collect;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FinetuneError {
     /// The config contradicts itself, the base or the data.
     #[error("{0}")]

@@ -2,6 +2,18 @@
 //!
 //! [`Finetuning::open`] validates everything and opens every path; [`Finetuning::run`] then trains. It meets
 //! pretraining in a checkpoint folder only.
+//!
+//! ```no_run
+//! use polymath_data::NoProgress;
+//! use polymath_finetune::{FinetuneConfig, Finetuning};
+//! use polymath_train::{Launch, Silent};
+//!
+//! let config: FinetuneConfig = toml::from_str(&std::fs::read_to_string("finetune.toml")?)?;
+//! let finetuning = Finetuning::open(config, &NoProgress)?;
+//! println!("{} among {:?}", finetuning.niche(), finetuning.watched());
+//! let outcome = finetuning.run(&Launch::on(candle_core::Device::Cpu), &mut Silent)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod adapter;
 mod config;

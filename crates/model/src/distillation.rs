@@ -32,7 +32,7 @@ impl Transformer {
         let compared = self.at(&hidden, &comparison.positions)?;
         let divergence = self.ops().distillation(
             &compared,
-            self.tracked_head(),
+            self.head(),
             &comparison.teacher,
             comparison.temperature,
         )?;

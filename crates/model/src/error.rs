@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// An error of this crate; every one names the file or the value at fault.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// A tensor operation failed.
     #[error(transparent)]

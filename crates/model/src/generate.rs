@@ -24,6 +24,21 @@ pub struct SamplingConfig {
 }
 
 /// An iterator over generated tokens; it ends at the end-of-text token, or where the context is full.
+///
+/// ```no_run
+/// use candle_core::Device;
+/// use polymath_model::*;
+///
+/// let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+/// let options = LoadOptions::frozen(&Device::Cpu, ops);
+/// let model = load("checkpoints/small/best".as_ref(), &options)?;
+/// let sampling = SamplingConfig { temperature: 0.8, top_k: None, top_p: 0.95, seed: 1 };
+/// let prompt = [model.config().bos_token_id];
+/// for token in Generation::new(&model, &prompt, sampling)?.take(100) {
+///     println!("{}", token?);
+/// }
+/// # Ok::<(), ModelError>(())
+/// ```
 pub struct Generation<'a> {
     model: &'a Transformer,
     sampling: SamplingConfig,

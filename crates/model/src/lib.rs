@@ -3,6 +3,29 @@
 //! A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and optionally
 //! query/key norms (then it is a Qwen3) or biases on queries, keys and values (a Qwen2); or a GPT-2: LayerNorm, learned
 //! positions, GELU. Names and `config.json` are Hugging Face's, so that every checkpoint folder opens in `transformers`.
+//!
+//! ```
+//! use candle_core::Device;
+//! use polymath_model::*;
+//!
+//! let shape = r#"{ "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2 }"#;
+//! let shape: ArchitectureConfig = serde_json::from_str(shape)?;
+//! let config = shape.resolve(32, 8, (0, 0))?; // 32 tokens, a context of 8
+//! let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+//! let model = Transformer::initialise(config, 1, &LoadOptions::trained(&Device::Cpu, ops))?;
+//! let batch = TokenBatch {
+//!     input_ids: vec![0, 5, 6, 7],
+//!     targets: vec![5, 6, 7, 0],
+//!     document_starts: vec![0; 4],
+//!     rows: 1,
+//! };
+//! let loss = model.loss(&batch)?; // Σ −ln p
+//! let gradients = loss.backward()?;
+//! assert!(model.trainable().values().all(|parameter| gradients.get(parameter).is_some()));
+//! // A new model finds all tokens about equally likely.
+//! assert!((loss.to_scalar::<f32>()? / 4.0 - 32f32.ln()).abs() < 1.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod adapter;
 mod batch;

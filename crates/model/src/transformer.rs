@@ -245,6 +245,26 @@ impl Transformer {
         self.task_loss(&hidden, &targets)
     }
 
+    /// What the output projection reads at each position, the last norm's output, in the graph of the trainable parameters:
+    /// with [`Self::head`], what another objective than [`Self::loss`] begins with.
+    ///
+    /// # Shapes
+    /// → (rows × sequence, hidden)
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
+        Ok(self.tracked_states(batch)?.0)
+    }
+
+    /// The output projection, in the graph of the trainable parameters: logits are `hidden · headᵀ`.
+    ///
+    /// # Shapes
+    /// (vocabulary, hidden)
+    pub fn head(&self) -> &Tensor {
+        self.tracked.head()
+    }
+
     /// The loss of `targets`, of the last norm's output `hidden` (tokens, hidden).
     pub(crate) fn task_loss(
         &self,
@@ -278,11 +298,6 @@ impl Transformer {
         Ok(self
             .hidden(&self.detached, &prepared, None)?
             .flatten_to(1)?)
-    }
-
-    /// The output projection, in the graph.
-    pub(crate) fn tracked_head(&self) -> &Tensor {
-        self.tracked.head()
     }
 
     /// The output projection, in no graph.

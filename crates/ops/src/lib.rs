@@ -3,6 +3,19 @@
 //! [`Ops`] is what a model carries: it says how operations are computed, and each operation is a method of it. Both
 //! implementations take and give Candle tensors, and both are differentiable by Candle's `backward`; the composed one
 //! is the reference for the fused one in tests, and what runs on a GPU.
+//!
+//! ```
+//! use candle_core::{Device, Var};
+//! use polymath_ops::{Ops, Precision};
+//!
+//! let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+//! let x = Var::new(&[[3f32, 4.0]], &Device::Cpu)?;
+//! let weight = Var::new(&[1f32, 1.0], &Device::Cpu)?;
+//! let y = ops.rms_norm(&x, &weight, 0.0)?; // x / √12.5
+//! assert!((y.sum_all()?.to_scalar::<f32>()? - 7.0 / 12.5f32.sqrt()).abs() < 1e-6);
+//! assert!(y.sum_all()?.backward()?.get(&weight).is_some());
+//! # Ok::<(), candle_core::Error>(())
+//! ```
 
 mod adamw;
 mod blocks;

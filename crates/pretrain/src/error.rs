@@ -2,6 +2,7 @@
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PretrainError {
     /// The config contradicts itself or the data.
     #[error("{0}")]

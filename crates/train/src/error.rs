@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// An error of this crate; every one names the file, key or parameter at fault.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrainError {
     /// A setting that can't be.
     #[error("{0}")]

@@ -41,6 +41,7 @@ impl Launch {
 
 /// What a run would take, known before its first step.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Plan {
     /// Of the model.
     pub parameters: u64,

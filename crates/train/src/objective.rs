@@ -10,6 +10,36 @@ use polymath_data::{Batch, MixtureStream, ReplayStream};
 use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 
 /// What is minimised, over which parameters.
+///
+/// An objective of one's own, trained by [`crate::fit`]: `examples/objective.rs` of the repository is a whole one.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use candle_core::{Tensor, Var};
+/// use polymath_data::Batch;
+/// use polymath_train::{LanguageModel, Objective, TrainError};
+///
+/// /// The loss, and a pull of all parameters towards 0.
+/// struct Pulled<'a> {
+///     model: LanguageModel<'a>,
+///     strength: f64,
+/// }
+///
+/// impl Objective for Pulled<'_> {
+///     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+///         let mut loss = self.model.loss(batch)?;
+///         for parameter in self.trainable().values() {
+///             loss = (loss + (parameter.sqr()?.sum_all()? * self.strength)?)?;
+///         }
+///         Ok(loss)
+///     }
+///
+///     fn trainable(&self) -> &BTreeMap<String, Var> {
+///         self.model.trainable()
+///     }
+/// }
+/// ```
 pub trait Objective {
     /// Step `step` of the run with this seed is about to begin; nothing is done, if nothing else is said.
     fn begin_step(&self, _seed: u64, _step: u64) {}
@@ -107,6 +137,20 @@ pub trait Evaluator {
 }
 
 /// Is told what happens; a console, a test.
+///
+/// ```
+/// use polymath_train::{Observer, StepMetrics};
+///
+/// /// Keeps the losses.
+/// #[derive(Default)]
+/// struct Losses(Vec<f64>);
+///
+/// impl Observer for Losses {
+///     fn after_step(&mut self, metrics: &StepMetrics) {
+///         self.0.push(metrics.loss);
+///     }
+/// }
+/// ```
 pub trait Observer {
     /// The run is about to begin or go on at `step` of `total`.
     fn begin(&mut self, _step: u64, _total: u64) {}

@@ -180,6 +180,23 @@ impl PairedBootstrap {
 
 /// [`PairedBootstrap::change`] alone.
 ///
+/// ```
+/// use polymath_eval::statistics::paired_change;
+/// use polymath_eval::{DocumentScore, DomainScores};
+///
+/// let scores = |nats: [f64; 4]| DomainScores {
+///     documents: nats.map(|nats| DocumentScore { nats, tokens: 20, bytes: 80 }).to_vec(),
+///     ..DomainScores::default()
+/// };
+/// let (base, tuned) = (scores([60.0, 64.0, 58.0, 61.0]), scores([63.0, 66.0, 62.0, 64.0]));
+/// let change = paired_change(&base, &tuned, 2000, 1)?;
+/// assert!((change.value - tuned.bits_per_byte() + base.bits_per_byte()).abs() < 1e-12);
+/// assert!(change.low > 0.0 && change.high > change.value);
+/// // A model against itself has changed by nothing, exactly.
+/// assert_eq!(paired_change(&base, &base, 2000, 1)?.value, 0.0);
+/// # Ok::<(), polymath_eval::EvalError>(())
+/// ```
+///
 /// # Errors
 /// As [`PairedBootstrap::new`].
 pub fn paired_change(

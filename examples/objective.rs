@@ -1,0 +1,209 @@
+//! An objective of one's own, trained by the loop that trains all others: `cargo run --release --example objective [folder]`.
+//!
+//! Label smoothing (Szegedy 2016): a share ε of each target is spread over the whole vocabulary, so that the model does not
+//! learn to be certain. What it costs is seen at once: bits per byte are measured on the way as in every other run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use candle_core::{D, Device, Tensor, Var};
+use candle_nn::ops::log_softmax;
+use polymath_data::{
+    Batch, BatchShape, Dataset, MixturePart, MixtureStream, NoProgress, Split, prepare, school,
+};
+use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_model::{IGNORED, LoadOptions, Ops, Precision, TokenizerFiles, Transformer};
+use polymath_train::{
+    CheckpointConfig, EvaluationConfig, EvaluationMetrics, Evaluator, Fit, LanguageModel,
+    Objective, Observer, Outcome, RunFolder, SaveModel, TrainError, TrainingConfig, fit,
+    to_token_batch,
+};
+
+const DOMAIN: &str = "mathematics";
+const SEQUENCE_LENGTH: usize = 128;
+
+/// Σ −(1 − ε)·ln p(target) − ε·mean(ln p), over the targets that count.
+pub struct Smoothed<'a> {
+    /// What learns.
+    pub model: LanguageModel<'a>,
+    /// ε
+    pub smoothing: f64,
+}
+
+impl Objective for Smoothed<'_> {
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        let transformer = self.model.transformer;
+        let hidden = transformer.hidden_states(&to_token_batch(batch))?; // (tokens, hidden)
+        let counted = (0u32..)
+            .zip(&batch.targets)
+            .filter(|(_, target)| **target != IGNORED);
+        let (places, targets): (Vec<u32>, Vec<u32>) = counted.unzip();
+        let count = places.len();
+        let places = Tensor::from_vec(places, count, transformer.device())?;
+        let targets = Tensor::from_vec(targets, (count, 1), transformer.device())?;
+        let hidden = hidden.index_select(&places, 0)?; // (counted, hidden)
+        let logits = transformer
+            .ops()
+            .linear(&hidden, transformer.head(), None)?; // (counted, vocabulary)
+        let log_p = log_softmax(&logits, D::Minus1)?;
+        let right = log_p.gather(&targets, 1)?.sum_all()?;
+        let all = log_p.mean(1)?.sum_all()?;
+        Ok(((right * (self.smoothing - 1.0))? - (all * self.smoothing)?)?)
+    }
+
+    fn trainable(&self) -> &BTreeMap<String, Var> {
+        self.model.trainable()
+    }
+}
+
+impl SaveModel for Smoothed<'_> {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        self.model.save(folder)
+    }
+}
+
+/// Bits per byte of held-out text; the mean over the domains decides the best checkpoint.
+struct Heldout<'a> {
+    evaluator: HeldoutEvaluator,
+    transformer: &'a Transformer,
+}
+
+impl Evaluator for Heldout<'_> {
+    fn evaluate(
+        &mut self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<String, f64>, TrainError> {
+        let found = self.evaluator.evaluate(self.transformer, progress);
+        found.map_err(|error| TrainError::Hook(Box::new(error)))
+    }
+
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+        bits_per_byte.values().sum::<f64>() / bits_per_byte.len() as f64
+    }
+}
+
+/// Prints what is measured on the way.
+struct Lines;
+
+impl Observer for Lines {
+    fn after_evaluation(&mut self, found: &EvaluationMetrics, _best: bool) {
+        println!("step {}: {:.3?}", found.step, found.heldout_bits_per_byte);
+    }
+}
+
+/// A new model of a few thousand parameters for the tokens of `dataset`.
+pub fn small_model(dataset: &Dataset) -> anyhow::Result<Transformer> {
+    let tokenizer = &dataset.manifest().tokenizer;
+    let shape = "hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4";
+    let ends = (tokenizer.bos_token_id, tokenizer.eos_token_id);
+    let config = toml::from_str::<polymath_model::ArchitectureConfig>(shape)?.resolve(
+        tokenizer.vocab_size,
+        SEQUENCE_LENGTH,
+        ends,
+    )?;
+    let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+    let options = LoadOptions::trained(&Device::Cpu, ops);
+    Ok(Transformer::initialise(config, 1, &options)?)
+}
+
+/// The batches of one domain.
+pub fn batches(dataset: &Dataset) -> anyhow::Result<MixtureStream> {
+    let part = MixturePart {
+        name: DOMAIN.into(),
+        shard: dataset.shard(DOMAIN, Split::Train)?,
+        weight: 1.0,
+    };
+    let shape = BatchShape {
+        rows: 8,
+        sequence_length: SEQUENCE_LENGTH,
+    };
+    let bos = dataset.manifest().tokenizer.bos_token_id;
+    Ok(MixtureStream::new(vec![part], shape, bos, 1)?)
+}
+
+/// Trains on the data set in the folder `run`, with a share `smoothing` of each target spread.
+pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Outcome> {
+    let transformer = small_model(dataset)?;
+    let objective = Smoothed {
+        model: LanguageModel {
+            transformer: &transformer,
+            tokenizer: TokenizerFiles {
+                tokenizer: dataset.tokenizer_path(),
+            },
+        },
+        smoothing,
+    };
+    let shard = dataset.shard(DOMAIN, Split::Heldout)?;
+    let windows = WindowOptions {
+        context: Some(SEQUENCE_LENGTH),
+        max_tokens: Some(2000),
+        ..WindowOptions::default()
+    };
+    let mut heldout = Heldout {
+        evaluator: HeldoutEvaluator::new(vec![(DOMAIN.into(), shard)], windows),
+        transformer: &transformer,
+    };
+    // Everything else has its default.
+    let training: TrainingConfig = toml::from_str("steps = 60\nbatch_size = 8")?;
+    training.validate()?;
+    let settings = Fit {
+        training: &training,
+        sequence_length: SEQUENCE_LENGTH,
+        learning_rate: 3e-3,
+        evaluation: &EvaluationConfig {
+            every: 20,
+            max_tokens: 2000,
+        },
+        checkpoint: &CheckpointConfig::default(),
+        seed: 1,
+        data_fingerprint: dataset.fingerprint().to_owned(),
+        ops: transformer.ops(),
+        stop: &AtomicBool::new(false),
+    };
+    // What a resumed run is compared with: all that decides its result.
+    let resolved = format!(
+        "smoothing = {smoothing}\n[training]\n{}",
+        toml::to_string(&training)?
+    );
+    let folder = RunFolder::open(run, &resolved, false)?;
+    let batches = batches(dataset)?;
+    Ok(fit(
+        &settings,
+        &folder,
+        (&objective, &batches),
+        &mut heldout,
+        &mut Lines,
+    )?)
+}
+
+/// Writes a small school into `folder`, and prepares it.
+pub fn data(folder: &Path) -> anyhow::Result<Dataset> {
+    let (raw, output) = (folder.join("raw"), folder.join("data"));
+    let size = school::SchoolConfig {
+        seed: 1,
+        bytes_per_domain: 200_000,
+    };
+    school::write(&size, &raw)?;
+    Ok(prepare(
+        &school::prepare_config(&raw, &output),
+        true,
+        &NoProgress,
+    )?)
+}
+
+fn main() -> anyhow::Result<()> {
+    let folder = std::env::args_os()
+        .nth(1)
+        .map_or("demo/objective".into(), PathBuf::from);
+    let dataset = data(&folder)?;
+    for smoothing in [0.0, 0.1] {
+        println!("smoothing {smoothing}");
+        train(
+            &dataset,
+            &folder.join(format!("run-{smoothing}")),
+            smoothing,
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Pretraining in forty lines: `cargo run --release --example pretrain [folder]`.
+
+use std::path::Path;
+
+use candle_core::Device;
+use polymath_data::school::{self, SchoolConfig};
+use polymath_data::{NoProgress, prepare};
+use polymath_pretrain::Pretraining;
+use polymath_train::{EvaluationMetrics, Launch, Observer, Outcome};
+
+/// Prints what is measured on the way.
+struct Lines;
+
+impl Observer for Lines {
+    fn after_evaluation(&mut self, found: &EvaluationMetrics, _best: bool) {
+        println!("step {}: {:.2?}", found.step, found.heldout_bits_per_byte);
+    }
+}
+
+/// Writes a small school into `folder`, prepares it, and pretrains on two of its subjects.
+pub fn pretrain(folder: &Path) -> anyhow::Result<Outcome> {
+    let [raw, data, run] = ["raw", "data", "run"].map(|name| folder.join(name));
+    let size = SchoolConfig {
+        seed: 1,
+        bytes_per_domain: 200_000,
+    };
+    school::write(&size, &raw)?;
+    prepare(&school::prepare_config(&raw, &data), true, &NoProgress)?;
+    let config = format!(
+        "dataset = {data:?}
+        run = {run:?}
+        mixture = {{ domains = [\"mathematics\", \"chemistry\"] }}
+        model = {{ hidden_size = 64, num_hidden_layers = 2, num_attention_heads = 4 }}
+        training = {{ steps = 60, batch_size = 8, sequence_length = 128, learning_rate = 3e-3 }}
+        evaluation = {{ every = 20, max_tokens = 2000 }}"
+    );
+    let pretraining = Pretraining::open(toml::from_str(&config)?)?;
+    println!("{} parameters", pretraining.plan().parameters);
+    Ok(pretraining.run(&Launch::on(Device::Cpu), &mut Lines)?)
+}
+
+fn main() -> anyhow::Result<()> {
+    let folder = std::env::args().nth(1);
+    let folder = folder.unwrap_or("demo/pretrain".into());
+    println!("{:?}: see {folder}/run/best", pretrain(folder.as_ref())?);
+    Ok(())
+}
