@@ -155,6 +155,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
             every: 20,
             max_tokens: 2000,
         },
+        evaluate_first: true,
         checkpoint: &CheckpointConfig::default(),
         seed: 1,
         data_fingerprint: dataset.fingerprint().to_owned(),
