@@ -8,7 +8,7 @@ use super::level::vectorised;
 use super::storage::{Floats, contiguous, tensor};
 
 /// 2·√(2/π).
-const TWICE: f32 = 1.595_769_1;
+const TWICE: f32 = 1.595_769;
 /// The part of the cube in u.
 const CUBE: f32 = 0.044_715;
 
