@@ -12,8 +12,8 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use pieces::{ODD, tokenizer, write_tokenizer};
 use polymath_model::{
-    GgufExport, GgufType, Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling,
-    Transformer, export_gguf, import_gguf, load_config, load_weights,
+    Family, GgufExport, GgufType, Implementation, LoadOptions, ModelConfig, Ops, Precision,
+    RopeScaling, Transformer, export_gguf, import_gguf, load_config, load_weights,
 };
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -21,6 +21,7 @@ use tokenizers::Tokenizer;
 /// A Llama whose rows are no whole number of blocks.
 fn llama() -> ModelConfig {
     ModelConfig {
+        family: Family::Llama,
         qk_norm: false,
         vocab_size: 344,
         hidden_size: 48,
