@@ -1,34 +1,11 @@
-//! Models and data sets of the hub, through the real client and a server on loopback that speaks the hub's HTTP.
+//! Models and adapters of the hub, through the real client and a server on loopback that speaks the hub's HTTP.
 
 mod held;
 mod served;
 
-use std::path::Path;
-
 use assert_cmd::Command;
 use predicates::str::contains;
-use served::{COMMIT, Hub, PRIVATE_TOKEN};
-
-/// The command with a cache of its own and the server for a hub.
-fn polymath(folder: &Path, hub: &Hub) -> Command {
-    let mut command = held::polymath(folder);
-    command
-        .env("HF_ENDPOINT", hub.address())
-        .env("HF_HOME", folder.join("hf-home"))
-        .env_remove("HF_HUB_CACHE")
-        .env_remove("HF_TOKEN")
-        .env_remove("HF_HUB_OFFLINE")
-        // A proxy of the machine must not be asked for what is on loopback.
-        .env("NO_PROXY", "127.0.0.1");
-    command
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use served::{COMMIT, Hub, PRIVATE_TOKEN, Trouble, output};
 
 /// A model of the hub is one's own folder under another name: it is evaluated, continued and tuned alike, also when the
 /// hub is out of reach later; nothing is downloaded twice.
@@ -48,8 +25,8 @@ fn models_of_the_hub_are_used_by_name() {
         let scores: serde_json::Value = serde_json::from_str(&text).unwrap();
         scores["domains"].clone()
     };
-    let expected = scores(&mut polymath(at, &hub), "runs/base/best");
-    assert_eq!(scores(&mut polymath(at, &hub), "tester/tiny"), expected);
+    let expected = scores(&mut hub.polymath(at), "runs/base/best");
+    assert_eq!(scores(&mut hub.polymath(at), "tester/tiny"), expected);
     let downloads = hub.downloads();
     assert!(
         downloads
@@ -63,7 +40,7 @@ fn models_of_the_hub_are_used_by_name() {
         "{downloads:?}"
     );
     let pinned = format!("tester/tiny@{COMMIT}");
-    assert_eq!(scores(&mut polymath(at, &hub), &pinned), expected);
+    assert_eq!(scores(&mut hub.polymath(at), &pinned), expected);
     assert_eq!(hub.downloads(), downloads, "from the cache");
 
     let tune = [
@@ -73,12 +50,12 @@ fn models_of_the_hub_are_used_by_name() {
         "run=tuned",
         "training.steps=2",
     ];
-    output(polymath(at, &hub).args(tune));
+    output(hub.polymath(at).args(tune));
     assert!(at.join("tuned/best/model.safetensors").is_file());
 
     let continued = |name: &str, (variable, value): (&str, &str)| {
         let prompt = ["generate", name, "--prompt", "1 2", "--max-tokens", "5"];
-        output(polymath(at, &hub).env(variable, value).args(prompt))
+        output(hub.polymath(at).env(variable, value).args(prompt))
     };
     let offline = continued("tester/tiny", ("HF_HUB_OFFLINE", "1"));
     let unreachable = continued("tester/tiny", ("HF_ENDPOINT", "http://127.0.0.1:9"));
@@ -93,9 +70,13 @@ fn what_the_hub_does_not_give_is_said() {
     let at = folder.path();
     let hub = Hub::start();
     hub.serve_bytes("tester/pickled", "pytorch_model.bin", b"\x80\x02");
+    let shape = r#"{"model_type": "gemma", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 8, "rms_norm_eps": 1e-5}"#;
+    hub.serve_bytes("tester/gemma", "config.json", shape.as_bytes());
+    hub.serve_bytes("tester/gemma", "model.safetensors", b"large");
     hub.serve_bytes("secret/model", "config.json", b"{}");
     let generate = |name: &str| {
-        let mut command = polymath(at, &hub);
+        let mut command = hub.polymath(at);
         command.args(["generate", name]);
         command
     };
@@ -107,6 +88,12 @@ fn what_the_hub_does_not_give_is_said() {
         "there is no folder `tester/absent` here, and",
     );
     refused(&mut generate("tester/pickled"), "safe_serialization=True");
+    refused(&mut generate("tester/gemma"), "`model_type` = `gemma`");
+    let fetched = hub.downloads().join(" ");
+    assert!(
+        !fetched.contains(".bin") && !fetched.contains("safetensors"),
+        "{fetched}"
+    );
     refused(
         &mut generate("tester/pickled@v9"),
         "name a branch, tag or commit",
@@ -135,64 +122,241 @@ fn what_the_hub_does_not_give_is_said() {
     );
 }
 
-/// A data set of the hub is prepared as the same files on disk are, and only its files that fit are read.
+/// What fails on the way is tried again or said; what had arrived is not fetched twice, now or in a later run.
 #[test]
-fn datasets_of_the_hub_are_sources() {
+fn downloads_go_on_where_they_were_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let texts = |from: u32| -> String {
-        let lines = (from..from + 90).map(|number| {
-            let words: Vec<String> = (number..number + 20).map(|n| n.to_string()).collect();
-            format!("{}\n", serde_json::json!({ "text": words.join(" ") }))
-        });
-        lines.collect()
-    };
+    held::prepare(at);
     let hub = Hub::start();
-    hub.serve_bytes(
-        "datasets/tester/texts",
-        "README.md",
-        b"a card, no text to learn",
+    hub.serve_folder(
+        "tester/tiny",
+        &at.join("runs/base/best").canonicalize().unwrap(),
     );
-    for (name, from) in [("data/a.jsonl", 0), ("data/b.jsonl", 500)] {
-        hub.serve_bytes("datasets/tester/texts", name, texts(from).as_bytes());
-        held::write(at, name, &texts(from));
-    }
-    let fingerprint = |output_folder: &str, path: &str| {
-        let config = format!(
-            "output = \"{output_folder}\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 280\n[domains.counting]\npaths = [\"{path}\"]\n"
-        );
-        held::write(at, "prepare.toml", &config);
-        let mut command = polymath(at, &hub);
-        output(command.args(["prepare", "prepare.toml"]));
-        std::fs::read(at.join(output_folder).join("dataset.json")).unwrap()
+    let large = "GET /cdn/tester/tiny//model.safetensors";
+    let with_home = |home: &str, name: &str| {
+        let mut command = hub.polymath(at);
+        command.env("HF_HOME", at.join(home));
+        command.args(["generate", name, "--prompt", "1 2", "--max-tokens", "5"]);
+        command
     };
-    let local = fingerprint("local", "data");
-    assert_eq!(fingerprint("whole", "hf://datasets/tester/texts"), local);
-    assert_eq!(
-        fingerprint("glob", "hf://datasets/tester/texts@main/data/*.jsonl"),
-        local
+    let expected = output(held::polymath(at).args([
+        "generate",
+        "runs/base",
+        "--prompt",
+        "1 2",
+        "--max-tokens",
+        "5",
+    ]));
+
+    // One broken connection, and answers that are no answers for a while.
+    hub.trouble(large, Trouble::Cut(1000), 1);
+    hub.trouble(
+        "GET /api/models/tester/tiny/tree",
+        Trouble::Status("503 Service Unavailable"),
+        2,
     );
-    assert_ne!(
-        fingerprint("one", "hf://datasets/tester/texts/data/a.jsonl"),
-        local
+    hub.trouble(
+        "HEAD /tester/tiny",
+        Trouble::Status("429 Too Many Requests"),
+        1,
+    );
+    assert_eq!(output(&mut with_home("cut-once", "tester/tiny")), expected);
+    assert_eq!(hub.ranges().len(), 1);
+    assert!(
+        hub.ranges()[0].starts_with("bytes=1000-"),
+        "{:?}",
+        hub.ranges()
     );
 
-    for (path, message) in [
-        ("hf://tester/texts", "expected `hf://datasets/owner/name"),
-        (
-            "hf://datasets/tester/texts/*.csv",
-            "no file there fits `*.csv`",
-        ),
-    ] {
-        held::write(
-            at,
-            "wrong.toml",
-            &format!("output = \"wrong\"\n[domains.counting]\npaths = [\"{path}\"]\n"),
+    // A run that gives up leaves the next one what had arrived.
+    hub.trouble(large, Trouble::Cut(2000), 100);
+    let mut stopped = with_home("cut-off", "tester/tiny");
+    stopped
+        .assert()
+        .failure()
+        .stderr(contains("run the command again"));
+    hub.mend();
+    let asked = hub.ranges().len();
+    assert_eq!(output(&mut with_home("cut-off", "tester/tiny")), expected);
+    let ranges = &hub.ranges()[asked..];
+    assert!(
+        ranges.len() == 1 && ranges[0].starts_with("bytes=2000-"),
+        "{ranges:?}"
+    );
+
+    // The page of an error is never taken for the file.
+    hub.trouble(large, Trouble::Status("429 Too Many Requests"), 100);
+    let mut limited = with_home("limited", "tester/tiny");
+    limited.assert().failure().stderr(contains("wait a while"));
+    hub.mend();
+    assert_eq!(output(&mut with_home("limited", "tester/tiny")), expected);
+
+    // A name that was given up leads to the new one.
+    hub.rename("formerly/small", "tester/tiny");
+    assert_eq!(
+        output(&mut with_home("renamed", "formerly/small")),
+        expected
+    );
+}
+
+/// An adapter of the hub brings its base along; several go over one base; another base is told by its weights.
+#[test]
+fn adapters_of_the_hub_find_their_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    let best = |run: &str| at.join(run).join("best").canonicalize().unwrap();
+    hub.serve_folder("tester/tiny", &best("runs/base"));
+    let lora = [
+        "method=lora",
+        "lora.rank=2",
+        "base=tester/tiny",
+        "training.steps=4",
+    ];
+    for (run, seed) in [("first", "seed=1"), ("second", "seed=2")] {
+        let name = format!("run=runs/{run}");
+        let mut command = hub.polymath(at);
+        output(
+            command
+                .args(["finetune", "finetune.toml", &name, seed])
+                .args(lora),
         );
-        let mut command = polymath(at, &hub);
-        let assert = command.args(["prepare", "wrong.toml"]).assert().failure();
-        assert
-            .stderr(contains("domains.counting.paths"))
-            .stderr(contains(message));
+        hub.serve_folder(&format!("tester/{run}"), &best(&format!("runs/{run}")));
+    }
+    // Whoever gets the folder finds the base by the name and the commit that it was trained on.
+    let config = std::fs::read(best("runs/first").join("adapter_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["base_model_name_or_path"], "tester/tiny");
+    assert_eq!(config["revision"], COMMIT);
+
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = hub.polymath(at);
+        command
+            .env("HF_HOME", at.join("another-home"))
+            .args(arguments);
+        command
+    };
+    let scores = |name: &str, more: &[&str]| {
+        let arguments = ["evaluate", name, "--dataset", "data", "--json"];
+        output(&mut elsewhere(&[&arguments, more].concat()))
+    };
+    let (first, second) = (scores("tester/first", &[]), scores("tester/second", &[]));
+    assert_ne!(first, second);
+    assert_eq!(first, scores("runs/first", &[]));
+    assert_eq!(second, scores("tester/second", &["--base", "tester/tiny"]));
+    assert_eq!(second, scores("tester/second", &["--base", "runs/base"]));
+    let report = [
+        "forget",
+        "tester/tiny",
+        "tester/first",
+        "--dataset",
+        "data",
+        "-o",
+        "report",
+    ];
+    output(&mut elsewhere(&report));
+
+    // As PEFT saves it: without a tokenizer.
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let bytes = std::fs::read(best("runs/first").join(name)).unwrap();
+        hub.serve_bytes("tester/bare", name, &bytes);
+    }
+    assert_eq!(first, scores("tester/bare", &[]));
+
+    let mut other = held::polymath(at);
+    output(other.args([
+        "pretrain",
+        "pretrain.toml",
+        "run=runs/other",
+        "seed=5",
+        "training.steps=2",
+    ]));
+    hub.serve_folder("tester/other", &best("runs/other"));
+    for base in ["tester/other", "runs/other"] {
+        let mut command = elsewhere(&["generate", "tester/first", "--base", base]);
+        command
+            .assert()
+            .failure()
+            .stderr(contains("whose weights have the SHA-256"));
+    }
+}
+
+/// Whatever is made from a base of the hub carries the tokenizer, its settings, the chat template and the base's way to
+/// generate, byte for byte.
+#[test]
+fn checkpoints_keep_what_stands_beside_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    hub.serve_folder(
+        "tester/tiny",
+        &at.join("runs/base/best").canonicalize().unwrap(),
+    );
+    let beside = [
+        (
+            "generation_config.json",
+            r#"{"eos_token_id": [0, 5], "temperature": 0.6}"#,
+        ),
+        (
+            "tokenizer_config.json",
+            r#"{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "x": 1}"#,
+        ),
+        (
+            "special_tokens_map.json",
+            r#"{"eos_token": "<|endoftext|>"}"#,
+        ),
+        ("added_tokens.json", r#"{"<|extra|>": 300}"#),
+        (
+            "chat_template.jinja",
+            "{% for message in messages %}{{ message.content }}{% endfor %}",
+        ),
+    ];
+    for (name, text) in beside {
+        hub.serve_bytes("tester/tiny", name, text.as_bytes());
+    }
+    let tune = |run: &str, settings: &[&str]| {
+        let run = format!("run=runs/{run}");
+        let mut command = hub.polymath(at);
+        command.args([
+            "finetune",
+            "finetune.toml",
+            "base=tester/tiny",
+            "training.steps=2",
+            &run,
+        ]);
+        output(command.args(settings));
+    };
+    tune("full", &[]);
+    tune("frozen", &["method=frozen", "frozen.train_last_layers=1"]);
+    tune("lora", &["method=lora"]);
+    output(
+        hub.polymath(at)
+            .args(["merge", "runs/lora", "-o", "merged"]),
+    );
+    let mixed = [
+        "interpolate",
+        "tester/tiny",
+        "runs/full",
+        "-o",
+        "mixed",
+        "--alphas",
+        "0.5",
+    ];
+    output(hub.polymath(at).args(mixed).args(["--limit", "9"]));
+    for made in [
+        "runs/full/best",
+        "runs/frozen/best",
+        "runs/lora/best",
+        "merged",
+        "mixed",
+    ] {
+        for (name, text) in beside {
+            let found = std::fs::read_to_string(at.join(made).join(name));
+            assert_eq!(found.unwrap_or_default(), text, "{made}/{name}");
+        }
+        assert!(at.join(made).join("tokenizer.json").is_file());
     }
 }

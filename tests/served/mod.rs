@@ -1,23 +1,51 @@
-//! A server on loopback that speaks as much of the hub's HTTP as its client asks for.
+//! A server on loopback that speaks as much of the hub's HTTP as its client asks for: listings in pages, files by redirect
+//! and by range, pushes with their store for large files; and that fails where a test says so.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+#![allow(dead_code, reason = "each test file uses a part")]
+
+mod given;
+mod taken;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use assert_cmd::Command;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
 /// The one commit that every repository has, which `main` means.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What opens the repositories of the owner `secret`.
+/// What opens the repositories of the owner `secret`, and lets a client write.
 pub const PRIVATE_TOKEN: &str = "hf_of_the_tests";
+
+/// What goes wrong with a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Trouble {
+    /// It is answered with this status, and a page that says nothing.
+    Status(&'static str),
+    /// The connection breaks after so many bytes of the content.
+    Cut(usize),
+}
 
 #[derive(Default)]
 struct Shelf {
-    /// By repository (`owner/name` or `datasets/owner/name`) and path.
+    /// By repository (`owner/name`, `datasets/owner/name`, each with `@branch` for another than `main`) and path.
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    private: BTreeSet<String>,
+    /// Old names and new ones.
+    renamed: BTreeMap<String, String>,
+    /// Content that arrived in the store for large files, unpacked.
+    stored: Vec<u8>,
     /// Method and path of every request.
     requests: Vec<String>,
+    /// The ranges that were given.
+    ranges: Vec<String>,
+    /// What a request's method and path contain, what goes wrong with it, and how often.
+    troubles: Vec<(String, Trouble, usize)>,
 }
 
 /// A running server; it ends with the process.
@@ -36,7 +64,7 @@ impl Hub {
             for stream in listener.incoming().flatten() {
                 let shelf = shared.clone();
                 // A client that leaves early is its own affair.
-                std::thread::spawn(move || answer(stream, &shelf).unwrap_or_default());
+                std::thread::spawn(move || answer(stream, &shelf, port).unwrap_or_default());
             }
         });
         Self { port, shelf }
@@ -44,6 +72,22 @@ impl Hub {
 
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The command in `folder`, with a cache of its own there and this server for a hub.
+    pub fn polymath(&self, folder: &Path) -> Command {
+        let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
+        command
+            .current_dir(folder)
+            .args(["--device", "cpu"])
+            .env("HF_ENDPOINT", self.address())
+            .env("HF_HOME", folder.join("hf-home"))
+            .env_remove("HF_HUB_CACHE")
+            .env_remove("HF_TOKEN")
+            .env_remove("HF_HUB_OFFLINE")
+            // A proxy of the machine must not be asked for what is on loopback.
+            .env("NO_PROXY", "127.0.0.1");
+        command
     }
 
     pub fn serve_bytes(&self, repository: &str, path: &str, bytes: &[u8]) {
@@ -60,9 +104,47 @@ impl Hub {
         }
     }
 
+    /// From now on, `old` is a name that leads to `new`.
+    pub fn rename(&self, old: &str, new: &str) {
+        let mut shelf = self.shelf.lock().unwrap();
+        shelf.renamed.insert(old.into(), new.into());
+    }
+
+    /// The next `times` requests whose method and path contain `request` go wrong.
+    pub fn trouble(&self, request: &str, trouble: Trouble, times: usize) {
+        let mut shelf = self.shelf.lock().unwrap();
+        shelf.troubles.push((request.into(), trouble, times));
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn mend(&self) {
+        self.shelf.lock().unwrap().troubles.clear();
+    }
+
+    /// A repository's files; `None` where there is none of that name.
+    pub fn files(&self, repository: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+        self.shelf.lock().unwrap().files.get(repository).cloned()
+    }
+
+    pub fn is_private(&self, repository: &str) -> bool {
+        self.shelf.lock().unwrap().private.contains(repository)
+    }
+
     /// How many requests have come.
     pub fn requests(&self) -> usize {
         self.shelf.lock().unwrap().requests.len()
+    }
+
+    /// How many requests contain this in their method and path.
+    pub fn count(&self, request: &str) -> usize {
+        let shelf = self.shelf.lock().unwrap();
+        let all = shelf.requests.iter();
+        all.filter(|found| found.contains(request)).count()
+    }
+
+    /// The ranges that were given.
+    pub fn ranges(&self) -> Vec<String> {
+        self.shelf.lock().unwrap().ranges.clone()
     }
 
     /// The paths whose content was sent.
@@ -76,89 +158,159 @@ impl Hub {
     }
 }
 
-fn answer(mut stream: TcpStream, shelf: &Mutex<Shelf>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    let mut words = request.split(' ');
-    let (method, target) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
-    let mut token = None;
-    for line in lines {
-        let line = line?;
-        if line.is_empty() {
-            break;
+/// A request as far as it matters.
+struct Request {
+    method: String,
+    /// Without the query, percent signs resolved.
+    path: String,
+    query: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn read(stream: &TcpStream) -> std::io::Result<Self> {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let mut words = line.split(' ');
+        let method = words.next().unwrap_or_default().to_owned();
+        let target = words.next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = header.split_once(':') {
+                headers.insert(name.to_lowercase(), value.trim().to_owned());
+            }
         }
-        if let Some((name, value)) = line.split_once(": ")
-            && name.eq_ignore_ascii_case("authorization")
-        {
-            token = Some(value.to_owned());
-        }
+        let length = headers.get("content-length");
+        let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        Ok(Self {
+            path: path.replace("%2F", "/"),
+            query: query.to_owned(),
+            method,
+            headers,
+            body,
+        })
     }
-    let path = target.split('?').next().unwrap_or_default();
+
+    fn is_authorised(&self) -> bool {
+        self.headers.get("authorization") == Some(&format!("Bearer {PRIVATE_TOKEN}"))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// Status line, further headers, body.
+struct Response(&'static str, String, Vec<u8>);
+
+impl Response {
+    fn error(status: &'static str, code: &str) -> Self {
+        Self(status, format!("X-Error-Code: {code}\r\n"), Vec::new())
+    }
+
+    fn json(value: &serde_json::Value) -> Self {
+        let kind = "Content-Type: application/json\r\n".to_owned();
+        Self("200 OK", kind, value.to_string().into_bytes())
+    }
+}
+
+fn answer(mut stream: TcpStream, shelf: &Mutex<Shelf>, port: u16) -> std::io::Result<()> {
+    let request = Request::read(&stream)?;
     let mut shelf = shelf.lock().unwrap();
-    shelf.requests.push(format!("{method} {path}"));
-    let (status, headers, body) = respond(&shelf, path, token.as_deref());
+    let asked = format!("{} {}", request.method, request.path);
+    let trouble = shelf.next_trouble(&asked);
+    shelf.requests.push(asked);
+    let Response(status, headers, body) = match trouble {
+        Some(Trouble::Status(status)) => Response(status, String::new(), b"no".to_vec()),
+        _ => shelf.respond(&request, port),
+    };
+    if let Some(range) = request
+        .headers
+        .get("range")
+        .filter(|_| status.starts_with("206"))
+    {
+        shelf.ranges.push(range.clone());
+    }
     drop(shelf);
-    write!(
-        stream,
+    let head = format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
         body.len()
-    )?;
-    if method != "HEAD" {
-        stream.write_all(&body)?;
+    );
+    stream.write_all(head.as_bytes())?;
+    if request.method != "HEAD" {
+        let sent = match trouble {
+            Some(Trouble::Cut(length)) => &body[..length.min(body.len())],
+            _ => &body[..],
+        };
+        stream.write_all(sent)?;
     }
     stream.flush()
 }
 
-/// Status line, further headers, body.
-fn respond(shelf: &Shelf, path: &str, token: Option<&str>) -> (&'static str, String, Vec<u8>) {
-    let error = |status, code: &str| (status, format!("X-Error-Code: {code}\r\n"), Vec::new());
-    let in_api = path.strip_prefix("/api/");
-    let path = in_api.unwrap_or(path.trim_start_matches('/'));
-    let path = path.strip_prefix("models/").unwrap_or(path);
-    let served = shelf
-        .files
-        .iter()
-        .find(|(name, _)| path.starts_with(&format!("{name}/")));
-    let Some((repository, files)) = served else {
-        return error("404 Not Found", "RepoNotFound");
-    };
-    if repository.starts_with("secret/") && token != Some(&format!("Bearer {PRIVATE_TOKEN}")) {
-        return error("401 Unauthorized", "GatedRepo");
+impl Shelf {
+    fn next_trouble(&mut self, asked: &str) -> Option<Trouble> {
+        let mut troubles = self.troubles.iter_mut();
+        let (_, trouble, times) =
+            troubles.find(|(request, _, times)| *times > 0 && asked.contains(request.as_str()))?;
+        *times -= 1;
+        Some(*trouble)
     }
-    let mut rest = path[repository.len() + 1..].splitn(3, '/');
-    let (what, revision) = (
-        rest.next().unwrap_or_default(),
-        rest.next().unwrap_or_default(),
-    );
-    if revision != "main" && revision != COMMIT {
-        return error("404 Not Found", "RevisionNotFound");
-    }
-    let json = |value: serde_json::Value| {
-        let kind = "Content-Type: application/json\r\n".to_owned();
-        ("200 OK", kind, value.to_string().into_bytes())
-    };
-    match (in_api.is_some(), what) {
-        (true, "revision") => json(serde_json::json!({ "id": repository, "sha": COMMIT })),
-        (true, "tree") => json(
-            files
-                .iter()
-                .map(|(path, bytes)| {
-                    serde_json::json!({ "type": "file", "oid": "0", "size": bytes.len(), "path": path })
-                })
-                .collect(),
-        ),
-        (false, "resolve") => {
-            let name = rest.next().unwrap_or_default();
-            let Some(bytes) = files.get(name) else {
-                return error("404 Not Found", "EntryNotFound");
-            };
-            let tag = format!("{}-{}", name.replace('/', "-"), bytes.len());
-            let headers = format!("ETag: \"{tag}\"\r\nX-Repo-Commit: {COMMIT}\r\n");
-            ("200 OK", headers, bytes.clone())
+
+    fn respond(&mut self, request: &Request, port: u16) -> Response {
+        for (old, new) in &self.renamed {
+            let inside = format!("/{old}/");
+            if request.path.contains(&inside) {
+                let place = request.path.replace(&inside, &format!("/{new}/"));
+                let place = format!("Location: {place}?{}\r\n", request.query);
+                return Response("307 Temporary Redirect", place, Vec::new());
+            }
         }
-        _ => error("404 Not Found", "EntryNotFound"),
+        if let Some(answer) = taken::respond(self, request, port) {
+            return answer;
+        }
+        given::respond(self, request, port)
     }
+}
+
+/// Whether the hub keeps a file of this name outside of git.
+fn is_large(path: &str) -> bool {
+    path.ends_with(".safetensors") || path.ends_with(".parquet")
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name that git gives to content.
+fn git_object(content: &[u8]) -> String {
+    let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", content.len()));
+    hasher.update(content);
+    hexadecimal(&hasher.finalize())
+}
+
+fn sha256(content: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(content))
+}
+
+/// What git holds in place of a large file.
+fn note(content: &[u8]) -> String {
+    let (digest, size) = (sha256(content), content.len());
+    format!("version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n")
+}
+
+/// What a command prints that must succeed.
+pub fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use polymath_data::Progress;
+use polymath_hub::Direction;
 use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 
 use crate::environment::Environment;
@@ -173,29 +174,33 @@ pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
     )
 }
 
-/// Shows what is downloaded from the hub from now on: a bar on a terminal, a line for each download elsewhere.
-pub fn show_downloads(quiet: bool) {
+/// Shows what comes from the hub and goes there from now on: a bar on a terminal, a line for each transfer elsewhere.
+pub fn show_transfers(quiet: bool) {
     if quiet {
         return;
     }
     let shown: Mutex<Option<ProgressBar>> = Mutex::default();
-    polymath_hub::watch_downloads(move |download| {
-        if download.total_bytes == 0 {
+    polymath_hub::watch_transfers(move |transfer| {
+        if transfer.total_bytes == 0 {
             return;
         }
+        let (doing, place) = match transfer.direction {
+            Direction::Download => ("downloading", "from"),
+            Direction::Upload => ("uploading", "to"),
+        };
         let mut shown = shown.lock().expect("no reporter panicked");
         let bar = shown.get_or_insert_with(|| {
-            let bar = ProgressBar::new(download.total_bytes).with_style(style(
-                "downloading from the hub {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+            let bar = ProgressBar::new(transfer.total_bytes).with_style(style(
+                "{msg} the hub {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
             ));
             if bar.is_hidden() {
-                let megabytes = download.total_bytes as f64 / 1e6;
-                eprintln!("downloading {megabytes:.1} MB from the hub");
+                let megabytes = transfer.total_bytes as f64 / 1e6;
+                eprintln!("{doing} {megabytes:.1} MB {place} the hub");
             }
-            bar
+            bar.with_message(format!("{doing} {place}"))
         });
-        bar.set_position(download.bytes);
-        if download.bytes >= download.total_bytes {
+        bar.set_position(transfer.bytes);
+        if transfer.bytes >= transfer.total_bytes {
             bar.finish_and_clear();
             *shown = None;
         }

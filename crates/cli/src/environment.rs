@@ -37,7 +37,7 @@ impl Environment {
                 .num_threads(threads)
                 .build_global()?;
         }
-        crate::console::show_downloads(global.quiet);
+        crate::console::show_transfers(global.quiet);
         let device = open_device(&global.device).map_err(Failure::Usage)?;
         let implementation = match global.ops {
             Some(OpsChoice::Fused) if !device.is_cpu() => {

@@ -92,21 +92,13 @@ fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
 fn download(key: &str, address: &str) -> Result<Vec<PathBuf>, DataError> {
     let files = DatasetFiles::parse(address).ok_or_else(|| {
         let message = format!(
-            "`{address}` names no data set: expected `hf://datasets/owner/name[@revision][/glob]`"
+            "`{address}` names no data set: expected `hf://datasets/owner/name[@revision][/which]`, where `which` is a file, \
+             a folder, a glob or a split"
         );
         DataError::config(key, message)
     })?;
-    let mut found = polymath_hub::dataset_files(&files)
-        .map_err(|error| DataError::config(key, error.to_string()))?;
-    // Without a glob the whole repository is meant, which holds a card and pictures too.
-    if files.glob.ends_with("**") {
-        found.retain(|file| source::is_known(file) && !file.ends_with("README.md"));
-    }
-    if found.is_empty() {
-        let message = format!("there is no {} in `{address}`", source::KINDS);
-        return Err(DataError::config(key, message));
-    }
-    Ok(found)
+    polymath_hub::dataset_files(&files, &|name| source::is_known(Path::new(name)))
+        .map_err(|error| DataError::config(key, error.to_string()))
 }
 
 /// The files that a glob matches; without hidden ones, if `skip_hidden`.

@@ -55,17 +55,19 @@ impl Finetuning {
         options: &LoadOptions,
     ) -> Result<Transformer, FinetuneError> {
         let weights = polymath_model::load_weights(&self.base)?;
+        let base = AdapterBase {
+            folder: self.base.clone(),
+            published: polymath_train::published(&self.config.base, &self.base),
+            sha256: Some(polymath_model::sha256_of_weights(&self.base)?),
+        };
         let adapter = match resumed {
             Some(folder) => Adapter {
                 // The file names projections one by one; what was asked for is the config's.
                 config: lora.clone(),
+                base,
                 ..load_adapter(folder, Some(&self.base))?
             },
             None => {
-                let base = AdapterBase {
-                    folder: self.base.clone(),
-                    sha256: Some(polymath_model::sha256_of_weights(&self.base)?),
-                };
                 let on = (&self.model, &weights);
                 Adapter::initialise(lora.clone(), on, self.config.seed, base)?
             }

@@ -1,4 +1,4 @@
-//! Models and data sets of the Hugging Face hub.
+//! Models and data sets of the Hugging Face hub, taken from there and given there.
 //!
 //! Everything goes through the hub's own client, [`hf_hub`], and so through its cache (`HF_HOME`, `HF_HUB_CACHE`), its
 //! token (`HF_TOKEN`, or the one that `hf auth login` left) and its address (`HF_ENDPOINT`). With `HF_HUB_OFFLINE=1`
@@ -12,8 +12,21 @@
 //! # Ok::<(), polymath_hub::HubError>(())
 //! ```
 
-mod download;
+mod card;
+mod dataset;
+mod error;
+mod model;
+mod push;
+mod remote;
 mod repository;
+mod resume;
+mod splits;
+mod transfer;
 
-pub use download::{Download, HubError, dataset_files, model_folder, watch_downloads};
+pub use card::{CARD, front_matter};
+pub use dataset::dataset_files;
+pub use error::HubError;
+pub use model::model_folder;
+pub use push::{Content, Push, Pushed, Upload, push};
 pub use repository::{DatasetFiles, Repository};
+pub use transfer::{Direction, Transfer, watch_transfers};

@@ -25,6 +25,25 @@ impl Repository {
             revision: revision.into(),
         })
     }
+
+    /// `owner/name`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// The branch, tag or commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The same repository at another branch, tag or commit.
+    #[must_use]
+    pub fn at(self, revision: impl Into<String>) -> Self {
+        Self {
+            revision: revision.into(),
+            ..self
+        }
+    }
 }
 
 impl Display for Repository {
@@ -48,13 +67,13 @@ fn is_segment(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Files of a data set's repository: `hf://datasets/owner/name[@revision]/glob`.
+/// Files of a data set's repository: `hf://datasets/owner/name[@revision][/which]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFiles {
     /// The repository.
     pub repository: Repository,
-    /// Which of its files; everything, if nothing is said.
-    pub glob: String,
+    /// Which of its files: a file, a folder, a glob, a split, or a configuration and its split. All of them, if empty.
+    pub which: String,
 }
 
 impl DatasetFiles {
@@ -64,11 +83,16 @@ impl DatasetFiles {
     /// Reads an address. Nothing for one that is not `hf://datasets/owner/name…`.
     pub fn parse(text: &str) -> Option<Self> {
         let path = text.strip_prefix(Self::SCHEME)?.strip_prefix("datasets/")?;
-        let (owner, rest) = path.split_once('/')?;
-        let (name, glob) = rest.split_once('/').unwrap_or((rest, "**"));
+        let mut segments = path.split('/');
+        let mut repository = format!("{}/{}", segments.next()?, segments.next()?);
+        // The only revisions with a `/` that are told from a path are the hub's own: `refs/pr/1`, `refs/convert/parquet`.
+        if repository.ends_with("@refs") {
+            repository = format!("{repository}/{}/{}", segments.next()?, segments.next()?);
+        }
+        let which: Vec<&str> = segments.filter(|segment| !segment.is_empty()).collect();
         Some(Self {
-            repository: Repository::parse(&format!("{owner}/{name}"))?,
-            glob: if glob.is_empty() { "**" } else { glob }.into(),
+            repository: Repository::parse(&repository)?,
+            which: which.join("/"),
         })
     }
 }
@@ -96,8 +120,14 @@ mod tests {
     fn addresses_name_files() {
         let files = DatasetFiles::parse("hf://datasets/o/n@v2/data/*.jsonl").unwrap();
         assert_eq!(files.repository.to_string(), "o/n@v2");
-        assert_eq!(files.glob, "data/*.jsonl");
-        assert_eq!(DatasetFiles::parse("hf://datasets/o/n").unwrap().glob, "**");
+        assert_eq!(files.which, "data/*.jsonl");
+        for whole in ["hf://datasets/o/n", "hf://datasets/o/n/"] {
+            assert_eq!(DatasetFiles::parse(whole).unwrap().which, "");
+        }
+        let copy = DatasetFiles::parse("hf://datasets/o/n@refs/convert/parquet/default/train");
+        let copy = copy.unwrap();
+        assert_eq!(copy.repository.to_string(), "o/n@refs/convert/parquet");
+        assert_eq!(copy.which, "default/train");
         for other in [
             "hf://o/n",
             "hf://datasets/o",

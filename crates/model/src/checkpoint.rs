@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use crate::adapter::{is_adapter, load_adapter, save_adapter};
+use crate::adapter::{base_folder, is_adapter, load_adapter, save_adapter};
 use crate::weights::{WEIGHTS, read_weights, write_weights};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// Goes along from a base to what is tuned from it, where it exists.
-const COMPANIONS: [&str; 4] = [
-    "tokenizer_config.json",
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+/// Goes along from a base to what is tuned from it, where it exists; also beside an adapter, so that nothing is lost when
+/// it is merged.
+const COMPANIONS: [&str; 5] = [
+    TOKENIZER_CONFIG,
+    GENERATION_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
@@ -40,6 +44,17 @@ pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
             "has no `tokenizer.json`: a model folder needs one, save it with the model",
         ))
     }
+}
+
+/// The same; an adapter that was saved without one has its base's, which `base` stands in for.
+///
+/// # Errors
+/// As [`tokenizer_in`]; an adapter whose base is missing.
+pub fn tokenizer_over(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
+    if is_adapter(folder) && !folder.join(TOKENIZER).is_file() {
+        return tokenizer_in(&base_folder(folder, base)?);
+    }
+    tokenizer_in(folder)
 }
 
 /// Writes the model into the existing folder `folder`; of a model with an adapter, the adapter only. The caller makes it
@@ -70,15 +85,15 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     tokenizer: &TokenizerFiles,
 ) -> Result<(), ModelError> {
     write(&folder.join(CONFIG), config.to_json().as_bytes())?;
-    let generation = serde_json::json!({
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-    });
-    write(
-        &folder.join("generation_config.json"),
-        format!("{generation:#}\n").as_bytes(),
-    )?;
     save_tokenizer(folder, config, tokenizer)?;
+    let generation_config = folder.join(GENERATION_CONFIG);
+    if !generation_config.is_file() {
+        let ends = serde_json::json!({
+            "bos_token_id": config.bos_token_id,
+            "eos_token_id": config.eos_token_id,
+        });
+        write(&generation_config, format!("{ends:#}\n").as_bytes())?;
+    }
     write_weights(&folder.join(WEIGHTS), config, weights)
 }
 
@@ -94,7 +109,7 @@ fn save_tokenizer(
             copy(&source.join(name), &folder.join(name))?;
         }
     }
-    if source.join(COMPANIONS[0]).is_file() {
+    if source.join(TOKENIZER_CONFIG).is_file() {
         return Ok(());
     }
     let vocabulary = tokenizers::Tokenizer::from_file(&tokenizer.tokenizer)
@@ -107,7 +122,7 @@ fn save_tokenizer(
         "clean_up_tokenization_spaces": false,
     });
     write(
-        &folder.join(COMPANIONS[0]),
+        &folder.join(TOKENIZER_CONFIG),
         format!("{settings:#}\n").as_bytes(),
     )
 }
@@ -135,10 +150,11 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
     load_config_over(folder, None)
 }
 
-/// The same; if the folder is an adapter's, `base` stands in for the base that it names.
+/// The same; if the folder is an adapter's, `base` stands in for the base that it names. Whether that is the base that it
+/// was trained on, loading asks.
 ///
 /// # Errors
-/// As [`load_config`]; an adapter whose base is missing or another one.
+/// As [`load_config`]; an adapter whose base is missing.
 pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfig, ModelError> {
     if !folder.is_dir() {
         return Err(ModelError::content(
@@ -147,7 +163,7 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
         ));
     }
     if is_adapter(folder) {
-        return load_config(&load_adapter(folder, base)?.base.folder);
+        return load_config(&base_folder(folder, base)?);
     }
     let path = folder.join(CONFIG);
     if !path.is_file() {

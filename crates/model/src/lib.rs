@@ -43,15 +43,18 @@ mod hugging_face;
 mod initialise;
 mod network;
 mod rope_scaling;
+mod safetensors_file;
 mod stored;
 mod transformer;
 mod weights;
 
-pub use adapter::{Adapter, AdapterBase, LoraConfig, is_adapter, load_adapter, save_adapter};
+pub use adapter::{
+    Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base, save_adapter,
+};
 pub use batch::TokenBatch;
 pub use checkpoint::{
     TokenizerFiles, load, load_config, load_config_over, load_merged, load_over, load_weights,
-    parameter_names, save, save_weights, tokenizer_in,
+    parameter_names, save, save_weights, tokenizer_in, tokenizer_over,
 };
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, Family, ModelConfig};

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::digest::{sha256_of_bytes, sha256_of_file};
+use crate::safetensors_file::SafetensorsFile;
 use crate::stored::stored;
 use crate::{Family, ModelConfig, ModelError};
 
@@ -72,7 +71,7 @@ pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
     }
 }
 
-/// The parameters that `config` asks for, by our names, as f32 on the CPU, with one file in memory at a time.
+/// The parameters that `config` asks for, by our names, as f32 on the CPU. Beside them, memory holds a stretch of a file for each thread.
 ///
 /// # Errors
 /// A file that is missing or cut off, a parameter that is in none.
@@ -84,13 +83,17 @@ pub(crate) fn read_weights(
     let mut weights = BTreeMap::new();
     let files = weight_files(folder)?;
     for path in &files {
-        let bytes = std::fs::read(path).map_err(ModelError::file("read", path))?;
-        for (name, view) in open(path, &bytes)?.tensors() {
+        let file = SafetensorsFile::open(path)?;
+        let (mut names, mut tensors) = (Vec::new(), Vec::new());
+        for name in file.names() {
             let wanted = missing.iter().position(|tensor| tensor.is_called(&name));
             if let Some(wanted) = wanted {
-                let tensor = to_tensor(path, &view)?;
-                weights.extend(missing.remove(wanted).split(tensor)?);
+                tensors.push(missing.remove(wanted));
+                names.push(name);
             }
+        }
+        for (tensor, (_, values)) in tensors.iter().zip(file.read_all(names)?) {
+            weights.extend(tensor.split(values)?);
         }
     }
     match missing.first() {
@@ -138,30 +141,4 @@ pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
         }
     };
     written.map_err(|error| ModelError::content(path, format!("can't be written: {error}")))
-}
-
-pub(crate) fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
-    SafeTensors::deserialize(bytes).map_err(|error| {
-        let message = format!(
-            "is not a whole safetensors file ({error}): it may have been cut off while copied"
-        );
-        ModelError::content(path, message)
-    })
-}
-
-pub(crate) fn to_tensor(path: &Path, view: &TensorView) -> Result<Tensor, ModelError> {
-    let data_type = match view.dtype() {
-        safetensors::Dtype::F32 => DType::F32,
-        safetensors::Dtype::F16 => DType::F16,
-        safetensors::Dtype::BF16 => DType::BF16,
-        other => {
-            let message = format!(
-                "a parameter of type {other:?} is not supported: expected F32, F16 or BF16"
-            );
-            return Err(ModelError::content(path, message));
-        }
-    };
-    // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
-    let tensor = Tensor::from_raw_buffer(view.data(), data_type, view.shape(), &Device::Cpu)?;
-    Ok(tensor.to_dtype(DType::F32)?)
 }

@@ -39,6 +39,7 @@ fn base() -> BTreeMap<String, Tensor> {
 fn nowhere() -> AdapterBase {
     AdapterBase {
         folder: "base".into(),
+        published: None,
         sha256: None,
     }
 }

@@ -99,6 +99,7 @@ fn adapters_drop_the_same() {
             };
             let nowhere = AdapterBase {
                 folder: "base".into(),
+                published: None,
                 sha256: None,
             };
             let mut adapter =

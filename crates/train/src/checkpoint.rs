@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use polymath_model::sha256_of_file;
+use polymath_hub::{HubError, Repository};
+use polymath_model::{NamedBase, sha256_of_file};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -128,7 +129,7 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
 /// A checkpoint that was altered; a model that the hub does not give.
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
     if let Some(repository) = on_the_hub(path) {
-        return polymath_hub::model_folder(&repository).map_err(|error| {
+        return download(&repository).map_err(|error| {
             TrainError::Hub(format!(
                 "there is no folder `{}` here, and {error}",
                 path.display()
@@ -150,9 +151,60 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
     Ok(folder)
 }
 
+/// The model of a repository in the hub's cache; what is no model that can be read is refused before its weights are
+/// downloaded.
+fn download(repository: &Repository) -> Result<PathBuf, HubError> {
+    polymath_hub::model_folder(repository, &|folder| {
+        match polymath_model::is_adapter(folder) {
+            true => polymath_model::named_base(folder).map(drop),
+            false => polymath_model::load_config(folder).map(drop),
+        }
+        .map_err(|error| error.to_string())
+    })
+}
+
+/// The base that the adapter in `folder` is computed over: the checkpoint that `given` means, else the one that the adapter
+/// names, where that is a model of the hub; `None` where the folder says enough, and for what is no adapter.
+///
+/// # Errors
+/// As [`resolve_checkpoint`].
+pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, TrainError> {
+    if !polymath_model::is_adapter(folder) {
+        return Ok(None);
+    }
+    if let Some(given) = given {
+        return resolve_checkpoint(given).map(Some);
+    }
+    let named = polymath_model::named_base(folder)?;
+    let Some(repository) = on_the_hub(Path::new(&named.name)) else {
+        return Ok(None);
+    };
+    let repository = match named.revision {
+        Some(revision) => repository.at(revision),
+        None => repository,
+    };
+    download(&repository).map(Some).map_err(|error| {
+        TrainError::Hub(format!(
+            "`{}` is an adapter for a base that is not here, and {error}; or give its folder with `--base`",
+            folder.display()
+        ))
+    })
+}
+
+/// What a checkpoint is called on the hub, if `path`, which was resolved to `folder`, is its name there: the commit that
+/// was taken goes with it.
+pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
+    let repository = on_the_hub(path)?;
+    let commit = folder.file_name()?.to_str()?;
+    Some(NamedBase {
+        name: repository.id(),
+        revision: Some(commit.to_owned()),
+    })
+}
+
 /// The repository that a path can only mean: it has its form, and not even the folder that it would be in is here.
-fn on_the_hub(path: &Path) -> Option<polymath_hub::Repository> {
-    let repository = polymath_hub::Repository::parse(path.to_str()?)?;
+fn on_the_hub(path: &Path) -> Option<Repository> {
+    let repository = Repository::parse(path.to_str()?)?;
     let parent = path.parent().unwrap_or(path);
     (!path.exists() && !parent.exists()).then_some(repository)
 }

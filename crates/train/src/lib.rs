@@ -63,7 +63,9 @@ mod run_folder;
 mod schedule;
 mod tensorboard;
 
-pub use checkpoint::{Checkpoint, State, resolve_checkpoint, sha256_of, verify};
+pub use checkpoint::{
+    Checkpoint, State, published, resolve_base, resolve_checkpoint, sha256_of, verify,
+};
 pub use config::{
     CheckpointConfig, EXCLUSIVE_KEYS, EvaluationConfig, OptimizerChoice, Recompute, Schedule,
     TrainingConfig,

@@ -82,7 +82,7 @@ impl Between {
         how: &str,
     ) -> Result<(), Failure> {
         let tokenizer = TokenizerFiles {
-            tokenizer: polymath_model::tokenizer_in(&self.tuned)?,
+            tokenizer: polymath_model::tokenizer_over(&self.tuned, Some(&self.base))?,
         };
         polymath_model::save(output, &models.model(shares)?, &tokenizer)?;
         if let Some(mut lineage) = Lineage::of(&self.tuned)? {

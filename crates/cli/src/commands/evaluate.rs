@@ -10,7 +10,7 @@ use polymath_data::{Dataset, Split, Task};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision, Transformer};
-use polymath_train::resolve_checkpoint;
+use polymath_train::{resolve_base, resolve_checkpoint};
 
 use super::tasks::{self, ItemsFile};
 use crate::arguments;
@@ -21,9 +21,9 @@ use crate::failure::Failure;
 /// Prints bits per byte and perplexity of every domain, and what was answered of every task.
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
-    let base = base_of(&folder, arguments.adapter_base.as_deref());
+    let base = resolve_base(&folder, arguments.adapter_base.as_deref())?;
     // Whether there is a model at all comes before what it is scored on.
-    polymath_model::load_config_over(&folder, base)?;
+    polymath_model::load_config_over(&folder, base.as_deref())?;
     let tasks = tasks::read(&arguments.tasks)?;
     let only_tasks = !tasks.is_empty() && arguments.scoring.dataset.is_empty();
     let datasets = if only_tasks {
@@ -42,7 +42,7 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         scoring: &arguments.scoring,
         keep: 0,
     };
-    let scores = score((&folder, base), &asked, environment)?;
+    let scores = score((&folder, base.as_deref()), &asked, environment)?;
     if let Some(items) = items {
         items.write(&scores)?;
     }
@@ -150,11 +150,6 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(dataset.into_iter().collect())
 }
 
-/// The base that is given for a checkpoint, which only an adapter has.
-pub fn base_of<'a>(folder: &Path, given: Option<&'a Path>) -> Option<&'a Path> {
-    given.filter(|_| polymath_model::is_adapter(folder))
-}
-
 /// What a checkpoint is scored on.
 pub struct Asked<'a> {
     /// Every domain's held-out documents, and its questions.
@@ -173,7 +168,7 @@ pub fn score(
     asked: &Asked,
     environment: &Environment,
 ) -> Result<ModelScores, Failure> {
-    let tokenizer = polymath_model::tokenizer_in(folder)?;
+    let tokenizer = polymath_model::tokenizer_over(folder, base)?;
     let config = polymath_model::load_config_over(folder, base)?;
     let ends = (config.bos_token_id, config.eos_token_id);
     for dataset in asked.datasets {

@@ -7,9 +7,9 @@ use polymath_eval::evidence::Evidence;
 use polymath_eval::report::CurvePoint;
 use polymath_eval::{ForgettingReport, ModelScores, Settings};
 use polymath_finetune::Lineage;
-use polymath_train::resolve_checkpoint;
+use polymath_train::{resolve_base, resolve_checkpoint};
 
-use super::evaluate::{Asked, base_of, datasets, score};
+use super::evaluate::{Asked, datasets, score};
 use super::ledger::Ledger;
 use super::tasks;
 use crate::arguments;
@@ -53,8 +53,8 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     let mut ledger = Ledger::new(&datasets, environment);
     let mut runs = Vec::new();
     for folder in &tuned {
-        let over = base_of(folder, arguments.adapter_base.as_deref());
-        let mut scores = score((folder, over), &asked, environment)?;
+        let over = resolve_base(folder, arguments.adapter_base.as_deref())?;
+        let mut scores = score((folder, over.as_deref()), &asked, environment)?;
         let lineage = describe(&mut scores, folder, arguments)?;
         if let Some(lineage) = lineage {
             scores.overlaps = ledger.of(&lineage)?;

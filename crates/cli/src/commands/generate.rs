@@ -14,8 +14,9 @@ use crate::failure::Failure;
 pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result<(), Failure> {
     let folder = polymath_train::resolve_checkpoint(&arguments.checkpoint)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
-    let model = polymath_model::load_over(&folder, arguments.base.as_deref(), &options)?;
-    let path = polymath_model::tokenizer_in(&folder)?;
+    let base = polymath_train::resolve_base(&folder, arguments.base.as_deref())?;
+    let model = polymath_model::load_over(&folder, base.as_deref(), &options)?;
+    let path = polymath_model::tokenizer_over(&folder, base.as_deref())?;
     let tokenizer = Tokenizer::from_file(&path)
         .map_err(|error| anyhow!("{error}"))
         .with_context(|| format!("can't read `{}`", path.display()))?;

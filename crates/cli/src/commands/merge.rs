@@ -24,9 +24,12 @@ pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
             output.display()
         )));
     }
+    let base =
+        polymath_train::resolve_base(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
     let (config, weights) =
-        polymath_model::load_merged(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
-    let tokenizer = polymath_model::tokenizer_in(&folder).map_err(Failure::usage)?;
+        polymath_model::load_merged(&folder, base.as_deref()).map_err(Failure::usage)?;
+    let tokenizer =
+        polymath_model::tokenizer_over(&folder, base.as_deref()).map_err(Failure::usage)?;
     std::fs::create_dir_all(output)
         .with_context(|| format!("can't make the folder `{}`", output.display()))?;
     polymath_model::save_weights(output, &config, weights, &TokenizerFiles { tokenizer })?;

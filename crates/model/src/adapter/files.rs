@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::NOT_FOR_GPT2;
-use super::{A, Adapter, AdapterBase, LoraConfig};
+use super::{A, Adapter, AdapterBase, LoraConfig, NamedBase};
 use crate::ModelError;
 use crate::checkpoint::write;
-use crate::weights::{open, sha256_of_weights, to_tensor, weight_files};
+use crate::safetensors_file::SafetensorsFile;
+use crate::weights::{sha256_of_weights, weight_files};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -35,10 +36,11 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
     } else {
         json!(lora.alpha)
     };
+    let named = adapter.base.named();
     let config = json!({
         "alpha_pattern": {},
         "auto_mapping": null,
-        "base_model_name_or_path": adapter.base.folder,
+        "base_model_name_or_path": named.name,
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
@@ -51,7 +53,7 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
         "peft_type": "LORA",
         "r": lora.rank,
         "rank_pattern": {},
-        "revision": null,
+        "revision": named.revision,
         "target_modules": lora.targets,
         "task_type": "CAUSAL_LM",
         "use_dora": lora.dora,
@@ -77,7 +79,9 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
 struct PeftConfig {
     peft_type: String,
     #[serde(default)]
-    base_model_name_or_path: Option<PathBuf>,
+    base_model_name_or_path: Option<String>,
+    #[serde(default)]
+    revision: Option<String>,
     r: usize,
     lora_alpha: f64,
     #[serde(default)]
@@ -131,38 +135,72 @@ impl PeftConfig {
     }
 }
 
+fn read_config(folder: &Path) -> Result<PeftConfig, ModelError> {
+    let path = folder.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    let peft: PeftConfig = serde_json::from_str(&text)
+        .map_err(|error| ModelError::content(&path, error.to_string()))?;
+    peft.refuse_unsupported(&path)?;
+    Ok(peft)
+}
+
+/// What an adapter's folder says of its base: a folder, or a model of the hub.
+///
+/// # Errors
+/// An `adapter_config.json` that is missing or not supported.
+pub fn named_base(folder: &Path) -> Result<NamedBase, ModelError> {
+    let peft = read_config(folder)?;
+    Ok(NamedBase {
+        name: peft.base_model_name_or_path.unwrap_or_default(),
+        revision: peft.revision,
+    })
+}
+
+/// The folder of an adapter's base, which `base` stands in for; whether it is the right one is not asked.
+///
+/// # Errors
+/// As [`named_base`]; there is no model in it.
+pub(crate) fn base_folder(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
+    let found = match base {
+        Some(base) => base.to_path_buf(),
+        None => named_base(folder)?.name.into(),
+    };
+    if weight_files(&found).is_ok() {
+        return Ok(found);
+    }
+    Err(ModelError::content(
+        folder,
+        format!(
+            "is an adapter for the base `{}`, which is no model folder here: give the base's folder with `--base`",
+            found.display()
+        ),
+    ))
+}
+
 /// Reads an adapter. `base` stands in for the folder that it names as its base; where the adapter knows its base's
 /// SHA-256, the folder must hold that base.
 ///
 /// # Errors
 /// A file that is missing or not PEFT's; a base that is missing or another one.
 pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, ModelError> {
-    let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
-    let peft: PeftConfig = serde_json::from_str(&text)
-        .map_err(|error| ModelError::content(&path, error.to_string()))?;
-    peft.refuse_unsupported(&path)?;
-    let weights_path = folder.join(WEIGHTS);
-    let bytes = std::fs::read(&weights_path).map_err(ModelError::file("read", &weights_path))?;
-    let mut weights = BTreeMap::new();
-    for (name, view) in open(&weights_path, &bytes)?.tensors() {
-        let own = name.strip_prefix(PREFIX).unwrap_or(&name).to_owned();
-        weights.insert(own, to_tensor(&weights_path, &view)?);
-    }
-    let metadata = safetensors::SafeTensors::read_metadata(&bytes)
-        .map_err(|error| ModelError::content(&weights_path, error.to_string()))?
-        .1;
+    let peft = read_config(folder)?;
+    let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
+    let sha256 = file
+        .metadata()
+        .and_then(|metadata| metadata.get(BASE_SHA256).cloned());
     let base = AdapterBase {
-        folder: base
-            .map(Path::to_path_buf)
-            .or(peft.base_model_name_or_path)
-            .unwrap_or_default(),
-        sha256: metadata
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(BASE_SHA256).cloned()),
+        folder: base_folder(folder, base)?,
+        published: None,
+        sha256,
     };
     check_base(folder, &base)?;
+    let read = file.read_all(file.names())?.into_iter();
+    let weights: BTreeMap<_, _> = read
+        .map(|(name, tensor)| match name.strip_prefix(PREFIX) {
+            Some(own) => (own.to_owned(), tensor),
+            None => (name, tensor),
+        })
+        .collect();
     // The names in the file say exactly what is adapted; `target_modules` may be an expression.
     let targets = weights
         .keys()
@@ -184,17 +222,8 @@ pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, Model
     })
 }
 
-/// The base is there, and it is the one that the adapter was trained on.
+/// The base is the one that the adapter was trained on.
 fn check_base(folder: &Path, base: &AdapterBase) -> Result<(), ModelError> {
-    if weight_files(&base.folder).is_err() {
-        return Err(ModelError::content(
-            folder,
-            format!(
-                "is an adapter for the base `{}`, which is no model folder here: give the base's folder with `--base`",
-                base.folder.display()
-            ),
-        ));
-    }
     let Some(expected) = &base.sha256 else {
         return Ok(());
     };

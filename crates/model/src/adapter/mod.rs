@@ -6,9 +6,10 @@ mod low_rank;
 mod weights;
 
 pub use config::LoraConfig;
-pub use files::{is_adapter, load_adapter, save_adapter};
-pub use weights::{Adapter, AdapterBase};
+pub use files::{is_adapter, load_adapter, named_base, save_adapter};
+pub use weights::{Adapter, AdapterBase, NamedBase};
 
+pub(crate) use files::base_folder;
 pub(crate) use low_rank::Projection;
 
 /// What an adapter's parameters are called, after their projection's name.

@@ -16,8 +16,29 @@ use crate::{ModelConfig, ModelError};
 pub struct AdapterBase {
     /// Its model folder.
     pub folder: PathBuf,
+    /// What it is called on the hub, where it comes from there: whoever gets the adapter finds it by that.
+    pub published: Option<NamedBase>,
     /// SHA-256 of its weights ([`crate::sha256_of_weights`]); not known of adapters that were made elsewhere.
     pub sha256: Option<String>,
+}
+
+impl AdapterBase {
+    /// What an adapter's folder says of it.
+    pub(super) fn named(&self) -> NamedBase {
+        self.published.clone().unwrap_or_else(|| NamedBase {
+            name: self.folder.display().to_string(),
+            revision: None,
+        })
+    }
+}
+
+/// What an adapter's base is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedBase {
+    /// `owner/name` of the hub, or a folder.
+    pub name: String,
+    /// A branch, tag or commit of the hub's repository; `None` means its newest.
+    pub revision: Option<String>,
 }
 
 /// Parameters that turn a base into something else.

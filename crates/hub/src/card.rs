@@ -1,0 +1,34 @@
+//! The card of a repository, `README.md`: facts in YAML between two lines `---`, then text.
+
+/// The card's file.
+pub const CARD: &str = "README.md";
+
+/// The YAML at the beginning of a card, if there is any.
+pub fn front_matter(card: &str) -> Option<&str> {
+    let text = card.trim_start_matches('\u{feff}').trim_start();
+    let text = text.strip_prefix("---")?;
+    let text = text.strip_prefix("\r\n").or(text.strip_prefix('\n'))?;
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_end() == "---" {
+            return Some(&text[..length]);
+        }
+        length += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only what stands between the marks is facts.
+    #[test]
+    fn cards_begin_with_facts() {
+        let card = "---\nlicense: mit\ntags:\n- a\n---\n# Title\n---\n";
+        assert_eq!(front_matter(card), Some("license: mit\ntags:\n- a\n"));
+        assert_eq!(front_matter("---\r\na: 1\r\n---\r\n"), Some("a: 1\r\n"));
+        assert_eq!(front_matter("# Title\n---\na: 1\n---\n"), None);
+        assert_eq!(front_matter("---\na: 1\n"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! A folder's files to the hub, in one commit: all of them are there then, or none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hf_hub::repository::{CommitInfo, CommitOperation, RepoTypeModel};
+use hf_hub::{HFClientSync, HFError, HFRepositorySync};
+
+use crate::error::{explain, is_offline};
+use crate::transfer::Arrivals;
+use crate::{HubError, Repository};
+
+/// What a pushed file holds.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// What this file holds.
+    File(PathBuf),
+    /// This.
+    Bytes(Vec<u8>),
+}
+
+impl Content {
+    /// In bytes; 0 of a file that can't be read.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// A file to push.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Its path in the repository.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+    /// Whether one of this name that the repository has already is left as it is.
+    pub unless_there: bool,
+}
+
+/// What is pushed where.
+#[derive(Debug)]
+pub struct Push<'a> {
+    /// The repository and its branch; both are made where they are not there yet.
+    pub repository: &'a Repository,
+    /// Whether only its owner may see it.
+    pub private: bool,
+    /// All of its files; others that are there already stay.
+    pub files: Vec<Upload>,
+    /// The commit's message.
+    pub message: String,
+}
+
+/// What came of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Where the commit is to be seen.
+    pub url: String,
+    /// Whether a file was left as it was there.
+    pub kept: bool,
+}
+
+/// Makes the repository where there is none, and commits the files to it.
+///
+/// # Errors
+/// No way to the hub or no right to write there; a repository that is public, where `private` is asked for; a transfer that
+/// breaks. The message says what was sent and what was not.
+pub fn push(push: &Push) -> Result<Pushed, HubError> {
+    let repository = push.repository;
+    let refused = |reason: String| HubError::Give {
+        repository: repository.to_string(),
+        reason,
+    };
+    if is_offline() {
+        let reason = "`HF_HUB_OFFLINE` forbids to ask the hub: push without it";
+        return Err(refused(reason.into()));
+    }
+    let nothing = |error: HFError| refused(format!("{}; nothing was sent", explain(&error)));
+    let client = HFClientSync::new().map_err(nothing)?;
+    let remote = client.model(repository.owner.as_str(), repository.name.as_str());
+    let made = make(&client, &remote, push)
+        .map_err(|reason| refused(format!("{reason}; nothing was sent")))?;
+    let mut operations = Vec::new();
+    for file in &push.files {
+        if file.unless_there && is_there(&remote, push, &file.name).map_err(nothing)? {
+            continue;
+        }
+        operations.push(match &file.content {
+            Content::File(path) => CommitOperation::add_file(file.name.as_str(), path.as_path()),
+            Content::Bytes(bytes) => CommitOperation::add_bytes(file.name.as_str(), bytes.clone()),
+        });
+    }
+    let kept = operations.len() < push.files.len();
+    let arrivals = Arc::new(Arrivals::default());
+    let sent = remote
+        .create_commit()
+        .operations(operations)
+        .commit_message(push.message.as_str())
+        .revision(repository.revision())
+        .progress(arrivals.clone())
+        .send();
+    let bytes = push.files.iter().map(|file| file.content.size()).sum();
+    match sent {
+        Ok(commit) => Ok(Pushed {
+            url: url(commit, repository),
+            kept,
+        }),
+        Err(error) => {
+            let mut reason = explain(&error);
+            if made {
+                reason += &format!("; the repository `{}` was made", repository.id());
+            }
+            reason += &what_was_sent(push, &arrivals, bytes);
+            Err(refused(reason))
+        }
+    }
+}
+
+/// Makes the repository and the branch where they are missing; whether the repository is new.
+fn make(
+    client: &HFClientSync,
+    remote: &HFRepositorySync<RepoTypeModel>,
+    push: &Push,
+) -> Result<bool, String> {
+    let repository = push.repository;
+    let id = repository.id();
+    let create = client.create_repository().repo_id(&id);
+    let created = create.repo_type(RepoTypeModel).private(push.private).send();
+    let is_new = match created {
+        Ok(_) => true,
+        Err(HFError::Conflict { .. }) => false,
+        Err(error) => return Err(explain(&error)),
+    };
+    if push.private && !is_new {
+        let info = remote.info().send().map_err(|error| explain(&error))?;
+        if info.private != Some(true) {
+            return Err(format!(
+                "`{id}` is there already, and public: make it private on its page first, or push to another"
+            ));
+        }
+    }
+    if repository.revision() != "main" {
+        match remote.create_branch().branch(repository.revision()).send() {
+            Ok(()) | Err(HFError::Conflict { .. }) => {}
+            Err(error) => return Err(explain(&error)),
+        }
+    }
+    Ok(is_new)
+}
+
+fn is_there(
+    remote: &HFRepositorySync<RepoTypeModel>,
+    push: &Push,
+    name: &str,
+) -> Result<bool, HFError> {
+    let exists = remote.file_exists().filename(name);
+    exists.revision(push.repository.revision()).send()
+}
+
+fn url(commit: CommitInfo, repository: &Repository) -> String {
+    let commit = commit.commit_url.or(commit.commit_oid);
+    commit.unwrap_or_else(|| repository.to_string())
+}
+
+/// How far a push came that failed.
+fn what_was_sent(push: &Push, arrivals: &Arrivals, bytes: u64) -> String {
+    let files = push.files.len();
+    let content = if arrivals.is_committing() {
+        "the content of all large files had been sent, the commit with the small ones was refused"
+            .into()
+    } else {
+        let (sent, all) = (arrivals.bytes() as f64 / 1e6, bytes as f64 / 1e6);
+        format!("{sent:.1} of {all:.1} MB had been sent")
+    };
+    format!(
+        "; {content}. None of the {files} files is in the repository, which takes them all at once or not at all: run the \
+         command again, content that has arrived is not sent twice"
+    )
+}

@@ -1,0 +1,196 @@
+//! Downloads that were cut off, in this run or an earlier one, go on where they stopped.
+//!
+//! The hub's client begins such a file again. What had arrived it leaves in its cache as `<tag>.incomplete`, under the lock
+//! that every Hugging Face tool takes there; so the rest is asked for by range, checked against the tag, and the client
+//! then finds the file whole.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use hf_hub::HFError;
+use hf_hub::repository::RepoType;
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+
+use crate::remote::{Remote, RemoteFile, is_cut_off};
+use crate::transfer::{Direction, tell};
+
+/// What the name of a file that is not whole ends with.
+pub(crate) const INCOMPLETE: &str = ".incomplete";
+/// Bytes that are asked for at once.
+const PIECE: u64 = 16 << 20;
+/// How often a piece is asked for.
+const ATTEMPTS: usize = 4;
+
+/// Completes those of `files` that were cut off.
+///
+/// # Errors
+/// What the hub answers; a full disk.
+pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> Result<(), HFError> {
+    let folder = remote.folder_name();
+    let blobs = remote.cache.join(&folder).join("blobs");
+    for tag in leftovers(&blobs) {
+        let Some(file) = files.iter().find(|file| has_tag(file, &tag)) else {
+            continue;
+        };
+        let locks = remote.cache.join(".locks").join(&folder);
+        let Some(_lock) = lock(&locks, &tag)? else {
+            // Another process is at it.
+            continue;
+        };
+        let partial = blobs.join(format!("{tag}{INCOMPLETE}"));
+        match complete(remote, file, &partial) {
+            // The chunked store leaves pieces in an order of its own, and begins again itself.
+            Err(HFError::Xet { .. }) => std::fs::remove_file(&partial)?,
+            Err(error) => return Err(error),
+            Ok(()) if tag_of(&partial, file)? == tag => {
+                std::fs::rename(&partial, blobs.join(&tag))?;
+            }
+            // What had arrived was something else.
+            Ok(()) => std::fs::remove_file(&partial)?,
+        }
+    }
+    Ok(())
+}
+
+/// The tags of what lies incomplete in a folder.
+fn leftovers(blobs: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(blobs).into_iter().flatten().flatten();
+    let mut tags: Vec<String> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            Some(name.to_str()?.strip_suffix(INCOMPLETE)?.to_owned())
+        })
+        .collect();
+    tags.sort();
+    tags
+}
+
+/// Whether a file is kept under this tag: its git object's name, or the SHA-256 of a large file, which its git object, a
+/// note of three lines, tells of.
+fn has_tag(file: &RemoteFile, tag: &str) -> bool {
+    if !file.is_large {
+        return file.object == tag;
+    }
+    let note = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{tag}\nsize {}\n",
+        file.size
+    );
+    file.object == git_object(note.len() as u64, note.as_bytes()).unwrap_or_default()
+}
+
+/// The name that git gives to content of so many bytes.
+fn git_object(size: u64, content: impl Read) -> std::io::Result<String> {
+    let mut hasher = Sha1::new_with_prefix(format!("blob {size}\0"));
+    digest(content, &mut hasher)?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+/// The tag that the content of `path` has, if it is that of `file`.
+fn tag_of(path: &Path, file: &RemoteFile) -> std::io::Result<String> {
+    let content = File::open(path)?;
+    if !file.is_large {
+        return git_object(file.size, content);
+    }
+    let mut hasher = Sha256::new();
+    digest(content, &mut hasher)?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn digest(mut content: impl Read, hasher: &mut impl Digest) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match content.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn lock(folder: &Path, tag: &str) -> std::io::Result<Option<File>> {
+    std::fs::create_dir_all(folder)?;
+    let path: PathBuf = folder.join(format!("{tag}.lock"));
+    let file = File::create(path)?;
+    Ok(file.try_lock().is_ok().then_some(file))
+}
+
+/// Fetches what is missing at the end of `partial`, piece by piece.
+fn complete<T: RepoType>(
+    remote: &Remote<T>,
+    file: &RemoteFile,
+    partial: &Path,
+) -> Result<(), HFError> {
+    let mut out = OpenOptions::new().append(true).open(partial)?;
+    let mut have = out.metadata()?.len();
+    if have > file.size {
+        out.set_len(0)?;
+        have = 0;
+    }
+    while have < file.size {
+        let until = file.size.min(have + PIECE);
+        let piece = piece(remote, file, have..until)?;
+        if piece.len() as u64 != until - have {
+            let (asked, came) = (until - have, piece.len());
+            let path = &file.path;
+            let reason = format!("{came} bytes of `{path}` came where {asked} were asked for");
+            return Err(HFError::Other(reason));
+        }
+        out.write_all(&piece)?;
+        have = until;
+        tell(Direction::Download, have, file.size);
+    }
+    out.sync_all()?;
+    Ok(())
+}
+
+/// A stretch of a file; a connection that breaks is made again.
+fn piece<T: RepoType>(
+    remote: &Remote<T>,
+    file: &RemoteFile,
+    range: std::ops::Range<u64>,
+) -> Result<impl std::ops::Deref<Target = [u8]>, HFError> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let bytes = remote.client.download_file_to_bytes();
+        let answer = bytes
+            .filename(file.path.as_str())
+            .revision(remote.repository.revision())
+            .range(range.clone())
+            .send();
+        match answer {
+            Err(error) if is_cut_off(&error) && attempt < ATTEMPTS => {}
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Git's own names: of a file, and of the note that stands for a large one.
+    #[test]
+    fn files_are_told_by_their_tags() {
+        let mut file = RemoteFile {
+            path: "a".into(),
+            size: 6,
+            object: "ce013625030ba8dba906f756967f9e9ca394464a".into(),
+            is_large: false,
+        };
+        assert!(has_tag(&file, &file.object));
+        assert_eq!(git_object(6, &b"hello\n"[..]).unwrap(), file.object);
+        let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        assert!(!has_tag(&file, sha256));
+        file.is_large = true;
+        let note =
+            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize 6\n");
+        file.object = git_object(note.len() as u64, note.as_bytes()).unwrap();
+        assert!(has_tag(&file, sha256));
+    }
+}

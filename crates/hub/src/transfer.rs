@@ -1,0 +1,117 @@
+//! How far what is fetched or sent has come.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use hf_hub::progress::{DownloadEvent, FileProgress, ProgressEvent, ProgressHandler, UploadEvent};
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the hub.
+    Download,
+    /// To the hub.
+    Upload,
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Bytes that have arrived.
+    pub bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+type Watcher = Box<dyn Fn(Transfer) + Send + Sync>;
+
+static WATCHER: OnceLock<Watcher> = OnceLock::new();
+
+/// Has `watcher` told of every transfer of this process from now on; the first watcher stays.
+pub fn watch_transfers(watcher: impl Fn(Transfer) + Send + Sync + 'static) {
+    let _kept_the_first = WATCHER.set(Box::new(watcher));
+}
+
+/// Tells the watcher, if there is one.
+pub(crate) fn tell(direction: Direction, bytes: u64, total_bytes: u64) {
+    if let Some(watcher) = WATCHER.get() {
+        watcher(Transfer {
+            direction,
+            bytes: bytes.min(total_bytes),
+            total_bytes,
+        });
+    }
+}
+
+/// Adds up what arrives of every file of a transfer.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    total_bytes: OnceLock<u64>,
+    files: Mutex<BTreeMap<String, u64>>,
+    /// Whether all content is there and only the commit is left.
+    committing: OnceLock<()>,
+}
+
+impl Arrivals {
+    /// Bytes that have arrived so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        let arrived = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.values().sum()
+    }
+
+    /// Whether all content had arrived, and the commit alone failed.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.committing.get().is_some()
+    }
+
+    fn note(&self, files: &[FileProgress]) -> u64 {
+        let mut arrived = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in files {
+            arrived.insert(file.filename.clone(), file.bytes_completed);
+        }
+        arrived.values().sum()
+    }
+
+    fn total(&self, bytes: u64) -> u64 {
+        self.total_bytes.get().copied().unwrap_or(bytes)
+    }
+}
+
+impl ProgressHandler for Arrivals {
+    fn on_progress(&self, event: &ProgressEvent) {
+        let (direction, bytes) = match event {
+            ProgressEvent::Download(event) => {
+                let bytes = match event {
+                    DownloadEvent::Start { total_bytes, .. } => {
+                        let _already = self.total_bytes.set(*total_bytes);
+                        0
+                    }
+                    DownloadEvent::Progress { files } => self.note(files),
+                    DownloadEvent::AggregateProgress {
+                        bytes_completed, ..
+                    } => *bytes_completed,
+                    DownloadEvent::Complete => return,
+                };
+                (Direction::Download, bytes)
+            }
+            ProgressEvent::Upload(event) => {
+                let bytes = match event {
+                    UploadEvent::Start { total_bytes, .. } => {
+                        let _already = self.total_bytes.set(*total_bytes);
+                        0
+                    }
+                    UploadEvent::Progress { files, .. } => self.note(files),
+                    UploadEvent::Committing => {
+                        let _already = self.committing.set(());
+                        return;
+                    }
+                    UploadEvent::Complete => self.total(0),
+                };
+                (Direction::Upload, bytes)
+            }
+        };
+        tell(direction, bytes, self.total(bytes));
+    }
+}
