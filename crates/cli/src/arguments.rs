@@ -70,7 +70,8 @@ pub enum Command {
     Generate(Generate),
     /// Put an adapter into its base: an ordinary model folder.
     Merge(Merge),
-    /// Give a checkpoint to another program: as a GGUF file, for llama.cpp.
+    /// Give a checkpoint to others: as a GGUF file for llama.cpp, or to the Hugging Face hub, with a card that says what it
+    /// learnt and forgot.
     Export(Export),
     /// Make a model folder out of a GGUF file.
     Import(Import),
@@ -294,16 +295,38 @@ pub struct Merge {
 
 #[derive(Debug, Args)]
 pub struct Export {
-    /// A checkpoint folder, or a run folder (its best checkpoint).
+    /// A checkpoint folder, or a run folder (its best checkpoint); a model or an adapter.
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub destination: Destination,
     /// The type of the GGUF's matrices: what 32, 16, 8.5 or 4.5 bits a weight keep.
     #[arg(long = "type", default_value = "f16", value_name = "TYPE")]
     pub kind: GgufKind,
-    /// Where the checkpoint is an adapter: its base; default: the one that it names.
+    /// The report of `polymath forget` that the card tells of: its folder, or its `report.json`.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// For the card, such as `apache-2.0`; default: the base's, where its card has one.
+    #[arg(long, value_name = "ID")]
+    pub license: Option<String>,
+    /// Where the checkpoint is an adapter: its base. Pushed, it must be `owner/name` of the hub. Default: the one that it
+    /// names.
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
+    /// Make the repository private; one that is there already must be.
+    #[arg(long, requires = "push")]
+    pub private: bool,
+    /// Push to this branch, which is made if it is not there; default: `main`.
+    #[arg(long, value_name = "BRANCH", requires = "push")]
+    pub revision: Option<String>,
+    /// Of the commit.
+    #[arg(long, value_name = "TEXT", requires = "push")]
+    pub message: Option<String>,
+    /// Push the optimizer's state too, which is twice the model's size and serves only to go on training.
+    #[arg(long, requires = "push")]
+    pub with_state: bool,
+    /// Send nothing: list what would be pushed, and print the card.
+    #[arg(long, requires = "push")]
+    pub dry_run: bool,
 }
 
 /// Where a checkpoint goes: one place at least.
@@ -313,6 +336,13 @@ pub struct Destination {
     /// A new GGUF file.
     #[arg(long, value_name = "FILE")]
     pub gguf: Option<PathBuf>,
+    /// Push it to this repository of the hub, which is made if it is not there, with `HF_TOKEN` or the token of
+    /// `hf auth login`.
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub push: Option<String>,
+    /// Write the model card into this new file or folder; with `--push`: push this card.
+    #[arg(long, value_name = "FILE")]
+    pub card: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,9 +1,10 @@
-//! `polymath export`: a checkpoint for another program.
+//! `polymath export`: a checkpoint for others.
 
 use std::path::Path;
 
 use polymath_model::{GgufExport, GgufType};
 
+use super::publish;
 use crate::arguments::{self, GgufKind};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -12,10 +13,15 @@ use crate::failure::Failure;
 pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(), Failure> {
     let folder =
         polymath_train::resolve_checkpoint(&arguments.checkpoint).map_err(Failure::usage)?;
-    if let Some(file) = &arguments.destination.gguf {
+    let destination = &arguments.destination;
+    if let Some(file) = &destination.gguf {
         to_gguf((&folder, file), arguments, environment)?;
     }
-    Ok(())
+    match (&destination.push, &destination.card) {
+        (Some(name), _) => publish::push((&folder, name), arguments, environment),
+        (None, Some(card)) => publish::write_card((&folder, card), arguments),
+        (None, None) => Ok(()),
+    }
 }
 
 fn to_gguf(
@@ -23,7 +29,8 @@ fn to_gguf(
     arguments: &arguments::Export,
     environment: &Environment,
 ) -> Result<(), Failure> {
-    let tokenizer = polymath_model::tokenizer_in(folder).map_err(Failure::usage)?;
+    let base = arguments.base.as_deref();
+    let tokenizer = polymath_model::tokenizer_over(folder, base).map_err(Failure::usage)?;
     let template = polymath_data::chat_template(&tokenizer).map_err(Failure::usage)?;
     let options = GgufExport {
         kind: match arguments.kind {
@@ -33,7 +40,7 @@ fn to_gguf(
             GgufKind::Q4K => GgufType::Q4K,
         },
         chat_template: template.as_deref(),
-        base: arguments.base.as_deref(),
+        base,
     };
     let notes = polymath_model::export_gguf(folder, file, &options).map_err(Failure::usage)?;
     for note in notes {

@@ -16,6 +16,7 @@ mod ledger;
 pub mod merge;
 pub mod prepare;
 pub mod pretrain;
+mod publish;
 pub mod revert;
 mod runs;
 pub mod tasks;

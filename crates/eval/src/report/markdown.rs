@@ -44,8 +44,19 @@ fn of_run(run: &RunReport) -> String {
         escape(&run.method),
         run.path
     );
-    text += "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents |\n\
-             |---|--:|--:|--:|--:|--:|--:|---|--:|\n";
+    text += &figures(run);
+    for (domain, evidence) in forgotten::domains(run) {
+        text += &of_evidence(&domain.name, evidence);
+    }
+    text
+}
+
+/// A run's domains, questions and tasks as tables.
+pub fn figures(run: &RunReport) -> String {
+    let mut text = String::from(
+        "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents |\n\
+         |---|--:|--:|--:|--:|--:|--:|---|--:|\n",
+    );
     for domain in &run.domains {
         let name = match domain.role {
             Role::Niche => format!("**{}** (niche)", escape(&domain.name)),
@@ -93,9 +104,6 @@ fn of_run(run: &RunReport) -> String {
         );
     }
     text += &tasks::markdown(&run.tasks);
-    for (domain, evidence) in forgotten::domains(run) {
-        text += &of_evidence(&domain.name, evidence);
-    }
     text
 }
 

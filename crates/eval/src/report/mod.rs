@@ -229,6 +229,16 @@ impl RunReport {
             .iter()
             .filter(|domain| domain.role == Role::Old)
     }
+
+    /// What it gained and forgot, in a sentence.
+    pub fn headline(&self) -> String {
+        wording::of_run(self)
+    }
+
+    /// Its figures as tables in GitHub's Markdown.
+    pub fn markdown(&self) -> String {
+        markdown::figures(self)
+    }
 }
 
 /// The whole report; `report.json`.
@@ -252,6 +262,29 @@ pub struct ForgettingReport {
 }
 
 impl ForgettingReport {
+    /// Reads a `report.json`.
+    ///
+    /// # Errors
+    /// A file that can't be read, or is not what this version of the program writes.
+    pub fn read(path: &Path) -> Result<Self, EvalError> {
+        let refused = |reason: String| {
+            let path = path.display();
+            EvalError::Report(format!(
+                "`{path}` is no report that can be read ({reason}): make it anew with `polymath forget`"
+            ))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let report: Self =
+            serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
+        if report.schema != SCHEMA {
+            let found = report.schema;
+            return Err(refused(format!(
+                "its `schema` is {found}, expected {SCHEMA}"
+            )));
+        }
+        Ok(report)
+    }
+
     /// Compares every run with the base.
     ///
     /// # Errors
@@ -295,7 +328,7 @@ impl ForgettingReport {
 
     /// What each run gained and forgot, a sentence a run.
     pub fn headlines(&self) -> Vec<String> {
-        self.runs.iter().map(wording::of_run).collect()
+        self.runs.iter().map(RunReport::headline).collect()
     }
 }
 

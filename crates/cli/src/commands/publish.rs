@@ -1,0 +1,209 @@
+//! What `polymath export` does for the hub: a checkpoint and its card, pushed, or the card alone.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use polymath_hub::{CARD, Content, Push, Repository, Upload};
+use polymath_model::is_adapter;
+
+use crate::arguments;
+use crate::card::{self, Asked, Facts};
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// What only a training run that goes on needs; without the first, the second would be no checkpoint's.
+const STATE: [&str; 2] = ["optimizer.safetensors", "state.json"];
+/// Where a model comes from, with paths of this machine.
+const LINEAGE: &str = "base.toml";
+
+/// The card of a checkpoint that will be at `place`.
+fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<String, Failure> {
+    let asked = Asked {
+        place,
+        report: arguments.report.as_deref(),
+        license: arguments.license.as_deref(),
+        base: arguments.base.as_deref(),
+    };
+    card::render(&Facts::gather(folder, &asked)?)
+}
+
+/// Writes the card alone.
+pub fn write_card(
+    (folder, given): (&Path, &Path),
+    arguments: &arguments::Export,
+) -> Result<(), Failure> {
+    let file = card_file(given);
+    if file.exists() {
+        return Err(Failure::usage(anyhow!(
+            "`{}` is already there: name another file with `--card`, or remove this one",
+            file.display()
+        )));
+    }
+    let text = card(
+        folder,
+        arguments.checkpoint.display().to_string(),
+        arguments,
+    )?;
+    std::fs::write(&file, text).with_context(|| format!("can't write `{}`", file.display()))?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+/// A folder means the card in it.
+fn card_file(path: &Path) -> PathBuf {
+    match path.is_dir() {
+        true => path.join(CARD),
+        false => path.to_path_buf(),
+    }
+}
+
+/// Pushes the checkpoint and its card, or says what would be pushed.
+pub fn push(
+    (folder, name): (&Path, &str),
+    arguments: &arguments::Export,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let repository = repository(name, arguments.revision.as_deref()).map_err(Failure::Usage)?;
+    // Whether there is a model at all comes before what is said of it.
+    if !is_adapter(folder) {
+        polymath_model::load_config(folder).map_err(Failure::usage)?;
+    }
+    let mut files = files_of(folder, arguments.with_state)?;
+    if is_adapter(folder) {
+        let config = adapter_config(arguments, folder).map_err(Failure::Usage)?;
+        // What others will find under the base's name must be the base.
+        let base = polymath_train::resolve_base(folder, arguments.base.as_deref())?;
+        polymath_model::load_adapter(folder, base.as_deref()).map_err(Failure::usage)?;
+        files.retain(|file| file.name != ADAPTER_CONFIG);
+        files.push(upload(ADAPTER_CONFIG, config));
+    }
+    let card = chosen_card(arguments, folder, &repository)?;
+    if arguments.dry_run {
+        environment.say(&format!("`{repository}` would get:"));
+        for file in files.iter().chain([&card]) {
+            let megabytes = file.content.size() as f64 / 1e6;
+            environment.say(&format!("  {:32} {megabytes:>10.3} MB", file.name));
+        }
+        if let Content::Bytes(text) = &card.content {
+            print!("{}", String::from_utf8_lossy(text));
+        }
+        return Ok(());
+    }
+    files.push(card);
+    let message = arguments.message.clone();
+    let pushed = polymath_hub::push(&Push {
+        repository: &repository,
+        private: arguments.private,
+        files,
+        message: message.unwrap_or_else(|| "A checkpoint, pushed by Polymath".into()),
+    })?;
+    if pushed.kept {
+        environment.say(&format!(
+            "the `{CARD}` that `{repository}` has was left as it is: to replace it, give another with `--card`"
+        ));
+    }
+    println!("{}", pushed.url);
+    Ok(())
+}
+
+fn repository(name: &str, revision: Option<&str>) -> anyhow::Result<Repository> {
+    let named = match revision {
+        Some(revision) => format!("{name}@{revision}"),
+        None => name.to_owned(),
+    };
+    // A revision is given by itself.
+    let parsed = Repository::parse(&named).filter(|_| !name.contains('@'));
+    parsed.ok_or_else(|| {
+        anyhow!("`{named}` is no name on the hub: expected `--push owner/name`, with a branch in `--revision`")
+    })
+}
+
+/// All files of a checkpoint but its card, where it comes from and, unless it is asked for, what only its run needs.
+fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
+    let mut files = Vec::new();
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("can't read the folder `{}`", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let left_out = [CARD, LINEAGE].contains(&name.as_str())
+            || name.starts_with('.')
+            || (STATE.contains(&name.as_str()) && !with_state);
+        if path.is_file() && !left_out {
+            files.push(Upload {
+                name,
+                content: Content::File(path),
+                unless_there: false,
+            });
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn upload(name: &str, text: String) -> Upload {
+    Upload {
+        name: name.to_owned(),
+        content: Content::Bytes(text.into_bytes()),
+        unless_there: false,
+    }
+}
+
+/// The card that was given or lies in the checkpoint's folder; else a new one, where the repository has none.
+fn chosen_card(
+    arguments: &arguments::Export,
+    folder: &Path,
+    repository: &Repository,
+) -> Result<Upload, Failure> {
+    let own = folder.join(CARD);
+    let file = match &arguments.destination.card {
+        Some(given) => Some(card_file(given)),
+        None => own.is_file().then_some(own),
+    };
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("can't read the card `{}`", file.display()))
+            .map_err(Failure::Usage)?;
+        return Ok(upload(CARD, text));
+    }
+    let text = card(folder, repository.id(), arguments)?;
+    Ok(Upload {
+        unless_there: true,
+        ..upload(CARD, text)
+    })
+}
+
+/// An adapter's config, with a base that whoever gets it can find.
+fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join(ADAPTER_CONFIG);
+    let text = std::fs::read_to_string(&path)?;
+    let Some(given) = &arguments.base else {
+        let named = polymath_model::named_base(folder)?.name;
+        if card::is_on_the_hub(&named) {
+            return Ok(text);
+        }
+        return Err(anyhow!(
+            "`{}` is an adapter for the folder `{named}`, which nobody else has: push that base first, and name it with \
+             `--base owner/name`",
+            folder.display()
+        ));
+    };
+    let named = given.to_str().filter(|name| card::is_on_the_hub(name));
+    let repository = named.and_then(Repository::parse).ok_or_else(|| {
+        anyhow!(
+            "`--base {}` is not on the hub, so nobody else would find it: expected `owner/name[@revision]`",
+            given.display()
+        )
+    })?;
+    let mut config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).with_context(|| format!("can't read `{}`", path.display()))?;
+    let revision = Some(repository.revision()).filter(|name| *name != "main");
+    config.insert("base_model_name_or_path".into(), repository.id().into());
+    config.insert("revision".into(), revision.into());
+    Ok(format!("{:#}\n", serde_json::Value::Object(config)))
+}

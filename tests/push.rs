@@ -1,0 +1,286 @@
+//! Checkpoints pushed to the hub with their cards, through the real client, its chunked store included, and a server on
+//! loopback.
+
+mod held;
+mod served;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use served::{Hub, PRIVATE_TOKEN, Trouble, output};
+
+fn export(hub: &Hub, at: &Path, arguments: &[&str]) -> Command {
+    let mut command = hub.polymath(at);
+    command
+        .env("HF_TOKEN", PRIVATE_TOKEN)
+        .arg("export")
+        .args(arguments);
+    command
+}
+
+fn names(hub: &Hub, repository: &str) -> Vec<String> {
+    let files = hub.files(repository).unwrap_or_default();
+    files.into_keys().collect()
+}
+
+fn card(hub: &Hub, repository: &str) -> String {
+    String::from_utf8(hub.files(repository).unwrap()["README.md"].clone()).unwrap()
+}
+
+/// A model goes up as it is on the disk, without what only its run needs, and comes down as the same model; its card tells
+/// what the run and the report say; a second push leaves the card that is there, unless another is given.
+#[test]
+fn models_are_pushed_with_a_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    let settings = ["training.steps=4", "evaluation.every=2"];
+    held::finetune(at, "tuned", &settings).assert().success();
+    let forget = [
+        "forget",
+        "runs/base",
+        "runs/tuned",
+        "--dataset",
+        "data",
+        "-o",
+        "report",
+    ];
+    output(held::polymath(at).args(forget));
+
+    let place = ["runs/tuned", "--push", "tester/tuned", "--report", "report"];
+    let more = ["--private", "--license", "mit"];
+    let shown = output(export(&hub, at, &place).args(more).arg("--dry-run"));
+    assert_eq!(hub.requests(), 0, "nothing is sent");
+    output(export(&hub, at, &place).args(more));
+    assert!(hub.is_private("tester/tuned"));
+    assert_eq!(
+        names(&hub, "tester/tuned"),
+        [
+            "README.md",
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json"
+        ]
+    );
+    let best = at.join("runs/tuned/best");
+    let mut pushed = hub.files("tester/tuned").unwrap();
+    let readme = String::from_utf8(pushed.remove("README.md").unwrap()).unwrap();
+    assert_eq!(readme, shown);
+    for (name, bytes) in pushed {
+        assert!(bytes == std::fs::read(best.join(&name)).unwrap(), "{name}");
+    }
+    for part in [
+        "---\nlicense: mit\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n",
+        "model-index:",
+        "bits_per_byte",
+        "fine-tuned (full) from `runs/base/best` on *asked*",
+        "| asked | what it was tuned for |",
+        "| counting | watched for forgetting |",
+        "| **asked** (niche) |",
+        "| domain | base | tuned | change |",
+        "AutoModelForCausalLM.from_pretrained(\"tester/tuned\")",
+        "polymath finetune run.toml",
+        "learning_rate = 0.01",
+    ] {
+        assert!(readme.contains(part), "{part}\n{readme}");
+    }
+    let here = at.to_str().unwrap();
+    assert!(!readme.contains(here), "no place of this machine");
+
+    let scores = |name: &str| {
+        let mut command = hub.polymath(at);
+        output(command.args(["evaluate", name, "--dataset", "data", "--json"]))
+    };
+    assert_eq!(scores("tester/tuned"), scores("runs/tuned"));
+
+    held::write(at, "mine.md", "my own words");
+    let again = ["runs/tuned", "--push", "tester/tuned"];
+    export(&hub, at, &again)
+        .assert()
+        .success()
+        .stderr(contains("was left as it is"));
+    assert_eq!(card(&hub, "tester/tuned"), readme);
+    output(export(&hub, at, &again).args(["--card", "mine.md", "--with-state"]));
+    assert_eq!(card(&hub, "tester/tuned"), "my own words");
+    assert!(names(&hub, "tester/tuned").contains(&"optimizer.safetensors".to_owned()));
+
+    // A branch is made, and leaves `main` alone.
+    let branch = [
+        "runs/base",
+        "--push",
+        "tester/tuned",
+        "--revision",
+        "before",
+        "--card",
+        "mine.md",
+    ];
+    output(&mut export(&hub, at, &branch));
+    let weights = |key: &str| hub.files(key).unwrap()["model.safetensors"].clone();
+    assert!(weights("tester/tuned@before") != weights("tester/tuned"));
+}
+
+/// A card can be written and looked at first, over nothing that is there; a report of another run is refused.
+#[test]
+fn cards_are_written_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    let refused = |arguments: &[&str], message: &str| {
+        let mut command = export(&hub, at, arguments);
+        command.assert().code(2).stderr(contains(message));
+    };
+    output(&mut export(&hub, at, &["runs/base", "--card", "card.md"]));
+    let card = std::fs::read_to_string(at.join("card.md")).unwrap();
+    for part in [
+        "# base\n",
+        "| counting | 71.8 % of what was read |",
+        "| asked | not trained on |",
+        "## What it scores",
+        "polymath pretrain run.toml",
+        "hidden_size = 32",
+        "tokenizer.bos_token + prompt",
+    ] {
+        assert!(card.contains(part), "{part}\n{card}");
+    }
+    refused(&["runs/base", "--card", "card.md"], "is already there");
+    refused(&["runs/base"], "--push");
+    refused(&["runs/base", "--card", "x.md", "--private"], "--push");
+    refused(
+        &["runs/base", "--push", "a/b/c"],
+        "expected `--push owner/name`",
+    );
+    held::finetune(at, "tuned", &["training.steps=2"])
+        .assert()
+        .success();
+    let forget = [
+        "forget",
+        "runs/base",
+        "runs/tuned",
+        "--dataset",
+        "data",
+        "-o",
+        "report",
+    ];
+    output(held::polymath(at).args(forget));
+    refused(
+        &["runs/base", "--card", "x.md", "--report", "report"],
+        "says nothing of",
+    );
+    held::write(at, "old/report.json", "{\"schema\": 1}");
+    refused(
+        &["runs/tuned", "--card", "x.md", "--report", "old"],
+        "make it anew with `polymath forget`",
+    );
+    assert_eq!(hub.requests(), 0);
+}
+
+/// A push that fails says what was sent and what was not, and none of it is there.
+#[test]
+fn failed_pushes_say_what_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    let push = ["runs/base", "--push", "tester/base"];
+    let fails = |message: &str| {
+        let assert = export(&hub, at, &push).assert().code(1);
+        assert.stderr(contains(message).and(contains("`tester/base` can't be pushed to")));
+    };
+    let mut stranger = export(&hub, at, &push);
+    stranger
+        .env("HF_TOKEN", "hf_of_nobody")
+        .assert()
+        .code(1)
+        .stderr(contains("`HF_TOKEN`").and(contains("nothing was sent")));
+    let mut offline = export(&hub, at, &push);
+    let assert = offline.env("HF_HUB_OFFLINE", "1").assert().code(1);
+    assert.stderr(contains("`HF_HUB_OFFLINE` forbids"));
+    assert_eq!(hub.files("tester/base"), None);
+
+    hub.trouble("POST /cas/v1/xorbs", Trouble::Status("403 Forbidden"), 100);
+    fails("MB had been sent. None of the 6 files is in the repository");
+    assert!(names(&hub, "tester/base").is_empty());
+    hub.mend();
+    hub.trouble("/commit/", Trouble::Status("403 Forbidden"), 100);
+    fails(
+        "the content of all large files had been sent, the commit with the small ones was refused",
+    );
+    assert!(names(&hub, "tester/base").is_empty());
+    hub.mend();
+    // Once is no failure.
+    hub.trouble("/commit/", Trouble::Status("503 Service Unavailable"), 1);
+    output(&mut export(&hub, at, &push));
+    assert_eq!(names(&hub, "tester/base").len(), 6);
+
+    let private = ["runs/base", "--push", "tester/base", "--private"];
+    let assert = export(&hub, at, &private).assert().code(1);
+    assert.stderr(contains("is there already, and public"));
+}
+
+/// An adapter is of use to others only with a base that they can get: it is named, and must be the one it was trained on.
+#[test]
+fn adapters_are_pushed_over_a_base_of_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    let settings = ["method=lora", "lora.rank=2", "training.steps=2"];
+    held::finetune(at, "lora", &settings).assert().success();
+    let push = ["runs/lora", "--push", "tester/lora"];
+    let alone = export(&hub, at, &push).assert().code(2);
+    alone.stderr(contains("which nobody else has: push that base first"));
+    output(&mut export(
+        &hub,
+        at,
+        &["runs/base", "--push", "tester/base", "--license", "mit"],
+    ));
+    let mut other = held::polymath(at);
+    output(other.args([
+        "pretrain",
+        "pretrain.toml",
+        "run=runs/other",
+        "seed=5",
+        "training.steps=2",
+    ]));
+    output(&mut export(
+        &hub,
+        at,
+        &["runs/other", "--push", "tester/other"],
+    ));
+    let wrong = export(&hub, at, &push)
+        .args(["--base", "tester/other"])
+        .assert()
+        .code(2);
+    wrong.stderr(contains("whose weights have the SHA-256"));
+    assert_eq!(hub.files("tester/lora"), None);
+
+    output(export(&hub, at, &push).args(["--base", "tester/base"]));
+    let pushed = hub.files("tester/lora").unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&pushed["adapter_config.json"]).unwrap();
+    assert_eq!(config["base_model_name_or_path"], "tester/base");
+    assert!(pushed.contains_key("adapter_model.safetensors"));
+    assert!(!pushed.contains_key("optimizer.safetensors"));
+    let readme = card(&hub, "tester/lora");
+    for part in [
+        "license: mit\nbase_model: tester/base\nbase_model_relation: adapter\nlibrary_name: peft\n",
+        "A LoRA adapter of rank 2",
+        "AutoPeftModelForCausalLM.from_pretrained(\"tester/lora\")",
+    ] {
+        assert!(readme.contains(part), "{part}\n{readme}");
+    }
+    let scores = |home: &str, name: &str| {
+        let mut command = hub.polymath(at);
+        command.env("HF_HOME", at.join(home));
+        output(command.args(["evaluate", name, "--dataset", "data", "--json"]))
+    };
+    assert_eq!(
+        scores("another-home", "tester/lora"),
+        scores("hf-home", "runs/lora")
+    );
+}
