@@ -14,7 +14,7 @@ use super::quantisation::{GgufType, store};
 use super::vocabulary::Vocabulary;
 use super::{config, rotary};
 use crate::adapter::is_adapter;
-use crate::{ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_in};
+use crate::{ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_over};
 
 /// How a model is written.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,7 @@ pub fn export_gguf(
     };
     let architecture = Architecture::of(&config).map_err(refuse)?;
     let divisors = rotary::needed(architecture, &config).map_err(refuse)?;
-    let tokenizer = tokenizer_in(folder)?;
+    let tokenizer = tokenizer_over(folder, options.base)?;
     let mut vocabulary = Vocabulary::of(&tokenizer, &config, options.chat_template)?;
     let mut notes = std::mem::take(&mut vocabulary.notes);
     notes.extend(fallbacks(&config, options.kind));
