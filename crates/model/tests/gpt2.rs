@@ -322,6 +322,7 @@ fn adapters_are_refused() {
     let base = AdapterBase {
         folder: folder.path().into(),
         sha256: None,
+        published: None,
     };
     let made = Adapter::initialise(LoraConfig::default(), (&config, &weights), 1, base);
     let said = made.err().unwrap().to_string();
