@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Opens our checkpoints and adapters in `transformers` and `peft`, and compares bits per byte (within 1e-4) and greedy
-# text with ours. PyTorch goes into a scratch environment under target/.
+# Opens our checkpoints and adapters in `transformers` and `peft`, and compares tokens, bits per byte (within 1e-4) and
+# greedy text with ours. PyTorch goes into a scratch environment under target/.
 #
 #   scripts/check-hf.sh <dataset> <domain> <checkpoint or adapter folder>…
 #   scripts/check-hf.sh data/real literature checkpoints/small/best

@@ -28,14 +28,19 @@ LLAMA3 = dict(
     rope_theta=500_000.0,
 )
 LINEAR = dict(rope_type="linear", factor=2.0, rope_theta=10_000.0)
+WINDOW = dict(use_sliding_window=True, sliding_window=24)
+MIXED = ["full_attention", "sliding_attention", "full_attention"]
 FAMILIES = {
     "Llama 2": ("Llama", dict(tie_word_embeddings=False, num_key_value_heads=6)),
     "Llama 3, stretched": ("Llama", dict(tie_word_embeddings=False, rope_parameters=LLAMA3)),
     "Llama, linear stretch": ("Llama", dict(tie_word_embeddings=True, rope_parameters=LINEAR)),
     "SmolLM2 (Llama, tied)": ("Llama", dict(tie_word_embeddings=True)),
     "Mistral": ("Mistral", dict(tie_word_embeddings=False, sliding_window=None)),
+    "Mistral, window of 24": ("Mistral", dict(tie_word_embeddings=False, sliding_window=24)),
     "Qwen2": ("Qwen2", dict(tie_word_embeddings=True)),
+    "Qwen2, window above layer 1": ("Qwen2", dict(tie_word_embeddings=True, max_window_layers=1, **WINDOW)),
     "Qwen3": ("Qwen3", dict(tie_word_embeddings=True, head_dim=16)),
+    "Qwen3, window in layer 1": ("Qwen3", dict(tie_word_embeddings=True, head_dim=16, layer_types=MIXED, **WINDOW)),
 }
 TOKENIZER = {
     "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,

@@ -1,4 +1,4 @@
-"""Our checkpoints in `transformers` and `peft`: the same bits per byte and the same greedy text. Run by check-hf.sh."""
+"""Our checkpoints in `transformers` and `peft`: the same tokens, bits per byte and greedy text. Run by check-hf.sh."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 DOCUMENTS, LENGTH = 24, 400
@@ -51,6 +52,17 @@ def theirs(model, tokenizer, texts):
     return nats / math.log(2) / sum(len(text.encode()) for text in texts)
 
 
+def same_tokens(model, tokenizer, folder, texts):
+    """The tokens of the texts, and of all added tokens among words, as the tokenizer's file says; a row for each of them."""
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    added = [token.content for _, token in sorted(own.get_added_tokens_decoder().items())]
+    every = [*texts, "".join(f"a word{token}and another " for token in added)]
+    equal = (
+        tokenizer.encode(text, add_special_tokens=False) == own.encode(text, add_special_tokens=False).ids for text in every
+    )
+    return all(equal) and own.get_vocab_size() <= model.get_input_embeddings().weight.shape[0]
+
+
 def greedy(model, tokenizer, prompt):
     ids = [model.config.bos_token_id, *tokenizer.encode(prompt, add_special_tokens=False)]
     made = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=40)
@@ -70,14 +82,18 @@ def check(arguments, folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = documents(arguments)
     mine, other = ours(arguments, folder, texts), theirs(model, tokenizer, texts)
+    tokens = same_tokens(model, tokenizer, folder, texts)
     prompts = [text[:40] for text in texts[:3]]
     same = 0
     for prompt in prompts:
         made = polymath(arguments, "generate", folder, "--prompt", prompt, "--temperature", 0, "--max-tokens", 40)
         same += made.removeprefix(prompt).strip() == greedy(model, tokenizer, prompt).strip()
-    good = abs(mine - other) <= 1e-4 and same == len(prompts)
+    good = tokens and abs(mine - other) <= 1e-4 and same == len(prompts)
     name = "peft" if hasattr(model, "peft_config") else "transformers"
-    print(f"{folder}  {name}: {mine:.6f} against {other:.6f} bits per byte, greedy text equal {same}/{len(prompts)}")
+    print(
+        f"{folder}  {name}: {mine:.6f} against {other:.6f} bits per byte, greedy text equal {same}/{len(prompts)}, "
+        f"tokens {'equal' if tokens else 'DIFFERENT'}"
+    )
     return good
 
 

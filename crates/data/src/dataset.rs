@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::shard_writer::hexadecimal;
+use crate::vocabulary::extends;
 use crate::{
     DataError, DomainManifest, Manifest, Question, SCHEMA, SplitManifest, TokenShard,
     read_questions,
@@ -135,19 +136,20 @@ impl Dataset {
     }
 
     /// Whether the shards were made with this `tokenizer.json`, byte for byte.
-    fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
+    pub(crate) fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
         let bytes = fs::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
         Ok(hexadecimal(&Sha256::digest(&bytes)) == self.manifest.tokenizer.sha256)
     }
 
-    /// Checks that the shards are what a model has learnt to read: made with its tokenizer, documents beginning and
-    /// ending with its `(bos, eos)`. Other tokens would be noise to it, and other ends would teach it not to stop.
+    /// Checks that the shards are what a model has learnt to read: made with its tokenizer, or with one that its tokenizer adds
+    /// tokens to; documents beginning and ending with its `(bos, eos)`. Other tokens would be noise to it, and other ends
+    /// would teach it not to stop.
     ///
     /// # Errors
     /// They are not; the tokenizer can't be read.
     pub fn check_fits(&self, tokenizer: &Path, ends: (u32, u32)) -> Result<(), DataError> {
         let path = tokenizer.display();
-        if !self.was_made_with(tokenizer)? {
+        if !self.was_made_with(tokenizer)? && !extends(tokenizer, &self.tokenizer_path())? {
             let message = format!(
                 "prepared with another tokenizer than the model's: prepare it again with `tokenizer.path = \"{path}\"`"
             );

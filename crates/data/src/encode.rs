@@ -167,7 +167,11 @@ impl Encoder {
         Ok(document)
     }
 
-    fn append(&self, part: &Part, tokens: &mut Vec<u32>) -> Result<(), DataError> {
+    /// Appends the tokens of `part` to `tokens`.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub(crate) fn append(&self, part: &Part, tokens: &mut Vec<u32>) -> Result<(), DataError> {
         let text = &part.text;
         if part.from_template {
             let encoding = self.with_special_tokens.encode_fast(text.as_str(), false);

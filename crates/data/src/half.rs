@@ -29,12 +29,12 @@ impl Half {
 
 impl TokenShard {
     /// The half that the `index`-th document is in: the lowest bit of the XXH3 hash of its tokens, each as four
-    /// little-endian bytes, is 0 for development.
+    /// little-endian bytes, is 0 for development. Of a translated shard, the stored tokens count.
     ///
     /// # Panics
     /// Where `index` is not below [`TokenShard::documents`].
     pub fn half_of(&self, index: usize) -> Half {
-        let document = self.document(index);
+        let document = self.stored().document(index);
         let mut tokens = Vec::with_capacity(document.len());
         document.copy_tokens(0..document.len(), &mut tokens);
         let bytes: Vec<u8> = tokens

@@ -50,6 +50,7 @@ mod prepare;
 mod prepare_config;
 mod progress;
 mod question;
+mod reading;
 mod record;
 mod replay;
 pub mod school;
@@ -65,6 +66,7 @@ mod stream;
 mod task;
 mod texts;
 mod tokenizer;
+mod vocabulary;
 mod words;
 
 pub use chat::chat_template;
@@ -78,6 +80,7 @@ pub use prepare::prepare;
 pub use prepare_config::{DomainConfig, PrepareConfig, TokenizerConfig};
 pub use progress::{NoProgress, Progress};
 pub use question::{Question, read_questions};
+pub use reading::Reading;
 pub use replay::ReplayStream;
 pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
 pub use shard::{Document, TokenShard};
@@ -86,6 +89,7 @@ pub use spelling::Spelling;
 pub use stream::{Batch, BatchShape, MixturePart, MixtureStream};
 pub use task::{Task, TaskItem, read_tasks};
 pub use texts::{Texts, prepare_texts};
+pub use vocabulary::{ExtendedTokenizer, NewTokens};
 
 /// A target that is neither learnt nor scored.
 pub const IGNORED: u32 = u32::MAX;

@@ -147,8 +147,9 @@ impl<'a> ScoringBatches<'a> {
     }
 }
 
-/// All documents of the half that is wanted, or a seeded choice of about `max_tokens` among them.
+/// All documents of the half that is wanted, or a seeded choice of about `max_tokens` among them, by the tokens that are stored.
 fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
+    let shard = shard.stored();
     let wanted = |document: &u32| {
         let half = options.half;
         half.is_none_or(|half| shard.half_of(*document as usize) == half)

@@ -12,9 +12,11 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
+use tempfile::TempDir;
 
 use crate::DataError;
 
@@ -29,6 +31,15 @@ pub struct TokenShard {
     document_bytes: Range<usize>,
     loss_mask: Option<Range<usize>>,
     bytes: u64,
+    original: Option<Original>,
+}
+
+/// What a translated shard is of.
+#[derive(Debug)]
+struct Original {
+    stored: Arc<TokenShard>,
+    /// Holds the translated shard's file, which goes after its map.
+    _folder: TempDir,
 }
 
 /// One document of a shard: its tokens, the end-of-text token last.
@@ -61,6 +72,7 @@ impl TokenShard {
             document_bytes: layout.document_bytes,
             loss_mask: layout.loss_mask,
             bytes: 0,
+            original: None,
         };
         shard
             .check()
@@ -83,6 +95,40 @@ impl TokenShard {
             return Err("more than 4 294 967 295 documents in one shard".into());
         }
         Ok(())
+    }
+
+    /// The same shard, which has the documents of `stored` in other tokens and lies in `folder`.
+    pub(crate) fn translated_from(self, stored: Arc<TokenShard>, folder: TempDir) -> Self {
+        TokenShard {
+            original: Some(Original {
+                stored,
+                _folder: folder,
+            }),
+            ..self
+        }
+    }
+
+    /// The shard of the data set: this one, or the one that it has the documents of, in the same order, in other tokens.
+    pub fn stored(&self) -> &TokenShard {
+        self.original
+            .as_ref()
+            .map_or(self, |original| &original.stored)
+    }
+
+    /// Whether the `index`-th document has the tokens that the data set stores.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`TokenShard::documents`].
+    pub fn has_stored_tokens(&self, index: usize) -> bool {
+        let Some(original) = &self.original else {
+            return true;
+        };
+        let tokens = |document: Document<'_>| {
+            let mut tokens = Vec::with_capacity(document.len());
+            document.copy_tokens(0..document.len(), &mut tokens);
+            tokens
+        };
+        tokens(self.document(index)) == tokens(original.stored.document(index))
     }
 
     /// Where the shard lies.

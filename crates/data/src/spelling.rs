@@ -26,7 +26,7 @@ impl Spelling {
         Ok(Self::of(&tokenizer::open(path)?))
     }
 
-    fn of(tokenizer: &Tokenizer) -> Self {
+    pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
         let is_byte_level = |value: &Value| value["type"] == "ByteLevel";
         let byte_level = is_byte_level(&decoder)

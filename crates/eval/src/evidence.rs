@@ -1,6 +1,8 @@
 //! What was forgotten: the documents and tokens that lost most, rare against frequent tokens, questions answered before
 //! and not after.
 
+use std::collections::HashMap;
+
 use polymath_data::{Dataset, Question, Spelling, Split};
 use serde::{Deserialize, Serialize};
 
@@ -100,20 +102,25 @@ pub struct Evidence<'a> {
 type Scored<'a> = (&'a TokenScores, &'a TokenScores);
 
 impl Evidence<'_> {
-    /// Gathers it, from the documents whose tokens' scores were kept.
+    /// Gathers it, from the documents whose tokens' scores were kept of both.
     ///
     /// # Errors
     /// A data set that can't be read; the models were scored on different documents.
     pub fn gather(&self) -> Result<DomainEvidence, EvalError> {
+        // Where their tokenizers differ, one may have other tokens of a document.
+        let of_tuned: HashMap<u32, &TokenScores> = self
+            .tuned
+            .tokens_of
+            .iter()
+            .map(|scores| (scores.document, scores))
+            .collect();
         let pairs: Vec<Scored> = self
             .base
             .tokens_of
             .iter()
-            .zip(&self.tuned.tokens_of)
+            .filter_map(|base| Some((base, *of_tuned.get(&base.document)?)))
             .collect();
-        let same = |(base, tuned): &Scored| {
-            base.document == tuned.document && base.nats.len() == tuned.nats.len()
-        };
+        let same = |(base, tuned): &Scored| base.nats.len() == tuned.nats.len();
         if !pairs.iter().all(same) {
             return Err(EvalError::Report(format!(
                 "base and tuned model were scored on different documents of `{}`: score both with the same data set",

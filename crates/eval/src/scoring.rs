@@ -39,7 +39,8 @@ pub struct TokenScores {
 pub struct DomainScores {
     /// One a document.
     pub documents: Vec<DocumentScore>,
-    /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for.
+    /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for; not of documents that the
+    /// model reads in other tokens than the data set stores.
     pub tokens_of: Vec<TokenScores>,
 }
 
@@ -96,7 +97,7 @@ pub fn score_shard(
 }
 
 /// [`score_shard`], which also keeps the scores of single tokens: those of the first documents that have no more than
-/// `keep` tokens together, four bytes each.
+/// `keep` stored tokens together, four bytes each.
 ///
 /// # Errors
 /// As [`score_shard`].
@@ -123,7 +124,7 @@ pub fn score_tokens(
         let places = batch.document_of.iter().zip(&batch.token_of);
         for ((document, token), nats) in places.zip(&scores.nats) {
             if *document != u32::MAX {
-                if let Some(tokens) = tokens_of.get_mut(*document as usize) {
+                if let Some(Some(tokens)) = tokens_of.get_mut(*document as usize) {
                     tokens.nats[*token as usize] = *nats;
                 }
                 let score = &mut documents[*document as usize];
@@ -138,7 +139,7 @@ pub fn score_tokens(
     progress(all, all);
     Ok(DomainScores {
         documents,
-        tokens_of,
+        tokens_of: tokens_of.into_iter().flatten().collect(),
     })
 }
 
@@ -165,20 +166,22 @@ pub(crate) fn scoring_options(
     })
 }
 
-/// Room for the tokens' scores of the first of `documents`, `most` tokens at most.
-fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<TokenScores> {
+/// Room for the tokens' scores of the first of `documents`, `most` tokens at most; none for those that have other tokens than
+/// the data set's.
+fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Option<TokenScores>> {
     let mut left = most;
     let mut kept = Vec::new();
     for document in documents {
-        let length = shard.document(*document as usize).len();
+        let index = *document as usize;
+        let length = shard.stored().document(index).len();
         let Some(rest) = left.checked_sub(length as u64) else {
             break;
         };
         left = rest;
-        kept.push(TokenScores {
+        kept.push(shard.has_stored_tokens(index).then(|| TokenScores {
             document: *document,
             nats: vec![f32::NAN; length],
-        });
+        }));
     }
     kept
 }

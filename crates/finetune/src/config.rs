@@ -6,7 +6,7 @@ use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig};
+use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig};
 
 /// All of a fine-tuning run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct FinetuneConfig {
     /// The prepared data set whose domains are watched for forgetting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
+    /// Tokens that the base lacks.
+    #[serde(default, skip_serializing_if = "VocabularyConfig::is_empty")]
+    pub tokenizer: VocabularyConfig,
     /// What moves.
     #[serde(default = "default_method")]
     pub method: Method,

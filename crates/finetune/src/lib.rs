@@ -26,6 +26,7 @@ mod scores;
 mod selection;
 mod sweep;
 pub mod transfer;
+mod vocabulary;
 
 pub use adapter::choose_adapter;
 pub use config::FinetuneConfig;
@@ -33,6 +34,7 @@ pub use error::FinetuneError;
 pub use lineage::{Lineage, Stage};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
+pub use vocabulary::VocabularyConfig;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -49,8 +51,9 @@ use polymath_train::{
 };
 
 use config::Niche;
-use niche::{choose_niche, prepare_niche, watch};
+use niche::{Reader, choose_niche, prepare_niche};
 use retention::{Making, Pressure, Retaining};
+use vocabulary::Extension;
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
@@ -65,10 +68,14 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 pub struct Finetuning {
     config: FinetuneConfig,
     base: PathBuf,
+    /// The base with new tokens, where any are added.
+    extension: Option<Extension>,
     model: ModelConfig,
     moving: BTreeSet<String>,
     adapter: Option<LoraConfig>,
     dataset: Dataset,
+    /// Of the niche's data, in the tokens that are trained on.
+    fingerprint: String,
     niche: String,
     watched: Vec<(String, Arc<TokenShard>)>,
     sequence_length: usize,
@@ -91,10 +98,14 @@ impl Finetuning {
         let source = config.niche()?;
         let base = resolve_checkpoint(&config.base)?;
         adapter::refuse_adapter_as_base(&base)?;
-        let mut model = polymath_model::load_config(&base)?;
-        let tokenizer = polymath_model::tokenizer_in(&base)?;
         let names = polymath_model::parameter_names(&base)?;
         let mut moving = select(config.method, config.frozen.as_ref(), &names)?;
+        let extension = Extension::open(&config, &base, (&names, &moving))?;
+        let (mut model, tokenizer) = match &extension {
+            Some(extension) => (extension.model.clone(), extension.folder.as_path()),
+            None => (polymath_model::load_config(&base)?, base.as_path()),
+        };
+        let tokenizer = polymath_model::tokenizer_in(tokenizer)?;
         let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
         if let Some(lora) = &adapter {
             let own = lora.parameter_shapes(&model).into_iter();
@@ -127,7 +138,12 @@ impl Finetuning {
         };
         dataset.check_fits(&tokenizer, ends)?;
         let niche = choose_niche(&config, &dataset)?;
-        let watched = watch(&dataset, &niche, retained.as_ref())?;
+        let reader = Reader {
+            tokenizer: &tokenizer,
+            ends,
+        };
+        let watched = reader.watch((&dataset, &niche), retained.as_ref())?;
+        let fingerprint = reader.fingerprint(&dataset)?;
         if config.retention.limits.is_some() {
             // A controller that looks a few times only can't keep anything.
             let total = config.training.total_steps(sequence_length);
@@ -151,10 +167,12 @@ impl Finetuning {
             old,
             config,
             base,
+            extension,
             model,
             moving,
             adapter,
             dataset,
+            fingerprint,
             niche,
             watched,
             sequence_length,
@@ -196,6 +214,9 @@ impl Finetuning {
     ) -> Result<Outcome, FinetuneError> {
         let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        if let Some(extension) = &self.extension {
+            extension.write_weights()?;
+        }
         self.lineage()?.write(run.path())?;
         let ops = launch.ops(self.config.training.precision()?);
         let transformer = self.transformer(&run, launch, ops)?;
@@ -211,9 +232,7 @@ impl Finetuning {
         let task = Retaining {
             model: LanguageModel {
                 transformer: &transformer,
-                tokenizer: TokenizerFiles {
-                    tokenizer: polymath_model::tokenizer_in(&self.base)?,
-                },
+                tokenizer: self.tokenizer()?,
             },
             penalties: retention.penalties,
             distillation: retention.distillation,
@@ -319,6 +338,34 @@ impl Finetuning {
         &self.base
     }
 
+    /// What training starts from: the base, with new tokens where any are added.
+    fn start(&self) -> &Path {
+        self.extension
+            .as_ref()
+            .map_or(&self.base, |extension| &extension.folder)
+    }
+
+    /// The tokenizer of what is trained.
+    fn tokenizer(&self) -> Result<TokenizerFiles, FinetuneError> {
+        Ok(TokenizerFiles {
+            tokenizer: polymath_model::tokenizer_in(self.start())?,
+        })
+    }
+
+    /// The held-out shards that are watched, as the base reads them.
+    fn watched_by_base(&self) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
+        if self.extension.is_none() {
+            return Ok(self.watched.clone());
+        }
+        let retained = self.config.retain.as_deref();
+        let retained = retained.map(Dataset::open).transpose()?;
+        let reader = Reader {
+            tokenizer: &polymath_model::tokenizer_in(&self.base)?,
+            ends: (self.model.bos_token_id, self.model.eos_token_id),
+        };
+        reader.watch((&self.dataset, &self.niche), retained.as_ref())
+    }
+
     /// The held-out shards that are watched, the niche's first.
     pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
         &self.watched
@@ -345,7 +392,7 @@ impl Finetuning {
         let resumed = run.resumed().map(|from| from.path.as_path());
         let transformer = match &self.adapter {
             Some(lora) => self.adapted(lora, resumed, &options)?,
-            None => self.load(resumed.unwrap_or(&self.base), &options)?,
+            None => self.load(resumed.unwrap_or(self.start()), &options)?,
         };
         Ok(transformer
             .with_z_loss(self.config.training.z_loss)
@@ -378,18 +425,15 @@ impl Finetuning {
     /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
     /// embedding.
     fn load(&self, folder: &Path, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
-        let tied = polymath_model::load_config(folder)?.tie_word_embeddings;
-        if tied == self.model.tie_word_embeddings {
+        let mut config = polymath_model::load_config(folder)?;
+        if config.tie_word_embeddings == self.model.tie_word_embeddings {
             return Ok(polymath_model::load(folder, options)?);
         }
+        config.tie_word_embeddings = self.model.tie_word_embeddings;
         let mut weights = polymath_model::load_weights(folder)?;
         let head = weights[EMBEDDING].clone();
         weights.insert(HEAD.to_owned(), head);
-        Ok(Transformer::from_weights(
-            self.model.clone(),
-            weights,
-            options,
-        )?)
+        Ok(Transformer::from_weights(config, weights, options)?)
     }
 
     fn lineage(&self) -> Result<Lineage, FinetuneError> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, Split, Texts, TokenShard, prepare_texts};
+use polymath_data::{Dataset, Progress, Reading, Split, Texts, TokenShard, prepare_texts};
 use polymath_model::ModelConfig;
 
 use crate::{FinetuneConfig, FinetuneError};
@@ -55,24 +55,52 @@ pub(crate) fn choose_niche(
     }
 }
 
-/// The held-out shards of the niche and of every retained domain.
-pub(crate) fn watch(
-    dataset: &Dataset,
-    niche: &str,
-    retained: Option<&Dataset>,
-) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
-    let mut watched = vec![(niche.to_owned(), dataset.shard(niche, Split::Heldout)?)];
-    let Some(retained) = retained else {
-        return Ok(watched);
-    };
-    for name in retained.domain_names() {
-        if name != niche {
-            watched.push((name.to_owned(), retained.shard(name, Split::Heldout)?));
-        } else if retained.fingerprint() != dataset.fingerprint() {
-            return Err(FinetuneError::Config(format!(
-                "the niche `{niche}` is also a domain of `retain`, with other documents: rename one of them"
-            )));
-        }
+/// Who reads data sets.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    /// Its `tokenizer.json`.
+    pub tokenizer: &'a Path,
+    /// What its documents begin and end with.
+    pub ends: (u32, u32),
+}
+
+impl Reader<'_> {
+    /// A data set in the reader's tokens.
+    pub fn read(self, dataset: &Dataset) -> Result<Reading<'_>, FinetuneError> {
+        Ok(dataset.read_by(self.tokenizer, self.ends)?)
     }
-    Ok(watched)
+
+    /// Of a data set's documents in the reader's tokens.
+    pub fn fingerprint(self, dataset: &Dataset) -> Result<String, FinetuneError> {
+        let fingerprint = dataset.fingerprint().to_owned();
+        if !self.read(dataset)?.is_translated() {
+            return Ok(fingerprint);
+        }
+        let tokenizer = polymath_train::sha256_of(self.tokenizer)?;
+        Ok(format!("{fingerprint}+{tokenizer}"))
+    }
+
+    /// The held-out shards of the niche and of every retained domain.
+    pub fn watch(
+        self,
+        (dataset, niche): (&Dataset, &str),
+        retained: Option<&Dataset>,
+    ) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
+        let shard = self.read(dataset)?.shard(niche, Split::Heldout)?;
+        let mut watched = vec![(niche.to_owned(), shard)];
+        let Some(retained) = retained else {
+            return Ok(watched);
+        };
+        let reading = self.read(retained)?;
+        for name in retained.domain_names() {
+            if name != niche {
+                watched.push((name.to_owned(), reading.shard(name, Split::Heldout)?));
+            } else if retained.fingerprint() != dataset.fingerprint() {
+                return Err(FinetuneError::Config(format!(
+                    "the niche `{niche}` is also a domain of `retain`, with other documents: rename one of them"
+                )));
+            }
+        }
+        Ok(watched)
+    }
 }

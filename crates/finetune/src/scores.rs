@@ -101,7 +101,7 @@ pub(crate) fn key(
 ) -> String {
     let data: Vec<String> = domains
         .iter()
-        .map(|(name, shard)| format!("{name} {}", shard.path().display()))
+        .map(|(name, shard)| format!("{name} {}", shard.stored().path().display()))
         .collect();
     format!("1 {weights} {windows:?} {data:?}")
 }

@@ -2,7 +2,7 @@
 
 use toml::Table;
 
-use crate::FinetuneError;
+use crate::{FinetuneConfig, FinetuneError};
 
 /// Checks the seeds, and that `shared` leaves out the keys that each run has as its `own`.
 pub(crate) fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), FinetuneError> {
@@ -17,4 +17,16 @@ pub(crate) fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), F
         ))),
         None => Ok(()),
     }
+}
+
+/// Runs that are compared, or mixed with their base, have its vocabulary.
+pub(crate) fn refuse_new_tokens(config: &FinetuneConfig) -> Result<(), FinetuneError> {
+    if config.tokenizer.is_empty() {
+        return Ok(());
+    }
+    Err(FinetuneError::Config(
+        "`tokenizer` adds tokens, and the runs of a comparison share their base's vocabulary: tune a base with the new tokens \
+         first, by `polymath finetune`, and start from that"
+            .into(),
+    ))
 }

@@ -97,7 +97,12 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     write_weights(&folder.join(WEIGHTS), config, weights)
 }
 
-fn save_tokenizer(
+/// Copies a tokenizer and what stands beside it into the existing folder `folder`; where its settings are missing, they are
+/// written for a model of `config`.
+///
+/// # Errors
+/// The file that can't be read or written.
+pub fn save_tokenizer(
     folder: &Path,
     config: &ModelConfig,
     tokenizer: &TokenizerFiles,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelError, RopeScaling};
+use crate::{ModelError, RopeScaling, SlidingWindow};
 
 /// The `[model]` table: what a user chooses; everything else follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct ArchitectureConfig {
     /// Norms on queries and keys, as in Qwen3.
     #[serde(default)]
     pub qk_norm: bool,
+    /// Keys that a query of any layer sees, its own included, as in Mistral; default: all before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
     /// The output projection is the embedding, transposed.
     #[serde(default = "default_tied")]
     pub tie_word_embeddings: bool,
@@ -89,6 +92,9 @@ impl ArchitectureConfig {
             rope_theta: self.rope_theta,
             rope_scaling: None,
             attention_bias: false,
+            sliding_window: self
+                .sliding_window
+                .map(|size| SlidingWindow::everywhere(size, self.num_hidden_layers)),
             rms_norm_eps: self.rms_norm_eps,
             tie_word_embeddings: self.tie_word_embeddings,
             initializer_range: self
@@ -147,6 +153,8 @@ pub struct ModelConfig {
     pub rope_scaling: Option<RopeScaling>,
     /// Biases on the projections to queries, keys and values, as in Qwen2 and GPT-2.
     pub attention_bias: bool,
+    /// Which layers see the last keys only: all of a Mistral, some of a Qwen2 or Qwen3.
+    pub sliding_window: Option<SlidingWindow>,
     /// ε of the norms.
     pub rms_norm_eps: f64,
     /// The output projection is the embedding.
@@ -197,7 +205,10 @@ impl ModelConfig {
                 )))
             }
             Family::Gpt2 => self.validate_gpt2(),
-            Family::Llama => Ok(()),
+            Family::Llama => match &self.sliding_window {
+                Some(window) => window.validate(self),
+                None => Ok(()),
+            },
         }
     }
 

@@ -33,14 +33,24 @@ impl ModelConfig {
         self.training_flops(sequence_length, &|_| false, Some(adapter))
     }
 
+    /// Of the forward pass of a layer's attention on one token: 2 products with the keys that it sees, on average
+    /// sequence/2, and w − w²/(2·sequence) of them through a window of w.
+    fn attention_flops(&self, layer: usize, sequence_length: usize) -> f64 {
+        let width = (self.num_attention_heads * self.head_dim) as f64;
+        let sequence = sequence_length as f64;
+        let window = self.sliding_window.as_ref();
+        let window = window.and_then(|window| window.of_layer(layer));
+        let window = window.map_or(sequence, |window| sequence.min(window as f64));
+        4.0 * width * (window - window * window / (2.0 * sequence))
+    }
+
     fn training_flops(
         &self,
         sequence_length: usize,
         moving: &dyn Fn(&str) -> bool,
         adapter: Option<&LoraConfig>,
     ) -> f64 {
-        let width = (self.num_attention_heads * self.head_dim) as f64;
-        let attention = 2.0 * width * sequence_length as f64;
+        let mut layers = 0..self.num_hidden_layers;
         let mut moved = false; // whether anything so far moves
         let mut flops = 0.0;
         let mut matrix = |shape: &[usize], moves: bool, moved: bool| {
@@ -64,7 +74,9 @@ impl ModelConfig {
             moved |= moves;
             // The attention itself comes before its output projection; what moves in a layer so far is before it.
             if name.ends_with("v_proj.weight") {
-                mixing += attention * if moved { 3.0 } else { 1.0 };
+                let layer = layers.next().unwrap_or_default();
+                mixing +=
+                    self.attention_flops(layer, sequence_length) * if moved { 3.0 } else { 1.0 };
             }
         }
         if self.tie_word_embeddings {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::default_rope_theta;
-use crate::{Family, ModelConfig, ModelError, RopeScaling, gpt2};
+use crate::{Family, ModelConfig, ModelError, RopeScaling, SlidingWindow, gpt2, sliding_window};
 
 impl ModelConfig {
     /// The text of `config.json`.
@@ -21,9 +21,10 @@ impl ModelConfig {
         let (architecture, model_type) = match (self.qk_norm, self.attention_bias) {
             (true, _) => ("Qwen3ForCausalLM", "qwen3"),
             (false, true) => ("Qwen2ForCausalLM", "qwen2"),
+            (false, false) if self.sliding_window.is_some() => ("MistralForCausalLM", "mistral"),
             (false, false) => ("LlamaForCausalLM", "llama"),
         };
-        serde_json::json!({
+        let mut value = serde_json::json!({
             "architectures": [architecture],
             "model_type": model_type,
             "vocab_size": self.vocab_size,
@@ -47,7 +48,11 @@ impl ModelConfig {
             "eos_token_id": self.eos_token_id,
             "torch_dtype": "float32",
             "use_cache": true,
-        })
+        });
+        if let Some(window) = &self.sliding_window {
+            window.write(model_type, &mut value);
+        }
+        value
     }
 
     /// Reads the text of a `config.json`; `path` is only named in errors.
@@ -129,13 +134,20 @@ struct HuggingFaceConfig {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    /// Qwen's switch; Mistral has none, its window alone decides.
     use_sliding_window: Option<bool>,
+    #[serde(default = "default_window")]
     sliding_window: Option<usize>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
     #[serde(default)]
     tie_word_embeddings: bool,
     bos_token_id: Option<TokenIds>,
     eos_token_id: Option<TokenIds>,
+}
+
+/// Null is no window, but none at all is `transformers`' own.
+fn default_window() -> Option<usize> {
+    Some(sliding_window::DEFAULT_SIZE)
 }
 
 impl HuggingFaceConfig {
@@ -152,18 +164,17 @@ impl HuggingFaceConfig {
             }
         };
         let rope_scaling = self.scaling(path)?;
-        let slides = self
-            .use_sliding_window
-            .unwrap_or(self.model_type == "mistral");
-        if let Some(window) = self.sliding_window.filter(|_| slides)
-            && window < self.max_position_embeddings
-        {
-            let whole = format!(
-                "null, or at least `max_position_embeddings` = {}",
-                self.max_position_embeddings
-            );
-            return unsupported("sliding_window", window.to_string(), &whole);
-        }
+        let sliding_window = SlidingWindow::read(
+            path,
+            &sliding_window::Fields {
+                model_type: &self.model_type,
+                sliding_window: self.sliding_window,
+                use_sliding_window: self.use_sliding_window,
+                max_window_layers: self.max_window_layers,
+                layer_types: self.layer_types.as_deref(),
+                num_hidden_layers: self.num_hidden_layers,
+            },
+        )?;
         if let Some(activation) = self.hidden_act.as_ref().filter(|name| *name != "silu") {
             return unsupported("hidden_act", format!("`{activation}`"), "`silu`");
         }
@@ -202,6 +213,7 @@ impl HuggingFaceConfig {
                 .unwrap_or_else(default_rope_theta),
             rope_scaling,
             attention_bias: qkv_bias,
+            sliding_window,
             rms_norm_eps: self.rms_norm_eps,
             tie_word_embeddings: self.tie_word_embeddings,
             initializer_range: self.initializer_range.unwrap_or(0.02),

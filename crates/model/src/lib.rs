@@ -1,8 +1,8 @@
 //! The transformer, its named parameters, checkpoints in the Hugging Face layout, and generation.
 //!
 //! A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and optionally
-//! query/key norms (then it is a Qwen3) or biases on queries, keys and values (a Qwen2); or a GPT-2: LayerNorm, learned
-//! positions, GELU. Names and `config.json` are Hugging Face's, so that every checkpoint folder opens in `transformers`.
+//! query/key norms (then it is a Qwen3), biases on queries, keys and values (a Qwen2), or a sliding window (a Mistral);
+//! or a GPT-2: LayerNorm, learned positions, GELU. Names and `config.json` are Hugging Face's, so that every checkpoint folder opens in `transformers`.
 //!
 //! ```
 //! use candle_core::Device;
@@ -42,8 +42,10 @@ mod gpt2;
 mod hugging_face;
 mod initialise;
 mod network;
+mod new_rows;
 mod rope_scaling;
 mod safetensors_file;
+mod sliding_window;
 mod stored;
 mod transformer;
 mod weights;
@@ -54,7 +56,7 @@ pub use adapter::{
 pub use batch::TokenBatch;
 pub use checkpoint::{
     TokenizerFiles, load, load_config, load_config_over, load_merged, load_over, load_weights,
-    parameter_names, save, save_weights, tokenizer_in, tokenizer_over,
+    parameter_names, save, save_tokenizer, save_weights, tokenizer_in, tokenizer_over,
 };
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
@@ -63,10 +65,12 @@ pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
+pub use new_rows::NewRows;
 pub use polymath_ops::{
     IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle, keep_freed_memory,
     processor_peak_flops,
 };
 pub use rope_scaling::RopeScaling;
+pub use sliding_window::SlidingWindow;
 pub use transformer::{LoadOptions, Transformer};
 pub use weights::sha256_of_weights;

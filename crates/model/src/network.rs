@@ -28,6 +28,8 @@ pub(crate) struct Pass<'a> {
     pub rotary: Option<&'a RotaryTable>,
     pub positions: &'a Arc<[u32]>,
     pub segments: &'a Segments,
+    /// The same of layers with a sliding window.
+    pub windowed: Segments,
     /// Decides what adapters drop; nothing is dropped without.
     pub noise: Option<u64>,
     /// Whether a block keeps its input alone for the backward pass, and computes the rest again.
@@ -61,6 +63,8 @@ struct Attention {
     output: Projection,
     query_key_norm: Option<(Norm, Norm)>,
     head_dim: usize,
+    /// Keys that a query sees, if not all.
+    window: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -123,6 +127,10 @@ impl Network {
                     output: matrix("self_attn.o_proj", gpt2)?,
                     query_key_norm,
                     head_dim: config.head_dim,
+                    window: config
+                        .sliding_window
+                        .as_ref()
+                        .and_then(|window| window.of_layer(layer)),
                 },
                 feed_forward: FeedForward {
                     norm: norm(&name("post_attention_layernorm"))?,
@@ -225,6 +233,7 @@ impl Block {
         }
         let (ops, noise) = (pass.ops, pass.noise);
         let (rotary, segments) = (pass.rotary.cloned(), pass.segments.clone());
+        let windowed = pass.windowed.clone();
         let positions = Arc::clone(pass.positions);
         ops::recomputed(x, &tracked, move |x, weights| {
             let mut block = block.clone();
@@ -240,6 +249,7 @@ impl Block {
                 rotary: rotary.as_ref(),
                 positions: &positions,
                 segments: &segments,
+                windowed: windowed.clone(),
                 noise,
                 recompute: false,
             };
@@ -263,7 +273,30 @@ impl Block {
     }
 }
 
+/// Lets go of the keys and values before the last `window`, which no later token sees, once they are so many that copying the
+/// others is worth it.
+fn forget_unseen(past: &mut KvCache, window: usize) -> Result<()> {
+    let held = past.k_cache().current_seq_len();
+    if held.saturating_sub(window) < CACHE_TOKENS {
+        return Ok(());
+    }
+    if let (Some(key), Some(value)) = (past.k()?, past.v()?) {
+        let last = |x: Tensor| x.narrow(1, held - window, window)?.contiguous();
+        *past = KvCache::new(1, CACHE_TOKENS);
+        past.append(&last(key)?, &last(value)?)?;
+    }
+    Ok(())
+}
+
 impl Attention {
+    /// Whom each token sees here, where whole rows are read.
+    fn segments<'a>(&self, pass: &'a Pass) -> &'a Segments {
+        match self.window {
+            Some(_) => &pass.windowed,
+            None => pass.segments,
+        }
+    }
+
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let projections = [&self.query, &self.key, &self.value, &self.output];
         let plain = projections.iter().all(|part| part.is_plain());
@@ -283,7 +316,7 @@ impl Attention {
         let placement = Placement {
             rotary,
             positions: pass.positions,
-            segments: pass.segments,
+            segments: self.segments(pass),
         };
         pass.ops.self_attention(x, &weights, &placement)
     }
@@ -310,11 +343,21 @@ impl Attention {
             query = pass.ops.rope(&query, rotary, pass.positions)?; // (batch, sequence, heads, head_dim)
             key = pass.ops.rope(&key, rotary, pass.positions)?; // (batch, sequence, key/value heads, head_dim)
         }
-        let (key, value) = match past {
-            Some(past) => past.append(&key, &value)?,
-            None => (key, value),
+        let mixed = match (past, self.window) {
+            (Some(past), Some(window)) => {
+                forget_unseen(past, window)?;
+                let (key, value) = past.append(&key, &value)?;
+                let shown = Segments::causal(batch, sequence, key.dim(1)?).windowed(window);
+                pass.ops.attention(&query, &key, &value, &shown)?
+            }
+            (Some(past), None) => {
+                let (key, value) = past.append(&key, &value)?;
+                pass.ops.attention(&query, &key, &value, pass.segments)?
+            }
+            (None, _) => pass
+                .ops
+                .attention(&query, &key, &value, self.segments(pass))?,
         };
-        let mixed = pass.ops.attention(&query, &key, &value, pass.segments)?;
         let mixed = mixed.flatten_from(2)?; // (batch, sequence, heads · head_dim)
         x + self.output.forward(pass.ops, &mixed, pass.noise)?
     }

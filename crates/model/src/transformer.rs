@@ -359,6 +359,10 @@ impl Transformer {
             rotary: self.rotary.as_ref(),
             positions: &prepared.positions,
             segments: &prepared.segments,
+            windowed: match &self.config.sliding_window {
+                Some(window) => prepared.segments.windowed(window.size),
+                None => prepared.segments.clone(),
+            },
             noise: None,
             recompute: false,
         }

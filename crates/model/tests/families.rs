@@ -32,6 +32,7 @@ fn config() -> ModelConfig {
         rope_theta: 500.0,
         rope_scaling: None,
         attention_bias: false,
+        sliding_window: None,
         rms_norm_eps: 1e-5,
         tie_word_embeddings: true,
         initializer_range: 0.2,
@@ -173,39 +174,48 @@ fn llama_3_with_stretched_frequencies() {
     assert!(difference.max(0).unwrap().to_scalar::<f32>().unwrap() > 1e-2);
 }
 
+/// A window shorter than the text, and one that holds it. Theirs is one key wider than `transformers` and its papers have it.
 #[test]
-fn mistral_whose_window_holds_the_context() {
-    let folder = tempfile::tempdir().unwrap();
-    let words = json!({"model_type": "mistral", "sliding_window": 64});
-    write(folder.path(), &config(), &words);
-    let besides = json!({"hidden_act": "silu", "tie_word_embeddings": false});
-    let (config, builder): (mistral::Config, _) = theirs(folder.path(), &besides);
-    // It knows no tied head: the embedding stands in for it.
-    let embedding = builder.get((97, 48), "model.embed_tokens.weight").unwrap();
-    let path = folder.path().join("model.safetensors");
-    let mut weights = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    weights.insert("lm_head.weight".into(), embedding);
-    let builder = VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
-    let mut model = mistral::Model::new(&config, builder).unwrap();
-    let logits = model.forward(&input(), 0).unwrap();
-    assert_close(&ours(folder.path()), &logits, "mistral");
+fn mistral_with_a_window() {
+    for window in [1, 7, 20, 64] {
+        let folder = tempfile::tempdir().unwrap();
+        let words = json!({"model_type": "mistral", "sliding_window": window});
+        write(folder.path(), &config(), &words);
+        let besides = json!({
+            "hidden_act": "silu", "tie_word_embeddings": false, "sliding_window": window - 1
+        });
+        let (config, builder): (mistral::Config, _) = theirs(folder.path(), &besides);
+        // It knows no tied head: the embedding stands in for it.
+        let embedding = builder.get((97, 48), "model.embed_tokens.weight").unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut weights = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        weights.insert("lm_head.weight".into(), embedding);
+        let builder = VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
+        let mut model = mistral::Model::new(&config, builder).unwrap();
+        let logits = model.forward(&input(), 0).unwrap();
+        let what = format!("mistral with a window of {window}");
+        assert_close(&ours(folder.path()), &logits, &what);
+    }
 }
 
 #[test]
 fn qwen2_with_biases() {
-    let folder = tempfile::tempdir().unwrap();
     let biased = ModelConfig {
         attention_bias: true,
         ..config()
     };
-    let words = json!({"use_sliding_window": false, "sliding_window": 32, "max_window_layers": 3});
-    write(folder.path(), &biased, &words);
-    // Theirs slides even where it is told not to.
-    let (config, builder): (qwen2::Config, _) =
-        theirs(folder.path(), &json!({"sliding_window": 64}));
-    let mut model = qwen2::ModelForCausalLM::new(&config, builder).unwrap();
-    let logits = model.forward(&input(), 0).unwrap();
-    assert_close(&ours(folder.path()), &logits, "qwen2");
+    // With its window off, and with one in all layers: theirs slides in all of them whatever it is told.
+    for (slides, window) in [(false, 65), (true, 9)] {
+        let folder = tempfile::tempdir().unwrap();
+        let words =
+            json!({"use_sliding_window": slides, "sliding_window": 9, "max_window_layers": 0});
+        write(folder.path(), &biased, &words);
+        let (config, builder): (qwen2::Config, _) =
+            theirs(folder.path(), &json!({"sliding_window": window - 1}));
+        let mut model = qwen2::ModelForCausalLM::new(&config, builder).unwrap();
+        let logits = model.forward(&input(), 0).unwrap();
+        assert_close(&ours(folder.path()), &logits, "qwen2");
+    }
 }
 
 #[test]
@@ -236,9 +246,26 @@ fn what_is_not_computed_is_named() {
             .to_string();
         assert!(error.contains(said), "{error}");
     };
+    let mixed = ["full_attention", "sliding_attention", "full_attention"];
     refused(
-        json!({"model_type": "mistral", "sliding_window": 32}),
-        "`sliding_window` = 32",
+        json!({"model_type": "mistral", "sliding_window": 32, "layer_types": mixed}),
+        "`layer_types` = [\"full_attention\"",
+    );
+    refused(
+        json!({"model_type": "mistral", "sliding_window": 0}),
+        "`sliding_window` is 0",
+    );
+    refused(
+        json!({"model_type": "qwen3", "layer_types": mixed}),
+        "expected `full_attention` alone, or `use_sliding_window` = true",
+    );
+    refused(
+        json!({"model_type": "qwen3", "layer_types": ["linear_attention", "full_attention", "full_attention"]}),
+        "expected `full_attention` or `sliding_attention` for each layer",
+    );
+    refused(
+        json!({"model_type": "qwen3", "layer_types": ["full_attention"]}),
+        "expected 3 layers",
     );
     refused(
         json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),

@@ -34,6 +34,7 @@ fn llama() -> ModelConfig {
         rope_theta: 500_000.0,
         rope_scaling: None,
         attention_bias: false,
+        sliding_window: None,
         rms_norm_eps: 1e-5,
         tie_word_embeddings: true,
         initializer_range: 0.02,
@@ -82,6 +83,7 @@ fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
             "a Qwen2",
             ModelConfig {
                 attention_bias: true,
+                sliding_window: None,
                 ..llama()
             },
             "qwen2",
@@ -413,6 +415,7 @@ fn what_llama_cpp_does_not_have_is_refused() {
     );
     let wide = ModelConfig {
         attention_bias: true,
+        sliding_window: None,
         head_dim: 16,
         ..llama()
     };

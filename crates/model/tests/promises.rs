@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use letters::write_tokenizer;
 use polymath_model::{
     ArchitectureConfig, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops,
-    Precision, SamplingConfig, TokenBatch, Transformer,
+    Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
 };
 use polymath_ops::{AdamW, Moments, UpdateAt};
 
@@ -31,6 +31,7 @@ fn config(key_value_heads: usize, tied: bool, qk_norm: bool) -> ModelConfig {
         rope_theta: 10_000.0,
         rms_norm_eps: 1e-5,
         qk_norm,
+        sliding_window: None,
         tie_word_embeddings: tied,
         initializer_range: Some(0.2),
     };
@@ -350,4 +351,11 @@ fn only_what_moves_is_paid_for() {
     let norm = config.training_flops_per_token(8, &|name| name == "model.norm.weight");
     let head = (2 * config.vocab_size * config.hidden_size) as f64;
     assert_eq!(norm, all / 3.0 + head);
+    // Through a window of 2, the 8 tokens see 1.75 keys on average, the first half of one, where 4 stood before.
+    let windowed = ModelConfig {
+        sliding_window: Some(SlidingWindow::everywhere(2, 3)),
+        ..config
+    };
+    let less = (3 * 3 * 4 * width) as f64 * (4.0 - 1.75);
+    assert_eq!(windowed.training_flops_per_token(8, &|_| true), all - less);
 }

@@ -5,16 +5,24 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use polymath_model::{
     Adapter, AdapterBase, ArchitectureConfig, Implementation, LoadOptions, LoraConfig, ModelConfig,
-    Ops, Precision, TokenBatch, Transformer,
+    Ops, Precision, SlidingWindow, TokenBatch, Transformer,
 };
 
+/// With a window in some layers, where there are norms of queries and keys.
 fn config(qk_norm: bool) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_str(&format!(
         r#"{{"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "initializer_range": 0.2,
             "qk_norm": {qk_norm}}}"#
     ))
     .unwrap();
-    architecture.resolve(31, 16, (0, 0)).unwrap()
+    let window = SlidingWindow {
+        size: 3,
+        layers: vec![true, false, true],
+    };
+    ModelConfig {
+        sliding_window: qk_norm.then_some(window),
+        ..architecture.resolve(31, 16, (0, 0)).unwrap()
+    }
 }
 
 fn ops(implementation: Implementation) -> Ops {

@@ -21,6 +21,7 @@ fn config() -> ModelConfig {
         rope_theta: 10_000.0,
         rms_norm_eps: 1e-5,
         qk_norm: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         initializer_range: None,
     };

@@ -15,6 +15,7 @@ const HIDDEN: usize = 256;
 const INTERMEDIATE: usize = 688;
 const VOCABULARY: usize = 4096;
 const HEADS: &[usize] = &[16, 256, 8, 32];
+const LONG: &[usize] = &[1, 2048, 8, 32];
 
 type Function = Box<dyn Fn(Ops, &[Var]) -> Result<Tensor>>;
 
@@ -44,6 +45,8 @@ fn cases() -> Result<Vec<Case>> {
     let causal = Segments::causal(16, 256, 256);
     let starts = (0..TOKENS as u32).map(|i| i % 256 / 64 * 64).collect();
     let packed = Segments::new(16, 256, starts)?;
+    let long = Segments::causal(1, 2048, 2048);
+    let windowed = long.windowed(256);
     let targets: Arc<[u32]> = (0..TOKENS)
         .map(|i| (i * 7919 % VOCABULARY) as u32)
         .collect();
@@ -80,6 +83,14 @@ fn cases() -> Result<Vec<Case>> {
         case("attention, 4 documents", &[HEADS; 3], move |ops, x| {
             ops.attention(&x[0], &x[1], &x[2], &packed)
         })?,
+        case("attention, 2048 tokens", &[LONG; 3], move |ops, x| {
+            ops.attention(&x[0], &x[1], &x[2], &long)
+        })?,
+        case(
+            "attention, 2048 tokens, window of 256",
+            &[LONG; 3],
+            move |ops, x| ops.attention(&x[0], &x[1], &x[2], &windowed),
+        )?,
         case("embedding", &[embedding], move |ops, x| {
             ops.embedding(&x[0], &ids)
         })?,

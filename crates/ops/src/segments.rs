@@ -1,19 +1,20 @@
-//! Which keys each query may see: documents packed into rows, and the causal order.
+//! Which keys each query may see: documents packed into rows, the causal order, and a window where there is one.
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// The visible keys of each query: those of its own document up to itself.
+/// The visible keys of each query: those of its own document up to itself, the last of them where there is a window.
 ///
 /// Query i of a row stands at key position p = key − query + i and sees the keys `start..=p`, where `start` is where
-/// its document begins in the row.
+/// its document begins in the row; with a window of w, those j of them with p − w < j.
 #[derive(Clone, Debug)]
 pub struct Segments {
     batch: usize,
     query: usize,
     key: usize,
     starts: Option<Arc<[u32]>>,
+    window: Option<usize>,
     mask: Arc<OnceLock<Tensor>>,
 }
 
@@ -45,6 +46,7 @@ impl Segments {
             query: sequence,
             key: sequence,
             starts: Some(starts),
+            window: None,
             mask: Arc::default(),
         })
     }
@@ -56,7 +58,18 @@ impl Segments {
             query,
             key,
             starts: None,
+            window: None,
             mask: Arc::default(),
+        }
+    }
+
+    /// The same, of which a query sees the last `window` keys only, its own included; it always sees its own.
+    #[must_use]
+    pub fn windowed(&self, window: usize) -> Self {
+        Self {
+            window: Some(window.max(1)),
+            mask: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -69,9 +82,22 @@ impl Segments {
     #[inline]
     pub(crate) fn visible(&self, row: usize, query: usize) -> std::ops::Range<usize> {
         let end = self.key - self.query + query + 1;
-        match &self.starts {
-            Some(starts) => starts[row * self.query + query] as usize..end,
-            None => 0..end,
+        let start = match &self.starts {
+            Some(starts) => starts[row * self.query + query] as usize,
+            None => 0,
+        };
+        match self.window {
+            Some(window) => start.max(end.saturating_sub(window))..end,
+            None => start..end,
+        }
+    }
+
+    /// The first key of row `row` that any query sees. A row of its own is seen from its beginning; behind a cache, a window
+    /// leaves out what lies before that of the first query.
+    pub(crate) fn first_visible(&self, row: usize) -> usize {
+        match self.window {
+            Some(_) if self.query < self.key => self.visible(row, 0).start,
+            _ => 0,
         }
     }
 

@@ -17,6 +17,7 @@ fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
     let positions: Arc<[u32]> = (0..180).map(|i| i % 64).collect();
     let starts = (0..180).map(|i| i % 90 / 40 * 40).collect();
     let segments = Segments::new(2, 90, starts).expect("segments");
+    let windowed = segments.windowed(23);
     let targets: Arc<[u32]> = (0..1100).map(|i| i * 7 % 130).collect();
     let ids = Tensor::from_vec(
         (0..180u32).map(|i| i * i % 50).collect(),
@@ -64,6 +65,11 @@ fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
             "attention",
             variables(&[&[2, 90, 4, 16], &[2, 90, 2, 16], &[2, 90, 2, 16]]),
             Box::new(move |ops, x| ops.attention(&x[0], &x[1], &x[2], &segments)),
+        ),
+        (
+            "attention with a window",
+            variables(&[&[2, 90, 4, 16], &[2, 90, 2, 16], &[2, 90, 2, 16]]),
+            Box::new(move |ops, x| ops.attention(&x[0], &x[1], &x[2], &windowed)),
         ),
         (
             "embedding",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use polymath_data::{Dataset, Split, Task};
+use polymath_data::{Dataset, Reading, Split, Task};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision, Transformer};
@@ -162,7 +162,8 @@ pub struct Asked<'a> {
     pub keep: u64,
 }
 
-/// Scores a checkpoint (an adapter over its base, if one is given). What does not fit it is refused before it is loaded.
+/// Scores a checkpoint (an adapter over its base, if one is given) on the text of data sets in its own tokens. What does not fit
+/// it is refused before it is loaded.
 pub fn score(
     (folder, base): (&Path, Option<&Path>),
     asked: &Asked,
@@ -171,10 +172,18 @@ pub fn score(
     let tokenizer = polymath_model::tokenizer_over(folder, base)?;
     let config = polymath_model::load_config_over(folder, base)?;
     let ends = (config.bos_token_id, config.eos_token_id);
-    for dataset in asked.datasets {
-        dataset
-            .check_fits(&tokenizer, ends)
-            .map_err(Failure::usage)?;
+    let readings = asked
+        .datasets
+        .iter()
+        .map(|dataset| dataset.read_by(&tokenizer, ends))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::usage)?;
+    for reading in readings.iter().filter(|reading| reading.is_translated()) {
+        environment.say(&format!(
+            "`{}` was prepared with another tokenizer than that of `{}`: its held-out text is tokenised again",
+            reading.dataset().path().display(),
+            folder.display()
+        ));
     }
     let encoded = tasks::encode(asked, &tokenizer, &config)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
@@ -183,10 +192,10 @@ pub fn score(
         path: folder.display().to_string(),
         ..ModelScores::default()
     };
-    for dataset in asked.datasets {
+    for reading in &readings {
         score_dataset(
             (&model, &tokenizer),
-            dataset,
+            reading,
             asked,
             environment,
             &mut scores,
@@ -202,7 +211,7 @@ pub fn score(
 /// The domains of a data set that have no scores yet.
 fn score_dataset(
     (model, tokenizer): (&Transformer, &Path),
-    dataset: &Dataset,
+    reading: &Reading<'_>,
     asked: &Asked,
     environment: &Environment,
     scores: &mut ModelScores,
@@ -213,12 +222,13 @@ fn score_dataset(
         max_tokens: asked.scoring.max_tokens,
         half: None,
     };
+    let dataset = reading.dataset();
     for name in dataset.domain_names() {
         if scores.domains.contains_key(name) {
             continue;
         }
         let bar = scoring_bar(environment, name);
-        let shard = dataset.shard(name, Split::Heldout)?;
+        let shard = reading.shard(name, Split::Heldout)?;
         let mut progress = |done, all| {
             bar.set_length(all);
             bar.set_position(done);

@@ -182,6 +182,7 @@ impl FrontierConfig {
         let config = table.try_into::<FinetuneConfig>().map_err(|error| {
             FinetuneError::Config(format!("`runs.{name}`, with `shared`: {}", error.message()))
         })?;
+        crate::sweep::refuse_new_tokens(&config)?;
         Ok(PlannedRun {
             method: name.to_owned(),
             seed,

@@ -72,8 +72,14 @@ impl<'a> Interpolation<'a> {
         for name in weights.0.keys().chain(weights.1.keys()) {
             let (old, new) = (shape(&weights.0, name), shape(&weights.1, name));
             if old != new {
+                let hint = match name.as_str() {
+                    EMBEDDING | HEAD => {
+                        "; a run that added tokens is mixed with its own `<run>.base`"
+                    }
+                    _ => "",
+                };
                 return Err(FinetuneError::Config(format!(
-                    "`{}` and `{}` can't be mixed: the parameter `{name}` is {} in the first and {} in the second",
+                    "`{}` and `{}` can't be mixed: the parameter `{name}` is {} in the first and {} in the second{hint}",
                     base.display(),
                     tuned.display(),
                     described(old),

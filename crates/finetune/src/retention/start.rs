@@ -16,6 +16,7 @@ use super::{
     Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, Pressed, Pressure, ReplayConfig,
     ReplaySource, Sample, cached, combine,
 };
+use crate::niche::Reader;
 use crate::{FinetuneError, Finetuning};
 
 /// Sets the replayed rows' order apart from the niche's.
@@ -46,7 +47,7 @@ impl Finetuning {
         making: &mut Making,
     ) -> Result<Option<Retention>, FinetuneError> {
         let retention = &self.config.retention;
-        let mut fingerprint = self.dataset.fingerprint().to_owned();
+        let mut fingerprint = self.fingerprint.clone();
         let niche = self.niche_stream()?;
         if self.config.control {
             for old in &self.old {
@@ -72,7 +73,7 @@ impl Finetuning {
         }
         let mut base_sha256 = String::new();
         if retention.needs_base() {
-            base_sha256 = polymath_model::sha256_of_weights(&self.base)?;
+            base_sha256 = polymath_model::sha256_of_weights(self.start())?;
             fingerprint = format!("{fingerprint}+{base_sha256}");
         }
         for old in &self.old {
@@ -121,9 +122,15 @@ impl Finetuning {
 
     /// The niche's own batches.
     fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
+        let reader = Reader {
+            tokenizer: &self.tokenizer()?.tokenizer,
+            ends: (self.model.bos_token_id, self.model.eos_token_id),
+        };
         let part = MixturePart {
             name: self.niche.clone(),
-            shard: self.dataset.shard(&self.niche, Split::Train)?,
+            shard: reader
+                .read(&self.dataset)?
+                .shard(&self.niche, Split::Train)?,
             weight: 1.0,
         };
         let rows = self.config.training.batch_size;
@@ -179,7 +186,8 @@ impl Finetuning {
                 seed: self.config.seed,
             },
         };
-        let base = self.base_transformer(making)?;
+        let options = LoadOptions::frozen(&making.launch.device, making.ops);
+        let base = self.load(&self.base, &options)?;
         let observer = &mut *making.observer;
         let say = &mut |text: &str| observer.message(text);
         let Some(dataset) = itself.prepare(&base, &making.launch.stop, say)? else {
@@ -294,10 +302,10 @@ impl Finetuning {
         Ok(Some(penalties))
     }
 
-    /// The base as it is, nothing of it moving.
+    /// The base as training starts from it, with new tokens where any are added, nothing of it moving.
     pub(super) fn base_transformer(&self, making: &Making) -> Result<Transformer, FinetuneError> {
         self.load(
-            &self.base,
+            self.start(),
             &LoadOptions::frozen(&making.launch.device, making.ops),
         )
     }
@@ -313,7 +321,7 @@ impl Finetuning {
         };
         let ops = making.launch.ops(Precision::F32);
         let options = LoadOptions::trained(&making.launch.device, ops);
-        let model = self.load(&self.base, &options)?;
+        let model = self.load(self.start(), &options)?;
         let mut domains = Vec::new();
         for old in &self.old {
             let weight = ewc.weight(&old.name);

@@ -145,6 +145,7 @@ impl TransferConfig {
         let config = table
             .try_into::<FinetuneConfig>()
             .map_err(|error| FinetuneError::Config(format!("`shared`: {}", error.message())))?;
+        crate::sweep::refuse_new_tokens(&config)?;
         Ok(PlannedRun {
             domain: domain.to_owned(),
             seed,

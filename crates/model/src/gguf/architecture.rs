@@ -27,6 +27,13 @@ impl Architecture {
                 "a model of the family `{family}` can't be written as GGUF: expected {KNOWN}"
             ))
         })?;
+        if config.sliding_window.is_some() {
+            return Err(ModelError::Architecture(
+                "a model with a `sliding_window` can't be written as GGUF: llama.cpp would show every token the whole \
+                 context"
+                    .into(),
+            ));
+        }
         let width = config.num_attention_heads * config.head_dim;
         if architecture == Self::Qwen2 && width != config.hidden_size {
             return Err(ModelError::Architecture(format!(

@@ -132,6 +132,7 @@ impl Gpt2Config {
             rope_theta: default_rope_theta(),
             rope_scaling: None,
             attention_bias: true,
+            sliding_window: None,
             rms_norm_eps: self.layer_norm_epsilon.unwrap_or(1e-5),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(true),
             initializer_range: self.initializer_range.unwrap_or(0.02),

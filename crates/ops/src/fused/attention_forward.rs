@@ -130,7 +130,9 @@ impl<'a> ForwardHead<'a> {
         let tiles = keys.div_ceil(KEYS);
         with_buffer(tiles * tile_length * 2, |packed| {
             let (packed_keys, packed_values) = packed.split_at_mut(tiles * tile_length);
-            for tile in 0..tiles {
+            // What a window leaves of a cache is all that is packed.
+            let seen = self.segments.first_visible(self.row) / KEYS;
+            for tile in seen..tiles {
                 let range = (tile * KEYS, KEYS.min(keys - tile * KEYS));
                 let at = tile * tile_length..(tile + 1) * tile_length;
                 pack_columns(

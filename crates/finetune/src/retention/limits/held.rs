@@ -27,17 +27,19 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Scores the base. A limit can only be kept where enough documents show how much they differ.
+    /// Scores the base on what it reads of the domains that are `watched`. A limit can only be kept where enough documents show
+    /// how much they differ.
     pub fn score(
-        base: &Transformer,
+        (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         watched: &[(String, Arc<TokenShard>)],
         limits: &LimitsConfig,
         windows: WindowOptions,
     ) -> Result<Vec<Self>, FinetuneError> {
         watched
             .iter()
-            .map(|(name, shard)| {
-                let scores = score_shard(base, shard, windows, &mut |_, _| ())?;
+            .zip(read)
+            .map(|((name, shard), (_, read))| {
+                let scores = score_shard(base, read, windows, &mut |_, _| ())?;
                 let limit = limit_of(limits, name);
                 if limit.is_some() && scores.documents.len() < FEWEST_DOCUMENTS {
                     return Err(FinetuneError::Config(format!(

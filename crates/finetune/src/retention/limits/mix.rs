@@ -6,7 +6,7 @@
 
 use polymath_data::Half;
 use polymath_eval::WindowOptions;
-use polymath_model::{LoadOptions, Precision, TokenizerFiles};
+use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, point, resolve_checkpoint};
 
 use super::held::Held;
@@ -35,10 +35,11 @@ impl Finetuning {
             stride: None,
         };
         let base = self.load_tuned(launch, false)?;
-        let old = Held::score(&base, &self.watched[1..], &limits, windows)?;
+        let read = self.watched_by_base()?;
+        let old = Held::score((&base, &read[1..]), &self.watched[1..], &limits, windows)?;
         let last = resolve_checkpoint(&self.config.run.join("latest"))?;
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        let between = Interpolation::open((&self.base, &last), &self.watched, windows, options)?;
+        let between = Interpolation::open((self.start(), &last), &self.watched, windows, options)?;
         // The niche's score at a share whose domains are all inside.
         let inside = |share: f64| -> Result<Option<f64>, FinetuneError> {
             let scores = between.scores(&between.alike(share), Half::Development)?;
@@ -72,9 +73,7 @@ impl Finetuning {
             return Ok(None);
         }
         let run = &self.config.run;
-        let tokenizer = TokenizerFiles {
-            tokenizer: polymath_model::tokenizer_in(&self.base)?,
-        };
+        let tokenizer = self.tokenizer()?;
         let folder = run.join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(|source| FinetuneError::File {
             path: folder.clone(),

@@ -31,7 +31,8 @@ impl Finetuning {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
         // The niche comes first.
         let (niche, old) = (self.watched[0].clone(), &self.watched[1..]);
-        let old = Held::score(&base, old, &limits, windows)?;
+        let read = self.watched_by_base()?;
+        let old = Held::score((&base, &read[1..]), old, &limits, windows)?;
         Ok(Box::new(Limited::new(
             (transformer, windows),
             niche,
@@ -73,8 +74,8 @@ impl Finetuning {
         let base = self.load_tuned(launch, false)?;
         let tuned = self.load_checkpoint(launch, &folder)?;
         let verdict = LimitsVerdict::measure(
-            (&base, &tuned),
-            &self.watched,
+            (&base, &self.watched_by_base()?),
+            (&tuned, &self.watched),
             limits,
             (&checkpoint, (inside, mixed), self.sequence_length),
         )?;

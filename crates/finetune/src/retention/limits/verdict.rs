@@ -57,10 +57,10 @@ impl LimitsVerdict {
             && self.domains.iter().all(DomainVerdict::is_kept)
     }
 
-    /// Scores both models on the test half. `watched` has the niche first.
+    /// Scores both models on the test half of what each reads of the watched domains, the niche first.
     pub(crate) fn measure(
-        (base, tuned): (&Transformer, &Transformer),
-        watched: &[(String, Arc<TokenShard>)],
+        (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
+        (tuned, watched): (&Transformer, &[(String, Arc<TokenShard>)]),
         limits: &LimitsConfig,
         (checkpoint, (inside_on_the_way, mixed), context): (&Path, (bool, Option<f64>), usize),
     ) -> Result<Self, FinetuneError> {
@@ -70,11 +70,11 @@ impl LimitsVerdict {
             ..WindowOptions::default()
         };
         let mut domains = Vec::new();
-        for (number, (name, shard)) in watched.iter().enumerate() {
-            let score = |model: &Transformer| score_shard(model, shard, windows, &mut |_, _| ());
+        let score = |model, shard| score_shard(model, shard, windows, &mut |_, _| ());
+        for (number, ((name, shard), (_, read))) in watched.iter().zip(read).enumerate() {
             let Change {
                 value, low, high, ..
-            } = paired_change(&score(base)?, &score(tuned)?, RESAMPLES, 0)?;
+            } = paired_change(&score(base, read)?, &score(tuned, shard)?, RESAMPLES, 0)?;
             domains.push(DomainVerdict {
                 domain: name.clone(),
                 change: value,

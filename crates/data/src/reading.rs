@@ -1,0 +1,182 @@
+//! A data set as a model with a certain tokenizer reads it.
+//!
+//! Bits per byte of two models with different tokenizers are compared on the same text: each reads a data set's documents in
+//! its own tokens. Where those are not the stored ones, the stored ones are spelt, and their text is tokenised again.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tokenizers::Tokenizer;
+
+use crate::encode::Encoder;
+use crate::source::Part;
+use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenShard, tokenizer};
+
+/// Documents that are tokenised at once: enough for all cores.
+const CHUNK: usize = 512;
+
+/// A data set in a model's tokens.
+pub struct Reading<'a> {
+    dataset: &'a Dataset,
+    /// Where the stored tokens are others.
+    translation: Option<Translation>,
+}
+
+/// From the stored tokens to a model's.
+struct Translation {
+    stored: Tokenizer,
+    spelling: Spelling,
+    /// The stored special tokens, which a chat template has written.
+    special: HashMap<u32, String>,
+    encoder: Encoder,
+    /// What ends the model's documents.
+    end: u32,
+}
+
+impl Dataset {
+    /// The data set as a model reads it that has the tokenizer at `path`, and whose documents begin and end with `(bos, eos)`.
+    ///
+    /// # Errors
+    /// A tokenizer that can't be read.
+    pub fn read_by(&self, path: &Path, (_, eos): (u32, u32)) -> Result<Reading<'_>, DataError> {
+        let stored_end = self.manifest().tokenizer.eos_token_id;
+        if self.was_made_with(path)? && stored_end == eos {
+            return Ok(Reading {
+                dataset: self,
+                translation: None,
+            });
+        }
+        let stored = tokenizer::open(&self.tokenizer_path())?;
+        let added = stored.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(_, token)| token.special);
+        Ok(Reading {
+            dataset: self,
+            translation: Some(Translation {
+                spelling: Spelling::of(&stored),
+                special: special.map(|(id, token)| (id, token.content)).collect(),
+                stored,
+                encoder: Encoder::new(tokenizer::open(path)?, eos),
+                end: eos,
+            }),
+        })
+    }
+}
+
+impl Reading<'_> {
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        self.dataset
+    }
+
+    /// Whether the model's tokens are not the stored ones.
+    pub fn is_translated(&self) -> bool {
+        self.translation.is_some()
+    }
+
+    /// The shard of `domain`'s side `split` in the model's tokens: the stored one, or one in a temporary file that has the same
+    /// documents in the same order. Choices of documents and [halves](crate::Half) go by the stored one, so that they are
+    /// the same for every model.
+    ///
+    /// # Errors
+    /// As [`Dataset::shard`]; stored tokens that do not give their text back; a full disk.
+    pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
+        let stored = self.dataset.shard(domain, split)?;
+        match &self.translation {
+            None => Ok(stored),
+            Some(translation) => Ok(Arc::new(translation.shard(stored)?)),
+        }
+    }
+}
+
+impl Translation {
+    fn shard(&self, stored: Arc<TokenShard>) -> Result<TokenShard, DataError> {
+        let folder =
+            tempfile::tempdir().map_err(DataError::file("write into", &std::env::temp_dir()))?;
+        let path = folder.path().join("translated.safetensors");
+        let mut writer = ShardWriter::create(&path, self.encoder.vocab_size())?;
+        for start in (0..stored.documents()).step_by(CHUNK) {
+            let end = (start + CHUNK).min(stored.documents());
+            let translated: Vec<(Vec<u32>, Vec<bool>)> = (start..end)
+                .into_par_iter()
+                .map(|index| self.document(&stored, index))
+                .collect::<Result<_, DataError>>()?;
+            for (index, (tokens, scored)) in (start..end).zip(translated) {
+                writer.push(&tokens, &scored, stored.document(index).bytes)?;
+            }
+        }
+        writer.finish()?;
+        Ok(TokenShard::open(&path)?.translated_from(stored, folder))
+    }
+
+    /// A document's tokens, and which of them are scored.
+    fn document(
+        &self,
+        stored: &TokenShard,
+        index: usize,
+    ) -> Result<(Vec<u32>, Vec<bool>), DataError> {
+        let document = stored.document(index);
+        let parts = self.parts(&document)?;
+        // What a template has written counts for no bytes, so that they say nothing of a conversation's tokens.
+        if !parts.iter().any(|part| part.from_template) {
+            let own = parts.iter().filter(|part| part.scored);
+            let bytes: u64 = own.map(|part| part.text.len() as u64).sum();
+            if bytes != document.bytes {
+                let message = format!(
+                    "the tokens of document {index} do not give its text back, so that it can't be tokenised again: prepare \
+                     the data set with the model's tokenizer, in `tokenizer.path`"
+                );
+                return Err(DataError::content(stored.path(), message));
+            }
+        }
+        let (mut tokens, mut scored) = (Vec::new(), Vec::new());
+        for part in &parts {
+            self.encoder.append(part, &mut tokens)?;
+            scored.resize(tokens.len(), part.scored);
+        }
+        tokens.push(self.end);
+        scored.push(document.scored(document.len() - 1));
+        Ok((tokens, scored))
+    }
+
+    /// Stretches of text that are scored or not, and the special tokens between them; the token at the end is none of them.
+    fn parts(&self, document: &Document<'_>) -> Result<Vec<Part>, DataError> {
+        let mut tokens = Vec::with_capacity(document.len());
+        document.copy_tokens(0..document.len() - 1, &mut tokens);
+        let mut parts = Vec::new();
+        let mut at = 0;
+        while let Some(first) = tokens.get(at) {
+            let scored = document.scored(at);
+            let from = at;
+            at += 1;
+            if let Some(name) = self.special.get(first) {
+                parts.extend(Part::template(name, scored));
+                continue;
+            }
+            while at < tokens.len()
+                && document.scored(at) == scored
+                && !self.special.contains_key(&tokens[at])
+            {
+                at += 1;
+            }
+            parts.push(Part::text(self.text(&tokens[from..at])?, scored));
+        }
+        Ok(parts)
+    }
+
+    /// The text of a stretch of tokens. Some tokenizers put a space before every stretch, and take it away again.
+    fn text(&self, tokens: &[u32]) -> Result<String, DataError> {
+        let spelt = |token: &u32| self.spelling.bytes(*token);
+        let bytes: Vec<u8> = tokens.iter().flat_map(spelt).copied().collect();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some(rest) = text.strip_prefix(' ') {
+            let first = self.stored.decode(&tokens[..1], false);
+            let first = first.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+            if !first.starts_with(' ') {
+                return Ok(rest.to_owned());
+            }
+        }
+        Ok(text)
+    }
+}
