@@ -21,6 +21,7 @@ impl RandomModel {
         let vocabulary = 16_000;
         let blocks = (megabytes * 1_000_000).saturating_sub(vocabulary * width * 4) / block;
         let architecture = ArchitectureConfig {
+            sliding_window: None,
             hidden_size: width,
             num_hidden_layers: blocks.max(1),
             num_attention_heads: 8,
