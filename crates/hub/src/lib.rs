@@ -8,7 +8,7 @@
 //! use polymath_hub::{Repository, model_folder};
 //!
 //! let repository = Repository::parse("HuggingFaceTB/SmolLM2-135M").expect("owner/name");
-//! println!("{}", model_folder(&repository)?.display());
+//! println!("{}", model_folder(&repository, &|_| Ok(()))?.display());
 //! # Ok::<(), polymath_hub::HubError>(())
 //! ```
 
