@@ -135,7 +135,11 @@ fn cards_are_written_alone() {
         let mut command = export(&hub, at, arguments);
         command.assert().code(2).stderr(contains(message));
     };
-    output(&mut export(&hub, at, &["runs/base", "--card", "card.md"]));
+    output(&mut export(
+        &hub,
+        at,
+        &["runs/base/best", "--card", "card.md"],
+    ));
     let card = std::fs::read_to_string(at.join("card.md")).unwrap();
     for part in [
         "# base\n",

@@ -176,7 +176,8 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
         return resolve_checkpoint(given).map(Some);
     }
     let named = polymath_model::named_base(folder)?;
-    let Some(repository) = on_the_hub(Path::new(&named.name)) else {
+    let repository = Repository::parse(&named.name).filter(|_| !Path::new(&named.name).exists());
+    let Some(repository) = repository else {
         return Ok(None);
     };
     let repository = match named.revision {

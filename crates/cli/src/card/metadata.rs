@@ -4,6 +4,7 @@ use polymath_hub::{DatasetFiles, Repository};
 use serde::Serialize;
 
 use super::facts::Facts;
+use super::text::name;
 use crate::failure::Failure;
 
 /// As the hub names them.
@@ -149,9 +150,8 @@ fn model_index(facts: &Facts) -> Vec<IndexedModel> {
     if results.is_empty() {
         return Vec::new();
     }
-    let name = facts.place.rsplit('/').next().unwrap_or(&facts.place);
     vec![IndexedModel {
-        name: name.to_owned(),
+        name: name(facts).to_owned(),
         results,
     }]
 }

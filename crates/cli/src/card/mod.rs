@@ -7,6 +7,7 @@ mod text;
 
 pub use facts::{Asked, Facts};
 pub use metadata::is_on_the_hub;
+pub use paths::shown;
 
 use crate::failure::Failure;
 

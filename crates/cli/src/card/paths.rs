@@ -8,6 +8,7 @@ pub fn shown(path: &Path) -> String {
         let end = path.file_name().unwrap_or_default().to_string_lossy();
         return format!("…/{end}");
     }
+    let path = path.strip_prefix("./").unwrap_or(path);
     path.display().to_string()
 }
 

@@ -19,8 +19,15 @@ pub fn render(facts: &Facts) -> String {
     text
 }
 
-fn name(facts: &Facts) -> &str {
-    facts.place.rsplit('/').next().unwrap_or(&facts.place)
+/// A run's checkpoint is called as its run.
+pub fn name(facts: &Facts) -> &str {
+    let parts = facts.place.trim_end_matches('/').rsplit('/');
+    let is_checkpoint =
+        |part: &&str| ["best", "latest"].contains(part) || part.starts_with("step-");
+    parts
+        .clone()
+        .find(|part| !is_checkpoint(part))
+        .unwrap_or(&facts.place)
 }
 
 /// A base, as a link where others can follow it.

@@ -40,11 +40,7 @@ pub fn write_card(
             file.display()
         )));
     }
-    let text = card(
-        folder,
-        arguments.checkpoint.display().to_string(),
-        arguments,
-    )?;
+    let text = card(folder, card::shown(&arguments.checkpoint), arguments)?;
     std::fs::write(&file, text).with_context(|| format!("can't write `{}`", file.display()))?;
     println!("{}", file.display());
     Ok(())

@@ -1,7 +1,7 @@
 //! An adapter's parameters: made, and merged into those of its base.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
@@ -23,11 +23,17 @@ pub struct AdapterBase {
 }
 
 impl AdapterBase {
-    /// What an adapter's folder says of it.
+    /// What an adapter's folder says of it. A folder is told from a name on the hub by its `./`.
     pub(super) fn named(&self) -> NamedBase {
-        self.published.clone().unwrap_or_else(|| NamedBase {
-            name: self.folder.display().to_string(),
-            revision: None,
+        self.published.clone().unwrap_or_else(|| {
+            let folder = match self.folder.components().next() {
+                Some(Component::Normal(_)) => Path::new(".").join(&self.folder),
+                _ => self.folder.clone(),
+            };
+            NamedBase {
+                name: folder.display().to_string(),
+                revision: None,
+            }
         })
     }
 }
