@@ -3,8 +3,9 @@
 use super::buffer::Shared;
 use super::product::for_each;
 use super::rms_norm::{add_weight_row, backward_row, forward_row};
+use super::row_sums::sum_rows;
 
-/// Positions of a task, and of a partial sum of the weights' gradients: fixed, so that the sums have one order.
+/// Positions of a task.
 const POSITIONS: usize = 64;
 
 /// Heads that lie at the beginning of wider rows: queries, and keys after them.
@@ -80,15 +81,12 @@ impl NormedHeads {
     ) {
         let (heads, width, head_dim) = (self.heads(), self.width(), self.head_dim);
         let rows = gradient.len() / self.row_width;
-        let tasks = rows.div_ceil(POSITIONS);
-        let mut parts = vec![0.0; tasks * 2 * head_dim];
-        let [memory, parts_of] = [gradient, &mut parts].map(Shared::new);
-        for_each(tasks, 16 * rows * width, |task| {
-            // SAFETY: each task has its own part.
-            let part = unsafe { parts_of.slice(task * 2 * head_dim, 2 * head_dim) };
+        let memory = Shared::new(gradient);
+        dweights.fill(0.0);
+        sum_rows(rows, 16 * rows * width, dweights, |rows, part| {
             let mut of_head = vec![0.0; head_dim];
-            for row in task * POSITIONS..rows.min((task + 1) * POSITIONS) {
-                // SAFETY: each row is in one task.
+            for row in rows {
+                // SAFETY: each row is in one range.
                 let row_of = unsafe { memory.slice(row * self.row_width, width) };
                 for (head, gradient) in row_of.chunks_exact_mut(head_dim).enumerate() {
                     let x = &saved.before[row * width + head * head_dim..][..head_dim];
@@ -100,11 +98,5 @@ impl NormedHeads {
                 }
             }
         });
-        dweights.fill(0.0);
-        for part in parts.chunks_exact((2 * head_dim).max(1)) {
-            for (sum, part) in dweights.iter_mut().zip(part) {
-                *sum += part;
-            }
-        }
     }
 }

@@ -8,9 +8,10 @@ use super::buffer::{Shared, filled};
 use super::lanes::{multiply_add, reduce};
 use super::level::vectorised;
 use super::product::for_each;
+use super::row_sums::sum_rows;
 use super::storage::{Floats, contiguous, tensor};
 
-/// Rows of a task, and of a partial sum of the weight's and the bias's gradients: fixed, so that the sums have one order.
+/// Rows of a task.
 const ROWS: usize = 64;
 
 struct LayerNorm {
@@ -111,26 +112,15 @@ fn input_gradient([x, weight, dy]: [&[f32]; 3], moments: &[f32], dx: &mut [f32])
 
 /// The gradients of the weight and of the bias, one after the other, from that of y.
 fn weight_gradients([x, dy]: [&[f32]; 2], moments: &[f32], width: usize) -> Vec<f32> {
-    let rows = moments.len() / 2;
-    let tasks = rows.div_ceil(ROWS);
-    let mut parts = vec![0.0; tasks * 2 * width];
-    let shared = Shared::new(&mut parts);
-    for_each(tasks, 8 * x.len(), |task| {
-        // SAFETY: each task has its own part.
-        let part = unsafe { shared.slice(task * 2 * width, 2 * width) };
+    let mut sums = vec![0.0; 2 * width];
+    sum_rows(moments.len() / 2, 8 * x.len(), &mut sums, |rows, part| {
         let (dweight, dbias) = part.split_at_mut(width);
-        for row in task * ROWS..rows.min((task + 1) * ROWS) {
+        for row in rows {
             let at = row * width..(row + 1) * width;
             let moments = &moments[2 * row..][..2];
             add_row(&x[at.clone()], &dy[at], moments, dweight, dbias);
         }
     });
-    let mut sums = vec![0.0; 2 * width];
-    for part in parts.chunks_exact((2 * width).max(1)) {
-        for (sum, part) in sums.iter_mut().zip(part) {
-            *sum += part;
-        }
-    }
     sums
 }
 

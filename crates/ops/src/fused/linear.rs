@@ -6,10 +6,11 @@ use super::buffer::{Shared, filled};
 use super::pack::Matrix;
 use super::product::{Store, for_each, product};
 use super::residual::add;
+use super::row_sums::sum_rows;
 use super::storage::{Floats, contiguous, is_matrix, matrix, tensor, tensor_matrix};
 use crate::Precision;
 
-/// Rows of a task, and of a partial sum of the bias's gradient: fixed, so that the sum has one order.
+/// Rows of a task.
 const ROWS: usize = 64;
 
 /// x·weightᵀ.
@@ -68,20 +69,12 @@ fn add_to_rows(bias: &[f32], y: &mut [f32]) {
 /// The sum of all rows.
 fn sum_of_rows(gradient: &[f32], width: usize) -> Vec<f32> {
     let rows = gradient.len().checked_div(width).unwrap_or(0);
-    let tasks = rows.div_ceil(ROWS);
-    let mut parts = vec![0.0; tasks * width];
-    let shared = Shared::new(&mut parts);
-    for_each(tasks, 4 * gradient.len(), |task| {
-        // SAFETY: each task has its own part.
-        let part = unsafe { shared.slice(task * width, width) };
-        for row in task * ROWS..rows.min((task + 1) * ROWS) {
+    let mut sum = vec![0.0; width];
+    sum_rows(rows, 4 * gradient.len(), &mut sum, |rows, part| {
+        for row in rows {
             add(&gradient[row * width..][..width], part);
         }
     });
-    let mut sum = vec![0.0; width];
-    for part in parts.chunks_exact(width.max(1)) {
-        add(part, &mut sum);
-    }
     sum
 }
 

@@ -32,6 +32,7 @@ mod pull;
 mod residual;
 mod rms_norm;
 mod rope;
+mod row_sums;
 mod self_attention;
 mod square_sum;
 mod storage;

@@ -8,9 +8,10 @@ use super::buffer::{Shared, filled};
 use super::lanes::{multiply_add, reduce};
 use super::level::vectorised;
 use super::product::for_each;
+use super::row_sums::sum_rows;
 use super::storage::{Floats, contiguous, tensor};
 
-/// Rows of a task, and of a partial sum of the weight's gradient: fixed, so that the sum has one order.
+/// Rows of a task.
 const ROWS: usize = 64;
 
 struct RmsNorm {
@@ -113,22 +114,12 @@ pub(super) fn input_gradient([x, weight, gradient]: [&[f32]; 3], scales: &[f32],
 /// Adds the gradient of the weight from that of y.
 pub(super) fn weight_gradient([x, gradient]: [&[f32]; 2], scales: &[f32], sum: &mut [f32]) {
     let width = sum.len();
-    let tasks = scales.len().div_ceil(ROWS);
-    let mut parts = vec![0.0; tasks * width];
-    let shared = Shared::new(&mut parts);
-    for_each(tasks, 8 * x.len(), |task| {
-        // SAFETY: each task has its own part.
-        let part = unsafe { shared.slice(task * width, width) };
-        for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
+    sum_rows(scales.len(), 8 * x.len(), sum, |rows, part| {
+        for row in rows {
             let at = row * width..(row + 1) * width;
-            add_weight_row(&x[at.clone()], &gradient[at], *scale, part);
+            add_weight_row(&x[at.clone()], &gradient[at], scales[row], part);
         }
     });
-    for part in parts.chunks_exact(width.max(1)) {
-        for (sum, part) in sum.iter_mut().zip(part) {
-            *sum += part;
-        }
-    }
 }
 
 impl CustomOp2 for RmsNorm {
