@@ -20,7 +20,10 @@ mod config;
 mod error;
 pub mod frontier;
 mod lineage;
+mod measured;
+mod models;
 mod niche;
+mod open;
 pub mod retention;
 mod scores;
 mod selection;
@@ -36,31 +39,22 @@ pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
 pub use vocabulary::VocabularyConfig;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, TokenShard};
-use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{
-    LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
-};
+use polymath_data::{Dataset, TokenShard};
+use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{
-    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
-    resolve_checkpoint,
+    Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, fit, resolve_checkpoint,
 };
 
-use config::Niche;
-use niche::{Reader, choose_niche, prepare_niche};
-use retention::{Making, Pressure, Retaining};
+use niche::Reader;
+use retention::{Making, Retaining};
 use vocabulary::Extension;
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
-/// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
-const LONGEST_DEFAULT_SEQUENCE: usize = 256;
-/// Under limits, a run is evaluated at least so often.
-const LOOKS: u64 = 20;
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
@@ -83,102 +77,6 @@ pub struct Finetuning {
 }
 
 impl Finetuning {
-    /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
-    ///
-    /// # Errors
-    /// Whatever would stop the run later and can be known now.
-    pub fn open(
-        mut config: FinetuneConfig,
-        progress: &dyn Progress,
-    ) -> Result<Self, FinetuneError> {
-        config.retention = config.retention.with_a_method();
-        config.training.validate()?;
-        config.evaluation.validate()?;
-        config.checkpoint.validate()?;
-        let source = config.niche()?;
-        let base = resolve_checkpoint(&config.base)?;
-        adapter::refuse_adapter_as_base(&base)?;
-        let names = polymath_model::parameter_names(&base)?;
-        let mut moving = select(config.method, config.frozen.as_ref(), &names)?;
-        let extension = Extension::open(&config, &base, (&names, &moving))?;
-        let (mut model, tokenizer) = match &extension {
-            Some(extension) => (extension.model.clone(), extension.folder.as_path()),
-            None => (polymath_model::load_config(&base)?, base.as_path()),
-        };
-        let tokenizer = polymath_model::tokenizer_in(tokenizer)?;
-        let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
-        if let Some(lora) = &adapter {
-            let own = lora.parameter_shapes(&model).into_iter();
-            moving.extend(own.map(|(name, _)| name));
-        }
-        // A tied head that is chosen alone gets weights of its own, and leaves the embedding where it is.
-        if moving.contains(HEAD) {
-            model.tie_word_embeddings = false;
-        }
-        let longest = model.max_position_embeddings;
-        let sequence_length = config
-            .training
-            .sequence_length
-            .unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
-        if sequence_length > longest {
-            return Err(FinetuneError::Config(format!(
-                "`training.sequence_length` = {sequence_length} is longer than the base's context of {longest}"
-            )));
-        }
-        let ends = (model.bos_token_id, model.eos_token_id);
-        let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
-        if let Some(retained) = &retained {
-            retained.check_fits(&tokenizer, ends)?;
-        }
-        let dataset = match source {
-            Niche::Dataset(path) => Dataset::open(path)?,
-            Niche::Texts(patterns) => {
-                prepare_niche(&config, patterns, (&tokenizer, &model), progress)?
-            }
-        };
-        dataset.check_fits(&tokenizer, ends)?;
-        let niche = choose_niche(&config, &dataset)?;
-        let reader = Reader {
-            tokenizer: &tokenizer,
-            ends,
-        };
-        let watched = reader.watch((&dataset, &niche), retained.as_ref())?;
-        let fingerprint = reader.fingerprint(&dataset)?;
-        if config.retention.limits.is_some() {
-            // A controller that looks a few times only can't keep anything.
-            let total = config.training.total_steps(sequence_length);
-            let often = (total / LOOKS).max(1);
-            config.evaluation.every = config.evaluation.every.min(often);
-        }
-        let mut old = config.retention.check(
-            (retained.as_ref(), &niche),
-            &moving,
-            (&names, model.vocab_size),
-        )?;
-        if config.control {
-            if !config.retention.is_empty() {
-                return Err(FinetuneError::Config(
-                    "`control` trains on what would be retained: leave `[retention]` out".into(),
-                ));
-            }
-            old = retention::old_domains("control", retained.as_ref(), &niche)?;
-        }
-        Ok(Self {
-            old,
-            config,
-            base,
-            extension,
-            model,
-            moving,
-            adapter,
-            dataset,
-            fingerprint,
-            niche,
-            watched,
-            sequence_length,
-        })
-    }
-
     /// What the run would take.
     pub fn plan(&self) -> Plan {
         if let Some(lora) = &self.adapter {
@@ -280,35 +178,6 @@ impl Finetuning {
         }
     }
 
-    /// The base, or what became of it in the run's best checkpoint, nothing of it moving; in full precision.
-    ///
-    /// # Errors
-    /// What loading says.
-    pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
-        if !tuned {
-            let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-            return self.load(&self.base, &options);
-        }
-        self.load_checkpoint(launch, &self.best()?)
-    }
-
-    /// One of the run's checkpoints, nothing of it moving; in full precision.
-    ///
-    /// # Errors
-    /// What loading says.
-    pub fn load_checkpoint(
-        &self,
-        launch: &Launch,
-        folder: &Path,
-    ) -> Result<Transformer, FinetuneError> {
-        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        Ok(polymath_model::load_over(
-            folder,
-            Some(&self.base),
-            &options,
-        )?)
-    }
-
     /// Has the checkpoint after `share` of the run kept for good, and says which folder it is in.
     pub fn keep_at(&mut self, share: f64) -> PathBuf {
         let total = self.config.training.total_steps(self.sequence_length);
@@ -376,66 +245,6 @@ impl Finetuning {
         self.sequence_length
     }
 
-    /// The model that is trained, as the base has it or where the run stands.
-    fn transformer(
-        &self,
-        run: &RunFolder,
-        launch: &Launch,
-        ops: Ops,
-    ) -> Result<Transformer, FinetuneError> {
-        let moves = |name: &str| self.moving.contains(name);
-        let options = LoadOptions {
-            device: launch.device.clone(),
-            ops,
-            trainable: &moves,
-        };
-        let resumed = run.resumed().map(|from| from.path.as_path());
-        let transformer = match &self.adapter {
-            Some(lora) => self.adapted(lora, resumed, &options)?,
-            None => self.load(resumed.unwrap_or(self.start()), &options)?,
-        };
-        Ok(transformer
-            .with_z_loss(self.config.training.z_loss)
-            .with_recompute(!self.config.training.recompute.is_none()))
-    }
-
-    /// Measures the run on the way: inside its limits, where it has some.
-    fn evaluator<'a>(
-        &'a self,
-        transformer: &'a Transformer,
-        pressure: Option<Arc<Pressure>>,
-        (run, launch, ops): (&RunFolder, &Launch, Ops),
-    ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
-        let windows = WindowOptions {
-            context: Some(self.sequence_length),
-            stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens),
-            half: None,
-        };
-        match pressure {
-            Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
-            None => Ok(Box::new(Heldout {
-                evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
-                transformer,
-                niche: &self.niche,
-            })),
-        }
-    }
-
-    /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
-    /// embedding.
-    fn load(&self, folder: &Path, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
-        let mut config = polymath_model::load_config(folder)?;
-        if config.tie_word_embeddings == self.model.tie_word_embeddings {
-            return Ok(polymath_model::load(folder, options)?);
-        }
-        config.tie_word_embeddings = self.model.tie_word_embeddings;
-        let mut weights = polymath_model::load_weights(folder)?;
-        let head = weights[EMBEDDING].clone();
-        weights.insert(HEAD.to_owned(), head);
-        Ok(Transformer::from_weights(config, weights, options)?)
-    }
-
     fn lineage(&self) -> Result<Lineage, FinetuneError> {
         Ok(Lineage {
             base: self.config.base.clone(),
@@ -449,27 +258,5 @@ impl Finetuning {
             retain: self.config.retain.clone(),
             earlier: Lineage::of(&self.base)?.map_or_else(Vec::new, |before| before.stages()),
         })
-    }
-}
-
-/// The niche decides the best checkpoint.
-struct Heldout<'a> {
-    evaluator: HeldoutEvaluator,
-    transformer: &'a Transformer,
-    niche: &'a str,
-}
-
-impl Evaluator for Heldout<'_> {
-    fn evaluate(
-        &mut self,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<BTreeMap<String, f64>, TrainError> {
-        self.evaluator
-            .evaluate(self.transformer, progress)
-            .map_err(|error| TrainError::Hook(Box::new(error)))
-    }
-
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        bits_per_byte[self.niche]
     }
 }
