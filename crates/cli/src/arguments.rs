@@ -300,7 +300,12 @@ pub struct Export {
     #[command(flatten)]
     pub destination: Destination,
     /// The type of the GGUF's matrices: what 32, 16, 8.5 or 4.5 bits a weight keep.
-    #[arg(long = "type", default_value = "f16", value_name = "TYPE")]
+    #[arg(
+        long = "type",
+        default_value = "f16",
+        value_name = "TYPE",
+        requires = "gguf"
+    )]
     pub kind: GgufKind,
     /// The report of `polymath forget` that the card tells of: its folder, or its `report.json`.
     #[arg(long, value_name = "DIR")]
