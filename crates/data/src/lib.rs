@@ -37,6 +37,7 @@ mod stream;
 mod task;
 mod texts;
 mod tokenizer;
+mod turns;
 mod words;
 
 pub use dataset::{Dataset, Split};
@@ -49,7 +50,7 @@ pub use prepare::prepare;
 pub use prepare_config::{DomainConfig, PrepareConfig, TokenizerConfig};
 pub use progress::{NoProgress, Progress};
 pub use question::{Question, read_questions};
-pub use replay::ReplayStream;
+pub use replay::{Replay, ReplayStream};
 pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
 pub use shard::{Document, TokenShard};
 pub use shard_writer::ShardWriter;

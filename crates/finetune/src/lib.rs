@@ -7,8 +7,12 @@ mod adapter;
 mod config;
 mod error;
 pub mod frontier;
+mod kept;
 mod lineage;
+mod measured;
+mod models;
 mod niche;
+mod open;
 pub mod retention;
 mod scores;
 mod selection;
@@ -22,30 +26,20 @@ pub use lineage::{Lineage, Stage};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, TokenShard};
-use polymath_eval::{HeldoutEvaluator, WindowOptions};
-use polymath_model::{
-    LoadOptions, LoraConfig, ModelConfig, Ops, Precision, TokenizerFiles, Transformer,
-};
+use polymath_data::{Dataset, TokenShard};
+use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{
-    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
-    resolve_checkpoint,
+    Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, fit, resolve_checkpoint,
 };
 
-use config::Niche;
-use niche::{choose_niche, prepare_niche, watch};
-use retention::{Making, Pressure, Retaining};
+use retention::{Making, Retaining};
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
-/// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
-const LONGEST_DEFAULT_SEQUENCE: usize = 256;
-/// Under limits, a run is evaluated at least so often.
-const LOOKS: u64 = 20;
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
@@ -64,103 +58,20 @@ pub struct Finetuning {
 }
 
 impl Finetuning {
-    /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
-    ///
-    /// # Errors
-    /// Whatever would stop the run later and can be known now.
-    pub fn open(
-        mut config: FinetuneConfig,
-        progress: &dyn Progress,
-    ) -> Result<Self, FinetuneError> {
-        config.retention = config.retention.with_a_method();
-        config.training.validate()?;
-        config.evaluation.validate()?;
-        config.checkpoint.validate()?;
-        let source = config.niche()?;
-        let base = resolve_checkpoint(&config.base)?;
-        adapter::refuse_adapter_as_base(&base)?;
-        let mut model = polymath_model::load_config(&base)?;
-        let tokenizer = polymath_model::tokenizer_in(&base)?;
-        let names = polymath_model::parameter_names(&base)?;
-        let mut moving = select(config.method, config.frozen.as_ref(), &names)?;
-        let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
-        if let Some(lora) = &adapter {
-            let own = lora.parameter_shapes(&model).into_iter();
-            moving.extend(own.map(|(name, _)| name));
-        }
-        // A tied head that is chosen alone gets weights of its own, and leaves the embedding where it is.
-        if moving.contains(HEAD) {
-            model.tie_word_embeddings = false;
-        }
-        let longest = model.max_position_embeddings;
-        let sequence_length = config
-            .training
-            .sequence_length
-            .unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
-        if sequence_length > longest {
-            return Err(FinetuneError::Config(format!(
-                "`training.sequence_length` = {sequence_length} is longer than the base's context of {longest}"
-            )));
-        }
-        let ends = (model.bos_token_id, model.eos_token_id);
-        let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
-        if let Some(retained) = &retained {
-            retained.check_fits(&tokenizer, ends)?;
-        }
-        let dataset = match source {
-            Niche::Dataset(path) => Dataset::open(path)?,
-            Niche::Texts(patterns) => {
-                prepare_niche(&config, patterns, (&tokenizer, &model), progress)?
-            }
-        };
-        dataset.check_fits(&tokenizer, ends)?;
-        let niche = choose_niche(&config, &dataset)?;
-        let watched = watch(&dataset, &niche, retained.as_ref())?;
-        if config.retention.limits.is_some() {
-            // A controller that looks a few times only can't keep anything.
-            let total = config.training.total_steps(sequence_length);
-            let often = (total / LOOKS).max(1);
-            config.evaluation.every = config.evaluation.every.min(often);
-        }
-        let mut old = config.retention.check(
-            (retained.as_ref(), &niche),
-            &moving,
-            (&names, model.vocab_size),
-        )?;
-        if config.control {
-            if !config.retention.is_empty() {
-                return Err(FinetuneError::Config(
-                    "`control` trains on what would be retained: leave `[retention]` out".into(),
-                ));
-            }
-            old = retention::old_domains("control", retained.as_ref(), &niche)?;
-        }
-        Ok(Self {
-            old,
-            config,
-            base,
-            model,
-            moving,
-            adapter,
-            dataset,
-            niche,
-            watched,
-            sequence_length,
-        })
-    }
-
-    /// What the run would take.
+    /// What the run would take; where rows are replayed beside the niche's, with the share that it begins with.
     pub fn plan(&self) -> Plan {
-        if let Some(lora) = &self.adapter {
-            let training = &self.config.training;
-            return Plan::of_adapter(&self.model, training, self.sequence_length, lora);
+        let (model, training) = (&self.model, &self.config.training);
+        let mut plan = match &self.adapter {
+            Some(lora) => Plan::of_adapter(model, training, self.sequence_length, lora),
+            None => Plan::new(model, training, self.sequence_length, &|name| {
+                self.moving.contains(name)
+            }),
+        };
+        let replay = self.config.retention.replay.as_ref();
+        if let Some(replay) = replay.filter(|replay| replay.beside) {
+            plan.tokens = (plan.tokens as f64 / (1.0 - replay.share)).round() as u64;
         }
-        Plan::new(
-            &self.model,
-            &self.config.training,
-            self.sequence_length,
-            &|name| self.moving.contains(name),
-        )
+        plan
     }
 
     /// The domain that is tuned for.
@@ -173,7 +84,8 @@ impl Finetuning {
         self.watched.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Trains, from the base or from where the run folder stands.
+    /// Trains, from the base or from where the run folder stands; what has limits is to be judged then
+    /// ([`Self::verdict`]).
     ///
     /// # Errors
     /// A run folder that can't be used; what training says.
@@ -182,8 +94,10 @@ impl Finetuning {
         launch: &Launch,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, FinetuneError> {
-        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
-        let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        if let Some(outcome) = self.unjudged(launch.resume)? {
+            return Ok(outcome);
+        }
+        let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
         self.lineage()?.write(run.path())?;
         let ops = launch.ops(self.config.training.precision()?);
         let transformer = self.transformer(&run, launch, ops)?;
@@ -229,52 +143,39 @@ impl Finetuning {
         )?)
     }
 
-    /// Whether the run is finished, with these settings.
+    /// Whether the run is finished with these settings, and its limits are judged, if it has any.
     ///
     /// # Errors
     /// It is finished with others.
     pub fn is_done(&self) -> Result<bool, FinetuneError> {
-        let run = &self.config.run;
-        if !polymath_train::is_finished(run) {
+        if !polymath_train::is_finished(&self.config.run) {
             return Ok(false);
         }
-        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
-        match std::fs::read_to_string(run.join("run.toml")) {
-            Ok(saved) if saved == text => Ok(true),
-            _ => Err(FinetuneError::Config(format!(
-                "`{}` is finished with other settings: remove it, or choose another `output`",
-                run.display()
-            ))),
+        match self.is_same()? {
+            true => Ok(self.is_judged()),
+            false => Err(self.finished_otherwise()),
         }
     }
 
-    /// The base, or what became of it in the run's best checkpoint, nothing of it moving; in full precision.
-    ///
-    /// # Errors
-    /// What loading says.
-    pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
-        if !tuned {
-            let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-            return self.load(&self.base, &options);
+    /// Whether the run's folder is of these settings.
+    fn is_same(&self) -> Result<bool, FinetuneError> {
+        let path = self.config.run.join("run.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(saved) => Ok(saved == self.resolved()),
+            Err(source) => Err(FinetuneError::File { path, source }),
         }
-        self.load_checkpoint(launch, &self.best()?)
     }
 
-    /// One of the run's checkpoints, nothing of it moving; in full precision.
-    ///
-    /// # Errors
-    /// What loading says.
-    pub fn load_checkpoint(
-        &self,
-        launch: &Launch,
-        folder: &Path,
-    ) -> Result<Transformer, FinetuneError> {
-        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        Ok(polymath_model::load_over(
-            folder,
-            Some(&self.base),
-            &options,
-        )?)
+    fn finished_otherwise(&self) -> FinetuneError {
+        FinetuneError::Config(format!(
+            "`{}` is finished with other settings: remove it, or choose another folder",
+            self.config.run.display()
+        ))
+    }
+
+    /// The config as it is saved with the run.
+    fn resolved(&self) -> String {
+        toml::to_string(&self.config).expect("a config that was TOML is TOML")
     }
 
     /// Has the checkpoint after `share` of the run kept for good, and says which folder it is in.
@@ -288,12 +189,15 @@ impl Finetuning {
         self.config.run.join(polymath_train::step_name(step))
     }
 
-    /// The folder of the run's best checkpoint.
+    /// The folder of the run's best checkpoint; under limits that nothing kept to, of the closest.
     ///
     /// # Errors
     /// There is none that is whole.
     pub fn best(&self) -> Result<PathBuf, FinetuneError> {
-        Ok(resolve_checkpoint(&self.config.run)?)
+        let run = &self.config.run;
+        let closest = run.join("closest");
+        let only_close = !run.join("best").exists() && closest.exists();
+        Ok(resolve_checkpoint(if only_close { &closest } else { run })?)
     }
 
     /// The folder of the run.
@@ -316,69 +220,6 @@ impl Finetuning {
         self.sequence_length
     }
 
-    /// The model that is trained, as the base has it or where the run stands.
-    fn transformer(
-        &self,
-        run: &RunFolder,
-        launch: &Launch,
-        ops: Ops,
-    ) -> Result<Transformer, FinetuneError> {
-        let moves = |name: &str| self.moving.contains(name);
-        let options = LoadOptions {
-            device: launch.device.clone(),
-            ops,
-            trainable: &moves,
-        };
-        let resumed = run.resumed().map(|from| from.path.as_path());
-        let transformer = match &self.adapter {
-            Some(lora) => self.adapted(lora, resumed, &options)?,
-            None => self.load(resumed.unwrap_or(&self.base), &options)?,
-        };
-        Ok(transformer
-            .with_z_loss(self.config.training.z_loss)
-            .with_recompute(!self.config.training.recompute.is_none()))
-    }
-
-    /// Measures the run on the way: inside its limits, where it has some.
-    fn evaluator<'a>(
-        &'a self,
-        transformer: &'a Transformer,
-        pressure: Option<Arc<Pressure>>,
-        (run, launch, ops): (&RunFolder, &Launch, Ops),
-    ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
-        let windows = WindowOptions {
-            context: Some(self.sequence_length),
-            stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens),
-            half: None,
-        };
-        match pressure {
-            Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
-            None => Ok(Box::new(Heldout {
-                evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
-                transformer,
-                niche: &self.niche,
-            })),
-        }
-    }
-
-    /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
-    /// embedding.
-    fn load(&self, folder: &Path, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
-        let tied = polymath_model::load_config(folder)?.tie_word_embeddings;
-        if tied == self.model.tie_word_embeddings {
-            return Ok(polymath_model::load(folder, options)?);
-        }
-        let mut weights = polymath_model::load_weights(folder)?;
-        let head = weights[EMBEDDING].clone();
-        weights.insert(HEAD.to_owned(), head);
-        Ok(Transformer::from_weights(
-            self.model.clone(),
-            weights,
-            options,
-        )?)
-    }
-
     fn lineage(&self) -> Result<Lineage, FinetuneError> {
         Ok(Lineage {
             base: self.config.base.clone(),
@@ -392,27 +233,5 @@ impl Finetuning {
             retain: self.config.retain.clone(),
             earlier: Lineage::of(&self.base)?.map_or_else(Vec::new, |before| before.stages()),
         })
-    }
-}
-
-/// The niche decides the best checkpoint.
-struct Heldout<'a> {
-    evaluator: HeldoutEvaluator,
-    transformer: &'a Transformer,
-    niche: &'a str,
-}
-
-impl Evaluator for Heldout<'_> {
-    fn evaluate(
-        &mut self,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<BTreeMap<String, f64>, TrainError> {
-        self.evaluator
-            .evaluate(self.transformer, progress)
-            .map_err(|error| TrainError::Hook(Box::new(error)))
-    }
-
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        bits_per_byte[self.niche]
     }
 }

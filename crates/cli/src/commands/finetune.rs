@@ -34,19 +34,25 @@ pub fn run(
     let signal = StopSignal::listen()?;
     let launch = launch(environment, arguments.resume, &signal);
     let outcome = finetuning.run(&launch, &mut console)?;
-    drop(console);
-    let verdict = match outcome {
-        Outcome::Finished { best, .. } => finetuning.verdict(&launch, best.1)?,
-        Outcome::Interrupted { .. } => None,
-    };
-    let Some(verdict) = verdict else {
+    let finished = matches!(outcome, Outcome::Finished { .. });
+    if !(finished && finetuning.is_limited()) {
+        drop(console);
         return conclude(outcome, &folder, environment);
+    }
+    let verdict = finetuning.verdict(&launch, &mut console)?;
+    drop(console);
+    let Some(verdict) = verdict else {
+        eprintln!(
+            "{}: stopped before the last word on its limits; go on with `--resume`",
+            folder.display()
+        );
+        return Err(Failure::Interrupted);
     };
     println!("{verdict}");
     if !verdict.is_kept() {
         return Err(Failure::LimitBroken);
     }
-    if verdict.mixed.is_some() {
+    if verdict.judged.mixed.is_some() {
         // Training's own best is not the one that counts.
         println!("{}", folder.join("best").display());
         return Ok(());

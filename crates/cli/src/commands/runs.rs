@@ -1,7 +1,7 @@
 //! Several fine-tunings one after the other, as `frontier` and `transfer` need them.
 
 use polymath_finetune::Finetuning;
-use polymath_train::{Launch, Outcome};
+use polymath_train::{Launch, Observer, Outcome};
 
 use super::pretrain::{launch, training_console};
 use crate::environment::{Environment, StopSignal};
@@ -34,7 +34,17 @@ pub fn train(runs: &[(String, &Finetuning)], environment: &Environment) -> Resul
     for (number, name, tuning) in left {
         environment.say(&format!("{number}/{}  {name}", runs.len()));
         let mut console = training_console(environment, &tuning.plan())?;
-        if let Outcome::Interrupted { .. } = tuning.run(&launch, &mut console)? {
+        let mut stopped = matches!(
+            tuning.run(&launch, &mut console)?,
+            Outcome::Interrupted { .. }
+        );
+        if !stopped && tuning.is_limited() {
+            match tuning.verdict(&launch, &mut console)? {
+                Some(verdict) => console.message(&verdict.to_string()),
+                None => stopped = true,
+            }
+        }
+        if stopped {
             drop(console);
             eprintln!("stopped and saved; the same command goes on");
             return Err(Failure::Interrupted);

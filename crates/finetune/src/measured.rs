@@ -1,0 +1,58 @@
+//! How a run is measured on the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_model::{Ops, Transformer};
+use polymath_train::{Evaluator, Launch, RunFolder, TrainError};
+
+use crate::retention::Pressure;
+use crate::{FinetuneError, Finetuning};
+
+impl Finetuning {
+    /// Measures the run on the way: inside its limits, where it has some.
+    pub(crate) fn evaluator<'a>(
+        &'a self,
+        transformer: &'a Transformer,
+        pressure: Option<Arc<Pressure>>,
+        (run, launch, ops): (&RunFolder, &Launch, Ops),
+    ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
+        let windows = WindowOptions {
+            context: Some(self.sequence_length),
+            stride: None,
+            max_tokens: Some(self.config.evaluation.max_tokens()),
+            half: None,
+        };
+        match pressure {
+            Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
+            None => Ok(Box::new(Heldout {
+                evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
+                transformer,
+                niche: &self.niche,
+            })),
+        }
+    }
+}
+
+/// The niche decides the best checkpoint.
+struct Heldout<'a> {
+    evaluator: HeldoutEvaluator,
+    transformer: &'a Transformer,
+    niche: &'a str,
+}
+
+impl Evaluator for Heldout<'_> {
+    fn evaluate(
+        &mut self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<String, f64>, TrainError> {
+        self.evaluator
+            .evaluate(self.transformer, progress)
+            .map_err(|error| TrainError::Hook(Box::new(error)))
+    }
+
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+        bits_per_byte[self.niche]
+    }
+}

@@ -1,0 +1,83 @@
+//! The models of a run: its base, what is trained, and what became of it.
+
+use std::path::Path;
+
+use polymath_model::{LoadOptions, Ops, Precision, Transformer};
+use polymath_train::{Launch, RunFolder};
+
+use crate::{EMBEDDING, FinetuneError, Finetuning, HEAD};
+
+impl Finetuning {
+    /// The base, or what became of it in the run's best checkpoint, nothing of it moving; in full precision.
+    ///
+    /// # Errors
+    /// What loading says.
+    pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
+        if !tuned {
+            let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
+            return self.load(&self.base, &options);
+        }
+        self.load_checkpoint(launch, &self.best()?)
+    }
+
+    /// One of the run's checkpoints, nothing of it moving; in full precision.
+    ///
+    /// # Errors
+    /// What loading says.
+    pub fn load_checkpoint(
+        &self,
+        launch: &Launch,
+        folder: &Path,
+    ) -> Result<Transformer, FinetuneError> {
+        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
+        Ok(polymath_model::load_over(
+            folder,
+            Some(&self.base),
+            &options,
+        )?)
+    }
+
+    /// The model that is trained, as the base has it or where the run stands.
+    pub(crate) fn transformer(
+        &self,
+        run: &RunFolder,
+        launch: &Launch,
+        ops: Ops,
+    ) -> Result<Transformer, FinetuneError> {
+        let moves = |name: &str| self.moving.contains(name);
+        let options = LoadOptions {
+            device: launch.device.clone(),
+            ops,
+            trainable: &moves,
+        };
+        let resumed = run.resumed().map(|from| from.path.as_path());
+        let transformer = match &self.adapter {
+            Some(lora) => self.adapted(lora, resumed, &options)?,
+            None => self.load(resumed.unwrap_or(&self.base), &options)?,
+        };
+        Ok(transformer
+            .with_z_loss(self.config.training.z_loss)
+            .with_recompute(!self.config.training.recompute.is_none()))
+    }
+
+    /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
+    /// embedding.
+    pub(crate) fn load(
+        &self,
+        folder: &Path,
+        options: &LoadOptions,
+    ) -> Result<Transformer, FinetuneError> {
+        let tied = polymath_model::load_config(folder)?.tie_word_embeddings;
+        if tied == self.model.tie_word_embeddings {
+            return Ok(polymath_model::load(folder, options)?);
+        }
+        let mut weights = polymath_model::load_weights(folder)?;
+        let head = weights[EMBEDDING].clone();
+        weights.insert(HEAD.to_owned(), head);
+        Ok(Transformer::from_weights(
+            self.model.clone(),
+            weights,
+            options,
+        )?)
+    }
+}

@@ -1,0 +1,120 @@
+//! What is checked and opened before a run: the config, the base, the data.
+
+use std::path::PathBuf;
+
+use polymath_data::{Dataset, Progress};
+use polymath_model::ModelConfig;
+use polymath_train::resolve_checkpoint;
+
+use crate::config::Niche;
+use crate::niche::{choose_niche, prepare_niche, watch};
+use crate::retention::{Old, limits, old_domains};
+use crate::{FinetuneConfig, FinetuneError, Finetuning, HEAD, adapter, choose_adapter, select};
+
+/// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
+const LONGEST_DEFAULT_SEQUENCE: usize = 256;
+
+impl Finetuning {
+    /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
+    ///
+    /// # Errors
+    /// Whatever would stop the run later and can be known now.
+    pub fn open(
+        mut config: FinetuneConfig,
+        progress: &dyn Progress,
+    ) -> Result<Self, FinetuneError> {
+        limits::fill_in_method(&mut config.retention);
+        config.training.validate()?;
+        config.evaluation.validate()?;
+        config.checkpoint.validate()?;
+        let base = resolve_checkpoint(&config.base)?;
+        adapter::refuse_adapter_as_base(&base)?;
+        let mut model = polymath_model::load_config(&base)?;
+        let names = polymath_model::parameter_names(&base)?;
+        let mut moving = select(config.method, config.frozen.as_ref(), &names)?;
+        let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
+        if let Some(lora) = &adapter {
+            let own = lora.parameter_shapes(&model).into_iter();
+            moving.extend(own.map(|(name, _)| name));
+        }
+        // A tied head that is chosen alone gets weights of its own, and leaves the embedding where it is.
+        if moving.contains(HEAD) {
+            model.tie_word_embeddings = false;
+        }
+        let sequence_length = sequence_length(&config, &model)?;
+        let (dataset, retained) = datasets(&config, (&base, &model), progress)?;
+        let niche = choose_niche(&config, &dataset)?;
+        let watched = watch(&dataset, &niche, retained.as_ref())?;
+        if config.retention.limits.is_some() {
+            limits::fill_in_schedule(&mut config, sequence_length);
+        }
+        let mut old = config.retention.check(
+            (retained.as_ref(), &niche),
+            &moving,
+            (&names, model.vocab_size),
+        )?;
+        if config.control {
+            old = controlled(&config, retained.as_ref(), &niche)?;
+        }
+        Ok(Self {
+            old,
+            config,
+            base,
+            model,
+            moving,
+            adapter,
+            dataset,
+            niche,
+            watched,
+            sequence_length,
+        })
+    }
+}
+
+/// Tokens of a row, which the base must have room for.
+fn sequence_length(config: &FinetuneConfig, model: &ModelConfig) -> Result<usize, FinetuneError> {
+    let longest = model.max_position_embeddings;
+    let given = config.training.sequence_length;
+    let length = given.unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
+    if length > longest {
+        return Err(FinetuneError::Config(format!(
+            "`training.sequence_length` = {length} is longer than the base's context of {longest}"
+        )));
+    }
+    Ok(length)
+}
+
+/// The data set of the niche and that of the old domains, both of the base's tokenizer.
+fn datasets(
+    config: &FinetuneConfig,
+    (base, model): (&PathBuf, &ModelConfig),
+    progress: &dyn Progress,
+) -> Result<(Dataset, Option<Dataset>), FinetuneError> {
+    let source = config.niche()?;
+    let tokenizer = polymath_model::tokenizer_in(base)?;
+    let ends = (model.bos_token_id, model.eos_token_id);
+    let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
+    if let Some(retained) = &retained {
+        retained.check_fits(&tokenizer, ends)?;
+    }
+    let dataset = match source {
+        Niche::Dataset(path) => Dataset::open(path)?,
+        Niche::Texts(patterns) => prepare_niche(config, patterns, (&tokenizer, model), progress)?,
+    };
+    dataset.check_fits(&tokenizer, ends)?;
+    Ok((dataset, retained))
+}
+
+/// What a control run trains on, in place of the niche.
+fn controlled(
+    config: &FinetuneConfig,
+    retained: Option<&Dataset>,
+    niche: &str,
+) -> Result<Vec<Old>, FinetuneError> {
+    if !config.retention.is_empty() {
+        return Err(FinetuneError::Config(
+            "`control` trains on what would be retained: leave `[retention]` out".into(),
+        ));
+    }
+    old_domains("control", retained, niche)
+}
