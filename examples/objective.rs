@@ -153,7 +153,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         learning_rate: 3e-3,
         evaluation: &EvaluationConfig {
             every: 20,
-            max_tokens: 2000,
+            max_tokens: Some(2000),
         },
         evaluate_first: true,
         checkpoint: &CheckpointConfig::default(),

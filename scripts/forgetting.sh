@@ -34,11 +34,8 @@ once pretrain configs/pretrain/narrow.toml $out/narrow
 "$polymath" frontier configs/frontier/narrow-formal.toml
 "$polymath" transfer configs/transfer/science.toml
 
-for niche in formal recipes; do
-    for seed in 1 2 3; do
-        once finetune configs/finetune/narrow-limits.toml "$out/narrow-limits/$niche-$seed" dataset="data/$niche" seed=$seed
-    done
-done
+once finetune configs/finetune/narrow-limits.toml "$out/narrow-limits/formal-1"
+POLYMATH="$polymath" scripts/limits_trials.sh --out "$out/limits-trials"
 
 full=$out/narrow-frontier/full-1
 "$polymath" revert $out/narrow $full --max-tokens 8000 --limit 0.1 -o $out/narrow-reverted

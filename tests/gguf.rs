@@ -103,6 +103,13 @@ fn out_and_in() {
         .assert()
         .code(2)
         .stderr(contains("--gguf"));
+    // A type of numbers is a GGUF file's.
+    polymath(at)
+        .args(["export", "runs/base", "--push", "me/base", "--dry-run"])
+        .args(["--type", "f16"])
+        .assert()
+        .code(2)
+        .stderr(contains("--gguf"));
     export(at, "runs/nothing", "nothing.gguf", "f16")
         .assert()
         .code(2)

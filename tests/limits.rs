@@ -5,7 +5,7 @@ mod held;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, prepare};
+use held::{finetune, polymath, prepare};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -51,24 +51,45 @@ fn limits_are_kept_or_said_to_be_broken() {
     assert!(at.join("runs/wide/best/config.json").is_file());
     // There is room to spare: less is replayed than in the beginning.
     let wide = controls(&at.join("runs/wide"));
-    assert_eq!(wide[0]["replay_share"], 0.05);
-    assert!(wide.last().unwrap()["replay_share"] < 0.05);
+    assert_eq!(wide[0]["replay_share"], 1.0 / 3.0);
+    assert!(wide.last().unwrap()["replay_share"] < 0.2);
+    // The niche has as many rows as without: the replayed ones stand beside them.
+    let metrics = std::fs::read_to_string(at.join("runs/wide/metrics.jsonl")).unwrap();
+    let tokens = metrics.lines().filter_map(|line| {
+        let value: Value = serde_json::from_str(line).unwrap();
+        value["tokens"].as_u64()
+    });
+    assert!(tokens.max().unwrap() > 60 * 4 * 48 * 11 / 10);
+    // What the verdict says can be measured again: it is of the test half.
+    let bits = |checkpoint: &str, domain: &str| {
+        let mut command = polymath(at);
+        command.args(["evaluate", checkpoint, "--dataset", "data"]);
+        command.args(["--context", "48", "--half", "test", "--json"]);
+        let scores: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        scores["domains"][domain]["bits_per_byte"].as_f64().unwrap()
+    };
+    for domain in verdict["domains"].as_array().unwrap() {
+        let name = domain["domain"].as_str().unwrap();
+        let change = bits("runs/wide", name) - bits("runs/base", name);
+        let said = domain["change"].as_f64().unwrap();
+        assert!((change - said).abs() < 1e-6, "{domain}");
+    }
 
     finetune(
         at,
         "narrow",
         &["training.steps=5", "evaluation.max_tokens=4000"],
     )
-    .args(["--limits", "default=5,letters=0.0001"])
+    .args(["--limits", "default=5,counting=0.0001"])
     .assert()
     .code(3)
-    .stdout(contains("nothing was inside").and(contains("letters by ")));
+    .stdout(contains("nothing was inside").and(contains("counting by ")));
     let run = at.join("runs/narrow");
     assert_eq!(json(&run.join("limits.json"))["kept"], false);
     assert!(run.join("closest/config.json").is_file());
     assert!(!run.join("best").exists());
     let narrow = controls(&run);
-    assert!(narrow.last().unwrap()["replay_share"] > 0.2, "{narrow:?}");
+    assert_eq!(narrow.last().unwrap()["replay_share"], 0.5, "{narrow:?}");
     assert!(narrow.last().unwrap()["worst_share_of_limit"] > 1.0);
 }
 
@@ -95,12 +116,62 @@ fn what_went_outside_is_brought_back_inside() {
         (&verdict["kept"], &verdict["inside_on_the_way"]),
         (&true.into(), &false.into())
     );
-    let share = verdict["mixed"].as_f64().unwrap();
-    assert!(share > 0.0 && share < 1.0, "{verdict}");
+    let shares = verdict["mixed"].as_object().unwrap();
+    let shares: Vec<f64> = shares
+        .values()
+        .map(|share| share.as_f64().unwrap())
+        .collect();
+    // Two layers, embedding and head.
+    assert_eq!(shares.len(), 3);
+    assert!(shares.iter().all(|share| *share > 0.0 && *share <= 1.0));
+    assert!(shares.iter().any(|share| *share < 1.0), "{verdict}");
     let niche = verdict["domains"][0]["change"].as_f64().unwrap();
     assert!(niche < 0.0, "{verdict}");
     assert!(run.join("best/model.safetensors").is_file());
     assert!(run.join("closest/model.safetensors").is_file());
+
+    // Killed at the last moment before the verdict stands: it is not finished, and goes on to the same one.
+    std::fs::remove_file(run.join("limits.json")).unwrap();
+    let again = |resume: &[&str]| {
+        let mut command = finetune(at, "back", &settings);
+        command.args(["--limits", "0.05"]).args(resume);
+        command.assert()
+    };
+    again(&[])
+        .code(1)
+        .stderr(contains("stopped before the last word on its limits"));
+    again(&["--resume"])
+        .success()
+        .stdout(contains("all limits kept"));
+    assert_eq!(json(&run.join("limits.json")), verdict);
+    again(&["--resume"]).code(1).stderr(contains("is finished"));
+}
+
+/// A frontier judges the limits of its runs, also of one that was killed before.
+#[test]
+fn frontiers_judge_their_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let config = "output = \"frontier\"\nseeds = [1]\ninterpolate = []\n[shared]\nbase = \"runs/base/best\"\n\
+                  dataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\n[shared.training]\nsteps = 6\n\
+                  batch_size = 4\nlearning_rate = 1e-2\n[runs.limits]\nretention.limits = { default = 0.0001 }\n";
+    std::fs::write(at.join("frontier.toml"), config).unwrap();
+    let compared = || {
+        let mut command = polymath(at);
+        command.args(["frontier", "frontier.toml"]);
+        command.assert().success().stdout(contains("| limits |"));
+        json(&at.join("frontier/frontier.json"))
+    };
+    let found = compared();
+    let run = at.join("frontier/limits-1");
+    let verdict = json(&run.join("limits.json"));
+    assert_eq!(verdict["kept"], false);
+    let metrics = std::fs::read(run.join("metrics.jsonl")).unwrap();
+    std::fs::remove_file(run.join("limits.json")).unwrap();
+    assert_eq!(compared(), found);
+    assert_eq!(json(&run.join("limits.json")), verdict);
+    assert_eq!(std::fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
 }
 
 /// A run under limits that is stopped and resumed ends with the same bits: the controller's history is in its checkpoints.
@@ -113,7 +184,8 @@ fn resuming_goes_on_as_if_nothing_had_happened() {
         "training.steps=24",
         "evaluation.max_tokens=4000",
         "retention.l2sp=0.01",
-        "retention.replay=0.1",
+        "retention.replay.share=0.1",
+        "retention.replay.beside=true",
     ];
     let limits = ["--limits", "0.05"];
     let weights =

@@ -9,15 +9,21 @@ from pathlib import Path
 
 FOLDER = Path("target/retention_overhead")
 WARM = 4  # steps that are not counted
+ROW, HALF = ["retention.replay.share=0.0625"], ["retention.replay.share=0.5"]  # one row of 16; 8 of 16
+DISTILL = ["retention.distill.strength=0.5"]
+CACHED = [*DISTILL, 'retention.distill.cache="top-k"']
 # A way, what it is compared with, and its settings.
 WAYS = [
     ("full", None, []),
-    ("replay, half of the rows", "full", ["retention.replay=0.5"]),
     ("L2-SP", "full", ["retention.l2sp=0.01"]),
     ("EWC", "full", ["retention.ewc.strength=10.0"]),
-    ("distillation, live", "replay, half of the rows", ["retention.replay=0.5", "retention.distill.strength=0.5"]),
-    ("distillation, cached", "replay, half of the rows",
-     ["retention.replay=0.5", "retention.distill.strength=0.5", 'retention.distill.cache="top-k"']),
+    ("replay, a row of 16", "full", ROW),
+    ("distillation of it, live", "replay, a row of 16", [*ROW, *DISTILL]),
+    ("distillation of it, cached", "replay, a row of 16", [*ROW, *CACHED]),
+    ("replay, half of the rows", "full", HALF),
+    ("distillation of them, live", "replay, half of the rows", [*HALF, *DISTILL]),
+    ("distillation of them, cached", "replay, half of the rows", [*HALF, *CACHED]),
+    ("what limits switch on", "full", ["retention.replay.share=0.3333", "retention.replay.beside=true", *DISTILL]),
 ]  # fmt: skip
 
 
@@ -45,9 +51,9 @@ def main():
     for _ in range(arguments.rounds):
         for name, _, settings in WAYS:
             found[name].append(seconds_of_a_step(arguments, settings))
-    print(f"{'':26} {'ms a step':>10} {'more than':>26} {'by':>22}")
+    print(f"{'':30} {'ms a step':>10} {'more than':>26} {'by':>22}")
     for name, other, _ in WAYS:
-        row = f"{name:26} {statistics.median(found[name]) * 1e3:10.0f}"
+        row = f"{name:30} {statistics.median(found[name]) * 1e3:10.0f}"
         if other:
             ratios = sorted(a / b - 1 for a, b in zip(found[name], found[other]))
             shown = f"{statistics.median(ratios):+.0%} ({ratios[0]:+.0%} to {ratios[-1]:+.0%})"

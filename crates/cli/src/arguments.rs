@@ -165,12 +165,29 @@ pub struct Tasks {
     pub tasks: Vec<PathBuf>,
 }
 
+/// Which held-out documents count.
+#[derive(Debug, Default, Args)]
+pub struct Halves {
+    /// Score the held-out documents of one half alone: `development`, which runs under limits and mixtures are chosen by, or
+    /// `test`, which nothing is chosen by.
+    #[arg(long, value_name = "HALF")]
+    pub half: Option<HalfChoice>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HalfChoice {
+    Development,
+    Test,
+}
+
 #[derive(Debug, Args)]
 pub struct Evaluate {
     /// A checkpoint folder, or a run folder (its best checkpoint).
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub scoring: Scoring,
+    #[command(flatten)]
+    pub halves: Halves,
     #[command(flatten)]
     pub tasks: Tasks,
     /// Write what was decided of each item of the tasks into this file, a line of JSON each.
@@ -193,6 +210,8 @@ pub struct Forget {
     pub tuned: Vec<PathBuf>,
     #[command(flatten)]
     pub scoring: Scoring,
+    #[command(flatten)]
+    pub halves: Halves,
     #[command(flatten)]
     pub tasks: Tasks,
     /// Where tuned checkpoints are adapters: their base; default: the one that each names.

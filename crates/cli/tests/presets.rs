@@ -72,6 +72,7 @@ fn frontier_presets_load() {
     for path in presets("frontier") {
         let config: polymath_finetune::frontier::FrontierConfig =
             polymath_config::load(&path, &[]).unwrap();
-        assert!(!config.plan().unwrap().is_empty());
+        let source = polymath_config::Source::read(&path).unwrap();
+        assert!(!config.plan(&source).unwrap().is_empty());
     }
 }

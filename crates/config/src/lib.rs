@@ -15,6 +15,9 @@
 //! ```
 
 mod overrides;
+mod source;
+
+pub use source::Source;
 
 use std::path::{Path, PathBuf};
 

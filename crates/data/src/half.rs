@@ -4,12 +4,14 @@
 //! checkpoint inside limits) is made on the development half, and reported on the test half. A document's half follows
 //! from its own tokens: it is the same in every run, on every machine, and whatever other documents come or go.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::TokenShard;
 
 /// A half of the held-out documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Half {
     /// To choose by.
     Development,

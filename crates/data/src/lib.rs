@@ -66,6 +66,7 @@ mod stream;
 mod task;
 mod texts;
 mod tokenizer;
+mod turns;
 mod vocabulary;
 mod words;
 
@@ -81,7 +82,7 @@ pub use prepare_config::{DomainConfig, PrepareConfig, TokenizerConfig};
 pub use progress::{NoProgress, Progress};
 pub use question::{Question, read_questions};
 pub use reading::Reading;
-pub use replay::ReplayStream;
+pub use replay::{Replay, ReplayStream};
 pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
 pub use shard::{Document, TokenShard};
 pub use shard_writer::ShardWriter;

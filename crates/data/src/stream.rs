@@ -1,19 +1,16 @@
 //! Training batches as a pure function of (seed, step).
 //!
-//! Rows are numbered over the whole run. They come in blocks of [`BLOCK`] rows, whose counts follow the weights; within
-//! a block each domain's rows are spread evenly with a seeded jitter, so that every batch is near the mixture. The *k*-th row of a domain holds the target positions
+//! Rows are numbered over the whole run. They come in blocks of 1024 rows, whose counts follow the weights; within a block each
+//! domain's rows are spread evenly with a seeded jitter, so that every batch is near the mixture. The *k*-th row of a domain
+//! holds the target positions
 //! `k·T … (k+1)·T` of that domain's endless stream of epochs, each a seeded permutation of its documents. Nothing is
 //! carried from step to step, so resuming needs the step's number only.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::draw::{permutation, unit};
+use crate::draw::permutation;
+use crate::turns::Turns;
 use crate::{DataError, IGNORED, TokenShard};
-
-/// Rows over which the domains' counts follow their weights exactly (to one row).
-const BLOCK: u64 = 1024;
-/// The streams of random numbers that spread the rows of blocks lie from here on, apart from those of epochs.
-const BLOCK_STREAM: u64 = 1 << 63;
 
 /// One domain of a mixture.
 #[derive(Debug, Clone)]
@@ -71,9 +68,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct MixtureStream {
     parts: Vec<MixturePart>,
-    /// Each part's share of the rows. Its own share decides its count, and the heaviest part takes the rest.
-    shares: Vec<f64>,
-    heaviest: usize,
+    turns: Turns,
     shape: BatchShape,
     bos_token_id: u32,
     seed: u64,
@@ -111,22 +106,13 @@ impl MixtureStream {
         if let Some(part) = parts.iter().find(|part| part.shard.tokens() == 0) {
             return Err(DataError::domain(&part.name, "no tokens to train on"));
         }
-        let sum: f64 = parts.iter().map(|part| part.weight).sum();
-        let shares: Vec<f64> = parts.iter().map(|part| part.weight / sum).collect();
-        if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
-            return Err(DataError::config(
-                "mixture.weights",
-                "expected numbers above 0",
-            ));
-        }
-        let heaviest = (0..shares.len())
-            .max_by(|a, b| shares[*a].total_cmp(&shares[*b]))
-            .unwrap_or(0);
+        let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
+        let turns = Turns::new(&weights, seed)
+            .ok_or_else(|| DataError::config("mixture.weights", "expected numbers above 0"))?;
         let epochs = parts.iter().map(|_| Mutex::new(None)).collect();
         Ok(Self {
             parts,
-            shares,
-            heaviest,
+            turns,
             shape,
             bos_token_id,
             seed,
@@ -147,6 +133,11 @@ impl MixtureStream {
         batch
     }
 
+    /// Of its order.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The size of its batches.
     pub fn shape(&self) -> BatchShape {
         self.shape
@@ -154,53 +145,14 @@ impl MixtureStream {
 
     /// Appends rows of the run to a batch, which must have the stream's row length.
     pub(crate) fn push_rows(&self, batch: &mut Batch, rows: std::ops::Range<u64>) {
-        let mut block: Option<(u64, Vec<(usize, u64)>)> = None;
         for row in rows {
-            let number = row / BLOCK;
-            if block.as_ref().is_none_or(|block| block.0 != number) {
-                block = Some((number, self.block(number)));
-            }
-            let (part, ordinal) = block.as_ref().expect("just made").1[(row % BLOCK) as usize];
+            let (part, ordinal) = self.turns.at(row);
             self.push_row(batch, part, ordinal);
         }
     }
 
-    /// The part of each row of a block, and which row of its part it is.
-    ///
-    /// The *j*-th of a part's *c* rows is due at time `(j + jitter) / c`, and the rows go by their times: any stretch
-    /// of rows holds each part's share to within a row or two, where a plain shuffle would stray further.
-    fn block(&self, number: u64) -> Vec<(usize, u64)> {
-        let mut due = Vec::with_capacity(BLOCK as usize);
-        for part in 0..self.parts.len() {
-            let first = self.rows_before(part, number * BLOCK);
-            let end = self.rows_before(part, (number + 1) * BLOCK);
-            let stream = BLOCK_STREAM | (part as u64) << 48 | number;
-            due.extend((first..end).map(|ordinal| {
-                let jitter = unit(self.seed, stream, ordinal - first);
-                let time = ((ordinal - first) as f64 + jitter) / (end - first) as f64;
-                (time, part, ordinal)
-            }));
-        }
-        due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        due.into_iter()
-            .map(|(_, part, ordinal)| (part, ordinal))
-            .collect()
-    }
-
-    /// How many of the run's first `rows` rows are of a part: its share, rounded; the heaviest part takes the rest.
-    fn rows_before(&self, part: usize, rows: u64) -> u64 {
-        let rounded = |part: usize| (self.shares[part] * rows as f64).round() as u64;
-        if part != self.heaviest {
-            return rounded(part);
-        }
-        let others: u64 = (0..self.parts.len())
-            .filter(|other| *other != part)
-            .map(rounded)
-            .sum();
-        rows - others
-    }
-
-    fn push_row(&self, batch: &mut Batch, part: usize, ordinal: u64) {
+    /// Appends a row of a part to a batch.
+    pub(crate) fn push_row(&self, batch: &mut Batch, part: usize, ordinal: u64) {
         let shard = &self.parts[part].shard;
         let length = self.shape.sequence_length;
         let mut position = ordinal * length as u64;

@@ -4,7 +4,7 @@ mod shelf;
 
 use std::sync::Arc;
 
-use polymath_data::{BatchShape, MixturePart, MixtureStream, ReplayStream, TokenShard};
+use polymath_data::{BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, TokenShard};
 use proptest::prelude::*;
 
 fn stream(shards: &[Arc<TokenShard>], rows: usize) -> MixtureStream {
@@ -32,7 +32,12 @@ fn monotone(token: u32) -> Arc<TokenShard> {
 
 fn replayed(rows: usize, share: f64, pool: Option<u64>, seed: u64) -> ReplayStream {
     let old = stream(&[monotone(1), monotone(2)], 1);
-    ReplayStream::new(stream(&[monotone(7)], rows), old, (share, pool), seed).unwrap()
+    let replay = Replay {
+        share,
+        pool,
+        beside: false,
+    };
+    ReplayStream::new(stream(&[monotone(7)], rows), old, replay, seed).unwrap()
 }
 
 proptest! {
@@ -67,23 +72,36 @@ proptest! {
         prop_assert_eq!(all, count as u64);
     }
 
-    /// The niche's rows come in the order that they have without replay, none left out.
+    /// The niche's rows come in the order that they have without replay, none left out; where replayed rows stand beside
+    /// them, each step has as many as without, and the share is right to within two rows over the whole run, and after a change.
     #[test]
-    fn the_niche_keeps_its_order(share in 0.01..0.5f64, seed: u64) {
+    fn the_niche_keeps_its_order(share in 0.01..0.5f64, later in 0.01..0.5f64, beside: bool, seed: u64) {
         let stories: Vec<shelf::Story> = (1..30u32).map(|token| vec![(token, true); 11]).collect();
         let niche = shelf::shard(&stories);
         let plain = stream(std::slice::from_ref(&niche), 1);
         let old = stream(&[monotone(299)], 1);
-        let stream = ReplayStream::new(stream(&[niche], 5), old, (share, None), seed).unwrap();
+        let replay = Replay { share, pool: None, beside };
+        let stream = ReplayStream::new(stream(&[niche], 5), old, replay, seed).unwrap();
+        stream.change(10, later, None).unwrap();
         let mut next = 0;
+        let mut all = [0, 0];
         for step in 0..20 {
             let batch = stream.batch(step);
+            prop_assert_eq!(batch.rows * 8, batch.input_ids.len());
+            let kept = batch.domains.iter().filter(|domain| **domain == 0).count();
+            let as_promised = if beside { kept == 5 } else { batch.rows == 5 };
+            prop_assert!(as_promised, "{kept} of {}", batch.rows);
+            all[usize::from(step >= 10)] += batch.rows - kept;
             for (row, domain) in batch.domains.iter().enumerate() {
                 if *domain == 0 {
                     prop_assert_eq!(&batch.targets[row * 8..row * 8 + 8], plain.batch(next).targets);
                     next += 1;
                 }
             }
+        }
+        for (replayed, share) in all.into_iter().zip([share, later]) {
+            let expected = 50.0 * if beside { share / (1.0 - share) } else { share };
+            prop_assert!((replayed as f64 - expected).abs() <= 2.0, "{replayed} for {expected}");
         }
     }
 }
@@ -110,13 +128,67 @@ fn pools_repeat() {
     assert_ne!(places(1), places(2));
 }
 
+/// Domains may have other parts in what is replayed from a step on: no row of a domain is left out or comes twice by it, and
+/// what was said of later steps is forgotten.
+#[test]
+fn parts_change_between_steps() {
+    let shelves = [0, 100].map(|first| {
+        let stories: Vec<shelf::Story> = (1..60u32)
+            .map(|token| vec![(first + token, true); 11])
+            .collect();
+        shelf::shard(&stories)
+    });
+    let make = || {
+        let replay = Replay {
+            share: 0.5,
+            pool: None,
+            beside: true,
+        };
+        ReplayStream::new(stream(&[monotone(7)], 8), stream(&shelves, 1), replay, 3).unwrap()
+    };
+    let stream = make();
+    stream.change(20, 0.5, Some(&[1.0, 0.1])).unwrap();
+    stream.change(10, 0.5, Some(&[1.0, 3.0])).unwrap();
+    let mut rows = [Vec::new(), Vec::new()];
+    let mut counts = [[0; 2]; 2];
+    for step in 0..30 {
+        let batch = stream.batch(step);
+        for row in (0..batch.rows).filter(|row| batch.domains[*row] > 0) {
+            let domain = batch.domains[row] - 1;
+            rows[domain].push(batch.targets[row * 8..row * 8 + 8].to_vec());
+            counts[usize::from(step >= 10)][domain] += 1;
+        }
+    }
+    // Half of 10 steps of 8 rows, and three quarters of 20.
+    let close = |count: i32, expected: i32| (count - expected).abs() <= 3;
+    assert!(
+        close(counts[0][1], 40) && close(counts[1][1], 120),
+        "{counts:?}"
+    );
+    // Without changes, each domain's rows come in the same order.
+    let plain = make().replayable(0..600);
+    for (domain, rows) in rows.iter().enumerate() {
+        let of_domain = (0..plain.rows).filter(|row| plain.domains[*row] == domain);
+        let expected = of_domain.map(|row| &plain.targets[row * 8..row * 8 + 8]);
+        assert!(rows.iter().map(Vec::as_slice).eq(expected.take(rows.len())));
+    }
+    let error = stream.change(40, 0.5, Some(&[1.0])).unwrap_err();
+    assert!(
+        error.to_string().contains("1 weights for 2 domains"),
+        "{error}"
+    );
+}
+
 /// A share outside the range is refused by its key.
 #[test]
 fn impossible_shares_are_refused() {
     for share in [0.0, 0.51, -1.0, f64::NAN] {
         let old = stream(&[monotone(1)], 1);
-        let error =
-            ReplayStream::new(stream(&[monotone(7)], 2), old, (share, None), 1).unwrap_err();
+        let replay = Replay {
+            share,
+            ..Replay::default()
+        };
+        let error = ReplayStream::new(stream(&[monotone(7)], 2), old, replay, 1).unwrap_err();
         assert!(error.to_string().contains("`retention.replay`"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Writes a report, a chain’s and a frontier from made-up scores, to look at: `cargo run -p polymath-eval --example report -- <folder>`.
+//! Writes every page from made-up scores, to look at: `cargo run -p polymath-eval --example report -- <folder>`.
 
 mod made_up;
 
@@ -13,5 +13,7 @@ fn main() -> Result<(), EvalError> {
     let folder = Path::new(&folder);
     write(&report, folder)?;
     made_up::frontier()?.write(folder)?;
+    made_up::transfer().write(folder)?;
+    made_up::revert()?.write(folder)?;
     write(&made_up::chain()?, &folder.join("chain"))
 }

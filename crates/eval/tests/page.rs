@@ -142,9 +142,9 @@ fn the_report_is_whole_in_a_browser() {
     assert_eq!(console.len(), 1, "{console:?}");
 }
 
-/// So do the chain's picture and the frontier's page.
+/// So do the chain's picture and the pages of a frontier, of a transfer matrix and of blocks put back.
 #[test]
-fn chains_and_frontiers_are_whole_in_a_browser() {
+fn every_page_is_whole_in_a_browser() {
     let Some(chromium) = chromium() else {
         println!("skipped: no Chromium is installed");
         return;
@@ -154,12 +154,21 @@ fn chains_and_frontiers_are_whole_in_a_browser() {
     assert_eq!(report.chain.as_ref().unwrap().stages.len(), 3);
     write(&report, folder.path()).unwrap();
     made_up::frontier().unwrap().write(folder.path()).unwrap();
+    made_up::transfer().write(folder.path()).unwrap();
+    made_up::revert().unwrap().write(folder.path()).unwrap();
+    let pages = [
+        ("frontier.html", ["tradeoff", "domains"]),
+        ("transfer.html", ["changes", "cosines"]),
+        ("revert.html", ["blocks", "tradeoff"]),
+    ];
     for width in [1200, 500] {
         let report = charts(&chromium, &folder.path().join("report.html"), width);
         assert_drawn(report.iter().find(|chart| chart.name == "chain").unwrap());
-        let frontier = charts(&chromium, &folder.path().join("frontier.html"), width);
-        let names: Vec<&str> = frontier.iter().map(|chart| chart.name.as_str()).collect();
-        assert_eq!(names, ["tradeoff", "domains"]);
-        frontier.iter().for_each(assert_drawn);
+        for (page, expected) in pages {
+            let found = charts(&chromium, &folder.path().join(page), width);
+            let names: Vec<&str> = found.iter().map(|chart| chart.name.as_str()).collect();
+            assert_eq!(names, expected, "{page}");
+            found.iter().for_each(assert_drawn);
+        }
     }
 }

@@ -19,6 +19,7 @@ mod adapter;
 mod config;
 mod error;
 pub mod frontier;
+mod kept;
 mod lineage;
 mod measured;
 mod models;
@@ -77,18 +78,20 @@ pub struct Finetuning {
 }
 
 impl Finetuning {
-    /// What the run would take.
+    /// What the run would take; where rows are replayed beside the niche's, with the share that it begins with.
     pub fn plan(&self) -> Plan {
-        if let Some(lora) = &self.adapter {
-            let training = &self.config.training;
-            return Plan::of_adapter(&self.model, training, self.sequence_length, lora);
+        let (model, training) = (&self.model, &self.config.training);
+        let mut plan = match &self.adapter {
+            Some(lora) => Plan::of_adapter(model, training, self.sequence_length, lora),
+            None => Plan::new(model, training, self.sequence_length, &|name| {
+                self.moving.contains(name)
+            }),
+        };
+        let replay = self.config.retention.replay.as_ref();
+        if let Some(replay) = replay.filter(|replay| replay.beside) {
+            plan.tokens = (plan.tokens as f64 / (1.0 - replay.share)).round() as u64;
         }
-        Plan::new(
-            &self.model,
-            &self.config.training,
-            self.sequence_length,
-            &|name| self.moving.contains(name),
-        )
+        plan
     }
 
     /// The domain that is tuned for.
@@ -101,7 +104,8 @@ impl Finetuning {
         self.watched.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Trains, from the base or from where the run folder stands.
+    /// Trains, from the base or from where the run folder stands; what has limits is to be judged then
+    /// ([`Self::verdict`]).
     ///
     /// # Errors
     /// A run folder that can't be used; what training says.
@@ -110,8 +114,10 @@ impl Finetuning {
         launch: &Launch,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, FinetuneError> {
-        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
-        let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        if let Some(outcome) = self.unjudged(launch.resume)? {
+            return Ok(outcome);
+        }
+        let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
         if let Some(extension) = &self.extension {
             extension.write_weights()?;
         }
@@ -159,23 +165,39 @@ impl Finetuning {
         )?)
     }
 
-    /// Whether the run is finished, with these settings.
+    /// Whether the run is finished with these settings, and its limits are judged, if it has any.
     ///
     /// # Errors
     /// It is finished with others.
     pub fn is_done(&self) -> Result<bool, FinetuneError> {
-        let run = &self.config.run;
-        if !polymath_train::is_finished(run) {
+        if !polymath_train::is_finished(&self.config.run) {
             return Ok(false);
         }
-        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
-        match std::fs::read_to_string(run.join("run.toml")) {
-            Ok(saved) if saved == text => Ok(true),
-            _ => Err(FinetuneError::Config(format!(
-                "`{}` is finished with other settings: remove it, or choose another `output`",
-                run.display()
-            ))),
+        match self.is_same()? {
+            true => Ok(self.is_judged()),
+            false => Err(self.finished_otherwise()),
         }
+    }
+
+    /// Whether the run's folder is of these settings.
+    fn is_same(&self) -> Result<bool, FinetuneError> {
+        let path = self.config.run.join("run.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(saved) => Ok(saved == self.resolved()),
+            Err(source) => Err(FinetuneError::File { path, source }),
+        }
+    }
+
+    fn finished_otherwise(&self) -> FinetuneError {
+        FinetuneError::Config(format!(
+            "`{}` is finished with other settings: remove it, or choose another folder",
+            self.config.run.display()
+        ))
+    }
+
+    /// The config as it is saved with the run.
+    fn resolved(&self) -> String {
+        toml::to_string(&self.config).expect("a config that was TOML is TOML")
     }
 
     /// Has the checkpoint after `share` of the run kept for good, and says which folder it is in.
@@ -189,12 +211,15 @@ impl Finetuning {
         self.config.run.join(polymath_train::step_name(step))
     }
 
-    /// The folder of the run's best checkpoint.
+    /// The folder of the run's best checkpoint; under limits that nothing kept to, of the closest.
     ///
     /// # Errors
     /// There is none that is whole.
     pub fn best(&self) -> Result<PathBuf, FinetuneError> {
-        Ok(resolve_checkpoint(&self.config.run)?)
+        let run = &self.config.run;
+        let closest = run.join("closest");
+        let only_close = !run.join("best").exists() && closest.exists();
+        Ok(resolve_checkpoint(if only_close { &closest } else { run })?)
     }
 
     /// The folder of the run.

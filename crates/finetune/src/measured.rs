@@ -21,7 +21,7 @@ impl Finetuning {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens),
+            max_tokens: Some(self.config.evaluation.max_tokens()),
             half: None,
         };
         match pressure {

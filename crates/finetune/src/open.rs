@@ -1,19 +1,17 @@
 //! What is checked and opened before a run: the config, the base, the data.
 
 use polymath_data::{Dataset, Progress};
+use polymath_model::ModelConfig;
 use polymath_train::resolve_checkpoint;
 
 use crate::config::Niche;
 use crate::niche::{Reader, choose_niche, prepare_niche};
+use crate::retention::{Old, limits, old_domains};
 use crate::vocabulary::Extension;
-use crate::{
-    FinetuneConfig, FinetuneError, Finetuning, HEAD, adapter, choose_adapter, retention, select,
-};
+use crate::{FinetuneConfig, FinetuneError, Finetuning, HEAD, adapter, choose_adapter, select};
 
 /// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
 const LONGEST_DEFAULT_SEQUENCE: usize = 256;
-/// Under limits, a run is evaluated at least so often.
-const LOOKS: u64 = 20;
 
 impl Finetuning {
     /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
@@ -24,11 +22,10 @@ impl Finetuning {
         mut config: FinetuneConfig,
         progress: &dyn Progress,
     ) -> Result<Self, FinetuneError> {
-        config.retention = config.retention.with_a_method();
+        limits::fill_in_method(&mut config.retention);
         config.training.validate()?;
         config.evaluation.validate()?;
         config.checkpoint.validate()?;
-        let source = config.niche()?;
         let base = resolve_checkpoint(&config.base)?;
         adapter::refuse_adapter_as_base(&base)?;
         let names = polymath_model::parameter_names(&base)?;
@@ -48,40 +45,17 @@ impl Finetuning {
         if moving.contains(HEAD) {
             model.tie_word_embeddings = false;
         }
-        let longest = model.max_position_embeddings;
-        let sequence_length = config
-            .training
-            .sequence_length
-            .unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
-        if sequence_length > longest {
-            return Err(FinetuneError::Config(format!(
-                "`training.sequence_length` = {sequence_length} is longer than the base's context of {longest}"
-            )));
-        }
-        let ends = (model.bos_token_id, model.eos_token_id);
-        let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
-        if let Some(retained) = &retained {
-            retained.check_fits(&tokenizer, ends)?;
-        }
-        let dataset = match source {
-            Niche::Dataset(path) => Dataset::open(path)?,
-            Niche::Texts(patterns) => {
-                prepare_niche(&config, patterns, (&tokenizer, &model), progress)?
-            }
-        };
-        dataset.check_fits(&tokenizer, ends)?;
-        let niche = choose_niche(&config, &dataset)?;
+        let sequence_length = sequence_length(&config, &model)?;
         let reader = Reader {
             tokenizer: &tokenizer,
-            ends,
+            ends: (model.bos_token_id, model.eos_token_id),
         };
+        let (dataset, retained) = datasets(&config, reader, &model, progress)?;
+        let niche = choose_niche(&config, &dataset)?;
         let watched = reader.watch((&dataset, &niche), retained.as_ref())?;
         let fingerprint = reader.fingerprint(&dataset)?;
         if config.retention.limits.is_some() {
-            // A controller that looks a few times only can't keep anything.
-            let total = config.training.total_steps(sequence_length);
-            let often = (total / LOOKS).max(1);
-            config.evaluation.every = config.evaluation.every.min(often);
+            limits::fill_in_schedule(&mut config, sequence_length);
         }
         let mut old = config.retention.check(
             (retained.as_ref(), &niche),
@@ -89,12 +63,7 @@ impl Finetuning {
             (&names, model.vocab_size),
         )?;
         if config.control {
-            if !config.retention.is_empty() {
-                return Err(FinetuneError::Config(
-                    "`control` trains on what would be retained: leave `[retention]` out".into(),
-                ));
-            }
-            old = retention::old_domains("control", retained.as_ref(), &niche)?;
+            old = controlled(&config, retained.as_ref(), &niche)?;
         }
         Ok(Self {
             old,
@@ -111,4 +80,52 @@ impl Finetuning {
             sequence_length,
         })
     }
+}
+
+/// Tokens of a row, which the base must have room for.
+fn sequence_length(config: &FinetuneConfig, model: &ModelConfig) -> Result<usize, FinetuneError> {
+    let longest = model.max_position_embeddings;
+    let given = config.training.sequence_length;
+    let length = given.unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
+    if length > longest {
+        return Err(FinetuneError::Config(format!(
+            "`training.sequence_length` = {length} is longer than the base's context of {longest}"
+        )));
+    }
+    Ok(length)
+}
+
+/// The data set of the niche and that of the old domains, both of the model's tokenizer.
+fn datasets(
+    config: &FinetuneConfig,
+    reader: Reader,
+    model: &ModelConfig,
+    progress: &dyn Progress,
+) -> Result<(Dataset, Option<Dataset>), FinetuneError> {
+    let source = config.niche()?;
+    let Reader { tokenizer, ends } = reader;
+    let retained = config.retain.as_deref().map(Dataset::open).transpose()?;
+    if let Some(retained) = &retained {
+        retained.check_fits(tokenizer, ends)?;
+    }
+    let dataset = match source {
+        Niche::Dataset(path) => Dataset::open(path)?,
+        Niche::Texts(patterns) => prepare_niche(config, patterns, (tokenizer, model), progress)?,
+    };
+    dataset.check_fits(tokenizer, ends)?;
+    Ok((dataset, retained))
+}
+
+/// What a control run trains on, in place of the niche.
+fn controlled(
+    config: &FinetuneConfig,
+    retained: Option<&Dataset>,
+    niche: &str,
+) -> Result<Vec<Old>, FinetuneError> {
+    if !config.retention.is_empty() {
+        return Err(FinetuneError::Config(
+            "`control` trains on what would be retained: leave `[retention]` out".into(),
+        ));
+    }
+    old_domains("control", retained, niche)
 }

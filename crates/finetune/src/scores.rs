@@ -11,18 +11,17 @@ use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
+use crate::kept::kept;
 
-/// What stands in the file.
+/// Both halves as they are kept.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    /// Of all that decides the scores.
-    key: String,
+struct Halves {
     development: BTreeMap<String, Vec<DocumentScore>>,
     test: BTreeMap<String, Vec<DocumentScore>>,
 }
 
 /// Scores what `load` gives on both halves of the domains, or reads what `file` keeps of the same weights, data and
-/// settings, which `key` stands for. A file that can't be read or is of something else is made anew.
+/// settings, which `key` stands for.
 ///
 /// # Errors
 /// What loading, scoring and the disk say.
@@ -33,50 +32,29 @@ pub(crate) fn score(
     domains: &[(String, Arc<TokenShard>)],
     windows: WindowOptions,
 ) -> Result<Scored, FinetuneError> {
-    if let Some(scored) = std::fs::read(file).ok().and_then(|text| read(&text, key)) {
-        return Ok(scored);
-    }
-    let model = load()?;
-    let half = |half: Half| -> Result<HalfScores, FinetuneError> {
-        let windows = WindowOptions {
-            half: Some(half),
-            ..windows
+    let halves = kept(file, key, || {
+        let model = load()?;
+        let half = |half: Half| {
+            let windows = WindowOptions {
+                half: Some(half),
+                ..windows
+            };
+            domains
+                .iter()
+                .map(|(name, shard)| {
+                    let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
+                    Ok((name.clone(), scores.documents))
+                })
+                .collect::<Result<_, FinetuneError>>()
         };
-        domains
-            .iter()
-            .map(|(name, shard)| {
-                Ok((
-                    name.clone(),
-                    score_shard(&model, shard, windows, &mut |_, _| ())?,
-                ))
-            })
-            .collect()
-    };
-    let documents = |half: &HalfScores| {
-        half.iter()
-            .map(|(name, scores)| (name.clone(), scores.documents.clone()))
-            .collect()
-    };
-    let kept = Kept {
-        key: key.to_owned(),
-        development: documents(&half(Half::Development)?),
-        test: documents(&half(Half::Test)?),
-    };
-    let text = serde_json::to_string(&kept).expect("scores are numbers");
-    std::fs::write(file, &text).map_err(|source| FinetuneError::File {
-        path: file.to_path_buf(),
-        source,
+        Ok(Halves {
+            development: half(Half::Development)?,
+            test: half(Half::Test)?,
+        })
     })?;
-    // Read back, so that what is compared is the same to the last bit the next time.
-    Ok(read(text.as_bytes(), key).expect("what was just written"))
-}
-
-/// The scores in a file's text, if they are those of `key`.
-fn read(text: &[u8], key: &str) -> Option<Scored> {
-    let kept: Kept = serde_json::from_slice(text).ok()?;
-    (kept.key == key).then(|| Scored {
-        development: named(kept.development),
-        test: named(kept.test),
+    Ok(Scored {
+        development: named(halves.development),
+        test: named(halves.test),
     })
 }
 
@@ -101,7 +79,14 @@ pub(crate) fn key(
 ) -> String {
     let data: Vec<String> = domains
         .iter()
-        .map(|(name, shard)| format!("{name} {}", shard.stored().path().display()))
+        .map(|(name, shard)| {
+            let stored = shard.stored();
+            let (path, sizes) = (
+                stored.path().display(),
+                (stored.documents(), stored.tokens()),
+            );
+            format!("{name} {path} {sizes:?}")
+        })
         .collect();
     format!("1 {weights} {windows:?} {data:?}")
 }

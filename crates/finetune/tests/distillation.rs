@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::Tensor;
 use polymath_data::{
-    Batch, BatchShape, MixturePart, MixtureStream, ReplayStream, Split, TokenShard,
+    Batch, BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, Split, TokenShard,
 };
 use polymath_finetune::retention::{Base, Distillation, Itself, Lesson, Retaining};
 use polymath_model::{Composition, TokenizerFiles, Transformer};
@@ -32,7 +32,12 @@ fn stream(shard: Arc<TokenShard>, rows: usize) -> MixtureStream {
 }
 
 fn replayed(pool: Option<u64>) -> ReplayStream {
-    ReplayStream::new(stream(shard(9), 6), stream(shard(30), 1), (0.4, pool), 1).unwrap()
+    let replay = Replay {
+        share: 0.4,
+        pool,
+        beside: false,
+    };
+    ReplayStream::new(stream(shard(9), 6), stream(shard(30), 1), replay, 1).unwrap()
 }
 
 fn live(seed: u64) -> Base {

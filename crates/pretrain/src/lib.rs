@@ -198,7 +198,7 @@ impl Pretraining {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens),
+            max_tokens: Some(self.config.evaluation.max_tokens()),
             half: None,
         };
         Ok(HeldoutEvaluator::new(shards, windows))

@@ -69,24 +69,55 @@ pub fn backward(
     })
 }
 
-/// The rows of a batch in `parts` equal batches.
+/// The rows of a batch in `parts` batches, as equal as they can be: a batch with replayed rows beside the niche's has any
+/// number of them.
 fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
     if parts == 1 {
         return vec![batch.clone()];
     }
-    let rows = batch.rows / parts;
-    let tokens = rows * batch.sequence_length;
+    let parts = parts.min(batch.rows);
     (0..parts)
         .map(|part| {
-            let range = part * tokens..(part + 1) * tokens;
+            let rows = batch.rows * part / parts..batch.rows * (part + 1) / parts;
+            let tokens = rows.start * batch.sequence_length..rows.end * batch.sequence_length;
             Batch {
-                input_ids: batch.input_ids[range.clone()].to_vec(),
-                targets: batch.targets[range.clone()].to_vec(),
-                document_starts: batch.document_starts[range].to_vec(),
-                rows,
+                input_ids: batch.input_ids[tokens.clone()].to_vec(),
+                targets: batch.targets[tokens.clone()].to_vec(),
+                document_starts: batch.document_starts[tokens].to_vec(),
+                rows: rows.len(),
                 sequence_length: batch.sequence_length,
-                domains: batch.domains[part * rows..(part + 1) * rows].to_vec(),
+                domains: batch.domains[rows].to_vec(),
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Together the parts are the batch, none of them empty, whether or not their number divides the rows.
+    #[test]
+    fn parts_are_the_batch() {
+        let tokens: Vec<u32> = (0..14).collect();
+        let batch = Batch {
+            input_ids: tokens.clone(),
+            targets: tokens.clone(),
+            document_starts: tokens.clone(),
+            rows: 7,
+            sequence_length: 2,
+            domains: (0..7).collect(),
+        };
+        for parts in [1, 2, 3, 7, 9] {
+            let split = split(&batch, parts);
+            assert_eq!(split.len(), parts.min(7));
+            assert!(
+                split
+                    .iter()
+                    .all(|part| part.rows > 0 && part.rows == part.domains.len())
+            );
+            let joined: Vec<u32> = split.iter().flat_map(|part| part.targets.clone()).collect();
+            assert_eq!(joined, tokens);
+        }
+    }
 }

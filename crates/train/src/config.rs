@@ -1,4 +1,4 @@
-//! The tables `[training]`, `[evaluation]` and `[checkpoint]`, which both phases share.
+//! The table `[training]`, which both phases share.
 
 use serde::{Deserialize, Serialize};
 
@@ -162,49 +162,6 @@ mod default {
     }
 }
 
-/// The `[evaluation]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EvaluationConfig {
-    /// Steps between two evaluations.
-    pub every: u64,
-    /// Held-out tokens of each domain that are scored on the way (the report scores them all).
-    pub max_tokens: u64,
-}
-
-impl Default for EvaluationConfig {
-    fn default() -> Self {
-        Self {
-            every: 200,
-            max_tokens: 20_000,
-        }
-    }
-}
-
-/// The `[checkpoint]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CheckpointConfig {
-    /// Steps between two checkpoints; default: as often as an evaluation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub every: Option<u64>,
-    /// How many to keep, besides the best one and the milestones.
-    pub keep: usize,
-    /// Steps whose checkpoints are kept for good.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub milestones: Vec<u64>,
-}
-
-impl Default for CheckpointConfig {
-    fn default() -> Self {
-        Self {
-            every: None,
-            keep: 2,
-            milestones: Vec::new(),
-        }
-    }
-}
-
 impl TrainingConfig {
     /// Optimizer steps of the run, of `sequence_length` tokens a row.
     pub fn total_steps(&self, sequence_length: usize) -> u64 {
@@ -328,39 +285,6 @@ impl TrainingConfig {
                 self.precision
             ))
         })
-    }
-}
-
-impl EvaluationConfig {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// The key at fault.
-    pub fn validate(&self) -> Result<(), TrainError> {
-        for (key, value) in [("every", self.every), ("max_tokens", self.max_tokens)] {
-            if value == 0 {
-                return Err(TrainError::Config(format!(
-                    "`evaluation.{key}` = `0`: expected at least 1"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl CheckpointConfig {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// The key at fault.
-    pub fn validate(&self) -> Result<(), TrainError> {
-        if self.every == Some(0) {
-            return Err(TrainError::Config(
-                "`checkpoint.every` = `0`: expected at least 1, or leave it out to save after each evaluation"
-                    .into(),
-            ));
-        }
-        Ok(())
     }
 }
 

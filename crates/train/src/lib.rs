@@ -47,6 +47,7 @@
 //! ```
 
 mod backward;
+mod cadence;
 mod checkpoint;
 mod config;
 mod error;
@@ -63,13 +64,11 @@ mod run_folder;
 mod schedule;
 mod tensorboard;
 
+pub use cadence::{CheckpointConfig, EvaluationConfig};
 pub use checkpoint::{
     Checkpoint, State, published, resolve_base, resolve_checkpoint, sha256_of, verify,
 };
-pub use config::{
-    CheckpointConfig, EXCLUSIVE_KEYS, EvaluationConfig, OptimizerChoice, Recompute, Schedule,
-    TrainingConfig,
-};
+pub use config::{EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};
 pub use language_model::{LanguageModel, to_token_batch};
@@ -79,4 +78,5 @@ pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveMod
 pub use optimizer::Optimizer;
 pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};
-pub use run_folder::{RunFolder, is_finished, point, step_name};
+pub use run_folder::{RunFolder, finished, is_finished, point, step_name};
+pub use schedule::learning_rate;

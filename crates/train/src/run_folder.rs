@@ -207,10 +207,20 @@ fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::fs::write(link, target)
 }
 
+/// Where a run stands that has done all its steps; `None` of any other folder.
+pub fn finished(run: &Path) -> Option<State> {
+    if !run.is_dir() {
+        return None;
+    }
+    let (found, _) = newest(run).ok()?;
+    found
+        .map(|found| found.state)
+        .filter(|state| state.finished)
+}
+
 /// Whether a run folder holds a run that has done all its steps.
 pub fn is_finished(run: &Path) -> bool {
-    run.is_dir()
-        && newest(run).is_ok_and(|(found, _)| found.is_some_and(|found| found.state.finished))
+    finished(run).is_some()
 }
 
 fn lock(path: &Path) -> Result<File, TrainError> {

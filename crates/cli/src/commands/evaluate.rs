@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use polymath_data::{Dataset, Reading, Split, Task};
+use polymath_data::{Dataset, Half, Reading, Split, Task};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision, Transformer};
@@ -40,6 +40,7 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         datasets: &datasets,
         tasks: &tasks,
         scoring: &arguments.scoring,
+        half: arguments.halves.half(),
         keep: 0,
     };
     let scores = score((&folder, base.as_deref()), &asked, environment)?;
@@ -150,6 +151,16 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(dataset.into_iter().collect())
 }
 
+impl arguments::Halves {
+    /// The half that is asked for.
+    pub fn half(&self) -> Option<Half> {
+        self.half.map(|half| match half {
+            arguments::HalfChoice::Development => Half::Development,
+            arguments::HalfChoice::Test => Half::Test,
+        })
+    }
+}
+
 /// What a checkpoint is scored on.
 pub struct Asked<'a> {
     /// Every domain's held-out documents, and its questions.
@@ -158,6 +169,8 @@ pub struct Asked<'a> {
     pub tasks: &'a [Arc<Task>],
     /// How documents are cut.
     pub scoring: &'a arguments::Scoring,
+    /// Of the documents, this half alone.
+    pub half: Option<Half>,
     /// Of so many tokens of each domain, the single scores are kept.
     pub keep: u64,
 }
@@ -220,7 +233,7 @@ fn score_dataset(
         context: asked.scoring.context,
         stride: asked.scoring.stride,
         max_tokens: asked.scoring.max_tokens,
-        half: None,
+        half: asked.half,
     };
     let dataset = reading.dataset();
     for name in dataset.domain_names() {
@@ -235,6 +248,13 @@ fn score_dataset(
         };
         let domain =
             polymath_eval::score_tokens((model, &shard), windows, asked.keep, &mut progress)?;
+        if let (Some(half), true) = (asked.half, domain.documents.is_empty()) {
+            return Err(Failure::usage(anyhow!(
+                "none of the {} held-out documents of `{name}` is in the {} half: hold out more, or leave `--half` out",
+                shard.documents(),
+                half.name()
+            )));
+        }
         scores.domains.insert(name.to_owned(), domain);
         let questions = dataset.questions(name)?;
         if !questions.is_empty() {

@@ -11,6 +11,7 @@ use crate::console::Stages;
 use crate::dashboard::{About, Group};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
+use crate::lines;
 
 /// Trains, or says what training would take.
 pub fn run(
@@ -41,19 +42,25 @@ pub fn run(
     let signal = StopSignal::listen()?;
     let launch = launch(environment, arguments.resume, &signal);
     let outcome = finetuning.run(&launch, &mut *watcher)?;
-    drop(watcher);
-    let verdict = match outcome {
-        Outcome::Finished { best, .. } => finetuning.verdict(&launch, best.1)?,
-        Outcome::Interrupted { .. } => None,
-    };
-    let Some(verdict) = verdict else {
+    let finished = matches!(outcome, Outcome::Finished { .. });
+    if !(finished && finetuning.is_limited()) {
+        drop(watcher);
         return conclude(outcome, &folder, environment);
+    }
+    let verdict = finetuning.verdict(&launch, &mut *watcher)?;
+    drop(watcher);
+    let Some(verdict) = verdict else {
+        lines::say(&format!(
+            "{}: stopped before the last word on its limits; go on with `--resume`",
+            folder.display()
+        ));
+        return Err(Failure::Interrupted);
     };
     println!("{verdict}");
     if !verdict.is_kept() {
         return Err(Failure::LimitBroken);
     }
-    if verdict.mixed.is_some() {
+    if verdict.judged.mixed.is_some() {
         // Training's own best is not the one that counts.
         println!("{}", folder.join("best").display());
         return Ok(());

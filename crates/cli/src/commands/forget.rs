@@ -42,6 +42,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         datasets: &datasets,
         tasks: &tasks,
         scoring: &scoring,
+        half: arguments.halves.half(),
         keep: KEPT_TOKENS,
     };
     let mut before = score((&base, None), &asked, environment)?;
@@ -66,6 +67,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         tolerance: arguments.tolerance,
         seed: arguments.seed,
         context,
+        half: arguments.halves.half(),
         ..Settings::default()
     };
     let report = ForgettingReport::new(&before, &runs, settings)?;

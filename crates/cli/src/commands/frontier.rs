@@ -1,6 +1,7 @@
 //! `polymath frontier`: many ways to tune one base, compared.
 
 use anyhow::anyhow;
+use polymath_config::Source;
 use polymath_finetune::Finetuning;
 use polymath_finetune::frontier::{self, FrontierConfig, PlannedRun};
 
@@ -17,7 +18,8 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
     // All of them before the first: hours of work must not end in a typing error.
     let mut planned: Vec<(PlannedRun, Finetuning)> = Vec::new();
-    for run in config.plan().map_err(Failure::usage)? {
+    let source = Source::read(&arguments.config).map_err(Failure::usage)?;
+    for run in config.plan(&source).map_err(Failure::usage)? {
         let tuning = Finetuning::open(run.config.clone(), &Stages::new(environment))
             .map_err(|error| Failure::usage(anyhow!("`runs.{}`: {error}", run.method)))?;
         planned.push((run, tuning));

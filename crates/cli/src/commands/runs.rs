@@ -43,7 +43,17 @@ pub fn train(
         environment.say(&title);
         let about = dashboard.then(|| about(&title, tuning, tuning.run_folder()));
         let mut watcher = watcher(environment, &tuning.plan(), about)?;
-        if let Outcome::Interrupted { .. } = tuning.run(&launch, &mut *watcher)? {
+        let mut stopped = matches!(
+            tuning.run(&launch, &mut *watcher)?,
+            Outcome::Interrupted { .. }
+        );
+        if !stopped && tuning.is_limited() {
+            match tuning.verdict(&launch, &mut *watcher)? {
+                Some(verdict) => watcher.message(&verdict.to_string()),
+                None => stopped = true,
+            }
+        }
+        if stopped {
             drop(watcher);
             lines::say("stopped and saved; the same command goes on");
             return Err(Failure::Interrupted);

@@ -1,6 +1,7 @@
 //! `polymath transfer`: who helps and who hurts whom.
 
 use anyhow::anyhow;
+use polymath_config::Source;
 use polymath_finetune::Finetuning;
 use polymath_finetune::transfer::{self, OpenRun, TransferConfig};
 
@@ -15,7 +16,8 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     environment.check_dashboard(arguments.dashboard)?;
     let config: TransferConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
-    let (plan, scored) = config.plan().map_err(Failure::usage)?;
+    let source = Source::read(&arguments.config).map_err(Failure::usage)?;
+    let (plan, scored) = config.plan(&source).map_err(Failure::usage)?;
     let mut seeds = Vec::new();
     let mut open = Vec::new();
     for run in plan {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use polymath_data::{Overlap, Question};
 use polymath_eval::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
 use polymath_eval::frontier::{Candidate, Frontier, RunFigures, Scored};
-use polymath_eval::report::CurvePoint;
+use polymath_eval::report::{CurvePoint, Figure};
+use polymath_eval::revert::{Block, Revert, Step, place};
+use polymath_eval::transfer::{Row, Setting, Transfer};
 use polymath_eval::{
     DocumentScore, DomainScores, EvalError, ForgettingReport, ModelScores, Settings,
 };
@@ -116,6 +118,83 @@ pub fn frontier() -> Result<Frontier, EvalError> {
         }
     }
     Ok(Frontier::new("competition", 0.05, figures))
+}
+
+/// Every domain tuned on in turn.
+#[allow(dead_code, reason = "each user takes a part")]
+pub fn transfer() -> Transfer {
+    let row = |(number, (domain, _, _)): (usize, &(&str, usize, f64))| {
+        let change = |at: usize| {
+            let value = if at == number {
+                -1.4
+            } else {
+                0.3 * waves(at + 9 * number, 7) - 0.05
+            };
+            Figure {
+                value,
+                interval: [value - 0.03, value + 0.03],
+            }
+        };
+        let cosine = |at: usize| {
+            if at == number {
+                1.0
+            } else {
+                waves(at * number, 8) - 0.3
+            }
+        };
+        Row {
+            domain: (*domain).to_owned(),
+            changes: (0..DOMAINS.len()).map(change).collect(),
+            gradient_cosines: (0..DOMAINS.len()).map(cosine).collect(),
+            early_divergence: 0.2 * waves(number, 9),
+        }
+    };
+    let setting = Setting {
+        base: "checkpoints/small/best".into(),
+        seeds: 1,
+        tokens: 250_000,
+        early_share: 0.05,
+    };
+    let names = DOMAINS.map(|domain| domain.0.to_owned()).to_vec();
+    Transfer::new(
+        setting,
+        names,
+        DOMAINS.iter().enumerate().map(row).collect(),
+    )
+}
+
+/// Three blocks, put back one by one and one after the other.
+///
+/// # Errors
+/// None, as long as the scores fit together.
+#[allow(dead_code, reason = "each user takes a part")]
+pub fn revert() -> Result<Revert, EvalError> {
+    let changed = |share: f64| {
+        let changes = RUNS[0].2.map(|change| change * share);
+        scores("", "", &changes).domains
+    };
+    let (tuned, base) = (changed(1.0), changed(0.0));
+    let names = ["layer 000", "layer 001", "embedding and head"];
+    let blocks = (1..).zip(names).map(|(number, name)| {
+        let reverted = changed(1.0 - 0.15 * f64::from(number));
+        Block::new(name, "competition", (&tuned, &reverted))
+    });
+    let steps = (0..4).map(|put_back| {
+        let place = place(
+            "competition",
+            (&base, &changed(1.0 - put_back as f64 / 3.0)),
+        );
+        Step {
+            put_back,
+            development: place,
+            test: place,
+        }
+    });
+    Ok(Revert::new(
+        ("base".as_ref(), "tuned".as_ref()),
+        ("competition", 0.1),
+        (blocks.collect::<Result<_, _>>()?, steps.collect()),
+    ))
 }
 
 /// Documents of very different sizes, each with a change of its own.

@@ -11,6 +11,9 @@ const HEADING: f64 = 54.0;
 const GAP: f64 = 2.0;
 /// Depths of colour on either side of nothing.
 const DEPTHS: usize = 5;
+/// Below the table: the legend, and one of its colours.
+const LEGEND: f64 = 36.0;
+const SWATCH: (f64, f64) = (26.0, 14.0);
 
 /// One change.
 #[derive(Clone)]
@@ -59,18 +62,28 @@ pub struct Heatmap<'a> {
     /// What rows and columns are, for their corner.
     pub axes: (&'a str, &'a str),
     pub cells: Vec<Vec<Option<Cell>>>,
+    pub colours: Colours,
+}
+
+/// What the deepest colour stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Colours {
+    /// The largest change.
+    Largest,
+    /// The largest rise, and every fall that is larger: next to a niche's own gain, all else would be pale.
+    LargestRise,
+    /// The largest value, where a cell shows it with its sign turned.
+    Turned,
 }
 
 /// Rises in the colour of loss, falls in that of gain, the deeper the larger.
 pub fn heatmap(map: &Heatmap) -> String {
     let width = NAMES + map.columns.len() as f64 * CELL.0;
-    let height = HEADING + map.rows.len() as f64 * CELL.1;
-    let cells = || map.cells.iter().flatten().flatten();
-    let said: Vec<&str> = cells().map(|cell| cell.title.as_str()).collect();
-    let most = cells()
-        .map(|cell| cell.value.abs())
-        .filter(|value| value.is_finite())
-        .fold(1e-9, f64::max);
+    let bottom = HEADING + map.rows.len() as f64 * CELL.1;
+    let height = bottom + LEGEND;
+    let cells = map.cells.iter().flatten().flatten();
+    let said: Vec<&str> = cells.map(|cell| cell.title.as_str()).collect();
+    let most = deepest(map);
     let mut svg = Svg::new(map.id, (width, height), (map.title, &said.join("; ")));
     let corner = Point {
         x: 0.0,
@@ -101,7 +114,51 @@ pub fn heatmap(map: &Heatmap) -> String {
             }
         }
     }
+    legend(&mut svg, map.colours, most, bottom + 12.0);
     svg.finish()
+}
+
+/// The value of the deepest colour.
+fn deepest(map: &Heatmap) -> f64 {
+    let coloured = || {
+        let cells = map.cells.iter().flatten().flatten();
+        let values = cells.filter(|cell| cell.sure).map(|cell| cell.value);
+        values.filter(|value| value.is_finite())
+    };
+    let rise = coloured().fold(0.0, f64::max);
+    if map.colours == Colours::LargestRise && rise > 0.0 {
+        return rise;
+    }
+    coloured().map(f64::abs).fold(1e-9, f64::max)
+}
+
+/// The colours from gain to loss with the values of both ends.
+fn legend(svg: &mut Svg, colours: Colours, most: f64, y: f64) {
+    let (turned, clipped) = (colours == Colours::Turned, colours == Colours::LargestRise);
+    let most = if turned { -most } else { most };
+    let or_less = if clipped { " or less" } else { "" };
+    let line = y + SWATCH.1 - 2.0;
+    let ends = [
+        (NAMES - 8.0, Anchor::End, signed(-most) + or_less),
+        (
+            NAMES + 2.0 * DEPTHS as f64 * SWATCH.0 + 8.0,
+            Anchor::Start,
+            signed(most),
+        ),
+    ];
+    for (x, anchor, text) in ends {
+        svg.text("tick", Point { x, y: line }, anchor, &text);
+    }
+    let better = (1..=DEPTHS).rev().map(|depth| format!("better{depth}"));
+    let worse = (1..=DEPTHS).map(|depth| format!("worse{depth}"));
+    for (number, class) in better.chain(worse).enumerate() {
+        let x = NAMES + number as f64 * SWATCH.0;
+        let to = Point {
+            x: x + SWATCH.0 - GAP,
+            y: y + SWATCH.1,
+        };
+        svg.rectangle(&format!("heat {class}"), Point { x, y }, to);
+    }
 }
 
 fn draw(svg: &mut Svg, cell: &Cell, corner: Point, most: f64) {
@@ -147,20 +204,54 @@ mod tests {
                 framed: false,
             })
         };
-        let picture = heatmap(&Heatmap {
-            id: "map",
-            title: "a map",
-            rows: vec!["first".into(), "second".into()],
-            columns: vec!["one".into(), "two".into()],
-            axes: ("tuned on", "scored on"),
-            cells: vec![
+        let map = |colours, cells| {
+            heatmap(&Heatmap {
+                id: "map",
+                title: "a map",
+                rows: vec!["first".into(), "second".into()],
+                columns: vec!["one".into(), "two".into()],
+                axes: ("tuned on", "scored on"),
+                cells,
+                colours,
+            })
+        };
+        let picture = map(
+            Colours::Largest,
+            vec![
                 vec![cell(1.0, true), cell(-0.3, true)],
-                vec![cell(0.9, false), None],
+                vec![cell(9.0, false), None],
             ],
-        });
-        assert_eq!(picture.matches("<rect").count(), 3);
-        assert!(picture.contains("heat worse5") && picture.contains("heat better2"));
+        );
+        // Each colour is in the legend once.
+        let count =
+            |picture: &str, class: &str| picture.matches(&format!("\"heat {class}\"")).count() - 1;
+        assert_eq!(picture.matches("<rect").count(), 3 + 2 * DEPTHS);
+        assert_eq!(
+            (count(&picture, "worse5"), count(&picture, "better2")),
+            (1, 1)
+        );
         assert_eq!(picture.matches("\"heat\"").count(), 1);
-        assert!(picture.contains("−0.300"));
+        assert!(picture.contains("−0.300") && picture.contains(">+1.000<"));
+
+        // A niche's own gain leaves the rest its colours.
+        let cells = vec![
+            vec![cell(-5.0, true), cell(0.2, true)],
+            vec![cell(-0.2, true)],
+        ];
+        let picture = map(Colours::LargestRise, cells.clone());
+        assert_eq!(
+            (count(&picture, "better5"), count(&picture, "worse5")),
+            (2, 1)
+        );
+        assert!(picture.contains(">−0.200 or less<") && picture.contains(">+0.200<"));
+        let picture = map(Colours::Largest, cells.clone());
+        assert_eq!(
+            (count(&picture, "better5"), count(&picture, "worse1")),
+            (1, 1)
+        );
+        // Turned, the good end is above 0.
+        let picture = map(Colours::Turned, cells);
+        let legend = picture.rfind(">+5.000<").unwrap();
+        assert!(picture[legend..].contains(">−5.000<"), "{picture}");
     }
 }

@@ -6,6 +6,6 @@ mod heatmap;
 pub mod svg;
 mod tradeoff;
 
-pub use heatmap::{Cell, Heatmap, heatmap};
+pub use heatmap::{Cell, Colours, Heatmap, heatmap};
 pub use svg::key;
 pub use tradeoff::{Trade, tradeoff};

@@ -4,7 +4,7 @@ use minijinja::{Value, context};
 
 use super::figures::{Frontier, Method, RunFigures};
 use super::markdown::sentences;
-use crate::charts::{Cell, Heatmap, Trade, heatmap, key, tradeoff};
+use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::report::Figure;
 use crate::statistics::OverSeeds;
 use crate::wording::{count, interval, signed};
@@ -114,6 +114,7 @@ fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
             .collect(),
         columns,
         axes: ("way", "old domain"),
+        colours: Colours::Largest,
     }
 }
 

@@ -8,7 +8,7 @@ use super::ledger::{Ledger, ledger};
 use super::{
     Chain, DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport, tasks,
 };
-use crate::charts::{Cell, Heatmap, Trade, heatmap, key, tradeoff};
+use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::statistics::Verdict;
 use crate::wording::{
     bytes, count, interval, percent, plain, probability, probability_or_dash, relative, sign,
@@ -54,6 +54,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
         definitions => &report.definitions,
         tolerance => report.settings.tolerance,
         context_tokens => report.settings.context,
+        half => report.settings.half.map(|half| half.name()),
     };
     page::render(include_str!("template.html"), shown)
 }
@@ -138,6 +139,7 @@ fn of_chain(chain: &Chain) -> Value {
         columns: chain.domains.clone(),
         axes: ("after", "domain"),
         cells: cells.collect(),
+        colours: Colours::LargestRise,
     };
     let measures: Vec<Value> = chain
         .measures

@@ -34,6 +34,12 @@ pub fn render(report: &ForgettingReport) -> String {
             report.settings.context
         );
     }
+    if let Some(half) = report.settings.half {
+        text += &format!(
+            "- Only the {} half of the held-out documents was scored.\n",
+            half.name()
+        );
+    }
     text
 }
 

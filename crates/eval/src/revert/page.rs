@@ -4,7 +4,7 @@ use minijinja::{Value, context};
 
 use super::Revert;
 use super::markdown::{rate, sentence};
-use crate::charts::{Cell, Heatmap, Trade, heatmap, tradeoff};
+use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, tradeoff};
 use crate::report::Figure;
 use crate::wording::signed;
 use crate::{EvalError, page};
@@ -73,6 +73,7 @@ fn map(revert: &Revert) -> Heatmap<'_> {
         cells: cells.collect(),
         columns,
         axes: ("put back", "domain"),
+        colours: Colours::Largest,
     }
 }
 

@@ -7,6 +7,7 @@ mod holm;
 mod mcnemar;
 mod mean;
 pub mod proportion;
+mod ratio;
 mod seeds;
 mod spearman;
 mod student;

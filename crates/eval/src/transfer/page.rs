@@ -4,7 +4,7 @@ use minijinja::{Value, context};
 
 use super::Transfer;
 use super::markdown::sentences;
-use crate::charts::{Cell, Heatmap, heatmap};
+use crate::charts::{Cell, Colours, Heatmap, heatmap};
 use crate::wording::{count, percent, signed};
 use crate::{EvalError, page};
 
@@ -34,7 +34,7 @@ pub fn render(transfer: &Transfer) -> Result<String, EvalError> {
 
 fn map<'a>(
     transfer: &'a Transfer,
-    (id, title): (&'a str, &'a str),
+    (id, title, colours): (&'a str, &'a str, Colours),
     cell: &dyn Fn(usize, usize) -> Cell,
 ) -> Heatmap<'a> {
     let rows = 0..transfer.rows.len();
@@ -45,6 +45,7 @@ fn map<'a>(
         rows: transfer.rows.iter().map(|row| row.domain.clone()).collect(),
         columns: transfer.scored.clone(),
         axes: ("tuned on", "scored on"),
+        colours,
         cells: rows
             .map(|row| {
                 columns
@@ -62,6 +63,7 @@ fn changes(transfer: &Transfer) -> Heatmap<'_> {
         (
             "changes",
             "Change of every domain by tuning on every domain",
+            Colours::LargestRise,
         ),
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
@@ -74,7 +76,11 @@ fn changes(transfer: &Transfer) -> Heatmap<'_> {
 fn cosines(transfer: &Transfer) -> Heatmap<'_> {
     map(
         transfer,
-        ("cosines", "Cosine of the base's gradients on two domains"),
+        (
+            "cosines",
+            "Cosine of the base's gradients on two domains",
+            Colours::Turned,
+        ),
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
             let cosine = tuned.gradient_cosines[column];

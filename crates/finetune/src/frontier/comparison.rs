@@ -1,6 +1,6 @@
 //! Scores a frontier's finished runs, as they are and mixed with the base, each once, and compares them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use polymath_eval::WindowOptions;
 use polymath_eval::frontier::{Candidate, Frontier, RunFigures, Scored};
@@ -43,6 +43,7 @@ pub fn compare(
     let base = scoring.of(first, Which::Base)?;
     let mut figures = Vec::new();
     for (run, tuning) in runs {
+        let (tokens, seconds) = cost(tuning);
         let mixed = config.interpolate.iter().map(|share| Which::Mixed(*share));
         for which in std::iter::once(Which::Tuned).chain(mixed) {
             let tuned = scoring.of(tuning, which)?;
@@ -53,8 +54,8 @@ pub fn compare(
                     Which::Base | Which::Tuned => None,
                 },
                 seed: run.seed,
-                tokens: tuning.plan().tokens,
-                seconds: training_seconds(&run.config.run),
+                tokens,
+                seconds,
             };
             figures.push(RunFigures::new(candidate, tuning.niche(), (&base, &tuned))?);
         }
@@ -129,10 +130,8 @@ fn described(tuning: &Finetuning, which: Which) -> String {
     }
 }
 
-/// Seconds of training of a finished run, by its own record.
-fn training_seconds(run: &Path) -> f64 {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let seconds =
-        |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["seconds"].as_f64();
-    text.lines().filter_map(seconds).fold(0.0, f64::max)
+/// Tokens and seconds of training of a finished run, by its own record.
+fn cost(tuning: &Finetuning) -> (u64, f64) {
+    polymath_train::finished(tuning.run_folder())
+        .map_or((0, 0.0), |state| (state.tokens, state.seconds))
 }

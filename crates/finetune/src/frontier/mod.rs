@@ -6,6 +6,7 @@ mod comparison;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use polymath_config::Source;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -102,11 +103,11 @@ pub struct PlannedRun {
 }
 
 impl FrontierConfig {
-    /// Every run, the seeds of a way one after the other.
+    /// Every run, the seeds of a way one after the other. `source` is the file that this was read from.
     ///
     /// # Errors
     /// The key at fault.
-    pub fn plan(&self) -> Result<Vec<PlannedRun>, FinetuneError> {
+    pub fn plan(&self, source: &Source) -> Result<Vec<PlannedRun>, FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         crate::sweep::check(&self.seeds, &self.shared, &["run", "seed"])?;
         if !(self.limit > 0.0 && self.limit.is_finite()) {
@@ -148,7 +149,7 @@ impl FrontierConfig {
                 ));
             }
             for seed in &self.seeds {
-                planned.push(self.run(name, own, *seed)?);
+                planned.push(self.run((name, own), *seed, source)?);
             }
         }
         let tokens = |run: &PlannedRun| {
@@ -173,14 +174,19 @@ impl FrontierConfig {
         Ok(planned)
     }
 
-    fn run(&self, name: &str, own: &Table, seed: u64) -> Result<PlannedRun, FinetuneError> {
+    fn run(
+        &self,
+        (name, own): (&str, &Table),
+        seed: u64,
+        source: &Source,
+    ) -> Result<PlannedRun, FinetuneError> {
         let mut table = self.shared.clone();
         merge(&mut table, own);
         let folder = self.output.join(format!("{name}-{seed}"));
         table.insert("run".into(), folder.display().to_string().into());
         table.insert("seed".into(), Value::Integer(seed as i64));
-        let config = table.try_into::<FinetuneConfig>().map_err(|error| {
-            FinetuneError::Config(format!("`runs.{name}`, with `shared`: {}", error.message()))
+        let config = source.read_table(&table).map_err(|error| {
+            FinetuneError::Config(format!("`runs.{name}`, with `shared`: {error}"))
         })?;
         crate::sweep::refuse_new_tokens(&config)?;
         Ok(PlannedRun {
@@ -212,7 +218,8 @@ mod tests {
 
     fn plan(text: &str) -> Result<Vec<PlannedRun>, String> {
         let config: FrontierConfig = toml::from_str(text).unwrap();
-        config.plan().map_err(|error| error.to_string())
+        let source = Source::new("frontier.toml".as_ref(), text);
+        config.plan(&source).map_err(|error| error.to_string())
     }
 
     /// Each way is put over what is shared, once a seed, in a folder of its own; without a list, the usual ways are.
@@ -266,7 +273,10 @@ mod tests {
             &CONFIG.replace("[shared]", "interpolate = [0.5, 1.0]\n[shared]"),
             "`interpolate` has `1`",
         );
-        refused(&format!("{CONFIG}[runs.bad]\nmethd = \"full\"\n"), "methd");
+        refused(
+            &format!("{CONFIG}[runs.bad]\nmethd = \"full\"\n"),
+            "`runs.bad`, with `shared`: `frontier.toml`, line 11: unknown key `methd`: did you mean `method`?",
+        );
         refused(
             &CONFIG.replace("[shared.training]", "seed = 3\n[shared.training]"),
             "`shared.seed`",

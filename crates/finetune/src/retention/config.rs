@@ -44,20 +44,6 @@ impl RetentionConfig {
         *self == Self::default()
     }
 
-    /// With limits and nothing that could keep them, replay at its default share does: it holds what the old domains
-    /// measure, needs no strength to be found, and costs nothing beyond its tokens.
-    #[must_use]
-    pub fn with_a_method(mut self) -> Self {
-        let none = Self {
-            limits: self.limits.clone(),
-            ..Self::default()
-        };
-        if self.limits.is_some() && self == none {
-            self.replay = Some(ReplayConfig::default());
-        }
-        self
-    }
-
     /// Whether the base's own weights are needed beside those that move.
     pub(crate) fn needs_base(&self) -> bool {
         self.l2sp.is_some()

@@ -44,6 +44,18 @@ fn default_temperature() -> f64 {
     2.0
 }
 
+impl Default for DistillConfig {
+    fn default() -> Self {
+        Self {
+            strength: 1.0,
+            temperature: default_temperature(),
+            cache: DistillCache::Live,
+            top_k: None,
+            pool_tokens: None,
+        }
+    }
+}
+
 impl DistillConfig {
     /// Checks every value; `replays` says whether any rows are.
     pub(crate) fn validate(&self, replays: bool, vocabulary: usize) -> Result<(), FinetuneError> {

@@ -11,7 +11,7 @@ mod fisher;
 mod interpolate;
 mod itself;
 mod l2sp;
-mod limits;
+pub(crate) mod limits;
 mod objective;
 mod quadratic;
 mod replay;
@@ -27,7 +27,9 @@ pub use fisher::{Sample, Squares, cached};
 pub use interpolate::{Found, Interpolation, Shares, block_of};
 pub use itself::Itself;
 pub use l2sp::L2sp;
-pub use limits::{DomainVerdict, LimitsConfig, LimitsVerdict, Pressed, Pressure, is_outside};
+pub use limits::{
+    Allowance, DomainVerdict, Judged, LimitsConfig, LimitsVerdict, Pressed, Pressure, is_outside,
+};
 pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
 

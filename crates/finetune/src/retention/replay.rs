@@ -33,6 +33,9 @@ pub struct ReplayConfig {
     /// With `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, what the base
     /// samples at.
     pub temperature: f64,
+    /// Whether they stand beside the niche's rows, so that the batch grows, instead of in the place of some.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
 }
 
 const SHARE: f64 = 0.05;
@@ -45,6 +48,7 @@ impl Default for ReplayConfig {
             share: SHARE,
             tokens: None,
             temperature: 1.0,
+            beside: false,
         }
     }
 }
@@ -99,6 +103,7 @@ struct Table {
     share: f64,
     tokens: Option<u64>,
     temperature: f64,
+    beside: bool,
 }
 
 impl Default for Table {
@@ -108,12 +113,14 @@ impl Default for Table {
             share,
             tokens,
             temperature,
+            beside,
         } = ReplayConfig::default();
         Self {
             source,
             share,
             tokens,
             temperature,
+            beside,
         }
     }
 }
@@ -160,6 +167,7 @@ impl<'de> Visitor<'de> for Forms {
             share: table.share,
             tokens: table.tokens,
             temperature: table.temperature,
+            beside: table.beside,
         })
     }
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use polymath_data::{
-    BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, ReplayStream, Split,
+    BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, Replay, ReplayStream, Split,
 };
 use polymath_model::{Composition, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{BatchSource, Launch, Observer, Penalty};
 
 use super::itself::DOMAIN;
 use super::{
-    Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, Pressed, Pressure, ReplayConfig,
-    ReplaySource, Sample, cached, combine,
+    Allowance, Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, Pressed, Pressure,
+    ReplayConfig, ReplaySource, Sample, cached, combine,
 };
 use crate::niche::Reader;
 use crate::{FinetuneError, Finetuning};
@@ -83,10 +83,7 @@ impl Finetuning {
             return Ok(None);
         };
         let Some(replay) = &retention.replay else {
-            let pressure = retention
-                .limits
-                .as_ref()
-                .map(|_| Arc::new(Pressure::new(None)));
+            let pressure = self.pressure(None);
             return Ok(Some(Retention {
                 penalties: pressed(penalties, pressure.as_ref()),
                 distillation: None,
@@ -100,10 +97,7 @@ impl Finetuning {
             return Ok(None);
         };
         let stream = Arc::new(self.replayed(niche, parts, replay)?);
-        let pressure = retention
-            .limits
-            .as_ref()
-            .map(|_| Arc::new(Pressure::new(Some((Arc::clone(&stream), replay.share)))));
+        let pressure = self.pressure(Some((Arc::clone(&stream), replay.share)));
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
             distillation = self.distillation(distill, (&stream, &fingerprint), making)?;
@@ -118,6 +112,14 @@ impl Finetuning {
             pressure,
             fingerprint,
         }))
+    }
+
+    /// The controller of a run under limits.
+    fn pressure(&self, replay: Option<(Arc<ReplayStream>, f64)>) -> Option<Arc<Pressure>> {
+        self.config.retention.limits.as_ref()?;
+        let training = &self.config.training;
+        let allowance = Allowance::new(training, training.total_steps(self.sequence_length));
+        Some(Arc::new(Pressure::new(replay, allowance)))
     }
 
     /// The niche's own batches.
@@ -158,9 +160,13 @@ impl Finetuning {
     ) -> Result<ReplayStream, FinetuneError> {
         let seed = self.config.seed;
         let distill = self.config.retention.distill.as_ref();
-        let pool = distill.and_then(|distill| distill.pool_rows(self.sequence_length));
+        let replay = Replay {
+            share: replay.share,
+            pool: distill.and_then(|distill| distill.pool_rows(self.sequence_length)),
+            beside: replay.beside,
+        };
         let old = self.stream(parts, (1, seed ^ REPLAY_SEED))?;
-        Ok(ReplayStream::new(niche, old, (replay.share, pool), seed)?)
+        Ok(ReplayStream::new(niche, old, replay, seed)?)
     }
 
     /// Where replayed rows come from; `None` where it was stopped meanwhile.

@@ -11,9 +11,11 @@ use polymath_eval::transfer::{Row, Setting, Transfer};
 use polymath_eval::{DomainScores, WindowOptions, divergence};
 use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_train::Launch;
+use serde::{Deserialize, Serialize};
 
 use super::gradient::Gradient;
 use super::{OpenRun, Scored, TransferConfig};
+use crate::kept::kept;
 use crate::scores::{digest, key, score};
 use crate::{FinetuneError, Finetuning};
 
@@ -105,8 +107,29 @@ impl Matrix<'_> {
         score(file, &key, load, self.scored, self.windows)
     }
 
-    /// Of every domain with every one, in the order of the scored ones.
+    /// Of every domain with every one, in the order of the scored ones; kept, since they are the base's alone.
     fn cosines(&mut self, any: &Finetuning) -> Result<BTreeMap<String, Vec<f64>>, FinetuneError> {
+        let mut key = format!(
+            "1 {} {} {}",
+            self.base_sha256,
+            self.config.gradient_tokens,
+            any.sequence_length()
+        );
+        for path in &self.config.datasets {
+            key = format!("{key} {}", Dataset::open(path)?.fingerprint());
+        }
+        let file = self.config.output.join("cosines.json");
+        let found = kept(&file, &key, || {
+            let cosines = self.measure_cosines(any)?;
+            Ok(Cosines { cosines })
+        })?;
+        Ok(found.cosines)
+    }
+
+    fn measure_cosines(
+        &mut self,
+        any: &Finetuning,
+    ) -> Result<BTreeMap<String, Vec<f64>>, FinetuneError> {
         let options = LoadOptions {
             device: self.launch.device.clone(),
             ops: self.launch.ops(Precision::F32),
@@ -132,6 +155,27 @@ impl Matrix<'_> {
             .collect()
     }
 
+    /// How far a run had moved on its own niche, the first of what is watched, at its early look; kept with the run.
+    fn early_divergence(&mut self, run: &OpenRun) -> Result<f64, FinetuneError> {
+        let tuning = &run.tuning;
+        let niche = &tuning.shards()[..1];
+        let weights = digest(&run.early, &self.base_sha256)?;
+        let key = key(
+            &format!("{} {weights}", self.base_sha256),
+            niche,
+            self.windows,
+        );
+        let file = tuning.run_folder().join("early.json");
+        let found = kept(&file, &key, || {
+            let untuned = tuning.load_tuned(self.launch, false)?;
+            let moved = tuning.load_checkpoint(self.launch, &run.early)?;
+            Ok(Early {
+                nats_a_token: divergence((&untuned, &moved), &niche[0].1, self.windows)?,
+            })
+        })?;
+        Ok(found.nats_a_token)
+    }
+
     /// The seeds of one domain.
     fn row(
         &mut self,
@@ -141,13 +185,9 @@ impl Matrix<'_> {
     ) -> Result<Row, FinetuneError> {
         let mut after = Vec::new();
         let mut early = 0.0;
-        let untuned = runs[0].tuning.load_tuned(self.launch, false)?;
         for run in runs {
             after.push(self.tuned(&run.tuning)?);
-            // How far it had moved on its own niche, the first of what is watched.
-            let moved = run.tuning.load_checkpoint(self.launch, &run.early)?;
-            let (_, niche) = &run.tuning.shards()[0];
-            early += divergence((&untuned, &moved), niche, self.windows)? / runs.len() as f64;
+            early += self.early_divergence(run)? / runs.len() as f64;
         }
         let changes = self
             .scored
@@ -161,6 +201,18 @@ impl Matrix<'_> {
             early_divergence: early,
         })
     }
+}
+
+/// What is kept of the gradients.
+#[derive(Serialize, Deserialize)]
+struct Cosines {
+    cosines: BTreeMap<String, Vec<f64>>,
+}
+
+/// What is kept of a run's early look.
+#[derive(Serialize, Deserialize)]
+struct Early {
+    nats_a_token: f64,
 }
 
 /// All held-out documents of a domain, both halves.

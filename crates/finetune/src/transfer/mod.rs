@@ -4,9 +4,10 @@
 mod gradient;
 mod matrix;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use polymath_config::Source;
 use polymath_data::{Dataset, Split, TokenShard};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -69,11 +70,12 @@ pub struct PlannedRun {
 pub type Scored = Vec<(String, Arc<TokenShard>)>;
 
 impl TransferConfig {
-    /// Every run, the seeds of a domain one after the other, and what they are scored on.
+    /// Every run, the seeds of a domain one after the other, and what they are scored on. `source` is the file that this
+    /// was read from.
     ///
     /// # Errors
     /// The key at fault; a data set that can't be opened.
-    pub fn plan(&self) -> Result<(Vec<PlannedRun>, Scored), FinetuneError> {
+    pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, Scored), FinetuneError> {
         self.validate()?;
         let mut scored: Scored = Vec::new();
         let mut homes: Vec<&PathBuf> = Vec::new();
@@ -102,7 +104,7 @@ impl TransferConfig {
         for ((name, _), home) in scored.iter().zip(homes) {
             if self.domains.is_empty() || self.domains.contains(name) {
                 for seed in &self.seeds {
-                    planned.push(self.run(name, home, *seed)?);
+                    planned.push(self.run((name, home), *seed, source)?);
                 }
             }
         }
@@ -128,9 +130,9 @@ impl TransferConfig {
 
     fn run(
         &self,
-        domain: &str,
-        dataset: &std::path::Path,
+        (domain, dataset): (&str, &Path),
         seed: u64,
+        source: &Source,
     ) -> Result<PlannedRun, FinetuneError> {
         let mut table = self.shared.clone();
         let folder = self.output.join(format!("{domain}-{seed}"));
@@ -142,9 +144,9 @@ impl TransferConfig {
             table.insert(key.into(), value.into());
         }
         table.insert("seed".into(), Value::Integer(seed as i64));
-        let config = table
-            .try_into::<FinetuneConfig>()
-            .map_err(|error| FinetuneError::Config(format!("`shared`: {}", error.message())))?;
+        let config = source
+            .read_table(&table)
+            .map_err(|error| FinetuneError::Config(format!("`shared`: {error}")))?;
         crate::sweep::refuse_new_tokens(&config)?;
         Ok(PlannedRun {
             domain: domain.to_owned(),

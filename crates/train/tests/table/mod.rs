@@ -176,7 +176,7 @@ impl Case {
             learning_rate: self.training.learning_rate.unwrap(),
             evaluation: &EvaluationConfig {
                 every: 2,
-                max_tokens: 1,
+                max_tokens: Some(1),
             },
             evaluate_first: true,
             checkpoint: &CheckpointConfig {

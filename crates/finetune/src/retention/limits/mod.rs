@@ -1,18 +1,26 @@
 //! Retention limits: how much each old domain may lose, and what keeps a run inside.
 //!
-//! `held` measures every old domain's development half against the base and decides the best checkpoint, `pressure` is
-//! the controller, `mix` what is left of a run that went outside, `verdict` the last word, on the test half; `run` puts them into a run.
+//! `recipe` is what a run does where nothing is said of it, `held` compares every old domain's development half with the
+//! base, `limited` measures the run by that and decides the best checkpoint, `control` is the rules by which `pressure` moves, `mix` what is left
+//! of a run that went outside, `tilt` how that is shared out over the blocks, `verdict` the last word, on the test half; `run`
+//! puts them into a run.
 
+mod control;
 mod held;
+mod limited;
 mod mix;
 mod pressure;
+mod recipe;
 mod run;
+mod tilt;
 mod verdict;
 
 use std::collections::BTreeMap;
 
+pub use control::Allowance;
 pub use pressure::{Pressed, Pressure};
-pub use verdict::{DomainVerdict, LimitsVerdict};
+pub(crate) use recipe::{fill_in_method, fill_in_schedule};
+pub use verdict::{DomainVerdict, Judged, LimitsVerdict};
 
 use crate::FinetuneError;
 

@@ -9,28 +9,29 @@ use polymath_data::ReplayStream;
 use polymath_train::{Penalty, TrainError};
 use serde::{Deserialize, Serialize};
 
-/// The level's bounds: penalties are multiplied by 2^level.
-const LEVELS: (f64, f64) = (-4.0, 6.0);
+use super::control::{Allowance, lean, next_level};
+
 /// Bounds of what is replayed.
 const SHARES: (f64, f64) = (0.005, 0.5);
-/// How much the level rises at one evaluation, at least and at most.
-const RISE: (f64, f64) = (0.5, 1.5);
-/// How much it falls at one evaluation.
-const FALL: f64 = 0.25;
-/// Below this share of its limit, the worst domain leaves room to fall.
-const ROOM: f64 = 0.5;
-/// A domain that comes down by this factor from one evaluation to the next is coming back: the level waits.
-const COMING_BACK: f64 = 0.8;
 
 const FILE: &str = "control.json";
 
 /// What a checkpoint keeps of the controller.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
-    /// (step, level from it on), in order.
-    levels: Vec<(u64, f64)>,
-    /// The worst domain's rise as a share of its limit, at the last evaluation.
-    worst: f64,
+    /// In order.
+    changes: Vec<Change>,
+    /// At the last evaluation.
+    strain: f64,
+}
+
+/// How it stands from a step on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Change {
+    step: u64,
+    level: f64,
+    /// How much more of each domain is replayed than of others, in powers of two.
+    leaning: BTreeMap<String, f64>,
 }
 
 /// How hard the run is held back. Level 0 is what the config says; each level above doubles the strength of penalties and
@@ -40,15 +41,17 @@ pub struct Pressure {
     /// Steps that are done.
     step: Mutex<u64>,
     replay: Option<(Arc<ReplayStream>, f64)>,
+    allowance: Allowance,
 }
 
 impl Pressure {
     /// Level 0; `replay` is the stream whose share it moves, and the share at that level.
-    pub fn new(replay: Option<(Arc<ReplayStream>, f64)>) -> Self {
+    pub fn new(replay: Option<(Arc<ReplayStream>, f64)>, allowance: Allowance) -> Self {
         Self {
             state: Mutex::default(),
             step: Mutex::new(0),
             replay,
+            allowance,
         }
     }
 
@@ -65,8 +68,8 @@ impl Pressure {
                 path.display()
             ))
         })?;
-        for (step, level) in &state.levels {
-            self.replay_at(*step, *level)?;
+        for change in &state.changes {
+            self.replay(change)?;
         }
         *self.state() = state;
         self.at(step);
@@ -94,7 +97,7 @@ impl Pressure {
 
     /// Where it stands.
     pub fn level(&self) -> f64 {
-        self.state().levels.last().map_or(0.0, |(_, level)| *level)
+        self.state().changes.last().map_or(0.0, |last| last.level)
     }
 
     /// What penalties and distillation are multiplied by.
@@ -108,29 +111,61 @@ impl Pressure {
         Some(share_at(*share, self.level()))
     }
 
-    /// Takes an evaluation in, in which the worst domain's rise (the upper end of its interval) was so large a share of its
-    /// limit, and moves the level for the steps to come. Before the first step nothing has risen, and nothing moves.
+    /// The part of each domain in what is replayed.
+    pub fn parts(&self) -> BTreeMap<String, f64> {
+        let Some((stream, _)) = &self.replay else {
+            return BTreeMap::new();
+        };
+        let leaning = self.state().changes.last().map(|last| last.leaning.clone());
+        let weights = weights(stream, &leaning.unwrap_or_default());
+        let sum: f64 = weights.iter().sum();
+        let names = stream.replayed().iter().map(|part| part.name.clone());
+        names
+            .zip(weights.iter().map(|weight| weight / sum))
+            .collect()
+    }
+
+    /// Takes an evaluation in: of each old domain, its rise (the upper end of its interval) as a share of its limit. Moves level
+    /// and leaning for the steps to come. Before the first step nothing has risen, and nothing moves.
     ///
     /// # Errors
     /// Never, for shares inside their bounds.
-    pub fn take(&self, worst: f64) -> Result<(), TrainError> {
+    pub fn take(&self, shares: &BTreeMap<String, f64>) -> Result<(), TrainError> {
         let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
         if step == 0 {
             return Ok(());
         }
         let mut state = self.state();
-        state.levels.retain(|(at, _)| *at < step);
-        let level = state.levels.last().map_or(0.0, |(_, level)| *level);
-        let next = next_level(level, worst, state.worst);
-        state.levels.push((step, next));
-        state.worst = worst;
+        state.changes.retain(|change| change.step < step);
+        let worst = shares.values().copied().fold(0.0, f64::max);
+        let strain = worst / self.allowance.at(step);
+        let nowhere = BTreeMap::new();
+        let (level, leaning) = match state.changes.last() {
+            Some(last) => (last.level, &last.leaning),
+            None => (0.0, &nowhere),
+        };
+        let change = Change {
+            step,
+            level: next_level(level, strain, state.strain),
+            leaning: lean(leaning, &self.replayed(), shares),
+        };
+        state.changes.push(change.clone());
+        state.strain = strain;
         drop(state);
-        self.replay_at(step, next)
+        self.replay(&change)
     }
 
-    fn replay_at(&self, step: u64, level: f64) -> Result<(), TrainError> {
+    /// The names of the domains that are replayed.
+    fn replayed(&self) -> Vec<String> {
+        let parts = self.replay.iter().flat_map(|(stream, _)| stream.replayed());
+        parts.map(|part| part.name.clone()).collect()
+    }
+
+    fn replay(&self, change: &Change) -> Result<(), TrainError> {
         if let Some((stream, share)) = &self.replay {
-            let changed = stream.change_share(step, share_at(*share, level));
+            let share = share_at(*share, change.level);
+            let weights = weights(stream, &change.leaning);
+            let changed = stream.change(change.step, share, Some(&weights));
             changed.map_err(|error| TrainError::Hook(Box::new(error)))?;
         }
         Ok(())
@@ -141,19 +176,12 @@ fn share_at(share: f64, level: f64) -> f64 {
     (share * level.exp2()).clamp(SHARES.0, SHARES.1)
 }
 
-/// Up by the logarithm of the excess where the worst domain is outside and not coming back by itself, down a little where
-/// it has room, and as it is between: what is replayed now acts over the next evaluations, so that a faster answer, or one
-/// without a dead zone, would swing.
-fn next_level(level: f64, worst: f64, before: f64) -> f64 {
-    let coming_back = before > 0.0 && worst < COMING_BACK * before;
-    let next = if worst > 1.0 && !coming_back {
-        level + worst.log2().clamp(RISE.0, RISE.1)
-    } else if worst < ROOM {
-        level - FALL
-    } else {
-        level
-    };
-    next.clamp(LEVELS.0, LEVELS.1)
+/// Of the replayed domains, in their order.
+fn weights(stream: &ReplayStream, leaning: &BTreeMap<String, f64>) -> Vec<f64> {
+    let parts = stream.replayed().iter();
+    parts
+        .map(|part| part.weight * leaning.get(&part.name).copied().unwrap_or(0.0).exp2())
+        .collect()
 }
 
 /// A penalty that the controller strengthens and weakens.
@@ -184,56 +212,25 @@ impl Penalty for Pressed {
 mod tests {
     use super::*;
 
-    /// Outside it rises, with room it falls, between it stays, and what comes back by itself is left alone.
-    #[test]
-    fn the_level_follows_the_worst_domain() {
-        assert_eq!(next_level(0.0, 2.0, 2.0), 1.0);
-        assert_eq!(next_level(0.0, 1.01, 1.01), 0.5);
-        assert_eq!(next_level(0.0, 100.0, 50.0), 1.5);
-        assert_eq!(next_level(1.0, 0.7, 0.7), 1.0);
-        assert_eq!(next_level(1.0, 0.4, 0.7), 0.75);
-        assert_eq!(next_level(1.0, 1.5, 2.0), 1.0);
-        assert_eq!(next_level(6.0, 9.0, 9.0), 6.0);
-    }
-
-    /// On a plant whose forgetting drifts towards a level that replay halves, the controller comes inside and stays.
-    #[test]
-    fn it_settles_inside() {
-        for strength in [1.5, 3.0, 8.0] {
-            let (mut level, mut worst, mut rise) = (0.0, 0.0, 0.0);
-            for evaluation in 0..60 {
-                let target = strength / f64::exp2(level);
-                rise += 0.3 * (target - rise);
-                level = next_level(level, rise, worst);
-                worst = rise;
-                if evaluation > 30 {
-                    assert!(
-                        (0.3..1.05).contains(&worst),
-                        "{strength}: {worst} at {evaluation}"
-                    );
-                }
-            }
-        }
-    }
-
     /// A controller that is saved and resumed goes on as one that was not; an evaluation that is repeated counts once.
     #[test]
     fn resuming_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let whole = Pressure::new(None);
+        let shares = |worst| BTreeMap::from([("a".to_owned(), worst), ("b".to_owned(), 0.1)]);
+        let whole = Pressure::new(None, Allowance::default());
         for (step, worst) in [(0, 0.0), (5, 3.0), (10, 2.9), (15, 0.2)] {
             whole.at(step);
-            whole.take(worst).unwrap();
+            whole.take(&shares(worst)).unwrap();
             if step == 10 {
                 whole.save(folder.path()).unwrap();
             }
         }
-        let resumed = Pressure::new(None);
+        let resumed = Pressure::new(None, Allowance::default());
         resumed.resume(folder.path(), 10).unwrap();
         resumed.at(15);
-        resumed.take(0.2).unwrap();
+        resumed.take(&shares(0.2)).unwrap();
         assert_eq!(resumed.level(), whole.level());
-        resumed.take(0.2).unwrap();
-        assert_eq!(resumed.state().levels, whole.state().levels);
+        resumed.take(&shares(0.2)).unwrap();
+        assert_eq!(resumed.state().changes, whole.state().changes);
     }
 }

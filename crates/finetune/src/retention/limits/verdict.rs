@@ -12,8 +12,11 @@ use serde::Serialize;
 
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
+use crate::retention::Shares;
 
 const RESAMPLES: usize = 2000;
+/// In the run's folder; a run that has it is judged.
+pub(super) const FILE: &str = "limits.json";
 
 /// One domain on the test half.
 #[derive(Debug, Clone, Serialize)]
@@ -36,16 +39,24 @@ impl DomainVerdict {
     }
 }
 
-/// What became of the limits.
+/// What is judged.
 #[derive(Debug, Clone, Serialize)]
-pub struct LimitsVerdict {
-    /// The checkpoint that was measured: the run's `best`, or `closest` where nothing was inside on the way.
+pub struct Judged {
+    /// The checkpoint that was measured: the run's `best`, or `closest` where nothing was inside.
     pub checkpoint: PathBuf,
     /// Whether an evaluation on the way was inside, each domain with the upper end of its interval.
     pub inside_on_the_way: bool,
-    /// Where the checkpoint is a mixture with the base: the share of the run's last weights in it.
+    /// Where the checkpoint is a mixture with the base: the share of the run's last weights in each block.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mixed: Option<f64>,
+    pub mixed: Option<Shares>,
+}
+
+/// What became of the limits.
+#[derive(Debug, Clone, Serialize)]
+pub struct LimitsVerdict {
+    /// What it is of.
+    #[serde(flatten)]
+    pub judged: Judged,
     /// The niche first, then the old domains.
     pub domains: Vec<DomainVerdict>,
 }
@@ -53,8 +64,12 @@ pub struct LimitsVerdict {
 impl LimitsVerdict {
     /// Whether the limits were kept: inside on the development half, and on the test half too.
     pub fn is_kept(&self) -> bool {
-        (self.inside_on_the_way || self.mixed.is_some())
-            && self.domains.iter().all(DomainVerdict::is_kept)
+        self.was_inside() && self.domains.iter().all(DomainVerdict::is_kept)
+    }
+
+    /// Whether it was inside on the development half.
+    fn was_inside(&self) -> bool {
+        self.judged.inside_on_the_way || self.judged.mixed.is_some()
     }
 
     /// Scores both models on the test half of what each reads of the watched domains, the niche first.
@@ -62,7 +77,8 @@ impl LimitsVerdict {
         (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         (tuned, watched): (&Transformer, &[(String, Arc<TokenShard>)]),
         limits: &LimitsConfig,
-        (checkpoint, (inside_on_the_way, mixed), context): (&Path, (bool, Option<f64>), usize),
+        judged: Judged,
+        context: usize,
     ) -> Result<Self, FinetuneError> {
         let windows = WindowOptions {
             context: Some(context),
@@ -82,20 +98,18 @@ impl LimitsVerdict {
                 limit: limit_of(limits, name).filter(|_| number > 0),
             });
         }
-        Ok(Self {
-            checkpoint: checkpoint.to_path_buf(),
-            inside_on_the_way,
-            mixed,
-            domains,
-        })
+        Ok(Self { judged, domains })
     }
 
     /// Writes `limits.json` into the run's folder.
     pub(crate) fn write(&self, run: &Path) -> Result<(), FinetuneError> {
-        let path = run.join("limits.json");
+        let path = run.join(FILE);
         let mut value = serde_json::to_value(self).expect("a verdict is numbers and names");
         value["kept"] = self.is_kept().into();
-        std::fs::write(&path, format!("{value:#}\n"))
+        // Renamed into place: a run that has it is judged.
+        let beside = run.join(".tmp-limits.json");
+        std::fs::write(&beside, format!("{value:#}\n"))
+            .and_then(|()| std::fs::rename(&beside, &path))
             .map_err(|source| FinetuneError::File { path, source })
     }
 }
@@ -105,7 +119,7 @@ impl fmt::Display for LimitsVerdict {
         writeln!(
             formatter,
             "limits, on the test half of the held-out documents (bits per byte, {})",
-            self.checkpoint.display()
+            self.judged.checkpoint.display()
         )?;
         writeln!(
             formatter,
@@ -136,15 +150,14 @@ impl fmt::Display for LimitsVerdict {
                 format!("{} by {:.4}", domain.domain, domain.change - limit)
             })
             .collect();
-        if let Some(share) = self.mixed {
+        if let Some(shares) = &self.judged.mixed {
+            let shares = mixture(shares);
             writeln!(
                 formatter,
-                "`best` has {:.1} % of the run's last weights and the rest of the base's: more was outside",
-                share * 100.0
+                "`best` has {shares} of the run's last weights and the rest of the base's: more was outside"
             )?;
         }
-        let inside = self.inside_on_the_way || self.mixed.is_some();
-        match (inside, &broken[..]) {
+        match (self.was_inside(), &broken[..]) {
             (true, []) => write!(formatter, "all limits kept"),
             (true, broken) => write!(
                 formatter,
@@ -162,4 +175,24 @@ impl fmt::Display for LimitsVerdict {
             ),
         }
     }
+}
+
+/// `43.8 %`, or the least and the most of any block.
+fn mixture(shares: &Shares) -> String {
+    let by_share = |a: &(&String, &f64), b: &(&String, &f64)| a.1.total_cmp(b.1);
+    let ends = (
+        shares.iter().min_by(by_share),
+        shares.iter().max_by(by_share),
+    );
+    let (Some((least_in, least)), Some((most_in, most))) = ends else {
+        return "nothing".into();
+    };
+    if least == most {
+        return format!("{:.1} %", most * 100.0);
+    }
+    format!(
+        "from {:.1} % ({least_in}) to {:.1} % ({most_in})",
+        least * 100.0,
+        most * 100.0
+    )
 }

@@ -1,0 +1,140 @@
+//! A config whose parts are put together before they are read.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::{ConfigError, line_at, readable};
+
+/// A config file's text, to say on which of its lines a key is at fault that is read later.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Of the file at `path`.
+    ///
+    /// # Errors
+    /// An unreadable file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Self::new(path, &text)),
+            Err(source) => Err(ConfigError::Read {
+                path: path.to_path_buf(),
+                source,
+            }),
+        }
+    }
+
+    /// Of `text`; `path` is only named in errors.
+    pub fn new(path: &Path, text: &str) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// The settings `T` from a table that was put together from parts of the file.
+    ///
+    /// # Errors
+    /// An unknown key (with the nearest known one), a missing key, a value of the wrong type: with the line of the file
+    /// where only one has such a key.
+    pub fn read_table<T: DeserializeOwned>(&self, table: &toml::Table) -> Result<T, ConfigError> {
+        let together = toml::to_string(table).expect("a table of TOML is TOML");
+        toml::from_str(&together).map_err(|error: toml::de::Error| {
+            let message = readable(error.message());
+            let faulty = error
+                .span()
+                .map_or("", |span| line_at(&together, span.start));
+            let key = faulty.split('=').next().unwrap_or_default().trim();
+            // A missing key is reported at the head of its table.
+            let is_missing = message.starts_with("the key") || key.starts_with('[');
+            let path = self.path.clone();
+            match self.lines_with(key)[..] {
+                _ if is_missing || key.is_empty() => ConfigError::File { path, message },
+                [line] => ConfigError::Line {
+                    path,
+                    line,
+                    message,
+                },
+                _ => ConfigError::File {
+                    path,
+                    message: format!("{message}, at `{key}`"),
+                },
+            }
+        })
+    }
+
+    /// The lines, counted from 1, on which `key` is given a value.
+    fn lines_with(&self, key: &str) -> Vec<usize> {
+        let gives = |line: &str| {
+            let line = line.split('#').next().unwrap_or_default();
+            line.match_indices(key).any(|(at, _)| {
+                let before = line[..at].chars().next_back();
+                let whole = before.is_none_or(|letter| !is_of_key(letter));
+                whole && line[at + key.len()..].trim_start().starts_with('=')
+            })
+        };
+        let lines = (1..).zip(self.text.lines());
+        lines
+            .filter(|(_, line)| gives(line))
+            .map(|(number, _)| number)
+            .collect()
+    }
+}
+
+fn is_of_key(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_' || letter == '-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only whether they can be read matters")]
+    struct Settings {
+        rate: f64,
+        steps: Option<u64>,
+    }
+
+    const TEXT: &str = "[shared]\nrate = 0.1 # step = 1\n\n[runs.a]\nstep = 3\n[runs.b]\nsteps = \"x\"\n[runs.c]\nsteps = 3\n";
+
+    fn read(run: &str) -> String {
+        let all: toml::Table = TEXT.parse().unwrap();
+        let mut table = all["shared"].as_table().unwrap().clone();
+        table.extend(all["runs"][run].as_table().unwrap().clone());
+        let source = Source::new(Path::new("a.toml"), TEXT);
+        match source.read_table::<Settings>(&table) {
+            Ok(_) => "read".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// A key at fault is placed on its own line of the file, or named where several lines have it.
+    #[test]
+    fn keys_are_placed_in_the_file() {
+        let error = read("a");
+        assert!(
+            error.contains("`a.toml`, line 5: unknown key `step`: did you mean `steps`?"),
+            "{error}"
+        );
+        let error = read("b");
+        assert!(
+            error.contains("`a.toml`: ") && error.contains("at `steps`"),
+            "{error}"
+        );
+        assert_eq!(read("c"), "read");
+        let source = Source::new(Path::new("a.toml"), TEXT);
+        let empty = source.read_table::<Settings>(&toml::Table::new());
+        assert!(
+            empty
+                .unwrap_err()
+                .to_string()
+                .contains("the key `rate` is missing")
+        );
+    }
+}

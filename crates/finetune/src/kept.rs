@@ -1,0 +1,84 @@
+//! What was computed once, kept in a file with all that decides it.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::FinetuneError;
+
+/// What stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Kept<T> {
+    /// Of all that decides the value.
+    key: String,
+    #[serde(flatten)]
+    value: T,
+}
+
+/// What `file` keeps under `key`, else what `make` gives, which is written there. A file that can't be read or has another
+/// key is made anew.
+///
+/// # Errors
+/// Those of `make`; a file that can't be written.
+pub(crate) fn kept<T: Serialize + DeserializeOwned>(
+    file: &Path,
+    key: &str,
+    make: impl FnOnce() -> Result<T, FinetuneError>,
+) -> Result<T, FinetuneError> {
+    if let Some(value) = std::fs::read(file).ok().and_then(|text| read(&text, key)) {
+        return Ok(value);
+    }
+    let kept = Kept {
+        key: key.to_owned(),
+        value: make()?,
+    };
+    let text = serde_json::to_string(&kept).expect("what is kept is numbers and names");
+    let beside = file.with_extension("tmp");
+    std::fs::write(&beside, &text)
+        .and_then(|()| std::fs::rename(&beside, file))
+        .map_err(|source| FinetuneError::File {
+            path: file.to_path_buf(),
+            source,
+        })?;
+    // Read back, so that what is compared is the same to the last bit the next time.
+    Ok(read(text.as_bytes(), key).expect("what was just written"))
+}
+
+/// The value in a file's text, if it is that of `key`.
+fn read<T: DeserializeOwned>(text: &[u8], key: &str) -> Option<T> {
+    let kept: Kept<T> = serde_json::from_slice(text).ok()?;
+    (kept.key == key).then_some(kept.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Value {
+        number: f64,
+    }
+
+    /// A value is made once for its key, and again where the key is another or the file is broken.
+    #[test]
+    fn values_are_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("value.json");
+        let mut made = 0;
+        let mut ask = |key: &str| {
+            let value = kept(&file, key, || {
+                made += 1;
+                Ok(Value { number: 0.1 })
+            });
+            assert_eq!(value.unwrap(), Value { number: 0.1 });
+            made
+        };
+        assert_eq!([ask("a"), ask("a"), ask("b"), ask("b")], [1, 1, 2, 2]);
+        std::fs::write(&file, "{\"key\": \"b\", \"num").unwrap();
+        assert_eq!(ask("b"), 3);
+        let nowhere = folder.path().join("no/value.json");
+        let error = kept(&nowhere, "a", || Ok(Value { number: 1.0 })).unwrap_err();
+        assert!(error.to_string().contains("value.json"), "{error}");
+    }
+}
