@@ -30,6 +30,18 @@ LLAMA3 = dict(
 LINEAR = dict(rope_type="linear", factor=2.0, rope_theta=10_000.0)
 WINDOW = dict(use_sliding_window=True, sliding_window=24)
 MIXED = ["full_attention", "sliding_attention", "full_attention"]
+# Its config has names of its own.
+GPT2 = dict(
+    vocab_size=VOCABULARY,
+    n_embd=96,
+    n_inner=None,
+    n_layer=3,
+    n_head=6,
+    n_positions=128,
+    initializer_range=0.1,
+    bos_token_id=0,
+    eos_token_id=1,
+)
 FAMILIES = {
     "Llama 2": ("Llama", dict(tie_word_embeddings=False, num_key_value_heads=6)),
     "Llama 3, stretched": ("Llama", dict(tie_word_embeddings=False, rope_parameters=LLAMA3)),
@@ -41,6 +53,20 @@ FAMILIES = {
     "Qwen2, window above layer 1": ("Qwen2", dict(tie_word_embeddings=True, max_window_layers=1, **WINDOW)),
     "Qwen3": ("Qwen3", dict(tie_word_embeddings=True, head_dim=16)),
     "Qwen3, window in layer 1": ("Qwen3", dict(tie_word_embeddings=True, head_dim=16, layer_types=MIXED, **WINDOW)),
+    "GPT-2": ("GPT2", {}),
+    "GPT-2, heads of 3, other width": ("GPT2", dict(n_head=32, n_inner=100)),
+}
+# A GPT-2's modules by our names; a list's weights are one after the other, `True` means transposed.
+GPT2_MODULES = {
+    "wte": ("embed_tokens", False),
+    "wpe": ("embed_positions", False),
+    "ln_f": ("norm", False),
+    "ln_1": ("input_layernorm", False),
+    "ln_2": ("post_attention_layernorm", False),
+    "attn.c_attn": (["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], True),
+    "attn.c_proj": ("self_attn.o_proj", True),
+    "mlp.c_fc": ("mlp.up_proj", True),
+    "mlp.c_proj": ("mlp.down_proj", True),
 }
 TOKENIZER = {
     "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
@@ -51,13 +77,29 @@ TOKENIZER = {
 
 def made(family, own):
     torch.manual_seed(1)
-    config = getattr(transformers, f"{family}Config")(**{**COMMON, **own})
-    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    common = GPT2 if family == "GPT2" else COMMON
+    config = getattr(transformers, f"{family}Config")(**{**common, **own})
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 1:  # biases and norms at other values than their first
                 weight.add_(0.2 * torch.randn_like(weight))
     return model
+
+
+def gradient(found, name):
+    """Ours of the parameter that is called `name` there."""
+    if not name.startswith("transformer."):
+        return found[name]
+    module, end = name.removeprefix("transformer.").rsplit(".", 1)
+    place = "model."
+    if module.startswith("h."):
+        _, layer, module = module.split(".", 2)
+        place += f"layers.{layer}."
+    parts, transposed = GPT2_MODULES[module]
+    parts = [parts] if isinstance(parts, str) else parts
+    whole = torch.cat([found[f"{place}{part}.{end}"] for part in parts])
+    return whole.t() if transposed and end == "weight" else whole
 
 
 def check(program, name, family, own):
@@ -77,7 +119,7 @@ def check(program, name, family, own):
     with torch.no_grad():
         again = (back(ids[None, :-1]).logits[0] - logits).abs().max().item()
     gradients = [
-        ((found[parameter] - weight.grad).norm() / weight.grad.norm()).item()
+        ((gradient(found, parameter) - weight.grad).norm() / weight.grad.norm()).item()
         for parameter, weight in model.named_parameters()
     ]
     worst, mean = difference.max().item(), difference.mean().item()

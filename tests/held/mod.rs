@@ -20,6 +20,14 @@ pub fn write(folder: &Path, name: &str, text: &str) {
 
 /// A base that knows counting and letters, and a niche of dialogue.
 pub fn prepare(at: &Path) {
+    write_corpus(at);
+    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
+        polymath(at).args(command).assert().success();
+    }
+}
+
+/// The text that [`prepare`] starts from, and its configs.
+pub fn write_corpus(at: &Path) {
     let mut texts = [String::new(), String::new(), String::new()];
     for number in 0..160u32 {
         let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
@@ -58,9 +66,6 @@ pub fn prepare(at: &Path) {
         "base = \"runs/base/best\"\ndataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\nrun = \"runs/full\"\n[training]\n\
          steps = 20\nbatch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 10\nmax_tokens = 500\n",
     );
-    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
-        polymath(at).args(command).assert().success();
-    }
 }
 
 pub fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
