@@ -83,6 +83,16 @@ fn write_base(at: &Path) {
     safetensors::serialize_to_file(views, None, &at.join("gpt2/model.safetensors")).unwrap();
 }
 
+/// The data set, and a GPT-2 that reads it.
+fn prepare(at: &Path) {
+    held::write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    write_base(at);
+}
+
 /// The tensors of a folder, without `transformer.` before their names.
 fn tensors(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
@@ -110,12 +120,7 @@ fn bits_per_byte(at: &Path, model: &str, domain: &str) -> f64 {
 fn a_gpt2_is_tuned_and_stays_one() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
-    write_base(at);
+    prepare(at);
     let before = tensors(&at.join("gpt2"));
 
     let settings = ["base=gpt2", "checkpoint.keep=9"];
@@ -186,12 +191,7 @@ fn a_gpt2_is_tuned_and_stays_one() {
 fn what_a_gpt2_cannot_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
-    write_base(at);
+    prepare(at);
     let cases: [(&[&str], &str); 3] = [
         (&["base=gpt2", "method=lora"], "a GPT-2 takes no adapter"),
         (
