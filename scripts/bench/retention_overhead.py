@@ -27,10 +27,10 @@ WAYS = [
 ]  # fmt: skip
 
 
-def seconds_of_a_step(arguments, settings):
-    run = FOLDER / "run"
+def seconds_of_a_step(arguments, settings, config="formal-full", folder=FOLDER):
+    run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    command = [arguments.program, "--quiet", "finetune", "configs/finetune/formal-full.toml", f'base="{arguments.base}"', f'run="{run}"',
+    command = [arguments.program, "--quiet", "finetune", f"configs/finetune/{config}.toml", f'base="{arguments.base}"', f'run="{run}"',
                'retain="data/real"', f"training.steps={arguments.steps}", "training.batch_size=16", "evaluation.every=100000",
                "evaluation.max_tokens=2000", *settings]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -61,4 +61,5 @@ def main():
         print(row)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -28,11 +28,12 @@ def curve(run):
 def main():
     output = Path(sys.argv[1])
     figure, axis = plt.subplots(figsize=(7, 4))
-    print(f"{'run, steps':>12} {'training s':>11} {'bits per byte':>14}")
+    print(f"{'preset':20} {'training s':>11} {'wall s':>7} {'bits per byte':>14}")
     for name in sys.argv[2:]:
         points = curve(output / name)
-        axis.plot(*zip(*points), marker="o", markersize=3, label=f"polymath, {name.replace('-', ', ')} steps")
-        print(f"{name:>12} {points[-1][0]:11.0f} {points[-1][1]:14.3f}")
+        axis.plot(*zip(*points), marker="o", markersize=3, label=f"polymath, {name}")
+        wall = float((output / name / "wall_seconds").read_text())
+        print(f"{name:20} {points[-1][0]:11.1f} {wall:7.1f} {points[-1][1]:14.3f}")
     axis.plot(*NANOGPT, "kx", label="nanoGPT's CPU preset")
     for name, bits in COMPRESSORS.items():
         axis.axhline(bits, linestyle=":", color="grey")

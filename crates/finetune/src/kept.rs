@@ -34,15 +34,24 @@ pub(crate) fn kept<T: Serialize + DeserializeOwned>(
         value: make()?,
     };
     let text = serde_json::to_string(&kept).expect("what is kept is numbers and names");
-    let beside = file.with_extension("tmp");
-    std::fs::write(&beside, &text)
-        .and_then(|()| std::fs::rename(&beside, file))
-        .map_err(|source| FinetuneError::File {
-            path: file.to_path_buf(),
-            source,
-        })?;
+    write_whole(file, &text)?;
     // Read back, so that what is compared is the same to the last bit the next time.
     Ok(read(text.as_bytes(), key).expect("what was just written"))
+}
+
+/// Writes a file beside its place and renames it, so that it stands whole or not at all.
+///
+/// # Errors
+/// A file that can't be written.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), FinetuneError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".tmp-{name}"));
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|source| FinetuneError::File {
+            path: path.to_path_buf(),
+            source,
+        })
 }
 
 /// The value in a file's text, if it is that of `key`.

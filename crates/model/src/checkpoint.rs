@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use serde::Deserialize;
 
 use crate::adapter::{base_folder, is_adapter, load_adapter, save_adapter};
+use crate::hugging_face::TokenIds;
 use crate::weights::{WEIGHTS, read_weights, write_weights};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
@@ -90,7 +92,7 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     if !generation_config.is_file() {
         let ends = serde_json::json!({
             "bos_token_id": config.bos_token_id,
-            "eos_token_id": config.eos_token_id,
+            "eos_token_id": TokenIds::ends(config),
         });
         write(&generation_config, format!("{ends:#}\n").as_bytes())?;
     }
@@ -183,7 +185,26 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
         return Err(ModelError::content(folder, hint));
     }
     let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
-    ModelConfig::from_json(&path, &text)
+    let mut config = ModelConfig::from_json(&path, &text)?;
+    for end in generation_ends(folder)? {
+        if !config.ends(end) {
+            config.other_eos_token_ids.push(end);
+        }
+    }
+    Ok(config)
+}
+
+/// What ends a generated text by the folder's `generation_config.json`, if there is one. What is no token's id ends nothing.
+fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
+    let path = folder.join(GENERATION_CONFIG);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    let settings: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| ModelError::content(&path, error.to_string()))?;
+    let ends = TokenIds::deserialize(&settings["eos_token_id"]);
+    Ok(ends.map_or(Vec::new(), |ends| ends.all().to_vec()))
 }
 
 /// Reads a model folder.

@@ -102,6 +102,7 @@ impl ArchitectureConfig {
                 .unwrap_or((2.0 / (5.0 * self.hidden_size as f64)).sqrt()),
             bos_token_id: special.0,
             eos_token_id: special.1,
+            other_eos_token_ids: Vec::new(),
         };
         config.validate()?;
         if sequence_length > config.max_position_embeddings {
@@ -165,9 +166,16 @@ pub struct ModelConfig {
     pub bos_token_id: u32,
     /// What every document ends with.
     pub eos_token_id: u32,
+    /// What ends a generated text as well: a chat model's turns end with tokens of their own. Documents go on after them.
+    pub other_eos_token_ids: Vec<u32>,
 }
 
 impl ModelConfig {
+    /// Whether a generated text ends with this token.
+    pub fn ends(&self, token: u32) -> bool {
+        token == self.eos_token_id || self.other_eos_token_ids.contains(&token)
+    }
+
     /// Checks that the sizes fit together.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub struct SamplingConfig {
     pub seed: u64,
 }
 
-/// An iterator over generated tokens; it ends at the end-of-text token, or where the context is full.
+/// An iterator over generated tokens; it ends at an end-of-text token, or where the context is full.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -126,12 +126,14 @@ impl Iterator for Generation<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let config = self.model.config();
-        let ended = self.read > 0 && self.pending == [config.eos_token_id];
-        if ended || self.read + self.pending.len() > config.max_position_embeddings {
+        let ended = |pending: &[u32]| matches!(pending, [token] if config.ends(*token));
+        if (self.read > 0 && ended(&self.pending))
+            || self.read + self.pending.len() > config.max_position_embeddings
+        {
             return None;
         }
         match self.advance() {
-            Ok(token) if token == config.eos_token_id => None,
+            Ok(token) if config.ends(token) => None,
             other => Some(other),
         }
     }

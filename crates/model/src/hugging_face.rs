@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::default_rope_theta;
 use crate::{Family, ModelConfig, ModelError, RopeScaling, SlidingWindow, gpt2, sliding_window};
@@ -45,7 +45,7 @@ impl ModelConfig {
             "mlp_bias": false,
             "tie_word_embeddings": self.tie_word_embeddings,
             "bos_token_id": self.bos_token_id,
-            "eos_token_id": self.eos_token_id,
+            "eos_token_id": TokenIds::ends(self),
             "torch_dtype": "float32",
             "use_cache": true,
         });
@@ -95,8 +95,8 @@ pub(crate) fn unsupported<T>(
     ))
 }
 
-/// One token, or a list whose first counts.
-#[derive(Deserialize)]
+/// One token, or a list.
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum TokenIds {
     One(u32),
@@ -104,11 +104,35 @@ pub(crate) enum TokenIds {
 }
 
 impl TokenIds {
-    pub fn first(&self) -> Option<u32> {
-        match self {
-            Self::One(id) => Some(*id),
-            Self::Many(ids) => ids.first().copied(),
+    /// What ends a text of this model.
+    pub fn ends(config: &ModelConfig) -> Self {
+        match &config.other_eos_token_ids[..] {
+            [] => Self::One(config.eos_token_id),
+            others => Self::Many([&[config.eos_token_id], others].concat()),
         }
+    }
+
+    pub fn all(&self) -> &[u32] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// The first of some ids, which documents end with, and the others.
+pub(crate) fn ends(path: &Path, ids: Option<&TokenIds>) -> Result<(u32, Vec<u32>), ModelError> {
+    match ids.map(TokenIds::all) {
+        Some([first, others @ ..]) => {
+            let mut new: Vec<u32> = Vec::new();
+            for other in others {
+                if other != first && !new.contains(other) {
+                    new.push(*other);
+                }
+            }
+            Ok((*first, new))
+        }
+        _ => unsupported(path, "eos_token_id", "null".into(), "a token id"),
     }
 }
 
@@ -186,10 +210,7 @@ impl HuggingFaceConfig {
                 return unsupported(field, "true".into(), "false");
             }
         }
-        let eos_token_id = self.eos_token_id.as_ref().and_then(TokenIds::first);
-        let Some(eos_token_id) = eos_token_id else {
-            return unsupported("eos_token_id", "null".into(), "a token id");
-        };
+        let (eos_token_id, other_eos_token_ids) = ends(path, self.eos_token_id.as_ref())?;
         let in_parameters = self
             .rope_parameters
             .as_ref()
@@ -220,9 +241,10 @@ impl HuggingFaceConfig {
             bos_token_id: self
                 .bos_token_id
                 .as_ref()
-                .and_then(TokenIds::first)
+                .and_then(|ids| ids.all().first().copied())
                 .unwrap_or(eos_token_id),
             eos_token_id,
+            other_eos_token_ids,
         })
     }
 

@@ -38,6 +38,7 @@ fn config() -> ModelConfig {
         initializer_range: 0.2,
         bos_token_id: 0,
         eos_token_id: 0,
+        other_eos_token_ids: Vec::new(),
     }
 }
 

@@ -40,6 +40,7 @@ fn llama() -> ModelConfig {
         initializer_range: 0.02,
         bos_token_id: 0,
         eos_token_id: 338,
+        other_eos_token_ids: Vec::new(),
     }
 }
 
@@ -94,6 +95,7 @@ fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
                 qk_norm: true,
                 head_dim: 16,
                 tie_word_embeddings: false,
+                other_eos_token_ids: vec![339, 5],
                 ..llama()
             },
             "qwen2",

@@ -226,6 +226,43 @@ fn loss_is_the_sum_of_scores() {
     assert!((sum - loss).abs() < 1e-3 * sum, "{sum} {loss}");
 }
 
+/// A text ends at any of the tokens that `config.json` and `generation_config.json` say, which a saved folder keeps.
+#[test]
+fn texts_end_at_any_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampling = SamplingConfig {
+        temperature: 0.0,
+        top_k: None,
+        top_p: 1.0,
+        seed: 0,
+    };
+    let text = |config: ModelConfig| -> Vec<u32> {
+        let model = model(config, Implementation::Fused);
+        let text = Generation::new(&model, &[5, 17, 40], sampling).unwrap();
+        text.take(24).map(Result::unwrap).collect()
+    };
+    let whole = text(config(2, true, false));
+    let (first, last) = (whole[0], *whole.last().unwrap());
+    let at = whole.iter().position(|token| *token == last).unwrap();
+    std::fs::write(
+        folder.path().join("config.json"),
+        config(2, true, false).to_json(),
+    )
+    .unwrap();
+    let ends = format!("{{\"eos_token_id\": [0, {last}]}}");
+    std::fs::write(folder.path().join("generation_config.json"), ends).unwrap();
+    let read = polymath_model::load_config(folder.path()).unwrap();
+    assert_eq!(read.other_eos_token_ids, [last]);
+    assert_eq!(text(read.clone()), whole[..at]);
+    let again = ModelConfig::from_json("config.json".as_ref(), &read.to_json()).unwrap();
+    assert_eq!(again, read);
+    let at_once = ModelConfig {
+        other_eos_token_ids: vec![last, first],
+        ..read
+    };
+    assert!(text(at_once).is_empty());
+}
+
 /// Greedy generation with the cache takes, at every step, the token that the whole sequence's logits favour.
 #[test]
 fn cached_generation_equals_uncached() {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{Device, Result, Tensor, Var};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use polymath_ops::{
-    AdamW, Implementation, Moments, Ops, Precision, RotaryTable, Segments, UpdateAt, gradient_norm,
+    AdamW, Implementation, Moments, Muon, MuonUpdate, Ops, Precision, RotaryTable, Segments,
+    UpdateAt, gradient_norm,
 };
 
 const TOKENS: usize = 16 * 256;
@@ -163,5 +164,57 @@ fn optimizer(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, operations, optimizer);
-criterion_main!(benches);
+/// Muon on the matrices of a block.
+fn muon(criterion: &mut Criterion) {
+    let square = (HIDDEN, HIDDEN);
+    let (wide, tall) = ((HIDDEN, INTERMEDIATE), (INTERMEDIATE, HIDDEN));
+    let parameters: Vec<Var> = [square, square, square, square, tall, tall, wide]
+        .iter()
+        .map(|shape| Var::randn(0f32, 1.0, *shape, &Device::Cpu).expect("a variable"))
+        .collect();
+    let gradients: Vec<Tensor> = parameters
+        .iter()
+        .map(|parameter| parameter.as_detached_tensor().copy().expect("a copy"))
+        .collect();
+    let mut group = criterion.benchmark_group("optimizer, the matrices of a block");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(1));
+    let muon = Muon {
+        learning_rate: 1e-3,
+        momentum: 0.95,
+        weight_decay: 0.1,
+    };
+    let at = UpdateAt {
+        step: 10,
+        gradient_scale: 1.0,
+    };
+    for (name, implementation) in IMPLEMENTATIONS {
+        let ops = Ops {
+            implementation,
+            precision: Precision::F32,
+        };
+        let mut momenta = gradients.clone();
+        group.bench_function(format!("muon, {name}"), |bencher| {
+            bencher.iter(|| {
+                let matrices = parameters.iter().zip(&gradients).zip(&mut momenta);
+                let updates = matrices.map(|((parameter, gradient), momentum)| MuonUpdate {
+                    parameter,
+                    gradient,
+                    momentum,
+                });
+                muon.step(ops, at, updates.collect())
+            });
+        });
+    }
+}
+
+criterion_group!(benches, operations, optimizer, muon);
+
+/// As the program computes: on a thread of the pool, so that work is split without waking it.
+fn main() {
+    rayon::scope(|_| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

@@ -49,7 +49,7 @@ pub use distillation::{Teacher, TopK};
 pub use gradient_norm::gradient_norm;
 pub use memory::keep_freed_memory;
 pub use moments::Moments;
-pub use muon::Muon;
+pub use muon::{Muon, MuonUpdate};
 pub use operations::{IGNORED, Implementation, Ops};
 pub use precision::Precision;
 pub use pull::Pull;

@@ -108,9 +108,7 @@ pub fn fit<O: Objective + SaveModel>(
             gradient_scale: clip / scored,
         };
         let learning_rate = learning_rate(fit.training, fit.learning_rate, step, total);
-        for (name, gradient) in &gradients {
-            optimizer.step(name, &parameters[name], gradient, (update, learning_rate))?;
-        }
+        optimizer.step(parameters, &gradients, (update, learning_rate))?;
         if let (Some(check), 2) = (&check, step) {
             check.moved(parameters, learning_rate)?;
         }

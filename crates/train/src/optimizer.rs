@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
-use polymath_ops::{AdamW, Moments, Muon, Ops, UpdateAt};
+use polymath_ops::{AdamW, Moments, Muon, MuonUpdate, Ops, UpdateAt};
 
 use crate::{OptimizerChoice, TrainError, TrainingConfig};
 
@@ -62,45 +62,48 @@ impl Optimizer {
         })
     }
 
-    /// Moves one parameter.
+    /// Moves every parameter that has a gradient.
     ///
     /// # Errors
     /// A gradient of another shape.
     pub fn step(
         &mut self,
-        name: &str,
-        parameter: &Var,
-        gradient: &Tensor,
-        at: (UpdateAt, f64),
+        parameters: &BTreeMap<String, Var>,
+        gradients: &BTreeMap<String, Tensor>,
+        (at, learning_rate): (UpdateAt, f64),
     ) -> Result<(), TrainError> {
-        let (at, learning_rate) = at;
-        let memory = self
-            .memory
-            .get_mut(name)
-            .expect("the memory was made for these parameters");
-        match memory {
-            Memory::Muon(momentum) => {
-                let muon = Muon {
-                    learning_rate,
-                    ..self.muon
-                };
-                let gradient = (gradient * at.gradient_scale)?;
-                muon.step(self.ops, parameter, &gradient, momentum)?;
-            }
-            Memory::Adamw(moments) => {
-                let weight_decay = match decays(name, parameter) {
-                    true => self.adamw.weight_decay,
-                    false => 0.0,
-                };
-                let adamw = AdamW {
-                    learning_rate,
-                    weight_decay,
-                    ..self.adamw
-                };
-                adamw.step(self.ops, parameter, gradient, moments, at)?;
+        debug_assert!(gradients.keys().all(|name| self.memory.contains_key(name)));
+        let mut matrices = Vec::new();
+        for (name, memory) in &mut self.memory {
+            let Some(gradient) = gradients.get(name) else {
+                continue;
+            };
+            let parameter = &parameters[name];
+            match memory {
+                Memory::Muon(momentum) => matrices.push(MuonUpdate {
+                    parameter,
+                    gradient,
+                    momentum,
+                }),
+                Memory::Adamw(moments) => {
+                    let weight_decay = match decays(name, parameter) {
+                        true => self.adamw.weight_decay,
+                        false => 0.0,
+                    };
+                    let adamw = AdamW {
+                        learning_rate,
+                        weight_decay,
+                        ..self.adamw
+                    };
+                    adamw.step(self.ops, parameter, gradient, moments, at)?;
+                }
             }
         }
-        Ok(())
+        let muon = Muon {
+            learning_rate,
+            ..self.muon
+        };
+        Ok(muon.step(self.ops, at, matrices)?)
     }
 
     /// Writes all that is remembered to a safetensors file.

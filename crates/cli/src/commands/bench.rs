@@ -1,5 +1,6 @@
 //! `polymath bench`: the pace of a training step, on synthetic tokens.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use polymath_model::{LoadOptions, TokenBatch, Transformer};
@@ -154,20 +155,17 @@ fn time_step(
     let forward = begin.elapsed().as_secs_f64();
     let gradients = loss.backward()?;
     let backward = begin.elapsed().as_secs_f64();
-    let found: Vec<_> = model
-        .trainable()
+    let parameters = model.trainable();
+    let found: BTreeMap<_, _> = parameters
         .iter()
-        .filter_map(|(name, parameter)| Some((name, parameter, gradients.get(parameter)?)))
+        .filter_map(|(name, parameter)| Some((name.clone(), gradients.get(parameter)?.clone())))
         .collect();
-    let all: Vec<_> = found.iter().map(|(_, _, gradient)| *gradient).collect();
-    let norm = polymath_train::gradient_norm(&all)?;
+    let norm = polymath_train::gradient_norm(&found.values().collect::<Vec<_>>())?;
     let at = polymath_train::UpdateAt {
         step,
         gradient_scale: 1.0 / norm.max(1.0),
     };
-    for (name, parameter, gradient) in found {
-        optimizer.step(name, parameter, gradient, (at, 1e-4))?;
-    }
+    optimizer.step(parameters, &found, (at, 1e-4))?;
     let all = begin.elapsed().as_secs_f64();
     Ok([forward, backward - forward, all - backward])
 }

@@ -13,6 +13,7 @@ use polymath_train::sha256_of;
 use tokenizers::Tokenizer;
 
 use crate::FinetuneError;
+use crate::kept::write_whole;
 
 /// The domain's name.
 pub const DOMAIN: &str = "self";
@@ -169,10 +170,8 @@ impl Itself {
             overlaps: Vec::new(),
         };
         let text = serde_json::to_string_pretty(&found).expect("a manifest is numbers and names");
-        // Written last and renamed: a folder with it is whole.
-        let beside = self.output.join(".dataset.json");
-        std::fs::write(&beside, text + "\n").map_err(failed(&beside))?;
-        std::fs::rename(&beside, &manifest).map_err(failed(&manifest))
+        // Written last: a folder with it is whole.
+        write_whole(&manifest, &(text + "\n"))
     }
 }
 

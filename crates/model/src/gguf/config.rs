@@ -59,6 +59,7 @@ pub(super) struct Besides {
     pub tied: bool,
     pub bos_token_id: u32,
     pub eos_token_id: u32,
+    pub other_eos_token_ids: Vec<u32>,
 }
 
 /// The shape that a file's keys give; a stretch that only a tensor tells of is not among them.
@@ -114,6 +115,7 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
         initializer_range: 0.02,
         bos_token_id: besides.bos_token_id,
         eos_token_id: besides.eos_token_id,
+        other_eos_token_ids: besides.other_eos_token_ids,
     };
     config
         .validate()

@@ -62,7 +62,7 @@ pub fn export_gguf(
         ("general.quantization_version".to_owned(), Value::U32(2)),
     ];
     keys.extend(config::keys(architecture, &config));
-    keys.extend(vocabulary.keys((config.bos_token_id, config.eos_token_id)));
+    keys.extend(vocabulary.keys(&config));
     let mut tensors = tensors(folder, (&config, architecture), options)?;
     if let Some(divisors) = divisors {
         let divisors = Tensor::new(divisors, &Device::Cpu)?;

@@ -41,6 +41,7 @@ pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
         tied: !content.tensor_infos.contains_key(OUTPUT),
         bos_token_id: tokenizer.bos_token_id,
         eos_token_id: tokenizer.eos_token_id,
+        other_eos_token_ids: tokenizer.other_eos_token_ids.clone(),
     };
     let config = config::read(&metadata, besides)?;
     let reader = Reader {

@@ -5,7 +5,9 @@ use tokenizers::Tokenizer;
 
 use super::metadata::Metadata;
 use super::pre_tokenizer::PreTokenizer;
-use super::vocabulary::{CONTROL, NAMED, NORMAL, NORMALIZER, UNUSED, USER_DEFINED, filler};
+use super::vocabulary::{
+    CONTROL, NAMED, NORMAL, NORMALIZER, OTHER_ENDS, UNUSED, USER_DEFINED, filler,
+};
 use crate::ModelError;
 
 /// A tokenizer out of a GGUF.
@@ -18,6 +20,7 @@ pub(super) struct Rebuilt {
     pub vocab_size: usize,
     pub bos_token_id: u32,
     pub eos_token_id: u32,
+    pub other_eos_token_ids: Vec<u32>,
 }
 
 impl Rebuilt {
@@ -40,6 +43,10 @@ impl Rebuilt {
         let bos = tokens
             .id(metadata, "tokenizer.ggml.bos_token_id")?
             .unwrap_or(eos);
+        let mut others = Vec::new();
+        for key in OTHER_ENDS {
+            others.extend(tokens.id(metadata, key)?.filter(|other| *other != eos));
+        }
         let begins = metadata.flag("tokenizer.ggml.add_bos_token")?;
         let begins = begins.or(pre.begins());
         let merges = merges(metadata)?;
@@ -70,6 +77,7 @@ impl Rebuilt {
             vocab_size: tokens.names.len(),
             bos_token_id: bos,
             eos_token_id: eos,
+            other_eos_token_ids: others,
         })
     }
 }

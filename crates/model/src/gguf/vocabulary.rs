@@ -20,6 +20,9 @@ pub(super) const UNUSED: i32 = 5;
 pub(super) const NORMALIZER: &str = "polymath.tokenizer.normalizer";
 /// Beside `tokenizer.json`: special tokens by name, and how text begins.
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
+/// What ends a text beside the end of a document: a turn, a message.
+pub(super) const OTHER_ENDS: [&str; 2] =
+    ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 /// Keys of [`SETTINGS`], and llama.cpp's.
 pub(super) const NAMED: [(&str, &str); 2] = [
     ("pad_token", "tokenizer.ggml.padding_token_id"),
@@ -73,6 +76,15 @@ impl Vocabulary {
         let (tokens, kinds) = tokens(&tokenizer, config.vocab_size).map_err(&refuse)?;
         let settings = settings(&path.with_file_name(SETTINGS))?;
         let mut notes = strips(&tokenizer);
+        if let Some(others) = config
+            .other_eos_token_ids
+            .get(OTHER_ENDS.len()..)
+            .filter(|ids| !ids.is_empty())
+        {
+            notes.push(format!(
+                "a GGUF names three tokens that end a text: there, {others:?} end none"
+            ));
+        }
         if composes {
             notes.push(
                 "this tokenizer composes characters (NFC) first, which llama.cpp does not: there, text that is not \
@@ -93,8 +105,8 @@ impl Vocabulary {
         })
     }
 
-    /// The keys; `bos` and `eos` are the model's.
-    pub fn keys(self, (bos, eos): (u32, u32)) -> Vec<(String, Value)> {
+    /// The keys for a model of `config`.
+    pub fn keys(self, config: &ModelConfig) -> Vec<(String, Value)> {
         let text = |text: &str| Value::String(text.to_owned());
         let texts =
             |texts: Vec<String>| Value::Array(texts.into_iter().map(Value::String).collect());
@@ -105,11 +117,19 @@ impl Vocabulary {
             ("tokenizer.ggml.tokens", texts(self.tokens)),
             ("tokenizer.ggml.token_type", Value::Array(kinds)),
             ("tokenizer.ggml.merges", texts(self.merges)),
-            ("tokenizer.ggml.bos_token_id", Value::U32(bos)),
-            ("tokenizer.ggml.eos_token_id", Value::U32(eos)),
+            (
+                "tokenizer.ggml.bos_token_id",
+                Value::U32(config.bos_token_id),
+            ),
+            (
+                "tokenizer.ggml.eos_token_id",
+                Value::U32(config.eos_token_id),
+            ),
             ("tokenizer.ggml.add_bos_token", Value::Bool(self.begins)),
             (NORMALIZER, text(if self.composes { "nfc" } else { "none" })),
         ];
+        let ends = OTHER_ENDS.iter().zip(&config.other_eos_token_ids);
+        keys.extend(ends.map(|(key, id)| (*key, Value::U32(*id))));
         let named = self.named.into_iter();
         keys.extend(named.map(|(key, id)| (key, Value::U32(id))));
         let template = self.template.map(Value::String);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::default_rope_theta;
-use crate::hugging_face::{TokenIds, unsupported};
+use crate::hugging_face::{TokenIds, ends, unsupported};
 use crate::{Family, ModelConfig, ModelError};
 
 /// What an activation may be called: two names of one function.
@@ -36,7 +36,7 @@ pub(crate) fn to_json(config: &ModelConfig) -> Value {
         "reorder_and_upcast_attn": false,
         "tie_word_embeddings": config.tie_word_embeddings,
         "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
+        "eos_token_id": TokenIds::ends(config),
         "torch_dtype": "float32",
         "use_cache": true,
     })
@@ -114,10 +114,8 @@ impl Gpt2Config {
                 return unsupported(path, field, other.to_string(), &only.to_string());
             }
         }
-        let first = |ids: &Option<TokenIds>| ids.as_ref().and_then(TokenIds::first);
-        let Some(eos_token_id) = first(&self.eos_token_id) else {
-            return unsupported(path, "eos_token_id", "null".into(), "a token id");
-        };
+        let (eos_token_id, other_eos_token_ids) = ends(path, self.eos_token_id.as_ref())?;
+        let begins = self.bos_token_id.as_ref();
         Ok(ModelConfig {
             family: Family::Gpt2,
             qk_norm: false,
@@ -136,8 +134,11 @@ impl Gpt2Config {
             rms_norm_eps: self.layer_norm_epsilon.unwrap_or(1e-5),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(true),
             initializer_range: self.initializer_range.unwrap_or(0.02),
-            bos_token_id: first(&self.bos_token_id).unwrap_or(eos_token_id),
+            bos_token_id: begins
+                .and_then(|ids| ids.all().first().copied())
+                .unwrap_or(eos_token_id),
             eos_token_id,
+            other_eos_token_ids,
         })
     }
 }

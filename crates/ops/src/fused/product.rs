@@ -19,6 +19,10 @@ const TASK_ROWS: usize = 120;
 /// Rows and columns of a task with a long sum.
 const LONG_ROWS: usize = 132;
 const LONG_COLUMNS: usize = 256;
+/// Tiles of rows in a task of a symmetric product: the fewer, the less is computed above the diagonal.
+const SYMMETRIC_TILES: usize = 3;
+/// Rows whose mirror image a task writes.
+const MIRRORED: usize = 32;
 /// Steps of k at most for which B is packed at a time: what bounds the memory.
 const PACKED_STEPS: usize = 4096;
 /// Columns of B that one task packs.
@@ -75,6 +79,57 @@ pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], mu
         });
         store = Store::Add;
     }
+}
+
+/// C = A·B where that is symmetric, as A·Aᵀ is, and the product of symmetric matrices that commute: what lies on the
+/// diagonal and below it is computed, and copied above it.
+pub(crate) fn symmetric_product(a: Matrix, b: Matrix, c: &mut [f32]) {
+    let (m, k) = (a.rows, a.columns);
+    assert!(b.rows == k && b.columns == m && c.len() == m * m && a.is_within() && b.is_within());
+    if m == 0 || k == 0 {
+        return c.fill(0.0);
+    }
+    let rows = SYMMETRIC_TILES * tile_shape().0;
+    let tasks = m.div_ceil(rows);
+    for start in (0..k).step_by(PACKED_STEPS) {
+        let steps = (start, PACKED_STEPS.min(k - start));
+        let part = b.block(steps, (0, m));
+        // Few rows are packed all the same: only packed columns can be taken in part.
+        with_packed(part, m.max(FEW_ROWS + 1), Format::Plain, |b| {
+            let places = b.places.expect("more than few rows are packed");
+            let c = Shared::new(c);
+            for_each(tasks, m * m * steps.1 / 2, |task| {
+                let row = (tasks - 1 - task) * rows; // the longest rows first
+                let rows = rows.min(m - row);
+                let target = Target {
+                    pointer: c.pointer().wrapping_add(row * m),
+                    stride: m,
+                    accumulate: start > 0,
+                };
+                let a = a.block((row, rows), steps);
+                b.part(places, a, (0, row + rows), target);
+            });
+        });
+    }
+    mirror(c, m);
+}
+
+/// Copies what lies below the diagonal above it.
+fn mirror(c: &mut [f32], size: usize) {
+    let tasks = size.div_ceil(MIRRORED);
+    let c = Shared::new(c);
+    for_each(tasks, size * size, |task| {
+        let rows = task * MIRRORED..size.min((task + 1) * MIRRORED);
+        for column in 0..rows.end {
+            for row in rows.start.max(column + 1)..rows.end {
+                // SAFETY: both are in C; what mirrors these rows is written by this task alone, and what lies below the
+                // diagonal by none.
+                unsafe {
+                    *c.pointer().add(column * size + row) = *c.pointer().add(row * size + column)
+                };
+            }
+        }
+    });
 }
 
 /// The dot products of few rows with contiguous columns.

@@ -1,6 +1,6 @@
 use super::format::Format;
 use super::pack::Matrix;
-use super::product::{Store, product, product_in};
+use super::product::{Store, product, product_in, symmetric_product};
 use crate::Precision;
 
 /// Numbers between −1 and 1 that have no pattern.
@@ -77,6 +77,51 @@ fn equals_the_definition() {
                 );
             }
         }
+    }
+}
+
+/// A·Aᵀ, and a product of matrices that commute, are A·B, and symmetric to the last bit; A in rows and in columns.
+#[test]
+fn symmetric_products_equal_the_definition() {
+    for (m, k) in [
+        (0, 3),
+        (3, 0),
+        (1, 1),
+        (2, 7),
+        (5, 300),
+        (40, 9),
+        (37, 64),
+        (300, 31),
+    ] {
+        let numbers = numbers(m * k, 3);
+        let rows = Matrix::new(&numbers, m, k);
+        for a in [rows, Matrix::new(&numbers, k, m).transposed()] {
+            let mut square = vec![f32::NAN; m * m];
+            symmetric_product(a, a.transposed(), &mut square);
+            is_symmetric_product((a, a.transposed()), &square);
+            let square = Matrix::new(&square, m, m);
+            let mut power = square.data.to_vec();
+            for _ in 0..2 {
+                let mut product = vec![f32::NAN; m * m];
+                let power_so_far = Matrix::new(&power, m, m);
+                symmetric_product(power_so_far, square, &mut product);
+                is_symmetric_product((power_so_far, square), &product);
+                power = product;
+            }
+        }
+    }
+}
+
+fn is_symmetric_product((a, b): (Matrix, Matrix), c: &[f32]) {
+    let m = a.rows;
+    let (sums, sizes) = exact(&a, &b);
+    for (at, ((value, sum), size)) in c.iter().zip(sums).zip(sizes).enumerate() {
+        assert!(
+            (f64::from(*value) - sum).abs() <= 1e-6 * (size + 1.0),
+            "{m}×{}, {at}",
+            a.columns
+        );
+        assert_eq!(value.to_bits(), c[at % m * m + at / m].to_bits());
     }
 }
 

@@ -28,13 +28,16 @@ vectorised! {
 
 /// Σx² of all elements.
 pub(crate) fn square_sum(x: &Tensor) -> Result<f64> {
-    let x = x.contiguous()?;
-    let values = Floats::of(&x)?;
+    Ok(square_sum_of(&Floats::of(&x.contiguous()?)?))
+}
+
+/// [`square_sum`] of a slice.
+pub(crate) fn square_sum_of(values: &[f32]) -> f64 {
     let tasks = values.len().div_ceil(CHUNK);
     let parts: Vec<std::sync::OnceLock<f64>> = vec![std::sync::OnceLock::new(); tasks];
     for_each(tasks, 4 * values.len(), |task| {
         let end = values.len().min((task + 1) * CHUNK);
         let _ = parts[task].set(squares(&values[task * CHUNK..end]));
     });
-    Ok(parts.iter().filter_map(|part| part.get()).sum())
+    parts.iter().filter_map(|part| part.get()).sum()
 }

@@ -2,15 +2,16 @@
 //!
 //! A niche can be learnt faster than anything holds the old domains: then no checkpoint of the run is inside. But between the
 //! base, which is, and the run's end lies a model that is, and forgetting falls faster than the gain on the way back to the
-//! base (WiSE-FT; Wortsman 2022). It is looked for on the development half, as the run's best checkpoint was: first with one
-//! share for all blocks, then with more for those whose change costs the old domains least (see `tilt`).
+//! base (WiSE-FT; Wortsman 2022). And where the run's end is inside with room to spare, what held it back is let go a little by
+//! going on from the base through the end. It is looked for on the development half, as the run's best checkpoint was: first with
+//! one share of the run's change for all blocks, then with more for those whose change costs the old domains least (see `tilt`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use polymath_data::Half;
-use polymath_eval::WindowOptions;
+use polymath_eval::{WindowOptions, score_shard};
 use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, Observer, point, resolve_checkpoint};
 
@@ -40,13 +41,13 @@ pub(super) const FOLDER: &str = "mixed";
 pub(super) enum Mixing {
     /// Stopped meanwhile.
     Stopped,
-    /// Nothing between base and end is better than the best checkpoint on the way.
+    /// Nothing on the line through base and end is better than the best checkpoint on the way.
     Nothing,
-    /// It stands as [`FOLDER`]: the share of the run's last weights in each block.
+    /// It stands as [`FOLDER`]: the share of the run's change in each block.
     Mixed(Shares),
 }
 
-/// A model between the base and the run's end.
+/// A model on the way from the base through the run's end.
 #[derive(Debug, Clone)]
 struct Found {
     shares: Shares,
@@ -76,17 +77,19 @@ struct Search<'a> {
     tuning: &'a Finetuning,
     launch: &'a Launch,
     between: Interpolation<'a>,
+    ended_as_adapter: bool,
     held: Held,
 }
 
 impl Finetuning {
-    /// Looks for the model between the base and the run's last weights that serves the niche best with every old domain
-    /// inside its limit. Where it serves better than `best`, the score of the run's best checkpoint inside, it is written and
-    /// becomes `best`. It can be called again after it was stopped.
+    /// Looks for the model on the way from the base through the run's last weights that serves the niche best with every old
+    /// domain inside its limit. Where it serves better than `best`, the run's best checkpoint inside if there is one, it is
+    /// written and becomes `best`. It can be called again after it was stopped. An adapter that ended inside is left as it is:
+    /// what is written is a whole model.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
-        best: f64,
+        best: Option<&Path>,
         observer: &mut dyn Observer,
     ) -> Result<Mixing, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
@@ -101,10 +104,19 @@ impl Finetuning {
         let held = Held::score((&base, &read[1..]), &self.watched[1..], &limits, windows)?;
         drop(base);
         let last = resolve_checkpoint(&self.config.run.join("latest"))?;
+        // As mixtures are scored, in f32: the run may have scored it in bf16.
+        let best = match best {
+            Some(folder) => {
+                let model = self.load_checkpoint(launch, folder)?;
+                score_shard(&model, &self.watched[0].1, windows, &mut |_, _| ())?.bits_per_byte()
+            }
+            None => f64::INFINITY,
+        };
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         let search = Search {
             tuning: self,
             launch,
+            ended_as_adapter: polymath_model::is_adapter(&last),
             between: Interpolation::open((self.start(), &last), &self.watched, windows, options)?,
             held,
         };
@@ -144,17 +156,22 @@ impl Search<'_> {
     /// The shares of what is inside and serves the niche better than `best` and the base.
     fn run(&self, best: f64, observer: &mut dyn Observer) -> Result<Option<Shares>, Halt> {
         let end = self.at(&self.between.alike(1.0))?;
-        // It has been among what was looked at on the way.
-        if end.worst <= 1.0 {
+        if end.worst <= 1.0 && self.ended_as_adapter {
             return Ok(None);
         }
-        observer.message(
-            "the run's end is outside the limits: looking for what is inside between it and the base",
-        );
-        let Some(even) = self.farthest(&end.shares, Some(end.worst), 1.0)? else {
+        observer.message(match end.worst > 1.0 {
+            true => "the run's end is outside the limits: looking for what is inside between it and the base",
+            false => "the run's end is inside the limits: looking for what is inside beyond it",
+        });
+        let direction = end.shares.clone();
+        let Some(even) = self.farthest(&direction, Bracket::from(&direction, &end), Some(end))?
+        else {
             return Ok(None);
         };
         let found = self.tilted(even)?;
+        if found.shares == direction {
+            return Ok(None);
+        }
         let untouched = self.at(&self.between.alike(0.0))?.niche;
         Ok((found.niche < best.min(untouched)).then_some(found.shares))
     }
@@ -165,12 +182,25 @@ impl Search<'_> {
             return Err(Halt::Stopped);
         }
         let scores = self.between.scores(shares, Half::Development)?;
+        let niche = scores[&self.tuning.niche].bits_per_byte();
+        // Farther than the run went, weights can be of no model at all.
+        if !scores
+            .values()
+            .all(|scores| scores.bits_per_byte().is_finite())
+        {
+            return Ok(Found {
+                shares: shares.clone(),
+                worst: f64::INFINITY,
+                mean: f64::INFINITY,
+                niche: f64::INFINITY,
+            });
+        }
         let standing = self.held.stand(&scores)?;
         Ok(Found {
             shares: shares.clone(),
             worst: standing.share(),
             mean: standing.mean,
-            niche: scores[&self.tuning.niche].bits_per_byte(),
+            niche,
         })
     }
 
@@ -181,8 +211,11 @@ impl Search<'_> {
         let mut best = even;
         for power in TILTS {
             let direction = tilt(&prices, power);
-            let first = as_far_as(&direction, &prices, alpha);
-            let found = self.farthest(&direction, None, first)?;
+            if direction == self.between.alike(1.0) {
+                continue;
+            }
+            let bracket = Bracket::new(&direction, as_far_as(&direction, &prices, alpha));
+            let found = self.farthest(&direction, bracket, None)?;
             if let Some(found) = found.filter(|found| found.niche < best.niche) {
                 best = found;
             }
@@ -190,38 +223,35 @@ impl Search<'_> {
         Ok(best)
     }
 
-    /// The farthest along `direction` that is inside, within a few looks; the first is at `first`, or, where the worst
-    /// domain's share of its limit is `known` there, where that lets expect it inside.
+    /// The best for the niche along `direction` of what is inside, within a few looks; `known` is what the bracket has of it
+    /// already.
     fn farthest(
         &self,
         direction: &Shares,
-        known: Option<f64>,
-        first: f64,
+        mut bracket: Bracket,
+        known: Option<Found>,
     ) -> Result<Option<Found>, Halt> {
-        let mut bracket = Bracket {
-            inside: None,
-            outside: known.map(|worst| (first, worst)),
-            whole: whole(direction),
-        };
-        let mut farthest = None;
+        let mut best = known.filter(|found| found.worst <= 1.0);
         for _ in 0..LOOKS {
-            let scale = bracket.next(first);
+            if bracket.is_close() {
+                break;
+            }
+            let scale = bracket.next();
             let found = self.at(&along(direction, scale))?;
+            bracket.take(scale, found.worst);
             if found.worst > 1.0 {
-                bracket.outside = Some((scale, found.worst));
                 if scale <= LEAST {
                     break;
                 }
                 continue;
             }
-            bracket.inside = Some((scale, found.worst));
-            let enough = found.worst >= CLOSE || scale >= bracket.whole;
-            farthest = Some(found);
-            if enough {
+            // From here on farther serves the niche no more.
+            if best.as_ref().is_some_and(|best| found.niche >= best.niche) {
                 break;
             }
+            best = Some(found);
         }
-        Ok(farthest)
+        Ok(best)
     }
 
     /// What each block's change brings and costs, around `found`.
@@ -242,19 +272,50 @@ impl Search<'_> {
 
 /// Scales between which the limit lies, each with the worst domain's share of its limit there.
 struct Bracket {
+    first: f64,
     inside: Option<(f64, f64)>,
     outside: Option<(f64, f64)>,
     whole: f64,
 }
 
 impl Bracket {
+    /// Nothing known; to look at `first` first.
+    fn new(direction: &Shares, first: f64) -> Self {
+        Self {
+            first,
+            inside: None,
+            outside: None,
+            whole: whole(direction),
+        }
+    }
+
+    /// With what stands at the scale 1.
+    fn from(direction: &Shares, end: &Found) -> Self {
+        let mut bracket = Self::new(direction, 1.0);
+        bracket.take(1.0, end.worst);
+        bracket
+    }
+
+    fn take(&mut self, scale: f64, worst: f64) {
+        match worst > 1.0 {
+            true => self.outside = Some((scale, worst)),
+            false => self.inside = Some((scale, worst)),
+        }
+    }
+
+    /// Whether what is inside is as close to the limit as it needs to be, or can.
+    fn is_close(&self) -> bool {
+        self.inside
+            .is_some_and(|(scale, worst)| worst >= CLOSE || scale >= self.whole)
+    }
+
     /// Where to look next: where the share of the limit is expected to be [`AIM`], by the power law through both ends, or
     /// through the one that there is.
-    fn next(&self, first: f64) -> f64 {
+    fn next(&self) -> f64 {
         let alone =
             |(scale, worst): (f64, f64)| scale * (AIM / worst.max(LOWEST)).powf(1.0 / POWER);
         let scale = match (self.inside, self.outside) {
-            (None, None) => first,
+            (None, None) => self.first,
             (None, Some(outside)) => alone(outside),
             (Some(inside), None) => alone(inside),
             (Some((low, less)), Some((high, more))) => {
@@ -270,31 +331,29 @@ impl Bracket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tilt::MOST;
     use super::*;
 
     /// On rises that go by any power from 1 to 2, and bend, six looks come within a few percent of the limit, inside.
     #[test]
     fn the_limit_is_found_in_a_few_looks() {
         for power in [1.0, 1.3, 1.7, 2.0] {
-            for end in [1.05, 3.0, 12.0, 60.0] {
+            for end in [0.3, 0.6, 1.05, 3.0, 12.0, 60.0] {
                 let worst = |scale: f64| end * scale.powf(power) * (1.0 + 0.5 * scale) / 1.5;
-                let mut bracket = Bracket {
-                    inside: None,
-                    outside: Some((1.0, end)),
-                    whole: 1.0,
-                };
+                let direction = Shares::from([("all".to_owned(), 1.0)]);
+                let mut bracket = Bracket::new(&direction, 1.0);
+                bracket.take(1.0, end);
                 for _ in 0..LOOKS {
-                    let scale = bracket.next(1.0);
-                    assert!(scale > 0.0 && scale < 1.0);
-                    let found = (scale, worst(scale));
-                    if found.1 > 1.0 {
-                        bracket.outside = Some(found);
-                    } else {
-                        bracket.inside = Some(found);
-                        if found.1 >= CLOSE {
-                            break;
-                        }
+                    if bracket.is_close() {
+                        break;
                     }
+                    let scale = bracket.next();
+                    assert!(scale > 0.0 && scale <= MOST);
+                    bracket.take(scale, worst(scale));
+                }
+                if worst(MOST) < 0.9 {
+                    assert_eq!(bracket.inside.unwrap().0, MOST);
+                    continue;
                 }
                 let (_, found) = bracket.inside.unwrap();
                 assert!((0.9..=1.0).contains(&found), "{power} {end}: {found}");

@@ -1,9 +1,9 @@
 //! Retention limits: how much each old domain may lose, and what keeps a run inside.
 //!
 //! `recipe` is what a run does where nothing is said of it, `held` compares every old domain's development half with the
-//! base, `limited` measures the run by that and decides the best checkpoint, `control` is the rules by which `pressure` moves, `mix` what is left
-//! of a run that went outside, `tilt` how that is shared out over the blocks, `verdict` the last word, on the test half; `run`
-//! puts them into a run.
+//! base, `limited` measures the run by that and decides the best checkpoint, `control` is the rules by which `pressure` moves,
+//! `mix` goes as far on the way from the base through the run's end as the limits allow, `tilt` says how that is shared out over
+//! the blocks, `verdict` has the last word, on the test half; `run` puts them into a run.
 
 mod control;
 mod held;

@@ -21,15 +21,15 @@ const FILE: &str = "control.json";
 struct State {
     /// In order.
     changes: Vec<Change>,
-    /// At the last evaluation.
-    strain: f64,
 }
 
 /// How it stands from a step on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Change {
     step: u64,
     level: f64,
+    /// What it was decided by.
+    strain: f64,
     /// How much more of each domain is replayed than of others, in powers of two.
     leaning: BTreeMap<String, f64>,
 }
@@ -139,18 +139,14 @@ impl Pressure {
         state.changes.retain(|change| change.step < step);
         let worst = shares.values().copied().fold(0.0, f64::max);
         let strain = worst / self.allowance.at(step);
-        let nowhere = BTreeMap::new();
-        let (level, leaning) = match state.changes.last() {
-            Some(last) => (last.level, &last.leaning),
-            None => (0.0, &nowhere),
-        };
+        let last = state.changes.last().cloned().unwrap_or_default();
         let change = Change {
             step,
-            level: next_level(level, strain, state.strain),
-            leaning: lean(leaning, &self.replayed(), shares),
+            level: next_level(last.level, strain, last.strain),
+            strain,
+            leaning: lean(&last.leaning, &self.replayed(), shares),
         };
         state.changes.push(change.clone());
-        state.strain = strain;
         drop(state);
         self.replay(&change)
     }
@@ -218,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shares = |worst| BTreeMap::from([("a".to_owned(), worst), ("b".to_owned(), 0.1)]);
         let whole = Pressure::new(None, Allowance::default());
-        for (step, worst) in [(0, 0.0), (5, 3.0), (10, 2.9), (15, 0.2)] {
+        for (step, worst) in [(0, 0.0), (5, 0.3), (10, 0.2), (15, 0.9)] {
             whole.at(step);
             whole.take(&shares(worst)).unwrap();
             if step == 10 {
@@ -228,9 +224,9 @@ mod tests {
         let resumed = Pressure::new(None, Allowance::default());
         resumed.resume(folder.path(), 10).unwrap();
         resumed.at(15);
-        resumed.take(&shares(0.2)).unwrap();
+        resumed.take(&shares(0.9)).unwrap();
         assert_eq!(resumed.level(), whole.level());
-        resumed.take(&shares(0.2)).unwrap();
+        resumed.take(&shares(0.9)).unwrap();
         assert_eq!(resumed.state().changes, whole.state().changes);
     }
 }

@@ -84,7 +84,7 @@ impl Finetuning {
 
     /// What became of the limits of a run that has done its steps, on the test half of the held-out documents; `None` where
     /// it was stopped meanwhile, and can be asked again. If nothing was inside on the way, there is a `closest` instead of a
-    /// `best`. Where a mixture with the base is inside and serves the niche better, that is `best`.
+    /// `best`. Where a model on the line through base and end is inside and serves the niche better, that is `best`.
     ///
     /// # Errors
     /// A run that has no limits or is not finished; what scoring and the disk say.
@@ -108,14 +108,15 @@ impl Finetuning {
         if !inside {
             remove_link(&run.join("best"))?;
         }
-        let mixed = match self.mix_inside(launch, best.score, observer)? {
+        let on_the_way = run.join(step_name(best.step));
+        let mixed = match self.mix_inside(launch, inside.then_some(&*on_the_way), observer)? {
             Mixing::Stopped => return Ok(None),
             Mixing::Nothing => None,
             Mixing::Mixed(shares) => Some(shares),
         };
         let (name, folder) = match &mixed {
             Some(_) => ("best", run.join(FOLDER)),
-            None => (name, run.join(step_name(best.step))),
+            None => (name, on_the_way),
         };
         let folder = resolve_checkpoint(&folder)?;
         let base = self.load_tuned(launch, false)?;

@@ -10,6 +10,9 @@ use crate::retention::Shares;
 
 /// A block has at least this share of what the one with the most has, lest what was measured of it with noise takes it out.
 const LEAST: f64 = 1.0 / 16.0;
+/// How far beyond the run's end a block may go: what held the run back has held the niche's own way back, too, on which more is
+/// to be had where there is room (Zheng 2025 extrapolates so from a tuned model). Farther than this it is guessing.
+pub(super) const MOST: f64 = 2.0;
 
 /// What a block's change brings and costs, by putting it back.
 #[derive(Debug, Clone, Copy)]
@@ -45,17 +48,17 @@ pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
         .collect()
 }
 
-/// `direction` times `scale`, no block above 1.
+/// `direction` times `scale`, no block above [`MOST`].
 pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
     direction
         .iter()
-        .map(|(block, share)| (block.clone(), (share * scale).min(1.0)))
+        .map(|(block, share)| (block.clone(), (share * scale).min(MOST)))
         .collect()
 }
 
-/// The scale from which on every block keeps all of its change.
+/// The scale from which on every block has the most.
 pub(super) fn whole(direction: &Shares) -> f64 {
-    1.0 / direction.values().copied().fold(1.0, f64::min)
+    MOST / direction.values().copied().fold(1.0, f64::min)
 }
 
 /// Where along `direction` the old domains' rise is about what it is at `alpha` in every block: Σ qα² is the same.
@@ -107,9 +110,9 @@ mod tests {
         assert_eq!(tilt(&useless, 1.0)["a"], LEAST);
         assert_eq!(
             along(&shares([0.125, 1.0, 0.5, 1.0]), 4.0),
-            shares([0.5, 1.0, 1.0, 1.0])
+            shares([0.5, MOST, MOST, MOST])
         );
-        assert_eq!(whole(&shares([0.125, 1.0, 0.5, 1.0])), 8.0);
+        assert_eq!(whole(&shares([0.125, 1.0, 0.5, 1.0])), 8.0 * MOST);
     }
 
     /// In the model that it rests on, no other shares gain more for the same rise.

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
+use crate::kept::write_whole;
 use crate::retention::Shares;
 
 const RESAMPLES: usize = 2000;
@@ -46,7 +47,7 @@ pub struct Judged {
     pub checkpoint: PathBuf,
     /// Whether an evaluation on the way was inside, each domain with the upper end of its interval.
     pub inside_on_the_way: bool,
-    /// Where the checkpoint is a mixture with the base: the share of the run's last weights in each block.
+    /// Where the checkpoint lies on the way from the base through the run's end: the share of the run's change in each block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Shares>,
 }
@@ -103,14 +104,9 @@ impl LimitsVerdict {
 
     /// Writes `limits.json` into the run's folder.
     pub(crate) fn write(&self, run: &Path) -> Result<(), FinetuneError> {
-        let path = run.join(FILE);
         let mut value = serde_json::to_value(self).expect("a verdict is numbers and names");
         value["kept"] = self.is_kept().into();
-        // Renamed into place: a run that has it is judged.
-        let beside = run.join(".tmp-limits.json");
-        std::fs::write(&beside, format!("{value:#}\n"))
-            .and_then(|()| std::fs::rename(&beside, &path))
-            .map_err(|source| FinetuneError::File { path, source })
+        write_whole(&run.join(FILE), &format!("{value:#}\n"))
     }
 }
 
@@ -154,7 +150,7 @@ impl fmt::Display for LimitsVerdict {
             let shares = mixture(shares);
             writeln!(
                 formatter,
-                "`best` has {shares} of the run's last weights and the rest of the base's: more was outside"
+                "`best` is the base and, of what the run changed, {shares}"
             )?;
         }
         match (self.was_inside(), &broken[..]) {
