@@ -42,9 +42,10 @@ def ours(arguments, folder, texts):
 
 
 def theirs(model, tokenizer, texts):
-    nats = 0.0
+    nats, end = 0.0, model.config.eos_token_id
+    end = end[0] if isinstance(end, list) else end
     for text in texts:
-        ids = [model.config.bos_token_id, *tokenizer.encode(text, add_special_tokens=False), model.config.eos_token_id]
+        ids = [model.config.bos_token_id, *tokenizer.encode(text, add_special_tokens=False), end]
         ids = torch.tensor([ids])
         with torch.no_grad():
             logits = model(ids).logits[0, :-1].double()

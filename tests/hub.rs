@@ -3,9 +3,20 @@
 mod held;
 mod served;
 
+use std::path::Path;
+
 use assert_cmd::Command;
 use predicates::str::contains;
 use served::{COMMIT, Hub, PRIVATE_TOKEN, Trouble, output};
+
+/// A hub that has the base of [`held::prepare`] under the name `tester/tiny`.
+fn hub_with_base(at: &Path) -> Hub {
+    held::prepare(at);
+    let hub = Hub::start();
+    let best = at.join("runs/base/best").canonicalize().unwrap();
+    hub.serve_folder("tester/tiny", &best);
+    hub
+}
 
 /// A model of the hub is one's own folder under another name: it is evaluated, continued and tuned alike, also when the
 /// hub is out of reach later; nothing is downloaded twice.
@@ -13,12 +24,7 @@ use served::{COMMIT, Hub, PRIVATE_TOKEN, Trouble, output};
 fn models_of_the_hub_are_used_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
-    let hub = Hub::start();
-    hub.serve_folder(
-        "tester/tiny",
-        &at.join("runs/base/best").canonicalize().unwrap(),
-    );
+    let hub = hub_with_base(at);
 
     let scores = |command: &mut Command, name: &str| {
         let text = output(command.args(["evaluate", name, "--dataset", "data", "--json"]));
@@ -127,12 +133,7 @@ fn what_the_hub_does_not_give_is_said() {
 fn downloads_go_on_where_they_were_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
-    let hub = Hub::start();
-    hub.serve_folder(
-        "tester/tiny",
-        &at.join("runs/base/best").canonicalize().unwrap(),
-    );
+    let hub = hub_with_base(at);
     let large = "GET /cdn/tester/tiny//model.safetensors";
     let with_home = |home: &str, name: &str| {
         let mut command = hub.polymath(at);
@@ -205,10 +206,8 @@ fn downloads_go_on_where_they_were_cut_off() {
 fn adapters_of_the_hub_find_their_base() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
-    let hub = Hub::start();
+    let hub = hub_with_base(at);
     let best = |run: &str| at.join(run).join("best").canonicalize().unwrap();
-    hub.serve_folder("tester/tiny", &best("runs/base"));
     let lora = [
         "method=lora",
         "lora.rank=2",
@@ -265,14 +264,7 @@ fn adapters_of_the_hub_find_their_base() {
     }
     assert_eq!(first, scores("tester/bare", &[]));
 
-    let mut other = held::polymath(at);
-    output(other.args([
-        "pretrain",
-        "pretrain.toml",
-        "run=runs/other",
-        "seed=5",
-        "training.steps=2",
-    ]));
+    held::pretrain_other(at);
     hub.serve_folder("tester/other", &best("runs/other"));
     for base in ["tester/other", "runs/other"] {
         let mut command = elsewhere(&["generate", "tester/first", "--base", base]);
@@ -289,12 +281,7 @@ fn adapters_of_the_hub_find_their_base() {
 fn checkpoints_keep_what_stands_beside_the_weights() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
-    let hub = Hub::start();
-    hub.serve_folder(
-        "tester/tiny",
-        &at.join("runs/base/best").canonicalize().unwrap(),
-    );
+    let hub = hub_with_base(at);
     let beside = [
         (
             "generation_config.json",

@@ -29,16 +29,8 @@ fn card(hub: &Hub, repository: &str) -> String {
     String::from_utf8(hub.files(repository).unwrap()["README.md"].clone()).unwrap()
 }
 
-/// A model goes up as it is on the disk, without what only its run needs, and comes down as the same model; its card tells
-/// what the run and the report say; a second push leaves the card that is there, unless another is given.
-#[test]
-fn models_are_pushed_with_a_card() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    held::prepare(at);
-    let hub = Hub::start();
-    let settings = ["training.steps=4", "evaluation.every=2"];
-    held::finetune(at, "tuned", &settings).assert().success();
+/// What `runs/tuned` forgot of `runs/base`, reported in the folder `report`.
+fn report_forgetting(at: &Path) {
     let forget = [
         "forget",
         "runs/base",
@@ -49,6 +41,19 @@ fn models_are_pushed_with_a_card() {
         "report",
     ];
     output(held::polymath(at).args(forget));
+}
+
+/// A model goes up as it is on the disk, without what only its run needs, and comes down as the same model; its card tells
+/// what the run and the report say; a second push leaves the card that is there, unless another is given.
+#[test]
+fn models_are_pushed_with_a_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    let settings = ["training.steps=4", "evaluation.every=2"];
+    held::finetune(at, "tuned", &settings).assert().success();
+    report_forgetting(at);
 
     let place = ["runs/tuned", "--push", "tester/tuned", "--report", "report"];
     let more = ["--private", "--license", "mit"];
@@ -162,16 +167,7 @@ fn cards_are_written_alone() {
     held::finetune(at, "tuned", &["training.steps=2"])
         .assert()
         .success();
-    let forget = [
-        "forget",
-        "runs/base",
-        "runs/tuned",
-        "--dataset",
-        "data",
-        "-o",
-        "report",
-    ];
-    output(held::polymath(at).args(forget));
+    report_forgetting(at);
     refused(
         &["runs/base", "--card", "x.md", "--report", "report"],
         "says nothing of",
@@ -244,14 +240,7 @@ fn adapters_are_pushed_over_a_base_of_the_hub() {
         at,
         &["runs/base", "--push", "tester/base", "--license", "mit"],
     ));
-    let mut other = held::polymath(at);
-    output(other.args([
-        "pretrain",
-        "pretrain.toml",
-        "run=runs/other",
-        "seed=5",
-        "training.steps=2",
-    ]));
+    held::pretrain_other(at);
     output(&mut export(
         &hub,
         at,

@@ -9,5 +9,6 @@ command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 
 export CRITERION_HOME=$PWD/target/operations
 rm -rf "$CRITERION_HOME"
 mkdir -p "$CRITERION_HOME"
-cargo bench --quiet --workspace --bench operations -- "$@" >"$CRITERION_HOME/log"
+log=$CRITERION_HOME/log
+cargo bench --quiet --workspace --bench operations -- "$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 exec python3 scripts/bench/operations.py "$CRITERION_HOME"

