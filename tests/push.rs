@@ -140,11 +140,7 @@ fn cards_are_written_alone() {
         let mut command = export(&hub, at, arguments);
         command.assert().code(2).stderr(contains(message));
     };
-    output(&mut export(
-        &hub,
-        at,
-        &["runs/base/best", "--card", "card.md"],
-    ));
+    output(&mut export(&hub, at, &["runs/base", "--card", "card.md"]));
     let card = std::fs::read_to_string(at.join("card.md")).unwrap();
     for part in [
         "# base\n",
@@ -154,6 +150,7 @@ fn cards_are_written_alone() {
         "polymath pretrain run.toml",
         "hidden_size = 32",
         "tokenizer.bos_token + prompt",
+        "from_pretrained(\"runs/base/best\")",
     ] {
         assert!(card.contains(part), "{part}\n{card}");
     }

@@ -40,7 +40,13 @@ pub fn write_card(
             file.display()
         )));
     }
-    let text = card(folder, card::shown(&arguments.checkpoint), arguments)?;
+    // What stands in a run can be opened elsewhere, the run can't. Of an absolute path only the run's name is shown.
+    let best = arguments.checkpoint.join("best");
+    let place = match arguments.checkpoint.is_relative() && best.is_dir() {
+        true => &best,
+        false => &arguments.checkpoint,
+    };
+    let text = card(folder, card::shown(place), arguments)?;
     std::fs::write(&file, text).with_context(|| format!("can't write `{}`", file.display()))?;
     println!("{}", file.display());
     Ok(())

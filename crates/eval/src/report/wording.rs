@@ -80,6 +80,7 @@ fn old(run: &RunReport) -> Option<String> {
     };
     let kept = count(Verdict::Kept);
     let mut clauses = match (forgotten.len(), &run.summary.worst_forgetting) {
+        (0, _) if kept == all && all == 1 => vec!["kept its old domain".to_owned()],
         (0, _) if kept == all => vec![format!("kept all {all} {domains}")],
         (0, _) => vec![format!("forgot none of {all} {domains} for sure")],
         (3.., Some(worst)) => vec![format!(
