@@ -112,6 +112,10 @@ impl TokenIds {
         }
     }
 
+    pub fn first(&self) -> Option<u32> {
+        self.all().first().copied()
+    }
+
     pub fn all(&self) -> &[u32] {
         match self {
             Self::One(id) => std::slice::from_ref(id),
@@ -241,7 +245,7 @@ impl HuggingFaceConfig {
             bos_token_id: self
                 .bos_token_id
                 .as_ref()
-                .and_then(|ids| ids.all().first().copied())
+                .and_then(TokenIds::first)
                 .unwrap_or(eos_token_id),
             eos_token_id,
             other_eos_token_ids,

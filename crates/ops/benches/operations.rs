@@ -114,10 +114,7 @@ fn operations(criterion: &mut Criterion) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
         for (name, implementation) in IMPLEMENTATIONS {
-            let ops = Ops {
-                implementation,
-                precision: Precision::F32,
-            };
+            let ops = in_f32(implementation);
             group.bench_function(format!("{name} forward"), |bencher| {
                 bencher.iter(|| black_box((case.function)(ops, &case.inputs).expect("a result")));
             });
@@ -128,6 +125,19 @@ fn operations(criterion: &mut Criterion) {
                 });
             });
         }
+    }
+}
+
+/// Somewhere in a run.
+const AT: UpdateAt = UpdateAt {
+    step: 10,
+    gradient_scale: 1.0,
+};
+
+fn in_f32(implementation: Implementation) -> Ops {
+    Ops {
+        implementation,
+        precision: Precision::F32,
     }
 }
 
@@ -145,18 +155,11 @@ fn optimizer(criterion: &mut Criterion) {
         epsilon: 1e-8,
         weight_decay: 0.1,
     };
-    let at = UpdateAt {
-        step: 10,
-        gradient_scale: 1.0,
-    };
     for (name, implementation) in IMPLEMENTATIONS {
-        let ops = Ops {
-            implementation,
-            precision: Precision::F32,
-        };
+        let ops = in_f32(implementation);
         let mut moments = Moments::zeros(&parameter).expect("moments");
         group.bench_function(format!("adamw, {name}"), |bencher| {
-            bencher.iter(|| adamw.step(ops, &parameter, &gradient, &mut moments, at));
+            bencher.iter(|| adamw.step(ops, &parameter, &gradient, &mut moments, AT));
         });
     }
     group.bench_function("gradient_norm", |bencher| {
@@ -185,15 +188,8 @@ fn muon(criterion: &mut Criterion) {
         momentum: 0.95,
         weight_decay: 0.1,
     };
-    let at = UpdateAt {
-        step: 10,
-        gradient_scale: 1.0,
-    };
     for (name, implementation) in IMPLEMENTATIONS {
-        let ops = Ops {
-            implementation,
-            precision: Precision::F32,
-        };
+        let ops = in_f32(implementation);
         let mut momenta = gradients.clone();
         group.bench_function(format!("muon, {name}"), |bencher| {
             bencher.iter(|| {
@@ -203,7 +199,7 @@ fn muon(criterion: &mut Criterion) {
                     gradient,
                     momentum,
                 });
-                muon.step(ops, at, updates.collect())
+                muon.step(ops, AT, updates.collect())
             });
         });
     }

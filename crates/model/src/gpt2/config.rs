@@ -134,9 +134,7 @@ impl Gpt2Config {
             rms_norm_eps: self.layer_norm_epsilon.unwrap_or(1e-5),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(true),
             initializer_range: self.initializer_range.unwrap_or(0.02),
-            bos_token_id: begins
-                .and_then(|ids| ids.all().first().copied())
-                .unwrap_or(eos_token_id),
+            bos_token_id: begins.and_then(TokenIds::first).unwrap_or(eos_token_id),
             eos_token_id,
             other_eos_token_ids,
         })

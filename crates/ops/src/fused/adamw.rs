@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use super::buffer::Shared;
 use super::level::vectorised;
 use super::product::for_each;
-use super::storage::contiguous;
+use super::storage::{contiguous, contiguous_mut};
 use crate::moments::HostMoments;
 
 /// Elements of a task.
@@ -77,13 +77,7 @@ impl InplaceOp2 for Update<'_> {
         gradient_layout: &Layout,
     ) -> Result<()> {
         let gradient = contiguous(gradient, gradient_layout)?;
-        let CpuStorage::F32(parameter) = parameter else {
-            bail!("adamw: the parameter must be `F32`")
-        };
-        let Some((start, end)) = parameter_layout.contiguous_offsets() else {
-            bail!("adamw: the parameter must be contiguous")
-        };
-        let parameter = &mut parameter[start..end];
+        let parameter = contiguous_mut(parameter, parameter_layout)?;
         let Ok(mut moments) = self.moments.lock() else {
             bail!("adamw: an earlier update was broken off")
         };

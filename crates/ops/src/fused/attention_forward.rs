@@ -4,7 +4,7 @@ use super::attention::{Head, Shapes};
 use super::attention_tiles::{multiply, pack_columns, pack_steps, packed_length};
 use super::buffer::{Shared, with_buffer};
 use super::format::Format;
-use super::lanes::{LANES, exp, multiply_add, sum_lanes};
+use super::lanes::{LANES, exp, multiply_add, scale, sum_lanes};
 use super::level::vectorised;
 use crate::Segments;
 
@@ -63,13 +63,6 @@ vectorised! {
     fn times(from: &[f32], factor: f32, to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = from * factor;
-        }
-        let _ = FMA;
-    }
-
-    fn scale_in_place(values: &mut [f32], factor: f32) {
-        for value in values {
-            *value *= factor;
         }
         let _ = FMA;
     }
@@ -208,7 +201,7 @@ impl<'a> ForwardHead<'a> {
                     let (now, sum) = softmax_step(scores, visible, self.scale, before);
                     if now > before {
                         let shrink = (before - now).exp();
-                        scale_in_place(&mut outputs[query * width..][..width], shrink);
+                        scale(&mut outputs[query * width..][..width], shrink);
                         sums[query] *= shrink;
                         largest[query] = now;
                     }

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::buffer::{Shared, filled, with_buffer};
 use super::format::Format;
-use super::lanes::{LANES, exp, sum_lanes};
+use super::lanes::{LANES, exp, scale, sum_lanes};
 use super::level::vectorised;
 use super::pack::Matrix;
 use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_packed};
@@ -112,13 +112,6 @@ vectorised! {
             sums[lane] += *x;
         }
         sum_lanes(sums)
-    }
-
-    pub(super) fn scale(row: &mut [f32], factor: f32) {
-        for x in row {
-            *x *= factor;
-        }
-        let _ = FMA;
     }
 
     fn scaled(from: &[f32], factor: f32, to: &mut [f32]) {

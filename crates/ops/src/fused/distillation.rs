@@ -6,9 +6,9 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::with_buffer;
-use super::cross_entropy::{Gradients, largest, scale};
+use super::cross_entropy::{Gradients, largest};
 use super::format::Format;
-use super::lanes::{LANES, exp, sum_lanes};
+use super::lanes::{LANES, exp, scale, sum_lanes};
 use super::level::vectorised;
 use super::pack::Matrix;
 use super::product::{PackedFactor, Store, Threads, product_in, with_packed};

@@ -5,6 +5,16 @@ use super::level::vectorised;
 /// Lanes of a running sum: enough to hide the latency of an addition.
 pub(crate) const LANES: usize = 32;
 
+vectorised! {
+    /// values·factor, in place.
+    pub(crate) fn scale(values: &mut [f32], factor: f32) {
+        for value in values {
+            *value *= factor;
+        }
+        let _ = FMA;
+    }
+}
+
 /// a·b + c, in one rounding where that is one instruction.
 #[inline(always)]
 pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {

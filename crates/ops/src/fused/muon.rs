@@ -5,14 +5,15 @@
 //! symmetric and commute, and their product Q is what X is multiplied with. Rounding in G of 10⁻⁷ grows by a² = 11.9 in an
 //! iteration, to 0.0002 before the last, which f32 bears and bf16 would not.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var};
 
 use super::buffer::{Shared, split, with_buffer};
+use super::lanes::scale;
 use super::level::vectorised;
 use super::pack::Matrix;
 use super::product::{Store, for_each, product, symmetric_product};
 use super::square_sum::square_sum_of;
-use super::storage::{Floats, contiguous, tensor};
+use super::storage::{Floats, contiguous, contiguous_mut, tensor};
 use crate::Precision;
 use crate::muon::{ITERATIONS, QUINTIC};
 
@@ -56,7 +57,7 @@ pub(crate) fn muon(
     }
     // A gradient of zeros moves nothing.
     let norm = square_sum_of(&direction).sqrt() as f32;
-    times(&mut direction, 1.0 / (norm + 1e-20));
+    scale(&mut direction, 1.0 / (norm + 1e-20));
     let direction = tensor(direction, parameter.shape())?;
     *momentum = tensor(new, parameter.shape())?;
     parameter.inplace_op2(&direction, &Update { factors })
@@ -75,13 +76,6 @@ vectorised! {
             let g = scale * g;
             *new = mu * m + g;
             *u = mu * *new + g;
-        }
-        let _ = FMA;
-    }
-
-    fn times(values: &mut [f32], factor: f32) {
-        for value in values {
-            *value *= factor;
         }
         let _ = FMA;
     }
@@ -116,23 +110,17 @@ impl InplaceOp2 for Update {
     ) -> Result<()> {
         let direction = contiguous(direction, direction_layout)?;
         let (rows, columns) = parameter_layout.shape().dims2()?;
-        let CpuStorage::F32(parameter) = parameter else {
-            bail!("muon: the parameter must be `F32`")
-        };
-        let Some((start, end)) = parameter_layout.contiguous_offsets() else {
-            bail!("muon: the parameter must be contiguous")
-        };
-        let parameter = &mut parameter[start..end];
+        let parameter = contiguous_mut(parameter, parameter_layout)?;
         if parameter.is_empty() {
             return Ok(());
         }
-        times(parameter, self.factors.kept);
+        scale(parameter, self.factors.kept);
         let x = Matrix::new(direction, rows, columns);
         let tall = rows > columns;
         let size = rows.min(columns);
         with_buffer(size * size, |q| {
             newton_schulz(if tall { x.transposed() } else { x }, q);
-            times(q, -self.factors.step_size);
+            scale(q, -self.factors.step_size);
             let q = Matrix::new(q, size, size);
             let (a, b) = if tall { (x, q) } else { (q, x) };
             product(a, b, parameter, Store::Add, Precision::F32);
@@ -147,7 +135,7 @@ fn newton_schulz(x: Matrix, q: &mut [f32]) {
     let square = |a: &[f32], b: &[f32], c: &mut [f32]| {
         symmetric_product(Matrix::new(a, size, size), Matrix::new(b, size, size), c);
     };
-    let mut scale = 1.0;
+    let mut factor = 1.0;
     with_buffer(3 * size * size, |buffer| {
         let [mut g, p, mut other] = split(buffer, [size * size; 3]);
         symmetric_product(x, x.transposed(), g);
@@ -156,9 +144,9 @@ fn newton_schulz(x: Matrix, q: &mut [f32]) {
             if iteration == 0 {
                 // No singular value is above the eighth root of the sum of all their eighth powers.
                 let fourth = square_sum_of(p).sqrt() as f32 + 1e-20;
-                times(p, 1.0 / fourth);
-                times(g, 1.0 / fourth.sqrt());
-                scale = 1.0 / fourth.sqrt().sqrt();
+                scale(p, 1.0 / fourth);
+                scale(g, 1.0 / fourth.sqrt());
+                factor = 1.0 / fourth.sqrt().sqrt();
             }
             for (row, (p, g)) in p.chunks_mut(size).zip(g.chunks(size)).enumerate() {
                 quintic(p, g, row);
@@ -177,5 +165,5 @@ fn newton_schulz(x: Matrix, q: &mut [f32]) {
             }
         }
     });
-    times(q, scale);
+    scale(q, factor);
 }

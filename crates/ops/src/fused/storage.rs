@@ -61,6 +61,18 @@ pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result
     }
 }
 
+/// The elements of a contiguous f32 argument that a custom operation changes.
+pub(crate) fn contiguous_mut<'a>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        (CpuStorage::F32(_), None) => bail!("what is changed in place must be contiguous"),
+        _ => bail!("what is changed in place must be `F32`"),
+    }
+}
+
 /// The elements of an argument from its first on, whatever the strides.
 pub(crate) fn strided<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let values = storage.as_slice::<f32>()?;
