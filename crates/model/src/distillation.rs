@@ -1,48 +1,33 @@
 //! What a transformer needs to be held to another one's predictions.
 
 use candle_core::Tensor;
-use polymath_ops::{Teacher, TopK};
+use polymath_ops::{Comparison, HeldLoss, Teacher, TopK};
 
 use crate::{ModelError, TokenBatch, Transformer};
 
-/// Which positions of a batch are compared with a teacher, and at what temperature.
-#[derive(Debug, Clone)]
-pub struct Comparison {
-    /// Positions of the batch, counted row after row, ascending.
-    pub positions: Vec<u32>,
-    /// What the teacher makes of these.
-    pub teacher: Teacher,
-    /// T.
-    pub temperature: f64,
-}
-
 impl Transformer {
-    /// The sum of −ln p over the batch's targets, and T²·Σ KL(teacher ‖ this model) over the comparison's positions:
-    /// scalars in the graph of the trainable parameters, of one forward pass.
+    /// [`Self::loss`], with `strength`·T²·Σ KL(teacher ‖ this model) beside it over the comparison's positions, which
+    /// count the batch's, row after row: scalars, of which the total is in the graph of the trainable parameters.
     ///
     /// # Errors
-    /// As [`Self::loss`]; a teacher with another vocabulary.
-    pub fn loss_and_divergence(
+    /// As [`Self::loss`]; a teacher with another vocabulary; a position without a target.
+    pub fn held_loss(
         &self,
         batch: &TokenBatch,
         comparison: &Comparison,
-    ) -> Result<(Tensor, Tensor), ModelError> {
+        strength: f64,
+    ) -> Result<HeldLoss, ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?; // (tokens, hidden)
-        let loss = self.task_loss(&hidden, &targets)?;
-        let compared = self.at(&hidden, &comparison.positions)?;
-        let divergence = self.ops().distillation(
-            &compared,
-            self.head(),
-            &comparison.teacher,
-            comparison.temperature,
-        )?;
-        Ok((loss, divergence))
+        let (targets, held) = ((&targets, self.z_loss()), (comparison, strength));
+        Ok(self
+            .ops()
+            .cross_entropy_held(&hidden, self.head(), targets, held)?)
     }
 
     /// Σ KL(teacher ‖ this model) over the comparison's positions, in nats; nothing is tracked.
     ///
     /// # Errors
-    /// As [`Self::loss_and_divergence`].
+    /// As [`Self::held_loss`].
     pub fn divergence(
         &self,
         batch: &TokenBatch,

@@ -61,14 +61,13 @@ pub use checkpoint::{
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use digest::{sha256_of_bytes, sha256_of_file};
-pub use distillation::Comparison;
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
 pub use new_rows::NewRows;
 pub use polymath_ops::{
-    IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK, calm_candle, keep_freed_memory,
-    processor_peak_flops,
+    Comparison, HeldLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
+    calm_candle, keep_freed_memory, processor_peak_flops,
 };
 pub use rope_scaling::RopeScaling;
 pub use sliding_window::SlidingWindow;

@@ -265,6 +265,11 @@ impl Transformer {
         self.tracked.head()
     }
 
+    /// What [`Self::with_z_loss`] set.
+    pub(crate) fn z_loss(&self) -> f64 {
+        self.z_loss
+    }
+
     /// The loss of `targets`, of the last norm's output `hidden` (tokens, hidden).
     pub(crate) fn task_loss(
         &self,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::operations::{IGNORED, check_targets};
 use crate::{Ops, composed, fused};
 
 /// Rows of logits that are in memory at a time.
@@ -36,6 +37,28 @@ pub struct TopK {
     pub probabilities: Arc<[f32]>,
     /// What is left for all other tokens, one for each position.
     pub rest: Arc<[f32]>,
+}
+
+/// Which positions are compared with a teacher, and at what temperature.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Positions, ascending.
+    pub positions: Vec<u32>,
+    /// What the teacher makes of these.
+    pub teacher: Teacher,
+    /// T.
+    pub temperature: f64,
+}
+
+/// A loss with a divergence beside it.
+#[derive(Clone, Debug)]
+pub struct HeldLoss {
+    /// The sum of both, in the graph.
+    pub total: Tensor,
+    /// The loss; a constant.
+    pub task: Tensor,
+    /// The divergence, times its strength; a constant.
+    pub held: Tensor,
 }
 
 impl TopK {
@@ -77,18 +100,73 @@ impl Ops {
         teacher: &Teacher,
         temperature: f64,
     ) -> Result<Tensor> {
-        check(hidden, weight, teacher, temperature)?;
-        let fuses = match teacher {
+        check(hidden.dims2()?, weight, teacher, temperature)?;
+        if self.fuses_with(hidden, weight, teacher) {
+            return fused::distillation((hidden, weight), teacher, temperature, self.precision);
+        }
+        composed::distillation((hidden, weight), teacher, temperature, self.precision)
+    }
+
+    /// [`Ops::cross_entropy`] of all positions and `strength` times [`Ops::distillation`] of some: the logits of these,
+    /// and the products for the gradients, are computed once for both.
+    ///
+    /// # Shapes
+    /// (tokens, width), (vocabulary, width), `targets` tokens → ()
+    ///
+    /// # Errors
+    /// As of both; positions that do not ascend, or have no target.
+    pub fn cross_entropy_held(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        (targets, z_loss): (&Arc<[u32]>, f64),
+        (comparison, strength): (&Comparison, f64),
+    ) -> Result<HeldLoss> {
+        let Comparison {
+            positions,
+            teacher,
+            temperature,
+        } = comparison;
+        check_targets("cross_entropy_held", hidden, weight, targets)?;
+        check(
+            (positions.len(), hidden.dim(1)?),
+            weight,
+            teacher,
+            *temperature,
+        )?;
+        let has_target = |at: &u32| targets.get(*at as usize).is_some_and(|id| *id != IGNORED);
+        if !positions.is_sorted_by(|a, b| a < b) || !positions.iter().all(has_target) {
+            bail!("cross_entropy_held: positions must ascend, and each must have a target")
+        }
+        if self.fuses_with(hidden, weight, teacher) {
+            let held = (comparison, strength);
+            return fused::cross_entropy_held(
+                hidden,
+                weight,
+                (targets, z_loss),
+                held,
+                self.precision,
+            );
+        }
+        let task = self.cross_entropy(hidden, weight, targets, z_loss)?;
+        let at = Tensor::from_slice(positions, positions.len(), hidden.device())?;
+        let compared = hidden.index_select(&at, 0)?;
+        let held = (self.distillation(&compared, weight, teacher, *temperature)? * strength)?;
+        Ok(HeldLoss {
+            total: (&task + &held)?,
+            task: task.detach(),
+            held: held.detach(),
+        })
+    }
+
+    fn fuses_with(&self, hidden: &Tensor, weight: &Tensor, teacher: &Teacher) -> bool {
+        match teacher {
             Teacher::Live {
                 hidden: a,
                 weight: b,
             } => self.fuses(&[hidden, weight, a, b]),
             Teacher::TopK(_) => self.fuses(&[hidden, weight]),
-        };
-        if fuses {
-            return fused::distillation((hidden, weight), teacher, temperature, self.precision);
         }
-        composed::distillation((hidden, weight), teacher, temperature, self.precision)
     }
 
     /// The `k` likeliest tokens of softmax(hidden·weightᵀ / T) at each position, likeliest first. Nothing is tracked.
@@ -155,8 +233,13 @@ fn likeliest(logits: &[f32], k: usize, temperature: f64) -> (Vec<u32>, Vec<f32>,
     (order, probabilities, (rest / total) as f32)
 }
 
-fn check(hidden: &Tensor, weight: &Tensor, teacher: &Teacher, temperature: f64) -> Result<()> {
-    let (tokens, width) = hidden.dims2()?;
+/// A teacher and a student of so many hidden states of a width that fit.
+fn check(
+    (tokens, width): (usize, usize),
+    weight: &Tensor,
+    teacher: &Teacher,
+    temperature: f64,
+) -> Result<()> {
     let (vocabulary, inputs) = weight.dims2()?;
     let fits = match teacher {
         Teacher::Live { hidden, weight } => {
@@ -174,7 +257,7 @@ fn check(hidden: &Tensor, weight: &Tensor, teacher: &Teacher, temperature: f64) 
     if width != inputs || !fits {
         bail!(
             "distillation: hidden states `{:?}`, weight `{:?}` and the teacher do not fit",
-            hidden.dims(),
+            [tokens, width],
             weight.dims()
         )
     }

@@ -45,7 +45,7 @@ pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> 
 
 pub use adamw::{AdamW, UpdateAt};
 pub use blocks::{FeedForward, Placement, SelfAttention};
-pub use distillation::{Teacher, TopK};
+pub use distillation::{Comparison, HeldLoss, Teacher, TopK};
 pub use gradient_norm::gradient_norm;
 pub use memory::keep_freed_memory;
 pub use moments::Moments;

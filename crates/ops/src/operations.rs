@@ -333,7 +333,12 @@ fn check_positions(
     Ok(())
 }
 
-fn check_targets(name: &str, hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<()> {
+pub(crate) fn check_targets(
+    name: &str,
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &[u32],
+) -> Result<()> {
     let (tokens, width) = hidden.dims2()?;
     let (vocabulary, inputs) = weight.dims2()?;
     if width != inputs || tokens != targets.len() {

@@ -2,8 +2,10 @@
 
 mod support;
 
-use candle_core::{DType, Result, Tensor, Var};
-use polymath_ops::{Ops, Teacher};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use polymath_ops::{Comparison, IGNORED, Ops, Precision, Teacher};
 use support::{COMPOSED, FUSED, assert_close, run, tensor, values, variables};
 
 const TEMPERATURE: f64 = 2.0;
@@ -214,4 +216,95 @@ fn chunks_add_up() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A loss and a divergence computed together are both on their own, in value and in gradient: for positions here and there,
+/// beside tokens without a target, in more rows than have logits at a time.
+#[test]
+fn together_is_the_sum() -> Result<()> {
+    const STRENGTH: f64 = 0.7;
+    const Z_LOSS: f64 = 1e-3;
+    let tokens = 1100;
+    let student = variables(&[&[tokens, 3], &[9, 3]]);
+    let targets: Arc<[u32]> = (0..tokens as u32)
+        .map(|i| if i % 7 == 3 { IGNORED } else { i * 5 % 9 })
+        .collect();
+    let scored = |at: &u32| targets[*at as usize] != IGNORED;
+    let some: Vec<u32> = (0..tokens as u32)
+        .filter(scored)
+        .filter(|at| at / 100 % 3 != 1)
+        .collect();
+    for positions in [some, vec![tokens as u32 - 1], Vec::new()] {
+        let count = positions.len();
+        let at = Tensor::from_slice(&positions, count, &Device::Cpu)?;
+        let (hidden, weight) = (
+            tensor(&[count.max(1), 4], 7).narrow(0, 0, count)?,
+            tensor(&[9, 4], 8),
+        );
+        let listed = COMPOSED.top_k(&hidden, &weight, 3, TEMPERATURE)?;
+        for teacher in [Teacher::Live { hidden, weight }, Teacher::TopK(listed)] {
+            let comparison = Comparison {
+                positions: positions.clone(),
+                teacher,
+                temperature: TEMPERATURE,
+            };
+            for ops in [
+                FUSED,
+                COMPOSED,
+                Ops {
+                    precision: Precision::Bf16,
+                    ..FUSED
+                },
+            ] {
+                let apart = |x: &[Tensor]| -> Result<[Tensor; 2]> {
+                    let task = ops.cross_entropy(&x[0], &x[1], &targets, Z_LOSS)?;
+                    let compared = x[0].index_select(&at, 0)?;
+                    let teacher = &comparison.teacher;
+                    let held = ops.distillation(&compared, &x[1], teacher, TEMPERATURE)?;
+                    Ok([task, (held * STRENGTH)?])
+                };
+                let together = |x: &[Tensor]| {
+                    let held = (&comparison, STRENGTH);
+                    ops.cross_entropy_held(&x[0], &x[1], (&targets, Z_LOSS), held)
+                };
+                let inputs: Vec<Tensor> = student.iter().map(|x| x.as_tensor().clone()).collect();
+                let ([task, held], found) = (apart(&inputs)?, together(&inputs)?);
+                assert_close(&found.task, &task, 1e-6, "the loss");
+                assert_close(&found.held, &held, 1e-5, "the divergence");
+                let expected = run(&student, &|x| apart(x).and_then(|[a, b]| a + b))?;
+                let found = run(&student, &|x| Ok(together(x)?.total))?;
+                for (found, expected) in found.iter().zip(&expected) {
+                    // In bf16 the sum of two gradients is rounded, where else both are.
+                    let tolerance = match ops.precision {
+                        Precision::F32 => 1e-4,
+                        Precision::Bf16 => 1e-2,
+                    };
+                    assert_close(found, expected, tolerance, "together and apart");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Positions that do not ascend, or have no target, are refused.
+#[test]
+fn positions_that_can_not_be_held_are_refused() {
+    let (hidden, weight) = (tensor(&[3, 2], 1), tensor(&[4, 2], 2));
+    let targets: Arc<[u32]> = [1, IGNORED, 2].into();
+    for positions in [vec![2, 0], vec![0, 0], vec![0, 1], vec![0, 3]] {
+        let two = hidden.narrow(0, 0, positions.len()).expect("two rows");
+        let comparison = Comparison {
+            teacher: Teacher::Live {
+                hidden: two,
+                weight: weight.clone(),
+            },
+            positions,
+            temperature: 1.0,
+        };
+        let held = (&comparison, 1.0);
+        let refused = FUSED.cross_entropy_held(&hidden, &weight, (&targets, 0.0), held);
+        let error = refused.expect_err("refused").to_string();
+        assert!(error.contains("positions"), "{error}");
+    }
 }

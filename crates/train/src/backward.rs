@@ -30,13 +30,11 @@ pub fn backward(
     let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
     for part in split(batch, parts) {
         let losses = objective.losses(&part)?;
-        let mut sum = losses.task.clone();
         for (name, term) in &losses.beside {
-            sum = (sum + term)?;
             *penalties.entry((*name).to_owned()).or_default() +=
                 f64::from(term.to_scalar::<f32>()?);
         }
-        let mut found = sum.backward()?;
+        let mut found = losses.total.backward()?;
         for (name, parameter) in objective.trainable() {
             let Some(gradient) = found.remove(parameter) else {
                 continue;

@@ -55,10 +55,7 @@ pub trait Objective {
     /// # Errors
     /// What the model says.
     fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
-        Ok(Losses {
-            task: self.loss(batch)?,
-            beside: Vec::new(),
-        })
+        Ok(Losses::of_task(self.loss(batch)?))
     }
 
     /// What is minimised beside the loss and depends on the parameters only; nothing, if nothing else is said.
@@ -70,12 +67,26 @@ pub trait Objective {
     fn trainable(&self) -> &BTreeMap<String, Var>;
 }
 
-/// What a batch costs: sums over tokens, scalars in the graph of the trainable parameters.
+/// What a batch costs: sums over tokens, scalars.
 pub struct Losses {
-    /// What is learnt.
+    /// What is minimised, in the graph of the trainable parameters.
+    pub total: Tensor,
+    /// The part of it that is learnt.
     pub task: Tensor,
-    /// What is added to it, each under the name by which it is logged.
+    /// The other parts, each under the name by which it is logged.
     pub beside: Vec<(&'static str, Tensor)>,
+}
+
+impl Losses {
+    /// Of what is learnt, and nothing beside it.
+    #[must_use]
+    pub fn of_task(task: Tensor) -> Self {
+        Self {
+            total: task.clone(),
+            task,
+            beside: Vec::new(),
+        }
+    }
 }
 
 /// An endless stream of batches that is a pure function of the step, so that resuming needs no more than its number.

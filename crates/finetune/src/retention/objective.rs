@@ -38,18 +38,15 @@ impl Objective for Retaining<'_> {
 
     fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
         let Some(distillation) = &self.distillation else {
-            return Ok(Losses {
-                task: self.loss(batch)?,
-                beside: Vec::new(),
-            });
+            return Ok(Losses::of_task(self.loss(batch)?));
         };
         let Some(comparison) = distillation.comparison(batch)? else {
             // Nothing of this batch is replayed; the value is logged all the same.
-            let task = self.loss(batch)?;
-            let nothing = task.zeros_like()?.detach();
+            let losses = Losses::of_task(self.loss(batch)?);
+            let nothing = losses.task.zeros_like()?.detach();
             return Ok(Losses {
-                task,
                 beside: vec![("distill", nothing)],
+                ..losses
             });
         };
         let factor = self
@@ -57,13 +54,12 @@ impl Objective for Retaining<'_> {
             .as_ref()
             .map_or(1.0, |pressure| pressure.factor());
         let strength = distillation.strength * factor;
-        let (task, divergence) = self
-            .model
-            .transformer
-            .loss_and_divergence(&to_token_batch(batch), &comparison)?;
+        let transformer = self.model.transformer;
+        let held = transformer.held_loss(&to_token_batch(batch), &comparison, strength)?;
         Ok(Losses {
-            task,
-            beside: vec![("distill", (divergence * strength)?)],
+            total: held.total,
+            task: held.task,
+            beside: vec![("distill", held.held)],
         })
     }
 

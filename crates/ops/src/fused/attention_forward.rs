@@ -4,7 +4,7 @@ use super::attention::{Head, Shapes};
 use super::attention_tiles::{multiply, pack_columns, pack_steps, packed_length};
 use super::buffer::{Shared, with_buffer};
 use super::format::Format;
-use super::lanes::{LANES, exp, multiply_add, scale, sum_lanes};
+use super::lanes::{LANES, exp, max_lanes, multiply_add, scale, scaled, sum_lanes};
 use super::level::vectorised;
 use crate::Segments;
 
@@ -28,9 +28,9 @@ vectorised! {
     /// and the sum are returned.
     fn softmax_step(scores: &mut [f32], visible: (usize, usize), scale: f32, before: f32) -> (f32, f32) {
         let (start, end) = visible;
-        scores[..start].fill(0.0);
-        scores[end..].fill(0.0);
-        let scores = &mut scores[start..end];
+        // What is hidden becomes e^−∞: whole vectors are faster than the exact range.
+        scores[..start].fill(f32::NEG_INFINITY);
+        scores[end..].fill(f32::NEG_INFINITY);
         let mut lanes = [before; LANES];
         let (chunks, rest) = scores.as_chunks::<LANES>();
         for chunk in chunks {
@@ -43,7 +43,7 @@ vectorised! {
             let score = score * scale;
             lanes[lane] = if score > lanes[lane] { score } else { lanes[lane] };
         }
-        let largest = lanes.iter().fold(before, |a, &b| if b > a { b } else { a });
+        let largest = max_lanes(lanes);
         let mut sums = [0f32; LANES];
         let (chunks, rest) = scores.as_chunks_mut::<LANES>();
         for chunk in chunks {
@@ -57,14 +57,6 @@ vectorised! {
             sums[lane] += *score;
         }
         (largest, sum_lanes(sums))
-    }
-
-    /// values·factor, from one slice to another.
-    fn times(from: &[f32], factor: f32, to: &mut [f32]) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = from * factor;
-        }
-        let _ = FMA;
     }
 }
 
@@ -151,7 +143,7 @@ impl<'a> ForwardHead<'a> {
                     |query, output, factor| {
                         // SAFETY: a query's part of a head is written by one task.
                         let y = unsafe { y.slice(start + (first + query) * stride, width) };
-                        times(output, factor, y);
+                        scaled(output, factor, y);
                     },
                 );
             }

@@ -2,7 +2,7 @@ use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::format::Format;
 use super::product_tests::numbers;
-use crate::Segments;
+use crate::{Precision, Segments};
 
 /// y and the gradients of q, k and v, for some gradient of y.
 fn run(dims: [usize; 4], (kv_heads, window): (usize, usize), format: Format) -> [Vec<f32>; 4] {
@@ -46,17 +46,22 @@ fn pairs_give_what_single_numbers_give() {
     ] {
         for shown in [(1, usize::MAX), (dims[2], usize::MAX), (1, 7)] {
             let rounded = run(dims, shown, Format::Rounded);
-            let paired = run(dims, shown, Format::Paired);
-            for (rounded, paired) in rounded.iter().zip(&paired) {
-                for (a, b) in rounded.iter().zip(paired) {
-                    // A weight that lies between two numbers of bf16 may be rounded to the other one.
-                    assert!((a - b).abs() < 4e-3, "{dims:?}, {shown:?}: {a} and {b}");
-                }
-            }
             let plain = run(dims, shown, Format::Plain);
-            for (plain, paired) in plain.iter().zip(&paired) {
-                for (a, b) in plain.iter().zip(paired) {
-                    assert!((a - b).abs() < 5e-2, "{dims:?}, {shown:?}: {a} and {b}");
+            for format in [Format::Paired, Format::of(Precision::Bf16)] {
+                let paired = run(dims, shown, format);
+                for (at, paired) in paired.iter().enumerate() {
+                    for (i, x) in paired.iter().enumerate() {
+                        let (single, exact) = (rounded[at][i], plain[at][i]);
+                        // A weight that lies between two numbers of bf16 may be rounded to the other one.
+                        assert!(
+                            (x - single).abs() < 4e-3,
+                            "{dims:?}, {shown:?}: {x}, {single}"
+                        );
+                        assert!(
+                            (x - exact).abs() < 5e-2,
+                            "{dims:?}, {shown:?}: {x}, {exact}"
+                        );
+                    }
                 }
             }
         }

@@ -1,23 +1,21 @@
 //! The divergence from a teacher with the output projections: logits exist for a few rows at a time only.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::buffer::with_buffer;
-use super::cross_entropy::{Gradients, largest};
+use super::buffer::{Shared, with_buffer};
 use super::format::Format;
-use super::lanes::{LANES, exp, scale, sum_lanes};
+use super::lanes::{LANES, add_scaled, exp, scale, sum_lanes};
 use super::level::vectorised;
+use super::loss_gradients::Gradients;
+use super::loss_rows::{ROWS, for_each_row, largest};
 use super::pack::Matrix;
 use super::product::{PackedFactor, Store, Threads, product_in, with_packed};
 use super::storage::{Floats, contiguous};
 use crate::Precision;
 use crate::distillation::{Teacher, TopK};
-
-/// Rows whose logits exist at a time: fixed, so that sums over tokens have one order.
-const ROWS: usize = 512;
 
 struct Distillation {
     teacher: Teacher,
@@ -35,15 +33,8 @@ pub(crate) fn distillation(
     temperature: f64,
     precision: Precision,
 ) -> Result<Tensor> {
-    let teacher = match teacher {
-        Teacher::Live { hidden, weight } => Teacher::Live {
-            hidden: hidden.detach().contiguous()?,
-            weight: weight.detach().contiguous()?,
-        },
-        Teacher::TopK(top) => Teacher::TopK(top.clone()),
-    };
     let operation = Distillation {
-        teacher,
+        teacher: still(teacher)?,
         temperature: temperature as f32,
         precision,
         tracked: (hidden.track_op(), weight.track_op()),
@@ -52,6 +43,17 @@ pub(crate) fn distillation(
     hidden
         .contiguous()?
         .apply_op2(&weight.contiguous()?, operation)
+}
+
+/// The teacher as a constant, whose rows are contiguous.
+pub(super) fn still(teacher: &Teacher) -> Result<Teacher> {
+    Ok(match teacher {
+        Teacher::Live { hidden, weight } => Teacher::Live {
+            hidden: hidden.detach().contiguous()?,
+            weight: weight.detach().contiguous()?,
+        },
+        Teacher::TopK(top) => Teacher::TopK(top.clone()),
+    })
 }
 
 vectorised! {
@@ -77,22 +79,16 @@ vectorised! {
         sum_lanes(apart) / teacher_sum - (teacher_sum.ln() - student_sum.ln())
     }
 
-    /// x ← e^((x − shift) / T).
-    fn masses(row: &mut [f32], shift: f32, temperature: f32) {
+    /// x ← e^((x − shift) / T), and their sum.
+    fn masses(row: &mut [f32], shift: f32, temperature: f32) -> f32 {
         let cold = 1.0 / temperature;
-        for x in row {
-            *x = exp::<FMA>((*x - shift) * cold);
-        }
-    }
-
-    fn sum(row: &[f32]) -> f32 {
         let mut sums = [0f32; LANES];
-        for chunk in row.chunks(LANES) {
+        for chunk in row.chunks_mut(LANES) {
             for (sum, x) in sums.iter_mut().zip(chunk) {
+                *x = exp::<FMA>((*x - shift) * cold);
                 *sum += *x;
             }
         }
-        let _ = FMA;
         sum_lanes(sums)
     }
 }
@@ -106,13 +102,16 @@ fn divergence_of_top(student: &mut [f32], top: &TopK, at: usize, temperature: f3
         .iter()
         .map(|id| (student[*id as usize] - shift) / temperature)
         .collect();
-    masses(student, shift, temperature);
-    let listed_masses: Vec<f32> = ids.iter().map(|id| student[*id as usize]).collect();
     for id in ids {
-        student[*id as usize] = 0.0;
+        student[*id as usize] = f32::NEG_INFINITY;
     }
     // Summed without the listed ones, so that nothing cancels where they are nearly all.
-    let others = sum(student).max(f32::MIN_POSITIVE);
+    let others = masses(student, shift, temperature);
+    let others = match others < f32::MIN_POSITIVE {
+        true => f32::MIN_POSITIVE,
+        false => others, // a NaN stays
+    };
+    let listed_masses: Vec<f32> = logs.iter().map(|log| log.exp()).collect();
     let total = others + listed_masses.iter().sum::<f32>();
     let rest = top.rest[at];
     let mut divergence = 0.0;
@@ -131,9 +130,150 @@ fn divergence_of_top(student: &mut [f32], top: &TopK, at: usize, temperature: f3
 }
 
 /// Whom the student is set against, its weight packed once.
-enum Opposite<'a> {
+pub(super) enum Opposite<'a> {
     TopK(&'a TopK),
     Live(Matrix<'a>, &'a PackedFactor<'a>),
+}
+
+/// Lends the teacher of so many tokens, ready for any of its rows.
+pub(super) fn with_opposite<R>(
+    teacher: &Teacher,
+    format: Format,
+    work: impl FnOnce(&Opposite) -> R,
+) -> Result<R> {
+    match teacher {
+        Teacher::TopK(top) => Ok(work(&Opposite::TopK(top))),
+        Teacher::Live { hidden, weight } => {
+            let (tokens, width) = hidden.dims2()?;
+            let vocabulary = weight.dim(0)?;
+            let (hidden, weight) = (Floats::of(hidden)?, Floats::of(weight)?);
+            let hidden = Matrix::new(&hidden, tokens, width);
+            let to_logits = Matrix::new(&weight, vocabulary, width).transposed();
+            Ok(with_packed(to_logits, tokens, format, |to_logits| {
+                work(&Opposite::Live(hidden, to_logits))
+            }))
+        }
+    }
+}
+
+impl Opposite<'_> {
+    /// Lends what the teacher makes of some positions.
+    fn with_rows<R>(
+        &self,
+        positions: Range<usize>,
+        (vocabulary, temperature): (usize, f32),
+        work: impl FnOnce(&TeacherRows) -> R,
+    ) -> R {
+        let length = match self {
+            Self::TopK(_) => 0,
+            Self::Live(..) => positions.len() * vocabulary,
+        };
+        with_buffer(length, |logits| {
+            if let Self::Live(hidden, weight) = self {
+                let rows = (positions.start, positions.len());
+                let hidden = hidden.block(rows, (0, hidden.columns));
+                weight.multiply(hidden, logits, Store::Replace, Threads::All);
+            }
+            work(&TeacherRows {
+                teacher: self,
+                first: positions.start,
+                logits: Shared::new(logits),
+                vocabulary,
+                temperature,
+            })
+        })
+    }
+}
+
+/// Some rows of a teacher.
+struct TeacherRows<'a> {
+    teacher: &'a Opposite<'a>,
+    first: usize,
+    logits: Shared,
+    vocabulary: usize,
+    temperature: f32,
+}
+
+impl TeacherRows<'_> {
+    /// KL(teacher ‖ student) at position `at`, the student's logits becoming T·(q − p).
+    ///
+    /// # Safety
+    /// `at` is one of the positions, and no other call is for it.
+    unsafe fn divergence(&self, at: usize, student: &mut [f32]) -> f32 {
+        match self.teacher {
+            Opposite::TopK(top) => divergence_of_top(student, top, at, self.temperature),
+            Opposite::Live(..) => {
+                let start = (at - self.first) * self.vocabulary;
+                // SAFETY: promised by the caller.
+                let teacher = unsafe { self.logits.slice(start, self.vocabulary) };
+                let shifts = (largest(student), largest(teacher));
+                divergence(student, teacher, shifts, self.temperature)
+            }
+        }
+    }
+}
+
+/// Rows of a loss that are held to a teacher too.
+pub(super) struct Held<'a> {
+    /// Which they are, ascending; the teacher has them one after another.
+    pub rows: &'a [usize],
+    pub teacher: &'a Opposite<'a>,
+    pub temperature: f32,
+    /// What the divergence counts beside the loss.
+    pub strength: f32,
+}
+
+impl Held<'_> {
+    /// Lends what the teacher makes of those among `rows`.
+    pub fn with_teacher<R>(
+        &self,
+        rows: Range<usize>,
+        vocabulary: usize,
+        work: impl FnOnce(&HeldRows) -> R,
+    ) -> R {
+        let before = |row: usize| self.rows.partition_point(|held| *held < row);
+        let positions = before(rows.start)..before(rows.end);
+        let shape = (vocabulary, self.temperature);
+        self.teacher.with_rows(positions, shape, |teacher| {
+            work(&HeldRows {
+                held: self,
+                teacher,
+            })
+        })
+    }
+}
+
+/// Some rows of a loss, and their teacher.
+pub(super) struct HeldRows<'a> {
+    held: &'a Held<'a>,
+    teacher: &'a TeacherRows<'a>,
+}
+
+impl HeldRows<'_> {
+    /// Has `task` turn a row's logits into its gradient, to which that of the divergence is added where the row is held.
+    /// The divergence, 0 elsewhere, is returned.
+    ///
+    /// # Safety
+    /// No other call is for this row.
+    pub unsafe fn beside(
+        &self,
+        row: usize,
+        logits: &mut [f32],
+        task: impl FnOnce(&mut [f32]),
+    ) -> f32 {
+        let Ok(at) = self.held.rows.binary_search(&row) else {
+            task(logits);
+            return 0.0;
+        };
+        with_buffer(logits.len(), |student| {
+            student.copy_from_slice(logits);
+            // SAFETY: the row is among those that were lent, and promised to be this call's.
+            let divergence = unsafe { self.teacher.divergence(at, student) };
+            task(logits);
+            add_scaled(student, self.held.strength, logits);
+            divergence
+        })
+    }
 }
 
 impl Distillation {
@@ -145,28 +285,15 @@ impl Distillation {
         vocabulary: usize,
         teacher: &Opposite,
     ) -> f64 {
-        let nats: Vec<f32> = match teacher {
-            Opposite::TopK(top) => student
-                .par_chunks_mut(vocabulary)
-                .enumerate()
-                .map(|(row, student)| {
-                    divergence_of_top(student, top, start + row, self.temperature)
-                })
-                .collect(),
-            Opposite::Live(hidden, weight) => with_buffer(student.len(), |teacher| {
-                let rows = (start, student.len() / vocabulary);
-                let hidden = hidden.block(rows, (0, hidden.columns));
-                weight.multiply(hidden, teacher, Store::Replace, Threads::All);
-                student
-                    .par_chunks_mut(vocabulary)
-                    .zip(teacher.par_chunks_mut(vocabulary))
-                    .map(|(student, teacher)| {
-                        let shifts = (largest(student), largest(teacher));
-                        divergence(student, teacher, shifts, self.temperature)
-                    })
-                    .collect()
-            }),
-        };
+        let rows = start..start + student.len() / vocabulary;
+        let mut nats = vec![0.0; rows.len()];
+        let cells = Shared::new(&mut nats);
+        teacher.with_rows(rows, (vocabulary, self.temperature), |teacher| {
+            for_each_row(student, vocabulary, |row, student| {
+                // SAFETY: each row is in one task.
+                unsafe { cells.slice(row, 1)[0] = teacher.divergence(start + row, student) };
+            });
+        });
         nats.into_iter().map(f64::from).sum()
     }
 
@@ -227,22 +354,10 @@ impl CustomOp2 for Distillation {
         let mut hidden_gradient = self.tracked.0.then(|| vec![0.0; tokens * width]);
         let mut weight_gradient = self.tracked.1.then(|| vec![0.0; vocabulary * width]);
         let gradients = [&mut hidden_gradient, &mut weight_gradient].map(Option::as_deref_mut);
-        let total = match &self.teacher {
-            Teacher::TopK(top) => self.sum([hidden, weight], &Opposite::TopK(top), gradients),
-            Teacher::Live {
-                hidden: of_teacher,
-                weight: to_logits,
-            } => {
-                let width = of_teacher.dim(1)?;
-                let (of_teacher, to_logits) = (Floats::of(of_teacher)?, Floats::of(to_logits)?);
-                let of_teacher = Matrix::new(&of_teacher, tokens, width);
-                let to_logits = Matrix::new(&to_logits, vocabulary, width).transposed();
-                with_packed(to_logits, tokens, Format::of(self.precision), |to_logits| {
-                    let teacher = Opposite::Live(of_teacher, to_logits);
-                    self.sum([hidden, weight], &teacher, gradients)
-                })
-            }
-        };
+        let format = Format::of(self.precision);
+        let total = with_opposite(&self.teacher, format, |teacher| {
+            self.sum([hidden, weight], teacher, gradients)
+        })?;
         let gradients = Gradients::new(
             (hidden_gradient, tokens),
             (weight_gradient, vocabulary),

@@ -1,10 +1,15 @@
 //! How the factors of a product lie in memory: as they are, or rounded to bf16, singly or in pairs.
 
-use super::kernel::{Rows, Target, multiply_packed};
+use super::buffer::with_buffer;
+#[cfg(target_arch = "x86_64")]
+use super::kernel::{BLOCK_ROWS, RUN};
+use super::kernel::{Rows, Target, multiply_packed, tile_shape};
 use super::lanes::{copy_rounded, round_in_place};
 use super::level::has_bf16_dot;
 use super::pack::{Matrix, pack_panels};
 use super::pairs::{multiply_pairs, pack_panels_paired, pair_neighbours};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, amx_rows};
 use crate::Precision;
 
 /// How the factors of a product are packed.
@@ -16,6 +21,9 @@ pub(crate) enum Format {
     Rounded,
     /// Rounded to bf16, two steps in a place, for the bf16 dot product.
     Paired,
+    /// As `Paired`, with A in blocks, for the tiles of AMX.
+    #[cfg(target_arch = "x86_64")]
+    Tiled,
 }
 
 impl Format {
@@ -23,6 +31,8 @@ impl Format {
     pub fn of(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::Plain,
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 if amx::is_there() => Self::Tiled,
             Precision::Bf16 if has_bf16_dot() => Self::Paired,
             Precision::Bf16 => Self::Rounded,
         }
@@ -31,8 +41,17 @@ impl Format {
     /// Steps that share a place.
     pub fn steps_in_place(self) -> usize {
         match self {
-            Self::Paired => 2,
-            _ => 1,
+            Self::Plain | Self::Rounded => 1,
+            _ => 2,
+        }
+    }
+
+    /// Rows and steps of a whole tile of A: a task, or a block of k, that is a multiple of them has no edge.
+    pub fn tile(self) -> (usize, usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled => (BLOCK_ROWS, RUN * self.steps_in_place()),
+            _ => (tile_shape().0, self.steps_in_place()),
         }
     }
 
@@ -51,14 +70,32 @@ impl Format {
     /// Packs B (k × n) into panels of `width` columns: panel j, place, column.
     pub fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
         match self {
-            Self::Paired => pack_panels_paired(b, width, packed),
-            _ => pack_panels(b, width, self.precision(), packed),
+            Self::Plain | Self::Rounded => pack_panels(b, width, self.precision(), packed),
+            _ => pack_panels_paired(b, width, packed),
         }
     }
 
-    /// Packs A (m × k) into panels of `height` rows: panel i, place, row.
-    pub fn pack_rows(self, a: Matrix, height: usize, packed: &mut [f32]) {
-        self.pack_panels(a.transposed(), height, packed);
+    /// Lends A (m × k) to `work`, copied or packed as its tiles take it.
+    pub fn with_rows<R>(self, a: Matrix, work: impl FnOnce(Rows) -> R) -> R {
+        let places = self.places(a.columns);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled => amx_rows::with_blocks(a, |blocks| work(Rows::blocks(blocks, places))),
+            Self::Plain if a.column_stride == 1 => {
+                work(Rows::contiguous(a.data.as_ptr(), a.row_stride))
+            }
+            _ if a.column_stride == 1 => with_buffer(a.rows * places, |copy| {
+                self.copy_rows(a, copy);
+                work(Rows::contiguous(copy.as_ptr(), places))
+            }),
+            _ => {
+                let height = tile_shape().0;
+                with_buffer(a.rows.next_multiple_of(height) * places, |packed| {
+                    self.pack_panels(a.transposed(), height, packed);
+                    work(Rows::packed(packed.as_ptr(), places))
+                })
+            }
+        }
     }
 
     /// Copies contiguous rows of A (m × k), place by place.
@@ -69,7 +106,7 @@ impl Format {
             match self {
                 Self::Plain => copy.copy_from_slice(row),
                 Self::Rounded => copy_rounded(row, copy),
-                Self::Paired => pair_neighbours(row, copy),
+                _ => pair_neighbours(row, copy),
             }
         }
     }
@@ -87,7 +124,7 @@ impl Format {
                 round_in_place(values);
                 values
             }
-            Self::Paired => {
+            _ => {
                 self.copy_rows(Matrix::new(values, values.len() / columns, columns), spare);
                 spare
             }
@@ -102,13 +139,13 @@ impl Format {
         spare: &'v mut [f32],
     ) -> &'v [f32] {
         match self {
-            Self::Paired => {
+            Self::Plain | Self::Rounded => self.as_rows(values, columns, spare),
+            _ => {
                 let rows = values.len() / columns;
                 let steps = Matrix::new(values, rows, columns);
                 self.pack_panels(steps, columns, &mut spare[..self.places(rows) * columns]);
                 spare
             }
-            _ => self.as_rows(values, columns, spare),
         }
     }
 
@@ -120,8 +157,10 @@ impl Format {
         // SAFETY: promised by the caller.
         unsafe {
             match self {
+                Self::Plain | Self::Rounded => multiply_packed(a, b, c, sizes),
                 Self::Paired => multiply_pairs(a, b, c, sizes),
-                _ => multiply_packed(a, b, c, sizes),
+                #[cfg(target_arch = "x86_64")]
+                Self::Tiled => amx::multiply(a, b, c, sizes),
             }
         }
     }

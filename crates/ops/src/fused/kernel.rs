@@ -3,14 +3,22 @@
 use super::level::{Level, level};
 
 /// The strided side of a tile product: tile i begins at `pointer + i·tile_stride`, and its element (row, p) stands
-/// `row·row_stride + p·step` further.
+/// `row·row_stride + p % RUN·step + p / RUN·run` further.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     pub pointer: *const f32,
     pub tile_stride: usize,
     pub row_stride: usize,
     pub step: usize,
+    /// `RUN` steps, except in blocks.
+    pub run: usize,
 }
+
+/// Places of a row that stand side by side in a block.
+pub(crate) const RUN: usize = 16;
+/// Rows of a block.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const BLOCK_ROWS: usize = 32;
 
 impl Rows {
     /// Rows of contiguous elements, `stride` apart.
@@ -20,6 +28,7 @@ impl Rows {
             tile_stride: tile_shape().0 * stride,
             row_stride: stride,
             step: 1,
+            run: RUN,
         }
     }
 
@@ -30,6 +39,7 @@ impl Rows {
             tile_stride: tile_shape().0,
             row_stride: 1,
             step: rows,
+            run: RUN * rows,
         }
     }
 
@@ -41,6 +51,19 @@ impl Rows {
             tile_stride: height * steps,
             row_stride: 1,
             step: height,
+            run: RUN * height,
+        }
+    }
+
+    /// For each `BLOCK_ROWS` rows, as high as a tile is then, blocks of `RUN` places of each, one after the other.
+    #[cfg(target_arch = "x86_64")]
+    pub fn blocks(pointer: *const f32, places: usize) -> Self {
+        Self {
+            pointer,
+            tile_stride: BLOCK_ROWS * places.next_multiple_of(RUN),
+            row_stride: RUN,
+            step: 1,
+            run: BLOCK_ROWS * RUN,
         }
     }
 }
@@ -114,6 +137,7 @@ pub(super) unsafe fn sweep<T: Tile>(
     c: Target,
     (m, k, n): (usize, usize, usize),
 ) {
+    debug_assert_eq!(a.run, RUN * a.step);
     let mut edge = [0f32; 16 * MAX_COLUMNS];
     for (panel, column) in (0..n).step_by(T::COLUMNS).enumerate() {
         debug_assert!(b.len() >= (panel + 1) * k * T::COLUMNS);

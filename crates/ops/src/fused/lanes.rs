@@ -13,6 +13,21 @@ vectorised! {
         }
         let _ = FMA;
     }
+
+    /// values·factor, from one slice to another.
+    pub(crate) fn scaled(from: &[f32], factor: f32, to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from * factor;
+        }
+        let _ = FMA;
+    }
+
+    /// to += values·factor.
+    pub(crate) fn add_scaled(from: &[f32], factor: f32, to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = multiply_add::<FMA>(*from, factor, *to);
+        }
+    }
 }
 
 /// a·b + c, in one rounding where that is one instruction.
@@ -72,6 +87,24 @@ pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
     while width > 0 {
         for lane in 0..width {
             lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest of all lanes, halves first; none of them is NaN.
+#[inline(always)]
+pub(crate) fn max_lanes(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            let other = lanes[lane + width];
+            lanes[lane] = if other > lanes[lane] {
+                other
+            } else {
+                lanes[lane]
+            };
         }
         width /= 2;
     }

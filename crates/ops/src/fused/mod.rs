@@ -1,6 +1,12 @@
 //! Our own kernels for f32 tensors on the CPU, as Candle custom operations with their own backward pass.
 
 mod adamw;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_rows;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod amx_tests;
 mod attention;
 mod attention_backward;
 mod attention_forward;
@@ -22,6 +28,8 @@ mod lanes;
 mod layer_norm;
 mod level;
 mod linear;
+mod loss_gradients;
+mod loss_rows;
 mod muon;
 mod pack;
 mod pairs;
@@ -42,7 +50,7 @@ mod swiglu;
 
 pub(crate) use adamw::{UpdateFactors, adamw};
 pub(crate) use attention::attention;
-pub(crate) use cross_entropy::{cross_entropy, score};
+pub(crate) use cross_entropy::{cross_entropy, cross_entropy_held, score};
 pub(crate) use distillation::distillation;
 pub(crate) use embedding::embedding;
 pub(crate) use feed_forward::feed_forward;

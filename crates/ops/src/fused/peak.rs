@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::format::Format;
 use super::level::{Level, level};
 use crate::Precision;
@@ -22,6 +24,16 @@ impl Spin {
     fn of(precision: Precision) -> Self {
         let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) =
             match (level(), Format::of(precision)) {
+                #[cfg(target_arch = "x86_64")]
+                (_, Format::Tiled) => (
+                    |rounds, _, _| {
+                        // SAFETY: the instructions were found on this machine.
+                        unsafe { amx::spin(rounds) };
+                        0.0
+                    },
+                    1,
+                    amx::SPIN,
+                ),
                 #[cfg(target_arch = "x86_64")]
                 (Level::Avx512, Format::Paired) => (
                     // SAFETY: the instructions were found on this machine.

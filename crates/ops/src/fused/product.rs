@@ -157,11 +157,11 @@ fn few_rows(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precis
 }
 
 /// Rows and columns of C in a task of so many rows, steps and columns.
-fn task_shape((m, k, n): (usize, usize, usize)) -> (usize, usize) {
-    let (height, width) = tile_shape();
+fn task_shape((m, k, n): (usize, usize, usize), format: Format) -> (usize, usize) {
+    let (height, width) = (format.tile().0, tile_shape().1);
     let threads = rayon::current_num_threads();
     if m >= k {
-        let rows = m.div_ceil(2 * threads).clamp(4 * height, TASK_ROWS);
+        let rows = m.div_ceil(2 * threads).clamp(4 * tile_shape().0, TASK_ROWS);
         let rows = rows.next_multiple_of(height);
         // Columns are cut only where there are too few rows for all threads.
         let column_tasks = threads.div_ceil(m.div_ceil(rows));
@@ -187,10 +187,11 @@ pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + 
     }
 }
 
-/// Blocks of k of equal and even length, but for the last: (start, length).
+/// Blocks of k of equal length without edges, but for the last: (start, length).
 fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)> {
     let longest = BLOCK_PLACES * format.steps_in_place();
-    let length = k.div_ceil(k.div_ceil(longest)).next_multiple_of(2);
+    let length = k.div_ceil(k.div_ceil(longest));
+    let length = length.next_multiple_of(format.tile().1.max(2));
     (0..k)
         .step_by(length)
         .map(move |start| (start, length.min(k - start)))
@@ -256,7 +257,7 @@ impl PackedFactor<'_> {
             return few_rows(a, self.b, c, store, self.format.precision());
         };
         let (rows, columns) = match threads {
-            Threads::All => task_shape((m, k, n)),
+            Threads::All => task_shape((m, k, n), self.format),
             Threads::One => (m, n),
         };
         let column_tasks = n.div_ceil(columns);
@@ -303,19 +304,6 @@ impl PackedFactor<'_> {
             // SAFETY: A's block was checked, B's is packed for these columns, and C's part is this task's alone.
             unsafe { self.format.multiply(rows_of_a, packed, c, sizes) }
         };
-        if a.column_stride != 1 {
-            let height = tile_shape().0;
-            with_buffer(rows.next_multiple_of(height) * places, |packed| {
-                self.format.pack_rows(a, height, packed);
-                multiply(Rows::packed(packed.as_ptr(), places));
-            });
-        } else if self.format == Format::Plain {
-            multiply(Rows::contiguous(a.data.as_ptr(), a.row_stride));
-        } else {
-            with_buffer(rows * places, |copy| {
-                self.format.copy_rows(a, copy);
-                multiply(Rows::contiguous(copy.as_ptr(), places));
-            });
-        }
+        self.format.with_rows(a, multiply);
     }
 }

@@ -178,11 +178,13 @@ fn pairs_keep_nan() {
         let (mut a, b) = (numbers(20 * 7, 1), numbers(7 * 9, 2));
         a[3 * 7 + at] = f32::NAN;
         let (a, b) = (Matrix::new(&a, 20, 7), Matrix::new(&b, 7, 9));
-        let mut c = vec![0.0; 20 * 9];
-        product_in(Format::Paired, a, b, &mut c, Store::Replace);
-        let row = |row: usize| &c[row * 9..][..9];
-        assert!(row(3).iter().all(|c| c.is_nan()));
-        assert!(row(2).iter().all(|c| c.is_finite()));
+        for format in [Format::Paired, Format::of(Precision::Bf16)] {
+            let mut c = vec![0.0; 20 * 9];
+            product_in(format, a, b, &mut c, Store::Replace);
+            let row = |row: usize| &c[row * 9..][..9];
+            assert!(row(3).iter().all(|c| c.is_nan()));
+            assert!(row(2).iter().all(|c| c.is_finite()));
+        }
     }
 }
 
@@ -191,17 +193,19 @@ fn pairs_keep_nan() {
 fn any_number_of_threads_gives_the_same_bits() {
     for (m, k, n) in [(200, 300, 170), (70, 1000, 90), (16, 64, 700)] {
         let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.expect("threads start").install(|| {
-                let mut c = vec![0.0; m * n];
-                let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
-                product(a, b, &mut c, Store::Replace, Precision::F32);
-                c
-            })
-        };
-        assert_eq!(run(1), run(2));
-        assert_eq!(run(1), run(3));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.expect("threads start").install(|| {
+                    let mut c = vec![0.0; m * n];
+                    let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+                    product(a, b, &mut c, Store::Replace, precision);
+                    c
+                })
+            };
+            assert_eq!(run(1), run(2));
+            assert_eq!(run(1), run(3));
+        }
     }
 }
 

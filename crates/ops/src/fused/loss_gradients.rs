@@ -1,0 +1,65 @@
+//! The gradients of a loss that has them when its forward pass ends.
+
+use candle_core::{Result, Tensor};
+
+use super::buffer::{Shared, filled};
+use super::lanes::scaled;
+use super::product::for_each;
+use super::storage::{Floats, tensor};
+
+/// Of a loss for the hidden states and the output projection, where they are tracked.
+pub(super) struct Gradients {
+    pub hidden: Option<Tensor>,
+    pub weight: Option<Tensor>,
+}
+
+impl Gradients {
+    /// Of so many rows of `width` each, where they are tracked.
+    pub fn new(
+        hidden: (Option<Vec<f32>>, usize),
+        weight: (Option<Vec<f32>>, usize),
+        width: usize,
+    ) -> Result<Self> {
+        let rows = |gradient: Option<Vec<f32>>, count: usize| {
+            let gradient = gradient.map(|gradient| tensor(gradient, (count, width)));
+            gradient.transpose()
+        };
+        Ok(Self {
+            hidden: rows(hidden.0, hidden.1)?,
+            weight: rows(weight.0, weight.1)?,
+        })
+    }
+
+    /// For another incoming gradient than 1.
+    pub fn times(&self, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let factor = gradient.to_vec0::<f32>()?;
+        let times = |gradient: &Option<Tensor>| {
+            gradient
+                .as_ref()
+                .map(|gradient| times(gradient, factor))
+                .transpose()
+        };
+        Ok((times(&self.hidden)?, times(&self.weight)?))
+    }
+}
+
+/// factor·x, which is x itself for 1.
+fn times(x: &Tensor, factor: f32) -> Result<Tensor> {
+    const CHUNK: usize = 1 << 14;
+    if factor == 1.0 {
+        return Ok(x.clone());
+    }
+    let values = Floats::of(x)?;
+    let fill = |y: &mut [f32]| {
+        let y = Shared::new(y);
+        for_each(values.len().div_ceil(CHUNK), 8 * values.len(), |task| {
+            let start = task * CHUNK;
+            let count = CHUNK.min(values.len() - start);
+            // SAFETY: chunks do not overlap.
+            let y = unsafe { y.slice(start, count) };
+            scaled(&values[start..start + count], factor, y);
+        });
+    };
+    // SAFETY: all chunks are written.
+    tensor(unsafe { filled(values.len(), fill) }, x.shape())
+}

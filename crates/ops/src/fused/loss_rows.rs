@@ -1,0 +1,245 @@
+//! Rows of hidden states, their logits, and what is made of these: for a few rows at a time only.
+
+use super::buffer::{Shared, with_buffer};
+use super::distillation::Held;
+use super::format::Format;
+use super::lanes::{LANES, exp, max_lanes, scale, sum_lanes};
+use super::level::vectorised;
+use super::pack::Matrix;
+use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_packed};
+use crate::operations::IGNORED;
+
+/// Rows whose logits exist at a time: fixed, so that sums over tokens have one order.
+pub(super) const ROWS: usize = 512;
+/// Rows of a task.
+const TASK_ROWS: usize = 16;
+
+vectorised! {
+    /// The largest of a row; NaN is passed over.
+    pub(super) fn largest(row: &[f32]) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+            }
+        }
+        let _ = FMA;
+        rest.iter().fold(max_lanes(lanes), |a, &b| if b > a { b } else { a })
+    }
+
+    /// x ← e^(x − shift), and their sum.
+    fn exponentials(row: &mut [f32], shift: f32) -> f32 {
+        let mut sums = [0f32; LANES];
+        let (chunks, rest) = row.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                chunk[lane] = exp::<FMA>(chunk[lane] - shift);
+                sums[lane] += chunk[lane];
+            }
+        }
+        for (lane, x) in rest.iter_mut().enumerate() {
+            *x = exp::<FMA>(*x - shift);
+            sums[lane] += *x;
+        }
+        sum_lanes(sums)
+    }
+}
+
+/// What a row of logits says of its target.
+pub(super) struct Scored {
+    /// −ln p(target).
+    pub nats: f32,
+    /// Σ e^(logit − largest).
+    sum: f32,
+    /// ln Σ e^logit.
+    log_sum: f32,
+}
+
+/// Scores a row of logits, which becomes e^(logit − largest).
+pub(super) fn score_row(logits: &mut [f32], target: u32) -> Scored {
+    let shift = largest(logits);
+    let chosen = logits[target as usize];
+    let sum = exponentials(logits, shift);
+    // A NaN among the logits is in the sum, and so in the result.
+    Scored {
+        nats: sum.ln() - (chosen - shift),
+        sum,
+        log_sum: sum.ln() + shift,
+    }
+}
+
+/// Calls `each(row, its logits)` for all rows in parallel.
+pub(super) fn for_each_row(
+    logits: &mut [f32],
+    vocabulary: usize,
+    each: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
+    let rows = logits.len() / vocabulary;
+    let work = 16 * logits.len();
+    let logits = Shared::new(logits);
+    for_each(rows.div_ceil(TASK_ROWS), work, |task| {
+        for row in task * TASK_ROWS..rows.min((task + 1) * TASK_ROWS) {
+            // SAFETY: each row is in one task.
+            each(row, unsafe { logits.slice(row * vocabulary, vocabulary) });
+        }
+    });
+}
+
+/// What a pass runs over: the rows that have a target.
+pub(super) struct Rows<'a> {
+    pub hidden: Matrix<'a>,
+    pub weight: Matrix<'a>,
+    pub targets: &'a [u32],
+    pub z_loss: f32,
+    pub format: Format,
+}
+
+/// Sums over all rows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sums {
+    /// Of −ln p(target), and of the z-loss.
+    pub task: f64,
+    /// Of the divergence from a teacher, where rows are held to one.
+    pub held: f64,
+}
+
+impl Rows<'_> {
+    /// Calls `chunk(first row, targets, hidden states, logits)` for a few rows at a time.
+    pub fn for_each_chunk(&self, mut chunk: impl FnMut(usize, &[u32], Matrix, &mut [f32])) {
+        let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
+        with_packed(
+            self.weight.transposed(),
+            self.targets.len(),
+            self.format,
+            |weight| {
+                for (index, targets) in self.targets.chunks(ROWS).enumerate() {
+                    let start = index * ROWS;
+                    let hidden = self.hidden.block((start, targets.len()), (0, width));
+                    with_buffer(targets.len() * vocabulary, |logits| {
+                        weight.multiply(hidden, logits, Store::Replace, Threads::All);
+                        chunk(start, targets, hidden, logits);
+                    });
+                }
+            },
+        );
+    }
+
+    /// The losses, with the gradients of their sum added to `hidden_gradient` (rows, width) and `weight_gradient`, where
+    /// given.
+    pub fn losses(
+        &self,
+        held: Option<&Held>,
+        hidden_gradient: Option<&mut [f32]>,
+        weight_gradient: Option<&mut [f32]>,
+    ) -> Sums {
+        match hidden_gradient {
+            Some(gradient) => with_packed(self.weight, self.targets.len(), self.format, |weight| {
+                self.losses_in_chunks(held, Some((gradient, weight)), weight_gradient)
+            }),
+            None => self.losses_in_chunks(held, None, weight_gradient),
+        }
+    }
+
+    /// [`losses`](Self::losses), with the packed weight beside the gradient that it is for.
+    fn losses_in_chunks(
+        &self,
+        held: Option<&Held>,
+        mut hidden_gradient: Option<(&mut [f32], &PackedFactor)>,
+        mut weight_gradient: Option<&mut [f32]>,
+    ) -> Sums {
+        let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
+        let tracked = hidden_gradient.is_some() || weight_gradient.is_some();
+        let mut sums = Sums::default();
+        self.for_each_chunk(|start, targets, hidden, logits| {
+            let found = self.lose(held, (start, targets), logits, tracked);
+            sums.task += found.task;
+            sums.held += found.held;
+            let gradient = Matrix::new(logits, targets.len(), vocabulary);
+            if let Some((sum, weight)) = &mut hidden_gradient {
+                let part = &mut sum[start * width..][..targets.len() * width];
+                weight.multiply(gradient, part, Store::Replace, Threads::All);
+            }
+            if let Some(sum) = &mut weight_gradient {
+                let store = if start == 0 {
+                    Store::Replace
+                } else {
+                    Store::Add
+                };
+                product_in(self.format, gradient.transposed(), hidden, sum, store);
+            }
+        });
+        sums
+    }
+
+    /// The losses of the rows from `start` on, whose logits become the gradients for them where they are `tracked`.
+    fn lose(
+        &self,
+        held: Option<&Held>,
+        (start, targets): (usize, &[u32]),
+        logits: &mut [f32],
+        tracked: bool,
+    ) -> Sums {
+        let vocabulary = self.weight.rows;
+        let (mut nats, mut apart) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
+        let cells = [Shared::new(&mut nats), Shared::new(&mut apart)];
+        let row_of = |row: usize, logits: &mut [f32]| {
+            let scored = score_row(logits, targets[row]);
+            let log_sum = scored.log_sum;
+            // SAFETY: each row is in one task.
+            let cell = unsafe { cells[0].slice(row, 1) };
+            cell[0] = scored.nats;
+            if self.z_loss != 0.0 {
+                cell[0] += self.z_loss * log_sum * log_sum;
+            }
+            if tracked {
+                // The derivative of the logarithm of the sum is p itself.
+                scale(logits, (1.0 + 2.0 * self.z_loss * log_sum) / scored.sum);
+                logits[targets[row] as usize] -= 1.0;
+            }
+        };
+        match held {
+            None => for_each_row(logits, vocabulary, row_of),
+            Some(held) => held.with_teacher(start..start + targets.len(), vocabulary, |teacher| {
+                for_each_row(logits, vocabulary, |row, logits| {
+                    let task = |logits: &mut [f32]| row_of(row, logits);
+                    // SAFETY: each row is in one task.
+                    unsafe {
+                        cells[1].slice(row, 1)[0] = teacher.beside(start + row, logits, task);
+                    }
+                });
+            }),
+        }
+        let sum = |values: &[f32]| values.iter().copied().map(f64::from).sum();
+        Sums {
+            task: sum(&nats),
+            held: sum(&apart),
+        }
+    }
+}
+
+/// The rows that have a target, side by side: what no loss depends on is not even read.
+pub(super) fn kept_rows(hidden: &[f32], width: usize, targets: &[u32]) -> (Vec<f32>, Vec<u32>) {
+    let mut rows = Vec::new();
+    let mut kept = Vec::new();
+    for (row, &target) in targets.iter().enumerate() {
+        if target != IGNORED {
+            rows.extend_from_slice(&hidden[row * width..(row + 1) * width]);
+            kept.push(target);
+        }
+    }
+    (rows, kept)
+}
+
+/// Puts the gradients of the kept rows where they came from.
+pub(super) fn spread_rows(kept: &[f32], width: usize, targets: &[u32]) -> Vec<f32> {
+    let mut all = vec![0.0; targets.len() * width];
+    let mut next = 0;
+    for (row, &target) in targets.iter().enumerate() {
+        if target != IGNORED {
+            all[row * width..(row + 1) * width].copy_from_slice(&kept[next..next + width]);
+            next += width;
+        }
+    }
+    all
+}
