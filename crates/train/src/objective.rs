@@ -87,6 +87,16 @@ impl Losses {
             beside: Vec::new(),
         }
     }
+
+    /// The same with another sum over tokens beside it, a scalar in the graph.
+    ///
+    /// # Errors
+    /// A term that is no scalar of the same type.
+    pub fn with(mut self, name: &'static str, term: Tensor) -> Result<Self, TrainError> {
+        self.total = (self.total + &term)?;
+        self.beside.push((name, term));
+        Ok(self)
+    }
 }
 
 /// An endless stream of batches that is a pure function of the step, so that resuming needs no more than its number.

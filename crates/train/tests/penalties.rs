@@ -61,10 +61,8 @@ impl Objective for Sloping {
         // A sum over the batch's tokens, as the loss is.
         let tokens = batch.targets.len() as f64;
         let offset = self.table.parameters["offset"].sum_all()?;
-        Ok(Losses {
-            task: self.loss(batch)?,
-            beside: vec![("in graph", (offset * (tokens * self.in_graph))?)],
-        })
+        let beside = (offset * (tokens * self.in_graph))?;
+        Losses::of_task(self.loss(batch)?).with("in graph", beside)
     }
 
     fn penalties(&self) -> &[Box<dyn Penalty>] {
