@@ -32,6 +32,7 @@ once pretrain configs/pretrain/narrow.toml $out/narrow
 "$polymath" evaluate $out/narrow --dataset data/real --dataset data/formal --dataset data/recipes
 
 "$polymath" frontier configs/frontier/narrow-formal.toml
+"$polymath" frontier configs/frontier/narrow-formal-replay.toml
 "$polymath" frontier configs/frontier/narrow-formal-long.toml 'seeds=[1]'
 "$polymath" transfer configs/transfer/science.toml
 

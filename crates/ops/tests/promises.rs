@@ -153,17 +153,20 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     Ok(())
 }
 
-/// Sums that tell results apart.
+/// Sums that tell results apart, in f32 and in bf16.
 fn digests() -> Result<Vec<(String, f64)>> {
     let mut digests = Vec::new();
-    for (name, inputs, function) in operations() {
-        for (i, result) in run(&inputs, &|x| function(FUSED, x))?.iter().enumerate() {
-            let values = values(result);
-            let weights = support::numbers(values.len(), 7);
-            let pairs = values.iter().zip(weights);
-            let sum: f64 = pairs.map(|(x, w)| x * f64::from(w)).sum();
-            let size: f64 = values.iter().map(|x| x.abs()).sum();
-            digests.push((format!("{name} {i}"), sum / size));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let ops = Ops { precision, ..FUSED };
+        for (name, inputs, function) in operations() {
+            for (i, result) in run(&inputs, &|x| function(ops, x))?.iter().enumerate() {
+                let values = values(result);
+                let weights = support::numbers(values.len(), 7);
+                let pairs = values.iter().zip(weights);
+                let sum: f64 = pairs.map(|(x, w)| x * f64::from(w)).sum();
+                let size: f64 = values.iter().map(|x| x.abs()).sum();
+                digests.push((format!("{name} {i} {precision:?}"), sum / size));
+            }
         }
     }
     Ok(digests)
@@ -171,9 +174,9 @@ fn digests() -> Result<Vec<(String, f64)>> {
 
 const CHILD: &str = "POLYMATH_TEST_PRINTS_DIGESTS";
 
-/// A machine without wide vectors, forced by `POLYMATH_PORTABLE=1` in a second process, computes the same.
+/// Machines without wide vectors, or without tiles, forced by a variable in a second process, compute the same.
 #[test]
-fn the_portable_path_agrees() -> Result<()> {
+fn lesser_machines_agree() -> Result<()> {
     let digests = digests()?;
     if std::env::var_os(CHILD).is_some() {
         for (name, digest) in digests {
@@ -181,27 +184,34 @@ fn the_portable_path_agrees() -> Result<()> {
         }
         return Ok(());
     }
-    let output = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "the_portable_path_agrees", "--nocapture"])
-        .env(CHILD, "1")
-        .env("POLYMATH_PORTABLE", "1")
-        .output()
-        .expect("this test starts again");
-    let output = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut seen = 0;
-    for line in output.lines().filter_map(|line| line.split_once("digest:")) {
-        let (name, portable) = line.1.rsplit_once(':').expect("a name and a number");
-        let portable: f64 = portable.parse().expect("a number");
-        let (_, here) = digests
-            .iter()
-            .find(|(known, _)| known == name)
-            .expect("the same names");
-        assert!(
-            (here - portable).abs() < 1e-6,
-            "{name}: {here} and {portable}"
-        );
-        seen += 1;
+    for (variable, value) in [("POLYMATH_PORTABLE", "1"), ("POLYMATH_AMX", "0")] {
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "lesser_machines_agree", "--nocapture"])
+            .env(CHILD, "1")
+            .env(variable, value)
+            .output()
+            .expect("this test starts again");
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut seen = 0;
+        for line in output.lines().filter_map(|line| line.split_once("digest:")) {
+            let (name, there) = line.1.rsplit_once(':').expect("a name and a number");
+            let there: f64 = there.parse().expect("a number");
+            let (_, here) = digests
+                .iter()
+                .find(|(known, _)| known == name)
+                .expect("the same names");
+            // A number between two of bf16 may be rounded to the other one where sums have another order.
+            let tolerance = match name.ends_with("Bf16") {
+                true => 1e-4,
+                false => 1e-6,
+            };
+            assert!(
+                (here - there).abs() < tolerance,
+                "{variable}, {name}: {here} and {there}"
+            );
+            seen += 1;
+        }
+        assert_eq!(seen, digests.len(), "{output}");
     }
-    assert_eq!(seen, digests.len(), "{output}");
     Ok(())
 }
