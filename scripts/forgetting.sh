@@ -44,4 +44,4 @@ full=$out/narrow-frontier/full-1
 
 once finetune configs/finetune/narrow-recipes.toml $out/narrow-chain
 "$polymath" forget $out/narrow $full $out/narrow-chain --dataset data/real --dataset data/formal --dataset data/recipes \
-    --max-tokens 16000 -o report-chain
+    --max-tokens 16000 -o "$out/narrow-chain-report"
