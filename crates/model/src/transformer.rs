@@ -242,7 +242,10 @@ impl Transformer {
     /// A batch that is longer than the context, or holds a token outside the vocabulary.
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?;
-        self.task_loss(&hidden, &targets)
+        let head = self.tracked.head();
+        Ok(self
+            .ops
+            .cross_entropy(&hidden, head, &targets, self.z_loss)?)
     }
 
     /// What the output projection reads at each position, the last norm's output, in the graph of the trainable parameters:
@@ -268,16 +271,6 @@ impl Transformer {
     /// What [`Self::with_z_loss`] set.
     pub(crate) fn z_loss(&self) -> f64 {
         self.z_loss
-    }
-
-    /// The loss of `targets`, of the last norm's output `hidden` (tokens, hidden).
-    pub(crate) fn task_loss(
-        &self,
-        hidden: &Tensor,
-        targets: &Arc<[u32]>,
-    ) -> Result<Tensor, ModelError> {
-        let head = self.tracked.head();
-        Ok(self.ops.cross_entropy(hidden, head, targets, self.z_loss)?)
     }
 
     /// The last norm's output at each position, `(tokens, hidden)`, in the graph; and the batch's targets.

@@ -8,7 +8,9 @@ use super::buffer::Shared;
 use super::distillation::{Held, still, with_opposite};
 use super::format::Format;
 use super::loss_gradients::Gradients;
-use super::loss_rows::{Rows, Sums, for_each_row, kept_rows, largest, score_row, spread_rows};
+use super::loss_rows::{
+    Projection, Rows, Sums, for_each_row, kept_rows, largest, score_row, spread_rows,
+};
 use super::pack::Matrix;
 use super::storage::{Floats, contiguous};
 use crate::distillation::{Comparison, HeldLoss};
@@ -111,18 +113,22 @@ impl HeldTo {
         &self,
         rows: &Rows,
         targets: &[u32],
-        [hidden_gradient, weight_gradient]: [Option<&mut [f32]>; 2],
+        gradients: [Option<&mut [f32]>; 2],
     ) -> Result<Sums> {
         let temperature = self.comparison.temperature as f32;
-        let sums = with_opposite(&self.comparison.teacher, rows.format, |teacher| {
-            let held = Held {
-                rows: &self.rows(targets),
-                teacher,
-                temperature,
-                strength: self.strength,
-            };
-            rows.losses(Some(&held), hidden_gradient, weight_gradient)
-        })?;
+        let sums = with_opposite(
+            &self.comparison.teacher,
+            rows.projection.format,
+            |teacher| {
+                let held = Held {
+                    rows: &self.rows(targets),
+                    teacher,
+                    temperature,
+                    strength: self.strength,
+                };
+                rows.losses(Some(&held), gradients)
+            },
+        )?;
         let factor = f64::from(self.strength) * f64::from(temperature).powi(2);
         Ok(Sums {
             held: sums.held * factor,
@@ -154,21 +160,20 @@ impl CustomOp2 for CrossEntropy {
             None => (hidden, &self.targets[..]),
         };
         let rows = Rows {
-            hidden: Matrix::new(hidden, targets.len(), width),
-            weight,
+            projection: Projection {
+                hidden: Matrix::new(hidden, targets.len(), width),
+                weight,
+                format: Format::of(self.precision),
+            },
             targets,
             z_loss: self.z_loss,
-            format: Format::of(self.precision),
         };
         let mut hidden_gradient = self.tracked.0.then(|| vec![0.0; hidden.len()]);
         let mut weight_gradient = self.tracked.1.then(|| vec![0.0; vocabulary * width]);
         let sides = [&mut hidden_gradient, &mut weight_gradient].map(Option::as_deref_mut);
         let sums = match &self.held {
             Some(held) => held.losses(&rows, &self.targets, sides)?,
-            None => {
-                let [hidden, weight] = sides;
-                rows.losses(None, hidden, weight)
-            }
+            None => rows.losses(None, sides),
         };
         if let (Some(gradient), true) = (&mut hidden_gradient, some_ignored) {
             *gradient = spread_rows(gradient, width, &self.targets);
@@ -212,16 +217,15 @@ pub(crate) fn score(
     let (vocabulary, width) = weight.dims2()?;
     let (hidden, weight) = (Floats::of(&hidden)?, Floats::of(&weight)?);
     let (kept, kept_targets) = kept_rows(&hidden, width, targets);
-    let rows = Rows {
+    let projection = Projection {
         hidden: Matrix::new(&kept, kept_targets.len(), width),
         weight: Matrix::new(&weight, vocabulary, width),
-        targets: &kept_targets,
-        z_loss: 0.0,
         format: Format::of(precision),
     };
     let mut nats = vec![0.0; kept_targets.len()];
     let mut correct = vec![0.0; kept_targets.len()];
-    rows.for_each_chunk(|start, targets, _, logits| {
+    projection.for_each_chunk(|start, _, logits| {
+        let targets = &kept_targets[start..];
         let shared = [
             Shared::new(&mut nats[start..]),
             Shared::new(&mut correct[start..]),

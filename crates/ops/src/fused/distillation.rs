@@ -10,9 +10,9 @@ use super::format::Format;
 use super::lanes::{LANES, add_scaled, exp, scale, sum_lanes};
 use super::level::vectorised;
 use super::loss_gradients::Gradients;
-use super::loss_rows::{ROWS, for_each_row, largest};
+use super::loss_rows::{Projection, for_each_row, largest};
 use super::pack::Matrix;
-use super::product::{PackedFactor, Store, Threads, product_in, with_packed};
+use super::product::{PackedFactor, Store, Threads, with_packed};
 use super::storage::{Floats, contiguous};
 use crate::Precision;
 use crate::distillation::{Teacher, TopK};
@@ -296,43 +296,6 @@ impl Distillation {
         });
         nats.into_iter().map(f64::from).sum()
     }
-
-    /// The divergence, with the gradients where they are wanted.
-    fn sum(
-        &self,
-        [hidden, weight]: [Matrix; 2],
-        teacher: &Opposite,
-        mut gradients: [Option<&mut [f32]>; 2],
-    ) -> f64 {
-        let (tokens, width, vocabulary) = (hidden.rows, hidden.columns, weight.rows);
-        let format = Format::of(self.precision);
-        let mut total = 0.0;
-        let mut chunk = |start: usize, to_logits: &PackedFactor, to_hidden: &PackedFactor| {
-            let rows = ROWS.min(tokens - start);
-            let hidden = hidden.block((start, rows), (0, width));
-            with_buffer(rows * vocabulary, |student| {
-                to_logits.multiply(hidden, student, Store::Replace, Threads::All);
-                total += self.rows(start, student, vocabulary, teacher);
-                let gradient = Matrix::new(student, rows, vocabulary);
-                let [for_hidden, for_weight] = &mut gradients;
-                if let Some(sum) = for_hidden {
-                    let part = &mut sum[start * width..][..rows * width];
-                    to_hidden.multiply(gradient, part, Store::Replace, Threads::All);
-                }
-                if let Some(sum) = for_weight {
-                    product_in(format, gradient.transposed(), hidden, sum, Store::Add);
-                }
-            });
-        };
-        with_packed(weight.transposed(), tokens, format, |to_logits| {
-            with_packed(weight, tokens, format, |to_hidden| {
-                for start in (0..tokens).step_by(ROWS) {
-                    chunk(start, to_logits, to_hidden);
-                }
-            });
-        });
-        total
-    }
 }
 
 impl CustomOp2 for Distillation {
@@ -353,10 +316,17 @@ impl CustomOp2 for Distillation {
         let weight = Matrix::new(contiguous(weight, weight_layout)?, vocabulary, width);
         let mut hidden_gradient = self.tracked.0.then(|| vec![0.0; tokens * width]);
         let mut weight_gradient = self.tracked.1.then(|| vec![0.0; vocabulary * width]);
-        let gradients = [&mut hidden_gradient, &mut weight_gradient].map(Option::as_deref_mut);
-        let format = Format::of(self.precision);
-        let total = with_opposite(&self.teacher, format, |teacher| {
-            self.sum([hidden, weight], teacher, gradients)
+        let sides = [&mut hidden_gradient, &mut weight_gradient].map(Option::as_deref_mut);
+        let projection = Projection {
+            hidden,
+            weight,
+            format: Format::of(self.precision),
+        };
+        let mut total = 0.0;
+        with_opposite(&self.teacher, projection.format, |teacher| {
+            projection.gradients(sides, |start, student| {
+                total += self.rows(start, student, vocabulary, teacher);
+            });
         })?;
         let gradients = Gradients::new(
             (hidden_gradient, tokens),

@@ -10,7 +10,7 @@ use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_pa
 use crate::operations::IGNORED;
 
 /// Rows whose logits exist at a time: fixed, so that sums over tokens have one order.
-pub(super) const ROWS: usize = 512;
+const ROWS: usize = 512;
 /// Rows of a task.
 const TASK_ROWS: usize = 16;
 
@@ -86,13 +86,77 @@ pub(super) fn for_each_row(
     });
 }
 
-/// What a pass runs over: the rows that have a target.
-pub(super) struct Rows<'a> {
+/// Hidden states and the output projection, whose product are the logits.
+#[derive(Clone, Copy)]
+pub(super) struct Projection<'a> {
     pub hidden: Matrix<'a>,
     pub weight: Matrix<'a>,
+    pub format: Format,
+}
+
+impl Projection<'_> {
+    /// Calls `chunk(first row, hidden states, logits)` for a few rows at a time.
+    pub fn for_each_chunk(&self, mut chunk: impl FnMut(usize, Matrix, &mut [f32])) {
+        let (rows, width, vocabulary) = (self.hidden.rows, self.hidden.columns, self.weight.rows);
+        with_packed(self.weight.transposed(), rows, self.format, |weight| {
+            for start in (0..rows).step_by(ROWS) {
+                let count = ROWS.min(rows - start);
+                let hidden = self.hidden.block((start, count), (0, width));
+                with_buffer(count * vocabulary, |logits| {
+                    weight.multiply(hidden, logits, Store::Replace, Threads::All);
+                    chunk(start, hidden, logits);
+                });
+            }
+        });
+    }
+
+    /// Has `turn(first row, logits)` make the logits of a few rows at a time into the gradients for them, and puts what
+    /// follows for the hidden states (rows, width) and the weight where it is wanted; both hold zeros.
+    pub fn gradients(
+        &self,
+        [hidden_gradient, weight_gradient]: [Option<&mut [f32]>; 2],
+        turn: impl FnMut(usize, &mut [f32]),
+    ) {
+        match hidden_gradient {
+            Some(gradient) => with_packed(self.weight, self.hidden.rows, self.format, |weight| {
+                self.gradients_in_chunks(Some((gradient, weight)), weight_gradient, turn);
+            }),
+            None => self.gradients_in_chunks(None, weight_gradient, turn),
+        }
+    }
+
+    /// [`gradients`](Self::gradients), with the packed weight beside the gradient that it is for.
+    fn gradients_in_chunks(
+        &self,
+        mut hidden_gradient: Option<(&mut [f32], &PackedFactor)>,
+        mut weight_gradient: Option<&mut [f32]>,
+        mut turn: impl FnMut(usize, &mut [f32]),
+    ) {
+        let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
+        self.for_each_chunk(|start, hidden, logits| {
+            turn(start, logits);
+            let gradient = Matrix::new(logits, hidden.rows, vocabulary);
+            if let Some((sum, weight)) = &mut hidden_gradient {
+                let part = &mut sum[start * width..][..hidden.rows * width];
+                weight.multiply(gradient, part, Store::Replace, Threads::All);
+            }
+            if let Some(sum) = &mut weight_gradient {
+                let store = if start == 0 {
+                    Store::Replace
+                } else {
+                    Store::Add
+                };
+                product_in(self.format, gradient.transposed(), hidden, sum, store);
+            }
+        });
+    }
+}
+
+/// What a loss runs over: the rows that have a target.
+pub(super) struct Rows<'a> {
+    pub projection: Projection<'a>,
     pub targets: &'a [u32],
     pub z_loss: f32,
-    pub format: Format,
 }
 
 /// Sums over all rows.
@@ -105,82 +169,22 @@ pub(super) struct Sums {
 }
 
 impl Rows<'_> {
-    /// Calls `chunk(first row, targets, hidden states, logits)` for a few rows at a time.
-    pub fn for_each_chunk(&self, mut chunk: impl FnMut(usize, &[u32], Matrix, &mut [f32])) {
-        let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
-        with_packed(
-            self.weight.transposed(),
-            self.targets.len(),
-            self.format,
-            |weight| {
-                for (index, targets) in self.targets.chunks(ROWS).enumerate() {
-                    let start = index * ROWS;
-                    let hidden = self.hidden.block((start, targets.len()), (0, width));
-                    with_buffer(targets.len() * vocabulary, |logits| {
-                        weight.multiply(hidden, logits, Store::Replace, Threads::All);
-                        chunk(start, targets, hidden, logits);
-                    });
-                }
-            },
-        );
-    }
-
-    /// The losses, with the gradients of their sum added to `hidden_gradient` (rows, width) and `weight_gradient`, where
-    /// given.
-    pub fn losses(
-        &self,
-        held: Option<&Held>,
-        hidden_gradient: Option<&mut [f32]>,
-        weight_gradient: Option<&mut [f32]>,
-    ) -> Sums {
-        match hidden_gradient {
-            Some(gradient) => with_packed(self.weight, self.targets.len(), self.format, |weight| {
-                self.losses_in_chunks(held, Some((gradient, weight)), weight_gradient)
-            }),
-            None => self.losses_in_chunks(held, None, weight_gradient),
-        }
-    }
-
-    /// [`losses`](Self::losses), with the packed weight beside the gradient that it is for.
-    fn losses_in_chunks(
-        &self,
-        held: Option<&Held>,
-        mut hidden_gradient: Option<(&mut [f32], &PackedFactor)>,
-        mut weight_gradient: Option<&mut [f32]>,
-    ) -> Sums {
-        let (width, vocabulary) = (self.hidden.columns, self.weight.rows);
-        let tracked = hidden_gradient.is_some() || weight_gradient.is_some();
+    /// The losses, with the gradients of their sum put where they are wanted, as by [`Projection::gradients`].
+    pub fn losses(&self, held: Option<&Held>, gradients: [Option<&mut [f32]>; 2]) -> Sums {
+        let tracked = gradients.iter().any(Option::is_some);
         let mut sums = Sums::default();
-        self.for_each_chunk(|start, targets, hidden, logits| {
-            let found = self.lose(held, (start, targets), logits, tracked);
+        self.projection.gradients(gradients, |start, logits| {
+            let found = self.lose(held, start, logits, tracked);
             sums.task += found.task;
             sums.held += found.held;
-            let gradient = Matrix::new(logits, targets.len(), vocabulary);
-            if let Some((sum, weight)) = &mut hidden_gradient {
-                let part = &mut sum[start * width..][..targets.len() * width];
-                weight.multiply(gradient, part, Store::Replace, Threads::All);
-            }
-            if let Some(sum) = &mut weight_gradient {
-                let store = if start == 0 {
-                    Store::Replace
-                } else {
-                    Store::Add
-                };
-                product_in(self.format, gradient.transposed(), hidden, sum, store);
-            }
         });
         sums
     }
 
     /// The losses of the rows from `start` on, whose logits become the gradients for them where they are `tracked`.
-    fn lose(
-        &self,
-        held: Option<&Held>,
-        (start, targets): (usize, &[u32]),
-        logits: &mut [f32],
-        tracked: bool,
-    ) -> Sums {
-        let vocabulary = self.weight.rows;
+    fn lose(&self, held: Option<&Held>, start: usize, logits: &mut [f32], tracked: bool) -> Sums {
+        let vocabulary = self.projection.weight.rows;
+        let targets = &self.targets[start..][..logits.len() / vocabulary];
         let (mut nats, mut apart) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
         let cells = [Shared::new(&mut nats), Shared::new(&mut apart)];
         let row_of = |row: usize, logits: &mut [f32]| {
