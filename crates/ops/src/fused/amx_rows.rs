@@ -38,7 +38,7 @@ fn place(row: usize, run: usize, places: usize) -> usize {
 }
 
 /// The first `count` lanes, of at most 16.
-fn first(count: usize) -> __mmask16 {
+pub(super) fn first(count: usize) -> __mmask16 {
     match count {
         0 => 0,
         _ => (u32::MAX >> (32 - count.min(16))) as __mmask16,
@@ -152,7 +152,7 @@ pub(super) unsafe fn rows_of_steps(a: Rows, (m, places): (usize, usize), rows: &
 /// # Safety
 /// The numbers are there, on a machine with AVX-512F.
 #[target_feature(enable = "avx512f")]
-unsafe fn load_lines(
+pub(super) unsafe fn load_lines(
     (from, stride): (*const f32, usize),
     (lines, numbers): (usize, usize),
 ) -> [__m512; RUN] {
@@ -169,7 +169,7 @@ unsafe fn load_lines(
 /// # Safety
 /// There is room for them, on a machine with AVX-512F.
 #[target_feature(enable = "avx512f")]
-unsafe fn store_turned(
+pub(super) unsafe fn store_turned(
     lines: [__m512; RUN],
     (to, stride): (*mut f32, usize),
     (count, numbers): (usize, usize),

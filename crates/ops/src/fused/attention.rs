@@ -197,7 +197,7 @@ impl CustomOp3 for Attention {
             k: Heads::new(strided(k, k_layout)?, k_layout)?,
             v: Heads::new(strided(v, v_layout)?, v_layout)?,
             segments: &self.segments,
-            format: Format::of(self.precision),
+            format: Format::of_small(self.precision),
         };
         let [batch, query, heads, head_dim] = shapes.q.dims;
         let mut log_sums = vec![0.0; batch * heads * query];
@@ -226,7 +226,7 @@ impl CustomOp3 for Attention {
             k: Heads::of(&k_storage.0, k_storage.1)?,
             v: Heads::of(&v_storage.0, v_storage.1)?,
             segments: &self.segments,
-            format: Format::of(self.precision),
+            format: Format::of_small(self.precision),
         };
         let Some(log_sums) = self.log_sums.get() else {
             bail!("attention: the backward pass of a forward pass that was not tracked")

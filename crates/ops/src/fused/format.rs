@@ -9,7 +9,7 @@ use super::level::has_bf16_dot;
 use super::pack::{Matrix, pack_panels};
 use super::pairs::{multiply_pairs, pack_panels_paired, pair_neighbours};
 #[cfg(target_arch = "x86_64")]
-use super::{amx, amx_rows};
+use super::{amx, amx_rows, amx_split};
 use crate::Precision;
 
 /// How the factors of a product are packed.
@@ -24,11 +24,23 @@ pub(crate) enum Format {
     /// As `Paired`, with A in blocks, for the tiles of AMX.
     #[cfg(target_arch = "x86_64")]
     Tiled,
+    /// In three parts of bf16 whose sum is the number, with A in blocks, for the tiles of AMX.
+    #[cfg(target_arch = "x86_64")]
+    Split,
 }
 
 impl Format {
-    /// The fastest one of a precision on this machine.
+    /// The fastest one of a precision on this machine, where what is packed is used more than once.
     pub fn of(precision: Precision) -> Self {
+        match precision {
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if amx::is_there() => Self::Split,
+            _ => Self::of_small(precision),
+        }
+    }
+
+    /// The fastest one for products as small as a head's, whose rows and steps are packed for them alone.
+    pub fn of_small(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::Plain,
             #[cfg(target_arch = "x86_64")]
@@ -50,19 +62,30 @@ impl Format {
     pub fn tile(self) -> (usize, usize) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Tiled => (BLOCK_ROWS, RUN * self.steps_in_place()),
+            Self::Tiled | Self::Split => (BLOCK_ROWS, RUN * self.steps_in_place()),
             _ => (tile_shape().0, self.steps_in_place()),
         }
     }
 
-    /// Places that `steps` steps take; `steps` of all blocks but the last are even.
+    /// Places that `steps` steps take; `steps` of all blocks but the last are a multiple of a tile's.
     pub fn places(self, steps: usize) -> usize {
-        steps.div_ceil(self.steps_in_place())
+        steps.div_ceil(self.steps_in_place()) * self.parts()
+    }
+
+    /// Places that a number has a part in.
+    pub fn parts(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => amx_split::PARTS,
+            _ => 1,
+        }
     }
 
     pub fn precision(self) -> Precision {
         match self {
             Self::Plain => Precision::F32,
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => Precision::F32,
             _ => Precision::Bf16,
         }
     }
@@ -71,6 +94,8 @@ impl Format {
     pub fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
         match self {
             Self::Plain | Self::Rounded => pack_panels(b, width, self.precision(), packed),
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => amx_split::pack_panels(b, packed),
             _ => pack_panels_paired(b, width, packed),
         }
     }
@@ -80,7 +105,12 @@ impl Format {
         let places = self.places(a.columns);
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Tiled => amx_rows::with_blocks(a, |blocks| work(Rows::blocks(blocks, places))),
+            Self::Tiled => amx_rows::with_blocks(a, |blocks| work(Rows::blocks(blocks, places, 1))),
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => amx_split::with_blocks(a, |blocks| {
+                let parts = self.parts();
+                work(Rows::blocks(blocks, places / parts, parts))
+            }),
             Self::Plain if a.column_stride == 1 => {
                 work(Rows::contiguous(a.data.as_ptr(), a.row_stride))
             }
@@ -161,6 +191,11 @@ impl Format {
                 Self::Paired => multiply_pairs(a, b, c, sizes),
                 #[cfg(target_arch = "x86_64")]
                 Self::Tiled => amx::multiply(a, b, c, sizes),
+                #[cfg(target_arch = "x86_64")]
+                Self::Split => {
+                    let (m, places, n) = sizes;
+                    amx::multiply_rows::<amx::Split>(a, b, c, (m, places / self.parts(), n))
+                }
             }
         }
     }

@@ -55,15 +55,16 @@ impl Rows {
         }
     }
 
-    /// For each `BLOCK_ROWS` rows, as high as a tile is then, blocks of `RUN` places of each, one after the other.
+    /// For each `BLOCK_ROWS` rows, as high as a tile is then, blocks of `RUN` places of each, one after the other; a
+    /// run has so many parts.
     #[cfg(target_arch = "x86_64")]
-    pub fn blocks(pointer: *const f32, places: usize) -> Self {
+    pub fn blocks(pointer: *const f32, places: usize, parts: usize) -> Self {
         Self {
             pointer,
-            tile_stride: BLOCK_ROWS * places.next_multiple_of(RUN),
+            tile_stride: BLOCK_ROWS * places.next_multiple_of(RUN) * parts,
             row_stride: RUN,
             step: 1,
-            run: BLOCK_ROWS * RUN,
+            run: BLOCK_ROWS * RUN * parts,
         }
     }
 }

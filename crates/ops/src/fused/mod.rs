@@ -3,10 +3,16 @@
 mod adamw;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod amx_emulated;
 #[cfg(target_arch = "x86_64")]
 mod amx_rows;
+#[cfg(target_arch = "x86_64")]
+mod amx_split;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod amx_tests;
+#[cfg(target_arch = "x86_64")]
+mod amx_tiles;
 mod attention;
 mod attention_backward;
 mod attention_forward;

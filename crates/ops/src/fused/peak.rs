@@ -25,15 +25,9 @@ impl Spin {
         let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) =
             match (level(), Format::of(precision)) {
                 #[cfg(target_arch = "x86_64")]
-                (_, Format::Tiled) => (
-                    |rounds, _, _| {
-                        // SAFETY: the instructions were found on this machine.
-                        unsafe { amx::spin(rounds) };
-                        0.0
-                    },
-                    1,
-                    amx::SPIN,
-                ),
+                (_, Format::Tiled) => (spin_tiles, 1, amx::SPIN),
+                #[cfg(target_arch = "x86_64")]
+                (_, Format::Split) => (spin_tiles, 1, amx::SPIN / amx::PRODUCTS_OF_SPLIT),
                 #[cfg(target_arch = "x86_64")]
                 (Level::Avx512, Format::Paired) => (
                     // SAFETY: the instructions were found on this machine.
@@ -60,6 +54,13 @@ impl Spin {
         let flops = 2 * sums * lanes;
         Self { run, flops }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn spin_tiles(rounds: usize, _factor: f32, _addend: f32) -> f32 {
+    // SAFETY: a format of the tiles is chosen only where they are.
+    unsafe { amx::spin(rounds) };
+    0.0
 }
 
 const PORTABLE_SUMS: usize = 7;

@@ -16,7 +16,7 @@ pub(super) fn numbers(length: usize, seed: u64) -> Vec<f32> {
 }
 
 /// C = A·B in f64, and Σ|a·b|: the measure of its rounding error.
-fn exact(a: &Matrix, b: &Matrix) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn exact(a: &Matrix, b: &Matrix) -> (Vec<f64>, Vec<f64>) {
     let mut sums = vec![0.0; a.rows * b.columns];
     let mut sizes = vec![0.0; a.rows * b.columns];
     for row in 0..a.rows {

@@ -123,7 +123,7 @@ impl FusedSelfAttention {
             k,
             v,
             segments: &self.segments,
-            format: Format::of(self.precision),
+            format: Format::of_small(self.precision),
         }
     }
 
