@@ -10,8 +10,9 @@ use predicates::str::contains;
 use serde_json::Value;
 
 /// Everything at once, on data.
-const TOGETHER: [&str; 6] = [
-    "retention.replay=0.25",
+const TOGETHER: [&str; 7] = [
+    "retention.replay.share=0.25",
+    "retention.replay.weight=2",
     "retention.l2sp=0.01",
     "retention.ewc.strength=1",
     "retention.ewc.tokens=300",
@@ -75,15 +76,19 @@ fn methods_work_together() {
         let penalties = step["penalties"].as_object().unwrap();
         assert_eq!(
             penalties.keys().collect::<Vec<_>>(),
-            ["distill", "ewc", "l2sp"]
+            ["distill", "ewc", "l2sp", "replay"]
         );
         for (name, value) in penalties {
             let value = value.as_f64().unwrap();
             assert!(value.is_finite() && value >= 0.0, "{name} {value}");
-            // At the base nothing is to be paid; later the parameters have moved.
-            assert!(number > 0 || value == 0.0, "{name} {value}");
+            let is_of_rows = name == "distill" || name == "replay"; // nothing, where a batch has none that are replayed
+            // At the base nothing is to be paid for what changed; later the parameters have moved.
             assert!(
-                number == 0 || name == "distill" || value > 0.0,
+                number > 0 || name == "replay" || value == 0.0,
+                "{name} {value}"
+            );
+            assert!(
+                number == 0 || is_of_rows || value > 0.0,
                 "{name} at {number}"
             );
         }
@@ -219,7 +224,7 @@ fn impossible_retention_is_refused() {
         "alone.toml",
         &without.replace("retain = \"data\"\n", ""),
     );
-    let cases: [(&str, &[&str], &[&str]); 14] = [
+    let cases: [(&str, &[&str], &[&str]); 15] = [
         (
             "finetune.toml",
             &["retention.replay=0.6"],
@@ -244,6 +249,11 @@ fn impossible_retention_is_refused() {
             "finetune.toml",
             &["retention.replay.tokens=5"],
             &["`retention.replay.tokens`", "`source = \"self\"`"],
+        ),
+        (
+            "finetune.toml",
+            &["retention.replay.weight=0"],
+            &["`retention.replay.weight` = `0`", "above 0"],
         ),
         (
             "finetune.toml",

@@ -139,6 +139,7 @@ impl Finetuning {
                 tokenizer: self.tokenizer()?,
             },
             penalties: retention.penalties,
+            replay_weight: self.replay_weight(),
             distillation: retention.distillation,
             pressure: retention.pressure.clone(),
         };

@@ -53,6 +53,7 @@ fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
             },
         },
         penalties: Vec::new(),
+        replay_weight: 1.0,
         distillation: Some(Distillation {
             strength: STRENGTH,
             temperature: TEMPERATURE,
@@ -97,6 +98,68 @@ fn distributions(model: &Transformer, batch: &Batch) -> Vec<Vec<f64>> {
             masses.into_iter().map(|mass| mass / sum).collect()
         })
         .collect()
+}
+
+/// A replayed token counts `weight` times: the loss of the replayed rows, as if nothing else had a target, comes (weight − 1)
+/// times beside the batch's, with its gradient, whether the predictions are held too or not.
+#[test]
+fn replayed_rows_count_as_often_as_is_said() {
+    const WEIGHT: f64 = 3.5;
+    let tuned = trained(2);
+    let parameter = &tuned.trainable()["model.layers.0.self_attn.q_proj.weight"];
+    let slope = |scalar: &Tensor| {
+        let gradients = scalar.backward().unwrap();
+        values(gradients.get(parameter).unwrap())
+    };
+    let batch = replayed(None).batch(0);
+    let mut old = batch.clone();
+    for (row, targets) in old.targets.chunks_exact_mut(12).enumerate() {
+        if batch.domains[row] == 0 {
+            targets.fill(polymath_data::IGNORED);
+        }
+    }
+    let again = tuned.loss(&to_token_batch(&old)).unwrap();
+    let slope_of_again = slope(&again);
+    assert!(number(&again) > 1.0);
+    for is_held in [false, true] {
+        let mut objective = retaining(&tuned, live(1));
+        if !is_held {
+            objective.distillation = None;
+        }
+        let once = objective.losses(&batch).unwrap();
+        objective.replay_weight = WEIGHT;
+        let often = objective.losses(&batch).unwrap();
+        let (name, term) = often.beside.last().unwrap();
+        assert_eq!(*name, "replay");
+        assert_eq!(number(&often.task), number(&once.task));
+        assert_close(
+            &[number(term)],
+            &[(WEIGHT - 1.0) * number(&again)],
+            1e-6,
+            "the term",
+        );
+        let total = number(&once.total) + (WEIGHT - 1.0) * number(&again);
+        assert_close(&[number(&often.total)], &[total], 1e-6, "the total");
+        let slopes = slope(&once.total).into_iter().zip(&slope_of_again);
+        let expected: Vec<f64> = slopes
+            .map(|(once, again)| once + (WEIGHT - 1.0) * again)
+            .collect();
+        assert_close(&slope(&often.total), &expected, 1e-5, "the gradient");
+    }
+}
+
+/// A batch of which nothing is replayed is not weighed, and says so in the log.
+#[test]
+fn a_batch_without_replay_is_not_weighed() {
+    let tuned = trained(2);
+    let batch = stream(shard(9), 4).batch(0);
+    let mut objective = retaining(&tuned, live(1));
+    objective.replay_weight = 2.0;
+    let losses = objective.losses(&batch).unwrap();
+    let names: Vec<_> = losses.beside.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["distill", "replay"]);
+    let alone = tuned.loss(&to_token_batch(&batch)).unwrap();
+    assert_eq!(number(&losses.total), number(&alone));
 }
 
 /// strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows and no others, beside an unchanged loss; the

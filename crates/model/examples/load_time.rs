@@ -11,6 +11,10 @@ use polymath_model::{LoadOptions, Ops, Precision};
 
 use random_model::RandomModel;
 
+/// That of the command: it asks the system for large pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The best of so many.
 const TRIES: usize = 5;
 

@@ -1,33 +1,37 @@
 //! What a transformer needs to be held to another one's predictions.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use polymath_ops::{Comparison, HeldLoss, Teacher, TopK};
 
 use crate::{ModelError, TokenBatch, Transformer};
 
 impl Transformer {
-    /// [`Self::loss`], with `strength`·T²·Σ KL(teacher ‖ this model) beside it over the comparison's positions, which
+    /// [`Self::loss_of`], with `strength`·T²·Σ KL(teacher ‖ this model) beside it over the comparison's positions, which
     /// count the batch's, row after row: scalars, of which the total is in the graph of the trainable parameters.
     ///
+    /// # Shapes
+    /// (tokens, hidden), `targets` tokens → ()
+    ///
     /// # Errors
-    /// As [`Self::loss`]; a teacher with another vocabulary; a position without a target.
-    pub fn held_loss(
+    /// As [`Self::loss_of`]; a teacher with another vocabulary; a position without a target.
+    pub fn held_loss_of(
         &self,
-        batch: &TokenBatch,
-        comparison: &Comparison,
-        strength: f64,
+        hidden: &Tensor,
+        targets: &Arc<[u32]>,
+        (comparison, strength): (&Comparison, f64),
     ) -> Result<HeldLoss, ModelError> {
-        let (hidden, targets) = self.tracked_states(batch)?; // (tokens, hidden)
-        let (targets, held) = ((&targets, self.z_loss()), (comparison, strength));
+        let (targets, held) = ((targets, self.z_loss()), (comparison, strength));
         Ok(self
             .ops()
-            .cross_entropy_held(&hidden, self.head(), targets, held)?)
+            .cross_entropy_held(hidden, self.head(), targets, held)?)
     }
 
     /// Σ KL(teacher ‖ this model) over the comparison's positions, in nats; nothing is tracked.
     ///
     /// # Errors
-    /// As [`Self::held_loss`].
+    /// As [`Self::held_loss_of`].
     pub fn divergence(
         &self,
         batch: &TokenBatch,

@@ -242,10 +242,19 @@ impl Transformer {
     /// A batch that is longer than the context, or holds a token outside the vocabulary.
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?;
+        self.loss_of(&hidden, &targets)
+    }
+
+    /// [`Self::loss`] of the positions of [`Self::hidden_states`] that have a target.
+    ///
+    /// # Shapes
+    /// (tokens, hidden), `targets` tokens → ()
+    ///
+    /// # Errors
+    /// Another number of targets than positions; a target outside the vocabulary.
+    pub fn loss_of(&self, hidden: &Tensor, targets: &Arc<[u32]>) -> Result<Tensor, ModelError> {
         let head = self.tracked.head();
-        Ok(self
-            .ops
-            .cross_entropy(&hidden, head, &targets, self.z_loss)?)
+        Ok(self.ops.cross_entropy(hidden, head, targets, self.z_loss)?)
     }
 
     /// What the output projection reads at each position, the last norm's output, in the graph of the trainable parameters:

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
-use polymath_data::Batch;
+use polymath_data::{Batch, IGNORED};
 use polymath_train::{
     LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError, to_token_batch,
 };
@@ -18,6 +18,8 @@ pub struct Retaining<'a> {
     pub model: LanguageModel<'a>,
     /// What holds its parameters.
     pub penalties: Vec<Box<dyn Penalty>>,
+    /// How much a replayed token's loss counts beside a token's of the niche.
+    pub replay_weight: f64,
     /// What holds its predictions.
     pub distillation: Option<Distillation>,
     /// How hard it is held, where there are limits.
@@ -37,30 +39,13 @@ impl Objective for Retaining<'_> {
     }
 
     fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
-        let Some(distillation) = &self.distillation else {
-            return Ok(Losses::of_task(self.loss(batch)?));
-        };
-        let Some(comparison) = distillation.comparison(batch)? else {
-            // Nothing of this batch is replayed; the value is logged all the same.
-            let losses = Losses::of_task(self.loss(batch)?);
-            let nothing = losses.task.zeros_like()?.detach();
-            return Ok(Losses {
-                beside: vec![("distill", nothing)],
-                ..losses
-            });
-        };
-        let factor = self
-            .pressure
-            .as_ref()
-            .map_or(1.0, |pressure| pressure.factor());
-        let strength = distillation.strength * factor;
-        let transformer = self.model.transformer;
-        let held = transformer.held_loss(&to_token_batch(batch), &comparison, strength)?;
-        Ok(Losses {
-            total: held.total,
-            task: held.task,
-            beside: vec![("distill", held.held)],
-        })
+        let tokens = to_token_batch(batch);
+        let hidden = self.model.transformer.hidden_states(&tokens)?;
+        let losses = self.held(batch, &hidden, &tokens.targets.into())?;
+        match self.replay_weight == 1.0 {
+            true => Ok(losses),
+            false => losses.with("replay", self.weighed(batch, &hidden)?),
+        }
     }
 
     fn penalties(&self) -> &[Box<dyn Penalty>] {
@@ -70,6 +55,57 @@ impl Objective for Retaining<'_> {
     fn trainable(&self) -> &BTreeMap<String, Var> {
         self.model.trainable()
     }
+}
+
+impl Retaining<'_> {
+    /// The loss, and what the predictions are held by.
+    fn held(
+        &self,
+        batch: &Batch,
+        hidden: &Tensor,
+        targets: &Arc<[u32]>,
+    ) -> Result<Losses, TrainError> {
+        let transformer = self.model.transformer;
+        let task = || transformer.loss_of(hidden, targets);
+        let Some(distillation) = &self.distillation else {
+            return Ok(Losses::of_task(task()?));
+        };
+        let Some(comparison) = distillation.comparison(batch)? else {
+            return Losses::of_task(task()?).with("distill", nothing(hidden)?);
+        };
+        let factor = self
+            .pressure
+            .as_ref()
+            .map_or(1.0, |pressure| pressure.factor());
+        let strength = distillation.strength * factor;
+        let held = transformer.held_loss_of(hidden, targets, (&comparison, strength))?;
+        Ok(Losses {
+            total: held.total,
+            task: held.task,
+            beside: vec![("distill", held.held)],
+        })
+    }
+
+    /// What the replayed rows count beside the once that is in the loss.
+    fn weighed(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
+        let mut targets = batch.targets.clone();
+        let rows = targets.chunks_exact_mut(batch.sequence_length);
+        for (row, domain) in rows.zip(&batch.domains) {
+            if *domain == 0 {
+                row.fill(IGNORED);
+            }
+        }
+        if targets.iter().all(|target| *target == IGNORED) {
+            return nothing(hidden);
+        }
+        let again = self.model.transformer.loss_of(hidden, &targets.into())?;
+        Ok((again * (self.replay_weight - 1.0))?)
+    }
+}
+
+/// What is logged for a batch of which nothing is replayed.
+fn nothing(hidden: &Tensor) -> Result<Tensor, TrainError> {
+    Ok(Tensor::zeros((), hidden.dtype(), hidden.device())?)
 }
 
 impl SaveModel for Retaining<'_> {

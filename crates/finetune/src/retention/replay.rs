@@ -36,6 +36,13 @@ pub struct ReplayConfig {
     /// Whether they stand beside the niche's rows, so that the batch grows, instead of in the place of some.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
+    /// How much a replayed token's loss counts beside a token's of the niche.
+    #[serde(skip_serializing_if = "counts_once")]
+    pub weight: f64,
+}
+
+fn counts_once(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 const SHARE: f64 = 0.05;
@@ -49,6 +56,7 @@ impl Default for ReplayConfig {
             tokens: None,
             temperature: 1.0,
             beside: false,
+            weight: 1.0,
         }
     }
 }
@@ -61,6 +69,13 @@ impl ReplayConfig {
             return refuse(format!(
                 "`retention.replay.share` = `{}`: expected a share of the batch from 0.005 to 0.5",
                 self.share
+            ));
+        }
+        if !(self.weight.is_finite() && self.weight > 0.0) {
+            return refuse(format!(
+                "`retention.replay.weight` = `{}`: expected a number above 0; at 1 a replayed token counts as one of the \
+                 niche does",
+                self.weight
             ));
         }
         let itself = self.source == ReplaySource::Itself;
@@ -104,6 +119,7 @@ struct Table {
     tokens: Option<u64>,
     temperature: f64,
     beside: bool,
+    weight: f64,
 }
 
 impl Default for Table {
@@ -114,6 +130,7 @@ impl Default for Table {
             tokens,
             temperature,
             beside,
+            weight,
         } = ReplayConfig::default();
         Self {
             source,
@@ -121,6 +138,7 @@ impl Default for Table {
             tokens,
             temperature,
             beside,
+            weight,
         }
     }
 }
@@ -168,6 +186,7 @@ impl<'de> Visitor<'de> for Forms {
             tokens: table.tokens,
             temperature: table.temperature,
             beside: table.beside,
+            weight: table.weight,
         })
     }
 }
