@@ -5,6 +5,7 @@ mod held;
 use std::path::Path;
 
 use held::{finetune, polymath, prepare, write};
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
@@ -110,6 +111,13 @@ fn out_and_in() {
         .assert()
         .code(2)
         .stderr(contains("--gguf"));
+    // A license is a card's.
+    export(at, "runs/base", "licensed.gguf", "f16")
+        .args(["--license", "mit"])
+        .assert()
+        .code(2)
+        .stderr(contains("--license").and(contains("--card")));
+    assert!(!at.join("licensed.gguf").exists());
     export(at, "runs/nothing", "nothing.gguf", "f16")
         .assert()
         .code(2)
