@@ -16,6 +16,7 @@ use super::kernel::{BLOCK_ROWS, RUN, Rows, Target};
 /// Rows and columns of a whole block of C, and columns of a panel of B.
 const PAIR: usize = 2 * SIDE;
 const _: () = assert!(RUN == SIDE && BLOCK_ROWS == PAIR);
+
 /// Equal groups of up to two tiles along one side of C.
 struct Span {
     groups: Range<usize>,
@@ -101,7 +102,7 @@ pub(super) unsafe fn multiply_rows<P: Parts>(
     c: Target,
     (m, places, n): (usize, usize, usize),
 ) {
-    debug_assert!(b.len() >= n.saturating_sub(SIDE).div_ceil(PAIR) * P::COUNT * places * PAIR);
+    debug_assert!(b.len() >= n.div_ceil(PAIR) * P::COUNT * places * PAIR);
     let (whole, rest) = (places / SIDE, places % SIDE);
     for (run, runs, depth) in [(0, whole, SIDE), (whole, 1, rest)] {
         if runs == 0 || depth == 0 {

@@ -14,8 +14,7 @@ use super::pairs::pack_panels_paired;
 pub(super) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const f32) -> R) -> R {
     let (m, places) = (a.rows, a.columns.div_ceil(2));
     assert!(a.is_within());
-    let length = m.next_multiple_of(BLOCK_ROWS) * places.next_multiple_of(RUN);
-    with_buffer(length, |blocks| {
+    with_buffer(length(m, places, 1), |blocks| {
         match (a.row_stride, a.column_stride) {
             // SAFETY: A is within its data, and a machine with AMX has the instructions.
             (_, 1) => unsafe { copy_rows(a, blocks) },
@@ -31,10 +30,15 @@ pub(super) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const f32) -> R) -> R
     })
 }
 
-/// Where the block of a row and a run of places begins, of so many places in all, and the row in it.
-fn place(row: usize, run: usize, places: usize) -> usize {
-    let group = row / BLOCK_ROWS * BLOCK_ROWS * places.next_multiple_of(RUN);
-    group + (run * BLOCK_ROWS + row % BLOCK_ROWS) * RUN
+/// Floats of the blocks of so many rows and places, of so many parts each.
+pub(super) fn length(rows: usize, places: usize, parts: usize) -> usize {
+    rows.next_multiple_of(BLOCK_ROWS) * places.next_multiple_of(RUN) * parts
+}
+
+/// Where a row stands in the block of a run, or in the first of its parts, of so many places in all and parts of each.
+pub(super) fn place(row: usize, run: usize, places: usize, parts: usize) -> usize {
+    let group = length(row / BLOCK_ROWS * BLOCK_ROWS, places, parts);
+    group + (run * parts * BLOCK_ROWS + row % BLOCK_ROWS) * RUN
 }
 
 /// The first `count` lanes, of at most 16.
@@ -63,7 +67,7 @@ unsafe fn copy_rows(a: Matrix, blocks: &mut [f32]) {
                 let high = from.wrapping_add(start + RUN);
                 let high = _mm512_maskz_loadu_ps(first(rest.saturating_sub(RUN)), high);
                 let pairs = std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low));
-                let to = blocks.as_mut_ptr().add(place(row, run, places));
+                let to = blocks.as_mut_ptr().add(place(row, run, places, 1));
                 _mm512_storeu_ps(to, pairs);
             }
         }
@@ -100,7 +104,7 @@ unsafe fn turn_steps(a: Matrix, blocks: &mut [f32]) {
                 let both = unsafe { std::mem::transmute::<__m512bh, __m512i>(both) };
                 *line = _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both));
             }
-            let to = blocks[place(row, run, places)..].as_mut_ptr();
+            let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
             // SAFETY: a block has room for the rows that there are.
             unsafe { store_turned(lines, (to, RUN), (a.rows - row, RUN)) };
         }
@@ -118,7 +122,7 @@ unsafe fn turn_places(steps: &[f32], (m, places): (usize, usize), blocks: &mut [
         for row in (0..m).step_by(RUN) {
             let from = steps.as_ptr().wrapping_add(run * RUN * m + row);
             let sizes = (places - run * RUN, m - row);
-            let to = blocks[place(row, run, places)..].as_mut_ptr();
+            let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
             // SAFETY: the lines are within the steps, and a block has room for the rows that there are.
             unsafe { store_turned(load_lines((from, m), sizes), (to, RUN), (m - row, RUN)) };
         }

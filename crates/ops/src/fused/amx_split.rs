@@ -10,7 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::amx_rows::{first, load_lines, store_turned};
+use super::amx_rows::{first, length, load_lines, place, store_turned};
 use super::buffer::with_buffer;
 use super::kernel::{BLOCK_ROWS, RUN};
 use super::pack::Matrix;
@@ -25,14 +25,11 @@ const PANEL: usize = 32;
 /// Lends A (m × k) in blocks, a run's parts one after the other. On a machine with AMX.
 pub(super) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const f32) -> R) -> R {
     assert!(a.is_within());
-    let places = a.columns.div_ceil(2).next_multiple_of(RUN);
-    let length = a.rows.next_multiple_of(BLOCK_ROWS) * places * PARTS;
-    with_buffer(length, |blocks| {
+    let places = a.columns.div_ceil(2);
+    with_buffer(length(a.rows, places, PARTS), |blocks| {
         for_each_unit(a, |line, run, unit| {
-            let group = line / BLOCK_ROWS * BLOCK_ROWS * places * PARTS;
-            let at = group + (run * PARTS * BLOCK_ROWS + line % BLOCK_ROWS) * RUN;
             let to = Area {
-                pointer: blocks[at..].as_mut_ptr(),
+                pointer: blocks[place(line, run, places, PARTS)..].as_mut_ptr(),
                 stride: RUN,
                 part: BLOCK_ROWS * RUN,
             };

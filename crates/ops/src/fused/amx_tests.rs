@@ -1,11 +1,11 @@
 //! The tiles, as the machine has them or [emulated](super::amx_emulated).
 
+use super::amx_tiles::can_pack;
 use super::format::Format;
 use super::kernel::{Rows, Target};
-use super::level::has_bf16_dot;
 use super::pack::Matrix;
 use super::product::{Store, product_in};
-use super::product_tests::{exact, numbers};
+use super::product_tests::{exact, has_the_same_bits_on_any_threads, numbers};
 
 /// Rows, steps and columns: whole tiles, edges on one side and on all, and less than a tile.
 const SIZES: [(usize, usize, usize); 10] = [
@@ -24,11 +24,6 @@ const SIZES: [(usize, usize, usize); 10] = [
 /// C within a wider matrix whose other elements must stay as they are.
 const MARGIN: usize = 3;
 const UNTOUCHED: f32 = 7.25;
-
-/// Whether numbers can be packed for the tiles; these are needed only for speed.
-fn can_pack() -> bool {
-    has_bf16_dot() && is_x86_feature_detected!("avx512bw")
-}
 
 /// The tiles compute what the dot product of the vectors does, however A lies, and touch nothing beyond C.
 #[test]
@@ -219,20 +214,9 @@ fn any_number_of_threads_gives_the_same_bits() {
     if !can_pack() {
         return;
     }
-    for (m, k, n) in [(130, 40, 70), (40, 600, 70)] {
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+    for size in [(130, 40, 70), (40, 600, 70)] {
         for format in [Format::Tiled, Format::Split] {
-            let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                pool.expect("threads start").install(|| {
-                    let mut c = vec![0.0; m * n];
-                    let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
-                    product_in(format, a, b, &mut c, Store::Replace);
-                    c
-                })
-            };
-            assert_eq!(run(1), run(2), "{format:?}");
-            assert_eq!(run(1), run(3), "{format:?}");
+            has_the_same_bits_on_any_threads(size, format);
         }
     }
 }

@@ -24,15 +24,19 @@ pub(super) fn is_there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
         let refused = std::env::var_os("POLYMATH_AMX").is_some_and(|value| value == "0");
-        !refused && has_bf16_dot() && is_in_processor() && is_lent()
+        !refused && can_pack() && is_in_processor() && is_lent()
     })
+}
+
+/// Whether the machine has the instructions that pack numbers for the tiles.
+pub(super) fn can_pack() -> bool {
+    has_bf16_dot() && is_x86_feature_detected!("avx512bw")
 }
 
 fn is_in_processor() -> bool {
     const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
     // A processor with the bf16 dot product has leaf 7.
-    let words = is_x86_feature_detected!("avx512bw");
-    words && __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16
+    __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16
 }
 
 /// Asks the system for the tiles: a thread carries 8 KiB more of state once it has used them.

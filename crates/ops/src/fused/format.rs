@@ -128,8 +128,9 @@ impl Format {
         }
     }
 
-    /// Copies contiguous rows of A (m × k), place by place.
+    /// Copies contiguous rows of A (m × k), place by place; numbers in parts lie in blocks instead.
     pub fn copy_rows(self, a: Matrix, copy: &mut [f32]) {
+        debug_assert_eq!(self.parts(), 1);
         let places = self.places(a.columns).max(1);
         for (row, copy) in copy.chunks_exact_mut(places).take(a.rows).enumerate() {
             let row = &a.data[row * a.row_stride..][..a.columns];

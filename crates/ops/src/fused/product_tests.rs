@@ -191,22 +191,26 @@ fn pairs_keep_nan() {
 /// The result has the same bits on any number of threads.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for (m, k, n) in [(200, 300, 170), (70, 1000, 90), (16, 64, 700)] {
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+    for size in [(200, 300, 170), (70, 1000, 90), (16, 64, 700)] {
         for precision in [Precision::F32, Precision::Bf16] {
-            let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                pool.expect("threads start").install(|| {
-                    let mut c = vec![0.0; m * n];
-                    let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
-                    product(a, b, &mut c, Store::Replace, precision);
-                    c
-                })
-            };
-            assert_eq!(run(1), run(2));
-            assert_eq!(run(1), run(3));
+            has_the_same_bits_on_any_threads(size, Format::of(precision));
         }
     }
+}
+
+pub(super) fn has_the_same_bits_on_any_threads((m, k, n): (usize, usize, usize), format: Format) {
+    let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("threads start").install(|| {
+            let mut c = vec![0.0; m * n];
+            let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            product_in(format, a, b, &mut c, Store::Replace);
+            c
+        })
+    };
+    assert_eq!(run(1), run(2), "{format:?}");
+    assert_eq!(run(1), run(3), "{format:?}");
 }
 
 /// GFLOP/s of the reference model's shapes: `cargo test --release -- --ignored --nocapture speed`.
