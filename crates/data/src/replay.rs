@@ -32,6 +32,14 @@ pub struct Replay {
     pub beside: bool,
 }
 
+impl Batch {
+    /// Whether a row of a [`ReplayStream`]'s batch is replayed; the others are of the niche.
+    #[must_use]
+    pub fn is_replayed(&self, row: usize) -> bool {
+        self.domains[row] > 0
+    }
+}
+
 /// The endless stream of batches of a niche, in which a share of the rows is replayed.
 #[derive(Debug)]
 pub struct ReplayStream {

@@ -139,7 +139,7 @@ impl Finetuning {
                 tokenizer: self.tokenizer()?,
             },
             penalties: retention.penalties,
-            replay_weight: self.replay_weight(),
+            replay_weight: self.config.retention.replay_weight(),
             distillation: retention.distillation,
             pressure: retention.pressure.clone(),
         };

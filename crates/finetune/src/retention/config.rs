@@ -52,6 +52,11 @@ impl RetentionConfig {
             || self.replays(ReplaySource::Itself)
     }
 
+    /// How much a replayed token's loss counts beside a token's of the niche.
+    pub(crate) fn replay_weight(&self) -> f64 {
+        self.replay.as_ref().map_or(1.0, |replay| replay.weight)
+    }
+
     pub(crate) fn replays(&self, source: ReplaySource) -> bool {
         self.replay
             .as_ref()

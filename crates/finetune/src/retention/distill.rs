@@ -141,7 +141,7 @@ impl Distillation {
     /// What the base says; a row that the pool lacks.
     pub fn comparison(&self, batch: &Batch) -> Result<Option<Comparison>, ModelError> {
         let rows: Vec<usize> = (0..batch.rows)
-            .filter(|row| batch.domains[*row] > 0)
+            .filter(|row| batch.is_replayed(*row))
             .collect();
         let length = batch.sequence_length;
         let scored = |row: usize| {

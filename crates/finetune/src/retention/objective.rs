@@ -90,9 +90,9 @@ impl Retaining<'_> {
     fn weighed(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
         let mut targets = batch.targets.clone();
         let rows = targets.chunks_exact_mut(batch.sequence_length);
-        for (row, domain) in rows.zip(&batch.domains) {
-            if *domain == 0 {
-                row.fill(IGNORED);
+        for (row, targets) in rows.enumerate() {
+            if !batch.is_replayed(row) {
+                targets.fill(IGNORED);
             }
         }
         if targets.iter().all(|target| *target == IGNORED) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::FinetuneError;
 
@@ -21,7 +21,10 @@ pub enum ReplaySource {
 }
 
 /// `retention.replay`: a share (`0.05`), `"self"`, or a table of all there is to say.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+///
+/// What serde derives is of the table, and is called by the implementations below.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct ReplayConfig {
     /// Where the rows come from.
     pub source: ReplaySource,
@@ -110,39 +113,6 @@ impl ReplayConfig {
     }
 }
 
-/// The table's own form.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Table {
-    source: ReplaySource,
-    share: f64,
-    tokens: Option<u64>,
-    temperature: f64,
-    beside: bool,
-    weight: f64,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        let ReplayConfig {
-            source,
-            share,
-            tokens,
-            temperature,
-            beside,
-            weight,
-        } = ReplayConfig::default();
-        Self {
-            source,
-            share,
-            tokens,
-            temperature,
-            beside,
-            weight,
-        }
-    }
-}
-
 /// Reads any of the three forms, each with its own error.
 struct Forms;
 
@@ -179,15 +149,13 @@ impl<'de> Visitor<'de> for Forms {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ReplayConfig, A::Error> {
-        let table = Table::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(ReplayConfig {
-            source: table.source,
-            share: table.share,
-            tokens: table.tokens,
-            temperature: table.temperature,
-            beside: table.beside,
-            weight: table.weight,
-        })
+        ReplayConfig::deserialize(MapAccessDeserializer::new(map)) // the derived one
+    }
+}
+
+impl Serialize for ReplayConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
     }
 }
 

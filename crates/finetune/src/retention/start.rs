@@ -114,14 +114,6 @@ impl Finetuning {
         }))
     }
 
-    /// How much a replayed token's loss counts beside a token's of the niche.
-    pub(crate) fn replay_weight(&self) -> f64 {
-        match &self.config.retention.replay {
-            Some(replay) if !self.config.control => replay.weight,
-            _ => 1.0,
-        }
-    }
-
     /// The controller of a run under limits.
     fn pressure(&self, replay: Option<(Arc<ReplayStream>, f64)>) -> Option<Arc<Pressure>> {
         self.config.retention.limits.as_ref()?;
