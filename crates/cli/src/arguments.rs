@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Pretrain a small foundation transformer on several domains, specialise it on a niche, and see what it forgot.
 #[derive(Debug, Parser)]
@@ -313,6 +313,7 @@ pub struct Merge {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("place_of_a_card").args(["push", "card"]).multiple(true))]
 pub struct Export {
     /// A checkpoint folder, or a run folder (its best checkpoint); a model or an adapter.
     pub checkpoint: PathBuf,
@@ -327,10 +328,10 @@ pub struct Export {
     )]
     pub kind: GgufKind,
     /// The report of `polymath forget` that the card tells of: its folder, or its `report.json`.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "place_of_a_card")]
     pub report: Option<PathBuf>,
     /// For the card, such as `apache-2.0`; default: the base's, where its card has one.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "place_of_a_card")]
     pub license: Option<String>,
     /// Where the checkpoint is an adapter: its base. Pushed, it must be `owner/name` of the hub. Default: the one that it
     /// names.

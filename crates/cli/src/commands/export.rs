@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
 use polymath_model::{GgufExport, GgufType};
 
 use super::publish;
@@ -15,7 +14,6 @@ pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(
     let folder =
         polymath_train::resolve_checkpoint(&arguments.checkpoint).map_err(Failure::usage)?;
     let destination = &arguments.destination;
-    refuse_what_is_of_a_card(arguments)?;
     if let Some(file) = &destination.gguf {
         to_gguf((&folder, file), arguments, environment)?;
     }
@@ -23,24 +21,6 @@ pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(
         (Some(name), _) => publish::push((&folder, name), arguments, environment),
         (None, Some(card)) => publish::write_card((&folder, card), arguments),
         (None, None) => Ok(()),
-    }
-}
-
-/// A GGUF file has no card, so what is given for one would be lost.
-fn refuse_what_is_of_a_card(arguments: &arguments::Export) -> Result<(), Failure> {
-    let destination = &arguments.destination;
-    if destination.push.is_some() || destination.card.is_some() {
-        return Ok(());
-    }
-    let given = [
-        ("--report", arguments.report.is_some()),
-        ("--license", arguments.license.is_some()),
-    ];
-    match given.into_iter().find(|(_, is_given)| *is_given) {
-        Some((name, _)) => Err(Failure::usage(anyhow!(
-            "{name} is for the model card, and none is made: add --card or --push, or leave it out"
-        ))),
-        None => Ok(()),
     }
 }
 
