@@ -44,5 +44,5 @@ done
 "$polymath" --quiet forget "$scratch/base" "$scratch/tuned" --dataset "$scratch/recipes" --dataset "$scratch/formal" \
     --max-tokens 4000 -o "$scratch/report"
 "$polymath" export "$scratch/tuned" --card "$scratch/card.md" --report "$scratch/report"
-"$environment/bin/python" scripts/check_hf.py "$polymath" "$scratch/formal" formal "$scratch/base" "$scratch/tuned/best"
+"$environment/bin/python" scripts/check_hf_trained.py "$polymath" "$scratch/formal" formal "$scratch/base" "$scratch/tuned/best"
 echo "report: $scratch/report, card: $scratch/card.md"

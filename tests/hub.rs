@@ -201,6 +201,61 @@ fn downloads_go_on_where_they_were_cut_off() {
     );
 }
 
+/// So it is with what comes out of the chunked store, which the client writes from the beginning on: of a run that was
+/// killed, what had arrived is kept, also by a run that fails again.
+#[test]
+fn downloads_from_the_chunked_store_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = hub_with_base(at);
+    hub.keep_in_chunks("tester/tiny");
+    let weights = std::fs::read(at.join("runs/base/best/model.safetensors")).unwrap();
+    let generate = ["--prompt", "1 2", "--max-tokens", "5"];
+    let expected = output(
+        held::polymath(at)
+            .args(["generate", "runs/base"])
+            .args(generate),
+    );
+    let with_home = |home: &str| {
+        let mut command = hub.polymath(at);
+        // The store's client asks five times, after seconds, and then minutes.
+        command
+            .env("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")
+            .env("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
+            .env("HF_HOME", at.join(home))
+            .args(["generate", "tester/tiny"])
+            .args(generate);
+        command
+    };
+    assert_eq!(output(&mut with_home("whole")), expected);
+    assert!(hub.count("GET /cas/chunks/") > 1, "out of the store");
+
+    // What a run leaves that was killed.
+    let blobs = |home: &str| at.join(home).join("hub/models--tester--tiny/blobs");
+    let whole = std::fs::read_dir(blobs("whole")).unwrap();
+    let mut whole = whole.map(|entry| entry.unwrap().path());
+    let blob = whole
+        .find(|path| std::fs::read(path).unwrap() == weights)
+        .expect("the weights in the cache");
+    let tag = blob.file_name().unwrap().to_str().unwrap();
+    std::fs::create_dir_all(blobs("killed")).unwrap();
+    let arrived = blobs("killed").join(format!("{tag}.incomplete"));
+    std::fs::write(&arrived, &weights[..2500]).unwrap();
+
+    let broken = Trouble::Status("503 Service Unavailable");
+    hub.trouble("GET /cas/chunks/", broken, 100);
+    hub.trouble("GET /cdn/", broken, 100);
+    with_home("killed").assert().failure();
+    hub.mend();
+    let kept = std::fs::read(&arrived).unwrap();
+    assert!(kept.len() >= 2500 && weights.starts_with(&kept));
+    let asked = hub.ranges().len();
+    assert_eq!(output(&mut with_home("killed")), expected);
+    let ranges = &hub.ranges()[asked..];
+    let first = format!("bytes={}-", kept.len());
+    assert!(ranges[0].starts_with(&first), "{ranges:?}");
+}
+
 /// An adapter of the hub brings its base along; several go over one base; another base is told by its weights.
 #[test]
 fn adapters_of_the_hub_find_their_base() {

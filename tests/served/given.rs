@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::chunked::token;
 use super::{COMMIT, Request, Response, Shelf, git_object, is_large, note, sha256};
 
 /// Entries of a listing's page: few, so that every listing has pages.
@@ -38,6 +39,7 @@ pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Response {
     };
     match (in_api.is_some(), what) {
         (true, "revision") => facts(&key),
+        (true, "xet-read-token") => token(port),
         (true, "tree") => listing(&shelf.files[&key], request, port),
         (false, "resolve") => resolve(shelf, request, (&key, rest), port),
         _ => Response::error("404 Not Found", "EntryNotFound"),
@@ -105,9 +107,12 @@ fn resolve(shelf: &Shelf, request: &Request, (key, name): (&String, &str), port:
     if is_large(name) {
         let (tag, size) = (sha256(bytes), bytes.len());
         let place = format!("http://127.0.0.1:{port}/cdn/{key}//{name}");
-        let headers = format!(
+        let mut headers = format!(
             "{commit}X-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}\r\nLocation: {place}\r\n"
         );
+        if shelf.chunked.contains(key) {
+            headers += &format!("X-Xet-Hash: {tag}\r\n");
+        }
         return Response("302 Found", headers, b"it is elsewhere".to_vec());
     }
     let tag = format!("\"{}\"", git_object(bytes));
@@ -135,7 +140,7 @@ fn content(shelf: &Shelf, request: &Request, path: &str) -> Response {
 }
 
 /// All of the content, or the range that is asked for.
-fn part(request: &Request, bytes: &[u8]) -> Response {
+pub fn part(request: &Request, bytes: &[u8]) -> Response {
     let range = request.headers.get("range").and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
         Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok()?))

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+mod chunked;
 mod given;
 mod taken;
 
@@ -36,6 +37,8 @@ struct Shelf {
     /// By repository (`owner/name`, `datasets/owner/name`, each with `@branch` for another than `main`) and path.
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     private: BTreeSet<String>,
+    /// Repositories whose large files are given out of the chunked store.
+    chunked: BTreeSet<String>,
     /// Old names and new ones.
     renamed: BTreeMap<String, String>,
     /// Content that arrived in the store for large files, unpacked.
@@ -102,6 +105,12 @@ impl Hub {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             self.serve_bytes(repository, &name, &std::fs::read(&path).unwrap());
         }
+    }
+
+    /// From now on, the repository's large files come out of the chunked store.
+    pub fn keep_in_chunks(&self, repository: &str) {
+        let mut shelf = self.shelf.lock().unwrap();
+        shelf.chunked.insert(repository.into());
     }
 
     /// From now on, `old` is a name that leads to `new`.
@@ -273,6 +282,9 @@ impl Shelf {
                 let place = format!("Location: {place}?{}\r\n", request.query);
                 return Response("307 Temporary Redirect", place, Vec::new());
             }
+        }
+        if let Some(answer) = chunked::respond(self, request, port) {
+            return answer;
         }
         if let Some(answer) = taken::respond(self, request, port) {
             return answer;

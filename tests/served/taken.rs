@@ -6,6 +6,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 use xet_core_structures::xorb_object::deserialize_chunk;
 
+use super::chunked::token;
 use super::{COMMIT, Request, Response, Shelf, is_large, sha256};
 
 /// The answer to a request that writes; `None` for one that reads.
@@ -13,8 +14,8 @@ pub fn respond(shelf: &mut Shelf, request: &Request, port: u16) -> Option<Respon
     if let Some(path) = request.path.strip_prefix("/cas/") {
         return Some(store(shelf, request, path));
     }
-    let token = request.path.contains("/xet-write-token/");
-    if request.method != "POST" && !token {
+    let asks_to_write = request.path.contains("/xet-write-token/");
+    if request.method != "POST" && !asks_to_write {
         return None;
     }
     if !request.is_authorised() {
@@ -52,10 +53,7 @@ pub fn respond(shelf: &mut Shelf, request: &Request, port: u16) -> Option<Respon
             Response::error("404 Not Found", "RevisionNotFound")
         }
         "preupload" => sort(&request.json()),
-        "xet-write-token" => Response::json(&json!({
-            "accessToken": "for-the-store", "exp": 4_000_000_000u64,
-            "casUrl": format!("http://127.0.0.1:{port}/cas"),
-        })),
+        "xet-write-token" => token(port),
         "commit" => commit(shelf, &key, &request.body),
         _ => Response::error("404 Not Found", "EntryNotFound"),
     })

@@ -2,7 +2,8 @@
 //!
 //! The hub's client begins such a file again. What had arrived it leaves in its cache as `<tag>.incomplete`, under the lock
 //! that every Hugging Face tool takes there; so the rest is asked for by range, checked against the tag, and the client
-//! then finds the file whole.
+//! then finds the file whole. It writes from the beginning on, also what comes out of the chunked store, where several
+//! chunks are under way at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -18,8 +19,8 @@ use crate::transfer::{Direction, tell};
 
 /// What the name of a file that is not whole ends with.
 pub(crate) const INCOMPLETE: &str = ".incomplete";
-/// Bytes that are asked for at once.
-const PIECE: u64 = 16 << 20;
+/// Bytes that are asked for at once; each time a few small requests go ahead.
+const PIECE: u64 = 64 << 20;
 /// How often a piece is asked for.
 const ATTEMPTS: usize = 4;
 
@@ -40,15 +41,12 @@ pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> R
             continue;
         };
         let partial = blobs.join(format!("{tag}{INCOMPLETE}"));
-        match complete(remote, file, &partial) {
-            // The chunked store leaves pieces in an order of its own, and begins again itself.
-            Err(HFError::Xet { .. }) => std::fs::remove_file(&partial)?,
-            Err(error) => return Err(error),
-            Ok(()) if tag_of(&partial, file)? == tag => {
-                std::fs::rename(&partial, blobs.join(&tag))?;
-            }
+        complete(remote, file, &partial)?;
+        if tag_of(&partial, file)? == tag {
+            std::fs::rename(&partial, blobs.join(&tag))?;
+        } else {
             // What had arrived was something else.
-            Ok(()) => std::fs::remove_file(&partial)?,
+            std::fs::remove_file(&partial)?;
         }
     }
     Ok(())

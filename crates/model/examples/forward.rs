@@ -1,15 +1,24 @@
-//! A checkpoint's logits and gradients on given tokens, for other programs to compare with: `scripts/check-families.sh`.
+//! A checkpoint's logits, gradients and greedy text, for other programs to compare with: `scripts/check-hf.sh`.
 //!
-//! `cargo run --release --example forward -- <folder> <tokens.json> <output folder>` reads one list of token ids, and writes
-//! `forward.safetensors` (`logits`: (tokens − 1, vocabulary); the gradient of the mean loss of each next token, by parameter)
-//! and the checkpoint again, as this program saves it.
+//! `cargo run --release --example forward -- <model or adapter folder> <tokens.json> <output folder>` reads one list of token
+//! ids, and writes
+//!
+//! - `forward.safetensors`: `logits` (tokens − 1, vocabulary); `loss`, the mean of each next token's; its gradient, by
+//!   parameter; and `greedy`, the tokens that continue the first half of those given, [`CONTINUED`] at most;
+//! - `saved`, the checkpoint as this program saves it; and `merged`, where it is an adapter, the base with the adapter in it.
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
-use polymath_model::{LoadOptions, Ops, Precision, TokenBatch, TokenizerFiles};
+use candle_core::{DType, Device, Tensor};
+use polymath_model::{
+    Generation, LoadOptions, ModelError, Ops, Precision, SamplingConfig, TokenBatch,
+    TokenizerFiles, Transformer,
+};
+
+/// Tokens of greedy text.
+const CONTINUED: usize = 32;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<PathBuf> = std::env::args().skip(1).map(PathBuf::from).collect();
@@ -17,8 +26,39 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: forward <folder> <tokens.json> <output folder>".into());
     };
     let ids: Vec<u32> = serde_json::from_str(&std::fs::read_to_string(tokens)?)?;
+    let model = load(folder)?;
+    std::fs::create_dir_all(output)?;
+    let found = run(&model, &ids)?;
+    safetensors::serialize_to_file(&found, None, &output.join("forward.safetensors"))?;
+    let tokenizer = TokenizerFiles {
+        tokenizer: polymath_model::tokenizer_over(folder, None)?,
+    };
+    let [saved, merged] = ["saved", "merged"].map(|name| output.join(name));
+    std::fs::create_dir_all(&saved)?;
+    polymath_model::save(&saved, &model, &tokenizer)?;
+    if polymath_model::is_adapter(folder) {
+        std::fs::create_dir_all(&merged)?;
+        let (config, weights) = polymath_model::load_merged(folder, None)?;
+        polymath_model::save_weights(&merged, &config, weights, &tokenizer)?;
+    }
+    Ok(())
+}
+
+/// As it is trained: an adapter stays beside its base, and it alone moves.
+fn load(folder: &Path) -> Result<Transformer, ModelError> {
     let ops = Ops::for_device(&Device::Cpu, Precision::F32);
-    let model = polymath_model::load(folder, &LoadOptions::trained(&Device::Cpu, ops))?;
+    let mut options = LoadOptions::trained(&Device::Cpu, ops);
+    if !polymath_model::is_adapter(folder) {
+        return polymath_model::load(folder, &options);
+    }
+    options.trainable = &|name| name.contains(".lora_");
+    let adapter = polymath_model::load_adapter(folder, None)?;
+    let config = polymath_model::load_config(folder)?;
+    let weights = polymath_model::load_weights(&adapter.base.folder)?;
+    Transformer::with_adapter(config, weights, adapter, &options)
+}
+
+fn run(model: &Transformer, ids: &[u32]) -> Result<BTreeMap<String, Tensor>, Box<dyn Error>> {
     let length = ids.len() - 1;
     let batch = TokenBatch {
         input_ids: ids[..length].to_vec(),
@@ -27,22 +67,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows: 1,
     };
     let logits = model.logits(&batch)?;
-    let logits = logits.reshape((length, model.config().vocab_size))?;
-    let gradients = (model.loss(&batch)? / length as f64)?.backward()?;
+    let loss = (model.loss(&batch)? / length as f64)?;
+    let gradients = loss.backward()?;
     let mut found: BTreeMap<String, Tensor> = BTreeMap::new();
     for (name, parameter) in model.trainable() {
         if let Some(gradient) = gradients.get(parameter) {
             found.insert(name.clone(), gradient.contiguous()?);
         }
     }
+    let logits = logits.reshape((length, model.config().vocab_size))?;
     found.insert("logits".into(), logits.contiguous()?);
-    std::fs::create_dir_all(output)?;
-    safetensors::serialize_to_file(&found, None, &output.join("forward.safetensors"))?;
-    let tokenizer = TokenizerFiles {
-        tokenizer: polymath_model::tokenizer_in(folder)?,
+    found.insert("loss".into(), loss.to_dtype(DType::F32)?);
+    let greedy = SamplingConfig {
+        temperature: 0.0,
+        top_k: None,
+        top_p: 1.0,
+        seed: 0,
     };
-    let saved = output.join("saved");
-    std::fs::create_dir_all(&saved)?;
-    polymath_model::save(&saved, &model, &tokenizer)?;
-    Ok(())
+    let text = Generation::new(model, &ids[..ids.len() / 2], greedy)?.take(CONTINUED);
+    let text = text.map(|token| token.map(i64::from));
+    let text: Vec<i64> = text.collect::<Result<_, _>>()?;
+    let count = text.len();
+    found.insert(
+        "greedy".into(),
+        Tensor::from_vec(text, count, &Device::Cpu)?,
+    );
+    Ok(found)
 }
