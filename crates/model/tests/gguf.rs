@@ -44,6 +44,17 @@ fn llama() -> ModelConfig {
     }
 }
 
+/// One whose tokenizer is as SentencePiece makes them, with three ids that it does not fill.
+fn over_pieces() -> ModelConfig {
+    ModelConfig {
+        vocab_size: tokenizer("pieces").get_vocab_size(true) + 3,
+        tie_word_embeddings: false,
+        bos_token_id: 1,
+        eos_token_id: 2,
+        ..llama()
+    }
+}
+
 /// Every family and stretch, each with another way of cutting text.
 fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
     let llama3 = RopeScaling::Llama3 {
@@ -64,6 +75,7 @@ fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
             },
             "gpt-2",
         ),
+        ("a Llama 2 over pieces", over_pieces(), "pieces"),
         (
             "a stretched Llama 3",
             ModelConfig {
@@ -228,7 +240,7 @@ fn rows_lie_as_llama_cpp_turns_them() {
 #[test]
 fn keys_are_llama_cpps() {
     let place = tempfile::tempdir().unwrap();
-    let (_, config, cut) = families().swap_remove(2);
+    let (_, config, cut) = families().swap_remove(3);
     write(place.path(), &config, &tokenizer(cut));
     std::fs::write(
         place.path().join("tokenizer_config.json"),
@@ -290,6 +302,82 @@ fn keys_are_llama_cpps() {
     assert_eq!(settings["pad_token"], "<tool>");
     assert_eq!(settings["eos_token"], "<|im_end|>");
     assert_eq!(settings["add_bos_token"], false);
+}
+
+/// Over pieces, llama.cpp joins those two neighbours whose joined text has the best score: from the keys alone, that gives
+/// the same tokens of the oddest text, with a space before it or none.
+#[test]
+fn scores_say_what_merges_do() {
+    for (begins, scheme) in [(true, "always"), (false, "never")] {
+        let mut json = serde_json::to_value(tokenizer("pieces")).unwrap();
+        json["normalizer"] = serde_json::Value::Null;
+        json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+        let place = tempfile::tempdir().unwrap();
+        write(
+            place.path(),
+            &over_pieces(),
+            &serde_json::from_value(json).unwrap(),
+        );
+        let file = place.path().join("model.gguf");
+        let notes = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap();
+        assert_eq!(notes, Vec::<String>::new());
+        let found = content(&file).metadata;
+        assert_eq!(found["tokenizer.ggml.model"].to_string().unwrap(), "llama");
+        assert_eq!(
+            found["tokenizer.ggml.add_space_prefix"].to_bool().unwrap(),
+            begins
+        );
+        let list = |key: &str| found[key].to_vec().unwrap();
+        let kinds = list("tokenizer.ggml.token_type");
+        let kinds: Vec<i32> = kinds.iter().map(|kind| kind.to_i32().unwrap()).collect();
+        // Unknown, two special ones, bytes; a user's, and three that only fill up.
+        assert_eq!(kinds[..4], [2, 3, 3, 6]);
+        assert_eq!(kinds[258..260], [6, 1]);
+        assert_eq!(kinds[kinds.len() - 5..], [1, 4, 5, 5, 5]);
+        let tokens = list("tokenizer.ggml.tokens");
+        let tokens = tokens
+            .iter()
+            .map(|token| token.to_string().unwrap().as_str());
+        let ids_of: BTreeMap<&str, usize> =
+            tokens.enumerate().map(|(id, token)| (token, id)).collect();
+        let scores = list("tokenizer.ggml.scores");
+        let scores: Vec<f32> = scores.iter().map(|score| score.to_f32().unwrap()).collect();
+        let text = ODD.split("<tool>").next().unwrap();
+        let expected = ids(place.path(), text, true);
+        assert_eq!(joined_by_score(text, begins, &ids_of, &scores), expected);
+        assert!(expected.iter().any(|id| (3..259).contains(id)), "bytes");
+    }
+}
+
+/// Tokens as llama.cpp's documentation of its tokenizer over pieces tells: by score, of equals the first.
+fn joined_by_score(
+    text: &str,
+    begins_with_space: bool,
+    ids: &BTreeMap<&str, usize>,
+    scores: &[f32],
+) -> Vec<u32> {
+    let spaced = format!("{}{text}", if begins_with_space { " " } else { "" }).replace(' ', "▁");
+    let mut parts: Vec<String> = spaced.chars().map(String::from).collect();
+    loop {
+        let mut best: Option<(usize, f32)> = None;
+        for at in 1..parts.len() {
+            let both = format!("{}{}", parts[at - 1], parts[at]);
+            let score = ids.get(&both[..]).map(|id| scores[*id]);
+            if let Some(score) = score.filter(|score| best.is_none_or(|(_, most)| *score > most)) {
+                best = Some((at, score));
+            }
+        }
+        let Some((at, _)) = best else {
+            break;
+        };
+        let right = parts.remove(at);
+        parts[at - 1] += &right;
+    }
+    let tokens = parts.iter().flat_map(|part| match ids.get(&part[..]) {
+        Some(id) => vec![*id as u32],
+        None => part.bytes().map(|byte| 3 + u32::from(byte)).collect(),
+    });
+    tokens.collect()
 }
 
 /// Where nothing tells otherwise, text begins as every document did; a chat template writes its own beginning.
@@ -394,8 +482,44 @@ fn what_llama_cpp_does_not_have_is_refused() {
     refused(&llama(), &spaced, "`pre_tokenizer` = {");
     let lower = changed(&|json| json["normalizer"] = json!({"type": "Lowercase"}));
     refused(&llama(), &lower, "`normalizer` = {");
-    let pieces = changed(&|json| json["model"]["byte_fallback"] = true.into());
-    refused(&llama(), &pieces, "byte-level BPE");
+    let words = changed(&|json| {
+        let vocabulary = json["model"]["vocab"].take();
+        json["model"] =
+            json!({"type": "WordLevel", "vocab": vocabulary, "unk_token": "<|endoftext|>"});
+    });
+    refused(&llama(), &words, "the tokenizer is WordLevel");
+    let no_bytes = changed(&|json| json["model"]["byte_fallback"] = true.into());
+    refused(&llama(), &no_bytes, "no token `<0x00>`");
+    let changed_pieces = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = serde_json::to_value(tokenizer("pieces")).unwrap();
+        change(&mut json);
+        serde_json::from_value::<Tokenizer>(json).unwrap()
+    };
+    let merges = |change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        changed_pieces(&|json| change(json["model"]["merges"].as_array_mut().unwrap()))
+    };
+    let incomplete = merges(&|merges| drop(merges.pop()));
+    refused(&over_pieces(), &incomplete, "never joins");
+    // The first of two that make the same token goes to the end.
+    let split = merges(&|merges| {
+        let made = |merge: &serde_json::Value| {
+            format!(
+                "{}{}",
+                merge[0].as_str().unwrap(),
+                merge[1].as_str().unwrap()
+            )
+        };
+        let twice = merges
+            .windows(2)
+            .position(|pair| made(&pair[0]) == made(&pair[1]));
+        let first = merges.remove(twice.unwrap());
+        merges.push(first);
+    });
+    refused(&over_pieces(), &split, "both before and after");
+    let cut = changed_pieces(&|json| {
+        json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    });
+    refused(&over_pieces(), &cut, "`pre_tokenizer` = {");
     let small = ModelConfig {
         vocab_size: 339,
         ..llama()
@@ -405,7 +529,7 @@ fn what_llama_cpp_does_not_have_is_refused() {
         &tokenizer("smollm"),
         "the token `<tool>` has the id 339",
     );
-    let (_, stretched, _) = families().swap_remove(2);
+    let (_, stretched, _) = families().swap_remove(3);
     let stretched = ModelConfig {
         qk_norm: true,
         ..stretched

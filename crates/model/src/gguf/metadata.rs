@@ -81,6 +81,15 @@ impl<'a> Metadata<'a> {
         self.list(key, "a list of whole numbers", whole)
     }
 
+    /// A list of numbers.
+    pub fn reals(&self, key: &str) -> Result<Option<Vec<f32>>, ModelError> {
+        let real = |value: &Value| match value {
+            Value::F32(value) => Some(*value),
+            _ => None,
+        };
+        self.list(key, "a list of numbers", real)
+    }
+
     fn list<T>(
         &self,
         key: &str,

@@ -4,15 +4,18 @@
 //! rows of a head lie, and what a tokenizer becomes.
 
 mod architecture;
+mod byte_level;
 mod config;
 mod export;
 mod import;
 mod metadata;
 mod parameters;
+mod pieces;
 mod pre_tokenizer;
 mod quantisation;
 mod rebuilt;
 mod rotary;
+mod scheme;
 mod vocabulary;
 
 pub use export::{GgufExport, export_gguf};

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
 
 use super::metadata::Metadata;
-use super::pre_tokenizer::PreTokenizer;
+use super::scheme::Scheme;
 use super::vocabulary::{
-    CONTROL, NAMED, NORMAL, NORMALIZER, OTHER_ENDS, UNUSED, USER_DEFINED, filler,
+    CONTROL, NAMED, NORMAL, OTHER_ENDS, UNKNOWN, UNUSED, USER_DEFINED, filler,
 };
 use crate::ModelError;
 
@@ -27,17 +27,8 @@ impl Rebuilt {
     /// # Errors
     /// A tokenizer of another kind, or one that contradicts itself.
     pub fn of(metadata: &Metadata) -> Result<Self, ModelError> {
-        let key = "tokenizer.ggml.model";
-        match metadata.required(key, metadata.text(key)?)? {
-            "gpt2" => {}
-            other => {
-                return Err(metadata.content(format!(
-                    "`{key}` is `{other}`: expected `gpt2`, a byte-level BPE, since no other kind is rebuilt here"
-                )));
-            }
-        }
-        let pre = pre_tokenizer(metadata)?;
         let tokens = Tokens::read(metadata)?;
+        let scheme = Scheme::read(metadata, &tokens)?;
         let eos_key = "tokenizer.ggml.eos_token_id";
         let eos = metadata.required(eos_key, tokens.id(metadata, eos_key)?)?;
         let bos = tokens
@@ -48,29 +39,13 @@ impl Rebuilt {
             others.extend(tokens.id(metadata, key)?.filter(|other| *other != eos));
         }
         let begins = metadata.flag("tokenizer.ggml.add_bos_token")?;
-        let begins = begins.or(pre.begins());
-        let merges = merges(metadata)?;
-        let composes = match metadata.text(NORMALIZER)? {
-            Some(normalizer) => normalizer == "nfc",
-            None => pre.usually_composes(),
-        };
-        let json = json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": tokens.added(),
-            "normalizer": if composes { json!({"type": "NFC"}) } else { Value::Null },
-            "pre_tokenizer": pre.to_json(),
-            "post_processor": if begins == Some(true) { begin(tokens.names[bos as usize], bos) } else { Value::Null },
-            "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": pre.ignores_merges(),
-                "vocab": tokens.vocabulary(),
-                "merges": merges,
-            },
-        });
+        let begins = begins.or(scheme.begins());
+        let mut json = scheme.to_json(tokens.vocabulary().into());
+        json["version"] = "1.0".into();
+        json["added_tokens"] = tokens.added().into();
+        if begins == Some(true) {
+            json["post_processor"] = begin(tokens.names[bos as usize], bos);
+        }
         Ok(Self {
             tokenizer: checked(metadata, json, &tokens)?,
             settings: settings(metadata, &tokens, (bos, eos), begins)?,
@@ -83,9 +58,9 @@ impl Rebuilt {
 }
 
 /// Every token's name and kind, by id.
-struct Tokens<'a> {
-    names: Vec<&'a str>,
-    kinds: Vec<i64>,
+pub(super) struct Tokens<'a> {
+    pub names: Vec<&'a str>,
+    pub kinds: Vec<i64>,
 }
 
 impl<'a> Tokens<'a> {
@@ -128,38 +103,20 @@ impl<'a> Tokens<'a> {
     /// The tokens that are read as they stand: special ones, and those of a user's.
     fn added(&self) -> Vec<Value> {
         let all = self.names.iter().zip(&self.kinds).enumerate();
-        all.filter(|(_, (_, kind))| [CONTROL.into(), USER_DEFINED.into()].contains(*kind))
+        let is_added = |kind: i64| {
+            [CONTROL, USER_DEFINED, UNKNOWN]
+                .map(i64::from)
+                .contains(&kind)
+        };
+        all.filter(|(_, (_, kind))| is_added(**kind))
             .map(|(id, (name, kind))| {
                 json!({
                     "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": *kind == i64::from(CONTROL),
+                    "normalized": false, "special": *kind != i64::from(USER_DEFINED),
                 })
             })
             .collect()
     }
-}
-
-fn pre_tokenizer(metadata: &Metadata) -> Result<&'static PreTokenizer, ModelError> {
-    let key = "tokenizer.ggml.pre";
-    let name = metadata.required(key, metadata.text(key)?)?;
-    PreTokenizer::named(name).ok_or_else(|| {
-        metadata.content(format!(
-            "`{key}` is `{name}`, which is not known here: expected one of {}",
-            PreTokenizer::all_names()
-        ))
-    })
-}
-
-fn merges(metadata: &Metadata) -> Result<Vec<[String; 2]>, ModelError> {
-    let key = "tokenizer.ggml.merges";
-    let merges = metadata.required(key, metadata.texts(key)?)?;
-    let pairs = merges.iter().map(|merge| {
-        let (left, right) = merge.split_once(' ')?;
-        Some([left.to_owned(), right.to_owned()])
-    });
-    pairs
-        .collect::<Option<_>>()
-        .ok_or_else(|| metadata.content(format!("`{key}` has one that is no pair")))
 }
 
 /// A post-processor that puts `bos` before a text.

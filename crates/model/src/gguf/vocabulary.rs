@@ -6,18 +6,19 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::Tokenizer;
 
-use super::pre_tokenizer::PreTokenizer;
+use super::scheme::Scheme;
 use crate::{ModelConfig, ModelError};
 
 /// llama.cpp's kinds of tokens.
 pub(super) const NORMAL: i32 = 1;
+/// Stands for what is no token.
+pub(super) const UNKNOWN: i32 = 2;
 /// Never read from text unless asked for.
 pub(super) const CONTROL: i32 = 3;
 /// Always read from text as it stands.
 pub(super) const USER_DEFINED: i32 = 4;
 pub(super) const UNUSED: i32 = 5;
-/// `none` or `nfc`: what is done to text before all else. Ours, since llama.cpp knows no such thing.
-pub(super) const NORMALIZER: &str = "polymath.tokenizer.normalizer";
+pub(super) const BYTE: i32 = 6;
 /// Beside `tokenizer.json`: special tokens by name, and how text begins.
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
 /// What ends a text beside the end of a document: a turn, a message.
@@ -34,13 +35,11 @@ pub(super) fn filler(id: usize) -> String {
     format!("[PAD{id}]")
 }
 
-/// A byte-level BPE as llama.cpp has it.
+/// A tokenizer as llama.cpp has it.
 pub(super) struct Vocabulary {
     tokens: Vec<String>,
     kinds: Vec<i32>,
-    merges: Vec<String>,
-    pre: &'static str,
-    composes: bool,
+    scheme: Scheme,
     begins: bool,
     named: Vec<(&'static str, u32)>,
     template: Option<String>,
@@ -61,19 +60,8 @@ impl Vocabulary {
         let refuse = |message: String| ModelError::content(path, message);
         let tokenizer = Tokenizer::from_file(path).map_err(|error| refuse(error.to_string()))?;
         let json = serde_json::to_value(&tokenizer).map_err(|error| refuse(error.to_string()))?;
-        let model = &json["model"];
-        check_model(model).map_err(&refuse)?;
-        let composes = composes(&json["normalizer"]).map_err(&refuse)?;
-        let ignore_merges = model["ignore_merges"] == true;
-        let pre = PreTokenizer::of(&json["pre_tokenizer"], ignore_merges).ok_or_else(|| {
-            refuse(format!(
-                "llama.cpp has no pre-tokenizer that cuts text as this does, and other tokens would be worse than no \
-                 file: `pre_tokenizer` = {} with `ignore_merges` = {ignore_merges}",
-                json["pre_tokenizer"]
-            ))
-        })?;
-        let merges = merges(&model["merges"]).map_err(&refuse)?;
-        let (tokens, kinds) = tokens(&tokenizer, config.vocab_size).map_err(&refuse)?;
+        let scheme = Scheme::of(&json).map_err(&refuse)?;
+        let (tokens, kinds) = tokens(&tokenizer, &scheme, config.vocab_size).map_err(&refuse)?;
         let settings = settings(&path.with_file_name(SETTINGS))?;
         let mut notes = strips(&tokenizer);
         if let Some(others) = config
@@ -85,19 +73,11 @@ impl Vocabulary {
                 "a GGUF names three tokens that end a text: there, {others:?} end none"
             ));
         }
-        if composes {
-            notes.push(
-                "this tokenizer composes characters (NFC) first, which llama.cpp does not: there, text that is not \
-                 composed gets other tokens"
-                    .into(),
-            );
-        }
+        notes.extend(scheme.note());
         Ok(Self {
             tokens,
             kinds,
-            merges,
-            pre: pre.name(),
-            composes,
+            scheme,
             begins: begins(&tokenizer, &settings, config.bos_token_id, template),
             named: named(&tokenizer, &settings),
             template: template.map(str::to_owned),
@@ -107,16 +87,12 @@ impl Vocabulary {
 
     /// The keys for a model of `config`.
     pub fn keys(self, config: &ModelConfig) -> Vec<(String, Value)> {
-        let text = |text: &str| Value::String(text.to_owned());
-        let texts =
-            |texts: Vec<String>| Value::Array(texts.into_iter().map(Value::String).collect());
         let kinds = self.kinds.into_iter().map(Value::I32).collect();
-        let mut keys = vec![
-            ("tokenizer.ggml.model", text("gpt2")),
-            ("tokenizer.ggml.pre", text(self.pre)),
-            ("tokenizer.ggml.tokens", texts(self.tokens)),
+        let mut keys = self.scheme.keys(&self.tokens);
+        let tokens = self.tokens.into_iter().map(Value::String).collect();
+        keys.extend([
+            ("tokenizer.ggml.tokens", Value::Array(tokens)),
             ("tokenizer.ggml.token_type", Value::Array(kinds)),
-            ("tokenizer.ggml.merges", texts(self.merges)),
             (
                 "tokenizer.ggml.bos_token_id",
                 Value::U32(config.bos_token_id),
@@ -126,8 +102,7 @@ impl Vocabulary {
                 Value::U32(config.eos_token_id),
             ),
             ("tokenizer.ggml.add_bos_token", Value::Bool(self.begins)),
-            (NORMALIZER, text(if self.composes { "nfc" } else { "none" })),
-        ];
+        ]);
         let ends = OTHER_ENDS.iter().zip(&config.other_eos_token_ids);
         keys.extend(ends.map(|(key, id)| (*key, Value::U32(*id))));
         let named = self.named.into_iter();
@@ -140,63 +115,12 @@ impl Vocabulary {
     }
 }
 
-/// Only a plain byte-level BPE is the same in llama.cpp.
-fn check_model(model: &serde_json::Value) -> Result<(), String> {
-    if model["type"] != "BPE" || model["byte_fallback"] == true {
-        let kind = if model["type"] == "BPE" {
-            "a BPE over pieces"
-        } else {
-            model["type"].as_str().unwrap_or("of no type")
-        };
-        return Err(format!(
-            "the tokenizer is {kind}: expected a byte-level BPE, as of GPT-2, Llama 3, SmolLM2, Qwen or `polymath prepare`"
-        ));
-    }
-    for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
-        let value = &model[key];
-        if !(value.is_null() || *value == "" || value.as_f64() == Some(0.0)) {
-            return Err(format!(
-                "`{key}` is {value}: expected a plain byte-level BPE"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Whether text is composed (NFC) before all else.
-fn composes(normalizer: &serde_json::Value) -> Result<bool, String> {
-    let alone = match normalizer["normalizers"].as_array().map(Vec::as_slice) {
-        Some([]) => &serde_json::Value::Null,
-        Some([one]) => one,
-        _ => normalizer,
-    };
-    match alone {
-        serde_json::Value::Null => Ok(false),
-        nfc if nfc["type"] == "NFC" => Ok(true),
-        other => Err(format!(
-            "llama.cpp does not change text before it is cut, but this tokenizer does: `normalizer` = {other}"
-        )),
-    }
-}
-
-/// Each pair as its parts with a space between, which no part of a byte-level BPE has.
-fn merges(pairs: &serde_json::Value) -> Result<Vec<String>, String> {
-    let pairs = pairs.as_array().map_or(&[][..], Vec::as_slice);
-    if pairs.is_empty() {
-        return Err("the tokenizer has no merges, which llama.cpp asks for".into());
-    }
-    let joined = pairs.iter().map(|pair| {
-        let (left, right) = (pair[0].as_str()?, pair[1].as_str()?);
-        let plain = !left.contains(' ') && !right.contains(' ');
-        plain.then(|| format!("{left} {right}"))
-    });
-    joined
-        .collect::<Option<_>>()
-        .ok_or_else(|| "a merge has a space in it: expected a byte-level BPE".into())
-}
-
 /// Every id's token and its kind; ids without one get a name that no text has.
-fn tokens(tokenizer: &Tokenizer, size: usize) -> Result<(Vec<String>, Vec<i32>), String> {
+fn tokens(
+    tokenizer: &Tokenizer,
+    scheme: &Scheme,
+    size: usize,
+) -> Result<(Vec<String>, Vec<i32>), String> {
     let added = tokenizer.get_added_tokens_decoder();
     let names: BTreeMap<u32, String> = tokenizer
         .get_vocab(true)
@@ -211,10 +135,12 @@ fn tokens(tokenizer: &Tokenizer, size: usize) -> Result<(Vec<String>, Vec<i32>),
              tokenizer belongs to"
         ));
     }
-    let kind = |id: u32| match added.get(&id) {
-        Some(token) if token.special => CONTROL,
-        Some(_) => USER_DEFINED,
-        None => NORMAL,
+    let kind = |id: u32, token: &str| {
+        scheme.kind(token).unwrap_or(match added.get(&id) {
+            Some(token) if token.special => CONTROL,
+            Some(_) => USER_DEFINED,
+            None => NORMAL,
+        })
     };
     let (mut tokens, mut kinds) = (Vec::with_capacity(size), Vec::with_capacity(size));
     let mut ids: HashMap<String, usize> = HashMap::new();
@@ -226,8 +152,8 @@ fn tokens(tokenizer: &Tokenizer, size: usize) -> Result<(Vec<String>, Vec<i32>),
                 "the token `{token}` has the ids {before} and {id}: llama.cpp takes each once"
             ));
         }
+        kinds.push(found.map_or(UNUSED, |_| kind(id as u32, &token)));
         tokens.push(token);
-        kinds.push(found.map_or(UNUSED, |_| kind(id as u32)));
     }
     Ok((tokens, kinds))
 }

@@ -1,4 +1,4 @@
-//! Byte-level tokenizers for model folders, each cutting text in a way of its own.
+//! Tokenizers for model folders: byte-level ones, each cutting text in a way of its own, and one over pieces.
 
 use std::path::Path;
 
@@ -40,6 +40,9 @@ pub fn cut(name: &str) -> (Value, bool) {
 
 /// A tokenizer that was trained on the text above, with 340 tokens, a special one at either end and one of a user's.
 pub fn tokenizer(name: &str) -> Tokenizer {
+    if name == "pieces" {
+        return over_pieces();
+    }
     let (pre_tokenizer, ignore_merges) = cut(name);
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(
@@ -71,4 +74,62 @@ pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer) -> TokenizerFiles {
     let path = folder.join("tokenizer.json");
     tokenizer.save(&path, false).unwrap();
     TokenizerFiles { tokenizer: path }
+}
+
+/// A tokenizer over pieces of the text above, with every merge that SentencePiece would do, and bytes for some of its signs.
+fn over_pieces() -> Tokenizer {
+    let text: Vec<char> = format!("▁{}", ODD.replace(' ', "▁")).chars().collect();
+    let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+    let bytes = (0..=u8::MAX).map(|byte| format!("<0x{byte:02X}>"));
+    let mut tokens: Vec<String> = special.iter().cloned().chain(bytes).collect();
+    let first_piece = tokens.len();
+    for length in [2, 4, 3, 1] {
+        for piece in text.windows(length).step_by(length.min(2)) {
+            let piece: String = piece.iter().collect();
+            let is_left_out = piece.contains(['½', '€', '\u{1F469}', '\n']);
+            if !is_left_out && !tokens.contains(&piece) {
+                tokens.push(piece);
+            }
+        }
+    }
+    let pieces = &tokens[first_piece..];
+    let merges = pieces.iter().flat_map(|piece| {
+        let halves = piece
+            .char_indices()
+            .skip(1)
+            .map(|(at, _)| piece.split_at(at));
+        halves.filter(|(left, right)| {
+            [left, right]
+                .iter()
+                .all(|half| pieces.iter().any(|known| known == *half))
+        })
+    });
+    let merges: Vec<(&str, &str)> = merges.collect();
+    let ids = tokens
+        .iter()
+        .enumerate()
+        .map(|(id, token)| (token.clone(), id.into()));
+    let ids: serde_json::Map<String, Value> = ids.collect();
+    let added = |id: usize, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            "special": content != "<tool>"})
+    };
+    let mut all_added: Vec<Value> = special
+        .iter()
+        .enumerate()
+        .map(|(id, token)| added(id, token))
+        .collect();
+    all_added.push(added(tokens.len(), "<tool>"));
+    let spaces = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": all_added,
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces(" ", "▁")]},
+        "decoder": {"type": "Sequence", "decoders": [
+            spaces("▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ]},
+        "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "vocab": ids, "merges": merges},
+    });
+    serde_json::from_value(json).unwrap()
 }

@@ -1,0 +1,266 @@
+//! A BPE over pieces of text, with bytes where no piece fits, as SentencePiece makes it: the tokenizers of Llama 2 and of the
+//! first Mistral. Spaces are `▁`, and a word has its space in front of it.
+//!
+//! llama.cpp has no list of merges for it. It joins any two neighbours whose joined text is a token, those of the best
+//! score first, so that a list of merges that is complete and in order says the same.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use candle_core::quantized::gguf_file::Value;
+use serde_json::{Map, Value as Json, json};
+
+use super::metadata::Metadata;
+use super::rebuilt::Tokens;
+use super::vocabulary::{NORMAL, UNKNOWN};
+use crate::ModelError;
+
+const SCORES: &str = "tokenizer.ggml.scores";
+const SPACE_IN_FRONT: &str = "tokenizer.ggml.add_space_prefix";
+/// What stands for a space.
+const SPACE: &str = "▁";
+
+/// What a tokenizer over pieces has beside its tokens.
+pub(super) struct Pieces {
+    /// In the order of a `tokenizer.json`.
+    merges: Vec<[String; 2]>,
+    /// Whether a space is put before a text.
+    begins_with_space: bool,
+    /// Whether that is done at the very beginning alone.
+    only_at_first: bool,
+    unknown: Option<String>,
+}
+
+impl Pieces {
+    /// llama.cpp's `tokenizer.ggml.model`.
+    pub const NAME: &str = "llama";
+
+    /// Of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// One that llama.cpp would make other tokens for.
+    pub fn of(tokenizer: &Json) -> Result<Self, String> {
+        let model = &tokenizer["model"];
+        if model["ignore_merges"] == true {
+            return Err(
+                "`ignore_merges` is true: llama.cpp has no such tokenizer over pieces".into(),
+            );
+        }
+        let vocabulary = model["vocab"].as_object().cloned().unwrap_or_default();
+        if let Some(missing) = (0..=u8::MAX)
+            .map(byte)
+            .find(|byte| !vocabulary.contains_key(byte))
+        {
+            return Err(format!(
+                "the tokenizer has no token `{missing}`: expected one for each byte, for what no piece has"
+            ));
+        }
+        let (begins_with_space, only_at_first) = spaces(tokenizer).ok_or_else(|| {
+            format!(
+                "llama.cpp puts `{SPACE}` for each space, and one before a text, and no more: `normalizer` = {}, \
+                 `pre_tokenizer` = {}",
+                tokenizer["normalizer"], tokenizer["pre_tokenizer"]
+            )
+        })?;
+        let pieces = Self {
+            merges: merges(&model["merges"])?,
+            begins_with_space,
+            only_at_first,
+            unknown: model["unk_token"].as_str().map(str::to_owned),
+        };
+        pieces.check_order()?;
+        pieces.check_complete(&vocabulary, &tokenizer["added_tokens"])?;
+        Ok(pieces)
+    }
+
+    /// Of a GGUF: every way to make a piece of two, the best score first.
+    ///
+    /// # Errors
+    /// No score for every token.
+    pub fn read(metadata: &Metadata, tokens: &Tokens) -> Result<Self, ModelError> {
+        let scores = metadata.required(SCORES, metadata.reals(SCORES)?)?;
+        if scores.len() != tokens.names.len() {
+            return Err(metadata.content(format!(
+                "`{SCORES}` has {} numbers for {} tokens: expected one each",
+                scores.len(),
+                tokens.names.len()
+            )));
+        }
+        let is_piece = |id: &usize| tokens.kinds[*id] == i64::from(NORMAL);
+        let places = (0..tokens.names.len()).filter(is_piece);
+        let places: HashMap<&str, usize> = places.map(|id| (tokens.names[id], id)).collect();
+        let mut joined: Vec<(usize, usize, usize)> = Vec::new();
+        for (piece, id) in &places {
+            for (left, right) in halves(piece) {
+                if let (Some(left), Some(right)) = (places.get(left), places.get(right)) {
+                    joined.push((*id, *left, *right));
+                }
+            }
+        }
+        joined.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then(a.cmp(b)));
+        let name = |id: usize| tokens.names[id].to_owned();
+        let unknown = tokens
+            .kinds
+            .iter()
+            .position(|kind| *kind == i64::from(UNKNOWN));
+        Ok(Self {
+            merges: joined
+                .into_iter()
+                .map(|(_, left, right)| [name(left), name(right)])
+                .collect(),
+            begins_with_space: metadata.flag(SPACE_IN_FRONT)?.unwrap_or(true),
+            only_at_first: false,
+            unknown: unknown.map(name),
+        })
+    }
+
+    /// Its keys in a GGUF with these tokens.
+    pub fn keys(self, tokens: &[String]) -> Vec<(&'static str, Value)> {
+        let mut scores: HashMap<String, f32> = HashMap::new();
+        for [left, right] in &self.merges {
+            let next = -(scores.len() as f32);
+            scores.entry(format!("{left}{right}")).or_insert(next);
+        }
+        let score = |token: &String| Value::F32(scores.get(token).copied().unwrap_or_default());
+        vec![
+            ("tokenizer.ggml.pre", Value::String("default".into())),
+            (SCORES, Value::Array(tokens.iter().map(score).collect())),
+            (SPACE_IN_FRONT, Value::Bool(self.begins_with_space)),
+        ]
+    }
+
+    /// What llama.cpp does otherwise.
+    pub fn note(&self) -> Option<String> {
+        self.only_at_first.then(|| {
+            "this tokenizer puts a space before a text, but none after a special token, where llama.cpp puts one too".into()
+        })
+    }
+
+    pub fn is_unknown(&self, token: &str) -> bool {
+        self.unknown.as_deref() == Some(token)
+    }
+
+    /// Its part of a `tokenizer.json`.
+    pub fn to_json(&self, vocabulary: Json) -> Json {
+        let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
+        let mut decoders = vec![
+            json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
+            json!({"type": "ByteFallback"}),
+            json!({"type": "Fuse"}),
+        ];
+        let mut normalizers = vec![spaces];
+        if self.begins_with_space {
+            normalizers.insert(0, json!({"type": "Prepend", "prepend": SPACE}));
+            decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+        }
+        json!({
+            "normalizer": {"type": "Sequence", "normalizers": normalizers},
+            "pre_tokenizer": null,
+            "decoder": {"type": "Sequence", "decoders": decoders},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": self.unknown, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+                "vocab": vocabulary,
+                "merges": self.merges,
+            },
+        })
+    }
+
+    /// A score is a token's: all merges that make it must come before or after all that make another.
+    fn check_order(&self) -> Result<(), String> {
+        let mut ranks: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for (rank, [left, right]) in self.merges.iter().enumerate() {
+            let made = ranks
+                .entry(format!("{left}{right}"))
+                .or_insert((rank, rank));
+            made.1 = rank;
+        }
+        let mut ranks: Vec<_> = ranks.into_iter().collect();
+        ranks.sort_by_key(|(_, (first, _))| *first);
+        match ranks.windows(2).find(|pair| pair[0].1.1 > pair[1].1.0) {
+            None => Ok(()),
+            Some(pair) => Err(format!(
+                "llama.cpp has one score for a token, but the merges that make `{}` come both before and after those of \
+                 `{}`",
+                pair[0].0, pair[1].0
+            )),
+        }
+    }
+
+    fn check_complete(&self, vocabulary: &Map<String, Json>, added: &Json) -> Result<(), String> {
+        let added = added.as_array().map_or(&[][..], Vec::as_slice);
+        let added: HashSet<&str> = added
+            .iter()
+            .filter_map(|token| token["content"].as_str())
+            .collect();
+        let is_piece = |text: &str| vocabulary.contains_key(text) && !added.contains(text);
+        let known: HashSet<(&str, &str)> = self
+            .merges
+            .iter()
+            .map(|[left, right]| (&left[..], &right[..]))
+            .collect();
+        for piece in vocabulary.keys().filter(|piece| is_piece(piece)) {
+            let mut parts = halves(piece).filter(|(left, right)| is_piece(left) && is_piece(right));
+            if let Some((left, right)) = parts.find(|pair| !known.contains(pair)) {
+                return Err(format!(
+                    "llama.cpp joins any two neighbours whose text is a token, but this tokenizer never joins `{left}` and \
+                     `{right}`: expected all merges that SentencePiece would do"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A byte's token.
+fn byte(value: u8) -> String {
+    format!("<0x{value:02X}>")
+}
+
+/// Whether a token stands for a byte.
+pub(super) fn is_byte(token: &str) -> bool {
+    let digits = token
+        .strip_prefix("<0x")
+        .and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| {
+        u8::from_str_radix(digits, 16).is_ok_and(|value| byte(value) == token)
+    })
+}
+
+/// Every way to cut a text in two.
+fn halves(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.char_indices().skip(1).map(|(at, _)| text.split_at(at))
+}
+
+fn merges(pairs: &Json) -> Result<Vec<[String; 2]>, String> {
+    serde_json::from_value(pairs.clone())
+        .map_err(|error| format!("its merges are no pairs: {error}"))
+}
+
+/// Whether a space is put before a text, and whether that is not done after a special token; `None` for what llama.cpp
+/// does not do to text.
+fn spaces(tokenizer: &Json) -> Option<(bool, bool)> {
+    let (normalizer, cut) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
+    if normalizer.is_null() {
+        let plain =
+            cut["type"] == "Metaspace" && cut["replacement"] == SPACE && cut["split"] == false;
+        return match cut["prepend_scheme"].as_str().filter(|_| plain)? {
+            "always" => Some((true, false)),
+            "first" => Some((true, true)),
+            "never" => Some((false, false)),
+            _ => None,
+        };
+    }
+    let steps = match normalizer["normalizers"].as_array() {
+        Some(steps) => &steps[..],
+        None => std::slice::from_ref(normalizer),
+    };
+    let replaces = |step: &Json| {
+        step["type"] == "Replace" && step["pattern"]["String"] == " " && step["content"] == SPACE
+    };
+    let puts = |step: &Json| step["type"] == "Prepend" && step["prepend"] == SPACE;
+    match steps {
+        [last] if replaces(last) && cut.is_null() => Some((false, false)),
+        [first, last] if puts(first) && replaces(last) && cut.is_null() => Some((true, false)),
+        _ => None,
+    }
+}
