@@ -22,6 +22,11 @@ COMMON = dict(
     num_key_value_heads=2, max_position_embeddings=256, rms_norm_eps=1e-5, rope_theta=10_000.0, hidden_act="silu",
     tie_word_embeddings=True, bos_token_id=0, eos_token_id=0,
 )
+# A GPT-2's config has names of its own.
+GPT2 = dict(
+    model_type="gpt2", vocab_size=VOCABULARY, n_embd=256, n_inner=768, n_layer=3, n_head=4, n_positions=256, layer_norm_epsilon=1e-5,
+    activation_function="gelu_new", bos_token_id=0, eos_token_id=0,
+)
 LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64,
 )
@@ -38,11 +43,14 @@ FAMILIES = {
     "Mistral": ("mistral", dict(sliding_window=None, **PIECES), "pieces"),
     "Qwen2": ("qwen2", dict(rms_norm_eps=1e-6), "qwen2"),
     "Qwen3": ("qwen3", dict(head_dim=96, rope_theta=1e6), "qwen2"),
+    "GPT-2": ("gpt2", dict(), "gpt-2"),
 }
 TYPES = ("f32", "f16", "q8_0", "q4_k")
 # The largest difference of a logit from ours of the same file, as a share of the largest logit: llama.cpp rounds what it
 # multiplies with 16 bits to 16 bits. What it multiplies with 8 or 4, it rounds to 8, so that there only distributions are near.
 LOGITS = {"f32": 2e-5, "f16": 5e-3}
+# GELU it looks up by the number rounded to 16 bits, whatever the type.
+LOGITS_OF_GPT2 = {"f32": 2e-3, "f16": 5e-3}
 # How many positions have the same likeliest token.
 AGREEMENT = {"f32": 1.0, "f16": 0.98}
 # Divergence from ours of the same file, in bits a token.
@@ -144,6 +152,8 @@ def tokenizer(cut):
 def make(folder, family, own, cut):
     """A random checkpoint, its norms and biases not at their first values."""
     folder.mkdir()
+    if family == "gpt2":
+        return make_gpt2(folder, cut)
     config = {**COMMON, **own, "model_type": family}
     config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     (folder / "config.json").write_text(json.dumps(config))
@@ -177,6 +187,34 @@ def make(folder, family, own, cut):
     vector("model.norm.weight", hidden, 1)
     if not config["tie_word_embeddings"]:
         matrix("lm_head", VOCABULARY, hidden)
+    save_file(weights, folder / "model.safetensors")
+
+
+def make_gpt2(folder, cut):
+    (folder / "config.json").write_text(json.dumps(GPT2))
+    tokenizer(cut).save(str(folder / "tokenizer.json"))
+    draw = numpy.random.default_rng(1)
+    hidden, inner = GPT2["n_embd"], GPT2["n_inner"]
+    weights = {}
+
+    def norm(name):
+        weights[f"{name}.weight"] = (1 + 0.2 * draw.normal(size=hidden)).astype(numpy.float32)
+        weights[f"{name}.bias"] = (0.2 * draw.normal(size=hidden)).astype(numpy.float32)
+
+    def projection(name, inputs, outputs):
+        weights[f"{name}.weight"] = draw.normal(0, 1.2 / math.sqrt(inputs), (inputs, outputs)).astype(numpy.float32)
+        weights[f"{name}.bias"] = (0.2 * draw.normal(size=outputs)).astype(numpy.float32)
+
+    for name, rows in (("wte", VOCABULARY), ("wpe", GPT2["n_positions"])):
+        weights[f"{name}.weight"] = draw.normal(0, 1.2 / math.sqrt(hidden), (rows, hidden)).astype(numpy.float32)
+    for layer in range(GPT2["n_layer"]):
+        norm(f"h.{layer}.ln_1")
+        norm(f"h.{layer}.ln_2")
+        projection(f"h.{layer}.attn.c_attn", hidden, 3 * hidden)
+        projection(f"h.{layer}.attn.c_proj", hidden, hidden)
+        projection(f"h.{layer}.mlp.c_fc", hidden, inner)
+        projection(f"h.{layer}.mlp.c_proj", inner, hidden)
+    norm("ln_f")
     save_file(weights, folder / "model.safetensors")
 
 
@@ -246,7 +284,8 @@ class Check:
             ours = [self.logits(folder, ids, Path(place)) for folder in (before, after)]
         (exact, same), raw = map(log_softmax, ours), ours[1]
         config = json.loads((before / "config.json").read_text())
-        llama = self.model(file, min(config["max_position_embeddings"], 1024))
+        is_gpt2 = config["model_type"] == "gpt2"
+        llama = self.model(file, min(config["n_positions" if is_gpt2 else "max_position_embeddings"], 1024))
         equal, texts = self.tokens(llama, before)
         llama.reset()
         llama.eval(ids[:-1])
@@ -256,7 +295,8 @@ class Check:
         apart, lost = divergence(same, found), divergence(exact, found)
         agree = (theirs.argmax(1) == raw.argmax(1)).mean()
         good = equal == texts and apart <= DIVERGENCE[kind]
-        good &= worst <= LOGITS.get(kind, math.inf) * largest and agree >= AGREEMENT.get(kind, 0)
+        bounds = LOGITS_OF_GPT2 if is_gpt2 else LOGITS
+        good &= worst <= bounds.get(kind, math.inf) * largest and agree >= AGREEMENT.get(kind, 0)
         alike = rates = ""
         if prompts:
             going_on = self.greedy(llama, after, prompts)
@@ -284,8 +324,12 @@ class Check:
 
 
 def same_weights(before, after):
-    before, after = (load_file(folder / "model.safetensors") for folder in (before, after))
-    return all((before[name] == weight).all() for name, weight in after.items())
+    def weights(folder):
+        # A GPT-2's names may begin with the module's.
+        return {name.removeprefix("transformer."): weight for name, weight in load_file(folder / "model.safetensors").items()}
+
+    before, after = weights(before), weights(after)
+    return before.keys() == after.keys() and all((before[name] == weight).all() for name, weight in after.items())
 
 
 def log_softmax(logits):

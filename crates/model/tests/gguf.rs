@@ -102,6 +102,17 @@ fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
             "qwen2",
         ),
         (
+            "a GPT-2",
+            ModelConfig {
+                family: Family::Gpt2,
+                attention_bias: true,
+                num_key_value_heads: 6,
+                rope_theta: 10_000.0,
+                ..llama()
+            },
+            "gpt-2",
+        ),
+        (
             "a Qwen3",
             ModelConfig {
                 qk_norm: true,
@@ -215,9 +226,18 @@ fn rows_lie_as_llama_cpp_turns_them() {
         let ours = load_weights(place.path()).unwrap();
         let row = |tensor: &Tensor, row: usize| values(&tensor.get(row).unwrap());
         let is_llama = !config.qk_norm && !config.attention_bias;
-        for (part, theirs) in [("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v")] {
+        let is_gpt2 = config.family == Family::Gpt2;
+        for (place, part) in ["q", "k", "v"].into_iter().enumerate() {
             let before = &ours[&format!("model.layers.1.self_attn.{part}_proj.weight")];
-            let after = stored(&file, &format!("blk.1.{theirs}.weight"));
+            // A GPT-2 has them as one, one after the other.
+            let after = match is_gpt2 {
+                true => {
+                    let all = stored(&file, "blk.1.attn_qkv.weight");
+                    all.narrow(0, place * config.hidden_size, config.hidden_size)
+                        .unwrap()
+                }
+                false => stored(&file, &format!("blk.1.attn_{part}.weight")),
+            };
             let turned = is_llama && part != "v";
             // The second head, so that heads stay apart.
             let first = config.head_dim;

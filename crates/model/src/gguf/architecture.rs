@@ -8,10 +8,11 @@ pub(super) enum Architecture {
     Llama,
     Qwen2,
     Qwen3,
+    Gpt2,
 }
 
 /// For sentences.
-pub(super) const KNOWN: &str = "`llama`, `qwen2` or `qwen3`";
+pub(super) const KNOWN: &str = "`llama`, `qwen2`, `qwen3` or `gpt2`";
 
 impl Architecture {
     /// The one that computes what `config` says.
@@ -47,7 +48,7 @@ impl Architecture {
 
     /// By `general.architecture`, which is Hugging Face's `model_type` too.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Llama, Self::Qwen2, Self::Qwen3]
+        [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Gpt2]
             .into_iter()
             .find(|known| known.name() == name)
     }
@@ -57,12 +58,26 @@ impl Architecture {
             Self::Llama => "llama",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Gpt2 => "gpt2",
         }
     }
 
     /// The key of a setting of this architecture.
     pub fn key(self, setting: &str) -> String {
         format!("{}.{setting}", self.name())
+    }
+
+    /// The key of what norms add to a variance.
+    pub fn epsilon(self) -> &'static str {
+        match self {
+            Self::Gpt2 => "attention.layer_norm_epsilon",
+            _ => "attention.layer_norm_rms_epsilon",
+        }
+    }
+
+    /// Whether positions are turned by, not added.
+    pub fn is_rotary(self) -> bool {
+        self != Self::Gpt2
     }
 
     /// Whether rotary positions turn neighbouring numbers of a head, as in the first Llama's own files; elsewhere, as

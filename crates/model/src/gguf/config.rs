@@ -34,17 +34,17 @@ pub(super) fn keys(architecture: Architecture, config: &ModelConfig) -> Vec<(Str
         ("attention.head_count_kv", config.num_key_value_heads),
         ("attention.key_length", config.head_dim),
         ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
     ];
-    let reals = [
-        ("attention.layer_norm_rms_epsilon", config.rms_norm_eps),
-        ("rope.freq_base", config.rope_theta),
-    ];
-    let sizes = sizes.map(|(key, size)| (key, Value::U32(size as u32)));
-    let reals = reals.map(|(key, real)| (key, Value::F32(real as f32)));
-    let mut keys: Vec<(String, Value)> = sizes
+    let size = |size: usize| Value::U32(size as u32);
+    let real = |real: f64| Value::F32(real as f32);
+    let mut own = Vec::from(sizes.map(|(key, of)| (key, size(of))));
+    own.push((architecture.epsilon(), real(config.rms_norm_eps)));
+    if architecture.is_rotary() {
+        own.push(("rope.dimension_count", size(config.head_dim)));
+        own.push(("rope.freq_base", real(config.rope_theta)));
+    }
+    let mut keys: Vec<(String, Value)> = own
         .into_iter()
-        .chain(reals)
         .map(|(key, value)| (architecture.key(key), value))
         .collect();
     if let Some(scaling) = config.rope_scaling {
@@ -88,11 +88,12 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
             format!("is {window}: expected at least the context of {context}, or none at all");
         return Err(metadata.refuse("attention.sliding_window", message));
     }
-    let epsilon = "attention.layer_norm_rms_epsilon";
-    let found = metadata.real_of(epsilon)?;
     let architecture = metadata.architecture;
+    let epsilon = architecture.epsilon();
+    let found = metadata.real_of(epsilon)?;
+    let is_gpt2 = architecture == Architecture::Gpt2;
     let config = ModelConfig {
-        family: Family::Llama,
+        family: if is_gpt2 { Family::Gpt2 } else { Family::Llama },
         qk_norm: architecture == Architecture::Qwen3,
         vocab_size: besides.vocab_size,
         hidden_size,
@@ -108,7 +109,7 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
             .real_of("rope.freq_base")?
             .unwrap_or_else(default_rope_theta),
         rope_scaling: rotary::from_keys(metadata)?,
-        attention_bias: architecture == Architecture::Qwen2,
+        attention_bias: is_gpt2 || architecture == Architecture::Qwen2,
         sliding_window: None,
         rms_norm_eps: metadata.required(&architecture.key(epsilon), found)?,
         tie_word_embeddings: besides.tied,

@@ -9,7 +9,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
 use super::architecture::Architecture;
-use super::parameters::{name_of, to_pairs, turned_heads};
+use super::parameters::{Stored, layout, to_pairs, turned_heads};
 use super::quantisation::{GgufType, store};
 use super::vocabulary::Vocabulary;
 use super::{config, rotary};
@@ -95,7 +95,9 @@ fn is_output(config: &ModelConfig, parameter: &str) -> bool {
 /// How many matrices are of another type than was asked for.
 fn fallbacks(config: &ModelConfig, kind: GgufType) -> Option<String> {
     let shapes = config.parameter_shapes();
-    let matrices = shapes.iter().filter(|(_, shape)| shape.len() == 2);
+    let matrices = shapes
+        .iter()
+        .filter(|(name, shape)| shape.len() == 2 && name != "model.embed_positions.weight");
     let other: Vec<GgmlDType> = matrices
         .clone()
         .filter(|(name, shape)| kind.falls_back(shape, is_output(config, name)))
@@ -121,35 +123,51 @@ fn tensors(
         load_weights(folder)?
     };
     let mut tensors = Vec::new();
-    for (name, shape) in config.parameter_shapes() {
-        let refuse = |message: String| {
-            ModelError::content(folder, format!("the parameter `{name}` {message}"))
-        };
-        let weight = weights
-            .remove(&name)
-            .ok_or_else(|| refuse("is missing".into()))?;
-        if weight.dims() != shape {
-            return Err(refuse(format!(
-                "has the shape {:?}: `config.json` asks for {shape:?}",
-                weight.dims()
-            )));
+    let layout =
+        layout(architecture, config).map_err(|message| ModelError::content(folder, message))?;
+    for place in layout {
+        let mut parts = Vec::new();
+        for (name, shape) in &place.parts {
+            let refuse = |message: String| {
+                ModelError::content(folder, format!("the parameter `{name}` {message}"))
+            };
+            let weight = weights
+                .remove(name)
+                .ok_or_else(|| refuse("is missing".into()))?;
+            if weight.dims() != shape {
+                return Err(refuse(format!(
+                    "has the shape {:?}: `config.json` asks for {shape:?}",
+                    weight.dims()
+                )));
+            }
+            parts.push(match turned_heads(architecture, config, name) {
+                Some(heads) => to_pairs(&weight, heads)?,
+                None => weight,
+            });
         }
-        let theirs = name_of(&name).ok_or_else(|| {
-            refuse(format!(
-                "has no place in a GGUF of the architecture `{}`",
-                architecture.name()
-            ))
-        })?;
-        let weight = match turned_heads(architecture, config, &name) {
-            Some(heads) => to_pairs(&weight, heads)?,
-            None => weight,
+        let weight = match &parts[..] {
+            [alone] => alone.clone(),
+            several => Tensor::cat(several, 0)?,
         };
-        let kind = options.kind.of(&shape, is_output(config, &name));
-        let stored =
-            store(&weight, kind).map_err(|error| refuse(format!("can't be stored: {error}")))?;
-        tensors.push((theirs, stored));
+        let stored = store(&weight, type_of(&place, config, options.kind)).map_err(|error| {
+            let name = &place.name;
+            ModelError::content(
+                folder,
+                format!("the tensor `{name}` can't be stored: {error}"),
+            )
+        })?;
+        tensors.push((place.name, stored));
     }
     Ok(tensors)
+}
+
+/// Positions are added up with nothing in between, so that llama.cpp's own tools do not round them.
+fn type_of(place: &Stored, config: &ModelConfig, kind: GgufType) -> GgmlDType {
+    let first = &place.parts[0].0;
+    if first == "model.embed_positions.weight" {
+        return GgmlDType::F32;
+    }
+    kind.of(&place.shape(), is_output(config, first))
 }
 
 fn write(

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use super::architecture::{Architecture, KNOWN};
 use super::config::{self, Besides};
 use super::metadata::Metadata;
-use super::parameters::{OUTPUT, name_of, to_halves, turned_heads};
+use super::parameters::{OUTPUT, layout, to_halves, turned_heads};
 use super::rebuilt::Rebuilt;
 use super::rotary;
 use super::vocabulary::SETTINGS;
@@ -186,16 +186,16 @@ impl Reader<'_> {
         if self.has_divisors() {
             unknown.remove(rotary::DIVISORS);
         }
-        let mut places = Vec::new();
+        let layout =
+            layout(architecture, config).map_err(|message| self.metadata.content(message))?;
         let mut values = 0usize;
-        for (name, shape) in config.parameter_shapes() {
-            let theirs = name_of(&name).unwrap_or_default();
-            unknown.remove(&theirs[..]);
+        for place in &layout {
+            unknown.remove(&place.name[..]);
+            let shape = place.shape();
             let count = shape
                 .iter()
                 .try_fold(1usize, |count, size| count.checked_mul(*size));
             values = values.saturating_add(count.unwrap_or(usize::MAX));
-            places.push((name, theirs, shape));
         }
         if let Some(name) = unknown.keys().next() {
             return Err(self.metadata.content(format!(
@@ -211,13 +211,22 @@ impl Reader<'_> {
             )));
         }
         let mut weights = BTreeMap::new();
-        for (name, theirs, shape) in places {
-            let weight = self.tensor(&theirs, &shape)?;
-            let weight = match turned_heads(architecture, config, &name) {
-                Some(heads) => to_halves(&weight, heads)?,
-                None => weight,
-            };
-            weights.insert(name, weight);
+        for place in layout {
+            let whole = self.tensor(&place.name, &place.shape())?;
+            let mut row = 0;
+            for (name, shape) in place.parts {
+                // A copy, so that no part holds the whole.
+                let part = match shape[0] == whole.dim(0)? {
+                    true => whole.clone(),
+                    false => whole.narrow(0, row, shape[0])?.copy()?,
+                };
+                row += shape[0];
+                let weight = match turned_heads(architecture, config, &name) {
+                    Some(heads) => to_halves(&part, heads)?,
+                    None => part,
+                };
+                weights.insert(name, weight);
+            }
         }
         Ok(weights)
     }

@@ -6,8 +6,9 @@ use super::architecture::Architecture;
 use crate::ModelConfig;
 
 /// Ours, theirs.
-const OUTSIDE: [(&str, &str); 3] = [
+const OUTSIDE: [(&str, &str); 4] = [
     ("model.embed_tokens", "token_embd"),
+    ("model.embed_positions", "position_embd"),
     ("model.norm", "output_norm"),
     ("lm_head", "output"),
 ];
@@ -25,11 +26,66 @@ const OF_A_BLOCK: [(&str, &str); 11] = [
     ("mlp.down_proj", "ffn_down"),
 ];
 
+/// What a GPT-2 has as one.
+const QUERIES_KEYS_VALUES: &str = "attn_qkv";
+
 /// The output projection's name there; a tied model has none.
 pub(super) const OUTPUT: &str = "output.weight";
 
+/// A tensor of a GGUF.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// Its name there.
+    pub name: String,
+    /// Our parameters whose rows stand in it, one after the other, and their shapes.
+    pub parts: Vec<(String, Vec<usize>)>,
+}
+
+impl Stored {
+    /// Its shape: the rows of all parts.
+    pub fn shape(&self) -> Vec<usize> {
+        let rows = self.parts.iter().map(|(_, shape)| shape[0]);
+        let mut shape = vec![rows.fold(0, usize::saturating_add)];
+        shape.extend(&self.parts[0].1[1..]);
+        shape
+    }
+}
+
+/// The tensors of a model.
+///
+/// # Errors
+/// A parameter of ours that has no place there.
+pub(super) fn layout(
+    architecture: Architecture,
+    config: &ModelConfig,
+) -> std::result::Result<Vec<Stored>, String> {
+    let mut all: Vec<Stored> = Vec::new();
+    for (parameter, shape) in config.parameter_shapes() {
+        let name = name_of(architecture, &parameter).ok_or_else(|| {
+            let architecture = architecture.name();
+            format!(
+                "the parameter `{parameter}` has no place in a GGUF of the architecture `{architecture}`"
+            )
+        })?;
+        // A block's queries, keys and values are near each other.
+        match all
+            .iter_mut()
+            .rev()
+            .take(6)
+            .find(|known| known.name == name)
+        {
+            Some(known) => known.parts.push((parameter, shape)),
+            None => all.push(Stored {
+                name,
+                parts: vec![(parameter, shape)],
+            }),
+        }
+    }
+    Ok(all)
+}
+
 /// The name of our parameter there; `None` where it has none.
-pub(super) fn name_of(parameter: &str) -> Option<String> {
+fn name_of(architecture: Architecture, parameter: &str) -> Option<String> {
     let theirs = |names: &[(&str, &'static str)], ours: &str| {
         let found = names.iter().find(|(known, _)| *known == ours);
         found.map(|(_, theirs)| *theirs)
@@ -39,7 +95,12 @@ pub(super) fn name_of(parameter: &str) -> Option<String> {
         return Some(format!("{name}.{kind}"));
     }
     let (layer, part) = module.strip_prefix("model.layers.")?.split_once('.')?;
-    let name = theirs(&OF_A_BLOCK, part)?;
+    let is_joined = architecture == Architecture::Gpt2
+        && ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].contains(&part);
+    let name = match is_joined {
+        true => QUERIES_KEYS_VALUES,
+        false => theirs(&OF_A_BLOCK, part)?,
+    };
     Some(format!("blk.{layer}.{name}.{kind}"))
 }
 
@@ -111,9 +172,18 @@ mod tests {
                 "blk.0.ffn_norm.weight",
             ),
         ] {
-            assert_eq!(name_of(ours).as_deref(), Some(theirs));
+            assert_eq!(name_of(Architecture::Llama, ours).as_deref(), Some(theirs));
         }
-        assert_eq!(name_of("transformer.h.0.attn.c_attn.weight"), None);
-        assert_eq!(name_of("model.layers.0.mlp.router.weight"), None);
+        for ours in [
+            "transformer.h.0.attn.c_attn.weight",
+            "model.layers.0.mlp.router.weight",
+        ] {
+            assert_eq!(name_of(Architecture::Llama, ours), None);
+        }
+        for part in ["q", "k", "v"] {
+            let ours = format!("model.layers.1.self_attn.{part}_proj.bias");
+            let theirs = name_of(Architecture::Gpt2, &ours);
+            assert_eq!(theirs.as_deref(), Some("blk.1.attn_qkv.bias"));
+        }
     }
 }
