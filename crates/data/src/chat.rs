@@ -126,6 +126,9 @@ impl ChatTemplate {
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
             add_generation_prompt => false,
+            // As `transformers` gives them where there are none: a template may ask whether they are `none`.
+            tools => (),
+            documents => (),
         })
     }
 

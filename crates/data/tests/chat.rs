@@ -9,7 +9,11 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use desk::{Desk, sentences};
 
-const TEMPLATE: &str = "{%- for message in messages %}\n\
+/// As many do, it asks for tools, which there are none of.
+const TEMPLATE: &str = "{%- if tools is not none or documents is not none %}\n\
+    {{- raise_exception('not none') }}\n\
+    {%- endif %}\n\
+    {%- for message in messages %}\n\
     {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n\
     {%- endfor %}\n";
 
