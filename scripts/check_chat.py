@@ -79,7 +79,7 @@ def check(polymath, name, template):
     theirs = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>")
     # A data set must not depend on the day it is made: we have no `strftime_now`, so that templates take their fixed date.
     theirs.chat_template = template.replace("strftime_now", "not_defined")
-    equal = refused = both = 0
+    equal = refused = both = alone = 0
     reason = ""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -91,10 +91,8 @@ def check(polymath, name, template):
             except Exception:
                 expected = None
             text, scored = ours(polymath, folder, talk)
-            if expected is None and text is not None:
-                return "DIFFERENT", f"{text!r}\n    expected a refusal"
-            elif expected is None:
-                both += 1
+            if expected is None:
+                both, alone = both + (text is None), alone + (text is not None)
             elif text is None:
                 refused, reason = refused + 1, scored
             elif bare(text) != bare(expected):
@@ -104,8 +102,8 @@ def check(polymath, name, template):
             else:
                 equal += 1
     state = "equal" if not refused else "refused"
-    return state, f"{equal} of {len(TALKS)} equal" + (f", {both} refused by both" if both else "") + (
-        f": {reason}" if reason else "")  # fmt: skip
+    told = [f"{equal} of {len(TALKS)} equal", both and f"{both} refused by both", alone and f"{alone} refused there alone", reason]
+    return state, ", ".join(filter(None, told))
 
 
 def of_smollm2(folder):

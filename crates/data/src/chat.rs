@@ -110,6 +110,7 @@ impl ChatTemplate {
             },
         );
         environment.add_filter("tojson", to_json);
+        environment.add_test("iterable", is_iterable);
         environment.add_template_owned("chat", without_generation(source))?;
         Ok(Self {
             environment,
@@ -126,7 +127,7 @@ impl ChatTemplate {
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
             add_generation_prompt => false,
-            // As `transformers` gives them where there are none: a template may ask whether they are `none`.
+            // As `transformers` gives them: a template may ask whether they are `none`.
             tools => (),
             documents => (),
         })
@@ -295,6 +296,11 @@ fn without_generation(source: &str) -> String {
         rest = after;
     }
     text + rest
+}
+
+/// As in Python, where `none` is not, though templates here may go through it.
+fn is_iterable(value: &minijinja::Value) -> bool {
+    !value.is_none() && minijinja::tests::is_iterable(value)
 }
 
 /// As Python's `json.dumps(value, ensure_ascii=False)`: a space after `,` and `:`.

@@ -10,7 +10,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use desk::{Desk, sentences};
 
 /// As many do, it asks for tools, which there are none of.
-const TEMPLATE: &str = "{%- if tools is not none or documents is not none %}\n\
+const TEMPLATE: &str = "{%- if tools is not none or tools is iterable or documents is not none %}\n\
     {{- raise_exception('not none') }}\n\
     {%- endif %}\n\
     {%- for message in messages %}\n\
