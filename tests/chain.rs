@@ -75,8 +75,26 @@ fn chains_are_recognised_and_measured() {
     let text = std::fs::read_to_string(at.join("report/report.md")).unwrap();
     assert!(text.contains("Stage after stage") && text.contains("Chaudhry 2018"));
 
+    let role = |report: &Value, run: usize| -> Value {
+        let domains = report["runs"][run]["domains"].as_array().unwrap();
+        let asked = domains.iter().find(|domain| domain["name"] == "asked");
+        asked.unwrap()["role"].clone()
+    };
+    assert_eq!(
+        (role(&found, 0), role(&found, 1)),
+        ("niche".into(), "earlier".into())
+    );
+    // Also where the run between is not in the report.
+    assert_eq!(role(&report(&["runs/second"]), 0), "earlier");
+
     assert!(report(&["runs/first", "runs/apart"])["chain"].is_null());
     assert!(report(&["runs/first"])["chain"].is_null());
+    // Of a run's own base, it is something that the base knew.
+    let mut command = polymath(at);
+    command.args(["forget", "runs/first", "runs/second", "-o", "own"]);
+    command.assert().success();
+    let text = std::fs::read_to_string(at.join("own/report.json")).unwrap();
+    assert_eq!(role(&serde_json::from_str(&text).unwrap(), 0), "old");
     // The data sets of every stage are found without being named.
     let mut command = polymath(at);
     command.args(["forget", "runs/base/best", "runs/first", "runs/second"]);

@@ -68,6 +68,15 @@ impl Lineage {
         self.earlier.iter().cloned().chain([own]).collect()
     }
 
+    /// What was tuned for between the base of these weights and this run; nothing where it did not come from them.
+    pub fn niches_since(&self, base_sha256: &str) -> Vec<String> {
+        let since = self
+            .earlier
+            .iter()
+            .skip_while(|stage| stage.base_sha256 != base_sha256);
+        since.map(|stage| stage.niche.clone()).collect()
+    }
+
     /// The lineage of a checkpoint folder, or of a run folder; `None` where it was not fine-tuned here.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     for folder in &tuned {
         let over = resolve_base(folder, arguments.adapter_base.as_deref())?;
         let mut scores = score((folder, over.as_deref()), &asked, environment)?;
-        let lineage = describe(&mut scores, folder, arguments)?;
+        let lineage = describe(&mut scores, folder, &before.sha256, arguments)?;
         if let Some(lineage) = lineage {
             scores.overlaps = ledger.of(&lineage)?;
         }
@@ -81,6 +81,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
 fn describe(
     scores: &mut ModelScores,
     folder: &Path,
+    base_sha256: &str,
     arguments: &arguments::Forget,
 ) -> Result<Option<Lineage>, Failure> {
     let lineage = Lineage::of(folder)?;
@@ -97,6 +98,10 @@ fn describe(
         .niche
         .clone()
         .or(lineage.as_ref().map(|lineage| lineage.niche.clone()))
+        .unwrap_or_default();
+    scores.earlier_niches = lineage
+        .as_ref()
+        .map(|lineage| lineage.niches_since(base_sha256))
         .unwrap_or_default();
     let metrics = folder
         .parent()

@@ -45,6 +45,8 @@ pub fn compare(
             .map_err(|error| EvalError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
         let role = if *name == run.niche {
             Role::Niche
+        } else if run.earlier_niches.contains(name) {
+            Role::Earlier
         } else {
             Role::Old
         };
@@ -56,7 +58,7 @@ pub fn compare(
             settings,
         ));
     }
-    domains.sort_by_key(|domain| (domain.role == Role::Old, domain.name.clone()));
+    domains.sort_by_key(|domain| (domain.role, domain.name.clone()));
     Ok(RunReport {
         name: name(&run.path),
         path: run.path.clone(),
@@ -186,7 +188,7 @@ fn domain(
 /// What a change is tested against, in bits per byte.
 fn limit(role: Role, settings: &Settings) -> f64 {
     match role {
-        Role::Niche => 0.0,
+        Role::Niche | Role::Earlier => 0.0,
         Role::Old => settings.tolerance,
     }
 }
@@ -206,7 +208,7 @@ pub fn judge(runs: &mut [RunReport], settings: &Settings) {
         let verdict = |p_value| {
             let against = Against { p_value, above };
             match domain.role {
-                Role::Niche => Verdict::of_niche(against, LEVEL),
+                Role::Niche | Role::Earlier => Verdict::of_niche(against, LEVEL),
                 Role::Old => Verdict::of_old(against, LEVEL),
             }
         };

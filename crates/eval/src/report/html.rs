@@ -176,6 +176,7 @@ fn of_domain(domain: &DomainReport) -> Value {
     context! {
         name => &domain.name,
         niche => domain.role == Role::Niche,
+        label => domain.role.label(),
         base => plain(domain.base_bits_per_byte),
         tuned => plain(domain.tuned_bits_per_byte),
         change => signed_or_dash(domain.change),

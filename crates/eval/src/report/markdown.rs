@@ -3,7 +3,7 @@
 use super::forgotten;
 use super::ledger::ledger;
 use super::tasks;
-use super::{Chain, ForgettingReport, Role, RunReport};
+use super::{Chain, ForgettingReport, RunReport};
 use crate::evidence::DomainEvidence;
 use crate::wording::{
     count, interval, percent, plain, probability, probability_or_dash, relative, sign, signed,
@@ -64,9 +64,9 @@ pub fn figures(run: &RunReport) -> String {
          |---|--:|--:|--:|--:|--:|--:|---|--:|\n",
     );
     for domain in &run.domains {
-        let name = match domain.role {
-            Role::Niche => format!("**{}** (niche)", escape(&domain.name)),
-            Role::Old => escape(&domain.name),
+        let name = match domain.role.label() {
+            Some(label) => format!("**{}** ({label})", escape(&domain.name)),
+            None => escape(&domain.name),
         };
         let reason = domain.reason.as_ref();
         text += &format!(

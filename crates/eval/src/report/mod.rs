@@ -50,6 +50,8 @@ pub struct ModelScores {
     pub method: String,
     /// The domain it was tuned for; empty for the base.
     pub niche: String,
+    /// What the models between the base and it were tuned for, where it was tuned from another than the base.
+    pub earlier_niches: Vec<String>,
     /// What it scores on each domain's held-out documents.
     pub domains: BTreeMap<String, DomainScores>,
     /// Which of each domain's questions it answers.
@@ -105,14 +107,27 @@ impl Default for Settings {
     }
 }
 
-/// Whether a domain is what a run was tuned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a domain is what a run was tuned for; in the order of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It is.
     Niche,
+    /// A model between the base and the run was: what is left of that gain says nothing of what the base knew.
+    Earlier,
     /// It is watched for forgetting.
     Old,
+}
+
+impl Role {
+    /// What stands beside a domain's name.
+    pub fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Niche => Some("niche"),
+            Self::Earlier => Some("earlier niche"),
+            Self::Old => None,
+        }
+    }
 }
 
 /// What became of one domain in one run. A withheld figure is null.
@@ -202,7 +217,7 @@ pub struct RunReport {
     pub path: String,
     /// How it was tuned.
     pub method: String,
-    /// The niche first, then the old domains by name.
+    /// The niche first, then earlier ones, then the old domains, by name.
     pub domains: Vec<DomainReport>,
     /// Of every domain that has questions.
     pub questions: Vec<QuestionReport>,

@@ -1,6 +1,6 @@
 //! The report as plain text for a terminal.
 
-use super::{ForgettingReport, Role, RunReport, tasks};
+use super::{ForgettingReport, RunReport, tasks};
 use crate::wording::{
     interval, percent, plain, probability, probability_or_dash, sign, signed, signed_or_dash,
 };
@@ -76,13 +76,10 @@ fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
         .map(str::to_owned),
     ];
     for domain in &run.domains {
-        let niche = if domain.role == Role::Niche {
-            " (niche)"
-        } else {
-            ""
-        };
+        let label = domain.role.label();
+        let label = label.map_or(String::new(), |label| format!(" ({label})"));
         rows.push([
-            format!("{}{niche}", domain.name),
+            format!("{}{label}", domain.name),
             plain(domain.base_bits_per_byte),
             plain(domain.tuned_bits_per_byte),
             signed_or_dash(domain.change),

@@ -148,6 +148,35 @@ fn the_summary_follows_the_domains() {
     assert_eq!(worst.domain, "chemistry");
 }
 
+/// What is left of an earlier niche's gain is no old domain's change: it is told, and in no mean.
+#[test]
+fn earlier_niches_are_not_old() {
+    let mut second = model("checkpoints/second/best", "competition", [0.5, 0.7, 1.2]);
+    second.earlier_niches = vec!["chemistry".into()];
+    let report = ForgettingReport::new(&base(), &[second], Settings::default()).unwrap();
+    let run = &report.runs[0];
+    let roles: Vec<_> = run
+        .domains
+        .iter()
+        .map(|domain| (&domain.name[..], domain.role, domain.verdict))
+        .collect();
+    let expected = [
+        ("competition", Role::Niche, Verdict::Gained),
+        ("chemistry", Role::Earlier, Verdict::Gained),
+        ("leaky", Role::Old, Verdict::Forgotten),
+    ];
+    assert_eq!(roles, expected);
+    let mean = run.summary.mean_forgetting.unwrap();
+    assert_eq!(Some(mean.value), run.domains[2].change);
+    assert!(markdown::render(&report).contains("**chemistry** (earlier niche)"));
+    assert!(report.table().contains("chemistry (earlier niche)"));
+    assert!(
+        html::render(&report)
+            .unwrap()
+            .contains("<small>earlier niche</small>")
+    );
+}
+
 /// The base against itself: exactly no change, intervals [0, 0], everything kept, and the page says so.
 #[test]
 fn base_against_itself_changes_nothing() {
