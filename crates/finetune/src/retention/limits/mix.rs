@@ -51,7 +51,7 @@ pub(super) enum Mixing {
 #[derive(Debug, Clone)]
 struct Found {
     shares: Shares,
-    /// The upper end of the worst domain's rise, as a share of its limit.
+    /// What the worst domain's rise may be on other documents, as a share of its limit.
     worst: f64,
     /// The mean over the domains of their rises, as shares of their limits.
     mean: f64,

@@ -125,7 +125,7 @@ impl Pressure {
             .collect()
     }
 
-    /// Takes an evaluation in: of each old domain, its rise (the upper end of its interval) as a share of its limit. Moves level
+    /// Takes an evaluation in: of each old domain, what its rise may be on other documents, as a share of its limit. Moves level
     /// and leaning for the steps to come. Before the first step nothing has risen, and nothing moves.
     ///
     /// # Errors

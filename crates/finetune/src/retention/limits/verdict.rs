@@ -45,7 +45,7 @@ impl DomainVerdict {
 pub struct Judged {
     /// The checkpoint that was measured: the run's `best`, or `closest` where nothing was inside.
     pub checkpoint: PathBuf,
-    /// Whether an evaluation on the way was inside, each domain with the upper end of its interval.
+    /// Whether an evaluation on the way was inside, each domain with what its rise may be on other documents.
     pub inside_on_the_way: bool,
     /// Where the checkpoint lies on the way from the base through the run's end: the share of the run's change in each block.
     #[serde(skip_serializing_if = "Option::is_none")]
