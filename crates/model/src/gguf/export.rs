@@ -16,6 +16,9 @@ use super::{config, rotary};
 use crate::adapter::is_adapter;
 use crate::{ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_over};
 
+/// They are added to what is read, with nothing in between: as llama.cpp's own tools, this program does not round them.
+const POSITIONS: &str = "model.embed_positions.weight";
+
 /// How a model is written.
 #[derive(Debug, Clone, Copy)]
 pub struct GgufExport<'a> {
@@ -97,7 +100,7 @@ fn fallbacks(config: &ModelConfig, kind: GgufType) -> Option<String> {
     let shapes = config.parameter_shapes();
     let matrices = shapes
         .iter()
-        .filter(|(name, shape)| shape.len() == 2 && name != "model.embed_positions.weight");
+        .filter(|(name, shape)| shape.len() == 2 && name != POSITIONS);
     let other: Vec<GgmlDType> = matrices
         .clone()
         .filter(|(name, shape)| kind.falls_back(shape, is_output(config, name)))
@@ -161,10 +164,10 @@ fn tensors(
     Ok(tensors)
 }
 
-/// Positions are added up with nothing in between, so that llama.cpp's own tools do not round them.
+/// The type of a tensor.
 fn type_of(place: &Stored, config: &ModelConfig, kind: GgufType) -> GgmlDType {
     let first = &place.parts[0].0;
-    if first == "model.embed_positions.weight" {
+    if first == POSITIONS {
         return GgmlDType::F32;
     }
     kind.of(&place.shape(), is_output(config, first))

@@ -67,11 +67,11 @@ pub(super) fn layout(
                 "the parameter `{parameter}` has no place in a GGUF of the architecture `{architecture}`"
             )
         })?;
-        // A block's queries, keys and values are near each other.
+        // A block's queries, keys and values follow each other, each with its weight and its bias.
         match all
             .iter_mut()
             .rev()
-            .take(6)
+            .take(2)
             .find(|known| known.name == name)
         {
             Some(known) => known.parts.push((parameter, shape)),
