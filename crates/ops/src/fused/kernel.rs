@@ -251,16 +251,16 @@ impl Tile for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86 {
-    use super::{Rows, Target, Tile, sweep};
-    use std::arch::x86_64::*;
+mod x86 {
+    use super::super::wide::{Avx2, Avx512, Wide};
+    use super::{Rows, Target, sweep};
 
     /// # Safety
     /// As [`super::multiply_packed`], on a machine with AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn multiply_avx2(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.
-        unsafe { sweep::<Avx2>(a, b, c, sizes) }
+        unsafe { sweep::<Wide<Avx2>>(a, b, c, sizes) }
     }
 
     /// # Safety
@@ -268,94 +268,6 @@ pub(super) mod x86 {
     #[target_feature(enable = "avx512f,avx2,fma")]
     pub unsafe fn multiply_avx512(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.
-        unsafe { sweep::<Avx512>(a, b, c, sizes) }
-    }
-
-    struct Avx2;
-
-    impl Tile for Avx2 {
-        const ROWS: usize = 6;
-        const COLUMNS: usize = 16;
-
-        #[inline(always)]
-        unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize) {
-            // SAFETY: the caller promises the instructions and the elements.
-            unsafe {
-                let mut sums = [[_mm256_setzero_ps(); 2]; R];
-                let (mut a_step, mut b_step) = (a.pointer, b);
-                for _ in 0..k {
-                    let left = _mm256_loadu_ps(b_step);
-                    let right = _mm256_loadu_ps(b_step.add(8));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let a = _mm256_set1_ps(*a_step.add(row * a.row_stride));
-                        sums[0] = _mm256_fmadd_ps(a, left, sums[0]);
-                        sums[1] = _mm256_fmadd_ps(a, right, sums[1]);
-                    }
-                    a_step = a_step.wrapping_add(a.step);
-                    b_step = b_step.wrapping_add(16);
-                }
-                for (row, sums) in sums.iter().enumerate() {
-                    for (half, &sum) in sums.iter().enumerate() {
-                        let target = c.pointer.add(row * c.stride + 8 * half);
-                        let value = if c.accumulate {
-                            _mm256_add_ps(_mm256_loadu_ps(target), sum)
-                        } else {
-                            sum
-                        };
-                        _mm256_storeu_ps(target, value);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Puts a tile of 32 columns where it goes.
-    ///
-    /// # Safety
-    /// C has a row of 32 columns for each of the tile's, on a machine with AVX-512F.
-    #[inline(always)]
-    pub unsafe fn store_avx512(sums: &[[__m512; 2]], c: Target) {
-        for (row, sums) in sums.iter().enumerate() {
-            for (half, &sum) in sums.iter().enumerate() {
-                // SAFETY: promised by the caller.
-                unsafe {
-                    let target = c.pointer.add(row * c.stride + 16 * half);
-                    let value = if c.accumulate {
-                        _mm512_add_ps(_mm512_loadu_ps(target), sum)
-                    } else {
-                        sum
-                    };
-                    _mm512_storeu_ps(target, value);
-                }
-            }
-        }
-    }
-
-    struct Avx512;
-
-    impl Tile for Avx512 {
-        const ROWS: usize = 12;
-        const COLUMNS: usize = 32;
-
-        #[inline(always)]
-        unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize) {
-            // SAFETY: the caller promises the instructions and the elements.
-            unsafe {
-                let mut sums = [[_mm512_setzero_ps(); 2]; R];
-                let (mut a_step, mut b_step) = (a.pointer, b);
-                for _ in 0..k {
-                    let left = _mm512_loadu_ps(b_step);
-                    let right = _mm512_loadu_ps(b_step.add(16));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let a = _mm512_set1_ps(*a_step.add(row * a.row_stride));
-                        sums[0] = _mm512_fmadd_ps(a, left, sums[0]);
-                        sums[1] = _mm512_fmadd_ps(a, right, sums[1]);
-                    }
-                    a_step = a_step.wrapping_add(a.step);
-                    b_step = b_step.wrapping_add(32);
-                }
-                store_avx512(&sums, c);
-            }
-        }
+        unsafe { sweep::<Wide<Avx512>>(a, b, c, sizes) }
     }
 }

@@ -53,6 +53,8 @@ mod square_sum;
 mod storage;
 mod stretch;
 mod swiglu;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub(crate) use adamw::{UpdateFactors, adamw};
 pub(crate) use attention::attention;

@@ -190,8 +190,8 @@ impl<const HEIGHT: usize, const WIDTH: usize> Tile for Widened<HEIGHT, WIDTH> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::kernel::x86::store_avx512;
-    use super::{Rows, Target, Tile, sweep};
+    use super::super::wide::{Avx512, Vectors, Wide};
+    use super::{Rows, Target, sweep};
     use std::arch::x86_64::*;
 
     /// # Safety
@@ -199,36 +199,49 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
     pub unsafe fn multiply(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.
-        unsafe { sweep::<DotProduct>(a, b, c, sizes) }
+        unsafe { sweep::<Wide<DotProduct>>(a, b, c, sizes) }
     }
 
+    /// Vectors of f32 whose places, in A and in B, are pairs.
     struct DotProduct;
 
-    impl Tile for DotProduct {
-        const ROWS: usize = 12;
-        const COLUMNS: usize = 32;
+    impl Vectors for DotProduct {
+        type Vector = __m512;
+        const LANES: usize = Avx512::LANES;
+        const ROWS: usize = Avx512::ROWS;
 
         #[inline(always)]
-        unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, places: usize) {
-            // SAFETY: the caller promises the instructions and the elements; a place is 32 bits of any value, and
-            // the vector of bf16 is the same 512 bits.
+        unsafe fn zero() -> __m512 {
+            // SAFETY: the caller promises the instructions.
+            unsafe { Avx512::zero() }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m512 {
+            // SAFETY: promised by the caller.
+            unsafe { Avx512::load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn splat(from: *const f32) -> __m512 {
+            // SAFETY: promised by the caller.
+            unsafe { Avx512::splat(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn multiply_add(a: __m512, b: __m512, sum: __m512) -> __m512 {
+            // SAFETY: the caller promises the instructions; a place is 32 bits of any value, and the vector of bf16 is the
+            // same 512 bits.
             unsafe {
                 let pairs = |places: __m512| -> __m512bh { std::mem::transmute(places) };
-                let mut sums = [[_mm512_setzero_ps(); 2]; R];
-                let (mut a_step, mut b_step) = (a.pointer, b);
-                for _ in 0..places {
-                    let left = pairs(_mm512_loadu_ps(b_step));
-                    let right = pairs(_mm512_loadu_ps(b_step.add(16)));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let a = pairs(_mm512_set1_ps(*a_step.add(row * a.row_stride)));
-                        sums[0] = _mm512_dpbf16_ps(sums[0], a, left);
-                        sums[1] = _mm512_dpbf16_ps(sums[1], a, right);
-                    }
-                    a_step = a_step.wrapping_add(a.step);
-                    b_step = b_step.wrapping_add(32);
-                }
-                store_avx512(&sums, c);
+                _mm512_dpbf16_ps(sum, pairs(a), pairs(b))
             }
+        }
+
+        #[inline(always)]
+        unsafe fn store(sum: __m512, to: *mut f32, accumulate: bool) {
+            // SAFETY: promised by the caller.
+            unsafe { Avx512::store(sum, to, accumulate) }
         }
     }
 }
