@@ -102,7 +102,7 @@ pub fn small_model(dataset: &Dataset) -> anyhow::Result<Transformer> {
         SEQUENCE_LENGTH,
         ends,
     )?;
-    let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+    let ops = Ops::fused(Precision::F32);
     let options = LoadOptions::trained(&Device::Cpu, ops);
     Ok(Transformer::initialise(config, 1, &options)?)
 }

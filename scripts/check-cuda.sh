@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scratch=${1:-target/cuda-toolkit}
-version=13.2
+version=13.0 # what drivers from 580 on run
 
 for client in python3 cargo; do
     command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }

@@ -1,16 +1,13 @@
 //! Adapters through the binary: tuned, resumed, evaluated, compared, continued, merged; and the wrong base refused.
 
+mod held;
+
 use std::path::Path;
 
 use assert_cmd::Command;
+use held::polymath;
 use predicates::str::contains;
 use serde_json::Value;
-
-fn polymath(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
-    command.current_dir(folder).args(["--device", "cpu"]);
-    command
-}
 
 /// A base that knows counting, and a niche of letters.
 fn prepare(at: &Path) {

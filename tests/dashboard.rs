@@ -42,7 +42,7 @@ impl Session {
         let mut command = CommandBuilder::new("sh");
         command.args(["-c", "echo printed before; exec \"$@\"", "sh"]);
         command.arg(assert_cmd::cargo::cargo_bin("polymath"));
-        command.args(["--device", "cpu"]);
+        command.args(["--device", &held::device()]);
         command.args(arguments);
         command.arg("--dashboard");
         command.cwd(folder);

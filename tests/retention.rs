@@ -4,7 +4,7 @@ mod held;
 
 use std::path::Path;
 
-use held::{finetune, polymath, prepare, write};
+use held::{finetune, killable, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -171,19 +171,10 @@ fn bases_without_data_retain_themselves() {
 /// A second run of the same settings is killed after its first checkpoint and resumed: the weights are the same.
 fn resumes(at: &Path, run: &str, settings: &[&str]) {
     let second = at.join("runs/killed");
-    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
-        .current_dir(at)
-        .args([
-            "--device",
-            "cpu",
-            "finetune",
-            "finetune.toml",
-            "run=runs/killed",
-        ])
+    let mut killed = killable(at)
+        .args(["finetune", "finetune.toml", "run=runs/killed"])
         .args(["checkpoint.every=1", "checkpoint.keep=99"])
         .args(settings)
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let begin = std::time::Instant::now();

@@ -5,7 +5,7 @@ mod held;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use held::{polymath, prepare, write};
+use held::{killable, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -28,11 +28,8 @@ fn frontiers_survive_being_killed() {
     let at = folder.path();
     prepare(at);
     write(at, "frontier.toml", CONFIG);
-    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
-        .current_dir(at)
-        .args(["--device", "cpu", "frontier", "frontier.toml"])
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
+    let mut killed = killable(at)
+        .args(["frontier", "frontier.toml"])
         .spawn()
         .unwrap();
     let begin = Instant::now();

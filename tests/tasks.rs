@@ -1,16 +1,12 @@
 //! Tasks with choices through the binary: scored, written item by item, compared in the report, and refused where they are none.
 
+mod held;
+
 use std::path::Path;
 
-use assert_cmd::Command;
+use held::polymath;
 use predicates::str::contains;
 use serde_json::{Value, json};
-
-fn polymath(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
-    command.current_dir(folder).args(["--device", "cpu"]);
-    command
-}
 
 fn write_lines(folder: &Path, name: &str, lines: impl Iterator<Item = Value>) {
     let text: String = lines.map(|line| format!("{line}\n")).collect();

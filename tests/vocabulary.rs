@@ -5,7 +5,7 @@ mod held;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, polymath, prepare, write};
+use held::{finetune, killable, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use safetensors::SafeTensors;
@@ -279,18 +279,9 @@ fn mixes(at: &Path) {
 /// A run that is killed after its third step and resumed ends with the weights of the one that was not.
 fn resumes(at: &Path, settings: &[&str]) {
     let stopped = [settings, &["checkpoint.every=3", "checkpoint.keep=99"]].concat();
-    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
-        .current_dir(at)
-        .args([
-            "--device",
-            "cpu",
-            "finetune",
-            "finetune.toml",
-            "run=runs/killed",
-        ])
+    let mut killed = killable(at)
+        .args(["finetune", "finetune.toml", "run=runs/killed"])
         .args(&stopped)
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let begin = std::time::Instant::now();

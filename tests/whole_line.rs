@@ -1,23 +1,13 @@
 //! The whole line through the binary, on a tiny corpus, and what it says of bad input.
 
+mod held;
+
 use std::path::Path;
 
-use assert_cmd::Command;
+use held::{killable, polymath, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
-
-fn polymath(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
-    command.current_dir(folder).args(["--device", "cpu"]);
-    command
-}
-
-fn write(folder: &Path, name: &str, text: &str) {
-    let path = folder.join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
 
 /// Three domains that differ: counting, letters, and dialogue with prompts.
 fn write_corpus(folder: &Path) {
@@ -283,17 +273,8 @@ fn killed_and_resumed_equals_uninterrupted() {
         .assert()
         .success();
 
-    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"))
-        .current_dir(at)
-        .args([
-            "--device",
-            "cpu",
-            "pretrain",
-            "pretrain.toml",
-            "run=runs/killed",
-        ])
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
+    let mut killed = killable(at)
+        .args(["pretrain", "pretrain.toml", "run=runs/killed"])
         .spawn()
         .unwrap();
     // Killed as soon as there is something to go on from.

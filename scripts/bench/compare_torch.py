@@ -22,15 +22,18 @@ SHAPES = {
                "vocabulary": 8192, "sequence_length": 512, "batch_size": 8},
     "characters": {**REFERENCE, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
                    "intermediate_size": 344, "vocabulary": 65, "sequence_length": 64, "batch_size": 12},
+    # Of GPT-2's size, for a GPU: hours on a CPU.
+    "base": {**REFERENCE, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 2048,
+             "vocabulary": 32000, "sequence_length": 1024, "batch_size": 8},
 }  # fmt: skip
 
 
 class Torch:
     """A PyTorch program that waits to be asked."""
 
-    def __init__(self, shape, precision, compiled, threads):
-        command = [sys.executable, HERE / "torch_step.py", "--shape", json.dumps(shape)]
-        command += ["--precision", precision, "--threads", str(threads)]
+    def __init__(self, shape, precision, compiled, arguments):
+        command = [sys.executable, HERE / "torch_step.py", "--shape", json.dumps(shape), "--device", arguments.device]
+        command += ["--precision", precision, "--threads", str(arguments.threads)]
         command += ["--compile"] if compiled else []
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -52,8 +55,9 @@ class Torch:
 class Ours:
     """`polymath bench`."""
 
-    def __init__(self, program, shape, precision, threads):
-        self.command = [program, "bench", "configs/pretrain/reference.toml", "--json", "--threads", str(threads)]
+    def __init__(self, shape, precision, arguments):
+        self.command = [arguments.program, "bench", "configs/pretrain/reference.toml", "--json"]
+        self.command += ["--threads", str(arguments.threads), "--device", arguments.device]
         names = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
         self.command += [f"model.{name}={shape[name]}" for name in names]
         self.command += [f"training.{name}={shape[name]}" for name in ["batch_size", "sequence_length"]]
@@ -72,9 +76,9 @@ def compare(name, arguments):
     tokens = shape["batch_size"] * shape["sequence_length"]
     sides = {}
     for precision in arguments.precisions:
-        sides[f"polymath {precision}"] = Ours(arguments.program, shape, precision, arguments.threads)
-        sides[f"eager {precision}"] = Torch(shape, precision, False, arguments.threads)
-        sides[f"compiled {precision}"] = Torch(shape, precision, True, arguments.threads)
+        sides[f"polymath {precision}"] = Ours(shape, precision, arguments)
+        sides[f"eager {precision}"] = Torch(shape, precision, False, arguments)
+        sides[f"compiled {precision}"] = Torch(shape, precision, True, arguments)
     steps = 5 if tokens > 1000 else 100
     rounds = {side: [] for side in sides}
     for number in range(arguments.rounds):
@@ -139,10 +143,11 @@ def chart(results, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", help="the polymath command")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["reference", "larger", "characters"])
     parser.add_argument("--precisions", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="`cpu` or `cuda:N`; a GPU's memory is not counted")
     parser.add_argument("--output", type=Path, default=Path("target/compare_torch"))
     arguments = parser.parse_args()
     results = {}

@@ -5,7 +5,8 @@
 #
 #   scripts/bench/compare_torch.sh [--shapes reference larger characters] [--precisions f32 bf16] [--rounds 5]
 #
-# Prints a table; the figures and a chart go to target/compare_torch/.
+# Prints a table; the figures and a chart go to target/compare_torch/. For a GPU, with a `polymath` built for it and a Python that
+# has PyTorch: `python3 scripts/bench/compare_torch.py target/release/polymath --device cuda:0 --shapes reference base`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source scripts/python-environment.sh

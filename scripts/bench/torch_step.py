@@ -74,11 +74,13 @@ def main():
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", type=torch.device)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     shape = arguments.shape
-    model = Model(shape)
+    device = arguments.device
+    model = Model(shape).to(device)
     decayed = [p for name, p in model.named_parameters() if p.dim() == 2 and "embedding" not in name]
     others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embedding" in name]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -87,14 +89,16 @@ def main():
     size = (shape["batch_size"], shape["sequence_length"])
 
     def step():
-        ids = torch.randint(shape["vocabulary"], size)
-        targets = torch.randint(shape["vocabulary"], size)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.precision == "bf16"):
+        ids = torch.randint(shape["vocabulary"], size).to(device)
+        targets = torch.randint(shape["vocabulary"], size).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=arguments.precision == "bf16"):
             loss = forward(ids, targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
     for _ in range(3):  # compiles, fills the caches
         step()

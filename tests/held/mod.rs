@@ -1,4 +1,4 @@
-//! A tiny base and a niche, for what is held back in fine-tuning.
+//! The command, and a tiny base and a niche, for what is held back in fine-tuning.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -6,9 +6,25 @@ use std::path::Path;
 
 use assert_cmd::Command;
 
+/// What the tests compute on: the CPU, or what `POLYMATH_TEST_DEVICE` names (`cuda:0`).
+pub fn device() -> String {
+    std::env::var("POLYMATH_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned())
+}
+
 pub fn polymath(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
-    command.current_dir(folder).args(["--device", "cpu"]);
+    command.current_dir(folder).args(["--device", &device()]);
+    command
+}
+
+/// The same, silent, in a process that can be killed.
+pub fn killable(folder: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"));
+    command
+        .current_dir(folder)
+        .args(["--device", &device()])
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null());
     command
 }
 

@@ -23,7 +23,7 @@ pub struct Global {
     /// Threads to compute with; default: one a core.
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
-    /// How operations are computed: `fused` kernels (CPU) or `composed` from Candle's (what a GPU runs).
+    /// How operations are computed: `fused`, the fastest there is for the device, or `composed` from Candle's, to compare.
     #[arg(long, global = true, value_name = "HOW")]
     pub ops: Option<OpsChoice>,
     /// No progress, only results and errors.

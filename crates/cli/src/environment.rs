@@ -40,11 +40,6 @@ impl Environment {
         crate::console::show_transfers(global.quiet);
         let device = open_device(&global.device).map_err(Failure::Usage)?;
         let implementation = match global.ops {
-            Some(OpsChoice::Fused) if !device.is_cpu() => {
-                return Err(Failure::usage(anyhow!(
-                    "`--ops fused` needs `--device cpu`: on a GPU, operations are composed from Candle's"
-                )));
-            }
             Some(OpsChoice::Fused) => Some(Implementation::Fused),
             Some(OpsChoice::Composed) => Some(Implementation::Composed),
             None => None,
@@ -66,7 +61,7 @@ impl Environment {
 
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
-        Ops::chosen(&self.device, self.implementation, precision)
+        Ops::chosen(self.implementation, precision)
     }
 
     /// Whether progress bars can be drawn.

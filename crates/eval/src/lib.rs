@@ -11,7 +11,7 @@
 //! use polymath_model::{LoadOptions, Ops, Precision};
 //!
 //! let dataset = Dataset::open("data/science".as_ref())?;
-//! let options = LoadOptions::frozen(&Device::Cpu, Ops::for_device(&Device::Cpu, Precision::F32));
+//! let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
 //! let score = |folder: &str| -> Result<ModelScores, Box<dyn std::error::Error>> {
 //!     let model = polymath_model::load(folder.as_ref(), &options)?;
 //!     let mut scores = ModelScores { path: folder.into(), ..ModelScores::default() };

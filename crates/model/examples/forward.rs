@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// As it is trained: an adapter stays beside its base, and it alone moves.
 fn load(folder: &Path) -> Result<Transformer, ModelError> {
-    let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+    let ops = Ops::fused(Precision::F32);
     let mut options = LoadOptions::trained(&Device::Cpu, ops);
     if !polymath_model::is_adapter(folder) {
         return polymath_model::load(folder, &options);

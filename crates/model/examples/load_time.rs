@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nth(1)
         .map_or(Ok(500), |text| text.parse())?;
     let folder = std::env::temp_dir().join(format!("polymath-load-time-{}", std::process::id()));
-    let options = LoadOptions::frozen(&Device::Cpu, Ops::for_device(&Device::Cpu, Precision::F32));
+    let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
     println!("file    size      read     load     ratio");
     for (data_type, share) in [("BF16", 2), ("F16", 2), ("F32", 1)] {
         let at = folder.join(data_type);

@@ -29,7 +29,7 @@ pub struct SamplingConfig {
 /// use candle_core::Device;
 /// use polymath_model::*;
 ///
-/// let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+/// let ops = Ops::fused(Precision::F32);
 /// let options = LoadOptions::frozen(&Device::Cpu, ops);
 /// let model = load("checkpoints/small/best".as_ref(), &options)?;
 /// let sampling = SamplingConfig { temperature: 0.8, top_k: None, top_p: 0.95, seed: 1 };

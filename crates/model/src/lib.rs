@@ -11,7 +11,7 @@
 //! let shape = r#"{ "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2 }"#;
 //! let shape: ArchitectureConfig = serde_json::from_str(shape)?;
 //! let config = shape.resolve(32, 8, (0, 0))?; // 32 tokens, a context of 8
-//! let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+//! let ops = Ops::fused(Precision::F32);
 //! let model = Transformer::initialise(config, 1, &LoadOptions::trained(&Device::Cpu, ops))?;
 //! let batch = TokenBatch {
 //!     input_ids: vec![0, 5, 6, 7],

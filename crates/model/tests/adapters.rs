@@ -24,7 +24,7 @@ fn architecture() -> ArchitectureConfig {
 }
 
 fn ops() -> Ops {
-    Ops::for_device(&Device::Cpu, Precision::F32)
+    Ops::fused(Precision::F32)
 }
 
 fn base() -> BTreeMap<String, Tensor> {

@@ -29,8 +29,7 @@ fn weights_are_in_memory_once() {
         let at = folder.path().join(data_type);
         let model = RandomModel::of_megabytes(100);
         model.write(&at, data_type).unwrap();
-        let options =
-            LoadOptions::frozen(&Device::Cpu, Ops::for_device(&Device::Cpu, Precision::F32));
+        let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
         let loaded = load(&at, &options).unwrap();
         let bytes = 4 * loaded.config().parameter_count() as usize;
         assert!(bytes > 95 * MEGABYTE);

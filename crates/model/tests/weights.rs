@@ -29,7 +29,7 @@ fn config() -> ModelConfig {
 }
 
 fn weights() -> BTreeMap<String, Tensor> {
-    let options = LoadOptions::trained(&Device::Cpu, Ops::for_device(&Device::Cpu, Precision::F32));
+    let options = LoadOptions::trained(&Device::Cpu, Ops::fused(Precision::F32));
     let model = Transformer::initialise(config(), 3, &options).unwrap();
     let named = model.parameters().into_iter();
     named

@@ -126,7 +126,7 @@ pub(crate) fn attention(
 }
 
 /// (batch, kv_heads, key, d) → (batch, kv_heads·times, key, d), each head standing `times` in a row.
-fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
+pub(crate) fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
     if times == 1 {
         return x.contiguous();
     }
@@ -152,21 +152,10 @@ pub(crate) fn cross_entropy(
     (targets, z_loss): (&Arc<[u32]>, f64),
     precision: Precision,
 ) -> Result<Tensor> {
-    // Rows without a target are dropped before the product, so that nothing in them can reach the loss.
-    let kept: Vec<u32> = (0..targets.len() as u32)
-        .filter(|&row| targets[row as usize] != IGNORED)
-        .collect();
-    if kept.is_empty() {
+    let Some((hidden, targets)) = kept_rows(hidden, targets)? else {
         return zero_of(hidden)? + zero_of(weight)?;
-    }
-    let kept_targets: Vec<u32> = kept.iter().map(|&row| targets[row as usize]).collect();
-    let hidden = if kept.len() == targets.len() {
-        hidden.clone()
-    } else {
-        let kept = Tensor::from_slice(&kept, kept.len(), hidden.device())?;
-        hidden.index_select(&kept, 0)?
     };
-    let scored = score_rows(&hidden, weight, &kept_targets, precision)?;
+    let scored = score_rows(&hidden, weight, &targets, precision)?;
     let loss = scored.nats.sum_all()?;
     if z_loss == 0.0 {
         return Ok(loss);
@@ -174,8 +163,26 @@ pub(crate) fn cross_entropy(
     loss + (scored.log_sum.sqr()?.sum_all()? * z_loss)?
 }
 
+/// The rows of `hidden` whose target counts, with these targets; `None` where there are none. Rows without a target are dropped before
+/// the product, so that nothing in them can reach the loss.
+pub(crate) fn kept_rows(hidden: &Tensor, targets: &[u32]) -> Result<Option<(Tensor, Vec<u32>)>> {
+    let rows = (0..targets.len() as u32).zip(targets);
+    let (kept, kept_targets): (Vec<u32>, Vec<u32>) =
+        rows.filter(|(_, target)| **target != IGNORED).unzip();
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let hidden = if kept.len() == targets.len() {
+        hidden.clone()
+    } else {
+        let kept = Tensor::from_slice(&kept, kept.len(), hidden.device())?;
+        hidden.index_select(&kept, 0)?
+    };
+    Ok(Some((hidden, kept_targets)))
+}
+
 /// A zero in `x`'s graph, whatever `x` holds.
-fn zero_of(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn zero_of(x: &Tensor) -> Result<Tensor> {
     let nowhere = Tensor::zeros(x.shape(), DType::U8, x.device())?;
     nowhere.where_cond(x, &x.zeros_like()?)?.sum_all()
 }

@@ -8,7 +8,7 @@
 //! use candle_core::{Device, Var};
 //! use polymath_ops::{Ops, Precision};
 //!
-//! let ops = Ops::for_device(&Device::Cpu, Precision::F32);
+//! let ops = Ops::fused(Precision::F32);
 //! let x = Var::new(&[[3f32, 4.0]], &Device::Cpu)?;
 //! let weight = Var::new(&[1f32, 1.0], &Device::Cpu)?;
 //! let y = ops.rms_norm(&x, &weight, 0.0)?; // x / √12.5
@@ -21,6 +21,7 @@ mod adamw;
 mod blocks;
 mod composed;
 mod composed_distillation;
+mod computed;
 mod distillation;
 mod fused;
 mod gradient_norm;
@@ -36,6 +37,7 @@ mod round;
 mod scores;
 mod segments;
 mod threads;
+mod whole;
 
 /// The best rate of multiply-adds that this machine's processor shows within `time`, in FLOP/s, on all threads: in f32, or
 /// of products of bf16 where the machine has an instruction for them.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 
-use crate::{Placement, Precision, RotaryTable, Scores, Segments, composed, fused};
+use crate::{Placement, Precision, RotaryTable, Scores, Segments, composed, fused, whole};
 
 /// A target that is not scored.
 pub const IGNORED: u32 = u32::MAX;
@@ -12,7 +12,8 @@ pub const IGNORED: u32 = u32::MAX;
 /// How operations are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
-    /// Our own kernels, for f32 tensors on the CPU; tensors of another kind or device are composed all the same.
+    /// Our own kernels, for f32 tensors on the CPU; on a GPU, attention and the loss with a backward pass of their own. All else is
+    /// composed all the same.
     Fused,
     /// Candle's operations put together.
     Composed,
@@ -28,24 +29,19 @@ pub struct Ops {
 }
 
 impl Ops {
-    /// The best there is for a device: fused on the CPU, composed elsewhere.
-    pub fn for_device(device: &Device, precision: Precision) -> Ops {
-        let implementation = match device {
-            Device::Cpu => Implementation::Fused,
-            _ => Implementation::Composed,
-        };
+    /// The fastest there is, whatever the device.
+    pub fn fused(precision: Precision) -> Ops {
         Ops {
-            implementation,
+            implementation: Implementation::Fused,
             precision,
         }
     }
 
-    /// What the user chose, else the best there is for a device.
-    pub fn chosen(device: &Device, choice: Option<Implementation>, precision: Precision) -> Ops {
-        let best = Ops::for_device(device, precision);
+    /// What the user chose, else the fastest.
+    pub fn chosen(choice: Option<Implementation>, precision: Precision) -> Ops {
         Ops {
-            implementation: choice.unwrap_or(best.implementation),
-            ..best
+            implementation: choice.unwrap_or(Implementation::Fused),
+            precision,
         }
     }
 
@@ -101,6 +97,11 @@ impl Ops {
             && tensors
                 .iter()
                 .all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
+    }
+
+    /// Whether attention and the loss have their own backward pass on this tensor's device.
+    fn is_whole(&self, tensor: &Tensor) -> bool {
+        self.implementation == Implementation::Fused && !tensor.device().is_cpu()
     }
 
     /// y = x / √(mean(x²) + ε) · γ, over the last dimension.
@@ -250,6 +251,9 @@ impl Ops {
         if self.fuses(&[q, k, v]) {
             return fused::attention([q, k, v], segments, self.precision);
         }
+        if self.is_whole(q) {
+            return whole::attention([q, k, v], segments, self.precision);
+        }
         composed::attention([q, k, v], segments, self.precision)
     }
 
@@ -291,6 +295,9 @@ impl Ops {
         check_targets("cross_entropy", hidden, weight, targets)?;
         if self.fuses(&[hidden, weight]) {
             return fused::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
+        }
+        if self.is_whole(hidden) {
+            return whole::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
         }
         composed::cross_entropy(hidden, weight, (targets, z_loss), self.precision)
     }

@@ -1,21 +1,18 @@
 //! A stretch of a network that is computed again on the way back, instead of being kept (Chen et al. 2016, "Training Deep
 //! Nets with Sublinear Memory Cost").
 
-use std::sync::{Mutex, PoisonError};
-
-use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var,
-    bail,
+    CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor, Var,
 };
+
+use crate::computed::Computed;
 
 /// x and the weights that are tracked, to y.
 type Stretch = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
 
 struct Recomputed {
     stretch: Stretch,
-    /// What the forward pass gave, until the operation has taken it.
-    output: Mutex<Option<Tensor>>,
+    output: Computed,
     shapes: Vec<Shape>,
     x_tracked: bool,
 }
@@ -48,7 +45,7 @@ pub fn recomputed(
     };
     let operation = Recomputed {
         stretch: Box::new(stretch),
-        output: Mutex::new(Some(output.contiguous()?)),
+        output: Computed::new(output.contiguous()?),
         shapes: weights
             .iter()
             .map(|weight| weight.shape().clone())
@@ -59,14 +56,6 @@ pub fn recomputed(
 }
 
 impl Recomputed {
-    fn take(&self) -> Result<Tensor> {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        match output.take() {
-            Some(output) => Ok(output),
-            None => bail!("recomputed: the forward pass ran twice"),
-        }
-    }
-
     /// The weights out of the flat tensor, as variables of a graph of their own.
     fn weights(&self, flat: &Tensor) -> Result<Vec<Var>> {
         let mut start = 0;
@@ -92,12 +81,7 @@ impl CustomOp2 for Recomputed {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let output = self.take()?;
-        let (storage, layout) = output.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            _ => bail!("recomputed: the stretch left the CPU"),
-        }
+        self.output.on_cpu()
     }
 
     fn cuda_fwd(
@@ -107,12 +91,7 @@ impl CustomOp2 for Recomputed {
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let output = self.take()?;
-        let (storage, layout) = output.storage_and_layout();
-        match &*storage {
-            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            _ => bail!("recomputed: the stretch left the GPU"),
-        }
+        self.output.on_cuda()
     }
 
     fn metal_fwd(
@@ -122,12 +101,7 @@ impl CustomOp2 for Recomputed {
         _: &MetalStorage,
         _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        let output = self.take()?;
-        let (storage, layout) = output.storage_and_layout();
-        match &*storage {
-            Storage::Metal(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            _ => bail!("recomputed: the stretch left the GPU"),
-        }
+        self.output.on_metal()
     }
 
     fn bwd(

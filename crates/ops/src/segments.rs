@@ -16,6 +16,7 @@ pub struct Segments {
     starts: Option<Arc<[u32]>>,
     window: Option<usize>,
     mask: Arc<OnceLock<Tensor>>,
+    mask_of_heads: Arc<OnceLock<Tensor>>,
 }
 
 impl Segments {
@@ -48,6 +49,7 @@ impl Segments {
             starts: Some(starts),
             window: None,
             mask: Arc::default(),
+            mask_of_heads: Arc::default(),
         })
     }
 
@@ -60,6 +62,7 @@ impl Segments {
             starts: None,
             window: None,
             mask: Arc::default(),
+            mask_of_heads: Arc::default(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Segments {
         Self {
             window: Some(window.max(1)),
             mask: Arc::default(),
+            mask_of_heads: Arc::default(),
             ..self.clone()
         }
     }
@@ -114,17 +118,42 @@ impl Segments {
         mask.to_dtype(dtype)
     }
 
+    /// The same for every head, contiguous: (batch, heads, query, key). Made once and kept, for layers that have as many heads.
+    pub(crate) fn mask_of_heads(
+        &self,
+        heads: usize,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let shape = (self.batch, heads, self.query, self.key);
+        if let Some(mask) = self.mask_of_heads.get()
+            && mask.device().same_device(device)
+            && mask.dims4()? == shape
+            && mask.dtype() == dtype
+        {
+            return Ok(mask.clone());
+        }
+        let mask = self
+            .mask(device, dtype)?
+            .broadcast_as(shape)?
+            .contiguous()?;
+        self.mask_of_heads.get_or_init(|| mask.clone());
+        Ok(mask)
+    }
+
+    /// What is visible is compared on the device: the bounds alone go there, not (batch × query × key) numbers.
     fn build_mask(&self, device: &Device) -> Result<Tensor> {
         let rows = if self.starts.is_some() { self.batch } else { 1 };
-        let mut mask = vec![f32::NEG_INFINITY; rows * self.query * self.key];
-        for row in 0..rows {
-            for query in 0..self.query {
-                let offset = (row * self.query + query) * self.key;
-                for key in self.visible(row, query) {
-                    mask[offset + key] = 0.0;
-                }
-            }
-        }
-        Tensor::from_vec(mask, (rows, 1, self.query, self.key), device)
+        let (starts, ends): (Vec<u32>, Vec<u32>) = (0..rows)
+            .flat_map(|row| (0..self.query).map(move |query| self.visible(row, query)))
+            .map(|keys| (keys.start as u32, keys.end as u32))
+            .unzip();
+        let bounds = |of: Vec<u32>| Tensor::from_vec(of, (rows, 1, self.query, 1), device);
+        let keys = Tensor::arange(0, self.key as u32, device)?;
+        let begun = keys.broadcast_ge(&bounds(starts)?)?;
+        let before_end = keys.broadcast_lt(&bounds(ends)?)?;
+        let visible = (begun * before_end)?; // (rows, 1, query, key)
+        let mask = |value: f32| Tensor::new(value, device)?.broadcast_as(visible.shape());
+        visible.where_cond(&mask(0.0)?, &mask(f32::NEG_INFINITY)?)
     }
 }

@@ -35,7 +35,7 @@ impl Launch {
 
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
-        Ops::chosen(&self.device, self.implementation, precision)
+        Ops::chosen(self.implementation, precision)
     }
 }
 

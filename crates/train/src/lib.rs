@@ -39,7 +39,7 @@
 //!         checkpoint: &CheckpointConfig::default(),
 //!         seed: 1,
 //!         data_fingerprint: "of the data set".into(),
-//!         ops: Ops::for_device(model.transformer.device(), Precision::F32),
+//!         ops: Ops::fused(Precision::F32),
 //!         stop: &AtomicBool::new(false),
 //!     };
 //!     fit(&settings, &run, (model, batches), &mut Perplexed, &mut Silent)

@@ -149,12 +149,17 @@ fn time_step(
     step: u64,
 ) -> Result<[f64; 3], Failure> {
     let begin = Instant::now();
+    // A GPU computes while the program goes on: each phase waits for it.
+    let since = || {
+        model
+            .device()
+            .synchronize()
+            .map(|()| begin.elapsed().as_secs_f64())
+    };
     let loss = model.loss(batch)?;
-    // Reading the loss waits for a GPU.
-    loss.to_scalar::<f32>()?;
-    let forward = begin.elapsed().as_secs_f64();
+    let forward = since()?;
     let gradients = loss.backward()?;
-    let backward = begin.elapsed().as_secs_f64();
+    let backward = since()?;
     let parameters = model.trainable();
     let found: BTreeMap<_, _> = parameters
         .iter()
@@ -166,7 +171,7 @@ fn time_step(
         gradient_scale: 1.0 / norm.max(1.0),
     };
     optimizer.step(parameters, &found, (at, 1e-4))?;
-    let all = begin.elapsed().as_secs_f64();
+    let all = since()?;
     Ok([forward, backward - forward, all - backward])
 }
 

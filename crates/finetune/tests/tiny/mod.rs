@@ -11,7 +11,7 @@ use polymath_model::{ArchitectureConfig, LoadOptions, Ops, Precision, Transforme
 pub const VOCABULARY: usize = 23;
 
 pub fn ops() -> Ops {
-    Ops::for_device(&Device::Cpu, Precision::F32)
+    Ops::fused(Precision::F32)
 }
 
 pub fn model(seed: u64, options: &LoadOptions) -> Transformer {

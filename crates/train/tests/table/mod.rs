@@ -186,7 +186,7 @@ impl Case {
             },
             seed: 1,
             data_fingerprint: "data".into(),
-            ops: Ops::for_device(&Device::Cpu, Precision::F32),
+            ops: Ops::fused(Precision::F32),
             stop,
         };
         with(&settings)

@@ -1,0 +1,51 @@
+//! What an operation gives that was computed before it.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, MetalStorage, Result, Shape, Storage, Tensor, bail};
+
+/// An output, held until the operation takes it: so a composition of Candle's operations can have a backward pass of its own, on
+/// whatever device it ran.
+pub(crate) struct Computed(Mutex<Option<Tensor>>);
+
+impl Computed {
+    pub fn new(output: Tensor) -> Self {
+        Self(Mutex::new(Some(output)))
+    }
+
+    fn take(&self) -> Result<Tensor> {
+        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match output.take() {
+            Some(output) => Ok(output),
+            None => bail!("the forward pass ran twice"),
+        }
+    }
+
+    pub fn on_cpu(&self) -> Result<(CpuStorage, Shape)> {
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("what was computed left the CPU"),
+        }
+    }
+
+    pub fn on_cuda(&self) -> Result<(CudaStorage, Shape)> {
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("what was computed left the GPU"),
+        }
+    }
+
+    pub fn on_metal(&self) -> Result<(MetalStorage, Shape)> {
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Metal(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("what was computed left the GPU"),
+        }
+    }
+}
