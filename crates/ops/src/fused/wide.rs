@@ -241,3 +241,108 @@ impl Vectors for Avx512 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::{RUN, sweep};
+    use super::*;
+
+    /// Twelve rows, as AVX-512 has them, on any machine.
+    struct Numbers;
+
+    impl Vectors for Numbers {
+        type Vector = [f32; 4];
+        const LANES: usize = 4;
+        const ROWS: usize = 12;
+
+        unsafe fn zero() -> [f32; 4] {
+            [0.0; 4]
+        }
+
+        unsafe fn load(from: *const f32) -> [f32; 4] {
+            // SAFETY: promised by the caller.
+            unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+        }
+
+        unsafe fn splat(from: *const f32) -> [f32; 4] {
+            // SAFETY: promised by the caller.
+            unsafe { [*from; 4] }
+        }
+
+        unsafe fn multiply_add(a: [f32; 4], b: [f32; 4], sum: [f32; 4]) -> [f32; 4] {
+            std::array::from_fn(|lane| a[lane] * b[lane] + sum[lane])
+        }
+
+        unsafe fn store(sum: [f32; 4], to: *mut f32, accumulate: bool) {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let old = if accumulate { Self::load(to) } else { [0.0; 4] };
+                let new: [f32; 4] = std::array::from_fn(|lane| old[lane] + sum[lane]);
+                to.cast::<[f32; 4]>().write_unaligned(new);
+            }
+        }
+    }
+
+    /// A whole number, so that sums are exact in any order.
+    fn number(row: usize, column: usize) -> f32 {
+        ((row * 7 + column * 13) % 17) as f32 - 8.0
+    }
+
+    /// All numbers of rows, of steps in a row, and of columns around those of a tile, a row of A contiguous or a step.
+    #[test]
+    fn tiles_of_twelve_rows_are_exact() {
+        let (height, width) = (Numbers::ROWS, 2 * Numbers::LANES);
+        for m in (0..=13).chain([24, 29]) {
+            for k in [0, 1, 3, 4, 5, 11] {
+                for n in [1usize, 8, 13] {
+                    let stride = k + 3;
+                    let contiguous: Vec<f32> = (0..m * stride)
+                        .map(|at| number(at / stride, at % stride))
+                        .collect();
+                    let tiles = m.div_ceil(height);
+                    let mut packed = vec![f32::NAN; tiles * k * height];
+                    let mut b = vec![0.0; n.div_ceil(width) * k * width];
+                    for step in 0..k {
+                        for row in 0..m {
+                            let tile = row / height * k * height;
+                            packed[tile + step * height + row % height] = number(row, step);
+                        }
+                        for column in 0..n {
+                            let panel = column / width * k * width;
+                            b[panel + step * width + column % width] = number(column, step + 5);
+                        }
+                    }
+                    let layouts = [
+                        (&contiguous, height * stride, stride, 1),
+                        (&packed, height * k, 1, height),
+                    ];
+                    for (a, tile_stride, row_stride, step) in layouts {
+                        let a = Rows {
+                            pointer: a.as_ptr(),
+                            tile_stride,
+                            row_stride,
+                            step,
+                            run: RUN * step,
+                        };
+                        for accumulate in [false, true] {
+                            let mut c = vec![1.0; m * n];
+                            let target = Target {
+                                pointer: c.as_mut_ptr(),
+                                stride: n,
+                                accumulate,
+                            };
+                            // SAFETY: A, B and C have as many elements as the sizes say.
+                            unsafe { sweep::<Wide<Numbers>>(a, &b, target, (m, k, n)) };
+                            for (at, found) in c.iter().enumerate() {
+                                let sum = |p| number(at / n, p) * number(at % n, p + 5);
+                                let sum: f32 = (0..k).map(sum).sum();
+                                let expected = sum + if accumulate { 1.0 } else { 0.0 };
+                                assert_eq!(*found, expected, "{m} × {k} × {n}, at {at}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
