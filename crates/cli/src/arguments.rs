@@ -24,8 +24,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
     /// How operations are computed: `fused`, the fastest there is for the device, or `composed` from Candle's, to compare.
-    #[arg(long, global = true, value_name = "HOW")]
-    pub ops: Option<OpsChoice>,
+    #[arg(long, global = true, default_value = "fused", value_name = "HOW")]
+    pub ops: OpsChoice,
     /// No progress, only results and errors.
     #[arg(long, short, global = true)]
     pub quiet: bool,

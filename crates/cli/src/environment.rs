@@ -19,8 +19,8 @@ pub struct Environment {
     pub device: Device,
     /// Whether progress may be shown.
     pub quiet: bool,
-    /// How operations are computed, where the user chose.
-    pub implementation: Option<Implementation>,
+    /// How operations are computed.
+    pub implementation: Implementation,
 }
 
 impl Environment {
@@ -40,9 +40,8 @@ impl Environment {
         crate::console::show_transfers(global.quiet);
         let device = open_device(&global.device).map_err(Failure::Usage)?;
         let implementation = match global.ops {
-            Some(OpsChoice::Fused) => Some(Implementation::Fused),
-            Some(OpsChoice::Composed) => Some(Implementation::Composed),
-            None => None,
+            OpsChoice::Fused => Implementation::Fused,
+            OpsChoice::Composed => Implementation::Composed,
         };
         tracing::info!(?device, threads = rayon::current_num_threads(), "started");
         Ok(Self {
@@ -61,7 +60,10 @@ impl Environment {
 
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
-        Ops::chosen(self.implementation, precision)
+        Ops {
+            implementation: self.implementation,
+            precision,
+        }
     }
 
     /// Whether progress bars can be drawn.

@@ -36,7 +36,7 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.global.ops != Some(arguments::OpsChoice::Composed) {
+    if arguments.global.ops != arguments::OpsChoice::Composed {
         polymath_model::calm_candle();
     }
     polymath_model::keep_freed_memory();

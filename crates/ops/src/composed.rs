@@ -105,14 +105,11 @@ pub(crate) fn attention(
     segments: &Segments,
     precision: Precision,
 ) -> Result<Tensor> {
-    let (_, _, heads, head_dim) = q.dims4()?;
     if q.elem_count() == 0 {
         return q.zeros_like(); // Candle reduces no empty tensors
     }
-    let kv_heads = k.dim(2)?;
-    let q = q.transpose(1, 2)?.contiguous()?; // (batch, heads, query, d)
-    let k = repeat_heads(&k.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)
-    let v = repeat_heads(&v.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)
+    let head_dim = q.dim(D::Minus1)?;
+    let [q, k, v] = head_by_head([q, k, v])?;
     let scores = product(&q, &k.t()?.contiguous()?, precision)?; // (batch, heads, query, key)
     let scores = (scores * (1.0 / (head_dim as f64).sqrt()))?;
     let scores = scores.broadcast_add(&segments.mask(q.device(), q.dtype())?)?;
@@ -125,8 +122,19 @@ pub(crate) fn attention(
         .contiguous()
 }
 
+/// Queries, keys and values head by head, contiguous: (batch, query, heads, d), (batch, key, kv_heads, d) twice →
+/// (batch, heads, query, d), (batch, heads, key, d) twice.
+pub(crate) fn head_by_head([q, k, v]: [&Tensor; 3]) -> Result<[Tensor; 3]> {
+    let times = q.dim(2)? / k.dim(2)?;
+    Ok([
+        q.transpose(1, 2)?.contiguous()?,
+        repeat_heads(&k.transpose(1, 2)?, times)?,
+        repeat_heads(&v.transpose(1, 2)?, times)?,
+    ])
+}
+
 /// (batch, kv_heads, key, d) → (batch, kv_heads·times, key, d), each head standing `times` in a row.
-pub(crate) fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
+fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
     if times == 1 {
         return x.contiguous();
     }

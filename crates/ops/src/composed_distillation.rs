@@ -1,13 +1,13 @@
 //! The divergence from a teacher, composed from Candle's operations.
 //!
 //! Left to Candle's graph, the logits of all rows would be kept for the backward pass. So the gradients, which are
-//! known, are computed along with the value for a few rows at a time, and the result is put together so that its
-//! derivatives are these: value + (a − a as a constant), where a = Σ hidden·G + Σ weight·G'.
+//! known, are computed along with the value for a few rows at a time.
 
 use candle_core::{D, Result, Tensor};
 
 use crate::Precision;
 use crate::composed::product;
+use crate::computed::with_derivatives;
 use crate::distillation::{Teacher, TopK};
 
 /// Rows of logits that are in memory at a time.
@@ -46,13 +46,12 @@ pub(crate) fn distillation(
         weight_gradient =
             (weight_gradient + product(&gradient.t()?.contiguous()?, &part, precision)?)?;
     }
-    let mut slope = (weight * weight_gradient.detach())?.sum_all()?;
+    let mut derivatives = vec![(weight, weight_gradient)];
     if !hidden_gradients.is_empty() {
-        let gradient = Tensor::cat(&hidden_gradients, 0)?.detach();
-        slope = (slope + (hidden * gradient)?.sum_all()?)?;
+        derivatives.push((hidden, Tensor::cat(&hidden_gradients, 0)?));
     }
     let value = (total.detach() * (temperature * temperature))?;
-    value + (&slope - slope.detach())?
+    with_derivatives(value, &derivatives)
 }
 
 /// ln softmax over the last dimension.

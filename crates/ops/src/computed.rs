@@ -1,9 +1,29 @@
-//! What an operation gives that was computed before it.
+//! Operations whose output, or whose gradients, were computed before them.
 
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, MetalStorage, Result, Shape, Storage, Tensor, bail};
+
+/// `value` with the given derivative by each tensor: value + (a − a as a constant), where a = Σ tensor·derivative. In no graph where no
+/// tensor is given.
+///
+/// # Shapes
+/// () and a derivative of each tensor's shape → ()
+pub(crate) fn with_derivatives(value: Tensor, derivatives: &[(&Tensor, Tensor)]) -> Result<Tensor> {
+    let mut slope: Option<Tensor> = None;
+    for (tensor, derivative) in derivatives {
+        let part = (*tensor * derivative.detach())?.sum_all()?;
+        slope = Some(match slope {
+            Some(slope) => (slope + part)?,
+            None => part,
+        });
+    }
+    match slope {
+        Some(slope) => value + (&slope - slope.detach())?,
+        None => Ok(value),
+    }
+}
 
 /// An output, held until the operation takes it: so a composition of Candle's operations can have a backward pass of its own, on
 /// whatever device it ran.

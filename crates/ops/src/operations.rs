@@ -10,10 +10,11 @@ use crate::{Placement, Precision, RotaryTable, Scores, Segments, composed, fused
 pub const IGNORED: u32 = u32::MAX;
 
 /// How operations are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Implementation {
     /// Our own kernels, for f32 tensors on the CPU; on a GPU, attention and the loss with a backward pass of their own. All else is
     /// composed all the same.
+    #[default]
     Fused,
     /// Candle's operations put together.
     Composed,
@@ -33,14 +34,6 @@ impl Ops {
     pub fn fused(precision: Precision) -> Ops {
         Ops {
             implementation: Implementation::Fused,
-            precision,
-        }
-    }
-
-    /// What the user chose, else the fastest.
-    pub fn chosen(choice: Option<Implementation>, precision: Precision) -> Ops {
-        Ops {
-            implementation: choice.unwrap_or(Implementation::Fused),
             precision,
         }
     }

@@ -14,8 +14,8 @@ use crate::{Recompute, TrainingConfig};
 pub struct Launch {
     /// Where to compute.
     pub device: Device,
-    /// How operations are computed; default: the best for the device.
-    pub implementation: Option<Implementation>,
+    /// How operations are computed.
+    pub implementation: Implementation,
     /// Go on with an interrupted run.
     pub resume: bool,
     /// Set from outside to stop after the step in progress and save.
@@ -27,7 +27,7 @@ impl Launch {
     pub fn on(device: Device) -> Self {
         Self {
             device,
-            implementation: None,
+            implementation: Implementation::default(),
             resume: false,
             stop: Arc::default(),
         }
@@ -35,7 +35,10 @@ impl Launch {
 
     /// How operations are computed at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
-        Ops::chosen(self.implementation, precision)
+        Ops {
+            implementation: self.implementation,
+            precision,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::level::{Level, level};
 
 /// The strided side of a tile product: tile i begins at `pointer + i·tile_stride`, and its element (row, p) stands
-/// `row·row_stride + p % RUN·step + p / RUN·run` further.
+/// `row·row_stride + p % RUN·step + p / RUN·run` further. Either the rows or the steps are side by side: `row_stride` or `step` is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     pub pointer: *const f32,

@@ -36,8 +36,8 @@ pub(super) trait Vectors {
 /// A tile of rows of two vectors.
 pub(super) struct Wide<V>(PhantomData<V>);
 
-/// Steps that a loop takes at once. Counting them and moving the pointers on would be a third of its instructions, and a core that
-/// is another's as well takes in no more of them than it has to: so a product is 1.2 to 1.3 times as fast on two Zen 3 cores.
+/// Steps that a loop takes at once. Counting them and moving the pointers on would be more than a quarter of its instructions, for
+/// which a core that is another's as well has no room: so a product is 1.1 to 1.3 times as fast on two Zen 3 cores.
 const UNROLLED: usize = 4;
 /// Rows that have a pointer of their own; those that follow are found from these.
 const POINTERS: usize = 6;

@@ -6,7 +6,7 @@ use candle_core::{
 use candle_nn::ops::softmax_last_dim;
 
 use super::{factor, product};
-use crate::composed::repeat_heads;
+use crate::composed::head_by_head;
 use crate::computed::Computed;
 use crate::{Precision, Segments};
 
@@ -24,14 +24,11 @@ pub(crate) fn attention(
     segments: &Segments,
     precision: Precision,
 ) -> Result<Tensor> {
-    let (_, _, heads, head_dim) = q.dims4()?;
     if q.elem_count() == 0 {
         return q.zeros_like();
     }
-    let kv_heads = k.dim(2)?;
-    let q = q.transpose(1, 2)?.contiguous()?; // (batch, heads, query, d)
-    let k = repeat_heads(&k.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)
-    let v = repeat_heads(&v.transpose(1, 2)?, heads / kv_heads)?; // (batch, heads, key, d)
+    let (_, _, heads, head_dim) = q.dims4()?;
+    let [q, k, v] = head_by_head([q, k, v])?;
     let scale = 1.0 / (head_dim as f64).sqrt();
     let [left, right, value] = [&q, &k, &v].map(|x| factor(&x.detach(), precision));
     let scores = (product(&left?, &right?.t()?, &q)? * scale)?; // (batch, heads, query, key)

@@ -8,14 +8,14 @@ use candle_nn::ops::softmax_last_dim;
 use super::{factor, product};
 use crate::Precision;
 use crate::composed::{kept_rows, zero_of};
+use crate::computed::with_derivatives;
 
 /// Rows of logits that are in memory at a time.
 const ROWS: usize = 1024;
 
 /// Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets that count, logits = hidden·weightᵀ.
 ///
-/// The gradients are computed along with the loss, while the logits are there, and the result is put together so that its
-/// derivatives are these: loss + (a − a as a constant), where a = Σ hidden·G + Σ weight·G'.
+/// The gradients are computed along with the loss, while the logits are there.
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
     weight: &Tensor,
@@ -47,21 +47,12 @@ pub(crate) fn cross_entropy(
             });
         }
     }
-    let mut slope = None;
+    let mut derivatives = Vec::new();
     if !of_hidden.is_empty() {
-        slope = Some((&hidden * Tensor::cat(&of_hidden, 0)?)?.sum_all()?);
+        derivatives.push((&hidden, Tensor::cat(&of_hidden, 0)?));
     }
-    if let Some(of_weight) = of_weight {
-        let of_weight = (weight * of_weight)?.sum_all()?;
-        slope = Some(match slope {
-            Some(slope) => (slope + of_weight)?,
-            None => of_weight,
-        });
-    }
-    match slope {
-        Some(slope) => loss + (&slope - slope.detach())?,
-        None => Ok(loss),
-    }
+    derivatives.extend(of_weight.map(|of_weight| (weight, of_weight)));
+    with_derivatives(loss, &derivatives)
 }
 
 /// The loss of some rows of logits, summed, and its gradient by the logits.
