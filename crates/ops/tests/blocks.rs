@@ -154,3 +154,32 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     assert!(one == on(3)?);
     Ok(())
 }
+
+/// Weights that two halves share get the sum of both gradients, and the same on a second way back through the graph.
+#[test]
+fn shared_weights_get_all_their_gradients() -> Result<()> {
+    let x: &[usize] = &[2, 37, 20];
+    let inputs = variables(&[x, &[20], &[33, 20], &[33, 20], &[20, 33]]);
+    let twice = |ops: Ops| {
+        move |x: &[Tensor]| {
+            let mut again = x.to_vec();
+            again[0] = feed_forward(ops, x)?;
+            feed_forward(ops, &again)
+        }
+    };
+    let found = run(&inputs, &twice(FUSED))?;
+    let expected = run(&inputs, &twice(COMPOSED))?;
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_close(found, expected, 1e-5, &format!("shared, {index}"));
+    }
+    let tensors: Vec<Tensor> = inputs.iter().map(|x| x.as_tensor().clone()).collect();
+    let sum = twice(FUSED)(&tensors)?.sum_all()?;
+    let (first, second) = (sum.backward()?, sum.backward()?);
+    for tensor in &tensors {
+        let of = |gradients: &candle_core::backprop::GradStore| {
+            support::values(gradients.get(tensor).expect("a gradient"))
+        };
+        assert!(of(&first) == of(&second));
+    }
+    Ok(())
+}

@@ -3,11 +3,13 @@
 use candle_core::{Result, Tensor};
 
 use super::buffer::{Shared, filled, split, with_buffer};
+use super::chunks::add_in_place;
 use super::format::Format;
-use super::half_block::{Half, Parts, apply, flatten};
+use super::half_block::{Half, apply};
+use super::half_weights::{Parts, Weights};
 use super::pack::Matrix;
 use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_packed};
-use super::residual::{add_in_place, norm_backward};
+use super::residual::norm_backward;
 use super::rms_norm::{normalise, normalise_again};
 use super::stretch::for_each_stretch;
 use super::swiglu;
@@ -21,7 +23,7 @@ const CHUNK: usize = 2048;
 
 struct FusedFeedForward {
     /// norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate).
-    parts: Parts<3>,
+    parts: Parts,
     hidden: usize,
     intermediate: usize,
     epsilon: f64,
@@ -47,15 +49,15 @@ pub(crate) fn feed_forward(
         &[weights.gate, weights.up],
         &[weights.down],
     ];
-    let (flat, parts) = flatten(x, groups)?;
+    let taken = Weights::new(x, groups)?;
     let operation = FusedFeedForward {
-        parts,
+        parts: taken.parts.clone(),
         hidden: weights.norm.elem_count(),
         intermediate: weights.gate.dim(0)?,
         epsilon: weights.epsilon,
         precision,
     };
-    apply(x, &flat, operation)
+    apply(x, taken, operation)
 }
 
 impl FusedFeedForward {
@@ -124,7 +126,7 @@ impl FusedFeedForward {
         between: [&mut [f32]; 4],
     ) {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
-        let [norm_tracked, gate_up_tracked, _] = self.parts.tracked;
+        let [_, gate_up_tracked, _] = self.parts.tracked;
         let between = between.map(Shared::new);
         for_each_stretch(rows.scales.len(), |start, count, threads| {
             let of = |width: usize| start * width..(start + count) * width;
@@ -143,7 +145,7 @@ impl FusedFeedForward {
                 let x = &rows.x[of(hidden)];
                 normalise_again([x, norm], &rows.scales[start..start + count], normed);
             }
-            if norm_tracked || self.parts.x_tracked {
+            if self.parts.x_gradient_is_needed() {
                 let sides = Matrix::new(sides, count, 2 * intermediate);
                 gate_up_weight.multiply(sides, dnormed, Store::Replace, threads);
             }
@@ -163,7 +165,7 @@ impl Half for FusedFeedForward {
     const NAME: &'static str = "feed-forward";
     type Saved = Saved;
 
-    fn parts(&self) -> &Parts<3> {
+    fn parts(&self) -> &Parts {
         &self.parts
     }
 
@@ -212,7 +214,7 @@ impl Half for FusedFeedForward {
         let down = Matrix::new(down, hidden, intermediate);
         let [dnorm, dgate_up_weight, ddown] = self.parts.of_mut(dflat);
         let [norm_tracked, gate_up_tracked, down_tracked] = self.parts.tracked;
-        let dx_wanted = norm_tracked || self.parts.x_tracked;
+        let dx_wanted = self.parts.x_gradient_is_needed();
         let format = Format::of(self.precision);
         let all_rows = saved.scales.len();
         let mut chunk = |weights: [&PackedFactor; 2], start: usize, count: usize| {

@@ -1,11 +1,12 @@
-//! What the two fused halves of a block share: the operation around their arithmetic, and their weights in one tensor,
-//! since an operation of Candle's takes three.
+//! What the two fused halves of a block share: the operation around their arithmetic.
 
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::buffer::{filled, split};
+use super::buffer::filled;
+use super::chunks::clear;
+use super::half_weights::{Parts, Passage, Weights};
 use super::storage::{Floats, contiguous, tensor};
 
 /// The arithmetic of a half: y = x + f(x), over x and its weights in one flat vector.
@@ -16,12 +17,13 @@ pub(super) trait Half: Send + Sync + 'static {
     type Saved: Send + Sync;
 
     /// Where its weights lie in the flat vector, and what is tracked.
-    fn parts(&self) -> &Parts<3>;
+    fn parts(&self) -> &Parts;
 
     /// Writes all of y.
     fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Self::Saved;
 
-    /// Adds to zeros: the gradients of x and of the flat vector, from x, the flat vector and y's gradient.
+    /// The gradients of x and of the flat vector, from x, the flat vector and y's gradient. Writes all of the first, which is
+    /// empty where it is not needed, and adds to zeros in the second.
     fn backward(
         &self,
         saved: &Self::Saved,
@@ -34,39 +36,20 @@ pub(super) trait Half: Send + Sync + 'static {
 /// A half of a block as one operation: (batch, sequence, hidden) → (batch, sequence, hidden).
 struct HalfBlock<H: Half> {
     half: H,
+    flat: Vec<f32>,
+    passages: Vec<Passage>,
     saved: OnceLock<H::Saved>,
 }
 
-/// Applies a half to x and its flat weights.
-pub(super) fn apply<H: Half>(x: &Tensor, flat: &Tensor, half: H) -> Result<Tensor> {
-    let saved = OnceLock::new();
-    x.contiguous()?.apply_op2(flat, HalfBlock { half, saved })
-}
-
-/// Parts of a flat vector, one after the other, with whether each is tracked.
-#[derive(Clone, Debug)]
-pub(super) struct Parts<const N: usize> {
-    pub lengths: [usize; N],
-    pub tracked: [bool; N],
-    /// Whether what they are applied to is tracked.
-    pub x_tracked: bool,
-}
-
-/// Groups of weights that are applied to `x` as one flat tensor, in order.
-pub(super) fn flatten<const N: usize>(
-    x: &Tensor,
-    groups: [&[&Tensor]; N],
-) -> Result<(Tensor, Parts<N>)> {
-    let mut flat = Vec::new();
-    for weight in groups.iter().copied().flatten() {
-        flat.push(weight.flatten_all()?);
-    }
-    let parts = Parts {
-        lengths: groups.map(|group| group.iter().map(|weight| weight.elem_count()).sum()),
-        tracked: groups.map(|group| group.iter().any(|weight| weight.track_op())),
-        x_tracked: x.track_op(),
+/// Applies a half to x and its weights.
+pub(super) fn apply<H: Half>(x: &Tensor, weights: Weights, half: H) -> Result<Tensor> {
+    let operation = HalfBlock {
+        half,
+        flat: weights.flat,
+        passages: weights.passages,
+        saved: OnceLock::new(),
     };
-    Ok((Tensor::cat(&flat, 0)?, parts))
+    x.contiguous()?.apply_op2(&weights.gates, operation)
 }
 
 impl<H: Half> CustomOp2 for HalfBlock<H> {
@@ -78,12 +61,12 @@ impl<H: Half> CustomOp2 for HalfBlock<H> {
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        flat: &CpuStorage,
-        flat_layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, flat) = (contiguous(x, x_layout)?, contiguous(flat, flat_layout)?);
+        let x = contiguous(x, x_layout)?;
         let mut saved = None;
-        let fill = |y: &mut [f32]| saved = Some(self.half.forward(x, flat, y));
+        let fill = |y: &mut [f32]| saved = Some(self.half.forward(x, &self.flat, y));
         // SAFETY: y is x first, and then added to.
         let y = unsafe { filled(x.len(), fill) };
         let parts = self.half.parts();
@@ -98,13 +81,12 @@ impl<H: Half> CustomOp2 for HalfBlock<H> {
     fn bwd(
         &self,
         x: &Tensor,
-        flat: &Tensor,
+        gates: &Tensor,
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let (values, weights, gradient) =
-            (Floats::of(x)?, Floats::of(flat)?, Floats::of(&gradient)?);
+        let (values, gradient) = (Floats::of(x)?, Floats::of(&gradient)?);
         let Some(saved) = self.saved.get() else {
             bail!(
                 "{}: the backward pass of a forward pass that was not tracked",
@@ -112,34 +94,22 @@ impl<H: Half> CustomOp2 for HalfBlock<H> {
             )
         };
         let parts = self.half.parts();
-        let mut dflat = vec![0.0; parts.total()];
-        let mut dx = vec![0.0; values.len()];
-        let operands: [&[f32]; 3] = [&values, &weights, &gradient];
-        self.half.backward(saved, operands, &mut dx, &mut dflat);
-        let dx = parts.x_tracked.then(|| tensor(dx, x.shape()));
-        let any = parts.tracked.contains(&true);
-        let dflat = any.then(|| tensor(dflat, flat.shape()));
-        Ok((dx.transpose()?, dflat.transpose()?))
-    }
-}
-
-impl<const N: usize> Parts<N> {
-    /// The parts of a flat vector.
-    pub fn of<'a>(&self, mut flat: &'a [f32]) -> [&'a [f32]; N] {
-        self.lengths.map(|length| {
-            let (part, rest) = flat.split_at(length);
-            flat = rest;
-            part
-        })
-    }
-
-    /// The parts of a flat vector, to be written.
-    pub fn of_mut<'a>(&self, flat: &'a mut [f32]) -> [&'a mut [f32]; N] {
-        split(flat, self.lengths)
-    }
-
-    /// How long the flat vector is.
-    pub fn total(&self) -> usize {
-        self.lengths.iter().sum()
+        // SAFETY: all is written.
+        let mut dflat = unsafe { filled(parts.total(), clear) };
+        let operands: [&[f32]; 3] = [&values, &self.flat, &gradient];
+        let fill = |dx: &mut [f32]| self.half.backward(saved, operands, dx, &mut dflat);
+        let needed = parts.x_gradient_is_needed();
+        // SAFETY: the half writes all of what is needed.
+        let dx = unsafe { filled(if needed { values.len() } else { 0 }, fill) };
+        let dx = parts.x_tracked.then(|| tensor(dx, x.shape())).transpose()?;
+        if self.passages.is_empty() {
+            return Ok((dx, None));
+        }
+        let length = dflat.len();
+        let dflat = tensor(dflat, length)?;
+        for passage in &self.passages {
+            passage.send(&dflat)?;
+        }
+        Ok((dx, Some(gates.zeros_like()?)))
     }
 }

@@ -3,9 +3,9 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::buffer::{Shared, filled};
+use super::chunks::add;
 use super::pack::Matrix;
 use super::product::{Store, for_each, product};
-use super::residual::add;
 use super::row_sums::sum_rows;
 use super::storage::{Floats, contiguous, is_matrix, matrix, tensor, tensor_matrix};
 use crate::Precision;

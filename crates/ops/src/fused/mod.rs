@@ -28,6 +28,7 @@ mod feed_forward;
 mod format;
 mod gelu;
 mod half_block;
+mod half_weights;
 mod head_norm;
 mod kernel;
 mod lanes;

@@ -26,7 +26,9 @@ const MIRRORED: usize = 32;
 /// Steps of k at most for which B is packed at a time: what bounds the memory.
 const PACKED_STEPS: usize = 4096;
 /// Columns of B that one task packs.
-const PACKED_COLUMNS: usize = 256;
+const PACKED_COLUMNS: usize = 64;
+/// Multiplications that the packing of a number is worth.
+const PACKING_WORK: usize = 8;
 /// Multiplications below which one thread is faster than several.
 const SERIAL_WORK: usize = 1 << 16;
 /// Rows up to which packing the weights costs more than it saves.
@@ -161,7 +163,9 @@ fn task_shape((m, k, n): (usize, usize, usize), format: Format) -> (usize, usize
     let (height, width) = (format.tile().0, tile_shape().1);
     let threads = rayon::current_num_threads();
     if m >= k {
-        let rows = m.div_ceil(2 * threads).clamp(4 * tile_shape().0, TASK_ROWS);
+        // As many tasks for each thread, and two at least, where that does not make them too small.
+        let tasks = m.div_ceil(TASK_ROWS).next_multiple_of(threads);
+        let rows = m.div_ceil(tasks.max(2 * threads)).max(4 * tile_shape().0);
         let rows = rows.next_multiple_of(height);
         // Columns are cut only where there are too few rows for all threads.
         let column_tasks = threads.div_ceil(m.div_ceil(rows));
@@ -170,10 +174,16 @@ fn task_shape((m, k, n): (usize, usize, usize), format: Format) -> (usize, usize
         // Where the sum is long, C's part comes and goes once for each block of k: it stays in the second cache.
         let columns = n.div_ceil(n.div_ceil(LONG_COLUMNS)).next_multiple_of(width);
         let column_tasks = n.div_ceil(columns);
-        let mut row_tasks = threads.div_ceil(column_tasks).max(m.div_ceil(LONG_ROWS));
+        let row_tasks = m.div_ceil(LONG_ROWS);
+        // As many rows for each thread, where these are not too few: an edge costs less than a thread that waits.
+        let even = row_tasks.next_multiple_of(threads);
+        if height == tile_shape().0 && m >= 4 * height * even {
+            return (m.div_ceil(even), columns);
+        }
+        let row_tasks = threads.div_ceil(column_tasks).max(row_tasks);
         // As many tasks for each thread, where that takes no more than a few.
         let even = (row_tasks..row_tasks + threads).find(|rows| rows * column_tasks % threads == 0);
-        row_tasks = even.unwrap_or(row_tasks);
+        let row_tasks = even.unwrap_or(row_tasks);
         (m.div_ceil(row_tasks).next_multiple_of(height), columns)
     }
 }
@@ -227,7 +237,7 @@ pub(crate) fn with_packed<R>(
     let blocks: Vec<_> = step_blocks(k, format).collect();
     with_buffer(padded * format.places(k), |packed| {
         let shared = Shared::new(packed);
-        for_each(blocks.len() * column_tasks, k * n, |task| {
+        for_each(blocks.len() * column_tasks, PACKING_WORK * k * n, |task| {
             let (start, length) = blocks[task / column_tasks];
             let column = task % column_tasks * columns;
             let part = b.block((start, length), (column, columns.min(n - column)));

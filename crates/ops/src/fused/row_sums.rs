@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::buffer::Shared;
+use super::chunks::add;
 use super::product::for_each;
-use super::residual::add;
 
 /// Rows of a partial sum: fixed, so that the sum has one order.
 const ROWS: usize = 64;

@@ -7,12 +7,14 @@ use candle_core::{Result, Tensor};
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::buffer::{Shared, filled, split, with_buffer};
+use super::chunks::{add_in_place, clear, copy};
 use super::format::Format;
-use super::half_block::{Half, Parts, apply, flatten};
+use super::half_block::{Half, apply};
+use super::half_weights::{Parts, Weights};
 use super::head_norm::{NormedHeads, SavedNorm};
 use super::pack::Matrix;
 use super::product::{Store, for_each, product, with_packed};
-use super::residual::{add_in_place, norm_backward};
+use super::residual::norm_backward;
 use super::rms_norm::{normalise, normalise_again};
 use super::rope::rotate_in_place;
 use super::stretch::for_each_stretch;
@@ -23,7 +25,7 @@ const POSITIONS: usize = 64;
 
 struct FusedSelfAttention {
     /// norm (hidden) and the norms of queries and keys (d each) where there are such, query, key and value ((heads + 2·kv_heads)·d, hidden), output (hidden, heads·d).
-    parts: Parts<3>,
+    parts: Parts,
     shape: [usize; 3],
     heads: usize,
     kv_heads: usize,
@@ -68,10 +70,10 @@ pub(crate) fn self_attention(
             .iter()
             .flat_map(|(query, key)| [*query, *key]),
     );
-    let (flat, parts) = flatten(x, [&norms, projections, &[weights.output]])?;
+    let taken = Weights::new(x, [&norms, projections, &[weights.output]])?;
     let head_dim = 2 * placement.rotary.frequencies();
     let operation = FusedSelfAttention {
-        parts,
+        parts: taken.parts.clone(),
         shape: [batch, sequence, hidden],
         heads: weights.query.dim(0)? / head_dim,
         kv_heads: weights.key.dim(0)? / head_dim,
@@ -82,7 +84,7 @@ pub(crate) fn self_attention(
         positions: Arc::clone(placement.positions),
         segments: placement.segments.clone(),
     };
-    apply(x, &flat, operation)
+    apply(x, taken, operation)
 }
 
 impl FusedSelfAttention {
@@ -205,7 +207,7 @@ impl FusedSelfAttention {
 
     /// The gradient of the turned projections from that of the attention's output.
     fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
-        dprojected.fill(0.0);
+        clear(dprojected);
         let [batch, sequence, _] = self.shape;
         let memory = Shared::new(dprojected);
         let [q, k, v] = self.sides().map(|(start, _)| Place {
@@ -227,7 +229,7 @@ impl FusedSelfAttention {
         sides: [&mut [f32]; 3],
     ) {
         let (hidden, width) = (self.shape[2], self.projected_width());
-        let [norm_tracked, projections_tracked, _] = self.parts.tracked;
+        let [_, projections_tracked, _] = self.parts.tracked;
         let rows = scales.len();
         let weight = Matrix::new(projections, width, hidden);
         let [dprojected, normed, dnormed] = sides.map(Shared::new);
@@ -249,7 +251,7 @@ impl FusedSelfAttention {
                     let x = &x[start_of..][..length];
                     normalise_again([x, norm], &scales[start..start + count], normed);
                 }
-                if norm_tracked || self.parts.x_tracked {
+                if self.parts.x_gradient_is_needed() {
                     let dprojected = Matrix::new(dprojected, count, width);
                     weight.multiply(dprojected, dnormed, Store::Replace, threads);
                 }
@@ -262,7 +264,7 @@ impl Half for FusedSelfAttention {
     const NAME: &'static str = "self-attention";
     type Saved = Saved;
 
-    fn parts(&self) -> &Parts<3> {
+    fn parts(&self) -> &Parts {
         &self.parts
     }
 
@@ -277,7 +279,7 @@ impl Half for FusedSelfAttention {
         let fill = |mixed: &mut [f32]| shapes.forward(mixed, &mut log_sums);
         // SAFETY: every head of every position is written.
         let mixed = unsafe { filled(rows * mixed_width, fill) };
-        y.copy_from_slice(x);
+        copy(x, y);
         let output = Matrix::new(output, hidden, mixed_width).transposed();
         let factors = Matrix::new(&mixed, rows, mixed_width);
         product(factors, output, y, Store::Add, self.precision);
@@ -301,7 +303,7 @@ impl Half for FusedSelfAttention {
         let [dnorms, dprojections, doutput] = self.parts.of_mut(dflat);
         let (dnorm, dhead_norms) = dnorms.split_at_mut(hidden);
         let [norm_tracked, projections_tracked, output_tracked] = self.parts.tracked;
-        let dx_wanted = norm_tracked || self.parts.x_tracked;
+        let dx_wanted = self.parts.x_gradient_is_needed();
         let (rows, width) = (batch * sequence, self.projected_width());
         let mixed_width = self.heads * self.head_dim();
         let (replace, precision) = (Store::Replace, self.precision);
