@@ -3,14 +3,13 @@
 use candle_core::{Result, Tensor};
 
 use super::buffer::{Shared, filled, split, with_buffer};
-use super::chunks::add_in_place;
 use super::format::Format;
 use super::half_block::{Half, apply};
 use super::half_weights::{Parts, Weights};
 use super::pack::Matrix;
 use super::product::{PackedFactor, Store, Threads, for_each, product_in, with_packed};
-use super::residual::norm_backward;
-use super::rms_norm::{normalise, normalise_again};
+use super::residual::past_norm;
+use super::rms_norm::{normalise, normalise_again, weight_gradient};
 use super::stretch::for_each_stretch;
 use super::swiglu;
 use crate::{FeedForward, Precision};
@@ -117,13 +116,13 @@ impl FusedFeedForward {
         });
     }
 
-    /// What the weights' gradients are made of, for a chunk of rows.
+    /// What the weights' gradients are made of, and the gradient of x, for a chunk of rows.
     fn between(
         &self,
         rows: &Rows,
         norm: &[f32],
         [gate_up_weight, down]: [&PackedFactor; 2],
-        between: [&mut [f32]; 4],
+        between: [&mut [f32]; 5],
     ) {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let [_, gate_up_tracked, _] = self.parts.tracked;
@@ -135,19 +134,21 @@ impl FusedFeedForward {
                 |side: usize, width| unsafe { between[side].slice(start * width, count * width) };
             let [active, sides] = [part(0, intermediate), part(1, 2 * intermediate)];
             let [normed, dnormed] = [part(2, hidden), part(3, hidden)];
+            let (x, scales) = (&rows.x[of(hidden)], &rows.scales[of(1)]);
+            let dy = &rows.dy[of(hidden)];
             with_buffer(count * intermediate, |dactive| {
-                let dy = Matrix::new(&rows.dy[of(hidden)], count, hidden);
+                let dy = Matrix::new(dy, count, hidden);
                 down.multiply(dy, dactive, Store::Replace, threads);
                 let gate_up = &rows.gate_up[of(2 * intermediate)];
                 self.activation_gradient(gate_up, dactive, [active, sides]);
             });
             if gate_up_tracked {
-                let x = &rows.x[of(hidden)];
-                normalise_again([x, norm], &rows.scales[start..start + count], normed);
+                normalise_again([x, norm], scales, normed);
             }
             if self.parts.x_gradient_is_needed() {
                 let sides = Matrix::new(sides, count, 2 * intermediate);
                 gate_up_weight.multiply(sides, dnormed, Store::Replace, threads);
+                past_norm([x, norm], [&*dnormed, dy], scales, part(4, hidden));
             }
         });
     }
@@ -230,7 +231,10 @@ impl Half for FusedFeedForward {
             with_buffer(lengths.iter().sum(), |between| {
                 let [active, sides, normed, dnormed] = split(between, lengths);
                 if gate_up_tracked || dx_wanted {
-                    self.between(&rows, norm, weights, [active, sides, normed, dnormed]);
+                    // Empty where it is not needed.
+                    let dx = dx.get_mut(of(hidden)).unwrap_or_default();
+                    let parts = [&mut *active, &mut *sides, &mut *normed, &mut *dnormed, dx];
+                    self.between(&rows, norm, weights, parts);
                 } else {
                     self.activate(rows.gate_up, active);
                 }
@@ -244,11 +248,8 @@ impl Half for FusedFeedForward {
                     let normed = Matrix::new(normed, count, hidden);
                     product_in(format, sides, normed, dgate_up_weight, Store::Add);
                 }
-                if dx_wanted {
-                    let dx = &mut dx[of(hidden)];
-                    let dnorm = norm_tracked.then_some(&mut *dnorm);
-                    norm_backward([rows.x, norm, dnormed], rows.scales, dx, dnorm);
-                    add_in_place(rows.dy, dx);
+                if norm_tracked {
+                    weight_gradient([rows.x, dnormed], rows.scales, dnorm);
                 }
             });
         };

@@ -7,15 +7,15 @@ use candle_core::{Result, Tensor};
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::buffer::{Shared, filled, split, with_buffer};
-use super::chunks::{add_in_place, clear, copy};
+use super::chunks::{clear, copy};
 use super::format::Format;
 use super::half_block::{Half, apply};
 use super::half_weights::{Parts, Weights};
 use super::head_norm::{NormedHeads, SavedNorm};
 use super::pack::Matrix;
 use super::product::{Store, for_each, product, with_packed};
-use super::residual::norm_backward;
-use super::rms_norm::{normalise, normalise_again};
+use super::residual::past_norm;
+use super::rms_norm::{normalise, normalise_again, weight_gradient};
 use super::rope::rotate_in_place;
 use super::stretch::for_each_stretch;
 use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
@@ -221,21 +221,23 @@ impl FusedSelfAttention {
         shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
     }
 
-    /// Turns the projections' gradient back, and finds what they were projected from and its gradient.
+    /// Turns the projections' gradient back, and finds what they were projected from and its gradient, and that of x.
     fn projection_gradient(
         &self,
         [x, norm, projections]: [&[f32]; 3],
+        dy: &[f32],
         scales: &[f32],
-        sides: [&mut [f32]; 3],
+        sides: [&mut [f32]; 4],
     ) {
         let (hidden, width) = (self.shape[2], self.projected_width());
         let [_, projections_tracked, _] = self.parts.tracked;
         let rows = scales.len();
         let weight = Matrix::new(projections, width, hidden);
-        let [dprojected, normed, dnormed] = sides.map(Shared::new);
+        let [dprojected, normed, dnormed, dx] = sides.map(Shared::new);
         with_packed(weight, rows, Format::of(self.precision), |weight| {
             for_each_stretch(rows, |start, count, threads| {
                 let (start_of, length) = (start * hidden, count * hidden);
+                let (x, scales) = (&x[start_of..][..length], &scales[start..][..count]);
                 // SAFETY: each row is in one stretch.
                 let (dprojected, normed, dnormed) = unsafe {
                     (
@@ -248,12 +250,15 @@ impl FusedSelfAttention {
                     self.turn(start, dprojected, -1.0);
                 }
                 if projections_tracked {
-                    let x = &x[start_of..][..length];
-                    normalise_again([x, norm], &scales[start..start + count], normed);
+                    normalise_again([x, norm], scales, normed);
                 }
                 if self.parts.x_gradient_is_needed() {
                     let dprojected = Matrix::new(dprojected, count, width);
                     weight.multiply(dprojected, dnormed, Store::Replace, threads);
+                    let dy = &dy[start_of..][..length];
+                    // SAFETY: each row is in one stretch.
+                    let dx = unsafe { dx.slice(start_of, length) };
+                    past_norm([x, norm], [&*dnormed, dy], scales, dx);
                 }
             });
         });
@@ -330,18 +335,17 @@ impl Half for FusedSelfAttention {
             let scales = &saved.projected.scales[..];
             self.projection_gradient(
                 [x, norm, projections],
+                dy,
                 scales,
-                [&mut *dprojected, &mut *normed, &mut *dnormed],
+                [&mut *dprojected, &mut *normed, &mut *dnormed, dx],
             );
             if projections_tracked {
                 let dprojected = Matrix::new(dprojected, rows, width).transposed();
                 let normed = Matrix::new(normed, rows, hidden);
                 product(dprojected, normed, dprojections, replace, precision);
             }
-            if dx_wanted {
-                let dnorm = norm_tracked.then_some(dnorm);
-                norm_backward([x, norm, dnormed], scales, dx, dnorm);
-                add_in_place(dy, dx);
+            if norm_tracked {
+                weight_gradient([x, dnormed], scales, dnorm);
             }
         });
     }
