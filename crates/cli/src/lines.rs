@@ -40,6 +40,7 @@ pub fn say(text: &str) {
 }
 
 fn print(text: &str) {
+    // Where the standard error is closed, nobody reads it, and nobody could be told.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -142,8 +142,8 @@ impl<'a, T: RepoType> Remote<'a, T> {
     /// cache, and marks it as cut off at its beginning, so that it is fetched with every answer looked at.
     fn begin_again(&self, folder: &Path, file: &RemoteFile) {
         let link = folder.join(&file.path);
+        // If any of this can't be done, the next attempt finds the file as it is, and says so.
         if let Ok(blob) = link.canonicalize() {
-            // If this can't be done, the next attempt finds the file as it is, and says so.
             let _ = std::fs::remove_file(&blob);
             let _ = std::fs::write(incomplete(&blob), b"");
         }
