@@ -4,7 +4,7 @@ mod held;
 
 use std::path::Path;
 
-use held::{finetune, killable, polymath, prepare, write};
+use held::{finetune, kill_in_the_middle, polymath, prepare, records, sha_of_weights, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -34,12 +34,6 @@ fn metrics(at: &Path, run: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
-}
-
-fn weights(run: &Path) -> String {
-    let state = std::fs::read_to_string(run.join("latest/state.json")).unwrap();
-    let state: Value = serde_json::from_str(&state).unwrap();
-    state["sha256"]["model.safetensors"].to_string()
 }
 
 /// Bits per byte of `domain` at the run's last evaluation.
@@ -168,39 +162,24 @@ fn bases_without_data_retain_themselves() {
     assert_eq!(before, written("runs/alone.replay/self/train.safetensors"));
 }
 
-/// A second run of the same settings is killed after its first checkpoint and resumed: the weights are the same.
+/// A second run of the same settings is killed after its third checkpoint and resumed: weights and metrics are the same.
 fn resumes(at: &Path, run: &str, settings: &[&str]) {
-    let second = at.join("runs/killed");
-    let mut killed = killable(at)
-        .args(["finetune", "finetune.toml", "run=runs/killed"])
-        .args(["checkpoint.every=1", "checkpoint.keep=99"])
-        .args(settings)
-        .spawn()
-        .unwrap();
-    let begin = std::time::Instant::now();
-    let waits = |running: bool| running && begin.elapsed().as_secs() < 60;
-    while !second.join("step-000003/state.json").exists()
-        && waits(killed.try_wait().unwrap().is_none())
-    {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    assert!(second.join("latest").exists());
-    if !second.join("step-000020").exists() {
-        finetune(at, "killed", settings)
-            .arg("--resume")
-            .assert()
-            .success();
-    }
-    assert_eq!(weights(&at.join("runs").join(run)), weights(&second));
-    let values = |lines: Vec<Value>| -> Vec<Value> {
-        lines
-            .iter()
-            .filter_map(|line| line.get("penalties").cloned())
-            .collect()
-    };
-    assert_eq!(values(metrics(at, run)), values(metrics(at, "killed")));
+    let often = [
+        "finetune",
+        "finetune.toml",
+        "run=runs/killed",
+        "checkpoint.every=1",
+        "checkpoint.keep=99",
+    ];
+    let places = ("step-000003/state.json", "step-000020");
+    kill_in_the_middle(at, &[&often[..], settings].concat(), "runs/killed", places);
+    finetune(at, "killed", settings)
+        .arg("--resume")
+        .assert()
+        .success();
+    let [whole, killed] = [run, "killed"].map(|run| at.join("runs").join(run));
+    assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
+    assert_eq!(records(&whole), records(&killed));
 }
 
 /// What contradicts itself or the data is refused before anything is made, with the key and the choices.

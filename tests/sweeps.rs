@@ -3,9 +3,9 @@
 mod held;
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use held::{killable, polymath, prepare, write};
+use held::{kill_in_the_middle, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -28,20 +28,11 @@ fn frontiers_survive_being_killed() {
     let at = folder.path();
     prepare(at);
     write(at, "frontier.toml", CONFIG);
-    let mut killed = killable(at)
-        .args(["frontier", "frontier.toml"])
-        .spawn()
-        .unwrap();
-    let begin = Instant::now();
     // The third run has begun, so that two are finished.
-    while !at.join("frontier/last-1-1/metrics.jsonl").exists() && begin.elapsed().as_secs() < 60 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
+    let places = ("last-1-1/metrics.jsonl", "frontier.json");
+    kill_in_the_middle(at, &["frontier", "frontier.toml"], "frontier", places);
     let first = at.join("frontier/full-1/metrics.jsonl");
     let before = modified(&first);
-    assert!(!at.join("frontier/frontier.json").exists());
 
     polymath(at)
         .args(["frontier", "frontier.toml"])

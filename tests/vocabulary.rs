@@ -5,7 +5,7 @@ mod held;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, killable, polymath, prepare, write};
+use held::{finetune, kill_in_the_middle, polymath, prepare, records, sha_of_weights, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use safetensors::SafeTensors;
@@ -278,30 +278,22 @@ fn mixes(at: &Path) {
 
 /// A run that is killed after its third step and resumed ends with the weights of the one that was not.
 fn resumes(at: &Path, settings: &[&str]) {
-    let stopped = [settings, &["checkpoint.every=3", "checkpoint.keep=99"]].concat();
-    let mut killed = killable(at)
-        .args(["finetune", "finetune.toml", "run=runs/killed"])
-        .args(&stopped)
-        .spawn()
-        .unwrap();
-    let begin = std::time::Instant::now();
-    let third = at.join("runs/killed/step-000003/state.json");
-    while !third.exists() && begin.elapsed().as_secs() < 60 && killed.try_wait().unwrap().is_none()
-    {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    if !at.join("runs/killed/step-000020").exists() {
-        finetune(at, "killed", settings)
-            .arg("--resume")
-            .assert()
-            .success();
-    }
-    let weights = |run: &str| {
-        json(&at.join(run).join("latest/state.json"))["sha256"]["model.safetensors"].clone()
-    };
-    assert_eq!(weights("runs/whole"), weights("runs/killed"));
+    let often = [
+        "finetune",
+        "finetune.toml",
+        "run=runs/killed",
+        "checkpoint.every=3",
+        "checkpoint.keep=99",
+    ];
+    let places = ("step-000003/state.json", "step-000020");
+    kill_in_the_middle(at, &[&often[..], settings].concat(), "runs/killed", places);
+    finetune(at, "killed", settings)
+        .arg("--resume")
+        .assert()
+        .success();
+    let [whole, killed] = ["runs/whole", "runs/killed"].map(|run| at.join(run));
+    assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
+    assert_eq!(records(&whole), records(&killed));
 }
 
 /// Limits hold for a model with new tokens, the base being measured by its own.

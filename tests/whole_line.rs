@@ -4,7 +4,7 @@ mod held;
 
 use std::path::Path;
 
-use held::{killable, polymath, write};
+use held::{kill_in_the_middle, polymath, records, sha_of_weights, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -52,15 +52,6 @@ fn write_corpus(folder: &Path) {
 fn manifest(folder: &Path) -> Value {
     let text = std::fs::read_to_string(folder.join("data/dataset.json")).unwrap();
     serde_json::from_str(&text).unwrap()
-}
-
-fn sha_of_weights(run: &Path) -> String {
-    let state = std::fs::read_to_string(run.join("latest/state.json")).unwrap();
-    let state: Value = serde_json::from_str(&state).unwrap();
-    state["sha256"]["model.safetensors"]
-        .as_str()
-        .unwrap()
-        .to_owned()
 }
 
 fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
@@ -273,32 +264,19 @@ fn killed_and_resumed_equals_uninterrupted() {
         .assert()
         .success();
 
-    let mut killed = killable(at)
-        .args(["pretrain", "pretrain.toml", "run=runs/killed"])
-        .spawn()
-        .unwrap();
     // Killed as soon as there is something to go on from.
-    let begin = std::time::Instant::now();
-    while !at.join("runs/killed/step-000010/state.json").exists() && begin.elapsed().as_secs() < 60
-    {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    let resumed = ["pretrain", "pretrain.toml", "run=runs/killed", "--resume"];
-    let finished = at.join("runs/killed/step-000030").exists();
-    if !finished {
-        polymath(at)
-            .args(["pretrain", "pretrain.toml", "run=runs/killed"])
-            .assert()
-            .code(1)
-            .stderr(contains("--resume"));
-        polymath(at).args(resumed).assert().success();
-    }
-    assert_eq!(
-        sha_of_weights(&at.join("runs/base")),
-        sha_of_weights(&at.join("runs/killed"))
-    );
+    let start = ["pretrain", "pretrain.toml", "run=runs/killed"];
+    let places = ("step-000010/state.json", "step-000030");
+    kill_in_the_middle(at, &start, "runs/killed", places);
+    polymath(at)
+        .args(start)
+        .assert()
+        .code(1)
+        .stderr(contains("--resume"));
+    polymath(at).args(start).arg("--resume").assert().success();
+    let [whole, killed] = ["runs/base", "runs/killed"].map(|run| at.join(run));
+    assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
+    assert_eq!(records(&whole), records(&killed));
 }
 
 /// What is wrong is said in one sentence, before work starts, with the right exit code.

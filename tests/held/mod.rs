@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use serde_json::Value;
 
 /// What the tests compute on: the CPU, or what `POLYMATH_TEST_DEVICE` names (`cuda:0`).
 pub fn device() -> String {
@@ -26,6 +28,72 @@ pub fn killable(folder: &Path) -> std::process::Command {
         .stderr(std::process::Stdio::null())
         .stdout(std::process::Stdio::null());
     command
+}
+
+/// Runs a command and kills it in its middle: once `run` holds `reached`, and before it holds `last`. Where the run was faster
+/// than the kill, its folders are removed and it is tried again, since what follows would not be a test of resuming.
+pub fn kill_in_the_middle(at: &Path, arguments: &[&str], run: &str, (reached, last): (&str, &str)) {
+    const TRIES: usize = 20;
+    let run = at.join(run);
+    for _ in 0..TRIES {
+        let mut killed = killable(at).args(arguments).spawn().unwrap();
+        let begin = Instant::now();
+        while !run.join(reached).exists()
+            && killed.try_wait().unwrap().is_none()
+            && begin.elapsed().as_secs() < 120
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        assert!(
+            run.join(reached).exists(),
+            "{arguments:?} came to no `{reached}`"
+        );
+        if !run.join(last).exists() {
+            return;
+        }
+        remove_with_siblings(&run);
+    }
+    panic!("{arguments:?} ended before each of {TRIES} kills: give it more to do");
+}
+
+/// Removes a run's folder and what stands beside it under its name, `<run>.base` and the like.
+fn remove_with_siblings(run: &Path) {
+    let name = run.file_name().unwrap().to_str().unwrap();
+    let own = |other: &str| other == name || other.starts_with(&format!("{name}."));
+    for entry in std::fs::read_dir(run.parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        if own(path.file_name().unwrap().to_str().unwrap()) {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+}
+
+/// Every line of a run's metrics with all its fields but those of time; at least one is of a step.
+pub fn records(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        for time in ["seconds", "tokens_per_second"] {
+            line.as_object_mut().unwrap().remove(time);
+        }
+        line
+    });
+    let lines: Vec<Value> = lines.collect();
+    assert!(lines.iter().any(|line| line.get("loss").is_some()));
+    lines
+}
+
+/// SHA-256 of the weights of a run's latest checkpoint, as its state has it.
+pub fn sha_of_weights(run: &Path) -> String {
+    let state = std::fs::read_to_string(run.join("latest/state.json")).unwrap();
+    let state: Value = serde_json::from_str(&state).unwrap();
+    let files = state["sha256"].as_object().unwrap();
+    let weights = files
+        .get("model.safetensors")
+        .or(files.get("adapter_model.safetensors"));
+    weights.unwrap().as_str().unwrap().to_owned()
 }
 
 pub fn write(folder: &Path, name: &str, text: &str) {

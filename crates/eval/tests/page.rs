@@ -2,11 +2,14 @@
 
 #[path = "../examples/made_up/mod.rs"]
 mod made_up;
+#[path = "../../../tests/skipped/mod.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use polymath_eval::write;
+use skipped::skipped;
 
 /// Writes, for every chart, its visible shapes and their extent into the page, which `--dump-dom` then prints.
 const PROBE: &str = "<script>
@@ -113,7 +116,7 @@ fn assert_drawn(chart: &Chart) {
 #[test]
 fn the_report_is_whole_in_a_browser() {
     let Some(chromium) = chromium() else {
-        println!("skipped: no Chromium is installed");
+        skipped("Chromium");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +149,7 @@ fn the_report_is_whole_in_a_browser() {
 #[test]
 fn every_page_is_whole_in_a_browser() {
     let Some(chromium) = chromium() else {
-        println!("skipped: no Chromium is installed");
+        skipped("Chromium");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

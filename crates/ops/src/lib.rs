@@ -36,6 +36,9 @@ mod rotary;
 mod round;
 mod scores;
 mod segments;
+#[cfg(test)]
+#[path = "../../../tests/skipped/mod.rs"]
+mod skipped;
 mod threads;
 mod whole;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Tensor, Var};
 use polymath_data::Batch;
 use polymath_train::{Objective, Outcome, RunFolder, SaveModel, Silent, TrainError, fit, verify};
-use table::{CONFIG, Case, Scores, Steps, StopAfter, Table, metrics, optimizer_bytes, straight};
+use table::{CONFIG, Case, Scores, Steps, StopAfter, Table, optimizer_bytes, records, straight};
 
 fn stop_after(step: u64, path: &Path, case: &Case) {
     let stop = AtomicBool::new(false);
@@ -47,7 +47,7 @@ fn stopping_where_an_evaluation_is_due_loses_nothing() {
     let table = resume(&parts, &case);
     assert_eq!(table.bits(), expected.bits());
     assert_eq!(optimizer_bytes(&whole), optimizer_bytes(&parts));
-    assert_eq!(metrics(&whole), metrics(&parts));
+    assert_eq!(records(&whole), records(&parts));
     let best = std::fs::read_link(parts.join("best")).unwrap();
     assert_eq!(best, Path::new("step-000008"));
     verify(&parts.join("best")).unwrap();

@@ -36,13 +36,20 @@ pub(crate) fn has_bf16_dot() -> bool {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")
+}
+
+/// In tests, `POLYMATH_TEST_AVX2` holds a machine with AVX-512 back, so that it runs the kernels of AVX2.
 fn detect() -> Level {
     if std::env::var_os("POLYMATH_PORTABLE").is_some_and(|value| value == "1") {
         return Level::Portable;
     }
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+        let held_back = cfg!(test) && std::env::var_os("POLYMATH_TEST_AVX2").is_some();
+        if has_avx512() && !held_back {
             return Level::Avx512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -82,3 +89,48 @@ macro_rules! vectorised {
     )*};
 }
 pub(crate) use vectorised;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skipped::skipped;
+
+    /// The level is the best one, or the one that the environment holds the machine back to; kernels of which nothing can run
+    /// on this processor are told of.
+    #[test]
+    fn what_the_processor_does_not_run_is_told() {
+        let set = |name: &str| std::env::var_os(name).is_some();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let expected = match (set("POLYMATH_PORTABLE"), set("POLYMATH_TEST_AVX2")) {
+                (true, _) => Level::Portable,
+                (false, false) if has_avx512() => Level::Avx512,
+                _ if is_x86_feature_detected!("avx2") => Level::Avx2,
+                _ => Level::Portable,
+            };
+            assert_eq!(level(), expected);
+            for (needs, is_there) in [
+                ("AVX-512, for its kernels", has_avx512()),
+                ("AVX2, for its kernels", is_x86_feature_detected!("avx2")),
+                (
+                    "AVX-512 BF16, for its dot product",
+                    is_x86_feature_detected!("avx512bf16"),
+                ),
+                (
+                    "AMX, for its tiles, which are emulated",
+                    crate::fused::amx_tiles::is_there(),
+                ),
+            ] {
+                if !is_there {
+                    skipped(needs);
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            assert_eq!(level(), Level::Portable);
+            let _ = set;
+            skipped("x86-64, for the kernels of AVX2, AVX-512 and AMX");
+        }
+    }
+}

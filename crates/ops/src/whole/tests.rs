@@ -44,10 +44,15 @@ fn with_gradients(variables: &[&Var], forward: impl Fn() -> Result<Tensor>) -> V
     std::iter::once(output).chain(found).collect()
 }
 
-fn assert_alike(found: &[Tensor], expected: &[Tensor], tolerance: f64, what: &str) {
+/// Each result is the expected one to within a share of its largest element.
+fn assert_alike(found: &[Tensor], expected: &[Tensor], share: f64, what: &str) {
     for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let largest = difference(expected, &expected.zeros_like().unwrap());
         let apart = difference(found, expected);
-        assert!(apart <= tolerance, "{what}, {place}: {apart}");
+        assert!(
+            largest > 0.0 && apart <= share * largest,
+            "{what}, {place}: {apart} where the largest is {largest}"
+        );
     }
 }
 
@@ -69,9 +74,9 @@ fn layouts() -> Vec<(usize, usize, usize, Segments)> {
 fn attention_is_that_of_the_composition() {
     for (batch, query, key, segments) in layouts() {
         for (heads, kv_heads) in [(6, 2), (4, 4), (1, 1)] {
-            for (dtype, precision, tolerance) in [
+            for (dtype, precision, share) in [
                 (DType::F64, Precision::F32, 1e-13),
-                (DType::F32, Precision::Bf16, 3e-2),
+                (DType::F32, Precision::Bf16, 2e-2),
             ] {
                 let q = numbers(&[batch, query, heads, 6], 1, dtype);
                 let k = numbers(&[batch, key, kv_heads, 6], 2, dtype);
@@ -89,7 +94,7 @@ fn attention_is_that_of_the_composition() {
                 let expected = with_gradients(&variables, || {
                     composed::attention(tensors, &segments, precision)
                 });
-                assert_alike(&found, &expected, tolerance, &what);
+                assert_alike(&found, &expected, share, &what);
             }
         }
     }
@@ -104,9 +109,9 @@ fn cross_entropy_is_that_of_the_composition() {
             _ => (at * 13 % vocabulary) as u32,
         };
         let targets: Arc<[u32]> = (0..tokens).map(target).collect();
-        for (dtype, precision, tolerance) in [
-            (DType::F64, Precision::F32, 1e-9),
-            (DType::F32, Precision::Bf16, 0.2),
+        for (dtype, precision, share) in [
+            (DType::F64, Precision::F32, 1e-12),
+            (DType::F32, Precision::Bf16, 2e-2),
         ] {
             for z_loss in [0.0, 0.01] {
                 let hidden = numbers(&[tokens, 8], 4, dtype);
@@ -119,7 +124,7 @@ fn cross_entropy_is_that_of_the_composition() {
                     composed::cross_entropy(&hidden, &weight, with, precision)
                 });
                 let what = format!("ignored {ignored:?}, {precision:?}, z-loss {z_loss}");
-                assert_alike(&found, &expected, tolerance, &what);
+                assert_alike(&found, &expected, share, &what);
             }
         }
     }

@@ -207,14 +207,17 @@ pub fn optimizer_bytes(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("latest/optimizer.safetensors")).unwrap()
 }
 
-/// Step and kind of each line of a run's metrics.
-pub fn metrics(run: &Path) -> Vec<(u64, bool)> {
-    std::fs::read_to_string(run.join("metrics.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            (line["step"].as_u64().unwrap(), line.get("loss").is_some())
-        })
-        .collect()
+/// Every line of a run's metrics with all its fields but those of time.
+pub fn records(run: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        for time in ["seconds", "tokens_per_second", "seconds_left"] {
+            fields.remove(time);
+        }
+        assert!(fields.len() > 2, "{fields:?}");
+        line
+    };
+    text.lines().map(line).collect()
 }

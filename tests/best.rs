@@ -1,0 +1,84 @@
+//! Which checkpoint is the best: of a pretraining by the mean over the domains that are trained on, of a fine-tuning by the niche.
+
+mod held;
+
+use std::path::Path;
+
+use held::{finetune, polymath, prepare, records};
+use serde_json::Value;
+
+/// The scores after each step that was evaluated.
+fn evaluations(run: &Path) -> Vec<(u64, Value)> {
+    let lines = records(run).into_iter();
+    let scores = lines.filter_map(|line| {
+        let scores = line.get("heldout_bits_per_byte")?.clone();
+        Some((line["step"].as_u64().unwrap(), scores))
+    });
+    scores.filter(|(step, _)| *step > 0).collect()
+}
+
+/// The step with the lowest mean over these domains.
+fn lowest(evaluations: &[(u64, Value)], domains: &[&str]) -> u64 {
+    let mean = |scores: &Value| {
+        let of = |name: &&str| scores[*name].as_f64().unwrap();
+        domains.iter().map(of).sum::<f64>() / domains.len() as f64
+    };
+    let best = |a: &&(u64, Value), b: &&(u64, Value)| mean(&a.1).total_cmp(&mean(&b.1));
+    evaluations.iter().min_by(best).unwrap().0
+}
+
+fn best(run: &Path) -> u64 {
+    let link = std::fs::read_link(run.join("best")).unwrap();
+    let name = link.to_str().unwrap().to_owned();
+    name.strip_prefix("step-").unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_best_checkpoint_is_that_of_its_domains() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    // Rates at which the domains do not go down together.
+    let unsteady = [
+        "training.learning_rate=0.05",
+        "training.schedule=constant",
+        "evaluation.every=1",
+    ];
+    let mut told_apart = [0; 2];
+    for number in 1..=3 {
+        let seed = format!("seed={number}");
+        let run = format!("run=runs/base-{number}");
+        let mut command = polymath(at);
+        command
+            .args(["pretrain", "pretrain.toml", &run, &seed])
+            .args(unsteady);
+        command.assert().success();
+        let run = at.join(format!("runs/base-{number}"));
+        let found = evaluations(&run);
+        assert_eq!(found.len(), 30);
+        let expected = lowest(&found, &["counting", "letters"]);
+        assert_eq!(best(&run), expected, "{seed}");
+        let others = [
+            lowest(&found, &["counting", "letters", "asked"]),
+            lowest(&found, &["counting"]),
+            lowest(&found, &["letters"]),
+        ];
+        told_apart[0] += others.iter().filter(|other| **other != expected).count();
+
+        let tuned = format!("tuned-{number}");
+        finetune(at, &tuned, &unsteady)
+            .arg(&seed)
+            .assert()
+            .success();
+        let run = at.join("runs").join(tuned);
+        let found = evaluations(&run);
+        let expected = lowest(&found, &["asked"]);
+        assert_eq!(best(&run), expected, "{seed}");
+        let all = lowest(&found, &["counting", "letters", "asked"]);
+        told_apart[1] += usize::from(all != expected);
+    }
+    assert!(
+        told_apart[0] > 2 && told_apart[1] > 0,
+        "{told_apart:?} of 9 and 3"
+    );
+}
