@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
 use polymath_eval::frontier::{Candidate, HalfScores, RunFigures, Scored};
+use polymath_eval::revert::{Block, choose, place};
 use polymath_eval::{DocumentScore, DomainScores, ForgettingReport, ModelScores, Settings};
 
 /// The rises in bits per byte: the niche gains, one old domain gains as well, and the worst is neither the first nor the last.
@@ -143,4 +144,24 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
     for (end, expected) in figures.mean_rise.1.iter().zip(interval_of_the_mean(&rises)) {
         assert_near(*end, expected);
     }
+}
+
+/// Resetting a block that was all of the change gives back the mean of three rises for what the niche had gained, and a place
+/// against the base is the gain beside that mean.
+#[test]
+fn blocks_and_places_average_three() {
+    let (base, tuned) = (scores(0.0), scores(1.0));
+    let block = Block::new("layer 001", NICHE, (&tuned, &base)).unwrap();
+    assert_near(block.regained, MEAN);
+    assert_near(block.lost, 0.5);
+    assert_near(block.rate(), MEAN / 0.5);
+    for (name, rise) in RISES {
+        assert_near(block.changes[name].value, -rise);
+    }
+    let found = place(NICHE, (&base, &tuned));
+    assert_near(found.0, 0.5);
+    assert_near(found.1, MEAN);
+    // Half of the way has half of both: the first that is inside a limit of three quarters of the mean.
+    let places = [found, place(NICHE, (&base, &scores(0.5))), (0.0, 0.0)];
+    assert_eq!(choose(&places, 0.75 * MEAN), 1);
 }

@@ -17,7 +17,7 @@ const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Compos
 fn config(kind: usize) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "head_dim": 4, "intermediate_size": 12, "initializer_range": 0.5, "qk_norm": kind == 1,
+        "head_dim": 4, "intermediate_size": 12, "initializer_range": 0.5, "qk_norm": kind > 0,
         "rope_theta": 50.0, "tie_word_embeddings": kind != 2, "max_position_embeddings": 64,
     }))
     .unwrap();

@@ -34,7 +34,7 @@ const EPSILON: f64 = 0.02;
 const BETAS: [f64; 2] = [0.9, 0.95];
 const MOMENTUM: f64 = 0.8;
 /// Between the smallest and the largest gradient norm of the runs.
-const CLIP: f64 = 0.5;
+const CLIP: f64 = 2.5;
 
 fn config() -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({

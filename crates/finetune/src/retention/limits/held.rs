@@ -133,6 +133,9 @@ fn elsewhere(change: Change) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use polymath_data::ShardWriter;
+    use polymath_eval::DocumentScore;
+
     use super::*;
 
     /// Of two halves of one domain, the second is above what the first allows in about one case of forty: above the end of
@@ -165,5 +168,60 @@ mod tests {
         let share = |count: usize| count as f64 / f64::from(trials);
         assert!((share(above) - 0.025).abs() < 0.005, "{}", share(above));
         assert!((share(above_interval) - 0.083).abs() < 0.01);
+    }
+
+    /// Documents that all change by `change` bits per byte from 2, so that the interval is the change.
+    fn scored(change: f64) -> DomainScores {
+        let document = |bytes: u64| DocumentScore {
+            nats: (2.0 + change) * bytes as f64 * std::f64::consts::LN_2,
+            tokens: bytes,
+            bytes,
+        };
+        DomainScores {
+            documents: (10..30).map(document).collect(),
+            ..DomainScores::default()
+        }
+    }
+
+    /// The worst domain is the one that uses most of its own limit, not the one that rose most, nor the first or last; one
+    /// that gains uses nothing, and one without a limit does not count.
+    #[test]
+    fn the_worst_uses_most_of_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("heldout.safetensors");
+        let mut writer = ShardWriter::create(&path, 5).unwrap();
+        writer.push(&[1, 0], &[], 1).unwrap();
+        writer.finish().unwrap();
+        let shard = Arc::new(TokenShard::open(&path).unwrap());
+        let domains = [
+            ("atoms", 0.10, Some(0.5)),
+            ("birds", 0.05, Some(0.04)),
+            ("codes", 0.90, None),
+            ("deeds", -0.20, Some(0.1)),
+            ("earth", 0.12, Some(0.3)),
+        ];
+        let held = domains.map(|(name, _, limit)| Domain {
+            name: name.to_owned(),
+            shard: Arc::clone(&shard),
+            limit,
+            base: scored(0.0),
+        });
+        let now = domains.map(|(name, change, _)| (name.to_owned(), scored(change)));
+        let standing = Held(held.into()).stand(&now.into()).unwrap();
+        let worst = standing.worst.as_ref().unwrap();
+        assert_eq!((worst.domain.as_str(), worst.limit), ("birds", 0.04));
+        assert!((standing.share() - 1.25).abs() < 1e-6, "{standing:?}");
+        let expected = [
+            ("atoms", 0.2),
+            ("birds", 1.25),
+            ("deeds", 0.0),
+            ("earth", 0.4),
+        ];
+        assert_eq!(standing.shares.len(), expected.len());
+        for (name, share) in expected {
+            assert!((standing.shares[name] - share).abs() < 1e-6, "{name}");
+        }
+        let mean = (0.2 + 1.25 - 2.0 + 0.4) / 4.0;
+        assert!((standing.mean - mean).abs() < 1e-6, "{standing:?}");
     }
 }
