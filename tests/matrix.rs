@@ -42,7 +42,7 @@ fn rows_are_tuned_on_and_columns_scored() {
     let mut apart = 0.0f64;
     for (row, tuned_on) in names.iter().enumerate() {
         let tuned = bits(&format!("transfer/{tuned_on}-1"));
-        for column in 0..3 {
+        for (column, scored) in names.iter().enumerate() {
             let change = |row: usize, column: usize| {
                 found["rows"][row]["changes"][column]["value"]
                     .as_f64()
@@ -51,8 +51,7 @@ fn rows_are_tuned_on_and_columns_scored() {
             let (value, expected) = (change(row, column), tuned[column] - base[column]);
             assert!(
                 (value - expected).abs() < 1e-6,
-                "{tuned_on} on {}: {value} and not {expected}",
-                names[column]
+                "{tuned_on} on {scored}: {value} and not {expected}"
             );
             apart = apart.max((value - change(column, row)).abs());
         }

@@ -116,20 +116,14 @@ fn singular_values_move_by_the_polynomial() -> Result<()> {
         let mut expected = vec![0.0; 16];
         let mut remembered = [0.0; 2];
         for gradient in [[3.0, 0.4], [-1.0, 2.0], [0.1, 0.2]] {
-            let mut moved = [0.0; 2];
             let mut direction = [0.0; 2];
-            for at in 0..2 {
-                remembered[at] = 0.8 * remembered[at] + 0.2 * SCALE * gradient[at];
-                direction[at] = 0.8 * remembered[at] + 0.2 * SCALE * gradient[at];
+            for ((m, u), g) in remembered.iter_mut().zip(&mut direction).zip(gradient) {
+                *m = 0.8 * *m + 0.2 * SCALE * g;
+                *u = 0.8 * *m + 0.2 * SCALE * g;
             }
-            let eighth = direction
-                .iter()
-                .map(|s| s.powi(8))
-                .sum::<f64>()
-                .powf(1.0 / 8.0);
-            for at in 0..2 {
-                moved[at] = 0.05 * 0.2 * root * muon_by_hand::moved(direction[at], eighth);
-            }
+            let eighth = direction.iter().map(|s| s.powi(8)).sum::<f64>();
+            let eighth = eighth.powf(1.0 / 8.0);
+            let moved = direction.map(|s| 0.05 * 0.2 * root * muon_by_hand::moved(s, eighth));
             for (p, u) in expected.iter_mut().zip(matrix(moved)) {
                 *p -= 0.05 * 0.3 * *p + u;
             }
