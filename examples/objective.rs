@@ -81,6 +81,10 @@ impl Evaluator for Heldout<'_> {
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
         bits_per_byte.values().sum::<f64>() / bits_per_byte.len() as f64
     }
+
+    fn decides(&self) -> String {
+        "mean".into()
+    }
 }
 
 /// Prints what is measured on the way.

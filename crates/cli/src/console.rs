@@ -159,19 +159,31 @@ pub fn resumed(step: u64, total: u64) -> String {
     format!("resumed after step {step} of {total}")
 }
 
-/// An evaluation in a line.
+/// An evaluation in a line. "(best)" stands at each domain that is lower than ever before, and at the mean where that
+/// decides the best checkpoint; the line ends with what made this checkpoint the best, if it is.
 pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
-    let domains: Vec<String> = metrics
+    let (decides, score) = (&metrics.decided_by, metrics.score);
+    let mut values: Vec<String> = metrics
         .heldout_bits_per_byte
         .iter()
-        .map(|(name, bits)| format!("{name} {bits:.3}"))
+        .map(|(name, bits)| match metrics.lowest.contains(name) {
+            true => format!("{name} {bits:.3} (best)"),
+            false => format!("{name} {bits:.3}"),
+        })
         .collect();
-    let mark = if best { "  (best)" } else { "" };
-    format!(
-        "step {}  held-out bits per byte: {}{mark}",
+    if decides == "mean" {
+        let mark = if best { " (best)" } else { "" };
+        values.push(format!("mean {score:.3}{mark}"));
+    }
+    let mut line = format!(
+        "step {}  held-out bits per byte: {}",
         metrics.step,
-        domains.join("  ")
-    )
+        values.join("  ")
+    );
+    if best {
+        line += &format!("; best checkpoint, by {decides}");
+    }
+    line
 }
 
 /// Shows what comes from the hub and goes there from now on: a bar on a terminal, a line for each transfer elsewhere.

@@ -10,9 +10,11 @@ pub(crate) fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// 2⁶⁴ over the golden ratio: sets neighboring numbers far apart.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// 64 random bits for the `counter`-th draw of `stream`.
 pub(crate) fn bits(seed: u64, stream: u64, counter: u64) -> u64 {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let stream = mix(mix(seed.wrapping_add(GOLDEN)) ^ stream.wrapping_mul(GOLDEN));
     mix(stream.wrapping_add(counter.wrapping_add(1).wrapping_mul(GOLDEN)))
 }
@@ -34,9 +36,94 @@ pub(crate) fn permutation(seed: u64, stream: u64, count: usize) -> Vec<u32> {
     order
 }
 
+/// Rounds of [`permuted`]: after so many, any few of its values are as good as independent.
+const ROUNDS: u64 = 64;
+
+/// Returns the `index`-th element of a seeded permutation of `0..count` without making a table: the swap-or-not shuffle
+/// ([Hoang, Morris & Rogaway 2012](https://eprint.iacr.org/2014/560)). Each round pairs x with K − x mod count for a
+/// random K and swaps the two by a coin that is the same for both. Unlike a Feistel network it needs no walk back into
+/// the range, and it is as good on two or three elements as on 2⁴⁰.
+pub(crate) fn permuted(seed: u64, stream: u64, count: u64, mut index: u64) -> u64 {
+    for round in 0..ROUNDS {
+        let key = bits(seed, stream, round);
+        let pivot = ((u128::from(key) * u128::from(count)) >> 64) as u64;
+        let partner = match pivot >= index {
+            true => pivot - index,
+            false => count - (index - pivot),
+        };
+        let coin = mix(key ^ mix(index.max(partner).wrapping_add(GOLDEN)));
+        if coin & 1 == 1 {
+            index = partner;
+        }
+    }
+    index
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every count has a bijection; the order differs between seeds, streams and counts where there is room to differ.
+    #[test]
+    fn permuted_is_a_bijection() {
+        for count in (0..70).chain([97, 128, 1000, 4096, 4097]) {
+            let order: Vec<u64> = (0..count)
+                .map(|index| permuted(7, 3, count, index))
+                .collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..count).collect::<Vec<u64>>());
+            if count > 20 {
+                let other = |seed, stream| -> Vec<u64> {
+                    (0..count)
+                        .map(|index| permuted(seed, stream, count, index))
+                        .collect()
+                };
+                assert_ne!(order, other(8, 3));
+                assert_ne!(order, other(7, 4));
+                assert_ne!(order, sorted);
+            }
+        }
+    }
+
+    /// On few elements each permutation comes about as often as any other (chi-square over seeds), and on many an element
+    /// and its successor land independently of each other.
+    #[test]
+    fn permuted_is_even() {
+        for (count, permutations) in [(2u64, 2usize), (3, 6), (4, 24)] {
+            let trials = 6000;
+            let mut seen = std::collections::BTreeMap::new();
+            for seed in 0..trials {
+                let order: Vec<u64> = (0..count)
+                    .map(|index| permuted(seed, 1, count, index))
+                    .collect();
+                *seen.entry(order).or_insert(0u64) += 1;
+            }
+            assert_eq!(seen.len(), permutations, "{seen:?}");
+            let expected = trials as f64 / permutations as f64;
+            let squares = seen
+                .values()
+                .map(|&found| (found as f64 - expected).powi(2));
+            let chi = squares.sum::<f64>() / expected;
+            let freedom = permutations as f64 - 1.0;
+            assert!(
+                chi < freedom + 4.0 * (2.0 * freedom).sqrt() + 4.0,
+                "{count}: {chi}"
+            );
+        }
+        // 8 × 8 cells for (place of x, place of x + 1) over a range far too large for a table.
+        let (count, trials) = (1u64 << 40, 16_000u64);
+        let mut cells = [0u64; 64];
+        for at in 0..trials {
+            let index = at * (count / trials);
+            let cell = |index| (permuted(11, 5, count, index) >> 37) as usize;
+            cells[cell(index) * 8 + cell(index + 1)] += 1;
+        }
+        let expected = trials as f64 / 64.0;
+        let squares = cells.iter().map(|&found| (found as f64 - expected).powi(2));
+        let chi = squares.sum::<f64>() / expected;
+        assert!((25.0..120.0).contains(&chi), "{chi}"); // 63 degrees of freedom: 63 ± 11
+    }
 
     /// A permutation holds every number once, and differs between streams.
     #[test]

@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod chat;
 mod collect;
 mod dataset;
@@ -69,7 +70,9 @@ mod tokenizer;
 mod turns;
 mod vocabulary;
 mod words;
+mod wrapped;
 
+pub use batch::{Batch, BatchShape};
 pub use chat::chat_template;
 pub use dataset::{Dataset, Split};
 pub use error::DataError;
@@ -87,10 +90,14 @@ pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
 pub use shard::{Document, TokenShard};
 pub use shard_writer::ShardWriter;
 pub use spelling::Spelling;
-pub use stream::{Batch, BatchShape, MixturePart, MixtureStream};
+pub use stream::{MixturePart, MixtureStream};
 pub use task::{Task, TaskItem, read_tasks};
 pub use texts::{Texts, prepare_texts};
 pub use vocabulary::{ExtendedTokenizer, NewTokens};
+
+/// Version of the rule by which training batches are made of a dataset: equal seeds, steps and datasets give equal
+/// batches under equal rules only. 1: rows in the order of the text; 2: the rows of an epoch in a seeded permutation.
+pub const BATCH_RULE: u32 = 2;
 
 /// A target that is neither learnt nor scored.
 pub const IGNORED: u32 = u32::MAX;

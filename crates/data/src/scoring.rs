@@ -100,17 +100,10 @@ impl<'a> ScoringBatches<'a> {
         let mut of = Vec::with_capacity(rows.len() * length);
         for (row, pieces) in rows.iter().enumerate() {
             for piece in pieces {
-                self.push(&mut batch, &mut of, row * length, piece);
+                self.push(&mut batch, &mut of, piece);
             }
-            // Padding: each position a document of its own, predicting nothing.
-            while batch.input_ids.len() < (row + 1) * length {
-                let at = (batch.input_ids.len() - row * length) as u32;
-                batch.document_starts.push(at);
-                batch.input_ids.push(self.options.bos_token_id);
-                batch.targets.push(IGNORED);
-                of.push((u32::MAX, 0));
-            }
-            batch.domains.push(0);
+            batch.end_row(0, self.options.bos_token_id);
+            of.resize((row + 1) * length, (u32::MAX, 0));
         }
         let (document_of, token_of) = of.into_iter().unzip();
         ScoringBatch {
@@ -121,29 +114,19 @@ impl<'a> ScoringBatches<'a> {
     }
 
     /// Appends a piece; `of` takes the document and the token that each position scores.
-    fn push(&self, batch: &mut Batch, of: &mut Vec<(u32, u32)>, row: usize, piece: &Piece) {
+    fn push(&self, batch: &mut Batch, of: &mut Vec<(u32, u32)>, piece: &Piece) {
         let document = self
             .shard
             .document(self.documents[piece.chosen as usize] as usize);
-        let begin = (batch.input_ids.len() - row) as u32;
-        if piece.from == 0 {
-            batch.input_ids.push(self.options.bos_token_id);
-        }
-        document.copy_tokens(
-            piece.from.saturating_sub(1)..piece.to - 1,
-            &mut batch.input_ids,
-        );
-        let targets = batch.targets.len();
-        document.copy_tokens(piece.from..piece.to, &mut batch.targets);
-        for index in piece.from..piece.to {
-            let scored = index >= piece.scored_from && document.scored(index);
-            if !scored {
-                batch.targets[targets + index - piece.from] = IGNORED;
-            }
-            let chosen = if scored { piece.chosen } else { u32::MAX };
-            of.push((chosen, index as u32));
-            batch.document_starts.push(begin);
-        }
+        let (range, bos_token_id) = (piece.from..piece.to, self.options.bos_token_id);
+        batch.push_piece(document, range, piece.scored_from, bos_token_id);
+        let targets = batch.targets[of.len()..].iter().zip(piece.from..);
+        let scores = |(target, index): (&u32, usize)| match *target {
+            IGNORED => (u32::MAX, index as u32),
+            _ => (piece.chosen, index as u32),
+        };
+        let scored: Vec<(u32, u32)> = targets.map(scores).collect();
+        of.extend(scored);
     }
 }
 

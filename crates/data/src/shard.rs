@@ -223,6 +223,13 @@ impl Document<'_> {
         }
     }
 
+    /// The marks of the tokens in `range`, 0 where one is neither learned nor scored; `None` where all are.
+    pub(crate) fn marks(&self, range: Range<usize>) -> Option<&[u8]> {
+        assert!(range.end <= self.length, "tokens beyond the document's end");
+        let mask = self.shard.loss_mask.as_ref()?.start + self.start;
+        Some(&self.shard.map[mask + range.start..mask + range.end])
+    }
+
     /// Whether its `index`-th token is learnt and scored.
     ///
     /// # Panics

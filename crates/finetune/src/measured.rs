@@ -55,4 +55,8 @@ impl Evaluator for Heldout<'_> {
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
         bits_per_byte[self.niche]
     }
+
+    fn decides(&self) -> String {
+        self.niche.to_owned()
+    }
 }

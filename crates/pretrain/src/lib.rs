@@ -229,4 +229,11 @@ impl Evaluator for Heldout<'_> {
             .filter_map(|name| bits_per_byte.get(name));
         values.sum::<f64>() / self.trained.len().max(1) as f64
     }
+
+    fn decides(&self) -> String {
+        match &self.trained[..] {
+            [only] => only.clone(),
+            _ => "mean".into(),
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use polymath_data::BATCH_RULE;
 use polymath_hub::{HubError, Repository};
 use polymath_model::{NamedBase, sha256_of_file};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct State {
     pub seed: u64,
     /// What the data were.
     pub data_fingerprint: String,
+    /// Rule by which its batches were made, a version of [`polymath_data::BATCH_RULE`]; the first was not recorded.
+    #[serde(default = "first_batch_rule")]
+    pub batch_rule: u32,
     /// What wrote it.
     pub program_version: String,
     /// The best evaluation so far.
@@ -44,6 +48,10 @@ pub struct State {
     pub sha256: BTreeMap<String, String>,
 }
 
+fn first_batch_rule() -> u32 {
+    1
+}
+
 impl State {
     /// Before the first step.
     pub(crate) fn fresh(seed: u64, data_fingerprint: &str) -> Self {
@@ -54,6 +62,7 @@ impl State {
             seconds: 0.0,
             seed,
             data_fingerprint: data_fingerprint.into(),
+            batch_rule: BATCH_RULE,
             program_version: env!("CARGO_PKG_VERSION").into(),
             best: None,
             evaluation_due: false,

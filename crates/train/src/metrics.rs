@@ -1,6 +1,6 @@
 //! `metrics.jsonl`: one object a line, a training step or an evaluation; and the same for TensorBoard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,15 @@ pub struct EvaluationMetrics {
     /// What the evaluator decided by it, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub control: BTreeMap<String, f64>,
+    /// Domains that are lower than at every evaluation before it; for the console, not in the file.
+    #[serde(skip)]
+    pub lowest: BTreeSet<String>,
+    /// Name of what decides the best checkpoint ([`crate::Evaluator::decides`]); for the console, not in the file.
+    #[serde(skip)]
+    pub decided_by: String,
+    /// Its value.
+    #[serde(skip)]
+    pub score: f64,
 }
 
 /// A line of `metrics.jsonl`.
@@ -176,6 +185,9 @@ mod tests {
             seconds: 0.5,
             heldout_bits_per_byte: BTreeMap::from([("law".into(), 1.5)]),
             control: BTreeMap::new(),
+            lowest: BTreeSet::new(),
+            decided_by: String::new(),
+            score: 0.0,
         };
         let mut file = MetricsFile::open(&path, 0, false).unwrap();
         file.write(&step).unwrap();

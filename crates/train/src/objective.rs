@@ -146,6 +146,11 @@ pub trait Evaluator {
     /// What decides the best checkpoint; lower is better.
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64;
 
+    /// Names what [`Self::score`] is: a domain, or e.g. the mean of several.
+    fn decides(&self) -> String {
+        "score".into()
+    }
+
     /// What it decided by the last evaluation, for the record; nothing, if nothing else is said.
     fn control(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
@@ -179,7 +184,7 @@ pub trait Observer {
     fn after_step(&mut self, _metrics: &StepMetrics) {}
     /// So many held-out tokens have been scored, of all that an evaluation scores.
     fn evaluating(&mut self, _done: u64, _total: u64) {}
-    /// An evaluation is done; `best` if it is the best so far.
+    /// An evaluation is done; `best` if its checkpoint is the best so far.
     fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}
     /// A checkpoint stands at `path`.
     fn after_checkpoint(&mut self, _path: &Path) {}

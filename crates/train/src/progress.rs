@@ -1,9 +1,9 @@
 //! Where a run stands between two steps: what it has measured, what is due, and who is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Best, State};
-use crate::metrics::MetricsFile;
+use crate::metrics::{Metrics, MetricsFile, read_metrics};
 use crate::{
     EvaluationMetrics, Evaluator, Fit, Observer, Optimizer, RunFolder, SaveModel, StepMetrics,
     TrainError,
@@ -18,6 +18,8 @@ pub struct Progress<'a> {
     metrics: MetricsFile,
     evaluator: &'a mut dyn Evaluator,
     observer: &'a mut dyn Observer,
+    /// The lowest bits per byte of each domain so far.
+    lowest: BTreeMap<String, f64>,
     /// Steps and seconds since this process began, for the time left.
     pace: (u64, f64),
 }
@@ -47,11 +49,19 @@ impl<'a> Progress<'a> {
                 )));
             }
         };
+        let metrics = run.metrics()?;
+        let mut lowest = BTreeMap::new();
+        for earlier in read_metrics(run.path())? {
+            if let Metrics::Evaluation(found) = earlier {
+                take_lower(&mut lowest, &found.heldout_bits_per_byte);
+            }
+        }
         Ok(Self {
             state,
             fit,
             run,
-            metrics: run.metrics()?,
+            metrics,
+            lowest,
             evaluator,
             observer,
             pace: (0, 0.0),
@@ -129,12 +139,20 @@ impl<'a> Progress<'a> {
             .evaluator
             .evaluate(&mut |done, all| observer.evaluating(done, all))?;
         let score = self.evaluator.score(&bits_per_byte);
+        let first = self.lowest.is_empty();
+        let mut lowest = take_lower(&mut self.lowest, &bits_per_byte);
+        if first {
+            lowest.clear(); // there is nothing that it is lower than
+        }
         let found = EvaluationMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
             seconds: self.state.seconds,
             heldout_bits_per_byte: bits_per_byte,
             control: self.evaluator.control(),
+            lowest,
+            decided_by: self.evaluator.decides(),
+            score,
         };
         self.metrics.write(&found)?;
         self.state.evaluation_due = false;
@@ -154,5 +172,37 @@ impl<'a> Progress<'a> {
             self.observer.message(&note);
         }
         Ok(better)
+    }
+}
+
+/// Lowers what is in `lowest` to the values of an evaluation, and returns the domains that it is lower in.
+fn take_lower(
+    lowest: &mut BTreeMap<String, f64>,
+    found: &BTreeMap<String, f64>,
+) -> BTreeSet<String> {
+    let lower = |(name, bits): &(&String, &f64)| {
+        !bits.is_nan() && lowest.get(*name).is_none_or(|before| *bits < before)
+    };
+    let lower: Vec<_> = found.iter().filter(lower).collect();
+    for (name, bits) in &lower {
+        lowest.insert((*name).clone(), **bits);
+    }
+    lower.into_iter().map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each domain has a best of its own.
+    #[test]
+    fn domains_are_lowest_apart() {
+        let bits = |law, plays| BTreeMap::from([("law".into(), law), ("plays".into(), plays)]);
+        let mut lowest = bits(2.0, 3.0);
+        let names = |found: BTreeSet<String>| found.into_iter().collect::<Vec<_>>();
+        assert_eq!(names(take_lower(&mut lowest, &bits(1.5, 3.5))), ["law"]);
+        assert_eq!(names(take_lower(&mut lowest, &bits(1.5, 2.9))), ["plays"]);
+        assert!(take_lower(&mut lowest, &bits(1.6, f64::NAN)).is_empty());
+        assert_eq!(lowest, bits(1.5, 2.9));
     }
 }

@@ -3,6 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use polymath_data::BATCH_RULE;
+
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State, sync, write_atomically};
 use crate::metrics::MetricsFile;
 use crate::{CheckpointConfig, Optimizer, SaveModel, TrainError};
@@ -44,6 +46,9 @@ impl RunFolder {
                      it anew",
                     found.state.step
                 )));
+            }
+            Some(found) if found.state.batch_rule != BATCH_RULE => {
+                return Err(other_batches(path, &found.state));
             }
             Some(found) if !resume => {
                 return Err(TrainError::Run(format!(
@@ -293,6 +298,17 @@ fn remove(path: &Path) -> Result<(), TrainError> {
         std::fs::remove_file(path)
     }
     .map_err(TrainError::file("remove", path))
+}
+
+/// Refuses a run that would go on with other batches than it began with.
+fn other_batches(run: &Path, state: &State) -> TrainError {
+    TrainError::Run(format!(
+        "the run `{}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where          this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that          began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
+        run.display(),
+        state.step,
+        state.program_version,
+        state.batch_rule
+    ))
 }
 
 /// A resumed run must be the run that was started: only how often it is watched and saved may change.

@@ -158,3 +158,33 @@ fn tiny_rates_are_not_taken_for_dead_parameters() {
     case.run(&folder, &Table::new(), &AtomicBool::new(false), &mut Silent)
         .unwrap();
 }
+
+/// A run that was interrupted under an older rule of the batches is refused by name, whether or not it is to be resumed, and
+/// nothing of it is touched; one that is finished can still be opened.
+#[test]
+fn other_batches_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    stop_after(8, &path, &Case::new());
+    let state = path.join("step-000008/state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
+    assert!(text.contains(&rule), "{text}");
+    let old = text.replace(&rule, "");
+    std::fs::write(&state, &old).unwrap();
+    for resume in [true, false] {
+        let error = RunFolder::open(&path, CONFIG, resume).err().unwrap();
+        for said in ["after step 8", "rule 1", "choose another `run`"] {
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), old);
+    let whole = root.path().join("whole");
+    straight(&whole);
+    let state = whole.join("step-000020/state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    std::fs::write(&state, text.replace(&rule, "")).unwrap();
+    let found = polymath_train::finished(&whole).unwrap();
+    assert_eq!((found.step, found.batch_rule), (20, 1));
+    verify(&whole.join("latest")).unwrap();
+}

@@ -34,3 +34,20 @@ pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
     assert_eq!(written.tokens, shard.tokens());
     Arc::new(shard)
 }
+
+/// The shard of documents of these lengths, whose tokens are numbered from 1 over all of them.
+pub fn numbered(lengths: &[usize]) -> Arc<TokenShard> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.safetensors");
+    let mut writer = ShardWriter::create(&path, 1 << 24).unwrap();
+    let mut next = 1;
+    for &length in lengths {
+        let tokens: Vec<u32> = (next..next + length as u32).collect();
+        next += length as u32;
+        writer
+            .push(&tokens, &vec![true; length], length as u64)
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    Arc::new(TokenShard::open(&path).unwrap())
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
-use polymath_data::{BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
+use polymath_data::{BATCH_RULE, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
 use polymath_model::{Transformer, sha256_of_bytes};
 use polymath_train::to_token_batch;
 use safetensors::SafeTensors;
@@ -132,6 +132,7 @@ impl Sample {
                 ("base_sha256", self.base_sha256.clone()),
                 ("domain", self.domain.clone()),
                 ("data_sha256", self.data_sha256.clone()),
+                ("batch_rule", BATCH_RULE.to_string()),
                 ("tokens", self.tokens.to_string()),
                 ("sequence_length", self.sequence_length.to_string()),
                 (

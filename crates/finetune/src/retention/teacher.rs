@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use polymath_data::ReplayStream;
+use polymath_data::{BATCH_RULE, ReplayStream};
 use polymath_model::sha256_of_bytes;
 use polymath_model::{TopK, Transformer};
 use polymath_train::to_token_batch;
@@ -104,7 +104,7 @@ impl Lesson<'_> {
 
     fn key(&self) -> String {
         format!(
-            "teacher-1 {} {} {} {}",
+            "teacher-1 rule-{BATCH_RULE} {} {} {} {}",
             self.fingerprint, self.rows, self.top_k, self.temperature
         )
     }

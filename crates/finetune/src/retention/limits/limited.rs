@@ -79,6 +79,13 @@ impl Evaluator for Limited<'_> {
         }
     }
 
+    fn decides(&self) -> String {
+        match self.standing.share() > 1.0 {
+            true => "nearness to the limits".into(),
+            false => self.niche.0.clone(),
+        }
+    }
+
     fn control(&self) -> BTreeMap<String, f64> {
         let mut control = BTreeMap::new();
         if let Some(worst) = &self.standing.worst {
