@@ -7,6 +7,7 @@ mod console;
 mod dashboard;
 mod environment;
 mod failure;
+mod home;
 mod lines;
 mod peak;
 
@@ -23,7 +24,7 @@ use failure::Failure;
 /// The exit code is 0 when done, 1 when it failed, 2 for wrong usage or configuration, 3 when a retention limit was
 /// broken, and 130 when it was interrupted and had saved.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(home::at_home(std::env::args_os()));
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

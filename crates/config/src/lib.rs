@@ -21,6 +21,7 @@ pub use source::Source;
 
 use std::path::{Path, PathBuf};
 
+use polymath_input::InputError;
 use serde::de::DeserializeOwned;
 
 /// A configuration that can't be used; always the user's to mend, never the program's.
@@ -63,7 +64,26 @@ pub enum ConfigError {
     },
 }
 
-/// Reads the settings `T` from the TOML file at `path`, with `overrides` of the form `key.sub=value` on top.
+impl From<InputError> for ConfigError {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::File { path, source, .. } => Self::Read { path, source },
+            InputError::Content { path, message } => Self::File { path, message },
+            InputError::Line {
+                path,
+                line,
+                message,
+            } => Self::Line {
+                path,
+                line: line as usize,
+                message,
+            },
+        }
+    }
+}
+
+/// Reads the settings `T` from the TOML file at `path`, with `overrides` of the form `key.sub=value` on top. A text that
+/// begins with `~/` is a path in the home folder.
 ///
 /// # Errors
 /// An unreadable file, broken TOML, an unknown key (with the nearest known one), a value of the wrong type, or
@@ -82,10 +102,7 @@ pub fn load_exclusive<T: DeserializeOwned>(
     overrides: &[String],
     exclusive: &[[&str; 2]],
 ) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let text = overrides::at_home(&polymath_input::read_text(path)?);
     let kept = overrides::without_rivals(&text, overrides, exclusive);
     parse(path, &kept, overrides)
 }
@@ -99,7 +116,7 @@ pub fn parse<T: DeserializeOwned>(
     text: &str,
     overrides: &[String],
 ) -> Result<T, ConfigError> {
-    let merged = overrides::apply(path, text, overrides)?;
+    let merged = overrides::at_home(&overrides::apply(path, text, overrides)?);
     toml::from_str(&merged).map_err(|error| explain(path, text, &merged, overrides, &error))
 }
 

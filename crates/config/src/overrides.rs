@@ -1,5 +1,6 @@
 //! `key.sub=value` arguments, written into the document before it is read.
 
+use std::ops::Range;
 use std::path::Path;
 
 use toml_edit::{DocumentMut, Item, Table, Value};
@@ -63,6 +64,60 @@ pub fn without_rivals(text: &str, overrides: &[String], exclusive: &[[&str; 2]])
     kept
 }
 
+/// The text with the home folder in place of `~` in texts that begin with `~/`. Lines keep their numbers; text that is no
+/// TOML comes back as it is, to be complained of later.
+pub fn at_home(text: &str) -> String {
+    let mut changed = text.to_owned();
+    if !text.contains("~/") {
+        return changed;
+    }
+    let Ok(document) = text.parse::<toml_edit::Document<String>>() else {
+        return changed;
+    };
+    let mut paths = Vec::new();
+    for (_, item) in document.iter() {
+        collect_paths(item, &mut paths);
+    }
+    paths.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+    for (span, path) in paths {
+        changed.replace_range(span, &Value::from(path).to_string());
+    }
+    changed
+}
+
+/// Where texts that begin with `~/` stand, and what they are at home.
+fn collect_paths(item: &Item, paths: &mut Vec<(Range<usize>, String)>) {
+    match item {
+        Item::Value(value) => collect_in_value(value, paths),
+        Item::Table(table) => table
+            .iter()
+            .for_each(|(_, item)| collect_paths(item, paths)),
+        Item::ArrayOfTables(tables) => {
+            let items = tables.iter().flat_map(Table::iter);
+            items.for_each(|(_, item)| collect_paths(item, paths));
+        }
+        Item::None => {}
+    }
+}
+
+fn collect_in_value(value: &Value, paths: &mut Vec<(Range<usize>, String)>) {
+    match value {
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| collect_in_value(value, paths)),
+        Value::InlineTable(table) => {
+            table
+                .iter()
+                .for_each(|(_, value)| collect_in_value(value, paths));
+        }
+        Value::String(text) if text.value().starts_with("~/") => {
+            let path = polymath_input::expand_home(text.value()).into_owned();
+            paths.extend(text.span().map(|span| (span, path)));
+        }
+        _ => {}
+    }
+}
+
 /// Sets the one value that `argument` names, making the tables on its way.
 fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
@@ -101,7 +156,22 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::without_rivals;
+    use super::{at_home, without_rivals};
+
+    /// Paths at home are found wherever they stand, and nothing else is changed.
+    #[test]
+    fn paths_are_at_home() {
+        let home = polymath_input::expand_home("~/x")
+            .trim_end_matches("/x")
+            .to_owned();
+        let text = "a = '~/t' # ~/u\nb = [\"~/v\", \"w~/\"]\nc = { d = \"~/y\" }\n[[e]]\nf = \"~\"\ng.h = \"~/z\"\n";
+        let expected = format!(
+            "a = \"{home}/t\" # ~/u\nb = [\"{home}/v\", \"w~/\"]\nc = {{ d = \"{home}/y\" }}\n[[e]]\nf = \"~\"\ng.h = \
+             \"{home}/z\"\n"
+        );
+        assert_eq!(at_home(text), expected);
+        assert_eq!(at_home("a = \"~/\nb"), "a = \"~/\nb");
+    }
 
     const TEXT: &str = "run = \"a\"\n[training]\ntokens = 20_000 # many\nbatch_size = 4\n";
     const PAIRS: &[[&str; 2]] = &[["training.tokens", "training.steps"]];

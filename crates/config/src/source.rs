@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::{ConfigError, line_at, readable};
+use crate::{ConfigError, line_at, overrides, readable};
 
 /// A config file's text, to say on which of its lines a key is at fault that is read later.
 #[derive(Debug, Clone)]
@@ -19,13 +19,8 @@ impl Source {
     /// # Errors
     /// An unreadable file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Self::new(path, &text)),
-            Err(source) => Err(ConfigError::Read {
-                path: path.to_path_buf(),
-                source,
-            }),
-        }
+        let text = overrides::at_home(&polymath_input::read_text(path)?);
+        Ok(Self::new(path, &text))
     }
 
     /// Of `text`; `path` is only named in errors.

@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64_with_seed};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::chat::ChatTemplate;
 use crate::duplicates::{Duplicates, Place};
-use crate::normalise::normalise;
 use crate::record::Records;
-use crate::source::{self, Part, SourceDocument};
+use crate::sides::{Rule, Sides, content_hash, cut_few};
+use crate::source::{self, Format, Part, SourceDocument};
 use crate::sources::Files;
 use crate::spool::{Spool, length};
-use crate::{DataError, DomainManifest, PrepareConfig, Progress, Split};
+use crate::{DataError, DomainManifest, OnBadRecord, PrepareConfig, Progress, Split};
 
 /// One domain after the first pass.
 pub(crate) struct Collected {
     pub(crate) train: Spool,
     pub(crate) heldout: Spool,
     pub(crate) manifest: DomainManifest,
+    /// Where its sides are not by the hash alone, what decides them when it is prepared again.
+    pub(crate) sides: Option<Sides>,
 }
 
 impl Collected {
@@ -30,23 +32,26 @@ impl Collected {
     }
 }
 
-/// Reads all sources, messages through the chat `template`; the documents that are kept lie beside `config.output` until they are tokenized.
+/// Reads all sources, messages through the chat `template`; `end` is the name of the token that ends documents. The documents that are kept lie beside `config.output` until they are tokenized.
 ///
 /// # Errors
-/// A source that can't be read; a domain that is left with nothing on one side; a full disk.
+/// A source that can't be read; records that are no documents, unless they are to be skipped; a domain that is left with nothing on one side; a full disk.
 pub(crate) fn collect(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
-    template: Option<&ChatTemplate>,
+    (template, end): (Option<&ChatTemplate>, &str),
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
-    let records = |name: &str| Records {
-        text_field: config.domains[name].text_field.as_deref(),
-        template,
+    let format = |name: &str| Format {
+        records: Records {
+            text_field: config.domains[name].text_field.as_deref(),
+            template,
+        },
+        separator: config.domains[name].separator.as_deref(),
     };
     for (name, files) in files {
         let mut files = files.all();
-        files.try_for_each(|path| source::check(path, records(name)))?;
+        files.try_for_each(|path| source::check(path, format(name).records))?;
     }
     let total = files
         .values()
@@ -54,7 +59,12 @@ pub(crate) fn collect(
         .map(|path| size(path))
         .sum();
     progress.begin("reading", Some(total));
+    let rule = Rule {
+        seed: config.seed,
+        share: config.heldout_fraction,
+    };
     let mut duplicates = Duplicates::create(&config.output)?;
+    let (mut refused, mut skipped) = (BadRecords::default(), BadRecords::default());
     let mut collected = Vec::new();
     for (number, (name, files)) in files.iter().enumerate() {
         let mut reader = Reader {
@@ -62,28 +72,45 @@ pub(crate) fn collect(
             progress,
             number,
             duplicates: &mut duplicates,
+            bad: match config.domains[name].on_bad_record {
+                Some(OnBadRecord::Skip) => &mut skipped,
+                _ => &mut refused,
+            },
+            end,
             domain: Collected {
                 train: Spool::create(&config.output)?,
                 heldout: Spool::create(&config.output)?,
                 manifest: DomainManifest::default(),
+                sides: None,
             },
+            rule,
             side: Split::Train,
+            begun: false,
+            with_end: 0,
             folded: String::new(),
         };
-        let records = records(name);
+        let format = format(name);
         let named = !files.heldout.is_empty();
         for path in &files.heldout {
-            reader.read(path, records, Some(Split::Heldout))?;
+            reader.read(path, format, Some(Split::Heldout))?;
         }
         for path in &files.train {
-            reader.read(path, records, named.then_some(Split::Train))?;
+            reader.read(path, format, named.then_some(Split::Train))?;
         }
+        reader.say_end(name);
         collected.push(reader.domain);
     }
+    refused.refuse()?;
+    skipped.say();
     drop_duplicates(duplicates, &mut collected)?;
-    let collected: BTreeMap<String, Collected> = files.keys().cloned().zip(collected).collect();
-    for (name, domain) in &collected {
+    let mut collected: BTreeMap<String, Collected> = files.keys().cloned().zip(collected).collect();
+    for (name, domain) in &mut collected {
+        if files[name].heldout.is_empty() {
+            let earlier = Sides::read(&config.output, name)?;
+            rule.settle(name, domain, earlier.as_ref())?;
+        }
         refuse_empty(name, domain, config.heldout_fraction)?;
+        cut_few(domain)?;
     }
     progress.finish(&summary(&collected));
     Ok(collected)
@@ -118,35 +145,82 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
     format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
 }
 
+/// Records that are no documents.
+#[derive(Default)]
+struct BadRecords {
+    count: u64,
+    /// What is wrong with the first of them.
+    first: Vec<String>,
+}
+
+impl BadRecords {
+    /// So many are named.
+    const NAMED: usize = 10;
+
+    fn take(&mut self, error: &DataError) {
+        self.count += 1;
+        if self.first.len() < Self::NAMED {
+            self.first.push(error.to_string());
+        }
+    }
+
+    fn refuse(self) -> Result<(), DataError> {
+        let Self { count, first } = self;
+        match count {
+            0 => Ok(()),
+            _ => Err(DataError::Records { count, first }),
+        }
+    }
+
+    fn say(&self) {
+        if self.count > 0 {
+            let (count, first) = (self.count, &self.first);
+            tracing::warn!(
+                "{count} records make no document and are left out; the first {}:\n  {}",
+                first.len(),
+                first.join("\n  ")
+            );
+        }
+    }
+}
+
 /// Reads the files of one domain into its spools.
 struct Reader<'a> {
     config: &'a PrepareConfig,
     progress: &'a dyn Progress,
     number: usize,
     duplicates: &'a mut Duplicates,
+    bad: &'a mut BadRecords,
+    /// Name of the token that ends documents.
+    end: &'a str,
     domain: Collected,
-    /// Of the document whose pieces are being read.
+    rule: Rule,
+    /// Side of the document whose pieces are being read.
     side: Split,
+    /// Whether a piece of it was kept.
+    begun: bool,
+    /// Documents in whose text the end token's name stands.
+    with_end: u64,
     folded: String,
 }
 
 impl Reader<'_> {
     /// `side` is where the config puts the file's documents; `None` where their content decides.
-    fn read(
-        &mut self,
-        path: &Path,
-        records: Records,
-        side: Option<Split>,
-    ) -> Result<(), DataError> {
+    fn read(&mut self, path: &Path, format: Format, side: Option<Split>) -> Result<(), DataError> {
         self.domain.manifest.files += 1;
-        let before = self.domain.manifest.read;
+        let (before, bad_before) = (self.domain.manifest.read, self.bad.count);
         let progress = self.progress;
         let watch = |bytes| progress.advance(bytes);
-        source::read(path, records, &watch, &mut |document| {
-            self.take(document, side)
+        source::read(path, format, &watch, &mut |document| match document {
+            Ok(document) => self.take(document, side),
+            Err(error) => {
+                self.domain.manifest.bad_records_dropped += 1;
+                self.bad.take(&error);
+                Ok(())
+            }
         })?;
         // A file without a line has no document to be counted as empty.
-        if self.domain.manifest.read == before {
+        if self.domain.manifest.read == before && self.bad.count == bad_before {
             self.domain.manifest.empty_dropped += 1;
         }
         Ok(())
@@ -154,6 +228,9 @@ impl Reader<'_> {
 
     fn take(&mut self, document: SourceDocument, side: Option<Split>) -> Result<(), DataError> {
         self.domain.manifest.read += 1;
+        if document.piece == 0 {
+            self.begun = false;
+        }
         if document.is_blank() {
             self.domain.manifest.empty_dropped += 1;
             return Ok(());
@@ -162,26 +239,37 @@ impl Reader<'_> {
             self.domain.manifest.cut_documents += 1;
         }
         // A huge document's pieces stay together, on the side of the first.
-        if document.piece == 0 {
+        if !self.begun {
             self.side = side.unwrap_or_else(|| self.side_of(&document));
         }
+        let mut own = document.parts.iter().filter(|part| !part.from_template);
+        self.with_end += u64::from(own.any(|part| part.text.contains(self.end)));
         let bytes = length(&document.parts);
         let spool = self.domain.spool(self.side);
-        let index = spool.push(&document.parts)?;
+        let index = spool.push(&document.parts, self.begun)?;
+        self.begun = true;
         let place = Place::new(self.side, self.number, index);
         self.duplicates.note(hash(&document.parts), place, bytes)
+    }
+
+    fn say_end(&self, name: &str) {
+        if self.with_end > 0 {
+            tracing::warn!(
+                "domain `{name}`: the text `{end}` stands in {} documents. It is the name of the token that ends a document, but \
+                 in text it is learnt as letters: if it parts documents, set `separator = \"{end}\"` in `[domains.{name}]`",
+                self.with_end,
+                end = self.end
+            );
+        }
     }
 
     /// The side of a document by its content alone: the same in every data set, whatever else is in it. Copies that
     /// differ in letter case and white space land on the same side.
     fn side_of(&mut self, document: &SourceDocument) -> Split {
-        normalise(&document.text(), &mut self.folded);
-        let hash = xxh3_64_with_seed(self.folded.as_bytes(), self.config.seed);
-        let unit = (hash >> 11) as f64 / (1u64 << 53) as f64;
-        if unit < self.config.heldout_fraction {
-            Split::Heldout
-        } else {
-            Split::Train
+        let hash = content_hash(&document.text(), self.rule.seed, &mut self.folded);
+        match self.rule.holds_out(hash) {
+            true => Split::Heldout,
+            false => Split::Train,
         }
     }
 }
@@ -206,14 +294,17 @@ fn refuse_empty(name: &str, domain: &Collected, fraction: f64) -> Result<(), Dat
         );
         Err(DataError::domain(name, message))
     };
-    if domain.train.documents == 0 {
+    if domain.train.documents == 0 && domain.heldout.documents == 0 {
         return left("training", "give it more text");
     }
+    let mend = format!(
+        "a lone document is cut, and `heldout_fraction = {fraction}` of it held out, only where it is plain text of 512 bytes or \
+         more: give more documents, or name held-out files in `domains.{name}.heldout_paths`"
+    );
+    if domain.train.documents == 0 {
+        return left("training", &mend);
+    }
     if domain.heldout.documents == 0 {
-        let mend = format!(
-            "with `heldout_fraction = {fraction}` that is too few: raise it, give more or shorter documents, or name \
-             files in `domains.{name}.heldout_paths`"
-        );
         return left("held-out", &mend);
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use polymath_input::InputError;
+
 /// An error of this crate; every one names the file, the line, the key or the domain at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,9 +52,50 @@ pub enum DataError {
         /// What is wrong, and how to mend it.
         message: String,
     },
+    /// Records are no documents.
+    #[error(
+        "{count} {} no document{}:\n  {}\nmend {}, or set `on_bad_record = \"skip\"` to leave {} out",
+        if *count == 1 { "record makes" } else { "records make" },
+        if *count > first.len() as u64 { format!("; the first {}", first.len()) } else { String::new() },
+        first.join("\n  "),
+        if *count == 1 { "it" } else { "them" },
+        if *count == 1 { "it" } else { "them" },
+    )]
+    Records {
+        /// How many there are in all files.
+        count: u64,
+        /// The first of them, each with its file and line.
+        first: Vec<String>,
+    },
     /// The tokenizer library failed.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+}
+
+impl From<InputError> for DataError {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::File {
+                action,
+                path,
+                source,
+            } => DataError::File {
+                action,
+                path,
+                source,
+            },
+            InputError::Content { path, message } => DataError::Content { path, message },
+            InputError::Line {
+                path,
+                line,
+                message,
+            } => DataError::Line {
+                path,
+                line,
+                message,
+            },
+        }
+    }
 }
 
 impl DataError {

@@ -60,9 +60,21 @@ pub struct DomainManifest {
     /// Documents and files dropped because there was nothing in them to learn: white space alone, or no response.
     #[serde(default)]
     pub empty_dropped: u64,
+    /// Records left out because they made no document (`on_bad_record = "skip"`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bad_records_dropped: u64,
     /// Documents cut into pieces because they were huge.
     #[serde(default)]
     pub cut_documents: u64,
+    /// Documents held out although their hash lies above the share, since the held-out side had too few.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub heldout_by_quota: u64,
+    /// Held-out documents cut into pieces, since they were few and long.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub heldout_cut: u64,
+    /// Whether the domain's only document was cut, and its tail held out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tail_held_out: bool,
     /// Questions in `questions.jsonl`.
     #[serde(default)]
     pub questions: u64,

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::DataError;
 use crate::parquet_columns::choose;
 use crate::record::Records;
-use crate::source::{SourceDocument, emit};
+use crate::source::{Each, LONGEST_RECORD, emit};
 
 /// Values of a column that are taken out of its pages at once: a text may be long.
 const VALUES_AT_ONCE: usize = 32;
@@ -43,6 +43,7 @@ impl<'a> ParquetFile<'a> {
     /// A file that can't be opened, was cut off or is no parquet; no column that makes a document, or one of another type;
     /// a way of compression that is not read.
     pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
+        polymath_input::refuse_pointer(path)?;
         let file = File::open(path).map_err(DataError::file("open", path))?;
         let size = file
             .metadata()
@@ -61,15 +62,15 @@ impl<'a> ParquetFile<'a> {
         Ok(opened)
     }
 
-    /// Calls `each` with the documents in order, and `watch` with the file's bytes as its rows are done.
+    /// Calls `each` with the documents in order, or with what is wrong with a row, and `watch` with the file's bytes as its rows are done.
     ///
     /// # Errors
-    /// A row that is no document, by its number; what `each` says.
+    /// Pages that can't be read, by the number of the row; what `each` says.
     pub(crate) fn read(
         &self,
         records: Records,
         watch: &dyn Fn(u64),
-        each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
+        each: &mut Each,
     ) -> Result<(), DataError> {
         let failed = |error: ParquetError| broken(self.path, &error);
         let metadata = self.reader.metadata();
@@ -81,14 +82,15 @@ impl<'a> ParquetFile<'a> {
             let found = tree.as_iter(self.columns.clone(), &*group);
             for row in found.map_err(failed)? {
                 number += 1;
-                let parts = row
-                    .map_err(|error| reason(&error))
-                    .and_then(|row| self.record(row))
-                    .and_then(|record| records.parts(&record))
-                    .map_err(|message| {
-                        DataError::content(self.path, format!("row {number}: {message}"))
-                    })?;
-                emit(parts, each)?;
+                let at_row = |message: String| {
+                    DataError::content(self.path, format!("row {number}: {message}"))
+                };
+                let row = row.map_err(|error| at_row(reason(&error)))?;
+                let parts = self.record(row).and_then(|record| records.parts(&record));
+                match parts {
+                    Ok(parts) => emit(parts, each)?,
+                    Err(message) => each(Err(at_row(message)))?,
+                }
                 // What is not read of a row is done with what is.
                 let done = (u128::from(self.size) * number / rows) as u64;
                 watch(done.saturating_sub(told));
@@ -99,12 +101,18 @@ impl<'a> ParquetFile<'a> {
         Ok(())
     }
 
-    /// A row as the JSON record of the same fields. A text that is null is an empty one, and so are messages; inside
-    /// messages a null is a field that this message does not have.
+    /// A row as the JSON record of the same fields. Inside messages a null is a field that this message does not have.
     fn record(&self, row: Row) -> Result<Value, String> {
-        let columns = self.columns.root_schema().get_fields();
         let mut record = Map::new();
-        for (column, (name, field)) in columns.iter().zip(row.into_columns()) {
+        for (name, field) in row.into_columns() {
+            let length = match &field {
+                Field::Str(text) => text.len(),
+                Field::Bytes(bytes) => bytes.len(),
+                _ => 0,
+            };
+            if length > LONGEST_RECORD {
+                return Err(format!("is longer than 64 MB in its column `{name}`"));
+            }
             let value = match field {
                 Field::Str(text) => Value::String(text),
                 // Some writers say that it is text in the newer of the two ways only.
@@ -113,8 +121,7 @@ impl<'a> ParquetFile<'a> {
                     let text = text.map_err(|_| format!("is not UTF-8 in its column `{name}`"))?;
                     Value::String(text)
                 }
-                Field::Null if column.is_primitive() => Value::String(String::new()),
-                Field::Null => Value::Array(Vec::new()),
+                Field::Null => Value::Null,
                 nested => without_nulls(nested.to_json_value()),
             };
             record.insert(name, value);

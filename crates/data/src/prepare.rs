@@ -20,7 +20,7 @@ use crate::overlap::{HeldoutGrams, OverlapScan};
 use crate::shard_writer::hexadecimal;
 use crate::{
     DataError, Dataset, DomainConfig, DomainManifest, Manifest, PrepareConfig, Progress, SCHEMA,
-    Split, TokenizerManifest, read_questions, sources, tokenizer,
+    Split, TokenizerManifest, read_questions, sides, sources, tokenizer,
 };
 
 /// Makes the data set that `config` describes. An output that holds the same data set already is left as it is; one
@@ -59,12 +59,19 @@ pub fn prepare(
     }
     fs::create_dir_all(output).map_err(DataError::file("make the folder", output))?;
 
-    let collected = collect(config, &files, template.as_ref(), progress)?;
+    let end = match &given {
+        Some(tokenizer) => {
+            let (_, end) = tokenizer::special_tokens(&config.tokenizer, tokenizer)?;
+            tokenizer.id_to_token(end).unwrap_or_default()
+        }
+        None => tokenizer::END_OF_TEXT.to_owned(),
+    };
+    let collected = collect(config, &files, (template.as_ref(), &end), progress)?;
     let tokenizer = match given {
         Some(tokenizer) => tokenizer,
         None => train_tokenizer(config, &collected, progress)?,
     };
-    clear(output)?;
+    clear(output, config)?;
     write(config, source, collected, &tokenizer, progress)?;
     Dataset::open(output)
 }
@@ -90,7 +97,7 @@ fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>,
 }
 
 /// Removes what an earlier data set left: its manifest first, so that what is half-removed does not look finished.
-fn clear(output: &Path) -> Result<(), DataError> {
+fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
     let manifest = output.join("dataset.json");
     let Ok(json) = fs::read(&manifest) else {
         return Ok(());
@@ -105,6 +112,10 @@ fn clear(output: &Path) -> Result<(), DataError> {
             "questions.jsonl",
         ] {
             let _ = fs::remove_file(output.join(&name).join(file));
+        }
+        // A domain that stays is still known by its sides if this is cut off here.
+        if !config.domains.contains_key(&name) {
+            let _ = fs::remove_file(output.join(&name).join(sides::FILE));
         }
         let _ = fs::remove_dir(output.join(&name));
     }
@@ -247,6 +258,7 @@ fn write_domain(
     progress: &dyn Progress,
 ) -> Result<DomainManifest, DataError> {
     fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
+    write_sides(folder, &domain)?;
     let path = |split: Split| folder.join(split.file_name());
     let heldout = encoder.write(&path(Split::Heldout), &domain.heldout, &|_| (), progress)?;
     let train = encoder.write(&path(Split::Train), &domain.train, look, progress)?;
@@ -256,6 +268,24 @@ fn write_domain(
         heldout,
         ..domain.manifest
     })
+}
+
+/// Keeps what decides the domain's sides when it is prepared again.
+fn write_sides(folder: &Path, domain: &Collected) -> Result<(), DataError> {
+    let path = folder.join(sides::FILE);
+    match &domain.sides {
+        Some(sides) => {
+            let json = serde_json::to_vec(sides);
+            let json = json.map_err(|error| DataError::content(&path, error.to_string()))?;
+            write_durably(&path, &json)
+        }
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DataError::file("remove", &path)(error))
+            }
+            _ => Ok(()),
+        },
+    }
 }
 
 fn say_dropped(name: &str, written: &DomainManifest) {

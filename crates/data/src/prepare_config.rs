@@ -7,23 +7,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// All of a data set: where its text lies, and how it is made of it.
+/// All of a data set: where its text lies, and how it is made of it. The file may also have `on_bad_record` at its head, for
+/// all domains that do not say otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "PrepareFile")]
 pub struct PrepareConfig {
     /// The folder to make.
     pub output: PathBuf,
-    /// The share of each domain's documents that is held out, chosen by a hash of their content.
-    #[serde(default = "default_heldout_fraction")]
+    /// The share of each domain's documents that is held out, chosen by a hash of their content. A small domain gets at least
+    /// this share and one or two documents; of a lone document the tail is held out.
     pub heldout_fraction: f64,
     /// Of the split: another seed holds out other documents.
-    #[serde(default)]
     pub seed: u64,
     /// Trained, or given.
-    #[serde(default)]
     pub tokenizer: TokenizerConfig,
     /// The domains by name.
     pub domains: BTreeMap<String, DomainConfig>,
+}
+
+/// The file, with what it says for all domains.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrepareFile {
+    output: PathBuf,
+    #[serde(default = "default_heldout_fraction")]
+    heldout_fraction: f64,
+    #[serde(default)]
+    seed: u64,
+    on_bad_record: Option<OnBadRecord>,
+    #[serde(default)]
+    tokenizer: TokenizerConfig,
+    domains: BTreeMap<String, DomainConfig>,
+}
+
+impl From<PrepareFile> for PrepareConfig {
+    fn from(mut file: PrepareFile) -> Self {
+        for domain in file.domains.values_mut() {
+            domain.on_bad_record = domain.on_bad_record.or(file.on_bad_record);
+        }
+        Self {
+            output: file.output,
+            heldout_fraction: file.heldout_fraction,
+            seed: file.seed,
+            tokenizer: file.tokenizer,
+            domains: file.domains,
+        }
+    }
+}
+
+/// What is done about records that make no document: lines that are not JSON, rows without text, files in another encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadRecord {
+    /// Refuse the sources, with the number of such records and the first ten.
+    #[default]
+    Error,
+    /// Leave them out, and say how many.
+    Skip,
 }
 
 /// The `[tokenizer]` table.
@@ -65,6 +105,13 @@ pub struct DomainConfig {
     /// what is cut is counted. Default: they are kept whole, and a row's end may part them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_conversation: Option<usize>,
+    /// What is done about records that make no document; default: `error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_bad_record: Option<OnBadRecord>,
+    /// Of `.txt` and `.md`: what parts the documents of a file, such as `<|endoftext|>`. It and the line ends around it belong
+    /// to no document. Default: a file is a document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
     /// These files are held out instead of a share of `paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heldout_paths: Vec<String>,
@@ -150,6 +197,16 @@ impl PrepareConfig {
                 return Err(DataError::config(
                     format!("domains.{name}.longest_conversation"),
                     "expected at least 2 tokens; leave it out to keep conversations whole",
+                ));
+            }
+            if domain
+                .separator
+                .as_ref()
+                .is_some_and(|mark| mark.is_empty())
+            {
+                return Err(DataError::config(
+                    format!("domains.{name}.separator"),
+                    "is empty: give what stands between documents, or leave it out",
                 ));
             }
             if domain.paths.is_empty() {

@@ -1,9 +1,8 @@
 //! Questions with exact answers, held out of training.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use polymath_input::parse_json;
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
@@ -22,15 +21,13 @@ pub struct Question {
 /// # Errors
 /// A file that can't be read, or a line that is not a question with a prompt and an answer in it.
 pub fn read_questions(path: &Path) -> Result<Vec<Question>, DataError> {
-    let file = File::open(path).map_err(DataError::file("open", path))?;
+    let text = polymath_input::read_text(path)?;
     let mut questions = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let number = index as u64 + 1;
-        let line = line.map_err(|error| DataError::line(path, number, error.to_string()))?;
+    for (number, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() {
             continue;
         }
-        let question: Question = serde_json::from_str(&line).map_err(|error| {
+        let question = question(line).map_err(|error| {
             let expected = "expected {\"prompt\": \"…\", \"answer\": \"…\"}";
             DataError::line(
                 path,
@@ -44,4 +41,15 @@ pub fn read_questions(path: &Path) -> Result<Vec<Question>, DataError> {
         questions.push(question);
     }
     Ok(questions)
+}
+
+fn question(line: &str) -> Result<Question, String> {
+    let json = parse_json(line).map_err(|error| error.to_string())?;
+    let question: Question =
+        serde_json::from_value(json.value).map_err(|error| error.to_string())?;
+    let has = |half| question.prompt.contains(half) || question.answer.contains(half);
+    match json.half {
+        Some(half) if has(half) => Err("it has half of a character in its text".into()),
+        _ => Ok(question),
+    }
 }

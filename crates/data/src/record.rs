@@ -52,9 +52,17 @@ impl<'a> Records<'a> {
     /// one of them has white space there; so are an `instruction`, its `input` and the `output`. Messages are rendered by
     /// the tokenizer's chat template; where it has none, as `role: content` and a line's end.
     pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
-        let field = |name: &str| record.get(name).and_then(Value::as_str);
+        let is_null = |name: &str| record.get(name).is_some_and(Value::is_null);
+        let field = |name: &str| match record.get(name) {
+            Some(Value::Null) => Some(""),
+            value => value.and_then(Value::as_str),
+        };
         let messages = record.get("messages").and_then(Value::as_array);
-        let found = self.fields(&|name| field(name).is_some(), &|_| messages.is_some());
+        let is_text = |name: &str| field(name).is_some() && !is_null(name);
+        // A field that is null is an empty text, or has no messages; it is only read where there are no others.
+        let found = self
+            .fields(&is_text, &|_| messages.is_some())
+            .or_else(|| self.fields(&|name| field(name).is_some(), &|name| is_null(name)));
         let names = found.ok_or_else(|| match self.text_field {
             Some(name) => format!("has no text in its field `{name}`"),
             None => format!("has neither {FIELDS}: name its field in `text_field`"),

@@ -12,13 +12,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
-use crate::DataError;
+use crate::{DataError, Half};
 
 /// The documents of one domain on one side of the split.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct TokenShard {
     loss_mask: Option<Range<usize>>,
     bytes: u64,
     original: Option<Original>,
+    /// The half of each document, once one was asked for.
+    pub(crate) halves: OnceLock<Vec<Half>>,
 }
 
 /// What a translated shard is of.
@@ -73,6 +75,7 @@ impl TokenShard {
             loss_mask: layout.loss_mask,
             bytes: 0,
             original: None,
+            halves: OnceLock::new(),
         };
         shard
             .check()

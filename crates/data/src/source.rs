@@ -1,19 +1,14 @@
 //! Documents out of files, one at a time.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use serde_json::Value;
-
-use crate::DataError;
 use crate::parquet_file::ParquetFile;
+use crate::pieces::{LONGEST, cut};
 use crate::record::Records;
+use crate::{DataError, json_lines, text_file};
 
-/// A document beyond this many bytes is cut at paragraph ends, so that no later stage has to hold a huge one.
-const LONGEST: usize = 1 << 20;
-/// A line of `.jsonl` must be read whole, so it can't be of any size.
-const LONGEST_LINE: usize = 64 << 20;
+/// A record must be read whole, so it can't be of any size.
+pub(crate) const LONGEST_RECORD: usize = 64 << 20;
 
 /// The kinds of files that are read.
 pub(crate) const KINDS: &str =
@@ -66,7 +61,7 @@ pub(crate) struct SourceDocument {
 }
 
 impl SourceDocument {
-    fn plain(text: String, piece: u64) -> Self {
+    pub(crate) fn plain(text: String, piece: u64) -> Self {
         Self {
             parts: vec![Part::text(text, true)],
             piece,
@@ -86,49 +81,38 @@ impl SourceDocument {
     }
 }
 
-/// A file that tells how much of it is read.
-struct Watched<'a> {
-    file: File,
-    watch: &'a dyn Fn(u64),
+/// How the files of a domain are read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Format<'a> {
+    /// How records become documents.
+    pub(crate) records: Records<'a>,
+    /// What parts the documents of a text file.
+    pub(crate) separator: Option<&'a str>,
 }
 
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        (self.watch)(read as u64);
-        Ok(read)
-    }
-}
+/// Takes documents as they are read, and records that are none: what is wrong with each, and where.
+pub(crate) type Each<'a> =
+    dyn FnMut(Result<SourceDocument, DataError>) -> Result<(), DataError> + 'a;
 
 /// Calls `each` with every document of the file, in order, and `watch` with the bytes as they leave the disk.
 ///
 /// # Errors
-/// A file that can't be read, is of no known kind or is not UTF-8; a line that is no document; what `each` says.
+/// A file that can't be read, or is of no known kind; what `each` says.
 pub(crate) fn read(
     path: &Path,
-    records: Records,
+    format: Format,
     watch: &dyn Fn(u64),
-    each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
+    each: &mut Each,
 ) -> Result<(), DataError> {
     if is_parquet(path) {
-        return ParquetFile::open(path, records)?.read(records, watch, each);
+        return ParquetFile::open(path, format.records)?.read(format.records, watch, each);
     }
-    let name = path.to_string_lossy().to_lowercase();
-    let plain = uncompressed(&name);
-    let file = File::open(path).map_err(DataError::file("open", path))?;
-    let file = Watched { file, watch };
-    let bytes: Box<dyn Read + '_> = if name.ends_with(".gz") {
-        Box::new(flate2::read::MultiGzDecoder::new(file))
-    } else if name.ends_with(".zst") {
-        Box::new(zstd::Decoder::new(file).map_err(DataError::file("read", path))?)
-    } else {
-        Box::new(file)
-    };
-    let lines = BufReader::with_capacity(1 << 18, bytes);
-    if plain.ends_with(".txt") || plain.ends_with(".md") {
-        read_text(path, lines, each)
-    } else if plain.ends_with(".jsonl") {
-        read_json_lines(path, lines, records, each)
+    if is_text(path) {
+        let bytes = polymath_input::open(path, watch)?;
+        text_file::read(path, bytes, format.separator, each)
+    } else if is_known(path) {
+        let lines = polymath_input::open(path, watch)?;
+        json_lines::read(path, lines, format.records, each)
     } else {
         Err(DataError::content(
             path,
@@ -155,200 +139,71 @@ fn is_parquet(path: &Path) -> bool {
 
 /// Whether the file's name is that of a kind that is read.
 pub(crate) fn is_known(path: &Path) -> bool {
+    is_parquet(path) || is_text(path) || ends(path, &[".jsonl"])
+}
+
+/// Whether the file's name is that of a text.
+pub(crate) fn is_text(path: &Path) -> bool {
+    ends(path, &[".txt", ".md"])
+}
+
+/// Whether the file's name has one of these endings, apart from that of a compressed file.
+fn ends(path: &Path, endings: &[&str]) -> bool {
     let name = path.to_string_lossy().to_lowercase();
-    let ends = [".txt", ".md", ".jsonl"];
-    is_parquet(path) || ends.iter().any(|end| uncompressed(&name).ends_with(end))
-}
-
-fn uncompressed(name: &str) -> &str {
-    let inner = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
-    inner.unwrap_or(name)
-}
-
-/// A file is one document; a huge one is cut as it streams by.
-fn read_text(
-    path: &Path,
-    mut bytes: impl Read,
-    each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    let mut window = Vec::new();
-    let mut line = 1;
-    let mut piece = 0;
-    loop {
-        let room = (3 * LONGEST).saturating_sub(window.len()) as u64;
-        let read = bytes.by_ref().take(room).read_to_end(&mut window);
-        let ended = (read.map_err(DataError::file("read", path))? as u64) < room;
-        let mut text = valid(path, line, &window, ended)?;
-        if line == 1 && piece == 0 {
-            // A byte order mark says nothing in UTF-8.
-            text = text.trim_start_matches('\u{feff}');
-        }
-        let from = text.as_ptr() as usize - window.as_ptr() as usize;
-        let end = if ended { text.len() } else { first_cut(text) };
-        let pieces = if ended { cut(text) } else { vec![&text[..end]] };
-        for text in pieces {
-            each(SourceDocument::plain(text.to_owned(), piece))?;
-            piece += 1;
-        }
-        if ended {
-            return Ok(());
-        }
-        line += newlines(&window[..from + end]);
-        window.drain(..from + end);
-    }
-}
-
-fn newlines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
-}
-
-/// The window as text, which begins in line `first_line`. Where the file goes on, its last letter may be cut.
-fn valid<'a>(
-    path: &Path,
-    first_line: u64,
-    window: &'a [u8],
-    ended: bool,
-) -> Result<&'a str, DataError> {
-    let error = match std::str::from_utf8(window) {
-        Ok(text) => return Ok(text),
-        Err(error) => error,
-    };
-    let (sound, rest) = window.split_at(error.valid_up_to());
-    if error.error_len().is_none() && !ended {
-        return Ok(std::str::from_utf8(sound).unwrap_or_default());
-    }
-    let line_start = sound
+    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+    endings
         .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let mend = match rest {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if sound.is_empty() => {
-            "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`"
-        }
-        _ => "convert the file, as with `iconv -f latin1 -t utf-8`",
-    };
-    let column = sound.len() - line_start + 1;
-    let message = format!("is not UTF-8 (byte {column} of the line): {mend}");
-    Err(DataError::line(path, first_line + newlines(sound), message))
-}
-
-fn read_json_lines(
-    path: &Path,
-    mut lines: impl BufRead,
-    records: Records,
-    each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        line.clear();
-        let read = lines
-            .by_ref()
-            .take(LONGEST_LINE as u64 + 1)
-            .read_until(b'\n', &mut line)
-            .map_err(DataError::file("read", path))?;
-        if read == 0 {
-            return Ok(());
-        }
-        number += 1;
-        if line.len() > LONGEST_LINE {
-            let message =
-                "is longer than 64 MB: put texts of this size into `.txt` files, one each";
-            return Err(DataError::line(path, number, message));
-        }
-        let text = valid(path, number, &line, true)?;
-        let text = match number {
-            1 => text.trim_start_matches('\u{feff}'),
-            _ => text,
-        };
-        if text.trim().is_empty() {
-            continue;
-        }
-        let record: Value = serde_json::from_str(text)
-            .map_err(|error| DataError::line(path, number, format!("is not JSON: {error}")))?;
-        let parts = records
-            .parts(&record)
-            .map_err(|message| DataError::line(path, number, message))?;
-        emit(parts, each)?;
-    }
+        .any(|end| plain.unwrap_or(&name).ends_with(end))
 }
 
 /// Hands a record's document on, a huge plain text in pieces.
-pub(crate) fn emit(
-    parts: Vec<Part>,
-    each: &mut dyn FnMut(SourceDocument) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+pub(crate) fn emit(parts: Vec<Part>, each: &mut Each) -> Result<(), DataError> {
     if let [
         Part {
             text, scored: true, ..
         },
     ] = &parts[..]
     {
-        for (piece, text) in cut(text).into_iter().enumerate() {
-            each(SourceDocument::plain(text.to_owned(), piece as u64))?;
+        for (piece, text) in cut(text, LONGEST).into_iter().enumerate() {
+            each(Ok(SourceDocument::plain(text.to_owned(), piece as u64)))?;
         }
         return Ok(());
     }
-    each(SourceDocument { parts, piece: 0 })
-}
-
-/// A text in pieces: itself up to twice [`LONGEST`]; a longer one is cut, and nothing of it lost.
-fn cut(text: &str) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while rest.len() > 2 * LONGEST {
-        let (piece, others) = rest.split_at(first_cut(rest));
-        pieces.push(piece);
-        rest = others;
-    }
-    pieces.push(rest);
-    pieces
-}
-
-/// Where the first piece of a huge text ends: at most [`LONGEST`] bytes in and at least half that, after a paragraph,
-/// else after a line, else before a space, else anywhere.
-fn first_cut(text: &str) -> usize {
-    let head = &text[..text.floor_char_boundary(LONGEST)];
-    let after = |mark: &str| head.rfind(mark).map(|at| at + mark.len());
-    let ends = [
-        after("\n\n"),
-        after("\r\n\r\n"),
-        after("\n"),
-        head.rfind(' '),
-    ];
-    let far = ends.into_iter().flatten().find(|&end| end >= LONGEST / 2);
-    far.unwrap_or(head.len())
+    each(Ok(SourceDocument { parts, piece: 0 }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Cutting loses nothing and keeps to the bound.
-    #[test]
-    fn huge_documents_are_cut_at_paragraphs() {
-        let text = "paragraph é\n\n".repeat(400_000);
-        let pieces = cut(&text);
-        assert!(pieces.len() > 3);
-        assert!(
-            pieces
-                .iter()
-                .all(|piece| piece.len() <= 2 * LONGEST && piece.ends_with("\n\n"))
-        );
-        assert_eq!(pieces.concat(), text);
-        assert_eq!(cut(&"é".repeat(3_000_000)).concat().len(), 6_000_000);
-    }
-
-    fn read_all(name: &str, bytes: &[u8]) -> Result<Vec<SourceDocument>, DataError> {
+    fn read_as(
+        name: &str,
+        bytes: &[u8],
+        separator: Option<&str>,
+    ) -> (Vec<SourceDocument>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let mut documents = Vec::new();
-        read(&path, Records::default(), &|_| (), &mut |document| {
-            documents.push(document);
+        let (mut documents, mut bad) = (Vec::new(), Vec::new());
+        let format = Format {
+            separator,
+            ..Format::default()
+        };
+        let read = read(&path, format, &|_| (), &mut |document| {
+            match document {
+                Ok(document) => documents.push(document),
+                Err(error) => bad.push(error.to_string()),
+            }
             Ok(())
-        })?;
-        Ok(documents)
+        });
+        bad.extend(read.err().map(|error| error.to_string()));
+        (documents, bad)
+    }
+
+    fn texts(name: &str, bytes: &[u8], separator: Option<&str>) -> Vec<String> {
+        let (documents, bad) = read_as(name, bytes, separator);
+        assert_eq!(bad, [""; 0]);
+        documents.iter().map(SourceDocument::text).collect()
     }
 
     /// A huge file is read in the pieces that cutting the whole of it gives, wherever its letters fall.
@@ -356,44 +211,134 @@ mod tests {
     fn huge_files_stream_as_they_are_cut() {
         let paragraphs = "Of Man\u{2019}s first disobedience,\n\n".repeat(300_000);
         for text in [paragraphs, "é".repeat(4_000_001), "no end ".repeat(700_000)] {
-            let documents = read_all("a.txt", text.as_bytes()).unwrap();
+            let (documents, _) = read_as("a.txt", text.as_bytes(), None);
             let read: Vec<String> = documents.iter().map(SourceDocument::text).collect();
-            assert_eq!(read, cut(&text));
+            assert_eq!(read, cut(&text, LONGEST));
             let pieces: Vec<u64> = documents.iter().map(|document| document.piece).collect();
             assert_eq!(pieces, (0..pieces.len() as u64).collect::<Vec<_>>());
         }
     }
 
-    /// Bytes that are not UTF-8 are named by line, and those of another encoding by its name.
+    /// A separator parts a file's documents, wherever it stands in what is read at once; the line ends around it are its own.
     #[test]
-    fn other_encodings_are_named() {
-        let error = read_all("a.txt", b"one\ntwo \xe9t\xe9\n")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("a.txt:2`: is not UTF-8 (byte 5 of the line)"),
-            "{error}"
+    fn a_separator_parts_documents() {
+        let mark = "<|endoftext|>";
+        let read = |text: &str| texts("a.txt", text.as_bytes(), Some(mark));
+        assert_eq!(
+            read("one\n<|endoftext|>\ntwo\n\n<|endoftext|>"),
+            ["one", "two"]
         );
-        let error = read_all("a.md", b"\xff\xfeh\0i\0").unwrap_err().to_string();
-        assert!(error.contains("utf-16"), "{error}");
-        let documents = read_all("a.txt", "\u{feff}text".as_bytes()).unwrap();
-        assert_eq!(documents[0].text(), "text");
+        assert_eq!(
+            read(" one<|endoftext|><|endoftext|> \n<|endoftext|>two"),
+            [" one", "two"]
+        );
+        assert_eq!(read("one <|endof text|>"), ["one <|endof text|>"]);
+        let stories: Vec<String> = (0..9)
+            .map(|number| format!("{number} ") + &"story é ".repeat(1 << (10 + 2 * (number % 5))))
+            .collect();
+        let text = stories.join("\r\n<|endoftext|>\n");
+        let (documents, bad) = read_as("a.txt", text.as_bytes(), Some(mark));
+        assert!(bad.is_empty() && documents.len() > stories.len());
+        let mut whole: Vec<String> = Vec::new();
+        for document in documents {
+            match document.piece {
+                0 => whole.push(document.text()),
+                _ => whole.last_mut().unwrap().push_str(&document.text()),
+            }
+        }
+        assert_eq!(whole, stories);
     }
 
-    /// A broken line of `.jsonl` is named by its number.
+    /// Bytes that are not UTF-8 are named by line, and those of another encoding by its name; a mark is no text.
+    #[test]
+    fn other_encodings_are_named() {
+        let (_, bad) = read_as("a.txt", b"one\ntwo \xe9t\xe9\n", None);
+        assert!(
+            bad[0].contains("a.txt:2`: is not UTF-8 (byte 5 of the line)"),
+            "{bad:?}"
+        );
+        for name in ["a.md", "a.jsonl"] {
+            let (_, bad) = read_as(name, b"\xff\xfeh\0i\0", None);
+            assert!(bad[0].contains("utf-16"), "{bad:?}");
+        }
+        assert_eq!(texts("a.txt", "\u{feff}text".as_bytes(), None), ["text"]);
+        let line = "\u{feff}{\"text\": \"text\"}\n";
+        assert_eq!(texts("a.jsonl", line.as_bytes(), None), ["text"]);
+        let gzip = |text: &str| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+            gzip.finish().unwrap()
+        };
+        // A name does not make a file compressed, nor keep it from being so.
+        assert_eq!(texts("a.jsonl", &gzip(line), None), ["text"]);
+        assert_eq!(texts("a.jsonl.gz", line.as_bytes(), None), ["text"]);
+        assert_eq!(
+            texts(
+                "a.TXT.ZST",
+                &zstd::encode_all(&b"text"[..], 1).unwrap(),
+                None
+            ),
+            ["text"]
+        );
+    }
+
+    /// Every broken line of `.jsonl` is named by its number, and the others are read.
     #[test]
     fn broken_lines_are_named() {
-        let error = read_all("a.jsonl", b"{\"text\": \"x\"}\n\n{\"text\": \n").unwrap_err();
+        let lines =
+            b"{\"text\": \"x\"}\n\n{\"text\": \n{\"body\": \"x\"}\nt\xe9xt\n{\"text\": \"y\"}";
+        let (documents, bad) = read_as("a.jsonl", lines, None);
+        assert_eq!(documents.len(), 2);
+        let expected = [
+            "a.jsonl:3`: is not JSON",
+            "a.jsonl:4`: has neither",
+            "a.jsonl:5`: is not UTF-8",
+        ];
+        assert_eq!(bad.len(), expected.len(), "{bad:?}");
+        for (bad, expected) in bad.iter().zip(expected) {
+            assert!(bad.contains(expected), "{bad}");
+        }
+        assert!(bad[1].contains("name its field in `text_field`"), "{bad:?}");
+        let (_, bad) = read_as("a.csv", b"x", None);
+        assert!(bad[0].contains("no known kind"), "{bad:?}");
+    }
+
+    /// What is no JSON in a field that is not read refuses nothing; in one that is read, it does.
+    #[test]
+    fn unused_fields_refuse_nothing() {
+        let line = |line: &str| read_as("a.jsonl", line.as_bytes(), None);
+        let fine =
+            br#"{"text": "a \ud83d\ude00", "score": NaN, "name": "\ud800", "rank": -Infinity}"#;
+        assert_eq!(texts("a.jsonl", fine, None), ["a 😀"]);
+        let (documents, bad) = line(r#"{"text": "a \ud800"}"#);
         assert!(
-            error.to_string().contains("a.jsonl:3`: is not JSON"),
-            "{error}"
+            documents.is_empty() && bad[0].contains("half of a character"),
+            "{bad:?}"
         );
-        let error = read_all("a.jsonl", b"{\"body\": \"x\"}\n").unwrap_err();
+        // As in parquet, no text is an empty one.
+        for empty in [
+            r#"{"text": null}"#,
+            r#"{"text": NaN}"#,
+            r#"{"messages": null}"#,
+        ] {
+            let (documents, bad) = line(empty);
+            assert!(documents[0].is_blank() && bad.is_empty(), "{empty} {bad:?}");
+        }
+        let (documents, _) = line(r#"{"text": null, "prompt": "a", "response": "b"}"#);
+        assert_eq!(documents[0].text(), "a\nb");
+    }
+
+    /// A line that is too long to be read whole is passed over, and those after it are read.
+    #[test]
+    fn long_lines_are_named() {
+        let mut lines = b"{\"text\": \"x\"}\n".to_vec();
+        lines.resize(lines.len() + LONGEST_RECORD + 9, b' ');
+        lines.extend(b"\n{\"text\": \"y\"}\n");
+        let (documents, bad) = read_as("a.jsonl", &lines, None);
+        assert_eq!(documents.len(), 2);
         assert!(
-            error.to_string().contains("name its field in `text_field`"),
-            "{error}"
+            bad.len() == 1 && bad[0].contains("a.jsonl:2`: is longer than 64 MB"),
+            "{bad:?}"
         );
-        let error = read_all("a.csv", b"x").unwrap_err().to_string();
-        assert!(error.contains("no known kind"), "{error}");
     }
 }

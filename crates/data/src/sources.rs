@@ -14,7 +14,7 @@ use crate::shard_writer::hexadecimal;
 use crate::{DataError, PrepareConfig, source};
 
 /// Goes up when the same sources and settings would give another data set than before.
-const METHOD: u32 = 2;
+const METHOD: u32 = 3;
 
 /// The files of a domain.
 pub(crate) struct Files {
@@ -44,7 +44,12 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
             let message = "only matches files of `heldout_paths`";
             return Err(DataError::config(key("paths"), message));
         }
-        all.insert(name.clone(), Files { train, heldout });
+        let files = Files { train, heldout };
+        if domain.separator.is_some() && !files.all().any(|path| source::is_text(path)) {
+            let message = "none of the domain's files is a `.txt` or `.md`: leave it out";
+            return Err(DataError::config(key("separator"), message));
+        }
+        all.insert(name.clone(), files);
     }
     Ok(all)
 }
@@ -143,7 +148,7 @@ pub(crate) fn fingerprint(
     digest.update(METHOD.to_le_bytes());
     let json = serde_json::to_vec(&settings);
     digest.update(json.map_err(|error| DataError::config("prepare", error.to_string()))?);
-    let mut add = |role: &str, path: &Path| {
+    let mut add = |role: &str, path: &Path| -> Result<(), DataError> {
         digest.update(format!("\n{role} {:?} ", path.extension()));
         digest.update(content(path)?.to_le_bytes());
         Ok(())

@@ -1,7 +1,7 @@
 //! Documents on their way through `prepare`, on the disk, so that memory does not grow with the corpus.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +22,18 @@ pub(crate) struct Spool {
     pub(crate) bytes: u64,
 }
 
+/// A document or a piece of one, as it was pushed.
+pub(crate) struct Entry {
+    /// Its place in the list.
+    pub(crate) index: u64,
+    /// Its text.
+    pub(crate) parts: Vec<Part>,
+    /// Whether it is a further piece of the document before it.
+    pub(crate) continues: bool,
+    /// Whether it is left out.
+    pub(crate) dropped: bool,
+}
+
 impl Spool {
     /// An empty one in `folder`.
     ///
@@ -39,13 +51,22 @@ impl Spool {
         })
     }
 
-    /// Appends a document, and says its index.
+    /// Returns an empty one in the same folder.
+    ///
+    /// # Errors
+    /// The folder can't be written.
+    pub(crate) fn empty(&self) -> Result<Self, DataError> {
+        Self::create(&self.folder)
+    }
+
+    /// Appends a document, and returns its index. `continues` marks a piece of the document before it.
     ///
     /// # Errors
     /// A full disk.
-    pub(crate) fn push(&mut self, parts: &[Part]) -> Result<u64, DataError> {
+    pub(crate) fn push(&mut self, parts: &[Part], continues: bool) -> Result<u64, DataError> {
         let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
-        write_document(file, parts).map_err(DataError::file("write into", &self.folder))?;
+        write_document(file, parts, continues)
+            .map_err(DataError::file("write into", &self.folder))?;
         self.documents += 1;
         self.bytes += length(parts);
         self.pushed += 1;
@@ -79,6 +100,17 @@ impl Spool {
         self.read_first(u64::MAX, each)
     }
 
+    /// Calls `each` with every entry, in order, those that are left out too.
+    ///
+    /// # Errors
+    /// The disk's, and what `each` says.
+    pub(crate) fn read_entries(
+        &self,
+        each: &mut dyn FnMut(Entry) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        self.scan(&mut |entry| each(entry).map(|()| true))
+    }
+
     /// Calls `each` with the first `most` documents, in order.
     ///
     /// # Errors
@@ -87,6 +119,24 @@ impl Spool {
         &self,
         most: u64,
         each: &mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let mut left = most.min(self.documents);
+        if left == 0 {
+            return Ok(());
+        }
+        self.scan(&mut |entry| {
+            if !entry.dropped {
+                each(entry.parts)?;
+                left -= 1;
+            }
+            Ok(left > 0)
+        })
+    }
+
+    /// Calls `each` with the entries in order, until it returns `false`.
+    fn scan(
+        &self,
+        each: &mut dyn FnMut(Entry) -> Result<bool, DataError>,
     ) -> Result<(), DataError> {
         let failed = |source| DataError::File {
             action: "read back from",
@@ -97,17 +147,21 @@ impl Spool {
         file.flush().map_err(failed)?;
         let mut reader = BufReader::with_capacity(1 << 18, file.get_ref());
         reader.rewind().map_err(failed)?;
-        let mut left = most.min(self.documents);
         for index in 0..self.pushed {
-            if left == 0 {
+            let (parts, continues) = read_document(&mut reader).map_err(failed)?;
+            let entry = Entry {
+                index,
+                parts,
+                continues,
+                dropped: self.is_dropped(index),
+            };
+            if !each(entry)? {
                 break;
             }
-            let document = read_document(&mut reader).map_err(failed)?;
-            if !self.is_dropped(index) {
-                each(document)?;
-                left -= 1;
-            }
         }
+        // What is pushed next goes to the end again.
+        let end = SeekFrom::End(0);
+        file.get_mut().seek(end).map_err(failed)?;
         Ok(())
     }
 }
@@ -117,7 +171,8 @@ pub(crate) fn length(parts: &[Part]) -> u64 {
     parts.iter().map(|part| part.text.len() as u64).sum()
 }
 
-fn write_document(file: &mut impl Write, parts: &[Part]) -> std::io::Result<()> {
+fn write_document(file: &mut impl Write, parts: &[Part], continues: bool) -> std::io::Result<()> {
+    file.write_all(&[u8::from(continues)])?;
     file.write_all(&(parts.len() as u32).to_le_bytes())?;
     for part in parts {
         file.write_all(&[u8::from(part.scored), u8::from(part.from_template)])?;
@@ -127,9 +182,10 @@ fn write_document(file: &mut impl Write, parts: &[Part]) -> std::io::Result<()> 
     Ok(())
 }
 
-fn read_document(reader: &mut impl Read) -> std::io::Result<Vec<Part>> {
-    let mut count = [0; 4];
-    reader.read_exact(&mut count)?;
+fn read_document(reader: &mut impl Read) -> std::io::Result<(Vec<Part>, bool)> {
+    let mut head = [0; 5];
+    reader.read_exact(&mut head)?;
+    let [continues, count @ ..] = head;
     let mut parts = Vec::new();
     for _ in 0..u32::from_le_bytes(count) {
         let mut head = [0; 10];
@@ -145,5 +201,5 @@ fn read_document(reader: &mut impl Read) -> std::io::Result<Vec<Part>> {
             from_template: from_template != 0,
         });
     }
-    Ok(parts)
+    Ok((parts, continues != 0))
 }

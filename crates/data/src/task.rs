@@ -1,10 +1,9 @@
 //! Multiple-choice and cloze tasks, one file a task.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use polymath_input::parse_json;
 use serde_json::{Map, Value};
 
 use crate::DataError;
@@ -93,15 +92,14 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn read_task(path: &Path) -> Result<Task, DataError> {
-    let file = File::open(path).map_err(DataError::file("open", path))?;
+    let text = polymath_input::read_text(path)?;
     let mut items: Vec<TaskItem> = Vec::new();
-    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+    for (number, line) in (1..).zip(text.lines()) {
         let wrong = |message: String| DataError::line(path, number, message);
-        let line = line.map_err(|error| wrong(error.to_string()))?;
         if line.trim().is_empty() {
             continue;
         }
-        let item = item(&line, number).map_err(wrong)?;
+        let item = item(line, number).map_err(wrong)?;
         let is_cloze = item.choices.len() == 1;
         if let Some(first) = items.first()
             && (first.choices.len() == 1) != is_cloze
@@ -135,13 +133,22 @@ fn read_task(path: &Path) -> Result<Task, DataError> {
 
 /// The item of a line; else what is wrong with it.
 fn item(text: &str, line: u64) -> Result<TaskItem, String> {
-    let fields: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
+    let json = parse_json(text).map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
+    let fields: Map<String, Value> = serde_json::from_value(json.value)
+        .map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
     let context = match fields.get("context") {
         Some(context) => string("context", context)?,
         None => return Err(format!("no `context`: {EXPECTED}")),
     };
     let choices = choices(fields.get("choices"))?;
+    if let Some(half) = json.half
+        && choices
+            .iter()
+            .chain([&context])
+            .any(|text| text.contains(half))
+    {
+        return Err("has half of a character in its text".into());
+    }
     Ok(TaskItem {
         line,
         context,

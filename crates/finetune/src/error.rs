@@ -17,6 +17,9 @@ pub enum FinetuneError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A file that can't be read.
+    #[error(transparent)]
+    Input(#[from] polymath_input::InputError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -41,7 +41,7 @@ impl VocabularyConfig {
     fn tokens(&self) -> Result<NewTokens, FinetuneError> {
         let mut ordinary = self.add.clone();
         if let Some(path) = &self.add_file {
-            let text = std::fs::read_to_string(path).map_err(failed(path))?;
+            let text = polymath_input::read_text(path)?;
             let lines = text.lines().filter(|line| !line.is_empty());
             ordinary.extend(lines.map(str::to_owned));
         }
@@ -150,10 +150,7 @@ impl Extension {
         if !path.is_file() {
             return Ok(());
         }
-        let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
-        let mut value = serde_json::from_str(&text).map_err(|error| {
-            FinetuneError::Config(format!("`{}` is no JSON: {error}", path.display()))
-        })?;
+        let mut value = polymath_input::read_json(&path)?;
         change(&mut value);
         write(&path, &format!("{value:#}\n"))
     }

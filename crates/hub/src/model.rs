@@ -125,7 +125,8 @@ fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<
         Kind::Model => {}
     }
     let broken = |reason: String| format!("its `{INDEX}` can't be read: {reason}");
-    let text = std::fs::read_to_string(folder.join(INDEX)).map_err(|e| broken(e.to_string()))?;
+    let text = polymath_input::read_json_text(&folder.join(INDEX));
+    let text = text.map_err(|error| broken(error.to_string()))?;
     let index: Index = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     match files.iter().find(|file| !names.contains(file)) {

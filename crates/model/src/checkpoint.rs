@@ -184,7 +184,7 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
         };
         return Err(ModelError::content(folder, hint));
     }
-    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    let text = polymath_input::read_json_text(&path)?;
     let mut config = ModelConfig::from_json(&path, &text)?;
     for end in generation_ends(folder)? {
         if !config.ends(end) {
@@ -200,9 +200,7 @@ fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
-    let settings: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| ModelError::content(&path, error.to_string()))?;
+    let settings = polymath_input::read_json(&path)?;
     let ends = TokenIds::deserialize(&settings["eos_token_id"]);
     Ok(ends.map_or(Vec::new(), |ends| ends.all().to_vec()))
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use polymath_input::InputError;
+
 /// An error of this crate; every one names the file or the value at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +35,31 @@ pub enum ModelError {
     /// A batch or prompt that the model can't take.
     #[error("{0}")]
     Input(String),
+}
+
+impl From<InputError> for ModelError {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::File {
+                action,
+                path,
+                source,
+            } => Self::File {
+                action,
+                path,
+                source,
+            },
+            InputError::Content { path, message } => Self::Content { path, message },
+            InputError::Line {
+                path,
+                line,
+                message,
+            } => Self::Content {
+                path,
+                message: format!("line {line} {message}"),
+            },
+        }
+    }
 }
 
 impl ModelError {

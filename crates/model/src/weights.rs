@@ -40,7 +40,7 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
             ),
         ));
     }
-    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    let text = polymath_input::read_json_text(&path)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| ModelError::content(&path, error.to_string()))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();

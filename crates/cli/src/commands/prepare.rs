@@ -1,6 +1,6 @@
 //! `polymath prepare`.
 
-use polymath_data::{Dataset, PrepareConfig};
+use polymath_data::{Dataset, DomainManifest, PrepareConfig};
 
 use crate::arguments;
 use crate::console::Stages;
@@ -45,6 +45,9 @@ pub fn summary(dataset: &Dataset) -> String {
             domain.duplicates_dropped
         );
     }
+    for (name, domain) in &manifest.domains {
+        text += &few_documents(name, domain);
+    }
     for overlap in &manifest.overlaps {
         if overlap.exact_share > 0.0 || overlap.ngram_share > 0.01 {
             text += &format!(
@@ -56,6 +59,44 @@ pub fn summary(dataset: &Dataset) -> String {
                 overlap.exact_share * 100.0
             );
         }
+    }
+    text
+}
+
+/// Below so many held-out documents, a domain's summary says what that means.
+const FEW: u64 = 30;
+
+/// A word on a held-out side that has few documents, or was made by more than the hash of documents.
+fn few_documents(name: &str, domain: &DomainManifest) -> String {
+    let held = domain.heldout.documents;
+    let mut text = String::new();
+    if domain.bad_records_dropped > 0 {
+        text += &format!(
+            "  {name}: {} records made no document and were left out\n",
+            domain.bad_records_dropped
+        );
+    }
+    if domain.tail_held_out {
+        text += &format!(
+            "  {name}: its only document is cut; the tail is held out, in {held} pieces\n"
+        );
+    } else if domain.heldout_cut > 0 {
+        text += &format!(
+            "  {name}: {} long held-out documents are cut into pieces\n",
+            domain.heldout_cut
+        );
+    }
+    if domain.heldout_by_quota > 0 {
+        text += &format!(
+            "  {name}: {} documents are held out beyond those that the hash chooses, which were too few\n",
+            domain.heldout_by_quota
+        );
+    }
+    if held < FEW {
+        text += &format!(
+            "  {name}: {held} held-out documents or pieces are few: intervals of scores on them are wide, and those of pieces \
+             of one document say nothing of other documents\n"
+        );
     }
     text
 }

@@ -91,7 +91,8 @@ impl<'a> Interpolation<'a> {
             for half in [Half::Development, Half::Test] {
                 if !(0..shard.documents()).any(|index| shard.half_of(index) == half) {
                     return Err(FinetuneError::Config(format!(
-                        "the domain `{name}` has {} held-out documents, none of them in the {} half: hold out more",
+                        "the domain `{name}` has {} held-out documents, none of them in the {} half: prepare it with a greater `heldout_fraction`, \
+                         `heldout_paths`, or more documents",
                         shard.documents(),
                         half.name()
                     )));

@@ -137,7 +137,7 @@ impl PeftConfig {
 
 fn read_config(folder: &Path) -> Result<PeftConfig, ModelError> {
     let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(ModelError::file("read", &path))?;
+    let text = polymath_input::read_json_text(&path)?;
     let peft: PeftConfig = serde_json::from_str(&text)
         .map_err(|error| ModelError::content(&path, error.to_string()))?;
     peft.refuse_unsupported(&path)?;

@@ -28,6 +28,7 @@ const VALUES_OF_A_BYTE: usize = 4;
 /// computed here.
 pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
     refuse_taken(folder)?;
+    polymath_input::refuse_pointer(file)?;
     let bytes = std::fs::read(file).map_err(ModelError::file("read", file))?;
     let content = open(file, &bytes)?;
     let metadata = Metadata {

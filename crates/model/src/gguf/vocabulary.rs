@@ -181,8 +181,7 @@ fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
     if !path.is_file() {
         return Ok(serde_json::Value::Null);
     }
-    let text = std::fs::read_to_string(path).map_err(ModelError::file("read", path))?;
-    serde_json::from_str(&text).map_err(|error| ModelError::content(path, error.to_string()))
+    Ok(polymath_input::read_json(path)?)
 }
 
 /// Whether text begins with `bos`: as the settings say, or as the tokenizer itself does it; where neither tells, a chat

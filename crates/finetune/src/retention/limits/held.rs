@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polymath_data::TokenShard;
+use polymath_data::{Half, TokenShard};
 use polymath_eval::frontier::HalfScores;
 use polymath_eval::statistics::{Change, paired_change};
 use polymath_eval::{DomainScores, WindowOptions, score_shard};
@@ -70,8 +70,11 @@ impl Held {
     ) -> Result<Self, FinetuneError> {
         type Named = (String, Arc<TokenShard>);
         let domain = |((name, shard), (_, read)): (&Named, &Named)| {
-            let scores = score_shard(base, read, windows, &mut |_, _| ())?;
             let limit = limit_of(limits, name);
+            if limit.is_some() {
+                refuse_few(name, shard)?;
+            }
+            let scores = score_shard(base, read, windows, &mut |_, _| ())?;
             if limit.is_some() && scores.documents.len() < FEWEST_DOCUMENTS {
                 return Err(FinetuneError::Config(format!(
                     "`retention.limits`: only {} of `{name}`'s held-out documents are looked at during the run, expected \
@@ -124,6 +127,22 @@ impl Held {
         }
         Ok(standing)
     }
+}
+
+/// Refuses a limit on a domain whose documents can't show how much they differ, whatever is looked at.
+fn refuse_few(name: &str, shard: &TokenShard) -> Result<(), FinetuneError> {
+    let documents = shard.documents();
+    let development = (0..documents)
+        .filter(|index| shard.half_of(*index) == Half::Development)
+        .count();
+    if development >= FEWEST_DOCUMENTS {
+        return Ok(());
+    }
+    Err(FinetuneError::Config(format!(
+        "`retention.limits`: `{name}` has {documents} held-out documents, {development} of them in the development half, where a \
+         limit needs {FEWEST_DOCUMENTS} to know how much they differ: prepare `{name}` again with more text, a greater \
+         `heldout_fraction`, `heldout_paths`, or a `separator` that parts its files into documents; or give it no limit"
+    )))
 }
 
 /// What a change may be, with 97.5 %, on as many other documents of the domain.

@@ -1,0 +1,77 @@
+//! Documents out of `.jsonl`, a line each.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use polymath_input::{MARK, decode, parse_json};
+
+use crate::DataError;
+use crate::record::Records;
+use crate::source::{Each, LONGEST_RECORD, Part, emit};
+
+/// Calls `each` with the document of every line, or with what is wrong with the line.
+///
+/// # Errors
+/// A file that can't be read; what `each` says.
+pub(crate) fn read(
+    path: &Path,
+    mut lines: impl BufRead,
+    records: Records,
+    each: &mut Each,
+) -> Result<(), DataError> {
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let read = lines
+            .by_ref()
+            .take(LONGEST_RECORD as u64 + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(DataError::file("read", path))?;
+        if read == 0 {
+            return Ok(());
+        }
+        number += 1;
+        if line.len() > LONGEST_RECORD {
+            if line.last() != Some(&b'\n') {
+                lines
+                    .skip_until(b'\n')
+                    .map_err(DataError::file("read", path))?;
+            }
+            let message =
+                "is longer than 64 MB: put texts of this size into `.txt` files, one each";
+            each(Err(DataError::line(path, number, message)))?;
+            continue;
+        }
+        let text = match decode(path, number, &line, true) {
+            Ok(text) => text,
+            Err(error) => {
+                each(Err(error.into()))?;
+                continue;
+            }
+        };
+        let text = match number {
+            1 => text.strip_prefix(MARK).unwrap_or(text),
+            _ => text,
+        };
+        if text.trim().is_empty() {
+            continue;
+        }
+        match parts(text, records) {
+            Ok(parts) => emit(parts, each)?,
+            Err(message) => each(Err(DataError::line(path, number, message)))?,
+        }
+    }
+}
+
+/// The parts of a line's record; else what is wrong with it.
+fn parts(line: &str, records: Records) -> Result<Vec<Part>, String> {
+    let json = parse_json(line)
+        .map_err(|error| format!("is not JSON: {} (column {})", error.message, error.column))?;
+    let parts = records.parts(&json.value)?;
+    let is_broken = |half: char| parts.iter().any(|part| part.text.contains(half));
+    if json.half.is_some_and(is_broken) {
+        return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its other half)".into());
+    }
+    Ok(parts)
+}

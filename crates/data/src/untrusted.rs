@@ -1,0 +1,249 @@
+//! What a `tokenizer.json` of a stranger may not do: fill the memory, or stop the program with a panic of the library.
+
+use std::cell::Cell;
+use std::sync::Once;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+/// Token ids are below this: tables by id are made of it. The largest vocabularies have some 300,000 tokens.
+const MOST_TOKENS: u32 = 1 << 24;
+/// Characters that a decoder takes off a token's end, or a part of text that is one word.
+const MOST_CHARACTERS: u64 = 1 << 16;
+/// Base64 of a table of SentencePiece; usual ones have some 300 kB.
+const LONGEST_CHARSMAP: usize = 16 << 20;
+
+/// Loads a tokenizer, and refuses one whose parts the library takes for granted.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn load(json: &str) -> Result<Tokenizer, String> {
+    // The library indexes its merges without looking: there is no check of its own to call before. What it builds is
+    // dropped with the panic, so nothing half-made is seen.
+    let loaded = quietly(|| json.parse::<Tokenizer>());
+    let tokenizer = loaded
+        .ok_or("its parts contradict each other: the tokenizer library can't load it")?
+        .map_err(|error| error.to_string())?;
+    check_ids(&tokenizer)?;
+    for (name, part) in [
+        (
+            "normalizer",
+            serde_json::to_value(tokenizer.get_normalizer()),
+        ),
+        (
+            "pre_tokenizer",
+            serde_json::to_value(tokenizer.get_pre_tokenizer()),
+        ),
+        ("decoder", serde_json::to_value(tokenizer.get_decoder())),
+    ] {
+        let part = part.map_err(|error| format!("`{name}`: {error}"))?;
+        check_part(&part, name == "decoder").map_err(|message| format!("`{name}`: {message}"))?;
+    }
+    probe(&tokenizer)?;
+    Ok(tokenizer)
+}
+
+fn check_ids(tokenizer: &Tokenizer) -> Result<(), String> {
+    let vocabulary = tokenizer.get_vocab(true);
+    match vocabulary.iter().max_by_key(|(_, id)| **id) {
+        Some((name, id)) if *id >= MOST_TOKENS => Err(format!(
+            "its token `{}` has the id {id}: expected ids below {MOST_TOKENS}",
+            name.escape_debug()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a normalizer, a splitter or a decoder, and those that it is a sequence of.
+fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
+    for list in ["normalizers", "pretokenizers", "decoders"] {
+        for inner in part[list].as_array().into_iter().flatten() {
+            check_part(inner, is_decoder)?;
+        }
+    }
+    let bound = |key: &str, least: u64| match part[key].as_u64() {
+        Some(count) if !(least..=MOST_CHARACTERS).contains(&count) => Err(format!(
+            "`{key}` is {count}: expected {least} to {MOST_CHARACTERS}"
+        )),
+        _ => Ok(()),
+    };
+    match part["type"].as_str() {
+        Some("FixedLength") => bound("length", 1),
+        // Of the decoder's `stop` the library takes characters off a token without asking if it has so many.
+        Some("Strip") if is_decoder => match part["stop"].as_u64() {
+            None | Some(0) => bound("start", 0),
+            Some(stop) => Err(format!(
+                "a `Strip` with `stop` = {stop} is not supported: only `start` is"
+            )),
+        },
+        Some("Precompiled") => {
+            check_charsmap(part["precompiled_charsmap"].as_str().unwrap_or_default())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Walks through the table of a SentencePiece normalizer as the library will, which does not look whether it stays inside.
+fn check_charsmap(base64: &str) -> Result<(), String> {
+    let broken = |what: &str| format!("`precompiled_charsmap` is broken: {what}");
+    if base64.len() > LONGEST_CHARSMAP {
+        return Err(broken("it is longer than 16 MB"));
+    }
+    let bytes = STANDARD
+        .decode(base64)
+        .map_err(|_| broken("it is not Base64"))?;
+    let (length, rest) = bytes
+        .split_first_chunk::<4>()
+        .ok_or_else(|| broken("it has no table"))?;
+    let length = u32::from_le_bytes(*length) as usize / 4;
+    let (table, texts) = rest
+        .split_at_checked(4 * length)
+        .ok_or_else(|| broken("its table is cut off"))?;
+    let units: Vec<usize> = table
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|unit| u32::from_le_bytes(*unit) as usize)
+        .collect();
+    let texts = std::str::from_utf8(texts).map_err(|_| broken("its texts are not UTF-8"))?;
+    let offset = |unit: usize| (unit >> 10) << ((unit & (1 << 9)) >> 6);
+    let first = *units.first().ok_or_else(|| broken("its table is empty"))?;
+    let outside = || broken("its table points outside of itself");
+    let mut seen = vec![false; units.len()];
+    let mut waiting = vec![offset(first)];
+    while let Some(node) = waiting.pop() {
+        for byte in 1..=255 {
+            let unit = *units.get(node ^ byte).ok_or_else(outside)?;
+            if unit & ((1 << 31) | 0xff) != byte {
+                continue;
+            }
+            let next = node ^ byte ^ offset(unit);
+            if (unit >> 8) & 1 == 1 {
+                let leaf = *units.get(next).ok_or_else(outside)?;
+                if !texts.is_char_boundary(leaf & ((1 << 31) - 1)) {
+                    return Err(broken("it points between its texts"));
+                }
+            }
+            match seen.get_mut(next) {
+                Some(seen) if *seen => {}
+                Some(seen) => {
+                    *seen = true;
+                    waiting.push(next);
+                }
+                None => return Err(outside()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Encodes a text of many scripts and decodes the tokens, those at the ends of the vocabulary too.
+fn probe(tokenizer: &Tokenizer) -> Result<(), String> {
+    let text = "A rose,  is\tnaïve:\n\n它 🙂 'e\u{301}' 1887 ﬁ </s> \u{0}\u{feff}Ⅳ";
+    quietly(|| {
+        let ids = tokenizer
+            .encode_fast(text, false)
+            .map(|found| found.get_ids().to_vec());
+        let mut ids = ids.unwrap_or_default();
+        ids.extend(0..4);
+        let _ = tokenizer.decode(&ids, false);
+        let _ = ids.iter().map(|id| tokenizer.decode(&[*id], false)).count();
+    })
+    .ok_or_else(|| "the tokenizer library can't encode and decode with it".to_owned())
+}
+
+/// Calls `work`; `None` where it panics. The panic is not reported on stderr: the caller says what was wrong.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    thread_local! {
+        static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_QUIET.get() {
+                before(panic);
+            }
+        }));
+    });
+    IS_QUIET.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    IS_QUIET.set(false);
+    result.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tokenizer::train;
+
+    fn refused(change: impl FnOnce(&mut Value)) -> Option<String> {
+        let ours = train(300, vec!["a rose is a rose ".repeat(9)]).unwrap();
+        let mut tokenizer = serde_json::to_value(&ours).unwrap();
+        change(&mut tokenizer);
+        load(&tokenizer.to_string()).err()
+    }
+
+    /// Table of a charsmap in which the root leads by the byte `a` to the leaf `leaf`; its texts are `b` and an end.
+    fn charsmap(leaf: u32, length: usize) -> String {
+        let mut units = vec![0u32; length];
+        units[0] = 256 << 10;
+        let from = 256 ^ usize::from(b'a');
+        units[from] = u32::from(b'a') | 1 << 8 | 1 << 10;
+        units[from ^ 1] = 1 << 31 | leaf;
+        let mut bytes = (4 * length as u32).to_le_bytes().to_vec();
+        bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+        bytes.extend(b"b\0");
+        STANDARD.encode(bytes)
+    }
+
+    /// Sound parts are loaded.
+    #[test]
+    fn sound_tokenizers_are_loaded() {
+        assert_eq!(refused(|_| ()), None);
+        let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
+        assert_eq!(refused(|tokenizer| tokenizer["decoder"] = strip), None);
+        let map = json!({"type": "Precompiled", "precompiled_charsmap": charsmap(0, 512)});
+        assert_eq!(refused(|tokenizer| tokenizer["normalizer"] = map), None);
+    }
+
+    /// What would panic or fill the memory later is refused, in sequences too.
+    #[test]
+    fn broken_parts_are_named() {
+        let check = |said: &str, change: &dyn Fn(&mut Value)| {
+            let message = refused(change).unwrap_or_default();
+            assert!(message.contains(said), "{said}: {message}");
+        };
+        check("`rose` has the id 1000000000", &|tokenizer| {
+            tokenizer["model"]["vocab"]["rose"] = 1_000_000_000.into();
+        });
+        check("contradict each other", &|tokenizer| {
+            tokenizer["model"]["continuing_subword_prefix"] = "a long prefix".into();
+        });
+        let stop = json!({"type": "Strip", "content": " ", "start": 0, "stop": 3});
+        check("`decoder`: a `Strip` with `stop` = 3", &|tokenizer| {
+            tokenizer["decoder"] = json!({"type": "Sequence", "decoders": [stop]});
+        });
+        check("`pre_tokenizer`: `length` is 0", &|tokenizer| {
+            tokenizer["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0});
+        });
+        for (map, said) in [
+            (charsmap(9, 512), "between its texts"),
+            (charsmap(0, 400), "points outside"),
+            (STANDARD.encode([255, 0, 0, 0]), "cut off"),
+            (STANDARD.encode([0; 4]), "its table is empty"),
+        ] {
+            check(said, &|tokenizer| {
+                tokenizer["normalizer"] =
+                    json!({"type": "Precompiled", "precompiled_charsmap": map});
+            });
+        }
+        check("expected", &|tokenizer| {
+            tokenizer["model"] = json!({"type": "BPE", "vocab": 3})
+        });
+    }
+}

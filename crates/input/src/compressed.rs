@@ -1,0 +1,200 @@
+//! Gzip and Zstandard, known by their first bytes.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read};
+use std::path::Path;
+
+use flate2::bufread::GzDecoder;
+
+use crate::InputError;
+use crate::text::{POINTER, pointer};
+
+/// Bytes that are read from the disk at once.
+const BUFFER: usize = 1 << 18;
+/// Zstandard frames are read whose window is up to two to this many bytes, 2 GiB: the most of `zstd --long=31`.
+const LONGEST_WINDOW: u32 = 31;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard, whatever its name. Calls `watch` with
+/// the bytes that leave the disk, as they do.
+///
+/// # Errors
+/// A file that can't be opened; a Git LFS pointer.
+pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead + 'a>, InputError> {
+    let file = File::open(path).map_err(InputError::file("open", path))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(InputError::content(path, "is a folder: expected a file"));
+    }
+    let mut bytes = BufReader::with_capacity(BUFFER, Watched { file, watch });
+    let first = bytes.fill_buf().map_err(InputError::file("read", path))?;
+    if first.starts_with(POINTER) {
+        return Err(pointer(path));
+    }
+    Ok(if first.starts_with(&GZIP) {
+        Box::new(BufReader::with_capacity(BUFFER, Gzip::new(bytes)))
+    } else if is_zstandard(first) {
+        let mut decoder =
+            zstd::Decoder::with_buffer(bytes).map_err(InputError::file("decompress", path))?;
+        decoder
+            .window_log_max(LONGEST_WINDOW)
+            .map_err(InputError::file("decompress", path))?;
+        Box::new(BufReader::with_capacity(BUFFER, decoder))
+    } else {
+        Box::new(bytes)
+    })
+}
+
+/// Whether a frame begins here, or one that decoders skip.
+fn is_zstandard(bytes: &[u8]) -> bool {
+    let skipped = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+    bytes.starts_with(&ZSTANDARD) || skipped(bytes)
+}
+
+/// A file that tells how much of it is read.
+struct Watched<'a> {
+    file: File,
+    watch: &'a dyn Fn(u64),
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        (self.watch)(read as u64);
+        Ok(read)
+    }
+}
+
+/// The members of a Gzip file one after another. Zeros after the last are padding (of tapes and `tar`), as for `gzip` and
+/// Python.
+struct Gzip<R: BufRead> {
+    /// `None` only while members change.
+    member: Option<GzDecoder<R>>,
+    /// Whether the last member ended.
+    ended: bool,
+}
+
+impl<R: BufRead> Gzip<R> {
+    fn new(bytes: R) -> Self {
+        Self {
+            member: Some(GzDecoder::new(bytes)),
+            ended: false,
+        }
+    }
+
+    /// Goes on to the next member; `false` where there is none.
+    fn next_member(&mut self) -> std::io::Result<bool> {
+        let Some(member) = self.member.take() else {
+            return Ok(false);
+        };
+        let mut bytes = member.into_inner();
+        loop {
+            let found = bytes.fill_buf()?;
+            if found.is_empty() {
+                return Ok(false);
+            }
+            let zeros = found.iter().take_while(|byte| **byte == 0).count();
+            if zeros > 0 {
+                bytes.consume(zeros);
+                continue;
+            }
+            if found[0] != GZIP[0] {
+                let message = "after the end of the compressed text come bytes that are not Gzip: it was damaged, or something \
+                               was appended to it";
+                return Err(Error::new(ErrorKind::InvalidData, message));
+            }
+            self.member = Some(GzDecoder::new(bytes));
+            return Ok(true);
+        }
+    }
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if buffer.is_empty() || self.ended {
+            return Ok(0);
+        }
+        loop {
+            let read = match &mut self.member {
+                Some(member) => member.read(buffer)?,
+                None => 0,
+            };
+            if read > 0 {
+                return Ok(read);
+            }
+            if !self.next_member()? {
+                self.ended = true;
+                return Ok(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn zstandard(text: &str) -> Vec<u8> {
+        zstd::encode_all(text.as_bytes(), 1).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, bytes).unwrap();
+        let mut text = String::new();
+        let watched = std::cell::Cell::new(0);
+        let watch = |bytes| watched.set(watched.get() + bytes);
+        let mut opened = open(&path, &watch).map_err(|error| error.to_string())?;
+        let read = opened.read_to_string(&mut text);
+        drop(opened);
+        read.map_err(|error| error.to_string())?;
+        assert_eq!(watched.get(), bytes.len() as u64);
+        Ok(text)
+    }
+
+    /// Compression is known by the first bytes: several members or frames, padding, frames to skip, long windows.
+    #[test]
+    fn compression_is_known_by_the_bytes() {
+        assert_eq!(read(b"plain").unwrap(), "plain");
+        assert_eq!(read(b"").unwrap(), "");
+        assert_eq!(read(&gzip("one")).unwrap(), "one");
+        assert_eq!(
+            read(&[gzip("one"), gzip("two")].concat()).unwrap(),
+            "onetwo"
+        );
+        let padded = [gzip("one"), vec![0; 700], gzip("two"), vec![0; 500_000]].concat();
+        assert_eq!(read(&padded).unwrap(), "onetwo");
+        let frames = [zstandard("one"), zstandard("two")].concat();
+        assert_eq!(read(&frames).unwrap(), "onetwo");
+        let skipped = [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec(), frames].concat();
+        assert_eq!(read(&skipped).unwrap(), "onetwo");
+        let mut long = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        long.set_parameter(zstd::zstd_safe::CParameter::WindowLog(30))
+            .unwrap();
+        long.write_all(b"far").unwrap();
+        assert_eq!(read(&long.finish().unwrap()).unwrap(), "far");
+    }
+
+    /// What is cut off or followed by something else is refused.
+    #[test]
+    fn damage_is_refused() {
+        let text = "words ".repeat(1000);
+        for whole in [gzip(&text), zstandard(&text)] {
+            assert!(read(&whole[..whole.len() - 9]).is_err());
+        }
+        let followed = [gzip("one"), b"garbage".to_vec()].concat();
+        assert!(read(&followed).unwrap_err().contains("not Gzip"));
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n";
+        let error = read(pointer).unwrap_err();
+        assert!(error.contains("git lfs pull"), "{error}");
+    }
+}

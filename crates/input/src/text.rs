@@ -1,0 +1,153 @@
+//! UTF-8, and what is not.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::{InputError, open};
+
+/// What a file of Git LFS begins with where the file itself was not fetched.
+pub(crate) const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// A file that is read whole may be so long.
+const LONGEST: u64 = 1 << 30;
+/// The byte order mark, which says nothing in UTF-8.
+pub const MARK: char = '\u{feff}';
+
+/// Reads a file as text: decompressed, UTF-8, without a byte order mark.
+///
+/// # Errors
+/// A file that can't be read, is a Git LFS pointer, is not UTF-8 or is longer than 1 GiB.
+pub fn read_text(path: &Path) -> Result<String, InputError> {
+    let mut bytes = Vec::new();
+    let read = open(path, &|_| ())?
+        .take(LONGEST + 1)
+        .read_to_end(&mut bytes);
+    if read.map_err(InputError::file("read", path))? as u64 > LONGEST {
+        return Err(InputError::content(path, "is longer than 1 GiB"));
+    }
+    decode(path, 1, &bytes, true)?;
+    // Checked already.
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    Ok(match text.strip_prefix(MARK) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// Returns `bytes`, which begin in line `first_line` of the file, as text. Unless `whole`, the last character may be cut
+/// off, and is left out.
+///
+/// # Errors
+/// What is not UTF-8, with its line and its place there.
+pub fn decode<'a>(
+    path: &Path,
+    first_line: u64,
+    bytes: &'a [u8],
+    whole: bool,
+) -> Result<&'a str, InputError> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let (sound, rest) = bytes.split_at(error.valid_up_to());
+    if error.error_len().is_none() && !whole {
+        return Ok(std::str::from_utf8(sound).unwrap_or_default());
+    }
+    let line_start = sound
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let mend = match rest {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if sound.is_empty() => {
+            "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`"
+        }
+        _ => "convert the file, as with `iconv -f latin1 -t utf-8`",
+    };
+    let column = sound.len() - line_start + 1;
+    let newlines = sound.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    Err(InputError::Line {
+        path: path.to_path_buf(),
+        line: first_line + newlines,
+        message: format!("is not UTF-8 (byte {column} of the line): {mend}"),
+    })
+}
+
+/// Refuses a Git LFS pointer: for files that are opened in another way than through [`open`]. A file that can't be opened
+/// is left to who opens it.
+///
+/// # Errors
+/// The pointer, and how to fetch the file.
+pub fn refuse_pointer(path: &Path) -> Result<(), InputError> {
+    let mut first = [0; POINTER.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    match read {
+        Ok(()) if first == *POINTER => Err(pointer(path)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn pointer(path: &Path) -> InputError {
+    let message = "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`, or download the repository with \
+                   `hf download`";
+    InputError::content(path, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, bytes).unwrap();
+        read_text(&path).map_err(|error| error.to_string())
+    }
+
+    /// A byte order mark is stripped, other encodings are named with their line.
+    #[test]
+    fn other_encodings_are_named() {
+        assert_eq!(
+            read("\u{feff}one\u{feff}".as_bytes()).unwrap(),
+            "one\u{feff}"
+        );
+        assert_eq!(read(b"").unwrap(), "");
+        let error = read(b"one\ntwo \xe9t\xe9\n").unwrap_err();
+        assert!(
+            error.contains("a.txt:2`: is not UTF-8 (byte 5 of the line)"),
+            "{error}"
+        );
+        for utf16 in [b"\xff\xfeh\0i\0", b"\xfe\xff\0h\0i"] {
+            let error = read(utf16).unwrap_err();
+            assert!(
+                error.contains("UTF-16") && error.contains("iconv"),
+                "{error}"
+            );
+        }
+    }
+
+    /// A pointer is told from text that only mentions one.
+    #[test]
+    fn pointers_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        assert!(
+            refuse_pointer(&path).is_ok(),
+            "who opens it says that it is missing"
+        );
+        for (text, is_pointer) in [
+            (
+                "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+                true,
+            ),
+            ("A version https://git-lfs.github.com/spec/v1", false),
+            ("", false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let refused = refuse_pointer(&path).map_err(|error| error.to_string());
+            assert_eq!(refused.is_err(), is_pointer, "{text}");
+            if let Err(message) = refused {
+                assert!(message.contains("model.safetensors") && message.contains("git lfs"));
+            }
+        }
+    }
+}
