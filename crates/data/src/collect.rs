@@ -68,7 +68,6 @@ pub(crate) fn collect(
     let mut collected = Vec::new();
     for (number, (name, files)) in files.iter().enumerate() {
         let mut reader = Reader {
-            config,
             progress,
             number,
             duplicates: &mut duplicates,
@@ -186,7 +185,6 @@ impl BadRecords {
 
 /// Reads the files of one domain into its spools.
 struct Reader<'a> {
-    config: &'a PrepareConfig,
     progress: &'a dyn Progress,
     number: usize,
     duplicates: &'a mut Duplicates,

@@ -12,6 +12,7 @@ use polymath_model::{LoraConfig, ModelConfig, NamedBase};
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_train::{State, resolve_base, resolve_checkpoint};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 
@@ -75,7 +76,7 @@ impl Facts {
         let base = name_of_base(folder, lineage.as_ref(), asked.base)?;
         let run = folder.parent().unwrap_or(Path::new("."));
         let config = config_of(run)?;
-        let state: Option<State> = read_json(&folder.join("state.json"));
+        let state: Option<State> = read_json(&folder.join("state.json"))?;
         let step = state.as_ref().map(|state| state.step);
         let given = asked.license.map(str::to_owned);
         let report = asked
@@ -85,9 +86,9 @@ impl Facts {
         Ok(Self {
             place: asked.place.clone(),
             license: given.or_else(|| license_of(base.as_ref()?)),
-            begin: begin_token(folder, over.as_deref()),
-            chats: has_template(folder),
-            scores: step.and_then(|step| scores_at(run, step)),
+            begin: begin_token(folder, over.as_deref())?,
+            chats: has_template(folder)?,
+            scores: step.map_or(Ok(None), |step| scores_at(run, step))?,
             datasets: datasets_of(config.as_ref(), lineage.as_ref()),
             shares: shares_of(config.as_ref()),
             model,
@@ -132,26 +133,39 @@ fn name_of_base(
 fn config_of(run: &Path) -> Result<Option<toml::Table>, Failure> {
     let path = run.join("run.toml");
     // A model from elsewhere has none.
-    let Ok(text) = std::fs::read_to_string(&path) else {
+    if !path.exists() {
         return Ok(None);
-    };
+    }
+    let text = polymath_input::read_text(&path)?;
     let table = text
         .parse()
         .with_context(|| format!("can't read `{}`", path.display()))?;
     Ok(Some(table))
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+/// What a file of JSON says; `None` where there is none.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let value = polymath_input::read_json(path)?;
+    let value =
+        serde_json::from_value(value).with_context(|| format!("can't use `{}`", path.display()))?;
+    Ok(Some(value))
 }
 
 /// The evaluation after `step` of a run.
-fn scores_at(run: &Path, step: u64) -> Option<CurvePoint> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).ok()?;
-    let mut points = text
+fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, Failure> {
+    let path = run.join("metrics.jsonl");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = polymath_input::read_text(&path)?;
+    // Other lines are of training steps; the last may be cut off.
+    let points = text
         .lines()
         .filter_map(|line| serde_json::from_str::<CurvePoint>(line).ok());
-    points.find(|point| point.step == step)
+    Ok(points.into_iter().find(|point| point.step == step))
 }
 
 fn datasets_of(config: Option<&toml::Table>, lineage: Option<&Lineage>) -> Vec<Dataset> {
@@ -229,21 +243,27 @@ struct TokenizerSettings {
     chat_template: Option<serde_json::Value>,
 }
 
-fn tokenizer_settings(folder: &Path) -> Option<TokenizerSettings> {
+fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, Failure> {
     read_json(&folder.join("tokenizer_config.json"))
 }
 
 /// The text of the token that begins documents, as `transformers` will know it.
-fn begin_token(folder: &Path, base: Option<&Path>) -> Option<String> {
-    let tokenizer = polymath_model::tokenizer_over(folder, base).ok()?;
-    match tokenizer_settings(tokenizer.parent()?)?.bos_token? {
+fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, Failure> {
+    // Where there is no tokenizer, nothing says how documents begin.
+    let Ok(tokenizer) = polymath_model::tokenizer_over(folder, base) else {
+        return Ok(None);
+    };
+    let settings = tokenizer_settings(tokenizer.parent().unwrap_or(Path::new(".")))?;
+    let token = settings.and_then(|settings| settings.bos_token);
+    Ok(token.and_then(|token| match token {
         serde_json::Value::String(token) => Some(token),
         // Older settings spell out what the token does to the space around it.
         token => Some(token.get("content")?.as_str()?.to_owned()),
-    }
+    }))
 }
 
-fn has_template(folder: &Path) -> bool {
-    let in_settings = tokenizer_settings(folder).is_some_and(|all| all.chat_template.is_some());
-    in_settings || folder.join("chat_template.jinja").is_file()
+fn has_template(folder: &Path) -> Result<bool, Failure> {
+    let settings = tokenizer_settings(folder)?;
+    let in_settings = settings.is_some_and(|all| all.chat_template.is_some());
+    Ok(in_settings || folder.join("chat_template.jinja").is_file())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use polymath_data::{Dataset, Half, Reading, Split, Task};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
@@ -144,11 +144,14 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
         .unwrap_or(Path::new("."))
         .join("run.toml");
     // A model from elsewhere has no such file; then the user is asked for a data set.
-    let dataset = std::fs::read_to_string(run).ok().and_then(|text| {
-        let table: toml::Table = text.parse().ok()?;
-        Some(PathBuf::from(table.get("dataset")?.as_str()?))
-    });
-    Ok(dataset.into_iter().collect())
+    if !run.exists() {
+        return Ok(Vec::new());
+    }
+    let table: toml::Table = polymath_input::read_text(&run)?
+        .parse()
+        .with_context(|| format!("can't read `{}`", run.display()))?;
+    let dataset = table.get("dataset").and_then(toml::Value::as_str);
+    Ok(dataset.into_iter().map(PathBuf::from).collect())
 }
 
 impl arguments::Halves {

@@ -134,6 +134,9 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
+/// Below so many documents a word says how little their interval says; the coverage of intervals is simulated from here on.
+const FEW_DOCUMENTS: usize = 30;
+
 /// One domain's figures; [`judge`] gives the verdict when all are known.
 fn domain(
     (name, role): (&str, Role),
@@ -157,6 +160,12 @@ fn domain(
         let plural = if change.documents == 1 { "" } else { "s" };
         Some(format!(
             "only {} held-out document{plural}",
+            change.documents
+        ))
+    } else if change.documents < FEW_DOCUMENTS {
+        Some(format!(
+            "only {} held-out documents: the interval is wide, and where they are pieces of one document it says nothing of \
+             others",
             change.documents
         ))
     } else {

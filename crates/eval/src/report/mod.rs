@@ -153,7 +153,7 @@ pub struct DomainReport {
     pub adjusted_p_value: Option<f64>,
     /// What can be said for sure.
     pub verdict: Verdict,
-    /// Why the figure is withheld, or why nothing can be decided.
+    /// Why the figure is withheld, why nothing can be decided, or how little few documents say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Held-out documents.
