@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use polymath_data::Progress;
+use polymath_eval::untrusted::printable;
 use polymath_hub::Direction;
 use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 
@@ -46,7 +47,7 @@ impl Progress for Stages {
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        bar.set_message(stage.to_owned());
+        bar.set_message(printable(stage).into_owned());
         *self.current.lock().expect("no reporter panicked") = Some(bar);
     }
 
@@ -62,7 +63,7 @@ impl Progress for Stages {
             lines::stand_alone();
             if self.visible {
                 let seconds = bar.elapsed().as_secs_f64();
-                eprintln!("{}: {summary} ({seconds:.1} s)", bar.message());
+                lines::say(&format!("{}: {summary} ({seconds:.1} s)", bar.message()));
             }
         }
     }
@@ -207,7 +208,7 @@ pub fn show_transfers(quiet: bool) {
             ));
             if bar.is_hidden() {
                 let megabytes = transfer.total_bytes as f64 / 1e6;
-                eprintln!("{doing} {megabytes:.1} MB {place} the hub");
+                lines::say(&format!("{doing} {megabytes:.1} MB {place} the hub"));
             }
             bar.with_message(format!("{doing} {place}"))
         });
@@ -228,7 +229,7 @@ pub fn scoring_bar(environment: &Environment, name: &str) -> ProgressBar {
         .with_style(style(
             "scoring {msg:22} {wide_bar} {human_pos}/{human_len} tokens {per_sec}, {eta} left",
         ))
-        .with_message(name.to_owned())
+        .with_message(printable(name).into_owned())
 }
 
 /// A bar for the choices of a task.
@@ -240,7 +241,7 @@ pub fn task_bar(environment: &Environment, name: &str) -> ProgressBar {
         .with_style(style(
             "scoring {msg:22} {wide_bar} {human_pos}/{human_len} choices {per_sec}, {eta} left",
         ))
-        .with_message(name.to_owned())
+        .with_message(printable(name).into_owned())
 }
 
 /// Seconds as a person says them.

@@ -1,6 +1,5 @@
 //! What every command runs in: device, threads, the way of computing, the stop signal.
 
-use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +10,7 @@ use polymath_model::{Implementation, Ops, Precision};
 use crate::arguments::{Global, LogFormat, OpsChoice};
 use crate::dashboard;
 use crate::failure::Failure;
-use crate::lines::{self, LogWriter};
+use crate::lines::{self, Log};
 
 /// The resolved global arguments.
 pub struct Environment {
@@ -68,7 +67,7 @@ impl Environment {
 
     /// Whether progress bars can be drawn.
     pub fn draws_bars(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal()
+        !self.quiet && lines::is_terminal()
     }
 
     /// Refuses a dashboard that is `wanted` and has nowhere to be.
@@ -82,7 +81,7 @@ impl Environment {
             )));
         }
         let dumb = std::env::var("TERM").is_ok_and(|name| name == "dumb");
-        if dumb || !std::io::stderr().is_terminal() {
+        if dumb || !lines::is_terminal() {
             return Err(Failure::usage(anyhow!(
                 "`--dashboard` needs a terminal, and standard error is none that can be drawn on: leave it out, and \
                  lines are printed"
@@ -125,11 +124,13 @@ fn start_log(global: &Global) {
         Ok(filter) if !asked.trim().is_empty() => filter,
         _ => EnvFilter::new(level),
     };
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| LogWriter)
-        .with_ansi(!no_color && std::io::stderr().is_terminal());
+        .with_writer(Log {
+            colored: lines::is_colored() && matches!(global.log_format, LogFormat::Text),
+        })
+        .with_ansi(false)
+        .log_internal_errors(false);
     // A second start (in one process, as tests do) keeps the first. The names of modules are for those who filter by them.
     let _started = match global.log_format {
         LogFormat::Text => log.with_target(!asked.is_empty()).without_time().try_init(),

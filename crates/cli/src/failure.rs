@@ -1,7 +1,5 @@
 //! How a command ends when it does not end well.
 
-use std::io::ErrorKind;
-
 /// Why the command stopped; decides the exit code.
 #[derive(Debug)]
 pub enum Failure {
@@ -13,8 +11,10 @@ pub enum Failure {
     LimitBroken,
     /// Stopped by a signal, after saving: 130.
     Interrupted,
-    /// Whoever read our output has left: nothing to say, and no error.
+    /// The reader of standard output has left: nothing to say, and no error: 0.
     OutputClosed,
+    /// Told already, as the help or a wrong argument; with its exit code.
+    Told(u8),
 }
 
 impl Failure {
@@ -31,6 +31,7 @@ impl Failure {
             Self::LimitBroken => 3,
             Self::Interrupted => 130,
             Self::OutputClosed => 0,
+            Self::Told(code) => *code,
         }
     }
 
@@ -38,7 +39,7 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Failed(error) | Self::Usage(error) => Some(sentence(error)),
-            Self::LimitBroken | Self::Interrupted | Self::OutputClosed => None,
+            Self::LimitBroken | Self::Interrupted | Self::OutputClosed | Self::Told(_) => None,
         }
     }
 }
@@ -61,14 +62,6 @@ fn sentence(error: &anyhow::Error) -> String {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        let error = error.into();
-        let closed = error
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|io| io.kind() == ErrorKind::BrokenPipe);
-        if closed {
-            Self::OutputClosed
-        } else {
-            Self::Failed(error)
-        }
+        Self::Failed(error.into())
     }
 }

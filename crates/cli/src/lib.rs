@@ -10,10 +10,13 @@ mod failure;
 mod home;
 mod lines;
 mod peak;
+mod results;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use clap::Parser;
+use polymath_eval::untrusted::printable;
 
 use arguments::{Arguments, Command};
 use environment::Environment;
@@ -24,16 +27,42 @@ use failure::Failure;
 /// The exit code is 0 when done, 1 when it failed, 2 for wrong usage or configuration, 3 when a retention limit was
 /// broken, and 130 when it was interrupted and had saved.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse_from(home::at_home(std::env::args_os()));
-    match dispatch(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if let Some(message) = failure.message() {
-                lines::say(&format!("error: {message}"));
-            }
-            ExitCode::from(failure.code())
-        }
+    let done = parse().and_then(|arguments| dispatch(&arguments));
+    // A command that has done its work has failed all the same if its results could not be told.
+    let failures: Vec<Failure> = done.err().into_iter().chain(results::lost()).collect();
+    for message in failures.iter().filter_map(Failure::message) {
+        lines::say(&format!("error: {message}"));
     }
+    match failures.first() {
+        Some(failure) => ExitCode::from(failure.code()),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// Reads the process's arguments. Help and mistakes are told like everything else: `| head` and a full disk are known.
+fn parse() -> Result<Arguments, Failure> {
+    Arguments::try_parse_from(home::at_home(std::env::args_os())).map_err(|error| {
+        let text = error.render();
+        // The names of files that the shell put in for a pattern may hold escape sequences.
+        let harmless = std::env::args_os()
+            .all(|argument| matches!(printable(&argument.to_string_lossy()), Cow::Borrowed(_)));
+        let told = match (error.use_stderr(), harmless) {
+            (true, true) if lines::is_colored() => {
+                lines::say_styled(text.ansi().to_string().trim_end());
+                Ok(())
+            }
+            (true, _) => {
+                lines::say(text.to_string().trim_end());
+                Ok(())
+            }
+            (false, true) if results::is_colored() => {
+                results::print_styled(&text.ansi().to_string())
+            }
+            (false, _) => results::print(&text.to_string()),
+        };
+        told.err()
+            .unwrap_or_else(|| Failure::Told(error.exit_code().try_into().unwrap_or(2)))
+    })
 }
 
 fn dispatch(arguments: &Arguments) -> Result<(), Failure> {

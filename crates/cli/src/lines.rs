@@ -1,11 +1,18 @@
-//! Where lines for a person go: to standard error, above the bar that is drawn there, or, while the dashboard has the
-//! terminal, into its log, until it gives the terminal back.
+//! Lines for a person: to standard error, above the bar that is drawn there, or, while the dashboard has the terminal,
+//! into its log, until it gives the terminal back.
+//!
+//! This is the only place that writes lines to standard error. A closed or full standard error stops nothing: nobody
+//! could be told. What lines quote may come from anyone, so only characters that a terminal shows are written
+//! ([`printable`]), whether or not there is a terminal.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
+use polymath_eval::untrusted::printable;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// The most lines that are held: a run may log for days.
 const MOST_HELD: usize = 10_000;
@@ -32,6 +39,11 @@ fn place() -> MutexGuard<'static, Place> {
 
 /// Says a line, or several. A terminal that is gone is no error: whoever is told has left.
 pub fn say(text: &str) {
+    say_styled(&printable(text));
+}
+
+/// Says text whose escape sequences are our own.
+pub fn say_styled(text: &str) {
     match &mut *place() {
         Place::Terminal => print(text),
         Place::Above(bar) => bar.println(text),
@@ -109,18 +121,74 @@ impl Held {
     }
 }
 
+/// Whether standard error is a terminal.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Whether standard error is a terminal that may be sent colors.
+pub fn is_colored() -> bool {
+    is_terminal() && wants_color()
+}
+
+/// Whether the user lets terminals be sent colors: <https://no-color.org>.
+pub fn wants_color() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no_color && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
+}
+
+/// Makes the writers that `tracing` writes events to.
+pub struct Log {
+    /// Whether the level is colored. `tracing` is to send no escape sequences of its own.
+    pub colored: bool,
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = LogWriter;
+
+    fn make_writer(&self) -> LogWriter {
+        LogWriter { level: None }
+    }
+
+    fn make_writer_for(&self, metadata: &Metadata<'_>) -> LogWriter {
+        LogWriter {
+            level: self.colored.then(|| *metadata.level()),
+        }
+    }
+}
+
 /// Takes what `tracing` writes: an event at a time.
-pub struct LogWriter;
+pub struct LogWriter {
+    /// The event's level, where it is colored.
+    level: Option<Level>,
+}
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        say(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
+        let text = String::from_utf8_lossy(bytes);
+        let text = printable(text.trim_end_matches('\n'));
+        match self.level {
+            Some(level) => say_styled(&text.replacen(level.as_str(), &painted(level), 1)),
+            None => say_styled(&text),
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+fn painted(level: Level) -> String {
+    let style = ::console::Style::new().force_styling(true);
+    let style = match level {
+        Level::ERROR => style.red(),
+        Level::WARN => style.yellow(),
+        Level::INFO => style.green(),
+        Level::DEBUG => style.blue(),
+        Level::TRACE => style.magenta(),
+    };
+    style.apply_to(level.as_str()).to_string()
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ mod scoring;
 pub mod statistics;
 mod tasks;
 pub mod transfer;
+pub mod untrusted;
 mod wording;
 
 pub use divergence::divergence;

@@ -1,8 +1,10 @@
 //! A card's text.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use polymath_data::DomainManifest;
+use polymath_eval::untrusted::{block, code, inline, printable};
 
 use super::facts::Facts;
 use super::metadata::is_on_the_hub;
@@ -11,7 +13,7 @@ use crate::console::duration;
 
 /// From the title to the commands.
 pub fn render(facts: &Facts) -> String {
-    let mut text = format!("# {}\n\n{}\n", name(facts), what_it_is(facts));
+    let mut text = format!("# {}\n\n{}\n", inline(name(facts)), what_it_is(facts));
     text += &training(facts);
     text += &scores(facts);
     text += &use_of_it(facts);
@@ -34,11 +36,16 @@ pub fn name(facts: &Facts) -> &str {
 fn base_name(facts: &Facts) -> Option<String> {
     let base = facts.base.as_ref()?;
     if !is_on_the_hub(&base.name) {
-        return Some(format!("`{}`", shown(Path::new(&base.name))));
+        return Some(code(&shown(Path::new(&base.name))));
     }
-    let link = format!("[{0}](https://huggingface.co/{0})", base.name);
+    // A repository's name is letters, digits and `-_.`: it can't leave the address.
+    let link = format!(
+        "[{}](https://huggingface.co/{})",
+        inline(&base.name),
+        base.name
+    );
     Some(match &base.revision {
-        Some(revision) => format!("{link} at `{revision}`"),
+        Some(revision) => format!("{link} at {}", code(revision)),
         None => link,
     })
 }
@@ -65,7 +72,7 @@ fn what_it_is(facts: &Facts) -> String {
                 .map(|(_, shape)| shape.iter().product::<usize>())
                 .sum();
             let niche = match &facts.lineage {
-                Some(lineage) => format!(" It was trained on *{}*.", lineage.niche),
+                Some(lineage) => format!(" It was trained on *{}*.", inline(&lineage.niche)),
                 None => String::new(),
             };
             format!(
@@ -76,7 +83,8 @@ fn what_it_is(facts: &Facts) -> String {
         }
         (None, Some(lineage)) => format!(
             "A language model of {shape}. It was fine-tuned ({}) from {base} on *{}*.",
-            lineage.method, lineage.niche
+            inline(&lineage.method),
+            inline(&lineage.niche)
         ),
         (None, None) => format!("A language model of {shape}."),
     }
@@ -137,7 +145,8 @@ fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
         (None, None) => "not trained on".to_owned(),
     };
     format!(
-        "| {domain} | {role} | {} | {} | {} documents |\n",
+        "| {} | {role} | {} | {} | {} documents |\n",
+        inline(domain),
         megabytes(manifest.train.bytes),
         millions(manifest.train.tokens),
         manifest.heldout.documents
@@ -151,7 +160,7 @@ fn scores(facts: &Facts) -> String {
              document scored by the base and by this model with a context of {} tokens. The intervals are paired bootstraps \
              over documents; *kept* and *forgotten* are sure at a tolerance of {} bits per byte, with Holm's correction over \
              all domains.\n\n{}",
-            run.headline(),
+            inline(&run.headline()),
             settings.context,
             settings.tolerance,
             run.markdown()
@@ -172,21 +181,21 @@ fn scores(facts: &Facts) -> String {
         "\n## What it scores\n\nMeasured when it was saved{sample}; lower is better.\n\n| domain | bits per byte |\n|---|--:|\n"
     );
     for (domain, bits) in &point.heldout_bits_per_byte {
-        text += &format!("| {domain} | {bits:.3} |\n");
+        text += &format!("| {} | {bits:.3} |\n", inline(domain));
     }
     text
 }
 
 fn use_of_it(facts: &Facts) -> String {
-    let place = &facts.place;
+    let place = python(&facts.place);
     let load = match &facts.adapter {
         Some(_) => format!(
             "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n\
-             model = AutoPeftModelForCausalLM.from_pretrained(\"{place}\")\n"
+             model = AutoPeftModelForCausalLM.from_pretrained({place})\n"
         ),
         None => format!(
             "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
-             model = AutoModelForCausalLM.from_pretrained(\"{place}\")\n"
+             model = AutoModelForCausalLM.from_pretrained({place})\n"
         ),
     };
     let encode = match facts.begin {
@@ -195,14 +204,20 @@ fn use_of_it(facts: &Facts) -> String {
         }
         None => "inputs = tokenizer(prompt, return_tensors=\"pt\")\n",
     };
+    let script = format!(
+        "{load}tokenizer = AutoTokenizer.from_pretrained({place})\nprompt = \"…\"\n{encode}\
+         print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))\n"
+    );
+    let command = format!("polymath generate {} --prompt \"…\"\n", shell(&facts.place));
     let mut text = format!(
-        "\n## How to use it\n\n```python\n{load}tokenizer = AutoTokenizer.from_pretrained(\"{place}\")\nprompt = \"…\"\n{encode}\
-         print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))\n```\n\n```sh\npolymath generate {place} \
-         --prompt \"…\"\n```\n"
+        "\n## How to use it\n\n{}\n{}",
+        block("python", &script),
+        block("sh", &command)
     );
     if let Some(begin) = &facts.begin {
         text += &format!(
-            "\nEvery document that it has read began with `{begin}`, so a prompt does too.\n"
+            "\nEvery document that it has read began with {}, so a prompt does too.\n",
+            code(begin)
         );
     }
     if facts.chats {
@@ -219,21 +234,23 @@ fn reproduction(facts: &Facts) -> String {
         Some(_) => "finetune",
         None => "pretrain",
     };
-    let mut text = format!("\n## How to make it again\n\n```sh\npolymath {command} run.toml\n");
+    let mut commands = format!("polymath {command} run.toml\n");
     if let (Some(base), Some(run)) = (&facts.base, config.get("run").and_then(toml::Value::as_str))
     {
-        let (base, run) = (shown(Path::new(&base.name)), shown(Path::new(run)));
-        text += &format!("polymath forget {base} {run} -o report\n");
+        let [base, run] = [base.name.as_str(), run].map(|path| shell(&shown(Path::new(path))));
+        commands += &format!("polymath forget {base} {run} -o report\n");
     }
-    text += "```\n\n`run.toml`:\n\n```toml\n";
     let config = without_places(&toml::Value::Table(config.clone()));
-    text += &toml::to_string(&config).unwrap_or_default();
-    text += "```\n";
+    let mut text = format!(
+        "\n## How to make it again\n\n{}\n`run.toml`:\n\n{}",
+        block("sh", &commands),
+        block("toml", &toml::to_string(&config).unwrap_or_default())
+    );
     for dataset in &facts.datasets {
         text += &format!(
-            "\nThe data set `{}` was made of sources and settings with the digest `{}`.\n",
-            shown(dataset.path()),
-            dataset.manifest().source
+            "\nThe data set {} was made of sources and settings with the digest {}.\n",
+            code(&shown(dataset.path())),
+            code(&dataset.manifest().source)
         );
     }
     let version = facts
@@ -242,7 +259,43 @@ fn reproduction(facts: &Facts) -> String {
         .map(|state| state.program_version.as_str());
     text += &format!(
         "\nMade with Polymath {}, which gives the same bits for the same config, data and machine.\n",
-        version.unwrap_or(env!("CARGO_PKG_VERSION"))
+        inline(version.unwrap_or(env!("CARGO_PKG_VERSION")))
     );
     text
+}
+
+/// A string of Python.
+fn python(text: &str) -> String {
+    // What JSON escapes, Python reads; the other characters that are not shown are escaped the same way.
+    let quoted = serde_json::Value::from(text).to_string();
+    let shown = |sign: char| match printable(sign.encode_utf8(&mut [0; 4])) {
+        Cow::Borrowed(_) => sign.to_string(),
+        Cow::Owned(_) => format!("\\u{:04x}", u32::from(sign)),
+    };
+    quoted.chars().map(shown).collect()
+}
+
+/// A word of a shell's command line.
+fn shell(text: &str) -> String {
+    let plain = |sign: char| sign.is_alphanumeric() || "-_./@:=+…".contains(sign);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of folders stay one word and one string.
+    #[test]
+    fn commands_and_scripts_are_quoted() {
+        assert_eq!(shell("runs/small/best"), "runs/small/best");
+        assert_eq!(shell("a b"), "'a b'");
+        assert_eq!(shell("x'; rm -rf /"), "'x'\\''; rm -rf /'");
+        assert_eq!(shell("-o"), "'-o'");
+        assert_eq!(python("runs/small"), "\"runs/small\"");
+        assert_eq!(python("a\"b\n\u{202e}"), "\"a\\\"b\\n\\u202e\"");
+    }
 }

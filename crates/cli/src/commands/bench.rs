@@ -10,7 +10,7 @@ use polymath_train::Optimizer;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::peak;
+use crate::{peak, results};
 
 /// Row length, where the config leaves it to the data set.
 const SEQUENCE_LENGTH: usize = 256;
@@ -73,11 +73,10 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         memory: peak_memory(),
     };
     if arguments.json {
-        println!("{:#}", result.json());
+        results::line(&format!("{:#}", result.json()))
     } else {
-        result.print();
+        results::print(&result.table())
     }
-    Ok(())
 }
 
 /// Medians over the steps.
@@ -110,29 +109,31 @@ impl Timing {
         value
     }
 
-    fn print(&self) {
+    fn table(&self) -> String {
+        let mut text = String::new();
         for (name, time) in PHASES.iter().zip(self.phases) {
-            println!(
-                "{name:12} {:8.1} ms {:5.1} %",
+            text += &format!(
+                "{name:12} {:8.1} ms {:5.1} %\n",
                 time * 1e3,
                 time / self.seconds * 100.0
             );
         }
-        println!(
-            "{:.0} tokens/s, {:.1} of {:.1} GFLOP/s ({:.0} %)",
+        text += &format!(
+            "{:.0} tokens/s, {:.1} of {:.1} GFLOP/s ({:.0} %)\n",
             self.tokens_per_second,
             self.flops / 1e9,
             self.peak / 1e9,
             self.flops / self.peak * 100.0
         );
-        println!(
-            "scoring: {:.0} tokens/s, {:.1} times as many",
+        text += &format!(
+            "scoring: {:.0} tokens/s, {:.1} times as many\n",
             self.scoring_tokens_per_second,
             self.scoring_tokens_per_second / self.tokens_per_second
         );
         if let Some(memory) = self.memory {
-            println!("{} MB at most", memory / 1_000_000);
+            text += &format!("{} MB at most\n", memory / 1_000_000);
         }
+        text
     }
 }
 

@@ -1,7 +1,5 @@
 //! `polymath dataset`: a look into a prepared data set.
 
-use std::io::Write;
-
 use anyhow::anyhow;
 use polymath_data::{Dataset, Split};
 use tokenizers::Tokenizer;
@@ -9,21 +7,17 @@ use tokenizers::Tokenizer;
 use super::prepare::summary;
 use crate::arguments::{DatasetCommand, SplitChoice};
 use crate::failure::Failure;
+use crate::results::{self, Results};
 
 /// Prints what was asked for.
 pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
-    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
     match command {
         DatasetCommand::Info { dataset, json } => {
             let dataset = Dataset::open(dataset)?;
             if *json {
-                writeln!(
-                    output,
-                    "{}",
-                    serde_json::to_string_pretty(dataset.manifest())?
-                )?;
+                results::line(&serde_json::to_string_pretty(dataset.manifest())?)
             } else {
-                write!(output, "{}", summary(&dataset))?;
+                results::print(&summary(&dataset))
             }
         }
         DatasetCommand::Text {
@@ -39,6 +33,7 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
             let shard = dataset.shard(domain, split)?;
             let tokenizer = Tokenizer::from_file(dataset.tokenizer_path())
                 .map_err(|error| anyhow!("{error}"))?;
+            let mut output = Results::open();
             let mut tokens = Vec::new();
             for index in 0..shard.documents() {
                 let document = shard.document(index);
@@ -47,10 +42,10 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
                 let text = tokenizer
                     .decode(&tokens, false)
                     .map_err(|error| anyhow!("{error}"))?;
-                writeln!(output, "{text}")?;
+                output.write(&text)?;
+                output.write("\n")?;
             }
+            output.flush()
         }
     }
-    output.flush()?;
-    Ok(())
 }

@@ -8,6 +8,7 @@ use super::{finetune, forget, prepare, pretrain};
 use crate::arguments::{self, Scoring};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::lines;
 
 /// Where everything of one demo lies.
 struct Folders {
@@ -27,7 +28,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
     };
     let say = |text: &str| {
         if !environment.quiet {
-            eprintln!("\n{text}");
+            lines::say(&format!("\n{text}"));
         }
     };
     say("1/5  A small school is written, and prepared.");
@@ -116,7 +117,7 @@ fn run_once(
 ) -> Result<(), Failure> {
     let same = std::fs::read_to_string(file).is_ok_and(|before| before == text);
     if same && polymath_train::is_finished(run) {
-        eprintln!("{} is there already", run.display());
+        lines::say(&format!("{} is there already", run.display()));
         return Ok(());
     }
     std::fs::write(file, text)?;

@@ -17,6 +17,7 @@ use crate::arguments;
 use crate::console::scoring_bar;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// Prints bits per byte and perplexity of every domain, and what was answered of every task.
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
@@ -48,14 +49,14 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         items.write(&scores)?;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&json(&scores))?);
-        return Ok(());
+        return results::line(&serde_json::to_string_pretty(&json(&scores))?);
     }
+    let mut text = String::new();
     if !only_tasks {
-        print_domains(&scores);
+        text += &domains_table(&scores);
     }
-    tasks::print(&scores);
-    Ok(())
+    text += &tasks::table(&scores);
+    results::print(&text)
 }
 
 fn json(scores: &ModelScores) -> serde_json::Value {
@@ -84,23 +85,24 @@ fn json(scores: &ModelScores) -> serde_json::Value {
     all
 }
 
-fn print_domains(scores: &ModelScores) {
-    println!(
-        "{:20} {:>13} {:>11} {:>10} {:>12} {:>10}",
+fn domains_table(scores: &ModelScores) -> String {
+    let mut text = format!(
+        "{:20} {:>13} {:>11} {:>10} {:>12} {:>10}\n",
         "domain", "bits per byte", "perplexity", "documents", "bytes", "questions"
     );
     for (name, domain) in &scores.domains {
         let questions = scores.questions.get(name).map_or(String::new(), |right| {
             format!("{:.1} %", accuracy(right) * 100.0)
         });
-        println!(
-            "{name:20} {:>13.4} {:>11.3} {:>10} {:>12} {questions:>10}",
+        text += &format!(
+            "{name:20} {:>13.4} {:>11.3} {:>10} {:>12} {questions:>10}\n",
             domain.bits_per_byte(),
             domain.perplexity(),
             domain.documents.len(),
             domain.bytes()
         );
     }
+    text
 }
 
 fn accuracy(right: &[bool]) -> f64 {

@@ -8,6 +8,7 @@ use super::publish;
 use crate::arguments::{self, GgufKind};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// Takes the checkpoint to every place that was named.
 pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(), Failure> {
@@ -46,6 +47,6 @@ fn to_gguf(
     for note in notes {
         environment.say(&format!("note: {note}"));
     }
-    println!("{}", file.display());
+    results::announce(&file.display().to_string());
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::console::Stages;
 use crate::dashboard::{About, Group};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
-use crate::lines;
+use crate::{lines, results};
 
 /// Trains, or says what training would take.
 pub fn run(
@@ -28,11 +28,11 @@ pub fn run(
     let folder = config.run.clone();
     let finetuning = Finetuning::open(config, &Stages::new(environment)).map_err(Failure::usage)?;
     if arguments.dry_run {
-        println!(
+        results::line(&format!(
             "niche: {}; watched: {}",
             finetuning.niche(),
             finetuning.watched().join(", ")
-        );
+        ))?;
         return dry_run(&finetuning.plan(), environment);
     }
     let about = arguments
@@ -56,13 +56,13 @@ pub fn run(
         ));
         return Err(Failure::Interrupted);
     };
-    println!("{verdict}");
+    results::announce(&verdict.to_string());
     if !verdict.is_kept() {
         return Err(Failure::LimitBroken);
     }
     if verdict.judged.mixed.is_some() {
         // Training's own best is not the one that counts.
-        println!("{}", folder.join("best").display());
+        results::announce(&folder.join("best").display().to_string());
         return Ok(());
     }
     conclude(outcome, &folder, environment)

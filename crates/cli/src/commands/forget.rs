@@ -15,6 +15,7 @@ use super::tasks;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// Tokens of each domain whose scores are kept to show what was forgotten: 8 MB for a model.
 const KEPT_TOKENS: u64 = 2_000_000;
@@ -72,8 +73,8 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     };
     let report = ForgettingReport::new(&before, &runs, settings)?;
     polymath_eval::write(&report, &arguments.output)?;
-    print!("{}", report.table());
-    println!("\n{}", arguments.output.join("report.html").display());
+    let page = arguments.output.join("report.html");
+    results::announce(&format!("{}\n{}", report.table(), page.display()));
     Ok(())
 }
 

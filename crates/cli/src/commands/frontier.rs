@@ -10,6 +10,7 @@ use crate::arguments;
 use crate::console::Stages;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// Trains what is not there yet, scores every run, and writes the comparison.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
@@ -36,7 +37,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
         environment.say(text);
     })?;
     found.write(&config.output)?;
-    print!("{}", found.markdown());
-    println!("\n{}", config.output.join("frontier.html").display());
+    let page = config.output.join("frontier.html");
+    results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     Ok(())
 }

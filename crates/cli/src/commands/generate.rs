@@ -1,7 +1,5 @@
 //! `polymath generate`: the continuation of a prompt, streamed to the terminal.
 
-use std::io::Write;
-
 use anyhow::{Context, anyhow};
 use polymath_model::{Generation, LoadOptions, Precision, SamplingConfig};
 use tokenizers::Tokenizer;
@@ -9,6 +7,7 @@ use tokenizers::Tokenizer;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results::Results;
 
 /// Prints the prompt and its continuation.
 pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result<(), Failure> {
@@ -33,16 +32,16 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
     };
     let generation = Generation::new(&model, &prompt, sampling).map_err(Failure::usage)?;
 
-    let mut output = std::io::stdout().lock();
-    write!(output, "{}", arguments.prompt)?;
+    let mut output = Results::open();
+    output.write(&arguments.prompt)?;
     // The stream holds back bytes that are not yet a whole character.
     let mut stream = tokenizer.decode_stream(true);
     for token in generation.take(arguments.max_tokens) {
         if let Some(text) = stream.step(token?).map_err(|error| anyhow!("{error}"))? {
-            write!(output, "{text}")?;
+            output.write(&text)?;
             output.flush()?;
         }
     }
-    writeln!(output)?;
-    Ok(())
+    output.write("\n")?;
+    output.flush()
 }

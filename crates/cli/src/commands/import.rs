@@ -2,10 +2,11 @@
 
 use crate::arguments;
 use crate::failure::Failure;
+use crate::results;
 
 /// Writes the folder.
 pub fn run(arguments: &arguments::Import) -> Result<(), Failure> {
     polymath_model::import_gguf(&arguments.model, &arguments.output).map_err(Failure::usage)?;
-    println!("{}", arguments.output.display());
+    results::announce(&arguments.output.display().to_string());
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::between::Between;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// What the curve is kept in, written last: a folder with it is an interpolation's own.
 const CURVE: &str = "interpolation.json";
@@ -36,8 +37,7 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
         });
     between.write_model((&models, &chosen.shares), output, &how)?;
     write_curve(arguments, &between, &found)?;
-    print!("{}", found.table(rule));
-    println!("\n{}", output.display());
+    results::announce(&format!("{}\n{}", found.table(rule), output.display()));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use polymath_finetune::Lineage;
 
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::lines;
 
 /// Measures each fine-tuning text once, however many runs were tuned on it.
 pub struct Ledger<'a> {
@@ -64,13 +65,13 @@ impl<'a> Ledger<'a> {
         let begin = Instant::now();
         let found = measure_overlaps(&self.heldout, (dataset, &key.1))?;
         if !self.quiet {
-            eprintln!(
+            lines::say(&format!(
                 "leak ledger: `{}` of `{}` against {} held-out sets in {:.1} s",
                 key.1,
                 key.0.display(),
                 self.heldout.len(),
                 begin.elapsed().as_secs_f64()
-            );
+            ));
         }
         self.measured.push((key, found.clone()));
         Ok(found)

@@ -6,6 +6,7 @@ use polymath_model::{TokenizerFiles, is_adapter};
 
 use crate::arguments;
 use crate::failure::Failure;
+use crate::results;
 
 /// Writes the merged model.
 pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
@@ -36,6 +37,6 @@ pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
     if let Some(lineage) = Lineage::of(&folder)? {
         lineage.write(output)?;
     }
-    println!("{}", output.display());
+    results::announce(&output.display().to_string());
     Ok(())
 }

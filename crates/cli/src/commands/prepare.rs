@@ -6,6 +6,7 @@ use crate::arguments;
 use crate::console::Stages;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// Makes the data set and says what is in it.
 pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<(), Failure> {
@@ -14,9 +15,9 @@ pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<
     config.validate().map_err(Failure::usage)?;
     let dataset = polymath_data::prepare(&config, arguments.force, &Stages::new(environment))?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(dataset.manifest())?);
+        results::announce(&serde_json::to_string_pretty(dataset.manifest())?);
     } else if !environment.quiet {
-        print!("{}", summary(&dataset));
+        results::announce(&summary(&dataset));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::console::{TrainingConsole, duration};
 use crate::dashboard::{About, Dashboard, Group};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
-use crate::{lines, peak};
+use crate::{lines, peak, results};
 
 /// How long the machine's peak is looked for before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
@@ -24,12 +24,12 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     let pretraining = Pretraining::open(config).map_err(Failure::usage)?;
     if arguments.dry_run {
         for share in pretraining.mixture() {
-            println!(
+            results::line(&format!(
                 "{:20} {:5.1} % of the tokens, {:.2} times through",
                 share.name,
                 share.weight * 100.0,
                 share.repetitions
-            );
+            ))?;
         }
         return dry_run(&pretraining.plan(), environment);
     }
@@ -96,32 +96,32 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     // A cautious guess, not a measurement: `polymath bench` measures the share of this model on this machine.
     const USUAL_SHARE: f64 = 0.35;
     let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
-    println!(
-        "parameters            {:>16}  ({} of them trained)",
+    let mut text = format!(
+        "parameters            {:>16}  ({} of them trained)\n",
         plan.parameters, plan.trainable_parameters
     );
-    println!("steps                 {:>16}", plan.steps);
-    println!("tokens                {:>16}", plan.tokens);
-    println!(
-        "operations            {:>16.3e}  floating-point, at {:.3e} a token",
+    text += &format!("steps                 {:>16}\n", plan.steps);
+    text += &format!("tokens                {:>16}\n", plan.tokens);
+    text += &format!(
+        "operations            {:>16.3e}  floating-point, at {:.3e} a token\n",
         plan.flops(),
         plan.flops_per_token
     );
-    println!(
-        "memory                {:>13} MB  of parameters, gradients and moments",
+    text += &format!(
+        "memory                {:>13} MB  of parameters, gradients and moments\n",
         plan.state_bytes / 1_000_000
     );
-    println!(
-        "                      {:>13} MB  of activations, about",
+    text += &format!(
+        "                      {:>13} MB  of activations, about\n",
         plan.activation_bytes / 1_000_000
     );
-    println!(
-        "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, about",
+    text += &format!(
+        "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, about\n",
         duration(plan.flops() / (USUAL_SHARE * peak)),
         USUAL_SHARE * 100.0,
         peak / 1e9
     );
-    Ok(())
+    results::print(&text)
 }
 
 /// What to say at the end, and the exit code.
@@ -129,13 +129,13 @@ pub fn conclude(outcome: Outcome, run: &Path, environment: &Environment) -> Resu
     match outcome {
         Outcome::Finished { steps, best } => {
             if !environment.quiet {
-                println!(
+                results::announce(&format!(
                     "{}: {steps} steps done, best after step {} with {:.4} bits per byte: {}",
                     run.display(),
                     best.0,
                     best.1,
                     run.join("best").display()
-                );
+                ));
             }
             Ok(())
         }

@@ -10,6 +10,7 @@ use crate::arguments;
 use crate::card::{self, Asked, Facts};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// What only a training run that goes on needs; without the first, the second would be no checkpoint's.
@@ -48,7 +49,7 @@ pub fn write_card(
     };
     let text = card(folder, card::shown(place), arguments)?;
     std::fs::write(&file, text).with_context(|| format!("can't write `{}`", file.display()))?;
-    println!("{}", file.display());
+    results::announce(&file.display().to_string());
     Ok(())
 }
 
@@ -88,7 +89,7 @@ pub fn push(
             environment.say(&format!("  {:32} {megabytes:>10.3} MB", file.name));
         }
         if let Content::Bytes(text) = &card.content {
-            print!("{}", String::from_utf8_lossy(text));
+            results::print(&String::from_utf8_lossy(text))?;
         }
         return Ok(());
     }
@@ -105,7 +106,7 @@ pub fn push(
             "the `{CARD}` that `{repository}` has was left as it is: to replace it, give another with `--card`"
         ));
     }
-    println!("{}", pushed.url);
+    results::announce(&pushed.url);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::between::Between;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// A folder with it is a revert's own.
 const FOUND: &str = "revert.json";
@@ -20,7 +21,7 @@ pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(
     let how = format!("{} blocks put back", found.steps[found.chosen].put_back);
     between.write_model((&models, &shares), output, &how)?;
     found.write(output)?;
-    print!("{}", found.markdown());
-    println!("\n{}", output.join("revert.html").display());
+    let page = output.join("revert.html");
+    results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     Ok(())
 }

@@ -7,19 +7,20 @@ use super::finetune::about;
 use super::pretrain::{launch, watcher};
 use crate::environment::{Environment, StopSignal};
 use crate::failure::Failure;
-use crate::lines;
+use crate::{lines, results};
 
 /// Says of each run what it would take, and whether it is done.
 pub fn list(runs: &[(String, &Finetuning)]) -> Result<(), Failure> {
+    let mut text = String::new();
     for (name, tuning) in runs {
         let left = if tuning.is_done().map_err(Failure::usage)? {
             "done"
         } else {
             "to do"
         };
-        println!("{name:24} {:>12} tokens  {left}", tuning.plan().tokens);
+        text += &format!("{name:24} {:>12} tokens  {left}\n", tuning.plan().tokens);
     }
-    Ok(())
+    results::print(&text)
 }
 
 /// Trains what is not done yet, each run on a dashboard if one is wanted; a run that was stopped or killed goes on where

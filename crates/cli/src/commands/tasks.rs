@@ -79,28 +79,29 @@ pub fn json(scores: &ModelScores) -> serde_json::Value {
     serde_json::json!(tasks)
 }
 
-/// The same as a table.
-pub fn print(scores: &ModelScores) {
+/// The same as a table; empty where there are no tasks.
+pub fn table(scores: &ModelScores) -> String {
     if scores.tasks.is_empty() {
-        return;
+        return String::new();
     }
     let share = |figure: Figure| {
         let [low, high] = figure.interval.map(|end| end * 100.0);
         format!("{:.1} % [{low:.1}, {high:.1}]", figure.value * 100.0)
     };
-    println!(
-        "{:20} {:>8} {:>8} {:>22} {:>22}",
+    let mut text = format!(
+        "{:20} {:>8} {:>8} {:>22} {:>22}\n",
         "task", "items", "cut", "acc", "acc_norm"
     );
     for (name, task) in &scores.tasks {
-        println!(
-            "{name:20} {:>8} {:>8} {:>22} {:>22}",
+        text += &format!(
+            "{name:20} {:>8} {:>8} {:>22} {:>22}\n",
             task.items.len(),
             task.items_cut(),
             share(task.accuracy()),
             task.normalised_accuracy().map_or("–".into(), share),
         );
     }
+    text
 }
 
 /// The file for what was decided of each item, opened before any work is done.

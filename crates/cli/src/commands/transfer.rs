@@ -10,6 +10,7 @@ use crate::arguments;
 use crate::console::Stages;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::results;
 
 /// Tunes on each domain in turn, scores all, and writes the matrix.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
@@ -39,7 +40,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
         environment.say(text);
     })?;
     found.write(&config.output)?;
-    print!("{}", found.markdown());
-    println!("\n{}", config.output.join("transfer.html").display());
+    let page = config.output.join("transfer.html");
+    results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     Ok(())
 }

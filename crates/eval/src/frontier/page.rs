@@ -3,7 +3,7 @@
 use minijinja::{Value, context};
 
 use super::figures::{Frontier, Method, RunFigures};
-use super::markdown::sentences;
+use super::markdown::{Form, sentences};
 use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::report::Figure;
 use crate::statistics::OverSeeds;
@@ -28,12 +28,12 @@ pub fn render(frontier: &Frontier) -> Result<String, EvalError> {
     let mut runs: Vec<&RunFigures> = frontier.runs.iter().collect();
     runs.sort_by_key(|run| (run.candidate.name(), run.candidate.seed));
     let several = trained.iter().any(|method| method.seeds > 1);
-    let sentences = sentences(frontier);
+    let sentences = sentences(frontier, Form::Plain);
     let shown = context! {
         niche => &frontier.niche,
         limit => frontier.limit,
-        lead => sentences[0].replace("**", "").replace('`', ""),
-        sentences => sentences[1..].iter().map(|text| text.replace('`', "")).collect::<Vec<_>>(),
+        lead => &sentences[0],
+        sentences => sentences[1..].to_vec(),
         several,
         mixed => frontier.methods.len() > trained.len(),
         legend,

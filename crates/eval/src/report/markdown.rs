@@ -5,6 +5,7 @@ use super::ledger::ledger;
 use super::tasks;
 use super::{Chain, ForgettingReport, RunReport};
 use crate::evidence::DomainEvidence;
+use crate::untrusted::{code, inline};
 use crate::wording::{
     count, interval, percent, plain, probability, probability_or_dash, relative, sign, signed,
     signed_or_dash,
@@ -13,9 +14,9 @@ use crate::wording::{
 /// The report in GitHub's Markdown.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
-        "# Forgetting report\n\n{}\n\nBase: `{}`. Bits per byte on held-out documents; lower is better.\n",
-        escape(&report.headline()),
-        report.base
+        "# Forgetting report\n\n{}\n\nBase: {}. Bits per byte on held-out documents; lower is better.\n",
+        inline(&report.headline()),
+        code(&report.base)
     );
     for run in &report.runs {
         text += &of_run(run);
@@ -45,10 +46,10 @@ pub fn render(report: &ForgettingReport) -> String {
 
 fn of_run(run: &RunReport) -> String {
     let mut text = format!(
-        "\n## {} ({})\n\n`{}`\n\n",
-        escape(&run.name),
-        escape(&run.method),
-        run.path
+        "\n## {} ({})\n\n{}\n\n",
+        inline(&run.name),
+        inline(&run.method),
+        code(&run.path)
     );
     text += &figures(run);
     for (domain, evidence) in forgotten::domains(run) {
@@ -65,8 +66,8 @@ pub fn figures(run: &RunReport) -> String {
     );
     for domain in &run.domains {
         let name = match domain.role.label() {
-            Some(label) => format!("**{}** ({label})", escape(&domain.name)),
-            None => escape(&domain.name),
+            Some(label) => format!("**{}** ({label})", inline(&domain.name)),
+            None => inline(&domain.name),
         };
         let reason = domain.reason.as_ref();
         text += &format!(
@@ -79,7 +80,7 @@ pub fn figures(run: &RunReport) -> String {
             probability_or_dash(domain.adjusted_p_value),
             sign(domain.verdict),
             domain.verdict.word(),
-            reason.map_or(String::new(), |reason| format!(": {reason}")),
+            reason.map_or(String::new(), |reason| format!(": {}", inline(reason))),
             count(domain.documents),
         );
     }
@@ -102,7 +103,7 @@ pub fn figures(run: &RunReport) -> String {
     for questions in &run.questions {
         text += &format!(
             "| {} | {} | {} | {} | {} |\n",
-            escape(&questions.domain),
+            inline(&questions.domain),
             questions.count,
             percent(questions.base_accuracy),
             percent(questions.tuned_accuracy),
@@ -115,7 +116,7 @@ pub fn figures(run: &RunReport) -> String {
 
 /// What one domain lost.
 fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
-    let mut text = format!("\n### What was forgotten of {}\n", escape(domain));
+    let mut text = format!("\n### What was forgotten of {}\n", inline(domain));
     if !evidence.frequencies.is_empty() {
         text += "\n| tokens that come so often in a million of its training text | held out | bits a token | 95 % interval |\n\
                  |---|--:|--:|--:|\n";
@@ -123,7 +124,7 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     for group in &evidence.frequencies {
         text += &format!(
             "| {} | {} | {} | {} |\n",
-            group.frequency,
+            inline(&group.frequency),
             count(group.tokens),
             signed(group.change),
             interval(group.interval)
@@ -141,8 +142,8 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
             document.document + 1,
             signed(document.change),
             forgotten::place(document),
-            escape(&shown.join(" ")),
-            escape(&forgotten::named(document).join(", ")),
+            inline(&shown.join(" ")),
+            inline(&forgotten::named(document).join(", ")),
         );
     }
     if evidence.questions_lost > 0 {
@@ -155,8 +156,8 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
         let prompt: Vec<&str> = question.prompt.split_whitespace().collect();
         text += &format!(
             "- {} → {}\n",
-            escape(&prompt.join(" ")),
-            escape(&question.answer)
+            inline(&prompt.join(" ")),
+            inline(&question.answer)
         );
     }
     text
@@ -168,11 +169,11 @@ fn of_chain(chain: &Chain) -> String {
         "\n## Stage after stage\n\nBits per byte; each run was tuned from the one before.\n\n| after |",
     );
     for domain in &chain.domains {
-        text += &format!(" {} |", escape(domain));
+        text += &format!(" {} |", inline(domain));
     }
     text += &format!("\n|---|{}\n", "--:|".repeat(chain.domains.len()));
     for stage in &chain.stages {
-        text += &format!("| {} |", escape(&stage.name));
+        text += &format!("| {} |", inline(&stage.name));
         for (domain, bits) in chain.domains.iter().zip(&stage.bits_per_byte) {
             let own = if stage.niche.as_ref() == Some(domain) {
                 "**"
@@ -204,11 +205,11 @@ fn of_ledger(report: &ForgettingReport) -> String {
          | held out |",
     );
     for source in &ledger.sources {
-        text += &format!(" {} |", escape(source));
+        text += &format!(" {} |", inline(source));
     }
     text += &format!("\n|---|{}\n", "--:|".repeat(ledger.sources.len()));
     for (name, cells) in &ledger.rows {
-        text += &format!("| {} |", escape(name));
+        text += &format!("| {} |", inline(name));
         for cell in cells {
             let mark = if cell.leaks { "▲ " } else { "" };
             text += &format!(" {mark}{} |", cell.text);
@@ -216,14 +217,4 @@ fn of_ledger(report: &ForgettingReport) -> String {
         text += "\n";
     }
     text
-}
-
-/// A name as text, whatever signs it holds.
-pub(super) fn escape(text: &str) -> String {
-    text.chars()
-        .flat_map(|sign| {
-            let special = "\\`*_|<>[]#".contains(sign);
-            special.then_some('\\').into_iter().chain([sign])
-        })
-        .collect()
 }

@@ -343,6 +343,31 @@ fn names_are_escaped() {
     let report = report.unwrap();
     assert!(!html::render(&report).unwrap().contains("<b>"));
     assert!(markdown::render(&report).contains("| \\<b\\>\\|x |"));
+    // The whole report has the same lines, whatever a domain is called and wherever the checkpoints lie.
+    let name = "x\n\n# h\n![i](https://t.example/p.png)\n```\n| a | b |";
+    let named = |report: &ForgettingReport| {
+        let mut report = report.clone();
+        report.base = name.into();
+        report.runs[0].path = name.into();
+        report.runs[0].name = name.into();
+        report.runs[0].method = name.into();
+        for domain in &mut report.runs[0].domains {
+            domain.name = name.into();
+            domain.reason = domain.reason.take().map(|_| name.to_owned());
+        }
+        report
+    };
+    let (plain, hostile) = (markdown::render(&report), markdown::render(&named(&report)));
+    assert_eq!(hostile.lines().count(), plain.lines().count(), "{hostile}");
+    for (plain, hostile) in plain.lines().zip(hostile.lines()) {
+        let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+        let quoted = hostile.contains('`');
+        assert!(quoted || cells(hostile) == cells(plain), "{hostile}");
+    }
+    assert!(
+        !hostile.replace("`x␊␊# h␊![i]", "").contains("![i]"),
+        "{hostile}"
+    );
 }
 
 /// Several domains' questions are judged together: Holm's correction over two doubles the smaller p-value.

@@ -1,6 +1,7 @@
 //! Partial reverts as Markdown.
 
 use super::{Block, Revert};
+use crate::untrusted::inline;
 use crate::wording::signed;
 
 /// What each block holds, and the way from the tuned model back.
@@ -8,12 +9,13 @@ pub fn render(revert: &Revert) -> String {
     let mut text = format!(
         "# Where the forgetting of {} sits\n\nBits per byte on the development half, one block at a time put back to the \
          base's weights.\n\n| put back | old domains regain | {} loses | regained a bit lost |\n|---|--:|--:|--:|\n",
-        revert.tuned, revert.niche
+        inline(&revert.tuned),
+        inline(&revert.niche)
     );
     for block in &revert.blocks {
         text += &format!(
             "| {} | {} | {} | {} |\n",
-            block.name,
+            inline(&block.name),
             signed(block.regained),
             signed(block.lost),
             rate(block)
@@ -22,7 +24,7 @@ pub fn render(revert: &Revert) -> String {
     text += &format!(
         "\nPut back one after the other, in this order; against the base:\n\n| blocks put back | gain on {0}, development | \
          mean forgetting, development | gain on {0}, test | mean forgetting, test | |\n|--:|--:|--:|--:|--:|---|\n",
-        revert.niche
+        inline(&revert.niche)
     );
     for (at, step) in revert.steps.iter().enumerate() {
         let mark = match (at == revert.chosen, revert.within_limit) {
@@ -39,7 +41,7 @@ pub fn render(revert: &Revert) -> String {
             signed(step.test.1)
         );
     }
-    text + "\n" + &sentence(revert) + "\n"
+    text + "\n" + &inline(&sentence(revert)) + "\n"
 }
 
 /// A block's rate, or a word where a number says nothing.

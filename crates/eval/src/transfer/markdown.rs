@@ -1,22 +1,23 @@
 //! A transfer matrix as Markdown.
 
 use super::Transfer;
+use crate::untrusted::{code, inline};
 use crate::wording::{count, interval, percent, signed};
 
 /// The matrix, and what had forecast it.
 pub fn render(transfer: &Transfer) -> String {
     let mut text = format!(
-        "# Transfer\n\nChange in bits per byte of each domain (across) after tuning `{}` on each domain (down) for {} tokens, \
+        "# Transfer\n\nChange in bits per byte of each domain (across) after tuning {} on each domain (down) for {} tokens, \
          with 95 % intervals; above 0 is forgetting.\n\n| tuned on |",
-        transfer.base,
+        code(&transfer.base),
         count(transfer.tokens)
     );
     for name in &transfer.scored {
-        text += &format!(" {name} |");
+        text += &format!(" {} |", inline(name));
     }
     text += &format!("\n|---|{}\n", "--:|".repeat(transfer.scored.len()));
     for row in &transfer.rows {
-        text += &format!("| {} |", row.domain);
+        text += &format!("| {} |", inline(&row.domain));
         for change in &row.changes {
             text += &format!(
                 " {} {} |",
@@ -32,12 +33,12 @@ pub fn render(transfer: &Transfer) -> String {
         transfer
             .scored
             .iter()
-            .map(|name| format!(" cosine with {name} |"))
+            .map(|name| format!(" cosine with {} |", inline(name)))
             .collect::<String>(),
         "--:|".repeat(transfer.scored.len())
     );
     for row in &transfer.rows {
-        text += &format!("| {} | {:.4} |", row.domain, row.early_divergence);
+        text += &format!("| {} | {:.4} |", inline(&row.domain), row.early_divergence);
         for cosine in &row.gradient_cosines {
             text += &format!(" {} |", signed(*cosine));
         }

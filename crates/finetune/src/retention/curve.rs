@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use polymath_eval::untrusted::inline;
 use serde::Serialize;
 
 use super::interpolate::{Found, Shares};
@@ -95,7 +96,7 @@ impl Found {
     pub fn table(&self, rule: &Rule) -> String {
         let mut text = format!(
             "| α | {0}, development | old rise, development | {0}, test | old rise, test | |\n|---|--:|--:|--:|--:|---|\n",
-            rule.niche
+            inline(&rule.niche)
         );
         for (at, point) in self.points.iter().enumerate() {
             let alpha = point

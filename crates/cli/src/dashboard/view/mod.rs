@@ -7,9 +7,12 @@ mod losses;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use polymath_eval::untrusted::printable;
 use ratatui::Frame;
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
@@ -73,6 +76,19 @@ pub fn draw(frame: &mut Frame, moment: &Moment) {
     draw_middle(frame, middle, moment.state);
     draw_log(frame, log, moment.log);
     draw_keys(frame, keys, moment);
+    neutralize(frame.buffer_mut());
+}
+
+/// Takes out what a terminal would obey: names and lines may come from anyone.
+fn neutralize(buffer: &mut Buffer) {
+    let is_shown =
+        |sign: &char| matches!(printable(sign.encode_utf8(&mut [0; 4])), Cow::Borrowed(_));
+    for cell in &mut buffer.content {
+        if matches!(printable(cell.symbol()), Cow::Owned(_)) {
+            let shown: String = cell.symbol().chars().filter(is_shown).collect();
+            cell.set_symbol(if shown.is_empty() { " " } else { &shown });
+        }
+    }
 }
 
 /// Rows of the log, its title among them.

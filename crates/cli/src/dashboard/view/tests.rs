@@ -172,3 +172,23 @@ fn small_windows() {
         }
     }
 }
+
+/// A domain's name from elsewhere, and a line that quotes one, send the terminal nothing but signs that it shows.
+#[test]
+fn names_hold_no_sequences() {
+    let name = "\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}evil";
+    let mut state = finetuning([name.to_owned()]);
+    state.about.run = name.into();
+    state.begin(0, 500, Vec::new());
+    state.after_evaluation(&evaluation(&state, 0, 0.0), false);
+    let log = [name.to_owned()];
+    let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
+    terminal
+        .draw(|frame| draw(frame, &moment(&state, &log)))
+        .unwrap();
+    let cells = terminal.backend().buffer().content().iter();
+    let shown: String = cells.map(|cell| cell.symbol()).collect();
+    assert!(shown.contains("evil"), "{shown}");
+    let obeyed = |sign: char| sign.is_control() || sign == '\u{202e}';
+    assert!(!shown.contains(obeyed), "{shown:?}");
+}

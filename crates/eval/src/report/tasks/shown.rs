@@ -2,8 +2,8 @@
 
 use minijinja::{Value, context};
 
-use super::super::markdown::escape;
 use super::{AccuracyReport, LostItem, TaskReport};
+use crate::untrusted::inline;
 use crate::wording::{count, percent, points, points_interval, probability, share_interval};
 
 /// Signs of a context that are shown: its end, where the choice follows.
@@ -64,7 +64,7 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
         for (measure, accuracy) in accuracies(task) {
             text += &format!(
                 "| {} | {} | {} | {measure} | {} {} | {} {} | {} {} | {} | {} | {} |\n",
-                escape(&task.task),
+                inline(&task.task),
                 count(task.items as u64),
                 task.items_cut,
                 percent(accuracy.base.value),
@@ -83,18 +83,18 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
         text += &format!(
             "\n{} items of {} that the base answers and this run does not{}:\n\n",
             task.lost_lines.len(),
-            escape(&task.task),
+            inline(&task.task),
             some_of_them(task)
         );
         for item in &task.lost {
             let chosen = item.chosen.as_ref().map_or(String::new(), |chosen| {
-                format!(", chosen: {}", escape(chosen))
+                format!(", chosen: {}", inline(chosen))
             });
             text += &format!(
                 "- line {}: {} → {}{chosen}\n",
                 item.line,
-                escape(&end(item)),
-                escape(&item.answer)
+                inline(&end(item)),
+                inline(&item.answer)
             );
         }
     }
