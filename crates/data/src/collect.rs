@@ -254,7 +254,7 @@ impl Reader<'_> {
         if self.with_end > 0 {
             tracing::warn!(
                 "domain `{name}`: the text `{end}` stands in {} documents. It is the name of the token that ends a document, but \
-                 in text it is learnt as letters: if it parts documents, set `separator = \"{end}\"` in `[domains.{name}]`",
+                 in text it is learnt as letters: if it parts documents, set `separator = \"{end}\"`",
                 self.with_end,
                 end = self.end
             );

@@ -57,7 +57,7 @@ pub(crate) fn read(
         if text.trim().is_empty() {
             continue;
         }
-        match parts(text, records) {
+        match parts(text.trim_end(), records) {
             Ok(parts) => emit(parts, each)?,
             Err(message) => each(Err(DataError::line(path, number, message)))?,
         }

@@ -97,7 +97,7 @@ pub use shard_writer::ShardWriter;
 pub use spelling::Spelling;
 pub use stream::{MixturePart, MixtureStream};
 pub use task::{Task, TaskItem, read_tasks};
-pub use texts::{Texts, prepare_texts};
+pub use texts::{Texts, prepare_texts, prepare_texts_as};
 pub use vocabulary::{ExtendedTokenizer, NewTokens};
 
 /// Version of the rule by which training batches are made of a dataset: equal seeds, steps and datasets give equal

@@ -60,6 +60,7 @@ impl TokenShard {
     /// # Errors
     /// A file that can't be read, or is not a whole shard.
     pub fn open(path: &Path) -> Result<Self, DataError> {
+        polymath_input::refuse_pointer(path)?;
         let file = File::open(path).map_err(DataError::file("open", path))?;
         // SAFETY: the map is read-only, and shards are never changed in place: they are written under another name
         // and renamed, so that a shard that is replaced stays mapped as it was.

@@ -31,7 +31,7 @@ const PIECES: u64 = 16;
 /// The least length of such a piece: shorter ones would hardly be read in context.
 const SHORTEST_PIECE: u64 = 512;
 /// Contents that are listed at most, the lowest hashes: the quota takes no others.
-const LISTED: usize = 4096;
+const LISTED: usize = if cfg!(test) { 64 } else { 4096 };
 /// Beside the shards of a domain.
 pub(crate) const FILE: &str = "sides.json";
 
@@ -86,14 +86,15 @@ pub(crate) struct Rule {
 struct Content {
     bytes: u64,
     documents: u64,
-    heldout: bool,
 }
 
 /// What the domain holds, by content.
 #[derive(Debug, Default)]
 struct Survey {
-    /// The contents of lowest hash.
+    /// The contents of lowest hash, and all that were trained on before.
     contents: BTreeMap<u64, Content>,
+    /// Contents of a greater hash are not listed.
+    listed_to: u64,
     /// Of all contents.
     documents: u64,
     bytes: u64,
@@ -130,15 +131,18 @@ impl Rule {
         if plenty && known.is_none() {
             return Ok(());
         }
-        let survey = self.survey(domain)?;
         let trained = known.map(|sides| &sides.trained);
+        let survey = self.survey(domain, trained)?;
         let heldout = if survey.documents == 1 {
             self.hold_out_tail(domain)?;
             BTreeSet::new()
         } else {
             let heldout = self.choose(name, &survey, trained);
             let before = domain.heldout.documents;
-            self.move_documents(domain, &heldout)?;
+            let is_listed = |hash| hash <= survey.listed_to || survey.contents.contains_key(&hash);
+            self.move_documents(domain, &|hash| {
+                is_listed(hash).then(|| heldout.contains(&hash))
+            })?;
             let added = domain.heldout.documents.saturating_sub(before);
             domain.manifest.heldout_by_quota = added;
             heldout
@@ -161,10 +165,18 @@ impl Rule {
         Ok(())
     }
 
-    /// Reads what is kept of both sides.
-    fn survey(self, domain: &Collected) -> Result<Survey, DataError> {
-        let mut survey = Survey::default();
-        for (spool, heldout) in [(&domain.train, false), (&domain.heldout, true)] {
+    /// Reads what is kept of both sides; `trained` was trained on before.
+    fn survey(
+        self,
+        domain: &Collected,
+        trained: Option<&BTreeSet<u64>>,
+    ) -> Result<Survey, DataError> {
+        let mut survey = Survey {
+            listed_to: u64::MAX,
+            ..Survey::default()
+        };
+        let mut besides = BTreeMap::new();
+        for spool in [&domain.train, &domain.heldout] {
             let mut counted = false;
             self.read(spool, &mut |hash, entry| {
                 counted &= entry.continues;
@@ -177,14 +189,19 @@ impl Rule {
                 let content = survey.contents.entry(hash).or_default();
                 content.bytes += bytes;
                 content.documents += u64::from(!counted);
-                content.heldout = heldout;
                 counted = true;
-                if survey.contents.len() > LISTED {
-                    survey.contents.pop_last();
+                if survey.contents.len() > LISTED
+                    && let Some((hash, content)) = survey.contents.pop_last()
+                {
+                    survey.listed_to = survey.listed_to.min(hash - 1);
+                    if trained.is_some_and(|trained| trained.contains(&hash)) {
+                        besides.insert(hash, content);
+                    }
                 }
                 Ok(())
             })?;
         }
+        survey.contents.extend(besides);
         Ok(survey)
     }
 
@@ -267,22 +284,22 @@ impl Rule {
         chosen.hashes
     }
 
-    /// Moves documents so that those of the contents `heldout` are held out, and no others.
+    /// Moves documents to the side that `is_heldout` gives their content, if it gives one.
     fn move_documents(
         self,
         domain: &mut Collected,
-        heldout: &BTreeSet<u64>,
+        is_heldout: &dyn Fn(u64) -> Option<bool>,
     ) -> Result<(), DataError> {
         for split in [Split::Train, Split::Heldout] {
             let (from, to) = match split {
                 Split::Train => (&mut domain.train, &mut domain.heldout),
                 Split::Heldout => (&mut domain.heldout, &mut domain.train),
             };
-            let wrong = |hash: &u64| heldout.contains(hash) == (split == Split::Train);
+            let is_wrong = |hash| is_heldout(hash) == Some(split == Split::Train);
             let mut moved = Vec::new();
             let mut last = None;
             self.read(from, &mut |hash, entry| {
-                if !entry.dropped && wrong(&hash) {
+                if !entry.dropped && is_wrong(hash) {
                     let bytes = length(&entry.parts);
                     let continues = entry.continues && last == Some(hash);
                     to.push(&entry.parts, continues)?;
@@ -418,4 +435,116 @@ pub(crate) fn cut_few(domain: &mut Collected) -> Result<(), DataError> {
         domain.heldout = pieces;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DomainManifest;
+
+    const RULE: Rule = Rule {
+        seed: 3,
+        share: 0.2,
+    };
+
+    fn hash(text: &str) -> u64 {
+        content_hash(text, RULE.seed, &mut String::new())
+    }
+
+    /// A domain of these texts, each on its side by the rule.
+    fn collected(texts: &[String], folder: &Path) -> Collected {
+        let mut domain = Collected {
+            train: Spool::create(folder).unwrap(),
+            heldout: Spool::create(folder).unwrap(),
+            manifest: DomainManifest::default(),
+            sides: None,
+        };
+        for text in texts {
+            let spool = match RULE.holds_out(hash(text)) {
+                true => &mut domain.heldout,
+                false => &mut domain.train,
+            };
+            spool
+                .push(&[Part::text(text.as_str(), true)], false)
+                .unwrap();
+        }
+        domain
+    }
+
+    fn hashes(spool: &Spool) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        spool
+            .read(&mut |parts| {
+                found.insert(hash(&parts[0].text));
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    /// However far a domain grows, the rule decides all but what was trained on before.
+    #[test]
+    fn what_was_trained_on_stays_while_the_rule_decides_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |number: usize| format!("Text {number} is as long as the others.");
+        // A lone text below the share would be held out, but its head was trained on.
+        let lone = (0..)
+            .find(|number| RULE.holds_out(hash(&text(*number))))
+            .unwrap();
+        let long = text(lone);
+        let mut sides = Sides {
+            seed: RULE.seed,
+            share: RULE.share,
+            trained: BTreeSet::from([hash(&long)]),
+            heldout: BTreeSet::new(),
+        };
+        for count in [2, 5, 40, 700] {
+            let texts: Vec<String> = (lone..lone + count).map(text).collect();
+            let mut domain = collected(&texts, folder.path());
+            RULE.settle("texts", &mut domain, Some(&sides)).unwrap();
+            let (train, heldout) = (hashes(&domain.train), hashes(&domain.heldout));
+            assert_eq!(train.len() + heldout.len(), count);
+            assert!(heldout.is_disjoint(&sides.trained), "{count}");
+            if count == 700 {
+                let by_rule: BTreeSet<u64> = texts
+                    .iter()
+                    .map(|text| hash(text))
+                    .filter(|hash| RULE.holds_out(*hash) && !sides.trained.contains(hash))
+                    .collect();
+                assert_eq!(heldout, by_rule);
+            }
+            sides = domain.sides.unwrap();
+        }
+    }
+
+    /// Copies that differ in letter case, and the pieces of one document, change sides together.
+    #[test]
+    fn copies_and_pieces_stay_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut domain = collected(&[], folder.path());
+        for number in 0..6 {
+            for text in [
+                format!("Text {number} is short."),
+                format!("TEXT {number} is short."),
+            ] {
+                domain.train.push(&[Part::text(text, true)], false).unwrap();
+                let piece = format!("A piece of {number}.");
+                domain.train.push(&[Part::text(piece, true)], true).unwrap();
+            }
+        }
+        RULE.settle("texts", &mut domain, None).unwrap();
+        let mut texts = Vec::new();
+        domain
+            .heldout
+            .read_entries(&mut |entry| {
+                texts.push((entry.parts[0].text.to_lowercase(), entry.continues));
+                Ok(())
+            })
+            .unwrap();
+        assert!(!texts.is_empty() && texts.len() % 4 == 0 && texts.len() < 24);
+        for copies in texts.chunks(4) {
+            assert_eq!(copies[..2], copies[2..]);
+            assert_eq!((copies[0].1, copies[1].1), (false, true));
+        }
+    }
 }

@@ -69,12 +69,12 @@ fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
             vec![path.to_path_buf()]
         } else if path.is_dir() {
             // A folder holds other things too; what a glob names, it means.
-            let inside = format!("{}/**/*", glob::Pattern::escape(pattern));
-            let mut files = matches(key, &inside, true)?;
-            files.retain(|file| source::is_known(file));
-            files
+            let hidden = |name: &[u8]| name.starts_with(b".");
+            walk((key, path), &hidden, &|entry| source::is_known(entry))?
+        } else if path.is_symlink() {
+            return Err(DataError::config(key, lost_link(path)));
         } else {
-            matches(key, pattern, false)?
+            matches(key, pattern)?
         };
         if found.is_empty() {
             let message = if path.is_dir() {
@@ -106,14 +106,93 @@ fn download(key: &str, address: &str) -> Result<Vec<PathBuf>, DataError> {
         .map_err(|error| DataError::config(key, error.to_string()))
 }
 
-/// The files that a glob matches; without hidden ones, if `skip_hidden`.
-fn matches(key: &str, pattern: &str, skip_hidden: bool) -> Result<Vec<PathBuf>, DataError> {
-    let options = glob::MatchOptions {
-        require_literal_leading_dot: skip_hidden,
-        ..glob::MatchOptions::default()
+/// The files in a folder and below that are `wanted`, without what has a `hidden` name.
+///
+/// # Errors
+/// A folder that can't be read; a link to a folder above it; a link of a wanted name that leads nowhere.
+fn walk(
+    (key, folder): (&str, &Path),
+    hidden: &dyn Fn(&[u8]) -> bool,
+    wanted: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, DataError> {
+    let is_hidden = |entry: &walkdir::DirEntry| {
+        entry.depth() > 0 && hidden(entry.file_name().as_encoded_bytes())
     };
-    let entries = glob::glob_with(pattern, options)
-        .map_err(|error| DataError::config(key, format!("`{pattern}` is no glob: {error}")))?;
+    let mut files = Vec::new();
+    let entries = walkdir::WalkDir::new(folder).follow_links(true);
+    for entry in entries.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+        let error = match entry {
+            Ok(entry) => {
+                if entry.file_type().is_file() && wanted(entry.path()) {
+                    files.push(entry.into_path());
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        let path = error.path().unwrap_or(folder).to_path_buf();
+        if let Some(above) = error.loop_ancestor() {
+            let message = format!(
+                "`{}` is a link to the folder `{}`, which it is in, so that its files would be read without end: remove the \
+                 link, or name the files themselves",
+                path.display(),
+                above.display()
+            );
+            return Err(DataError::config(key, message));
+        }
+        match error.into_io_error() {
+            _ if path.is_symlink() && !wanted(&path) => {}
+            _ if path.is_symlink() => return Err(DataError::config(key, lost_link(&path))),
+            Some(source) => return Err(DataError::file("read", &path)(source)),
+            None => {}
+        }
+    }
+    Ok(files)
+}
+
+/// What is wrong with a link that can't be followed.
+fn lost_link(path: &Path) -> String {
+    let target = std::fs::read_link(path).unwrap_or_default();
+    let reason = std::fs::metadata(path)
+        .err()
+        .map_or(String::new(), |error| format!(" ({error})"));
+    format!(
+        "`{}` is a link to `{}` that leads to no file{reason}: mend or remove it",
+        path.display(),
+        target.display()
+    )
+}
+
+/// The files that a glob matches.
+fn matches(key: &str, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    let no_glob = |error: glob::PatternError| {
+        DataError::config(key, format!("`{pattern}` is no glob: {error}"))
+    };
+    if let Some((before, _)) = pattern.split_once("**") {
+        // The library would follow links round and round.
+        let glob = glob::Pattern::new(pattern).map_err(no_glob)?;
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            ..glob::MatchOptions::default()
+        };
+        let fixed = &before[..before.find(['*', '?', '[']).unwrap_or(before.len())];
+        let folder = match fixed.rfind('/') {
+            Some(0) => Path::new("/"),
+            Some(end) => Path::new(&fixed[..end]),
+            None => Path::new("."),
+        };
+        let named = |path: &Path| match fixed.contains('/') {
+            true => path.to_path_buf(),
+            false => path.strip_prefix(".").unwrap_or(path).to_path_buf(),
+        };
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let wanted = |path: &Path| glob.matches_path_with(&named(path), options);
+        let files = walk((key, folder), &|_| false, &wanted)?;
+        return Ok(files.iter().map(|file| named(file)).collect());
+    }
+    let entries = glob::glob(pattern).map_err(no_glob)?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| {

@@ -37,6 +37,19 @@ pub fn prepare_texts(
     force: bool,
     progress: &dyn Progress,
 ) -> Result<Dataset, DataError> {
+    prepare_texts_as(texts, DomainConfig::default(), force, progress)
+}
+
+/// Prepares `texts` as [`prepare_texts`] does, read as `domain` says, whose `paths` are not used.
+///
+/// # Errors
+/// As [`prepare_texts`].
+pub fn prepare_texts_as(
+    texts: &Texts,
+    domain: DomainConfig,
+    force: bool,
+    progress: &dyn Progress,
+) -> Result<Dataset, DataError> {
     let vocabulary = tokenizer::open(&texts.tokenizer)?;
     let token = |id: u32| {
         vocabulary.id_to_token(id).map(Some).ok_or_else(|| {
@@ -48,7 +61,7 @@ pub fn prepare_texts(
     };
     let domain = DomainConfig {
         paths: texts.paths.clone(),
-        ..DomainConfig::default()
+        ..domain
     };
     let config = PrepareConfig {
         output: texts.output.clone(),

@@ -5,7 +5,7 @@ mod desk;
 use std::fs;
 use std::path::PathBuf;
 
-use polymath_data::{Dataset, NoProgress, prepare};
+use polymath_data::{Dataset, NoProgress, OnBadRecord, PrepareConfig, prepare};
 
 use desk::{Desk, sentences};
 
@@ -183,5 +183,94 @@ fn an_output_that_cannot_be_written_is_named() {
         refusal(&desk).contains("taken/output"),
         "{}",
         refusal(&desk)
+    );
+}
+
+/// All records that make no document are counted, in all files, and the first ten named; they can be left out.
+#[test]
+fn bad_records_are_counted() {
+    let mut desk = Desk::new();
+    let mut lines = sentences("Bird", 60);
+    for number in 0..25 {
+        lines += &format!("{{\"body\": {number}}}\n");
+    }
+    desk.file("a.jsonl", lines);
+    desk.file("b.jsonl", sentences("Fish", 30) + "{\"text\": \"cut off\n");
+    desk.file("c.txt", b"caf\xe9 ol\xe9");
+    desk.domain("all", &["a.jsonl", "b.jsonl", "c.txt"]);
+    let refused = refusal(&desk);
+    for said in [
+        "27 records make no document; the first 10",
+        "a.jsonl:61`: has neither",
+        "a.jsonl:70`",
+        "on_bad_record = \"skip\"",
+    ] {
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert!(!refused.contains("a.jsonl:71`"), "{refused}");
+    assert!(!desk.config.output.join("dataset.json").exists());
+    desk.config.domains.get_mut("all").unwrap().on_bad_record = Some(OnBadRecord::Skip);
+    let dataset = desk.prepare().unwrap();
+    let all = &dataset.manifest().domains["all"];
+    assert_eq!((all.read, all.bad_records_dropped), (90, 27));
+    assert_eq!(all.train.documents + all.heldout.documents, 90);
+}
+
+/// A key at the head of the config is for all domains that do not say otherwise.
+#[test]
+fn bad_records_are_treated_as_the_config_says() {
+    let config: PrepareConfig = toml::from_str(
+        "output = \"d\"\non_bad_record = \"skip\"\n[domains.a]\npaths = [\"a\"]\n[domains.b]\npaths = [\"b\"]\n\
+         on_bad_record = \"error\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.domains["a"].on_bad_record, Some(OnBadRecord::Skip));
+    assert_eq!(config.domains["b"].on_bad_record, Some(OnBadRecord::Error));
+    let unknown = toml::from_str::<PrepareConfig>("output = \"d\"\nsplit = 1\n[domains]\n");
+    assert!(
+        unknown
+            .unwrap_err()
+            .to_string()
+            .contains("unknown field `split`")
+    );
+}
+
+/// Links that lead round or nowhere are named, in folders and in globs; other links are followed.
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_are_named() {
+    use std::os::unix::fs::symlink;
+
+    let mut desk = Desk::new();
+    for number in 0..12 {
+        desk.file(
+            &format!("notes/deep/{number}.md"),
+            format!("Note {number} is short."),
+        );
+    }
+    let at = |name: &str| desk.folder.path().join(name);
+    symlink(at("notes"), at("linked")).unwrap();
+    symlink("nowhere.png", at("notes/picture.png")).unwrap();
+    symlink("round.md", at("round.md")).unwrap();
+    desk.domain("notes", &["linked"]);
+    assert_eq!(
+        desk.prepare().unwrap().manifest().domains["notes"].files,
+        12
+    );
+    for link in ["up", "again"] {
+        symlink("..", desk.folder.path().join("notes/deep").join(link)).unwrap();
+    }
+    for pattern in ["linked", "notes/**/*.md"] {
+        desk.config.domains.clear();
+        desk.domain("notes", &[pattern]);
+        let refused = refusal(&desk);
+        assert!(refused.contains("is a link to the folder"), "{refused}");
+    }
+    desk.config.domains.clear();
+    desk.domain("notes", &["round.md"]);
+    let refused = refusal(&desk);
+    assert!(
+        refused.contains("is a link to `round.md` that leads to no file"),
+        "{refused}"
     );
 }

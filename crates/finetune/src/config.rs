@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use polymath_data::OnBadRecord;
 use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,12 @@ pub struct FinetuneConfig {
     /// Globs of raw text for the niche, prepared with the base's tokenizer into `<run>.dataset`; or `dataset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
+    /// With `texts`: what parts the documents of `.txt` and `.md` files, as in `prepare`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// With `texts`: what is done about records that make no document, as in `prepare`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_bad_record: Option<OnBadRecord>,
     /// The folder of the run.
     pub run: PathBuf,
     /// The prepared data set whose domains are watched for forgetting.
@@ -79,6 +86,16 @@ pub(crate) enum Niche<'a> {
 impl FinetuneConfig {
     /// The one source of the niche.
     pub(crate) fn niche(&self) -> Result<Niche<'_>, FinetuneError> {
+        let of_texts = [
+            ("separator", self.separator.is_some()),
+            ("on_bad_record", self.on_bad_record.is_some()),
+        ];
+        let given = of_texts.into_iter().find(|(_, is_given)| *is_given);
+        if let (Some((key, _)), Some(_)) = (given, &self.dataset) {
+            return Err(FinetuneError::Config(format!(
+                "`{key}` is for `texts`; the `dataset` is prepared already: leave it out, or set it where that is prepared"
+            )));
+        }
         match (&self.dataset, self.texts.is_empty()) {
             (Some(dataset), true) => Ok(Niche::Dataset(dataset)),
             (None, false) => Ok(Niche::Texts(&self.texts)),

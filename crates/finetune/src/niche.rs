@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Progress, Reading, Split, Texts, TokenShard, prepare_texts};
+use polymath_data::{
+    Dataset, DomainConfig, Progress, Reading, Split, Texts, TokenShard, prepare_texts_as,
+};
 use polymath_model::ModelConfig;
 
 use crate::{FinetuneConfig, FinetuneError};
@@ -31,7 +33,12 @@ pub(crate) fn prepare_niche(
         heldout_fraction: 0.05,
         seed: 0,
     };
-    Ok(prepare_texts(&texts, false, progress)?)
+    let domain = DomainConfig {
+        separator: config.separator.clone(),
+        on_bad_record: config.on_bad_record,
+        ..DomainConfig::default()
+    };
+    Ok(prepare_texts_as(&texts, domain, false, progress)?)
 }
 
 pub(crate) fn choose_niche(

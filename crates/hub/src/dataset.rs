@@ -53,9 +53,10 @@ pub fn dataset_files(
     }
 }
 
-/// A card that can't be read says nothing.
+/// A card that can't be read says nothing; one in another encoding still names its files.
 fn read(path: PathBuf) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    let bytes = std::fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The names that `which` means, sorted. The card is asked for only where it may matter.

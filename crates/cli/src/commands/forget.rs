@@ -109,7 +109,10 @@ fn describe(
         .unwrap_or(Path::new("."))
         .join("metrics.jsonl");
     // A model from elsewhere has no curve; that is no error.
-    let text = std::fs::read_to_string(metrics).unwrap_or_default();
+    let text = match metrics.exists() {
+        true => polymath_input::read_text(&metrics)?,
+        false => String::new(),
+    };
     scores.curve = text
         .lines()
         .filter_map(|line| serde_json::from_str::<CurvePoint>(line).ok())
