@@ -4,6 +4,7 @@
 //! learn to be certain. What it costs is seen at once: bits per byte are measured on the way as in every other run.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -12,7 +13,7 @@ use candle_nn::ops::log_softmax;
 use polymath_data::{
     Batch, BatchShape, Dataset, MixturePart, MixtureStream, NoProgress, Split, prepare, school,
 };
-use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{IGNORED, LoadOptions, Ops, Precision, TokenizerFiles, Transformer};
 use polymath_train::{
     CheckpointConfig, EvaluationConfig, EvaluationMetrics, Evaluator, Fit, LanguageModel,
@@ -72,10 +73,13 @@ struct Heldout<'a> {
 impl Evaluator for Heldout<'_> {
     fn evaluate(
         &mut self,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
         let found = self.evaluator.evaluate(self.transformer, progress);
-        found.map_err(|error| TrainError::Hook(Box::new(error)))
+        found.map_err(|error| match error {
+            EvalError::Stopped => TrainError::Stopped,
+            other => TrainError::Hook(Box::new(other)),
+        })
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {

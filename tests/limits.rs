@@ -100,7 +100,11 @@ fn what_went_outside_is_brought_back_inside() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    let settings = ["training.steps=5", "evaluation.max_tokens=4000"];
+    let settings = [
+        "training.steps=5",
+        "evaluation.max_tokens=4000",
+        "checkpoint.every=1",
+    ];
     finetune(at, "back", &settings)
         .args(["--limits", "0.05"])
         .assert()
@@ -144,7 +148,27 @@ fn what_went_outside_is_brought_back_inside() {
         .success()
         .stdout(contains("all limits kept"));
     assert_eq!(json(&run.join("limits.json")), verdict);
-    again(&["--resume"]).code(1).stderr(contains("is finished"));
+    let ended = held::files(&run);
+    again(&["--resume"])
+        .success()
+        .stderr(contains("nothing left to do"))
+        .stdout(contains("all limits kept"));
+    assert_eq!(held::files(&run), ended);
+
+    // Killed after the last checkpoint got its name, before the links moved: the same model between base and end, not one
+    // between the base and an older checkpoint.
+    let older = "step-000004";
+    for name in ["limits.json", "best", "latest", "closest"] {
+        std::fs::remove_file(run.join(name)).unwrap();
+    }
+    std::fs::remove_dir_all(run.join("mixed")).unwrap();
+    let steps = std::fs::read_dir(&run).unwrap();
+    assert!(steps.count() > 3, "{ended:?}");
+    for name in ["best", "latest"] {
+        std::os::unix::fs::symlink(older, run.join(name)).unwrap();
+    }
+    again(&["--resume"]).success();
+    assert_eq!(held::files(&run), ended);
 }
 
 /// A frontier judges the limits of its runs, also of one that was killed before.

@@ -192,3 +192,88 @@ fn transfer_is_measured_beside_its_forecast() {
         "`shared.domain`",
     );
 }
+
+const DIVERGING: &str = "output = \"frontier\"\nseeds = [1, 2]\ninterpolate = []\n[shared]\nbase = \"runs/base/best\"\n\
+                         dataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\n[shared.training]\nsteps = 6\n\
+                         batch_size = 4\n[shared.evaluation]\nevery = 3\nmax_tokens = 500\n[runs.full]\n\
+                         [runs.a-bad]\ntraining = { learning_rate = 1e8, gradient_clip = 0 }\n";
+
+/// A run that diverges is noted, the others go on, and the report and the exit code say it; the same command does not try it
+/// again, and says so, until its folder is gone.
+#[test]
+fn a_diverging_run_does_not_end_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    write(at, "frontier.toml", DIVERGING);
+    let run = || {
+        let mut command = polymath(at);
+        command.args(["frontier", "frontier.toml"]);
+        command.assert().code(1)
+    };
+    run()
+        .stdout(
+            contains("| full |").and(contains("Diverged, and in no figure here: a-bad (seed 1:")),
+        )
+        .stderr(contains("error: 2 of 4 runs diverged: a-bad, seed 1 ("));
+    let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["runs"].as_array().unwrap().len(), 2);
+    let lost = found["diverged"].as_array().unwrap();
+    assert_eq!(
+        (lost.len(), &lost[1]["name"], &lost[1]["seed"]),
+        (2, &"a-bad".into(), &2.into())
+    );
+    let page = std::fs::read_to_string(at.join("frontier/frontier.html")).unwrap();
+    assert!(page.contains("Diverged, and in no figure here"));
+
+    let note = at.join("frontier/a-bad-1/diverged.json");
+    let before = modified(&note);
+    run().stderr(contains("a-bad, seed 1: diverged before, and is left out"));
+    assert_eq!(modified(&note), before, "it was trained again");
+    assert_eq!(
+        std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap(),
+        text
+    );
+
+    // With settings that train, in a folder of its own, the comparison is whole.
+    for seed in [1, 2] {
+        std::fs::remove_dir_all(at.join(format!("frontier/a-bad-{seed}"))).unwrap();
+    }
+    write(at, "frontier.toml", &DIVERGING.replace("1e8", "1e-3"));
+    polymath(at)
+        .args(["frontier", "frontier.toml"])
+        .assert()
+        .success()
+        .stdout(contains("| a-bad |").and(contains("Diverged").not()));
+}
+
+/// A frontier whose finished run was killed before its links moved has the figures of one that was not.
+#[test]
+fn a_frontier_mends_the_links_of_finished_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let one = DIVERGING.split("[runs.a-bad]").next().unwrap();
+    write(at, "frontier.toml", &one.replace("[1, 2]", "[1]"));
+    let compared = || {
+        let mut command = polymath(at);
+        command
+            .args(["frontier", "frontier.toml"])
+            .assert()
+            .success();
+        std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap()
+    };
+    let expected = compared();
+    let run = at.join("frontier/full-1");
+    for name in ["best", "latest"] {
+        std::fs::remove_file(run.join(name)).unwrap();
+        std::os::unix::fs::symlink("step-000003", run.join(name)).unwrap();
+    }
+    std::fs::remove_file(run.join("halves.json")).unwrap();
+    assert_eq!(compared(), expected);
+    assert_eq!(
+        std::fs::read_link(run.join("latest")).unwrap(),
+        Path::new("step-000006")
+    );
+}

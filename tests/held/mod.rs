@@ -166,3 +166,32 @@ pub fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
     command.arg(format!("run=runs/{run}")).args(settings);
     command
 }
+
+/// Everything in a run's folder by its path: links by their targets, files by their SHA-256. Left out is what has times or a
+/// process in it.
+pub fn files(run: &Path) -> std::collections::BTreeMap<String, String> {
+    use sha2::Digest;
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![run.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(run).unwrap().display().to_string();
+            let timed = ["tensorboard", ".lock", "metrics.jsonl"].contains(&name.as_str())
+                || name.ends_with("state.json");
+            if timed {
+                continue;
+            }
+            if let Ok(target) = std::fs::read_link(&path) {
+                found.insert(name, target.display().to_string());
+            } else if path.is_dir() {
+                folders.push(path);
+            } else {
+                let digest = sha2::Sha256::digest(std::fs::read(&path).unwrap());
+                let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                found.insert(name, digest);
+            }
+        }
+    }
+    found
+}

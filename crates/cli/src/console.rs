@@ -10,7 +10,7 @@ use polymath_hub::Direction;
 use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 
 use crate::environment::Environment;
-use crate::lines;
+use crate::{lines, signals};
 
 /// Seconds between two lines where no bar can be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -101,6 +101,7 @@ impl TrainingConsole {
 
 impl Drop for TrainingConsole {
     fn drop(&mut self) {
+        signals::training_ends();
         self.bar.finish_and_clear();
         lines::stand_alone();
     }
@@ -108,6 +109,7 @@ impl Drop for TrainingConsole {
 
 impl Observer for TrainingConsole {
     fn begin(&mut self, step: u64, total: u64) {
+        signals::training_begins();
         if self.draws {
             self.bar =
                 ProgressBar::new(total).with_style(style("step {pos}/{len} {wide_bar} {msg}"));
@@ -148,6 +150,10 @@ impl Observer for TrainingConsole {
 
     fn after_evaluation(&mut self, metrics: &EvaluationMetrics, best: bool) {
         self.say(&evaluation(metrics, best));
+    }
+
+    fn end(&mut self) {
+        signals::training_ends();
     }
 
     fn message(&mut self, text: &str) {

@@ -1,14 +1,10 @@
-//! What every command runs in: device, threads, the way of computing, the stop signal.
-
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+//! What every command runs in: device, threads, the way of computing.
 
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
 use polymath_model::{Implementation, Ops, Precision};
 
 use crate::arguments::{Global, LogFormat, OpsChoice};
-use crate::dashboard;
 use crate::failure::Failure;
 use crate::lines::{self, Log};
 
@@ -140,56 +136,5 @@ fn start_log(global: &Global) {
         tracing::warn!(
             "`RUST_LOG` = `{asked}` is left aside ({reason}): expected levels, such as `info` or `polymath_train=debug`"
         );
-    }
-}
-
-/// The stop signal of a training run: while it lives, the first SIGINT or SIGTERM sets its flag, so that the run can
-/// save. The second one, and one that comes when no run is under way, ends the process at once.
-pub struct StopSignal {
-    flag: Arc<AtomicBool>,
-}
-
-/// Whether a run is under way that will save.
-static TRAINING: AtomicBool = AtomicBool::new(false);
-
-/// Whether a run is to stop: a process has one such flag and one handler, however many runs it starts.
-static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
-
-/// What SIGINT does, and the keys that stand for it.
-pub fn interrupt() {
-    if STOP.swap(true, Ordering::SeqCst) || !TRAINING.load(Ordering::SeqCst) {
-        dashboard::leave();
-        lines::release();
-        std::process::exit(130);
-    }
-    lines::say("\nstopping after this step, then saving; once more to leave at once");
-}
-
-/// Whether the run was asked to stop.
-pub fn is_stopping() -> bool {
-    STOP.load(Ordering::SeqCst)
-}
-
-impl StopSignal {
-    /// From now on, until it is dropped.
-    pub fn listen() -> Result<Self, Failure> {
-        static LISTENS: AtomicBool = AtomicBool::new(false);
-        if !LISTENS.load(Ordering::SeqCst) {
-            ctrlc::set_handler(interrupt)?;
-            LISTENS.store(true, Ordering::SeqCst);
-        }
-        TRAINING.store(true, Ordering::SeqCst);
-        Ok(Self { flag: STOP.clone() })
-    }
-
-    /// Set when the run is to stop.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        self.flag.clone()
-    }
-}
-
-impl Drop for StopSignal {
-    fn drop(&mut self) {
-        TRAINING.store(false, Ordering::SeqCst);
     }
 }

@@ -11,6 +11,7 @@ mod home;
 mod lines;
 mod peak;
 mod results;
+mod signals;
 
 use std::borrow::Cow;
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
         polymath_model::calm_candle();
     }
     polymath_model::keep_freed_memory();
+    signals::install()?;
     let environment = Environment::new(&arguments.global)?;
     // On a thread of the pool: what is split into tasks then begins here, at once, and a thread that sleeps is woken
     // only to help. From outside the pool, every product would wait for one to wake.

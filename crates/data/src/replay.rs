@@ -172,6 +172,15 @@ impl ReplayStream {
         }))
     }
 
+    /// Checks that the shards can still be read.
+    ///
+    /// # Errors
+    /// A shard that was cut off.
+    pub fn check(&self) -> Result<(), DataError> {
+        self.niche.check()?;
+        self.old.check()
+    }
+
     /// The domains that are replayed.
     pub fn replayed(&self) -> &[MixturePart] {
         self.old.parts()

@@ -24,6 +24,7 @@ use crate::{DataError, Half};
 #[derive(Debug)]
 pub struct TokenShard {
     path: PathBuf,
+    file: File,
     map: Mmap,
     wide: bool,
     tokens: Range<usize>,
@@ -61,13 +62,15 @@ impl TokenShard {
     /// A file that can't be read, or is not a whole shard.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         polymath_input::refuse_pointer(path)?;
-        let file = File::open(path).map_err(DataError::file("open", path))?;
+        let file = polymath_files::open(path).map_err(DataError::file("open", path))?;
         // SAFETY: the map is read-only, and shards are never changed in place: they are written under another name
-        // and renamed, so that a shard that is replaced stays mapped as it was.
+        // and renamed, so that a shard that is replaced stays mapped as it was. Another program may cut the file off all the
+        // same: `check_length` asks before each pass.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::file("map", path))?;
         let layout = Layout::read(&map).map_err(|message| DataError::content(path, message))?;
         let mut shard = TokenShard {
             path: path.to_path_buf(),
+            file,
             map,
             wide: layout.wide,
             tokens: layout.tokens,
@@ -133,6 +136,29 @@ impl TokenShard {
             tokens
         };
         tokens(self.document(index)) == tokens(original.stored.document(index))
+    }
+
+    /// Checks that the file is as long as when it was opened. Reading a mapped file beyond its end would end the process, so
+    /// this is asked before each pass.
+    ///
+    /// # Errors
+    /// The file was cut off or can't be asked.
+    pub fn check_length(&self) -> Result<(), DataError> {
+        let found = self.file.metadata();
+        let found = found.map_err(DataError::file("read", &self.path))?.len();
+        let expected = self.map.len() as u64;
+        if found < expected {
+            return Err(DataError::content(
+                &self.path,
+                format!(
+                    "was cut off while it was in use: {found} bytes are left of {expected}; prepare the data set again"
+                ),
+            ));
+        }
+        match &self.original {
+            Some(original) => original.stored.check_length(),
+            None => Ok(()),
+        }
     }
 
     /// Where the shard lies.

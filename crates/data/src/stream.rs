@@ -78,6 +78,16 @@ impl MixtureStream {
         &self.parts
     }
 
+    /// Checks that the shards can still be read.
+    ///
+    /// # Errors
+    /// A shard that was cut off.
+    pub fn check(&self) -> Result<(), DataError> {
+        self.parts
+            .iter()
+            .try_for_each(|part| part.shard.check_length())
+    }
+
     /// The batch of a step, counted from 0.
     pub fn batch(&self, step: u64) -> Batch {
         let mut batch = Batch::with_capacity(self.shape);

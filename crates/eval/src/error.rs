@@ -15,6 +15,9 @@ pub enum EvalError {
     /// The tokenizer.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// The callback that watches scoring said not to go on.
+    #[error("stopped")]
+    Stopped,
     /// Scores that can't be compared.
     #[error("{0}")]
     Report(String),

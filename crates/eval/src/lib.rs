@@ -33,6 +33,7 @@
 //! ```
 
 mod charts;
+mod diverged;
 mod divergence;
 mod error;
 pub mod evidence;
@@ -49,12 +50,13 @@ pub mod transfer;
 pub mod untrusted;
 mod wording;
 
+pub use diverged::Diverged;
 pub use divergence::divergence;
 pub use error::EvalError;
 pub use questions::answer_questions;
 pub use report::{ForgettingReport, ModelScores, Settings, write};
 pub use scoring::{
-    DocumentScore, DomainScores, HeldoutEvaluator, TokenScores, WindowOptions, score_shard,
+    Answer, DocumentScore, DomainScores, HeldoutEvaluator, TokenScores, WindowOptions, score_shard,
     score_tokens,
 };
 pub use tasks::{EncodedTask, ItemScore, TaskEncoder, TaskScores, score_task};

@@ -25,7 +25,7 @@ pub fn render(template: &str, shown: Value) -> Result<String, EvalError> {
 }
 
 /// Writes the three forms of `found` into `folder`: `name.html` as `page`, `name.md` as `markdown`, and `name.json`. Each is
-/// written beside its place first, so that none is ever half there.
+/// written durably, so that none is ever half there.
 pub fn write_forms(
     folder: &Path,
     name: &str,
@@ -46,9 +46,7 @@ pub fn write_forms(
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
     for (name, text) in files {
         let path = folder.join(&name);
-        let beside = folder.join(format!(".{name}.tmp"));
-        std::fs::write(&beside, text).map_err(failed(&beside))?;
-        std::fs::rename(&beside, &path).map_err(failed(&path))?;
+        polymath_files::write(&path, text.as_bytes()).map_err(failed(&path))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a model makes of held-out documents.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polymath_data::{Batch, Half, ScoringBatches, ScoringOptions, TokenShard};
@@ -83,15 +84,34 @@ pub struct WindowOptions {
     pub half: Option<Half>,
 }
 
-/// Scores a shard's documents, every token once. `progress` takes the tokens done and in all.
+/// The answer of a callback that watches scoring: `()`, or a [`ControlFlow`] that can stop it.
+pub trait Answer {
+    /// Whether scoring is to stop.
+    fn stops(&self) -> bool;
+}
+
+impl Answer for () {
+    fn stops(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for ControlFlow<()> {
+    fn stops(&self) -> bool {
+        self.is_break()
+    }
+}
+
+/// Scores a shard's documents, every token once. `progress` takes the tokens done and in all after each batch.
 ///
 /// # Errors
-/// A context longer than the model's; a shard made with another tokenizer.
-pub fn score_shard(
+/// A context longer than the model's; a shard made with another tokenizer, or cut off meanwhile; [`EvalError::Stopped`] where
+/// `progress` says so.
+pub fn score_shard<A: Answer>(
     model: &Transformer,
     shard: &TokenShard,
     windows: WindowOptions,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> A,
 ) -> Result<DomainScores, EvalError> {
     score_tokens((model, shard), windows, 0, progress)
 }
@@ -101,12 +121,13 @@ pub fn score_shard(
 ///
 /// # Errors
 /// As [`score_shard`].
-pub fn score_tokens(
+pub fn score_tokens<A: Answer>(
     (model, shard): (&Transformer, &TokenShard),
     windows: WindowOptions,
     keep: u64,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> A,
 ) -> Result<DomainScores, EvalError> {
+    shard.check_length()?;
     let batches = ScoringBatches::new(shard, scoring_options(model, windows)?);
     let mut documents: Vec<DocumentScore> = batches
         .documents()
@@ -133,7 +154,10 @@ pub fn score_tokens(
                 done += 1;
             }
         }
-        progress(done, all);
+        if progress(done, all).stops() {
+            return Err(EvalError::Stopped);
+        }
+        shard.check_length()?;
     }
     // Prompts count among all tokens, but are not scored.
     progress(all, all);
@@ -212,10 +236,10 @@ impl HeldoutEvaluator {
     ///
     /// # Errors
     /// As [`score_shard`].
-    pub fn evaluate(
+    pub fn evaluate<A: Answer>(
         &self,
         model: &Transformer,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> A,
     ) -> Result<BTreeMap<String, f64>, EvalError> {
         let size = |shard: &TokenShard| {
             shard
@@ -227,7 +251,7 @@ impl HeldoutEvaluator {
         let mut found = BTreeMap::new();
         for (name, shard) in &self.shards {
             let scores = score_shard(model, shard, self.windows, &mut |done, _| {
-                progress(before + done, all);
+                progress(before + done, all)
             })?;
             before += size(shard);
             found.insert(name.clone(), scores.bits_per_byte());

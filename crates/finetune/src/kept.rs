@@ -26,7 +26,10 @@ pub(crate) fn kept<T: Serialize + DeserializeOwned>(
     key: &str,
     make: impl FnOnce() -> Result<T, FinetuneError>,
 ) -> Result<T, FinetuneError> {
-    if let Some(value) = std::fs::read(file).ok().and_then(|text| read(&text, key)) {
+    if let Some(value) = polymath_files::read(file)
+        .ok()
+        .and_then(|text| read(&text, key))
+    {
         return Ok(value);
     }
     let kept = Kept {
@@ -39,19 +42,15 @@ pub(crate) fn kept<T: Serialize + DeserializeOwned>(
     Ok(kept.value)
 }
 
-/// Writes a file beside its place and renames it, so that it stands whole or not at all.
+/// Writes a file durably: it stands whole or not at all.
 ///
 /// # Errors
 /// A file that can't be written.
 pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), FinetuneError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".tmp-{name}"));
-    std::fs::write(&beside, text)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|source| FinetuneError::File {
-            path: path.to_path_buf(),
-            source,
-        })
+    polymath_files::write(path, text.as_bytes()).map_err(|source| FinetuneError::File {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// The value in a file's text, if it is that of `key`.

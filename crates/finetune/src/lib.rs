@@ -11,12 +11,13 @@
 //! let config: FinetuneConfig = toml::from_str(&std::fs::read_to_string("finetune.toml")?)?;
 //! let finetuning = Finetuning::open(config, &NoProgress)?;
 //! println!("{} among {:?}", finetuning.niche(), finetuning.watched());
-//! let outcome = finetuning.run(&Launch::on(candle_core::Device::Cpu), &mut Silent)?;
+//! let ended = finetuning.run(&Launch::on(candle_core::Device::Cpu), &mut Silent)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod adapter;
 mod config;
+mod ending;
 mod error;
 pub mod frontier;
 mod kept;
@@ -34,6 +35,7 @@ mod vocabulary;
 
 pub use adapter::choose_adapter;
 pub use config::FinetuneConfig;
+pub use ending::{Divergence, Ending};
 pub use error::FinetuneError;
 pub use lineage::{Lineage, Stage};
 pub use retention::RetentionConfig;
@@ -104,26 +106,48 @@ impl Finetuning {
         self.watched.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Trains, from the base or from where the run folder stands; what has limits is to be judged then
-    /// ([`Self::verdict`]).
+    /// Trains, from the base or from where the run folder stands, and judges the limits, if the run has some. A finished run
+    /// that is resumed trains nothing: what a killed process left undone after the last checkpoint is completed.
     ///
     /// # Errors
-    /// A run folder that can't be used; what training says.
+    /// A run folder that can't be used; what training says. A run that diverges leaves a note of it ([`Self::divergence`]).
     pub fn run(
         &self,
         launch: &Launch,
         observer: &mut dyn Observer,
-    ) -> Result<Outcome, FinetuneError> {
-        if let Some(outcome) = self.unjudged(launch.resume)? {
-            return Ok(outcome);
+    ) -> Result<Ending, FinetuneError> {
+        if !launch.resume {
+            self.refuse_unjudged()?;
         }
         let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
+        let outcome = match run.nothing_left(&self.config.checkpoint)? {
+            Some(outcome) => {
+                let shown = run.path().display();
+                observer.message(&format!("`{shown}` is finished: nothing left to do"));
+                outcome
+            }
+            None => {
+                Divergence::clear(run.path())?;
+                self.train(&run, launch, observer)
+                    .inspect_err(|error| Divergence::note(run.path(), error))?
+            }
+        };
+        self.conclude(outcome, &run, (launch, observer))
+    }
+
+    /// Trains in an open run folder.
+    fn train(
+        &self,
+        run: &RunFolder,
+        launch: &Launch,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, FinetuneError> {
         if let Some(extension) = &self.extension {
             extension.write_weights()?;
         }
         self.lineage()?.write(run.path())?;
         let ops = launch.ops(self.config.training.precision()?);
-        let transformer = self.transformer(&run, launch, ops)?;
+        let transformer = self.transformer(run, launch, ops)?;
         let Some(retention) = self.start_retention(&mut Making {
             launch,
             ops,
@@ -143,8 +167,7 @@ impl Finetuning {
             distillation: retention.distillation,
             pressure: retention.pressure.clone(),
         };
-        let mut evaluator =
-            self.evaluator(&transformer, retention.pressure, (&run, launch, ops))?;
+        let mut evaluator = self.evaluator(&transformer, retention.pressure, (run, launch, ops))?;
         let settings = Fit {
             training: &self.config.training,
             sequence_length: self.sequence_length,
@@ -159,7 +182,7 @@ impl Finetuning {
         };
         Ok(fit(
             &settings,
-            &run,
+            run,
             (&task, &*retention.batches),
             &mut *evaluator,
             observer,

@@ -1,9 +1,10 @@
 //! How a run is measured on the way.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{Ops, Transformer};
 use polymath_train::{Evaluator, Launch, RunFolder, TrainError};
 
@@ -45,11 +46,14 @@ struct Heldout<'a> {
 impl Evaluator for Heldout<'_> {
     fn evaluate(
         &mut self,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
         self.evaluator
             .evaluate(self.transformer, progress)
-            .map_err(|error| TrainError::Hook(Box::new(error)))
+            .map_err(|error| match error {
+                EvalError::Stopped => TrainError::Stopped,
+                other => TrainError::Hook(Box::new(other)),
+            })
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {

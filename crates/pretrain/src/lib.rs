@@ -21,11 +21,12 @@ pub use config::PretrainConfig;
 pub use error::PretrainError;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use polymath_data::{
     BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Split,
 };
-use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
@@ -117,6 +118,14 @@ impl Pretraining {
     ) -> Result<Outcome, PretrainError> {
         let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        if let Some(outcome) = run.nothing_left(&self.config.checkpoint)? {
+            if let Some(from) = run.resumed() {
+                run.mark_best(&from.state)?;
+            }
+            let shown = run.path().display();
+            observer.message(&format!("`{shown}` is finished: nothing left to do"));
+            return Ok(outcome);
+        }
         let ops = launch.ops(self.config.training.precision()?);
         let options = LoadOptions::trained(&launch.device, ops);
         let transformer = match run.resumed() {
@@ -215,11 +224,14 @@ struct Heldout<'a> {
 impl Evaluator for Heldout<'_> {
     fn evaluate(
         &mut self,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
         self.evaluator
             .evaluate(self.transformer, progress)
-            .map_err(|error| TrainError::Hook(Box::new(error)))
+            .map_err(|error| match error {
+                EvalError::Stopped => TrainError::Stopped,
+                other => TrainError::Hook(Box::new(other)),
+            })
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {

@@ -1,13 +1,12 @@
 //! One checkpoint: what a phase saves of its model, the optimizer, and `state.json` over both.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
 
 use polymath_data::BATCH_RULE;
 use polymath_hub::{HubError, Repository};
-use polymath_model::{NamedBase, sha256_of_file};
+use polymath_model::{NamedBase, sha256_of_bytes, sha256_of_file};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -16,6 +15,8 @@ use crate::TrainError;
 pub(crate) const STATE: &str = "state.json";
 /// The optimizer's moments.
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+/// Version of `state.json`. Version 1 had no checksum of itself.
+pub(crate) const SCHEMA: u32 = 2;
 
 /// Where a run stands; `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,10 +43,16 @@ pub struct State {
     /// Whether the run was stopped before an evaluation that was due after this step.
     #[serde(default)]
     pub evaluation_due: bool,
+    /// Whether it was saved only because the run was stopped: the next checkpoint replaces it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// Whether this was the run's last step.
     pub finished: bool,
     /// SHA-256 of every other file of the folder.
     pub sha256: BTreeMap<String, String>,
+    /// SHA-256 of this file with this value empty.
+    #[serde(default)]
+    pub checksum: String,
 }
 
 fn first_batch_rule() -> u32 {
@@ -56,7 +63,7 @@ impl State {
     /// Before the first step.
     pub(crate) fn fresh(seed: u64, data_fingerprint: &str) -> Self {
         Self {
-            schema: 1,
+            schema: SCHEMA,
             step: 0,
             tokens: 0,
             seconds: 0.0,
@@ -66,10 +73,36 @@ impl State {
             program_version: env!("CARGO_PKG_VERSION").into(),
             best: None,
             evaluation_due: false,
+            stopped: false,
             finished: false,
             sha256: BTreeMap::new(),
+            checksum: String::new(),
         }
     }
+
+    /// The text of `state.json`, completed by its checksum.
+    fn seal(&mut self) -> String {
+        self.checksum.clear();
+        self.checksum = sha256_of_bytes(self.text().as_bytes());
+        self.text()
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("the state is numbers and names") + "\n"
+    }
+
+    /// Whether the text that this was read from is as it was written.
+    fn is_sealed(&self, text: &str) -> bool {
+        let own = |checksum: &str| format!("\"checksum\": \"{checksum}\"");
+        let bare = text.replacen(&own(&self.checksum), &own(""), 1);
+        self.checksum == sha256_of_bytes(bare.as_bytes())
+    }
+}
+
+/// The version of a state file, read before anything else of it.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
 }
 
 /// The best evaluation of a run.
@@ -100,26 +133,28 @@ impl Checkpoint {
 /// Checks that a checkpoint's files are those that were saved, and returns what its `state.json` says.
 ///
 /// # Errors
-/// A file that is missing or altered, by name.
+/// A file that is missing or altered, by name; a file that can't be read; a version that this program does not know.
 pub fn verify(folder: &Path) -> Result<State, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
         message,
     };
-    let path = folder.join(STATE);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| broken(format!("`{STATE}` can't be read: {error}")))?;
-    let state: State = serde_json::from_str(&text).map_err(|error| {
-        broken(format!(
-            "`{STATE}` is not what this program writes: {error}"
-        ))
-    })?;
+    let state = read_state(folder)?;
     if !state.sha256.contains_key(OPTIMIZER) {
         return Err(broken(format!("`{STATE}` lists no `{OPTIMIZER}`")));
     }
     for (name, expected) in &state.sha256 {
-        let found = sha256_of_file(&folder.join(name))
-            .map_err(|error| broken(format!("`{name}` can't be read: {error}")))?;
+        let mut parts = Path::new(name).components();
+        if !matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(_)), None)
+        ) {
+            return Err(broken(format!(
+                "`{STATE}` lists `{name}`, which is no file of this folder"
+            )));
+        }
+        let path = folder.join(name);
+        let found = sha256_of_file(&path).map_err(unreadable(folder, name))?;
         if found != *expected {
             return Err(broken(format!(
                 "`{name}` was altered or cut off since it was saved (its SHA-256 differs): take another checkpoint \
@@ -128,6 +163,73 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
         }
     }
     Ok(state)
+}
+
+/// Reads a checkpoint's `state.json` and checks it against itself and the folder's name.
+fn read_state(folder: &Path) -> Result<State, TrainError> {
+    let broken = |message: String| TrainError::Broken {
+        path: folder.to_path_buf(),
+        message,
+    };
+    let strange = |error: serde_json::Error| {
+        broken(format!(
+            "`{STATE}` is not what this program writes: {error}"
+        ))
+    };
+    let text = polymath_files::read(&folder.join(STATE)).map_err(unreadable(folder, STATE))?;
+    let text = String::from_utf8_lossy(&text);
+    let Version { schema } = serde_json::from_str(&text).map_err(strange)?;
+    if !(1..=SCHEMA).contains(&schema) {
+        return Err(TrainError::Run(format!(
+            "the checkpoint `{}` has a `{STATE}` of version {schema}, and this program reads versions 1 to {SCHEMA}: use \
+             the version of Polymath that wrote it",
+            folder.display()
+        )));
+    }
+    let state: State = serde_json::from_str(&text).map_err(strange)?;
+    if schema > 1 && !state.is_sealed(&text) {
+        return Err(broken(format!(
+            "`{STATE}` was altered since it was saved (its own checksum differs): take another checkpoint of the run"
+        )));
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    match step_of(&name) {
+        Some(step) if step != state.step => Err(broken(format!(
+            "its folder is of step {step}, and its `{STATE}` of step {}",
+            state.step
+        ))),
+        _ => Ok(state),
+    }
+}
+
+/// A file that is not there makes a checkpoint broken; one that can't be read at the moment says nothing about it.
+fn unreadable(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> TrainError {
+    let (folder, name) = (folder.to_path_buf(), name.to_owned());
+    move |source| {
+        let missing = [
+            ErrorKind::NotFound,
+            ErrorKind::IsADirectory,
+            ErrorKind::NotADirectory,
+            ErrorKind::InvalidInput,
+        ];
+        match missing.contains(&source.kind()) {
+            true => TrainError::Broken {
+                path: folder,
+                message: format!("`{name}` can't be read: {source}"),
+            },
+            false => TrainError::file("read", &folder.join(name))(source),
+        }
+    }
+}
+
+/// The step in the name of a checkpoint's folder.
+pub(crate) fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.parse().ok()
+}
+
+/// Whether the checkpoint in `folder` was saved only because the run was stopped.
+pub(crate) fn was_stopped(folder: &Path) -> bool {
+    read_state(folder).is_ok_and(|state| state.stopped)
 }
 
 /// The checkpoint that a path means: a model folder itself, or the best (else the latest) one of a run folder; where
@@ -222,26 +324,22 @@ fn on_the_hub(path: &Path) -> Option<Repository> {
 /// Where the link `name` of a run leads; where links can't be made, it is a text file that names the checkpoint.
 fn follow(run: &Path, name: &str) -> PathBuf {
     let link = run.join(name);
-    match std::fs::read_to_string(&link) {
+    match polymath_files::read_to_string(&link) {
         Ok(target) => run.join(target.trim()),
         Err(_) => link,
     }
 }
 
-/// Completes `state` with the digests of what is in `folder`, writes it, and makes the folder durable.
+/// Completes `state` with the digests of what is in `folder`, and writes it there. The caller makes the folder durable.
 pub(crate) fn seal(folder: &Path, mut state: State) -> Result<State, TrainError> {
+    state.sha256.clear();
     for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let digest = sha256_of_file(&path).map_err(TrainError::file("read", &path))?;
         state.sha256.insert(name.into_owned(), digest);
     }
-    let text = serde_json::to_string_pretty(&state).expect("the state is numbers and names");
     let path = folder.join(STATE);
-    std::fs::write(&path, text + "\n").map_err(TrainError::file("write", &path))?;
-    for path in files(folder)? {
-        sync(&path)?;
-    }
-    sync(folder)?;
+    std::fs::write(&path, state.seal()).map_err(TrainError::file("write", &path))?;
     Ok(state)
 }
 
@@ -253,29 +351,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
     }
     paths.sort();
     Ok(paths)
-}
-
-/// Waits until a file's or folder's content is on the disk.
-pub(crate) fn sync(path: &Path) -> Result<(), TrainError> {
-    // Only unix can open a folder as a file.
-    if cfg!(not(unix)) && path.is_dir() {
-        return Ok(());
-    }
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(TrainError::file("sync", path))
-}
-
-/// Replaces the file at `path` by `bytes`, or leaves it as it was.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let beside = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().map_err(TrainError::file("write", path))
 }
 
 /// The SHA-256 of a file, in hexadecimal.

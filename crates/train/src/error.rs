@@ -36,6 +36,9 @@ pub enum TrainError {
     /// Training that has gone wrong.
     #[error("{0}")]
     Diverged(String),
+    /// Stopped from outside, in an evaluation.
+    #[error("stopped")]
+    Stopped,
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

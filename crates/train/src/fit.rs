@@ -1,13 +1,16 @@
 //! The loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use candle_core::{DType, Var};
 use polymath_ops::{Ops, UpdateAt, gradient_norm};
 
 use crate::backward::backward;
+use crate::checkpoint::State;
 use crate::gradient_check::GradientCheck;
-use crate::progress::Progress;
+use crate::progress::{Evaluated, Progress};
 use crate::schedule::learning_rate;
 use crate::{
     BatchSource, CheckpointConfig, EvaluationConfig, Evaluator, Objective, Observer, Optimizer,
@@ -55,6 +58,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The end of a run whose last state is `state`.
+    pub(crate) fn of(state: &State) -> Self {
+        Self::Finished {
+            steps: state.step,
+            best: state
+                .best
+                .map_or((state.step, f64::NAN), |best| (best.step, best.score)),
+        }
+    }
+}
+
 /// Trains `objective` on `batches` in `run`, from where the run folder stands to the last step.
 ///
 /// Resuming is bit-exact: a step's batch is a function of its number, and the checkpoint holds the rest.
@@ -81,10 +96,20 @@ pub fn fit<O: Objective + SaveModel>(
         None => Some(GradientCheck::begin(parameters)?),
         Some(_) => None,
     };
-    at.evaluate_what_is_due(total)?;
+    let due = at.evaluate_what_is_due(total, |at| {
+        refuse_infinite(parameters, at.state.step)?;
+        at.save(objective, &optimizer)
+    })?;
+    if due == Evaluated::Stopped || at.state.step < total && at.is_stopping() {
+        at.end();
+        return Ok(Outcome::Interrupted {
+            step: at.state.step,
+        });
+    }
 
     while at.state.step < total {
         let begin = Instant::now();
+        batches.check()?;
         let batch = batches.batch(at.state.step);
         objective.begin_step(fit.seed, at.state.step);
         let found = backward(objective, &batch, fit.training.accumulation_steps)?;
@@ -126,22 +151,34 @@ pub fn fit<O: Objective + SaveModel>(
             seconds_left: at.seconds_left(seconds, total),
         })?;
 
-        let finished = step == total;
-        let stopped = fit.stop.load(Ordering::SeqCst) && !finished;
-        let better = at.evaluate(finished, stopped)?;
-        let every = fit.checkpoint.every.unwrap_or(fit.evaluation.every);
-        let milestone = fit.checkpoint.milestones.contains(&step);
-        if better || stopped || finished || milestone || step.is_multiple_of(every) {
+        let evaluated = at.evaluate(total)?;
+        let stopped = !at.state.finished && at.is_stopping();
+        if stopped || at.is_checkpoint(evaluated) {
+            refuse_infinite(parameters, step)?;
             at.save(objective, &optimizer)?;
         }
         if stopped {
+            at.end();
             return Ok(Outcome::Interrupted { step });
         }
     }
-    Ok(Outcome::Finished {
-        steps: total,
-        best: at.best(),
-    })
+    at.end();
+    Ok(at.finished())
+}
+
+/// Weights that are no numbers can't be gone on with: the checkpoint before is worth more than one of them.
+fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), TrainError> {
+    for (name, parameter) in parameters {
+        // 0 for every number, and NaN for what is none.
+        let zero = (parameter.as_detached_tensor() * 0.0)?.sum_all()?;
+        if !zero.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_finite() {
+            return Err(TrainError::Diverged(format!(
+                "after step {step} the parameter `{name}` holds what is no number, so training has diverged; the \
+                 checkpoints before are untouched. Lower `training.learning_rate`, or lengthen `training.warmup_steps`"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn diverged(step: u64, loss: f64, gradient_norm: f64) -> TrainError {

@@ -4,7 +4,7 @@
 //! the parameters belong to and what the tokens mean are not its business.
 //!
 //! ```no_run
-//! use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
+//! use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
 //!
 //! use polymath_ops::{Ops, Precision};
 //! use polymath_train::*;
@@ -13,7 +13,7 @@
 //! impl Evaluator for Perplexed {
 //!     fn evaluate(
 //!         &mut self,
-//!         _progress: &mut dyn FnMut(u64, u64),
+//!         _progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 //!     ) -> Result<BTreeMap<String, f64>, TrainError> {
 //!         Ok(BTreeMap::from([("literature".into(), 2.1)]))
 //!     }
@@ -48,6 +48,7 @@
 
 mod backward;
 mod cadence;
+mod changes;
 mod checkpoint;
 mod config;
 mod error;
@@ -78,5 +79,5 @@ pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveMod
 pub use optimizer::Optimizer;
 pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};
-pub use run_folder::{RunFolder, finished, is_finished, point, step_name};
+pub use run_folder::{RunFolder, finished, is_finished, step_name};
 pub use schedule::learning_rate;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::tensorboard::EventFile;
 
+/// Beside the metrics: lines of them that can't be read.
+const BROKEN: &str = "metrics-broken.jsonl";
+
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -98,8 +101,10 @@ pub enum Metrics {
 /// ```
 pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
     let path = run.join(crate::run_folder::METRICS);
-    let text = std::fs::read_to_string(&path).map_err(TrainError::file("read", &path))?;
-    let lines = text.lines().map(serde_json::from_str);
+    let bytes = polymath_files::read(&path).map_err(TrainError::file("read", &path))?;
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .map(serde_json::from_slice);
     Ok(lines.filter_map(Result::ok).collect())
 }
 
@@ -108,27 +113,41 @@ pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
     events: EventFile,
+    /// Lines that can't be read and were moved to another file, counted from 1.
+    broken: Vec<usize>,
 }
 
 impl MetricsFile {
     /// Opens the file at `path` to go on after `step`: what a stopped run wrote beyond that is dropped. With
-    /// `evaluation_due`, so is an evaluation after `step`, which is done again.
+    /// `evaluation_due`, so is an evaluation after `step`, which is done again. A last line without an end was being written
+    /// when the process was killed, and goes; any other line that can't be read is kept aside.
     pub fn open(path: &Path, step: u64, evaluation_due: bool) -> Result<Self, TrainError> {
-        let kept: String = match std::fs::read_to_string(path) {
-            Ok(text) => text
-                .lines()
-                .filter(|line| match position(line) {
-                    Some((at, evaluation)) => {
-                        at < step || at == step && !(evaluation && evaluation_due)
-                    }
-                    None => false,
-                })
-                .map(|line| format!("{line}\n"))
-                .collect(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match polymath_files::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(TrainError::file("read", path)(error)),
         };
-        crate::checkpoint::write_atomically(path, kept.as_bytes())?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        let lines = bytes[..whole.map_or(0, |end| end + 1)].split_inclusive(|byte| *byte == b'\n');
+        let (mut kept, mut broken, mut aside) = (String::new(), Vec::new(), Vec::new());
+        for (number, bytes) in lines.enumerate() {
+            let line = std::str::from_utf8(bytes).ok();
+            match line.and_then(|line| Some((line, position(line)?))) {
+                Some((line, (at, evaluation))) => {
+                    if at < step || at == step && !(evaluation && evaluation_due) {
+                        kept += line;
+                    }
+                }
+                None => {
+                    broken.push(number + 1);
+                    aside.extend_from_slice(bytes);
+                }
+            }
+        }
+        if !broken.is_empty() {
+            keep_aside(&path.with_file_name(BROKEN), &aside)?;
+        }
+        polymath_files::write(path, kept.as_bytes()).map_err(TrainError::file("write", path))?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
@@ -137,6 +156,24 @@ impl MetricsFile {
             path: path.to_path_buf(),
             file,
             events: EventFile::create(path, &kept)?,
+            broken,
+        })
+    }
+
+    /// A sentence about lines that could not be read, if there were any.
+    pub fn note(&self) -> Option<String> {
+        let numbers: Vec<String> = self.broken.iter().take(10).map(usize::to_string).collect();
+        let more = match self.broken.len() > numbers.len() {
+            true => ", …",
+            false => "",
+        };
+        (!numbers.is_empty()).then(|| {
+            format!(
+                "`{}`: {} lines could not be read ({}{more}) and are kept in `{BROKEN}` beside it",
+                self.path.display(),
+                self.broken.len(),
+                numbers.join(", ")
+            )
         })
     }
 
@@ -150,6 +187,24 @@ impl MetricsFile {
             .map_err(TrainError::file("write", &self.path))?;
         self.events.write(&line)
     }
+
+    /// Waits until the lines are on the disk: a checkpoint must not outlive the record of how it came about.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        self.file
+            .sync_data()
+            .map_err(TrainError::file("sync", &self.path))
+    }
+}
+
+/// Adds lines to the file of those that can't be read.
+fn keep_aside(path: &Path, lines: &[u8]) -> Result<(), TrainError> {
+    let mut all = match polymath_files::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(TrainError::file("read", path)(error)),
+    };
+    all.extend_from_slice(lines);
+    polymath_files::write(path, &all).map_err(TrainError::file("write", path))
 }
 
 /// The step of a line, and whether it is an evaluation.
@@ -198,5 +253,28 @@ mod tests {
             found,
             [Metrics::Step(step), Metrics::Evaluation(evaluation)]
         );
+    }
+
+    /// Going on drops what is beyond the checkpoint and a line that was being written; a line that can't be read is named and
+    /// kept aside, and forbids nothing.
+    #[test]
+    fn broken_lines_are_kept_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(crate::run_folder::METRICS);
+        let line = |step: u64| format!("{{\"step\":{step},\"seconds\":1.0}}\n").into_bytes();
+        let mut bytes = line(1);
+        bytes.extend(b"{\"step\":2,\"loss\":\xff}\n");
+        bytes.extend(line(3));
+        bytes.extend(line(4));
+        bytes.extend(b"{\"step\":5,\xfe");
+        std::fs::write(&path, &bytes).unwrap();
+        let file = MetricsFile::open(&path, 3, false).unwrap();
+        let note = file.note().unwrap();
+        assert!(note.contains("1 lines could not be read (2)"), "{note}");
+        assert_eq!(std::fs::read(&path).unwrap(), [line(1), line(3)].concat());
+        let aside = std::fs::read(folder.path().join(BROKEN)).unwrap();
+        assert_eq!(aside, b"{\"step\":2,\"loss\":\xff}\n");
+        let file = MetricsFile::open(&path, 3, false).unwrap();
+        assert_eq!(file.note(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! What the loop is given: what to minimise, on what, and who is told.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,21 +104,41 @@ impl Losses {
 pub trait BatchSource {
     /// The batch of optimizer step `step`, counted from 0.
     fn batch(&self, step: u64) -> Batch;
+
+    /// Checks, before each step, that the data can still be read. The default does nothing.
+    ///
+    /// # Errors
+    /// The file that can't be read any more.
+    fn check(&self) -> Result<(), TrainError> {
+        Ok(())
+    }
 }
 
 impl BatchSource for MixtureStream {
+    fn check(&self) -> Result<(), TrainError> {
+        MixtureStream::check(self).map_err(|error| TrainError::Hook(Box::new(error)))
+    }
+
     fn batch(&self, step: u64) -> Batch {
         MixtureStream::batch(self, step)
     }
 }
 
 impl<T: BatchSource + ?Sized> BatchSource for Arc<T> {
+    fn check(&self) -> Result<(), TrainError> {
+        (**self).check()
+    }
+
     fn batch(&self, step: u64) -> Batch {
         (**self).batch(step)
     }
 }
 
 impl BatchSource for ReplayStream {
+    fn check(&self) -> Result<(), TrainError> {
+        ReplayStream::check(self).map_err(|error| TrainError::Hook(Box::new(error)))
+    }
+
     fn batch(&self, step: u64) -> Batch {
         ReplayStream::batch(self, step)
     }
@@ -134,13 +155,13 @@ pub trait SaveModel {
 
 /// Measures the model on held-out documents.
 pub trait Evaluator {
-    /// Bits per byte of every domain; `progress` takes tokens done and in all.
+    /// Bits per byte of every domain; `progress` takes tokens done and in all, often, and says whether to go on.
     ///
     /// # Errors
-    /// What scoring says.
+    /// What scoring says; [`TrainError::Stopped`] where `progress` said not to go on.
     fn evaluate(
         &mut self,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError>;
 
     /// What decides the best checkpoint; lower is better.
@@ -188,6 +209,8 @@ pub trait Observer {
     fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}
     /// A checkpoint stands at `path`.
     fn after_checkpoint(&mut self, _path: &Path) {}
+    /// Training has ended: all steps are done, or it was stopped and has saved.
+    fn end(&mut self) {}
     /// Something that a person should know.
     fn message(&mut self, _text: &str) {}
 }

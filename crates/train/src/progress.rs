@@ -1,13 +1,28 @@
 //! Where a run stands between two steps: what it has measured, what is due, and who is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use crate::checkpoint::{Best, State};
 use crate::metrics::{Metrics, MetricsFile, read_metrics};
 use crate::{
-    EvaluationMetrics, Evaluator, Fit, Observer, Optimizer, RunFolder, SaveModel, StepMetrics,
-    TrainError,
+    EvaluationMetrics, Evaluator, Fit, Observer, Optimizer, Outcome, RunFolder, SaveModel,
+    StepMetrics, TrainError,
 };
+
+/// What became of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evaluated {
+    /// None was due.
+    No,
+    /// Done; an earlier one is as good or better.
+    NotBest,
+    /// Done; the best so far.
+    Best,
+    /// Due, and not done: the run was asked to stop.
+    Stopped,
+}
 
 /// A run in progress.
 pub struct Progress<'a> {
@@ -37,10 +52,7 @@ impl<'a> Progress<'a> {
         }
         let state = match run.resumed() {
             None => State::fresh(fit.seed, &fit.data_fingerprint),
-            Some(from) if from.state.data_fingerprint == fit.data_fingerprint => State {
-                sha256: BTreeMap::new(),
-                ..from.state.clone()
-            },
+            Some(from) if from.state.data_fingerprint == fit.data_fingerprint => from.state.clone(),
             Some(from) => {
                 return Err(TrainError::Run(format!(
                     "the data have changed since `{}` was saved: resume on the data set it was started with, or \
@@ -49,7 +61,14 @@ impl<'a> Progress<'a> {
                 )));
             }
         };
+        if run.resumed().is_some() {
+            // A process that was killed after its last checkpoint had not come to it.
+            run.rotate(state.best.map(|best| best.step), fit.checkpoint)?;
+        }
         let metrics = run.metrics()?;
+        if let Some(note) = metrics.note() {
+            observer.message(&note);
+        }
         let mut lowest = BTreeMap::new();
         for earlier in read_metrics(run.path())? {
             if let Metrics::Evaluation(found) = earlier {
@@ -68,18 +87,25 @@ impl<'a> Progress<'a> {
         })
     }
 
-    /// Evaluates before the first step where that was asked for, and where a stopped run left an evaluation out.
-    pub fn evaluate_what_is_due(&mut self, total: u64) -> Result<(), TrainError> {
+    /// Evaluates before the first step where that was asked for, and where a stopped run left an evaluation out; then `save` is
+    /// called, since the checkpoint of the stopped run lacks what the evaluation found.
+    pub fn evaluate_what_is_due(
+        &mut self,
+        total: u64,
+        save: impl FnOnce(&mut Self) -> Result<(), TrainError>,
+    ) -> Result<Evaluated, TrainError> {
         self.observer.begin(self.state.step, total);
         let first = self.run.resumed().is_none() && self.fit.evaluate_first;
         if !first && !self.state.evaluation_due {
-            return Ok(());
+            return Ok(Evaluated::No);
         }
-        // The checkpoint of a stopped run stands already; if it is the best, only the link has to move.
-        if self.measure()? {
-            self.run.mark_best(&self.state)?;
+        let evaluated = self.measure()?;
+        if self.state.step > 0 && evaluated != Evaluated::Stopped {
+            self.state.evaluation_due = false;
+            self.mark(evaluated, total);
+            save(self)?;
         }
-        Ok(())
+        Ok(evaluated)
     }
 
     /// Takes one step into the record.
@@ -108,36 +134,76 @@ impl<'a> Progress<'a> {
         spent / steps as f64 * (total - self.state.step - 1) as f64
     }
 
-    /// Evaluates if it is time to, and says whether this is the best so far. A run that is being stopped must leave at
-    /// once: it notes what is due, and makes up for it when it goes on.
-    pub fn evaluate(&mut self, finished: bool, stopped: bool) -> Result<bool, TrainError> {
-        self.state.finished = finished;
-        let due = finished || self.state.step.is_multiple_of(self.fit.evaluation.every);
-        self.state.evaluation_due = due && stopped;
-        Ok(due && !stopped && self.measure()?)
+    /// Evaluates if it is time to. A run that is being stopped must leave within seconds: it notes what is due, and makes up for
+    /// it when it goes on.
+    pub fn evaluate(&mut self, total: u64) -> Result<Evaluated, TrainError> {
+        let step = self.state.step;
+        let due = step == total || step.is_multiple_of(self.fit.evaluation.every);
+        let evaluated = match due {
+            false => Evaluated::No,
+            true if self.is_stopping() => Evaluated::Stopped,
+            true => self.measure()?,
+        };
+        self.state.evaluation_due = evaluated == Evaluated::Stopped;
+        self.mark(evaluated, total);
+        Ok(evaluated)
+    }
+
+    /// Notes of the state that follows an evaluation whether the run is finished, and whether only a stop is the reason to save
+    /// it.
+    fn mark(&mut self, evaluated: Evaluated, total: u64) {
+        self.state.finished = self.state.step == total && !self.state.evaluation_due;
+        self.state.stopped = !self.is_checkpoint(evaluated);
+    }
+
+    /// Whether a run that nobody stops saves a checkpoint here.
+    pub fn is_checkpoint(&self, evaluated: Evaluated) -> bool {
+        let (step, kept) = (self.state.step, self.fit.checkpoint);
+        let every = kept.every.unwrap_or(self.fit.evaluation.every);
+        evaluated == Evaluated::Best
+            || self.state.finished
+            || kept.milestones.contains(&step)
+            || step.is_multiple_of(every)
+    }
+
+    /// Whether the run was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.fit.stop.load(Ordering::SeqCst)
+    }
+
+    /// Training is over.
+    pub fn end(&mut self) {
+        self.observer.end();
     }
 
     /// Saves a checkpoint.
     pub fn save(&mut self, model: &dyn SaveModel, optimizer: &Optimizer) -> Result<(), TrainError> {
         let kept = self.fit.checkpoint;
+        self.metrics.sync()?;
         let path = self.run.save(self.state.clone(), model, optimizer, kept)?;
         tracing::info!(step = self.state.step, path = %path.display(), "checkpoint");
         self.observer.after_checkpoint(&path);
         Ok(())
     }
 
-    /// Step and score of the best evaluation.
-    pub fn best(&self) -> (u64, f64) {
-        self.state
-            .best
-            .map_or((self.state.step, f64::NAN), |best| (best.step, best.score))
+    /// How the run ended, all steps done.
+    pub fn finished(&self) -> Outcome {
+        Outcome::of(&self.state)
     }
 
-    fn measure(&mut self) -> Result<bool, TrainError> {
-        let observer = &mut *self.observer;
-        let bits_per_byte = self
-            .evaluator
-            .evaluate(&mut |done, all| observer.evaluating(done, all))?;
+    fn measure(&mut self) -> Result<Evaluated, TrainError> {
+        let (observer, stop) = (&mut *self.observer, self.fit.stop);
+        let bits_per_byte = self.evaluator.evaluate(&mut |done, all| {
+            observer.evaluating(done, all);
+            match stop.load(Ordering::SeqCst) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let bits_per_byte = match bits_per_byte {
+            Err(TrainError::Stopped) => return Ok(Evaluated::Stopped),
+            other => other?,
+        };
         let score = self.evaluator.score(&bits_per_byte);
         let first = self.lowest.is_empty();
         let mut lowest = take_lower(&mut self.lowest, &bits_per_byte);
@@ -155,7 +221,6 @@ impl<'a> Progress<'a> {
             score,
         };
         self.metrics.write(&found)?;
-        self.state.evaluation_due = false;
         // What a run starts from is no result of it; and no number is better than none.
         let better = self.state.step > 0
             && !score.is_nan()
@@ -171,7 +236,10 @@ impl<'a> Progress<'a> {
         if let Some(note) = self.evaluator.note() {
             self.observer.message(&note);
         }
-        Ok(better)
+        Ok(match better {
+            true => Evaluated::Best,
+            false => Evaluated::NotBest,
+        })
     }
 }
 

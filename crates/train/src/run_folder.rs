@@ -1,17 +1,35 @@
 //! A run's folder: who may write to it, what is in it, and how checkpoints come and go.
+//!
+//! Every change of the folder is made by the process that holds its lock, and ends in one rename. A process that is killed
+//! between two renames leaves a state that the next `--resume` completes: the checkpoints' own `state.json` files say where
+//! the run stands; links, rotation and leftovers follow from them.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use polymath_data::BATCH_RULE;
+use polymath_files::{Attempt, Lock, StagedFolder};
 
-use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State, sync, write_atomically};
+use crate::changes::refuse_changes;
+use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, SCHEMA, State};
 use crate::metrics::MetricsFile;
-use crate::{CheckpointConfig, Optimizer, SaveModel, TrainError};
+use crate::{CheckpointConfig, Optimizer, Outcome, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
 pub(crate) const METRICS: &str = "metrics.jsonl";
+/// What older versions of the program left half-written; this one has names for it that nobody else uses
+/// ([`polymath_files::is_leftover`]).
+const OLD_LEFTOVERS: [&str; 7] = [
+    "run.tmp",
+    "metrics.tmp",
+    "teacher.tmp",
+    ".tmp-latest",
+    ".tmp-best",
+    ".tmp-closest",
+    ".tmp-mixed",
+];
+/// The same of a checkpoint, before its name.
+const OLD_LEFTOVER: &str = ".tmp-";
 
 /// The folder of one run, held exclusively.
 pub struct RunFolder {
@@ -19,62 +37,51 @@ pub struct RunFolder {
     resumed: Option<Checkpoint>,
     skipped: Vec<String>,
     // Held as long as the run lives; the system lets go of it when the process ends, however it ends.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunFolder {
-    /// Makes the folder, or opens it to resume; `config` is the resolved config that is saved with the run.
+    /// Makes the folder, or opens it to resume; `config` is the resolved config that is saved with the run. With `resume`, a
+    /// finished run is opened too: see [`Self::nothing_left`].
     ///
     /// # Errors
-    /// The folder is in use, finished, interrupted (without `resume`), holds something else, or was started with
+    /// The folder is in use, finished or interrupted (without `resume`), holds something else, or was started with
     /// another config.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, TrainError> {
-        let shown = path.display();
         let saved = path.join(CONFIG);
-        if path.exists() && !saved.exists() && !is_empty(path)? {
-            return Err(TrainError::Run(format!(
-                "`{shown}` holds files but is no run folder: choose another `run`"
-            )));
-        }
+        refuse_stranger(path)?;
         std::fs::create_dir_all(path).map_err(TrainError::file("make the folder", path))?;
         let lock = lock(path)?;
+        // Another process may have made a run of it while this one came to the lock.
+        refuse_stranger(path)?;
+        clear_leftovers(path)?;
         let (found, skipped) = newest(path)?;
         match &found {
-            Some(found) if found.state.finished => {
-                return Err(TrainError::Run(format!(
-                    "the run `{shown}` is finished ({} steps): choose another `run`, or delete the folder to train \
-                     it anew",
-                    found.state.step
-                )));
-            }
-            Some(found) if found.state.batch_rule != BATCH_RULE => {
-                return Err(other_batches(path, &found.state));
-            }
-            Some(found) if !resume => {
-                return Err(TrainError::Run(format!(
-                    "the run `{shown}` was interrupted after step {}: go on with `--resume`, or choose another `run`",
-                    found.state.step
-                )));
+            Some(found) => {
+                refuse_unfit(path, &found.state, resume)?;
+                refuse_changes(&saved, config)?;
             }
             None if !skipped.is_empty() => {
                 return Err(TrainError::Run(format!(
-                    "no checkpoint of `{shown}` is whole: {}",
+                    "no checkpoint of `{}` is whole: {}",
+                    path.display(),
                     skipped.join("; ")
                 )));
             }
-            Some(_) => refuse_changes(&saved, config)?,
             None => {}
         }
         let step = found.as_ref().map_or(0, |found| found.state.step);
-        tracing::info!(path = %shown, step, "run folder");
-        clear_leftovers(path)?;
-        write_atomically(&saved, config.as_bytes())?;
+        tracing::info!(path = %path.display(), step, "run folder");
         let run = Self {
             path: path.to_path_buf(),
             resumed: found,
             skipped,
             _lock: lock,
         };
+        if run.is_finished() {
+            return Ok(run);
+        }
+        write(&saved, config.as_bytes())?;
         if let Some(from) = &run.resumed {
             run.set_aside(from.state.step)?;
             run.point("latest", &step_name(from.state.step))?;
@@ -98,6 +105,29 @@ impl RunFolder {
         &self.skipped
     }
 
+    fn is_finished(&self) -> bool {
+        self.resumed
+            .as_ref()
+            .is_some_and(|from| from.state.finished)
+    }
+
+    /// The outcome of a run that was finished already, else `None`. What a killed process left undone after the last checkpoint
+    /// is completed: `latest` points to it, and old checkpoints go, as `kept` says. `best` is the caller's: see
+    /// [`Self::mark_best`].
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn nothing_left(&self, kept: &CheckpointConfig) -> Result<Option<Outcome>, TrainError> {
+        let Some(Checkpoint { state, .. }) = self.resumed.as_ref().filter(|_| self.is_finished())
+        else {
+            return Ok(None);
+        };
+        self.set_aside(state.step)?;
+        self.point("latest", &step_name(state.step))?;
+        self.rotate(state.best.map(|best| best.step), kept)?;
+        Ok(Some(Outcome::of(state)))
+    }
+
     pub(crate) fn metrics(&self) -> Result<MetricsFile, TrainError> {
         // A fresh run keeps nothing of one that was cut off before its first checkpoint.
         let path = self.path.join(METRICS);
@@ -106,13 +136,14 @@ impl RunFolder {
                 MetricsFile::open(&path, state.step, state.evaluation_due)
             }
             None => {
-                write_atomically(&path, b"")?;
+                write(&path, b"")?;
                 MetricsFile::open(&path, 0, false)
             }
         }
     }
 
-    /// Saves a checkpoint: written beside, synced, renamed; then `latest` and `best` move, and old ones go.
+    /// Saves a checkpoint: written beside, synced, renamed; then `latest` and `best` move, and old ones go. One of the same step
+    /// is replaced.
     pub(crate) fn save(
         &self,
         state: State,
@@ -121,21 +152,15 @@ impl RunFolder {
         kept: &CheckpointConfig,
     ) -> Result<PathBuf, TrainError> {
         let name = step_name(state.step);
-        let beside = self.path.join(format!(".tmp-{name}"));
-        remove(&beside)?;
-        let write = || -> Result<State, TrainError> {
-            std::fs::create_dir(&beside).map_err(TrainError::file("make the folder", &beside))?;
-            model.save(&beside)?;
-            optimizer.save(&beside.join(OPTIMIZER))?;
-            checkpoint::seal(&beside, state)
-        };
-        let state = write().inspect_err(|_| {
-            // A full disk gets its space back; if even that fails, the first error is the one to tell.
-            let _ = remove(&beside);
-        })?;
         let place = self.path.join(&name);
-        std::fs::rename(&beside, &place).map_err(TrainError::file("move into place", &place))?;
-        sync(&self.path)?;
+        let staged =
+            StagedFolder::create(&place).map_err(TrainError::file("make the folder", &place))?;
+        model.save(staged.path())?;
+        optimizer.save(&staged.path().join(OPTIMIZER))?;
+        let state = checkpoint::seal(staged.path(), state)?;
+        staged
+            .replace()
+            .map_err(TrainError::file("move into place", &place))?;
         self.point("latest", &name)?;
         self.mark_best(&state)?;
         self.rotate(state.best.map(|best| best.step), kept)?;
@@ -143,13 +168,44 @@ impl RunFolder {
     }
 
     /// Makes `best` point to the best checkpoint that `state` knows of; a link to one that is gone goes too.
-    pub(crate) fn mark_best(&self, state: &State) -> Result<(), TrainError> {
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn mark_best(&self, state: &State) -> Result<(), TrainError> {
         if let Some(Best { step, .. }) = state.best
             && self.path.join(step_name(step)).is_dir()
         {
             return self.point("best", &step_name(step));
         }
-        remove(&self.path.join("best"))
+        self.unlink("best")
+    }
+
+    /// Makes the link `name` point to `target` in the folder, in one step.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn point(&self, name: &str, target: &str) -> Result<(), TrainError> {
+        let link = self.path.join(name);
+        if std::fs::read_link(&link).is_ok_and(|found| found == Path::new(target)) {
+            return Ok(());
+        }
+        let beside = self.path.join(format!(".{name}.polymath-tmp"));
+        remove(&beside)?;
+        link_to(target, &beside).map_err(TrainError::file("link", &link))?;
+        std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
+        self.sync()
+    }
+
+    /// Removes the link `name`, if it is there.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn unlink(&self, name: &str) -> Result<(), TrainError> {
+        remove(&self.path.join(name))
+    }
+
+    fn sync(&self) -> Result<(), TrainError> {
+        polymath_files::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
     }
 
     /// Renames the broken checkpoints beyond `step`: they must not count as checkpoints, and may still be looked into.
@@ -164,36 +220,38 @@ impl RunFolder {
         Ok(())
     }
 
-    fn point(&self, name: &str, target: &str) -> Result<(), TrainError> {
-        point(&self.path, name, target)
-    }
-
-    fn rotate(&self, best: Option<u64>, kept: &CheckpointConfig) -> Result<(), TrainError> {
+    /// Removes what neither counts among the newest nor is the best, a milestone, or the newest itself. A checkpoint that was
+    /// saved only because the run was stopped goes as soon as there is a newer one, so that a run which was stopped keeps
+    /// what one that was not stopped keeps.
+    pub(crate) fn rotate(
+        &self,
+        best: Option<u64>,
+        kept: &CheckpointConfig,
+    ) -> Result<(), TrainError> {
         let mut steps = steps(&self.path)?;
         let newest = steps.last().map(|(step, _)| *step);
         steps.retain(|(step, _)| Some(*step) == newest || !kept.milestones.contains(step));
+        let (stopped, steps): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .partition(|(step, path)| Some(*step) != newest && checkpoint::was_stopped(path));
         // The newest always stays: it is what `latest` points to.
         let old = steps.len().saturating_sub(kept.keep.max(1));
-        for (step, path) in &steps[..old] {
+        for (step, path) in stopped.iter().chain(&steps[..old]) {
             if Some(*step) != best {
-                remove(path)?;
+                self.discard(path)?;
             }
         }
         Ok(())
     }
-}
 
-/// Makes the link `name` of a run folder point to the checkpoint `target` in it, in one step.
-///
-/// # Errors
-/// A folder that can't be written.
-pub fn point(run: &Path, name: &str, target: &str) -> Result<(), TrainError> {
-    let link = run.join(name);
-    let beside = run.join(format!(".tmp-{name}"));
-    remove(&beside)?;
-    link_to(target, &beside).map_err(TrainError::file("link", &link))?;
-    std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
-    sync(run)
+    /// Removes a checkpoint: first its name, so that what is half-removed is no checkpoint.
+    fn discard(&self, checkpoint: &Path) -> Result<(), TrainError> {
+        let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+        let aside = self.path.join(format!(".old-{name}.polymath-tmp"));
+        remove(&aside)?;
+        std::fs::rename(checkpoint, &aside).map_err(TrainError::file("remove", checkpoint))?;
+        remove(&aside)
+    }
 }
 
 /// The name of the checkpoint after `step` in a run folder.
@@ -228,22 +286,91 @@ pub fn is_finished(run: &Path) -> bool {
     finished(run).is_some()
 }
 
-fn lock(path: &Path) -> Result<File, TrainError> {
+/// Refuses a folder that holds what no run made. Where another process is about to begin a run in it, that is what is said.
+fn refuse_stranger(path: &Path) -> Result<(), TrainError> {
+    if path.join(CONFIG).exists() || is_unused(path)? {
+        return Ok(());
+    }
+    // Another process may just be making a run of it.
+    let held = polymath_files::holder(&path.join(LOCK)).ok().flatten();
+    if let Some(process) = held {
+        return Err(in_use(path, process));
+    }
+    Err(TrainError::Run(format!(
+        "`{}` holds files but is no run folder: choose another `run`",
+        path.display()
+    )))
+}
+
+/// Whether a folder is not there, empty, or holds only what a first start that was cut off left.
+fn is_unused(path: &Path) -> Result<bool, TrainError> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(TrainError::file("read", path)(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(TrainError::file("read", path))?.file_name();
+        if name != LOCK && !is_leftover(&name) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn lock(path: &Path) -> Result<Lock, TrainError> {
     let file = path.join(LOCK);
-    let lock = File::create(&file).map_err(TrainError::file("write", &file))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(TrainError::Run(format!(
-            "the run `{}` is in use by another process: wait for it, or choose another `run`",
-            path.display()
-        ))),
-        Err(TryLockError::Error(source)) => Err(TrainError::file("lock", &file)(source)),
+    match polymath_files::lock(&file).map_err(TrainError::file("lock", &file))? {
+        Attempt::Locked(lock) => Ok(lock),
+        Attempt::HeldBy(process) => Err(in_use(path, process)),
     }
 }
 
-fn is_empty(path: &Path) -> Result<bool, TrainError> {
-    let mut entries = std::fs::read_dir(path).map_err(TrainError::file("read", path))?;
-    Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == LOCK)))
+fn in_use(path: &Path, process: Option<u32>) -> TrainError {
+    let process = process.map_or(String::new(), |id| format!(" (process {id})"));
+    TrainError::Run(format!(
+        "the run `{}` is in use by another process{process}: wait for it, or choose another `run`",
+        path.display()
+    ))
+}
+
+/// Refuses to go on from a checkpoint that is the last, that was not to be gone on from, or whose run began by other rules.
+fn refuse_unfit(run: &Path, state: &State, resume: bool) -> Result<(), TrainError> {
+    let (run, step) = (run.display(), state.step);
+    if state.finished && !resume {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` is finished ({step} steps): choose another `run`, or delete the folder to train it anew"
+        )));
+    }
+    if state.finished {
+        return Ok(());
+    }
+    if state.batch_rule != BATCH_RULE {
+        return Err(other_batches(state, &run.to_string()));
+    }
+    if state.schema < SCHEMA {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` was interrupted after step {step} of an older version of Polymath ({}): finish it with that version, or \
+             train anew in another `run`",
+            state.program_version
+        )));
+    }
+    if !resume {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` was interrupted after step {step}: go on with `--resume`, or choose another `run`"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a run that would go on with other batches than it began with.
+fn other_batches(state: &State, run: &str) -> TrainError {
+    TrainError::Run(format!(
+        "the run `{run}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where \
+         this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
+         began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
+        state.step, state.program_version, state.batch_rule
+    ))
 }
 
 /// The checkpoints of a run, oldest first.
@@ -252,10 +379,7 @@ fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
         let path = entry.map_err(TrainError::file("read", run))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if let Some(step) = name
-            .strip_prefix("step-")
-            .and_then(|step| step.parse().ok())
-        {
+        if let Some(step) = checkpoint::step_of(&name) {
             steps.push((step, path));
         }
     }
@@ -269,81 +393,41 @@ fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
     for (_, path) in steps(run)?.into_iter().rev() {
         match checkpoint::verify(&path) {
             Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
-            Err(error) => skipped.push(error.to_string()),
+            Err(error @ TrainError::Broken { .. }) => skipped.push(error.to_string()),
+            // What can't be read at the moment, or by this version, is not broken.
+            Err(error) => return Err(error),
         }
     }
     Ok((None, skipped))
 }
 
-/// Removes what a process that was killed while writing left behind.
+/// Whether a process of this program that was killed left a file of this name in a run folder.
+fn is_leftover(name: &std::ffi::OsStr) -> bool {
+    let shown = name.to_string_lossy();
+    let old_checkpoint = shown
+        .strip_prefix(OLD_LEFTOVER)
+        .is_some_and(|name| checkpoint::step_of(name).is_some());
+    polymath_files::is_leftover(name) || OLD_LEFTOVERS.contains(&&*shown) || old_checkpoint
+}
+
+/// Removes what a process that was killed while writing left behind, and gives a checkpoint its place back that was about to be
+/// replaced.
 fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
+    polymath_files::clear_leftovers(run).map_err(TrainError::file("clear", run))?;
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
         let path = entry.map_err(TrainError::file("read", run))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(".tmp-") {
+        if is_leftover(path.file_name().unwrap_or_default()) {
             remove(&path)?;
         }
     }
     Ok(())
 }
 
+fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    polymath_files::write(path, bytes).map_err(TrainError::file("write", path))
+}
+
 /// Removes a file, link or folder, if it is there.
 fn remove(path: &Path) -> Result<(), TrainError> {
-    let Ok(kind) = std::fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if kind.is_dir() {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
-    }
-    .map_err(TrainError::file("remove", path))
-}
-
-/// Refuses a run that would go on with other batches than it began with.
-fn other_batches(run: &Path, state: &State) -> TrainError {
-    TrainError::Run(format!(
-        "the run `{}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where          this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that          began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
-        run.display(),
-        state.step,
-        state.program_version,
-        state.batch_rule
-    ))
-}
-
-/// A resumed run must be the run that was started: only how often it is watched and saved may change.
-fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainError> {
-    let text = std::fs::read_to_string(saved).map_err(TrainError::file("read", saved))?;
-    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
-    let (before, now) = (parse(&text), parse(config));
-    let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
-    // The folder may be written another way or have moved: it is the one that is open.
-    keys.retain(|key| !["evaluation", "checkpoint", "run"].contains(&key.as_str()));
-    for key in keys {
-        if let Some(changed) = difference(key, before.get(key), now.get(key)) {
-            return Err(TrainError::Run(format!(
-                "`{changed}` differs from what this run was started with (see `{}`): resume with the same config, or \
-                 choose another `run`",
-                saved.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The first key at or under `key` whose values differ.
-fn difference(
-    key: &str,
-    before: Option<&toml::Value>,
-    now: Option<&toml::Value>,
-) -> Option<String> {
-    if before == now {
-        return None;
-    }
-    if let (Some(toml::Value::Table(before)), Some(toml::Value::Table(now))) = (before, now) {
-        return before.keys().chain(now.keys()).find_map(|inner| {
-            difference(&format!("{key}.{inner}"), before.get(inner), now.get(inner))
-        });
-    }
-    Some(key.to_owned())
+    polymath_files::remove(path).map_err(TrainError::file("remove", path))
 }

@@ -170,7 +170,12 @@ fn other_batches_are_refused() {
     let text = std::fs::read_to_string(&state).unwrap();
     let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
     assert!(text.contains(&rule), "{text}");
-    let old = text.replace(&rule, "");
+    // Older programs had no such key, and no checksum of the file.
+    let before = |text: &str| {
+        let text = text.replace(&rule, "");
+        text.replace("\"schema\": 2", "\"schema\": 1")
+    };
+    let old = before(&text);
     std::fs::write(&state, &old).unwrap();
     for resume in [true, false] {
         let error = RunFolder::open(&path, CONFIG, resume).err().unwrap();
@@ -183,7 +188,7 @@ fn other_batches_are_refused() {
     straight(&whole);
     let state = whole.join("step-000020/state.json");
     let text = std::fs::read_to_string(&state).unwrap();
-    std::fs::write(&state, text.replace(&rule, "")).unwrap();
+    std::fs::write(&state, before(&text)).unwrap();
     let found = polymath_train::finished(&whole).unwrap();
     assert_eq!((found.step, found.batch_rule), (20, 1));
     verify(&whole.join("latest")).unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use polymath_data::{Dataset, Split, TokenShard};
 use polymath_eval::WindowOptions;
 use polymath_finetune::Lineage;
@@ -12,6 +12,7 @@ use polymath_model::{LoadOptions, Precision, TokenizerFiles};
 use polymath_train::resolve_checkpoint;
 
 use super::evaluate::datasets;
+use super::output::Output;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -24,6 +25,8 @@ pub struct Between {
     pub tuned: PathBuf,
     /// What a model between them is chosen by.
     pub rule: Rule,
+    /// The folder of the result.
+    pub output: Output,
     domains: Vec<(String, Arc<TokenShard>)>,
     windows: WindowOptions,
 }
@@ -43,7 +46,7 @@ impl Between {
         let datasets = datasets(&arguments.scoring, std::slice::from_ref(&tuned))?;
         let domains = domains(&datasets, &base)?;
         let niche = niche(arguments, Lineage::of(&tuned)?.as_ref(), &domains)?;
-        claim(&arguments.output, own).map_err(Failure::usage)?;
+        let output = Output::again(&arguments.output, own).map_err(Failure::Usage)?;
         let scoring = &arguments.scoring;
         Ok(Self {
             base,
@@ -52,6 +55,7 @@ impl Between {
                 niche,
                 limit: arguments.limit,
             },
+            output,
             domains,
             windows: WindowOptions {
                 context: Some(scoring.context.unwrap_or(config.max_position_embeddings)),
@@ -74,13 +78,13 @@ impl Between {
         .map_err(Failure::usage)
     }
 
-    /// Writes the model at `shares` into `output`, and where it comes from: `how` it was made of the tuned one.
+    /// Writes the model at `shares` into the output, and where it comes from: `how` it was made of the tuned one.
     pub fn write_model(
         &self,
         (models, shares): (&Interpolation, &Shares),
-        output: &Path,
         how: &str,
     ) -> Result<(), Failure> {
+        let output = self.output.path();
         let tokenizer = TokenizerFiles {
             tokenizer: polymath_model::tokenizer_over(&self.tuned, Some(&self.base))?,
         };
@@ -138,19 +142,4 @@ fn niche(
         )));
     }
     Ok(niche)
-}
-
-/// The output folder must be new, empty, or hold the file `own`.
-fn claim(output: &Path, own: &str) -> anyhow::Result<()> {
-    let occupied = output.is_dir()
-        && !output.join(own).is_file()
-        && std::fs::read_dir(output)?.next().is_some();
-    if occupied {
-        return Err(anyhow!(
-            "`{}` holds files but no earlier result (`{own}`): choose another `--output`",
-            output.display()
-        ));
-    }
-    std::fs::create_dir_all(output)
-        .with_context(|| format!("can't make the folder `{}`", output.display()))
 }

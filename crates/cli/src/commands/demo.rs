@@ -120,7 +120,7 @@ fn run_once(
         lines::say(&format!("{} is there already", run.display()));
         return Ok(());
     }
-    std::fs::write(file, text)?;
+    polymath_files::write(file, text.as_bytes())?;
     train(file)
 }
 
@@ -136,7 +136,7 @@ fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBu
         ..school::prepare_config(&raw, &folders.at("data"))
     };
     let file = folders.at("prepare.toml");
-    std::fs::write(&file, toml::to_string(&config)?)?;
+    polymath_files::write(&file, toml::to_string(&config)?.as_bytes())?;
     Ok(file)
 }
 

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use polymath_finetune::{FinetuneConfig, Finetuning};
+use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_train::Outcome;
 
 use super::pretrain::{conclude, dry_run, launch, watcher};
 use crate::arguments;
 use crate::console::Stages;
 use crate::dashboard::{About, Group};
-use crate::environment::{Environment, StopSignal};
+use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::signals::StopSignal;
 use crate::{lines, results};
 
 /// Trains, or says what training would take.
@@ -39,22 +40,20 @@ pub fn run(
         .dashboard
         .then(|| about("fine-tuning", &finetuning, &folder));
     let mut watcher = watcher(environment, &finetuning.plan(), about)?;
-    let signal = StopSignal::listen()?;
+    let signal = StopSignal::listen();
     let launch = launch(environment, arguments.resume, &signal);
-    let outcome = finetuning.run(&launch, &mut *watcher)?;
-    let finished = matches!(outcome, Outcome::Finished { .. });
-    if !(finished && finetuning.is_limited()) {
-        drop(watcher);
-        return conclude(outcome, &folder, environment);
-    }
-    let verdict = finetuning.verdict(&launch, &mut *watcher)?;
+    let Ending { outcome, verdict } = finetuning.run(&launch, &mut *watcher)?;
     drop(watcher);
     let Some(verdict) = verdict else {
-        lines::say(&format!(
-            "{}: stopped before the last word on its limits; go on with `--resume`",
-            folder.display()
-        ));
-        return Err(Failure::Interrupted);
+        let last = finetuning.plan().steps;
+        if finetuning.is_limited() && outcome == (Outcome::Interrupted { step: last }) {
+            lines::say(&format!(
+                "{}: stopped before the last word on its limits; go on with `--resume`",
+                folder.display()
+            ));
+            return Err(Failure::Interrupted);
+        }
+        return conclude(outcome, &folder, environment);
     };
     results::announce(&verdict.to_string());
     if !verdict.is_kept() {

@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use polymath_config::Source;
+use polymath_eval::Diverged;
 use polymath_finetune::Finetuning;
 use polymath_finetune::frontier::{self, FrontierConfig, PlannedRun};
 
@@ -32,12 +33,28 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     if arguments.dry_run {
         return runs::list(&named);
     }
-    let launch = runs::train(&named, environment, arguments.dashboard)?;
-    let found = frontier::compare(&config, &planned, &launch, &mut |text| {
+    let trained = runs::train(&named, environment, arguments.dashboard)?;
+    let names: Vec<String> = named.into_iter().map(|(name, _)| name).collect();
+    let (mut finished, mut diverged) = (Vec::new(), Vec::new());
+    for ((run, tuning), reason) in planned.into_iter().zip(&trained.diverged) {
+        match reason {
+            None => finished.push((run, tuning)),
+            Some(message) => diverged.push(Diverged {
+                name: run.method,
+                seed: run.seed,
+                message: message.clone(),
+            }),
+        }
+    }
+    if finished.is_empty() {
+        return trained.conclude(&names);
+    }
+    let found = frontier::compare(&config, &finished, &trained.launch, &mut |text| {
         environment.say(text);
-    })?;
+    })?
+    .with_diverged(diverged);
     found.write(&config.output)?;
     let page = config.output.join("frontier.html");
     results::announce(&format!("{}\n{}", found.markdown(), page.display()));
-    Ok(())
+    trained.conclude(&names)
 }

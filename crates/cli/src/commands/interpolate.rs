@@ -35,17 +35,16 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
         .map_or("interpolated per block".to_owned(), |alpha| {
             format!("interpolated at {alpha:.2}")
         });
-    between.write_model((&models, &chosen.shares), output, &how)?;
-    write_curve(arguments, &between, &found)?;
-    results::announce(&format!("{}\n{}", found.table(rule), output.display()));
+    between.write_model((&models, &chosen.shares), &how)?;
+    write_curve(&between, &found)?;
+    let text = format!("{}\n{}", found.table(rule), output.display());
+    drop(models);
+    between.output.finish()?;
+    results::announce(&text);
     Ok(())
 }
 
-fn write_curve(
-    arguments: &arguments::Interpolate,
-    between: &Between,
-    found: &Found,
-) -> Result<(), Failure> {
+fn write_curve(between: &Between, found: &Found) -> Result<(), Failure> {
     let rule = &between.rule;
     let curve = json!({
         "schema": 1,
@@ -61,7 +60,7 @@ fn write_curve(
         ("interpolation.md", found.table(rule)),
         (CURVE, format!("{curve:#}\n")),
     ] {
-        let path = arguments.between.output.join(name);
+        let path = between.output.path().join(name);
         std::fs::write(&path, text).with_context(|| format!("can't write `{}`", path.display()))?;
     }
     Ok(())

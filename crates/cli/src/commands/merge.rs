@@ -1,9 +1,10 @@
 //! `polymath merge`: an adapter and its base as one ordinary model folder.
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use polymath_finetune::Lineage;
 use polymath_model::{TokenizerFiles, is_adapter};
 
+use super::output::Output;
 use crate::arguments;
 use crate::failure::Failure;
 use crate::results;
@@ -18,25 +19,18 @@ pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
         )));
     }
     let output = &arguments.output;
-    let taken = output.is_dir() && std::fs::read_dir(output)?.next().is_some();
-    if taken || output.is_file() {
-        return Err(Failure::usage(anyhow!(
-            "`{}` is already there: choose another `--output`",
-            output.display()
-        )));
-    }
+    let made = Output::new(output).map_err(Failure::Usage)?;
     let base =
         polymath_train::resolve_base(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
     let (config, weights) =
         polymath_model::load_merged(&folder, base.as_deref()).map_err(Failure::usage)?;
     let tokenizer =
         polymath_model::tokenizer_over(&folder, base.as_deref()).map_err(Failure::usage)?;
-    std::fs::create_dir_all(output)
-        .with_context(|| format!("can't make the folder `{}`", output.display()))?;
-    polymath_model::save_weights(output, &config, weights, &TokenizerFiles { tokenizer })?;
+    polymath_model::save_weights(made.path(), &config, weights, &TokenizerFiles { tokenizer })?;
     if let Some(lineage) = Lineage::of(&folder)? {
-        lineage.write(output)?;
+        lineage.write(made.path())?;
     }
+    made.finish()?;
     results::announce(&output.display().to_string());
     Ok(())
 }

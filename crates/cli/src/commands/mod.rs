@@ -14,6 +14,7 @@ pub mod import;
 pub mod interpolate;
 mod ledger;
 pub mod merge;
+mod output;
 pub mod prepare;
 pub mod pretrain;
 mod publish;

@@ -9,8 +9,9 @@ use polymath_train::{Launch, Observer, Outcome, Plan};
 use crate::arguments;
 use crate::console::{TrainingConsole, duration};
 use crate::dashboard::{About, Dashboard, Group};
-use crate::environment::{Environment, StopSignal};
+use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::signals::StopSignal;
 use crate::{lines, peak, results};
 
 /// How long the machine's peak is looked for before a run.
@@ -35,7 +36,7 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     }
     let about = arguments.dashboard.then(|| about(&pretraining, &folder));
     let mut watcher = watcher(environment, &pretraining.plan(), about)?;
-    let signal = StopSignal::listen()?;
+    let signal = StopSignal::listen();
     let outcome = pretraining.run(
         &launch(environment, arguments.resume, &signal),
         &mut *watcher,
@@ -138,6 +139,13 @@ pub fn conclude(outcome: Outcome, run: &Path, environment: &Environment) -> Resu
                 ));
             }
             Ok(())
+        }
+        Outcome::Interrupted { step: 0 } => {
+            lines::say(&format!(
+                "{}: stopped before its first step; the same command starts it again",
+                run.display()
+            ));
+            Err(Failure::Interrupted)
         }
         Outcome::Interrupted { step } => {
             lines::say(&format!(

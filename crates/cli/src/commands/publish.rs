@@ -48,7 +48,8 @@ pub fn write_card(
         false => &arguments.checkpoint,
     };
     let text = card(folder, card::shown(place), arguments)?;
-    std::fs::write(&file, text).with_context(|| format!("can't write `{}`", file.display()))?;
+    polymath_files::write(&file, text.as_bytes())
+        .with_context(|| format!("can't write `{}`", file.display()))?;
     results::announce(&file.display().to_string());
     Ok(())
 }

@@ -19,8 +19,10 @@ pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(
     })?;
     let output = &arguments.between.output;
     let how = format!("{} blocks put back", found.steps[found.chosen].put_back);
-    between.write_model((&models, &shares), output, &how)?;
-    found.write(output)?;
+    between.write_model((&models, &shares), &how)?;
+    found.write(between.output.path())?;
+    drop(models);
+    between.output.finish()?;
     let page = output.join("revert.html");
     results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     Ok(())

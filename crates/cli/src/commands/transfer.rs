@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use polymath_config::Source;
+use polymath_eval::Diverged;
 use polymath_finetune::Finetuning;
 use polymath_finetune::transfer::{self, OpenRun, TransferConfig};
 
@@ -35,12 +36,33 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     if arguments.dry_run {
         return runs::list(&named);
     }
-    let launch = runs::train(&named, environment, arguments.dashboard)?;
-    let found = transfer::measure(&config, (&open, &scored), &launch, &mut |text| {
-        environment.say(text);
-    })?;
+    let trained = runs::train(&named, environment, arguments.dashboard)?;
+    let names: Vec<String> = named.into_iter().map(|(name, _)| name).collect();
+    let (mut finished, mut diverged) = (Vec::new(), Vec::new());
+    for ((run, seed), reason) in open.into_iter().zip(seeds).zip(&trained.diverged) {
+        match reason {
+            None => finished.push(run),
+            Some(message) => diverged.push(Diverged {
+                name: run.domain,
+                seed,
+                message: message.clone(),
+            }),
+        }
+    }
+    if finished.is_empty() {
+        return trained.conclude(&names);
+    }
+    let found = transfer::measure(
+        &config,
+        (&finished, &scored),
+        &trained.launch,
+        &mut |text| {
+            environment.say(text);
+        },
+    )?
+    .with_diverged(diverged);
     found.write(&config.output)?;
     let page = config.output.join("transfer.html");
     results::announce(&format!("{}\n{}", found.markdown(), page.display()));
-    Ok(())
+    trained.conclude(&names)
 }

@@ -22,7 +22,7 @@ use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 pub use screen::leave;
 pub use state::{About, Group};
 
-use crate::{console, environment, lines};
+use crate::{console, lines, signals};
 use state::State;
 use view::Moment;
 
@@ -71,6 +71,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 impl Drop for Dashboard {
     fn drop(&mut self) {
+        signals::training_ends();
         self.ended.store(true, Ordering::SeqCst);
         if let Some(drawing) = self.drawing.take() {
             // If it panicked, that was told already, and the run went on without it.
@@ -85,6 +86,7 @@ impl Drop for Dashboard {
 
 impl Observer for Dashboard {
     fn begin(&mut self, step: u64, total: u64) {
+        signals::training_begins();
         let mut earlier = Vec::new();
         if step > 0 {
             lines::say(&console::resumed(step, total));
@@ -114,6 +116,10 @@ impl Observer for Dashboard {
         self.state().after_checkpoint(path);
     }
 
+    fn end(&mut self) {
+        signals::training_ends();
+    }
+
     fn message(&mut self, text: &str) {
         lines::say(text);
     }
@@ -140,7 +146,7 @@ fn draw_until(ended: &AtomicBool, state: &Mutex<State>) {
     while !ended.load(Ordering::SeqCst) && screen::is_up() {
         let (log, told) = lines::held(LOG_LINES);
         let elapsed = Duration::from_secs(begin.elapsed().as_secs());
-        let stopping = environment::is_stopping();
+        let stopping = signals::is_stopping();
         let current = Some((lock(state).changes, told, elapsed, stopping));
         if shown != current {
             let drawn = screen::draw(&mut screen, |frame| {
@@ -161,7 +167,7 @@ fn draw_until(ended: &AtomicBool, state: &Mutex<State>) {
         }
         match screen::wait(FRAME) {
             Some(Event::Resize(..)) => shown = None,
-            Some(Event::Key(key)) if stops(key) => environment::interrupt(),
+            Some(Event::Key(key)) if stops(key) => signals::interrupt(),
             _ => {}
         }
     }

@@ -99,16 +99,15 @@ fn write_lines(
     path: &Path,
     lines: impl Iterator<Item = serde_json::Value>,
 ) -> Result<(), DataError> {
-    let beside = path.with_extension("tmp");
     let write = || -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(&beside)?);
+        let mut staged = polymath_files::StagedFile::create(path)?;
+        let mut file = std::io::BufWriter::new(staged.file());
         for line in lines {
             writeln!(file, "{line}")?;
         }
-        file.into_inner()
-            .map_err(std::io::IntoInnerError::into_error)?
-            .sync_all()?;
-        std::fs::rename(&beside, path)
+        file.flush()?;
+        drop(file);
+        staged.commit()
     };
     write().map_err(DataError::file("write", path))
 }

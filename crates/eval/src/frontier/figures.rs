@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::area::{hypervolume, pareto, recommend};
+use crate::diverged::Diverged;
 use crate::report::Figure;
 use crate::statistics::{OverSeeds, mean_figure, paired_change};
 use crate::{DomainScores, EvalError};
@@ -204,6 +205,9 @@ pub struct Frontier {
     /// The way that gains most on the development half with every old domain inside the limit there, on average over seeds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended: Option<String>,
+    /// Runs that diverged and are in no figure; a way with such a run is not recommended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<Diverged>,
 }
 
 impl Frontier {
@@ -223,19 +227,6 @@ impl Frontier {
             methods[at].on_the_frontier = beaten.is_none();
             methods[at].beaten_by = beaten.map(|other| methods[other].name.clone());
         }
-        let chosen: Vec<(f64, f64)> = methods
-            .iter()
-            .map(|method| {
-                let runs = &groups[&method.name];
-                let mean = |figure: &dyn Fn(&RunFigures) -> f64| {
-                    runs.iter().map(|run| figure(run)).sum::<f64>() / runs.len() as f64
-                };
-                (
-                    mean(&|run| run.development_gain),
-                    mean(&|run| run.development_worst),
-                )
-            })
-            .collect();
         let reference = points.iter().map(|point| point.1).fold(0.0, f64::max);
         let trained = methods.iter().filter(|method| method.share.is_none());
         let trained: Vec<(f64, f64)> = trained.map(Method::place).collect();
@@ -243,12 +234,21 @@ impl Frontier {
             schema: SCHEMA,
             niche: niche.to_owned(),
             limit,
-            recommended: recommend(&chosen, limit).map(|way| methods[way].name.clone()),
+            recommended: recommended(&methods, &runs, (limit, &[])),
+            diverged: Vec::new(),
             hypervolume: hypervolume(&trained, reference),
             hypervolume_mixed: hypervolume(&points, reference),
             methods,
             runs,
         }
+    }
+
+    /// The same, with the runs that diverged.
+    #[must_use]
+    pub fn with_diverged(mut self, diverged: Vec<Diverged>) -> Self {
+        self.recommended = recommended(&self.methods, &self.runs, (self.limit, &diverged));
+        self.diverged = diverged;
+        self
     }
 
     /// The ways that were trained, most gain first.
@@ -276,4 +276,41 @@ impl Frontier {
                 || self.recommended.as_ref() == Some(&method.name)
         })
     }
+}
+
+/// The way that gains most on the development half with every old domain inside `limit` there, on average over seeds. A way that
+/// diverged with some seed is none: its other seeds say nothing about what the next one does.
+fn recommended(
+    methods: &[Method],
+    runs: &[RunFigures],
+    (limit, diverged): (f64, &[Diverged]),
+) -> Option<String> {
+    let reliable = |method: &&Method| {
+        let mut runs = runs
+            .iter()
+            .filter(|run| run.candidate.name() == method.name);
+        runs.all(|run| {
+            diverged
+                .iter()
+                .all(|lost| lost.name != run.candidate.method)
+        })
+    };
+    let methods: Vec<&Method> = methods.iter().filter(reliable).collect();
+    let chosen: Vec<(f64, f64)> = methods
+        .iter()
+        .map(|method| {
+            let runs: Vec<&RunFigures> = runs
+                .iter()
+                .filter(|run| run.candidate.name() == method.name)
+                .collect();
+            let mean = |figure: &dyn Fn(&RunFigures) -> f64| {
+                runs.iter().map(|run| figure(run)).sum::<f64>() / runs.len() as f64
+            };
+            (
+                mean(&|run| run.development_gain),
+                mean(&|run| run.development_worst),
+            )
+        })
+        .collect();
+    recommend(&chosen, limit).map(|way| methods[way].name.clone())
 }

@@ -1,6 +1,7 @@
 //! A frontier as Markdown.
 
 use super::Frontier;
+use crate::diverged;
 use crate::statistics::OverSeeds;
 use crate::untrusted::inline;
 use crate::wording::{interval, signed};
@@ -73,6 +74,9 @@ impl Form {
 /// What the figures come to.
 pub fn sentences(frontier: &Frontier, form: Form) -> Vec<String> {
     let mut sentences = vec![recommendation(frontier, form)];
+    sentences.extend(diverged::sentence(&frontier.diverged, &|text| {
+        form.name(text)
+    }));
     let beaten = frontier.beaten_by_mixing();
     if !beaten.is_empty() {
         let pairs: Vec<String> = beaten

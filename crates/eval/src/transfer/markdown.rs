@@ -1,6 +1,7 @@
 //! A transfer matrix as Markdown.
 
 use super::Transfer;
+use crate::diverged;
 use crate::untrusted::{code, inline};
 use crate::wording::{count, interval, percent, signed};
 
@@ -45,15 +46,15 @@ pub fn render(transfer: &Transfer) -> String {
         text += "\n";
     }
     text.push('\n');
-    for sentence in sentences(transfer) {
+    for sentence in sentences(transfer, &inline) {
         text += &format!("- {sentence}\n");
     }
     text
 }
 
-/// How well each forecast ranked what came.
-pub fn sentences(transfer: &Transfer) -> Vec<String> {
-    transfer
+/// Runs that diverged, their names as `shown` writes them, and how well each forecast ranked what came.
+pub fn sentences(transfer: &Transfer, shown: &dyn Fn(&str) -> String) -> Vec<String> {
+    let forecasts = transfer
         .forecasts
         .iter()
         .map(|forecast| match &forecast.correlation {
@@ -69,6 +70,9 @@ pub fn sentences(transfer: &Transfer) -> Vec<String> {
                 "Forecast by {}, of {}: too few to rank.",
                 forecast.name, forecast.of
             ),
-        })
+        });
+    diverged::sentence(&transfer.diverged, shown)
+        .into_iter()
+        .chain(forecasts)
         .collect()
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::EvalError;
+use crate::diverged::Diverged;
 use crate::report::Figure;
 use crate::statistics::{Correlation, spearman};
 
@@ -58,6 +59,9 @@ pub struct Transfer {
     pub rows: Vec<Row>,
     /// How well forgetting was forecast.
     pub forecasts: Vec<Forecast>,
+    /// Runs that diverged and are in no figure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<Diverged>,
 }
 
 /// What the runs have in common.
@@ -86,7 +90,15 @@ impl Transfer {
             scored,
             rows,
             forecasts,
+            diverged: Vec::new(),
         }
+    }
+
+    /// The same, with the runs that diverged.
+    #[must_use]
+    pub fn with_diverged(mut self, diverged: Vec<Diverged>) -> Self {
+        self.diverged = diverged;
+        self
     }
 
     /// As Markdown, which reads well in a terminal too.

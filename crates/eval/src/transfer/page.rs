@@ -27,7 +27,7 @@ pub fn render(transfer: &Transfer) -> Result<String, EvalError> {
         changes => heatmap(&changes(transfer)),
         cosines => heatmap(&cosines(transfer)),
         early,
-        sentences => sentences(transfer),
+        sentences => sentences(transfer, &str::to_owned),
     };
     page::render(include_str!("page.html"), shown)
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 use polymath_data::{BATCH_RULE, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
+use polymath_files::StagedFile;
 use polymath_model::{Transformer, sha256_of_bytes};
 use polymath_train::to_token_batch;
 use safetensors::SafeTensors;
@@ -198,7 +199,7 @@ fn read(
     key: &BTreeMap<String, String>,
     model: &Transformer,
 ) -> Result<Option<Squares>, String> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match polymath_files::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
@@ -257,11 +258,10 @@ fn write(path: &Path, key: BTreeMap<String, String>, squares: &Squares) -> Resul
     metadata.insert(COUNTED.into(), squares.tokens.to_string());
     let write = || -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        // Two runs may write the same file at once: each has a name of its own until it is whole.
-        let beside = path.with_extension(format!("tmp-{}", std::process::id()));
-        safetensors::serialize_to_file(&squares.sums, Some(metadata), &beside)?;
-        std::fs::File::open(&beside)?.sync_all()?;
-        std::fs::rename(&beside, path)?;
+        // Two runs may write the same file at once: they take turns.
+        let staged = StagedFile::create(path)?;
+        safetensors::serialize_to_file(&squares.sums, Some(metadata), staged.path())?;
+        staged.commit()?;
         Ok(())
     };
     write().map_err(|error| error.to_string())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_data::{BATCH_RULE, ReplayStream};
+use polymath_files::StagedFile;
 use polymath_model::sha256_of_bytes;
 use polymath_model::{TopK, Transformer};
 use polymath_train::to_token_batch;
@@ -111,7 +112,7 @@ impl Lesson<'_> {
 
     /// What the file holds; `None` where there is none, or one of something else.
     fn read(&self, path: &Path, tokens: usize) -> Result<Option<TopK>, String> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match polymath_files::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
@@ -166,13 +167,10 @@ impl Lesson<'_> {
             (KEY.to_owned(), self.key()),
             (DIGEST.to_owned(), digest(&parts)),
         ]);
-        let beside = path.with_extension("tmp");
-        safetensors::serialize_to_file(tensors, Some(metadata), &beside)
+        let staged = StagedFile::create(path).map_err(|error| error.to_string())?;
+        safetensors::serialize_to_file(tensors, Some(metadata), staged.path())
             .map_err(|error| error.to_string())?;
-        std::fs::File::open(&beside)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&beside, path))
-            .map_err(|error| error.to_string())
+        staged.commit().map_err(|error| error.to_string())
     }
 }
 

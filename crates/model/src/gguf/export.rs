@@ -1,12 +1,12 @@
 //! A model folder as a GGUF file.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
+use polymath_files::StagedFile;
 
 use super::architecture::Architecture;
 use super::parameters::{Stored, layout, to_pairs, turned_heads};
@@ -178,37 +178,20 @@ fn write(
     keys: &[(String, Value)],
     tensors: &[(String, QTensor)],
 ) -> Result<(), ModelError> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let beside = file.with_file_name(name);
-    let written = write_beside(&beside, keys, tensors).and_then(|()| {
-        // Writing takes a while.
-        refuse_existing(file)?;
-        std::fs::rename(&beside, file).map_err(ModelError::file("move into place", file))
-    });
-    if written.is_err() {
-        // What is half written helps nobody; the reason is told already.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
-}
-
-fn write_beside(
-    beside: &PathBuf,
-    keys: &[(String, Value)],
-    tensors: &[(String, QTensor)],
-) -> Result<(), ModelError> {
     let keys: Vec<(&str, &Value)> = keys.iter().map(|(key, value)| (&key[..], value)).collect();
     let tensors: Vec<(&str, &QTensor)> = tensors
         .iter()
         .map(|(name, tensor)| (&name[..], tensor))
         .collect();
-    let file = File::create(beside).map_err(ModelError::file("write", beside))?;
-    let mut writer = BufWriter::new(file);
+    let mut staged = StagedFile::create(file).map_err(ModelError::file("write", file))?;
+    // Another process may have written it while this one waited.
+    refuse_existing(file)?;
+    let mut writer = BufWriter::new(staged.file());
     gguf_file::write(&mut writer, &keys, &tensors)
-        .map_err(|error| ModelError::content(beside, format!("can't be written: {error}")))?;
-    writer
-        .flush()
-        .and_then(|()| writer.get_ref().sync_all())
-        .map_err(ModelError::file("write", beside))
+        .map_err(|error| ModelError::content(file, format!("can't be written: {error}")))?;
+    writer.flush().map_err(ModelError::file("write", file))?;
+    drop(writer);
+    staged
+        .commit_new()
+        .map_err(ModelError::file("move into place", file))
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::{Device, Tensor};
+use polymath_files::StagedFolder;
 
 use super::architecture::{Architecture, KNOWN};
 use super::config::{self, Besides};
@@ -29,7 +30,7 @@ const VALUES_OF_A_BYTE: usize = 4;
 pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
     refuse_taken(folder)?;
     polymath_input::refuse_pointer(file)?;
-    let bytes = std::fs::read(file).map_err(ModelError::file("read", file))?;
+    let bytes = polymath_files::read(file).map_err(ModelError::file("read", file))?;
     let content = open(file, &bytes)?;
     let metadata = Metadata {
         path: file,
@@ -259,36 +260,19 @@ impl Reader<'_> {
     }
 }
 
-/// Fills a new folder beside `folder`, syncs it, and gives it its name.
+/// Fills a new folder beside `folder`, and gives it its name when all of it is on the disk.
 fn into_place(
     folder: &Path,
     fill: &dyn Fn(&Path) -> Result<(), ModelError>,
 ) -> Result<(), ModelError> {
-    let parent = match folder.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    std::fs::create_dir_all(&parent).map_err(ModelError::file("make the folder", &parent))?;
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let beside = parent.join(name);
-    std::fs::create_dir(&beside).map_err(ModelError::file("make the folder", &beside))?;
-    let filled = fill(&beside)
-        .and_then(|()| sync(&beside).map_err(ModelError::file("write", &beside)))
-        .and_then(|()| {
-            refuse_taken(folder)?;
-            std::fs::rename(&beside, folder).map_err(ModelError::file("move into place", folder))
-        });
-    if filled.is_err() {
-        // What is half written helps nobody; the reason is told already.
-        let _ = std::fs::remove_dir_all(&beside);
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent).map_err(ModelError::file("make the folder", parent))?;
     }
-    filled
-}
-
-fn sync(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        std::fs::File::open(entry?.path())?.sync_all()?;
-    }
-    Ok(())
+    let staged =
+        StagedFolder::create(folder).map_err(ModelError::file("make the folder", folder))?;
+    fill(staged.path())?;
+    refuse_taken(folder)?;
+    staged
+        .commit_new()
+        .map_err(ModelError::file("move into place", folder))
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,8 +100,11 @@ pub struct Scores(pub u64);
 impl Evaluator for Scores {
     fn evaluate(
         &mut self,
-        _: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
+        if progress(0, 1).is_break() {
+            return Err(TrainError::Stopped);
+        }
         self.0 += 1;
         Ok(BTreeMap::from([(
             "all".into(),

@@ -1,10 +1,11 @@
 //! A run inside its limits: it is measured on the way, which moves the pressure and decides the best checkpoint.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polymath_data::TokenShard;
-use polymath_eval::{WindowOptions, score_shard};
+use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, TrainError};
 
@@ -42,7 +43,7 @@ impl<'a> Limited<'a> {
 
     fn measure(
         &mut self,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, FinetuneError> {
         let (niche, shard) = &self.niche;
         let all = std::iter::once((niche.as_str(), &**shard)).chain(self.held.shards());
@@ -66,10 +67,12 @@ impl<'a> Limited<'a> {
 impl Evaluator for Limited<'_> {
     fn evaluate(
         &mut self,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
-        self.measure(progress)
-            .map_err(|error| TrainError::Hook(Box::new(error)))
+        self.measure(progress).map_err(|error| match error {
+            FinetuneError::Evaluation(EvalError::Stopped) => TrainError::Stopped,
+            other => TrainError::Hook(Box::new(other)),
+        })
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {

@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering;
 
 use polymath_data::Half;
 use polymath_eval::{WindowOptions, score_shard};
+use polymath_files::StagedFolder;
 use polymath_model::{LoadOptions, Precision};
-use polymath_train::{Launch, Observer, point, resolve_checkpoint};
+use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 
 use super::held::Held;
 use super::tilt::{Price, along, as_far_as, tilt, whole};
@@ -84,12 +85,13 @@ struct Search<'a> {
 impl Finetuning {
     /// Looks for the model on the way from the base through the run's last weights that serves the niche best with every old
     /// domain inside its limit. Where it serves better than `best`, the run's best checkpoint inside if there is one, it is
-    /// written and becomes `best`. It can be called again after it was stopped. An adapter that ended inside is left as it is:
-    /// what is written is a whole model.
+    /// written. `last` is the run's last checkpoint. It can be called again after it was stopped. An adapter that ended inside
+    /// is left as it is: what is written is a whole model.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
-        best: Option<&Path>,
+        (best, last): (Option<&Path>, &Path),
+        run: &RunFolder,
         observer: &mut dyn Observer,
     ) -> Result<Mixing, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
@@ -103,7 +105,7 @@ impl Finetuning {
         let read = self.watched_by_base()?;
         let held = Held::score((&base, &read[1..]), &self.watched[1..], &limits, windows)?;
         drop(base);
-        let last = resolve_checkpoint(&self.config.run.join("latest"))?;
+        let last = resolve_checkpoint(last)?;
         // As mixtures are scored, in f32: the run may have scored it in bf16.
         let best = match best {
             Some(folder) => {
@@ -122,7 +124,7 @@ impl Finetuning {
         };
         match search.run(best, observer) {
             Ok(Some(shares)) => {
-                self.keep_mixed(&search.between, &shares)?;
+                self.keep_mixed(&search.between, &shares, run.path())?;
                 Ok(Mixing::Mixed(shares))
             }
             Ok(None) => Ok(Mixing::Nothing),
@@ -131,24 +133,21 @@ impl Finetuning {
         }
     }
 
-    /// Writes the model at `shares` and makes it the run's best.
-    fn keep_mixed(&self, between: &Interpolation, shares: &Shares) -> Result<(), FinetuneError> {
-        let run = &self.config.run;
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| FinetuneError::File { path, source }
+    /// Writes the model at `shares` into the folder of the run.
+    fn keep_mixed(
+        &self,
+        between: &Interpolation,
+        shares: &Shares,
+        run: &Path,
+    ) -> Result<(), FinetuneError> {
+        let folder = run.join(FOLDER);
+        let failed = |source| FinetuneError::File {
+            path: folder.clone(),
+            source,
         };
-        let (beside, folder) = (run.join(".tmp-mixed"), run.join(FOLDER));
-        for old in [&beside, &folder] {
-            if old.exists() {
-                std::fs::remove_dir_all(old).map_err(failed(old))?;
-            }
-        }
-        std::fs::create_dir_all(&beside).map_err(failed(&beside))?;
-        polymath_model::save(&beside, &between.model(shares)?, &self.tokenizer()?)?;
-        std::fs::rename(&beside, &folder).map_err(failed(&folder))?;
-        point(run, "best", FOLDER)?;
-        Ok(())
+        let staged = StagedFolder::create(&folder).map_err(failed)?;
+        polymath_model::save(staged.path(), &between.model(shares)?, &self.tokenizer()?)?;
+        staged.replace().map_err(failed)
     }
 }
 

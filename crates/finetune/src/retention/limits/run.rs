@@ -1,20 +1,17 @@
 //! What a run under limits does beside training: it looks at the old domains on the way, and is judged at the end.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use polymath_data::Half;
 use polymath_eval::WindowOptions;
 use polymath_model::{LoadOptions, Ops, Transformer};
-use polymath_train::{
-    Evaluator, Launch, Observer, Outcome, RunFolder, point, resolve_checkpoint, step_name,
-};
+use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
 
 use super::held::Held;
 use super::limited::Limited;
 use super::mix::{FOLDER, Mixing};
 use super::verdict::{FILE, Judged};
-use super::{LimitsVerdict, Pressure, is_outside};
+use super::{LimitsConfig, LimitsVerdict, Pressure, is_outside};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
@@ -57,75 +54,58 @@ impl Finetuning {
         !self.is_limited() || self.config.run.join(FILE).is_file()
     }
 
-    /// Where the run has done its steps and was stopped before the last word on its limits: how it ended.
-    pub(crate) fn unjudged(&self, resume: bool) -> Result<Option<Outcome>, FinetuneError> {
-        let run = &self.config.run;
-        let Some(state) = polymath_train::finished(run).filter(|_| !self.is_judged()) else {
-            return Ok(None);
-        };
-        if !self.is_same()? {
-            return Err(self.finished_otherwise());
+    /// Refuses to begin where the run has done its steps and was stopped before the last word on its limits.
+    pub(crate) fn refuse_unjudged(&self) -> Result<(), FinetuneError> {
+        if self.is_judged() || !polymath_train::is_finished(&self.config.run) {
+            return Ok(());
         }
-        if !resume {
-            return Err(FinetuneError::Config(format!(
-                "the run `{}` has done its steps and was stopped before the last word on its limits: go on with \
-                 `--resume`, or choose another `run`",
-                run.display()
-            )));
-        }
-        let best = state
-            .best
-            .map_or((state.step, f64::NAN), |best| (best.step, best.score));
-        Ok(Some(Outcome::Finished {
-            steps: state.step,
-            best,
-        }))
+        Err(FinetuneError::Config(format!(
+            "the run `{}` has done its steps and was stopped before the last word on its limits: go on with \
+             `--resume`, or choose another `run`",
+            self.config.run.display()
+        )))
     }
 
     /// What became of the limits of a run that has done its steps, on the test half of the held-out documents; `None` where
     /// it was stopped meanwhile, and can be asked again. If nothing was inside on the way, there is a `closest` instead of a
     /// `best`. Where a model on the line through base and end is inside and serves the niche better, that is `best`.
-    ///
-    /// # Errors
-    /// A run that has no limits or is not finished; what scoring and the disk say.
-    pub fn verdict(
+    pub(crate) fn verdict(
         &self,
-        launch: &Launch,
-        observer: &mut dyn Observer,
+        limits: &LimitsConfig,
+        run: &RunFolder,
+        (launch, observer): (&Launch, &mut dyn Observer),
     ) -> Result<Option<LimitsVerdict>, FinetuneError> {
-        let run = &self.config.run;
-        let best = polymath_train::finished(run).and_then(|state| state.best);
-        let (Some(limits), Some(best)) = (&self.config.retention.limits, best) else {
+        let path = run.path();
+        let state = polymath_train::finished(path);
+        let Some((last, best)) = state.and_then(|state| Some((state.step, state.best?))) else {
             return Err(FinetuneError::Config(format!(
-                "`{}` is no finished run with `retention.limits`: there is nothing to judge",
-                run.display()
+                "`{}` is no finished run with an evaluation: there is nothing to judge",
+                path.display()
             )));
         };
-        let inside = !is_outside(best.score);
+        let mut judged = Judged {
+            checkpoint: path.to_path_buf(),
+            inside_on_the_way: !is_outside(best.score),
+            mixed: None,
+        };
         // As training left it: an earlier call may have been killed after it moved a link.
-        let name = if inside { "best" } else { "closest" };
-        point(run, name, &step_name(best.step))?;
-        if !inside {
-            remove_link(&run.join("best"))?;
-        }
-        let on_the_way = run.join(step_name(best.step));
-        let mixed = match self.mix_inside(launch, inside.then_some(&*on_the_way), observer)? {
+        point(run, &judged, best.step)?;
+        let on_the_way = path.join(step_name(best.step));
+        let inside = judged.inside_on_the_way.then_some(&*on_the_way);
+        let ends = (inside, &*path.join(step_name(last)));
+        judged.mixed = match self.mix_inside(launch, ends, run, observer)? {
             Mixing::Stopped => return Ok(None),
             Mixing::Nothing => None,
             Mixing::Mixed(shares) => Some(shares),
         };
-        let (name, folder) = match &mixed {
-            Some(_) => ("best", run.join(FOLDER)),
-            None => (name, on_the_way),
-        };
-        let folder = resolve_checkpoint(&folder)?;
+        let name = point(run, &judged, best.step)?;
+        judged.checkpoint = path.join(name);
+        let folder = resolve_checkpoint(&match &judged.mixed {
+            Some(_) => path.join(FOLDER),
+            None => on_the_way,
+        })?;
         let base = self.load_tuned(launch, false)?;
         let tuned = self.load_checkpoint(launch, &folder)?;
-        let judged = Judged {
-            checkpoint: run.join(name),
-            inside_on_the_way: inside,
-            mixed,
-        };
         let verdict = LimitsVerdict::measure(
             (&base, &self.watched_by_base()?),
             (&tuned, &self.watched),
@@ -133,17 +113,39 @@ impl Finetuning {
             judged,
             self.sequence_length,
         )?;
-        verdict.write(run)?;
+        verdict.write(path)?;
         Ok(Some(verdict))
+    }
+
+    /// Sets the links of a judged run by its verdict.
+    pub(crate) fn point_by(
+        &self,
+        verdict: &LimitsVerdict,
+        run: &RunFolder,
+    ) -> Result<(), FinetuneError> {
+        let state = polymath_train::finished(run.path());
+        if let Some(best) = state.and_then(|state| state.best) {
+            point(run, &verdict.judged, best.step)?;
+        }
+        Ok(())
     }
 }
 
-fn remove_link(path: &Path) -> Result<(), FinetuneError> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(FinetuneError::File {
-            path: path.to_path_buf(),
-            source,
-        }),
-        _ => Ok(()),
+/// Points `best` to what is inside the limits, and `closest` to the best checkpoint on the way where that was outside; there is
+/// no `best` where nothing is inside. Returns the name of the link to what counts.
+fn point(run: &RunFolder, judged: &Judged, step: u64) -> Result<&'static str, FinetuneError> {
+    let on_the_way = step_name(step);
+    match judged.inside_on_the_way {
+        true => run.unlink("closest")?,
+        false => run.point("closest", &on_the_way)?,
     }
+    match (&judged.mixed, judged.inside_on_the_way) {
+        (Some(_), _) => run.point("best", FOLDER)?,
+        (None, true) => run.point("best", &on_the_way)?,
+        (None, false) => {
+            run.unlink("best")?;
+            return Ok("closest");
+        }
+    }
+    Ok("best")
 }

@@ -8,7 +8,7 @@ use polymath_data::{Half, TokenShard};
 use polymath_eval::statistics::{Change, paired_change};
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_model::Transformer;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
@@ -20,7 +20,7 @@ const RESAMPLES: usize = 2000;
 pub(super) const FILE: &str = "limits.json";
 
 /// One domain on the test half.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DomainVerdict {
     /// The domain.
     pub domain: String,
@@ -29,7 +29,7 @@ pub struct DomainVerdict {
     /// Its 95 % interval.
     pub interval: [f64; 2],
     /// How much it may rise; none for the niche.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
 }
 
@@ -41,19 +41,19 @@ impl DomainVerdict {
 }
 
 /// What is judged.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judged {
     /// The checkpoint that was measured: the run's `best`, or `closest` where nothing was inside.
     pub checkpoint: PathBuf,
     /// Whether an evaluation on the way was inside, each domain with what its rise may be on other documents.
     pub inside_on_the_way: bool,
     /// Where the checkpoint lies on the way from the base through the run's end: the share of the run's change in each block.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Shares>,
 }
 
 /// What became of the limits.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LimitsVerdict {
     /// What it is of.
     #[serde(flatten)]
@@ -100,6 +100,12 @@ impl LimitsVerdict {
             });
         }
         Ok(Self { judged, domains })
+    }
+
+    /// The verdict in a run's folder; none where there is none, or one that can't be read, which is measured again.
+    pub(crate) fn read(run: &Path) -> Option<Self> {
+        let text = polymath_files::read(&run.join(FILE)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Writes `limits.json` into the run's folder.

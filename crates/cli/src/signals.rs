@@ -1,0 +1,155 @@
+//! Signals: a run that can save is stopped and saves, everything else ends at once. A signal that was ignored when the process
+//! started stays ignored: `nohup` protects a run from the end of its terminal, and a shell a job in the background from Ctrl-C.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::failure::Failure;
+use crate::{dashboard, lines};
+
+/// How long a run that has nothing to save yet may take to end by itself, before the process is ended.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whether a run is to stop: a process has one such flag, however many runs it starts.
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// The phase that decides what a signal does.
+static PHASE: AtomicU8 = AtomicU8::new(Phase::Idle as u8);
+
+/// What the process is doing.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Phase {
+    /// Nothing that is saved: a signal ends the process at once.
+    Idle,
+    /// What a run needs before or after training: it may end by itself, and loses nothing if it does not.
+    Beside,
+    /// Training, which saves when it is stopped.
+    Training,
+}
+
+fn enter(phase: Phase) {
+    PHASE.store(phase as u8, Ordering::SeqCst);
+}
+
+fn is_in(phase: Phase) -> bool {
+    PHASE.load(Ordering::SeqCst) == phase as u8
+}
+
+/// Handles signals from now on. Called once, before anything else changes what signals do.
+pub fn install() -> Result<(), Failure> {
+    listen().context("signals can't be handled")?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn listen() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    // Where the system does not tell, a SIGHUP that may be ignored is left alone: its default ends the process too.
+    let (handled, ignored) = match ignored() {
+        Some(mask) => (&[SIGINT, SIGTERM, SIGHUP][..], mask),
+        None => (&[SIGINT, SIGTERM][..], 0),
+    };
+    let handled = handled
+        .iter()
+        .filter(|signal| ignored & (1 << (**signal - 1)) == 0);
+    let mut signals = signal_hook::iterator::Signals::new(handled)?;
+    let thread = std::thread::Builder::new().name("signals".into());
+    thread.spawn(move || signals.forever().for_each(|_| interrupt()))?;
+    Ok(())
+}
+
+/// Bit `signal − 1` is set for each signal that is ignored; `None` where the system has no `/proc`.
+#[cfg(unix)]
+fn ignored() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+#[cfg(not(unix))]
+fn listen() -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(interrupt)
+}
+
+/// Does what SIGINT does; the keys that stand for it call this too.
+pub fn interrupt() {
+    if STOP.swap(true, Ordering::SeqCst) || is_in(Phase::Idle) {
+        leave();
+    }
+    if is_in(Phase::Training) {
+        lines::say("\nstopping after this step, then saving; once more to leave at once");
+        return;
+    }
+    lines::say("\nstopping; once more to leave at once");
+    let watch = std::thread::Builder::new().name("patience".into());
+    let watching = watch.spawn(|| {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(50));
+            if !is_in(Phase::Beside) {
+                return;
+            }
+        }
+        lines::say("stopped; the same command goes on, a run with `--resume`");
+        leave();
+    });
+    if watching.is_err() {
+        leave();
+    }
+}
+
+/// Ends the process: the terminal is given back, and what is half written goes.
+fn leave() -> ! {
+    dashboard::leave();
+    lines::release();
+    polymath_files::abandon();
+    std::process::exit(130);
+}
+
+/// Whether the run was asked to stop.
+pub fn is_stopping() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
+/// Training begins: a signal stops it, and it saves.
+pub fn training_begins() {
+    enter(Phase::Training);
+}
+
+/// Training has ended, or failed.
+pub fn training_ends() {
+    if is_in(Phase::Training) {
+        enter(Phase::Beside);
+    }
+}
+
+/// The stop signal of one or several runs. While it lives, the first signal sets its flag; without one, a signal ends the
+/// process at once.
+pub struct StopSignal {
+    flag: Arc<AtomicBool>,
+}
+
+impl StopSignal {
+    /// From now on, until it is dropped.
+    pub fn listen() -> Self {
+        enter(Phase::Beside);
+        Self { flag: STOP.clone() }
+    }
+
+    /// Set when the run is to stop.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.flag.clone()
+    }
+}
+
+impl Drop for StopSignal {
+    fn drop(&mut self) {
+        enter(Phase::Idle);
+    }
+}

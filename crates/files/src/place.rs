@@ -1,0 +1,239 @@
+//! Places: names beside them, moving into them, and what a killed process leaves there.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+/// Ends the name of what is being written.
+const STAGED: &str = ".polymath-tmp";
+/// Ends the name of a folder that makes room for its successor.
+const REPLACED: &str = ".polymath-old";
+
+/// The folder that holds `path`.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The same path, ending in a name: `.` is the folder that it stands for.
+pub(crate) fn named(path: &Path) -> Result<PathBuf> {
+    match path.file_name() {
+        Some(_) => Ok(path.to_path_buf()),
+        None => std::fs::canonicalize(path),
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the path ends in no name",
+        ));
+    };
+    let mut hidden = OsStr::new(".").to_owned();
+    hidden.push(name);
+    hidden.push(ending);
+    Ok(parent(path).join(hidden))
+}
+
+/// Where `path` is written before it gets its name.
+pub(crate) fn staged(path: &Path) -> Result<PathBuf> {
+    beside(path, STAGED)
+}
+
+/// Whether a file or folder of this name is what a killed process of this program left behind.
+pub fn is_leftover(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && (name.ends_with(STAGED) || name.ends_with(REPLACED))
+}
+
+/// Clears what killed processes left in `folder`: half-written files go, and a folder that was moved away for a successor which
+/// never came gets its place back. The caller holds whatever lock protects the folder.
+///
+/// # Errors
+/// A folder that can't be read or written.
+pub fn clear_leftovers(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        if !is_leftover(name) {
+            continue;
+        }
+        let shown = name.to_string_lossy();
+        match shown.strip_suffix(REPLACED) {
+            Some(original) => give_back(&folder.join(&original[1..]))?,
+            None => remove(&path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Moves a folder back that [`replace`] had moved away from `path` when it was killed.
+pub(crate) fn give_back(path: &Path) -> Result<()> {
+    let old = beside(path, REPLACED)?;
+    if std::fs::symlink_metadata(&old).is_err() {
+        return Ok(());
+    }
+    if std::fs::symlink_metadata(path).is_ok() {
+        return remove(&old);
+    }
+    std::fs::rename(&old, path)
+}
+
+/// Removes a file, link or folder, if it is there.
+///
+/// # Errors
+/// The system's own.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits until the names in a folder are on the disk.
+///
+/// # Errors
+/// The system's own.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    // Only Unix can open a folder as a file.
+    match cfg!(unix) {
+        true => File::open(folder)?.sync_all(),
+        false => Ok(()),
+    }
+}
+
+/// Waits until everything in a folder is on the disk.
+pub(crate) fn sync_all(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_folder(folder)
+}
+
+/// Renames `from` to `to`, which must not exist, or be an empty folder where `from` is one.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    if from.is_dir() {
+        // The system refuses a folder that is not empty, and a file.
+        return std::fs::rename(from, to);
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(error) if is_unsupported(error) => {}
+            other => return other.map_err(Error::from),
+        }
+    }
+    match std::fs::symlink_metadata(to) {
+        Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => std::fs::rename(from, to),
+    }
+}
+
+/// Gives the folder `from` the place of `to`, whatever is there, and removes that.
+pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error)
+            if [
+                ErrorKind::DirectoryNotEmpty,
+                ErrorKind::AlreadyExists,
+                ErrorKind::PermissionDenied, // Windows
+            ]
+            .contains(&error.kind())
+                && to.is_dir() => {}
+        other => return other,
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Ok(()) => return remove(from),
+            Err(error) if is_unsupported(error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    replace_in_two(from, to)
+}
+
+/// [`replace`] where the system can't exchange two folders: for an instant there is none, which [`give_back`] mends.
+fn replace_in_two(from: &Path, to: &Path) -> Result<()> {
+    let old = beside(to, REPLACED)?;
+    remove(&old)?;
+    std::fs::rename(to, &old)?;
+    std::fs::rename(from, to).inspect_err(|_| {
+        // The first error is the one to report.
+        let _ = std::fs::rename(&old, to);
+    })?;
+    remove(&old)
+}
+
+/// Whether a file system lacks the flags of `renameat2`.
+#[cfg(target_os = "linux")]
+fn is_unsupported(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].contains(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder takes the place of another, by either way; a folder that lost its place to none gets it back.
+    #[test]
+    fn folders_are_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let to = root.path().join("model");
+        for (number, way) in [replace, replace_in_two].into_iter().enumerate() {
+            let from = root.path().join("new");
+            std::fs::create_dir_all(&to).unwrap();
+            std::fs::write(to.join("old"), "old").unwrap();
+            std::fs::create_dir(&from).unwrap();
+            std::fs::write(from.join("new"), number.to_string()).unwrap();
+            way(&from, &to).unwrap();
+            assert_eq!(
+                std::fs::read_to_string(to.join("new")).unwrap(),
+                number.to_string()
+            );
+            assert!(!to.join("old").exists() && !from.exists());
+        }
+        let old = beside(&to, REPLACED).unwrap();
+        std::fs::rename(&to, &old).unwrap();
+        clear_leftovers(root.path()).unwrap();
+        assert!(to.join("new").exists() && !old.exists());
+        std::fs::create_dir(&old).unwrap();
+        clear_leftovers(root.path()).unwrap();
+        assert!(to.join("new").exists() && !old.exists());
+    }
+
+    /// Only what carries the program's own ending is taken for a leftover.
+    #[test]
+    fn a_strangers_file_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [
+            ".tmp-notes",
+            "run.tmp",
+            "thesis.polymath-tmp",
+            ".x.polymath-tmp",
+        ] {
+            std::fs::write(root.path().join(name), "text").unwrap();
+        }
+        clear_leftovers(root.path()).unwrap();
+        let left = std::fs::read_dir(root.path()).unwrap().count();
+        assert_eq!(left, 3);
+        assert!(!root.path().join(".x.polymath-tmp").exists());
+    }
+}

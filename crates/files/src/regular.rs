@@ -1,0 +1,108 @@
+//! Opening a file to read it.
+
+use std::fs::{File, Metadata};
+use std::io::{Error, ErrorKind, Read, Result};
+use std::path::Path;
+
+/// Opens a file to read it. Anything but a regular file is refused: a named pipe would wait for a writer for ever, and a
+/// device may never end.
+///
+/// # Errors
+/// The system's own; a folder, pipe, socket or device.
+pub fn open(path: &Path) -> Result<File> {
+    // Asked before it is opened, since opening a device may do something, and after, since the path may have changed.
+    refuse_irregular(&std::fs::metadata(path)?)?;
+    let file = open_at_once(path)?;
+    refuse_irregular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a whole file, as [`std::fs::read`] does, and refuses what [`open`] refuses.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a whole file of UTF-8, as [`std::fs::read_to_string`] does, and refuses what [`open`] refuses.
+///
+/// # Errors
+/// As [`open`]; a file that is not UTF-8.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+pub(crate) fn refuse_irregular(found: &Metadata) -> Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    if found.is_dir() {
+        return Err(Error::new(
+            ErrorKind::IsADirectory,
+            "it is a folder, expected a file",
+        ));
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!("it is {}, expected a regular file", kind(found)),
+    ))
+}
+
+#[cfg(unix)]
+fn kind(found: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = found.file_type();
+    match () {
+        () if kind.is_fifo() => "a named pipe",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "something else",
+    }
+}
+
+#[cfg(not(unix))]
+fn kind(_found: &Metadata) -> &'static str {
+    "something else"
+}
+
+/// Opens without waiting: a pipe that took the file's place meanwhile is opened at once, and then refused.
+#[cfg(unix)]
+fn open_at_once(path: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+}
+
+#[cfg(not(unix))]
+fn open_at_once(path: &Path) -> Result<File> {
+    File::open(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Pipes, devices and folders are refused at once, by what they are; a link to a file is a file.
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let refused = |path: &Path| read(path).unwrap_err().to_string();
+        assert!(refused(&pipe).contains("named pipe"));
+        assert!(refused("/dev/zero".as_ref()).contains("device"));
+        assert!(refused(folder.path()).contains("folder"));
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read_to_string(&link).unwrap(), "text");
+    }
+}

@@ -1,0 +1,232 @@
+//! What a run folder makes of damaged, strange and foreign files.
+#![cfg(unix)]
+
+mod table;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use polymath_train::{RunFolder, Silent, TrainError, verify};
+use serde_json::Value;
+use table::{CONFIG, Case, StopAfter, Table};
+
+/// A run that was stopped after step 7, with checkpoints of 4, 6 and 7.
+fn interrupted(run: &Path) {
+    let folder = RunFolder::open(run, CONFIG, false).unwrap();
+    let stop = AtomicBool::new(false);
+    Case::new()
+        .run(&folder, &Table::new(), &stop, &mut StopAfter(7, &stop))
+        .unwrap();
+}
+
+fn names(run: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn change(checkpoint: &Path, change: impl FnOnce(&mut Value)) {
+    let path = checkpoint.join("state.json");
+    let mut state = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut state);
+    std::fs::write(&path, serde_json::to_string_pretty(&state).unwrap()).unwrap();
+}
+
+fn refused(run: &Path) -> String {
+    let opened = RunFolder::open(run, CONFIG, true);
+    opened.err().expect("refused").to_string()
+}
+
+/// A `state.json` that was changed in any value condemns its own checkpoint and no other; so does one in a folder of another
+/// step.
+#[test]
+fn a_changed_state_condemns_only_itself() {
+    type Change = fn(&mut Value);
+    let changes: [Change; 5] = [
+        |state| state["step"] = 2.into(),
+        |state| state["step"] = 999.into(),
+        |state| state["finished"] = true.into(),
+        |state| state["best"]["score"] = 0.0.into(),
+        |state| state["data_fingerprint"] = "other".into(),
+    ];
+    for (number, edit) in changes.into_iter().enumerate() {
+        let root = tempfile::tempdir().unwrap();
+        let run = root.path().join("run");
+        interrupted(&run);
+        change(&run.join("step-000007"), edit);
+        assert!(verify(&run.join("step-000007")).is_err(), "{number}");
+        let folder = RunFolder::open(&run, CONFIG, true).unwrap();
+        assert_eq!(folder.resumed().unwrap().state.step, 6, "{number}");
+        let steps: Vec<String> = names(&run)
+            .into_iter()
+            .filter(|name| name.contains("step-"))
+            .collect();
+        assert_eq!(
+            steps,
+            ["broken-step-000007", "step-000004", "step-000006"],
+            "{number}"
+        );
+    }
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    interrupted(&run);
+    std::fs::rename(run.join("step-000007"), run.join("step-000009")).unwrap();
+    let folder = RunFolder::open(&run, CONFIG, true).unwrap();
+    assert!(folder.skipped()[0].contains("of step 9"));
+    assert_eq!(folder.resumed().unwrap().state.step, 6);
+}
+
+/// A version that this program does not know, and a file that can't be read at the moment, say nothing about a checkpoint: the
+/// run is refused, and nothing in it is touched.
+#[test]
+fn what_is_not_known_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    interrupted(&run);
+    let before = names(&run);
+    change(&run.join("step-000007"), |state| state["schema"] = 3.into());
+    let error = refused(&run);
+    assert!(error.contains("version 3"), "{error}");
+    assert_eq!(names(&run), before);
+    change(&run.join("step-000007"), |state| state["schema"] = 1.into());
+    let error = refused(&run);
+    assert!(error.contains("older version"), "{error}");
+    assert_eq!(names(&run), before);
+}
+
+/// A state that lists a pipe or a file elsewhere is broken, at once.
+#[test]
+fn listed_files_are_regular_and_own() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    interrupted(&run);
+    let checkpoint = run.join("step-000007");
+    let weights = checkpoint.join("model.safetensors");
+    std::fs::remove_file(&weights).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&weights).status();
+    assert!(made.unwrap().success());
+    let error = verify(&checkpoint).unwrap_err();
+    assert!(matches!(error, TrainError::Broken { .. }), "{error}");
+    assert!(error.to_string().contains("named pipe"), "{error}");
+    let state = run.join("step-000006/state.json");
+    std::fs::remove_file(&state).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&state).status();
+    assert!(made.unwrap().success());
+    let folder = RunFolder::open(&run, CONFIG, true).unwrap();
+    assert_eq!(folder.resumed().unwrap().state.step, 4);
+}
+
+/// What a first start left that was cut off is cleared, in every stage of it; a folder with anything else is a stranger's, and
+/// stays as it is.
+#[test]
+fn a_first_start_that_was_cut_off_is_begun_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let stages: [&[&str]; 5] = [
+        &[],
+        &[".lock"],
+        &[".lock", ".run.toml.polymath-tmp"],
+        &[".lock", "run.tmp"],
+        &[".lock", "run.toml", ".metrics.jsonl.polymath-tmp"],
+    ];
+    for (number, files) in stages.into_iter().enumerate() {
+        let run = root.path().join(number.to_string());
+        std::fs::create_dir(&run).unwrap();
+        for file in files {
+            std::fs::write(run.join(file), "half").unwrap();
+        }
+        let folder = RunFolder::open(&run, CONFIG, false).unwrap();
+        let table = Table::new();
+        Case::new()
+            .run(&folder, &table, &AtomicBool::new(false), &mut Silent)
+            .unwrap();
+        let left = names(&run).into_iter().filter(|name| name.contains("tmp"));
+        assert_eq!(left.count(), 0);
+    }
+    let foreign = root.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    for name in [".lock", "run.tmp", ".tmp-notes"] {
+        std::fs::write(foreign.join(name), "precious").unwrap();
+    }
+    let before = names(&foreign);
+    assert!(refused(&foreign).contains("is no run folder"));
+    assert_eq!(names(&foreign), before);
+}
+
+/// Of two starts at once, the second is told which process holds the run, however early the first one is.
+#[test]
+fn the_second_start_is_told_the_reason() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    // The first has its lock, and something half-written that no version has a name for.
+    let held = polymath_files::lock(&run.join(".lock")).unwrap();
+    std::fs::write(run.join("later.bin"), "half").unwrap();
+    let told = format!("in use by another process (process {})", std::process::id());
+    let error = refused(&run);
+    assert!(error.contains(&told), "{error}");
+    drop(held);
+    assert!(refused(&run).contains("is no run folder"));
+}
+
+/// One invalid byte in the metrics forbids nothing: the line is named and kept aside.
+#[test]
+fn a_broken_line_of_the_metrics_is_kept_aside() {
+    struct Messages(Vec<String>);
+    impl polymath_train::Observer for Messages {
+        fn message(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+    }
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    interrupted(&run);
+    let metrics = run.join("metrics.jsonl");
+    let mut bytes = std::fs::read(&metrics).unwrap();
+    bytes[5] = 0xff;
+    bytes.extend(b"{\"step\":8,\"lo");
+    std::fs::write(&metrics, &bytes).unwrap();
+    let folder = RunFolder::open(&run, CONFIG, true).unwrap();
+    let table = Table::load(&folder.resumed().unwrap().path);
+    let mut messages = Messages(Vec::new());
+    Case::new()
+        .run(&folder, &table, &AtomicBool::new(false), &mut messages)
+        .unwrap();
+    let told = messages.0.join("\n");
+    assert!(told.contains("1 lines could not be read (1)"), "{told}");
+    let aside = std::fs::read(run.join("metrics-broken.jsonl")).unwrap();
+    assert_eq!(aside, &bytes[..=aside.len() - 1]);
+    assert_eq!(table::metrics(&run).last().unwrap().0, 20);
+}
+
+/// Weights that are no numbers never become a checkpoint.
+#[test]
+fn infinite_weights_are_not_saved() {
+    use candle_core::{Device, Tensor};
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    let folder = RunFolder::open(&run, CONFIG, false).unwrap();
+    struct Breaks<'a>(&'a Table);
+    impl polymath_train::Observer for Breaks<'_> {
+        fn after_step(&mut self, metrics: &polymath_train::StepMetrics) {
+            if metrics.step == 6 {
+                let infinite = Tensor::new(&[f32::INFINITY], &Device::Cpu).unwrap();
+                self.0.parameters["offset"].set(&infinite).unwrap();
+            }
+        }
+    }
+    let table = Table::new();
+    let error = Case::new()
+        .run(
+            &folder,
+            &table,
+            &AtomicBool::new(false),
+            &mut Breaks(&table),
+        )
+        .unwrap_err();
+    assert!(matches!(error, TrainError::Diverged(_)), "{error}");
+    assert!(error.to_string().contains("`offset`"), "{error}");
+    assert_eq!(verify(&run.join("latest")).unwrap().step, 4);
+}
