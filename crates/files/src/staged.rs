@@ -74,11 +74,6 @@ impl StagedFile {
         &mut self.file
     }
 
-    /// Its path until it is moved into place, for what writes by path.
-    pub fn path(&self) -> &Path {
-        &self.beside
-    }
-
     /// Waits until it is on the disk, and moves it into its place, over what is there.
     ///
     /// # Errors
@@ -197,6 +192,19 @@ impl StagedFolder {
         self.finish(place::replace)
     }
 
+    /// Waits until the one file `name` in it is on the disk, and moves that to the target, over what is there: for a file whose
+    /// writer takes a path and may replace the file that it finds there. The folder goes.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn commit_file(self, name: &str) -> Result<()> {
+        let path = self.beside.join(name);
+        File::open(&path)?.sync_all()?;
+        into_place(|| std::fs::rename(&path, &self.target), &self.beside)?;
+        place::sync_folder(place::parent(&self.target))?;
+        place::remove(&self.beside)
+    }
+
     fn finish(self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
         place::sync_all(&self.beside)?;
         into_place(|| rename(&self.beside, &self.target), &self.beside)?;
@@ -296,8 +304,8 @@ mod tests {
         dropped.file().write_all(b"two").unwrap();
         drop(dropped);
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
-        let staged = StagedFile::create(&path).unwrap();
-        std::fs::write(staged.path(), "three").unwrap();
+        let mut staged = StagedFile::create(&path).unwrap();
+        staged.file().write_all(b"three").unwrap();
         assert!(staged.commit_new().is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(names(folder.path()), ["file"]);
@@ -305,6 +313,10 @@ mod tests {
         std::fs::write(place::staged(&path).unwrap(), "half of something long").unwrap();
         write(&path, b"four").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"four");
+        let by_path = StagedFolder::create(&path).unwrap();
+        std::fs::write(by_path.path().join("any"), "five").unwrap();
+        by_path.commit_file("any").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"five");
         assert_eq!(names(folder.path()), ["file"]);
     }
 

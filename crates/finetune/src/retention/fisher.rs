@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 use polymath_data::{BATCH_RULE, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
-use polymath_files::StagedFile;
+use polymath_files::StagedFolder;
 use polymath_model::{Transformer, sha256_of_bytes};
 use polymath_train::to_token_batch;
 use safetensors::SafeTensors;
@@ -258,10 +258,10 @@ fn write(path: &Path, key: BTreeMap<String, String>, squares: &Squares) -> Resul
     metadata.insert(COUNTED.into(), squares.tokens.to_string());
     let write = || -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        // Two runs may write the same file at once: they take turns.
-        let staged = StagedFile::create(path)?;
-        safetensors::serialize_to_file(&squares.sums, Some(metadata), staged.path())?;
-        staged.commit()?;
+        // Two runs may write the same file at once: the second one does without.
+        let staged = StagedFolder::create(path)?;
+        safetensors::serialize_to_file(&squares.sums, Some(metadata), &staged.path().join(FORMAT))?;
+        staged.commit_file(FORMAT)?;
         Ok(())
     };
     write().map_err(|error| error.to_string())

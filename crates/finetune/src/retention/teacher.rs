@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_data::{BATCH_RULE, ReplayStream};
-use polymath_files::StagedFile;
+use polymath_files::StagedFolder;
 use polymath_model::sha256_of_bytes;
 use polymath_model::{TopK, Transformer};
 use polymath_train::to_token_batch;
@@ -167,10 +167,10 @@ impl Lesson<'_> {
             (KEY.to_owned(), self.key()),
             (DIGEST.to_owned(), digest(&parts)),
         ]);
-        let staged = StagedFile::create(path).map_err(|error| error.to_string())?;
-        safetensors::serialize_to_file(tensors, Some(metadata), staged.path())
+        let staged = StagedFolder::create(path).map_err(|error| error.to_string())?;
+        safetensors::serialize_to_file(tensors, Some(metadata), &staged.path().join(FILE))
             .map_err(|error| error.to_string())?;
-        staged.commit().map_err(|error| error.to_string())
+        staged.commit_file(FILE).map_err(|error| error.to_string())
     }
 }
 
