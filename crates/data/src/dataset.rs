@@ -1,6 +1,5 @@
 //! A prepared data set, opened read-only.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ impl Dataset {
     /// A folder that is not a finished data set, or is not whole.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = path.join("dataset.json");
-        let json = fs::read(&file).map_err(|source| match source.kind() {
+        let json = polymath_files::read(&file).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::content(
                 path,
                 "no finished data set here (`dataset.json` is missing): make one with `polymath prepare`",
@@ -137,7 +136,7 @@ impl Dataset {
 
     /// Whether the shards were made with this `tokenizer.json`, byte for byte.
     pub(crate) fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
-        let bytes = fs::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
+        let bytes = polymath_files::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
         Ok(hexadecimal(&Sha256::digest(&bytes)) == self.manifest.tokenizer.sha256)
     }
 

@@ -99,7 +99,7 @@ fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>,
 /// Removes what an earlier data set left: its manifest first, so that what is half-removed does not look finished.
 fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
     let manifest = output.join("dataset.json");
-    let Ok(json) = fs::read(&manifest) else {
+    let Ok(json) = polymath_files::read(&manifest) else {
         return Ok(());
     };
     fs::remove_file(&manifest).map_err(DataError::file("remove", &manifest))?;
@@ -183,7 +183,7 @@ fn write(
     let path = config.output.join("tokenizer.json");
     let json = match &config.tokenizer.path {
         // A given tokenizer stays as it is, byte for byte: it is compared by its digest.
-        Some(given) => fs::read(given).map_err(DataError::file("read", given))?,
+        Some(given) => polymath_files::read(given).map_err(DataError::file("read", given))?,
         None => tokenizer
             .to_string(true)
             .map_err(|error| DataError::Tokenizer(error.to_string()))?
@@ -305,7 +305,7 @@ fn copy_questions(config: &DomainConfig, folder: &Path) -> Result<u64, DataError
         return Ok(0);
     };
     let questions = read_questions(path)?;
-    let bytes = fs::read(path).map_err(DataError::file("read", path))?;
+    let bytes = polymath_files::read(path).map_err(DataError::file("read", path))?;
     write_durably(&folder.join("questions.jsonl"), &bytes)?;
     Ok(questions.len() as u64)
 }

@@ -1,7 +1,6 @@
 //! The files of a data set, and what identifies them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -253,7 +252,7 @@ pub(crate) fn fingerprint(
 
 fn content(path: &Path) -> Result<u128, DataError> {
     let mut hasher = Xxh3Default::new();
-    let mut file = File::open(path).map_err(DataError::file("open", path))?;
+    let mut file = polymath_files::open(path).map_err(DataError::file("open", path))?;
     let mut buffer = vec![0; 1 << 18];
     loop {
         let read = file

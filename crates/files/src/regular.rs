@@ -9,7 +9,8 @@ use std::path::Path;
 ///
 /// # Errors
 /// The system's own; a folder, pipe, socket or device.
-pub fn open(path: &Path) -> Result<File> {
+pub fn open(path: impl AsRef<Path>) -> Result<File> {
+    let path = path.as_ref();
     // Asked before it is opened, since opening a device may do something, and after, since the path may have changed.
     refuse_irregular(&std::fs::metadata(path)?)?;
     let file = open_at_once(path)?;
@@ -21,7 +22,7 @@ pub fn open(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -31,7 +32,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`open`]; a file that is not UTF-8.
-pub fn read_to_string(path: &Path) -> Result<String> {
+pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)

@@ -206,7 +206,7 @@ impl Finetuning {
     /// Whether the run's folder is of these settings.
     fn is_same(&self) -> Result<bool, FinetuneError> {
         let path = self.config.run.join("run.toml");
-        match std::fs::read_to_string(&path) {
+        match polymath_files::read_to_string(&path) {
             Ok(saved) => Ok(saved == self.resolved()),
             Err(source) => Err(FinetuneError::File { path, source }),
         }

@@ -55,7 +55,7 @@ pub fn dataset_files(
 
 /// A card that can't be read says nothing; one in another encoding still names its files.
 fn read(path: PathBuf) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = polymath_files::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

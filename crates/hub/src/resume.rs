@@ -87,7 +87,7 @@ fn git_object(size: u64, content: impl Read) -> std::io::Result<String> {
 
 /// The tag that the content of `path` has, if it is that of `file`.
 fn tag_of(path: &Path, file: &RemoteFile) -> std::io::Result<String> {
-    let content = File::open(path)?;
+    let content = polymath_files::open(path)?;
     if !file.is_large {
         return git_object(file.size, content);
     }

@@ -22,10 +22,10 @@ const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// # Errors
 /// A file that can't be opened; a Git LFS pointer.
 pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead + 'a>, InputError> {
-    let file = File::open(path).map_err(InputError::file("open", path))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+    if path.is_dir() {
         return Err(InputError::content(path, "is a folder: expected a file"));
     }
+    let file = polymath_files::open(path).map_err(InputError::file("open", path))?;
     let mut bytes = BufReader::with_capacity(BUFFER, Watched { file, watch });
     let first = bytes.fill_buf().map_err(InputError::file("read", path))?;
     if first.starts_with(POINTER) {

@@ -1,6 +1,5 @@
 //! UTF-8, and what is not.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -79,7 +78,7 @@ pub fn decode<'a>(
 /// The pointer, and how to fetch the file.
 pub fn refuse_pointer(path: &Path) -> Result<(), InputError> {
     let mut first = [0; POINTER.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    let read = polymath_files::open(path).and_then(|mut file| file.read_exact(&mut first));
     match read {
         Ok(()) if first == *POINTER => Err(pointer(path)),
         _ => Ok(()),

@@ -160,11 +160,12 @@ fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = polymath_input::read_text(&path)?;
-    // Other lines are of training steps; the last may be cut off.
+    let text =
+        polymath_files::read(&path).with_context(|| format!("can't read `{}`", path.display()))?;
+    // Other lines are of training steps; the last may be cut off, and one that can't be read is named by the run.
     let points = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<CurvePoint>(line).ok());
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok());
     Ok(points.into_iter().find(|point| point.step == step))
 }
 
@@ -232,7 +233,7 @@ fn license_of(base: &NamedBase) -> Option<String> {
         None => base.name.clone(),
     };
     let folder = resolve_checkpoint(Path::new(&name)).ok()?;
-    let card = std::fs::read_to_string(folder.join(CARD)).ok()?;
+    let card = polymath_files::read_to_string(folder.join(CARD)).ok()?;
     let facts: License = serde_saphyr::from_str(front_matter(&card)?).ok()?;
     facts.license
 }

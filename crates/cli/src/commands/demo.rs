@@ -115,7 +115,7 @@ fn run_once(
     text: &str,
     train: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let same = std::fs::read_to_string(file).is_ok_and(|before| before == text);
+    let same = polymath_files::read_to_string(file).is_ok_and(|before| before == text);
     if same && polymath_train::is_finished(run) {
         lines::say(&format!("{} is there already", run.display()));
         return Ok(());

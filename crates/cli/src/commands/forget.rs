@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use polymath_data::Dataset;
 use polymath_eval::evidence::Evidence;
 use polymath_eval::report::CurvePoint;
@@ -110,12 +111,13 @@ fn describe(
         .join("metrics.jsonl");
     // A model from elsewhere has no curve; that is no error.
     let text = match metrics.exists() {
-        true => polymath_input::read_text(&metrics)?,
-        false => String::new(),
+        true => polymath_files::read(&metrics)
+            .with_context(|| format!("can't read `{}`", metrics.display()))?,
+        false => Vec::new(),
     };
     scores.curve = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<CurvePoint>(line).ok())
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok())
         .collect();
     Ok(lineage)
 }

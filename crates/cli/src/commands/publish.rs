@@ -170,7 +170,7 @@ fn chosen_card(
         None => own.is_file().then_some(own),
     };
     if let Some(file) = file {
-        let text = std::fs::read_to_string(&file)
+        let text = polymath_files::read_to_string(&file)
             .with_context(|| format!("can't read the card `{}`", file.display()))
             .map_err(Failure::Usage)?;
         return Ok(upload(CARD, text));
@@ -185,7 +185,7 @@ fn chosen_card(
 /// An adapter's config, with a base that whoever gets it can find.
 fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Result<String> {
     let path = folder.join(ADAPTER_CONFIG);
-    let text = std::fs::read_to_string(&path)?;
+    let text = polymath_files::read_to_string(&path)?;
     let Some(given) = &arguments.base else {
         let named = polymath_model::named_base(folder)?.name;
         if card::is_on_the_hub(&named) {

@@ -292,7 +292,8 @@ impl ForgettingReport {
                 "`{path}` is no report that can be read ({reason}): make it anew with `polymath forget`"
             ))
         };
-        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let text =
+            polymath_files::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let report: Self =
             serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
         if report.schema != SCHEMA {

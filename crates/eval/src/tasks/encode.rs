@@ -163,7 +163,7 @@ fn named_prefix(tokenizer: &Path) -> Result<Option<String>, EvalError> {
         let unreadable = |error: &dyn std::fmt::Display| {
             EvalError::Tokenizer(format!("`{}` can't be read: {error}", path.display()))
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
+        let text = polymath_files::read_to_string(&path).map_err(|error| unreadable(&error))?;
         let fields: Value = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
         settings.push(fields);
     }

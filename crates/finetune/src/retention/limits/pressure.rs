@@ -61,7 +61,7 @@ impl Pressure {
     /// A file that can't be read.
     pub fn resume(&self, checkpoint: &Path, step: u64) -> Result<(), TrainError> {
         let path = checkpoint.join(FILE);
-        let text = std::fs::read(&path).map_err(TrainError::file("read", &path))?;
+        let text = polymath_files::read(&path).map_err(TrainError::file("read", &path))?;
         let state: State = serde_json::from_slice(&text).map_err(|error| {
             TrainError::Config(format!(
                 "`{}` is no controller's state: {error}",
