@@ -9,7 +9,14 @@ use crate::regular::refuse_irregular;
 /// A lock file that this process holds. The system releases the lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Who reads it without asking whether the lock is held must not be told of a process that has ended.
+        let _ = self.file.set_len(0);
+    }
 }
 
 /// The outcome of [`lock`].
@@ -36,7 +43,7 @@ pub fn lock(path: &Path) -> Result<Attempt> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     writeln!(file, "{}", std::process::id())?;
-    Ok(Attempt::Locked(Lock { _file: file }))
+    Ok(Attempt::Locked(Lock { file }))
 }
 
 /// The process that holds the lock file `path`, if one does: `Some(None)` where its id is not known. Nothing is written.

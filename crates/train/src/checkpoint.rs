@@ -50,7 +50,7 @@ pub struct State {
     pub finished: bool,
     /// SHA-256 of every other file of the folder.
     pub sha256: BTreeMap<String, String>,
-    /// SHA-256 of this file with this value empty.
+    /// SHA-256 of this file's lines but this one and that of `seconds`, which no two runs have in common.
     #[serde(default)]
     pub checksum: String,
 }
@@ -82,21 +82,23 @@ impl State {
 
     /// The text of `state.json`, completed by its checksum.
     fn seal(&mut self) -> String {
-        self.checksum.clear();
-        self.checksum = sha256_of_bytes(self.text().as_bytes());
+        self.checksum = checksum(&self.text());
         self.text()
     }
 
     fn text(&self) -> String {
         serde_json::to_string_pretty(self).expect("the state is numbers and names") + "\n"
     }
+}
 
-    /// Whether the text that this was read from is as it was written.
-    fn is_sealed(&self, text: &str) -> bool {
-        let own = |checksum: &str| format!("\"checksum\": \"{checksum}\"");
-        let bare = text.replacen(&own(&self.checksum), &own(""), 1);
-        self.checksum == sha256_of_bytes(bare.as_bytes())
-    }
+/// The checksum of a state's text.
+fn checksum(text: &str) -> String {
+    let counted = |line: &&str| {
+        let line = line.trim_start();
+        !line.starts_with("\"checksum\":") && !line.starts_with("\"seconds\":")
+    };
+    let lines: Vec<&str> = text.lines().filter(counted).collect();
+    sha256_of_bytes(lines.join("\n").as_bytes())
 }
 
 /// The version of a state file, read before anything else of it.
@@ -187,7 +189,7 @@ fn read_state(folder: &Path) -> Result<State, TrainError> {
         )));
     }
     let state: State = serde_json::from_str(&text).map_err(strange)?;
-    if schema > 1 && !state.is_sealed(&text) {
+    if schema > 1 && state.checksum != checksum(&text) {
         return Err(broken(format!(
             "`{STATE}` was altered since it was saved (its own checksum differs): take another checkpoint of the run"
         )));

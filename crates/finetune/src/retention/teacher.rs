@@ -20,8 +20,10 @@ use crate::FinetuneError;
 const AT_ONCE: u64 = 16;
 /// In the run's folder.
 const FILE: &str = "teacher.safetensors";
+/// In the metadata, one entry and no more: the library writes several in random order, and the same pool is to be the same file.
 const KEY: &str = "key";
-const DIGEST: &str = "sha256";
+/// Parts what decides the pool from its SHA-256.
+const DIGEST: &str = " sha256 ";
 
 /// What the pool is of.
 pub struct Lesson<'a> {
@@ -121,9 +123,10 @@ impl Lesson<'_> {
             |error: safetensors::SafeTensorError| format!("no whole safetensors file: {error}");
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(text)?;
         let metadata = metadata.metadata().clone().unwrap_or_default();
-        if metadata.get(KEY) != Some(&self.key()) {
+        let known = metadata.get(KEY).and_then(|text| text.rsplit_once(DIGEST));
+        let Some((_, expected)) = known.filter(|(key, _)| *key == self.key()) else {
             return Ok(None);
-        }
+        };
         let file = SafeTensors::deserialize(&bytes).map_err(text)?;
         let words = |name: &str, count: usize| -> Result<Vec<[u8; 4]>, String> {
             let view = file
@@ -145,7 +148,7 @@ impl Lesson<'_> {
             probabilities: numbers(words("probabilities", tokens * self.top_k)?),
             rest: numbers(words("rest", tokens)?),
         };
-        match metadata.get(DIGEST) == Some(&digest(&bytes_of(&listed))) {
+        match expected == digest(&bytes_of(&listed)) {
             true => Ok(Some(listed)),
             false => Err("its SHA-256 differs from what was written".into()),
         }
@@ -163,10 +166,8 @@ impl Lesson<'_> {
             ("probabilities", view(Dtype::F32, both, 1)?),
             ("rest", view(Dtype::F32, vec![tokens], 2)?),
         ];
-        let metadata = HashMap::from([
-            (KEY.to_owned(), self.key()),
-            (DIGEST.to_owned(), digest(&parts)),
-        ]);
+        let known = format!("{}{DIGEST}{}", self.key(), digest(&parts));
+        let metadata = HashMap::from([(KEY.to_owned(), known)]);
         let staged = StagedFolder::create(path).map_err(|error| error.to_string())?;
         safetensors::serialize_to_file(tensors, Some(metadata), &staged.path().join(FILE))
             .map_err(|error| error.to_string())?;
