@@ -198,7 +198,7 @@ fn a_broken_line_of_the_metrics_is_kept_aside() {
     assert!(told.contains("1 lines could not be read (1)"), "{told}");
     let aside = std::fs::read(run.join("metrics-broken.jsonl")).unwrap();
     assert_eq!(aside, &bytes[..=aside.len() - 1]);
-    assert_eq!(table::metrics(&run).last().unwrap().0, 20);
+    assert_eq!(table::records(&run).last().unwrap()["step"], 20);
 }
 
 /// Weights that are no numbers never become a checkpoint.
