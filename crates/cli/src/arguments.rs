@@ -124,6 +124,14 @@ pub struct Finetune {
     pub limits: Option<String>,
 }
 
+/// A count that says nothing at 0.
+fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let count = text.parse::<u64>().ok().filter(|count| *count > 0);
+    count
+        .and_then(|count| T::try_from(count).ok())
+        .ok_or_else(|| "expected a whole number of at least 1".into())
+}
+
 /// Several runs of one config.
 #[derive(Debug, Args)]
 pub struct Sweep {
@@ -145,14 +153,14 @@ pub struct Scoring {
     #[arg(long, value_name = "DIR")]
     pub dataset: Vec<PathBuf>,
     /// Score at most so many held-out tokens of each domain (a seeded choice of whole documents).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
     pub max_tokens: Option<u64>,
     /// Context in tokens; default: the model's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     pub context: Option<usize>,
     /// Tokens between the starts of two windows of a long document; smaller gives every token more context and
     /// costs more. Default: the context.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     pub stride: Option<usize>,
 }
 
@@ -284,13 +292,13 @@ pub struct Generate {
     #[arg(long, default_value = "")]
     pub prompt: String,
     /// Longest continuation, in tokens.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = at_least_one::<usize>)]
     pub max_tokens: usize,
     /// 0 takes the likeliest token every time.
     #[arg(long, default_value_t = 0.8)]
     pub temperature: f64,
     /// Draw among the K likeliest tokens only.
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = at_least_one::<usize>)]
     pub top_k: Option<usize>,
     /// Draw among the likeliest tokens that make up this share only.
     #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
@@ -428,7 +436,7 @@ pub struct Bench {
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub vocabulary: u32,
     /// Steps to time, after two to warm up.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one::<u64>)]
     pub steps: u64,
     /// Print JSON.
     #[arg(long)]
@@ -441,10 +449,10 @@ pub struct Demo {
     #[arg(long, default_value = "demo")]
     pub output: PathBuf,
     /// Megabytes of text to make for each domain.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = at_least_one::<u64>)]
     pub megabytes: u64,
     /// Training steps of the pretraining; the fine-tunings take a share of it.
-    #[arg(long, default_value_t = 320)]
+    #[arg(long, default_value_t = 320, value_parser = at_least_one::<u64>)]
     pub steps: u64,
     /// Seed of the corpus and of training.
     #[arg(long, default_value_t = 1)]

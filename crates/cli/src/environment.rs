@@ -1,5 +1,7 @@
 //! What every command runs in: device, threads, the way of computing.
 
+use std::path::Path;
+
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
 use polymath_model::{Implementation, Ops, Precision};
@@ -51,6 +53,14 @@ impl Environment {
         if !self.quiet {
             lines::say(text);
         }
+    }
+
+    /// Says what a model folder, or the base of an adapter, holds that is not used.
+    pub fn say_what_is_left_out(&self, folder: &Path, base: Option<&Path>) -> Result<(), Failure> {
+        for sentence in polymath_model::left_out(folder, base)? {
+            self.say(&format!("note: {sentence}"));
+        }
+        Ok(())
     }
 
     /// How operations are computed at `precision`.

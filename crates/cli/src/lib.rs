@@ -90,7 +90,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Frontier(arguments) => commands::frontier::run(arguments, environment),
         Command::Transfer(arguments) => commands::transfer::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),
-        Command::Merge(arguments) => commands::merge::run(arguments),
+        Command::Merge(arguments) => commands::merge::run(arguments, environment),
         Command::Export(arguments) => commands::export::run(arguments, environment),
         Command::Import(arguments) => commands::import::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),

@@ -15,7 +15,7 @@ pub fn divergence(
     shard: &TokenShard,
     windows: WindowOptions,
 ) -> Result<f64, EvalError> {
-    let batches = ScoringBatches::new(shard, scoring_options(tuned, windows)?);
+    let batches = ScoringBatches::new(shard, scoring_options((tuned, shard), windows)?);
     let (mut sum, mut tokens) = (0.0, 0);
     for batch in batches.iter() {
         let scored = batch.document_of.iter().enumerate();

@@ -128,7 +128,7 @@ pub fn score_tokens<A: Answer>(
     progress: &mut dyn FnMut(u64, u64) -> A,
 ) -> Result<DomainScores, EvalError> {
     shard.check_length()?;
-    let batches = ScoringBatches::new(shard, scoring_options(model, windows)?);
+    let batches = ScoringBatches::new(shard, scoring_options((model, shard), windows)?);
     let mut documents: Vec<DocumentScore> = batches
         .documents()
         .iter()
@@ -169,7 +169,7 @@ pub fn score_tokens<A: Answer>(
 
 /// How documents are cut for a model.
 pub(crate) fn scoring_options(
-    model: &Transformer,
+    (model, shard): (&Transformer, &TokenShard),
     windows: WindowOptions,
 ) -> Result<ScoringOptions, EvalError> {
     let longest = model.config().max_position_embeddings;
@@ -179,9 +179,13 @@ pub(crate) fn scoring_options(
             "a context of {context} tokens: the model's `max_position_embeddings` is {longest}"
         )));
     }
+    // A row is padded to its length: one longer than every document would only hold padding.
+    let shard = shard.stored();
+    let lengths = (0..shard.documents()).map(|document| shard.document(document).len());
+    let length = context.min(lengths.max().unwrap_or(0).max(TOKENS_AT_ONCE));
     Ok(ScoringOptions {
-        rows: (TOKENS_AT_ONCE / context).max(1),
-        sequence_length: context,
+        rows: (TOKENS_AT_ONCE / length).max(1),
+        sequence_length: length,
         stride: windows.stride,
         bos_token_id: model.config().bos_token_id,
         max_tokens: windows.max_tokens,

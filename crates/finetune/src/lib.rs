@@ -49,7 +49,8 @@ use std::sync::Arc;
 use polymath_data::{Dataset, TokenShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{
-    Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, fit, resolve_checkpoint,
+    Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainingConfig, fit,
+    resolve_checkpoint,
 };
 
 use niche::Reader;
@@ -60,6 +61,23 @@ use vocabulary::Extension;
 const LEARNING_RATE: f64 = 3e-4;
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// What is trained: parameters of the model, or an adapter beside it.
+struct Moving<'a> {
+    names: &'a BTreeSet<String>,
+    adapter: Option<&'a LoraConfig>,
+}
+
+impl Moving<'_> {
+    fn plan(&self, model: &ModelConfig, training: &TrainingConfig, sequence_length: usize) -> Plan {
+        match self.adapter {
+            Some(lora) => Plan::of_adapter(model, training, sequence_length, lora),
+            None => Plan::new(model, training, sequence_length, &|name| {
+                self.names.contains(name)
+            }),
+        }
+    }
+}
 
 /// A fine-tuning that can start: the config is valid, base and data are open.
 pub struct Finetuning {
@@ -82,13 +100,11 @@ pub struct Finetuning {
 impl Finetuning {
     /// What the run would take; where rows are replayed beside the niche's, with the share that it begins with.
     pub fn plan(&self) -> Plan {
-        let (model, training) = (&self.model, &self.config.training);
-        let mut plan = match &self.adapter {
-            Some(lora) => Plan::of_adapter(model, training, self.sequence_length, lora),
-            None => Plan::new(model, training, self.sequence_length, &|name| {
-                self.moving.contains(name)
-            }),
-        };
+        let mut plan = Moving {
+            names: &self.moving,
+            adapter: self.adapter.as_ref(),
+        }
+        .plan(&self.model, &self.config.training, self.sequence_length);
         let replay = self.config.retention.replay.as_ref();
         if let Some(replay) = replay.filter(|replay| replay.beside) {
             plan.tokens = (plan.tokens as f64 / (1.0 - replay.share)).round() as u64;
@@ -119,6 +135,7 @@ impl Finetuning {
         if !launch.resume {
             self.refuse_unjudged()?;
         }
+        launch.check_memory(&self.plan())?;
         let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
         let outcome = match run.nothing_left(&self.config.checkpoint)? {
             Some(outcome) => {

@@ -1,14 +1,17 @@
 //! What is checked and opened before a run: the config, the base, the data.
 
+use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress};
-use polymath_model::ModelConfig;
+use polymath_model::{ModelConfig, available_memory};
 use polymath_train::resolve_checkpoint;
 
 use crate::config::Niche;
 use crate::niche::{Reader, choose_niche, prepare_niche};
 use crate::retention::{Old, limits, old_domains};
 use crate::vocabulary::Extension;
-use crate::{FinetuneConfig, FinetuneError, Finetuning, HEAD, adapter, choose_adapter, select};
+use crate::{
+    FinetuneConfig, FinetuneError, Finetuning, HEAD, Moving, adapter, choose_adapter, select,
+};
 
 /// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
 const LONGEST_DEFAULT_SEQUENCE: usize = 256;
@@ -46,10 +49,20 @@ impl Finetuning {
             model.tie_word_embeddings = false;
         }
         let sequence_length = sequence_length(&config, &model)?;
+        config.training.validate_length(sequence_length)?;
         let reader = Reader {
             tokenizer: &tokenizer,
             ends: (model.bos_token_id, model.eos_token_id),
         };
+        let moved = Moving {
+            names: &moving,
+            adapter: adapter.as_ref(),
+        };
+        // Text is only prepared for what can run; of a GPU's memory nothing is known here.
+        if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
+            let plan = moved.plan(&model, &config.training, sequence_length);
+            plan.check_memory(available_memory())?;
+        }
         let (dataset, retained) = datasets(&config, reader, &model, progress)?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = reader.watch((&dataset, &niche), retained.as_ref())?;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde::Deserialize;
 
 use crate::adapter::{base_folder, is_adapter, load_adapter, save_adapter};
-use crate::hugging_face::TokenIds;
-use crate::weights::{WEIGHTS, read_weights, write_weights};
+use crate::hugging_face::{self, TokenIds, read_json};
+use crate::weights::{
+    WEIGHTS, counted, has_own_head, listed, passengers, read_weights, write_weights,
+};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
 const CONFIG: &str = "config.json";
@@ -184,8 +185,11 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
         };
         return Err(ModelError::content(folder, hint));
     }
-    let text = polymath_input::read_json_text(&path)?;
+    let text = polymath_input::read_text(&path)?;
     let mut config = ModelConfig::from_json(&path, &text)?;
+    if config.tie_word_embeddings && has_own_head(folder, &config)? {
+        config.tie_word_embeddings = false;
+    }
     for end in generation_ends(folder)? {
         if !config.ends(end) {
             config.other_eos_token_ids.push(end);
@@ -194,15 +198,54 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
     Ok(config)
 }
 
-/// What ends a generated text by the folder's `generation_config.json`, if there is one. What is no token's id ends nothing.
+/// What ends a generated text by the folder's `generation_config.json`, if there is one.
 fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
     let path = folder.join(GENERATION_CONFIG);
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let settings = polymath_input::read_json(&path)?;
-    let ends = TokenIds::deserialize(&settings["eos_token_id"]);
-    Ok(ends.map_or(Vec::new(), |ends| ends.all().to_vec()))
+    let text = polymath_input::read_text(&path)?;
+    hugging_face::generation_ends(&path, &text)
+}
+
+/// What a model folder, or an adapter's base, holds that is not used, each a sentence for a person.
+///
+/// # Errors
+/// As [`load_config_over`].
+pub fn left_out(folder: &Path, base: Option<&Path>) -> Result<Vec<String>, ModelError> {
+    if is_adapter(folder) {
+        return left_out(&base_folder(folder, base)?, None);
+    }
+    let config = load_config(folder)?;
+    let mut said = Vec::new();
+    let path = folder.join(CONFIG);
+    let text = polymath_input::read_text(&path)?;
+    let (stated, unknown) = read_json(&path, &text)?;
+    if !unknown.is_empty() {
+        said.push(format!(
+            "`{}` has {} that no model of its family has a use for, left out: {}",
+            path.display(),
+            counted(unknown.len(), "key"),
+            unknown.join(", ")
+        ));
+    }
+    if stated.tie_word_embeddings && !config.tie_word_embeddings {
+        said.push(format!(
+            "`{}` ties the output projection to the embedding, but the weights have an `lm_head.weight` with other values, \
+             which is used",
+            path.display()
+        ));
+    }
+    let passengers = passengers(folder, &config)?;
+    if !passengers.is_empty() {
+        said.push(format!(
+            "`{}` has {} beside the language model's, left out: {}",
+            folder.display(),
+            counted(passengers.len(), "tensor"),
+            listed(&passengers)
+        ));
+    }
+    Ok(said)
 }
 
 /// Reads a model folder.

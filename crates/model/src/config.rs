@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelError, RopeScaling, SlidingWindow};
+use crate::{ModelError, RopeScaling, SlidingWindow, bounds};
 
 /// The `[model]` table: what a user chooses; everything else follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,7 @@ impl ArchitectureConfig {
         sequence_length: usize,
         special: (u32, u32),
     ) -> Result<ModelConfig, ModelError> {
+        self.check_sizes()?;
         let heads = self.num_attention_heads;
         if self.head_dim.is_none() && (heads == 0 || !self.hidden_size.is_multiple_of(heads)) {
             return Err(ModelError::Architecture(format!(
@@ -113,6 +114,26 @@ impl ArchitectureConfig {
             )));
         }
         Ok(config)
+    }
+
+    /// Checks the sizes by themselves, before anything is multiplied or allocated.
+    fn check_sizes(&self) -> Result<(), ModelError> {
+        let sizes = [
+            ("hidden_size", Some(self.hidden_size)),
+            ("num_hidden_layers", Some(self.num_hidden_layers)),
+            ("num_attention_heads", Some(self.num_attention_heads)),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("sliding_window", self.sliding_window),
+        ];
+        for (key, size) in sizes {
+            if let Some(size) = size {
+                bounds::check_size(key, &format!("model.{key}"), size)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -176,26 +197,12 @@ impl ModelConfig {
         token == self.eos_token_id || self.other_eos_token_ids.contains(&token)
     }
 
-    /// Checks that the sizes fit together.
+    /// Checks that every number is in its range, and that the sizes fit together.
     ///
     /// # Errors
-    /// The first pair of keys that contradict each other.
+    /// The first key that is out of its range, or the first pair of keys that contradict each other.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(ModelError::Architecture(format!(
-                "`{key}` is 0: it must be at least 1"
-            )));
-        }
+        bounds::check(self)?;
         if !self
             .num_attention_heads
             .is_multiple_of(self.num_key_value_heads)

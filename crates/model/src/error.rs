@@ -29,6 +29,20 @@ pub enum ModelError {
         /// What is wrong, and how to mend it.
         message: String,
     },
+    /// Weights that compute nothing but NaN.
+    #[error(
+        "`{}`: the parameter `{name}` has NaN or infinite values: take a checkpoint from before they appeared, or get the \
+         file again", path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The parameter.
+        name: String,
+    },
+    /// Weights that are not saved, since they compute nothing but NaN.
+    #[error("the parameter `{0}` has NaN or infinite values: it is not saved")]
+    Unsaved(String),
     /// An architecture that can't be built.
     #[error("{0}")]
     Architecture(String),

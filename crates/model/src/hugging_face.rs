@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::config::default_rope_theta;
-use crate::{Family, ModelConfig, ModelError, RopeScaling, SlidingWindow, gpt2, sliding_window};
+use crate::config_keys::check_rest;
+use crate::fields::Fields;
+use crate::{Family, ModelConfig, ModelError, Rope, SlidingWindow, bounds, gpt2, sliding_window};
 
 impl ModelConfig {
     /// The text of `config.json`.
@@ -58,41 +60,136 @@ impl ModelConfig {
     /// Reads the text of a `config.json`; `path` is only named in errors.
     ///
     /// # Errors
-    /// A field that is missing, or that asks for something this program does not compute.
+    /// A field that is missing, out of its range, or that asks for something this program does not compute.
     pub fn from_json(path: &Path, text: &str) -> Result<Self, ModelError> {
-        let broken = |error: serde_json::Error| ModelError::content(path, error.to_string());
-        let Kind { model_type } = serde_json::from_str(text).map_err(broken)?;
-        let config = match model_type.as_str() {
-            "gpt2" => gpt2::from_json(path, text)?,
-            _ => {
-                let fields: HuggingFaceConfig = serde_json::from_str(text).map_err(broken)?;
-                fields.resolve(path)?
-            }
-        };
-        config
-            .validate()
-            .map_err(|error| ModelError::content(path, error.to_string()))?;
-        Ok(config)
+        Ok(read_json(path, text)?.0)
     }
 }
 
-/// What decides how the rest is read.
-#[derive(Deserialize)]
-struct Kind {
-    model_type: String,
+/// The shape in the text of a `config.json`, and the keys in it that are unknown, as `key` = value.
+pub(crate) fn read_json(path: &Path, text: &str) -> Result<(ModelConfig, Vec<String>), ModelError> {
+    let fields = Fields::parse(path, text)?;
+    // Before any other key: files of other families lack many of these keys, and their name says more than what is missing.
+    let config = match fields.text("model_type")? {
+        Some("gpt2") => gpt2::read(&fields)?,
+        Some(name) => match Kind::named(name) {
+            Some(kind) => read(&fields, kind)?,
+            None => return fields.refuse("model_type", KNOWN),
+        },
+        None => return fields.refuse("model_type", KNOWN),
+    };
+    config
+        .validate()
+        .map_err(|error| ModelError::content(path, error.to_string()))?;
+    let unknown = check_rest(&fields, config.family == Family::Gpt2)?;
+    Ok((config, unknown))
 }
 
-/// The refusal of a value that this program does not compute.
-pub(crate) fn unsupported<T>(
-    path: &Path,
-    field: &str,
-    value: String,
-    expected: &str,
-) -> Result<T, ModelError> {
-    Err(ModelError::content(
-        path,
-        format!("`{field}` = {value} is not supported: expected {expected}"),
-    ))
+const KNOWN: &str = "`llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`";
+
+/// A `model_type` of the Llama family, and what `transformers` takes where its `config.json` lacks a key.
+pub(crate) struct Kind {
+    pub name: &'static str,
+    qk_norm: bool,
+    /// Biases on queries, keys and values.
+    qkv_bias: bool,
+    /// `None`: as many as query heads.
+    key_value_heads: Option<usize>,
+    /// `None`: `hidden_size / num_attention_heads`.
+    head_dim: Option<usize>,
+}
+
+impl Kind {
+    fn named(name: &str) -> Option<Self> {
+        let kind = |name, qk_norm, qkv_bias| Self {
+            name,
+            qk_norm,
+            qkv_bias,
+            key_value_heads: None,
+            head_dim: None,
+        };
+        match name {
+            "llama" => Some(kind("llama", false, false)),
+            "mistral" => Some(Self {
+                key_value_heads: Some(8),
+                ..kind("mistral", false, false)
+            }),
+            "qwen2" => Some(Self {
+                key_value_heads: Some(32),
+                ..kind("qwen2", false, true)
+            }),
+            "qwen3" => Some(Self {
+                key_value_heads: Some(32),
+                head_dim: Some(128),
+                ..kind("qwen3", true, false)
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The shape of a model of the Llama family.
+fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
+    let size = |key: &str| required_size(fields, key);
+    let hidden_size = size("hidden_size")?;
+    let num_attention_heads = size("num_attention_heads")?;
+    let num_hidden_layers = size("num_hidden_layers")?;
+    let max_position_embeddings = size("max_position_embeddings")?;
+    let num_key_value_heads = match fields.size("num_key_value_heads")? {
+        Some(heads) => heads,
+        // Null says as many as query heads; a missing key says what the family has.
+        None if fields.stated("num_key_value_heads").is_some() => num_attention_heads,
+        None => kind.key_value_heads.unwrap_or(num_attention_heads),
+    };
+    let activation = fields.text("hidden_act")?;
+    if activation.is_some_and(|name| !["silu", "swish"].contains(&name)) {
+        return fields.refuse("hidden_act", "`silu`");
+    }
+    let Some(rms_norm_eps) = fields.real("rms_norm_eps")? else {
+        return fields.refuse("rms_norm_eps", "a number above 0");
+    };
+    let Rope { theta, scaling } = Rope::read(fields)?;
+    let tokens = SpecialTokens::read(fields)?;
+    Ok(ModelConfig {
+        family: Family::Llama,
+        qk_norm: kind.qk_norm,
+        vocab_size: size("vocab_size")?,
+        hidden_size,
+        intermediate_size: size("intermediate_size")?,
+        num_hidden_layers,
+        num_attention_heads,
+        num_key_value_heads,
+        head_dim: fields
+            .size("head_dim")?
+            .or(kind.head_dim)
+            .unwrap_or(hidden_size / num_attention_heads),
+        max_position_embeddings,
+        rope_theta: theta,
+        rope_scaling: scaling,
+        attention_bias: kind.qkv_bias,
+        sliding_window: SlidingWindow::read(
+            fields,
+            &sliding_window::Place {
+                model_type: kind.name,
+                layers: num_hidden_layers,
+                context: max_position_embeddings,
+            },
+        )?,
+        rms_norm_eps,
+        tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+        initializer_range: fields.real("initializer_range")?.unwrap_or(0.02),
+        bos_token_id: tokens.bos,
+        eos_token_id: tokens.eos,
+        other_eos_token_ids: tokens.other_eos,
+    })
+}
+
+/// A size of a shape that must be there, within its bounds: later keys are multiplied by it.
+pub(crate) fn required_size(fields: &Fields, key: &str) -> Result<usize, ModelError> {
+    let size = fields.required_size(key)?;
+    let checked = bounds::check_size(key, key, size);
+    checked.map_err(|error| ModelError::content(fields.path(), error.to_string()))?;
+    Ok(size)
 }
 
 /// One token, or a list.
@@ -112,175 +209,77 @@ impl TokenIds {
         }
     }
 
-    pub fn first(&self) -> Option<u32> {
-        self.all().first().copied()
-    }
-
     pub fn all(&self) -> &[u32] {
         match self {
             Self::One(id) => std::slice::from_ref(id),
             Self::Many(ids) => ids,
         }
     }
-}
 
-/// The first of some ids, which documents end with, and the others.
-pub(crate) fn ends(path: &Path, ids: Option<&TokenIds>) -> Result<(u32, Vec<u32>), ModelError> {
-    match ids.map(TokenIds::all) {
-        Some([first, others @ ..]) => {
-            let mut new: Vec<u32> = Vec::new();
-            for other in others {
-                if other != first && !new.contains(other) {
-                    new.push(*other);
-                }
-            }
-            Ok((*first, new))
+    /// The ids under a key; none where it is absent, null or an empty list.
+    fn read(fields: &Fields, key: &str) -> Result<Vec<u32>, ModelError> {
+        let Some(value) = fields.get(key) else {
+            return Ok(Vec::new());
+        };
+        let ids = Self::deserialize(value).map(|ids| ids.all().to_vec());
+        match ids {
+            Ok(ids) => Ok(ids),
+            Err(_) => fields.refuse(
+                key,
+                "the id of a token of the vocabulary, or a list of such",
+            ),
         }
-        _ => unsupported(path, "eos_token_id", "null".into(), "a token id"),
     }
 }
 
-/// What is read of a `config.json`, as other programs write it.
-#[derive(Deserialize)]
-struct HuggingFaceConfig {
-    model_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    max_position_embeddings: usize,
-    initializer_range: Option<f64>,
-    rms_norm_eps: f64,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<serde_json::Value>,
-    rope_parameters: Option<serde_json::Value>,
-    hidden_act: Option<String>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    use_sliding_window: Option<bool>,
-    #[serde(default = "default_window")]
-    sliding_window: Option<usize>,
-    max_window_layers: Option<usize>,
-    layer_types: Option<Vec<String>>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    bos_token_id: Option<TokenIds>,
-    eos_token_id: Option<TokenIds>,
+/// The tokens that documents begin and end with.
+pub(crate) struct SpecialTokens {
+    pub bos: u32,
+    pub eos: u32,
+    pub other_eos: Vec<u32>,
 }
 
-/// Null is no window, but none at all is `transformers`' own.
-fn default_window() -> Option<usize> {
-    Some(sliding_window::DEFAULT_SIZE)
-}
-
-impl HuggingFaceConfig {
-    fn resolve(&self, path: &Path) -> Result<ModelConfig, ModelError> {
-        let unsupported =
-            |field: &str, value: String, expected: &str| unsupported(path, field, value, expected);
-        let (qk_norm, qkv_bias) = match self.model_type.as_str() {
-            "llama" | "mistral" => (false, false),
-            "qwen2" => (false, true),
-            "qwen3" => (true, false),
-            other => {
-                let known = "`llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`";
-                return unsupported("model_type", format!("`{other}`"), known);
-            }
+impl SpecialTokens {
+    /// Reads `bos_token_id` and `eos_token_id`. Documents end with the first of several ends, and begin with it where there
+    /// is no beginning.
+    pub fn read(fields: &Fields) -> Result<Self, ModelError> {
+        let ends = TokenIds::read(fields, "eos_token_id")?;
+        let Some((&eos, others)) = ends.split_first() else {
+            return fields.refuse(
+                "eos_token_id",
+                "a token id: every document ends with it. `tokenizer_config.json` names the token, `tokenizer.json` its id",
+            );
         };
-        let rope_scaling = self.scaling(path)?;
-        let sliding_window = SlidingWindow::read(
-            path,
-            &sliding_window::Fields {
-                model_type: &self.model_type,
-                sliding_window: self.sliding_window,
-                use_sliding_window: self.use_sliding_window,
-                max_window_layers: self.max_window_layers,
-                layer_types: self.layer_types.as_deref(),
-                num_hidden_layers: self.num_hidden_layers,
-            },
-        )?;
-        if let Some(activation) = self.hidden_act.as_ref().filter(|name| *name != "silu") {
-            return unsupported("hidden_act", format!("`{activation}`"), "`silu`");
-        }
-        for (field, set) in [
-            ("attention_bias", self.attention_bias),
-            ("mlp_bias", self.mlp_bias),
-        ] {
-            if set {
-                return unsupported(field, "true".into(), "false");
+        let mut other_eos: Vec<u32> = Vec::new();
+        for other in others {
+            if *other != eos && !other_eos.contains(other) {
+                other_eos.push(*other);
             }
         }
-        let (eos_token_id, other_eos_token_ids) = ends(path, self.eos_token_id.as_ref())?;
-        let in_parameters = self
-            .rope_parameters
-            .as_ref()
-            .and_then(|parameters| parameters.get("rope_theta")?.as_f64());
-        Ok(ModelConfig {
-            family: Family::Llama,
-            qk_norm,
-            vocab_size: self.vocab_size,
-            hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
-            num_hidden_layers: self.num_hidden_layers,
-            num_attention_heads: self.num_attention_heads,
-            num_key_value_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
-            head_dim: self
-                .head_dim
-                .unwrap_or(self.hidden_size / self.num_attention_heads.max(1)),
-            max_position_embeddings: self.max_position_embeddings,
-            rope_theta: self
-                .rope_theta
-                .or(in_parameters)
-                .unwrap_or_else(default_rope_theta),
-            rope_scaling,
-            attention_bias: qkv_bias,
-            sliding_window,
-            rms_norm_eps: self.rms_norm_eps,
-            tie_word_embeddings: self.tie_word_embeddings,
-            initializer_range: self.initializer_range.unwrap_or(0.02),
-            bos_token_id: self
-                .bos_token_id
-                .as_ref()
-                .and_then(TokenIds::first)
-                .unwrap_or(eos_token_id),
-            eos_token_id,
-            other_eos_token_ids,
+        let begins = TokenIds::read(fields, "bos_token_id")?;
+        Ok(Self {
+            bos: begins.first().copied().unwrap_or(eos),
+            eos,
+            other_eos,
         })
     }
+}
 
-    /// How the rotary frequencies are stretched, under either of the names that it has had.
-    fn scaling(&self, path: &Path) -> Result<Option<RopeScaling>, ModelError> {
-        let fields = [
-            ("rope_scaling", &self.rope_scaling),
-            ("rope_parameters", &self.rope_parameters),
-        ];
-        for (field, value) in fields {
-            let Some(value) = value.as_ref().filter(|value| !value.is_null()) else {
-                continue;
-            };
-            // Older files call it `type`.
-            let kind = value.get("rope_type").or(value.get("type"));
-            if kind.is_none_or(|kind| kind == "default") {
-                continue;
-            }
-            let mut known = value.clone();
-            known["rope_type"] = kind.cloned().unwrap_or_default();
-            // Whatever is wrong with it, the sentence below shows it whole and says what is expected.
-            let scaling = serde_json::from_value::<RopeScaling>(known).ok();
-            return scaling.filter(|scaling| scaling.is_valid()).map(Some).ok_or_else(|| {
-                ModelError::content(
-                    path,
-                    format!(
-                        "`{field}` = {value} is not supported: expected null, or the `rope_type` `default`, `linear` or \
-                         `llama3` with its numbers"
-                    ),
-                )
-            });
+/// What ends a generated text by the text of a `generation_config.json`. Ids below 0 are no token's, and end nothing.
+pub(crate) fn generation_ends(path: &Path, text: &str) -> Result<Vec<u32>, ModelError> {
+    let fields = Fields::parse(path, text)?;
+    let ids = match fields.get("eos_token_id") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.clone(),
+        Some(id) => vec![id.clone()],
+    };
+    let mut ends = Vec::new();
+    for id in ids {
+        match id.as_i64().map(u32::try_from) {
+            Some(Ok(id)) => ends.push(id),
+            Some(Err(_)) if id.as_i64() < Some(0) => {}
+            _ => return fields.refuse("eos_token_id", "the id of a token, or a list of such"),
         }
-        Ok(None)
     }
+    Ok(ends)
 }

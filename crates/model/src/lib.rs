@@ -29,18 +29,22 @@
 
 mod adapter;
 mod batch;
+mod bounds;
 mod checkpoint;
 mod compose;
 mod config;
+mod config_keys;
 mod digest;
 mod distillation;
 mod error;
+mod fields;
 mod flops;
 mod generate;
 mod gguf;
 mod gpt2;
 mod hugging_face;
 mod initialise;
+mod memory;
 mod network;
 mod new_rows;
 mod rope_scaling;
@@ -55,8 +59,9 @@ pub use adapter::{
 };
 pub use batch::TokenBatch;
 pub use checkpoint::{
-    TokenizerFiles, load, load_config, load_config_over, load_merged, load_over, load_weights,
-    parameter_names, save, save_tokenizer, save_weights, tokenizer_in, tokenizer_over,
+    TokenizerFiles, left_out, load, load_config, load_config_over, load_merged, load_over,
+    load_weights, parameter_names, save, save_tokenizer, save_weights, tokenizer_in,
+    tokenizer_over,
 };
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
@@ -64,11 +69,13 @@ pub use digest::{sha256_of_bytes, sha256_of_file};
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
+pub use memory::available_memory;
 pub use new_rows::NewRows;
 pub use polymath_ops::{
     Comparison, HeldLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
     calm_candle, keep_freed_memory, processor_peak_flops,
 };
+pub(crate) use rope_scaling::Rope;
 pub use rope_scaling::RopeScaling;
 pub use sliding_window::SlidingWindow;
 pub use transformer::{LoadOptions, Transformer};

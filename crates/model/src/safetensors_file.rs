@@ -9,9 +9,10 @@ use bytemuck::Pod;
 use candle_core::{Device, Tensor};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use polymath_ops::all_finite;
 use rayon::prelude::*;
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::ModelError;
 
@@ -92,51 +93,125 @@ impl SafetensorsFile {
         names.into_par_iter().map(read).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Tensor, ModelError> {
-        let info = self.header.info(name).ok_or_else(|| {
+    /// Whether the file has a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.header.info(name).is_some()
+    }
+
+    /// Whether the tensor `name` is that called `other_name` in the file `other`, value for value.
+    ///
+    /// # Errors
+    /// A tensor that is in neither, or can't be read.
+    pub(crate) fn is_same(
+        &self,
+        name: &str,
+        (other, other_name): (&Self, &str),
+    ) -> Result<bool, ModelError> {
+        let (ours, theirs) = (self.info(name)?, other.info(other_name)?);
+        if ours.shape != theirs.shape {
+            return Ok(false);
+        }
+        if ours.dtype != theirs.dtype {
+            let (ours, theirs) = (self.read(name)?, other.read(other_name)?);
+            return Ok((ours - theirs)?.abs()?.sum_all()?.to_scalar::<f32>()? == 0.0);
+        }
+        let mut left = ours.data_offsets.1 - ours.data_offsets.0;
+        let (mut file, mut other_file) = (self.at(ours)?, other.at(theirs)?);
+        let (mut some, mut other_some) = (vec![0; AT_ONCE], vec![0; AT_ONCE]);
+        while left > 0 {
+            let length = left.min(AT_ONCE);
+            let (some, other_some) = (&mut some[..length], &mut other_some[..length]);
+            file.read_exact(some)
+                .map_err(ModelError::file("read", &self.path))?;
+            other_file
+                .read_exact(other_some)
+                .map_err(ModelError::file("read", &other.path))?;
+            if some != other_some {
+                return Ok(false);
+            }
+            left -= length;
+        }
+        Ok(true)
+    }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo, ModelError> {
+        self.header.info(name).ok_or_else(|| {
             ModelError::content(&self.path, format!("the parameter `{name}` is missing"))
-        })?;
+        })
+    }
+
+    /// The file, at the beginning of a tensor.
+    fn at(&self, info: &TensorInfo) -> Result<File, ModelError> {
         let mut file = File::open(&self.path).map_err(ModelError::file("open", &self.path))?;
         let start = self.data + info.data_offsets.0 as u64;
+        file.seek(SeekFrom::Start(start))
+            .map_err(ModelError::file("read", &self.path))?;
+        Ok(file)
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor, ModelError> {
+        let info = self.info(name)?;
+        let mut file = self.at(info)?;
         // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
         let mut values = vec![0f32; info.shape.iter().product()];
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| match info.dtype {
-                Dtype::F32 => file.read_exact(bytemuck::cast_slice_mut(&mut values)),
-                Dtype::F16 => widen(&mut file, &mut values, |from: &[f16], to| {
-                    from.convert_to_f32_slice(to)
-                }),
-                Dtype::BF16 => widen(&mut file, &mut values, |from: &[u16], to| {
-                    // The upper half of an f32's bits.
-                    for (to, bits) in to.iter_mut().zip(from) {
-                        *to = f32::from_bits(u32::from(*bits) << 16);
-                    }
-                }),
-                other => {
-                    let message = format!(
-                        "a parameter of type {other:?} is not supported: expected F32, F16 or BF16"
-                    );
-                    Err(std::io::Error::other(message))
+        let read = match info.dtype {
+            Dtype::F32 => in_stretches(&mut values, |to| {
+                file.read_exact(bytemuck::cast_slice_mut(to))
+            }),
+            Dtype::F16 => widen(&mut file, &mut values, |from: &[f16], to| {
+                from.convert_to_f32_slice(to)
+            }),
+            Dtype::BF16 => widen(&mut file, &mut values, |from: &[u16], to| {
+                // The upper half of an f32's bits.
+                for (to, bits) in to.iter_mut().zip(from) {
+                    *to = f32::from_bits(u32::from(*bits) << 16);
                 }
-            })
-            .map_err(|error| {
-                ModelError::content(&self.path, format!("can't read `{name}`: {error}"))
-            })?;
+            }),
+            other => {
+                let message = format!(
+                    "a parameter of type {other:?} is not supported: expected F32, F16 or BF16"
+                );
+                Err(std::io::Error::other(message))
+            }
+        };
+        let is_finite = read.map_err(|error| {
+            ModelError::content(&self.path, format!("can't read `{name}`: {error}"))
+        })?;
+        if !is_finite {
+            return Err(ModelError::NotFinite {
+                path: self.path.clone(),
+                name: name.to_owned(),
+            });
+        }
         Ok(Tensor::from_vec(values, &info.shape[..], &Device::Cpu)?)
     }
 }
 
-/// Reads as many values as `to` has, a stretch at a time.
+/// Has `read` fill a stretch at a time. Returns whether all values are finite: each stretch is looked at while the processor's
+/// cache holds it.
+fn in_stretches(
+    values: &mut [f32],
+    mut read: impl FnMut(&mut [f32]) -> std::io::Result<()>,
+) -> std::io::Result<bool> {
+    let mut is_finite = true;
+    for stretch in values.chunks_mut(AT_ONCE) {
+        read(stretch)?;
+        is_finite = is_finite && all_finite(stretch);
+    }
+    Ok(is_finite)
+}
+
+/// Reads as many values as `to` has, a stretch at a time. Returns whether all are finite.
 fn widen<T: Pod>(
     file: &mut File,
     to: &mut [f32],
     convert: impl Fn(&[T], &mut [f32]),
-) -> std::io::Result<()> {
+) -> std::io::Result<bool> {
     let mut narrow = vec![T::zeroed(); AT_ONCE.min(to.len())];
-    for to in to.chunks_mut(AT_ONCE) {
+    in_stretches(to, |to| {
         let narrow = &mut narrow[..to.len()];
         file.read_exact(bytemuck::cast_slice_mut(narrow))?;
         convert(narrow, to);
-    }
-    Ok(())
+        Ok(())
+    })
 }

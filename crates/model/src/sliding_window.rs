@@ -1,10 +1,9 @@
 //! Attention that sees the last keys only (Beltagy 2020, Jiang 2023), in all layers or some: how `config.json` says so.
 
-use std::path::Path;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use crate::{ModelConfig, ModelError};
+use crate::fields::Fields;
+use crate::{ModelConfig, ModelError, bounds};
 
 /// What `transformers` takes where a `config.json` lacks `sliding_window`.
 pub(crate) const DEFAULT_SIZE: usize = 4096;
@@ -22,15 +21,13 @@ pub struct SlidingWindow {
     pub layers: Vec<bool>,
 }
 
-/// What a `config.json` says of it.
-pub(crate) struct Fields<'a> {
+/// The model whose `config.json` is read.
+pub(crate) struct Place<'a> {
     pub model_type: &'a str,
-    pub sliding_window: Option<usize>,
-    /// Qwen's switch; Mistral has none, its window alone decides.
-    pub use_sliding_window: Option<bool>,
-    pub max_window_layers: Option<usize>,
-    pub layer_types: Option<&'a [String]>,
-    pub num_hidden_layers: usize,
+    /// Its layers.
+    pub layers: usize,
+    /// Its longest context.
+    pub context: usize,
 }
 
 impl SlidingWindow {
@@ -73,58 +70,54 @@ impl SlidingWindow {
         Ok(())
     }
 
-    /// What is read of a `config.json`; `None` where no layer has a window.
-    pub(crate) fn read(path: &Path, fields: &Fields) -> Result<Option<Self>, ModelError> {
-        let refuse = |field: &str, value: String, expected: &str| {
-            let message = format!("`{field}` = {value} is not supported: expected {expected}");
-            Err(ModelError::content(path, message))
+    /// Reads the keys of a `config.json`; `None` where no layer has a window.
+    pub(crate) fn read(fields: &Fields, place: &Place) -> Result<Option<Self>, ModelError> {
+        let size = match fields.stated("sliding_window") {
+            // Null is no window, but none at all is `transformers`' own.
+            None => Some(DEFAULT_SIZE),
+            Some(_) => fields.size("sliding_window")?,
         };
-        let types = fields.layer_types.map(|types| json!(types).to_string());
-        let types = || types.clone().unwrap_or_default();
-        match fields.model_type {
+        // Qwen's switch; Mistral has none, its window alone decides.
+        let switch = fields.flag("use_sliding_window")?;
+        let first = fields.size("max_window_layers")?;
+        let kinds = layer_types(fields, place.layers)?;
+        let window = match place.model_type {
             "mistral" => {
-                let strange = |types: &[String]| types.iter().any(|kind| kind != SLIDING);
-                if fields.sliding_window.is_some() && fields.layer_types.is_some_and(strange) {
+                let strange = |kinds: &Vec<bool>| kinds.contains(&false);
+                if size.is_some() && kinds.as_ref().is_some_and(strange) {
                     let expected = "none: all layers of a Mistral have its `sliding_window`";
-                    return refuse("layer_types", types(), expected);
+                    return fields.refuse("layer_types", expected);
                 }
-                let layers = fields.num_hidden_layers;
-                Ok(fields
-                    .sliding_window
-                    .map(|size| Self::everywhere(size, layers)))
+                size.map(|size| Self::everywhere(size, place.layers))
             }
             "qwen2" | "qwen3" => {
-                let slides = fields.use_sliding_window.unwrap_or(false);
-                let size = fields.sliding_window.filter(|_| slides);
-                let layers: Vec<bool> = match fields.layer_types {
-                    Some(kinds) if kinds.iter().any(|kind| kind != SLIDING && kind != FULL) => {
-                        let expected = format!("`{FULL}` or `{SLIDING}` for each layer");
-                        return refuse("layer_types", types(), &expected);
-                    }
-                    Some(kinds) if kinds.len() != fields.num_hidden_layers => {
-                        let expected = format!("{} layers", fields.num_hidden_layers);
-                        return refuse("layer_types", types(), &expected);
-                    }
-                    Some(kinds) => kinds.iter().map(|kind| kind == SLIDING).collect(),
-                    None => {
-                        let first = fields.max_window_layers.unwrap_or(DEFAULT_FIRST_LAYER);
-                        let slides = |layer| size.is_some() && layer >= first;
-                        (0..fields.num_hidden_layers).map(slides).collect()
-                    }
-                };
+                let size = size.filter(|_| switch.unwrap_or(false));
+                let layers = kinds.unwrap_or_else(|| {
+                    let first = first.unwrap_or(DEFAULT_FIRST_LAYER);
+                    let slides = |layer| size.is_some() && layer >= first;
+                    (0..place.layers).map(slides).collect()
+                });
                 match size {
-                    _ if !layers.contains(&true) => Ok(None),
-                    Some(size) => Ok(Some(Self { size, layers })),
+                    _ if !layers.contains(&true) => None,
+                    Some(size) => Some(Self { size, layers }),
                     None => {
                         let expected = format!(
                             "`{FULL}` alone, or `use_sliding_window` = true with a `sliding_window`"
                         );
-                        refuse("layer_types", types(), &expected)
+                        return fields.refuse("layer_types", &expected);
                     }
                 }
             }
-            _ => Ok(None),
+            _ => {
+                let slides = kinds.is_some_and(|kinds| kinds.contains(&true));
+                return refuse_window(fields, place, slides);
+            }
+        };
+        if let Some(window) = &window {
+            bounds::check_size("sliding_window", "sliding_window", window.size)
+                .map_err(|error| ModelError::content(fields.path(), error.to_string()))?;
         }
+        Ok(window)
     }
 
     /// Writes it among the fields of a `config.json` of a `model_type`.
@@ -138,5 +131,43 @@ impl SlidingWindow {
         fields["use_sliding_window"] = true.into();
         fields["max_window_layers"] = first.unwrap_or(self.layers.len()).into();
         fields["layer_types"] = self.layers.iter().map(kind).collect();
+    }
+}
+
+/// A Llama has no window: `transformers` ignores the keys, and whoever wrote them meant another model.
+fn refuse_window<T>(fields: &Fields, place: &Place, slides: bool) -> Result<Option<T>, ModelError> {
+    let expected = "none, as a Llama has no window: a model with one is a `mistral`";
+    if slides {
+        return fields.refuse("layer_types", expected);
+    }
+    let is_off = fields.flag("use_sliding_window")? == Some(false);
+    match fields.size("sliding_window")? {
+        Some(size) if size < place.context && !is_off => fields.refuse("sliding_window", expected),
+        _ => Ok(None),
+    }
+}
+
+/// Of each layer, whether `layer_types` gives it a window.
+fn layer_types(fields: &Fields, layers: usize) -> Result<Option<Vec<bool>>, ModelError> {
+    let Some(value) = fields.get("layer_types") else {
+        return Ok(None);
+    };
+    let kinds: Option<Vec<bool>> = value.as_array().and_then(|kinds| {
+        let slides = |kind: &Value| match kind.as_str() {
+            Some(SLIDING) => Some(true),
+            Some(FULL) => Some(false),
+            _ => None,
+        };
+        kinds.iter().map(slides).collect()
+    });
+    match kinds {
+        None => {
+            let expected = format!("`{FULL}` or `{SLIDING}` for each layer");
+            fields.refuse("layer_types", &expected)
+        }
+        Some(kinds) if kinds.len() != layers => {
+            fields.refuse("layer_types", &format!("{layers} layers"))
+        }
+        Some(kinds) => Ok(Some(kinds)),
     }
 }

@@ -47,9 +47,14 @@ impl Stored {
         }
     }
 
+    /// What it may be called in a file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.name.strip_prefix(gpt2::PREFIX))
+    }
+
     /// Whether a file's tensor of this name is it.
     pub fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.name.strip_prefix(gpt2::PREFIX) == Some(name)
+        self.names().any(|known| known == name)
     }
 
     /// Its parameters, from the file's tensor. One of another shape gives parameters of other shapes.

@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use candle_core::Tensor;
+use polymath_ops::is_finite;
 use serde::Deserialize;
 
 use crate::digest::{sha256_of_bytes, sha256_of_file};
 use crate::safetensors_file::SafetensorsFile;
-use crate::stored::stored;
-use crate::{Family, ModelConfig, ModelError};
+use crate::stored::{Stored, stored};
+use crate::{Family, ModelConfig, ModelError, available_memory};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Where large models are cut into several files: which parameter is in which.
 const INDEX: &str = "model.safetensors.index.json";
+
+/// An output projection of its own, in files of every family.
+const HEAD: &str = "lm_head.weight";
 
 #[derive(Deserialize)]
 struct Index {
@@ -44,6 +49,14 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| ModelError::content(&path, error.to_string()))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    if let Some(name) = names.iter().find(|name| !stays_inside(name)) {
+        return Err(ModelError::content(
+            &path,
+            format!(
+                "names `{name}`, which leads out of the folder: expected files beside the index"
+            ),
+        ));
+    }
     let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     match files.iter().find(|file| !file.is_file()) {
         Some(missing) => Err(ModelError::content(
@@ -52,6 +65,14 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         )),
         None => Ok(files),
     }
+}
+
+/// Whether a file of this name is in the folder or below: it is no absolute path, and has no `..`.
+fn stays_inside(name: &str) -> bool {
+    let mut parts = Path::new(name).components().peekable();
+    parts.peek().is_some()
+        && parts.all(|part| matches!(part, Component::Normal(_)))
+        && !name.contains('\\')
 }
 
 /// Tells a model's weights apart from all others: the SHA-256 of `model.safetensors`, or, of several files, that of
@@ -74,51 +95,221 @@ pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
 /// The parameters that `config` asks for, by our names, as f32 on the CPU. Beside them, memory holds a stretch of a file for each thread.
 ///
 /// # Errors
-/// A file that is missing or cut off, a parameter that is in none.
+/// A file that is missing or cut off, a parameter that is in none, a tensor that only another architecture has a use for, a
+/// value that is no finite number.
 pub(crate) fn read_weights(
     folder: &Path,
     config: &ModelConfig,
 ) -> Result<BTreeMap<String, Tensor>, ModelError> {
-    let mut missing = stored(config);
+    refuse_too_large(folder, config)?;
+    let all = stored(config);
+    let mut missing: BTreeSet<usize> = (0..all.len()).collect();
+    let places = Places::of(&all);
     let mut weights = BTreeMap::new();
+    let mut left_out = LeftOut::default();
     let files = weight_files(folder)?;
     for path in &files {
         let file = SafetensorsFile::open(path)?;
         let (mut names, mut tensors) = (Vec::new(), Vec::new());
         for name in file.names() {
-            let wanted = missing.iter().position(|tensor| tensor.is_called(&name));
-            if let Some(wanted) = wanted {
-                tensors.push(missing.remove(wanted));
-                names.push(name);
+            match places.find(&name).filter(|at| missing.remove(at)) {
+                Some(at) => {
+                    tensors.push(&all[at]);
+                    names.push(name);
+                }
+                None => left_out.add(name, config),
             }
         }
         for (tensor, (_, values)) in tensors.iter().zip(file.read_all(names)?) {
             weights.extend(tensor.split(values)?);
         }
     }
-    match missing.first() {
-        Some(tensor) => {
-            let place = if let [whole] = &files[..] {
-                whole
-            } else {
-                folder
-            };
-            let message = format!("the parameter `{}` is missing", tensor.name);
-            Err(ModelError::content(place, message))
-        }
-        None => Ok(weights),
+    let place = match &files[..] {
+        [whole] => whole,
+        _ => folder,
+    };
+    if let Some(at) = missing.first() {
+        let message = format!("the parameter `{}` is missing", all[*at].name);
+        return Err(ModelError::content(place, message));
     }
+    left_out.refuse_own(place, config)?;
+    Ok(weights)
+}
+
+/// The tensors of a folder's files that are not used, and are nothing but passengers: heads of other tasks, and the like.
+///
+/// # Errors
+/// A file that is missing or cut off.
+pub(crate) fn passengers(folder: &Path, config: &ModelConfig) -> Result<Vec<String>, ModelError> {
+    let all = stored(config);
+    let places = Places::of(&all);
+    let mut left_out = LeftOut::default();
+    for path in weight_files(folder)? {
+        for name in SafetensorsFile::open(&path)?.names() {
+            if places.find(&name).is_none() {
+                left_out.add(name, config);
+            }
+        }
+    }
+    Ok(left_out.passengers)
+}
+
+/// Whether the file has an output projection of its own beside the embedding, with other values: then the two are not tied,
+/// whatever `config.json` says, as in `transformers`.
+///
+/// # Errors
+/// A file that can't be read.
+pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, ModelError> {
+    // What is missing or broken is explained where the weights are read.
+    let Ok(files) = weight_files(folder) else {
+        return Ok(false);
+    };
+    let embedding = stored(config).swap_remove(0);
+    let (mut head, mut rows) = (None, None);
+    for path in files {
+        let Ok(file) = SafetensorsFile::open(&path) else {
+            return Ok(false);
+        };
+        let file = Rc::new(file);
+        if file.has(HEAD) {
+            head = Some(Rc::clone(&file));
+        }
+        for name in file.names() {
+            if embedding.is_called(&name) {
+                rows = Some((Rc::clone(&file), name));
+            }
+        }
+    }
+    match (head, rows) {
+        (Some(head), Some((file, name))) => Ok(!head.is_same(HEAD, (&file, &name))?),
+        _ => Ok(false),
+    }
+}
+
+/// Refuses weights that memory has no room for, before they are read.
+fn refuse_too_large(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
+    let needed = config.parameter_count() * size_of::<f32>() as u64;
+    match available_memory() {
+        Some(available) if needed > available => Err(ModelError::content(
+            folder,
+            format!(
+                "has weights of {} MB in f32, and {} MB of memory are available: free some, or raise the limit \
+                 (`ulimit -v`, the control group's)",
+                needed.div_ceil(1_000_000),
+                available / 1_000_000
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Where each name of a file stands among the tensors of a model.
+struct Places<'a>(HashMap<&'a str, usize>);
+
+impl<'a> Places<'a> {
+    fn of(all: &'a [Stored]) -> Self {
+        let names = all.iter().enumerate();
+        Self(
+            names
+                .flat_map(|(at, tensor)| tensor.names().map(move |name| (name, at)))
+                .collect(),
+        )
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.0.get(name).copied()
+    }
+}
+
+/// Tensors of a model's files that are not used.
+#[derive(Default)]
+struct LeftOut {
+    /// Parts of the model itself, by their names.
+    own: Vec<String>,
+    /// The others.
+    passengers: Vec<String>,
+}
+
+impl LeftOut {
+    fn add(&mut self, name: String, config: &ModelConfig) {
+        let gpt2 = config.family == Family::Gpt2;
+        // Frequencies and the causal mask, which older files hold; and a head that is the embedding.
+        let is_computed = name.ends_with(".rotary_emb.inv_freq")
+            || gpt2 && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"));
+        let is_tied = name == HEAD && config.tie_word_embeddings;
+        if is_computed || is_tied {
+            return;
+        }
+        let parts: &[&str] = match config.family {
+            Family::Llama => &["model.", "lm_head."],
+            Family::Gpt2 => &["transformer.", "h.", "wte.", "wpe.", "ln_f.", "lm_head."],
+        };
+        match parts.iter().any(|part| name.starts_with(part)) {
+            true => self.own.push(name),
+            false => self.passengers.push(name),
+        }
+    }
+
+    /// Refuses parts of another model: without them, its own would not compute what it was trained for.
+    fn refuse_own(&self, place: &Path, config: &ModelConfig) -> Result<(), ModelError> {
+        if self.own.is_empty() {
+            return Ok(());
+        }
+        Err(ModelError::content(
+            place,
+            format!(
+                "has {} that a model of its `config.json` ({} layers) has no place for: {}. Without them it would compute \
+                 something else; check `model_type` and the numbers in `config.json`, or remove them from the file",
+                counted(self.own.len(), "tensor"),
+                config.num_hidden_layers,
+                listed(&self.own)
+            ),
+        ))
+    }
+}
+
+/// A number of things, in words.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
+/// The first of some names.
+pub(crate) fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = names.iter().take(SHOWN).map(|name| format!("`{name}`"));
+    let mut text = first.collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(", …");
+    }
+    text
+}
+
+/// Refuses to save what is not finite.
+///
+/// # Errors
+/// The first parameter with a value that is no finite number.
+pub(crate) fn refuse_strange<'a, N: AsRef<str> + 'a>(
+    weights: impl Iterator<Item = (N, &'a Tensor)>,
+) -> Result<(), ModelError> {
+    for (name, tensor) in weights {
+        if !is_finite(tensor)? {
+            return Err(ModelError::Unsaved(name.as_ref().to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Writes parameters as the file `path` of a model folder, under the names that such a model has there.
 ///
 /// # Errors
-/// A parameter that is missing; a file that can't be written.
+/// A parameter that is missing or not finite; a file that can't be written.
 pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
     path: &Path,
     config: &ModelConfig,
     weights: BTreeMap<N, Tensor>,
 ) -> Result<(), ModelError> {
+    refuse_strange(weights.iter())?;
     // `transformers` reads this to know whose memory layout the file has.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let written = match config.family {

@@ -297,6 +297,147 @@ fn peft_folders_load() {
     assert!(error.contains("`bias`"), "{error}");
 }
 
+/// A folder as PEFT writes it, of one adapted projection, with these keys changed; and what loading it says.
+fn peft_with(words: &serde_json::Value) -> Result<Adapter, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    base_folder(at);
+    let mut config = serde_json::json!({
+        "alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
+        "base_model_name_or_path": at.join("base"), "bias": "none", "corda_config": null, "ensure_weight_tying": false,
+        "eva_config": null, "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true,
+        "init_lora_weights": true, "kasa_config": null, "layer_replication": null, "layers_pattern": null,
+        "layers_to_transform": null, "loftq_config": {}, "lora_alpha": 8, "lora_bias": false, "lora_dropout": 0.0,
+        "lora_ga_config": null, "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null,
+        "monteclora_config": null, "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16, "r": 4,
+        "rank_pattern": {}, "revision": null, "target_modules": ["q_proj", "v_proj"], "target_parameters": null,
+        "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_bdlora": null, "use_dora": false,
+        "use_qalora": false, "use_rslora": false, "velora_config": null,
+    });
+    for (key, value) in words.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    std::fs::write(at.join("adapter_config.json"), config.to_string()).unwrap();
+    let ones =
+        |shape: (usize, usize)| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let name = |part: &str| format!("base_model.model.{QUERY}.{part}.weight");
+    let weights = HashMap::from([
+        (name("lora_A"), ones((4, 16))),
+        (name("lora_B"), ones((16, 4))),
+    ]);
+    candle_core::safetensors::save(&weights, at.join("adapter_model.safetensors")).unwrap();
+    load_adapter(at, None).map_err(|error| error.to_string())
+}
+
+/// Every key of PEFT 0.21's `LoraConfig`, each with a value that asks for something else than W + s·B·A over this base, and
+/// keys that do not exist yet: refused by name. What is refused says so before the weights are read.
+#[test]
+fn peft_keys_are_accepted_one_by_one() {
+    use serde_json::json;
+    for (key, value) in [
+        ("init_lora_weights", json!("pissa")),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("olora")),
+        ("init_lora_weights", json!("corda")),
+        ("init_lora_weights", json!("loftq")),
+        ("init_lora_weights", json!("lora_ga")),
+        ("init_lora_weights", json!("something_new")),
+        ("alora_invocation_tokens", json!([5, 6])),
+        ("bias", json!("all")),
+        ("bias", json!("lora_only")),
+        ("lora_bias", json!(true)),
+        ("rank_pattern", json!({"q_proj": 2})),
+        ("alpha_pattern", json!({"q_proj": 32})),
+        ("layers_to_transform", json!([1])),
+        ("layers_to_transform", json!("all")),
+        ("exclude_modules", json!(["layers.0.self_attn.q_proj"])),
+        ("exclude_modules", json!(".*q_proj")),
+        ("target_modules", json!(["v_proj"])),
+        ("layer_replication", json!([[0, 2], [1, 2]])),
+        ("use_qalora", json!(true)),
+        ("trainable_token_indices", json!([5])),
+        ("trainable_token_indices", json!({"embed_tokens": [5]})),
+        ("modules_to_save", json!(["lm_head"])),
+        ("target_parameters", json!(["mlp.experts.gate_up_proj"])),
+        ("fan_in_fan_out", json!(true)),
+        ("megatron_config", json!({"tensor_model_parallel_size": 2})),
+        ("loftq_config", json!({"loftq_bits": 4})),
+        ("corda_config", json!({"corda_method": "ipm"})),
+        ("lora_ga_config", json!({"direction": "ArB2r"})),
+        ("velora_config", json!({"rank": 1})),
+        ("monteclora_config", json!({"samples": 4})),
+        ("kasa_config", json!({"beta": 1e-4})),
+        ("arrow_config", json!({"top_k": 3})),
+        ("use_bdlora", json!({"nblocks": 2})),
+        ("ensure_weight_tying", json!(true)),
+        ("task_type", json!("SEQ_CLS")),
+        ("peft_type", json!("LOHA")),
+        ("r", json!(0)),
+        ("r", json!(-1)),
+        ("r", json!(1_000_000_000_000u64)),
+        ("lora_alpha", json!("8")),
+        ("lora_dropout", json!(1.0)),
+        ("use_dora", json!("yes")),
+        ("a_key_of_the_future", json!(1)),
+    ] {
+        let error = peft_with(&json!({key: value})).expect_err(&format!("{key} = {value}"));
+        assert!(
+            error.contains(&format!("`{key}`")) && error.contains("adapter_config.json"),
+            "{key} = {value}: {error}"
+        );
+    }
+    // What changes nothing: provenance, how A began, and which of the file's own modules are meant.
+    for words in [
+        json!({}),
+        json!({"init_lora_weights": "gaussian", "target_modules": "all-linear"}),
+        json!({"init_lora_weights": "orthogonal", "layers_to_transform": [0], "layers_pattern": "layers"}),
+        json!({"init_lora_weights": "eva", "eva_config": {"rho": 2.0}, "layers_to_transform": 0}),
+        json!({"init_lora_weights": "mica", "peft_version": "9.9", "task_type": null}),
+        json!({"init_lora_weights": false, "auto_mapping": {"unsloth_fixed": true}, "inference_mode": false}),
+        json!({"qalora_group_size": 32, "megatron_core": "other", "modules_to_save": [], "lora_dropout": 0.1}),
+        json!({"target_modules": ["layers.0.self_attn.q_proj"], "exclude_modules": ["k_proj"]}),
+        json!({"runtime_config": {"ephemeral_gpu_offload": false}}),
+    ] {
+        let adapter = peft_with(&words).unwrap_or_else(|error| panic!("{words}: {error}"));
+        assert_eq!(adapter.config.scale(), 2.0);
+        assert_eq!(adapter.config.targets, [QUERY]);
+        adapter.check(&config()).unwrap();
+    }
+    let stabilised = peft_with(&json!({"use_rslora": true})).unwrap();
+    assert_eq!(stabilised.config.scale(), 4.0);
+}
+
+/// An adapter whose weights are no numbers is neither read nor saved.
+#[test]
+fn adapters_are_finite() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut adapter = learned(LoraConfig::default());
+    adapter.base.folder = base_folder(folder.path());
+    let name = format!("{QUERY}.lora_B.weight");
+    let broken = (&adapter.weights[&name] * f64::NAN).unwrap();
+    adapter.weights.insert(name.clone(), broken.clone());
+    let error = save_adapter(folder.path(), &adapter)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&name) && error.contains("not saved"),
+        "{error}"
+    );
+    adapter
+        .weights
+        .insert(name.clone(), broken.zeros_like().unwrap());
+    save_adapter(folder.path(), &adapter).unwrap();
+    let path = folder.path().join("adapter_model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    tensors.insert(format!("base_model.model.{name}"), broken);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let error = load_adapter(folder.path(), None).unwrap_err().to_string();
+    assert!(
+        error.contains(&name) && error.contains("NaN or infinite"),
+        "{error}"
+    );
+}
+
 /// Values out of range and targets that match nothing are refused by name.
 #[test]
 fn bad_settings_are_refused() {

@@ -682,12 +682,12 @@ fn lies_are_refused() {
     for (bytes, said) in [
         (
             number("llama.block_count", u32::MAX),
-            "`llama.block_count` is 4294967295",
+            "`num_hidden_layers` is 4294967295",
         ),
         (number("llama.block_count", 1), "has the tensor `blk.1."),
         (
             number("llama.embedding_length", u32::MAX),
-            "it may have been cut off",
+            "`hidden_size` is 4294967295",
         ),
         (
             number("llama.attention.head_count", 0),

@@ -267,7 +267,7 @@ fn what_is_not_computed_is_named() {
             json!({"n_head": 7}),
             "`n_head` = 7 does not divide `n_embd` = 30",
         ),
-        (json!({"n_layer": 0}), "`n_layer` = 0"),
+        (json!({"n_layer": 0}), "`n_layer` is 0"),
         (json!({"eos_token_id": null}), "`eos_token_id` = null"),
         (json!({"n_positions": null}), "config.json"),
     ] {

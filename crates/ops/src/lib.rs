@@ -23,6 +23,7 @@ mod composed;
 mod composed_distillation;
 mod computed;
 mod distillation;
+mod finite;
 mod fused;
 mod gradient_norm;
 mod memory;
@@ -51,6 +52,7 @@ pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> 
 pub use adamw::{AdamW, UpdateAt};
 pub use blocks::{FeedForward, Placement, SelfAttention};
 pub use distillation::{Comparison, HeldLoss, Teacher, TopK};
+pub use finite::{all_finite, is_finite};
 pub use gradient_norm::gradient_norm;
 pub use memory::keep_freed_memory;
 pub use moments::Moments;

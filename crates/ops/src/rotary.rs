@@ -1,18 +1,38 @@
 //! Sines and cosines of the rotary position embedding.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// cos(p·θ) and sin(p·θ) for every position p and inverse frequency θ, on the host and on the device.
+/// Positions of the first part of a table; each part after it holds as many as all before.
+const FIRST_PART: u32 = 1024;
+/// Parts that hold all positions of 32 bits.
+const PARTS: usize = 23;
+
+/// cos(p·θ) and sin(p·θ) for every position p and inverse frequency θ, on the host and on the device. A part of the table is
+/// computed when a position in it is first asked for: a model's longest context may be far beyond what is ever read.
 #[derive(Clone, Debug)]
-pub struct RotaryTable {
-    /// cos and sin side by side for a position: (positions, 2, frequencies).
-    host: Arc<[f32]>,
-    cos: Tensor, // (positions, frequencies)
-    sin: Tensor, // (positions, frequencies)
-    frequencies: usize,
+pub struct RotaryTable(Arc<Table>);
+
+struct Table {
+    inverse_frequencies: Vec<f64>,
     max_positions: usize,
+    /// cos and sin side by side for a position: (positions, 2, frequencies).
+    parts: [OnceLock<Box<[f32]>>; PARTS],
+    device: Device,
+    /// cos and sin of the first positions on the device, (positions, frequencies) each; those that are read from there.
+    on_device: Mutex<Option<(Tensor, Tensor)>>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Table")
+            .field("frequencies", &self.inverse_frequencies.len())
+            .field("max_positions", &self.max_positions)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RotaryTable {
@@ -20,7 +40,7 @@ impl RotaryTable {
     /// computed in f64: in f32 the last positions of a long context lose their digits.
     ///
     /// # Errors
-    /// No frequency or no position is asked for, or the device has no memory.
+    /// No frequency or no position is asked for, or one whose angle is no number.
     pub fn new(inverse_frequencies: &[f64], max_positions: usize, device: &Device) -> Result<Self> {
         let frequencies = inverse_frequencies.len();
         if frequencies == 0 || max_positions == 0 {
@@ -28,51 +48,179 @@ impl RotaryTable {
                 "a rotary table of `{max_positions}` positions and `{frequencies}` frequencies: both must be above 0"
             )
         }
-        let mut host = Vec::with_capacity(2 * frequencies * max_positions);
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in 0..max_positions {
-            let angles = inverse_frequencies.iter().map(|f| f * position as f64);
-            let (sines, cosines): (Vec<f32>, Vec<f32>) = angles
-                .map(|angle| (angle.sin() as f32, angle.cos() as f32))
-                .unzip();
-            host.extend_from_slice(&cosines);
-            host.extend_from_slice(&sines);
-            cos.extend(cosines);
-            sin.extend(sines);
+        let last = max_positions as f64;
+        if let Some(frequency) = inverse_frequencies
+            .iter()
+            .find(|f| !(**f * last).is_finite())
+        {
+            bail!("a rotary table with the frequency `{frequency}`: its angles are no numbers")
         }
-        let shape = (max_positions, frequencies);
-        Ok(Self {
-            host: host.into(),
-            cos: Tensor::from_vec(cos, shape, device)?,
-            sin: Tensor::from_vec(sin, shape, device)?,
-            frequencies,
+        Ok(Self(Arc::new(Table {
+            inverse_frequencies: inverse_frequencies.to_vec(),
             max_positions,
-        })
+            parts: [const { OnceLock::new() }; PARTS],
+            device: device.clone(),
+            on_device: Mutex::new(None),
+        })))
     }
 
     /// Half the head dimension.
     pub(crate) fn frequencies(&self) -> usize {
-        self.frequencies
+        self.0.inverse_frequencies.len()
     }
 
     pub(crate) fn max_positions(&self) -> usize {
-        self.max_positions
+        self.0.max_positions
     }
 
-    /// The cosines and the sines of one position.
+    /// The cosines and the sines of one position, which is below [`Self::max_positions`].
     #[inline]
     pub(crate) fn at(&self, position: u32) -> (&[f32], &[f32]) {
-        let start = position as usize * 2 * self.frequencies;
-        self.host[start..start + 2 * self.frequencies].split_at(self.frequencies)
+        let (part, first) = part_of(position);
+        let rows = self.0.parts[part].get_or_init(|| self.0.rows(part, first));
+        let frequencies = self.frequencies();
+        let start = (position - first) as usize * 2 * frequencies;
+        rows[start..start + 2 * frequencies].split_at(frequencies)
     }
 
     /// cos and sin of the given positions on the device: (positions, frequencies) each.
     pub(crate) fn select(&self, positions: &Arc<[u32]>, dtype: DType) -> Result<(Tensor, Tensor)> {
-        let device = self.cos.device();
-        let positions = Tensor::from_slice(positions, positions.len(), device)?;
+        let (cos, sin) = self.on_device(positions.iter().copied().max().unwrap_or(0))?;
+        let positions = Tensor::from_slice(positions, positions.len(), &self.0.device)?;
         Ok((
-            self.cos.index_select(&positions, 0)?.to_dtype(dtype)?,
-            self.sin.index_select(&positions, 0)?.to_dtype(dtype)?,
+            cos.index_select(&positions, 0)?.to_dtype(dtype)?,
+            sin.index_select(&positions, 0)?.to_dtype(dtype)?,
         ))
+    }
+
+    /// cos and sin of the first positions on the device, `last` among them: those of all parts up to its own.
+    fn on_device(&self, last: u32) -> Result<(Tensor, Tensor)> {
+        let mut held = self
+            .0
+            .on_device
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((cos, sin)) = held
+            .as_ref()
+            .filter(|(cos, _)| cos.dims()[0] > last as usize)
+        {
+            return Ok((cos.clone(), sin.clone()));
+        }
+        let (part, first) = part_of(last);
+        let count = self.0.end(part, first);
+        let (mut cosines, mut sines) = (Vec::new(), Vec::new());
+        for position in 0..count {
+            let (cos, sin) = self.at(position);
+            cosines.extend_from_slice(cos);
+            sines.extend_from_slice(sin);
+        }
+        let shape = (count as usize, self.frequencies());
+        let cos = Tensor::from_vec(cosines, shape, &self.0.device)?;
+        let sin = Tensor::from_vec(sines, shape, &self.0.device)?;
+        *held = Some((cos.clone(), sin.clone()));
+        Ok((cos, sin))
+    }
+}
+
+impl Table {
+    /// The rows of a part that begins at the position `first`.
+    fn rows(&self, part: usize, first: u32) -> Box<[f32]> {
+        let positions = first..self.end(part, first);
+        let frequencies = self.inverse_frequencies.len();
+        let mut rows = Vec::with_capacity(2 * frequencies * positions.len());
+        for position in positions {
+            let angles = self.inverse_frequencies.iter();
+            let angles = angles.map(|frequency| frequency * f64::from(position));
+            rows.extend(angles.clone().map(|angle| angle.cos() as f32));
+            rows.extend(angles.map(|angle| angle.sin() as f32));
+        }
+        rows.into()
+    }
+
+    /// The position after a part's last.
+    fn end(&self, part: usize, first: u32) -> u32 {
+        let length = if part == 0 { FIRST_PART } else { first };
+        let longest = u32::try_from(self.max_positions).unwrap_or(u32::MAX);
+        first.saturating_add(length).min(longest)
+    }
+}
+
+/// Which part holds a position, and the first position of that part.
+#[inline]
+fn part_of(position: u32) -> (usize, u32) {
+    match (position / FIRST_PART).checked_ilog2() {
+        None => (0, 0),
+        Some(doublings) => (doublings as usize + 1, FIRST_PART << doublings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREQUENCIES: [f64; 3] = [1.0, 0.37, 1e-4];
+
+    fn assert_row(table: &RotaryTable, position: u32) {
+        let (cos, sin) = table.at(position);
+        for (at, frequency) in FREQUENCIES.iter().enumerate() {
+            let angle = frequency * f64::from(position);
+            assert_eq!(
+                cos[at].to_bits(),
+                (angle.cos() as f32).to_bits(),
+                "{position}"
+            );
+            assert_eq!(
+                sin[at].to_bits(),
+                (angle.sin() as f32).to_bits(),
+                "{position}"
+            );
+        }
+    }
+
+    /// Every position has its own angles, on both sides of each part's edge, in whatever order they are asked for.
+    #[test]
+    fn parts_meet() {
+        let table = RotaryTable::new(&FREQUENCIES, 9000, &Device::Cpu).unwrap();
+        for edge in [8192, 1024, 4096, 2048] {
+            for position in edge - 2..edge + 2 {
+                assert_row(&table, position);
+            }
+        }
+        for position in [0, 1, 8999] {
+            assert_row(&table, position);
+        }
+        let (last, end) = (part_of(u32::MAX), u64::from(u32::MAX) + 1);
+        assert_eq!((last.0, u64::from(last.1) * 2), (PARTS - 1, end));
+    }
+
+    /// What is not asked for is not computed: a context of 2³⁰ positions takes no memory, and a short one no more than its own.
+    #[test]
+    fn parts_are_computed_on_demand() {
+        let held = |table: &RotaryTable| -> usize {
+            let parts = table.0.parts.iter().filter_map(OnceLock::get);
+            parts.map(|part| part.len() / (2 * FREQUENCIES.len())).sum()
+        };
+        let table = RotaryTable::new(&FREQUENCIES, 1 << 30, &Device::Cpu).unwrap();
+        assert_eq!(held(&table), 0);
+        table.at(1500);
+        assert_eq!(held(&table), 1024);
+        let short = RotaryTable::new(&FREQUENCIES, 9, &Device::Cpu).unwrap();
+        short.at(8);
+        assert_eq!(held(&short), 9);
+    }
+
+    /// On the device the same bits, also after the table has grown.
+    #[test]
+    fn the_device_has_the_same() {
+        let table = RotaryTable::new(&FREQUENCIES, 5000, &Device::Cpu).unwrap();
+        for positions in [vec![3u32, 0], vec![4999, 7, 1024], vec![1023]] {
+            let (cos, sin) = table.select(&positions.clone().into(), DType::F32).unwrap();
+            let (cos, sin) = (cos.to_vec2::<f32>().unwrap(), sin.to_vec2::<f32>().unwrap());
+            for (row, position) in positions.iter().enumerate() {
+                let host = table.at(*position);
+                assert_eq!((&cos[row][..], &sin[row][..]), host);
+            }
+        }
+        assert!(RotaryTable::new(&[f64::INFINITY], 8, &Device::Cpu).is_err());
     }
 }

@@ -56,6 +56,7 @@ impl Pretraining {
         config.evaluation.validate()?;
         config.checkpoint.validate()?;
         let sequence_length = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
+        config.training.validate_length(sequence_length)?;
         let dataset = Dataset::open(&config.dataset)?;
         let tokenizer = &dataset.manifest().tokenizer;
         let special = (tokenizer.bos_token_id, tokenizer.eos_token_id);
@@ -116,6 +117,7 @@ impl Pretraining {
         launch: &Launch,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, PretrainError> {
+        launch.check_memory(&self.plan())?;
         let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
         if let Some(outcome) = run.nothing_left(&self.config.checkpoint)? {

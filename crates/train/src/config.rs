@@ -28,6 +28,13 @@ pub enum OptimizerChoice {
     Muon,
 }
 
+/// The most tokens of a run, and steps.
+const MOST_TOKENS: u64 = 1_000_000_000_000_000_000;
+/// The most rows of a step.
+const MOST_ROWS: u64 = 1 << 20;
+/// The most tokens of a row.
+const LONGEST_ROW: u64 = 1 << 24;
+
 /// Keys of which a config has one: `polymath_config::load_exclusive` takes them.
 pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[["training.tokens", "training.steps"]];
 
@@ -193,18 +200,33 @@ impl TrainingConfig {
             _ => {}
         }
         let counts = [
-            ("tokens", self.tokens),
-            ("steps", self.steps),
-            ("batch_size", Some(self.batch_size as u64)),
+            ("tokens", self.tokens, MOST_TOKENS),
+            ("steps", self.steps, MOST_TOKENS),
+            ("batch_size", Some(self.batch_size as u64), MOST_ROWS),
             (
                 "sequence_length",
                 self.sequence_length.map(|length| length as u64),
+                LONGEST_ROW,
             ),
-            ("accumulation_steps", Some(self.accumulation_steps as u64)),
+            (
+                "accumulation_steps",
+                Some(self.accumulation_steps as u64),
+                MOST_ROWS,
+            ),
+            (
+                "warmup_steps",
+                self.warmup_steps.map(|steps| steps.max(1)),
+                MOST_TOKENS,
+            ),
         ];
-        for (key, value) in counts {
+        for (key, value, most) in counts {
             if value == Some(0) {
                 return refuse(format!("`training.{key}` = `0`: expected at least 1"));
+            }
+            if let Some(value) = value.filter(|value| *value > most) {
+                return refuse(format!(
+                    "`training.{key}` = `{value}`: expected at most {most}"
+                ));
             }
         }
         if !self.batch_size.is_multiple_of(self.accumulation_steps) {
@@ -215,6 +237,29 @@ impl TrainingConfig {
         }
         self.validate_numbers()?;
         self.precision().map(drop)
+    }
+
+    /// Checks what depends on the tokens of a row: the run is as long as its warmup at least, and its tokens can be counted.
+    ///
+    /// # Errors
+    /// The key at fault, its value, and what was expected.
+    pub fn validate_length(&self, sequence_length: usize) -> Result<(), TrainError> {
+        let total = self.total_steps(sequence_length);
+        if let Some(warmup) = self.warmup_steps.filter(|warmup| *warmup > total) {
+            return Err(TrainError::Config(format!(
+                "`training.warmup_steps` = `{warmup}` is longer than the run of {total} steps, which would never reach its \
+                 learning rate: lower it, or lengthen the run"
+            )));
+        }
+        let tokens = total as u128 * self.batch_size as u128 * sequence_length as u128;
+        if tokens > u128::from(MOST_TOKENS) {
+            return Err(TrainError::Config(format!(
+                "a run of {total} steps of `training.batch_size` = `{}` rows of {sequence_length} tokens: expected at most \
+                 {MOST_TOKENS} tokens in all",
+                self.batch_size
+            )));
+        }
+        Ok(())
     }
 
     /// Every real number stands in its range.
@@ -328,6 +373,18 @@ mod tests {
                 "`training.learning_rate` = `-1`: expected a number above 0",
             ),
             (
+                "steps = 5\nbatch_size = 9000000000000",
+                "`training.batch_size` = `9000000000000`: expected at most",
+            ),
+            (
+                "steps = 5\nsequence_length = 20000000",
+                "`training.sequence_length` = `20000000`: expected at most",
+            ),
+            (
+                "tokens = 9000000000000000000",
+                "`training.tokens` = `9000000000000000000`: expected at most",
+            ),
+            (
                 "steps = 5\nprecision = \"f64\"",
                 "`training.precision` = `f64`",
             ),
@@ -336,5 +393,21 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         read("steps = 5").validate().unwrap();
+    }
+
+    /// A warmup may take the whole run, and no more; a run's tokens can be counted.
+    #[test]
+    fn lengths_fit_each_other() {
+        let error = |text: &str| read(text).validate_length(100).map_err(|e| e.to_string());
+        assert_eq!(error("steps = 5\nwarmup_steps = 5"), Ok(()));
+        let said = error("steps = 5\nwarmup_steps = 6").unwrap_err();
+        assert!(
+            said.contains("`training.warmup_steps` = `6` is longer than the run of 5 steps"),
+            "{said}"
+        );
+        let said = error("tokens = 1000\nbatch_size = 2\nwarmup_steps = 6").unwrap_err();
+        assert!(said.contains("the run of 5 steps"), "{said}");
+        let said = error("steps = 900000000000000000").unwrap_err();
+        assert!(said.contains("tokens in all"), "{said}");
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use polymath_model::{LoraConfig, ModelConfig};
+use polymath_model::{LoraConfig, ModelConfig, available_memory};
 use polymath_ops::{Implementation, Ops, Precision};
 
-use crate::{Recompute, TrainingConfig};
+use crate::{Recompute, TrainError, TrainingConfig};
 
 /// What the command line says of a run, beside its config.
 #[derive(Clone)]
@@ -30,6 +30,17 @@ impl Launch {
             implementation: Implementation::default(),
             resume: false,
             stop: Arc::default(),
+        }
+    }
+
+    /// Refuses a run that the memory beside the processor has no room for; of another device's nothing is known.
+    ///
+    /// # Errors
+    /// As [`Plan::check_memory`].
+    pub fn check_memory(&self, plan: &Plan) -> Result<(), TrainError> {
+        match self.device.is_cpu() {
+            true => plan.check_memory(available_memory()),
+            false => Ok(()),
         }
     }
 
@@ -78,26 +89,14 @@ impl Plan {
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
         let steps = training.total_steps(sequence_length);
-        let tokens_at_once =
-            (training.batch_size / training.accumulation_steps * sequence_length) as u64;
-        // Of each block: its input, two norms, q, k, v, the attention's result, gate, up and their product.
-        let width = model.hidden_size as u64;
-        let heads = ((model.num_attention_heads * 2 + model.num_key_value_heads * 2)
-            * model.head_dim) as u64;
-        let block = 6 * width + 2 * heads + 4 * model.intermediate_size as u64;
-        let layers = model.num_hidden_layers as u64;
-        let blocks = match training.recompute {
-            Recompute::None => layers * block,
-            Recompute::Block => layers * width + block,
-        };
         Self {
             parameters: model.parameter_count(),
             trainable_parameters: trainable,
             steps,
-            tokens: steps * (training.batch_size * sequence_length) as u64,
+            tokens: steps.saturating_mul((training.batch_size * sequence_length) as u64),
             flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
-            activation_bytes: 4 * tokens_at_once * (blocks + 4 * width),
+            activation_bytes: activation_bytes(model, training, sequence_length),
             // One that is not known was refused when the config was read.
             precision: training.precision().unwrap_or(Precision::F32),
         }
@@ -124,8 +123,111 @@ impl Plan {
         }
     }
 
+    /// Refuses a run that memory has no room for, before any work is spent on it.
+    ///
+    /// # Errors
+    /// What it would take, what there is, and the keys to change.
+    pub fn check_memory(&self, available: Option<u64>) -> Result<(), TrainError> {
+        let needed = self.state_bytes.saturating_add(self.activation_bytes);
+        let Some(available) = available.filter(|available| needed > *available) else {
+            return Ok(());
+        };
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        let mend = if self.state_bytes > available {
+            "make the model smaller (`model.hidden_size`, `model.num_hidden_layers`, the vocabulary), or train less of it \
+             (`method = \"lora\"` or `\"frozen\"`)"
+        } else {
+            "raise `training.accumulation_steps`, set `training.recompute = \"block\"`, or lower `training.batch_size` or \
+             `training.sequence_length`"
+        };
+        Err(TrainError::Config(format!(
+            "the run would take about {} MB of memory ({} MB of parameters, gradients and moments, {} MB of activations), \
+             and {} MB are available: {mend}",
+            megabytes(needed),
+            megabytes(self.state_bytes),
+            megabytes(self.activation_bytes),
+            available / 1_000_000
+        )))
+    }
+
     /// Of the whole run.
     pub fn flops(&self) -> f64 {
         self.flops_per_token * self.tokens as f64
+    }
+}
+
+/// What the backward pass needs of the forward pass, for the rows that are computed at once; about.
+fn activation_bytes(model: &ModelConfig, training: &TrainingConfig, sequence_length: usize) -> u64 {
+    let rows = training.batch_size / training.accumulation_steps;
+    let tokens_at_once = rows as u128 * sequence_length as u128;
+    // Of each block: its input, two norms, q, k, v, the attention's result, gate, up and their product.
+    let width = model.hidden_size as u128;
+    let heads = (model.num_attention_heads + model.num_key_value_heads) as u128 * 2;
+    let block =
+        6 * width + 2 * heads * model.head_dim as u128 + 4 * model.intermediate_size as u128;
+    let layers = model.num_hidden_layers as u128;
+    let blocks = match training.recompute {
+        Recompute::None => layers * block,
+        Recompute::Block => layers * width + block,
+    };
+    let bytes = 4 * tokens_at_once * (blocks + 4 * width);
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use polymath_model::ArchitectureConfig;
+
+    use super::*;
+
+    fn plan(training: &str) -> Plan {
+        let shape: ArchitectureConfig =
+            toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
+                .unwrap();
+        let model = shape.resolve(500, 128, (0, 0)).unwrap();
+        Plan::new(&model, &toml::from_str(training).unwrap(), 128, &|_| true)
+    }
+
+    /// What does not fit is refused with the keys that would help: of the batch where its activations are too many, of the
+    /// model where its own state is.
+    #[test]
+    fn too_little_memory_is_refused() {
+        let plan = plan("steps = 1\nbatch_size = 64");
+        let all = plan.state_bytes + plan.activation_bytes;
+        plan.check_memory(None).unwrap();
+        plan.check_memory(Some(all)).unwrap();
+        let error = plan.check_memory(Some(all - 1)).unwrap_err().to_string();
+        assert!(
+            error.contains("`training.accumulation_steps`") && !error.contains("model."),
+            "{error}"
+        );
+        let error = plan
+            .check_memory(Some(plan.state_bytes - 1))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`model.hidden_size`") && error.contains("MB are available"),
+            "{error}"
+        );
+        // Parts and recomputing take less, as they are said to.
+        let less = self::plan("steps = 1\nbatch_size = 64\naccumulation_steps = 4");
+        assert_eq!(less.activation_bytes * 4, plan.activation_bytes);
+        let less = self::plan("steps = 1\nbatch_size = 64\nrecompute = \"block\"");
+        assert!(less.activation_bytes < plan.activation_bytes);
+    }
+
+    /// Sizes at their bounds are counted, not overflown.
+    #[test]
+    fn largest_sizes_do_not_overflow() {
+        let shape: ArchitectureConfig = toml::from_str(
+            "hidden_size = 65536\nnum_hidden_layers = 64\nnum_attention_heads = 16384\nhead_dim = 16\n\
+             max_position_embeddings = 16777216",
+        )
+        .unwrap();
+        let model = shape.resolve(500, 16_777_216, (0, 0)).unwrap();
+        let training = toml::from_str("steps = 7\nbatch_size = 1048576").unwrap();
+        let plan = Plan::new(&model, &training, 16_777_216, &|_| true);
+        assert_eq!(plan.activation_bytes, u64::MAX);
+        plan.check_memory(Some(1 << 40)).unwrap_err();
     }
 }

@@ -203,6 +203,7 @@ pub fn score(
             folder.display()
         ));
     }
+    environment.say_what_is_left_out(folder, base)?;
     let encoded = tasks::encode(asked, &tokenizer, &config)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
     let model = polymath_model::load_over(folder, base, &options)?;

@@ -28,6 +28,7 @@ pub fn run(
     let config: FinetuneConfig = super::load_run(&arguments.config, &overrides)?;
     let folder = config.run.clone();
     let finetuning = Finetuning::open(config, &Stages::new(environment)).map_err(Failure::usage)?;
+    environment.say_what_is_left_out(finetuning.base(), None)?;
     if arguments.dry_run {
         results::line(&format!(
             "niche: {}; watched: {}",

@@ -14,6 +14,7 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
     let folder = polymath_train::resolve_checkpoint(&arguments.checkpoint)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
     let base = polymath_train::resolve_base(&folder, arguments.base.as_deref())?;
+    environment.say_what_is_left_out(&folder, base.as_deref())?;
     let model = polymath_model::load_over(&folder, base.as_deref(), &options)?;
     let path = polymath_model::tokenizer_over(&folder, base.as_deref())?;
     let tokenizer = Tokenizer::from_file(&path)

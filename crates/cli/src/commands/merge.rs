@@ -6,11 +6,12 @@ use polymath_model::{TokenizerFiles, is_adapter};
 
 use super::output::Output;
 use crate::arguments;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
 /// Writes the merged model.
-pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
+pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<(), Failure> {
     let folder = polymath_train::resolve_checkpoint(&arguments.adapter).map_err(Failure::usage)?;
     if !is_adapter(&folder) {
         return Err(Failure::usage(anyhow!(
@@ -22,6 +23,7 @@ pub fn run(arguments: &arguments::Merge) -> Result<(), Failure> {
     let made = Output::new(output).map_err(Failure::Usage)?;
     let base =
         polymath_train::resolve_base(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
+    environment.say_what_is_left_out(&folder, base.as_deref())?;
     let (config, weights) =
         polymath_model::load_merged(&folder, base.as_deref()).map_err(Failure::usage)?;
     let tokenizer =

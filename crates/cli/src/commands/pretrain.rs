@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use polymath_model::available_memory;
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_train::{Launch, Observer, Outcome, Plan};
 
@@ -116,13 +117,24 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
         "                      {:>13} MB  of activations, about\n",
         plan.activation_bytes / 1_000_000
     );
+    if let Some(available) = available_memory().filter(|_| environment.device.is_cpu()) {
+        text += &format!(
+            "                      {:>13} MB  are available\n",
+            available / 1_000_000
+        );
+    }
     text += &format!(
         "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, about\n",
         duration(plan.flops() / (USUAL_SHARE * peak)),
         USUAL_SHARE * 100.0,
         peak / 1e9
     );
-    results::print(&text)
+    results::print(&text)?;
+    if environment.device.is_cpu() {
+        plan.check_memory(available_memory())
+            .map_err(Failure::usage)?;
+    }
+    Ok(())
 }
 
 /// What to say at the end, and the exit code.

@@ -142,7 +142,7 @@ pub(super) fn refuse_gpt2(model: &ModelConfig) -> Result<(), ModelError> {
 }
 
 /// Whether `target` is `module`, or the end of it that begins after a dot.
-fn names(target: &str, module: &str) -> bool {
+pub(super) fn names(target: &str, module: &str) -> bool {
     module
         .strip_suffix(target)
         .is_some_and(|before| before.is_empty() || (before.ends_with('.') && !target.is_empty()))

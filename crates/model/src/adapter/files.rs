@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::config::NOT_FOR_GPT2;
+use super::peft::PeftConfig;
 use super::{A, Adapter, AdapterBase, LoraConfig, NamedBase};
 use crate::ModelError;
 use crate::checkpoint::write;
 use crate::safetensors_file::SafetensorsFile;
-use crate::weights::{sha256_of_weights, weight_files};
+use crate::weights::{refuse_strange, sha256_of_weights, weight_files};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -28,7 +27,7 @@ pub fn is_adapter(folder: &Path) -> bool {
 /// Writes an adapter into the existing folder `folder`.
 ///
 /// # Errors
-/// The file that can't be written.
+/// A parameter that is not finite; the file that can't be written.
 pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> {
     let lora = &adapter.config;
     let alpha = if lora.alpha.fract() == 0.0 {
@@ -36,6 +35,7 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
     } else {
         json!(lora.alpha)
     };
+    refuse_strange(adapter.weights.iter())?;
     let named = adapter.base.named();
     let config = json!({
         "alpha_pattern": {},
@@ -74,74 +74,9 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
         .map_err(|error| ModelError::content(&path, format!("can't be written: {error}")))
 }
 
-/// What is read of an `adapter_config.json`. What would change the result and is not computed here is refused.
-#[derive(Deserialize)]
-struct PeftConfig {
-    peft_type: String,
-    #[serde(default)]
-    base_model_name_or_path: Option<String>,
-    #[serde(default)]
-    revision: Option<String>,
-    r: usize,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-impl PeftConfig {
-    fn refuse_unsupported(&self, path: &Path) -> Result<(), ModelError> {
-        if self.peft_type != "LORA" {
-            return Err(ModelError::content(
-                path,
-                format!("`peft_type` is `{}`: expected `LORA`", self.peft_type),
-            ));
-        }
-        if self.rest.get("fan_in_fan_out") == Some(&Value::Bool(true)) {
-            let message =
-                format!("`fan_in_fan_out` is `true`, as it is for a GPT-2, and {NOT_FOR_GPT2}");
-            return Err(ModelError::content(path, message));
-        }
-        let plain = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Object(map) => map.is_empty(),
-            Value::Array(list) => list.is_empty(),
-            Value::String(text) => text == "none",
-            _ => false,
-        };
-        let unsupported = [
-            "alpha_pattern",
-            "bias",
-            "fan_in_fan_out",
-            "layer_replication",
-            "lora_bias",
-            "modules_to_save",
-            "rank_pattern",
-        ];
-        for key in unsupported {
-            if let Some(value) = self.rest.get(key).filter(|value| !plain(value)) {
-                return Err(ModelError::content(
-                    path,
-                    format!("`{key}` is `{value}`, which is not supported: expected it unset"),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 fn read_config(folder: &Path) -> Result<PeftConfig, ModelError> {
     let path = folder.join(CONFIG);
-    let text = polymath_input::read_json_text(&path)?;
-    let peft: PeftConfig = serde_json::from_str(&text)
-        .map_err(|error| ModelError::content(&path, error.to_string()))?;
-    peft.refuse_unsupported(&path)?;
-    Ok(peft)
+    PeftConfig::read(&path, &polymath_input::read_text(&path)?)
 }
 
 /// What an adapter's folder says of its base: a folder, or a model of the hub.
@@ -149,11 +84,7 @@ fn read_config(folder: &Path) -> Result<PeftConfig, ModelError> {
 /// # Errors
 /// An `adapter_config.json` that is missing or not supported.
 pub fn named_base(folder: &Path) -> Result<NamedBase, ModelError> {
-    let peft = read_config(folder)?;
-    Ok(NamedBase {
-        name: peft.base_model_name_or_path.unwrap_or_default(),
-        revision: peft.revision,
-    })
+    Ok(read_config(folder)?.base)
 }
 
 /// The folder of an adapter's base, which `base` stands in for; whether it is the right one is not asked.
@@ -194,26 +125,24 @@ pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, Model
         sha256,
     };
     check_base(folder, &base)?;
-    let read = file.read_all(file.names())?.into_iter();
-    let weights: BTreeMap<_, _> = read
-        .map(|(name, tensor)| match name.strip_prefix(PREFIX) {
-            Some(own) => (own.to_owned(), tensor),
-            None => (name, tensor),
-        })
-        .collect();
+    let mut weights = BTreeMap::new();
+    for (name, tensor) in file.read_all(file.names())? {
+        let own = name.strip_prefix(PREFIX).unwrap_or(&name);
+        if weights.insert(own.to_owned(), tensor).is_some() {
+            let message = format!("has the parameter `{own}` twice, with `{PREFIX}` and without");
+            return Err(ModelError::content(&folder.join(WEIGHTS), message));
+        }
+    }
     // The names in the file say exactly what is adapted; `target_modules` may be an expression.
-    let targets = weights
+    let targets: Vec<String> = weights
         .keys()
         .filter_map(|name| name.strip_suffix(&format!(".{A}")))
         .map(str::to_owned)
         .collect();
+    peft.check_targets(&folder.join(CONFIG), &targets)?;
     let config = LoraConfig {
-        rank: peft.r,
-        alpha: peft.lora_alpha,
-        dropout: peft.lora_dropout,
         targets,
-        rank_stabilised: peft.use_rslora,
-        dora: peft.use_dora,
+        ..peft.lora
     };
     Ok(Adapter {
         config,

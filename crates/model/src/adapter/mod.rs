@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod low_rank;
+mod peft;
 mod weights;
 
 pub use config::LoraConfig;

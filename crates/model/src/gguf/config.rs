@@ -8,18 +8,31 @@ use super::rotary;
 use crate::config::default_rope_theta;
 use crate::{Family, ModelConfig, ModelError};
 
-/// What would change the result and is not computed here, where it is set.
-const UNSUPPORTED: [&str; 10] = [
-    "expert_count",
-    "attention.scale",
-    "attention.clamp_kqv",
-    "attention.max_alibi_bias",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "logit_scale",
-    "embedding_scale",
-    "residual_scale",
-    "rope.scaling.attn_factor",
+/// The keys of an architecture that are read, or change nothing: where a file came from, and numbers of what is off.
+const READ: &[&str] = &[
+    "attention.causal",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window",
+    "attention.value_length",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "expert_used_count",
+    "feed_forward_length",
+    "pooling_type",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.factor",
+    "rope.scaling.finetuned",
+    "rope.scaling.original_context_length",
+    "rope.scaling.type",
+    "tensor_data_layout",
+    "vocab_size",
 ];
 
 /// The keys of a shape.
@@ -118,9 +131,6 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
         eos_token_id: besides.eos_token_id,
         other_eos_token_ids: besides.other_eos_token_ids,
     };
-    config
-        .validate()
-        .map_err(|error| metadata.content(error.to_string()))?;
     for (setting, real) in [
         (epsilon, config.rms_norm_eps),
         ("rope.freq_base", config.rope_theta),
@@ -130,19 +140,35 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
             return Err(metadata.refuse(setting, message));
         }
     }
+    config
+        .validate()
+        .map_err(|error| metadata.content(error.to_string()))?;
     Ok(config)
 }
 
+/// Refuses a key of the architecture that is not read and switches something on: 0 and false are off, and so is a factor
+/// of 1.
 fn refuse_unsupported(metadata: &Metadata) -> Result<(), ModelError> {
-    for setting in UNSUPPORTED {
-        let key = metadata.architecture.key(setting);
-        let is_factor = setting.ends_with("_scale") || setting.ends_with("_factor");
-        let harmless = match metadata.values.get(&key) {
-            None | Some(Value::U32(0) | Value::I32(0)) => true,
-            Some(Value::F32(value)) => *value == 0.0 || is_factor && *value == 1.0,
-            Some(_) => false,
+    let prefix = metadata.architecture.key("");
+    // Sorted, so that the same file is refused in the same words.
+    let mut settings: Vec<(&str, &Value)> = metadata
+        .values
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value)))
+        .collect();
+    settings.sort_by_key(|(setting, _)| *setting);
+    for (setting, value) in settings {
+        let is_factor = setting.ends_with("scale") || setting.ends_with("_factor");
+        let is_off = match value {
+            Value::U8(0) | Value::U16(0) | Value::U32(0) | Value::U64(0) => true,
+            Value::I8(0) | Value::I16(0) | Value::I32(0) | Value::I64(0) => true,
+            Value::Bool(on) => !on,
+            Value::F32(value) => *value == 0.0 || is_factor && *value == 1.0,
+            Value::F64(value) => *value == 0.0 || is_factor && *value == 1.0,
+            Value::Array(values) => values.is_empty(),
+            _ => false,
         };
-        if !harmless {
+        if !is_off && !READ.contains(&setting) {
             return Err(metadata.refuse(setting, "is set, which is not computed here"));
         }
     }

@@ -14,7 +14,9 @@ use super::quantisation::{GgufType, store};
 use super::vocabulary::Vocabulary;
 use super::{config, rotary};
 use crate::adapter::is_adapter;
-use crate::{ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_over};
+use crate::{
+    ModelConfig, ModelError, left_out, load_config_over, load_merged, load_weights, tokenizer_over,
+};
 
 /// They are added to what is read, with nothing in between: as llama.cpp's own tools, this program does not round them.
 const POSITIONS: &str = "model.embed_positions.weight";
@@ -52,6 +54,7 @@ pub fn export_gguf(
     let mut vocabulary = Vocabulary::of(&tokenizer, &config, options.chat_template)?;
     let mut notes = std::mem::take(&mut vocabulary.notes);
     notes.extend(fallbacks(&config, options.kind));
+    notes.extend(left_out(folder, options.base)?);
     let mut keys = vec![
         (
             "general.architecture".to_owned(),

@@ -7,6 +7,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::{Device, Tensor};
 use polymath_files::StagedFolder;
+use polymath_ops::is_finite;
 
 use super::architecture::{Architecture, KNOWN};
 use super::config::{self, Besides};
@@ -249,14 +250,22 @@ impl Reader<'_> {
             )));
         }
         let mut reader = Cursor::new(self.bytes);
-        info.read(&mut reader, self.content.tensor_data_offset, &Device::Cpu)
+        let tensor = info
+            .read(&mut reader, self.content.tensor_data_offset, &Device::Cpu)
             .and_then(|stored| stored.dequantize(&Device::Cpu))
             .map_err(|error| {
                 refuse(format!(
                     "can't be read ({}): the file may have been cut off while copied",
                     first_line(&error)
                 ))
-            })
+            })?;
+        if !is_finite(&tensor)? {
+            return Err(ModelError::NotFinite {
+                path: self.metadata.path.to_path_buf(),
+                name: name.to_owned(),
+            });
+        }
+        Ok(tensor)
     }
 }
 

@@ -64,10 +64,21 @@ fn rounded(config: &ModelConfig) -> Vec<f32> {
 /// Another kind.
 pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, ModelError> {
     let kind = metadata.text_of("rope.scaling.type")?.unwrap_or("linear");
-    let factor = match metadata.real_of("rope.scaling.factor")? {
-        // Its older name.
-        None => metadata.real_of("rope.scale_linear")?,
-        given => given,
+    // The same under its older name; two values would be two models.
+    let factors = (
+        metadata.real_of("rope.scaling.factor")?,
+        metadata.real_of("rope.scale_linear")?,
+    );
+    let factor = match factors {
+        (Some(new), Some(old)) if new != old => {
+            return Err(metadata.refuse(
+                "rope.scaling.factor",
+                format!(
+                    "is {new}, but the older `rope.scale_linear` is {old}: expected one stretch"
+                ),
+            ));
+        }
+        (new, old) => new.or(old),
     };
     match (kind, factor) {
         ("none", _) => Ok(None),

@@ -5,5 +5,5 @@
 mod config;
 mod names;
 
-pub(crate) use config::{from_json, to_json};
+pub(crate) use config::{read, to_json};
 pub(crate) use names::{PREFIX, stored};

@@ -1,0 +1,215 @@
+//! PEFT's `adapter_config.json`: which keys are read, and which values of the others change nothing.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::config::{NOT_FOR_GPT2, names};
+use super::{LoraConfig, NamedBase};
+use crate::ModelError;
+use crate::fields::{Fields, is_neutral};
+
+/// The widest adapter: no model is wider.
+const LARGEST_RANK: usize = 1 << 20;
+
+/// What is read of an `adapter_config.json`.
+pub(super) struct PeftConfig {
+    pub base: NamedBase,
+    /// Without the targets: the names in the file of weights say exactly what is adapted.
+    pub lora: LoraConfig,
+    targets: Targets,
+}
+
+/// Which modules PEFT would adapt.
+#[derive(Default)]
+struct Targets {
+    /// The ends of their names; `None` where an expression says it.
+    ends: Option<Vec<String>>,
+    /// The ends of those that it leaves out.
+    excluded: Vec<String>,
+    /// Their layers, if not all.
+    layers: Option<Vec<u64>>,
+}
+
+/// Keys that change nothing whatever their value: provenance, where training begins or how it is done, and numbers of
+/// switches that are off.
+const WITHOUT_EFFECT: &[&str] = &[
+    "auto_mapping",
+    // How A and B began is not what they are.
+    "eva_config",
+    "inference_mode",
+    // The names in the file say it.
+    "layers_pattern",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "runtime_config",
+];
+/// Ways to begin that leave the base as it is. The others (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`) change it.
+const BEGINNINGS: &[&str] = &["gaussian", "orthogonal", "eva", "mica"];
+
+impl PeftConfig {
+    /// Reads the text of an `adapter_config.json`. Keys and values are accepted one by one: what is not known to be computed
+    /// here, or to change nothing, is refused.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn read(path: &Path, text: &str) -> Result<Self, ModelError> {
+        let fields = Fields::parse(path, text)?;
+        if fields.text("peft_type")? != Some("LORA") {
+            return fields.refuse("peft_type", "`LORA`");
+        }
+        let task = fields.text("task_type")?;
+        if task.is_some_and(|task| task != "CAUSAL_LM") {
+            return fields.refuse("task_type", "`CAUSAL_LM`: an adapter of a language model");
+        }
+        if fields.flag("fan_in_fan_out")? == Some(true) {
+            let message =
+                format!("`fan_in_fan_out` is `true`, as it is for a GPT-2, and {NOT_FOR_GPT2}");
+            return Err(ModelError::content(path, message));
+        }
+        check_beginning(&fields)?;
+        if fields.text("bias")?.is_some_and(|bias| bias != "none") {
+            return fields.refuse("bias", "`none`: biases that were trained are not read");
+        }
+        let lora = read_lora(&fields)?;
+        let targets = Targets::read(&fields)?;
+        let base = NamedBase {
+            name: fields
+                .text("base_model_name_or_path")?
+                .unwrap_or_default()
+                .to_owned(),
+            revision: fields.text("revision")?.map(str::to_owned),
+        };
+        for (key, value) in fields.unread() {
+            if !WITHOUT_EFFECT.contains(&key) && !is_neutral(value) {
+                return fields.refuse(key, hint(key));
+            }
+        }
+        Ok(Self {
+            base,
+            lora,
+            targets,
+        })
+    }
+
+    /// Checks that PEFT would adapt each of these modules, too.
+    ///
+    /// # Errors
+    /// A module that the config does not name.
+    pub fn check_targets(&self, path: &Path, modules: &[String]) -> Result<(), ModelError> {
+        match modules.iter().find(|module| !self.targets.has(module)) {
+            None => Ok(()),
+            Some(module) => Err(ModelError::content(
+                path,
+                format!(
+                    "the weights adapt `{module}`, which `target_modules`, `exclude_modules` and `layers_to_transform` \
+                     leave out: expected config and weights of one adapter"
+                ),
+            )),
+        }
+    }
+}
+
+fn read_lora(fields: &Fields) -> Result<LoraConfig, ModelError> {
+    let rank = fields.required_size("r")?;
+    if !(1..=LARGEST_RANK).contains(&rank) {
+        return fields.refuse("r", &format!("a rank from 1 to {LARGEST_RANK}"));
+    }
+    let Some(alpha) = fields.real("lora_alpha")? else {
+        return fields.refuse("lora_alpha", "a number");
+    };
+    let dropout = fields.real("lora_dropout")?.unwrap_or(0.0);
+    if !(0.0..1.0).contains(&dropout) {
+        return fields.refuse("lora_dropout", "a share from 0 to below 1");
+    }
+    Ok(LoraConfig {
+        rank,
+        alpha,
+        dropout,
+        targets: Vec::new(),
+        rank_stabilised: fields.flag("use_rslora")?.unwrap_or(false),
+        dora: fields.flag("use_dora")?.unwrap_or(false),
+    })
+}
+
+/// `init_lora_weights` says how A and B began, and with some values that the base was changed for it.
+fn check_beginning(fields: &Fields) -> Result<(), ModelError> {
+    match fields.get("init_lora_weights") {
+        None | Some(Value::Bool(_)) => Ok(()),
+        Some(Value::String(name)) if BEGINNINGS.contains(&name.as_str()) => Ok(()),
+        Some(_) => fields.refuse(
+            "init_lora_weights",
+            "true, false, `gaussian`, `orthogonal`, `eva` or `mica`. The others change the base's weights before training: \
+             save the adapter with PEFT's `path_initial_model_for_weight_conversion`, or merged with `merge_and_unload`",
+        ),
+    }
+}
+
+fn hint(key: &str) -> &'static str {
+    match key {
+        "modules_to_save" | "trainable_token_indices" | "target_parameters" | "lora_bias" => {
+            "none: such parameters are not read; merge the adapter where it was made, with PEFT's `merge_and_unload`"
+        }
+        "rank_pattern" | "alpha_pattern" => "{}: one rank and one strength for all modules",
+        "alora_invocation_tokens" => {
+            "null: an adapter that is switched on by tokens of the text is not computed here"
+        }
+        _ => "it unset: it is not computed here, or unknown",
+    }
+}
+
+impl Targets {
+    fn read(fields: &Fields) -> Result<Self, ModelError> {
+        let list = |key: &str| -> Result<Option<Vec<String>>, ModelError> {
+            match fields.get(key) {
+                None => Ok(Some(Vec::new())),
+                // An expression of Python, or `all-linear`.
+                Some(Value::String(_)) => Ok(None),
+                Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+                    let names = names.iter().filter_map(Value::as_str);
+                    Ok(Some(names.map(str::to_owned).collect()))
+                }
+                Some(_) => fields.refuse(key, "a list of names, or an expression"),
+            }
+        };
+        let ends = list("target_modules")?.filter(|ends| !ends.is_empty());
+        let Some(excluded) = list("exclude_modules")? else {
+            return fields.refuse("exclude_modules", "a list of names");
+        };
+        let layers = match fields.get("layers_to_transform") {
+            None => None,
+            Some(Value::Array(list)) if list.is_empty() => None,
+            Some(Value::Array(list)) => list.iter().map(Value::as_u64).collect(),
+            Some(one) => one.as_u64().map(|layer| vec![layer]),
+        };
+        if layers.is_none()
+            && fields
+                .get("layers_to_transform")
+                .is_some_and(|v| !is_neutral(v))
+        {
+            return fields.refuse("layers_to_transform", "a layer, or a list of layers");
+        }
+        Ok(Self {
+            ends,
+            excluded,
+            layers,
+        })
+    }
+
+    fn has(&self, module: &str) -> bool {
+        let ends_with = |ends: &[String]| ends.iter().any(|end| names(end, module));
+        let named = self.ends.as_deref().is_none_or(ends_with);
+        let layer = module
+            .split('.')
+            .skip_while(|part| *part != "layers")
+            .nth(1)
+            .and_then(|layer| layer.parse().ok());
+        let in_layers = match (&self.layers, layer) {
+            (None, _) => true,
+            (Some(layers), Some(layer)) => layers.contains(&layer),
+            (Some(_), None) => false,
+        };
+        named && in_layers && !ends_with(&self.excluded)
+    }
+}

@@ -1,0 +1,63 @@
+//! Search for values that are no numbers.
+
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
+
+/// Bits of the exponent, all set in infinities and NaN alone.
+const EXPONENT: u32 = 0x7f80_0000;
+/// Values that are looked at before a search may end.
+const CHUNK: usize = 1 << 14;
+
+/// Whether all values are finite: none is NaN or infinite. One pass, vectorized.
+pub fn all_finite(values: &[f32]) -> bool {
+    values.chunks(CHUNK).all(|chunk| {
+        let strange = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
+        chunk.iter().fold(0, |any, value| any | strange(value)) == 0
+    })
+}
+
+/// [`all_finite`] of a tensor on any device.
+///
+/// # Errors
+/// The device's own.
+pub fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
+        (&*storage, layout.contiguous_offsets())
+    {
+        return Ok(all_finite(&values[start..end]));
+    }
+    drop(storage);
+    if tensor.elem_count() == 0 {
+        return Ok(true);
+    }
+    // 0 · x is NaN of what is not finite, and 0 of all else; so is their sum.
+    let sum = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?;
+    Ok(sum.to_scalar::<f32>()? == 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// One strange value is found wherever it stands, and the largest and smallest numbers are none.
+    #[test]
+    fn strange_values_are_found() {
+        let plain = [0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45];
+        assert!(all_finite(&plain));
+        for strange in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK + 6] {
+                let mut values = vec![1.0; 2 * CHUNK + 7];
+                assert!(all_finite(&values));
+                values[at] = strange;
+                assert!(!all_finite(&values), "{strange} at {at}");
+                let tensor = Tensor::from_vec(values, (2 * CHUNK + 7, 1), &Device::Cpu).unwrap();
+                assert!(!is_finite(&tensor).unwrap());
+                assert!(!is_finite(&tensor.broadcast_as((2 * CHUNK + 7, 2)).unwrap()).unwrap());
+                assert!(is_finite(&tensor.zeros_like().unwrap()).unwrap());
+            }
+        }
+        assert!(all_finite(&[]));
+    }
+}
