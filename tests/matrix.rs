@@ -25,14 +25,7 @@ fn rows_are_tuned_on_and_columns_scored() {
     assert_eq!(found["scored"], serde_json::json!(names));
     let bits = |checkpoint: &str| -> Vec<f64> {
         let mut command = polymath(at);
-        command.args([
-            "evaluate",
-            checkpoint,
-            "--dataset",
-            "data",
-            "--half",
-            "test",
-        ]);
+        command.args(["evaluate", checkpoint, "--dataset", "data"]);
         command.args(["--context", "48", "--json"]);
         let scores: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         let of = |name: &&str| scores["domains"][*name]["bits_per_byte"].as_f64().unwrap();
