@@ -229,4 +229,55 @@ mod tests {
         resumed.take(&shares(0.9)).unwrap();
         assert_eq!(resumed.state().changes, whole.state().changes);
     }
+
+    /// Pulls `p` by 3 with a value of 5.
+    struct Three;
+
+    impl Penalty for Three {
+        fn name(&self) -> &'static str {
+            "three"
+        }
+
+        fn add(
+            &self,
+            _: &BTreeMap<String, Var>,
+            gradients: &mut BTreeMap<String, Tensor>,
+            scale: f64,
+        ) -> Result<f64, TrainError> {
+            let gradient = gradients.remove("p").unwrap();
+            gradients.insert("p".into(), (gradient + 3.0 * scale)?);
+            Ok(5.0)
+        }
+    }
+
+    /// What leaves its limit is held harder and replayed more, by the power of two of the level; where there is room, less.
+    #[test]
+    fn strain_raises_what_holds_and_room_lowers_it() {
+        let pressure = Arc::new(Pressure::new(None, Allowance::default()));
+        let pressed = Pressed {
+            penalty: Box::new(Three),
+            pressure: Arc::clone(&pressure),
+        };
+        // Four times the limit: up by the most at once, half a power; then nothing is used: down by a quarter.
+        for (step, share, level) in [(0, 4.0, 0.0), (1, 4.0, 0.5), (2, 0.0, 0.25)] {
+            pressure.at(step);
+            let shares = BTreeMap::from([("a".to_owned(), share), ("b".to_owned(), 0.0)]);
+            pressure.take(&shares).unwrap();
+            let factor = f64::powf(2.0, level);
+            let near = |found: f64, expected: f64| (found - expected).abs() < 1e-5 * expected;
+            assert!(
+                near(pressure.factor(), factor),
+                "{step}: {}",
+                pressure.factor()
+            );
+            let zero =
+                Tensor::zeros((), candle_core::DType::F64, &candle_core::Device::Cpu).unwrap();
+            let mut gradients = BTreeMap::from([("p".to_owned(), zero)]);
+            let value = pressed.add(&BTreeMap::new(), &mut gradients, 7.0).unwrap();
+            assert!(near(value, 5.0 * factor), "{step}: {value}");
+            let gradient = gradients["p"].to_scalar::<f64>().unwrap();
+            assert!(near(gradient, 21.0 * factor), "{step}: {gradient}");
+            assert!(near(share_at(0.2, level), 0.2 * factor), "{step}");
+        }
+    }
 }
