@@ -1,4 +1,4 @@
-//! Which checkpoint is the best: of a pretraining by the mean over the domains that are trained on, of a fine-tuning by the niche.
+//! The best checkpoint: of a pretraining by the mean over the domains that are trained on, of a fine-tuning by the niche.
 
 mod held;
 

@@ -1,13 +1,16 @@
 //! Choices of unequal lengths and of letters of several bytes, against the harness's definitions in f64: `acc` takes the largest
 //! log-likelihood, `acc_norm` the largest per character of the choice, without its delimiter.
 
+#[path = "../../model/tests/drawn/mod.rs"]
+mod drawn;
 #[path = "../../model/tests/llama_reference/mod.rs"]
 mod llama_reference;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
+use drawn::numbers;
 use llama_reference::{logits, surprise, weights};
 use polymath_data::{Task, TaskItem};
 use polymath_eval::{TaskEncoder, TaskScores, score_task};
@@ -168,26 +171,7 @@ fn choices_are_scored_by_the_harness_definitions() {
     assert!((accuracy - normalised).abs() > 1e-6);
 }
 
-/// As `numbers` in `scripts/check/fixtures.py`.
-fn numbers(seed: usize, shape: &[usize]) -> Tensor {
-    let (around, spread) = if shape.len() == 1 {
-        (1.0, 0.4)
-    } else {
-        (0.0, 0.5)
-    };
-    let mut state = (seed as u32)
-        .wrapping_mul(2_654_435_761)
-        .wrapping_add(12_345);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (around + spread * (f64::from(state) / f64::from(1u32 << 31) - 1.0)) as f32
-    };
-    let count = shape.iter().product();
-    let values: Vec<f32> = std::iter::repeat_with(&mut next).take(count).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-/// What the harness itself made of forty items, frozen by `scripts/check/fixtures.sh`: its log-likelihoods, `is_greedy`, `acc`
+/// Forty items as the harness itself scored them, frozen by `scripts/check/fixtures.sh`: its log-likelihoods, `is_greedy`, `acc`
 /// and `acc_norm`, of contexts that are empty and choices that the model gives of itself, too.
 #[test]
 fn the_harness_decides_the_same() {

@@ -3,26 +3,14 @@
 mod tiny;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
 use polymath_data::TokenShard;
 use polymath_eval::WindowOptions;
 use polymath_finetune::retention::{Interpolation, Point, Rule, grid};
-use polymath_model::{LoadOptions, TokenizerFiles};
-use tiny::{frozen, ops, shard, values};
-
-fn save(folder: &Path, seed: u64) {
-    std::fs::create_dir(folder).unwrap();
-    let tokenizer = folder.parent().unwrap().join("tokenizer.json");
-    std::fs::write(
-        &tokenizer,
-        "{\"version\": \"1.0\", \"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}, \"unk_token\": \"a\"}}",
-    )
-    .unwrap();
-    polymath_model::save(folder, &frozen(seed), &TokenizerFiles { tokenizer }).unwrap();
-}
+use polymath_model::LoadOptions;
+use tiny::{frozen, ops, save, shard, values};
 
 fn rule(limit: f64) -> Rule {
     Rule {

@@ -3,28 +3,16 @@
 mod tiny;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use polymath_data::{Half, TokenShard};
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_finetune::retention::{Interpolation, Rule, grid};
-use polymath_model::{LoadOptions, TokenizerFiles, Transformer};
-use tiny::{frozen, ops, shard, values};
+use polymath_model::{LoadOptions, Transformer};
+use tiny::{frozen, ops, save, shard, values};
 
 const SHARES: [f64; 4] = [0.0, 0.25, 0.7, 1.0];
-
-fn save(folder: &Path, seed: u64) {
-    std::fs::create_dir(folder).unwrap();
-    let tokenizer = folder.parent().unwrap().join("tokenizer.json");
-    std::fs::write(
-        &tokenizer,
-        "{\"version\": \"1.0\", \"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}, \"unk_token\": \"a\"}}",
-    )
-    .unwrap();
-    polymath_model::save(folder, &frozen(seed), &TokenizerFiles { tokenizer }).unwrap();
-}
 
 /// (1 − α)·base + α·tuned, element after element.
 fn mixed(alpha: f64) -> BTreeMap<String, Vec<f64>> {

@@ -1,6 +1,7 @@
 //! Outputs of transformers, PEFT and llama.cpp's package, frozen by `scripts/check/fixtures.sh`: the same logits of the same
 //! folders, and the same names in the files that are written.
 
+mod drawn;
 mod letters;
 mod llama_reference;
 mod pieces;
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
+use drawn::numbers;
 use llama_reference::{apart, elements};
 use polymath_model::{
     Adapter, Family, GgufExport, GgufType, LoadOptions, LoraConfig, ModelConfig, Ops, Precision,
@@ -22,25 +24,6 @@ fn fixture(name: &str) -> Value {
         .join("tests/fixtures")
         .join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// As `numbers` in `scripts/check/fixtures.py`.
-fn numbers(seed: usize, shape: &[usize]) -> Tensor {
-    let (around, spread) = if shape.len() == 1 {
-        (1.0, 0.4)
-    } else {
-        (0.0, 0.5)
-    };
-    let mut state = (seed as u32)
-        .wrapping_mul(2_654_435_761)
-        .wrapping_add(12_345);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (around + spread * (f64::from(state) / f64::from(1u32 << 31) - 1.0)) as f32
-    };
-    let count = shape.iter().product();
-    let values: Vec<f32> = std::iter::repeat_with(&mut next).take(count).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
 fn filled(shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Tensor> {

@@ -21,7 +21,7 @@ const COMPOSED: Ops = Ops {
 };
 const EPSILON: f64 = 1e-5;
 
-/// How the factors of a product are taken.
+/// Rounding of a product's factors.
 type Take = fn(f64) -> f64;
 
 fn exact(x: f64) -> f64 {

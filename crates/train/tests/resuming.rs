@@ -1,43 +1,20 @@
 //! Runs of a Transformer that are stopped and resumed: with Muon, in bf16, computed in parts, and on data that have changed.
 
+mod bare;
 mod table;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use candle_core::{Device, Tensor, Var};
+use bare::Bare;
+use candle_core::Device;
 use polymath_data::{Batch, IGNORED};
 use polymath_model::{ArchitectureConfig, LoadOptions, ModelConfig, Ops, Precision, Transformer};
-use polymath_train::{
-    BatchSource, Fit, Objective, Observer, Outcome, RunFolder, SaveModel, Silent, TrainError, fit,
-    to_token_batch,
-};
+use polymath_train::{BatchSource, Fit, Observer, Outcome, RunFolder, Silent, TrainError, fit};
 use table::{CONFIG, Case, Scores, StopAfter, optimizer_bytes, records, training};
 
 const STEPS: u64 = 9;
 const STOPPED: u64 = 5;
-
-struct Model(Transformer);
-
-impl Objective for Model {
-    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
-        Ok(self.0.loss(&to_token_batch(batch))?)
-    }
-
-    fn trainable(&self) -> &BTreeMap<String, Var> {
-        self.0.trainable()
-    }
-}
-
-impl SaveModel for Model {
-    fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        std::fs::write(folder.join("config.json"), "{}").unwrap();
-        let tensors = self.0.parameters();
-        safetensors::serialize_to_file(tensors, None, &folder.join("model.safetensors")).unwrap();
-        Ok(())
-    }
-}
 
 /// Rows whose targets are ignored more and more.
 struct Rows;
@@ -64,7 +41,7 @@ impl BatchSource for Rows {
     }
 }
 
-/// How a run is computed.
+/// Optimizer, precision and parts of a run.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     optimizer: &'static str,
@@ -81,24 +58,24 @@ impl Kind {
         architecture.resolve(29, 12, (0, 1)).unwrap()
     }
 
-    fn fresh(self) -> Model {
+    fn fresh(self) -> Bare {
         let options = LoadOptions::trained(&Device::Cpu, Ops::fused(self.precision));
-        Model(Transformer::initialise(Self::config(), 2, &options).unwrap())
+        Bare(Transformer::initialise(Self::config(), 2, &options).unwrap())
     }
 
-    fn load(self, folder: &Path) -> Model {
+    fn load(self, folder: &Path) -> Bare {
         let options = LoadOptions::trained(&Device::Cpu, Ops::fused(self.precision));
         let file = folder.join("model.safetensors");
         let weights = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
         let weights = weights.into_iter().collect();
-        Model(Transformer::from_weights(Self::config(), weights, &options).unwrap())
+        Bare(Transformer::from_weights(Self::config(), weights, &options).unwrap())
     }
 
     /// Trains `model` in `run` on data of this fingerprint.
     fn train(
         self,
         run: &RunFolder,
-        model: &Model,
+        model: &Bare,
         data: &str,
         (stop, observer): (&AtomicBool, &mut dyn Observer),
     ) -> Result<Outcome, TrainError> {

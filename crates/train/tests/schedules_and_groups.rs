@@ -68,7 +68,7 @@ fn schedules_have_their_values_at_exact_steps() {
     );
 }
 
-/// Without `warmup_steps` it is 2 % of the run, and at most 500 steps.
+/// The default warm-up is 2 % of the run, and at most 500 steps.
 #[test]
 fn the_warmup_is_chosen_by_the_length_of_the_run() {
     let config = training("steps = 1\nschedule = \"constant\"");
@@ -134,7 +134,7 @@ fn optimizer(kind: &str, parameters: &BTreeMap<String, Var>) -> Optimizer {
     Optimizer::new(&config, parameters, Ops::fused(Precision::F32)).unwrap()
 }
 
-/// Where there is no gradient to follow, matrices shrink by 1 − η·λ = 0.9 an update, under either optimizer; embeddings, norms,
+/// Matrices without a gradient to follow shrink by 1 − η·λ = 0.9 an update, under either optimizer; embeddings, norms,
 /// biases and magnitudes stay.
 #[test]
 fn projections_decay_and_nothing_else() {
@@ -184,7 +184,7 @@ fn muon_moves_the_matrices_of_the_blocks() {
     }
 }
 
-/// What an optimizer remembers goes through its file: three updates, a file and three more are six, bit for bit, and not the
+/// Moments and momentum go through the optimizer's file: three updates, a file and three more are six, bit for bit, and not the
 /// three alone.
 #[test]
 fn memories_are_carried_by_the_file() {

@@ -1,6 +1,7 @@
 //! Whole training runs of a Transformer against the same run by hand, in f64: packed documents, ignored targets, the mean over
 //! scored targets, clipping by the global norm, warm-up and schedule, decay groups, AdamW and Muon.
 
+mod bare;
 #[path = "../../model/tests/llama_reference/mod.rs"]
 mod llama_reference;
 #[path = "../../ops/tests/muon_by_hand/mod.rs"]
@@ -8,20 +9,16 @@ mod muon_by_hand;
 mod table;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use candle_core::{Device, Tensor, Var};
+use bare::Bare;
+use candle_core::Device;
 use llama_reference::{Weights, elements, gradient, loss, weights};
 use polymath_data::{Batch, IGNORED};
 use polymath_model::{
     ArchitectureConfig, LoadOptions, ModelConfig, Ops, Precision, TokenBatch, Transformer,
 };
-use polymath_train::{
-    BatchSource, Objective, Observer, RunFolder, SaveModel, StepMetrics, TrainError, fit,
-    to_token_batch,
-};
+use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, fit, to_token_batch};
 use table::{CONFIG, Case, Scores, training};
 
 const VOCABULARY: u32 = 13;
@@ -80,32 +77,6 @@ impl BatchSource for Packed {
             sequence_length: 6,
             domains: vec![0; 4],
         }
-    }
-}
-
-/// A Transformer that is saved as its bare weights.
-struct Bare(Transformer);
-
-impl Objective for Bare {
-    fn begin_step(&self, seed: u64, step: u64) {
-        self.0.begin_step(seed, step);
-    }
-
-    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
-        Ok(self.0.loss(&to_token_batch(batch))?)
-    }
-
-    fn trainable(&self) -> &BTreeMap<String, Var> {
-        self.0.trainable()
-    }
-}
-
-impl SaveModel for Bare {
-    fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        std::fs::write(folder.join("config.json"), "{}").unwrap();
-        let tensors = self.0.parameters();
-        safetensors::serialize_to_file(tensors, None, &folder.join("model.safetensors")).unwrap();
-        Ok(())
     }
 }
 
@@ -212,7 +183,7 @@ fn mean_loss(weights: &Weights, batch: &TokenBatch, scored: f64) -> f64 {
     loss(&config(), weights, batch) / scored
 }
 
-/// By hand: the projections and the head; neither norms nor the embedding.
+/// Lists by hand what decays: the projections and the head, neither norms nor the embedding.
 fn decays(name: &str) -> bool {
     name.ends_with("_proj.weight") || name == "lm_head.weight"
 }

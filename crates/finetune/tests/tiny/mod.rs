@@ -2,11 +2,14 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use polymath_data::{ShardWriter, TokenShard};
-use polymath_model::{ArchitectureConfig, LoadOptions, Ops, Precision, Transformer};
+use polymath_model::{
+    ArchitectureConfig, LoadOptions, Ops, Precision, TokenizerFiles, Transformer,
+};
 
 pub const VOCABULARY: usize = 23;
 
@@ -29,6 +32,18 @@ pub fn trained(seed: u64) -> Transformer {
 
 pub fn frozen(seed: u64) -> Transformer {
     model(seed, &LoadOptions::frozen(&Device::Cpu, ops()))
+}
+
+/// Writes the model of this seed as a new folder; its tokenizer stands beside it.
+pub fn save(folder: &Path, seed: u64) {
+    std::fs::create_dir(folder).unwrap();
+    let tokenizer = folder.parent().unwrap().join("tokenizer.json");
+    std::fs::write(
+        &tokenizer,
+        "{\"version\": \"1.0\", \"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}, \"unk_token\": \"a\"}}",
+    )
+    .unwrap();
+    polymath_model::save(folder, &frozen(seed), &TokenizerFiles { tokenizer }).unwrap();
 }
 
 /// Documents of counting tokens, begun anywhere.

@@ -26,8 +26,8 @@ const SIZES: [(usize, usize, usize); 10] = [
 const MARGIN: usize = 3;
 const UNTOUCHED: f32 = 7.25;
 
-/// Whether the packing for tiles, which has no portable form, can't run here; then that is said. The tiles themselves are
-/// emulated where the machine has none.
+/// Returns true where the packing for tiles, which has no portable form, can't run, and says so. The tiles themselves are emulated
+/// where the machine has none.
 fn is_skipped() -> bool {
     if !can_pack() {
         skipped("AVX-512 with BW and BF16, to pack for tiles");

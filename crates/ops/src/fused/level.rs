@@ -41,7 +41,7 @@ fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")
 }
 
-/// In tests, `POLYMATH_TEST_AVX2` holds a machine with AVX-512 back, so that it runs the kernels of AVX2.
+/// Finds the level. In tests, `POLYMATH_TEST_AVX2` holds a machine with AVX-512 back, so that it runs the kernels of AVX2.
 fn detect() -> Level {
     if std::env::var_os("POLYMATH_PORTABLE").is_some_and(|value| value == "1") {
         return Level::Portable;
