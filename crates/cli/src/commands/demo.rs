@@ -44,7 +44,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
     say("2/5  Pretraining on its four subjects.");
     let base = folders.at("checkpoints/base");
     let text = pretrain_config(arguments, &folders);
-    run_once(&base, &folders.at("pretrain.toml"), &text, |file| {
+    train_with(&folders.at("pretrain.toml"), &text, |file| {
         pretrain::run(&train_file(file), environment)
     })?;
     let mut tuned = Vec::new();
@@ -61,8 +61,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
         ));
         let run = folders.at(&format!("checkpoints/{method}"));
         let text = finetune_config(arguments, &folders, method) + extra;
-        run_once(
-            &run,
+        train_with(
             &folders.at(&format!("finetune-{method}.toml")),
             &text,
             |file| {
@@ -108,18 +107,13 @@ fn train_file(config: &Path) -> arguments::Train {
     }
 }
 
-/// A run that is finished with the same config is kept: the demo can be called again.
-fn run_once(
-    run: &Path,
+/// Trains with the config `text`, which is kept in `file`. A run that is finished with it has nothing left to do: the demo can be
+/// called again.
+fn train_with(
     file: &Path,
     text: &str,
     train: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let same = polymath_files::read_to_string(file).is_ok_and(|before| before == text);
-    if same && polymath_train::is_finished(run) {
-        lines::say(&format!("{} is there already", run.display()));
-        return Ok(());
-    }
     polymath_files::write(file, text.as_bytes())?;
     train(file)
 }
