@@ -45,6 +45,21 @@ impl Batch {
         }
     }
 
+    /// Positions that hold a token and not padding.
+    pub fn tokens(&self) -> u64 {
+        let rows = self.document_starts.chunks(self.sequence_length.max(1));
+        let targets = self.targets.chunks(self.sequence_length.max(1));
+        let padding = |(starts, targets): (&[u32], &[u32])| {
+            let alone = |at: usize| {
+                let begins = |at: usize| starts.get(at).is_none_or(|start| *start as usize == at);
+                begins(at) && begins(at + 1)
+            };
+            let padding = (0..starts.len()).filter(|at| targets[*at] == IGNORED && alone(*at));
+            padding.count() as u64
+        };
+        self.input_ids.len() as u64 - rows.zip(targets).map(padding).sum::<u64>()
+    }
+
     /// Appends the tokens in `range` of a document as targets, each predicted from the token before it (the first of
     /// the document from `bos_token_id`), and no target where the mask or `scored_from` says so. The piece begins a
     /// document of its own in its row.

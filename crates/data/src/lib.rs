@@ -34,6 +34,7 @@
 mod batch;
 mod chat;
 mod collect;
+mod cuts;
 mod dataset;
 mod draw;
 mod duplicates;
@@ -46,6 +47,8 @@ mod manifest;
 mod mixture;
 mod normalise;
 mod overlap;
+mod packed;
+mod packing;
 mod parquet_columns;
 mod parquet_file;
 mod pieces;
@@ -85,6 +88,7 @@ pub use half::Half;
 pub use ledger::measure_overlaps;
 pub use manifest::{DomainManifest, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest};
 pub use mixture::{DomainSize, MixtureConfig, MixtureShare};
+pub use packing::{Packing, fitting_length};
 pub use prepare::prepare;
 pub use prepare_config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
 pub use progress::{NoProgress, Progress};
@@ -101,8 +105,9 @@ pub use texts::{Texts, prepare_texts, prepare_texts_as};
 pub use vocabulary::{ExtendedTokenizer, NewTokens};
 
 /// Version of the rule by which training batches are made of a dataset: equal seeds, steps and datasets give equal
-/// batches under equal rules only. 1: rows in the order of the text; 2: the rows of an epoch in a seeded permutation.
-pub const BATCH_RULE: u32 = 2;
+/// batches under equal rules only. 1: rows in the order of the text; 2: the rows of an epoch in a seeded permutation;
+/// 3: examples with prompts in rows of their own, by best fit.
+pub const BATCH_RULE: u32 = 3;
 
 /// A target that is neither learnt nor scored.
 pub const IGNORED: u32 = u32::MAX;

@@ -49,6 +49,7 @@ pub struct ReplayStream {
     segments: Mutex<Vec<Segment>>,
     pool: Option<u64>,
     beside: bool,
+    padding: f64,
     seed: u64,
 }
 
@@ -110,11 +111,9 @@ impl ReplayStream {
         let mix = Mix {
             from: 0,
             counts: vec![0; weights.len()],
-            turns: turns(&weights, old.seed())?,
+            turns: turns(&old, &weights)?,
         };
         Ok(Self {
-            niche,
-            old,
             segments: Mutex::new(vec![Segment {
                 first_row: 0,
                 replayed_before: 0,
@@ -123,7 +122,13 @@ impl ReplayStream {
             }]),
             pool,
             beside,
+            padding: match beside {
+                true => niche.padding(),
+                false => (1.0 - share) * niche.padding() + share * old.padding(),
+            },
             seed,
+            niche,
+            old,
         })
     }
 
@@ -168,7 +173,7 @@ impl ReplayStream {
         Ok(Arc::new(Mix {
             from: row,
             counts: before.map_or(vec![0; own.len()], |mix| mix.counts_before(row)),
-            turns: turns(weights, self.old.seed())?,
+            turns: turns(&self.old, weights)?,
         }))
     }
 
@@ -179,6 +184,12 @@ impl ReplayStream {
     pub fn check(&self) -> Result<(), DataError> {
         self.niche.check()?;
         self.old.check()
+    }
+
+    /// The share of the run's positions that is padding, on average and with the share of replayed rows that it begins with; of
+    /// the niche's, where replayed rows stand beside those.
+    pub fn padding(&self) -> f64 {
+        self.padding
     }
 
     /// The domains that are replayed.
@@ -260,8 +271,8 @@ fn check(share: f64) -> Result<(), DataError> {
     Err(DataError::config("retention.replay", message))
 }
 
-fn turns(weights: &[f64], seed: u64) -> Result<Turns, DataError> {
-    Turns::new(weights, seed)
+fn turns(old: &MixtureStream, weights: &[f64]) -> Result<Turns, DataError> {
+    old.turns(weights)
         .ok_or_else(|| DataError::config("retention.replay", "the domains' weights are no shares"))
 }
 

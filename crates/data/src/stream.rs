@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
+use crate::packed::Packed;
 use crate::turns::Turns;
 use crate::wrapped::Wrapped;
-use crate::{Batch, BatchShape, DataError, TokenShard};
+use crate::{Batch, BatchShape, DataError, Packing, TokenShard};
 
 /// One domain of a mixture.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub struct MixturePart {
     pub name: String,
     /// What is trained on.
     pub shard: Arc<TokenShard>,
-    /// Its share of the rows, relative to the others'.
+    /// Its share of the tokens, relative to the others'.
     pub weight: f64,
 }
 
@@ -31,7 +32,43 @@ pub struct MixtureStream {
     bos_token_id: u32,
     seed: u64,
     /// Of each part.
-    rows: Vec<Wrapped>,
+    rows: Vec<Rows>,
+    padding: f64,
+}
+
+/// The rows of a part.
+#[derive(Debug)]
+enum Rows {
+    /// Of text without prompts.
+    Wrapped(Wrapped),
+    /// Of examples with prompts.
+    Packed(Packed),
+}
+
+impl Rows {
+    /// The rows of part number `number`.
+    ///
+    /// # Errors
+    /// Nothing in it to learn.
+    fn new(part: &MixturePart, length: usize, draws: (u64, usize)) -> Result<Self, DataError> {
+        let shard = part.shard.clone();
+        if !shard.has_loss_mask() {
+            return Ok(Self::Wrapped(Wrapped::new(shard, length, draws)));
+        }
+        let packed = Packed::new(shard, length, draws);
+        match packed.packing().refusal() {
+            Some(message) => Err(DataError::domain(&part.name, message)),
+            None => Ok(Self::Packed(packed)),
+        }
+    }
+
+    /// The share of positions that are not padding.
+    fn fill(&self) -> f64 {
+        match self {
+            Self::Wrapped(_) => 1.0,
+            Self::Packed(rows) => rows.fill(),
+        }
+    }
 }
 
 impl MixtureStream {
@@ -56,15 +93,18 @@ impl MixtureStream {
         if let Some(part) = parts.iter().find(|part| part.shard.tokens() == 0) {
             return Err(DataError::domain(&part.name, "no tokens to train on"));
         }
+        let rows = parts.iter().enumerate();
+        let rows = rows
+            .map(|(number, part)| Rows::new(part, shape.sequence_length, (seed, number)))
+            .collect::<Result<Vec<Rows>, DataError>>()?;
         let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
-        let turns = Turns::new(&weights, seed)
+        let of_rows = row_weights(&weights, &rows);
+        let turns = Turns::new(&of_rows, seed)
             .ok_or_else(|| DataError::config("mixture.weights", "expected numbers above 0"))?;
-        let rows = parts.iter().enumerate().map(|(number, part)| {
-            let shard = part.shard.clone();
-            Wrapped::new(shard, shape.sequence_length, (seed, number))
-        });
+        let padding = 1.0 - weights.iter().sum::<f64>() / of_rows.iter().sum::<f64>();
         Ok(Self {
-            rows: rows.collect(),
+            rows,
+            padding,
             parts,
             turns,
             shape,
@@ -96,9 +136,41 @@ impl MixtureStream {
         batch
     }
 
-    /// Of its order.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
+    /// Whose turn it is among rows of its parts, which have these shares of the tokens; `None` where they are no shares.
+    pub(crate) fn turns(&self, weights: &[f64]) -> Option<Turns> {
+        Turns::new(&row_weights(weights, &self.rows), self.seed)
+    }
+
+    /// The share of all positions that is padding, on average.
+    pub fn padding(&self) -> f64 {
+        self.padding
+    }
+
+    /// What becomes of the examples of each part that has prompts, by the part's name.
+    pub fn packings(&self) -> Vec<(&str, &Packing)> {
+        let named = self.parts.iter().zip(&self.rows);
+        let packings = named.filter_map(|(part, rows)| match rows {
+            Rows::Wrapped(_) => None,
+            Rows::Packed(rows) => Some((part.name.as_str(), rows.packing())),
+        });
+        packings.collect()
+    }
+
+    /// The rows of a part's first epoch, each a batch of its own, in the order of training: no token of them twice, but of a
+    /// part that is shorter than a row.
+    pub fn first_epoch(&self, part: usize) -> impl Iterator<Item = Batch> + '_ {
+        let ordinals: Box<dyn Iterator<Item = u64>> = match &self.rows[part] {
+            Rows::Wrapped(rows) => Box::new(rows.whole_rows()),
+            Rows::Packed(rows) => Box::new(0..rows.packing().rows),
+        };
+        ordinals.map(move |ordinal| {
+            let mut batch = Batch::with_capacity(BatchShape {
+                rows: 1,
+                ..self.shape
+            });
+            self.push_row(&mut batch, part, ordinal);
+            batch
+        })
     }
 
     /// The size of its batches.
@@ -116,7 +188,16 @@ impl MixtureStream {
 
     /// Appends a row of a part to a batch: the `ordinal`-th of it that is trained on.
     pub(crate) fn push_row(&self, batch: &mut Batch, part: usize, ordinal: u64) {
-        self.rows[part].push_row(batch, ordinal, self.bos_token_id);
+        match &self.rows[part] {
+            Rows::Wrapped(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
+            Rows::Packed(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
+        }
         batch.end_row(part, self.bos_token_id);
     }
+}
+
+/// The parts' shares of the rows: one whose rows are padded takes more of them for as many tokens.
+fn row_weights(weights: &[f64], rows: &[Rows]) -> Vec<f64> {
+    let pairs = weights.iter().zip(rows);
+    pairs.map(|(weight, rows)| weight / rows.fill()).collect()
 }

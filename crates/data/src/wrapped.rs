@@ -11,7 +11,7 @@ use crate::draw::{permutation, permuted};
 use crate::{Batch, TokenShard};
 
 /// The streams of random numbers that order the rows of epochs lie from here on, apart from those that order documents.
-const ROW_STREAM: u64 = 1 << 62;
+pub(crate) const ROW_STREAM: u64 = 1 << 62;
 /// Epochs that are kept: the straddling row needs the next one in the middle of its own.
 const KEPT: usize = 2;
 
@@ -47,6 +47,13 @@ impl Wrapped {
             part: (part as u64) << 48,
             epochs: Mutex::default(),
         }
+    }
+
+    /// Rows of the first epoch that do not go on into the second; the only one there is, where all do.
+    pub fn whole_rows(&self) -> impl Iterator<Item = u64> + '_ {
+        let tokens = self.shard.tokens();
+        let (whole, all) = (tokens / self.length, tokens.div_ceil(self.length));
+        (0..all).filter(move |ordinal| whole == 0 || self.row(*ordinal) < whole)
     }
 
     /// Appends the row that is the `ordinal`-th to be trained on.

@@ -69,12 +69,11 @@ struct Moving<'a> {
 }
 
 impl Moving<'_> {
-    fn plan(&self, model: &ModelConfig, training: &TrainingConfig, sequence_length: usize) -> Plan {
+    /// The plan on rows of so many positions, of which a share is padding.
+    fn plan(&self, model: &ModelConfig, training: &TrainingConfig, rows: (usize, f64)) -> Plan {
         match self.adapter {
-            Some(lora) => Plan::of_adapter(model, training, sequence_length, lora),
-            None => Plan::new(model, training, sequence_length, &|name| {
-                self.names.contains(name)
-            }),
+            Some(lora) => Plan::of_adapter(model, training, rows, lora),
+            None => Plan::new(model, training, rows, &|name| self.names.contains(name)),
         }
     }
 }
@@ -93,23 +92,53 @@ pub struct Finetuning {
     fingerprint: String,
     niche: String,
     watched: Vec<(String, Arc<TokenShard>)>,
+    /// The niche's training text, in the tokens that are trained on.
+    train: Arc<TokenShard>,
     sequence_length: usize,
+    /// Whether the length of a row was chosen by the lengths of the niche's examples.
+    fitted: bool,
+    /// The share of the positions that is padding.
+    padding: f64,
+    /// What becomes of the examples that have prompts, a sentence for each domain.
+    packings: Vec<String>,
     old: Vec<retention::Old>,
 }
 
 impl Finetuning {
     /// What the run would take; where rows are replayed beside the niche's, with the share that it begins with.
     pub fn plan(&self) -> Plan {
-        let mut plan = Moving {
+        let moved = Moving {
             names: &self.moving,
             adapter: self.adapter.as_ref(),
-        }
-        .plan(&self.model, &self.config.training, self.sequence_length);
+        };
+        let rows = (self.sequence_length, self.padding);
+        let mut plan = moved.plan(&self.model, &self.config.training, rows);
         let replay = self.config.retention.replay.as_ref();
         if let Some(replay) = replay.filter(|replay| replay.beside) {
-            plan.tokens = (plan.tokens as f64 / (1.0 - replay.share)).round() as u64;
+            let grown = |count: u64| (count as f64 / (1.0 - replay.share)).round() as u64;
+            plan.tokens = grown(plan.tokens);
+            plan.positions = grown(plan.positions);
         }
         plan
+    }
+
+    /// Optimizer steps of the run.
+    pub(crate) fn total_steps(&self) -> u64 {
+        let training = &self.config.training;
+        training.total_steps(self.sequence_length, self.padding)
+    }
+
+    /// How examples with prompts are put into rows, in sentences; nothing where there are none.
+    pub fn packings(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        if self.fitted {
+            said.push(format!(
+                "rows of {} tokens, in which the examples of {} fit (`training.sequence_length` sets another length)",
+                self.sequence_length, self.niche
+            ));
+        }
+        said.extend_from_slice(&self.packings);
+        said
     }
 
     /// The domain that is tuned for.
@@ -163,6 +192,9 @@ impl Finetuning {
             extension.write_weights()?;
         }
         self.lineage()?.write(run.path())?;
+        for packing in self.packings() {
+            observer.message(&packing);
+        }
         let ops = launch.ops(self.config.training.precision()?);
         let transformer = self.transformer(run, launch, ops)?;
         let Some(retention) = self.start_retention(&mut Making {
@@ -243,7 +275,7 @@ impl Finetuning {
 
     /// Has the checkpoint after `share` of the run kept for good, and says which folder it is in.
     pub fn keep_at(&mut self, share: f64) -> PathBuf {
-        let total = self.config.training.total_steps(self.sequence_length);
+        let total = self.total_steps();
         let step = ((total as f64 * share).round() as u64).max(1);
         let milestones = &mut self.config.checkpoint.milestones;
         if !milestones.contains(&step) {

@@ -1,7 +1,7 @@
 //! What is checked and opened before a run: the config, the base, the data.
 
 use candle_core::utils::cuda_is_available;
-use polymath_data::{Dataset, Progress};
+use polymath_data::{Dataset, Progress, Split, TokenShard, fitting_length};
 use polymath_model::{ModelConfig, available_memory};
 use polymath_train::resolve_checkpoint;
 
@@ -13,8 +13,8 @@ use crate::{
     FinetuneConfig, FinetuneError, Finetuning, HEAD, Moving, adapter, choose_adapter, select,
 };
 
-/// Longest row that is chosen by itself: a base may have a context far beyond what a CPU trains on.
-const LONGEST_DEFAULT_SEQUENCE: usize = 256;
+/// Tokens of a row of text without prompts: a base may have a context far beyond what a CPU trains on.
+const DEFAULT_SEQUENCE: usize = 256;
 
 impl Finetuning {
     /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
@@ -48,8 +48,6 @@ impl Finetuning {
         if moving.contains(HEAD) {
             model.tie_word_embeddings = false;
         }
-        let sequence_length = sequence_length(&config, &model)?;
-        config.training.validate_length(sequence_length)?;
         let reader = Reader {
             tokenizer: &tokenizer,
             ends: (model.bos_token_id, model.eos_token_id),
@@ -60,15 +58,22 @@ impl Finetuning {
         };
         // Text is only prepared for what can run; of a GPU's memory nothing is known here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
-            let plan = moved.plan(&model, &config.training, sequence_length);
+            // Rows that are fitted to examples are not known yet; most are no longer than those of plain text.
+            let length = (config.training.sequence_length)
+                .unwrap_or(DEFAULT_SEQUENCE)
+                .min(model.max_position_embeddings);
+            let plan = moved.plan(&model, &config.training, (length, 0.0));
             plan.check_memory(available_memory())?;
         }
         let (dataset, retained) = datasets(&config, reader, &model, progress)?;
         let niche = choose_niche(&config, &dataset)?;
         let watched = reader.watch((&dataset, &niche), retained.as_ref())?;
         let fingerprint = reader.fingerprint(&dataset)?;
-        if config.retention.limits.is_some() {
-            limits::fill_in_schedule(&mut config, sequence_length);
+        let train = reader.read(&dataset)?.shard(&niche, Split::Train)?;
+        let (sequence_length, fitted) = sequence_length(&config, &model, &train)?;
+        config.training.validate_length(sequence_length)?;
+        if fitted {
+            config.training.sequence_length = Some(sequence_length);
         }
         let mut old = config.retention.check(
             (retained.as_ref(), &niche),
@@ -78,7 +83,7 @@ impl Finetuning {
         if config.control {
             old = controlled(&config, retained.as_ref(), &niche)?;
         }
-        Ok(Self {
+        let mut finetuning = Self {
             old,
             config,
             base,
@@ -90,22 +95,39 @@ impl Finetuning {
             fingerprint,
             niche,
             watched,
+            train,
             sequence_length,
-        })
+            fitted,
+            padding: 0.0,
+            packings: Vec::new(),
+        };
+        finetuning.measure_rows()?;
+        if finetuning.config.retention.limits.is_some() {
+            let total = finetuning.total_steps();
+            limits::fill_in_schedule(&mut finetuning.config, total);
+        }
+        Ok(finetuning)
     }
 }
 
-/// Tokens of a row, which the base must have room for.
-fn sequence_length(config: &FinetuneConfig, model: &ModelConfig) -> Result<usize, FinetuneError> {
+/// Tokens of a row, which the base must have room for, and whether they were chosen so that the niche's examples fit.
+fn sequence_length(
+    config: &FinetuneConfig,
+    model: &ModelConfig,
+    niche: &TokenShard,
+) -> Result<(usize, bool), FinetuneError> {
     let longest = model.max_position_embeddings;
-    let given = config.training.sequence_length;
-    let length = given.unwrap_or(longest.min(LONGEST_DEFAULT_SEQUENCE));
-    if length > longest {
-        return Err(FinetuneError::Config(format!(
+    match config.training.sequence_length {
+        Some(length) if length > longest => Err(FinetuneError::Config(format!(
             "`training.sequence_length` = {length} is longer than the base's context of {longest}"
-        )));
+        ))),
+        Some(length) => Ok((length, false)),
+        None if niche.has_loss_mask() => {
+            let fitting = fitting_length(niche, DEFAULT_SEQUENCE, longest);
+            Ok((fitting, true))
+        }
+        None => Ok((longest.min(DEFAULT_SEQUENCE), false)),
     }
-    Ok(length)
 }
 
 /// The data set of the niche and that of the old domains, both of the model's tokenizer.

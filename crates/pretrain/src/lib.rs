@@ -22,9 +22,11 @@ pub use error::PretrainError;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use polymath_data::{
-    BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Split,
+    BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Packing, Split,
+    TokenShard,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
@@ -43,6 +45,7 @@ pub struct Pretraining {
     dataset: Dataset,
     model: ModelConfig,
     mixture: Vec<MixtureShare>,
+    stream: MixtureStream,
     sequence_length: usize,
 }
 
@@ -63,22 +66,30 @@ impl Pretraining {
         let model = config
             .model
             .resolve(tokenizer.vocab_size, sequence_length, special)?;
-        let sizes: Vec<DomainSize> = dataset
-            .manifest()
-            .domains
-            .iter()
-            .map(|(name, domain)| DomainSize {
-                name: name.clone(),
-                tokens: domain.train.tokens,
-            })
-            .collect();
-        let planned = Plan::new(&model, &config.training, sequence_length, &|_| true).tokens;
-        let mixture = config.mixture.resolve(&sizes, planned)?;
+        let corpus = Corpus::open(&dataset, sequence_length)?;
+        let planned = |padding| {
+            Plan::new(
+                &model,
+                &config.training,
+                (sequence_length, padding),
+                &|_| true,
+            )
+            .tokens
+        };
+        let mut mixture = config.mixture.resolve(&corpus.sizes, planned(0.0))?;
+        let mut stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
+        if stream.padding() > 0.0 {
+            // Fewer tokens than positions are trained on, which the repetitions are counted by.
+            let planned = planned(stream.padding());
+            mixture = config.mixture.resolve(&corpus.sizes, planned)?;
+            stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
+        }
         Ok(Self {
             config,
             dataset,
             model,
             mixture,
+            stream,
             sequence_length,
         })
     }
@@ -88,9 +99,17 @@ impl Pretraining {
         Plan::new(
             &self.model,
             &self.config.training,
-            self.sequence_length,
+            (self.sequence_length, self.stream.padding()),
             &|_| true,
         )
+    }
+
+    /// What becomes of the examples of the domains that have prompts, a sentence for each.
+    pub fn packings(&self) -> Vec<String> {
+        let packings = self.stream.packings().into_iter();
+        packings
+            .map(|(name, packing)| format!("{name}: {packing}"))
+            .collect()
     }
 
     /// Each domain's share of the training.
@@ -143,7 +162,9 @@ impl Pretraining {
                 tokenizer: self.dataset.tokenizer_path(),
             },
         };
-        let stream = self.stream()?;
+        for packing in self.packings() {
+            observer.message(&packing);
+        }
         let mut heldout = Heldout {
             evaluator: self.evaluator()?,
             transformer: &transformer,
@@ -168,33 +189,9 @@ impl Pretraining {
         Ok(fit(
             &settings,
             &run,
-            (&task, &stream),
+            (&task, &self.stream),
             &mut heldout,
             observer,
-        )?)
-    }
-
-    fn stream(&self) -> Result<MixtureStream, PretrainError> {
-        let parts = self
-            .mixture
-            .iter()
-            .map(|share| {
-                Ok(MixturePart {
-                    name: share.name.clone(),
-                    shard: self.dataset.shard(&share.name, Split::Train)?,
-                    weight: share.weight,
-                })
-            })
-            .collect::<Result<_, PretrainError>>()?;
-        let shape = BatchShape {
-            rows: self.config.training.batch_size,
-            sequence_length: self.sequence_length,
-        };
-        Ok(MixtureStream::new(
-            parts,
-            shape,
-            self.model.bos_token_id,
-            self.config.seed,
         )?)
     }
 
@@ -213,6 +210,59 @@ impl Pretraining {
             half: None,
         };
         Ok(HeldoutEvaluator::new(shards, windows))
+    }
+}
+
+/// The training text of all domains.
+struct Corpus {
+    shards: BTreeMap<String, Arc<TokenShard>>,
+    /// Tokens that an epoch trains on.
+    sizes: Vec<DomainSize>,
+    sequence_length: usize,
+}
+
+impl Corpus {
+    fn open(dataset: &Dataset, sequence_length: usize) -> Result<Self, PretrainError> {
+        let names = dataset.domain_names().into_iter();
+        let shards = names
+            .map(|name| Ok((name.to_owned(), dataset.shard(name, Split::Train)?)))
+            .collect::<Result<BTreeMap<_, _>, PretrainError>>()?;
+        let size = |(name, shard): (&String, &Arc<TokenShard>)| {
+            let packing = Packing::of(shard, sequence_length);
+            // Nothing to learn at all is refused with the reason, where the domain is in the mixture.
+            let trained = packing
+                .map(|packing| packing.tokens)
+                .filter(|tokens| *tokens > 0);
+            DomainSize {
+                name: name.clone(),
+                tokens: trained.unwrap_or(shard.tokens()),
+            }
+        };
+        Ok(Self {
+            sizes: shards.iter().map(size).collect(),
+            shards,
+            sequence_length,
+        })
+    }
+
+    /// The batches of a mixture.
+    fn stream(
+        &self,
+        mixture: &[MixtureShare],
+        config: &PretrainConfig,
+        bos_token_id: u32,
+    ) -> Result<MixtureStream, PretrainError> {
+        let parts = mixture.iter().map(|share| MixturePart {
+            name: share.name.clone(),
+            shard: self.shards[&share.name].clone(),
+            weight: share.weight,
+        });
+        let shape = BatchShape {
+            rows: config.training.batch_size,
+            sequence_length: self.sequence_length,
+        };
+        let parts = parts.collect();
+        Ok(MixtureStream::new(parts, shape, bos_token_id, config.seed)?)
     }
 }
 

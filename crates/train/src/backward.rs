@@ -19,7 +19,7 @@ pub struct Backward {
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// The batch's loss and the penalties with their gradients, the batch computed in `parts`.
+/// The loss of a batch that has targets and the penalties with their gradients, the batch computed in `parts`.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
@@ -52,7 +52,7 @@ pub fn backward(
         .iter()
         .filter(|target| **target != IGNORED)
         .count();
-    let scored = scored.max(1) as f64;
+    let scored = scored as f64;
     penalties.values_mut().for_each(|sum| *sum /= scored);
     for penalty in objective.penalties() {
         // The gradients are of sums over tokens, a penalty stands beside their mean.

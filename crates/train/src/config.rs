@@ -42,7 +42,7 @@ pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[["training.tokens", "training.steps"]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Tokens to train on; or `steps`.
+    /// Tokens to train on, padding not counted; or `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
     /// Optimizer steps; or `tokens`.
@@ -51,7 +51,8 @@ pub struct TrainingConfig {
     /// Rows of each optimizer step.
     #[serde(default = "default::batch_size")]
     pub batch_size: usize,
-    /// Tokens of a row; default: 256, or what the base was trained with.
+    /// Tokens of a row; default: 256, or the base's context where that is shorter. A fine-tuning on examples with prompts has
+    /// rows in which they fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_length: Option<usize>,
     /// A step's rows are computed in so many parts, which divides the memory and not the result.
@@ -170,12 +171,15 @@ mod default {
 }
 
 impl TrainingConfig {
-    /// Optimizer steps of the run, of `sequence_length` tokens a row.
-    pub fn total_steps(&self, sequence_length: usize) -> u64 {
-        let tokens_per_step = (self.batch_size * sequence_length).max(1) as u64;
+    /// Optimizer steps of the run, whose rows have `sequence_length` positions, of which the share `padding` holds no token.
+    pub fn total_steps(&self, sequence_length: usize, padding: f64) -> u64 {
+        let positions = (self.batch_size * sequence_length).max(1) as u64;
         match (self.steps, self.tokens) {
             (Some(steps), _) => steps,
-            (None, Some(tokens)) => tokens.div_ceil(tokens_per_step),
+            (None, Some(tokens)) if padding > 0.0 => {
+                (tokens as f64 / (positions as f64 * (1.0 - padding))).ceil() as u64
+            }
+            (None, Some(tokens)) => tokens.div_ceil(positions),
             (None, None) => 0,
         }
     }
@@ -244,7 +248,7 @@ impl TrainingConfig {
     /// # Errors
     /// The key at fault, its value, and what was expected.
     pub fn validate_length(&self, sequence_length: usize) -> Result<(), TrainError> {
-        let total = self.total_steps(sequence_length);
+        let total = self.total_steps(sequence_length, 0.0);
         if let Some(warmup) = self.warmup_steps.filter(|warmup| *warmup > total) {
             return Err(TrainError::Config(format!(
                 "`training.warmup_steps` = `{warmup}` is longer than the run of {total} steps, which would never reach its \
@@ -343,9 +347,25 @@ mod tests {
 
     #[test]
     fn tokens_become_whole_steps() {
-        assert_eq!(read("tokens = 1000\nbatch_size = 2").total_steps(100), 5);
-        assert_eq!(read("tokens = 1001\nbatch_size = 2").total_steps(100), 6);
-        assert_eq!(read("steps = 7").total_steps(100), 7);
+        assert_eq!(
+            read("tokens = 1000\nbatch_size = 2").total_steps(100, 0.0),
+            5
+        );
+        assert_eq!(
+            read("tokens = 1001\nbatch_size = 2").total_steps(100, 0.0),
+            6
+        );
+        assert_eq!(read("steps = 7").total_steps(100, 0.0), 7);
+        // 150 of a step's 200 positions hold a token.
+        assert_eq!(
+            read("tokens = 1050\nbatch_size = 2").total_steps(100, 0.25),
+            7
+        );
+        assert_eq!(
+            read("tokens = 1051\nbatch_size = 2").total_steps(100, 0.25),
+            8
+        );
+        assert_eq!(read("steps = 7").total_steps(100, 0.25), 7);
     }
 
     #[test]

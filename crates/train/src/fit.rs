@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_core::{DType, Var};
+use polymath_data::IGNORED;
 use polymath_ops::{Ops, UpdateAt, gradient_norm};
 
 use crate::backward::backward;
@@ -85,7 +86,9 @@ pub fn fit<O: Objective + SaveModel>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let parameters = objective.trainable();
-    let total = fit.training.total_steps(fit.sequence_length);
+    let total = fit
+        .training
+        .total_steps(fit.sequence_length, batches.padding());
     let mut optimizer = Optimizer::new(fit.training, parameters, fit.ops)?;
     let mut at = Progress::begin(fit, run, evaluator, observer)?;
     if let Some(from) = run.resumed() {
@@ -111,6 +114,9 @@ pub fn fit<O: Objective + SaveModel>(
         let begin = Instant::now();
         batches.check()?;
         let batch = batches.batch(at.state.step);
+        if batch.targets.iter().all(|target| *target == IGNORED) {
+            return Err(nothing_to_learn(at.state.step + 1));
+        }
         objective.begin_step(fit.seed, at.state.step);
         let found = backward(objective, &batch, fit.training.accumulation_steps)?;
         let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
@@ -138,7 +144,7 @@ pub fn fit<O: Objective + SaveModel>(
             check.moved(parameters, learning_rate)?;
         }
 
-        let (tokens, seconds) = (batch.input_ids.len() as u64, begin.elapsed().as_secs_f64());
+        let (tokens, seconds) = (batch.tokens(), begin.elapsed().as_secs_f64());
         at.record(StepMetrics {
             step,
             tokens: at.state.tokens + tokens,
@@ -179,6 +185,14 @@ fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// A mean over nothing is no loss: momentum alone would move the weights.
+fn nothing_to_learn(step: u64) -> TrainError {
+    TrainError::Config(format!(
+        "step {step}: no position of the batch has a target, so that there is nothing to learn: leave rows without \
+         targets out of the batches"
+    ))
 }
 
 fn diverged(step: u64, loss: f64, gradient_norm: f64) -> TrainError {

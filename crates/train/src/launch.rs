@@ -63,8 +63,10 @@ pub struct Plan {
     pub trainable_parameters: u64,
     /// Optimizer steps.
     pub steps: u64,
-    /// Positions of all batches.
+    /// Tokens of all batches, padding not counted.
     pub tokens: u64,
+    /// Positions of all batches, padding among them: what is computed.
+    pub positions: u64,
     /// Floating-point operations of one token, forward and backward, for what moves.
     pub flops_per_token: f64,
     /// Parameters, gradients and moments.
@@ -76,11 +78,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a model and a training, in which the parameters that `moving` names are trained.
+    /// The plan of a model and a training, in which the parameters that `moving` names are trained, on rows of
+    /// `sequence_length` positions of which the share `padding` holds no token.
     pub fn new(
         model: &ModelConfig,
         training: &TrainingConfig,
-        sequence_length: usize,
+        (sequence_length, padding): (usize, f64),
         moving: &dyn Fn(&str) -> bool,
     ) -> Self {
         let shapes = model.parameter_shapes();
@@ -88,12 +91,14 @@ impl Plan {
         let trainable = moved
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
-        let steps = training.total_steps(sequence_length);
+        let steps = training.total_steps(sequence_length, padding);
+        let positions = steps.saturating_mul((training.batch_size * sequence_length) as u64);
         Self {
             parameters: model.parameter_count(),
             trainable_parameters: trainable,
             steps,
-            tokens: steps.saturating_mul((training.batch_size * sequence_length) as u64),
+            tokens: (positions as f64 * (1.0 - padding)).round() as u64,
+            positions,
             flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
             activation_bytes: activation_bytes(model, training, sequence_length),
@@ -106,10 +111,10 @@ impl Plan {
     pub fn of_adapter(
         model: &ModelConfig,
         training: &TrainingConfig,
-        sequence_length: usize,
+        (sequence_length, padding): (usize, f64),
         adapter: &LoraConfig,
     ) -> Self {
-        let still = Self::new(model, training, sequence_length, &|_| false);
+        let still = Self::new(model, training, (sequence_length, padding), &|_| false);
         let shapes = adapter.parameter_shapes(model).into_iter();
         let own = shapes
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
@@ -152,7 +157,7 @@ impl Plan {
 
     /// Of the whole run.
     pub fn flops(&self) -> f64 {
-        self.flops_per_token * self.tokens as f64
+        self.flops_per_token * self.positions as f64
     }
 }
 
@@ -185,7 +190,7 @@ mod tests {
             toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
                 .unwrap();
         let model = shape.resolve(500, 128, (0, 0)).unwrap();
-        Plan::new(&model, &toml::from_str(training).unwrap(), 128, &|_| true)
+        Plan::new(&model, &toml::from_str(training).unwrap(), (128, 0.0), &|_| true)
     }
 
     /// What does not fit is refused with the keys that would help: of the batch where its activations are too many, of the
@@ -226,7 +231,7 @@ mod tests {
         .unwrap();
         let model = shape.resolve(500, 16_777_216, (0, 0)).unwrap();
         let training = toml::from_str("steps = 7\nbatch_size = 1048576").unwrap();
-        let plan = Plan::new(&model, &training, 16_777_216, &|_| true);
+        let plan = Plan::new(&model, &training, (16_777_216, 0.0), &|_| true);
         assert_eq!(plan.activation_bytes, u64::MAX);
         plan.check_memory(Some(1 << 40)).unwrap_err();
     }

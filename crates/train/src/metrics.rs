@@ -19,7 +19,7 @@ const BROKEN: &str = "metrics-broken.jsonl";
 pub struct StepMetrics {
     /// Counted from 1.
     pub step: u64,
-    /// Tokens trained on so far, the positions of all batches.
+    /// Tokens trained on so far: the positions of all batches, padding not counted.
     pub tokens: u64,
     /// Seconds of training so far, over all resumptions; evaluations and checkpoints apart.
     pub seconds: f64,

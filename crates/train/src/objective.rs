@@ -112,6 +112,11 @@ pub trait BatchSource {
     fn check(&self) -> Result<(), TrainError> {
         Ok(())
     }
+
+    /// The share of all positions that is padding, on average; none by default.
+    fn padding(&self) -> f64 {
+        0.0
+    }
 }
 
 impl BatchSource for MixtureStream {
@@ -121,6 +126,10 @@ impl BatchSource for MixtureStream {
 
     fn batch(&self, step: u64) -> Batch {
         MixtureStream::batch(self, step)
+    }
+
+    fn padding(&self) -> f64 {
+        MixtureStream::padding(self)
     }
 }
 
@@ -132,6 +141,10 @@ impl<T: BatchSource + ?Sized> BatchSource for Arc<T> {
     fn batch(&self, step: u64) -> Batch {
         (**self).batch(step)
     }
+
+    fn padding(&self) -> f64 {
+        (**self).padding()
+    }
 }
 
 impl BatchSource for ReplayStream {
@@ -141,6 +154,10 @@ impl BatchSource for ReplayStream {
 
     fn batch(&self, step: u64) -> Batch {
         ReplayStream::batch(self, step)
+    }
+
+    fn padding(&self) -> f64 {
+        ReplayStream::padding(self)
     }
 }
 

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Tensor, Var};
-use polymath_data::Batch;
-use polymath_train::{Objective, Outcome, RunFolder, SaveModel, Silent, TrainError, fit, verify};
+use polymath_data::{Batch, IGNORED};
+use polymath_train::{
+    BatchSource, Objective, Outcome, RunFolder, SaveModel, Silent, TrainError, fit, verify,
+};
 use table::{CONFIG, Case, Scores, Steps, StopAfter, Table, optimizer_bytes, records, straight};
 
 fn stop_after(step: u64, path: &Path, case: &Case) {
@@ -192,4 +194,38 @@ fn other_batches_are_refused() {
     let found = polymath_train::finished(&whole).unwrap();
     assert_eq!((found.step, found.batch_rule), (20, 1));
     verify(&whole.join("latest")).unwrap();
+}
+
+/// Batches without a target, as a stream of one's own may have them.
+struct Prompts;
+
+impl BatchSource for Prompts {
+    fn batch(&self, step: u64) -> Batch {
+        let mut batch = Steps.batch(step);
+        if step == 3 {
+            batch.targets.fill(IGNORED);
+        }
+        batch
+    }
+}
+
+/// A mean over nothing is no loss of 0, and momentum alone moves nothing: the step is named, and what is saved stays.
+#[test]
+fn a_batch_without_targets_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let folder = RunFolder::open(&path, CONFIG, false).unwrap();
+    let error = Case::new()
+        .settings(&AtomicBool::new(false), |settings| {
+            let (table, scores) = (Table::new(), &mut Scores(0));
+            fit(settings, &folder, (&table, &Prompts), scores, &mut Silent)
+        })
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("step 4: no position of the batch has a target"),
+        "{error}"
+    );
+    assert_eq!(verify(&path.join("latest")).unwrap().step, 2);
 }

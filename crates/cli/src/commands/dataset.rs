@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use polymath_data::{Dataset, Split};
 use tokenizers::Tokenizer;
 
-use super::prepare::summary;
+use super::prepare::{packings, summary};
 use crate::arguments::{DatasetCommand, SplitChoice};
 use crate::failure::Failure;
 use crate::results::{self, Results};
@@ -17,7 +17,7 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
             if *json {
                 results::line(&serde_json::to_string_pretty(dataset.manifest())?)
             } else {
-                results::print(&summary(&dataset))
+                results::print(&(summary(&dataset) + &packings(&dataset)?))
             }
         }
         DatasetCommand::Text {

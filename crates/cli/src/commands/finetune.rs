@@ -35,6 +35,9 @@ pub fn run(
             finetuning.niche(),
             finetuning.watched().join(", ")
         ))?;
+        for packing in finetuning.packings() {
+            results::line(&packing)?;
+        }
         return dry_run(&finetuning.plan(), environment);
     }
     let about = arguments

@@ -1,6 +1,6 @@
 //! `polymath prepare`.
 
-use polymath_data::{Dataset, DomainManifest, PrepareConfig};
+use polymath_data::{DataError, Dataset, DomainManifest, Packing, PrepareConfig, Split};
 
 use crate::arguments;
 use crate::console::Stages;
@@ -17,9 +17,30 @@ pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<
     if arguments.json {
         results::announce(&serde_json::to_string_pretty(dataset.manifest())?);
     } else if !environment.quiet {
-        results::announce(&summary(&dataset));
+        results::announce(&(summary(&dataset) + &packings(&dataset)?));
     }
     Ok(())
+}
+
+/// Lengths of rows that are looked at.
+const ROWS: [usize; 5] = [256, 512, 1024, 2048, 4096];
+
+/// What rows make of the domains with prompts, a line for each length until one cuts no example.
+pub fn packings(dataset: &Dataset) -> Result<String, DataError> {
+    let mut text = String::new();
+    for name in dataset.domain_names() {
+        let shard = dataset.shard(name, Split::Train)?;
+        for length in ROWS {
+            let Some(packing) = Packing::of(&shard, length) else {
+                break;
+            };
+            text += &format!("  {name}: {packing}\n");
+            if packing.cut == 0 {
+                break;
+            }
+        }
+    }
+    Ok(text)
 }
 
 /// A table of the domains, and what overlaps.

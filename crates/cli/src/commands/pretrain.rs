@@ -33,6 +33,9 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
                 share.repetitions
             ))?;
         }
+        for packing in pretraining.packings() {
+            results::line(&packing)?;
+        }
         return dry_run(&pretraining.plan(), environment);
     }
     let about = arguments.dashboard.then(|| about(&pretraining, &folder));
@@ -103,9 +106,14 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
         plan.parameters, plan.trainable_parameters
     );
     text += &format!("steps                 {:>16}\n", plan.steps);
-    text += &format!("tokens                {:>16}\n", plan.tokens);
+    text += &format!("tokens                {:>16}", plan.tokens);
+    let padding = plan.positions - plan.tokens.min(plan.positions);
+    if padding > 0 {
+        let share = padding as f64 * 100.0 / plan.positions as f64;
+        text += &format!("  and {share:.1} % of all positions padding");
+    }
     text += &format!(
-        "operations            {:>16.3e}  floating-point, at {:.3e} a token\n",
+        "\noperations            {:>16.3e}  floating-point, at {:.3e} a position\n",
         plan.flops(),
         plan.flops_per_token
     );

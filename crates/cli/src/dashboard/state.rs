@@ -65,6 +65,8 @@ pub struct State {
     pub latest: Option<EvaluationMetrics>,
     /// The step of the best evaluation, where it was seen.
     pub best: Option<u64>,
+    /// What decided it.
+    pub best_by: String,
     /// The newest checkpoint.
     pub saved: Option<String>,
     /// Counts what has happened: the same number, the same picture.
@@ -87,6 +89,7 @@ impl State {
             first: BTreeMap::new(),
             latest: None,
             best: None,
+            best_by: String::new(),
             saved: None,
             changes: 0,
         }
@@ -126,6 +129,7 @@ impl State {
         self.doing = Doing::Training;
         if best {
             self.best = Some(metrics.step);
+            self.best_by.clone_from(&metrics.decided_by);
         }
         self.evaluated(metrics.clone());
         self.changes += 1;

@@ -21,9 +21,18 @@ pub fn stories(masked: bool) -> impl Strategy<Value = Vec<Story>> {
 
 /// The shard of `stories`.
 pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
+    write(stories, 300)
+}
+
+/// The same of a vocabulary in which every token of a test may be another.
+pub fn wide(stories: &[Story]) -> Arc<TokenShard> {
+    write(stories, 1 << 24)
+}
+
+fn write(stories: &[Story], vocabulary: usize) -> Arc<TokenShard> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.safetensors");
-    let mut writer = ShardWriter::create(&path, 300).unwrap();
+    let mut writer = ShardWriter::create(&path, vocabulary).unwrap();
     for story in stories {
         let tokens: Vec<u32> = story.iter().map(|token| token.0).collect();
         let scored: Vec<bool> = story.iter().map(|token| token.1).collect();
@@ -37,17 +46,11 @@ pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
 
 /// The shard of documents of these lengths, whose tokens are numbered from 1 over all of them.
 pub fn numbered(lengths: &[usize]) -> Arc<TokenShard> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("train.safetensors");
-    let mut writer = ShardWriter::create(&path, 1 << 24).unwrap();
     let mut next = 1;
-    for &length in lengths {
-        let tokens: Vec<u32> = (next..next + length as u32).collect();
-        next += length as u32;
-        writer
-            .push(&tokens, &vec![true; length], length as u64)
-            .unwrap();
-    }
-    writer.finish().unwrap();
-    Arc::new(TokenShard::open(&path).unwrap())
+    let story = |length: &usize| {
+        let from = next;
+        next += *length as u32;
+        (from..next).map(|token| (token, true)).collect()
+    };
+    wide(&lengths.iter().map(story).collect::<Vec<Story>>())
 }

@@ -72,11 +72,10 @@ impl Squares {
             sums: BTreeMap::new(),
             tokens: 0,
         };
-        for row in 0..sample.rows() {
+        for batch in stream.first_epoch(0).take(sample.rows()) {
             if stop.load(Ordering::SeqCst) {
                 return Ok(None);
             }
-            let batch = stream.batch(row);
             let scored = batch.targets.iter().filter(|target| **target != IGNORED);
             squares.tokens += scored.count() as u64;
             squares.add(model, &to_token_batch(&batch))?;
@@ -118,11 +117,9 @@ impl Squares {
 }
 
 impl Sample {
-    /// Rows to estimate on: no text counts twice, but a domain shorter than a row has one.
-    fn rows(&self) -> u64 {
-        let length = self.sequence_length as u64;
-        let whole = (self.shard.tokens() / length).max(1);
-        self.tokens.div_ceil(length).clamp(1, whole)
+    /// Rows to estimate on, at most.
+    fn rows(&self) -> usize {
+        (self.tokens as usize).div_ceil(self.sequence_length).max(1)
     }
 
     /// Everything that decides the numbers, as the file's metadata has it.
@@ -177,9 +174,9 @@ pub fn cached(
         )),
     }
     say(&format!(
-        "measuring the Fisher information of the base on `{}`, {} rows",
+        "measuring the Fisher information of the base on `{}`, at most {} tokens",
         sample.domain,
-        sample.rows()
+        sample.rows() * sample.sequence_length
     ));
     let Some(squares) = Squares::measure(model, sample, stop)? else {
         return Ok(None);

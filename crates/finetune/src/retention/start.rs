@@ -16,7 +16,6 @@ use super::{
     Allowance, Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, Pressed, Pressure,
     ReplayConfig, ReplaySource, Sample, cached, combine,
 };
-use crate::niche::Reader;
 use crate::{FinetuneError, Finetuning};
 
 /// Sets the replayed rows' order apart from the niche's.
@@ -118,21 +117,15 @@ impl Finetuning {
     fn pressure(&self, replay: Option<(Arc<ReplayStream>, f64)>) -> Option<Arc<Pressure>> {
         self.config.retention.limits.as_ref()?;
         let training = &self.config.training;
-        let allowance = Allowance::new(training, training.total_steps(self.sequence_length));
+        let allowance = Allowance::new(training, self.total_steps());
         Some(Arc::new(Pressure::new(replay, allowance)))
     }
 
     /// The niche's own batches.
     fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
-        let reader = Reader {
-            tokenizer: &self.tokenizer()?.tokenizer,
-            ends: (self.model.bos_token_id, self.model.eos_token_id),
-        };
         let part = MixturePart {
             name: self.niche.clone(),
-            shard: reader
-                .read(&self.dataset)?
-                .shard(&self.niche, Split::Train)?,
+            shard: self.train.clone(),
             weight: 1.0,
         };
         let rows = self.config.training.batch_size;
@@ -151,6 +144,36 @@ impl Finetuning {
         MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
     }
 
+    /// Measures what becomes of the examples that have prompts, and how much of the rows is padding.
+    pub(crate) fn measure_rows(&mut self) -> Result<(), FinetuneError> {
+        let one = (1, 0);
+        let niche = match self.config.control {
+            true => self.stream(self.old_parts(1.0)?, one)?,
+            false => self.niche_stream()?,
+        };
+        self.padding = niche.padding();
+        let replay = self.config.retention.replay.clone();
+        let replay = replay.filter(|replay| replay.source == ReplaySource::Data);
+        let old = match &replay {
+            Some(replay) => Some(self.stream(self.old_parts(replay.temperature)?, one)?),
+            None => None,
+        };
+        let streams = std::iter::once(&niche).chain(&old);
+        self.packings = streams
+            .flat_map(|stream| stream.packings())
+            .map(|(name, packing)| format!("{name}: {packing}"))
+            .collect();
+        if let (Some(replay), Some(old)) = (replay, old) {
+            self.padding = self.replayed_stream(niche, old, &replay)?.padding();
+        } else if let Some(replay) = &self.config.retention.replay
+            && !replay.beside
+        {
+            // What the base generates has no padding.
+            self.padding *= 1.0 - replay.share;
+        }
+        Ok(())
+    }
+
     /// The niche's batches with a share of rows from `parts`.
     fn replayed(
         &self,
@@ -158,15 +181,23 @@ impl Finetuning {
         parts: Vec<MixturePart>,
         replay: &ReplayConfig,
     ) -> Result<ReplayStream, FinetuneError> {
-        let seed = self.config.seed;
+        let old = self.stream(parts, (1, self.config.seed ^ REPLAY_SEED))?;
+        self.replayed_stream(niche, old, replay)
+    }
+
+    fn replayed_stream(
+        &self,
+        niche: MixtureStream,
+        old: MixtureStream,
+        replay: &ReplayConfig,
+    ) -> Result<ReplayStream, FinetuneError> {
         let distill = self.config.retention.distill.as_ref();
         let replay = Replay {
             share: replay.share,
             pool: distill.and_then(|distill| distill.pool_rows(self.sequence_length)),
             beside: replay.beside,
         };
-        let old = self.stream(parts, (1, seed ^ REPLAY_SEED))?;
-        Ok(ReplayStream::new(niche, old, replay, seed)?)
+        Ok(ReplayStream::new(niche, old, replay, self.config.seed)?)
     }
 
     /// Where replayed rows come from; `None` where it was stopped meanwhile.
@@ -219,7 +250,7 @@ impl Finetuning {
             None => Base::Live(Box::new(transformer)),
             Some(rows) => {
                 let training = &self.config.training;
-                let all = training.total_steps(self.sequence_length) * training.batch_size as u64;
+                let all = self.total_steps() * training.batch_size as u64;
                 let lesson = Lesson {
                     stream,
                     // Rows that the run never comes to need no predictions; under limits it may come to any.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use polymath_data::{Dataset, Split};
+use polymath_data::{BATCH_RULE, Dataset, Split};
 use polymath_eval::frontier::Scored as Halves;
 use polymath_eval::report::Figure;
 use polymath_eval::statistics::{OverSeeds, paired_change};
@@ -38,7 +38,7 @@ pub fn measure(
         ));
     };
     let windows = WindowOptions {
-        context: Some(first.sequence_length()),
+        context: runs.iter().map(|run| run.tuning.sequence_length()).max(),
         max_tokens: config.max_tokens,
         ..WindowOptions::default()
     };
@@ -110,10 +110,8 @@ impl Matrix<'_> {
     /// Of every domain with every one, in the order of the scored ones; kept, since they are the base's alone.
     fn cosines(&mut self, any: &Finetuning) -> Result<BTreeMap<String, Vec<f64>>, FinetuneError> {
         let mut key = format!(
-            "1 {} {} {}",
-            self.base_sha256,
-            self.config.gradient_tokens,
-            any.sequence_length()
+            "1 rule-{BATCH_RULE} {} {} {:?}",
+            self.base_sha256, self.config.gradient_tokens, self.windows.context
         );
         for path in &self.config.datasets {
             key = format!("{key} {}", Dataset::open(path)?.fingerprint());
@@ -142,7 +140,8 @@ impl Matrix<'_> {
             for name in dataset.domain_names() {
                 (self.say)(&format!("the base's gradient on {name}"));
                 let domain = (name, dataset.shard(name, Split::Train)?);
-                let size = (self.config.gradient_tokens, any.sequence_length());
+                let length = self.windows.context.unwrap_or(any.sequence_length());
+                let size = (self.config.gradient_tokens, length);
                 gradients.push((name.to_owned(), Gradient::of(&base, domain, size)?));
             }
         }

@@ -37,9 +37,8 @@ pub fn fill_in_method(retention: &mut RetentionConfig) {
 }
 
 /// Looks often enough, and closely: what counts is the end of an interval, and where few documents are looked at, that is far
-/// from what there is.
-pub fn fill_in_schedule(config: &mut FinetuneConfig, sequence_length: usize) {
-    let total = config.training.total_steps(sequence_length);
+/// from what there is. The run has `total` steps.
+pub fn fill_in_schedule(config: &mut FinetuneConfig, total: u64) {
     let often = (total / LOOKS).max(1);
     config.evaluation.every = config.evaluation.every.min(often);
     config.evaluation.max_tokens.get_or_insert(MAX_TOKENS);
