@@ -1,5 +1,6 @@
 //! The first pass of `prepare`: sources in, documents on the disk, each on its side of the split, none twice.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -46,6 +47,7 @@ pub(crate) fn collect(
         records: Records {
             text_field: config.domains[name].text_field.as_deref(),
             template,
+            notes: None,
         },
         separator: config.domains[name].separator.as_deref(),
     };
@@ -88,7 +90,9 @@ pub(crate) fn collect(
             with_end: 0,
             folded: String::new(),
         };
-        let format = format(name);
+        let notes = RefCell::default();
+        let mut format = format(name);
+        format.records.notes = Some(&notes);
         let named = !files.heldout.is_empty();
         for path in &files.heldout {
             reader.read(path, format, Some(Split::Heldout))?;
@@ -97,7 +101,9 @@ pub(crate) fn collect(
             reader.read(path, format, named.then_some(Split::Train))?;
         }
         reader.say_end(name);
-        collected.push(reader.domain);
+        let mut domain = reader.domain;
+        domain.manifest.notes = notes.into_inner();
+        collected.push(domain);
     }
     refused.refuse()?;
     skipped.say();

@@ -195,6 +195,22 @@ impl Dataset {
         }
     }
 
+    /// The tokens that end the assistant's turns in `domain`; none where it has no conversations.
+    ///
+    /// # Errors
+    /// A domain that the data set does not have.
+    pub fn turn_ends(&self, domain: &str) -> Result<Vec<u32>, DataError> {
+        let DomainManifest { train, heldout, .. } = self.domain(domain)?;
+        let mut ends = [
+            &train.turn_end_token_ids[..],
+            &heldout.turn_end_token_ids[..],
+        ]
+        .concat();
+        ends.sort_unstable();
+        ends.dedup();
+        Ok(ends)
+    }
+
     fn domain(&self, name: &str) -> Result<&DomainManifest, DataError> {
         self.manifest.domains.get(name).ok_or_else(|| {
             DataError::domain(

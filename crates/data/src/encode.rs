@@ -1,11 +1,19 @@
 //! Documents to stored tokens, on all cores.
+//!
+//! A document's whole text is tokenized at once: a prompt with its response, a conversation with what its template adds. So
+//! it has the tokens that a model reads when it is asked. The tokens that are scored are found by their places in the text:
+//! one that reaches over the boundary of a prompt and its response belongs to the response.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::source::{Part, own_text};
+use crate::special_tokens::{SpecialToken, SpecialTokens, Substituted};
 use crate::spool::{Spool, length};
 use crate::words::Words;
 use crate::{DataError, Progress, ShardWriter, SplitManifest};
@@ -13,13 +21,21 @@ use crate::{DataError, Progress, ShardWriter, SplitManifest};
 /// Text that is tokenized at once: enough for all cores, little beside the memory's bound.
 const BATCH_BYTES: u64 = 8 << 20;
 
+/// A token, and its place in the text in bytes.
+type Token = SpecialToken;
+
 /// Turns documents into stored tokens.
 pub(crate) struct Encoder {
+    /// Text that looks like a special token is text to it.
     tokenizer: Tokenizer,
     /// The same for what a chat template writes, where special tokens are meant.
     with_special_tokens: Tokenizer,
+    /// The same for conversations whose messages hold text that looks like a special token.
+    substituted: OnceLock<tokenizers::Result<Substituted>>,
+    special: SpecialTokens,
     words: Option<Words>,
     vocab_size: usize,
+    begin: u32,
     end: u32,
     /// Tokens of a conversation at most.
     longest: usize,
@@ -27,48 +43,49 @@ pub(crate) struct Encoder {
 
 /// A document as it is stored.
 #[derive(Default)]
-struct Encoded {
-    tokens: Vec<u32>,
-    scored: Vec<bool>,
+pub(crate) struct Encoded {
+    pub(crate) tokens: Vec<u32>,
+    /// Empty where all are scored.
+    pub(crate) scored: Vec<bool>,
+    /// Whether the last token was added: the text does not have it.
+    pub(crate) end_added: bool,
     bytes: u64,
-    /// Stretches of scored text: what the assistant says, each time.
-    turns: u64,
     /// Of them, those that were cut off.
     turns_dropped: u64,
+    /// The tokens that end the assistant's turns.
+    turn_ends: BTreeSet<u32>,
 }
 
-impl Encoded {
-    /// Tokens, bytes and turns so far.
-    fn size(&self) -> (usize, u64, u64) {
-        (self.tokens.len(), self.bytes, self.turns)
-    }
-
-    /// Goes back to an earlier size.
-    fn cut(&mut self, (tokens, bytes, turns): (usize, u64, u64)) {
-        self.tokens.truncate(tokens);
-        self.scored.truncate(tokens);
-        self.bytes = bytes;
-        self.turns_dropped = self.turns - turns;
-        self.turns = turns;
-    }
+/// The end of a scored stretch of a conversation.
+struct Turn {
+    /// Its place in the text.
+    end: usize,
+    /// Scored bytes up to there.
+    bytes: u64,
+    /// Scored parts up to there.
+    turns: u64,
 }
 
 impl Encoder {
-    pub(crate) fn new(mut tokenizer: Tokenizer, end: u32) -> Self {
+    /// An encoder of documents that begin and end with the tokens `(begin, end)`.
+    pub(crate) fn new(mut tokenizer: Tokenizer, (begin, end): (u32, u32)) -> Self {
         // Text that looks like a special token is text: a document must not end itself.
         tokenizer.set_encode_special_tokens(true);
-        // A given tokenizer may be set to cut what it reads.
-        let _ = tokenizer.with_truncation(None);
-        tokenizer.with_padding(None);
+        // Nothing is added to a text here, and places in it must not be trimmed.
+        tokenizer.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let mut with_special_tokens = tokenizer.clone();
         with_special_tokens.set_encode_special_tokens(false);
         let ids = tokenizer.get_vocab(true).into_values();
+        let special = SpecialTokens::of(&tokenizer);
         Encoder {
             with_special_tokens,
+            substituted: OnceLock::new(),
             longest: usize::MAX,
             vocab_size: ids.max().map_or(0, |id| id as usize + 1),
-            words: Words::of(&tokenizer),
+            words: Words::of(&tokenizer).filter(|_| special.are_plain),
+            special,
             tokenizer,
+            begin,
             end,
         }
     }
@@ -98,6 +115,7 @@ impl Encoder {
         let mut batch: Vec<Vec<Part>> = Vec::new();
         let mut bytes = 0;
         let (mut turns_dropped, mut dropped) = (0, 0);
+        let mut turn_ends = BTreeSet::new();
         let mut flush = |batch: &mut Vec<Vec<Part>>, bytes: &mut u64| -> Result<(), DataError> {
             let encoded = batch.par_iter().map(|parts| {
                 look(&own_text(parts));
@@ -105,6 +123,7 @@ impl Encoder {
             });
             for document in encoded.collect::<Result<Vec<Encoded>, DataError>>()? {
                 turns_dropped += document.turns_dropped;
+                turn_ends.extend(document.turn_ends);
                 if document.tokens.is_empty() {
                     dropped += 1;
                 } else {
@@ -128,86 +147,257 @@ impl Encoder {
         Ok(SplitManifest {
             turns_dropped,
             conversations_dropped: dropped,
+            turn_end_token_ids: turn_ends.into_iter().collect(),
             ..writer.finish()?
         })
     }
 
-    fn encode(&self, parts: &[Part]) -> Result<Encoded, DataError> {
+    /// The tokens of a document, with the end token.
+    ///
+    /// # Errors
+    /// The reason that the tokenizer library gives.
+    pub(crate) fn encode(&self, parts: &[Part]) -> Result<Encoded, DataError> {
+        let mut tokens = self.tokenize(parts)?;
+        let is_conversation = parts.iter().any(|part| part.from_template);
+        let is_masked = parts.iter().any(|part| !part.scored);
+        let turns = turns(parts);
         let mut document = Encoded::default();
-        let mut fitting = document.size();
-        let masked = parts.iter().any(|part| !part.scored);
-        for (at, part) in parts.iter().enumerate() {
-            self.append(part, &mut document.tokens)?;
-            if part.scored && !part.from_template {
-                document.bytes += part.text.len() as u64;
-                document.turns += 1;
-            }
-            if masked {
-                document.scored.resize(document.tokens.len(), part.scored);
-            }
-            let turn_ends = part.scored && parts.get(at + 1).is_none_or(|next| !next.scored);
-            if turn_ends && document.tokens.len() < self.longest {
-                fitting = document.size();
+        let mut kept = turns.last();
+        if is_conversation {
+            self.without_ends(parts, &mut tokens);
+            document.turn_ends = self.turn_ends(parts);
+            if tokens.len() >= self.longest {
+                let upto = |turn: &Turn| tokens.partition_point(|token| token.from < turn.end);
+                kept = turns.iter().rev().find(|turn| upto(turn) < self.longest);
+                let length = kept.map_or(0, upto);
+                tokens.truncate(length);
             }
         }
-        let conversation = parts.iter().any(|part| part.from_template);
-        if conversation && document.tokens.len() >= self.longest {
-            document.cut(fitting);
+        let all = turns.last().map_or(0, |turn| turn.turns);
+        document.turns_dropped = all - kept.map_or(0, |turn| turn.turns);
+        document.bytes = kept.map_or(0, |turn| turn.bytes);
+        if is_masked {
+            document.scored = marks(&tokens, parts);
         }
+        document.tokens = tokens.iter().map(|token| token.id).collect();
         let last = document.tokens.last();
-        if conversation && (last.is_none() || last == Some(&self.end)) {
+        if is_conversation && (last.is_none() || last == Some(&self.end)) {
             // Nothing that fits; or the template's own end of the last turn ends the document too.
             return Ok(document);
         }
+        // After a conversation's last turn there is nothing left to say, unless nothing else has ended it.
+        let open = document.scored.last() == Some(&true) && !self.is_turn_end(last, parts);
         document.tokens.push(self.end);
-        if masked {
-            // After a conversation's last turn there is nothing left to say.
-            document.scored.push(!conversation);
+        document.end_added = true;
+        if is_masked {
+            document.scored.push(!is_conversation || open);
         }
         Ok(document)
     }
 
-    /// Appends the tokens of `part` to `tokens`.
-    ///
-    /// # Errors
-    /// What the tokenizer says.
-    pub(crate) fn append(&self, part: &Part, tokens: &mut Vec<u32>) -> Result<(), DataError> {
-        let text = &part.text;
-        if part.from_template {
-            let encoding = self.with_special_tokens.encode_fast(text.as_str(), false);
-            let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
-            tokens.extend(encoding.get_ids());
-            return Ok(());
+    /// Takes off the begin token, which every document is read after, and white space after the last turn.
+    fn without_ends(&self, parts: &[Part], tokens: &mut Vec<Token>) {
+        if parts.first().is_some_and(|part| part.from_template)
+            && tokens.first().is_some_and(|token| token.id == self.begin)
+        {
+            tokens.remove(0);
         }
+        if let Some(last) = parts.last().filter(|part| part.from_template) {
+            let blank = last.text.len() - last.text.trim_end().len();
+            let end = length(parts) as usize - blank;
+            while tokens
+                .last()
+                .is_some_and(|token| blank > 0 && token.from >= end)
+            {
+                tokens.pop();
+            }
+        }
+    }
+
+    /// The added tokens with which the template ends scored messages.
+    fn turn_ends(&self, parts: &[Part]) -> BTreeSet<u32> {
+        let added = self.tokenizer.get_added_vocabulary().get_vocab();
+        let pairs = parts
+            .windows(2)
+            .filter(|pair| pair[0].scored && !pair[0].from_template && pair[1].from_template);
+        pairs
+            .filter_map(|pair| added.get(pair[1].text.trim()).copied())
+            .collect()
+    }
+
+    fn is_turn_end(&self, token: Option<&u32>, parts: &[Part]) -> bool {
+        token.is_some_and(|token| self.turn_ends(parts).contains(token))
+    }
+
+    /// The tokens of a document's whole text; places are given where parts of it differ.
+    fn tokenize(&self, parts: &[Part]) -> Result<Vec<Token>, DataError> {
+        let failed = |error: tokenizers::Error| DataError::Tokenizer(error.to_string());
+        if let [part] = parts
+            && !part.from_template
+        {
+            return self.tokenize_alone(&part.text);
+        }
+        let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+        let meant: Vec<Token> = template_stretches(parts)
+            .into_iter()
+            .flat_map(|stretch| self.special.find(&text, stretch))
+            .collect();
         if let Some(words) = &self.words {
-            return words.encode(&self.tokenizer, text, tokens);
+            return self.by_words(words, &text, &meant);
         }
-        let encoding = self.tokenizer.encode_fast(text.as_str(), false);
-        let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
-        tokens.extend(encoding.get_ids());
-        Ok(())
+        let is_conversation = parts.iter().any(|part| part.from_template);
+        // What a message holds may look like a special token, alone or with what stands around it.
+        if is_conversation && self.special.find(&text, 0..text.len()) != meant {
+            let substituted = self
+                .substituted
+                .get_or_init(|| Substituted::new(&self.tokenizer));
+            let substituted = substituted
+                .as_ref()
+                .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+            return substituted.encode(&text, &meant).map_err(failed);
+        }
+        let tokenizer = match is_conversation {
+            true => &self.with_special_tokens,
+            false => &self.tokenizer,
+        };
+        let encoding = tokenizer.encode(text.as_str(), false).map_err(failed)?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        Ok(tokens
+            .map(|(id, (from, to))| Token {
+                id: *id,
+                from: *from,
+                to: *to,
+            })
+            .collect())
+    }
+
+    /// The tokens of a text that is scored or not as a whole, without their places.
+    fn tokenize_alone(&self, text: &str) -> Result<Vec<Token>, DataError> {
+        let mut ids = Vec::new();
+        match &self.words {
+            Some(words) => words.encode(&self.tokenizer, text, &mut ids)?,
+            None => {
+                let encoding = self.tokenizer.encode_fast(text, false);
+                let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+                ids.extend(encoding.get_ids());
+            }
+        }
+        let whole = |id| Token {
+            id,
+            from: 0,
+            to: text.len(),
+        };
+        Ok(ids.into_iter().map(whole).collect())
+    }
+
+    /// The tokens of the text between special tokens, word by word: each stands for bytes of its own.
+    fn by_words(
+        &self,
+        words: &Words,
+        text: &str,
+        meant: &[Token],
+    ) -> Result<Vec<Token>, DataError> {
+        let mut tokens = Vec::new();
+        let mut ids = Vec::new();
+        let mut at = 0;
+        let end = Token {
+            id: 0,
+            from: text.len(),
+            to: text.len(),
+        };
+        for special in meant.iter().chain([&end]) {
+            ids.clear();
+            words.encode(&self.tokenizer, &text[at..special.from], &mut ids)?;
+            for &id in &ids {
+                let from = at;
+                at += words.bytes(id);
+                tokens.push(Token { id, from, to: at });
+            }
+            if special.to > special.from {
+                tokens.push(*special);
+            }
+            at = special.to;
+        }
+        Ok(tokens)
     }
 
     /// Whether the first documents of `spool` come back from their tokens as they were. Where they don't (a tokenizer
     /// that lower-cases, or has no token for some letters), bits per byte say less than they seem to.
     pub(crate) fn is_lossless(&self, spool: &Spool) -> Result<bool, DataError> {
         const CHECKED: usize = 32;
-        let (mut seen, mut lossless) = (0, true);
+        let mut lossless = true;
         spool.read_first(CHECKED as u64, &mut |parts| {
-            let mut tokens = self.encode(&parts)?.tokens;
-            tokens.pop();
-            let decoded = self.tokenizer.decode(&tokens, false);
-            let decoded = decoded.map_err(|error| DataError::Tokenizer(error.to_string()))?;
-            lossless &= parts
-                .iter()
-                .map(|part| part.text.as_str())
-                .collect::<String>()
-                == decoded;
-            seen += 1;
+            // Around special tokens some tokenizers add spaces that are in no text: each message is asked alone.
+            let texts: Vec<String> = match parts.iter().any(|part| part.from_template) {
+                true => parts
+                    .into_iter()
+                    .filter_map(|part| (!part.from_template).then_some(part.text))
+                    .collect(),
+                false => vec![own_text(&parts)],
+            };
+            for text in texts {
+                let tokens = self.tokenize_alone(&text)?;
+                let tokens: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+                let decoded = self.tokenizer.decode(&tokens, false);
+                lossless &=
+                    decoded.map_err(|error| DataError::Tokenizer(error.to_string()))? == text;
+            }
             Ok(())
         })?;
         Ok(lossless)
     }
+}
+
+/// The ends of the scored stretches of a document.
+fn turns(parts: &[Part]) -> Vec<Turn> {
+    let mut ends = Vec::new();
+    let (mut end, mut bytes, mut turns) = (0, 0, 0);
+    for (number, part) in parts.iter().enumerate() {
+        end += part.text.len();
+        if part.scored && !part.from_template {
+            bytes += part.text.len() as u64;
+            turns += 1;
+        }
+        if part.scored && parts.get(number + 1).is_none_or(|next| !next.scored) {
+            ends.push(Turn { end, bytes, turns });
+        }
+    }
+    ends
+}
+
+/// The stretches of a document's text that its template has written.
+fn template_stretches(parts: &[Part]) -> Vec<Range<usize>> {
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    for part in parts {
+        let stretch = at..at + part.text.len();
+        at = stretch.end;
+        match stretches.last_mut() {
+            _ if !part.from_template => {}
+            Some(last) if last.end == stretch.start => last.end = stretch.end,
+            _ => stretches.push(stretch),
+        }
+    }
+    stretches
+}
+
+/// Whether each token is scored: it has a place in common with a scored part.
+fn marks(tokens: &[Token], parts: &[Part]) -> Vec<bool> {
+    let mut ends = Vec::with_capacity(parts.len());
+    let mut end = 0;
+    for part in parts {
+        end += part.text.len();
+        ends.push(end);
+    }
+    let is_scored = |token: &Token| {
+        let first = ends.partition_point(|end| *end <= token.from);
+        // A token of no length stands before what follows it.
+        let last = token.to.max(token.from + 1);
+        let mut touched =
+            (first..parts.len()).take_while(|&part| part == first || ends[part - 1] < last);
+        touched.any(|part| parts[part].scored)
+    };
+    tokens.iter().map(is_scored).collect()
 }
 
 #[cfg(test)]
@@ -224,7 +414,7 @@ mod tests {
         ENCODER.get_or_init(|| {
             let text = "In 1887 the quick brown fox, naïve as ever, jumped over 13 lazy dogs.\n\n";
             let tokenizer = train(400, vec![text.repeat(20)]).unwrap();
-            Encoder::new(tokenizer, 0)
+            Encoder::new(tokenizer, (0, 0))
         })
     }
 
@@ -248,22 +438,67 @@ mod tests {
             prop_assert_eq!(encoded.bytes, text.len() as u64);
         }
 
-        /// The mask marks the scored parts' tokens and the end, and the bytes are those of the scored text alone.
+        /// A prompt and its response have the tokens of the whole text; a token is scored where it reaches into the
+        /// response, and the bytes are those of the response alone.
         #[test]
-        fn masks_follow_the_parts(prompt in "\\PC{1,20}", response in "\\PC{1,20}") {
+        fn masks_follow_the_parts(prompt in "\\PC{1,20}|[a-d :]{1,20}", response in "\\PC{1,20}|[a-d :]{1,20}") {
             let parts = [part(&prompt, false), part(&response, true)];
             let encoded = encoder().encode(&parts).unwrap();
+            let whole = encoder().encode(&[part(&format!("{prompt}{response}"), true)]).unwrap();
+            prop_assert_eq!(&encoded.tokens, &whole.tokens);
             prop_assert_eq!(encoded.tokens.len(), encoded.scored.len());
-            let scored = encoded.tokens.iter().zip(&encoded.scored).filter(|pair| *pair.1);
-            let scored: Vec<u32> = scored.map(|pair| *pair.0).collect();
-            let (end, response_tokens) = scored.split_last().unwrap();
-            prop_assert_eq!(*end, 0);
-            prop_assert_eq!(
-                encoder().tokenizer.decode(response_tokens, false).unwrap(),
-                response.as_str()
-            );
             prop_assert_eq!(encoded.bytes, response.len() as u64);
+            let spelling = crate::Spelling::of(&encoder().tokenizer);
+            let mut end = 0;
+            for (token, scored) in encoded.tokens.iter().zip(&encoded.scored) {
+                end += spelling.bytes(*token).len();
+                prop_assert_eq!(*scored, *token == 0 || end > prompt.len());
+            }
         }
+
+        /// Words that are looked up have the library's own tokens and places, between special tokens as in any text.
+        #[test]
+        fn conversations_have_the_librarys_tokens(said in "[a-d <|>é]{0,12}|<\\|endoftext\\|>|\\PC{0,8}") {
+            let parts = [
+                Part::template("x <|endoftext|>user\n", false).unwrap(),
+                part(&said, false),
+                Part::template("<|endoftext|> \n", true).unwrap(),
+                part("a rose", true),
+                Part::template("<|endoftext|>.", false).unwrap(),
+            ];
+            let mut library = Encoder::new(encoder().tokenizer.clone(), (0, 0));
+            library.words = None;
+            let places = |encoder: &Encoder| encoder.tokenize(&parts).unwrap();
+            let (fast, slow) = (places(encoder()), places(&library));
+            let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<u32>>();
+            prop_assert_eq!(ids(&fast), ids(&slow));
+            prop_assert_eq!(ids(&fast).iter().filter(|id| **id == 0).count(), 3);
+            prop_assert_eq!(marks(&fast, &parts), marks(&slow, &parts));
+        }
+    }
+
+    /// Spaces at the end of a prompt, or at the beginning of the response, give the same tokens; the one that reaches over
+    /// the boundary is learned.
+    #[test]
+    fn a_token_over_the_boundary_is_learned() {
+        let encode = |prompt: &str, response: &str| {
+            let parts = [part(prompt, false), part(response, true)];
+            let encoded = encoder().encode(&parts).unwrap();
+            (encoded.tokens, encoded.scored)
+        };
+        let (tokens, scored) = encode("the quick brown ", "fox");
+        assert_eq!(
+            encode("the quick brown", " fox"),
+            (tokens.clone(), scored.clone())
+        );
+        let fox = encoder().tokenizer.token_to_id("Ġfox").unwrap();
+        let at = tokens.iter().position(|token| *token == fox).unwrap();
+        assert_eq!(
+            scored,
+            (0..tokens.len())
+                .map(|token| token >= at)
+                .collect::<Vec<bool>>()
+        );
     }
 
     /// Training twice on the same text gives the same tokenizer, byte for byte; digits stand alone.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polymath_input::InputError;
+use polymath_tokenizer::TokenizerError;
 
 /// An error of this crate; every one names the file, the line, the key or the domain at fault.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,19 @@ impl From<InputError> for DataError {
                 line,
                 message,
             },
+        }
+    }
+}
+
+impl From<TokenizerError> for DataError {
+    fn from(error: TokenizerError) -> Self {
+        match error {
+            TokenizerError::Input(error) => error.into(),
+            TokenizerError::Key { key, message } => Self::Config {
+                key: format!("tokenizer.{key}"),
+                message,
+            },
+            other => Self::Tokenizer(other.to_string()),
         }
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn read(
 fn parts(line: &str, records: Records) -> Result<Vec<Part>, String> {
     let json = parse_json(line)
         .map_err(|error| format!("is not JSON: {} (column {})", error.message, error.column))?;
-    let parts = records.parts(&json.value)?;
+    let parts = records.parts_of_line(&json.value, Some(line))?;
     let is_broken = |half: char| parts.iter().any(|part| part.text.contains(half));
     if json.half.is_some_and(is_broken) {
         return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its other half)".into());

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::RecordNotes;
+
 /// The format this program reads and writes.
 pub const SCHEMA: u32 = 1;
 
@@ -38,6 +40,12 @@ pub struct TokenizerManifest {
     pub bos_token_id: u32,
     /// Stored, and predicted, at the end of each document.
     pub eos_token_id: u32,
+    /// Where `bos_token_id` was found: a file, a key, the special tokens.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bos_token_source: String,
+    /// Where `eos_token_id` was found.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub eos_token_source: String,
 }
 
 /// One domain, and what became of its sources.
@@ -78,6 +86,9 @@ pub struct DomainManifest {
     /// Questions in `questions.jsonl`.
     #[serde(default)]
     pub questions: u64,
+    /// Keys and roles of records that were not used as they stand.
+    #[serde(default, skip_serializing_if = "RecordNotes::is_empty")]
+    pub notes: RecordNotes,
 }
 
 /// One shard's size.
@@ -97,6 +108,9 @@ pub struct SplitManifest {
     /// Conversations of which not even the first turn fitted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conversations_dropped: u64,
+    /// The tokens that end the assistant's turns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turn_end_token_ids: Vec<u32>,
 }
 
 fn is_zero(count: &u64) -> bool {

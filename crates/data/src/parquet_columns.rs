@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::{Type, TypePtr};
 
-use crate::record::{FIELDS, Records};
+use crate::record::{FIELDS, Records, TOOLS};
 
 /// An error lists so many columns at most.
 const LISTED: usize = 16;
@@ -26,7 +26,12 @@ pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
         true => column(name).cloned(),
         false => messages(name),
     });
-    group(root, chosen.collect()).ok_or_else(|| missing(root, records))
+    let mut chosen: Vec<TypePtr> = chosen.collect();
+    if !names.iter().any(|name| texts(name)) {
+        // The tools of a conversation go with its messages.
+        chosen.extend(column(TOOLS).and_then(readable));
+    }
+    group(root, chosen).ok_or_else(|| missing(root, records))
 }
 
 fn missing(root: &Type, records: Records) -> String {

@@ -75,6 +75,7 @@ impl<'a> ParquetFile<'a> {
         let failed = |error: ParquetError| broken(self.path, &error);
         let metadata = self.reader.metadata();
         let rows = metadata.file_metadata().num_rows().max(1) as u128;
+        self.note_unread(records);
         let (mut number, mut told) = (0, 0);
         let tree = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
         for index in 0..metadata.num_row_groups() {
@@ -99,6 +100,19 @@ impl<'a> ParquetFile<'a> {
         }
         watch(self.size.saturating_sub(told));
         Ok(())
+    }
+
+    /// Counts the columns that are not read, once a row.
+    fn note_unread(&self, records: Records) {
+        let metadata = self.reader.metadata().file_metadata();
+        let read = self.columns.root_schema().get_fields();
+        let columns = metadata.schema().get_fields().iter();
+        let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
+        for column in
+            columns.filter(|column| !read.iter().any(|field| field.name() == column.name()))
+        {
+            records.note_unused(column.name(), rows);
+        }
     }
 
     /// A row as the JSON record of the same fields. Inside messages a null is a field that this message does not have.

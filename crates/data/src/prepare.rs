@@ -10,6 +10,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use polymath_tokenizer::{ConfiguredEnds, DocumentEnds, open};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
@@ -20,7 +21,7 @@ use crate::overlap::{HeldoutGrams, OverlapScan};
 use crate::shard_writer::hexadecimal;
 use crate::{
     DataError, Dataset, DomainConfig, DomainManifest, Manifest, PrepareConfig, Progress, SCHEMA,
-    Split, TokenizerManifest, read_questions, sides, sources, tokenizer,
+    Split, TokenizerConfig, TokenizerManifest, read_questions, sides, sources, tokenizer,
 };
 
 /// Makes the data set that `config` describes. An output that holds the same data set already is left as it is; one
@@ -43,16 +44,21 @@ pub fn prepare(
             .iter()
             .try_for_each(|path| read_questions(path).map(drop))?;
     }
-    let (given, template) = match &config.tokenizer.path {
-        Some(path) => {
-            let tokenizer = tokenizer::open(path)?;
-            let ends = tokenizer::special_tokens(&config.tokenizer, &tokenizer)?;
-            let template = ChatTemplate::of(path, &tokenizer, ends)?;
-            (Some(tokenizer), template)
-        }
+    let given = config
+        .tokenizer
+        .path
+        .as_deref()
+        .map(|path| -> Result<_, DataError> {
+            let tokenizer = open(path)?;
+            let ends = document_ends(&config.tokenizer, path, &tokenizer)?;
+            let template = ChatTemplate::of(path, &tokenizer, (ends.begin, ends.end))?;
+            Ok((tokenizer, ends, template))
+        });
+    let (given, template) = match given.transpose()? {
+        Some((tokenizer, ends, template)) => (Some((tokenizer, ends)), template),
         None => (None, None),
     };
-    let source = sources::fingerprint(config, &files)?;
+    let source = sources::fingerprint(config, &files, given.as_ref().map(|(_, ends)| ends))?;
     let output = &config.output;
     if let Some(same) = existing(output, &source, force)? {
         return Ok(same);
@@ -60,19 +66,19 @@ pub fn prepare(
     fs::create_dir_all(output).map_err(DataError::file("make the folder", output))?;
 
     let end = match &given {
-        Some(tokenizer) => {
-            let (_, end) = tokenizer::special_tokens(&config.tokenizer, tokenizer)?;
-            tokenizer.id_to_token(end).unwrap_or_default()
-        }
+        Some((tokenizer, ends)) => tokenizer.id_to_token(ends.end).unwrap_or_default(),
         None => tokenizer::END_OF_TEXT.to_owned(),
     };
     let collected = collect(config, &files, (template.as_ref(), &end), progress)?;
-    let tokenizer = match given {
-        Some(tokenizer) => tokenizer,
-        None => train_tokenizer(config, &collected, progress)?,
+    let (tokenizer, ends) = match given {
+        Some(given) => given,
+        None => {
+            let trained = train_tokenizer(config, &collected, progress)?;
+            (trained, tokenizer::trained_ends())
+        }
     };
     clear(output, config)?;
-    write(config, source, collected, &tokenizer, progress)?;
+    write(config, source, collected, (&tokenizer, ends), progress)?;
     Dataset::open(output)
 }
 
@@ -172,12 +178,25 @@ fn train_tokenizer(
     Ok(trained)
 }
 
+/// The tokens that begin and end a document of a given tokenizer.
+fn document_ends(
+    config: &TokenizerConfig,
+    path: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<DocumentEnds, DataError> {
+    let configured = ConfiguredEnds {
+        begin: config.bos_token.as_deref(),
+        end: config.eos_token.as_deref(),
+    };
+    Ok(DocumentEnds::find(path, tokenizer, configured)?)
+}
+
 /// The second pass, and the manifest.
 fn write(
     config: &PrepareConfig,
     source: String,
     collected: BTreeMap<String, Collected>,
-    tokenizer: &Tokenizer,
+    (tokenizer, ends): (&Tokenizer, DocumentEnds),
     progress: &dyn Progress,
 ) -> Result<(), DataError> {
     let path = config.output.join("tokenizer.json");
@@ -190,8 +209,7 @@ fn write(
             .into_bytes(),
     };
     write_durably(&path, &json)?;
-    let (bos_token_id, eos_token_id) = tokenizer::special_tokens(&config.tokenizer, tokenizer)?;
-    let mut encoder = Encoder::new(tokenizer.clone(), eos_token_id);
+    let mut encoder = Encoder::new(tokenizer.clone(), (ends.begin, ends.end));
 
     let names: Vec<String> = collected.keys().cloned().collect();
     let mut grams = HeldoutGrams::new(names.len());
@@ -237,8 +255,10 @@ fn write(
         tokenizer: TokenizerManifest {
             vocab_size: encoder.vocab_size(),
             sha256: hexadecimal(&Sha256::digest(&json)),
-            bos_token_id,
-            eos_token_id,
+            bos_token_id: ends.begin,
+            eos_token_id: ends.end,
+            bos_token_source: ends.begin_source,
+            eos_token_source: ends.end_source,
         },
         domains,
         overlaps: scan.result(&names),

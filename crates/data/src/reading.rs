@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use polymath_tokenizer::open;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::encode::Encoder;
 use crate::source::Part;
-use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenShard, tokenizer};
+use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenShard};
 
 /// Documents that are tokenised at once: enough for all cores.
 const CHUNK: usize = 512;
@@ -30,9 +31,9 @@ struct Translation {
     spelling: Spelling,
     /// The stored special tokens, which a chat template has written.
     special: HashMap<u32, String>,
+    /// Whether the stored tokenizer puts a space before every stretch between special tokens, not before the first alone.
+    spaces_stretches: bool,
     encoder: Encoder,
-    /// What ends the model's documents.
-    end: u32,
 }
 
 impl Dataset {
@@ -40,7 +41,7 @@ impl Dataset {
     ///
     /// # Errors
     /// A tokenizer that can't be read.
-    pub fn read_by(&self, path: &Path, (_, eos): (u32, u32)) -> Result<Reading<'_>, DataError> {
+    pub fn read_by(&self, path: &Path, (bos, eos): (u32, u32)) -> Result<Reading<'_>, DataError> {
         let stored_end = self.manifest().tokenizer.eos_token_id;
         if self.was_made_with(path)? && stored_end == eos {
             return Ok(Reading {
@@ -48,17 +49,20 @@ impl Dataset {
                 translation: None,
             });
         }
-        let stored = tokenizer::open(&self.tokenizer_path())?;
+        let stored = open(&self.tokenizer_path())?;
         let added = stored.get_added_tokens_decoder().into_iter();
         let special = added.filter(|(_, token)| token.special);
+        let special: HashMap<u32, String> =
+            special.map(|(id, token)| (id, token.content)).collect();
+        let spelling = Spelling::of(&stored);
         Ok(Reading {
             dataset: self,
             translation: Some(Translation {
-                spelling: Spelling::of(&stored),
-                special: special.map(|(id, token)| (id, token.content)).collect(),
+                spaces_stretches: spaces_stretches(&stored, &spelling, &special)?,
+                spelling,
+                special,
                 stored,
-                encoder: Encoder::new(tokenizer::open(path)?, eos),
-                end: eos,
+                encoder: Encoder::new(open(path)?, (bos, eos)),
             }),
         })
     }
@@ -118,26 +122,41 @@ impl Translation {
     ) -> Result<(Vec<u32>, Vec<bool>), DataError> {
         let document = stored.document(index);
         let parts = self.parts(&document)?;
-        // What a template has written counts for no bytes, so that they say nothing of a conversation's tokens.
-        if !parts.iter().any(|part| part.from_template) {
-            let own = parts.iter().filter(|part| part.scored);
-            let bytes: u64 = own.map(|part| part.text.len() as u64).sum();
-            if bytes != document.bytes {
-                let message = format!(
-                    "the tokens of document {index} do not give its text back, so that it can't be tokenised again: prepare \
-                     the data set with the model's tokenizer, in `tokenizer.path`"
-                );
-                return Err(DataError::content(stored.path(), message));
-            }
+        if !self.gives_back(&document, &parts) {
+            let message = format!(
+                "the tokens of document {index} do not give its text back, so that it can't be tokenised again: prepare \
+                 the data set with the model's tokenizer, in `tokenizer.path`"
+            );
+            return Err(DataError::content(stored.path(), message));
         }
-        let (mut tokens, mut scored) = (Vec::new(), Vec::new());
-        for part in &parts {
-            self.encoder.append(part, &mut tokens)?;
-            scored.resize(tokens.len(), part.scored);
+        let mut encoded = self.encoder.encode(&parts)?;
+        if encoded.scored.is_empty() {
+            encoded.scored.resize(encoded.tokens.len(), true);
         }
-        tokens.push(self.end);
-        scored.push(document.scored(document.len() - 1));
-        Ok((tokens, scored))
+        if let Some(last) = encoded.scored.last_mut()
+            && encoded.end_added
+        {
+            *last = document.scored(document.len() - 1);
+        }
+        Ok((encoded.tokens, encoded.scored))
+    }
+
+    /// Whether the scored text has the stored number of bytes. What a template has written counts for none, so that they
+    /// say nothing of a conversation's tokens; a token that reaches over the end of a prompt brings some of its bytes.
+    fn gives_back(&self, document: &Document<'_>, parts: &[Part]) -> bool {
+        if parts.iter().any(|part| part.from_template) {
+            return true;
+        }
+        let own = parts.iter().filter(|part| part.scored);
+        let bytes: u64 = own.map(|part| part.text.len() as u64).sum();
+        let mut tokens = Vec::with_capacity(document.len());
+        document.copy_tokens(0..document.len(), &mut tokens);
+        let begins =
+            (1..document.len()).filter(|&at| document.scored(at) && !document.scored(at - 1));
+        let over: usize = begins
+            .map(|at| self.spelling.bytes(tokens[at]).len().saturating_sub(1))
+            .sum();
+        (document.bytes..=document.bytes + over as u64).contains(&bytes)
     }
 
     /// Stretches of text that are scored or not, and the special tokens between them; the token at the end is none of them.
@@ -160,17 +179,20 @@ impl Translation {
             {
                 at += 1;
             }
-            parts.push(Part::text(self.text(&tokens[from..at])?, scored));
+            let after_special = from > 0 && self.special.contains_key(&tokens[from - 1]);
+            let begins = from == 0 || (after_special && self.spaces_stretches);
+            parts.push(Part::text(self.text(&tokens[from..at], begins)?, scored));
         }
         Ok(parts)
     }
 
-    /// The text of a stretch of tokens. Some tokenizers put a space before every stretch, and take it away again.
-    fn text(&self, tokens: &[u32]) -> Result<String, DataError> {
+    /// The text of a stretch of tokens. Some tokenizers put a space before a text, and take it away again: `begins` says
+    /// whether this one can have been put there.
+    fn text(&self, tokens: &[u32], begins: bool) -> Result<String, DataError> {
         let spelt = |token: &u32| self.spelling.bytes(*token);
         let bytes: Vec<u8> = tokens.iter().flat_map(spelt).copied().collect();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some(rest) = text.strip_prefix(' ') {
+        if let Some(rest) = text.strip_prefix(' ').filter(|_| begins) {
             let first = self.stored.decode(&tokens[..1], false);
             let first = first.map_err(|error| DataError::Tokenizer(error.to_string()))?;
             if !first.starts_with(' ') {
@@ -179,4 +201,22 @@ impl Translation {
         }
         Ok(text)
     }
+}
+
+/// Whether a tokenizer puts a space before the text that follows a special token.
+fn spaces_stretches(
+    tokenizer: &Tokenizer,
+    spelling: &Spelling,
+    special: &HashMap<u32, String>,
+) -> Result<bool, DataError> {
+    let Some((id, name)) = special.iter().min() else {
+        return Ok(false);
+    };
+    let encoding = tokenizer.encode_fast(format!("{name}a"), false);
+    let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+    let ids = encoding.get_ids();
+    Ok(ids.first() == Some(id)
+        && ids
+            .get(1)
+            .is_some_and(|next| spelling.bytes(*next).starts_with(b" ")))
 }

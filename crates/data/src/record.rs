@@ -1,8 +1,12 @@
 //! A record of `.jsonl`, or a row of `.parquet`, as the text of a document.
 
+use std::cell::RefCell;
+
 use serde_json::Value;
 
-use crate::chat::ChatTemplate;
+use crate::RecordNotes;
+use crate::chat::{ChatTemplate, Conversation};
+use crate::notes::count;
 use crate::source::Part;
 
 /// How the records of a domain are read.
@@ -12,7 +16,13 @@ pub(crate) struct Records<'a> {
     pub(crate) text_field: Option<&'a str>,
     /// What renders `messages`.
     pub(crate) template: Option<&'a ChatTemplate>,
+    /// Counts keys and roles that are not used as they stand.
+    pub(crate) notes: Option<&'a RefCell<RecordNotes>>,
 }
+
+/// The field of the messages, and that of the tools that go with them.
+pub(crate) const MESSAGES: &str = "messages";
+pub(crate) const TOOLS: &str = "tools";
 
 /// Fields of a prompt, and of what is to follow it.
 const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion")];
@@ -45,19 +55,28 @@ impl<'a> Records<'a> {
             .or_else(pair)
             .or_else(|| texts(&["instruction", "input", "output"]))
             .or_else(|| texts(&["instruction", "output"]))
-            .or_else(|| is_messages("messages").then(|| vec!["messages"]))
+            .or_else(|| is_messages(MESSAGES).then(|| vec![MESSAGES]))
     }
 
     /// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end, unless
     /// one of them has white space there; so are an `instruction`, its `input` and the `output`. Messages are rendered by
     /// the tokenizer's chat template; where it has none, as `role: content` and a line's end.
     pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
+        self.parts_of_line(record, None)
+    }
+
+    /// The same; `line` is the record as it stands in a file: its fields have an order there, which templates keep.
+    pub(crate) fn parts_of_line(
+        &self,
+        record: &Value,
+        line: Option<&str>,
+    ) -> Result<Vec<Part>, String> {
         let is_null = |name: &str| record.get(name).is_some_and(Value::is_null);
         let field = |name: &str| match record.get(name) {
             Some(Value::Null) => Some(""),
             value => value.and_then(Value::as_str),
         };
-        let messages = record.get("messages").and_then(Value::as_array);
+        let messages = record.get(MESSAGES).and_then(Value::as_array);
         let is_text = |name: &str| field(name).is_some() && !is_null(name);
         // A field that is null is an empty text, or has no messages; it is only read where there are no others.
         let found = self
@@ -67,23 +86,65 @@ impl<'a> Records<'a> {
             Some(name) => format!("has no text in its field `{name}`"),
             None => format!("has neither {FIELDS}: name its field in `text_field`"),
         })?;
-        let texts: Vec<&str> = names.into_iter().filter_map(field).collect();
-        match texts[..] {
+        let mut notes = RecordNotes::default();
+        let texts: Vec<&str> = names.iter().copied().filter_map(field).collect();
+        let is_conversation = texts.is_empty();
+        let unused = |key: &&String| {
+            !names.contains(&key.as_str()) && !(is_conversation && key.as_str() == TOOLS)
+        };
+        for key in record
+            .as_object()
+            .into_iter()
+            .flat_map(|fields| fields.keys())
+            .filter(unused)
+        {
+            count(&mut notes.unused_keys, key);
+        }
+        let parts = self.parts_of((record, line), &texts, &mut notes)?;
+        if let Some(all) = self.notes {
+            all.borrow_mut().add(notes);
+        }
+        Ok(parts)
+    }
+
+    /// Counts a field that `records` of a file have, and that is not used.
+    pub(crate) fn note_unused(&self, field: &str, records: u64) {
+        if let Some(notes) = self.notes {
+            let unused_keys = [(field.to_owned(), records)].into();
+            notes.borrow_mut().add(RecordNotes {
+                unused_keys,
+                ..RecordNotes::default()
+            });
+        }
+    }
+
+    fn parts_of(
+        &self,
+        record: (&Value, Option<&str>),
+        texts: &[&str],
+        notes: &mut RecordNotes,
+    ) -> Result<Vec<Part>, String> {
+        match *texts {
             [text] => Ok(vec![Part::text(text, true)]),
             [prompt, response] => Ok(pair(prompt, response)),
             [instruction, input, output] if input.trim().is_empty() => {
                 Ok(pair(instruction, output))
             }
             [instruction, input, output] => Ok(pair(&(apart(instruction, input) + input), output)),
-            _ => self.conversation(messages.map_or(&[], Vec::as_slice)),
+            _ => self.conversation(record, notes),
         }
     }
 
-    fn conversation(&self, messages: &[Value]) -> Result<Vec<Part>, String> {
+    fn conversation(
+        &self,
+        (record, line): (&Value, Option<&str>),
+        notes: &mut RecordNotes,
+    ) -> Result<Vec<Part>, String> {
+        let conversation = Conversation::read(record, line, notes)?;
         match self.template {
-            _ if messages.is_empty() => Ok(Vec::new()),
-            Some(template) => template.parts(messages),
-            None => plainly(messages),
+            _ if conversation.is_empty() => Ok(Vec::new()),
+            Some(template) => template.parts(conversation, notes),
+            None => Ok(conversation.plainly(notes)),
         }
     }
 }
@@ -102,23 +163,6 @@ fn apart(first: &str, second: &str) -> String {
     format!("{first}{end}")
 }
 
-/// Messages as `role: content` and a line's end.
-fn plainly(messages: &[Value]) -> Result<Vec<Part>, String> {
-    let mut parts = Vec::new();
-    for message in messages {
-        let text = |name: &str| {
-            message
-                .get(name)
-                .and_then(Value::as_str)
-                .ok_or_else(|| format!("has a message without `{name}`"))
-        };
-        let (role, content) = (text("role")?, text("content")?);
-        parts.push(Part::text(format!("{role}: "), false));
-        parts.push(Part::text(format!("{content}\n"), role == "assistant"));
-    }
-    Ok(parts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +171,7 @@ mod tests {
         let records = Records {
             text_field: field,
             template: None,
+            notes: None,
         };
         let parts = records.parts(&serde_json::from_str(json).unwrap())?;
         Ok(parts
@@ -172,10 +217,48 @@ mod tests {
                 owned("r\n", true)
             ])
         );
+        assert_eq!(
+            record(
+                r#"{"messages": [{"role": "human", "content": "q"}, {"role": "GPT", "content": "r", "weight": 0}]}"#,
+                None
+            ),
+            Ok(vec![
+                owned("user: ", false),
+                owned("q\n", false),
+                owned("assistant: ", false),
+                owned("r\n", false)
+            ])
+        );
         assert!(
             record(r#"{"body": "b"}"#, None)
                 .unwrap_err()
                 .contains("neither `text`")
         );
+    }
+
+    /// Keys that are not used are counted, each time.
+    #[test]
+    fn unused_keys_are_counted() {
+        let notes = RefCell::default();
+        let records = Records {
+            notes: Some(&notes),
+            ..Records::default()
+        };
+        let lines = [
+            r#"{"text": "a", "id": 1, "url": "u"}"#,
+            r#"{"prompt": "q", "response": "r", "id": 2, "tools": []}"#,
+            r#"{"messages": [{"role": "assistant", "content": "r", "name": "n"}], "tools": [{}]}"#,
+        ];
+        for line in lines {
+            records.parts(&serde_json::from_str(line).unwrap()).unwrap();
+        }
+        let notes = notes.into_inner();
+        let counts: Vec<(&str, u64)> = notes
+            .unused_keys
+            .iter()
+            .map(|(key, count)| (key.as_str(), *count))
+            .collect();
+        assert_eq!(counts, [("id", 2), ("tools", 2), ("url", 1)]);
+        assert_eq!(notes.unused_message_keys["name"], 1);
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use polymath_hub::DatasetFiles;
+use polymath_tokenizer::{DocumentEnds, SETTINGS_FILES};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -213,6 +214,7 @@ fn matches(key: &str, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
 pub(crate) fn fingerprint(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
+    ends: Option<&DocumentEnds>,
 ) -> Result<String, DataError> {
     let mut settings = config.clone();
     settings.output = PathBuf::new();
@@ -226,6 +228,9 @@ pub(crate) fn fingerprint(
     digest.update(METHOD.to_le_bytes());
     let json = serde_json::to_vec(&settings);
     digest.update(json.map_err(|error| DataError::config("prepare", error.to_string()))?);
+    if let Some(ends) = ends {
+        digest.update(format!("\nends {} {}", ends.begin, ends.end));
+    }
     let mut add = |role: &str, path: &Path| -> Result<(), DataError> {
         digest.update(format!("\n{role} {:?} ", path.extension()));
         digest.update(content(path)?.to_le_bytes());
@@ -233,8 +238,15 @@ pub(crate) fn fingerprint(
     };
     if let Some(path) = &config.tokenizer.path {
         add("tokenizer", path)?;
-        if let Some(template) = template_file(path) {
+        if let Some(template) = template_file(path)? {
             add("chat template", &template)?;
+        }
+        // They name special tokens.
+        for name in SETTINGS_FILES {
+            let settings = path.with_file_name(name);
+            if settings.is_file() {
+                add(name, &settings)?;
+            }
         }
     }
     for (name, files) in files {

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use polymath_tokenizer::open;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::words::letter;
-use crate::{DataError, Document, tokenizer};
+use crate::{DataError, Document};
 
 /// The bytes of every token of a vocabulary.
 #[derive(Debug, Clone)]
@@ -23,10 +24,11 @@ impl Spelling {
     /// # Errors
     /// A file that is none.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        Ok(Self::of(&tokenizer::open(path)?))
+        Ok(Self::of(&open(path)?))
     }
 
-    pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
+    /// Of a tokenizer that is open.
+    pub fn of(tokenizer: &Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
         let is_byte_level = |value: &Value| value["type"] == "ByteLevel";
         let byte_level = is_byte_level(&decoder)
@@ -52,6 +54,11 @@ impl Spelling {
     /// What one token stands for: some UTF-8 bytes, which may be only a part of a character. Nothing for special tokens.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], AsRef::as_ref)
+    }
+
+    /// Whether there are tokens that begin with these bytes.
+    pub fn some_begin_with(&self, bytes: &[u8]) -> bool {
+        self.bytes.iter().any(|token| token.starts_with(bytes))
     }
 
     /// The text of a stored document, its prompt included.
@@ -95,7 +102,7 @@ mod tests {
     #[test]
     fn text_comes_back() {
         let text = "It's naïve: 中文 🙂\n\tjump_over(13)";
-        let tokenizer = tokenizer::train(300, vec![text.repeat(3)]).unwrap();
+        let tokenizer = crate::tokenizer::train(300, vec![text.repeat(3)]).unwrap();
         let spelling = Spelling::of(&tokenizer);
         let encoded = tokenizer
             .encode_fast("🙂 or é? <|endoftext|>", false)

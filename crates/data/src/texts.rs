@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::{
-    DataError, Dataset, DomainConfig, PrepareConfig, Progress, TokenizerConfig, prepare, tokenizer,
-};
+use polymath_tokenizer::open;
+
+use crate::{DataError, Dataset, DomainConfig, PrepareConfig, Progress, TokenizerConfig, prepare};
 
 /// One domain of raw text for a model that exists already.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,7 @@ pub fn prepare_texts_as(
     force: bool,
     progress: &dyn Progress,
 ) -> Result<Dataset, DataError> {
-    let vocabulary = tokenizer::open(&texts.tokenizer)?;
+    let vocabulary = open(&texts.tokenizer)?;
     let token = |id: u32| {
         vocabulary.id_to_token(id).map(Some).ok_or_else(|| {
             let message = format!(

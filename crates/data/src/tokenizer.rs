@@ -1,7 +1,6 @@
 //! The tokenizer of a data set: a byte-level BPE trained on a sample, or one that is given.
 
-use std::path::Path;
-
+use polymath_tokenizer::DocumentEnds;
 use rayon::prelude::*;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -10,8 +9,8 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 
+use crate::DataError;
 use crate::splitter::Splitter;
-use crate::{DataError, TokenizerConfig, untrusted};
 
 /// Begins and ends every document; id 0 in our own tokenizers.
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
@@ -69,6 +68,16 @@ fn bounded(text: &str) -> Vec<&str> {
     stretches
 }
 
+/// The tokens that begin and end a document of a trained tokenizer.
+pub(crate) fn trained_ends() -> DocumentEnds {
+    DocumentEnds {
+        begin: 0,
+        end: 0,
+        begin_source: "the trained tokenizer".into(),
+        end_source: "the trained tokenizer".into(),
+    }
+}
+
 /// Longer words hardly repeat, and each costs the trainer some fifty times its bytes.
 const LONG_WORD: usize = 32;
 /// How much more of a long word's bytes count.
@@ -108,59 +117,6 @@ fn cost(text: &str) -> u64 {
         at = end;
     }
     cost
-}
-
-/// Reads a `tokenizer.json`.
-///
-/// # Errors
-/// A file that is none.
-pub(crate) fn open(path: &Path) -> Result<Tokenizer, DataError> {
-    if !path.is_file() {
-        return Err(DataError::content(
-            path,
-            "no such tokenizer: expected a `tokenizer.json`",
-        ));
-    }
-    untrusted::load(&polymath_input::read_text(path)?).map_err(|error| {
-        DataError::content(path, format!("is no tokenizer that can be read: {error}"))
-    })
-}
-
-/// The ids of the tokens that begin and end a document: as configured, else by the names that the field gives them.
-///
-/// # Errors
-/// A configured token that is not in the vocabulary; or none of the known names is.
-pub(crate) fn special_tokens(
-    config: &TokenizerConfig,
-    tokenizer: &Tokenizer,
-) -> Result<(u32, u32), DataError> {
-    let configured = |key: &str, name: &Option<String>| match name {
-        None => Ok(None),
-        Some(name) => tokenizer.token_to_id(name).map(Some).ok_or_else(|| {
-            let message = format!("`{name}` is not in the tokenizer's vocabulary");
-            DataError::config(format!("tokenizer.{key}"), message)
-        }),
-    };
-    let find = |names: &[&str]| names.iter().find_map(|name| tokenizer.token_to_id(name));
-    let ends = [
-        END_OF_TEXT,
-        "</s>",
-        "<|end_of_text|>",
-        "<|im_end|>",
-        "<eos>",
-        "[SEP]",
-    ];
-    let begins = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
-    let end = configured("eos_token", &config.eos_token)?.or_else(|| find(&ends));
-    let end = end.ok_or_else(|| {
-        let message = format!(
-            "not given, and the tokenizer has none of `{}`: name the token that ends a document",
-            ends.join("`, `")
-        );
-        DataError::config("tokenizer.eos_token", message)
-    })?;
-    let begin = configured("bos_token", &config.bos_token)?.or_else(|| find(&begins));
-    Ok((begin.unwrap_or(end), end))
 }
 
 #[cfg(test)]

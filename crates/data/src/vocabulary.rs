@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use polymath_tokenizer::open_alone;
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::{DataError, Spelling, tokenizer};
+use crate::{DataError, Spelling};
 
 /// What decides the tokens of a text, beside the added ones.
 const PARTS: [&str; 4] = ["normalizer", "pre_tokenizer", "model", "decoder"];
@@ -37,7 +38,7 @@ impl ExtendedTokenizer {
     /// # Errors
     /// A file that can't be read; no tokens, an empty one, one that is given twice or is there already; ids with gaps.
     pub fn new(path: &Path, new: &NewTokens) -> Result<Self, DataError> {
-        let mut tokenizer = tokenizer::open(path)?;
+        let mut tokenizer = open_alone(path)?;
         check(path, &tokenizer, new)?;
         let ids = tokenizer.get_vocab(true).into_values();
         let known = ids.max().map_or(0, |id| id as usize + 1);
@@ -117,7 +118,7 @@ fn alone(tokenizer: &Tokenizer, spelling: &Spelling, text: &str) -> Result<Optio
 /// A file that is no tokenizer.
 pub(crate) fn extends(extended: &Path, tokenizer: &Path) -> Result<bool, DataError> {
     let read = |path: &Path| -> Result<Value, DataError> {
-        let tokenizer = tokenizer::open(path)?;
+        let tokenizer = open_alone(path)?;
         serde_json::to_value(&tokenizer)
             .map_err(|error| DataError::content(path, error.to_string()))
     };

@@ -25,6 +25,8 @@ const LONGEST: usize = 64;
 pub(crate) struct Words {
     splitter: &'static Splitter,
     memories: Vec<Mutex<Memory>>,
+    /// How many bytes each token stands for, by id.
+    bytes: Vec<u32>,
 }
 
 type Memory = HashMap<Box<str>, Box<[u32]>, BuildHasherDefault<WordHasher>>;
@@ -68,10 +70,24 @@ impl Words {
             return None;
         }
         let memories = (0..rayon::current_num_threads().max(1)).map(|_| Mutex::default());
+        let vocabulary = tokenizer.get_vocab(false);
+        let ids = vocabulary.values().max().map_or(0, |id| *id as usize + 1);
+        let mut bytes = vec![0; ids];
+        for (token, id) in vocabulary {
+            bytes[id as usize] = token.chars().count() as u32;
+        }
         Some(Words {
             splitter: Splitter::of(digits_alone),
             memories: memories.collect(),
+            bytes,
         })
+    }
+
+    /// How many bytes of a text a token stands for.
+    pub(crate) fn bytes(&self, token: u32) -> usize {
+        self.bytes
+            .get(token as usize)
+            .map_or(0, |bytes| *bytes as usize)
     }
 
     /// Appends the tokens of `text` to `tokens`.

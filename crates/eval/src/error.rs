@@ -13,8 +13,8 @@ pub enum EvalError {
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
     /// The tokenizer.
-    #[error("tokenizer: {0}")]
-    Tokenizer(String),
+    #[error(transparent)]
+    Tokenizer(#[from] polymath_tokenizer::TokenizerError),
     /// The callback that watches scoring said not to go on.
     #[error("stopped")]
     Stopped,

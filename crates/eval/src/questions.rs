@@ -4,6 +4,7 @@ use std::path::Path;
 
 use polymath_data::Question;
 use polymath_model::{ModelConfig, Transformer};
+use polymath_tokenizer::Continuation;
 use tokenizers::Tokenizer;
 
 use crate::EvalError;
@@ -37,8 +38,7 @@ pub fn answer_questions(
     tokenizer: &Path,
     questions: &[Question],
 ) -> Result<Vec<bool>, EvalError> {
-    let tokenizer = Tokenizer::from_file(tokenizer)
-        .map_err(|error| EvalError::Tokenizer(format!("`{}`: {error}", tokenizer.display())))?;
+    let tokenizer = polymath_tokenizer::open(tokenizer)?;
     let mut right = vec![false; questions.len()];
     // The rows that were found wrong, each cut after its first wrong token: what begins so is wrong too.
     let mut wrong: Vec<Vec<Vec<u32>>> = vec![Vec::new(); questions.len()];
@@ -83,27 +83,19 @@ fn row(
     question: &Question,
     ending: Ending,
 ) -> Result<Row, EvalError> {
-    let encode = |text: String| -> Result<Vec<u32>, EvalError> {
-        let encoding = tokenizer
-            .encode_fast(text, false)
-            .map_err(|error| EvalError::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+    let after = match ending {
+        Ending::Text(text) => text,
+        Ending::EndOfText => "",
     };
-    let alone = encode(question.prompt.clone())?;
-    let mut whole = match ending {
-        Ending::Text(text) => encode(format!("{}{}{text}", question.prompt, question.answer))?,
-        Ending::EndOfText => encode(format!("{}{}", question.prompt, question.answer))?,
-    };
+    let answer = format!("{}{after}", question.answer);
+    let text = (question.prompt.as_str(), answer.as_str());
+    // Where a token reaches from the prompt into the answer, the answer begins with it.
+    let mut whole = Continuation::encode(tokenizer, config.bos_token_id, text)?;
     if let Ending::EndOfText = ending {
-        whole.push(config.eos_token_id);
+        whole.tokens.push(config.eos_token_id);
     }
-    // Where the last token of the prompt would grow into the answer, the answer begins one token earlier.
-    let shared = alone.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-    let shared = shared.min(whole.len() - 1);
-    let mut tokens = vec![config.bos_token_id];
-    tokens.extend(whole);
     Ok(Row {
-        tokens,
-        prompt: shared + 1,
+        tokens: whole.tokens,
+        prompt: whole.given,
     })
 }

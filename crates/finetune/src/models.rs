@@ -55,7 +55,9 @@ impl Finetuning {
             Some(lora) => self.adapted(lora, resumed, &options)?,
             None => self.load(resumed.unwrap_or(self.start()), &options)?,
         };
+        let ends: Vec<u32> = self.model.all_ends().collect();
         Ok(transformer
+            .with_ends(&ends)
             .with_z_loss(self.config.training.z_loss)
             .with_recompute(!self.config.training.recompute.is_none()))
     }

@@ -67,6 +67,8 @@ impl Finetuning {
         }
         let (dataset, retained) = datasets(&config, reader, &model, progress)?;
         let niche = choose_niche(&config, &dataset)?;
+        // What ends the assistant's turns in the data is learned as the end of a text.
+        model.add_ends(&dataset.turn_ends(&niche)?);
         let watched = reader.watch((&dataset, &niche), retained.as_ref())?;
         let fingerprint = reader.fingerprint(&dataset)?;
         let train = reader.read(&dataset)?.shard(&niche, Split::Train)?;

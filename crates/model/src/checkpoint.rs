@@ -72,6 +72,9 @@ pub fn save(
 ) -> Result<(), ModelError> {
     if let Some(adapter) = model.adapter() {
         save_tokenizer(folder, model.config(), tokenizer)?;
+        if !model.config().other_eos_token_ids.is_empty() {
+            save_ends(folder, model.config())?;
+        }
         return save_adapter(folder, &adapter);
     }
     save_weights(folder, model.config(), model.parameters(), tokenizer)
@@ -89,15 +92,36 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
 ) -> Result<(), ModelError> {
     write(&folder.join(CONFIG), config.to_json().as_bytes())?;
     save_tokenizer(folder, config, tokenizer)?;
-    let generation_config = folder.join(GENERATION_CONFIG);
-    if !generation_config.is_file() {
-        let ends = serde_json::json!({
-            "bos_token_id": config.bos_token_id,
-            "eos_token_id": TokenIds::ends(config),
-        });
-        write(&generation_config, format!("{ends:#}\n").as_bytes())?;
-    }
+    save_ends(folder, config)?;
     write_weights(&folder.join(WEIGHTS), config, weights)
+}
+
+/// Sees to it that the folder's `generation_config.json` names every token that ends a generated text; one that does so
+/// already stays byte for byte.
+fn save_ends(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
+    let path = folder.join(GENERATION_CONFIG);
+    let mut settings = match read_settings(&path)? {
+        None => serde_json::json!({"bos_token_id": config.bos_token_id}),
+        Some(settings) => settings,
+    };
+    let known = generation_ends(folder)?;
+    let mut all = config.clone();
+    all.add_ends(&known);
+    if path.is_file() && all.all_ends().all(|end| known.contains(&end)) {
+        return Ok(());
+    }
+    settings["eos_token_id"] = serde_json::to_value(TokenIds::ends(&all))
+        .map_err(|error| ModelError::content(&path, error.to_string()))?;
+    write(&path, format!("{settings:#}\n").as_bytes())
+}
+
+/// Reads a JSON object, as Python writes it; `None` where there is no such file.
+fn read_settings(path: &Path) -> Result<Option<serde_json::Value>, ModelError> {
+    let found = polymath_tokenizer::read_optional_json(path)?;
+    if found.as_ref().is_some_and(|settings| !settings.is_object()) {
+        return Err(ModelError::content(path, "is no JSON object"));
+    }
+    Ok(found)
 }
 
 /// Copies a tokenizer and what stands beside it into the existing folder `folder`; where its settings are missing, they are
@@ -120,8 +144,8 @@ pub fn save_tokenizer(
     if source.join(TOKENIZER_CONFIG).is_file() {
         return Ok(());
     }
-    let vocabulary = tokenizers::Tokenizer::from_file(&tokenizer.tokenizer)
-        .map_err(|error| ModelError::content(&tokenizer.tokenizer, error.to_string()))?;
+    let vocabulary = polymath_tokenizer::open(&tokenizer.tokenizer)
+        .map_err(|error| ModelError::Input(error.to_string()))?;
     let settings = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": vocabulary.id_to_token(config.bos_token_id),
@@ -171,7 +195,9 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
         ));
     }
     if is_adapter(folder) {
-        return load_config(&base_folder(folder, base)?);
+        let mut config = load_config(&base_folder(folder, base)?)?;
+        config.add_ends(&generation_ends(folder)?);
+        return Ok(config);
     }
     let path = folder.join(CONFIG);
     if !path.is_file() {
@@ -190,11 +216,7 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
     if config.tie_word_embeddings && has_own_head(folder, &config)? {
         config.tie_word_embeddings = false;
     }
-    for end in generation_ends(folder)? {
-        if !config.ends(end) {
-            config.other_eos_token_ids.push(end);
-        }
-    }
+    config.add_ends(&generation_ends(folder)?);
     Ok(config)
 }
 
@@ -283,7 +305,8 @@ pub fn load_merged(
     base: Option<&Path>,
 ) -> Result<(ModelConfig, BTreeMap<String, Tensor>), ModelError> {
     let adapter = load_adapter(folder, base)?;
-    let config = load_config(&adapter.base.folder)?;
+    let mut config = load_config(&adapter.base.folder)?;
+    config.add_ends(&generation_ends(folder)?);
     let mut weights = load_weights(&adapter.base.folder)?;
     adapter
         .merge(&config, &mut weights)

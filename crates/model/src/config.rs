@@ -197,6 +197,22 @@ impl ModelConfig {
         token == self.eos_token_id || self.other_eos_token_ids.contains(&token)
     }
 
+    /// The tokens that end a generated text.
+    pub fn all_ends(&self) -> impl Iterator<Item = u32> {
+        [self.eos_token_id]
+            .into_iter()
+            .chain(self.other_eos_token_ids.iter().copied())
+    }
+
+    /// Lets generated texts end with these tokens as well.
+    pub fn add_ends(&mut self, ends: &[u32]) {
+        for end in ends {
+            if !self.ends(*end) {
+                self.other_eos_token_ids.push(*end);
+            }
+        }
+    }
+
     /// Checks that every number is in its range, and that the sizes fit together.
     ///
     /// # Errors

@@ -46,6 +46,32 @@ pub struct Generation<'a> {
     pending: Vec<u32>,
     read: usize,
     drawn: u64,
+    beginning: Option<Beginning<'a>>,
+}
+
+/// Text that the tokens have to begin with.
+struct Beginning<'a> {
+    /// The bytes that are still to come.
+    left: Vec<u8>,
+    /// The bytes of a token.
+    bytes: &'a dyn Fn(u32) -> &'a [u8],
+}
+
+impl Beginning<'_> {
+    /// Takes tokens that do not go on with the text out of the draw; where there are none that do, all stay.
+    fn restrict(&self, logits: &mut [f32]) {
+        let goes_on = |token: u32| {
+            let bytes = (self.bytes)(token);
+            !bytes.is_empty() && (bytes.starts_with(&self.left) || self.left.starts_with(bytes))
+        };
+        let tokens = 0..logits.len() as u32;
+        let (fitting, others): (Vec<u32>, Vec<u32>) = tokens.partition(|token| goes_on(*token));
+        if !fitting.is_empty() {
+            for token in others {
+                logits[token as usize] = f32::NEG_INFINITY;
+            }
+        }
+    }
 }
 
 impl<'a> Generation<'a> {
@@ -99,7 +125,17 @@ impl<'a> Generation<'a> {
             pending: prompt.to_vec(),
             read: 0,
             drawn: 0,
+            beginning: None,
         })
+    }
+
+    /// The same, but the generated text begins with `text`, whatever tokens make it: `bytes` gives those of a token. So a
+    /// prompt's last spaces become part of the next word's token, as in the texts that a model has learned.
+    #[must_use]
+    pub fn beginning_with(mut self, text: &str, bytes: &'a dyn Fn(u32) -> &'a [u8]) -> Self {
+        let left = text.as_bytes().to_vec();
+        self.beginning = (!left.is_empty()).then_some(Beginning { left, bytes });
+        self
     }
 
     fn advance(&mut self) -> Result<u32, ModelError> {
@@ -115,7 +151,18 @@ impl<'a> Generation<'a> {
         let uniform = (mix(self.sampling.seed.wrapping_add(mix(self.drawn))) >> 11) as f64
             / (1u64 << 53) as f64;
         self.drawn += 1;
-        let token = draw(&logits.to_vec1::<f32>()?, &self.sampling, uniform);
+        let mut logits = logits.to_vec1::<f32>()?;
+        if let Some(beginning) = &self.beginning {
+            beginning.restrict(&mut logits);
+        }
+        let token = draw(&logits, &self.sampling, uniform);
+        if let Some(beginning) = &mut self.beginning {
+            let said = (beginning.bytes)(token).len().min(beginning.left.len());
+            beginning.left.drain(..said);
+            if beginning.left.is_empty() || said == 0 {
+                self.beginning = None;
+            }
+        }
         self.pending = vec![token];
         Ok(token)
     }
@@ -142,6 +189,10 @@ impl Iterator for Generation<'_> {
 /// The token at `uniform` ∈ [0, 1) of the truncated distribution, likeliest first; equal logits by lower id.
 fn draw(logits: &[f32], sampling: &SamplingConfig, uniform: f64) -> u32 {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    // What is taken out of the draw can't be drawn by rounding either.
+    if logits.iter().any(|logit| *logit > f32::NEG_INFINITY) {
+        order.retain(|token| logits[*token as usize] != f32::NEG_INFINITY);
+    }
     let by_logit = |a: &u32, b: &u32| {
         logits[*b as usize]
             .total_cmp(&logits[*a as usize])
@@ -200,6 +251,31 @@ mod tests {
             assert_eq!(draw(&logits, &sampling(1.0, Some(1), 1.0), uniform), 1);
             assert_eq!(draw(&logits, &sampling(1.0, None, 0.1), uniform), 1);
             assert!([1, 2].contains(&draw(&logits, &sampling(1.0, Some(2), 1.0), uniform)));
+        }
+    }
+
+    /// A text that has to come first narrows the draw to tokens that go on with it, whole or in part.
+    #[test]
+    fn a_beginning_narrows_the_draw() {
+        const TOKENS: [&[u8]; 6] = [b"a", b" ", b"  b", b" b", b"", b"   "];
+        let bytes = |token: u32| TOKENS[token as usize];
+        let allowed = |left: &[u8]| {
+            let mut logits = vec![0.0; TOKENS.len()];
+            let beginning = Beginning {
+                left: left.to_vec(),
+                bytes: &bytes,
+            };
+            beginning.restrict(&mut logits);
+            let open = (0..).zip(logits).filter(|(_, logit)| *logit == 0.0);
+            open.map(|(token, _)| token).collect::<Vec<u32>>()
+        };
+        assert_eq!(allowed(b" "), [1, 2, 3, 5]);
+        assert_eq!(allowed(b"  "), [1, 2, 5]);
+        assert_eq!(allowed(b"x"), [0, 1, 2, 3, 4, 5]);
+        let logits = [1.0, f32::NEG_INFINITY, 0.0];
+        for step in 0..=100 {
+            let drawn = draw(&logits, &sampling(1.0, None, 1.0), f64::from(step) / 100.0);
+            assert_ne!(drawn, 1);
         }
     }
 

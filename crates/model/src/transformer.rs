@@ -228,6 +228,13 @@ impl Transformer {
         self
     }
 
+    /// The same model, whose generated texts end with these tokens as well.
+    #[must_use]
+    pub fn with_ends(mut self, ends: &[u32]) -> Self {
+        self.config.add_ends(ends);
+        self
+    }
+
     /// The same model; with `recompute`, a block keeps its input alone for the backward pass, and computes the rest again.
     #[must_use]
     pub fn with_recompute(mut self, recompute: bool) -> Self {

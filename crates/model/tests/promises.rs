@@ -263,6 +263,33 @@ fn texts_end_at_any_end() {
     assert!(text(at_once).is_empty());
 }
 
+/// Ends that join are saved in both files that other programs read; a file that names them already stays as it is.
+#[test]
+fn new_ends_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
+    for folder in [&base, &tuned] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let tokenizer = write_tokenizer(&base);
+    let written = r#"{"eos_token_id":[0,5],"temperature":Infinity}"#;
+    let generation = |folder: &std::path::Path| folder.join("generation_config.json");
+    std::fs::write(generation(&base), written).unwrap();
+    let save = |ends: &[u32]| {
+        let model = model(config(2, true, false), Implementation::Fused).with_ends(ends);
+        polymath_model::save(&tuned, &model, &tokenizer).unwrap();
+        std::fs::read_to_string(generation(&tuned)).unwrap()
+    };
+    assert_eq!(save(&[5]), written);
+    let settings: serde_json::Value = serde_json::from_str(&save(&[7, 0])).unwrap();
+    assert_eq!(settings["eos_token_id"], serde_json::json!([0, 7, 5]));
+    let read = polymath_model::load_config(&tuned).unwrap();
+    assert_eq!(read.other_eos_token_ids, [7, 5]);
+    let text = std::fs::read_to_string(tuned.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(config["eos_token_id"], serde_json::json!([0, 7]));
+}
+
 /// Greedy generation with the cache takes, at every step, the token that the whole sequence's logits favour.
 #[test]
 fn cached_generation_equals_uncached() {

@@ -63,7 +63,7 @@ impl Pretraining {
         let dataset = Dataset::open(&config.dataset)?;
         let tokenizer = &dataset.manifest().tokenizer;
         let special = (tokenizer.bos_token_id, tokenizer.eos_token_id);
-        let model = config
+        let mut model = config
             .model
             .resolve(tokenizer.vocab_size, sequence_length, special)?;
         let corpus = Corpus::open(&dataset, sequence_length)?;
@@ -83,6 +83,10 @@ impl Pretraining {
             let planned = planned(stream.padding());
             mixture = config.mixture.resolve(&corpus.sizes, planned)?;
             stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
+        }
+        // What ends the assistant's turns in the data is learned as the end of a text.
+        for share in &mixture {
+            model.add_ends(&dataset.turn_ends(&share.name)?);
         }
         Ok(Self {
             config,

@@ -2,7 +2,6 @@
 
 use anyhow::anyhow;
 use polymath_data::{Dataset, Split};
-use tokenizers::Tokenizer;
 
 use super::prepare::{packings, summary};
 use crate::arguments::{DatasetCommand, SplitChoice};
@@ -31,8 +30,7 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
                 SplitChoice::Heldout => Split::Heldout,
             };
             let shard = dataset.shard(domain, split)?;
-            let tokenizer = Tokenizer::from_file(dataset.tokenizer_path())
-                .map_err(|error| anyhow!("{error}"))?;
+            let tokenizer = polymath_tokenizer::open(&dataset.tokenizer_path())?;
             let mut output = Results::open();
             let mut tokens = Vec::new();
             for index in 0..shard.documents() {

@@ -1,8 +1,8 @@
 //! `polymath generate`: the continuation of a prompt, streamed to the terminal.
 
-use anyhow::{Context, anyhow};
+use polymath_data::Spelling;
 use polymath_model::{Generation, LoadOptions, Precision, SamplingConfig};
-use tokenizers::Tokenizer;
+use polymath_tokenizer::{TextStream, encode_prompt};
 
 use crate::arguments;
 use crate::environment::Environment;
@@ -17,32 +17,51 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
     environment.say_what_is_left_out(&folder, base.as_deref())?;
     let model = polymath_model::load_over(&folder, base.as_deref(), &options)?;
     let path = polymath_model::tokenizer_over(&folder, base.as_deref())?;
-    let tokenizer = Tokenizer::from_file(&path)
-        .map_err(|error| anyhow!("{error}"))
-        .with_context(|| format!("can't read `{}`", path.display()))?;
-    let encoded = tokenizer
-        .encode_fast(arguments.prompt.as_str(), false)
-        .map_err(|error| anyhow!("can't encode the prompt: {error}"))?;
-    let mut prompt = vec![model.config().bos_token_id];
-    prompt.extend(encoded.get_ids());
+    let tokenizer = polymath_tokenizer::open(&path)?;
+    let spelling = Spelling::of(&tokenizer);
+    let (given, spaces) = parted(&arguments.prompt, &spelling);
+    let prompt = encode_prompt(&tokenizer, given, model.config().bos_token_id)?;
     let sampling = SamplingConfig {
         temperature: arguments.temperature,
         top_k: arguments.top_k,
         top_p: arguments.top_p,
         seed: arguments.seed,
     };
-    let generation = Generation::new(&model, &prompt, sampling).map_err(Failure::usage)?;
+    let bytes = |token| spelling.bytes(token);
+    let generation = Generation::new(&model, &prompt, sampling)
+        .map_err(Failure::usage)?
+        .beginning_with(spaces, &bytes);
 
     let mut output = Results::open();
-    output.write(&arguments.prompt)?;
-    // The stream holds back bytes that are not yet a whole character.
-    let mut stream = tokenizer.decode_stream(true);
-    for token in generation.take(arguments.max_tokens) {
-        if let Some(text) = stream.step(token?).map_err(|error| anyhow!("{error}"))? {
-            output.write(&text)?;
-            output.flush()?;
-        }
+    output.write(given)?;
+    let mut stream = TextStream::new(&tokenizer);
+    // Decoders treat the first token of a text in ways of their own: the continuation has the prompt before it.
+    for token in prompt {
+        stream.push(token);
     }
+    let mut said = false;
+    for token in generation.take(arguments.max_tokens) {
+        output.write(&stream.push(token?))?;
+        output.flush()?;
+        said = true;
+    }
+    let rest = if said {
+        stream.finish()
+    } else {
+        spaces.to_owned()
+    };
+    output.write(&rest)?;
     output.write("\n")?;
     output.flush()
+}
+
+/// A prompt without the spaces at its end, and these: in the text that a model has learned, spaces are the beginning of
+/// the next word's token, so that the continuation has to begin with them. Where no token begins with a space, the prompt
+/// stays whole.
+fn parted<'a>(prompt: &'a str, spelling: &Spelling) -> (&'a str, &'a str) {
+    let given = prompt.trim_end_matches(' ');
+    match spelling.some_begin_with(b" ") {
+        true => prompt.split_at(given.len()),
+        false => (prompt, ""),
+    }
 }

@@ -52,6 +52,7 @@ pub fn summary(dataset: &Dataset) -> String {
         manifest.domains.len(),
         manifest.tokenizer.vocab_size
     );
+    text += &ends(dataset);
     text += &format!(
         "  {:20} {:>10} {:>12} {:>10} {:>12} {:>10} {:>10}\n",
         "domain", "train MB", "tokens", "held out", "tokens", "bytes/tok", "duplicates"
@@ -69,6 +70,9 @@ pub fn summary(dataset: &Dataset) -> String {
     }
     for (name, domain) in &manifest.domains {
         text += &few_documents(name, domain);
+        for line in domain.notes.lines() {
+            text += &format!("  {name}: {line}\n");
+        }
     }
     for overlap in &manifest.overlaps {
         if overlap.exact_share > 0.0 || overlap.ngram_share > 0.01 {
@@ -121,4 +125,27 @@ fn few_documents(name: &str, domain: &DomainManifest) -> String {
         );
     }
     text
+}
+
+/// A line with the tokens that documents begin and end with, and where they were found.
+fn ends(dataset: &Dataset) -> String {
+    let tokenizer = &dataset.manifest().tokenizer;
+    let vocabulary = polymath_tokenizer::open_alone(&dataset.tokenizer_path());
+    let named = |id: u32, source: &str| {
+        let name = vocabulary
+            .as_ref()
+            .ok()
+            .and_then(|vocabulary| vocabulary.id_to_token(id));
+        let source = if source.is_empty() {
+            String::new()
+        } else {
+            format!(", from {source}")
+        };
+        format!("`{}` ({id}{source})", name.unwrap_or_default())
+    };
+    format!(
+        "  documents begin with {} and end with {}\n",
+        named(tokenizer.bos_token_id, &tokenizer.bos_token_source),
+        named(tokenizer.eos_token_id, &tokenizer.eos_token_source)
+    )
 }

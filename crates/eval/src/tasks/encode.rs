@@ -4,14 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use polymath_data::{Task, TaskItem};
-use serde_json::Value;
+use polymath_tokenizer::{Settings, tokens_within};
 use tokenizers::Tokenizer;
 
 use crate::EvalError;
 use crate::rows::Row;
-
-/// Where a tokenizer's special tokens are named, beside its `tokenizer.json`.
-const SETTINGS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 
 /// Turns items into tokens: see [`TaskEncoder::encode`].
 pub struct TaskEncoder {
@@ -52,14 +49,11 @@ impl TaskEncoder {
     /// # Errors
     /// A tokenizer or settings that can't be read.
     pub fn open(tokenizer: &Path, bos_token_id: u32, context: usize) -> Result<Self, EvalError> {
-        let mut vocabulary = Tokenizer::from_file(tokenizer)
-            .map_err(|error| EvalError::Tokenizer(format!("`{}`: {error}", tokenizer.display())))?;
-        // What a `tokenizer.json` says of these is not for a whole text.
-        vocabulary
-            .with_truncation(None)
-            .map_err(|error| EvalError::Tokenizer(error.to_string()))?
-            .with_padding(None);
-        let named = named_prefix(tokenizer)?.and_then(|name| vocabulary.token_to_id(&name));
+        let vocabulary = polymath_tokenizer::open(tokenizer)?;
+        // The token that begins a text, else the one that ends it, as the files beside a tokenizer name them.
+        let names = Settings::beside(tokenizer)?.names;
+        let named = names.get("bos_token").or(names.get("eos_token"));
+        let named = named.and_then(|named| vocabulary.token_to_id(&named.token));
         let prefix = named.unwrap_or(bos_token_id);
         Ok(Self {
             prefix,
@@ -73,7 +67,9 @@ impl TaskEncoder {
     ///
     /// - White space at the end of the context goes over to the choice, so that words keep the tokens they have in a text.
     /// - Context and choice are encoded together, with the special tokens that the tokenizer itself adds, unless the text
-    ///   begins with the prefix token already; what goes beyond the tokens of the context alone is the choice.
+    ///   begins with the prefix token already. The choice is what does not end within the context: a token that reaches
+    ///   over the boundary belongs to the choice. (The harness counts the tokens of the context alone, which is the same
+    ///   wherever no token reaches over the boundary.)
     /// - An empty context is the prefix token: the tokenizer's beginning of a text, else its end.
     /// - What is too long for the model loses tokens from the left.
     ///
@@ -126,24 +122,36 @@ impl TaskEncoder {
 
     fn pair(&self, context: &str, continuation: &str) -> Result<Row, String> {
         let given = context.trim_end_matches(is_space);
+        let text = format!("{context}{continuation}");
         if given.is_empty() {
-            let mut tokens = self.tokens(&format!("{context}{continuation}"), false)?;
+            let (mut tokens, _) = self.tokens(&text, (false, 0))?;
             if tokens.first() != Some(&self.prefix) {
                 tokens.insert(0, self.prefix);
             }
             return Ok(Row { tokens, prompt: 1 });
         }
         let special = !given.starts_with(&self.prefix_text) || self.prefix_text.is_empty();
-        Ok(Row {
-            tokens: self.tokens(&format!("{context}{continuation}"), special)?,
-            prompt: self.tokens(given, special)?.len(),
+        let (tokens, prompt) = self.tokens(&text, (special, given.len()))?;
+        Ok(match prompt {
+            // The first token reaches over the boundary: something must be given.
+            0 => Row {
+                tokens: [&[self.prefix], &tokens[..]].concat(),
+                prompt: 1,
+            },
+            prompt => Row { tokens, prompt },
         })
     }
 
-    fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>, String> {
-        let encoding = self.tokenizer.encode_fast(text, special);
+    /// The tokens of a text, and how many of them end within its first `given` bytes.
+    fn tokens(
+        &self,
+        text: &str,
+        (special, given): (bool, usize),
+    ) -> Result<(Vec<u32>, usize), String> {
+        let encoding = self.tokenizer.encode(text, special);
         let encoding = encoding.map_err(|error| format!("can't be made tokens of: {error}"))?;
-        Ok(encoding.get_ids().to_vec())
+        let within = tokens_within(encoding.get_offsets(), given);
+        Ok((encoding.get_ids().to_vec(), within))
     }
 }
 
@@ -152,29 +160,54 @@ fn is_space(sign: char) -> bool {
     sign.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&sign)
 }
 
-/// The token that begins a text, else the one that ends it, as the files beside a tokenizer name them.
-fn named_prefix(tokenizer: &Path) -> Result<Option<String>, EvalError> {
-    let mut settings = Vec::new();
-    for name in SETTINGS {
-        let path = tokenizer.with_file_name(name);
-        if !path.is_file() {
-            continue;
-        }
-        let unreadable = |error: &dyn std::fmt::Display| {
-            EvalError::Tokenizer(format!("`{}` can't be read: {error}", path.display()))
-        };
-        let text = polymath_files::read_to_string(&path).map_err(|error| unreadable(&error))?;
-        let fields: Value = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
-        settings.push(fields);
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Letters, and ` b`, `ab` as tokens; cut and padded as no text here may be.
+    fn encoder(folder: &Path) -> TaskEncoder {
+        let begin = json!({
+            "id": 6, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            "special": true
+        });
+        let json = json!({
+            "version": "1.0",
+            "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+            "padding": {
+                "strategy": {"Fixed": 9}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 0,
+                "pad_type_id": 0, "pad_token": "a"
+            },
+            "added_tokens": [begin], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+            "decoder": {"type": "Fuse"},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "vocab": {"a": 0, "b": 1, " ": 2, ":": 3, " b": 4, "ab": 5},
+                "merges": [[" ", "b"], ["a", "b"]]
+            }
+        });
+        let path = folder.join("tokenizer.json");
+        std::fs::write(&path, json.to_string()).unwrap();
+        TaskEncoder::open(&path, 6, 16).unwrap()
     }
-    let name = |key: &str| {
-        settings.iter().find_map(|fields| {
-            let token = &fields[key];
-            token
-                .as_str()
-                .or(token["content"].as_str())
-                .map(str::to_owned)
-        })
-    };
-    Ok(name("bos_token").or_else(|| name("eos_token")))
+
+    /// The choice is what does not end within the context, however the text is parted; nothing is cut or padded.
+    #[test]
+    fn a_token_over_the_boundary_belongs_to_the_choice() {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = encoder(folder.path());
+        let pair = |context: &str, continuation: &str| {
+            let row = encoder.pair(context, continuation).unwrap();
+            (row.tokens, row.prompt)
+        };
+        assert_eq!(pair("a:", " b"), (vec![0, 3, 4], 2));
+        assert_eq!(pair("a: ", "b"), (vec![0, 3, 4], 2));
+        // The harness would give `ab` away, as the context alone has one token too.
+        assert_eq!(pair(":a", "b"), (vec![3, 5], 1));
+        assert_eq!(pair("a", "ba"), (vec![6, 5, 0], 1));
+        assert_eq!(pair("", "ab"), (vec![6, 5], 1));
+        assert_eq!(pair("<s>a:", " b"), (vec![6, 0, 3, 4], 3));
+    }
 }

@@ -10,7 +10,6 @@ use polymath_data::{
 use polymath_model::sha256_of_bytes;
 use polymath_model::{Composition, Transformer};
 use polymath_train::sha256_of;
-use tokenizers::Tokenizer;
 
 use crate::FinetuneError;
 use crate::kept::write_whole;
@@ -134,8 +133,7 @@ impl Itself {
         }
         let tokenizer = self.output.join("tokenizer.json");
         std::fs::copy(&self.tokenizer, &tokenizer).map_err(failed(&tokenizer))?;
-        let decoder = Tokenizer::from_file(&tokenizer)
-            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        let decoder = polymath_tokenizer::open(&tokenizer).map_err(DataError::from)?;
         let config = base.config();
         let mut train = ShardWriter::create(&self.shard(Split::Train), config.vocab_size)?;
         for document in documents {
@@ -165,6 +163,8 @@ impl Itself {
                 sha256: sha256_of(&tokenizer)?,
                 bos_token_id: config.bos_token_id,
                 eos_token_id: config.eos_token_id,
+                bos_token_source: "the base".into(),
+                eos_token_source: "the base".into(),
             },
             domains: BTreeMap::from([(DOMAIN.to_owned(), domain)]),
             overlaps: Vec::new(),

@@ -179,11 +179,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::tokenizer::train;
 
     fn refused(change: impl FnOnce(&mut Value)) -> Option<String> {
-        let ours = train(300, vec!["a rose is a rose ".repeat(9)]).unwrap();
-        let mut tokenizer = serde_json::to_value(&ours).unwrap();
+        let mut tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]
+            }
+        });
         change(&mut tokenizer);
         load(&tokenizer.to_string()).err()
     }

@@ -1,0 +1,280 @@
+//! The tokens that begin and end a document.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use crate::{Settings, TokenizerError, read_optional_json};
+
+/// Usual names of the token that ends a document.
+const ENDS: [&str; 6] = [
+    "<|endoftext|>",
+    "</s>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<eos>",
+    "[SEP]",
+];
+/// Usual names of the token that begins a document.
+const BEGINS: [&str; 4] = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
+
+/// Begin and end tokens as a user names them in the `[tokenizer]` table.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConfiguredEnds<'a> {
+    /// `bos_token`.
+    pub begin: Option<&'a str>,
+    /// `eos_token`.
+    pub end: Option<&'a str>,
+}
+
+/// The tokens that begin and end a document, and where each was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentEnds {
+    /// Id of the token that is read before a document.
+    pub begin: u32,
+    /// Id of the token that ends a document.
+    pub end: u32,
+    /// The source of `begin`: a key, a file, or the special tokens.
+    pub begin_source: String,
+    /// The source of `end`.
+    pub end_source: String,
+}
+
+/// A token, and where it was found.
+type Found = Option<(u32, String)>;
+
+impl DocumentEnds {
+    /// Finds the tokens that begin and end a document for the tokenizer at `path`, in this order: the `[tokenizer]` table;
+    /// `config.json`, whose model reads the tokens; `tokenizer_config.json` and `special_tokens_map.json`;
+    /// `generation_config.json`; a special token of a usual name. An ordinary entry of the vocabulary is never taken
+    /// because of its name. A text without a begin token begins with the end token.
+    ///
+    /// # Errors
+    /// A named token that is not in the vocabulary; settings that can't be read; no end token.
+    pub fn find(
+        path: &Path,
+        tokenizer: &Tokenizer,
+        configured: ConfiguredEnds,
+    ) -> Result<Self, TokenizerError> {
+        let finder = Finder {
+            path,
+            tokenizer,
+            settings: Settings::beside(path)?,
+        };
+        let model = finder.ids_of("config.json")?;
+        let end = match finder.configured("eos_token", configured.end)? {
+            Some(end) => Some(end),
+            None => match &model.1 {
+                Some(end) => Some(end.clone()),
+                None => finder.named("eos_token", "generation_config.json", &ENDS)?,
+            },
+        };
+        let Some((end, end_source)) = end else {
+            return Err(TokenizerError::Key {
+                key: "eos_token",
+                message: format!(
+                    "not given, no settings beside the tokenizer name it, and none of `{}` is a special token: name the \
+                     token that ends a document",
+                    ENDS.join("`, `")
+                ),
+            });
+        };
+        let begin = match finder.configured("bos_token", configured.begin)? {
+            Some(begin) => Some(begin),
+            // A model without a begin token reads its end token there.
+            None if model.1.is_some() => model.0,
+            None => finder.named("bos_token", "generation_config.json", &BEGINS)?,
+        };
+        let (begin, begin_source) = begin.unwrap_or_else(|| (end, "the end token".into()));
+        Ok(Self {
+            begin,
+            end,
+            begin_source,
+            end_source,
+        })
+    }
+}
+
+struct Finder<'a> {
+    path: &'a Path,
+    tokenizer: &'a Tokenizer,
+    settings: Settings,
+}
+
+impl Finder<'_> {
+    fn configured(&self, key: &'static str, name: Option<&str>) -> Result<Found, TokenizerError> {
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        match self.tokenizer.token_to_id(name) {
+            Some(id) => Ok(Some((id, format!("`tokenizer.{key}`")))),
+            None => Err(TokenizerError::Key {
+                key,
+                message: format!("`{name}` is not in the tokenizer's vocabulary"),
+            }),
+        }
+    }
+
+    /// A token that the settings name, else one of `file`'s ids, else a special token of a usual name.
+    fn named(
+        &self,
+        key: &'static str,
+        file: &'static str,
+        usual: &[&str],
+    ) -> Result<Found, TokenizerError> {
+        if let Some(named) = self.settings.names.get(key) {
+            let id = self.tokenizer.token_to_id(&named.token).ok_or_else(|| {
+                let path = self.path.with_file_name(named.file);
+                let message = format!(
+                    "names `{}` as `{key}`, which is not in the vocabulary: set `tokenizer.{key}`",
+                    named.token
+                );
+                TokenizerError::content(&path, message)
+            })?;
+            return Ok(Some((id, format!("`{}`", named.file))));
+        }
+        let (begin, end) = self.ids_of(file)?;
+        let of_file = if key == "bos_token" { begin } else { end };
+        if of_file.is_some() {
+            return Ok(of_file);
+        }
+        if self.settings.nulls.contains(&key) {
+            return Ok(None);
+        }
+        let added = self.tokenizer.get_added_tokens_decoder();
+        Ok(usual.iter().find_map(|name| {
+            let id = self.tokenizer.token_to_id(name)?;
+            let special = added.get(&id).is_some_and(|token| token.special);
+            special.then(|| (id, "the special tokens".to_owned()))
+        }))
+    }
+
+    /// `bos_token_id` and the first `eos_token_id` of a file beside the tokenizer, where they are tokens of it.
+    fn ids_of(&self, file: &'static str) -> Result<(Found, Found), TokenizerError> {
+        let fields = read_optional_json(&self.path.with_file_name(file))?.unwrap_or_default();
+        let found = |key: &str| {
+            let value = &fields[key];
+            let first = value
+                .as_array()
+                .map_or(value, |ids| ids.first().unwrap_or(&Value::Null));
+            let id = u32::try_from(first.as_u64()?).ok()?;
+            self.tokenizer.id_to_token(id)?;
+            Some((id, format!("`{file}`")))
+        };
+        Ok((found("bos_token_id"), found("eos_token_id")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open;
+    use crate::settings::tests::toy;
+    use serde_json::json;
+
+    struct Shelf(tempfile::TempDir);
+
+    impl Shelf {
+        fn new(special: &[(&str, u32)]) -> Self {
+            let shelf = Self(tempfile::tempdir().unwrap());
+            let mut tokenizer = toy();
+            let tokens = special.iter().map(|(content, id)| {
+                json!({
+                    "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true
+                })
+            });
+            tokenizer["added_tokens"] = tokens.collect();
+            shelf.write("tokenizer.json", tokenizer);
+            shelf
+        }
+
+        fn write(&self, name: &str, json: Value) {
+            std::fs::write(self.0.path().join(name), json.to_string()).unwrap();
+        }
+
+        fn find(&self, configured: ConfiguredEnds) -> Result<(u32, u32, String), String> {
+            let path = self.0.path().join("tokenizer.json");
+            let ends = DocumentEnds::find(&path, &open(&path).unwrap(), configured);
+            let ends = ends.map_err(|error| error.to_string())?;
+            Ok((ends.begin, ends.end, ends.end_source))
+        }
+    }
+
+    const NONE: ConfiguredEnds = ConfiguredEnds {
+        begin: None,
+        end: None,
+    };
+
+    /// An ordinary `<s>` is never the begin token, whatever its name.
+    #[test]
+    fn ordinary_entries_are_not_taken_by_their_names() {
+        let shelf = Shelf::new(&[]);
+        let error = shelf.find(NONE).unwrap_err();
+        assert!(error.contains("`tokenizer.eos_token`"), "{error}");
+        let shelf = Shelf::new(&[("[SEP]", 8)]);
+        assert_eq!(shelf.find(NONE), Ok((8, 8, "the special tokens".into())));
+        let shelf = Shelf::new(&[("[SEP]", 8), ("<s>", 6)]);
+        assert_eq!(shelf.find(NONE).unwrap().0, 6);
+    }
+
+    /// The user's choice, the model's ids, the settings, the special tokens: in this order.
+    #[test]
+    fn settings_count_before_names() {
+        let shelf = Shelf::new(&[("[SEP]", 8), ("<s>", 6)]);
+        shelf.write("generation_config.json", json!({"eos_token_id": [0, 1]}));
+        assert_eq!(
+            shelf.find(NONE),
+            Ok((6, 0, "`generation_config.json`".into()))
+        );
+        shelf.write("special_tokens_map.json", json!({"eos_token": "<e>"}));
+        assert_eq!(
+            shelf.find(NONE),
+            Ok((6, 5, "`special_tokens_map.json`".into()))
+        );
+        shelf.write(
+            "tokenizer_config.json",
+            json!({"eos_token": "[SEP]", "bos_token": null}),
+        );
+        assert_eq!(
+            shelf.find(NONE),
+            Ok((8, 8, "`tokenizer_config.json`".into()))
+        );
+        shelf.write(
+            "config.json",
+            json!({"eos_token_id": [1, 0], "bos_token_id": -1}),
+        );
+        assert_eq!(shelf.find(NONE), Ok((1, 1, "`config.json`".into())));
+        let configured = ConfiguredEnds {
+            begin: Some("a"),
+            end: Some("b"),
+        };
+        assert_eq!(
+            shelf.find(configured),
+            Ok((0, 1, "`tokenizer.eos_token`".into()))
+        );
+        let unknown = ConfiguredEnds {
+            begin: None,
+            end: Some("<none>"),
+        };
+        assert!(
+            shelf
+                .find(unknown)
+                .unwrap_err()
+                .contains("`<none>` is not in")
+        );
+    }
+
+    /// A setting that names a token that is not there is an error with the file's name.
+    #[test]
+    fn unknown_names_are_refused() {
+        let shelf = Shelf::new(&[("[SEP]", 8)]);
+        shelf.write("tokenizer_config.json", json!({"eos_token": "<none>"}));
+        let error = shelf.find(NONE).unwrap_err();
+        assert!(
+            error.contains("tokenizer_config.json") && error.contains("<none>"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! Tokenizers as the whole program opens them: `tokenizer.json` with the settings beside it, the tokens that begin and
+//! end a document, prompts, and decoding a token at a time.
+//!
+//! ```no_run
+//! use polymath_tokenizer::*;
+//!
+//! let path = "checkpoints/small/best/tokenizer.json".as_ref();
+//! let tokenizer = open(path)?;
+//! let ends = DocumentEnds::find(path, &tokenizer, ConfiguredEnds::default())?;
+//! let prompt = encode_prompt(&tokenizer, "The symbol of sodium is", ends.begin)?;
+//! let mut stream = TextStream::new(&tokenizer);
+//! let text: String = prompt.into_iter().map(|token| stream.push(token)).collect();
+//! println!("{text}{}", stream.finish());
+//! # Ok::<(), TokenizerError>(())
+//! ```
+
+mod ends;
+mod error;
+mod json;
+mod open;
+mod prompt;
+mod settings;
+mod stream;
+mod untrusted;
+
+pub use ends::{ConfiguredEnds, DocumentEnds};
+pub use error::TokenizerError;
+pub use json::read_optional_json;
+pub use open::{open, open_alone};
+pub use prompt::{Continuation, encode_prompt, tokens_within};
+pub use settings::{NamedToken, SETTINGS_FILES, Settings};
+pub use stream::TextStream;

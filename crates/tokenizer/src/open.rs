@@ -1,0 +1,97 @@
+//! The one way to open a `tokenizer.json`.
+
+use std::path::Path;
+
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::{Settings, TokenizerError, untrusted};
+
+/// Opens a `tokenizer.json` with the settings beside it, as `transformers` does: the tokens that the settings name as
+/// special are special. Padding and truncation are switched off: they are meant for batches of another program.
+///
+/// # Errors
+/// A file that is no tokenizer; settings that can't be read.
+pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
+    let mut tokenizer = open_alone(path)?;
+    let known = tokenizer.get_added_tokens_decoder();
+    let named = Settings::beside(path)?.added_tokens;
+    let changed: Vec<AddedToken> = named
+        .into_iter()
+        .filter(|token| {
+            // A token that the vocabulary lacks has no row in a model: nothing can be made of it.
+            let id = tokenizer.token_to_id(&token.content);
+            id.is_some_and(|id| known.get(&id) != Some(token))
+        })
+        .collect();
+    tokenizer
+        .add_tokens(changed)
+        .map_err(|error| TokenizerError::content(path, error.to_string()))?;
+    Ok(tokenizer)
+}
+
+/// Opens a `tokenizer.json` without the settings beside it: to compare or change the file itself. Padding and truncation
+/// are switched off.
+///
+/// # Errors
+/// A file that is no tokenizer.
+pub fn open_alone(path: &Path) -> Result<Tokenizer, TokenizerError> {
+    if !path.is_file() {
+        let message = "no such tokenizer: expected a `tokenizer.json`";
+        return Err(TokenizerError::content(path, message));
+    }
+    let text = polymath_input::read_text(path)?;
+    let mut tokenizer = untrusted::load(&text).map_err(|error| {
+        TokenizerError::content(path, format!("is no tokenizer that can be read: {error}"))
+    })?;
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| TokenizerError::content(path, error.to_string()))?
+        .with_padding(None);
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::toy;
+
+    /// Padding and truncation change no tokens; what the settings name is special, also where it is an ordinary entry of
+    /// the vocabulary.
+    #[test]
+    fn settings_beside_a_tokenizer_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let mut json = toy();
+        json["padding"] = serde_json::json!({
+            "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "a"
+        });
+        json["truncation"] = serde_json::json!({
+            "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0
+        });
+        std::fs::write(&path, json.to_string()).unwrap();
+        let ids = |text: &str| {
+            let tokenizer = open(&path).unwrap();
+            tokenizer
+                .encode_fast(text, false)
+                .unwrap()
+                .get_ids()
+                .to_vec()
+        };
+        assert_eq!(ids("aabab"), [0, 0, 1, 0, 1]);
+        assert_eq!(ids("a<e>"), [0, 2, 4, 3]);
+        std::fs::write(
+            folder.path().join("tokenizer_config.json"),
+            r#"{"eos_token": {"content": "<e>"}, "pad_token": "<none>"}"#,
+        )
+        .unwrap();
+        assert_eq!(ids("a<e>"), [0, 5]);
+        assert!(open(&path).unwrap().token_to_id("<none>").is_none());
+        assert!(
+            open_alone(&path)
+                .unwrap()
+                .get_added_tokens_decoder()
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! The settings beside a `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
+
+use crate::{TokenizerError, read_optional_json};
+
+/// The files that name a tokenizer's special tokens, the one that counts first.
+pub const SETTINGS_FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+/// Keys that name one special token each.
+const NAMES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+/// Keys that list further special tokens.
+const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// Special tokens as the files beside a tokenizer name them.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// By key (`bos_token`, …): the token, and the file that names it.
+    pub names: BTreeMap<&'static str, NamedToken>,
+    /// Keys that a file sets to null.
+    pub nulls: Vec<&'static str>,
+    /// Tokens that the files add or mark as special.
+    pub added_tokens: Vec<AddedToken>,
+}
+
+/// A special token, and the file that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedToken {
+    /// The token.
+    pub token: String,
+    /// The name of the file.
+    pub file: &'static str,
+}
+
+impl Settings {
+    /// Reads the settings beside the tokenizer at `path`; empty where there are none.
+    ///
+    /// # Errors
+    /// A file that is there but can't be read.
+    pub fn beside(path: &Path) -> Result<Self, TokenizerError> {
+        let mut settings = Self::default();
+        for file in SETTINGS_FILES {
+            let found = read_optional_json(&path.with_file_name(file))?;
+            if let Some(Value::Object(fields)) = found {
+                settings.take(file, &fields);
+            }
+        }
+        Ok(settings)
+    }
+
+    fn take(&mut self, file: &'static str, fields: &Map<String, Value>) {
+        let numbered = fields
+            .get("added_tokens_decoder")
+            .and_then(Value::as_object);
+        let numbered = numbered.into_iter().flat_map(Map::values);
+        let listed: Vec<AddedToken> = numbered.filter_map(|token| added(token, false)).collect();
+        for key in NAMES {
+            match fields.get(key) {
+                Some(Value::Null) => self.nulls.push(key),
+                Some(token) if !self.names.contains_key(key) => {
+                    let Some(mut token) = added(token, true) else {
+                        continue;
+                    };
+                    if let Some(same) = listed.iter().find(|same| same.content == token.content) {
+                        token = same.clone().special(true);
+                    }
+                    let named = NamedToken {
+                        token: token.content.clone(),
+                        file,
+                    };
+                    self.names.insert(key, named);
+                    self.added_tokens.push(token);
+                }
+                _ => {}
+            }
+        }
+        for key in LISTS {
+            let tokens: Vec<&Value> = match fields.get(key) {
+                Some(Value::Array(tokens)) => tokens.iter().collect(),
+                Some(Value::Object(tokens)) => tokens.values().collect(),
+                _ => Vec::new(),
+            };
+            self.added_tokens
+                .extend(tokens.into_iter().filter_map(|token| added(token, true)));
+        }
+        for token in listed {
+            if !self
+                .added_tokens
+                .iter()
+                .any(|same| same.content == token.content)
+            {
+                self.added_tokens.push(token);
+            }
+        }
+    }
+}
+
+/// A token of the settings: a text, or an object with its `content` and flags.
+fn added(token: &Value, special: bool) -> Option<AddedToken> {
+    let content = token.as_str().or(token["content"].as_str())?;
+    let flag = |name: &str| token[name].as_bool();
+    let special = special || flag("special").unwrap_or(false);
+    let token = AddedToken::from(content, special)
+        .normalized(flag("normalized").unwrap_or(!special))
+        .lstrip(flag("lstrip").unwrap_or(false))
+        .rstrip(flag("rstrip").unwrap_or(false))
+        .single_word(flag("single_word").unwrap_or(false));
+    (!content.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A tokenizer of single letters, with `<e>` as an ordinary entry.
+    pub(crate) fn toy() -> Value {
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "vocab": {"a": 0, "b": 1, "<": 2, ">": 3, "e": 4, "<e>": 5, "<s>": 6, "s": 7}, "merges": []
+            }
+        })
+    }
+
+    /// The first file counts; a token's flags are those of `added_tokens_decoder`.
+    #[test]
+    fn names_are_found_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let write = |name: &str, json: Value| {
+            std::fs::write(folder.path().join(name), json.to_string()).unwrap();
+        };
+        write(
+            "tokenizer_config.json",
+            json!({
+                "bos_token": null, "eos_token": "<e>", "additional_special_tokens": ["<x>", {"content": "<y>"}],
+                "added_tokens_decoder": {"5": {"content": "<e>", "lstrip": true, "special": false}}
+            }),
+        );
+        write(
+            "special_tokens_map.json",
+            json!({"eos_token": "other", "pad_token": {"content": "<p>"}}),
+        );
+        let settings = Settings::beside(&path).unwrap();
+        assert_eq!(settings.names["eos_token"].token, "<e>");
+        assert_eq!(settings.names["pad_token"].file, "special_tokens_map.json");
+        assert_eq!(settings.nulls, ["bos_token"]);
+        let end = &settings.added_tokens[0];
+        assert!(end.special && end.lstrip);
+        let names: Vec<&str> = settings
+            .added_tokens
+            .iter()
+            .map(|token| &*token.content)
+            .collect();
+        assert_eq!(names, ["<e>", "<x>", "<y>", "<p>"]);
+    }
+}

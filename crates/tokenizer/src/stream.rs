@@ -1,0 +1,192 @@
+//! Decoding a token at a time.
+
+use tokenizers::Tokenizer;
+
+/// A character that stands for bytes that are no UTF-8.
+const REPLACEMENT: char = '\u{fffd}';
+
+/// Decodes tokens as they come. The pieces, put together, are what decoding all tokens at once gives: bytes that are not
+/// yet a character are held back, and become replacement characters where none follows.
+pub struct TextStream<'a> {
+    tokenizer: &'a Tokenizer,
+    /// The tokens that are still needed to decode the next one.
+    window: Vec<u32>,
+    /// How many tokens of the window were already given back as text.
+    told_tokens: usize,
+    /// The text of the window that was given back.
+    told: String,
+    /// Whether the tokenizer turns runs of byte tokens (`<0x0A>`) into characters.
+    byte_fallback: bool,
+}
+
+impl<'a> TextStream<'a> {
+    /// A stream of `tokenizer`'s tokens; special tokens are silent.
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
+        let is_fallback = |decoder: &serde_json::Value| decoder["type"] == "ByteFallback";
+        let inner = decoder["decoders"].as_array();
+        Self {
+            tokenizer,
+            window: Vec::new(),
+            told_tokens: 0,
+            told: String::new(),
+            byte_fallback: is_fallback(&decoder)
+                || inner.is_some_and(|inner| inner.iter().any(is_fallback)),
+        }
+    }
+
+    /// Takes a token, and returns the text that is certain now; often nothing.
+    pub fn push(&mut self, token: u32) -> String {
+        self.window.push(token);
+        // The characters of a run of bytes are known when the run ends.
+        if self.byte_fallback && self.is_byte(token) {
+            return String::new();
+        }
+        let text = self.decode();
+        // What ends in the middle of a character may go on with the next token.
+        let certain = text.strip_suffix(REPLACEMENT).unwrap_or(&text);
+        let new = self.new_part(certain);
+        if certain.len() == text.len() {
+            // Decoders treat the first token of a text in ways of their own: one step of context stays.
+            self.window.drain(..self.told_tokens);
+            self.told_tokens = self.window.len();
+            self.told = self.decode();
+        } else {
+            self.told = certain.to_owned();
+        }
+        new
+    }
+
+    /// Ends the stream, and returns what was held back.
+    pub fn finish(self) -> String {
+        self.new_part(&self.decode())
+    }
+
+    /// The part of the window's text that was not given back yet.
+    fn new_part(&self, text: &str) -> String {
+        let common = self.told.chars().zip(text.chars());
+        let same = common.take_while(|(told, now)| told == now);
+        let length = same.map(|(told, _)| told.len_utf8()).sum::<usize>();
+        text[length..].to_owned()
+    }
+
+    fn decode(&self) -> String {
+        // A decoder that fails has no text for these tokens.
+        let decoded = self.tokenizer.decode(&self.window, true);
+        decoded.unwrap_or_else(|_| REPLACEMENT.to_string())
+    }
+
+    fn is_byte(&self, token: u32) -> bool {
+        let name = self.tokenizer.id_to_token(token).unwrap_or_default();
+        let digits = name
+            .strip_prefix("<0x")
+            .and_then(|name| name.strip_suffix('>'));
+        digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Bytes as tokens 0 to 255, then words, then an end that is special.
+    fn tokenizer(decoder: serde_json::Value, bytes: impl Fn(u8) -> String) -> Tokenizer {
+        let words = ["▁a", "▁", "b", "é", "▁中", "Ġx", "."];
+        let names = (0..=255).map(bytes).chain(words.map(String::from));
+        let vocab: serde_json::Map<String, serde_json::Value> =
+            names.zip(0..).map(|(name, id)| (name, json!(id))).collect();
+        let end = json!({
+            "id": vocab.len(), "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true
+        });
+        let json = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [end], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": decoder,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "vocab": vocab, "merges": []
+            }
+        });
+        json.to_string().parse().unwrap()
+    }
+
+    fn fallback() -> Tokenizer {
+        let decoder = json!({"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+        ]});
+        tokenizer(decoder, |byte| format!("<0x{byte:02X}>"))
+    }
+
+    fn metaspace() -> Tokenizer {
+        let decoder = json!({
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true
+        });
+        tokenizer(decoder, |byte| format!("<0x{byte:02X}>"))
+    }
+
+    fn byte_level() -> Tokenizer {
+        let decoder = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false
+        });
+        let letter = |byte: u8| {
+            let code = u32::from(byte);
+            let letter = match byte {
+                0..=32 => 0x100 + code,
+                127..=160 => 0x100 + 33 + code - 127,
+                173 => 0x100 + 33 + 34,
+                _ => code,
+            };
+            char::from_u32(letter).unwrap().to_string()
+        };
+        tokenizer(decoder, letter)
+    }
+
+    /// Whatever tokens come, the pieces are the text of the whole.
+    #[test]
+    fn pieces_are_the_whole() {
+        for tokenizer in [fallback(), metaspace(), byte_level()] {
+            let mut state = 1_u64;
+            for _ in 0..400 {
+                let mut draw = |below: u64| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    ((state >> 33) % below) as u32
+                };
+                // Bytes of one character often stand together, whole or cut.
+                let tokens: Vec<u32> = (0..draw(12) + 1)
+                    .flat_map(|_| match draw(4) {
+                        0 => vec![draw(264)],
+                        1 => "中".bytes().map(u32::from).take(draw(4) as usize).collect(),
+                        2 => vec![0xff, 0xe4],
+                        _ => vec![256 + draw(8)],
+                    })
+                    .collect();
+                let mut stream = TextStream::new(&tokenizer);
+                let mut text: String = tokens.iter().map(|token| stream.push(*token)).collect();
+                text += &stream.finish();
+                assert_eq!(text, tokenizer.decode(&tokens, true).unwrap(), "{tokens:?}");
+            }
+        }
+    }
+
+    /// Characters come as soon as they are whole, and spaces stay.
+    #[test]
+    fn text_comes_early() {
+        let tokenizer = byte_level();
+        let mut stream = TextStream::new(&tokenizer);
+        let pieces: Vec<String> = [0x61, 0xe4, 0xb8, 0xad, 0xff, 0x62]
+            .map(|token| stream.push(token))
+            .into();
+        assert_eq!(pieces, ["a", "", "", "中", "", "\u{fffd}b"]);
+        let tokenizer = fallback();
+        let mut stream = TextStream::new(&tokenizer);
+        let pieces: Vec<String> = [256, 0xe4, 0xb8, 0xad, 256]
+            .map(|token| stream.push(token))
+            .into();
+        assert_eq!(pieces, ["a", "", "", "", "中 a"]);
+    }
+}
