@@ -16,8 +16,17 @@ fn read(path: &Path) -> Value {
 /// A model folder `model` with the base's weights, in which files may be changed.
 fn copy_base(at: &Path) {
     std::fs::create_dir(at.join("model")).unwrap();
-    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(at.join("runs/base/best").join(name), at.join("model").join(name)).unwrap();
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(
+            at.join("runs/base/best").join(name),
+            at.join("model").join(name),
+        )
+        .unwrap();
     }
 }
 

@@ -238,7 +238,9 @@ impl Template {
             ));
         }
         let unmarked: Vec<minijinja::Value> = messages.iter().map(Message::for_template).collect();
-        let marked = (0..).zip(messages).map(|(number, message)| mark(number, message));
+        let marked = (0..)
+            .zip(messages)
+            .map(|(number, message)| mark(number, message));
         let marked: Vec<minijinja::Value> = marked.collect();
         let refused = |error: Error| self.refusal(&error);
         let plain = self.render(&unmarked, tools.as_ref()).map_err(refused)?;

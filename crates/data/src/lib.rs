@@ -87,7 +87,9 @@ pub use dataset::{Dataset, Split};
 pub use error::DataError;
 pub use half::Half;
 pub use ledger::measure_overlaps;
-pub use manifest::{DomainManifest, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest};
+pub use manifest::{
+    DomainManifest, EndSources, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest,
+};
 pub use mixture::{DomainSize, MixtureConfig, MixtureShare};
 pub use packing::{Packing, fitting_length};
 pub use notes::RecordNotes;

@@ -23,6 +23,9 @@ pub struct Manifest {
     pub heldout_fraction: f64,
     /// The tokenizer.
     pub tokenizer: TokenizerManifest,
+    /// Where the tokens that begin and end documents were found.
+    #[serde(default)]
+    pub end_sources: EndSources,
     /// Every domain by name.
     pub domains: BTreeMap<String, DomainManifest>,
     /// Every (train domain, held-out domain) pair.
@@ -40,12 +43,16 @@ pub struct TokenizerManifest {
     pub bos_token_id: u32,
     /// Stored, and predicted, at the end of each document.
     pub eos_token_id: u32,
-    /// Where `bos_token_id` was found: a file, a key, the special tokens.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub bos_token_source: String,
-    /// Where `eos_token_id` was found.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub eos_token_source: String,
+}
+
+/// Sources of the tokens that begin and end documents: a file, a key, the special tokens; empty where they are not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndSources {
+    /// Source of `bos_token_id`.
+    pub begin: String,
+    /// Source of `eos_token_id`.
+    pub end: String,
 }
 
 /// One domain, and what became of its sources.

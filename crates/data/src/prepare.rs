@@ -20,8 +20,9 @@ use crate::encode::Encoder;
 use crate::overlap::{HeldoutGrams, OverlapScan};
 use crate::shard_writer::hexadecimal;
 use crate::{
-    DataError, Dataset, DomainConfig, DomainManifest, Manifest, PrepareConfig, Progress, SCHEMA,
-    Split, TokenizerConfig, TokenizerManifest, read_questions, sides, sources, tokenizer,
+    DataError, Dataset, DomainConfig, DomainManifest, EndSources, Manifest, PrepareConfig,
+    Progress, SCHEMA, Split, TokenizerConfig, TokenizerManifest, read_questions, sides, sources,
+    tokenizer,
 };
 
 /// Makes the data set that `config` describes. An output that holds the same data set already is left as it is; one
@@ -257,8 +258,10 @@ fn write(
             sha256: hexadecimal(&Sha256::digest(&json)),
             bos_token_id: ends.begin,
             eos_token_id: ends.end,
-            bos_token_source: ends.begin_source,
-            eos_token_source: ends.end_source,
+        },
+        end_sources: EndSources {
+            begin: ends.begin_source,
+            end: ends.end_source,
         },
         domains,
         overlaps: scan.result(&names),

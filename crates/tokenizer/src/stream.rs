@@ -47,14 +47,26 @@ impl<'a> TextStream<'a> {
         let certain = text.strip_suffix(REPLACEMENT).unwrap_or(&text);
         let new = self.new_part(certain);
         if certain.len() == text.len() {
-            // Decoders treat the first token of a text in ways of their own: one step of context stays.
-            self.window.drain(..self.told_tokens);
-            self.told_tokens = self.window.len();
-            self.told = self.decode();
+            self.told = text;
+            self.forget();
         } else {
             self.told = certain.to_owned();
         }
         new
+    }
+
+    /// Forgets tokens that the next one does not need. Decoders treat the first token of a text in ways of their own: the
+    /// last tokens that have a text of their own stay.
+    fn forget(&mut self) {
+        let later = self.window.split_off(self.told_tokens);
+        let earlier = std::mem::replace(&mut self.window, later);
+        let text = self.decode();
+        if text.is_empty() {
+            self.window.splice(..0, earlier);
+        } else {
+            self.told = text;
+            self.told_tokens = self.window.len();
+        }
     }
 
     /// Ends the stream, and returns what was held back.
@@ -93,7 +105,7 @@ mod tests {
 
     /// Bytes as tokens 0 to 255, then words, then an end that is special.
     fn tokenizer(decoder: serde_json::Value, bytes: impl Fn(u8) -> String) -> Tokenizer {
-        let words = ["▁a", "▁", "b", "é", "▁中", "Ġx", "."];
+        let words = ["▁a", "▁", "bb", "éé", "▁中", "Ġx", ".."];
         let names = (0..=255).map(bytes).chain(words.map(String::from));
         let vocab: serde_json::Map<String, serde_json::Value> =
             names.zip(0..).map(|(name, id)| (name, json!(id))).collect();

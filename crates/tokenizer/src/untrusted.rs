@@ -243,10 +243,14 @@ mod tests {
             (STANDARD.encode([255, 0, 0, 0]), "cut off"),
             (STANDARD.encode([0; 4]), "its table is empty"),
         ] {
-            check(said, &|tokenizer| {
+            let message = refused(|tokenizer| {
                 tokenizer["normalizer"] =
                     json!({"type": "Precompiled", "precompiled_charsmap": map});
             });
+            // The library stops at some of them by itself.
+            let message = message.unwrap_or_default();
+            let is_known = message.contains(said) || message.contains("contradict each other");
+            assert!(is_known, "{said}: {message}");
         }
         check("expected", &|tokenizer| {
             tokenizer["model"] = json!({"type": "BPE", "vocab": 3})

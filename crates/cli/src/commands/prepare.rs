@@ -129,7 +129,10 @@ fn few_documents(name: &str, domain: &DomainManifest) -> String {
 
 /// A line with the tokens that documents begin and end with, and where they were found.
 fn ends(dataset: &Dataset) -> String {
-    let tokenizer = &dataset.manifest().tokenizer;
+    let (tokenizer, sources) = (
+        &dataset.manifest().tokenizer,
+        &dataset.manifest().end_sources,
+    );
     let vocabulary = polymath_tokenizer::open_alone(&dataset.tokenizer_path());
     let named = |id: u32, source: &str| {
         let name = vocabulary
@@ -145,7 +148,7 @@ fn ends(dataset: &Dataset) -> String {
     };
     format!(
         "  documents begin with {} and end with {}\n",
-        named(tokenizer.bos_token_id, &tokenizer.bos_token_source),
-        named(tokenizer.eos_token_id, &tokenizer.eos_token_source)
+        named(tokenizer.bos_token_id, &sources.begin),
+        named(tokenizer.eos_token_id, &sources.end)
     )
 }

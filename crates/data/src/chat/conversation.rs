@@ -104,7 +104,10 @@ impl Message {
             };
             let value = match name {
                 "role" => self.text(name).into(),
-                "content" => content.take().unwrap_or_else(|| self.text(name).to_owned()).into(),
+                "content" => content
+                    .take()
+                    .unwrap_or_else(|| self.text(name).to_owned())
+                    .into(),
                 _ if !KEYS.contains(&name) && left_out(name) => continue,
                 _ => self.ordered.get_item(&key).unwrap_or_default(),
             };
@@ -199,7 +202,10 @@ fn read_message(
     fields.retain(|_, value| !value.is_null());
     let role = fields.get("role").and_then(Value::as_str);
     let role = role.ok_or("has a message without `role`")?.to_owned();
-    if !fields.get("content").is_some_and(Value::is_string) {
+    if !fields.contains_key("content") {
+        return Err("has a message without `content`".into());
+    }
+    if !fields["content"].is_string() {
         return Err("has a message whose `content` is no text".into());
     }
     if Value::Object(fields.clone()).to_string().contains(MARKS) {
@@ -364,7 +370,10 @@ mod tests {
     fn tools_are_a_list() {
         let talk = json!([{"role": "user", "content": "q"}]);
         let mut notes = RecordNotes::default();
-        for tools in [r#"[{"name": "f", "b": 1, "a": 2}]"#, r#""[{\"name\": \"f\", \"b\": 1, \"a\": 2}]""#] {
+        for tools in [
+            r#"[{"name": "f", "b": 1, "a": 2}]"#,
+            r#""[{\"name\": \"f\", \"b\": 1, \"a\": 2}]""#,
+        ] {
             let line = format!(r#"{{"messages": {talk}, "tools": {tools}}}"#);
             let record = serde_json::from_str(&line).unwrap();
             let read = Conversation::read(&record, Some(&line), &mut notes).unwrap();

@@ -22,7 +22,7 @@ const LONGEST_JSON: usize = 1 << 26;
 const STACK: usize = 1 << 29;
 
 /// Longest time that a rendering may take. Fuel ends most before: lists that hold each other take time without fuel.
-const LONGEST_TIME: Duration = Duration::from_secs(10);
+const LONGEST_TIME: Duration = Duration::from_secs(5);
 
 /// Runs `work` with a stack that the deepest template fits into. Work that takes too long is left to itself.
 pub(super) fn on_deep_stack<T: Send + 'static>(
@@ -37,13 +37,18 @@ pub(super) fn on_deep_stack<T: Send + 'static>(
             let _ = sender.send(work());
         })
         .map_err(|error| failed(format!("no thread can be started: {error}")))?;
-    result.recv_timeout(LONGEST_TIME).map_err(|error| match error {
-        RecvTimeoutError::Timeout => {
-            let seconds = LONGEST_TIME.as_secs();
-            Error::new(ErrorKind::OutOfFuel, format!("it takes more than {seconds} seconds"))
-        }
-        RecvTimeoutError::Disconnected => failed("it makes the template engine panic".into()),
-    })
+    result
+        .recv_timeout(LONGEST_TIME)
+        .map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                let seconds = LONGEST_TIME.as_secs();
+                Error::new(
+                    ErrorKind::OutOfFuel,
+                    format!("it takes more than {seconds} seconds"),
+                )
+            }
+            RecvTimeoutError::Disconnected => failed("it makes the template engine panic".into()),
+        })
 }
 
 /// An environment with `sources` as templates, by name.

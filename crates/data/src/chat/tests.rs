@@ -162,7 +162,7 @@ fn refusals_say_why() {
     assert!(
         parts_of(&template(TURNS), &empty)
             .unwrap_err()
-            .contains("no text")
+            .contains("without `content`")
     );
     let marked = json!({"messages": [{"role": "user", "content": "odd \u{fdd2}"}]});
     assert!(
@@ -250,7 +250,11 @@ fn templates_are_written_for_python() {
     let rendered = |source: &str| {
         let mut notes = RecordNotes::default();
         let conversation = Conversation::read(&talk(), None, &mut notes).unwrap();
-        let messages: Vec<_> = conversation.messages.iter().map(Message::for_template).collect();
+        let messages: Vec<_> = conversation
+            .messages
+            .iter()
+            .map(Message::for_template)
+            .collect();
         template(source).template.render(&messages, None).unwrap()
     };
     assert_eq!(
@@ -289,7 +293,7 @@ fn tools_have_a_template_of_their_own() {
     std::fs::write(&config, "{\"chat_template\": \"D\",}").unwrap();
     let error = templates(&tokenizer).unwrap_err().to_string();
     assert!(
-        error.contains("tokenizer_config.json") && error.contains("line 1"),
+        error.contains("tokenizer_config.json") && error.contains("tokenizer_config.json:1`"),
         "{error}"
     );
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_data::{
-    DataError, Dataset, DomainManifest, Manifest, SCHEMA, ShardWriter, Split, TokenizerManifest,
+    DataError, Dataset, DomainManifest, EndSources, Manifest, SCHEMA, ShardWriter, Split,
+    TokenizerManifest,
 };
 use polymath_model::sha256_of_bytes;
 use polymath_model::{Composition, Transformer};
@@ -163,8 +164,10 @@ impl Itself {
                 sha256: sha256_of(&tokenizer)?,
                 bos_token_id: config.bos_token_id,
                 eos_token_id: config.eos_token_id,
-                bos_token_source: "the base".into(),
-                eos_token_source: "the base".into(),
+            },
+            end_sources: EndSources {
+                begin: "the base".into(),
+                end: "the base".into(),
             },
             domains: BTreeMap::from([(DOMAIN.to_owned(), domain)]),
             overlaps: Vec::new(),
