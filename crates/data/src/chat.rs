@@ -82,8 +82,7 @@ type Templates = (PathBuf, Vec<(&'static str, String)>);
 fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
     let own = tokenizer.with_file_name("chat_template.jinja");
     if own.is_file() {
-        let text = std::fs::read_to_string(&own).map_err(DataError::file("read", &own))?;
-        let text = text.trim_start_matches('\u{feff}').to_owned();
+        let text = polymath_input::read_text(&own)?;
         return Ok(Some((own, vec![(DEFAULT, text)])));
     }
     let config = tokenizer.with_file_name("tokenizer_config.json");

@@ -62,7 +62,7 @@ impl<'a> TextStream<'a> {
         let earlier = std::mem::replace(&mut self.window, later);
         let text = self.decode();
         if text.is_empty() {
-            self.window.splice(..0, earlier);
+            self.window.splice(..0, earlier).for_each(drop);
         } else {
             self.told = text;
             self.told_tokens = self.window.len();
