@@ -242,7 +242,7 @@ mod tests {
             read_json(&path).unwrap(),
             json!({"a": "\u{fffd}", "b": null})
         );
-        std::fs::write(&path, "{\n  \"a\": \"b\n").unwrap();
+        std::fs::write(&path, "{\n  \"a\": b\n").unwrap();
         let error = read_json(&path).unwrap_err().to_string();
         assert!(error.contains("config.json:2`: is not JSON"), "{error}");
     }

@@ -256,7 +256,8 @@ fn score_dataset(
             polymath_eval::score_tokens((model, &shard), windows, asked.keep, &mut progress)?;
         if let (Some(half), true) = (asked.half, domain.documents.is_empty()) {
             return Err(Failure::usage(anyhow!(
-                "none of the {} held-out documents of `{name}` is in the {} half: hold out more, or leave `--half` out",
+                "none of the {} held-out documents of `{name}` is in the {} half: prepare it with a greater `heldout_fraction`, \
+                 `heldout_paths` or more documents, or leave `--half` out",
                 shard.documents(),
                 half.name()
             )));
