@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Attacks runs and files, and checks that nothing is lost: random kills, death and errors at each file-system call, starts
+# at the same time, full disks. An hour on two cores; `--quick` takes two minutes of it, a sample with the same seed.
+# A table stands at the end, with a command for each fault that was found; exit code 1 where there is one.
+#
+#   scripts/check/reliability.sh [--quick] [--seed N] [--minutes N] [--jobs N] [--only kills,faults,starts,disks]
+#
+# Needs Python 3 and strace, which is installed where it is missing (Debian's packages). `POLYMATH` names the program;
+# default: the one that `cargo build` makes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# Installs the package of a command that is missing; what can't be had is said in the table.
+need() {
+    command -v "$1" >/dev/null && return
+    echo "$1 is missing: installing it" >&2
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get install -y -qq "$1" >/dev/null 2>&1 && return
+    { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -y -qq "$1"; } >/dev/null 2>&1 ||
+        echo "$1 can't be installed: install it with your distribution's package manager" >&2
+}
+need python3
+need strace
+if [ -z "${POLYMATH:-}" ]; then
+    cargo build --quiet --workspace --bin polymath
+    POLYMATH=${CARGO_TARGET_DIR:-target}/debug/polymath
+fi
+POLYMATH=$(realpath "$POLYMATH")
+export POLYMATH
+# Small disks are mounted in a namespace of their own, which takes no rights where the system lets users make one.
+private=()
+if unshare --mount true 2>/dev/null; then
+    private=(unshare --mount)
+elif unshare --map-root-user --mount true 2>/dev/null; then
+    private=(unshare --map-root-user --mount)
+fi
+exec "${private[@]}" python3 -B scripts/check/reliability "$@"
