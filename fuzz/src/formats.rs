@@ -1,0 +1,205 @@
+//! Each kind of file that the program reads, and its reader.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Device;
+use polymath_data::{
+    Dataset, DomainConfig, NoProgress, PrepareConfig, Split, TokenizerConfig, prepare,
+    read_questions, read_tasks,
+};
+use polymath_finetune::FinetuneConfig;
+use polymath_model::{Generation, LoadOptions, Ops, Precision, SamplingConfig};
+use polymath_pretrain::{PretrainConfig, Pretraining};
+
+/// A kind of file.
+pub struct Format {
+    /// Its name.
+    pub name: &'static str,
+    /// The sound file, in the corpus.
+    pub file: &'static str,
+    /// Whether it is text.
+    pub text: bool,
+    /// Reads it in a copy of the corpus.
+    pub read: fn(&Path) -> anyhow::Result<()>,
+}
+
+/// All of them.
+pub const FORMATS: [Format; 22] = [
+    binary("safetensors", "model/model.safetensors", |at| {
+        generate(at, "model")
+    }),
+    text("config", "model/config.json", |at| generate(at, "model")),
+    text("index", "sharded/model.safetensors.index.json", |at| {
+        generate(at, "sharded")
+    }),
+    binary("adapter", "adapter/adapter_model.safetensors", |at| {
+        generate(at, "adapter")
+    }),
+    text("adapter-config", "adapter/adapter_config.json", |at| {
+        generate(at, "adapter")
+    }),
+    binary("gguf", "model.gguf", import),
+    text("tokenizer", "model/tokenizer.json", |at| {
+        tokenize(at, "chat.jsonl")
+    }),
+    text("tokenizer-config", "model/tokenizer_config.json", |at| {
+        tokenize(at, "chat.jsonl")
+    }),
+    text("template", "chatting/chat_template.jinja", render),
+    binary("shard", "data/letters/train.safetensors", dataset),
+    text("manifest", "data/dataset.json", dataset),
+    binary("parquet", "text.parquet", |at| tokenize(at, "text.parquet")),
+    text("jsonl", "text.jsonl", |at| tokenize(at, "text.jsonl")),
+    text("chat", "chat.jsonl", |at| tokenize(at, "chat.jsonl")),
+    binary("gz", "text.txt.gz", |at| tokenize(at, "text.txt.gz")),
+    binary("zst", "text.jsonl.zst", |at| tokenize(at, "text.jsonl.zst")),
+    text("tasks", "task.jsonl", |at| {
+        Ok(read_tasks(&[at.join("task.jsonl")]).map(drop)?)
+    }),
+    text("questions", "questions.jsonl", |at| {
+        Ok(read_questions(&at.join("questions.jsonl")).map(drop)?)
+    }),
+    text("toml-prepare", "prepare.toml", prepare_config),
+    text("toml-pretrain", "pretrain.toml", pretrain_config),
+    text("state", "run/latest/state.json", run),
+    text("metrics", "run/metrics.jsonl", run),
+];
+
+const fn binary(
+    name: &'static str,
+    file: &'static str,
+    read: fn(&Path) -> anyhow::Result<()>,
+) -> Format {
+    Format {
+        name,
+        file,
+        text: false,
+        read,
+    }
+}
+
+const fn text(
+    name: &'static str,
+    file: &'static str,
+    read: fn(&Path) -> anyhow::Result<()>,
+) -> Format {
+    Format {
+        name,
+        file,
+        text: true,
+        read,
+    }
+}
+
+/// The format of this name.
+pub fn named(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+fn options() -> LoadOptions<'static> {
+    LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32))
+}
+
+/// Loads a model, and lets it say two tokens.
+fn generate(at: &Path, folder: &str) -> anyhow::Result<()> {
+    let folder = at.join(folder);
+    let folder = polymath_train::resolve_checkpoint(&folder)?;
+    let base = polymath_train::resolve_base(&folder, Some(&at.join("model")))?;
+    let base = base.filter(|_| polymath_model::is_adapter(&folder));
+    let model = polymath_model::load_over(&folder, base.as_deref(), &options())?;
+    let sampling = SamplingConfig {
+        temperature: 0.0,
+        top_k: None,
+        top_p: 1.0,
+        seed: 1,
+    };
+    for token in Generation::new(&model, &[1, 2], sampling)?.take(2) {
+        token?;
+    }
+    Ok(())
+}
+
+/// Makes a folder out of a GGUF file, and loads it.
+fn import(at: &Path) -> anyhow::Result<()> {
+    let folder = at.join("imported");
+    let _ = std::fs::remove_dir_all(&folder);
+    polymath_model::import_gguf(&at.join("model.gguf"), &folder)?;
+    generate(at, "imported")
+}
+
+/// Prepares a file with the tokenizer of `model`.
+fn tokenize(at: &Path, file: &str) -> anyhow::Result<()> {
+    prepare_with(at, "model", file)
+}
+
+/// Renders conversations with the template of `chatting`.
+fn render(at: &Path) -> anyhow::Result<()> {
+    prepare_with(at, "chatting", "chat.jsonl")
+}
+
+fn prepare_with(at: &Path, model: &str, file: &str) -> anyhow::Result<()> {
+    let output = at.join("made");
+    let _ = std::fs::remove_dir_all(&output);
+    let domain = DomainConfig {
+        paths: vec![at.join(file).display().to_string()],
+        ..DomainConfig::default()
+    };
+    let config = PrepareConfig {
+        output,
+        heldout_fraction: 0.3,
+        seed: 0,
+        tokenizer: TokenizerConfig {
+            path: Some(at.join(model).join("tokenizer.json")),
+            ..TokenizerConfig::default()
+        },
+        domains: BTreeMap::from([("made".to_owned(), domain)]),
+    };
+    prepare(&config, true, &NoProgress)?;
+    Ok(())
+}
+
+/// Reads every token of a dataset.
+fn dataset(at: &Path) -> anyhow::Result<()> {
+    let dataset = Dataset::open(&at.join("data"))?;
+    let mut tokens = Vec::new();
+    for name in dataset.domain_names() {
+        for split in [Split::Train, Split::Heldout] {
+            let shard = dataset.shard(name, split)?;
+            for index in 0..shard.documents() {
+                let document = shard.document(index);
+                tokens.clear();
+                document.copy_tokens(0..document.len(), &mut tokens);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn prepare_config(at: &Path) -> anyhow::Result<()> {
+    let config: PrepareConfig = polymath_config::load(&at.join("prepare.toml"), &[])?;
+    Ok(config.validate()?)
+}
+
+/// What a dry run does, for pretraining and fine-tuning.
+fn pretrain_config(at: &Path) -> anyhow::Result<()> {
+    let file = at.join("pretrain.toml");
+    let as_finetuning: Result<FinetuneConfig, _> = polymath_config::load(&file, &[]);
+    drop(as_finetuning);
+    let mut config: PretrainConfig = polymath_config::load(&file, &[])?;
+    config.dataset = at.join("data");
+    let plan = Pretraining::open(config)?.plan();
+    drop(plan.flops());
+    Ok(())
+}
+
+/// What a start of a run reads of it.
+fn run(at: &Path) -> anyhow::Result<()> {
+    let run = at.join("run");
+    let checkpoint = polymath_train::verify(&run.join("latest"));
+    drop(polymath_train::finished(&run));
+    polymath_train::read_metrics(&run)?;
+    polymath_train::resolve_checkpoint(&run)?;
+    checkpoint?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Alterations of a file: a function of the seed and the number of the mutant alone.
+
+/// Pseudo-random numbers (SplitMix64).
+pub struct Draw(u64);
+
+impl Draw {
+    /// Of one mutant.
+    pub fn new(seed: u64, number: u64) -> Self {
+        let mut draw = Self(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        draw.next();
+        draw
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `limit`, which is at least 1.
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    fn of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// Most alterations of one mutant.
+const MOST: usize = 6;
+
+/// Sizes that overflow, fill memory or are off by one, as 8 bytes.
+const SIZES: [u64; 14] = [
+    0,
+    1,
+    0x7f,
+    0x80,
+    0xff,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    1 << 32,
+    1 << 40,
+    1 << 62,
+    i64::MAX as u64,
+    u64::MAX,
+];
+
+/// What stands in the place of a number, a string or a word of JSON, TOML and templates.
+const WORDS: [&str; 34] = [
+    "0",
+    "-0",
+    "-1",
+    "1",
+    "2",
+    "255",
+    "65536",
+    "2147483648",
+    "4294967295",
+    "4294967296",
+    "9223372036854775807",
+    "18446744073709551616",
+    "1000000000000",
+    "1e308",
+    "1e400",
+    "-1e308",
+    "1e-320",
+    "0.1",
+    "NaN",
+    "Infinity",
+    "null",
+    "true",
+    "false",
+    "\"\"",
+    "\"\\u0000\"",
+    "\"\\ud800\"",
+    "\"../../x\"",
+    "\"/etc/passwd\"",
+    "[]",
+    "{}",
+    "[[[[[[[[]]]]]]]]",
+    "\"\u{1b}]0;x\u{7}\"",
+    "\"\u{202e}\"",
+    "{\"a\":{\"a\":{\"a\":{}}}}",
+];
+
+/// Alters `bytes`, which are text if `text` is set, once or several times.
+pub fn mutate(bytes: &[u8], text: bool, draw: &mut Draw) -> Vec<u8> {
+    let mut mutant = bytes.to_vec();
+    for _ in 0..=draw.below(MOST) {
+        if text && draw.below(2) == 0 {
+            replace_word(&mut mutant, draw);
+        } else {
+            alter(&mut mutant, draw);
+        }
+    }
+    mutant
+}
+
+/// A place; half of them near the beginning, where headers are.
+fn place(length: usize, draw: &mut Draw) -> usize {
+    match draw.below(2) {
+        0 => draw.below(length.min(512)),
+        _ => draw.below(length),
+    }
+}
+
+fn alter(bytes: &mut Vec<u8>, draw: &mut Draw) {
+    if bytes.is_empty() {
+        bytes.push(draw.next() as u8);
+        return;
+    }
+    let at = place(bytes.len(), draw);
+    let span = 1 + draw.below(64).min(bytes.len() - at - 1);
+    match draw.below(10) {
+        0 | 1 => bytes[at] ^= 1 << draw.below(8),
+        2 => bytes[at] = draw.next() as u8,
+        3 => bytes[at] = [0, 0xff, 0x7f, 0x80, b'"', b'\n', b'{', b'}'][draw.below(8)],
+        4 | 5 => {
+            let size = SIZES[draw.below(SIZES.len())].to_le_bytes();
+            let width = [1, 2, 4, 8][draw.below(4)].min(bytes.len() - at);
+            bytes[at..at + width].copy_from_slice(&size[..width]);
+        }
+        6 => drop(bytes.drain(at..at + span)),
+        7 => {
+            let copied = bytes[at..at + span].to_vec();
+            let to = place(bytes.len(), draw);
+            bytes.splice(to..to, copied);
+        }
+        8 => bytes.truncate(at),
+        _ => {
+            let repeats = 1 + draw.below(300);
+            let sign = bytes[at];
+            bytes.splice(at..at, std::iter::repeat_n(sign, repeats));
+        }
+    }
+}
+
+/// Puts another word into the place of a number, a string or a name.
+fn replace_word(bytes: &mut Vec<u8>, draw: &mut Draw) {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-+".contains(&byte);
+    if bytes.is_empty() {
+        return;
+    }
+    let mut begin = place(bytes.len(), draw);
+    while begin < bytes.len() && !is_word(bytes[begin]) {
+        begin += 1;
+    }
+    while begin > 0 && is_word(bytes[begin - 1]) {
+        begin -= 1;
+    }
+    let mut end = begin;
+    while end < bytes.len() && is_word(bytes[end]) {
+        end += 1;
+    }
+    let quoted = begin > 0 && end < bytes.len() && bytes[begin - 1] == b'"' && bytes[end] == b'"';
+    if quoted && draw.below(2) == 0 {
+        (begin, end) = (begin - 1, end + 1);
+    }
+    let word = draw.of(&WORDS);
+    bytes.splice(begin..end, word.bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same number gives the same mutant, other numbers others, and few are the file itself.
+    #[test]
+    fn mutants_depend_on_their_number() {
+        let file = br#"{"a": 12, "b": ["text", 3.5], "c": {"d": true}}"#;
+        let mutants = |seed: u64| -> Vec<Vec<u8>> {
+            let mutant = |number| mutate(file, true, &mut Draw::new(seed, number));
+            (0..500).map(mutant).collect()
+        };
+        assert_eq!(mutants(1), mutants(1));
+        assert_ne!(mutants(1), mutants(2));
+        let mut different = mutants(1);
+        different.sort();
+        different.dedup();
+        assert!(different.len() > 450, "{}", different.len());
+        assert!(
+            mutants(1)
+                .iter()
+                .filter(|mutant| mutant[..] == file[..])
+                .count()
+                < 10
+        );
+    }
+}
