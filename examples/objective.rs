@@ -136,9 +136,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
     let objective = Smoothed {
         model: LanguageModel {
             transformer: &transformer,
-            tokenizer: TokenizerFiles {
-                tokenizer: dataset.tokenizer_path(),
-            },
+            tokenizer: TokenizerFiles::read(&dataset.tokenizer_path())?,
         },
         smoothing,
     };

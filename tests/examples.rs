@@ -39,9 +39,7 @@ fn a_custom_objective() {
     let batch = batches(&dataset).unwrap().batch(0);
     let plain = || LanguageModel {
         transformer: &transformer,
-        tokenizer: TokenizerFiles {
-            tokenizer: dataset.tokenizer_path(),
-        },
+        tokenizer: TokenizerFiles::read(&dataset.tokenizer_path()).unwrap(),
     };
     let loss = |smoothing: f64| {
         let model = plain();

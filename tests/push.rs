@@ -274,3 +274,36 @@ fn adapters_are_pushed_over_a_base_of_the_hub() {
         scores("hf-home", "runs/lora")
     );
 }
+
+/// The files are listed before they are sent; a link that leads out of the folder is refused, and nothing is sent.
+#[cfg(unix)]
+#[test]
+fn links_are_not_followed_out() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::prepare(at);
+    let hub = Hub::start();
+    held::write(at, "secret", "the key of this machine");
+    let best = at.join("runs/base/best");
+    let push = ["runs/base", "--push", "tester/base"];
+    for name in ["notes.txt", "README.md"] {
+        symlink(at.join("secret"), best.join(name)).unwrap();
+        for more in [&[][..], &["--dry-run"]] {
+            export(&hub, at, &push).args(more).assert().code(2).stderr(
+                contains(format!("{name}` is a link to")).and(contains("outside of the folder")),
+            );
+        }
+        std::fs::remove_file(best.join(name)).unwrap();
+    }
+    assert_eq!(hub.requests(), 0, "nothing is sent");
+    // A link within the folder is that file.
+    symlink("config.json", best.join("same.json")).unwrap();
+    export(&hub, at, &push)
+        .assert()
+        .success()
+        .stderr(contains("`tester/base` gets:").and(contains("same.json")));
+    let files = hub.files("tester/base").unwrap();
+    assert_eq!(files["same.json"], files["config.json"]);
+}

@@ -54,6 +54,8 @@ pub enum Command {
     Pretrain(Train),
     /// Specialise a checkpoint on a niche.
     Finetune(Finetune),
+    /// Write the tokenizer that a fine-tuning would save: its base's, with the new tokens of its config.
+    Tokenizer(Tokenizer),
     /// Bits per byte and perplexity of a checkpoint on every domain.
     Evaluate(Evaluate),
     /// What tuned checkpoints forgot and gained against their base: the report.
@@ -132,6 +134,17 @@ fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
         .ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
+#[derive(Debug, Args)]
+pub struct Tokenizer {
+    /// The TOML file of the fine-tuning; of it, `base` and `[tokenizer]` are used.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// A new folder for `tokenizer.json` and the files beside it; prepare data with it in `tokenizer.path`.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
 /// Several runs of one config.
 #[derive(Debug, Args)]
 pub struct Sweep {
@@ -198,7 +211,7 @@ pub struct Evaluate {
     pub halves: Halves,
     #[command(flatten)]
     pub tasks: Tasks,
-    /// Write what was decided of each item of the tasks into this file, a line of JSON each.
+    /// Write what was decided of each item of the tasks into this new file, a line of JSON each.
     #[arg(long, value_name = "FILE", requires = "tasks")]
     pub items: Option<PathBuf>,
     /// Where the checkpoint is an adapter: its base; default: the one that it names.
@@ -357,7 +370,10 @@ pub struct Export {
     /// Push the optimizer's state too, which is twice the model's size and serves only to go on training.
     #[arg(long, requires = "push")]
     pub with_state: bool,
-    /// Send nothing: list what would be pushed, and print the card.
+    /// Push without asking; a terminal is asked otherwise, once the files are listed.
+    #[arg(long, requires = "push")]
+    pub yes: bool,
+    /// Send and write nothing: list what would be pushed, and print the card.
     #[arg(long, requires = "push")]
     pub dry_run: bool,
 }

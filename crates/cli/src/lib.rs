@@ -83,6 +83,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Prepare(arguments) => commands::prepare::run(arguments, environment),
         Command::Pretrain(arguments) => commands::pretrain::run(arguments, environment),
         Command::Finetune(arguments) => commands::finetune::run(arguments, environment),
+        Command::Tokenizer(arguments) => commands::tokenizer::run(arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, environment),
         Command::Forget(arguments) => commands::forget::run(arguments, environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),

@@ -1,16 +1,21 @@
 //! A prepared data set, opened read-only.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
 
 use crate::shard_writer::hexadecimal;
 use crate::vocabulary::extends;
 use crate::{
-    DataError, DomainManifest, Manifest, Question, SCHEMA, SplitManifest, TokenShard,
+    DataError, DomainManifest, Manifest, Question, SCHEMA, Spelling, SplitManifest, TokenShard,
     read_questions,
 };
+
+/// The tokenizer's file.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// The side of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,11 +37,23 @@ impl Split {
 }
 
 /// A prepared data set: `dataset.json`, `tokenizer.json` and `<domain>/{train,heldout}.safetensors`.
+///
+/// Its files are opened once: what becomes of the folder later, replaced or removed, makes no difference to it.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     path: PathBuf,
     manifest: Manifest,
     fingerprint: String,
+    /// `tokenizer.json`.
+    tokenizer: Arc<[u8]>,
+    shards: BTreeMap<String, Sides>,
+}
+
+/// The open shards of a domain.
+#[derive(Debug, Clone)]
+struct Sides {
+    train: Arc<TokenShard>,
+    heldout: Arc<TokenShard>,
 }
 
 impl Dataset {
@@ -65,29 +82,35 @@ impl Dataset {
                 ),
             ));
         }
+        let tokenizer = open_tokenizer(&path.join(TOKENIZER), &manifest)?;
+        let mut shards = BTreeMap::new();
+        for (name, domain) in &manifest.domains {
+            let open = |split: Split, expected: &SplitManifest| {
+                open_shard(&path.join(name).join(split.file_name()), expected)
+            };
+            let sides = Sides {
+                train: open(Split::Train, &domain.train)?,
+                heldout: open(Split::Heldout, &domain.heldout)?,
+            };
+            shards.insert(name.clone(), sides);
+        }
         let dataset = Dataset {
             path: path.to_path_buf(),
             fingerprint: hexadecimal(&Sha256::digest(&json)),
+            tokenizer,
             manifest,
+            shards,
         };
-        dataset.check()?;
-        tracing::info!(path = %path.display(), domains = dataset.manifest.domains.len(), "data set");
-        Ok(dataset)
-    }
-
-    fn check(&self) -> Result<(), DataError> {
-        let path = self.tokenizer_path();
-        if !self.was_made_with(&path)? {
+        // Preparing again removes the manifest before any other file, and writes it after all others: the same one before and
+        // after means that all files are of it.
+        if polymath_files::read(&file).ok() != Some(json) {
             return Err(DataError::content(
-                &path,
-                "not the tokenizer that the data set was prepared with: prepare it again",
+                path,
+                "is being prepared again by another process: wait until it is done",
             ));
         }
-        for name in self.manifest.domains.keys() {
-            self.shard(name, Split::Train)?;
-            self.shard(name, Split::Heldout)?;
-        }
-        Ok(())
+        tracing::info!(path = %path.display(), domains = dataset.manifest.domains.len(), "data set");
+        Ok(dataset)
     }
 
     /// The folder.
@@ -108,36 +131,45 @@ impl Dataset {
     /// The shard of `domain`'s side `split`.
     ///
     /// # Errors
-    /// A domain that the data set does not have; a shard that is missing or broken.
+    /// A domain that the data set does not have.
     pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
-        let entry = self.domain(domain)?;
-        let expected: &SplitManifest = match split {
-            Split::Train => &entry.train,
-            Split::Heldout => &entry.heldout,
+        let Some(sides) = self.shards.get(domain) else {
+            return Err(self.unknown(domain));
         };
-        let shard = TokenShard::open(&self.path.join(domain).join(split.file_name()))?;
-        let found = (shard.documents() as u64, shard.tokens(), shard.bytes());
-        if found != (expected.documents, expected.tokens, expected.bytes) {
-            return Err(DataError::content(
-                shard.path(),
-                format!(
-                    "{} documents, {} tokens, {} bytes, but `dataset.json` says {}, {}, {}: prepare the data set again",
-                    found.0, found.1, found.2, expected.documents, expected.tokens, expected.bytes
-                ),
-            ));
-        }
-        Ok(Arc::new(shard))
+        Ok(Arc::clone(match split {
+            Split::Train => &sides.train,
+            Split::Heldout => &sides.heldout,
+        }))
+    }
+
+    /// The place of the tokenizer that the shards were made with; [`Self::tokenizer`] is the tokenizer itself.
+    pub fn tokenizer_path(&self) -> PathBuf {
+        self.path.join(TOKENIZER)
     }
 
     /// The tokenizer that the shards were made with.
-    pub fn tokenizer_path(&self) -> PathBuf {
-        self.path.join("tokenizer.json")
+    ///
+    /// # Errors
+    /// A file that is no tokenizer.
+    pub fn tokenizer(&self) -> Result<Tokenizer, DataError> {
+        Ok(polymath_tokenizer::parse(
+            &self.tokenizer_path(),
+            &self.tokenizer,
+        )?)
+    }
+
+    /// The bytes of the tokens that the shards are made of.
+    ///
+    /// # Errors
+    /// As [`Self::tokenizer`].
+    pub fn spelling(&self) -> Result<Spelling, DataError> {
+        Ok(Spelling::of(&self.tokenizer()?))
     }
 
     /// Whether the shards were made with this `tokenizer.json`, byte for byte.
     pub(crate) fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
         let bytes = polymath_files::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
-        Ok(hexadecimal(&Sha256::digest(&bytes)) == self.manifest.tokenizer.sha256)
+        Ok(bytes == *self.tokenizer)
     }
 
     /// Checks that the shards are what a model has learnt to read: made with its tokenizer, or with one that its tokenizer adds
@@ -148,7 +180,7 @@ impl Dataset {
     /// They are not; the tokenizer can't be read.
     pub fn check_fits(&self, tokenizer: &Path, ends: (u32, u32)) -> Result<(), DataError> {
         let path = tokenizer.display();
-        if !self.was_made_with(tokenizer)? && !extends(tokenizer, &self.tokenizer_path())? {
+        if !self.was_made_with(tokenizer)? && !extends(tokenizer, &self.tokenizer()?)? {
             let message = format!(
                 "prepared with another tokenizer than the model's: prepare it again with `tokenizer.path = \"{path}\"`"
             );
@@ -212,15 +244,46 @@ impl Dataset {
     }
 
     fn domain(&self, name: &str) -> Result<&DomainManifest, DataError> {
-        self.manifest.domains.get(name).ok_or_else(|| {
-            DataError::domain(
-                name,
-                format!(
-                    "not in the data set `{}`, which has `{}`",
-                    self.path.display(),
-                    self.domain_names().join("`, `")
-                ),
-            )
-        })
+        self.manifest
+            .domains
+            .get(name)
+            .ok_or_else(|| self.unknown(name))
     }
+
+    fn unknown(&self, domain: &str) -> DataError {
+        let message = format!(
+            "not in the data set `{}`, which has `{}`",
+            self.path.display(),
+            self.domain_names().join("`, `")
+        );
+        DataError::domain(domain, message)
+    }
+}
+
+/// Opens a shard and checks its size against the manifest.
+fn open_shard(path: &Path, expected: &SplitManifest) -> Result<Arc<TokenShard>, DataError> {
+    let shard = TokenShard::open(path)?;
+    let found = (shard.documents() as u64, shard.tokens(), shard.bytes());
+    if found != (expected.documents, expected.tokens, expected.bytes) {
+        return Err(DataError::content(
+            path,
+            format!(
+                "{} documents, {} tokens, {} bytes, but `dataset.json` says {}, {}, {}: prepare the data set again",
+                found.0, found.1, found.2, expected.documents, expected.tokens, expected.bytes
+            ),
+        ));
+    }
+    Ok(Arc::new(shard.with_sha256(&expected.sha256)))
+}
+
+/// Reads the tokenizer, which must be the manifest's.
+fn open_tokenizer(path: &Path, manifest: &Manifest) -> Result<Arc<[u8]>, DataError> {
+    let bytes = polymath_files::read(path).map_err(DataError::file("read", path))?;
+    if hexadecimal(&Sha256::digest(&bytes)) != manifest.tokenizer.sha256 {
+        return Err(DataError::content(
+            path,
+            "not the tokenizer that the data set was prepared with: prepare it again",
+        ));
+    }
+    Ok(bytes.into())
 }

@@ -33,15 +33,12 @@ pub fn measure_overlaps(
         return Ok(found);
     }
     let shard = train.0.shard(train.1, Split::Train)?;
-    let spelling = Spelling::open(&train.0.tokenizer_path())?;
+    let spelling = train.0.spelling()?;
     for domains in unknown.chunks(AT_ONCE) {
         let mut grams = HeldoutGrams::new(domains.len());
         let texts = domains
             .iter()
-            .map(|(dataset, name)| {
-                let spelling = Spelling::open(&dataset.tokenizer_path())?;
-                Ok((dataset.shard(name, Split::Heldout)?, spelling))
-            })
+            .map(|(dataset, name)| Ok((dataset.shard(name, Split::Heldout)?, dataset.spelling()?)))
             .collect::<Result<Vec<(Arc<TokenShard>, Spelling)>, DataError>>()?;
         for (number, (shard, spelling)) in texts.iter().enumerate() {
             for index in 0..shard.documents() {

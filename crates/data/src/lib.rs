@@ -72,6 +72,7 @@ mod spelling;
 mod splitter;
 mod spool;
 mod stream;
+mod target_folder;
 mod task;
 mod text_file;
 mod texts;
@@ -91,8 +92,8 @@ pub use manifest::{
     DomainManifest, EndSources, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest,
 };
 pub use mixture::{DomainSize, MixtureConfig, MixtureShare};
-pub use packing::{Packing, fitting_length};
 pub use notes::RecordNotes;
+pub use packing::{Packing, fitting_length};
 pub use prepare::prepare;
 pub use prepare_config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
 pub use progress::{NoProgress, Progress};
@@ -104,6 +105,7 @@ pub use shard::{Document, TokenShard};
 pub use shard_writer::ShardWriter;
 pub use spelling::Spelling;
 pub use stream::{MixturePart, MixtureStream};
+pub use target_folder::TargetFolder;
 pub use task::{Task, TaskItem, read_tasks};
 pub use texts::{Texts, prepare_texts, prepare_texts_as};
 pub use vocabulary::{ExtendedTokenizer, NewTokens};

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use polymath_tokenizer::{ConfiguredEnds, DocumentEnds, open};
@@ -21,8 +20,8 @@ use crate::overlap::{HeldoutGrams, OverlapScan};
 use crate::shard_writer::hexadecimal;
 use crate::{
     DataError, Dataset, DomainConfig, DomainManifest, EndSources, Manifest, PrepareConfig,
-    Progress, SCHEMA, Split, TokenizerConfig, TokenizerManifest, read_questions, sides, sources,
-    tokenizer,
+    Progress, SCHEMA, Split, TargetFolder, TokenizerConfig, TokenizerManifest, read_questions,
+    sides, sources, tokenizer,
 };
 
 /// Makes the data set that `config` describes. An output that holds the same data set already is left as it is; one
@@ -45,42 +44,82 @@ pub fn prepare(
             .iter()
             .try_for_each(|path| read_questions(path).map(drop))?;
     }
-    let given = config
-        .tokenizer
-        .path
-        .as_deref()
-        .map(|path| -> Result<_, DataError> {
-            let tokenizer = open(path)?;
-            let ends = document_ends(&config.tokenizer, path, &tokenizer)?;
-            let template = ChatTemplate::of(path, &tokenizer, (ends.begin, ends.end))?;
-            Ok((tokenizer, ends, template))
-        });
+    let given = config.tokenizer.path.as_deref().map(|path| {
+        let given = DatasetTokenizer::read(path, &config.tokenizer)?;
+        let ends = (given.ends.begin, given.ends.end);
+        let template = ChatTemplate::of(path, &given.tokenizer, ends)?;
+        Ok::<_, DataError>((given, template))
+    });
     let (given, template) = match given.transpose()? {
-        Some((tokenizer, ends, template)) => (Some((tokenizer, ends)), template),
+        Some((given, template)) => (Some(given), template),
         None => (None, None),
     };
-    let source = sources::fingerprint(config, &files, given.as_ref().map(|(_, ends)| ends))?;
+    let source = sources::fingerprint(config, &files, given.as_ref().map(|given| &given.ends))?;
     let output = &config.output;
     if let Some(same) = existing(output, &source, force)? {
         return Ok(same);
     }
-    fs::create_dir_all(output).map_err(DataError::file("make the folder", output))?;
+    let _claimed = TargetFolder::claim(output)?;
+    // Another process may have made it before this one came to the lock.
+    if let Some(same) = existing(output, &source, force)? {
+        return Ok(same);
+    }
 
     let end = match &given {
-        Some((tokenizer, ends)) => tokenizer.id_to_token(ends.end).unwrap_or_default(),
+        Some(given) => given
+            .tokenizer
+            .id_to_token(given.ends.end)
+            .unwrap_or_default(),
         None => tokenizer::END_OF_TEXT.to_owned(),
     };
     let collected = collect(config, &files, (template.as_ref(), &end), progress)?;
-    let (tokenizer, ends) = match given {
+    let tokenizer = match given {
         Some(given) => given,
-        None => {
-            let trained = train_tokenizer(config, &collected, progress)?;
-            (trained, tokenizer::trained_ends())
-        }
+        None => DatasetTokenizer::trained(train_tokenizer(config, &collected, progress)?)?,
     };
     clear(output, config)?;
-    write(config, source, collected, (&tokenizer, ends), progress)?;
+    write(config, source, collected, tokenizer, progress)?;
     Dataset::open(output)
+}
+
+/// The tokenizer of a data set, and its file's content: read once, so that the shards are made with the tokenizer that is
+/// kept beside them.
+struct DatasetTokenizer {
+    tokenizer: Tokenizer,
+    json: Vec<u8>,
+    ends: DocumentEnds,
+}
+
+impl DatasetTokenizer {
+    /// Reads a given one, which stays as it is, byte for byte: it is compared by its digest.
+    fn read(path: &Path, config: &TokenizerConfig) -> Result<Self, DataError> {
+        let tokenizer = open(path)?;
+        let json = polymath_files::read(path).map_err(DataError::file("read", path))?;
+        let ends = document_ends(config, path, &tokenizer)?;
+        // The path may lead through a link that moves, such as a run's `best`.
+        if open(path)?.to_string(false).ok() != tokenizer.to_string(false).ok() {
+            return Err(DataError::content(
+                path,
+                "was replaced while it was read: run the command again",
+            ));
+        }
+        Ok(Self {
+            tokenizer,
+            json,
+            ends,
+        })
+    }
+
+    fn trained(tokenizer: Tokenizer) -> Result<Self, DataError> {
+        let json = tokenizer
+            .to_string(true)
+            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        Ok(Self {
+            tokenizer,
+            json: json.into_bytes(),
+            ends: tokenizer::trained_ends(),
+        })
+    }
 }
 
 /// The data set in `output`, where it is the one that would be made.
@@ -197,20 +236,15 @@ fn write(
     config: &PrepareConfig,
     source: String,
     collected: BTreeMap<String, Collected>,
-    (tokenizer, ends): (&Tokenizer, DocumentEnds),
+    DatasetTokenizer {
+        tokenizer,
+        json,
+        ends,
+    }: DatasetTokenizer,
     progress: &dyn Progress,
 ) -> Result<(), DataError> {
-    let path = config.output.join("tokenizer.json");
-    let json = match &config.tokenizer.path {
-        // A given tokenizer stays as it is, byte for byte: it is compared by its digest.
-        Some(given) => polymath_files::read(given).map_err(DataError::file("read", given))?,
-        None => tokenizer
-            .to_string(true)
-            .map_err(|error| DataError::Tokenizer(error.to_string()))?
-            .into_bytes(),
-    };
-    write_durably(&path, &json)?;
-    let mut encoder = Encoder::new(tokenizer.clone(), (ends.begin, ends.end));
+    write_durably(&config.output.join("tokenizer.json"), &json)?;
+    let mut encoder = Encoder::new(tokenizer, (ends.begin, ends.end));
 
     let names: Vec<String> = collected.keys().cloned().collect();
     let mut grams = HeldoutGrams::new(names.len());
@@ -334,18 +368,7 @@ fn copy_questions(config: &DomainConfig, folder: &Path) -> Result<u64, DataError
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let failed = |source| DataError::File {
-        action: "write",
-        path: path.to_path_buf(),
-        source,
-    };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    crate::shard_writer::readable(file.as_file()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    polymath_files::write(path, bytes).map_err(DataError::file("write", path))
 }
 
 /// The names of files are as durable as their contents only when their folder is synced too.

@@ -49,7 +49,7 @@ impl Dataset {
                 translation: None,
             });
         }
-        let stored = open(&self.tokenizer_path())?;
+        let stored = self.tokenizer()?;
         let added = stored.get_added_tokens_decoder().into_iter();
         let special = added.filter(|(_, token)| token.special);
         let special: HashMap<u32, String> =

@@ -32,6 +32,8 @@ pub struct TokenShard {
     document_bytes: Range<usize>,
     loss_mask: Option<Range<usize>>,
     bytes: u64,
+    /// Of the file, as its data set's manifest has it; empty where it is not known.
+    sha256: String,
     original: Option<Original>,
     /// The half of each document, once one was asked for.
     pub(crate) halves: OnceLock<Vec<Half>>,
@@ -78,6 +80,7 @@ impl TokenShard {
             document_bytes: layout.document_bytes,
             loss_mask: layout.loss_mask,
             bytes: 0,
+            sha256: String::new(),
             original: None,
             halves: OnceLock::new(),
         };
@@ -113,6 +116,19 @@ impl TokenShard {
             }),
             ..self
         }
+    }
+
+    /// The same shard, whose file has this SHA-256.
+    pub(crate) fn with_sha256(self, sha256: &str) -> Self {
+        TokenShard {
+            sha256: sha256.to_owned(),
+            ..self
+        }
+    }
+
+    /// SHA-256 of the file, as its data set's manifest has it; empty where it is not known.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// The shard of the data set: this one, or the one that it has the documents of, in the same order, in other tokens.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use polymath_files::StagedFile;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
@@ -120,13 +121,12 @@ impl ShardWriter {
             .map(Spool::rewind)
             .collect::<Result<Vec<_>, _>>()?;
 
-        let folder = self.path.parent().unwrap_or(Path::new("."));
         let failed = |source| DataError::File {
             action: "write",
             path: self.path.clone(),
             source,
         };
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+        let mut staged = StagedFile::create(&self.path).map_err(failed)?;
         let mut digest = Sha256::new();
         let mut sources: Vec<Box<dyn Read>> = vec![Box::new(std::io::Cursor::new(header))];
         sources.extend(
@@ -135,27 +135,12 @@ impl ShardWriter {
                 .map(|file| Box::new(file) as Box<dyn Read>),
         );
         for mut source in sources {
-            copy(&mut source, &mut file, &mut digest).map_err(failed)?;
+            copy(&mut source, staged.file(), &mut digest).map_err(failed)?;
         }
-        readable(file.as_file()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path)
-            .map_err(|error| failed(error.error))?;
+        staged.commit().map_err(failed)?;
         self.written.sha256 = hexadecimal(&digest.finalize());
         Ok(self.written)
     }
-}
-
-/// Temporary files are private to their owner; a data set is as readable as the user's other files.
-#[cfg(unix)]
-pub(crate) fn readable(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn readable(_file: &File) -> std::io::Result<()> {
-    Ok(())
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {

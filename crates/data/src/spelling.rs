@@ -2,14 +2,12 @@
 //! spelt fast, and tokens that are parts of one character can be joined.
 
 use std::collections::HashMap;
-use std::path::Path;
 
-use polymath_tokenizer::open;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use crate::Document;
 use crate::words::letter;
-use crate::{DataError, Document};
 
 /// The bytes of every token of a vocabulary.
 #[derive(Debug, Clone)]
@@ -19,14 +17,6 @@ pub struct Spelling {
 }
 
 impl Spelling {
-    /// Of a `tokenizer.json`.
-    ///
-    /// # Errors
-    /// A file that is none.
-    pub fn open(path: &Path) -> Result<Self, DataError> {
-        Ok(Self::of(&open(path)?))
-    }
-
     /// Of a tokenizer that is open.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();

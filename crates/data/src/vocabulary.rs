@@ -116,13 +116,12 @@ fn alone(tokenizer: &Tokenizer, spelling: &Spelling, text: &str) -> Result<Optio
 ///
 /// # Errors
 /// A file that is no tokenizer.
-pub(crate) fn extends(extended: &Path, tokenizer: &Path) -> Result<bool, DataError> {
-    let read = |path: &Path| -> Result<Value, DataError> {
-        let tokenizer = open_alone(path)?;
-        serde_json::to_value(&tokenizer)
-            .map_err(|error| DataError::content(path, error.to_string()))
+pub(crate) fn extends(extended: &Path, tokenizer: &Tokenizer) -> Result<bool, DataError> {
+    let value = |tokenizer: &Tokenizer| {
+        serde_json::to_value(tokenizer)
+            .map_err(|error| DataError::content(extended, error.to_string()))
     };
-    let (before, after) = (read(tokenizer)?, read(extended)?);
+    let (before, after) = (value(tokenizer)?, value(&open_alone(extended)?)?);
     if PARTS.iter().any(|part| before[part] != after[part]) {
         return Ok(false);
     }
@@ -190,12 +189,12 @@ mod tests {
         assert_eq!(spelling.bytes(size + 2), b"");
 
         let extended = saved(&after, folder.path(), "after.json");
-        assert!(extends(&extended, &path).unwrap());
-        assert!(extends(&path, &path).unwrap());
-        assert!(!extends(&path, &extended).unwrap());
+        assert!(extends(&extended, &before).unwrap());
+        assert!(extends(&path, &before).unwrap());
+        assert!(!extends(&path, &after).unwrap());
         let other = train(300, vec!["sub rosa ".repeat(9)]).unwrap();
         let other = saved(&other, folder.path(), "other.json");
-        assert!(!extends(&other, &path).unwrap());
+        assert!(!extends(&other, &before).unwrap());
     }
 
     /// What is no new token is refused by its name.

@@ -151,7 +151,7 @@ impl Evidence<'_> {
 
     /// The documents that lost most a byte, each with its worst stretch.
     fn worst_documents(&self, mut pairs: Vec<Scored>) -> Result<Vec<WorstDocument>, EvalError> {
-        let spelling = Spelling::open(&self.dataset.tokenizer_path())?;
+        let spelling = self.dataset.spelling()?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
         let bytes = |pair: &Scored| shard.document(pair.0.document as usize).bytes;
         if pairs.iter().any(|pair| bytes(pair) >= SHORTEST) {

@@ -53,6 +53,7 @@ mod wording;
 pub use diverged::Diverged;
 pub use divergence::divergence;
 pub use error::EvalError;
+pub use page::check_forms;
 pub use questions::answer_questions;
 pub use report::{ForgettingReport, ModelScores, Settings, write};
 pub use scoring::{

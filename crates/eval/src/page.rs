@@ -24,6 +24,35 @@ pub fn render(template: &str, shown: Value) -> Result<String, EvalError> {
         .map_err(failed)
 }
 
+/// Checks, before any work is done, that [`write_forms`] would write over nothing but an earlier result of its own.
+///
+/// # Errors
+/// Files of these names that are something else; a file in the folder's place.
+pub fn check_forms(folder: &Path, name: &str) -> Result<(), EvalError> {
+    let refuse = |path: &Path, message: &str| {
+        let path = path.display();
+        Err(EvalError::Report(format!(
+            "`{path}` {message}: choose another output folder, or remove it"
+        )))
+    };
+    if folder.exists() && !folder.is_dir() {
+        return refuse(folder, "is a file, and the output goes into a folder");
+    }
+    let json = folder.join(format!("{name}.json"));
+    let is_own = match std::fs::read(&json) {
+        Ok(bytes) => serde_json::from_slice::<serde_json::Value>(&bytes)
+            .is_ok_and(|earlier| earlier.is_object()),
+        Err(_) => false,
+    };
+    let mut forms = ["json", "html", "md"]
+        .into_iter()
+        .map(|form| folder.join(format!("{name}.{form}")));
+    match forms.find(|path| !is_own && path.exists()) {
+        Some(path) => refuse(&path, "is there, and is no earlier result of this command"),
+        None => Ok(()),
+    }
+}
+
 /// Writes the three forms of `found` into `folder`: `name.html` as `page`, `name.md` as `markdown`, and `name.json`. Each is
 /// written durably, so that none is ever half there.
 pub fn write_forms(
@@ -49,4 +78,28 @@ pub fn write_forms(
         polymath_files::write(&path, text.as_bytes()).map_err(failed(&path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An earlier result is replaced, a stranger's file is not.
+    #[test]
+    fn only_earlier_results_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("report");
+        check_forms(&place, "report").unwrap();
+        let forms = || (String::new(), String::new());
+        write_forms(&place, "report", &serde_json::json!({}), forms()).unwrap();
+        check_forms(&place, "report").unwrap();
+        std::fs::remove_file(place.join("report.json")).unwrap();
+        let error = check_forms(&place, "report").unwrap_err().to_string();
+        assert!(error.contains("report.html` is there"), "{error}");
+        std::fs::write(place.join("report.json"), "mine").unwrap();
+        let error = check_forms(&place, "report").unwrap_err().to_string();
+        assert!(error.contains("report.json` is there"), "{error}");
+        let error = check_forms(&place.join("report.md"), "report").unwrap_err();
+        assert!(error.to_string().contains("is a file"), "{error}");
+    }
 }

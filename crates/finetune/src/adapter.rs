@@ -54,18 +54,19 @@ impl Finetuning {
         resumed: Option<&Path>,
         options: &LoadOptions,
     ) -> Result<Transformer, FinetuneError> {
-        let weights = polymath_model::load_weights(&self.base)?;
+        let folder = &self.base.folder;
+        let weights = polymath_model::load_weights(folder)?;
         let base = AdapterBase {
-            folder: self.base.clone(),
-            published: polymath_train::published(&self.config.base, &self.base),
-            sha256: Some(polymath_model::sha256_of_weights(&self.base)?),
+            folder: folder.clone(),
+            published: polymath_train::published(&self.config.base, folder),
+            sha256: Some(self.base.sha256.clone()),
         };
         let adapter = match resumed {
             Some(folder) => Adapter {
                 // The file names projections one by one; what was asked for is the config's.
                 config: lora.clone(),
                 base,
-                ..load_adapter(folder, Some(&self.base))?
+                ..load_adapter(folder, Some(&self.base.folder))?
             },
             None => {
                 let on = (&self.model, &weights);

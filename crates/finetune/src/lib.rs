@@ -16,6 +16,7 @@
 //! ```
 
 mod adapter;
+mod base;
 mod config;
 mod ending;
 mod error;
@@ -40,7 +41,8 @@ pub use error::FinetuneError;
 pub use lineage::{Lineage, Stage};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
-pub use vocabulary::VocabularyConfig;
+pub use sweep::check_bases;
+pub use vocabulary::{VocabularyConfig, tokenizer_of};
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,11 +52,13 @@ use polymath_data::{Dataset, TokenShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{
     Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainingConfig, fit,
-    resolve_checkpoint,
+    resolve_checkpoint, step_name,
 };
 
-use niche::Reader;
+use base::PinnedBase;
+use open::NicheData;
 use retention::{Making, Retaining};
+use tempfile::TempDir;
 use vocabulary::Extension;
 
 /// Peak learning rate, where the config does not say.
@@ -81,19 +85,16 @@ impl Moving<'_> {
 /// A fine-tuning that can start: the config is valid, base and data are open.
 pub struct Finetuning {
     config: FinetuneConfig,
-    base: PathBuf,
+    base: PinnedBase,
     /// The base with new tokens, where any are added.
     extension: Option<Extension>,
     model: ModelConfig,
     moving: BTreeSet<String>,
     adapter: Option<LoraConfig>,
     dataset: Dataset,
-    /// Of the niche's data, in the tokens that are trained on.
-    fingerprint: String,
+    retained: Option<Dataset>,
     niche: String,
-    watched: Vec<(String, Arc<TokenShard>)>,
-    /// The niche's training text, in the tokens that are trained on.
-    train: Arc<TokenShard>,
+    data: NicheData,
     sequence_length: usize,
     /// Whether the length of a row was chosen by the lengths of the niche's examples.
     fitted: bool,
@@ -102,6 +103,10 @@ pub struct Finetuning {
     /// What becomes of the examples that have prompts, a sentence for each domain.
     packings: Vec<String>,
     old: Vec<retention::Old>,
+    /// Opened by [`Self::inspect`].
+    only_inspected: bool,
+    /// Holds what was prepared only to be looked at.
+    _scratch: TempDir,
 }
 
 impl Finetuning {
@@ -148,7 +153,8 @@ impl Finetuning {
 
     /// The domains that are scored on the way, the niche first.
     pub fn watched(&self) -> Vec<&str> {
-        self.watched.iter().map(|(name, _)| name.as_str()).collect()
+        let watched = self.data.watched.iter();
+        watched.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Trains, from the base or from where the run folder stands, and judges the limits, if the run has some. A finished run
@@ -161,11 +167,21 @@ impl Finetuning {
         launch: &Launch,
         observer: &mut dyn Observer,
     ) -> Result<Ending, FinetuneError> {
+        if self.only_inspected {
+            return Err(FinetuneError::Config(
+                "this run was opened to be inspected only: open it anew to train".into(),
+            ));
+        }
         if !launch.resume {
             self.refuse_unjudged()?;
         }
         launch.check_memory(&self.plan())?;
         let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
+        let lineage = match run.resumed() {
+            Some(from) => self.check_origin(&from.path)?,
+            None => self.lineage()?,
+        };
+        self.base.check()?;
         let outcome = match run.nothing_left(&self.config.checkpoint)? {
             Some(outcome) => {
                 let shown = run.path().display();
@@ -174,7 +190,7 @@ impl Finetuning {
             }
             None => {
                 Divergence::clear(run.path())?;
-                self.train(&run, launch, observer)
+                self.train(&run, lineage, (launch, observer))
                     .inspect_err(|error| Divergence::note(run.path(), error))?
             }
         };
@@ -185,13 +201,15 @@ impl Finetuning {
     fn train(
         &self,
         run: &RunFolder,
-        launch: &Launch,
-        observer: &mut dyn Observer,
+        lineage: Lineage,
+        (launch, observer): (&Launch, &mut dyn Observer),
     ) -> Result<Outcome, FinetuneError> {
-        if let Some(extension) = &self.extension {
-            extension.write_weights()?;
+        if run.resumed().is_none() {
+            lineage.write(run.path())?;
         }
-        self.lineage()?.write(run.path())?;
+        if let Some(extension) = &self.extension {
+            extension.write()?;
+        }
         for packing in self.packings() {
             observer.message(&packing);
         }
@@ -209,12 +227,13 @@ impl Finetuning {
         let task = Retaining {
             model: LanguageModel {
                 transformer: &transformer,
-                tokenizer: self.tokenizer()?,
+                tokenizer: self.tokenizer().clone(),
             },
             penalties: retention.penalties,
             replay_weight: self.config.retention.replay_weight(),
             distillation: retention.distillation,
             pressure: retention.pressure.clone(),
+            lineage: Some(lineage),
         };
         let mut evaluator = self.evaluator(&transformer, retention.pressure, (run, launch, ops))?;
         let settings = Fit {
@@ -238,17 +257,45 @@ impl Finetuning {
         )?)
     }
 
-    /// Whether the run is finished with these settings, and its limits are judged, if it has any.
+    /// Whether the run is finished with these settings, base and data, and its limits are judged, if it has any.
     ///
     /// # Errors
     /// It is finished with others.
     pub fn is_done(&self) -> Result<bool, FinetuneError> {
-        if !polymath_train::is_finished(&self.config.run) {
+        let Some(state) = polymath_train::finished(&self.config.run) else {
             return Ok(false);
+        };
+        if !self.is_same()? {
+            return Err(self.finished_otherwise());
         }
-        match self.is_same()? {
-            true => Ok(self.is_judged()),
-            false => Err(self.finished_otherwise()),
+        self.check_origin(&self.config.run.join(step_name(state.step)))?;
+        Ok(self.is_judged())
+    }
+
+    /// Checks that a checkpoint of the run came from the base, the tokenizer and the data that are here now, and returns its
+    /// own record of them.
+    ///
+    /// # Errors
+    /// It came from others.
+    pub(crate) fn check_origin(&self, checkpoint: &Path) -> Result<Lineage, FinetuneError> {
+        let now = self.lineage()?;
+        let saved = checkpoint.join("tokenizer.json");
+        // Adapters by earlier versions have none.
+        if saved.is_file() && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()? {
+            return Err(FinetuneError::Config(format!(
+                "the run `{}` was begun with another tokenizer than that of `base` with the new tokens of `tokenizer`: \
+                 `{}` differs from it. Restore what it was begun with, choose another `run`, or remove the run's folder to \
+                 begin anew",
+                self.config.run.display(),
+                saved.display()
+            )));
+        }
+        match Lineage::of(checkpoint)? {
+            Some(before) => {
+                before.check_same(&now, &self.config.run)?;
+                Ok(before)
+            }
+            None => Ok(now),
         }
     }
 
@@ -281,7 +328,7 @@ impl Finetuning {
         if !milestones.contains(&step) {
             milestones.push(step);
         }
-        self.config.run.join(polymath_train::step_name(step))
+        self.config.run.join(step_name(step))
     }
 
     /// The folder of the run's best checkpoint; under limits that nothing kept to, of the closest.
@@ -300,42 +347,46 @@ impl Finetuning {
         &self.config.run
     }
 
-    /// The base's folder.
+    /// The folder of the base, with no link on the way.
     pub fn base(&self) -> &Path {
-        &self.base
+        &self.base.folder
+    }
+
+    /// The base as the config calls it.
+    pub fn named_base(&self) -> &Path {
+        &self.base.named
+    }
+
+    /// SHA-256 of the base's weights.
+    pub fn base_sha256(&self) -> &str {
+        &self.base.sha256
+    }
+
+    /// Checks that the base's weights are still those that were there when the run was opened.
+    ///
+    /// # Errors
+    /// They are gone, or others.
+    pub fn check_base(&self) -> Result<(), FinetuneError> {
+        self.base.check()
     }
 
     /// What training starts from: the base, with new tokens where any are added.
     fn start(&self) -> &Path {
         self.extension
             .as_ref()
-            .map_or(&self.base, |extension| &extension.folder)
+            .map_or(&self.base.folder, |extension| &extension.folder)
     }
 
     /// The tokenizer of what is trained.
-    fn tokenizer(&self) -> Result<TokenizerFiles, FinetuneError> {
-        Ok(TokenizerFiles {
-            tokenizer: polymath_model::tokenizer_in(self.start())?,
-        })
-    }
-
-    /// The held-out shards that are watched, as the base reads them.
-    fn watched_by_base(&self) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
-        if self.extension.is_none() {
-            return Ok(self.watched.clone());
-        }
-        let retained = self.config.retain.as_deref();
-        let retained = retained.map(Dataset::open).transpose()?;
-        let reader = Reader {
-            tokenizer: &polymath_model::tokenizer_in(&self.base)?,
-            ends: (self.model.bos_token_id, self.model.eos_token_id),
-        };
-        reader.watch((&self.dataset, &self.niche), retained.as_ref())
+    fn tokenizer(&self) -> &TokenizerFiles {
+        self.extension
+            .as_ref()
+            .map_or(&self.base.tokenizer, |extension| &extension.tokenizer)
     }
 
     /// The held-out shards that are watched, the niche's first.
     pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
-        &self.watched
+        &self.data.watched
     }
 
     /// Tokens of a row.
@@ -346,15 +397,22 @@ impl Finetuning {
     fn lineage(&self) -> Result<Lineage, FinetuneError> {
         Ok(Lineage {
             base: self.config.base.clone(),
-            base_sha256: polymath_model::sha256_of_weights(&self.base)?,
+            checkpoint: Some(self.base.folder.clone()),
+            base_sha256: self.base.sha256.clone(),
             method: match self.config.control {
                 true => format!("{}, control", self.config.method.name()),
                 false => self.config.method.name().to_owned(),
             },
             niche: self.niche.clone(),
             dataset: self.dataset.path().to_path_buf(),
+            dataset_sha256: Some(self.dataset.fingerprint().to_owned()),
             retain: self.config.retain.clone(),
-            earlier: Lineage::of(&self.base)?.map_or_else(Vec::new, |before| before.stages()),
+            retain_sha256: self
+                .retained
+                .as_ref()
+                .map(|retained| retained.fingerprint().to_owned()),
+            earlier: Lineage::of(&self.base.folder)?
+                .map_or_else(Vec::new, |before| before.stages()),
         })
     }
 }

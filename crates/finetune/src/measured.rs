@@ -28,7 +28,7 @@ impl Finetuning {
         match pressure {
             Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
             None => Ok(Box::new(Heldout {
-                evaluator: HeldoutEvaluator::new(self.watched.clone(), windows),
+                evaluator: HeldoutEvaluator::new(self.data.watched.clone(), windows),
                 transformer,
                 niche: &self.niche,
             })),

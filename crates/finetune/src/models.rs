@@ -15,7 +15,7 @@ impl Finetuning {
     pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
         if !tuned {
             let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-            return self.load(&self.base, &options);
+            return self.load_base(&options);
         }
         self.load_checkpoint(launch, &self.best()?)
     }
@@ -32,7 +32,7 @@ impl Finetuning {
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         Ok(polymath_model::load_over(
             folder,
-            Some(&self.base),
+            Some(&self.base.folder),
             &options,
         )?)
     }
@@ -60,6 +60,12 @@ impl Finetuning {
             .with_ends(&ends)
             .with_z_loss(self.config.training.z_loss)
             .with_recompute(!self.config.training.recompute.is_none()))
+    }
+
+    /// The base's weights, which must be those that the run was opened with.
+    pub(crate) fn load_base(&self, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
+        self.base.check()?;
+        self.load(&self.base.folder, options)
     }
 
     /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the

@@ -1,6 +1,6 @@
 //! The niche, and the domains that are watched beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{
@@ -13,18 +13,24 @@ use crate::{FinetuneConfig, FinetuneError};
 /// The niche's name, where it is made of raw text.
 const TEXTS: &str = "niche";
 
-/// The niche as a data set, its documents beginning and ending as the base's own config says.
+/// The folder of a niche that is made of raw text: beside the run, not in it, since the run folder is made when everything
+/// is known to be well.
+pub(crate) fn niche_folder(config: &FinetuneConfig) -> PathBuf {
+    let mut output = config.run.clone().into_os_string();
+    output.push(".dataset");
+    output.into()
+}
+
+/// The niche as a data set in `output`, its documents beginning and ending as the base's own config says.
 pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
+    output: &Path,
     patterns: &[String],
     (tokenizer, model): (&Path, &ModelConfig),
     progress: &dyn Progress,
 ) -> Result<Dataset, FinetuneError> {
-    // Beside the run, not in it: the run folder is made when everything is known to be well.
-    let mut output = config.run.clone().into_os_string();
-    output.push(".dataset");
     let texts = Texts {
-        output: output.into(),
+        output: output.to_path_buf(),
         domain: TEXTS.to_owned(),
         paths: patterns.to_vec(),
         tokenizer: tokenizer.to_path_buf(),
@@ -67,11 +73,21 @@ pub(crate) fn choose_niche(
 pub(crate) struct Reader<'a> {
     /// Its `tokenizer.json`.
     pub tokenizer: &'a Path,
+    /// That of its base, which lacks the new tokens.
+    pub base_tokenizer: &'a Path,
     /// What its documents begin and end with.
     pub ends: (u32, u32),
 }
 
 impl Reader<'_> {
+    /// Checks that a data set is in the reader's tokens, or in its base's.
+    pub fn check(self, dataset: &Dataset) -> Result<(), FinetuneError> {
+        if dataset.check_fits(self.tokenizer, self.ends).is_err() {
+            dataset.check_fits(self.base_tokenizer, self.ends)?;
+        }
+        Ok(())
+    }
+
     /// A data set in the reader's tokens.
     pub fn read(self, dataset: &Dataset) -> Result<Reading<'_>, FinetuneError> {
         Ok(dataset.read_by(self.tokenizer, self.ends)?)

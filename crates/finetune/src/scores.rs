@@ -85,10 +85,10 @@ pub(crate) fn key(
                 stored.path().display(),
                 (stored.documents(), stored.tokens()),
             );
-            format!("{name} {path} {sizes:?}")
+            format!("{name} {path} {} {sizes:?}", stored.sha256())
         })
         .collect();
-    format!("1 {weights} {windows:?} {data:?}")
+    format!("2 {weights} {windows:?} {data:?}")
 }
 
 /// What stands for the model in `folder`: its weights, or its base's and the adapter.

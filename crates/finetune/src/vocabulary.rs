@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 
 use polymath_data::{ExtendedTokenizer, NewTokens};
 use polymath_model::{ModelConfig, NewRows, TokenizerFiles};
+use polymath_train::resolve_checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::base::PinnedBase;
+use crate::kept::write_whole;
 use crate::{FinetuneConfig, FinetuneError, Method};
 
 /// Tells a folder that was made here from any other.
@@ -54,31 +57,33 @@ impl VocabularyConfig {
 
 /// The base with new tokens.
 pub(crate) struct Extension {
-    /// Its folder.
+    /// Its folder, which is written when the run begins.
     pub folder: PathBuf,
     /// Its shape.
     pub model: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: TokenizerFiles,
     base: PathBuf,
     rows: NewRows,
+    /// What [`MARK`] says.
+    mark: String,
 }
 
 impl Extension {
-    /// The extension that the config asks for, with its tokenizer and `config.json` in their place; [`Self::write_weights`]
-    /// makes it whole. `names` are those of the base's parameters, and `moving` those that are trained.
+    /// The extension that the config asks for, in memory; [`Self::write`] writes it. `names` are those of the base's
+    /// parameters, and `moving` those that are trained.
     ///
     /// # Errors
     /// Tokens that are no new ones; rows that would not be learnt; a folder of something else in its place.
     pub fn open(
         config: &FinetuneConfig,
-        base: &Path,
+        base: &PinnedBase,
         (names, moving): (&[String], &BTreeSet<String>),
     ) -> Result<Option<Self>, FinetuneError> {
         if config.tokenizer.is_empty() {
             return Ok(None);
         }
-        let tokenizer = polymath_model::tokenizer_in(base)?;
-        let extended = ExtendedTokenizer::new(&tokenizer, &config.tokenizer.tokens()?)
-            .map_err(|error| FinetuneError::Config(format!("`tokenizer`: {error}")))?;
+        let extended = extended(config, &base.folder)?;
         check_learnt(config.method, names, moving)?;
         let rows = NewRows {
             known: extended.known,
@@ -87,21 +92,27 @@ impl Extension {
         // Beside the run, not in it: the run folder is made when everything is known to be well.
         let mut folder = config.run.clone().into_os_string();
         folder.push(".base");
+        let tokens: Vec<&str> = extended
+            .added
+            .iter()
+            .map(|token| token.content.as_str())
+            .collect();
+        let mark =
+            json!({"base": base.folder, "known_tokens": extended.known, "new_tokens": tokens});
         let extension = Self {
             folder: folder.into(),
-            model: rows.extend(&polymath_model::load_config(base)?)?,
-            base: base.to_path_buf(),
+            model: rows.extend(&polymath_model::load_config(&base.folder)?)?,
+            tokenizer: with_tokens(base.tokenizer.clone(), &extended)?,
+            base: base.folder.clone(),
             rows,
+            mark: format!("{mark:#}\n"),
         };
-        extension.write_tokenizer(&tokenizer, &extended)?;
+        extension.refuse_occupied()?;
         Ok(Some(extension))
     }
 
-    fn write_tokenizer(
-        &self,
-        tokenizer: &Path,
-        extended: &ExtendedTokenizer,
-    ) -> Result<(), FinetuneError> {
+    /// Refuses a folder of something else where the extension goes.
+    fn refuse_occupied(&self) -> Result<(), FinetuneError> {
         let folder = &self.folder;
         let occupied = std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
         if occupied && !folder.join(MARK).is_file() {
@@ -111,65 +122,100 @@ impl Extension {
                 folder.display()
             )));
         }
-        std::fs::create_dir_all(folder).map_err(failed(folder))?;
-        let tokens: Vec<&str> = extended
-            .added
-            .iter()
-            .map(|token| token.content.as_str())
-            .collect();
-        let mark = json!({"base": self.base, "known_tokens": extended.known, "new_tokens": tokens});
-        write(&folder.join(MARK), &format!("{mark:#}\n"))?;
-        let files = TokenizerFiles {
-            tokenizer: tokenizer.to_path_buf(),
-        };
-        polymath_model::save_tokenizer(folder, &self.model, &files)?;
-        write(&folder.join("tokenizer.json"), &extended.json)?;
-        self.list_tokens(extended)?;
-        write(&folder.join("config.json"), &self.model.to_json())
+        Ok(())
     }
 
-    /// Names the new tokens where files beside the tokenizer list all that were added.
-    fn list_tokens(&self, extended: &ExtendedTokenizer) -> Result<(), FinetuneError> {
-        let numbered = || extended.added.iter().zip(extended.known..);
-        self.change("tokenizer_config.json", |settings| {
-            let listed = settings.get_mut("added_tokens_decoder");
-            if let Some(listed) = listed.and_then(Value::as_object_mut) {
-                listed.extend(numbered().map(|(token, id)| (id.to_string(), json!(token))));
-            }
-        })?;
-        self.change("added_tokens.json", |ids| {
-            if let Some(ids) = ids.as_object_mut() {
-                ids.extend(numbered().map(|(token, id)| (token.content.clone(), json!(id))));
-            }
-        })
-    }
-
-    /// Changes a file of JSON, where it is there.
-    fn change(&self, name: &str, change: impl FnOnce(&mut Value)) -> Result<(), FinetuneError> {
-        let path = self.folder.join(name);
-        if !path.is_file() {
-            return Ok(());
-        }
-        let mut value = polymath_input::read_json(&path)?;
-        change(&mut value);
-        write(&path, &format!("{value:#}\n"))
-    }
-
-    /// Writes the base's weights with the new rows.
+    /// Writes the base with its new tokens, as a model folder.
     ///
     /// # Errors
-    /// A base that can't be read; a full disk.
-    pub fn write_weights(&self) -> Result<(), FinetuneError> {
+    /// A base that can't be read; a folder of something else; a full disk.
+    pub fn write(&self) -> Result<(), FinetuneError> {
+        self.refuse_occupied()?;
+        let (folder, model) = (&self.folder, &self.model);
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        write_whole(&folder.join(MARK), &self.mark)?;
         let mut weights = polymath_model::load_weights(&self.base)?;
         self.rows.fill(&mut weights)?;
-        let tokenizer = TokenizerFiles {
-            tokenizer: polymath_model::tokenizer_in(&self.folder)?,
-        };
-        let (folder, model) = (&self.folder, &self.model);
         Ok(polymath_model::save_weights(
-            folder, model, weights, &tokenizer,
+            folder,
+            model,
+            weights,
+            &self.tokenizer,
         )?)
     }
+}
+
+/// Returns the tokenizer that a run of this config would save: the base's, with the new tokens; with it, the model's shape.
+///
+/// # Errors
+/// A base that can't be read; tokens that are no new ones.
+pub fn tokenizer_of(
+    config: &FinetuneConfig,
+) -> Result<(TokenizerFiles, ModelConfig), FinetuneError> {
+    let base = resolve_checkpoint(&config.base)?;
+    let files = TokenizerFiles::read(&polymath_model::tokenizer_in(&base)?)?;
+    let model = polymath_model::load_config(&base)?;
+    if config.tokenizer.is_empty() {
+        return Ok((files, model));
+    }
+    let extended = extended(config, &base)?;
+    let rows = NewRows {
+        known: extended.known,
+        added: extended.added.len(),
+    };
+    Ok((with_tokens(files, &extended)?, rows.extend(&model)?))
+}
+
+/// The tokenizer of the model in `base` with the config's new tokens.
+fn extended(config: &FinetuneConfig, base: &Path) -> Result<ExtendedTokenizer, FinetuneError> {
+    let tokenizer = polymath_model::tokenizer_in(base)?;
+    ExtendedTokenizer::new(&tokenizer, &config.tokenizer.tokens()?)
+        .map_err(|error| FinetuneError::Config(format!("`tokenizer`: {error}")))
+}
+
+/// Puts the extended tokenizer in the place of the base's, and names the new tokens where files beside it list all that were
+/// added.
+fn with_tokens(
+    mut files: TokenizerFiles,
+    extended: &ExtendedTokenizer,
+) -> Result<TokenizerFiles, FinetuneError> {
+    files.set("tokenizer.json", extended.json.as_bytes());
+    let numbered = || extended.added.iter().zip(extended.known..);
+    change(&mut files, "tokenizer_config.json", |settings| {
+        let listed = settings.get_mut("added_tokens_decoder");
+        if let Some(listed) = listed.and_then(Value::as_object_mut) {
+            listed.extend(numbered().map(|(token, id)| (id.to_string(), json!(token))));
+        }
+    })?;
+    change(&mut files, "added_tokens.json", |ids| {
+        if let Some(ids) = ids.as_object_mut() {
+            ids.extend(numbered().map(|(token, id)| (token.content.clone(), json!(id))));
+        }
+    })?;
+    Ok(files)
+}
+
+/// Changes a file of JSON, where it is there.
+fn change(
+    files: &mut TokenizerFiles,
+    name: &str,
+    change: impl FnOnce(&mut Value),
+) -> Result<(), FinetuneError> {
+    let Some(text) = files.get(name) else {
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(text);
+    let json = polymath_input::parse_json(text.trim_start_matches(polymath_input::MARK));
+    let mut json = json.map_err(|error| {
+        FinetuneError::Config(format!("the base's `{name}` is no JSON: {error}"))
+    })?;
+    change(&mut json.value);
+    let mut text = format!("{:#}\n", json.value);
+    if let Some(half) = json.half {
+        text = text.replace(half, "\u{fffd}");
+    }
+    files.set(name, text.into_bytes());
+    Ok(())
 }
 
 /// New rows begin as the mean of the others, all the same: they have to be learnt.
@@ -197,10 +243,6 @@ fn check_learnt(
     } else {
         format!("{what}, and `[frozen]` leaves them as they are: `frozen.train` must have {train}")
     }))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), FinetuneError> {
-    std::fs::write(path, text).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> FinetuneError {

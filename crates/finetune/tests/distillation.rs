@@ -48,9 +48,7 @@ fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
     Retaining {
         model: LanguageModel {
             transformer,
-            tokenizer: TokenizerFiles {
-                tokenizer: "none".into(),
-            },
+            tokenizer: TokenizerFiles::default(),
         },
         penalties: Vec::new(),
         replay_weight: 1.0,
@@ -60,6 +58,7 @@ fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
             base,
         }),
         pressure: None,
+        lineage: None,
     }
 }
 
@@ -324,12 +323,10 @@ fn documents_do_not_depend_on_their_neighbours() {
 #[test]
 fn what_the_base_generates_is_kept() {
     let root = tempfile::tempdir().unwrap();
-    let tokenizer = root.path().join("tokenizer.json");
-    std::fs::write(&tokenizer, tokenizer_json()).unwrap();
     let base = frozen(1);
     let itself = Itself {
         output: root.path().join("run.replay"),
-        tokenizer,
+        tokenizer: tokenizer_json().into_bytes(),
         base_sha256: "base".into(),
         tokens: 500,
         composition: Composition {

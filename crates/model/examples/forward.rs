@@ -30,9 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(output)?;
     let found = run(&model, &ids)?;
     safetensors::serialize_to_file(&found, None, &output.join("forward.safetensors"))?;
-    let tokenizer = TokenizerFiles {
-        tokenizer: polymath_model::tokenizer_over(folder, None)?,
-    };
+    let tokenizer = TokenizerFiles::read(&polymath_model::tokenizer_over(folder, None)?)?;
     let [saved, merged] = ["saved", "merged"].map(|name| output.join(name));
     std::fs::create_dir_all(&saved)?;
     polymath_model::save(&saved, &model, &tokenizer)?;

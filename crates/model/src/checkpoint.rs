@@ -10,28 +10,11 @@ use crate::hugging_face::{self, TokenIds, read_json};
 use crate::weights::{
     WEIGHTS, counted, has_own_head, listed, passengers, read_weights, write_weights,
 };
-use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
+use crate::{LoadOptions, ModelConfig, ModelError, TokenizerFiles, Transformer};
 
 const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const GENERATION_CONFIG: &str = "generation_config.json";
-/// Goes along from a base to what is tuned from it, where it exists; also beside an adapter, so that nothing is lost when
-/// it is merged.
-const COMPANIONS: [&str; 5] = [
-    TOKENIZER_CONFIG,
-    GENERATION_CONFIG,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-];
-
-/// Where a checkpoint's tokenizer comes from.
-#[derive(Debug, Clone)]
-pub struct TokenizerFiles {
-    /// The `tokenizer.json`; its companions, if any, stand beside it.
-    pub tokenizer: PathBuf,
-}
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// The tokenizer of a model folder.
 ///
@@ -71,7 +54,7 @@ pub fn save(
     tokenizer: &TokenizerFiles,
 ) -> Result<(), ModelError> {
     if let Some(adapter) = model.adapter() {
-        save_tokenizer(folder, model.config(), tokenizer)?;
+        tokenizer.write(folder, model.config())?;
         if !model.config().other_eos_token_ids.is_empty() {
             save_ends(folder, model.config())?;
         }
@@ -91,7 +74,7 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     tokenizer: &TokenizerFiles,
 ) -> Result<(), ModelError> {
     write(&folder.join(CONFIG), config.to_json().as_bytes())?;
-    save_tokenizer(folder, config, tokenizer)?;
+    tokenizer.write(folder, config)?;
     save_ends(folder, config)?;
     write_weights(&folder.join(WEIGHTS), config, weights)
 }
@@ -124,54 +107,8 @@ fn read_settings(path: &Path) -> Result<Option<serde_json::Value>, ModelError> {
     Ok(found)
 }
 
-/// Copies a tokenizer and what stands beside it into the existing folder `folder`; where its settings are missing, they are
-/// written for a model of `config`.
-///
-/// # Errors
-/// The file that can't be read or written.
-pub fn save_tokenizer(
-    folder: &Path,
-    config: &ModelConfig,
-    tokenizer: &TokenizerFiles,
-) -> Result<(), ModelError> {
-    copy(&tokenizer.tokenizer, &folder.join(TOKENIZER))?;
-    let source = tokenizer.tokenizer.parent().unwrap_or(Path::new("."));
-    for name in COMPANIONS {
-        if source.join(name).is_file() {
-            copy(&source.join(name), &folder.join(name))?;
-        }
-    }
-    if source.join(TOKENIZER_CONFIG).is_file() {
-        return Ok(());
-    }
-    let vocabulary = polymath_tokenizer::open(&tokenizer.tokenizer)
-        .map_err(|error| ModelError::Input(error.to_string()))?;
-    let settings = serde_json::json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": vocabulary.id_to_token(config.bos_token_id),
-        "eos_token": vocabulary.id_to_token(config.eos_token_id),
-        "model_max_length": config.max_position_embeddings,
-        "clean_up_tokenization_spaces": false,
-    });
-    write(
-        &folder.join(TOKENIZER_CONFIG),
-        format!("{settings:#}\n").as_bytes(),
-    )
-}
-
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     std::fs::write(path, bytes).map_err(ModelError::file("write", path))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), ModelError> {
-    // Copying a file onto itself would empty it.
-    let same = matches!((from.canonicalize(), to.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if same {
-        return Ok(());
-    }
-    std::fs::copy(from, to)
-        .map(drop)
-        .map_err(ModelError::file("copy", from))
 }
 
 /// Reads only the `config.json` of a model folder, or of an adapter's base.

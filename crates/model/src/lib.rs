@@ -51,6 +51,7 @@ mod rope_scaling;
 mod safetensors_file;
 mod sliding_window;
 mod stored;
+mod tokenizer_files;
 mod transformer;
 mod weights;
 
@@ -59,9 +60,8 @@ pub use adapter::{
 };
 pub use batch::TokenBatch;
 pub use checkpoint::{
-    TokenizerFiles, left_out, load, load_config, load_config_over, load_merged, load_over,
-    load_weights, parameter_names, save, save_tokenizer, save_weights, tokenizer_in,
-    tokenizer_over,
+    left_out, load, load_config, load_config_over, load_merged, load_over, load_weights,
+    parameter_names, save, save_weights, tokenizer_in, tokenizer_over,
 };
 pub use compose::Composition;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
@@ -77,6 +77,8 @@ pub use polymath_ops::{
 };
 pub(crate) use rope_scaling::Rope;
 pub use rope_scaling::RopeScaling;
+pub use safetensors_file::write_safetensors;
 pub use sliding_window::SlidingWindow;
+pub use tokenizer_files::TokenizerFiles;
 pub use transformer::{LoadOptions, Transformer};
 pub use weights::sha256_of_weights;

@@ -1,8 +1,9 @@
 //! A safetensors file, read a tensor at a time: what a file holds is in memory once, as f32, whatever its type there.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
@@ -11,8 +12,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use polymath_ops::all_finite;
 use rayon::prelude::*;
-use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensorError, View};
 
 use crate::ModelError;
 
@@ -21,9 +22,11 @@ const AT_ONCE: usize = 1 << 19;
 /// The longest header that is read: the format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// An open file: its header is read, its tensors are not.
+/// An open file: its header is read, its tensors are not. It is opened once, so that all tensors are those of one file
+/// whatever its path leads to meanwhile.
 pub(crate) struct SafetensorsFile {
     path: PathBuf,
+    file: File,
     header: Metadata,
     /// Where the header ends and the first tensor begins.
     data: u64,
@@ -66,6 +69,7 @@ impl SafetensorsFile {
         }
         Ok(Self {
             path: path.to_path_buf(),
+            file,
             header,
             data,
         })
@@ -116,7 +120,7 @@ impl SafetensorsFile {
             return Ok((ours - theirs)?.abs()?.sum_all()?.to_scalar::<f32>()? == 0.0);
         }
         let mut left = ours.data_offsets.1 - ours.data_offsets.0;
-        let (mut file, mut other_file) = (self.at(ours)?, other.at(theirs)?);
+        let (mut file, mut other_file) = (self.at(ours), other.at(theirs));
         let (mut some, mut other_some) = (vec![0; AT_ONCE], vec![0; AT_ONCE]);
         while left > 0 {
             let length = left.min(AT_ONCE);
@@ -141,17 +145,16 @@ impl SafetensorsFile {
     }
 
     /// The file, at the beginning of a tensor.
-    fn at(&self, info: &TensorInfo) -> Result<File, ModelError> {
-        let mut file = File::open(&self.path).map_err(ModelError::file("open", &self.path))?;
-        let start = self.data + info.data_offsets.0 as u64;
-        file.seek(SeekFrom::Start(start))
-            .map_err(ModelError::file("read", &self.path))?;
-        Ok(file)
+    fn at(&self, info: &TensorInfo) -> FromOffset<'_> {
+        FromOffset {
+            file: &self.file,
+            offset: self.data + info.data_offsets.0 as u64,
+        }
     }
 
     fn read(&self, name: &str) -> Result<Tensor, ModelError> {
         let info = self.info(name)?;
-        let mut file = self.at(info)?;
+        let mut file = self.at(info);
         // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
         let mut values = vec![0f32; info.shape.iter().product()];
         let read = match info.dtype {
@@ -201,9 +204,47 @@ fn in_stretches(
     Ok(is_finite)
 }
 
+/// Writes tensors as the file `path`, which has the mode that the umask gives to new files, or that of the file that it
+/// replaces. The library writes a temporary file of its own, which only its owner may read.
+///
+/// # Errors
+/// Tensors that don't fit the format; a file that can't be written.
+pub fn write_safetensors<S, V, I>(
+    path: &Path,
+    tensors: I,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<(), SafeTensorError>
+where
+    S: AsRef<str> + Ord + Display,
+    V: View,
+    I: IntoIterator<Item = (S, V)>,
+{
+    let new = File::options().create(true).append(true).open(path)?;
+    let permissions = new.metadata()?.permissions();
+    safetensors::serialize_to_file(tensors, metadata, path)?;
+    Ok(std::fs::set_permissions(path, permissions)?)
+}
+
+/// Reads an open file from an offset on. Threads share the file, so none moves its position.
+struct FromOffset<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for FromOffset<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        #[cfg(unix)]
+        let count = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.offset)?;
+        #[cfg(windows)]
+        let count = std::os::windows::fs::FileExt::seek_read(self.file, buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
 /// Reads as many values as `to` has, a stretch at a time. Returns whether all are finite.
 fn widen<T: Pod>(
-    file: &mut File,
+    file: &mut impl Read,
     to: &mut [f32],
     convert: impl Fn(&[T], &mut [f32]),
 ) -> std::io::Result<bool> {
@@ -214,4 +255,31 @@ fn widen<T: Pod>(
         convert(narrow, to);
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All tensors are those of the file that was opened, although another one has its name now.
+    #[test]
+    fn a_file_is_opened_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let write = |path: &Path, value: f32| {
+            let tensors = ["a", "b"].map(|name| {
+                let tensor = Tensor::full(value, (2, 3), &Device::Cpu).unwrap();
+                (name.to_owned(), tensor)
+            });
+            safetensors::serialize_to_file(tensors, None, path).unwrap();
+        };
+        write(&path, 1.0);
+        let file = SafetensorsFile::open(&path).unwrap();
+        write(&folder.path().join("other"), 2.0);
+        std::fs::rename(folder.path().join("other"), &path).unwrap();
+        for (name, tensor) in file.read_all(file.names()).unwrap() {
+            let sum = tensor.sum_all().unwrap().to_scalar::<f32>().unwrap();
+            assert_eq!(sum, 6.0, "{name}");
+        }
+    }
 }

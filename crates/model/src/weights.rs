@@ -10,7 +10,7 @@ use polymath_ops::is_finite;
 use serde::Deserialize;
 
 use crate::digest::{sha256_of_bytes, sha256_of_file};
-use crate::safetensors_file::SafetensorsFile;
+use crate::safetensors_file::{SafetensorsFile, write_safetensors};
 use crate::stored::{Stored, stored};
 use crate::{Family, ModelConfig, ModelError, available_memory};
 
@@ -313,7 +313,7 @@ pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
     // `transformers` reads this to know whose memory layout the file has.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let written = match config.family {
-        Family::Llama => safetensors::serialize_to_file(weights, Some(metadata), path),
+        Family::Llama => write_safetensors(path, weights, Some(metadata)),
         Family::Gpt2 => {
             let named = weights.iter();
             let named: BTreeMap<&str, &Tensor> = named
@@ -328,7 +328,7 @@ pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
                 };
                 tensors.insert(tensor.name, whole);
             }
-            safetensors::serialize_to_file(tensors, Some(metadata), path)
+            write_safetensors(path, tensors, Some(metadata))
         }
     };
     written.map_err(|error| ModelError::content(path, format!("can't be written: {error}")))

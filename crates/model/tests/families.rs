@@ -89,9 +89,7 @@ fn ours(folder: &Path) -> Tensor {
     let options = LoadOptions::frozen(&Device::Cpu, ops());
     let loaded = polymath_model::load(folder, &options).unwrap();
     let again = tempfile::tempdir().unwrap();
-    let tokenizer = TokenizerFiles {
-        tokenizer: folder.join("tokenizer.json"),
-    };
+    let tokenizer = TokenizerFiles::read(&folder.join("tokenizer.json")).unwrap();
     polymath_model::save(again.path(), &loaded, &tokenizer).unwrap();
     let saved = polymath_model::load(again.path(), &options).unwrap();
     assert_eq!(saved.config(), loaded.config());

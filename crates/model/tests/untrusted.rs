@@ -530,9 +530,7 @@ fn a_head_of_its_own_is_used() {
     // Saved again, it says so itself.
     let again = tempfile::tempdir().unwrap();
     let model = polymath_model::load(tied.path(), &options()).unwrap();
-    let tokenizer = TokenizerFiles {
-        tokenizer: tied.path().join("tokenizer.json"),
-    };
+    let tokenizer = TokenizerFiles::read(&tied.path().join("tokenizer.json")).unwrap();
     polymath_model::save(again.path(), &model, &tokenizer).unwrap();
     let text = std::fs::read_to_string(again.path().join("config.json")).unwrap();
     assert!(text.contains("\"tie_word_embeddings\": false"), "{text}");

@@ -43,6 +43,7 @@ const LEARNING_RATE: f64 = 1e-3;
 pub struct Pretraining {
     config: PretrainConfig,
     dataset: Dataset,
+    tokenizer: TokenizerFiles,
     model: ModelConfig,
     mixture: Vec<MixtureShare>,
     stream: MixtureStream,
@@ -61,7 +62,14 @@ impl Pretraining {
         let sequence_length = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
         config.training.validate_length(sequence_length)?;
         let dataset = Dataset::open(&config.dataset)?;
+        let files = TokenizerFiles::read(&dataset.tokenizer_path())?;
         let tokenizer = &dataset.manifest().tokenizer;
+        if files.sha256()? != tokenizer.sha256 {
+            return Err(PretrainError::Config(format!(
+                "the data set `{}` is being prepared again: start when it is done",
+                dataset.path().display()
+            )));
+        }
         let special = (tokenizer.bos_token_id, tokenizer.eos_token_id);
         let mut model = config
             .model
@@ -91,6 +99,7 @@ impl Pretraining {
         Ok(Self {
             config,
             dataset,
+            tokenizer: files,
             model,
             mixture,
             stream,
@@ -162,9 +171,7 @@ impl Pretraining {
             .with_recompute(!self.config.training.recompute.is_none());
         let task = LanguageModel {
             transformer: &transformer,
-            tokenizer: TokenizerFiles {
-                tokenizer: self.dataset.tokenizer_path(),
-            },
+            tokenizer: self.tokenizer.clone(),
         };
         for packing in self.packings() {
             observer.message(&packing);

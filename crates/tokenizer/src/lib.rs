@@ -26,7 +26,7 @@ mod untrusted;
 pub use ends::{ConfiguredEnds, DocumentEnds};
 pub use error::TokenizerError;
 pub use json::read_optional_json;
-pub use open::{open, open_alone};
+pub use open::{open, open_alone, parse};
 pub use prompt::{Continuation, encode_prompt, tokens_within};
 pub use settings::{NamedToken, SETTINGS_FILES, Settings};
 pub use stream::TextStream;

@@ -39,8 +39,21 @@ pub fn open_alone(path: &Path) -> Result<Tokenizer, TokenizerError> {
         let message = "no such tokenizer: expected a `tokenizer.json`";
         return Err(TokenizerError::content(path, message));
     }
-    let text = polymath_input::read_text(path)?;
-    let mut tokenizer = untrusted::load(&text).map_err(|error| {
+    load(path, &polymath_input::read_text(path)?)
+}
+
+/// Opens the content of a `tokenizer.json` that was read before, without the settings beside it; `path` is only named in
+/// errors.
+///
+/// # Errors
+/// Content that is no tokenizer.
+pub fn parse(path: &Path, content: &[u8]) -> Result<Tokenizer, TokenizerError> {
+    let text = polymath_input::decode(path, 1, content, true)?;
+    load(path, text.trim_start_matches(polymath_input::MARK))
+}
+
+fn load(path: &Path, text: &str) -> Result<Tokenizer, TokenizerError> {
+    let mut tokenizer = untrusted::load(text).map_err(|error| {
         TokenizerError::content(path, format!("is no tokenizer that can be read: {error}"))
     })?;
     tokenizer

@@ -5,8 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use polymath_data::BATCH_RULE;
-use polymath_hub::{HubError, Repository};
-use polymath_model::{NamedBase, sha256_of_bytes, sha256_of_file};
+use polymath_model::{sha256_of_bytes, sha256_of_file};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -232,104 +231,6 @@ pub(crate) fn step_of(name: &str) -> Option<u64> {
 /// Whether the checkpoint in `folder` was saved only because the run was stopped.
 pub(crate) fn was_stopped(folder: &Path) -> bool {
     read_state(folder).is_ok_and(|state| state.stopped)
-}
-
-/// The checkpoint that a path means: a model folder itself, or the best (else the latest) one of a run folder; where
-/// nothing of that name is here, `owner/name[@revision]` is a model of the Hugging Face hub, which is downloaded into
-/// its cache. A checkpoint that this program wrote is verified first.
-///
-/// # Errors
-/// A checkpoint that was altered; a model that the hub does not give.
-pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
-    if let Some(repository) = on_the_hub(path) {
-        return download(&repository).map_err(|error| {
-            TrainError::Hub(format!(
-                "there is no folder `{}` here, and {error}",
-                path.display()
-            ))
-        });
-    }
-    let folder = [
-        path.to_path_buf(),
-        follow(path, "best"),
-        follow(path, "latest"),
-    ]
-    .into_iter()
-    .find(|folder| folder.join("config.json").is_file() || polymath_model::is_adapter(folder))
-    // What is no checkpoint at all is explained by whoever opens it.
-    .unwrap_or_else(|| path.to_path_buf());
-    if folder.join(STATE).is_file() {
-        verify(&folder)?;
-    }
-    Ok(folder)
-}
-
-/// The model of a repository in the hub's cache; what is no model that can be read is refused before its weights are
-/// downloaded.
-fn download(repository: &Repository) -> Result<PathBuf, HubError> {
-    polymath_hub::model_folder(repository, &|folder| {
-        match polymath_model::is_adapter(folder) {
-            true => polymath_model::named_base(folder).map(drop),
-            false => polymath_model::load_config(folder).map(drop),
-        }
-        .map_err(|error| error.to_string())
-    })
-}
-
-/// The base that the adapter in `folder` is computed over: the checkpoint that `given` means, else the one that the adapter
-/// names, where that is a model of the hub; `None` where the folder says enough, and for what is no adapter.
-///
-/// # Errors
-/// As [`resolve_checkpoint`].
-pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, TrainError> {
-    if !polymath_model::is_adapter(folder) {
-        return Ok(None);
-    }
-    if let Some(given) = given {
-        return resolve_checkpoint(given).map(Some);
-    }
-    let named = polymath_model::named_base(folder)?;
-    let repository = Repository::parse(&named.name).filter(|_| !Path::new(&named.name).exists());
-    let Some(repository) = repository else {
-        return Ok(None);
-    };
-    let repository = match named.revision {
-        Some(revision) => repository.at(revision),
-        None => repository,
-    };
-    download(&repository).map(Some).map_err(|error| {
-        TrainError::Hub(format!(
-            "`{}` is an adapter for a base that is not here, and {error}; or give its folder with `--base`",
-            folder.display()
-        ))
-    })
-}
-
-/// What a checkpoint is called on the hub, if `path`, which was resolved to `folder`, is its name there: the commit that
-/// was taken goes with it.
-pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
-    let repository = on_the_hub(path)?;
-    let commit = folder.file_name()?.to_str()?;
-    Some(NamedBase {
-        name: repository.id(),
-        revision: Some(commit.to_owned()),
-    })
-}
-
-/// The repository that a path can only mean: it has its form, and not even the folder that it would be in is here.
-fn on_the_hub(path: &Path) -> Option<Repository> {
-    let repository = Repository::parse(path.to_str()?)?;
-    let parent = path.parent().unwrap_or(path);
-    (!path.exists() && !parent.exists()).then_some(repository)
-}
-
-/// Where the link `name` of a run leads; where links can't be made, it is a text file that names the checkpoint.
-fn follow(run: &Path, name: &str) -> PathBuf {
-    let link = run.join(name);
-    match polymath_files::read_to_string(&link) {
-        Ok(target) => run.join(target.trim()),
-        Err(_) => link,
-    }
 }
 
 /// Completes `state` with the digests of what is in `folder`, and writes it there. The caller makes the folder durable.

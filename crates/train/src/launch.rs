@@ -190,7 +190,12 @@ mod tests {
             toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
                 .unwrap();
         let model = shape.resolve(500, 128, (0, 0)).unwrap();
-        Plan::new(&model, &toml::from_str(training).unwrap(), (128, 0.0), &|_| true)
+        Plan::new(
+            &model,
+            &toml::from_str(training).unwrap(),
+            (128, 0.0),
+            &|_| true,
+        )
     }
 
     /// What does not fit is refused with the keys that would help: of the batch where its activations are too many, of the

@@ -61,14 +61,13 @@ mod objective;
 mod optimizer;
 mod penalty;
 mod progress;
+mod resolve;
 mod run_folder;
 mod schedule;
 mod tensorboard;
 
 pub use cadence::{CheckpointConfig, EvaluationConfig};
-pub use checkpoint::{
-    Checkpoint, State, published, resolve_base, resolve_checkpoint, sha256_of, verify,
-};
+pub use checkpoint::{Checkpoint, State, sha256_of, verify};
 pub use config::{EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};
@@ -79,5 +78,6 @@ pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveMod
 pub use optimizer::Optimizer;
 pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};
+pub use resolve::{Resolved, published, resolve, resolve_base, resolve_checkpoint};
 pub use run_folder::{RunFolder, finished, is_finished, step_name};
 pub use schedule::learning_rate;

@@ -124,7 +124,7 @@ impl Optimizer {
                 }
             }
         }
-        safetensors::serialize_to_file(tensors, None, path)
+        polymath_model::write_safetensors(path, tensors, None)
             .map_err(|error| TrainError::file("write", path)(std::io::Error::other(error)))
     }
 

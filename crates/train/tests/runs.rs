@@ -110,7 +110,7 @@ fn rotation_keeps_the_best_and_the_newest() {
         kept,
         ["step-000008", "step-000016", "step-000018", "step-000020"]
     );
-    assert_eq!(resolve_checkpoint(&path).unwrap(), path.join("best"));
+    assert_eq!(resolve_checkpoint(&path).unwrap(), path.join("step-000008"));
 }
 
 /// A milestone is saved although nothing else would, outlives the rotation, and takes no other's place.

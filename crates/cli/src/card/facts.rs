@@ -179,8 +179,11 @@ fn datasets_of(config: Option<&toml::Table>, lineage: Option<&Lineage>) -> Vec<D
         None => named("dataset").into_iter().collect(),
     };
     paths.dedup();
-    let opened = paths.iter().map(|path| Dataset::open(path));
-    opened.filter_map(Result::ok).collect()
+    let opened = paths.iter().filter_map(|path| Dataset::open(path).ok());
+    // One that was prepared again since is not what the model was trained on.
+    let is_other =
+        |dataset: &Dataset| lineage.is_some_and(|lineage| lineage.is_of_other_data(dataset));
+    opened.filter(|dataset| !is_other(dataset)).collect()
 }
 
 /// Each domain's share of a pretraining, where its data set is still here.

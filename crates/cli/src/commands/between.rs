@@ -85,9 +85,8 @@ impl Between {
         how: &str,
     ) -> Result<(), Failure> {
         let output = self.output.path();
-        let tokenizer = TokenizerFiles {
-            tokenizer: polymath_model::tokenizer_over(&self.tuned, Some(&self.base))?,
-        };
+        let path = polymath_model::tokenizer_over(&self.tuned, Some(&self.base))?;
+        let tokenizer = TokenizerFiles::read(&path)?;
         polymath_model::save(output, &models.model(shares)?, &tokenizer)?;
         if let Some(mut lineage) = Lineage::of(&self.tuned)? {
             lineage.method = format!("{}, {how}", lineage.method);

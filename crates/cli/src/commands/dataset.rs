@@ -30,7 +30,7 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
                 SplitChoice::Heldout => Split::Heldout,
             };
             let shard = dataset.shard(domain, split)?;
-            let tokenizer = polymath_tokenizer::open(&dataset.tokenizer_path())?;
+            let tokenizer = dataset.tokenizer()?;
             let mut output = Results::open();
             let mut tokens = Vec::new();
             for index in 0..shard.documents() {

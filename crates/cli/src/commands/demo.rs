@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use polymath_data::{PrepareConfig, school};
 
 use super::{finetune, forget, prepare, pretrain};
@@ -114,8 +115,22 @@ fn train_with(
     text: &str,
     train: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    polymath_files::write(file, text.as_bytes())?;
+    write_config(file, text)?;
     train(file)
+}
+
+/// Writes a config of the demo, over nothing that is there and says something else.
+fn write_config(file: &Path, text: &str) -> Result<(), Failure> {
+    match polymath_files::read(file) {
+        Ok(before) if before == text.as_bytes() => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(polymath_files::write(file, text.as_bytes())?)
+        }
+        _ => Err(Failure::usage(anyhow!(
+            "`{}` is there, and not of this demo: choose another `--output`, or remove it",
+            file.display()
+        ))),
+    }
 }
 
 fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBuf, Failure> {
@@ -124,13 +139,14 @@ fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBu
         seed: arguments.seed,
         bytes_per_domain: arguments.megabytes * 1_000_000,
     };
-    school::write(&config, &raw)?;
-    let config = PrepareConfig {
+    let prepare = PrepareConfig {
         seed: arguments.seed,
         ..school::prepare_config(&raw, &folders.at("data"))
     };
     let file = folders.at("prepare.toml");
-    polymath_files::write(&file, toml::to_string(&config)?.as_bytes())?;
+    std::fs::create_dir_all(&folders.root)?;
+    write_config(&file, &toml::to_string(&prepare)?)?;
+    school::write(&config, &raw)?;
     Ok(file)
 }
 

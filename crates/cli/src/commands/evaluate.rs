@@ -25,6 +25,11 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
     let base = resolve_base(&folder, arguments.adapter_base.as_deref())?;
     // Whether there is a model at all comes before what it is scored on.
     polymath_model::load_config_over(&folder, base.as_deref())?;
+    let items = arguments
+        .items
+        .as_deref()
+        .map(ItemsFile::check)
+        .transpose()?;
     let tasks = tasks::read(&arguments.tasks)?;
     let only_tasks = !tasks.is_empty() && arguments.scoring.dataset.is_empty();
     let datasets = if only_tasks {
@@ -32,11 +37,6 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
     } else {
         datasets(&arguments.scoring, std::slice::from_ref(&folder))?
     };
-    let items = arguments
-        .items
-        .as_deref()
-        .map(ItemsFile::create)
-        .transpose()?;
     let asked = Asked {
         datasets: &datasets,
         tasks: &tasks,
@@ -129,10 +129,26 @@ pub fn datasets(
             "nothing says which data set to score on: give `--dataset <folder>`"
         )));
     }
-    Ok(paths
+    let datasets = paths
         .iter()
         .map(|path| Dataset::open(path))
-        .collect::<Result<_, _>>()?)
+        .collect::<Result<Vec<_>, _>>()?;
+    for checkpoint in checkpoints {
+        let Some(lineage) = Lineage::of(checkpoint)? else {
+            continue;
+        };
+        for dataset in datasets
+            .iter()
+            .filter(|data| lineage.is_of_other_data(data))
+        {
+            tracing::warn!(
+                "`{}` was prepared again since `{}` was trained on it: held-out documents may be such that it was trained on",
+                dataset.path().display(),
+                checkpoint.display()
+            );
+        }
+    }
+    Ok(datasets)
 }
 
 fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {

@@ -15,7 +15,7 @@ pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(
     let folder =
         polymath_train::resolve_checkpoint(&arguments.checkpoint).map_err(Failure::usage)?;
     let destination = &arguments.destination;
-    if let Some(file) = &destination.gguf {
+    if let Some(file) = destination.gguf.as_ref().filter(|_| !arguments.dry_run) {
         to_gguf((&folder, file), arguments, environment)?;
     }
     match (&destination.push, &destination.card) {
@@ -30,7 +30,9 @@ fn to_gguf(
     arguments: &arguments::Export,
     environment: &Environment,
 ) -> Result<(), Failure> {
-    let base = arguments.base.as_deref();
+    let base =
+        polymath_train::resolve_base(folder, arguments.base.as_deref()).map_err(Failure::usage)?;
+    let base = base.as_deref();
     let tokenizer = polymath_model::tokenizer_over(folder, base).map_err(Failure::usage)?;
     let template = polymath_data::chat_template(&tokenizer).map_err(Failure::usage)?;
     let options = GgufExport {

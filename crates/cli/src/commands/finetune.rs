@@ -27,9 +27,10 @@ pub fn run(
     overrides.extend(limits.iter().flat_map(|limits| as_overrides(limits)));
     let config: FinetuneConfig = super::load_run(&arguments.config, &overrides)?;
     let folder = config.run.clone();
-    let finetuning = Finetuning::open(config, &Stages::new(environment)).map_err(Failure::usage)?;
-    environment.say_what_is_left_out(finetuning.base(), None)?;
+    let stages = Stages::new(environment);
     if arguments.dry_run {
+        let finetuning = Finetuning::inspect(config, &stages).map_err(Failure::usage)?;
+        environment.say_what_is_left_out(finetuning.base(), None)?;
         results::line(&format!(
             "niche: {}; watched: {}",
             finetuning.niche(),
@@ -40,6 +41,8 @@ pub fn run(
         }
         return dry_run(&finetuning.plan(), environment);
     }
+    let finetuning = Finetuning::open(config, &stages).map_err(Failure::usage)?;
+    environment.say_what_is_left_out(finetuning.base(), None)?;
     let about = arguments
         .dashboard
         .then(|| about("fine-tuning", &finetuning, &folder));

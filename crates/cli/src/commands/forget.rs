@@ -1,6 +1,6 @@
 //! `polymath forget`: the report.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use polymath_data::Dataset;
@@ -8,7 +8,7 @@ use polymath_eval::evidence::Evidence;
 use polymath_eval::report::CurvePoint;
 use polymath_eval::{ForgettingReport, ModelScores, Settings};
 use polymath_finetune::Lineage;
-use polymath_train::{resolve_base, resolve_checkpoint};
+use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
 use super::evaluate::{Asked, datasets, score};
 use super::ledger::Ledger;
@@ -23,12 +23,14 @@ const KEPT_TOKENS: u64 = 2_000_000;
 
 /// Scores base and tuned models, compares them, writes the report and prints its table.
 pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(), Failure> {
+    polymath_eval::check_forms(&arguments.output, "report").map_err(Failure::usage)?;
     let base = resolve_checkpoint(&arguments.base)?;
-    let tuned = arguments
+    let resolved = arguments
         .tuned
         .iter()
-        .map(|path| resolve_checkpoint(path))
+        .map(|path| resolve(path))
         .collect::<Result<Vec<_>, _>>()?;
+    let tuned: Vec<PathBuf> = resolved.iter().map(|run| run.folder.clone()).collect();
     let tasks = tasks::read(&arguments.tasks)?;
     let datasets = datasets(&arguments.scoring, &tuned)?;
     let context = match arguments.scoring.context {
@@ -55,9 +57,10 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         .collect();
     let mut ledger = Ledger::new(&datasets, environment);
     let mut runs = Vec::new();
-    for folder in &tuned {
+    for Resolved { folder, named } in &resolved {
         let over = resolve_base(folder, arguments.adapter_base.as_deref())?;
         let mut scores = score((folder, over.as_deref()), &asked, environment)?;
+        scores.named = named.display().to_string();
         let lineage = describe(&mut scores, folder, &before.sha256, arguments)?;
         if let Some(lineage) = lineage {
             scores.overlaps = ledger.of(&lineage)?;

@@ -18,12 +18,18 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     environment.check_dashboard(arguments.dashboard)?;
     let config: FrontierConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
+    polymath_eval::check_forms(&config.output, "frontier").map_err(Failure::usage)?;
     // All of them before the first: hours of work must not end in a typing error.
     let mut planned: Vec<(PlannedRun, Finetuning)> = Vec::new();
     let source = Source::read(&arguments.config).map_err(Failure::usage)?;
     for run in config.plan(&source).map_err(Failure::usage)? {
-        let tuning = Finetuning::open(run.config.clone(), &Stages::new(environment))
-            .map_err(|error| Failure::usage(anyhow!("`runs.{}`: {error}", run.method)))?;
+        let stages = Stages::new(environment);
+        let tuning = match arguments.dry_run {
+            true => Finetuning::inspect(run.config.clone(), &stages),
+            false => Finetuning::open(run.config.clone(), &stages),
+        };
+        let tuning =
+            tuning.map_err(|error| Failure::usage(anyhow!("`runs.{}`: {error}", run.method)))?;
         planned.push((run, tuning));
     }
     let named: Vec<(String, &Finetuning)> = planned

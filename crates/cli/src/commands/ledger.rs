@@ -62,6 +62,13 @@ impl<'a> Ledger<'a> {
                 }
             },
         };
+        if lineage.is_of_other_data(dataset) {
+            tracing::warn!(
+                "the leak ledger lacks the text that was tuned on: `{}` was prepared again since",
+                key.0.display()
+            );
+            return Ok(Vec::new());
+        }
         let begin = Instant::now();
         let found = measure_overlaps(&self.heldout, (dataset, &key.1))?;
         if !self.quiet {

@@ -28,7 +28,8 @@ pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<()
         polymath_model::load_merged(&folder, base.as_deref()).map_err(Failure::usage)?;
     let tokenizer =
         polymath_model::tokenizer_over(&folder, base.as_deref()).map_err(Failure::usage)?;
-    polymath_model::save_weights(made.path(), &config, weights, &TokenizerFiles { tokenizer })?;
+    let tokenizer = TokenizerFiles::read(&tokenizer)?;
+    polymath_model::save_weights(made.path(), &config, weights, &tokenizer)?;
     if let Some(lineage) = Lineage::of(&folder)? {
         lineage.write(made.path())?;
     }

@@ -21,6 +21,7 @@ mod publish;
 pub mod revert;
 mod runs;
 pub mod tasks;
+pub mod tokenizer;
 pub mod transfer;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! What `polymath export` does for the hub: a checkpoint and its card, pushed, or the card alone.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -10,7 +11,7 @@ use crate::arguments;
 use crate::card::{self, Asked, Facts};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::results;
+use crate::{lines, results};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// What only a training run that goes on needs; without the first, the second would be no checkpoint's.
@@ -62,7 +63,7 @@ fn card_file(path: &Path) -> PathBuf {
     }
 }
 
-/// Pushes the checkpoint and its card, or says what would be pushed.
+/// Lists the checkpoint's files and its card, and pushes them unless that is all that was asked for.
 pub fn push(
     (folder, name): (&Path, &str),
     arguments: &arguments::Export,
@@ -83,15 +84,23 @@ pub fn push(
         files.push(upload(ADAPTER_CONFIG, config));
     }
     let card = chosen_card(arguments, folder, &repository)?;
+    let gets = match arguments.dry_run {
+        true => "would get",
+        false => "gets",
+    };
+    environment.say(&format!("`{repository}` {gets}:"));
+    for file in files.iter().chain([&card]) {
+        let megabytes = file.content.size() as f64 / 1e6;
+        environment.say(&format!("  {:32} {megabytes:>10.3} MB", file.name));
+    }
     if arguments.dry_run {
-        environment.say(&format!("`{repository}` would get:"));
-        for file in files.iter().chain([&card]) {
-            let megabytes = file.content.size() as f64 / 1e6;
-            environment.say(&format!("  {:32} {megabytes:>10.3} MB", file.name));
-        }
         if let Content::Bytes(text) = &card.content {
             results::print(&String::from_utf8_lossy(text))?;
         }
+        return Ok(());
+    }
+    if !arguments.yes && !is_confirmed()? {
+        environment.say("nothing was sent");
         return Ok(());
     }
     files.push(card);
@@ -109,6 +118,17 @@ pub fn push(
     }
     results::announce(&pushed.url);
     Ok(())
+}
+
+/// Asks on a terminal whether to send what is listed; elsewhere nobody could answer.
+fn is_confirmed() -> Result<bool, Failure> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Ok(true);
+    }
+    lines::say("send these files? [y/N]");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 fn repository(name: &str, revision: Option<&str>) -> anyhow::Result<Repository> {
@@ -129,16 +149,12 @@ fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("can't read the folder `{}`", folder.display()))?;
     for entry in entries {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let entry = entry.with_context(|| format!("can't read `{}`", folder.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         let left_out = [CARD, LINEAGE].contains(&name.as_str())
             || name.starts_with('.')
             || (STATE.contains(&name.as_str()) && !with_state);
-        if path.is_file() && !left_out {
+        if !left_out && let Some(path) = file_within(folder, &name).map_err(Failure::Usage)? {
             files.push(Upload {
                 name,
                 content: Content::File(path),
@@ -148,6 +164,41 @@ fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// The place of a file of the folder, with links followed; `None` for what is no file. A link may lead to another file of the
+/// folder and, of a model in the hub's cache, to that model's own content; one that leads out could send anything.
+fn file_within(folder: &Path, name: &str) -> anyhow::Result<Option<PathBuf>> {
+    let path = folder.join(name);
+    let failed = || format!("can't read `{}`", path.display());
+    let place = path.canonicalize().with_context(failed)?;
+    if !place.is_file() {
+        return Ok(None);
+    }
+    let home = folder.canonicalize().with_context(failed)?;
+    if place.parent() == Some(&home) || is_in_cache(&home, &place) {
+        return Ok(Some(place));
+    }
+    Err(anyhow!(
+        "`{}` is a link to `{}`, outside of the folder that is pushed: remove it, or put a copy in its place",
+        path.display(),
+        place.display()
+    ))
+}
+
+/// Whether `place` is content of the model whose snapshot in the hub's cache is `home`: `<model>/blobs/…` for
+/// `<model>/snapshots/<commit>`.
+fn is_in_cache(home: &Path, place: &Path) -> bool {
+    let Some(snapshots) = home.parent().filter(|parent| parent.ends_with("snapshots")) else {
+        return false;
+    };
+    let model = snapshots.parent();
+    model.is_some_and(|model| {
+        place.parent() == Some(&model.join("blobs"))
+            && model
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("models--"))
+    })
 }
 
 fn upload(name: &str, text: String) -> Upload {
@@ -164,10 +215,10 @@ fn chosen_card(
     folder: &Path,
     repository: &Repository,
 ) -> Result<Upload, Failure> {
-    let own = folder.join(CARD);
     let file = match &arguments.destination.card {
         Some(given) => Some(card_file(given)),
-        None => own.is_file().then_some(own),
+        None if folder.join(CARD).exists() => file_within(folder, CARD).map_err(Failure::Usage)?,
+        None => None,
     };
     if let Some(file) = file {
         let text = polymath_files::read_to_string(&file)

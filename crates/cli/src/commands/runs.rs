@@ -1,7 +1,7 @@
 //! Several fine-tunings one after the other, as `frontier` and `transfer` need them.
 
 use anyhow::anyhow;
-use polymath_finetune::{Divergence, FinetuneError, Finetuning};
+use polymath_finetune::{Divergence, FinetuneError, Finetuning, check_bases};
 use polymath_train::{Launch, Silent, TrainError};
 
 use super::finetune::about;
@@ -41,6 +41,7 @@ impl Trained {
 
 /// Says of each run what it would take, and whether it is done.
 pub fn list(runs: &[(String, &Finetuning)]) -> Result<(), Failure> {
+    check_bases(runs.iter().map(|(_, tuning)| *tuning)).map_err(Failure::usage)?;
     let mut text = String::new();
     for (name, tuning) in runs {
         let done = tuning.is_done().map_err(Failure::usage)?;
@@ -61,6 +62,7 @@ pub fn train(
     environment: &Environment,
     dashboard: bool,
 ) -> Result<Trained, Failure> {
+    check_bases(runs.iter().map(|(_, tuning)| *tuning)).map_err(Failure::usage)?;
     // A finished run of other settings is told before the first one starts.
     let mut done = Vec::new();
     for (_, tuning) in runs {

@@ -1,8 +1,7 @@
 //! What `evaluate` and `forget` do with tasks: read, encode, score, print.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use anyhow::{Context, anyhow};
 use polymath_data::{Task, read_tasks};
 use polymath_eval::report::Figure;
 use polymath_eval::{EncodedTask, ItemScore, ModelScores, TaskEncoder, TaskScores, score_task};
+use polymath_files::StagedFile;
 use polymath_model::{ModelConfig, Transformer};
 use serde::Serialize;
 
@@ -104,10 +104,9 @@ pub fn table(scores: &ModelScores) -> String {
     text
 }
 
-/// The file for what was decided of each item, opened before any work is done.
+/// The file for what was decided of each item: checked before any work is done, written when all of it is.
 pub struct ItemsFile {
     path: PathBuf,
-    file: BufWriter<File>,
 }
 
 /// One of its lines.
@@ -119,27 +118,45 @@ struct ItemLine<'a> {
 }
 
 impl ItemsFile {
-    /// Creates it.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path)
-            .with_context(|| format!("can't write `{}`", path.display()))
-            .map_err(Failure::usage)?;
+    /// Checks that it can be made.
+    pub fn check(path: &Path) -> Result<Self, Failure> {
+        if path.exists() {
+            return Err(Failure::usage(anyhow!(
+                "`{}` is already there: name another file with `--items`, or remove this one",
+                path.display()
+            )));
+        }
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Failure::usage(anyhow!(
+                "can't write `{}`: there is no folder `{}`",
+                path.display(),
+                folder.display()
+            )));
+        }
         Ok(Self {
             path: path.to_path_buf(),
-            file: BufWriter::new(file),
         })
     }
 
     /// Writes every item of every task.
-    pub fn write(mut self, scores: &ModelScores) -> Result<(), Failure> {
+    pub fn write(self, scores: &ModelScores) -> Result<(), Failure> {
         let failed = || format!("can't write `{}`", self.path.display());
+        let mut text = String::new();
         for (task, of_task) in &scores.tasks {
             for score in &of_task.items {
-                let line = serde_json::to_string(&ItemLine { task, score })?;
-                writeln!(self.file, "{line}").with_context(failed)?;
+                text += &serde_json::to_string(&ItemLine { task, score })?;
+                text.push('\n');
             }
         }
-        self.file.flush().with_context(failed)?;
+        let mut staged = StagedFile::create(&self.path).with_context(failed)?;
+        staged
+            .file()
+            .write_all(text.as_bytes())
+            .with_context(failed)?;
+        staged.commit_new().with_context(failed)?;
         Ok(())
     }
 }

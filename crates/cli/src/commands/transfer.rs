@@ -18,13 +18,19 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     environment.check_dashboard(arguments.dashboard)?;
     let config: TransferConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
+    polymath_eval::check_forms(&config.output, "transfer").map_err(Failure::usage)?;
     let source = Source::read(&arguments.config).map_err(Failure::usage)?;
-    let (plan, scored) = config.plan(&source).map_err(Failure::usage)?;
+    let (plan, data) = config.plan(&source).map_err(Failure::usage)?;
     let mut seeds = Vec::new();
     let mut open = Vec::new();
     for run in plan {
-        let tuning = Finetuning::open(run.config, &Stages::new(environment))
-            .map_err(|error| Failure::usage(anyhow!("on `{}`: {error}", run.domain)))?;
+        let stages = Stages::new(environment);
+        let tuning = match arguments.dry_run {
+            true => Finetuning::inspect(run.config, &stages),
+            false => Finetuning::open(run.config, &stages),
+        };
+        let tuning =
+            tuning.map_err(|error| Failure::usage(anyhow!("on `{}`: {error}", run.domain)))?;
         seeds.push(run.seed);
         open.push(OpenRun::new(run.domain, tuning, config.early_share));
     }
@@ -52,14 +58,9 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     if finished.is_empty() {
         return trained.conclude(&names);
     }
-    let found = transfer::measure(
-        &config,
-        (&finished, &scored),
-        &trained.launch,
-        &mut |text| {
-            environment.say(text);
-        },
-    )?
+    let found = transfer::measure(&config, (&finished, &data), &trained.launch, &mut |text| {
+        environment.say(text);
+    })?
     .with_diverged(diverged);
     found.write(&config.output)?;
     let page = config.output.join("transfer.html");

@@ -60,7 +60,10 @@ pub fn compare(
     }
     domains.sort_by_key(|domain| (domain.role, domain.name.clone()));
     Ok(RunReport {
-        name: name(&run.path),
+        name: name(match run.named.is_empty() {
+            true => &run.path,
+            false => &run.named,
+        }),
         path: run.path.clone(),
         method: run.method.clone(),
         questions: questions(base, run)?,

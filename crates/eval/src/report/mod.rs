@@ -40,8 +40,10 @@ const OVERLAP_LIMIT: f64 = 0.1;
 /// One model's scores, as the report compares them.
 #[derive(Debug, Clone, Default)]
 pub struct ModelScores {
-    /// The checkpoint.
+    /// The checkpoint's folder.
     pub path: String,
+    /// The checkpoint as a person calls it; empty where that is the folder.
+    pub named: String,
     /// SHA-256 of its weights; empty where it is not known.
     pub sha256: String,
     /// SHA-256 of the weights that it was tuned from; empty for the base, or where it is not known.

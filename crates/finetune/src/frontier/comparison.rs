@@ -34,10 +34,11 @@ pub fn compare(
     let Some((_, first)) = runs.first() else {
         return Err(FinetuneError::Config("a frontier without runs".into()));
     };
+    crate::sweep::check_bases(runs.iter().map(|(_, tuning)| tuning))?;
     let mut scoring = Scoring {
         config,
         launch,
-        base_sha256: polymath_model::sha256_of_weights(first.base())?,
+        base_sha256: first.base_sha256().to_owned(),
         say,
     };
     let base = scoring.of(first, Which::Base)?;
@@ -124,7 +125,7 @@ impl Scoring<'_> {
 fn described(tuning: &Finetuning, which: Which) -> String {
     let run = tuning.run_folder().display();
     match which {
-        Which::Base => tuning.base().display().to_string(),
+        Which::Base => tuning.named_base().display().to_string(),
         Which::Tuned => run.to_string(),
         Which::Mixed(share) => format!("{run} × {share}"),
     }

@@ -257,7 +257,11 @@ fn write(path: &Path, key: BTreeMap<String, String>, squares: &Squares) -> Resul
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         // Two runs may write the same file at once: the second one does without.
         let staged = StagedFolder::create(path)?;
-        safetensors::serialize_to_file(&squares.sums, Some(metadata), &staged.path().join(FORMAT))?;
+        polymath_model::write_safetensors(
+            &staged.path().join(FORMAT),
+            &squares.sums,
+            Some(metadata),
+        )?;
         staged.commit_file(FORMAT)?;
         Ok(())
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_data::{
     DataError, Dataset, DomainManifest, EndSources, Manifest, SCHEMA, ShardWriter, Split,
-    TokenizerManifest,
+    TargetFolder, TokenizerManifest,
 };
 use polymath_model::sha256_of_bytes;
 use polymath_model::{Composition, Transformer};
@@ -25,8 +25,8 @@ const AT_ONCE: usize = 32;
 pub struct Itself {
     /// The data set's folder.
     pub output: PathBuf,
-    /// The base's `tokenizer.json`.
-    pub tokenizer: PathBuf,
+    /// The content of the base's `tokenizer.json`.
+    pub tokenizer: Vec<u8>,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
     /// At least so many tokens.
@@ -126,6 +126,7 @@ impl Itself {
         documents: &[Vec<u32>],
         source: String,
     ) -> Result<(), FinetuneError> {
+        let _claimed = TargetFolder::claim(&self.output)?;
         let folder = self.output.join(DOMAIN);
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let manifest = self.output.join("dataset.json");
@@ -133,7 +134,7 @@ impl Itself {
             std::fs::remove_file(&manifest).map_err(failed(&manifest))?;
         }
         let tokenizer = self.output.join("tokenizer.json");
-        std::fs::copy(&self.tokenizer, &tokenizer).map_err(failed(&tokenizer))?;
+        std::fs::write(&tokenizer, &self.tokenizer).map_err(failed(&tokenizer))?;
         let decoder = polymath_tokenizer::open(&tokenizer).map_err(DataError::from)?;
         let config = base.config();
         let mut train = ShardWriter::create(&self.shard(Split::Train), config.vocab_size)?;
@@ -161,7 +162,7 @@ impl Itself {
             heldout_fraction: 0.0,
             tokenizer: TokenizerManifest {
                 vocab_size: config.vocab_size,
-                sha256: sha256_of(&tokenizer)?,
+                sha256: sha256_of_bytes(&self.tokenizer),
                 bos_token_id: config.bos_token_id,
                 eos_token_id: config.eos_token_id,
             },

@@ -11,6 +11,7 @@ use polymath_train::{
 };
 
 use super::{Distillation, Pressure};
+use crate::Lineage;
 
 /// A language model that is held back.
 pub struct Retaining<'a> {
@@ -24,6 +25,8 @@ pub struct Retaining<'a> {
     pub distillation: Option<Distillation>,
     /// How hard it is held, where there are limits.
     pub pressure: Option<Arc<Pressure>>,
+    /// What the run started from, saved with every checkpoint.
+    pub lineage: Option<Lineage>,
 }
 
 impl Objective for Retaining<'_> {
@@ -112,6 +115,11 @@ impl SaveModel for Retaining<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
         if let Some(pressure) = &self.pressure {
             pressure.save(folder)?;
+        }
+        if let Some(lineage) = &self.lineage {
+            lineage
+                .write(folder)
+                .map_err(|error| TrainError::Hook(Box::new(error)))?;
         }
         self.model.save(folder)
     }

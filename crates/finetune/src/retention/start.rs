@@ -46,7 +46,7 @@ impl Finetuning {
         making: &mut Making,
     ) -> Result<Option<Retention>, FinetuneError> {
         let retention = &self.config.retention;
-        let mut fingerprint = self.fingerprint.clone();
+        let mut fingerprint = self.data.fingerprint.clone();
         let niche = self.niche_stream()?;
         if self.config.control {
             for old in &self.old {
@@ -125,7 +125,7 @@ impl Finetuning {
     fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
         let part = MixturePart {
             name: self.niche.clone(),
-            shard: self.train.clone(),
+            shard: self.data.train.clone(),
             weight: 1.0,
         };
         let rows = self.config.training.batch_size;
@@ -214,7 +214,12 @@ impl Finetuning {
         output.push(".replay");
         let itself = Itself {
             output: output.into(),
-            tokenizer: polymath_model::tokenizer_in(&self.base)?,
+            tokenizer: self
+                .base
+                .tokenizer
+                .get("tokenizer.json")
+                .unwrap_or_default()
+                .to_vec(),
             base_sha256: base_sha256.to_owned(),
             tokens: replay.tokens(),
             composition: Composition {
@@ -224,7 +229,7 @@ impl Finetuning {
             },
         };
         let options = LoadOptions::frozen(&making.launch.device, making.ops);
-        let base = self.load(&self.base, &options)?;
+        let base = self.load_base(&options)?;
         let observer = &mut *making.observer;
         let say = &mut |text: &str| observer.message(text);
         let Some(dataset) = itself.prepare(&base, &making.launch.stop, say)? else {
@@ -377,7 +382,7 @@ impl Finetuning {
             let squares = cached(
                 &model,
                 &sample,
-                &beside(&self.base),
+                &beside(&self.base.folder),
                 &making.launch.stop,
                 &mut |text| observer.message(text),
             )?;

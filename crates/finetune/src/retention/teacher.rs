@@ -169,7 +169,7 @@ impl Lesson<'_> {
         let known = format!("{}{DIGEST}{}", self.key(), digest(&parts));
         let metadata = HashMap::from([(KEY.to_owned(), known)]);
         let staged = StagedFolder::create(path).map_err(|error| error.to_string())?;
-        safetensors::serialize_to_file(tensors, Some(metadata), &staged.path().join(FILE))
+        polymath_model::write_safetensors(&staged.path().join(FILE), tensors, Some(metadata))
             .map_err(|error| error.to_string())?;
         staged.commit_file(FILE).map_err(|error| error.to_string())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use polymath_data::{BATCH_RULE, Dataset, Split};
+use polymath_data::{BATCH_RULE, Split};
 use polymath_eval::frontier::Scored as Halves;
 use polymath_eval::report::Figure;
 use polymath_eval::statistics::{OverSeeds, paired_change};
@@ -14,7 +14,7 @@ use polymath_train::Launch;
 use serde::{Deserialize, Serialize};
 
 use super::gradient::Gradient;
-use super::{OpenRun, Scored, TransferConfig};
+use super::{OpenRun, TransferConfig, TransferData};
 use crate::kept::kept;
 use crate::scores::{digest, key, score};
 use crate::{FinetuneError, Finetuning};
@@ -28,7 +28,7 @@ const RESAMPLES: usize = 2000;
 /// A run without a whole checkpoint; what scoring says.
 pub fn measure(
     config: &TransferConfig,
-    (runs, scored): (&[OpenRun], &Scored),
+    (runs, data): (&[OpenRun], &TransferData),
     launch: &Launch,
     say: &mut dyn FnMut(&str),
 ) -> Result<Transfer, FinetuneError> {
@@ -37,6 +37,7 @@ pub fn measure(
             "a transfer matrix without runs".into(),
         ));
     };
+    crate::sweep::check_bases(runs.iter().map(|run| &run.tuning))?;
     let windows = WindowOptions {
         context: runs.iter().map(|run| run.tuning.sequence_length()).max(),
         max_tokens: config.max_tokens,
@@ -44,10 +45,10 @@ pub fn measure(
     };
     let mut matrix = Matrix {
         config,
-        scored,
+        data,
         windows,
         launch,
-        base_sha256: polymath_model::sha256_of_weights(first.base())?,
+        base_sha256: first.base_sha256().to_owned(),
         say,
     };
     let base = matrix.base(first)?;
@@ -57,18 +58,18 @@ pub fn measure(
         .map(|seeds| matrix.row(seeds, &base, cosines[&seeds[0].domain].clone()))
         .collect::<Result<_, _>>()?;
     let setting = Setting {
-        base: first.base().display().to_string(),
+        base: first.named_base().display().to_string(),
         seeds: config.seeds.len(),
         tokens: first.plan().tokens,
         early_share: config.early_share,
     };
-    let names = scored.iter().map(|(name, _)| name.clone()).collect();
+    let names = data.heldout.iter().map(|(name, _)| name.clone()).collect();
     Ok(Transfer::new(setting, names, rows))
 }
 
 struct Matrix<'a> {
     config: &'a TransferConfig,
-    scored: &'a Scored,
+    data: &'a TransferData,
     windows: WindowOptions,
     launch: &'a Launch,
     base_sha256: String,
@@ -79,7 +80,7 @@ impl Matrix<'_> {
     fn base(&mut self, any: &Finetuning) -> Result<Halves, FinetuneError> {
         let file = self.config.output.join("base-halves.json");
         let weights = self.base_sha256.clone();
-        self.score((&file, &weights), any.base(), &|launch| {
+        self.score((&file, &weights), any.named_base(), &|launch| {
             any.load_tuned(launch, false)
         })
     }
@@ -99,12 +100,13 @@ impl Matrix<'_> {
         name: &Path,
         load: &dyn Fn(&Launch) -> Result<Transformer, FinetuneError>,
     ) -> Result<Halves, FinetuneError> {
-        let key = key(weights, self.scored, self.windows);
+        let heldout = &self.data.heldout;
+        let key = key(weights, heldout, self.windows);
         let load = || {
             (self.say)(&format!("scoring {}", name.display()));
             load(self.launch)
         };
-        score(file, &key, load, self.scored, self.windows)
+        score(file, &key, load, heldout, self.windows)
     }
 
     /// Of every domain with every one, in the order of the scored ones; kept, since they are the base's alone.
@@ -113,8 +115,8 @@ impl Matrix<'_> {
             "1 rule-{BATCH_RULE} {} {} {:?}",
             self.base_sha256, self.config.gradient_tokens, self.windows.context
         );
-        for path in &self.config.datasets {
-            key = format!("{key} {}", Dataset::open(path)?.fingerprint());
+        for dataset in &self.data.datasets {
+            key = format!("{key} {}", dataset.fingerprint());
         }
         let file = self.config.output.join("cosines.json");
         let found = kept(&file, &key, || {
@@ -133,10 +135,10 @@ impl Matrix<'_> {
             ops: self.launch.ops(Precision::F32),
             trainable: &|_| true,
         };
+        any.check_base()?;
         let base = polymath_model::load(any.base(), &options)?;
         let mut gradients = Vec::new();
-        for path in &self.config.datasets {
-            let dataset = Dataset::open(path)?;
+        for dataset in &self.data.datasets {
             for name in dataset.domain_names() {
                 (self.say)(&format!("the base's gradient on {name}"));
                 let domain = (name, dataset.shard(name, Split::Train)?);
@@ -189,7 +191,8 @@ impl Matrix<'_> {
             early += self.early_divergence(run)? / runs.len() as f64;
         }
         let changes = self
-            .scored
+            .data
+            .heldout
             .iter()
             .map(|(name, _)| change(name, base, &after))
             .collect::<Result<_, _>>()?;

@@ -66,8 +66,13 @@ pub struct PlannedRun {
     pub config: FinetuneConfig,
 }
 
-/// A domain's held-out documents, by its name.
-pub type Scored = Vec<(String, Arc<TokenShard>)>;
+/// The data of a transfer matrix, open from the start.
+pub struct TransferData {
+    /// Held-out documents of every domain.
+    pub heldout: Vec<(String, Arc<TokenShard>)>,
+    /// The data sets that hold them.
+    pub datasets: Vec<Dataset>,
+}
 
 impl TransferConfig {
     /// Every run, the seeds of a domain one after the other, and what they are scored on. `source` is the file that this
@@ -75,10 +80,11 @@ impl TransferConfig {
     ///
     /// # Errors
     /// The key at fault; a data set that can't be opened.
-    pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, Scored), FinetuneError> {
+    pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, TransferData), FinetuneError> {
         self.validate()?;
-        let mut scored: Scored = Vec::new();
+        let mut scored: Vec<(String, Arc<TokenShard>)> = Vec::new();
         let mut homes: Vec<&PathBuf> = Vec::new();
+        let mut datasets = Vec::new();
         for path in &self.datasets {
             let dataset = Dataset::open(path)?;
             for name in dataset.domain_names() {
@@ -90,6 +96,7 @@ impl TransferConfig {
                 scored.push((name.to_owned(), dataset.shard(name, Split::Heldout)?));
                 homes.push(path);
             }
+            datasets.push(dataset);
         }
         let mut planned = Vec::new();
         let known = || scored.iter().map(|(name, _)| name.as_str());
@@ -108,7 +115,11 @@ impl TransferConfig {
                 }
             }
         }
-        Ok((planned, scored))
+        let data = TransferData {
+            heldout: scored,
+            datasets,
+        };
+        Ok((planned, data))
     }
 
     fn validate(&self) -> Result<(), FinetuneError> {

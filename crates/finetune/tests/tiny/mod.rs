@@ -43,7 +43,8 @@ pub fn save(folder: &Path, seed: u64) {
         "{\"version\": \"1.0\", \"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}, \"unk_token\": \"a\"}}",
     )
     .unwrap();
-    polymath_model::save(folder, &frozen(seed), &TokenizerFiles { tokenizer }).unwrap();
+    let tokenizer = TokenizerFiles::read(&tokenizer).unwrap();
+    polymath_model::save(folder, &frozen(seed), &tokenizer).unwrap();
 }
 
 /// Documents of counting tokens, begun anywhere.

@@ -9,7 +9,7 @@ use super::peft::PeftConfig;
 use super::{A, Adapter, AdapterBase, LoraConfig, NamedBase};
 use crate::ModelError;
 use crate::checkpoint::write;
-use crate::safetensors_file::SafetensorsFile;
+use crate::safetensors_file::{SafetensorsFile, write_safetensors};
 use crate::weights::{refuse_strange, sha256_of_weights, weight_files};
 
 const CONFIG: &str = "adapter_config.json";
@@ -70,7 +70,7 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
         .iter()
         .map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
     let path = folder.join(WEIGHTS);
-    safetensors::serialize_to_file(named, Some(metadata), &path)
+    write_safetensors(&path, named, Some(metadata))
         .map_err(|error| ModelError::content(&path, format!("can't be written: {error}")))
 }
 

@@ -16,7 +16,7 @@ use super::parameters::{OUTPUT, layout, to_halves, turned_heads};
 use super::rebuilt::Rebuilt;
 use super::rotary;
 use super::vocabulary::SETTINGS;
-use crate::checkpoint::write;
+use crate::checkpoint::TOKENIZER;
 use crate::{ModelConfig, ModelError, TokenizerFiles, save_weights};
 
 /// The most values that a byte of a GGUF stands for: 2 bits a weight, and scales.
@@ -54,11 +54,10 @@ pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
     };
     let config = reader.stretched(config)?;
     let weights = reader.weights(&config)?;
+    let mut files = TokenizerFiles::default();
+    files.set(TOKENIZER, tokenizer.tokenizer.into_bytes());
+    files.set(SETTINGS, tokenizer.settings.into_bytes());
     into_place(folder, &|beside| {
-        let path = beside.join("tokenizer.json");
-        write(&path, tokenizer.tokenizer.as_bytes())?;
-        write(&beside.join(SETTINGS), tokenizer.settings.as_bytes())?;
-        let files = TokenizerFiles { tokenizer: path };
         save_weights(beside, &config, weights.clone(), &files)
     })
 }

@@ -16,5 +16,5 @@ pub fn write_tokenizer(folder: &Path) -> TokenizerFiles {
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "t0"},
     });
     std::fs::write(&tokenizer, json.to_string()).unwrap();
-    TokenizerFiles { tokenizer }
+    TokenizerFiles::read(&tokenizer).unwrap()
 }

@@ -73,7 +73,7 @@ pub fn tokenizer(name: &str) -> Tokenizer {
 pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer) -> TokenizerFiles {
     let path = folder.join("tokenizer.json");
     tokenizer.save(&path, false).unwrap();
-    TokenizerFiles { tokenizer: path }
+    TokenizerFiles::read(&path).unwrap()
 }
 
 /// A tokenizer over pieces of the text above, with every merge that SentencePiece would do, and bytes for some of its signs.

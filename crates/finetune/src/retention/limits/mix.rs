@@ -19,7 +19,7 @@ use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 use super::held::Held;
 use super::tilt::{Price, along, as_far_as, tilt, whole};
 use crate::retention::{Interpolation, Shares};
-use crate::{FinetuneError, Finetuning};
+use crate::{FinetuneError, Finetuning, Lineage};
 
 /// Looks along a direction, at most.
 const LOOKS: usize = 6;
@@ -102,15 +102,21 @@ impl Finetuning {
             stride: None,
         };
         let base = self.load_tuned(launch, false)?;
-        let read = self.watched_by_base()?;
-        let held = Held::score((&base, &read[1..]), &self.watched[1..], &limits, windows)?;
+        let read = &self.data.watched_by_base;
+        let held = Held::score(
+            (&base, &read[1..]),
+            &self.data.watched[1..],
+            &limits,
+            windows,
+        )?;
         drop(base);
         let last = resolve_checkpoint(last)?;
         // As mixtures are scored, in f32: the run may have scored it in bf16.
         let best = match best {
             Some(folder) => {
                 let model = self.load_checkpoint(launch, folder)?;
-                score_shard(&model, &self.watched[0].1, windows, &mut |_, _| ())?.bits_per_byte()
+                score_shard(&model, &self.data.watched[0].1, windows, &mut |_, _| ())?
+                    .bits_per_byte()
             }
             None => f64::INFINITY,
         };
@@ -119,7 +125,12 @@ impl Finetuning {
             tuning: self,
             launch,
             ended_as_adapter: polymath_model::is_adapter(&last),
-            between: Interpolation::open((self.start(), &last), &self.watched, windows, options)?,
+            between: Interpolation::open(
+                (self.start(), &last),
+                &self.data.watched,
+                windows,
+                options,
+            )?,
             held,
         };
         match search.run(best, observer) {
@@ -133,7 +144,7 @@ impl Finetuning {
         }
     }
 
-    /// Writes the model at `shares` into the folder of the run.
+    /// Writes the model at `shares` into the folder of the run, and what it comes from.
     fn keep_mixed(
         &self,
         between: &Interpolation,
@@ -146,7 +157,10 @@ impl Finetuning {
             source,
         };
         let staged = StagedFolder::create(&folder).map_err(failed)?;
-        polymath_model::save(staged.path(), &between.model(shares)?, &self.tokenizer()?)?;
+        polymath_model::save(staged.path(), &between.model(shares)?, self.tokenizer())?;
+        if let Some(lineage) = Lineage::of(run)? {
+            lineage.write(staged.path())?;
+        }
         staged.replace().map_err(failed)
     }
 }

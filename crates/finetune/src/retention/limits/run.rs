@@ -30,11 +30,11 @@ impl Finetuning {
             half: Some(Half::Development),
             ..windows
         };
-        let base = self.load(&self.base, &LoadOptions::frozen(&launch.device, ops))?;
+        let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
         let limits = self.config.retention.limits.clone().unwrap_or_default();
         // The niche comes first.
-        let (niche, old) = (self.watched[0].clone(), &self.watched[1..]);
-        let read = self.watched_by_base()?;
+        let (niche, old) = (self.data.watched[0].clone(), &self.data.watched[1..]);
+        let read = &self.data.watched_by_base;
         let held = Held::score((&base, &read[1..]), old, &limits, windows)?;
         Ok(Box::new(Limited::new(
             (transformer, windows),
@@ -107,8 +107,8 @@ impl Finetuning {
         let base = self.load_tuned(launch, false)?;
         let tuned = self.load_checkpoint(launch, &folder)?;
         let verdict = LimitsVerdict::measure(
-            (&base, &self.watched_by_base()?),
-            (&tuned, &self.watched),
+            (&base, &self.data.watched_by_base),
+            (&tuned, &self.data.watched),
             limits,
             judged,
             self.sequence_length,

@@ -1,0 +1,20 @@
+//! `polymath tokenizer`: the tokenizer of a fine-tuning, before it runs.
+
+use polymath_finetune::{FinetuneConfig, tokenizer_of};
+
+use super::output::Output;
+use crate::arguments;
+use crate::failure::Failure;
+use crate::results;
+
+/// Writes the tokenizer's files into a new folder.
+pub fn run(arguments: &arguments::Tokenizer) -> Result<(), Failure> {
+    let config: FinetuneConfig = super::load_run(&arguments.config, &arguments.overrides)?;
+    let (tokenizer, model) = tokenizer_of(&config).map_err(Failure::usage)?;
+    let output = Output::new(&arguments.output).map_err(Failure::Usage)?;
+    tokenizer.write(output.path(), &model)?;
+    output.finish()?;
+    let path = arguments.output.join("tokenizer.json");
+    results::announce(&path.display().to_string());
+    Ok(())
+}
