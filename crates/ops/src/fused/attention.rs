@@ -127,10 +127,10 @@ impl Shapes<'_> {
         batch * heads * query * self.k.dims[1] * head_dim
     }
 
-    /// Writes the output, contiguous, and the log-sum-exp of each query: (batch, heads, query).
-    pub fn forward(&self, y: &mut [f32], log_sums: &mut [f32]) {
+    /// Writes the output, contiguous, over what may be nothing yet, and the log-sum-exp of each query: (batch, heads, query).
+    pub fn forward(&self, y: Shared, log_sums: &mut [f32]) {
         let [batch, query, heads, head_dim] = self.q.dims;
-        let (y, log_sums) = (Shared::new(y), Shared::new(log_sums));
+        let log_sums = Shared::new(log_sums);
         for_each(batch * heads, self.work(), |task| {
             let (row, head) = (task / heads, task % heads);
             // SAFETY: each task has its own queries.
@@ -201,7 +201,7 @@ impl CustomOp3 for Attention {
         };
         let [batch, query, heads, head_dim] = shapes.q.dims;
         let mut log_sums = vec![0.0; batch * heads * query];
-        let fill = |y: &mut [f32]| shapes.forward(y, &mut log_sums);
+        let fill = |y: Shared| shapes.forward(y, &mut log_sums);
         // SAFETY: every head of every query is written.
         let y = unsafe { filled(batch * query * heads * head_dim, fill) };
         if self.tracked {

@@ -107,7 +107,7 @@ impl<'a> ForwardHead<'a> {
         }
     }
 
-    /// Writes each query's output at `start + query·stride` and its log-sum-exp.
+    /// Writes each query's output at `start + query·stride`, over what may be nothing yet, and its log-sum-exp.
     pub fn run(&self, y: Shared, (start, stride): (usize, usize), log_sums: &mut [f32]) {
         let width = self.q.width;
         let (_, queries, keys) = self.segments.dims();
@@ -142,7 +142,7 @@ impl<'a> ForwardHead<'a> {
                     log_sums,
                     |query, output, factor| {
                         // SAFETY: a query's part of a head is written by one task.
-                        let y = unsafe { y.slice(start + (first + query) * stride, width) };
+                        let y = unsafe { y.zeroed(start + (first + query) * stride, width) };
                         scaled(output, factor, y);
                     },
                 );

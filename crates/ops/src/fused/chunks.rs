@@ -28,8 +28,10 @@ pub(super) fn in_chunks<const N: usize>(
     inputs: [&[f32]; N],
     work: impl Fn([&[f32]; N], &mut [f32]) + Sync + Send,
 ) -> Vec<f32> {
-    let fill = |y: &mut [f32]| {
-        for_each_chunk(y, EXPONENTIAL, |at, y| {
+    let fill = |y: Shared| {
+        for_each_range(y.len(), EXPONENTIAL, |at| {
+            // SAFETY: chunks do not overlap.
+            let y = unsafe { y.zeroed(at.start, at.len()) };
             work(inputs.map(|input| &input[at.clone()]), y);
         });
     };
@@ -37,9 +39,25 @@ pub(super) fn in_chunks<const N: usize>(
     unsafe { filled(inputs[0].len(), fill) }
 }
 
-/// to = from.
-pub(super) fn copy(from: &[f32], to: &mut [f32]) {
-    for_each_chunk(to, PASS, |at, to| to.copy_from_slice(&from[at]));
+/// to = from, over what may be nothing yet.
+pub(super) fn write(from: &[f32], to: Shared) {
+    assert_eq!(from.len(), to.len());
+    for_each_range(from.len(), PASS, |at| {
+        // SAFETY: chunks do not overlap.
+        unsafe { to.write(at.start, &from[at]) };
+    });
+}
+
+/// A vector of zeros.
+pub(super) fn zeros(length: usize) -> Vec<f32> {
+    let fill = |to: Shared| {
+        for_each_range(length, PASS, |at| {
+            // SAFETY: chunks do not overlap.
+            unsafe { to.zeroed(at.start, at.len()) };
+        });
+    };
+    // SAFETY: all chunks are written.
+    unsafe { filled(length, fill) }
 }
 
 /// to = 0.
@@ -58,12 +76,18 @@ fn for_each_chunk(
     each: usize,
     work: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
 ) {
-    let length = values.len();
     let values = Shared::new(values);
+    for_each_range(values.len(), each, |at| {
+        // SAFETY: chunks do not overlap.
+        let chunk = unsafe { values.slice(at.start, at.len()) };
+        work(at, chunk);
+    });
+}
+
+/// Runs `work` over the places of chunks of `length` values; an element is worth `each` multiplications.
+fn for_each_range(length: usize, each: usize, work: impl Fn(Range<usize>) + Sync + Send) {
     for_each(length.div_ceil(CHUNK), each * length, |task| {
         let start = task * CHUNK;
-        let count = CHUNK.min(length - start);
-        // SAFETY: chunks do not overlap.
-        work(start..start + count, unsafe { values.slice(start, count) });
+        work(start..length.min(start + CHUNK));
     });
 }

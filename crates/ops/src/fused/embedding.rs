@@ -70,13 +70,12 @@ impl CustomOp2 for Embedding {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             bail!("embedding: the id `{id}` is outside the vocabulary of `{vocabulary}`")
         }
-        let fill = |y: &mut [f32]| {
-            let y = Shared::new(y);
+        let fill = |y: Shared| {
             for_each(ids.len().div_ceil(ROWS), ids.len() * width, |task| {
                 for row in task * ROWS..ids.len().min((task + 1) * ROWS) {
                     let from = &weight[ids[row] as usize * width..][..width];
                     // SAFETY: each row is written by one task.
-                    unsafe { y.slice(row * width, width) }.copy_from_slice(from);
+                    unsafe { y.write(row * width, from) };
                 }
             });
         };

@@ -94,25 +94,33 @@ impl FusedFeedForward {
         });
     }
 
-    /// y = x + f(x) for some rows; `gate_up` and `scales` are what is saved of them.
-    fn forward_rows(
+    /// y = x + f(x) for some rows; `gate_up` and `scales` are what is saved of them. Both y and `gate_up` may hold nothing yet.
+    ///
+    /// # Safety
+    /// No other task uses these rows of the results.
+    unsafe fn forward_rows(
         &self,
         [x, norm]: [&[f32]; 2],
         [gate_up_weight, down]: [&PackedFactor; 2],
-        [y, gate_up, scales]: [&mut [f32]; 3],
+        [y, gate_up, scales]: [Shared; 3],
         threads: Threads,
     ) {
         let rows = scales.len();
+        // SAFETY: promised by the caller.
+        let scales = unsafe { scales.slice(0, rows) };
         with_buffer(rows * self.hidden, |normed| {
-            normalise([x, norm], self.epsilon, normed, scales);
+            normalise([x, norm], self.epsilon, Shared::new(normed), scales);
             let normed = Matrix::new(normed, rows, self.hidden);
-            gate_up_weight.multiply(normed, gate_up, Store::Replace, threads);
+            gate_up_weight.multiply_into(normed, gate_up, Store::Replace, threads);
         });
-        y.copy_from_slice(x);
+        // SAFETY: promised by the caller.
+        unsafe { y.write(0, x) };
         with_buffer(rows * self.intermediate, |active| {
+            // SAFETY: the first product has replaced every element.
+            let gate_up = unsafe { gate_up.slice(0, gate_up.len()) };
             self.activate(gate_up, active);
             let active = Matrix::new(active, rows, self.intermediate);
-            down.multiply(active, y, Store::Add, threads);
+            down.multiply_into(active, y, Store::Add, threads);
         });
     }
 
@@ -170,7 +178,7 @@ impl Half for FusedFeedForward {
         &self.parts
     }
 
-    fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
+    fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Saved {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let [norm, gate_up_weight, down] = self.parts.of(flat);
         let gate_up_weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden).transposed();
@@ -178,21 +186,21 @@ impl Half for FusedFeedForward {
         let format = Format::of(self.precision);
         let rows = x.len() / hidden;
         let mut scales = vec![0.0; rows];
-        let fill = |gate_up: &mut [f32]| {
-            let [y, gate_up, scales] = [y, gate_up, &mut scales].map(Shared::new);
+        let fill = |gate_up: Shared| {
+            let scales = Shared::new(&mut scales);
             with_packed(gate_up_weight, rows, format, |gate_up_weight| {
                 with_packed(down, rows, format, |down| {
                     for_each_stretch(rows, |start, count, threads| {
                         let x = &x[start * hidden..][..count * hidden];
+                        let results = [
+                            y.part(start * hidden, count * hidden),
+                            gate_up.part(start * 2 * intermediate, count * 2 * intermediate),
+                            scales.part(start, count),
+                        ];
                         // SAFETY: each row is in one stretch.
-                        let results = unsafe {
-                            [
-                                y.slice(start * hidden, count * hidden),
-                                gate_up.slice(start * 2 * intermediate, count * 2 * intermediate),
-                                scales.slice(start, count),
-                            ]
-                        };
-                        self.forward_rows([x, norm], [gate_up_weight, down], results, threads);
+                        unsafe {
+                            self.forward_rows([x, norm], [gate_up_weight, down], results, threads);
+                        }
                     });
                 });
             });

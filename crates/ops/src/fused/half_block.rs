@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::buffer::filled;
-use super::chunks::clear;
+use super::buffer::{Shared, filled};
+use super::chunks::zeros;
 use super::half_weights::{Parts, Passage, Weights};
 use super::storage::{Floats, contiguous, tensor};
 
@@ -19,8 +19,8 @@ pub(super) trait Half: Send + Sync + 'static {
     /// Where its weights lie in the flat vector, and what is tracked.
     fn parts(&self) -> &Parts;
 
-    /// Writes all of y.
-    fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Self::Saved;
+    /// Writes all of y, which may hold nothing yet.
+    fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Self::Saved;
 
     /// The gradients of x and of the flat vector, from x, the flat vector and y's gradient. Writes all of the first, which is
     /// empty where it is not needed, and adds to zeros in the second.
@@ -66,7 +66,7 @@ impl<H: Half> CustomOp2 for HalfBlock<H> {
     ) -> Result<(CpuStorage, Shape)> {
         let x = contiguous(x, x_layout)?;
         let mut saved = None;
-        let fill = |y: &mut [f32]| saved = Some(self.half.forward(x, &self.flat, y));
+        let fill = |y: Shared| saved = Some(self.half.forward(x, &self.flat, y));
         // SAFETY: y is x first, and then added to.
         let y = unsafe { filled(x.len(), fill) };
         let parts = self.half.parts();
@@ -94,13 +94,11 @@ impl<H: Half> CustomOp2 for HalfBlock<H> {
             )
         };
         let parts = self.half.parts();
-        // SAFETY: all is written.
-        let mut dflat = unsafe { filled(parts.total(), clear) };
+        let mut dflat = zeros(parts.total());
         let operands: [&[f32]; 3] = [&values, &self.flat, &gradient];
-        let fill = |dx: &mut [f32]| self.half.backward(saved, operands, dx, &mut dflat);
         let needed = parts.x_gradient_is_needed();
-        // SAFETY: the half writes all of what is needed.
-        let dx = unsafe { filled(if needed { values.len() } else { 0 }, fill) };
+        let mut dx = zeros(if needed { values.len() } else { 0 });
+        self.half.backward(saved, operands, &mut dx, &mut dflat);
         let dx = parts.x_tracked.then(|| tensor(dx, x.shape())).transpose()?;
         if self.passages.is_empty() {
             return Ok((dx, None));

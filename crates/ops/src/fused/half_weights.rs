@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::buffer::{filled, split};
-use super::chunks::copy;
+use super::buffer::{Shared, filled, split};
+use super::chunks::write;
 use super::storage::Floats;
 
 /// Parts of a flat vector, one after the other, with whether each is tracked.
@@ -110,11 +110,11 @@ fn join(weights: &[&Tensor]) -> Result<Vec<f32>> {
         .collect::<Result<_>>()?;
     let weights: Vec<Floats> = weights.iter().map(Floats::of).collect::<Result<_>>()?;
     let length = weights.iter().map(|weight| weight.len()).sum();
-    let fill = |mut flat: &mut [f32]| {
+    let fill = |flat: Shared| {
+        let mut start = 0;
         for weight in &weights {
-            let (part, rest) = std::mem::take(&mut flat).split_at_mut(weight.len());
-            copy(weight, part);
-            flat = rest;
+            write(weight, flat.part(start, weight.len()));
+            start += weight.len();
         }
     };
     // SAFETY: the weights have as many values together as the vector has, and all are copied.

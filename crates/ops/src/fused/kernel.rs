@@ -180,9 +180,15 @@ unsafe fn copy_edge(edge: &[f32], stride: usize, c: Target, (rows, columns): (us
     for row in 0..rows {
         for column in 0..columns {
             // SAFETY: promised by the caller.
-            let target = unsafe { &mut *c.pointer.add(row * c.stride + column) };
+            let target = unsafe { c.pointer.add(row * c.stride + column) };
             let value = edge[row * stride + column];
-            *target = if c.accumulate { *target + value } else { value };
+            // SAFETY: promised by the caller; C is read only where it is added to.
+            unsafe {
+                target.write(match c.accumulate {
+                    true => target.read() + value,
+                    false => value,
+                });
+            }
         }
     }
 }
@@ -218,10 +224,17 @@ unsafe fn multiply_rows<T: Tile>(rows: usize, a: Rows, b: *const f32, c: Target,
 pub(super) unsafe fn store<const COLUMNS: usize>(sums: &[[f32; COLUMNS]], c: Target) {
     for (row, sums) in sums.iter().enumerate() {
         // SAFETY: promised by the caller.
-        let target = unsafe { &mut *c.pointer.add(row * c.stride).cast::<[f32; COLUMNS]>() };
-        for (target, sum) in target.iter_mut().zip(sums) {
-            *target = if c.accumulate { *target + sum } else { *sum };
+        let target = unsafe { c.pointer.add(row * c.stride).cast::<[f32; COLUMNS]>() };
+        let mut sums = *sums;
+        if c.accumulate {
+            // SAFETY: promised by the caller; C is read only where it is added to.
+            let before = unsafe { target.read() };
+            for (sum, before) in sums.iter_mut().zip(before) {
+                *sum += before;
+            }
         }
+        // SAFETY: promised by the caller.
+        unsafe { target.write(sums) };
     }
 }
 

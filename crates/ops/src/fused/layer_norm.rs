@@ -82,13 +82,13 @@ vectorised! {
 }
 
 /// y for all rows; `moments` has two places for each.
-fn normalise([x, weight, bias]: [&[f32]; 3], epsilon: f64, y: &mut [f32], moments: &mut [f32]) {
+fn normalise([x, weight, bias]: [&[f32]; 3], epsilon: f64, y: Shared, moments: &mut [f32]) {
     let (rows, width) = (moments.len() / 2, weight.len());
-    let [y, moments] = [y, moments].map(Shared::new);
+    let moments = Shared::new(moments);
     for_each(rows.div_ceil(ROWS), 10 * x.len(), |task| {
         for row in task * ROWS..rows.min((task + 1) * ROWS) {
             // SAFETY: each row is written by one task.
-            let (y, moments) = unsafe { (y.slice(row * width, width), moments.slice(2 * row, 2)) };
+            let (y, moments) = unsafe { (y.zeroed(row * width, width), moments.slice(2 * row, 2)) };
             let x = &x[row * width..][..width];
             moments.copy_from_slice(&forward_row(x, weight, bias, y, epsilon as f32));
         }
@@ -96,14 +96,13 @@ fn normalise([x, weight, bias]: [&[f32]; 3], epsilon: f64, y: &mut [f32], moment
 }
 
 /// The gradient of x from that of y; `moments` are those of [`normalise`].
-fn input_gradient([x, weight, dy]: [&[f32]; 3], moments: &[f32], dx: &mut [f32]) {
+fn input_gradient([x, weight, dy]: [&[f32]; 3], moments: &[f32], dx: Shared) {
     let (rows, width) = (moments.len() / 2, weight.len());
-    let dx = Shared::new(dx);
     for_each(rows.div_ceil(ROWS), 10 * x.len(), |task| {
         for row in task * ROWS..rows.min((task + 1) * ROWS) {
             let at = row * width..(row + 1) * width;
             // SAFETY: each row is written by one task.
-            let dx = unsafe { dx.slice(row * width, width) };
+            let dx = unsafe { dx.zeroed(row * width, width) };
             let moments = &moments[2 * row..][..2];
             backward_row(&x[at.clone()], weight, &dy[at], moments, dx);
         }
@@ -142,7 +141,7 @@ impl CustomOp3 for LayerNorm {
         let bias = contiguous(bias, bias_layout)?;
         let rows = x.len().checked_div(weight.len()).unwrap_or(0);
         let mut moments = vec![0.0; 2 * rows];
-        let fill = |y: &mut [f32]| normalise([x, weight, bias], self.epsilon, y, &mut moments);
+        let fill = |y: Shared| normalise([x, weight, bias], self.epsilon, y, &mut moments);
         // SAFETY: all rows are written.
         let y = unsafe { filled(x.len(), fill) };
         let _ = self.moments.set(moments);
@@ -163,7 +162,7 @@ impl CustomOp3 for LayerNorm {
         let [x_tracked, weight_tracked, bias_tracked] = self.tracked;
         let for_x = || -> Result<Tensor> {
             let weight = Floats::of(weight)?;
-            let fill = |dx: &mut [f32]| input_gradient([&values, &weight, &gradient], moments, dx);
+            let fill = |dx: Shared| input_gradient([&values, &weight, &gradient], moments, dx);
             // SAFETY: all rows are written.
             tensor(unsafe { filled(values.len(), fill) }, x.shape())
         };

@@ -4,8 +4,9 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::buffer::{Shared, filled};
 use super::chunks::add;
+use super::format::Format;
 use super::pack::Matrix;
-use super::product::{Store, for_each, product};
+use super::product::{Store, for_each, product_into};
 use super::row_sums::sum_rows;
 use super::storage::{Floats, contiguous, is_matrix, matrix, tensor, tensor_matrix};
 use crate::Precision;
@@ -48,7 +49,7 @@ pub(crate) fn linear(
 
 /// A·B in a new vector.
 pub(crate) fn new_product(a: Matrix, b: Matrix, precision: Precision) -> Vec<f32> {
-    let fill = |c: &mut [f32]| product(a, b, c, Store::Replace, precision);
+    let fill = |c: Shared| product_into(Format::of(precision), a, b, c, Store::Replace);
     // SAFETY: the product replaces every element.
     unsafe { filled(a.rows * b.columns, fill) }
 }

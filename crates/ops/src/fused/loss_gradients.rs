@@ -50,13 +50,12 @@ fn times(x: &Tensor, factor: f32) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let values = Floats::of(x)?;
-    let fill = |y: &mut [f32]| {
-        let y = Shared::new(y);
+    let fill = |y: Shared| {
         for_each(values.len().div_ceil(CHUNK), 8 * values.len(), |task| {
             let start = task * CHUNK;
             let count = CHUNK.min(values.len() - start);
             // SAFETY: chunks do not overlap.
-            let y = unsafe { y.slice(start, count) };
+            let y = unsafe { y.zeroed(start, count) };
             scaled(&values[start..start + count], factor, y);
         });
     };

@@ -57,7 +57,12 @@ pub(crate) fn product(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precisi
 }
 
 /// [`product`], its factors packed in `format`.
-pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], mut store: Store) {
+pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], store: Store) {
+    product_into(format, a, b, Shared::new(c), store);
+}
+
+/// [`product_in`]; where C is replaced, it may hold nothing yet.
+pub(crate) fn product_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut store: Store) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert!(b.rows == k && c.len() == m * n && a.is_within() && b.is_within());
     if m == 0 || n == 0 {
@@ -65,7 +70,8 @@ pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], mu
     }
     if k == 0 {
         if store == Store::Replace {
-            c.fill(0.0);
+            // SAFETY: no task has a part of C.
+            unsafe { c.zeroed(0, c.len()) };
         }
         return;
     }
@@ -77,7 +83,7 @@ pub(crate) fn product_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], mu
         let part = b.block(steps, (0, n));
         // Few rows that come here are not contiguous.
         with_packed(part, m.max(FEW_ROWS + 1), format, |b| {
-            b.multiply(a.block((0, m), steps), c, store, Threads::All)
+            b.multiply_into(a.block((0, m), steps), c, store, Threads::All)
         });
         store = Store::Add;
     }
@@ -135,9 +141,8 @@ fn mirror(c: &mut [f32], size: usize) {
 }
 
 /// The dot products of few rows with contiguous columns.
-fn few_rows(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precision) {
+fn few_rows(a: Matrix, b: Matrix, c: Shared, store: Store, precision: Precision) {
     let (k, n) = (a.columns, b.columns);
-    let c = Shared::new(c);
     let dot = match precision {
         Precision::F32 => dot,
         Precision::Bf16 => dot_bf16,
@@ -147,12 +152,15 @@ fn few_rows(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precis
             let b = &b.data[column * b.column_stride..][..k];
             for row in 0..a.rows {
                 let value = dot(&a.data[row * a.row_stride..][..k], b);
-                // SAFETY: the element is in C, and the columns are this task's alone.
-                let target = unsafe { &mut c.slice(row * n + column, 1)[0] };
-                *target = match store {
-                    Store::Replace => value,
-                    Store::Add => *target + value,
-                };
+                let target = c.part(row * n + column, 1).pointer();
+                // SAFETY: the element is in C, which is read only where it is added to, and the columns are this task's
+                // alone.
+                unsafe {
+                    target.write(match store {
+                        Store::Replace => value,
+                        Store::Add => target.read() + value,
+                    });
+                }
             }
         }
     });
@@ -258,6 +266,11 @@ pub(crate) fn with_packed<R>(
 impl PackedFactor<'_> {
     /// C = A·B or C += A·B, for C (m × n) in contiguous rows; A's rows are contiguous where B was lent for a few.
     pub fn multiply(&self, a: Matrix, c: &mut [f32], store: Store, threads: Threads) {
+        self.multiply_into(a, Shared::new(c), store, threads);
+    }
+
+    /// [`Self::multiply`]; where C is replaced, it may hold nothing yet.
+    pub fn multiply_into(&self, a: Matrix, c: Shared, store: Store, threads: Threads) {
         let (m, k, n) = (a.rows, self.b.rows, self.b.columns);
         assert!(a.columns == k && a.is_within() && c.len() == m * n);
         if m == 0 || n == 0 {
@@ -271,7 +284,6 @@ impl PackedFactor<'_> {
             Threads::One => (m, n),
         };
         let column_tasks = n.div_ceil(columns);
-        let c = Shared::new(c);
         for_each(m.div_ceil(rows) * column_tasks, m * k * n, |task| {
             let (row, column) = (task / column_tasks * rows, task % column_tasks * columns);
             let target = Target {

@@ -1,5 +1,6 @@
 //! The end of a half block's backward pass: through the norm, and past it.
 
+use super::buffer::Shared;
 use super::chunks::add_in_place;
 use super::rms_norm::input_gradient;
 
@@ -10,6 +11,6 @@ pub(super) fn past_norm(
     scales: &[f32],
     dx: &mut [f32],
 ) {
-    input_gradient([x, weight, dnormed], scales, dx);
+    input_gradient([x, weight, dnormed], scales, Shared::new(dx));
     add_in_place(dy, dx);
 }

@@ -70,14 +70,14 @@ vectorised! {
     }
 }
 
-/// y = x·scale·weight for all rows; `scales` has one place for each.
-pub(super) fn normalise([x, weight]: [&[f32]; 2], epsilon: f64, y: &mut [f32], scales: &mut [f32]) {
+/// y = x·scale·weight for all rows, over what may be nothing yet; `scales` has one place for each.
+pub(super) fn normalise([x, weight]: [&[f32]; 2], epsilon: f64, y: Shared, scales: &mut [f32]) {
     let (rows, width) = (scales.len(), weight.len());
-    let [y, scales] = [y, scales].map(Shared::new);
+    let scales = Shared::new(scales);
     for_each(rows.div_ceil(ROWS), 8 * x.len(), |task| {
         for row in task * ROWS..rows.min((task + 1) * ROWS) {
             // SAFETY: each row is written by one task.
-            let (y, scale) = unsafe { (y.slice(row * width, width), scales.slice(row, 1)) };
+            let (y, scale) = unsafe { (y.zeroed(row * width, width), scales.slice(row, 1)) };
             let x = &x[row * width..(row + 1) * width];
             scale[0] = forward_row(x, weight, y, epsilon as f32);
         }
@@ -97,15 +97,14 @@ pub(super) fn normalise_again([x, weight]: [&[f32]; 2], scales: &[f32], y: &mut 
     });
 }
 
-/// The gradient of x from that of y; `scales` are those of [`normalise`].
-pub(super) fn input_gradient([x, weight, gradient]: [&[f32]; 3], scales: &[f32], dx: &mut [f32]) {
+/// The gradient of x from that of y, over what may be nothing yet; `scales` are those of [`normalise`].
+pub(super) fn input_gradient([x, weight, gradient]: [&[f32]; 3], scales: &[f32], dx: Shared) {
     let width = weight.len();
-    let dx = Shared::new(dx);
     for_each(scales.len().div_ceil(ROWS), 8 * x.len(), |task| {
         for (row, scale) in scales.iter().enumerate().skip(task * ROWS).take(ROWS) {
             let at = row * width..(row + 1) * width;
             // SAFETY: each row is written by one task.
-            let dx = unsafe { dx.slice(row * width, width) };
+            let dx = unsafe { dx.zeroed(row * width, width) };
             backward_row(&x[at.clone()], weight, &gradient[at], *scale, dx);
         }
     });
@@ -138,7 +137,7 @@ impl CustomOp2 for RmsNorm {
         let width = weight.len();
         let rows = x.len().checked_div(width).unwrap_or(0);
         let mut scales = vec![0.0; rows];
-        let fill = |y: &mut [f32]| normalise([x, weight], self.epsilon, y, &mut scales);
+        let fill = |y: Shared| normalise([x, weight], self.epsilon, y, &mut scales);
         // SAFETY: all rows are written.
         let y = unsafe { filled(x.len(), fill) };
         let _ = self.scales.set(scales);
@@ -158,7 +157,7 @@ impl CustomOp2 for RmsNorm {
         let (values, gradient) = (Floats::of(x)?, Floats::of(&gradient)?);
         let for_x = || -> Result<Tensor> {
             let weight = Floats::of(weight)?;
-            let fill = |dx: &mut [f32]| input_gradient([&values, &weight, &gradient], scales, dx);
+            let fill = |dx: Shared| input_gradient([&values, &weight, &gradient], scales, dx);
             // SAFETY: all rows are written.
             tensor(unsafe { filled(values.len(), fill) }, x.shape())
         };

@@ -64,12 +64,11 @@ impl Rope {
     fn rotate(&self, x: &[f32], direction: f32) -> Vec<f32> {
         let positions = self.positions.len();
         let width = x.len().checked_div(positions).unwrap_or(0);
-        let fill = |y: &mut [f32]| {
-            let y = Shared::new(y);
+        let fill = |y: Shared| {
             for_each(positions.div_ceil(POSITIONS), 8 * x.len(), |task| {
                 for row in task * POSITIONS..positions.min((task + 1) * POSITIONS) {
                     // SAFETY: each position is written by one task.
-                    let y = unsafe { y.slice(row * width, width) };
+                    let y = unsafe { y.zeroed(row * width, width) };
                     let angles = self.table.at(self.positions[row]);
                     rotate(&x[row * width..(row + 1) * width], angles, direction, y);
                 }

@@ -7,13 +7,13 @@ use candle_core::{Result, Tensor};
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
 use super::buffer::{Shared, filled, split, with_buffer};
-use super::chunks::{clear, copy};
+use super::chunks::{clear, write};
 use super::format::Format;
 use super::half_block::{Half, apply};
 use super::half_weights::{Parts, Weights};
 use super::head_norm::{NormedHeads, SavedNorm};
 use super::pack::Matrix;
-use super::product::{Store, for_each, product, with_packed};
+use super::product::{Store, for_each, product, product_into, with_packed};
 use super::residual::past_norm;
 use super::rms_norm::{normalise, normalise_again, weight_gradient};
 use super::rope::rotate_in_place;
@@ -157,24 +157,22 @@ impl FusedSelfAttention {
         let rows = self.positions.len();
         let mut scales = vec![0.0; rows];
         let weight = Matrix::new(projections, width, hidden).transposed();
-        let fill = |projected: &mut [f32]| {
-            let [projected, scales] = [projected, &mut scales].map(Shared::new);
+        let fill = |projected: Shared| {
+            let scales = Shared::new(&mut scales);
             with_packed(weight, rows, Format::of(self.precision), |weight| {
                 for_each_stretch(rows, |start, count, threads| {
+                    let projected = projected.part(start * width, count * width);
                     // SAFETY: each row is in one stretch.
-                    let (projected, scales) = unsafe {
-                        (
-                            projected.slice(start * width, count * width),
-                            scales.slice(start, count),
-                        )
-                    };
+                    let scales = unsafe { scales.slice(start, count) };
                     with_buffer(count * hidden, |normed| {
                         let x = &x[start * hidden..][..count * hidden];
-                        normalise([x, norm], self.epsilon, normed, scales);
+                        normalise([x, norm], self.epsilon, Shared::new(normed), scales);
                         let normed = Matrix::new(normed, count, hidden);
-                        weight.multiply(normed, projected, Store::Replace, threads);
+                        weight.multiply_into(normed, projected, Store::Replace, threads);
                     });
                     if !self.norms_heads {
+                        // SAFETY: each row is in one stretch, and the product has replaced every element.
+                        let projected = unsafe { projected.slice(0, projected.len()) };
                         self.turn(start, projected, 1.0);
                     }
                 });
@@ -273,7 +271,7 @@ impl Half for FusedSelfAttention {
         &self.parts
     }
 
-    fn forward(&self, x: &[f32], flat: &[f32], y: &mut [f32]) -> Saved {
+    fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Saved {
         let [batch, sequence, hidden] = self.shape;
         let [norms, projections, output] = self.parts.of(flat);
         let rows = batch * sequence;
@@ -281,13 +279,13 @@ impl Half for FusedSelfAttention {
         let mut log_sums = vec![0.0; rows * self.heads];
         let mixed_width = self.heads * self.head_dim();
         let shapes = self.shapes(&projected.values);
-        let fill = |mixed: &mut [f32]| shapes.forward(mixed, &mut log_sums);
+        let fill = |mixed: Shared| shapes.forward(mixed, &mut log_sums);
         // SAFETY: every head of every position is written.
         let mixed = unsafe { filled(rows * mixed_width, fill) };
-        copy(x, y);
+        write(x, y);
         let output = Matrix::new(output, hidden, mixed_width).transposed();
         let factors = Matrix::new(&mixed, rows, mixed_width);
-        product(factors, output, y, Store::Add, self.precision);
+        product_into(Format::of(self.precision), factors, output, y, Store::Add);
         Saved {
             projected,
             mixed,
