@@ -1,0 +1,225 @@
+//! What can't be right is refused by the command with a sentence, before work is spent: numbers that say nothing, runs that do
+//! not fit, weights that are no numbers; and what a model folder holds that is not used is said.
+
+mod held;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use candle_core::{Device, Tensor};
+use held::{finetune, polymath, prepare, write_corpus};
+use predicates::str::contains;
+use serde_json::Value;
+
+fn refuses(command: &mut Command, said: &[&str]) {
+    let mut refused = command.assert().failure();
+    for said in said {
+        refused = refused.stderr(contains(*said));
+    }
+}
+
+/// A count of nothing is named with what was expected.
+#[test]
+fn counts_of_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["evaluate", "m", "--stride", "0"][..],
+        &["evaluate", "m", "--max-tokens", "0"],
+        &["evaluate", "m", "--context", "0"],
+        &["generate", "m", "--max-tokens", "0"],
+        &["generate", "m", "--top-k", "0"],
+        &["forget", "a", "b", "-o", "c", "--stride", "0"],
+        &["bench", "c.toml", "--steps", "0"],
+    ] {
+        let option = arguments[arguments.len() - 2];
+        refuses(
+            polymath(folder.path()).args(arguments),
+            &[option, "expected a whole number of at least 1"],
+        );
+    }
+}
+
+/// Sizes beyond their bounds, a warmup longer than the run, and memory that nobody has end a start and a dry run at once.
+#[test]
+fn runs_that_do_not_fit_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    for (settings, said) in [
+        (
+            &["model.num_hidden_layers=1000000000000"][..],
+            "`model.num_hidden_layers` is 1000000000000",
+        ),
+        (
+            &["model.hidden_size=4000000000000000000"],
+            "`model.hidden_size` is",
+        ),
+        (
+            &["model.max_position_embeddings=1000000000000"],
+            "`model.max_position_embeddings` is",
+        ),
+        (&["model.rope_theta=-1.0"], "`rope_theta` is -1"),
+        (&["model.rms_norm_eps=-1.0"], "`rms_norm_eps` is -1"),
+        (
+            &["training.batch_size=4000000000000000000"],
+            "`training.batch_size` =",
+        ),
+        (
+            &["training.warmup_steps=31"],
+            "`training.warmup_steps` = `31` is longer than the run of 30 steps",
+        ),
+        (
+            &[
+                "model.hidden_size=32768",
+                "model.num_hidden_layers=2000",
+                "model.num_attention_heads=128",
+            ],
+            "make the model smaller (`model.hidden_size`, `model.num_hidden_layers`",
+        ),
+    ] {
+        for dry in [&["--dry-run"][..], &[]] {
+            let mut command = polymath(at);
+            command
+                .args(["pretrain", "pretrain.toml"])
+                .args(settings)
+                .args(dry);
+            refuses(&mut command, &[said]);
+        }
+    }
+    // Activations alone are too many, and the keys that make them fewer are named.
+    let many = [
+        "training.batch_size=1000000",
+        "training.sequence_length=20000",
+    ];
+    let mut command = polymath(at);
+    command.args(["pretrain", "pretrain.toml"]).args(many);
+    refuses(
+        &mut command,
+        &["MB are available", "`training.accumulation_steps`"],
+    );
+    assert!(!at.join("runs/base").exists(), "nothing was begun");
+    // The plan is printed all the same.
+    let mut command = polymath(at);
+    command
+        .args(["pretrain", "pretrain.toml", "--dry-run"])
+        .args(many);
+    command
+        .assert()
+        .failure()
+        .stdout(contains("MB  of activations"));
+}
+
+/// Weights that overflow end a run with a word on it, and the checkpoint before stays the latest.
+#[test]
+fn infinite_weights_are_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    let mut command = polymath(at);
+    command.args([
+        "pretrain",
+        "pretrain.toml",
+        "training.learning_rate=1e39",
+        "training.warmup_steps=0",
+    ]);
+    command.args(["checkpoint.every=1"]);
+    refuses(&mut command, &["diverged"]);
+    assert!(!at.join("runs/base/latest").exists());
+    assert!(!at.join("runs/base/step-000001").exists());
+}
+
+fn change_weights(model: &Path, change: impl Fn(&mut std::collections::HashMap<String, Tensor>)) {
+    let path = model.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    change(&mut tensors);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+}
+
+/// A model folder apart from any run.
+fn copy_of_base(at: &Path, name: &str) -> std::path::PathBuf {
+    let model = at.join(name);
+    std::fs::create_dir(&model).unwrap();
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(at.join("runs/base/best").join(file), model.join(file)).unwrap();
+    }
+    model
+}
+
+/// A weight that is NaN is named with its file by every command that reads the model; what is beside the model, and a key that
+/// nobody knows, is said by those that use it.
+#[test]
+fn models_are_accounted_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let model = copy_of_base(at, "broken");
+    change_weights(&model, |tensors| {
+        let broken = (&tensors[name] * f64::NAN).unwrap();
+        tensors.insert(name.into(), broken);
+    });
+    let broken = "base=broken";
+    for command in [
+        polymath(at).args(["generate", "broken", "--prompt", "1 2"]),
+        polymath(at).args(["evaluate", "broken", "--dataset", "data"]),
+        polymath(at).args([
+            "forget",
+            "runs/base",
+            "broken",
+            "--dataset",
+            "data",
+            "-o",
+            "page",
+        ]),
+        polymath(at).args(["export", "broken", "--gguf", "broken.gguf"]),
+        &mut finetune(at, "on-broken", &[broken]),
+        &mut finetune(at, "lora-on-broken", &[broken, "method=lora"]),
+    ] {
+        refuses(command, &[name, "model.safetensors", "NaN or infinite"]);
+    }
+    let model = copy_of_base(at, "passengers");
+    change_weights(&model, |tensors| {
+        let norm = tensors["model.norm.weight"].clone();
+        tensors.insert("score.weight".into(), norm);
+    });
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["heads_of_hydra"] = 9.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let said = ["`score.weight`", "`heads_of_hydra` = 9"];
+    for command in [
+        polymath(at).args([
+            "generate",
+            "passengers",
+            "--prompt",
+            "1 2",
+            "--max-tokens",
+            "2",
+        ]),
+        polymath(at).args(["evaluate", "passengers", "--dataset", "data"]),
+        &mut finetune(
+            at,
+            "on-passengers",
+            &["base=passengers", "training.steps=2"],
+        ),
+    ] {
+        let mut done = command.assert().success();
+        for said in said {
+            done = done.stderr(contains(said));
+        }
+    }
+}
