@@ -189,7 +189,7 @@ fn pretrain_config(at: &Path) -> anyhow::Result<()> {
     let mut config: PretrainConfig = polymath_config::load(&file, &[])?;
     config.dataset = at.join("data");
     let plan = Pretraining::open(config)?.plan();
-    drop(plan.flops());
+    let _ = plan.flops();
     Ok(())
 }
 

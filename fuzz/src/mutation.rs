@@ -129,13 +129,13 @@ fn alter(bytes: &mut Vec<u8>, draw: &mut Draw) {
         7 => {
             let copied = bytes[at..at + span].to_vec();
             let to = place(bytes.len(), draw);
-            bytes.splice(to..to, copied);
+            drop(bytes.splice(to..to, copied));
         }
         8 => bytes.truncate(at),
         _ => {
             let repeats = 1 + draw.below(300);
             let sign = bytes[at];
-            bytes.splice(at..at, std::iter::repeat_n(sign, repeats));
+            drop(bytes.splice(at..at, std::iter::repeat_n(sign, repeats)));
         }
     }
 }
@@ -162,7 +162,7 @@ fn replace_word(bytes: &mut Vec<u8>, draw: &mut Draw) {
         (begin, end) = (begin - 1, end + 1);
     }
     let word = draw.of(&WORDS);
-    bytes.splice(begin..end, word.bytes());
+    drop(bytes.splice(begin..end, word.bytes()));
 }
 
 #[cfg(test)]
