@@ -38,8 +38,8 @@ impl<'a> TextStream<'a> {
     /// Takes a token, and returns the text that is certain now; often nothing.
     pub fn push(&mut self, token: u32) -> String {
         self.window.push(token);
-        // The characters of a run of bytes are known when the run ends.
-        if self.byte_fallback && self.is_byte(token) {
+        // The characters of a run of bytes are known when the run ends; special tokens in it are silent.
+        if self.byte_fallback && (self.is_byte(token) || self.is_silent(token)) {
             return String::new();
         }
         let text = self.decode();
@@ -86,6 +86,13 @@ impl<'a> TextStream<'a> {
         // A decoder that fails has no text for these tokens.
         let decoded = self.tokenizer.decode(&self.window, true);
         decoded.unwrap_or_else(|_| REPLACEMENT.to_string())
+    }
+
+    fn is_silent(&self, token: u32) -> bool {
+        let name = self.tokenizer.id_to_token(token).unwrap_or_default();
+        self.tokenizer
+            .get_added_vocabulary()
+            .is_special_token(&name)
     }
 
     fn is_byte(&self, token: u32) -> bool {
