@@ -124,7 +124,12 @@ fn a_run_stays_with_its_base() {
     let weights = |step: &str| base.join(step).join("model.safetensors");
     fs::copy(weights("step-000099"), weights("step-000030")).unwrap();
     fs::remove_file(base.join("step-000030/state.json")).unwrap();
-    finetune(at, "lost", &["base=runs/base/step-000030"])
+    let settings = [
+        "base=runs/base/step-000030",
+        "checkpoint.every=3",
+        "checkpoint.keep=99",
+    ];
+    finetune(at, "lost", &settings)
         .arg("--resume")
         .assert()
         .failure()
@@ -235,7 +240,7 @@ fn finetuning_outlives_its_data_sets() {
     prepare(at);
     let text = "base = \"BASE\"\ndataset = \"DATA\"\ndomain = \"asked\"\nretain = \"DATA\"\nrun = \"RUN\"\n\
                 [tokenizer]\nadd = [\" you said\"]\n[retention.limits]\ndefault = 0.5\n[training]\nsteps = 4\nbatch_size = 2\n\
-                [evaluation]\nevery = 2\nmax_tokens = 300\n";
+                [evaluation]\nevery = 2\nmax_tokens = 3000\n";
     let text = text
         .replace("BASE", at.join("runs/base").to_str().unwrap())
         .replace("DATA", at.join("data").to_str().unwrap())
@@ -307,7 +312,12 @@ fn dry_runs_write_nothing() {
     finetune(
         at,
         "extended",
-        &[tokens, "dataset=extended-data", "training.steps=2"],
+        &[
+            tokens,
+            "dataset=extended-data",
+            "retain=extended-data",
+            "training.steps=2",
+        ],
     )
     .assert()
     .success();

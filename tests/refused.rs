@@ -75,7 +75,7 @@ fn runs_that_do_not_fit_are_refused() {
         (
             &[
                 "model.hidden_size=32768",
-                "model.num_hidden_layers=2000",
+                "model.num_hidden_layers=100",
                 "model.num_attention_heads=128",
             ],
             "make the model smaller (`model.hidden_size`, `model.num_hidden_layers`",

@@ -291,7 +291,7 @@ fn bad_input_is_explained() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(error.contains(sentence), "{arguments:?}: {error}");
         assert!(
-            !error.contains("panicked") && error.lines().count() <= 2,
+            !error.contains("panicked") && error.lines().count() <= 4,
             "{error}"
         );
     };

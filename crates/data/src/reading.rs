@@ -52,8 +52,16 @@ impl Dataset {
         let stored = self.tokenizer()?;
         let added = stored.get_added_tokens_decoder().into_iter();
         let special = added.filter(|(_, token)| token.special);
-        let special: HashMap<u32, String> =
+        let mut special: HashMap<u32, String> =
             special.map(|(id, token)| (id, token.content)).collect();
+        // What a template ends turns with is the template's too where the tokenizer does not call it special.
+        for domain in self.domain_names() {
+            for end in self.turn_ends(domain)? {
+                if let Some(name) = stored.id_to_token(end) {
+                    special.entry(end).or_insert(name);
+                }
+            }
+        }
         let spelling = Spelling::of(&stored);
         Ok(Reading {
             dataset: self,

@@ -39,7 +39,7 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), EvalError> {
         return refuse(folder, "is a file, and the output goes into a folder");
     }
     let json = folder.join(format!("{name}.json"));
-    let is_own = match std::fs::read(&json) {
+    let is_own = match polymath_files::read(&json) {
         Ok(bytes) => serde_json::from_slice::<serde_json::Value>(&bytes)
             .is_ok_and(|earlier| earlier.is_object()),
         Err(_) => false,

@@ -147,7 +147,7 @@ fn what_does_not_fit_is_refused() {
     std::fs::write(folders.1.join("config.json"), config).unwrap();
     let error = open(&[]);
     assert!(
-        error.contains("layers.1") && error.contains("missing"),
+        error.contains("layers.1") && error.contains("has no place for"),
         "{error}"
     );
 }

@@ -110,7 +110,7 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 
 /// The text of a file that other systems, and other versions of this one, do not have.
 fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok()
+    polymath_files::read_to_string(path).ok()
 }
 
 #[cfg(test)]

@@ -271,10 +271,10 @@ fn new_ends_are_saved() {
     for folder in [&base, &tuned] {
         std::fs::create_dir(folder).unwrap();
     }
-    let tokenizer = write_tokenizer(&base);
     let written = r#"{"eos_token_id":[0,5],"temperature":Infinity}"#;
     let generation = |folder: &std::path::Path| folder.join("generation_config.json");
     std::fs::write(generation(&base), written).unwrap();
+    let tokenizer = write_tokenizer(&base);
     let save = |ends: &[u32]| {
         let model = model(config(2, true, false), Implementation::Fused).with_ends(ends);
         polymath_model::save(&tuned, &model, &tokenizer).unwrap();

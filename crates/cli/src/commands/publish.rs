@@ -122,7 +122,7 @@ pub fn push(
 
 /// Asks on a terminal whether to send what is listed; elsewhere nobody could answer.
 fn is_confirmed() -> Result<bool, Failure> {
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !(std::io::stdin().is_terminal() && lines::is_terminal()) {
         return Ok(true);
     }
     lines::say("send these files? [y/N]");

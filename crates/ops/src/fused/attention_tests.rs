@@ -1,5 +1,6 @@
 use super::attention::{Heads, Shapes};
 use super::attention_backward::{Gradients, Place};
+use super::buffer::Shared;
 use super::format::Format;
 use super::product_tests::numbers;
 use crate::{Precision, Segments};
@@ -21,7 +22,7 @@ fn run(dims: [usize; 4], (kv_heads, window): (usize, usize), format: Format) -> 
     };
     let mut y = vec![f32::NAN; length(dims)];
     let mut log_sums = vec![f32::NAN; batch * heads * positions];
-    shapes.forward(&mut y, &mut log_sums);
+    shapes.forward(Shared::new(&mut y), &mut log_sums);
     let mut dq = vec![0.0; length(dims)];
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; length(kv_dims)]);
     let gradients = Gradients {
