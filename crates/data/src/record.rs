@@ -90,7 +90,9 @@ impl<'a> Records<'a> {
         let texts: Vec<&str> = names.iter().copied().filter_map(field).collect();
         let is_conversation = texts.is_empty();
         let unused = |key: &&String| {
-            !names.contains(&key.as_str()) && !(is_conversation && key.as_str() == TOOLS)
+            let is_read = names.contains(&key.as_str());
+            let is_tools = is_conversation && key.as_str() == TOOLS;
+            !(is_read || is_tools)
         };
         for key in record
             .as_object()

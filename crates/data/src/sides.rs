@@ -100,6 +100,9 @@ struct Survey {
     bytes: u64,
 }
 
+/// Whether a content, by its hash, may be held out.
+type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
+
 impl Rule {
     /// Whether a document of this hash is held out.
     pub(crate) fn holds_out(self, hash: u64) -> bool {
@@ -246,7 +249,7 @@ impl Rule {
             }
         }
         let fits = |content: &Content| content.bytes <= survey.bytes / 2;
-        let kinds: [&dyn Fn(&u64, &Content) -> bool; 3] = [
+        let kinds: [May<'_>; 3] = [
             &|hash, content| !was_trained(hash) && fits(content),
             &|hash, _| !was_trained(hash),
             &|_, _| true,

@@ -230,7 +230,7 @@ fn check_architectures(fields: &Fields) -> Result<(), ModelError> {
             .iter()
             .any(|end| name.ends_with(end))
     };
-    if names.is_empty() || names.iter().any(|name| generates(name)) {
+    if names.is_empty() || names.iter().any(generates) {
         return Ok(());
     }
     fields.refuse(

@@ -177,7 +177,7 @@ fn read_state(folder: &Path) -> Result<State, TrainError> {
             "`{STATE}` is not what this program writes: {error}"
         ))
     };
-    let text = polymath_files::read(&folder.join(STATE)).map_err(unreadable(folder, STATE))?;
+    let text = polymath_files::read(folder.join(STATE)).map_err(unreadable(folder, STATE))?;
     let text = String::from_utf8_lossy(&text);
     let Version { schema } = serde_json::from_str(&text).map_err(strange)?;
     if !(1..=SCHEMA).contains(&schema) {
