@@ -171,7 +171,10 @@ fn adapter() {
 /// A verdict that nobody reads is still the exit code.
 #[test]
 fn a_broken_limit_is_told_by_the_code_alone() {
-    let redirects: [(&str, fn() -> Stdio); 2] = [("closed", closed), ("full", full)];
+    let redirects = [
+        ("closed", closed as fn() -> Stdio),
+        ("full", full as fn() -> Stdio),
+    ];
     for (name, redirect) in redirects {
         let mut command = polymath(&["finetune", "finetune.toml", "--limits", "0.000001"]);
         command.arg(format!("run=runs/limits-{name}"));

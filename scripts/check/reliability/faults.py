@@ -57,8 +57,8 @@ CALLS = {
 LASTING = {"ENOSPC", "EIO", "EROFS", "EMFILE"}
 # What is quoted in these is data, no name.
 UNNAMED = {"write", "pwrite64", "writev", "read", "pread64", "getdents64", "mmap", "close"}
-# Grow line by line; a checkpoint does not depend on their last lines.
-APPENDED = {"metrics.jsonl"}
+# A lock need not survive; the other grows line by line, and a checkpoint does not depend on its last lines.
+APPENDED = {".lock", "metrics.jsonl"}
 LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 DESCRIBED = re.compile(r"<([^<>]+)>")
@@ -153,7 +153,9 @@ def unsynced(lines, place):
                     dirty.remove(old)
                     dirty.add(new)
                 renamed = {folder: path for folder, path in renamed.items() if folder != old and old not in folder.parents}
-                renamed[new.parent] = new
+                # What leaves its name to be removed may come back with the power.
+                if not new.name.endswith(".polymath-tmp"):
+                    renamed[new.parent] = new
     lost = sorted(path for path in dirty if path.exists() and path.name not in APPENDED and "tensorboard" not in path.parts)
     if lost:
         return f"{lost[0].relative_to(place)} is never synced"

@@ -104,7 +104,7 @@ impl LimitsVerdict {
 
     /// The verdict in a run's folder; none where there is none, or one that can't be read, which is measured again.
     pub(crate) fn read(run: &Path) -> Option<Self> {
-        let text = polymath_files::read(&run.join(FILE)).ok()?;
+        let text = polymath_files::read(run.join(FILE)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
