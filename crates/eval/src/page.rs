@@ -24,7 +24,7 @@ pub fn render(template: &str, shown: Value) -> Result<String, EvalError> {
         .map_err(failed)
 }
 
-/// Checks, before any work is done, that [`write_forms`] would write over nothing but an earlier result of its own.
+/// Checks, before any work is done, that writing the report would write over nothing but an earlier result of its own.
 ///
 /// # Errors
 /// Files of these names that are something else; a file in the folder's place.

@@ -56,7 +56,7 @@ impl StagedFile {
             let file = open_to_write(&beside)?;
             file.lock()?;
             // The other one may have moved it into place while this one waited.
-            if is_at(&file, &beside) {
+            if is_at(&file, &beside)? {
                 break file;
             }
         };
@@ -99,7 +99,9 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        discard(&self.beside, || is_at(&self.file, &self.beside));
+        discard(&self.beside, || {
+            is_at(&self.file, &self.beside).unwrap_or(false)
+        });
     }
 }
 
@@ -156,7 +158,7 @@ impl StagedFolder {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        Ok(is_at(&lock, beside).then(|| Self {
+        Ok(is_at(&lock, beside)?.then(|| Self {
             beside: beside.to_path_buf(),
             target: target.to_path_buf(),
             lock,
@@ -213,7 +215,7 @@ impl StagedFolder {
 
     #[cfg(unix)]
     fn is_own(&self) -> bool {
-        is_at(&self.lock, &self.beside)
+        is_at(&self.lock, &self.beside).unwrap_or(false)
     }
 
     #[cfg(not(unix))]
@@ -266,19 +268,24 @@ fn open_to_write(path: &Path) -> Result<File> {
         .open(path)
 }
 
-/// Whether the open file or folder still has this name.
+/// Returns whether the open file or folder still has this name.
+///
+/// # Errors
+/// The system's own, unless there is nothing of this name: who tries again until the name is right must not do so for ever.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+fn is_at(file: &File, path: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
-    let (Ok(open), Ok(named)) = (file.metadata(), std::fs::symlink_metadata(path)) else {
-        return false;
-    };
-    (open.dev(), open.ino()) == (named.dev(), named.ino())
+    let open = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) => Ok((open.dev(), open.ino()) == (named.dev(), named.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(not(unix))]
-fn is_at(_file: &File, path: &Path) -> bool {
-    path.exists()
+fn is_at(_file: &File, path: &Path) -> Result<bool> {
+    path.try_exists()
 }
 
 #[cfg(test)]
