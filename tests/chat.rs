@@ -4,30 +4,13 @@ mod held;
 
 use std::path::Path;
 
-use held::{polymath, prepare, write};
+use held::{copy_of_base, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::{Value, json};
 
 fn read(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// A model folder `model` with the base's weights, in which files may be changed.
-fn copy_base(at: &Path) {
-    std::fs::create_dir(at.join("model")).unwrap();
-    for name in [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ] {
-        std::fs::copy(
-            at.join("runs/base/best").join(name),
-            at.join("model").join(name),
-        )
-        .unwrap();
-    }
 }
 
 /// A base that ends texts with another token than its chat template ends turns with learns to stop after its answer; what
@@ -37,7 +20,7 @@ fn answers_end() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    copy_base(at);
+    copy_of_base(at, "model");
     write(
         at,
         "model/chat_template.jinja",
@@ -125,7 +108,7 @@ fn hostile_templates_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    copy_base(at);
+    copy_of_base(at, "model");
     let talk = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]});
     write(at, "raw/chat.jsonl", &talk.to_string());
     write(

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use candle_core::{Device, Tensor};
-use held::{finetune, polymath, prepare, write_corpus};
+use held::{copy_of_base, finetune, polymath, prepare, write_corpus};
 use predicates::str::contains;
 use serde_json::Value;
 
@@ -141,21 +141,6 @@ fn change_weights(model: &Path, change: impl Fn(&mut std::collections::HashMap<S
     let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
     change(&mut tensors);
     candle_core::safetensors::save(&tensors, &path).unwrap();
-}
-
-/// A model folder apart from any run.
-fn copy_of_base(at: &Path, name: &str) -> std::path::PathBuf {
-    let model = at.join(name);
-    std::fs::create_dir(&model).unwrap();
-    for file in [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ] {
-        std::fs::copy(at.join("runs/base/best").join(file), model.join(file)).unwrap();
-    }
-    model
 }
 
 /// A weight that is NaN is named with its file by every command that reads the model; what is beside the model, and a key that

@@ -4,7 +4,7 @@ mod held;
 
 use std::path::Path;
 
-use held::{finetune, kill_in_the_middle, polymath, prepare, records, sha_of_weights, write};
+use held::{assert_resumes, finetune, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -117,7 +117,7 @@ fn methods_work_together() {
             .any(|line| line["penalties"][name].as_f64() > Some(0.0))
     };
     assert!(paid("ewc") && paid("l2sp") && paid("distill"));
-    resumes(at, "whole", &TOGETHER);
+    assert_resumes(at, "whole", 1, &TOGETHER);
     // The killed run found the Fisher information where the first had put it; an untied head has its own.
     assert_eq!(kept(), 4);
 }
@@ -145,7 +145,7 @@ fn bases_without_data_retain_themselves() {
         ])
         .assert()
         .success();
-    resumes(at, "alone", &ALONE);
+    assert_resumes(at, "alone", 1, &ALONE);
     // What the run has generated is used again, not generated again.
     let written = |path: &str| {
         std::fs::metadata(at.join(path))
@@ -160,26 +160,6 @@ fn bases_without_data_retain_themselves() {
         .success()
         .stderr(contains("generating").not());
     assert_eq!(before, written("runs/alone.replay/self/train.safetensors"));
-}
-
-/// A second run of the same settings is killed after its third checkpoint and resumed: weights and metrics are the same.
-fn resumes(at: &Path, run: &str, settings: &[&str]) {
-    let often = [
-        "finetune",
-        "finetune.toml",
-        "run=runs/killed",
-        "checkpoint.every=1",
-        "checkpoint.keep=99",
-    ];
-    let places = ("step-000003/state.json", "step-000020");
-    kill_in_the_middle(at, &[&often[..], settings].concat(), "runs/killed", places);
-    finetune(at, "killed", settings)
-        .arg("--resume")
-        .assert()
-        .success();
-    let [whole, killed] = [run, "killed"].map(|run| at.join("runs").join(run));
-    assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
-    assert_eq!(records(&whole), records(&killed));
 }
 
 /// What contradicts itself or the data is refused before anything is made, with the key and the choices.

@@ -5,7 +5,7 @@ mod held;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, kill_in_the_middle, polymath, prepare, records, sha_of_weights, write};
+use held::{assert_resumes, finetune, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use safetensors::SafeTensors;
@@ -236,7 +236,7 @@ fn new_tokens_are_learnt() {
         .assert()
         .success()
         .stdout(contains("say 5, you said"));
-    resumes(at, &retaining);
+    assert_resumes(at, "whole", 3, &retaining);
     mixes(at);
 
     // From raw text, the data set is made with the new tokens; the base reads it by its own.
@@ -274,26 +274,6 @@ fn mixes(at: &Path) {
         .code(2)
         .stderr(contains("is mixed with its own `<run>.base`"));
     between("runs/whole.base").success();
-}
-
-/// A run that is killed after its third step and resumed ends with the weights of the one that was not.
-fn resumes(at: &Path, settings: &[&str]) {
-    let often = [
-        "finetune",
-        "finetune.toml",
-        "run=runs/killed",
-        "checkpoint.every=3",
-        "checkpoint.keep=99",
-    ];
-    let places = ("step-000003/state.json", "step-000020");
-    kill_in_the_middle(at, &[&often[..], settings].concat(), "runs/killed", places);
-    finetune(at, "killed", settings)
-        .arg("--resume")
-        .assert()
-        .success();
-    let [whole, killed] = ["runs/whole", "runs/killed"].map(|run| at.join(run));
-    assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
-    assert_eq!(records(&whole), records(&killed));
 }
 
 /// Limits hold for a model with new tokens, the base being measured by its own.

@@ -4,7 +4,7 @@ mod held;
 
 use std::path::Path;
 
-use held::{kill_in_the_middle, polymath, records, sha_of_weights, write};
+use held::{copy_of_base, kill_in_the_middle, polymath, records, sha_of_weights, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -415,19 +415,7 @@ fn niche_texts_end_as_the_base_does() {
         .assert()
         .success();
     // The same model as another program would hand it over, with another token for either end.
-    std::fs::create_dir(at.join("foreign")).unwrap();
-    for name in [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ] {
-        std::fs::copy(
-            at.join("runs/base/best").join(name),
-            at.join("foreign").join(name),
-        )
-        .unwrap();
-    }
+    copy_of_base(at, "foreign");
     let config = std::fs::read_to_string(at.join("foreign/config.json")).unwrap();
     let config = config.replace("\"eos_token_id\": 0", "\"eos_token_id\": 5");
     let config = config.replace("\"bos_token_id\": 0", "\"bos_token_id\": 7");

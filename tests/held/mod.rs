@@ -110,6 +110,21 @@ pub fn prepare(at: &Path) {
     }
 }
 
+/// A model folder with the base's weights apart from any run, in which files may be changed.
+pub fn copy_of_base(at: &Path, name: &str) -> std::path::PathBuf {
+    let model = at.join(name);
+    std::fs::create_dir(&model).unwrap();
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(at.join("runs/base/best").join(file), model.join(file)).unwrap();
+    }
+    model
+}
+
 /// Another base over the data of [`prepare`], in `runs/other`: its weights are not those of `runs/base`.
 pub fn pretrain_other(at: &Path) {
     let settings = ["run=runs/other", "seed=5", "training.steps=2"];
@@ -165,6 +180,28 @@ pub fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
     command.args(["finetune", "finetune.toml"]);
     command.arg(format!("run=runs/{run}")).args(settings);
     command
+}
+
+/// A run of the same settings as `run`, with a checkpoint at every `every` steps, is killed after its third step and resumed:
+/// weights and metrics are the same.
+pub fn assert_resumes(at: &Path, run: &str, every: u32, settings: &[&str]) {
+    let every = format!("checkpoint.every={every}");
+    let often = [
+        "finetune",
+        "finetune.toml",
+        "run=runs/killed",
+        &every,
+        "checkpoint.keep=99",
+    ];
+    let places = ("step-000003/state.json", "step-000020");
+    kill_in_the_middle(at, &[&often[..], settings].concat(), "runs/killed", places);
+    finetune(at, "killed", settings)
+        .arg("--resume")
+        .assert()
+        .success();
+    let [whole, killed] = [run, "killed"].map(|run| at.join("runs").join(run));
+    assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
+    assert_eq!(records(&whole), records(&killed));
 }
 
 /// Everything in a run's folder by its path: links by their targets, files by their SHA-256. Left out is what has times or a

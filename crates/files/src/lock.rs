@@ -1,10 +1,10 @@
 //! A lock that one process holds at a time, with its id for those that come too late.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::regular::refuse_irregular;
+use crate::regular::{open_to_write, refuse_irregular};
 
 /// A lock file that this process holds. The system releases the lock when the process ends, however it ends.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum Attempt {
 /// # Errors
 /// A file that can't be written; a link or something else in its place.
 pub fn lock(path: &Path) -> Result<Attempt> {
-    let mut file = open(path)?;
+    let mut file = open_to_write(path)?;
     refuse_irregular(&file.metadata()?)?;
     match file.try_lock() {
         Ok(()) => {}
@@ -64,29 +64,6 @@ fn process_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
-}
-
-#[cfg(unix)]
-fn open(path: &Path) -> Result<File> {
-    use rustix::fs::OFlags;
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-        .open(path)
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Opening a file to read it.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
@@ -36,6 +36,20 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Opens a file of this program's own to write it, and makes it where it is missing; a link in its place is not followed, and
+/// a pipe is not waited for.
+pub(crate) fn open_to_write(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    }
+    options.open(path)
 }
 
 pub(crate) fn refuse_irregular(found: &Metadata) -> Result<()> {

@@ -1,12 +1,13 @@
 //! Writing beside a place, and moving into it when everything is on the disk.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::place;
+use crate::regular::open_to_write;
 
 /// What this process is writing, to be removed if it has to leave.
 static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -244,28 +245,6 @@ fn discard(beside: &Path, is_own: impl FnOnce() -> bool) {
         // A full disk gets its space back; if even that fails, the first error is the one that is reported.
         let _ = place::remove(beside);
     }
-}
-
-#[cfg(unix)]
-fn open_to_write(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-        .open(path)
-}
-
-#[cfg(not(unix))]
-fn open_to_write(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
 }
 
 /// Returns whether the open file or folder still has this name.

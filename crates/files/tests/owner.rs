@@ -11,7 +11,7 @@ const FORBIDDEN: [&str; 4] = [
     "fs::rename(",
 ];
 /// Where one of them is meant: the file, and a part of the line.
-const MEANT: [(&str, &str); 8] = [
+const MEANT: [(&str, &str); 6] = [
     // What the kernel tells of this process.
     ("cli/src/signals.rs", "/proc/self/status"),
     ("cli/src/commands/bench.rs", "/proc/self/status"),
@@ -23,8 +23,6 @@ const MEANT: [(&str, &str); 8] = [
     ("data/src/prepare.rs", "fs::File::open(folder)"),
     // Opened a second time, after it was found to be a regular file.
     ("model/src/safetensors_file.rs", "File::open(&self.path)"),
-    ("data/src/chat.rs", "fs::read"),
-    ("finetune/src/lineage.rs", "fs::read_to_string("),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

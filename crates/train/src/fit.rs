@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use candle_core::{DType, Var};
+use candle_core::Var;
 use polymath_data::IGNORED;
-use polymath_ops::{Ops, UpdateAt, gradient_norm};
+use polymath_ops::{Ops, UpdateAt, gradient_norm, is_finite};
 
 use crate::backward::backward;
 use crate::checkpoint::State;
@@ -175,9 +175,7 @@ pub fn fit<O: Objective + SaveModel>(
 /// Weights that are no numbers can't be gone on with: the checkpoint before is worth more than one of them.
 fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), TrainError> {
     for (name, parameter) in parameters {
-        // 0 for every number, and NaN for what is none.
-        let zero = (parameter.as_detached_tensor() * 0.0)?.sum_all()?;
-        if !zero.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_finite() {
+        if !is_finite(parameter)? {
             return Err(TrainError::Diverged(format!(
                 "after step {step} the parameter `{name}` holds what is no number, so training has diverged; the \
                  checkpoints before are untouched. Lower `training.learning_rate`, or lengthen `training.warmup_steps`"
