@@ -165,7 +165,7 @@ pub struct Scoring {
     /// A prepared data set; give it again for more. Default: those of the checkpoint's own run.
     #[arg(long, value_name = "DIR")]
     pub dataset: Vec<PathBuf>,
-    /// Score at most so many held-out tokens of each domain (a seeded choice of whole documents).
+    /// Score at most so many held-out tokens of each domain: whole documents in a seeded order, up to the first that does not fit.
     #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
     pub max_tokens: Option<u64>,
     /// Context in tokens; default: the model's.
@@ -186,19 +186,21 @@ pub struct Tasks {
     pub tasks: Vec<PathBuf>,
 }
 
-/// Which held-out documents count.
+/// The held-out documents that count.
 #[derive(Debug, Default, Args)]
-pub struct Halves {
-    /// Score the held-out documents of one half alone: `development`, which runs under limits and mixtures are chosen by, or
-    /// `test`, which nothing is chosen by.
-    #[arg(long, value_name = "HALF")]
-    pub half: Option<HalfChoice>,
+pub struct ScoredSplit {
+    /// Score one part of the held-out documents alone: `dev`, which checkpoints and mixtures are chosen by, `test`, which
+    /// nothing of a run is chosen by, or `audit`, which is kept for choices between methods.
+    #[arg(long, alias = "half", value_name = "SPLIT")]
+    pub split: Option<HeldoutChoice>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HalfChoice {
-    Development,
+pub enum HeldoutChoice {
+    #[value(alias = "development")]
+    Dev,
     Test,
+    Audit,
 }
 
 #[derive(Debug, Args)]
@@ -208,7 +210,7 @@ pub struct Evaluate {
     #[command(flatten)]
     pub scoring: Scoring,
     #[command(flatten)]
-    pub halves: Halves,
+    pub split: ScoredSplit,
     #[command(flatten)]
     pub tasks: Tasks,
     /// Write what was decided of each item of the tasks into this new file, a line of JSON each.
@@ -232,7 +234,7 @@ pub struct Forget {
     #[command(flatten)]
     pub scoring: Scoring,
     #[command(flatten)]
-    pub halves: Halves,
+    pub split: ScoredSplit,
     #[command(flatten)]
     pub tasks: Tasks,
     /// Where tuned checkpoints are adapters: their base; default: the one that each names.
@@ -264,7 +266,7 @@ pub struct Between {
     /// The domain that was tuned for; default: what the tuned run says.
     #[arg(long)]
     pub niche: Option<String>,
-    /// Highest mean rise of the old domains, in bits per byte, on the development half.
+    /// Highest mean rise of the old domains, in bits per byte, on the `dev` split.
     #[arg(long, default_value_t = 0.02)]
     pub limit: f64,
     /// Folder for the chosen model, the figures as JSON, and the same to read.

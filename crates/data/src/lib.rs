@@ -40,7 +40,8 @@ mod draw;
 mod duplicates;
 mod encode;
 mod error;
-mod half;
+mod group;
+mod heldout_split;
 mod json_lines;
 mod ledger;
 mod manifest;
@@ -86,7 +87,8 @@ pub use batch::{Batch, BatchShape};
 pub use chat::chat_template;
 pub use dataset::{Dataset, Split};
 pub use error::DataError;
-pub use half::Half;
+pub use group::{DocumentOrigin, GroupKind, Grouping};
+pub use heldout_split::HeldoutSplit;
 pub use ledger::measure_overlaps;
 pub use manifest::{
     DomainManifest, EndSources, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest,

@@ -103,6 +103,9 @@ pub struct DomainManifest {
 pub struct SplitManifest {
     /// Documents (each piece of a huge one counts).
     pub documents: u64,
+    /// Groups of documents; 0 where none are stored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub groups: u64,
     /// Tokens, with one end-of-text token for each document.
     pub tokens: u64,
     /// UTF-8 bytes of the scored text.

@@ -88,7 +88,7 @@ impl Reading<'_> {
     }
 
     /// The shard of `domain`'s side `split` in the model's tokens: the stored one, or one in a temporary file that has the same
-    /// documents in the same order. Choices of documents and [halves](crate::Half) go by the stored one, so that they are
+    /// documents in the same order. Choices of documents, groups and [parts](crate::HeldoutSplit) go by the stored one, so that they are
     /// the same for every model.
     ///
     /// # Errors

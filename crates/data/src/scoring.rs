@@ -1,7 +1,7 @@
 //! Batches that score every stored token of a shard exactly once.
 
 use crate::draw::permutation;
-use crate::{Batch, BatchShape, Half, IGNORED, TokenShard};
+use crate::{Batch, BatchShape, HeldoutSplit, IGNORED, TokenShard};
 
 /// How many unfinished rows wait for a short piece that fills them.
 const OPEN_ROWS: usize = 32;
@@ -19,12 +19,12 @@ pub struct ScoringOptions {
     pub stride: Option<usize>,
     /// What every document begins with.
     pub bos_token_id: u32,
-    /// Score a seeded choice of whole documents of about so many tokens.
+    /// Score whole documents in a seeded order, up to the first that does not fit so many tokens; at least one.
     pub max_tokens: Option<u64>,
-    /// Of that choice.
+    /// Of that order.
     pub seed: u64,
-    /// Only the documents of this half.
-    pub half: Option<Half>,
+    /// Only the documents of this part.
+    pub split: Option<HeldoutSplit>,
 }
 
 /// A batch, and whose tokens are scored in it.
@@ -130,12 +130,17 @@ impl<'a> ScoringBatches<'a> {
     }
 }
 
-/// All documents of the half that is wanted, or a seeded choice of about `max_tokens` among them, by the tokens that are stored.
+/// Returns all documents of the part that is wanted, or those in a seeded order up to the first with which they have more
+/// than `max_tokens`, by the tokens that are stored.
+///
+/// Passing a long document over would leave a choice of short ones. Where the choice ends at it, any order of the chosen
+/// documents would have given the same choice, so that each of them stands for a document drawn at random: the mean over the chosen
+/// documents of any figure, their size included, is an unbiased estimate of the mean over all.
 fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
     let shard = shard.stored();
     let wanted = |document: &u32| {
-        let half = options.half;
-        half.is_none_or(|half| shard.half_of(*document as usize) == half)
+        let split = options.split;
+        split.is_none_or(|split| shard.split_of(*document as usize) == split)
     };
     let Some(most) = options.max_tokens.filter(|most| *most < shard.tokens()) else {
         return (0..shard.documents() as u32).filter(wanted).collect();
@@ -144,12 +149,11 @@ fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
     let mut tokens = 0;
     let order = permutation(options.seed, CHOICE_STREAM, shard.documents());
     for document in order.into_iter().filter(wanted) {
-        let length = shard.document(document as usize).len() as u64;
-        // A document that is too long for what is left is passed over, not the end of the choice.
-        if chosen.is_empty() || tokens + length <= most {
-            tokens += length;
-            chosen.push(document);
+        tokens += shard.document(document as usize).len() as u64;
+        if tokens > most && !chosen.is_empty() {
+            break;
         }
+        chosen.push(document);
     }
     chosen.sort_unstable();
     chosen

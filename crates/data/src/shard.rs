@@ -8,7 +8,13 @@
 //! | `document_offsets` | U64, documents + 1 | where each document's tokens begin, and where the last ends |
 //! | `document_bytes` | U32 | UTF-8 bytes of each document's scored text |
 //! | `loss_mask` | U8, only where prompts exist | 1 where the token is learnt and scored |
+//! | `document_groups` | U64 | the group of each document, a hash; a shard of an earlier version has none |
+//! | `document_files` | U32, where there are groups | the file that each document was read from, in `sources.json` |
+//! | `document_records` | U64, where there are groups | its line, row or text in the file, from 1; 0: the whole file |
+//!
+//! The header's metadata say what a group is: `group_kind`, and `group_field` where it is the value of a field.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,7 +24,11 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
-use crate::{DataError, Half};
+use crate::{DataError, DocumentOrigin, GroupKind, Grouping, HeldoutSplit};
+
+/// Keys of the header's metadata.
+pub(crate) const GROUP_KIND: &str = "group_kind";
+pub(crate) const GROUP_FIELD: &str = "group_field";
 
 /// The documents of one domain on one side of the split.
 #[derive(Debug)]
@@ -31,12 +41,22 @@ pub struct TokenShard {
     offsets: Range<usize>,
     document_bytes: Range<usize>,
     loss_mask: Option<Range<usize>>,
+    origins: Option<Origins>,
     bytes: u64,
     /// Of the file, as its data set's manifest has it; empty where it is not known.
     sha256: String,
     original: Option<Original>,
-    /// The half of each document, once one was asked for.
-    pub(crate) halves: OnceLock<Vec<Half>>,
+    /// The part of each document, once one was asked for.
+    pub(crate) splits: OnceLock<Vec<HeldoutSplit>>,
+}
+
+/// Where the groups and sources of the documents lie in the file.
+#[derive(Debug)]
+struct Origins {
+    grouping: Grouping,
+    groups: Range<usize>,
+    files: Range<usize>,
+    records: Range<usize>,
 }
 
 /// What a translated shard is of.
@@ -79,10 +99,11 @@ impl TokenShard {
             offsets: layout.offsets,
             document_bytes: layout.document_bytes,
             loss_mask: layout.loss_mask,
+            origins: layout.origins,
             bytes: 0,
             sha256: String::new(),
             original: None,
-            halves: OnceLock::new(),
+            splits: OnceLock::new(),
         };
         shard
             .check()
@@ -216,18 +237,68 @@ impl TokenShard {
         }
     }
 
+    /// Whether the shard stores the group of each document. One of an earlier version does not.
+    pub fn has_groups(&self) -> bool {
+        self.stored().origins.is_some()
+    }
+
+    /// Returns the group of the `index`-th document: a hash that is the same in every preparation. `None` where the shard
+    /// stores no groups. Of a translated shard, the stored one's.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`TokenShard::documents`].
+    pub fn group_of(&self, index: usize) -> Option<u64> {
+        self.origin_of(index).map(|origin| origin.group)
+    }
+
+    /// Returns the group and the source of the `index`-th document; `None` where the shard stores none.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`TokenShard::documents`].
+    pub fn origin_of(&self, index: usize) -> Option<DocumentOrigin> {
+        let stored = self.stored();
+        assert!(index < stored.documents(), "a document beyond the last");
+        let origins = stored.origins.as_ref()?;
+        Some(DocumentOrigin {
+            group: stored.wide_at(&origins.groups, index),
+            file: stored.narrow_at(&origins.files, index),
+            record: stored.wide_at(&origins.records, index),
+        })
+    }
+
+    /// Returns the kind of the groups; [`GroupKind::Document`] where none are stored.
+    pub fn group_kind(&self) -> GroupKind {
+        self.grouping().kind
+    }
+
+    /// Returns what a group is; documents where none are stored.
+    pub fn grouping(&self) -> Grouping {
+        let origins = self.stored().origins.as_ref();
+        origins.map_or_else(Grouping::default, |origins| origins.grouping.clone())
+    }
+
     fn offset(&self, index: usize) -> u64 {
-        let at = self.offsets.start + 8 * index;
+        self.wide_at(&self.offsets, index)
+    }
+
+    fn bytes_of(&self, index: usize) -> u64 {
+        u64::from(self.narrow_at(&self.document_bytes, index))
+    }
+
+    /// Reads the `index`-th number of a tensor of U64.
+    fn wide_at(&self, tensor: &Range<usize>, index: usize) -> u64 {
+        let at = tensor.start + 8 * index;
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&self.map[at..at + 8]);
         u64::from_le_bytes(bytes)
     }
 
-    fn bytes_of(&self, index: usize) -> u64 {
-        let at = self.document_bytes.start + 4 * index;
+    /// Reads the `index`-th number of a tensor of U32.
+    fn narrow_at(&self, tensor: &Range<usize>, index: usize) -> u32 {
+        let at = tensor.start + 4 * index;
         let mut bytes = [0; 4];
         bytes.copy_from_slice(&self.map[at..at + 4]);
-        u64::from(u32::from_le_bytes(bytes))
+        u32::from_le_bytes(bytes)
     }
 }
 
@@ -296,6 +367,7 @@ struct Layout {
     offsets: Range<usize>,
     document_bytes: Range<usize>,
     loss_mask: Option<Range<usize>>,
+    origins: Option<Origins>,
 }
 
 impl Layout {
@@ -335,12 +407,46 @@ impl Layout {
             }
             loss_mask = Some(mask);
         }
+        let of_documents = |name: &str, dtype: Dtype| {
+            let (range, _, count) = find(name, &[dtype])?;
+            match count == documents {
+                true => Ok(range),
+                false => Err(format!(
+                    "`{name}` has {count} entries for {documents} documents"
+                )),
+            }
+        };
+        let mut origins = None;
+        if metadata.info("document_groups").is_some() {
+            origins = Some(Origins {
+                grouping: grouping(metadata.metadata().as_ref())?,
+                groups: of_documents("document_groups", Dtype::U64)?,
+                files: of_documents("document_files", Dtype::U32)?,
+                records: of_documents("document_records", Dtype::U64)?,
+            });
+        }
         Ok(Layout {
             wide: token_type == Dtype::U32,
             tokens,
             offsets,
             document_bytes,
             loss_mask,
+            origins,
         })
     }
+}
+
+/// Reads what a group is from the header's metadata.
+fn grouping(metadata: Option<&HashMap<String, String>>) -> Result<Grouping, String> {
+    let find = |key: &str| metadata.and_then(|metadata| metadata.get(key));
+    let name = find(GROUP_KIND).map_or("", String::as_str);
+    let kind = serde_json::from_value(name.into()).map_err(|_| {
+        format!(
+            "has `document_groups`, but its `{GROUP_KIND}` is `{name}`: prepare the data set again"
+        )
+    })?;
+    Ok(Grouping {
+        kind,
+        field: find(GROUP_FIELD).cloned(),
+    })
 }

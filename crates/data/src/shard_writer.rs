@@ -3,6 +3,7 @@
 //! A safetensors file begins with the sizes of its tensors, which are known only at the end; so each tensor is
 //! spooled to an unnamed temporary file, and the shard is put together from them.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, SplitManifest};
+use crate::shard::{GROUP_FIELD, GROUP_KIND};
+use crate::{DataError, DocumentOrigin, Grouping, SplitManifest};
 
 /// Takes documents one by one, and writes them as a shard.
 pub struct ShardWriter {
@@ -23,7 +25,17 @@ pub struct ShardWriter {
     document_bytes: Spool,
     loss_mask: Spool,
     masked: bool,
+    origins: Option<Origins>,
     written: SplitManifest,
+}
+
+/// Groups and sources of the documents on their way to the shard.
+struct Origins {
+    grouping: Grouping,
+    groups: Spool,
+    files: Spool,
+    records: Spool,
+    seen: HashSet<u64>,
 }
 
 impl ShardWriter {
@@ -43,8 +55,52 @@ impl ShardWriter {
             document_bytes: Spool::create(folder)?,
             loss_mask: Spool::create(folder)?,
             masked: false,
+            origins: None,
             written: SplitManifest::default(),
         })
+    }
+
+    /// Stores the group and the source of each document too: each is given by [`Self::push_from`].
+    ///
+    /// # Errors
+    /// A folder that can't be written; documents that were pushed before.
+    pub fn with_groups(mut self, grouping: Grouping) -> Result<Self, DataError> {
+        if self.written.documents > 0 {
+            let message = "groups are stored for all documents or none";
+            return Err(DataError::content(&self.path, message));
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        self.origins = Some(Origins {
+            grouping,
+            groups: Spool::create(folder)?,
+            files: Spool::create(folder)?,
+            records: Spool::create(folder)?,
+            seen: HashSet::new(),
+        });
+        Ok(self)
+    }
+
+    /// Appends a document as [`Self::push`] does, with its group and its source.
+    ///
+    /// # Errors
+    /// As [`Self::push`]; a writer without [`Self::with_groups`].
+    pub fn push_from(
+        &mut self,
+        origin: DocumentOrigin,
+        tokens: &[u32],
+        scored: &[bool],
+        bytes: u64,
+    ) -> Result<(), DataError> {
+        let Some(origins) = &mut self.origins else {
+            let message = "a document with a group in a shard that stores none";
+            return Err(DataError::content(&self.path, message));
+        };
+        origins.seen.insert(origin.group);
+        self.written.groups = origins.seen.len() as u64;
+        origins.groups.write(&origin.group.to_le_bytes())?;
+        origins.files.write(&origin.file.to_le_bytes())?;
+        origins.records.write(&origin.record.to_le_bytes())?;
+        self.append(tokens, scored, bytes)
     }
 
     /// Appends a document: `tokens` with the end-of-text token last, and `scored`, either empty (all of them) or
@@ -53,6 +109,14 @@ impl ShardWriter {
     /// # Errors
     /// A full disk; a document that is empty or beyond what a shard can hold.
     pub fn push(&mut self, tokens: &[u32], scored: &[bool], bytes: u64) -> Result<(), DataError> {
+        if self.origins.is_some() {
+            let message = "a document without a group in a shard that stores them";
+            return Err(DataError::content(&self.path, message));
+        }
+        self.append(tokens, scored, bytes)
+    }
+
+    fn append(&mut self, tokens: &[u32], scored: &[bool], bytes: u64) -> Result<(), DataError> {
         let bytes_field = u32::try_from(bytes).map_err(|_| {
             DataError::content(
                 &self.path,
@@ -106,15 +170,25 @@ impl ShardWriter {
             self.written.tokens as usize,
         );
         let token_type = if self.wide { Dtype::U32 } else { Dtype::U16 };
-        // Widest first, so that each tensor is aligned to its own type.
-        let mut parts = vec![("document_offsets", Dtype::U64, documents + 1, self.offsets)];
-        parts.push(("document_bytes", Dtype::U32, documents, self.document_bytes));
-        let at = if self.wide { 1 } else { 2 };
-        parts.insert(at, ("tokens", token_type, tokens, self.tokens));
+        let mut parts = vec![
+            ("document_offsets", Dtype::U64, documents + 1, self.offsets),
+            ("document_bytes", Dtype::U32, documents, self.document_bytes),
+            ("tokens", token_type, tokens, self.tokens),
+        ];
         if self.masked {
             parts.push(("loss_mask", Dtype::U8, tokens, self.loss_mask));
         }
-        let header = header(&parts).map_err(|message| DataError::content(&self.path, message))?;
+        let mut metadata = None;
+        if let Some(origins) = self.origins {
+            metadata = Some(described(&origins.grouping));
+            parts.push(("document_groups", Dtype::U64, documents, origins.groups));
+            parts.push(("document_files", Dtype::U32, documents, origins.files));
+            parts.push(("document_records", Dtype::U64, documents, origins.records));
+        }
+        // Widest first, so that each tensor is aligned to its own type.
+        parts.sort_by_key(|(_, dtype, ..)| std::cmp::Reverse(dtype.bitsize()));
+        let header =
+            header(metadata, &parts).map_err(|message| DataError::content(&self.path, message))?;
         let mut spools: Vec<Spool> = parts.into_iter().map(|part| part.3).collect();
         let bytes = spools
             .iter_mut()
@@ -147,7 +221,18 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn header(parts: &[(&str, Dtype, usize, Spool)]) -> Result<Vec<u8>, String> {
+/// Says what a group is in the header's metadata.
+fn described(grouping: &Grouping) -> HashMap<String, String> {
+    let kind = (GROUP_KIND.to_owned(), grouping.kind.name().to_owned());
+    let field = grouping.field.clone();
+    let field = field.map(|field| (GROUP_FIELD.to_owned(), field));
+    std::iter::once(kind).chain(field).collect()
+}
+
+fn header(
+    metadata: Option<HashMap<String, String>>,
+    parts: &[(&str, Dtype, usize, Spool)],
+) -> Result<Vec<u8>, String> {
     let mut from = 0;
     let mut infos = Vec::new();
     for &(name, dtype, count, _) in parts {
@@ -160,7 +245,7 @@ fn header(parts: &[(&str, Dtype, usize, Spool)]) -> Result<Vec<u8>, String> {
         infos.push((name.to_string(), info));
         from = to;
     }
-    let metadata = Metadata::new(None, infos).map_err(|error| error.to_string())?;
+    let metadata = Metadata::new(metadata, infos).map_err(|error| error.to_string())?;
     let mut json = serde_json::to_vec(&metadata).map_err(|error| error.to_string())?;
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut header = (json.len() as u64).to_le_bytes().to_vec();

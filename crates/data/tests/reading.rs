@@ -86,7 +86,7 @@ fn other_tokenizers_read_what_they_would_have_stored() {
             );
             let own = stored.shard(domain, split).unwrap();
             for index in 0..own.documents() {
-                assert_eq!(found.half_of(index), own.half_of(index));
+                assert_eq!(found.split_of(index), own.split_of(index));
             }
             let same = (0..own.documents()).filter(|index| found.has_stored_tokens(*index));
             assert!(same.count() < own.documents() / 2);
@@ -97,7 +97,7 @@ fn other_tokenizers_read_what_they_would_have_stored() {
                 bos_token_id: 0,
                 max_tokens: Some(150),
                 seed: 0,
-                half: None,
+                split: None,
             };
             let chosen = ScoringBatches::new(&found, options);
             assert_eq!(

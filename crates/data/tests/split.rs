@@ -4,7 +4,7 @@ mod desk;
 
 use std::collections::BTreeSet;
 
-use polymath_data::{Dataset, Half, NoProgress, Split, prepare};
+use polymath_data::{Dataset, HeldoutSplit, NoProgress, Split, prepare};
 use tokenizers::Tokenizer;
 
 use desk::{Desk, sentences};
@@ -22,12 +22,12 @@ fn texts(dataset: &Dataset, domain: &str, split: Split) -> BTreeSet<String> {
     documents.collect()
 }
 
-fn has_both_halves(dataset: &Dataset, domain: &str) -> bool {
+fn has_dev_and_test(dataset: &Dataset, domain: &str) -> bool {
     let shard = dataset.shard(domain, Split::Heldout).unwrap();
-    let halves: BTreeSet<&str> = (0..shard.documents())
-        .map(|index| shard.half_of(index).name())
+    let splits: BTreeSet<&str> = (0..shard.documents())
+        .map(|index| shard.split_of(index).name())
         .collect();
-    halves.len() == 2
+    splits.contains("dev") && splits.contains("test")
 }
 
 fn note(number: usize) -> String {
@@ -71,7 +71,7 @@ fn few_files_have_a_heldout_side() {
                 (0..count).map(note).collect(),
                 "each file whole, on one side"
             );
-            assert!(count < 8 || has_both_halves(&dataset, "notes"));
+            assert!(count < 8 || has_dev_and_test(&dataset, "notes"));
         }
     }
 }
@@ -176,9 +176,10 @@ fn a_lone_text_holds_out_its_tail() {
             tail += &piece;
         }
         assert!(text.ends_with(&tail));
-        assert!(has_both_halves(&dataset, name));
-        let halves = (0..shard.documents()).filter(|index| shard.half_of(*index) == Half::Test);
-        assert!(halves.count() >= 3);
+        assert!(has_dev_and_test(&dataset, name));
+        let test =
+            (0..shard.documents()).filter(|index| shard.split_of(*index) == HeldoutSplit::Test);
+        assert!(test.count() >= 3);
     }
 }
 
@@ -227,7 +228,7 @@ fn long_heldout_documents_are_cut() {
             domain.heldout_cut > 0 && domain.heldout.documents >= 8,
             "{domain:?}"
         );
-        assert!(has_both_halves(&dataset, name));
+        assert!(has_dev_and_test(&dataset, name));
     }
     let starts: BTreeSet<String> = texts(&dataset, "books", Split::Heldout)
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use polymath_data::{Batch, Half, ScoringBatches, ScoringOptions, TokenShard};
+use polymath_data::{Batch, HeldoutSplit, ScoringBatches, ScoringOptions, TokenShard};
 use polymath_model::{TokenBatch, Transformer};
 use serde::{Deserialize, Serialize};
 
@@ -78,10 +78,10 @@ pub struct WindowOptions {
     pub context: Option<usize>,
     /// Tokens between two windows of a long document; default: the context.
     pub stride: Option<usize>,
-    /// Score about so many tokens only, of a seeded choice of documents.
+    /// Score whole documents in a seeded order, up to the first that does not fit so many tokens; at least one.
     pub max_tokens: Option<u64>,
-    /// Only the documents of this half.
-    pub half: Option<Half>,
+    /// Only the documents of this part.
+    pub split: Option<HeldoutSplit>,
 }
 
 /// The answer of a callback that watches scoring: `()`, or a [`ControlFlow`] that can stop it.
@@ -190,7 +190,7 @@ pub(crate) fn scoring_options(
         bos_token_id: model.config().bos_token_id,
         max_tokens: windows.max_tokens,
         seed: SUBSAMPLE_SEED,
-        half: windows.half,
+        split: windows.split,
     })
 }
 

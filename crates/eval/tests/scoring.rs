@@ -27,7 +27,7 @@ fn windows(context: usize, stride: usize) -> WindowOptions {
         context: Some(context),
         stride: Some(stride),
         max_tokens: None,
-        half: None,
+        split: None,
     }
 }
 

@@ -23,7 +23,7 @@ impl Finetuning {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens()),
-            half: None,
+            split: None,
         };
         match pressure {
             Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),

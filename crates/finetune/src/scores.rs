@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use polymath_data::{Half, TokenShard};
+use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::frontier::{HalfScores, Scored};
 use polymath_eval::{DocumentScore, DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
@@ -34,9 +34,9 @@ pub(crate) fn score(
 ) -> Result<Scored, FinetuneError> {
     let halves = kept(file, key, || {
         let model = load()?;
-        let half = |half: Half| {
+        let of = |split: HeldoutSplit| {
             let windows = WindowOptions {
-                half: Some(half),
+                split: Some(split),
                 ..windows
             };
             domains
@@ -48,8 +48,8 @@ pub(crate) fn score(
                 .collect::<Result<_, FinetuneError>>()
         };
         Ok(Halves {
-            development: half(Half::Development)?,
-            test: half(Half::Test)?,
+            development: of(HeldoutSplit::Dev)?,
+            test: of(HeldoutSplit::Test)?,
         })
     })?;
     Ok(Scored {
@@ -88,7 +88,7 @@ pub(crate) fn key(
             format!("{name} {path} {} {sizes:?}", stored.sha256())
         })
         .collect();
-    format!("2 {weights} {windows:?} {data:?}")
+    format!("3 {weights} {windows:?} {data:?}")
 }
 
 /// What stands for the model in `folder`: its weights, or its base's and the adapter.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use polymath_data::{Half, TokenShard};
+use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_finetune::retention::{Interpolation, Rule, grid};
 use polymath_model::{LoadOptions, Transformer};
@@ -72,9 +72,9 @@ fn points_are_the_mixtures_by_hand() {
         }
     }
 
-    let measured = |alpha: f64, half: Half| -> BTreeMap<String, f64> {
+    let measured = |alpha: f64, split: HeldoutSplit| -> BTreeMap<String, f64> {
         let windows = WindowOptions {
-            half: Some(half),
+            split: Some(split),
             ..WindowOptions::default()
         };
         let model = model(alpha);
@@ -88,8 +88,8 @@ fn points_are_the_mixtures_by_hand() {
         let rise = |name: &str| after[name] - before[name];
         (rise("old") + rise("older") + rise("oldest")) / 3.0
     };
-    let halves = [Half::Development, Half::Test];
-    let expected = SHARES.map(|alpha| halves.map(|half| measured(alpha, half)));
+    let splits = [HeldoutSplit::Dev, HeldoutSplit::Test];
+    let expected = SHARES.map(|alpha| splits.map(|split| measured(alpha, split)));
     let rises: Vec<[f64; 2]> = expected
         .iter()
         .map(|point| [0, 1].map(|half| mean_rise(&expected[0][half], &point[half])))

@@ -218,7 +218,7 @@ impl Pretraining {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens()),
-            half: None,
+            split: None,
         };
         Ok(HeldoutEvaluator::new(shards, windows))
     }

@@ -61,7 +61,7 @@ impl Between {
                 context: Some(scoring.context.unwrap_or(config.max_position_embeddings)),
                 stride: scoring.stride,
                 max_tokens: scoring.max_tokens,
-                half: None,
+                split: None,
             },
         })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use polymath_data::{Dataset, Half, Reading, Split, Task};
+use polymath_data::{Dataset, HeldoutSplit, Reading, Split, Task};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision, Transformer};
@@ -41,7 +41,7 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         datasets: &datasets,
         tasks: &tasks,
         scoring: &arguments.scoring,
-        half: arguments.halves.half(),
+        split: arguments.split.choice(),
         keep: 0,
     };
     let scores = score((&folder, base.as_deref()), &asked, environment)?;
@@ -172,12 +172,13 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(dataset.into_iter().map(PathBuf::from).collect())
 }
 
-impl arguments::Halves {
-    /// The half that is asked for.
-    pub fn half(&self) -> Option<Half> {
-        self.half.map(|half| match half {
-            arguments::HalfChoice::Development => Half::Development,
-            arguments::HalfChoice::Test => Half::Test,
+impl arguments::ScoredSplit {
+    /// Returns the part that is asked for.
+    pub fn choice(&self) -> Option<HeldoutSplit> {
+        self.split.map(|split| match split {
+            arguments::HeldoutChoice::Dev => HeldoutSplit::Dev,
+            arguments::HeldoutChoice::Test => HeldoutSplit::Test,
+            arguments::HeldoutChoice::Audit => HeldoutSplit::Audit,
         })
     }
 }
@@ -190,8 +191,8 @@ pub struct Asked<'a> {
     pub tasks: &'a [Arc<Task>],
     /// How documents are cut.
     pub scoring: &'a arguments::Scoring,
-    /// Of the documents, this half alone.
-    pub half: Option<Half>,
+    /// Of the documents, this part alone.
+    pub split: Option<HeldoutSplit>,
     /// Of so many tokens of each domain, the single scores are kept.
     pub keep: u64,
 }
@@ -255,29 +256,24 @@ fn score_dataset(
         context: asked.scoring.context,
         stride: asked.scoring.stride,
         max_tokens: asked.scoring.max_tokens,
-        half: asked.half,
+        split: asked.split,
     };
     let dataset = reading.dataset();
     for name in dataset.domain_names() {
         if scores.domains.contains_key(name) {
             continue;
         }
-        let bar = scoring_bar(environment, name);
         let shard = reading.shard(name, Split::Heldout)?;
+        if let Some(split) = asked.split {
+            split.check(name, &shard).map_err(Failure::usage)?;
+        }
+        let bar = scoring_bar(environment, name);
         let mut progress = |done, all| {
             bar.set_length(all);
             bar.set_position(done);
         };
         let domain =
             polymath_eval::score_tokens((model, &shard), windows, asked.keep, &mut progress)?;
-        if let (Some(half), true) = (asked.half, domain.documents.is_empty()) {
-            return Err(Failure::usage(anyhow!(
-                "none of the {} held-out documents of `{name}` is in the {} half: prepare it with a greater `heldout_fraction`, \
-                 `heldout_paths` or more documents, or leave `--half` out",
-                shard.documents(),
-                half.name()
-            )));
-        }
         scores.domains.insert(name.to_owned(), domain);
         let questions = dataset.questions(name)?;
         if !questions.is_empty() {

@@ -46,7 +46,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         datasets: &datasets,
         tasks: &tasks,
         scoring: &scoring,
-        half: arguments.halves.half(),
+        split: arguments.split.choice(),
         keep: KEPT_TOKENS,
     };
     let mut before = score((&base, None), &asked, environment)?;
@@ -72,7 +72,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         tolerance: arguments.tolerance,
         seed: arguments.seed,
         context,
-        half: arguments.halves.half(),
+        split: arguments.split.choice(),
         ..Settings::default()
     };
     let report = ForgettingReport::new(&before, &runs, settings)?;

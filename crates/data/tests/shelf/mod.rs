@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use polymath_data::{ShardWriter, TokenShard};
+use polymath_data::{DocumentOrigin, GroupKind, Grouping, ShardWriter, TokenShard};
 use proptest::prelude::*;
 
 /// A document's tokens (the end included) and which are scored.
@@ -42,6 +42,24 @@ fn write(stories: &[Story], vocabulary: usize) -> Arc<TokenShard> {
     let shard = TokenShard::open(&path).unwrap();
     assert_eq!(written.tokens, shard.tokens());
     Arc::new(shard)
+}
+
+/// The shard of equal documents that are of these groups.
+pub fn grouped(groups: &[u64]) -> TokenShard {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heldout.safetensors");
+    let writer = ShardWriter::create(&path, 300).unwrap();
+    let mut writer = writer.with_groups(Grouping::of(GroupKind::Record)).unwrap();
+    for (number, group) in groups.iter().enumerate() {
+        let origin = DocumentOrigin {
+            group: *group,
+            record: number as u64,
+            ..DocumentOrigin::default()
+        };
+        writer.push_from(origin, &[1, 0], &[], 1).unwrap();
+    }
+    writer.finish().unwrap();
+    TokenShard::open(&path).unwrap()
 }
 
 /// The shard of documents of these lengths, whose tokens are numbered from 1 over all of them.

@@ -54,7 +54,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
         definitions => &report.definitions,
         tolerance => report.settings.tolerance,
         context_tokens => report.settings.context,
-        half => report.settings.half.map(|half| half.name()),
+        split => report.settings.split.map(|split| split.name()),
     };
     page::render(include_str!("template.html"), shown)
 }

@@ -35,10 +35,10 @@ pub fn render(report: &ForgettingReport) -> String {
             report.settings.context
         );
     }
-    if let Some(half) = report.settings.half {
+    if let Some(split) = report.settings.split {
         text += &format!(
-            "- Only the {} half of the held-out documents was scored.\n",
-            half.name()
+            "- Only the `{}` split of the held-out documents was scored.\n",
+            split.name()
         );
     }
     text

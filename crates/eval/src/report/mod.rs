@@ -18,7 +18,7 @@ pub use tasks::{AccuracyReport, LostItem, TaskReport};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use polymath_data::{Half, Overlap};
+use polymath_data::{HeldoutSplit, Overlap};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::DomainEvidence;
@@ -89,9 +89,9 @@ pub struct Settings {
     pub resamples: usize,
     /// Tokens of context that the models were scored with.
     pub context: usize,
-    /// Where only one half of the held-out documents was scored: which.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub half: Option<Half>,
+    /// The part of the held-out documents that was scored, unless all were.
+    #[serde(default, alias = "half", skip_serializing_if = "Option::is_none")]
+    pub split: Option<HeldoutSplit>,
     /// Share of a domain's held-out documents that may stand whole in training text; above, its figure is withheld.
     pub overlap_limit: f64,
 }
@@ -103,7 +103,7 @@ impl Default for Settings {
             seed: 1,
             resamples: RESAMPLES,
             context: 0,
-            half: None,
+            split: None,
             overlap_limit: OVERLAP_LIMIT,
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use polymath_data::{Half, TokenShard};
+use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::frontier::HalfScores;
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_model::{LoadOptions, ModelConfig, Transformer};
@@ -88,16 +88,8 @@ impl<'a> Interpolation<'a> {
             }
         }
         for (name, shard) in domains {
-            for half in [Half::Development, Half::Test] {
-                if !(0..shard.documents()).any(|index| shard.half_of(index) == half) {
-                    return Err(FinetuneError::Config(format!(
-                        "the domain `{name}` has {} held-out documents, none of them in the {} half: prepare it with a greater `heldout_fraction`, \
-                         `heldout_paths`, or more documents",
-                        shard.documents(),
-                        half.name()
-                    )));
-                }
-            }
+            HeldoutSplit::Dev.check(name, shard)?;
+            HeldoutSplit::Test.check(name, shard)?;
         }
         Ok(Self {
             config,
@@ -148,7 +140,7 @@ impl<'a> Interpolation<'a> {
         blocks.map(|block| (block, alpha)).collect()
     }
 
-    /// Scores the whole `grid` of α, as [`super::grid`] makes it, on both halves, and chooses by the development half; then, with `per_block`, goes
+    /// Scores the whole `grid` of α, as [`super::grid`] makes it, on both splits, and chooses by `dev`; then, with `per_block`, goes
     /// once over the blocks from the last to the first, giving each the α of the grid that is best with the others as
     /// they are.
     ///
@@ -161,13 +153,13 @@ impl<'a> Interpolation<'a> {
         per_block: bool,
         say: &mut dyn FnMut(&Point),
     ) -> Result<Found, FinetuneError> {
-        let before = self.measure(&self.alike(0.0), Half::Development)?;
+        let before = self.measure(&self.alike(0.0), HeldoutSplit::Dev)?;
         let mut points: Vec<Point> = Vec::new();
         for alpha in grid {
             let shares = self.alike(*alpha);
             let mut point = self.develop(&shares, rule, &before)?;
             point.alpha = Some(*alpha);
-            point.test = self.measure(&shares, Half::Test)?;
+            point.test = self.measure(&shares, HeldoutSplit::Test)?;
             let first = points.first().map_or(&point.test, |first| &first.test);
             point.test_mean_increase = rule.mean_increase(first, &point.test);
             say(&point);
@@ -188,7 +180,7 @@ impl<'a> Interpolation<'a> {
                     }
                 }
             }
-            best.test = self.measure(&best.shares, Half::Test)?;
+            best.test = self.measure(&best.shares, HeldoutSplit::Test)?;
             best.test_mean_increase = rule.mean_increase(&points[0].test, &best.test);
             say(&best);
             points.push(best);
@@ -211,7 +203,7 @@ impl<'a> Interpolation<'a> {
         // The base itself is measured already.
         let development = match shares.values().all(|share| *share == 0.0) {
             true => before.clone(),
-            false => self.measure(shares, Half::Development)?,
+            false => self.measure(shares, HeldoutSplit::Dev)?,
         };
         Ok(Point {
             alpha: None,
@@ -223,22 +215,26 @@ impl<'a> Interpolation<'a> {
         })
     }
 
-    /// Bits per byte of every domain on one half.
-    fn measure(&self, shares: &Shares, half: Half) -> Result<BitsPerByte, FinetuneError> {
-        let scores = self.scores(shares, half)?.into_iter();
+    /// Bits per byte of every domain on one split.
+    fn measure(&self, shares: &Shares, split: HeldoutSplit) -> Result<BitsPerByte, FinetuneError> {
+        let scores = self.scores(shares, split)?.into_iter();
         Ok(scores
             .map(|(name, scores)| (name, scores.bits_per_byte()))
             .collect())
     }
 
-    /// Scores of every domain's documents on one half.
+    /// Scores of every domain's documents on one split.
     ///
     /// # Errors
     /// What scoring says.
-    pub fn scores(&self, shares: &Shares, half: Half) -> Result<HalfScores, FinetuneError> {
+    pub fn scores(
+        &self,
+        shares: &Shares,
+        split: HeldoutSplit,
+    ) -> Result<HalfScores, FinetuneError> {
         let model = self.model(shares)?;
         let windows = WindowOptions {
-            half: Some(half),
+            split: Some(split),
             ..self.windows
         };
         self.domains

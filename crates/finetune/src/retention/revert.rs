@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polymath_data::Half;
+use polymath_data::HeldoutSplit;
 use polymath_eval::revert::{Block, Revert, Step, by_rate, place};
 
 use super::{Interpolation, Rule, Shares};
@@ -22,14 +22,15 @@ impl Interpolation<'_> {
     ) -> Result<(Revert, Shares), FinetuneError> {
         let niche = rule.niche.as_str();
         let before = |half| self.scores(&self.alike(0.0), half);
-        let (before_development, before_test) = (before(Half::Development)?, before(Half::Test)?);
+        let (before_development, before_test) =
+            (before(HeldoutSplit::Dev)?, before(HeldoutSplit::Test)?);
         let whole = self.alike(1.0);
-        let after = self.scores(&whole, Half::Development)?;
+        let after = self.scores(&whole, HeldoutSplit::Dev)?;
         let mut blocks = Vec::new();
         for name in whole.keys() {
             let mut shares = whole.clone();
             shares.insert(name.clone(), 0.0);
-            let scores = self.scores(&shares, Half::Development)?;
+            let scores = self.scores(&shares, HeldoutSplit::Dev)?;
             let block = Block::new(name, niche, (&after, &scores))?;
             say(&format!(
                 "{name} put back: old domains regain {:+.4}, {niche} loses {:+.4}",
@@ -45,8 +46,8 @@ impl Interpolation<'_> {
             if let Some(last) = put_back.checked_sub(1) {
                 shares.insert(blocks[last].name.clone(), 0.0);
             }
-            let development = self.scores(&shares, Half::Development)?;
-            let test = self.scores(&shares, Half::Test)?;
+            let development = self.scores(&shares, HeldoutSplit::Dev)?;
+            let test = self.scores(&shares, HeldoutSplit::Test)?;
             let step = Step {
                 put_back,
                 development: place(niche, (&before_development, &development)),

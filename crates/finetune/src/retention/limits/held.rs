@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polymath_data::{Half, TokenShard};
+use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::frontier::HalfScores;
 use polymath_eval::statistics::{Change, paired_change};
 use polymath_eval::{DomainScores, WindowOptions, score_shard};
@@ -133,13 +133,13 @@ impl Held {
 fn refuse_few(name: &str, shard: &TokenShard) -> Result<(), FinetuneError> {
     let documents = shard.documents();
     let development = (0..documents)
-        .filter(|index| shard.half_of(*index) == Half::Development)
+        .filter(|index| shard.split_of(*index) == HeldoutSplit::Dev)
         .count();
     if development >= FEWEST_DOCUMENTS {
         return Ok(());
     }
     Err(FinetuneError::Config(format!(
-        "`retention.limits`: `{name}` has {documents} held-out documents, {development} of them in the development half, where a \
+        "`retention.limits`: `{name}` has {documents} held-out documents, {development} of them in `dev`, where a \
          limit needs {FEWEST_DOCUMENTS} to know how much they differ: prepare `{name}` again with more text, a greater \
          `heldout_fraction`, `heldout_paths`, or a `separator` that parts its files into documents; or give it no limit"
     )))

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use polymath_data::Half;
+use polymath_data::HeldoutSplit;
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_files::StagedFolder;
 use polymath_model::{LoadOptions, Precision};
@@ -98,7 +98,7 @@ impl Finetuning {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             max_tokens: Some(self.config.evaluation.max_tokens()),
-            half: Some(Half::Development),
+            split: Some(HeldoutSplit::Dev),
             stride: None,
         };
         let base = self.load_tuned(launch, false)?;
@@ -194,7 +194,7 @@ impl Search<'_> {
         if self.launch.stop.load(Ordering::SeqCst) {
             return Err(Halt::Stopped);
         }
-        let scores = self.between.scores(shares, Half::Development)?;
+        let scores = self.between.scores(shares, HeldoutSplit::Dev)?;
         let niche = scores[&self.tuning.niche].bits_per_byte();
         // Farther than the run went, weights can be of no model at all.
         if !scores

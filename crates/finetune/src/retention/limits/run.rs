@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polymath_data::Half;
+use polymath_data::HeldoutSplit;
 use polymath_eval::WindowOptions;
 use polymath_model::{LoadOptions, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
@@ -27,7 +27,7 @@ impl Finetuning {
             pressure.resume(&from.path, from.state.step)?;
         }
         let windows = WindowOptions {
-            half: Some(Half::Development),
+            split: Some(HeldoutSplit::Dev),
             ..windows
         };
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;

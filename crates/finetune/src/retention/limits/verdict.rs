@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Half, TokenShard};
+use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::statistics::{Change, paired_change};
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_model::Transformer;
@@ -83,7 +83,7 @@ impl LimitsVerdict {
     ) -> Result<Self, FinetuneError> {
         let windows = WindowOptions {
             context: Some(context),
-            half: Some(Half::Test),
+            split: Some(HeldoutSplit::Test),
             ..WindowOptions::default()
         };
         let mut domains = Vec::new();
