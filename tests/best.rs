@@ -82,3 +82,57 @@ fn the_best_checkpoint_is_that_of_its_domains() {
         "{told_apart:?} of 9 and 3"
     );
 }
+
+/// Scores of a checkpoint's domains on one split of the held-out documents, or on all, as the run's evaluations cut them.
+fn scored(at: &Path, checkpoint: &Path, split: Option<&str>) -> Vec<(String, f64)> {
+    let mut command = polymath(at);
+    command.arg("evaluate").arg(checkpoint);
+    command.args(["--dataset", "data", "--context", "48", "--json"]);
+    if let Some(split) = split {
+        command.args(["--split", split]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let domains = found["domains"].as_object().unwrap().iter();
+    domains
+        .map(|(name, domain)| (name.clone(), domain["bits_per_byte"].as_f64().unwrap()))
+        .collect()
+}
+
+/// What decides the best checkpoint is the dev split alone, of a base and of what is tuned from it; both say so, and the test split
+/// has no part in it.
+#[test]
+fn the_best_checkpoint_is_chosen_on_the_dev_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    held::write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    let all = "evaluation.max_tokens=1000000";
+    polymath(at)
+        .args(["pretrain", "pretrain.toml", all])
+        .assert()
+        .success();
+    finetune(at, "tuned", &[all]).assert().success();
+    for run in ["base", "tuned"] {
+        let run = at.join("runs").join(run);
+        let (_, last) = evaluations(&run).pop().unwrap();
+        let checkpoint = run.join("latest");
+        let near = |scores: &[(String, f64)]| {
+            let apart =
+                |(name, score): &(String, f64)| (last[name].as_f64().unwrap() - score).abs();
+            scores.iter().map(apart).fold(0.0, f64::max) < 1e-4
+        };
+        assert!(near(&scored(at, &checkpoint, Some("dev"))), "{last}");
+        assert!(!near(&scored(at, &checkpoint, Some("test"))), "{last}");
+        assert!(!near(&scored(at, &checkpoint, None)), "{last}");
+        let state = std::fs::read_to_string(checkpoint.join("state.json")).unwrap();
+        let state: Value = serde_json::from_str(&state).unwrap();
+        assert_eq!(state["chosen_on"], "dev", "{state}");
+    }
+    let lineage = std::fs::read_to_string(at.join("runs/tuned/best/base.toml")).unwrap();
+    assert!(lineage.contains("chosen_on = \"dev\""), "{lineage}");
+}

@@ -117,5 +117,11 @@ pub use vocabulary::{ExtendedTokenizer, NewTokens};
 /// 3: examples with prompts in rows of their own, by best fit.
 pub const BATCH_RULE: u32 = 3;
 
+/// Version of the rule by which held-out documents are chosen that a run is evaluated on while it trains. Scores under
+/// different rules are of different documents, so they decide no best checkpoint together. 1: of dev and test alike (under
+/// limits of dev), passing over documents that are too long for what is left; 2: of dev alone, up to the first document that
+/// does not fit.
+pub const EVALUATION_RULE: u32 = 2;
+
 /// A target that is neither learnt nor scored.
 pub const IGNORED: u32 = u32::MAX;

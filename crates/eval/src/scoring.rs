@@ -225,6 +225,9 @@ pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
 }
 
 /// Scores the same seeded choice of held-out documents again and again during training.
+///
+/// A domain whose held-out documents are all in one split, and not in the one that is to be scored, is scored on what it has:
+/// see [`HeldoutEvaluator::warning`].
 pub struct HeldoutEvaluator {
     shards: Vec<(String, Arc<TokenShard>)>,
     windows: WindowOptions,
@@ -236,6 +239,30 @@ impl HeldoutEvaluator {
         Self { shards, windows }
     }
 
+    /// Returns the split of the held-out documents that is scored; `None` where it is all of them.
+    pub fn split(&self) -> Option<HeldoutSplit> {
+        self.windows.split
+    }
+
+    /// Names the domains that have no document in the split, and what is scored of them instead.
+    pub fn warning(&self) -> Option<String> {
+        let split = self.split()?;
+        let without: Vec<&str> = self
+            .shards
+            .iter()
+            .filter(|(_, shard)| !has(shard, split))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        (!without.is_empty()).then(|| {
+            format!(
+                "`{}` has no held-out document in the {} split: all of its held-out text is scored during the run, so that no \
+                 other is left to judge by; prepare it with more documents or a greater `heldout_fraction`",
+                without.join("`, `"),
+                split.name()
+            )
+        })
+    }
+
     /// Bits per byte of every domain.
     ///
     /// # Errors
@@ -245,21 +272,46 @@ impl HeldoutEvaluator {
         model: &Transformer,
         progress: &mut dyn FnMut(u64, u64) -> A,
     ) -> Result<BTreeMap<String, f64>, EvalError> {
-        let size = |shard: &TokenShard| {
-            shard
-                .tokens()
-                .min(self.windows.max_tokens.unwrap_or(u64::MAX))
-        };
-        let all = self.shards.iter().map(|(_, shard)| size(shard)).sum();
+        let sizes: Vec<u64> = self
+            .shards
+            .iter()
+            .map(|(_, shard)| size(shard, self.of(shard)))
+            .collect();
+        let all = sizes.iter().sum();
         let mut before = 0;
         let mut found = BTreeMap::new();
-        for (name, shard) in &self.shards {
-            let scores = score_shard(model, shard, self.windows, &mut |done, _| {
+        for ((name, shard), size) in self.shards.iter().zip(sizes) {
+            let scores = score_shard(model, shard, self.of(shard), &mut |done, _| {
                 progress(before + done, all)
             })?;
-            before += size(shard);
+            before += size;
             found.insert(name.clone(), scores.bits_per_byte());
         }
         Ok(found)
     }
+
+    /// The windows for a shard: of the split, where the shard has any document there.
+    fn of(&self, shard: &TokenShard) -> WindowOptions {
+        WindowOptions {
+            split: self.split().filter(|split| has(shard, *split)),
+            ..self.windows
+        }
+    }
+}
+
+fn has(shard: &TokenShard, split: HeldoutSplit) -> bool {
+    (0..shard.documents()).any(|index| shard.split_of(index) == split)
+}
+
+/// Tokens that are scored at most.
+fn size(shard: &TokenShard, windows: WindowOptions) -> u64 {
+    let is_wanted = |index: &usize| {
+        windows
+            .split
+            .is_none_or(|split| shard.split_of(*index) == split)
+    };
+    let documents = (0..shard.documents()).filter(is_wanted);
+    let tokens = documents.map(|index| shard.document(index).len() as u64);
+    let all: u64 = tokens.sum();
+    all.min(windows.max_tokens.unwrap_or(u64::MAX))
 }

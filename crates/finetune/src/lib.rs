@@ -38,7 +38,7 @@ pub use adapter::choose_adapter;
 pub use config::FinetuneConfig;
 pub use ending::{Divergence, Ending};
 pub use error::FinetuneError;
-pub use lineage::{Lineage, Stage};
+pub use lineage::{Lineage, Stage, chosen_on};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
 pub use sweep::check_bases;
@@ -48,7 +48,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, TokenShard};
+use polymath_data::{Dataset, HeldoutSplit, TokenShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{
     Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainingConfig, fit,
@@ -411,6 +411,7 @@ impl Finetuning {
                 .retained
                 .as_ref()
                 .map(|retained| retained.fingerprint().to_owned()),
+            chosen_on: Some(HeldoutSplit::Dev),
             earlier: Lineage::of(&self.base.folder)?
                 .map_or_else(Vec::new, |before| before.stages()),
         })

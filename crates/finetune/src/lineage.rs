@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_data::Dataset;
+use polymath_data::{Dataset, HeldoutSplit};
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
@@ -36,6 +36,10 @@ pub struct Lineage {
     /// SHA-256 of its manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_sha256: Option<String>,
+    /// The split of the held-out documents that decided which checkpoint is its best, and what was chosen since; `None` of runs
+    /// by earlier versions, whose choice was made on all held-out documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_on: Option<HeldoutSplit>,
     /// Where the base was itself fine-tuned: its own lineage and that of its bases, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Stage>,
@@ -169,4 +173,17 @@ impl Lineage {
         }
         Ok(None)
     }
+}
+
+/// Returns the split of the held-out documents by whose scores `checkpoint` was chosen: by its lineage where it was fine-tuned
+/// here, else by its own record of a pretraining. `None` where the choice was made on all held-out documents, or is unknown.
+/// Scores on that split look better than they are; judge on the test split.
+///
+/// # Errors
+/// A lineage that is there and can't be read.
+pub fn chosen_on(checkpoint: &Path) -> Result<Option<HeldoutSplit>, FinetuneError> {
+    Ok(match Lineage::of(checkpoint)? {
+        Some(lineage) => lineage.chosen_on,
+        None => polymath_train::chosen_on(checkpoint),
+    })
 }

@@ -1,9 +1,10 @@
-//! How a run is measured on the way.
+//! The evaluations of a run while it trains: on the dev split, since they decide its best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use polymath_data::HeldoutSplit;
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{Ops, Transformer};
 use polymath_train::{Evaluator, Launch, RunFolder, TrainError};
@@ -23,7 +24,7 @@ impl Finetuning {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens()),
-            split: None,
+            split: Some(HeldoutSplit::Dev),
         };
         match pressure {
             Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
@@ -36,7 +37,7 @@ impl Finetuning {
     }
 }
 
-/// The niche decides the best checkpoint.
+/// Scores every watched domain on the dev split; the niche decides the best checkpoint.
 struct Heldout<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,
@@ -54,6 +55,14 @@ impl Evaluator for Heldout<'_> {
                 EvalError::Stopped => TrainError::Stopped,
                 other => TrainError::Hook(Box::new(other)),
             })
+    }
+
+    fn chosen_on(&self) -> Option<HeldoutSplit> {
+        self.evaluator.split()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.evaluator.warning()
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {

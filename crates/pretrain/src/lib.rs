@@ -25,8 +25,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polymath_data::{
-    BatchShape, Dataset, DomainSize, MixturePart, MixtureShare, MixtureStream, Packing, Split,
-    TokenShard,
+    BatchShape, Dataset, DomainSize, HeldoutSplit, MixturePart, MixtureShare, MixtureStream,
+    Packing, Split, TokenShard,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
@@ -218,7 +218,7 @@ impl Pretraining {
             context: Some(self.sequence_length),
             stride: None,
             max_tokens: Some(self.config.evaluation.max_tokens()),
-            split: None,
+            split: Some(HeldoutSplit::Dev),
         };
         Ok(HeldoutEvaluator::new(shards, windows))
     }
@@ -277,7 +277,7 @@ impl Corpus {
     }
 }
 
-/// The mean over the domains that are trained on decides the best checkpoint.
+/// Scores every domain on the dev split; the mean over the domains that are trained on decides the best checkpoint.
 struct Heldout<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,
@@ -295,6 +295,14 @@ impl Evaluator for Heldout<'_> {
                 EvalError::Stopped => TrainError::Stopped,
                 other => TrainError::Hook(Box::new(other)),
             })
+    }
+
+    fn chosen_on(&self) -> Option<HeldoutSplit> {
+        self.evaluator.split()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.evaluator.warning()
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use polymath_data::BATCH_RULE;
+use polymath_data::{BATCH_RULE, EVALUATION_RULE, HeldoutSplit};
 use polymath_model::{sha256_of_bytes, sha256_of_file};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +33,15 @@ pub struct State {
     /// What the data were.
     pub data_fingerprint: String,
     /// Rule by which its batches were made, a version of [`polymath_data::BATCH_RULE`]; the first was not recorded.
-    #[serde(default = "first_batch_rule")]
+    #[serde(default = "first_rule")]
     pub batch_rule: u32,
+    /// Rule by which the held-out documents of its evaluations were chosen, a version of
+    /// [`polymath_data::EVALUATION_RULE`]; the first was not recorded.
+    #[serde(default = "first_rule")]
+    pub evaluation_rule: u32,
+    /// The split of the held-out documents whose scores decide `best`; `None` where they were of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_on: Option<HeldoutSplit>,
     /// What wrote it.
     pub program_version: String,
     /// The best evaluation so far.
@@ -54,13 +61,17 @@ pub struct State {
     pub checksum: String,
 }
 
-fn first_batch_rule() -> u32 {
+fn first_rule() -> u32 {
     1
 }
 
 impl State {
     /// Before the first step.
-    pub(crate) fn fresh(seed: u64, data_fingerprint: &str) -> Self {
+    pub(crate) fn fresh(
+        seed: u64,
+        data_fingerprint: &str,
+        chosen_on: Option<HeldoutSplit>,
+    ) -> Self {
         Self {
             schema: SCHEMA,
             step: 0,
@@ -69,6 +80,8 @@ impl State {
             seed,
             data_fingerprint: data_fingerprint.into(),
             batch_rule: BATCH_RULE,
+            evaluation_rule: EVALUATION_RULE,
+            chosen_on,
             program_version: env!("CARGO_PKG_VERSION").into(),
             best: None,
             evaluation_due: false,
@@ -262,4 +275,10 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
 /// The file can't be read.
 pub fn sha256_of(path: &Path) -> Result<String, TrainError> {
     sha256_of_file(path).map_err(TrainError::file("read", path))
+}
+
+/// Returns the split of the held-out documents by whose scores a run's `best` was chosen, as the checkpoint in `folder`
+/// records it; `None` where they were all chosen by, or where there is no such record.
+pub fn chosen_on(folder: &Path) -> Option<HeldoutSplit> {
+    read_state(folder).ok()?.chosen_on
 }

@@ -67,7 +67,7 @@ mod schedule;
 mod tensorboard;
 
 pub use cadence::{CheckpointConfig, EvaluationConfig};
-pub use checkpoint::{Checkpoint, State, sha256_of, verify};
+pub use checkpoint::{Checkpoint, State, chosen_on, sha256_of, verify};
 pub use config::{EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::{Fit, Outcome, fit};

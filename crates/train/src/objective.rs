@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
-use polymath_data::{Batch, MixtureStream, ReplayStream};
+use polymath_data::{Batch, HeldoutSplit, MixtureStream, ReplayStream};
 
 use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 
@@ -187,6 +187,16 @@ pub trait Evaluator {
     /// Names what [`Self::score`] is: a domain, or e.g. the mean of several.
     fn decides(&self) -> String {
         "score".into()
+    }
+
+    /// Returns the split of the held-out documents that it scores; `None`, the default, where it scores all of them.
+    fn chosen_on(&self) -> Option<HeldoutSplit> {
+        None
+    }
+
+    /// Says before the first evaluation what is unusual about it; nothing by default.
+    fn warning(&self) -> Option<String> {
+        None
     }
 
     /// What it decided by the last evaluation, for the record; nothing, if nothing else is said.

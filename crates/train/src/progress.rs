@@ -51,7 +51,7 @@ impl<'a> Progress<'a> {
             observer.message(skipped);
         }
         let state = match run.resumed() {
-            None => State::fresh(fit.seed, &fit.data_fingerprint),
+            None => State::fresh(fit.seed, &fit.data_fingerprint, evaluator.chosen_on()),
             Some(from) if from.state.data_fingerprint == fit.data_fingerprint => from.state.clone(),
             Some(from) => {
                 return Err(TrainError::Run(format!(
@@ -64,6 +64,9 @@ impl<'a> Progress<'a> {
         if run.resumed().is_some() {
             // A process that was killed after its last checkpoint had not come to it.
             run.rotate(state.best.map(|best| best.step), fit.checkpoint)?;
+        }
+        if let Some(note) = evaluator.warning() {
+            observer.message(&note);
         }
         let metrics = run.metrics()?;
         if let Some(note) = metrics.note() {

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_data::BATCH_RULE;
+use polymath_data::{BATCH_RULE, EVALUATION_RULE};
 use polymath_files::{Attempt, Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
@@ -348,6 +348,9 @@ fn refuse_unfit(run: &Path, state: &State, resume: bool) -> Result<(), TrainErro
     if state.batch_rule != BATCH_RULE {
         return Err(other_batches(state, &run.to_string()));
     }
+    if state.evaluation_rule != EVALUATION_RULE && state.best.is_some() {
+        return Err(other_documents(state, &run.to_string()));
+    }
     if state.schema < SCHEMA {
         return Err(TrainError::Run(format!(
             "the run `{run}` was interrupted after step {step} of an older version of Polymath ({}): finish it with that version, or \
@@ -370,6 +373,17 @@ fn other_batches(state: &State, run: &str) -> TrainError {
          this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
          began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
         state.step, state.program_version, state.batch_rule
+    ))
+}
+
+/// Refuses a run whose best checkpoint would be decided by scores of different documents.
+fn other_documents(state: &State, run: &str) -> TrainError {
+    TrainError::Run(format!(
+        "the run `{run}` was interrupted after step {} by version {} of this program, which evaluates on held-out documents \
+         chosen by rule {} where this one has rule {EVALUATION_RULE}: its earlier scores are of other documents, and `best` \
+         would compare the two. End it with the program that began it, or choose another `run` and train anew; its \
+         checkpoints can still be evaluated",
+        state.step, state.program_version, state.evaluation_rule
     ))
 }
 

@@ -196,6 +196,41 @@ fn other_batches_are_refused() {
     verify(&whole.join("latest")).unwrap();
 }
 
+/// A run whose earlier evaluations were of documents that another rule chose is refused by name, and nothing of it is touched:
+/// its best score and those to come are of different documents. One that has not been evaluated yet goes on.
+#[test]
+fn other_evaluations_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    stop_after(8, &path, &Case::new());
+    let file = path.join("step-000008/state.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let rule = format!(
+        "  \"evaluation_rule\": {},\n",
+        polymath_data::EVALUATION_RULE
+    );
+    assert!(text.contains(&rule), "{text}");
+    // Older programs had no such key; their files of the first version have no checksum.
+    let old = text
+        .replace(&rule, "")
+        .replace("\"schema\": 2", "\"schema\": 1");
+    std::fs::write(&file, &old).unwrap();
+    for resume in [true, false] {
+        let error = RunFolder::open(&path, CONFIG, resume).err().unwrap();
+        for said in ["after step 8", "rule 1", "other documents", "another `run`"] {
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), old);
+    let state: serde_json::Value = serde_json::from_str(&old).unwrap();
+    assert!(state["best"]["score"].is_f64(), "{old}");
+    let mut unevaluated = state;
+    unevaluated["best"] = serde_json::Value::Null;
+    std::fs::write(&file, unevaluated.to_string()).unwrap();
+    let error = RunFolder::open(&path, CONFIG, true).err().unwrap();
+    assert!(!error.to_string().contains("other documents"), "{error}");
+}
+
 /// Batches without a target, as a stream of one's own may have them.
 struct Prompts;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use polymath_data::TokenShard;
+use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, TrainError};
@@ -73,6 +73,10 @@ impl Evaluator for Limited<'_> {
             FinetuneError::Evaluation(EvalError::Stopped) => TrainError::Stopped,
             other => TrainError::Hook(Box::new(other)),
         })
+    }
+
+    fn chosen_on(&self) -> Option<HeldoutSplit> {
+        self.windows.split
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
