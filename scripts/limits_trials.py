@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIMIT_BROKEN = 3  # the exit code of a run that did not keep its limits: a result as well
+RESULTS = (0, 3, 4)  # kept, broken, undecided: the exit codes of a run that has a verdict
 
 
 def prepare(arguments, niche):
@@ -36,7 +36,7 @@ def tune(arguments, config, run, niche, seed):
     if held:
         command += ["--limits", arguments.limit]
     code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-    if code not in (0, LIMIT_BROKEN):
+    if code not in RESULTS:
         sys.exit(f"`{' '.join(command)}` ended with {code}")
 
 
@@ -65,7 +65,7 @@ def trial(arguments, niche, seed):
     else:
         how = "inside on the way" if verdict["inside_on_the_way"] else "closest"
     forgot = max(tuned[domain["domain"]] - base[domain["domain"]] for domain in old)
-    return {"niche": niche, "seed": seed, "kept": verdict["kept"], "worst": worst, "gains": gains, "share": gains[1] / gains[0],
+    return {"niche": niche, "seed": seed, "verdict": verdict["verdict"], "worst": worst, "gains": gains, "share": gains[1] / gains[0],
             "how": how, "forgot": forgot}  # fmt: skip
 
 
@@ -87,12 +87,12 @@ def main():
         for seed in range(1, int(seeds) + 1):
             one = trial(arguments, niche, seed)
             found.append(one)
-            kept = "kept" if one["kept"] else "broken"
-            print(f"| {niche} | {seed} | {kept} | {one['worst']['domain']} {one['worst']['change']:+.4f} | {one['gains'][1]:.3f} | "
+            print(f"| {niche} | {seed} | {one['verdict']} | {one['worst']['domain']} {one['worst']['change']:+.4f} | {one['gains'][1]:.3f} | "
                   f"{one['gains'][0]:.3f}, {one['forgot']:+.3f} | {one['share']:.0%} | {one['how']} |", flush=True)  # fmt: skip
-    kept = sum(one["kept"] for one in found)
+    verdicts = [one["verdict"] for one in found]
+    said = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("kept", "undecided", "broken"))
     shares = [one["share"] for one in found]
-    print(f"\n{kept} of {len(found)} kept; share of the gain {statistics.mean(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})")
+    print(f"\nof {len(found)}: {said}; share of the gain {statistics.mean(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})")
 
 
 main()

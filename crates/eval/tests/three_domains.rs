@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-use polymath_eval::frontier::{Candidate, HalfScores, RunFigures, Scored};
+use polymath_eval::frontier::{Candidate, HalfScores, RunFigures, Scored, ScoredRun};
 use polymath_eval::revert::{Block, choose, place};
 use polymath_eval::{DocumentScore, DomainScores, ForgettingReport, ModelScores, Settings};
 
@@ -125,23 +125,31 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
         tokens: 1,
         seconds: 1.0,
     };
-    let figures = RunFigures::new(candidate, NICHE, (&both(0.0, 0.0), &both(0.5, 1.0))).unwrap();
-    assert_near(figures.gain, 0.5);
+    let run = ScoredRun {
+        candidate,
+        scored: both(0.5, 1.0),
+    };
+    let figures = RunFigures::new(&run, NICHE, &both(0.0, 0.0)).unwrap();
+    assert_near(figures.gain.value, 0.5);
     assert_near(figures.worst_forgetting(), 0.31);
     assert_near(figures.development_worst, 0.155);
     assert_near(figures.development_gain, 0.25);
-    assert_near(figures.mean_rise.0, MEAN);
+    assert_near(figures.mean_rise.value, MEAN);
     let rises: BTreeMap<&str, f64> = figures
         .rises
         .iter()
-        .map(|(name, rise)| (name.as_str(), rise.0))
+        .map(|(name, rise)| (name.as_str(), rise.value))
         .collect();
     assert_eq!(rises.len(), 3);
     for (name, rise) in &RISES[..3] {
         assert_near(rises[name], *rise);
     }
-    let rises: Vec<(f64, [f64; 2])> = figures.rises.values().copied().collect();
-    for (end, expected) in figures.mean_rise.1.iter().zip(interval_of_the_mean(&rises)) {
+    let rises = figures.rises.values();
+    let rises: Vec<(f64, [f64; 2])> = rises
+        .map(|rise| (rise.value, rise.interval.unwrap()))
+        .collect();
+    let ends = figures.mean_rise.interval.unwrap();
+    for (end, expected) in ends.iter().zip(interval_of_the_mean(&rises)) {
         assert_near(*end, expected);
     }
 }

@@ -1,8 +1,9 @@
-//! `polymath frontier`: many ways to tune one base, compared.
+//! `polymath frontier`: many methods to tune one base, compared.
 
 use anyhow::anyhow;
 use polymath_config::Source;
 use polymath_eval::Diverged;
+use polymath_eval::frontier::Frontier;
 use polymath_finetune::Finetuning;
 use polymath_finetune::frontier::{self, FrontierConfig, PlannedRun};
 
@@ -55,12 +56,50 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     if finished.is_empty() {
         return trained.conclude(&names);
     }
-    let found = frontier::compare(&config, &finished, &trained.launch, &mut |text| {
-        environment.say(text);
-    })?
-    .with_diverged(diverged);
+    let say = &mut |text: &str| environment.say(text);
+    let mut found = frontier::compare(&config, &finished, diverged, &trained.launch, say)?;
+    let method = found
+        .recommended_candidate()
+        .map(|candidate| candidate.method.clone());
+    if let Some(method) = method
+        && let Some(run) = config
+            .confirming(&method, &source)
+            .map_err(Failure::usage)?
+    {
+        found = confirmed(&config, found, run, (arguments, environment))?;
+    }
     found.write(&config.output)?;
     let page = config.output.join("frontier.html");
     results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     trained.conclude(&names)
+}
+
+/// Trains the recommended method with the fresh seed, and adds what it confirms. The comparison is written before: training can
+/// be stopped.
+fn confirmed(
+    config: &FrontierConfig,
+    mut found: Frontier,
+    run: PlannedRun,
+    (arguments, environment): (&arguments::Sweep, &Environment),
+) -> Result<Frontier, Failure> {
+    found.write(&config.output)?;
+    let tuning = Finetuning::open(run.config.clone(), &Stages::new(environment))
+        .map_err(|error| Failure::usage(anyhow!("`runs.{}`: {error}", run.method)))?;
+    let name = format!("{}, fresh seed {}", run.method, run.seed);
+    let trained = runs::train(&[(name, &tuning)], environment, arguments.dashboard)?;
+    if let Some(message) = &trained.diverged[0] {
+        found.notes.push(format!(
+            "The run of the fresh seed {} diverged: {message}. The recommendation is not confirmed.",
+            run.seed
+        ));
+        return Ok(found);
+    }
+    let say = &mut |text: &str| environment.say(text);
+    Ok(frontier::confirm(
+        config,
+        found,
+        &(run, tuning),
+        &trained.launch,
+        say,
+    )?)
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use polymath_data::{Overlap, Question};
 use polymath_eval::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
-use polymath_eval::frontier::{Candidate, Frontier, RunFigures, Scored};
+use polymath_eval::frontier::{
+    Candidate, Frontier, Scored, ScoredRun, Settings as FrontierSettings,
+};
 use polymath_eval::report::{CurvePoint, Figure};
 use polymath_eval::revert::{Block, Revert, Step, place};
 use polymath_eval::transfer::{Row, Setting, Transfer};
@@ -85,7 +87,7 @@ pub fn chain() -> Result<ForgettingReport, EvalError> {
     ForgettingReport::new(&base, &[first, second], Settings::default())
 }
 
-/// Three ways over two seeds, each mixed with the base at one half.
+/// Three methods over two seeds, each mixed with the base at one half.
 ///
 /// # Errors
 /// None, as long as the scores fit together.
@@ -99,7 +101,7 @@ pub fn frontier() -> Result<Frontier, EvalError> {
         }
     };
     let base = both(&[0.0; 7]);
-    let mut figures = Vec::new();
+    let mut runs = Vec::new();
     for (name, _, changes) in RUNS {
         for (seed, scale) in [(1, 1.0), (2, 1.06)] {
             for share in [None, Some(0.5)] {
@@ -112,12 +114,18 @@ pub fn frontier() -> Result<Frontier, EvalError> {
                     tokens: 400_000,
                     seconds: 61.0,
                 };
-                let tuned = both(&moved);
-                figures.push(RunFigures::new(candidate, "competition", (&base, &tuned))?);
+                let scored = both(&moved);
+                runs.push(ScoredRun { candidate, scored });
             }
         }
     }
-    Ok(Frontier::new("competition", 0.05, figures))
+    let settings = FrontierSettings {
+        niche: "competition".into(),
+        limit: 0.05,
+        reference: None,
+        diverged: Vec::new(),
+    };
+    Frontier::new(settings, &base, &runs)
 }
 
 /// Every domain tuned on in turn.

@@ -1,4 +1,4 @@
-//! Which points no other beats, the area that they cover, and the one to take.
+//! Which points no other beats, and the area that they cover.
 
 /// Of points (gain, forgetting): for each, the first that is at least as good in both and better in one.
 pub fn pareto(points: &[(f64, f64)]) -> Vec<Option<usize>> {
@@ -29,17 +29,11 @@ pub fn hypervolume(points: &[(f64, f64)], reference: f64) -> f64 {
     area
 }
 
-/// Of ways (gain, worst rise): the one that gains most with its worst rise inside the limit.
-pub fn recommend(ways: &[(f64, f64)], limit: f64) -> Option<usize> {
-    let inside = (0..ways.len()).filter(|way| ways[*way].1 <= limit && ways[*way].0 > 0.0);
-    inside.max_by(|a, b| ways[*a].0.total_cmp(&ways[*b].0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Of hand-made points: what is beaten, by whom, the area, and the choice.
+    /// Of hand-made points: what is beaten, by whom, and the area.
     #[test]
     fn frontiers_of_hand_made_points() {
         let points = [(3.0, 1.0), (2.0, 0.2), (1.9, 0.3), (1.0, 0.0), (3.0, 1.0)];
@@ -47,8 +41,5 @@ mod tests {
         // From the corner (0, 1): the second covers 2 × 0.8, the fourth 1 × 0.2 more; the first touches the reference.
         assert!((hypervolume(&points, 1.0) - 1.8).abs() < 1e-12);
         assert_eq!(hypervolume(&[(-1.0, 0.1), (1.0, 2.0)], 1.0), 0.0);
-        assert_eq!(recommend(&points, 0.25), Some(1));
-        assert_eq!(recommend(&points, 0.1), Some(3));
-        assert_eq!(recommend(&[(1.0, 0.5), (-0.1, 0.0)], 0.1), None);
     }
 }

@@ -1,187 +1,58 @@
-//! Of each run and of each way over its seeds: what it gained and forgot, and which ways no other beats.
+//! A frontier: its methods, which are told apart, and the one to take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::area::{hypervolume, pareto, recommend};
+use super::comparisons::{Comparisons, Corner, Resampled};
+use super::estimates::{Estimate, FEWEST_GROUPS};
+use super::joint::{DomainSums, FigureOfAll};
+use super::method::{Difference, Method};
+use super::recommendation::{Confirmation, Recommendation, recommend};
+use super::runs::RunFigures;
+use super::scored::{Candidate, Scored, ScoredRun, SplitOfAll};
+use crate::EvalError;
 use crate::diverged::Diverged;
-use crate::report::Figure;
-use crate::statistics::{OverSeeds, mean_figure, paired_change};
-use crate::{DomainScores, EvalError};
 
-const RESAMPLES: usize = 2000;
-/// Of `frontier.json`.
-const SCHEMA: u32 = 2;
+/// Of `frontier.json`. 2 compared means over seeds without the documents' chance.
+const SCHEMA: u32 = 3;
+/// Fewer groups than this are marked: intervals rest on what few show of how much they differ.
+const FEW_GROUPS: usize = 20;
+/// The method that others are compared with, where there is one of this name.
+const REFERENCE: &str = "full";
 
-/// Scores of every domain on one half of the held-out documents.
-pub type HalfScores = BTreeMap<String, DomainScores>;
-
-/// Both halves of a checkpoint.
+/// What a frontier is of.
 #[derive(Debug, Clone)]
-pub struct Scored {
-    /// To choose by.
-    pub development: HalfScores,
-    /// To report on.
-    pub test: HalfScores,
+pub struct Settings {
+    /// The domain that was tuned for.
+    pub niche: String,
+    /// What a retained domain may lose for a method to be recommended, in bits per byte.
+    pub limit: f64,
+    /// The method that others are compared with; default: `full`, else the first by name.
+    pub reference: Option<String>,
+    /// Runs that diverged; a method with such a run is neither compared nor recommended.
+    pub diverged: Vec<Diverged>,
 }
 
-/// Which model a set of figures is of.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Candidate {
-    /// The way's name.
-    pub method: String,
-    /// Share of the tuned weights, the rest being the base's; none where they are taken as they are.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub share: Option<f64>,
-    /// Of the run.
-    pub seed: u64,
-    /// Tokens that it was trained on.
-    pub tokens: u64,
-    /// Seconds of training.
-    pub seconds: f64,
+/// Groups of documents of one domain on one split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SplitGroups {
+    /// Its name.
+    pub domain: String,
+    /// `dev` or `test`.
+    pub split: &'static str,
+    /// How many.
+    pub groups: usize,
 }
 
-impl Candidate {
-    /// The way with its share.
-    pub fn name(&self) -> String {
-        match self.share {
-            Some(share) => format!("{} × {share}", self.method),
-            None => self.method.clone(),
-        }
-    }
-}
-
-/// What one run gained and forgot, in bits per byte.
-#[derive(Debug, Clone, Serialize)]
-pub struct RunFigures {
-    /// What it is of.
-    #[serde(flatten)]
-    pub candidate: Candidate,
-    /// Fall on the niche, on the test half.
-    pub gain: f64,
-    /// Its 95 % interval over documents.
-    pub gain_interval: [f64; 2],
-    /// Rise of each old domain on the test half, with its 95 % interval over documents.
-    pub rises: BTreeMap<String, (f64, [f64; 2])>,
-    /// Mean rise over the old domains on the test half, with its 95 % interval over documents.
-    pub mean_rise: (f64, [f64; 2]),
-    /// Fall on the niche, on the development half.
-    pub development_gain: f64,
-    /// The largest rise of an old domain, on the development half.
-    pub development_worst: f64,
-}
-
-impl RunFigures {
-    /// Compares a run's scores with the base's.
-    ///
-    /// # Errors
-    /// Scores of other documents.
-    pub fn new(
-        candidate: Candidate,
-        niche: &str,
-        (base, tuned): (&Scored, &Scored),
-    ) -> Result<Self, EvalError> {
-        let bits = |scores: &DomainScores| scores.bits_per_byte();
-        let risen = |name: &str, base: &HalfScores, tuned: &HalfScores| {
-            bits(&tuned[name]) - bits(&base[name])
-        };
-        let mut rises = BTreeMap::new();
-        let (mut gain, mut gain_interval) = (0.0, [0.0; 2]);
-        for (name, before) in &base.test {
-            let change = paired_change(before, &tuned.test[name], RESAMPLES, 0)?;
-            if name == niche {
-                (gain, gain_interval) = (-change.value, [-change.high, -change.low]);
-            } else {
-                rises.insert(name.clone(), (change.value, [change.low, change.high]));
-            }
-        }
-        let development_worst = rises
-            .keys()
-            .map(|name| risen(name, &base.development, &tuned.development))
-            .fold(f64::NEG_INFINITY, f64::max);
-        let old: Vec<Figure> = rises
-            .values()
-            .map(|(value, interval)| Figure {
-                value: *value,
-                interval: *interval,
-            })
-            .collect();
-        let mean = mean_figure(&old).ok_or_else(|| {
-            EvalError::Report(
-                "there is no old domain beside the niche: nothing can be forgotten".into(),
-            )
-        })?;
-        Ok(Self {
-            candidate,
-            gain,
-            gain_interval,
-            mean_rise: (mean.value, mean.interval),
-            rises,
-            development_gain: -risen(niche, &base.development, &tuned.development),
-            development_worst,
-        })
-    }
-
-    /// The largest rise of an old domain.
-    pub fn worst_forgetting(&self) -> f64 {
-        self.rises
-            .values()
-            .map(|rise| rise.0)
-            .fold(f64::NEG_INFINITY, f64::max)
-    }
-}
-
-/// A way over its seeds, or such a way mixed with the base.
-#[derive(Debug, Clone, Serialize)]
-pub struct Method {
-    /// Its name, with the share where it is mixed.
-    pub name: String,
-    /// Share of the tuned weights where it is mixed with the base, after training.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub share: Option<f64>,
-    /// Runs that it rests on.
-    pub seeds: usize,
-    /// Fall on the niche.
-    pub gain: OverSeeds,
-    /// Mean rise over the old domains.
-    pub mean_forgetting: OverSeeds,
-    /// The largest rise of an old domain.
-    pub worst_forgetting: OverSeeds,
-    /// Tokens of a run.
-    pub tokens: u64,
-    /// Mean seconds of training.
-    pub seconds: f64,
-    /// Whether no other gains as much and forgets less, or forgets as little and gains more.
-    pub on_the_frontier: bool,
-    /// The first that beats it in both.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beaten_by: Option<String>,
-}
-
-impl Method {
-    fn of(name: &str, runs: &[&RunFigures]) -> Self {
-        let over = |figure: &dyn Fn(&RunFigures) -> f64| {
-            OverSeeds::of(&runs.iter().map(|run| figure(run)).collect::<Vec<_>>())
-        };
-        let first = &runs[0].candidate;
-        Self {
-            name: name.to_owned(),
-            share: first.share,
-            seeds: runs.len(),
-            gain: over(&|run| run.gain),
-            mean_forgetting: over(&|run| run.mean_rise.0),
-            worst_forgetting: over(&RunFigures::worst_forgetting),
-            tokens: first.tokens,
-            seconds: over(&|run| run.candidate.seconds).mean,
-            on_the_frontier: false,
-            beaten_by: None,
-        }
-    }
-
-    fn place(&self) -> (f64, f64) {
-        (self.gain.mean, self.mean_forgetting.mean)
-    }
+/// The area of (forgetting avoided) × gain that methods cover, from the corner of no gain and the most mean forgetting of
+/// any.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Hypervolume {
+    /// Of the methods that were trained.
+    pub trained: Estimate,
+    /// With what was mixed.
+    pub mixed: Estimate,
 }
 
 /// All of a frontier.
@@ -191,126 +62,331 @@ pub struct Frontier {
     pub schema: u32,
     /// The domain that was tuned for.
     pub niche: String,
-    /// What an old domain may lose for a way to be recommended.
+    /// What a retained domain may lose for a method to be recommended.
     pub limit: f64,
-    /// Ways, and ways mixed with the base; most gain first.
+    /// The method that others are compared with.
+    pub reference: String,
+    /// Methods, and methods mixed with the base; most gain first.
     pub methods: Vec<Method>,
     /// Every run, and every run mixed with the base.
     pub runs: Vec<RunFigures>,
-    /// Area of (forgetting avoided) × gain that the trained ways cover, from the corner of no gain and the most mean
-    /// forgetting of any way.
-    pub hypervolume: f64,
-    /// The same with what was mixed.
-    pub hypervolume_mixed: f64,
-    /// The way that gains most on the development half with every old domain inside the limit there, on average over seeds.
+    /// How many standard errors a difference lies from 0 where it is told from it; none where nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub recommended: Option<String>,
-    /// Runs that diverged and are in no figure; a way with such a run is not recommended.
+    pub critical: Option<f64>,
+    /// See [`Hypervolume`].
+    pub hypervolume: Hypervolume,
+    /// The method of most gain whose upper bound keeps every retained domain inside the limit, on the dev split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommended: Option<Recommendation>,
+    /// Groups of every domain on both splits.
+    pub groups: Vec<SplitGroups>,
+    /// Runs that diverged and are in no figure.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<Diverged>,
+    /// What else a reader must know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Frontier {
-    /// Of all runs.
-    pub fn new(niche: &str, limit: f64, runs: Vec<RunFigures>) -> Self {
-        let mut groups: BTreeMap<String, Vec<&RunFigures>> = BTreeMap::new();
-        for run in &runs {
-            groups.entry(run.candidate.name()).or_default().push(run);
+    /// Compares all runs with the base and with one another.
+    ///
+    /// # Errors
+    /// Runs that were scored on different documents or domains; scores that are no numbers; no run at all.
+    pub fn new(settings: Settings, base: &Scored, scored: &[ScoredRun]) -> Result<Self, EvalError> {
+        let test = SplitOfAll::new(base, scored, |scored| &scored.test);
+        let development = SplitOfAll::new(base, scored, |scored| &scored.development);
+        let splits = (&test, &development);
+        test.check(scored)?;
+        development.check(scored)?;
+        let niche = settings.niche.as_str();
+        let mut runs = Vec::new();
+        for (number, run) in scored.iter().enumerate() {
+            runs.push(RunFigures::of(splits, (run, number), niche)?);
         }
-        let mut methods: Vec<Method> = groups
-            .iter()
-            .map(|(name, runs)| Method::of(name, runs))
-            .collect();
-        methods.sort_by(|a, b| b.gain.mean.total_cmp(&a.gain.mean));
-        let points: Vec<(f64, f64)> = methods.iter().map(Method::place).collect();
-        for (at, beaten) in pareto(&points).into_iter().enumerate() {
-            methods[at].on_the_frontier = beaten.is_none();
-            methods[at].beaten_by = beaten.map(|other| methods[other].name.clone());
+        let mut numbers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (number, run) in scored.iter().enumerate() {
+            numbers
+                .entry(run.candidate.name())
+                .or_default()
+                .push(number);
         }
-        let reference = points.iter().map(|point| point.1).fold(0.0, f64::max);
-        let trained = methods.iter().filter(|method| method.share.is_none());
-        let trained: Vec<(f64, f64)> = trained.map(Method::place).collect();
-        Self {
+        let mut methods = Vec::new();
+        for numbers in numbers.values_mut() {
+            numbers.sort_by_key(|number| scored[*number].candidate.seed);
+            methods.push(Method::of(splits, (&runs, numbers), niche)?);
+        }
+        methods.sort_by(|a, b| b.gain.value.total_cmp(&a.gain.value));
+        let complete = Complete::of(&methods, &numbers, (scored, &settings.diverged));
+        let (reference, notes) = reference(&settings, (&methods, &complete))?;
+        let recommended = recommend(
+            &development,
+            (&complete.names, &complete.runs),
+            (niche, settings.limit),
+        );
+        let mut frontier = Self {
             schema: SCHEMA,
-            niche: niche.to_owned(),
-            limit,
-            recommended: recommended(&methods, &runs, (limit, &[])),
-            diverged: Vec::new(),
-            hypervolume: hypervolume(&trained, reference),
-            hypervolume_mixed: hypervolume(&points, reference),
+            limit: settings.limit,
+            reference,
+            hypervolume: Hypervolume::of(&methods),
             methods,
             runs,
+            critical: None,
+            recommended,
+            groups: groups(&test, "test")
+                .chain(groups(&development, "dev"))
+                .collect(),
+            diverged: settings.diverged,
+            notes: notes.into_iter().collect(),
+            niche: settings.niche.clone(),
+        };
+        frontier.compare(&test, &complete);
+        Ok(frontier)
+    }
+
+    /// Compares the complete methods with one another on the test split. One seed says nothing of another, and so nothing of
+    /// methods; too few groups say nothing of others.
+    fn compare(&mut self, test: &SplitOfAll, complete: &Complete) {
+        let seeds = complete.runs.first().map_or(0, Vec::len);
+        let domains: Vec<(&String, DomainSums)> = test
+            .names()
+            .map(|name| (name, test.sums(name, &complete.runs)))
+            .collect();
+        let few = domains
+            .iter()
+            .any(|(_, sums)| sums.groups() < FEWEST_GROUPS);
+        if complete.runs.len() < 2 || seeds < 2 || few {
+            return;
+        }
+        let comparisons = comparisons(&domains, &self.niche, (&self.runs, &complete.runs));
+        let trained: Vec<bool> = complete
+            .places
+            .iter()
+            .map(|at| self.methods[*at].share.is_none())
+            .collect();
+        let found = comparisons.resample(&Corner {
+            forgetting: corner(&self.methods),
+            trained: &trained,
+        });
+        self.take(&comparisons, &found, complete);
+    }
+
+    /// Takes in what the resamples say.
+    fn take(&mut self, comparisons: &Comparisons, found: &Resampled, complete: &Complete) {
+        let [trained, mixed] = found.hypervolumes;
+        self.hypervolume.trained.interval = Some(trained);
+        self.hypervolume.mixed.interval = Some(mixed);
+        self.critical = Some(found.critical);
+        let reference = complete
+            .names
+            .iter()
+            .position(|name| *name == self.reference);
+        for (number, at) in complete.places.iter().enumerate() {
+            // In the order of gain: the first that beats it is the one of most gain.
+            let mut others = 0..complete.places.len();
+            let beaten = others.find(|other| comparisons.beats(*other, number, found.critical));
+            let method = &mut self.methods[*at];
+            method.frontier_share = Some(found.frontier_shares[number]);
+            method.beaten_by = beaten.map(|other| complete.names[other].clone());
+            method.on_the_frontier = beaten.is_none();
+            let apart = reference.filter(|reference| *reference != number);
+            method.against_reference = apart.map(|reference| {
+                let difference = |figure: &FigureOfAll| {
+                    let contrast = (number, Some(reference));
+                    let value = figure.value(contrast);
+                    let half = found.critical * figure.error(contrast);
+                    Estimate {
+                        value,
+                        interval: Some([value - half, value + half]),
+                    }
+                };
+                Difference {
+                    gain: difference(&comparisons.gain),
+                    mean_forgetting: difference(&comparisons.forgetting),
+                }
+            });
         }
     }
 
-    /// The same, with the runs that diverged.
-    #[must_use]
-    pub fn with_diverged(mut self, diverged: Vec<Diverged>) -> Self {
-        self.recommended = recommended(&self.methods, &self.runs, (self.limit, &diverged));
-        self.diverged = diverged;
-        self
+    /// The same, with what a run of the recommended method with a fresh seed came to.
+    ///
+    /// # Errors
+    /// Scores of other documents.
+    pub fn confirm(mut self, base: &Scored, fresh: &ScoredRun) -> Result<Self, EvalError> {
+        let figures = RunFigures::new(fresh, &self.niche, base)?;
+        let found = Confirmation::new(&figures, self.limit);
+        if let Some(recommended) = &mut self.recommended {
+            recommended.confirmation = Some(found);
+        }
+        Ok(self)
     }
 
-    /// The ways that were trained, most gain first.
+    /// The methods that were trained, most gain first.
     pub fn trained(&self) -> impl Iterator<Item = &Method> {
         self.methods.iter().filter(|method| method.share.is_none())
     }
 
-    /// The trained ways that one mixed with the base beats, each with the first that does.
+    /// The trained methods that one mixed with the base surely beats, each with that.
     pub fn beaten_by_mixing(&self) -> Vec<(&Method, &Method)> {
-        let mixed = || self.methods.iter().filter(|method| method.share.is_some());
+        let mixed = |name: &String| {
+            let mut mixed = self.methods.iter().filter(|method| method.share.is_some());
+            mixed.find(|method| method.name == *name)
+        };
         self.trained()
-            .filter_map(|way| {
-                let better =
-                    mixed().find(|other| pareto(&[way.place(), other.place()])[0].is_some())?;
-                Some((way, better))
-            })
+            .filter_map(|method| Some((method, mixed(method.beaten_by.as_ref()?)?)))
             .collect()
     }
 
-    /// What a table shows: every trained way, and of the mixed ones those on the frontier and the recommended.
+    /// What a table shows: every trained method, and of the mixed ones the recommended and those that beat a trained one.
     pub fn shown(&self) -> impl Iterator<Item = &Method> {
-        self.methods.iter().filter(|method| {
-            method.share.is_none()
-                || method.on_the_frontier
-                || self.recommended.as_ref() == Some(&method.name)
+        let beating: BTreeSet<&String> = self
+            .trained()
+            .filter_map(|method| method.beaten_by.as_ref())
+            .collect();
+        self.methods.iter().filter(move |method| {
+            method.share.is_none() || self.is_recommended(method) || beating.contains(&method.name)
         })
+    }
+
+    /// The domains with fewer than 20 groups, which are marked.
+    pub fn few_groups(&self) -> impl Iterator<Item = &SplitGroups> {
+        self.groups.iter().filter(|found| found.groups < FEW_GROUPS)
+    }
+
+    /// The recommended method, as one of its runs has it.
+    pub fn recommended_candidate(&self) -> Option<&Candidate> {
+        let recommended = self.recommended.as_ref()?;
+        let mut candidates = self.runs.iter().map(|run| &run.candidate);
+        candidates.find(|candidate| candidate.name() == recommended.name)
+    }
+
+    /// Whether a method is the recommended one.
+    pub fn is_recommended(&self, method: &Method) -> bool {
+        let recommended = self.recommended.as_ref();
+        recommended.is_some_and(|recommended| recommended.name == method.name)
     }
 }
 
-/// The way that gains most on the development half with every old domain inside `limit` there, on average over seeds. A way that
-/// diverged with some seed is none: its other seeds say nothing about what the next one does.
-fn recommended(
-    methods: &[Method],
-    runs: &[RunFigures],
-    (limit, diverged): (f64, &[Diverged]),
-) -> Option<String> {
-    let reliable = |method: &&Method| {
-        let mut runs = runs
+/// The methods that have a run of every seed, and none that diverged: the others' seeds say nothing about what the next does.
+struct Complete {
+    names: Vec<String>,
+    /// Of each, its place among all methods.
+    places: Vec<usize>,
+    /// Of each, the numbers of its runs.
+    runs: Vec<Vec<usize>>,
+}
+
+impl Complete {
+    fn of(
+        methods: &[Method],
+        numbers: &BTreeMap<String, Vec<usize>>,
+        (scored, diverged): (&[ScoredRun], &[Diverged]),
+    ) -> Self {
+        let seeds: BTreeSet<u64> = scored.iter().map(|run| run.candidate.seed).collect();
+        let mut complete = Self {
+            names: Vec::new(),
+            places: Vec::new(),
+            runs: Vec::new(),
+        };
+        for (place, method) in methods.iter().enumerate() {
+            let runs = &numbers[&method.name];
+            let own = &scored[runs[0]].candidate.method;
+            if runs.len() == seeds.len() && diverged.iter().all(|lost| lost.name != *own) {
+                complete.names.push(method.name.clone());
+                complete.places.push(place);
+                complete.runs.push(runs.clone());
+            }
+        }
+        complete
+    }
+}
+
+impl Hypervolume {
+    fn of(methods: &[Method]) -> Self {
+        let trained: Vec<bool> = methods
             .iter()
-            .filter(|run| run.candidate.name() == method.name);
-        runs.all(|run| {
-            diverged
-                .iter()
-                .all(|lost| lost.name != run.candidate.method)
-        })
+            .map(|method| method.share.is_none())
+            .collect();
+        let corner = Corner {
+            forgetting: corner(methods),
+            trained: &trained,
+        };
+        let points: Vec<(f64, f64)> = methods.iter().map(Method::place).collect();
+        let [trained, mixed] = corner.hypervolumes(&points).map(|value| Estimate {
+            value,
+            interval: None,
+        });
+        Self { trained, mixed }
+    }
+}
+
+/// The most mean forgetting of any method.
+fn corner(methods: &[Method]) -> f64 {
+    let forgetting = methods.iter().map(|method| method.mean_forgetting.value);
+    forgetting.fold(0.0, f64::max)
+}
+
+/// Both figures of every complete method, on the test split.
+fn comparisons<'a>(
+    domains: &'a [(&String, DomainSums)],
+    niche: &str,
+    (runs, methods): (&[RunFigures], &[Vec<usize>]),
+) -> Comparisons<'a> {
+    let by_seed = |figure: &dyn Fn(&RunFigures) -> f64| -> Vec<Vec<f64>> {
+        let of_method =
+            |numbers: &Vec<usize>| numbers.iter().map(|run| figure(&runs[*run])).collect();
+        methods.iter().map(of_method).collect()
     };
-    let methods: Vec<&Method> = methods.iter().filter(reliable).collect();
-    let chosen: Vec<(f64, f64)> = methods
+    let retained = (domains.len() - 1) as f64;
+    let weighted = |of_niche: bool, weight: f64| -> Vec<(&DomainSums, f64)> {
+        let chosen = domains
+            .iter()
+            .filter(|(name, _)| (*name == niche) == of_niche);
+        chosen.map(|(_, sums)| (sums, weight)).collect()
+    };
+    Comparisons {
+        gain: FigureOfAll::new(weighted(true, -1.0), by_seed(&|run| run.gain.value), true),
+        forgetting: FigureOfAll::new(
+            weighted(false, 1.0 / retained),
+            by_seed(&|run| run.mean_rise.value),
+            true,
+        ),
+    }
+}
+
+/// The method that others are compared with, and a note where it is not the one that was asked for.
+fn reference(
+    settings: &Settings,
+    (methods, complete): (&[Method], &Complete),
+) -> Result<(String, Option<String>), EvalError> {
+    let trained = |method: &&Method| method.share.is_none();
+    let mut all: Vec<&str> = methods
         .iter()
-        .map(|method| {
-            let runs: Vec<&RunFigures> = runs
-                .iter()
-                .filter(|run| run.candidate.name() == method.name)
-                .collect();
-            let mean = |figure: &dyn Fn(&RunFigures) -> f64| {
-                runs.iter().map(|run| figure(run)).sum::<f64>() / runs.len() as f64
-            };
-            (
-                mean(&|run| run.development_gain),
-                mean(&|run| run.development_worst),
-            )
-        })
+        .filter(trained)
+        .map(|method| &*method.name)
         .collect();
-    recommend(&chosen, limit).map(|way| methods[way].name.clone())
+    all.sort_unstable();
+    let compared = |name: &&&str| complete.names.iter().any(|known| known == **name);
+    let wanted = settings.reference.as_deref().unwrap_or(REFERENCE);
+    if let Some(found) = all.iter().filter(compared).find(|name| **name == wanted) {
+        return Ok(((*found).to_owned(), None));
+    }
+    let first = all.iter().find(compared).or(all.first());
+    let Some(first) = first.map(|name| (*name).to_owned()) else {
+        return Err(EvalError::Report(
+            "a frontier takes at least one finished run".into(),
+        ));
+    };
+    let note = settings.reference.is_some().then(|| {
+        format!("`reference` = `{wanted}` has no finished run of every seed: the others are compared with `{first}`")
+    });
+    Ok((first, note))
+}
+
+fn groups(split: &SplitOfAll, name: &'static str) -> impl Iterator<Item = SplitGroups> {
+    split.names().map(move |domain| SplitGroups {
+        domain: domain.clone(),
+        split: name,
+        groups: split.sums(domain, &[]).groups(),
+    })
 }

@@ -1,48 +1,85 @@
-//! A frontier as Markdown.
+//! A frontier as Markdown, and its sentences.
 
-use super::Frontier;
+use super::estimates::{Estimate, FEWEST_GROUPS};
+use super::figures::Frontier;
+use super::method::Method;
+use super::recommendation::{Outcome, Recommendation};
 use crate::diverged;
-use crate::statistics::OverSeeds;
 use crate::untrusted::inline;
-use crate::wording::{interval, signed};
+use crate::wording::{interval, percent, signed};
 
-/// The table, and what it says.
+/// The tables, and what they say.
 pub fn render(frontier: &Frontier) -> String {
     let mut text = format!(
-        "# Gain on {} against forgetting\n\nBits per byte on the test half of the held-out documents, against the base; \
-         means over seeds, with 95 % intervals over seeds (Student's t) where there are several.\n\n\
-         | way | gain | mean forgetting | worst domain | seconds | |\n|---|--:|--:|--:|--:|---|\n",
+        "# Gain on {} against forgetting\n\n",
         inline(&frontier.niche)
     );
+    for sentence in sentences(frontier, Form::Markdown) {
+        text += &format!("{sentence}\n\n");
+    }
+    if frontier.critical.is_some() {
+        text += &differences(frontier);
+    }
+    text += "## Every method\n\nBits per byte on the test split of the held-out documents, against the base, with 95 % intervals \
+             over groups of documents and seeds.\n\n\
+             | method | gain | mean forgetting | worst domain | seconds |\n|---|--:|--:|--:|--:|\n";
     for method in frontier.shown() {
-        let place = match &method.beaten_by {
-            None => "on the frontier".to_owned(),
-            Some(other) => format!("beaten by {}", inline(other)),
-        };
         let seconds = match method.share {
             None => format!("{:.0}", method.seconds),
             Some(_) => "none more".to_owned(),
         };
+        let worst = format!(
+            "{} {}",
+            inline(&method.worst.domain),
+            figure(&method.worst.rise)
+        );
         text += &format!(
-            "| {} | {} | {} | {} | {seconds} | {place} |\n",
+            "| {} | {} | {} | {worst} | {seconds} |\n",
             inline(&method.name),
             figure(&method.gain),
             figure(&method.mean_forgetting),
-            figure(&method.worst_forgetting),
         );
     }
-    text.push('\n');
-    for sentence in sentences(frontier, Form::Markdown) {
-        text += &format!("{sentence}\n\n");
-    }
-    text.trim_end().to_owned() + "\n"
+    text
 }
 
-/// A mean with its interval.
-fn figure(over: &OverSeeds) -> String {
-    match over.interval {
-        Some(ends) => format!("{} {}", signed(over.mean), interval(Some(ends))),
-        None => signed(over.mean),
+/// Paired differences from the reference.
+fn differences(frontier: &Frontier) -> String {
+    let reference = inline(&frontier.reference);
+    let mut text = format!(
+        "## Against {reference}\n\nPaired differences in bits per byte, same documents and seeds. All intervals hold together with \
+         95 %.\n\n\
+         | method | gain − {reference}’s | mean forgetting − {reference}’s | place | best in |\n|---|--:|--:|---|--:|\n"
+    );
+    for method in frontier.shown() {
+        let of = |estimate: Option<Estimate>| estimate.map_or("–".into(), |found| figure(&found));
+        let apart = method.against_reference;
+        text += &format!(
+            "| {} | {} | {} | {} | {} |\n",
+            inline(&method.name),
+            of(apart.map(|apart| apart.gain)),
+            of(apart.map(|apart| apart.mean_forgetting)),
+            place(frontier, method, Form::Markdown),
+            method.frontier_share.map_or("–".into(), percent),
+        );
+    }
+    text + "\n"
+}
+
+/// What is known of a method's place, in words.
+pub fn place(frontier: &Frontier, method: &Method, form: Form) -> String {
+    match (&method.beaten_by, frontier.critical, method.frontier_share) {
+        (Some(other), _, _) => format!("beaten by {}", form.name(other)),
+        (None, Some(_), Some(_)) => "not told apart".into(),
+        (None, _, _) => "not compared".into(),
+    }
+}
+
+/// A figure with its interval.
+fn figure(estimate: &Estimate) -> String {
+    match estimate.interval {
+        Some(ends) => format!("{} {}", signed(estimate.value), interval(Some(ends))),
+        None => signed(estimate.value),
     }
 }
 
@@ -71,51 +108,136 @@ impl Form {
     }
 }
 
-/// What the figures come to.
+/// The recommendation, then what is told apart, then what limits the evidence.
 pub fn sentences(frontier: &Frontier, form: Form) -> Vec<String> {
     let mut sentences = vec![recommendation(frontier, form)];
+    sentences.push(told_apart(frontier, form));
     sentences.extend(diverged::sentence(&frontier.diverged, &|text| {
         form.name(text)
     }));
-    let beaten = frontier.beaten_by_mixing();
-    if !beaten.is_empty() {
-        let pairs: Vec<String> = beaten
-            .iter()
-            .map(|(way, better)| {
-                let (way, better) = (form.name(&way.name), form.name(&better.name));
-                format!("{way} is beaten by {better}")
-            })
-            .collect();
-        sentences.push(format!(
-            "Mixing with the base, which costs evaluations only ({}): {}.",
-            form.marked("`", "name × share of the tuned weights"),
-            pairs.join(", ")
-        ));
+    sentences.extend(few_groups(frontier, form));
+    sentences.extend(frontier.notes.iter().map(|note| form.name(note)));
+    sentences.push(hypervolume(frontier));
+    sentences
+}
+
+/// What is told apart, or why nothing is.
+fn told_apart(frontier: &Frontier, form: Form) -> String {
+    if frontier.critical.is_none() {
+        let seeds = frontier.methods.iter().map(|method| method.seeds).max();
+        return match (frontier.trained().count(), seeds) {
+            (1, _) => "One method: there is nothing to compare it with.".into(),
+            (_, Some(0 | 1)) => "One seed: a run of another seed may come out elsewhere, so that methods are not compared. Give \
+                                 `seeds` at least two values, better three or more."
+                .into(),
+            _ => "Methods are not compared: fewer than two have a run of every seed, or a domain has fewer than five groups of \
+                  held-out documents."
+                .into(),
+        };
     }
+    let beaten: Vec<String> = frontier
+        .shown()
+        .filter_map(|method| {
+            let other = method.beaten_by.as_ref()?;
+            let (name, other) = (form.name(&method.name), form.name(other));
+            Some(format!("{name} is beaten by {other}"))
+        })
+        .collect();
+    match beaten.is_empty() {
+        true => "No method is told from another as gaining more and forgetting less: their order in the tables can be chance."
+            .into(),
+        false => format!(
+            "For sure, and together with 95 %: {}. All others are not told apart.",
+            beaten.join(", ")
+        ),
+    }
+}
+
+fn few_groups(frontier: &Frontier, form: Form) -> Option<String> {
+    let few: Vec<String> = frontier
+        .few_groups()
+        .map(|few| format!("{} ({}: {})", form.name(&few.domain), few.split, few.groups))
+        .collect();
+    (!few.is_empty()).then(|| {
+        format!(
+            "Fewer than 20 groups of held-out documents in {}: so few show little of how much groups differ, and fewer than five give no \
+             interval. Hold out more, or raise `max_tokens`.",
+            few.join(", ")
+        )
+    })
+}
+
+fn hypervolume(frontier: &Frontier) -> String {
+    let shown = |estimate: &Estimate| {
+        let ends = estimate
+            .interval
+            .map(|[low, high]| format!(" [{low:.4}, {high:.4}]"));
+        format!("{:.4}{}", estimate.value, ends.unwrap_or_default())
+    };
     let mixed = match frontier.methods.iter().any(|method| method.share.is_some()) {
-        true => format!("; {:.4} with what was mixed", frontier.hypervolume_mixed),
+        true => format!(
+            "; {} with what was mixed",
+            shown(&frontier.hypervolume.mixed)
+        ),
         false => String::new(),
     };
-    sentences.push(format!(
-        "Hypervolume {:.4}{mixed}: the area of gain × mean forgetting avoided that the frontier covers, from no gain and the \
-         most forgetting of any way.",
-        frontier.hypervolume
-    ));
-    sentences
+    format!(
+        "Hypervolume {}{mixed}: the area of gain × mean forgetting avoided that the methods cover, from no gain and the most \
+         forgetting of any method.",
+        shown(&frontier.hypervolume.trained)
+    )
 }
 
 fn recommendation(frontier: &Frontier, form: Form) -> String {
     let limit = frontier.limit;
-    match &frontier.recommended {
-        Some(name) => format!(
-            "Recommended for at most {limit} bits per byte lost in any old domain: {}, which gains most inside it on \
-             the development half.",
-            form.marked("**", &form.name(name))
-        ),
-        None => format!(
-            "No way stays inside {limit} bits per byte in every old domain on the development half: hold harder, or tune with \
-             {}.",
-            form.marked("`", &format!("polymath finetune --limits {limit}"))
-        ),
-    }
+    let Some(found) = &frontier.recommended else {
+        let few = frontier
+            .few_groups()
+            .any(|few| few.split == "dev" && few.groups < FEWEST_GROUPS);
+        return match few {
+            true => format!(
+                "Nothing is recommended: a retained domain has fewer than five groups of held-out documents, which bound no rise, \
+                 be it within {limit} bits per byte or not."
+            ),
+            false => format!(
+                "No method is surely within {limit} bits per byte in every retained domain, on the dev split: retain more strongly, or \
+                 tune with {}.",
+                form.marked("`", &format!("polymath finetune --limits {limit}"))
+            ),
+        };
+    };
+    format!(
+        "Recommended for at most {limit} bits per byte lost in any retained domain: {}, which gains most on the dev split among \
+         the methods that are inside with their upper bounds ({} is nearest: at most {}). {}",
+        form.marked("**", &form.name(&found.name)),
+        form.name(&found.domain),
+        signed(found.upper_bound),
+        confirmation(found, form),
+    )
+}
+
+fn confirmation(found: &Recommendation, form: Form) -> String {
+    let Some(fresh) = &found.confirmation else {
+        return format!(
+            "Not confirmed on a fresh seed: {} does that.",
+            form.marked("`", "confirm_seed")
+        );
+    };
+    let worst = fresh
+        .rises
+        .iter()
+        .max_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    let worst = worst.map_or(String::new(), |(name, rise)| {
+        format!(", worst domain {} {}", form.name(name), figure(rise))
+    });
+    let said = match fresh.outcome {
+        Outcome::Confirmed => "Confirmed by",
+        Outcome::Refuted => "Refuted by",
+        Outcome::Undecided => "Neither confirmed nor refuted by",
+    };
+    format!(
+        "{said} a run of the fresh seed {}: gain {}{worst}.",
+        fresh.seed,
+        figure(&fresh.gain)
+    )
 }

@@ -1,14 +1,30 @@
-//! A frontier: several ways to tune one base for one niche, compared by what each gains and what it forgets.
+//! A frontier: several methods to tune one base for one niche, compared by what each gains and what it forgets.
+//!
+//! `scored` is what it is made of, `runs` the figures of one run, `method` those of a method over its seeds, with intervals by
+//! `estimates`; `joint` resamples all methods at once, `comparisons` says by it which are told apart, `recommendation` which
+//! to take.
 
 mod area;
+mod comparisons;
+mod estimates;
 mod figures;
+mod joint;
 mod markdown;
+mod method;
 mod page;
+mod recommendation;
+mod runs;
+mod scored;
 
 use std::path::Path;
 
-pub use area::{hypervolume, pareto, recommend};
-pub use figures::{Candidate, Frontier, HalfScores, Method, RunFigures, Scored};
+pub use area::{hypervolume, pareto};
+pub use estimates::Estimate;
+pub use figures::{Frontier, Hypervolume, Settings, SplitGroups};
+pub use method::{Difference, Method, WorstDomain};
+pub use recommendation::{Confirmation, Outcome, Recommendation};
+pub use runs::RunFigures;
+pub use scored::{Candidate, HalfScores, Scored, ScoredRun};
 
 use crate::EvalError;
 

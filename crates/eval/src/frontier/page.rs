@@ -2,15 +2,17 @@
 
 use minijinja::{Value, context};
 
-use super::figures::{Frontier, Method, RunFigures};
-use super::markdown::{Form, sentences};
+use super::estimates::Estimate;
+use super::figures::Frontier;
+use super::markdown::{Form, place, sentences};
+use super::method::Method;
+use super::runs::RunFigures;
 use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::report::Figure;
-use crate::statistics::OverSeeds;
-use crate::wording::{count, interval, signed};
+use crate::wording::{count, interval, percent, signed};
 use crate::{EvalError, page};
 
-/// Ways whose names stand beside their points; more are told apart by the legend alone.
+/// Methods whose names stand beside their points; more are told apart by the legend alone.
 const MOST_NAMES: usize = 6;
 
 /// The page.
@@ -32,6 +34,10 @@ pub fn render(frontier: &Frontier) -> Result<String, EvalError> {
     let shown = context! {
         niche => &frontier.niche,
         limit => frontier.limit,
+        reference => &frontier.reference,
+        compared => frontier.critical.is_some(),
+        critical => frontier.critical.map(|critical| format!("{critical:.2}")),
+        groups => groups(frontier),
         lead => &sentences[0],
         sentences => sentences[1..].to_vec(),
         several,
@@ -45,14 +51,24 @@ pub fn render(frontier: &Frontier) -> Result<String, EvalError> {
     page::render(include_str!("page.html"), shown)
 }
 
-fn drawn(over: &OverSeeds) -> Figure {
+/// Groups of each domain on the test split.
+fn groups(frontier: &Frontier) -> String {
+    let test = frontier.groups.iter().filter(|found| found.split == "test");
+    let found: Vec<String> = test
+        .map(|found| format!("{} {}", found.domain, found.groups))
+        .collect();
+    format!("On the test split: {}.", found.join(", "))
+}
+
+/// As a chart draws it: without an interval, a point.
+fn drawn(estimate: &Estimate) -> Figure {
     Figure {
-        value: over.mean,
-        interval: over.interval.unwrap_or([over.mean; 2]),
+        value: estimate.value,
+        interval: estimate.interval.unwrap_or([estimate.value; 2]),
     }
 }
 
-/// The trained ways, each with what was mixed on the way to it.
+/// The trained methods, each with what was mixed on the way to it.
 fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> {
     let best = trained.iter().filter(|method| method.on_the_frontier);
     let all_named = trained.len() <= MOST_NAMES;
@@ -68,80 +84,85 @@ fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> 
                 .filter(|other| other.share.is_some() && other.name.starts_with(&prefix))
                 .collect();
             mixed.sort_by(|a, b| a.share.partial_cmp(&b.share).expect("shares are numbers"));
-            let place = |other: &&Method| (other.gain.mean, other.mean_forgetting.mean);
             Trade {
                 number,
                 name: &method.name,
                 gain: drawn(&method.gain),
                 forgetting: drawn(&method.mean_forgetting),
                 named: all_named || (best_named && method.on_the_frontier),
-                way: mixed.iter().map(place).collect(),
+                way: mixed.iter().map(|other| other.place()).collect(),
             }
         })
         .collect()
 }
 
-/// What each trained way lost in each old domain.
+/// What each trained method lost in each retained domain.
 fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
-    let columns: Vec<String> = frontier
-        .runs
-        .first()
-        .map(|run| run.rises.keys().cloned().collect())
-        .unwrap_or_default();
+    let first = trained.first().map(|method| method.rises.keys().cloned());
+    let columns: Vec<String> = first.into_iter().flatten().collect();
     let cell = |method: &Method, domain: &String| {
-        let runs = frontier
-            .runs
-            .iter()
-            .filter(|run| run.candidate.name() == method.name);
-        let rises: Vec<(f64, [f64; 2])> = runs.map(|run| run.rises[domain]).collect();
-        let over = OverSeeds::of(&rises.iter().map(|rise| rise.0).collect::<Vec<_>>());
-        // One run alone has the interval over its documents.
-        let ends = over.interval.unwrap_or(rises[0].1);
-        let change = Figure {
-            value: over.mean,
-            interval: ends,
-        };
+        let rise = &method.rises[domain];
         let what = format!("{} on {domain}", method.name);
-        Some(Cell::of(&what, change).framed(over.mean > frontier.limit))
+        let cell = match rise.interval {
+            Some(_) => Cell::of(&what, drawn(rise)),
+            None => Cell {
+                sure: false,
+                title: format!(
+                    "{what}: {}, too few groups for an interval",
+                    signed(rise.value)
+                ),
+                ..Cell::of(&what, drawn(rise))
+            },
+        };
+        Some(cell.framed(rise.value > frontier.limit))
     };
     Heatmap {
         id: "domains",
-        title: "Change of every old domain by way",
+        title: "Change of every retained domain by method",
         rows: trained.iter().map(|method| method.name.clone()).collect(),
         cells: trained
             .iter()
             .map(|method| columns.iter().map(|domain| cell(method, domain)).collect())
             .collect(),
         columns,
-        axes: ("way", "old domain"),
+        axes: ("method", "retained domain"),
         colours: Colours::Largest,
     }
 }
 
 fn row(frontier: &Frontier, method: &Method) -> Value {
+    let of = |estimate: &Estimate| {
+        context! {
+            value => signed(estimate.value),
+            interval => estimate.interval.map(|ends| interval(Some(ends))),
+        }
+    };
+    let dash = || context! { value => "–" };
+    let worst = context! { domain => &method.worst.domain, ..of(&method.worst.rise) };
+    let apart = method.against_reference;
     context! {
         name => &method.name,
-        recommended => frontier.recommended.as_ref() == Some(&method.name),
-        figures => [&method.gain, &method.mean_forgetting, &method.worst_forgetting]
-            .map(|over| context! {
-                value => signed(over.mean),
-                interval => over.interval.map(|ends| interval(Some(ends))),
-            }),
+        recommended => frontier.is_recommended(method),
+        apart => [apart.map(|apart| apart.gain), apart.map(|apart| apart.mean_forgetting)]
+            .map(|found| found.as_ref().map_or_else(dash, of)),
+        best_in => method.frontier_share.map(percent),
+        place => place(frontier, method, Form::Plain),
+        figures => [of(&method.gain), of(&method.mean_forgetting), worst],
         seconds => method.share.is_none().then(|| format!("{:.0}", method.seconds)),
         tokens => method.share.is_none().then(|| count(method.tokens)),
-        beaten_by => &method.beaten_by,
     }
 }
 
 fn of_run(run: &RunFigures) -> Value {
-    let figure = |(value, ends): (f64, [f64; 2])| {
-        context! { value => signed(value), interval => interval(Some(ends)) }
+    let figure = |found: &Estimate| {
+        let ends = found.interval.map(|ends| interval(Some(ends)));
+        context! { value => signed(found.value), interval => ends }
     };
     context! {
         name => run.candidate.name(),
         seed => run.candidate.seed,
-        gain => figure((run.gain, run.gain_interval)),
-        mean => figure(run.mean_rise),
+        gain => figure(&run.gain),
+        mean => figure(&run.mean_rise),
         worst => signed(run.worst_forgetting()),
         development => signed(run.development_gain),
         development_worst => signed(run.development_worst),

@@ -13,6 +13,7 @@ mod spearman;
 mod student;
 mod verdict;
 
+pub(crate) use bootstrap::Random;
 pub use bootstrap::{Against, Change, LEVEL, PairedBootstrap, paired_change};
 pub use holm::holm;
 pub use mcnemar::mcnemar;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use polymath_eval::WindowOptions;
-use polymath_eval::frontier::{Candidate, Frontier, RunFigures, Scored};
+use polymath_eval::frontier::{Candidate, Frontier, Scored, ScoredRun, Settings};
+use polymath_eval::{Diverged, WindowOptions};
 use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_train::Launch;
 
@@ -12,7 +12,7 @@ use crate::retention::Interpolation;
 use crate::scores::{digest, key, score};
 use crate::{FinetuneError, Finetuning};
 
-/// What is scored.
+/// A model of a run.
 #[derive(Clone, Copy)]
 enum Which {
     Base,
@@ -21,13 +21,14 @@ enum Which {
     Mixed(f64),
 }
 
-/// Compares runs that are all finished. `say` is told what is being scored.
+/// Compares runs that are all finished; `diverged` are those that are not. `say` is told what is being scored.
 ///
 /// # Errors
 /// A run without a whole checkpoint; what scoring says.
 pub fn compare(
     config: &FrontierConfig,
     runs: &[(PlannedRun, Finetuning)],
+    diverged: Vec<Diverged>,
     launch: &Launch,
     say: &mut dyn FnMut(&str),
 ) -> Result<Frontier, FinetuneError> {
@@ -35,33 +36,54 @@ pub fn compare(
         return Err(FinetuneError::Config("a frontier without runs".into()));
     };
     crate::sweep::check_bases(runs.iter().map(|(_, tuning)| tuning))?;
-    let mut scoring = Scoring {
-        config,
-        launch,
-        base_sha256: first.base_sha256().to_owned(),
-        say,
-    };
+    let mut scoring = Scoring::new(config, first, launch, say);
     let base = scoring.of(first, Which::Base)?;
-    let mut figures = Vec::new();
+    let (mut scored, mut older) = (Vec::new(), Vec::new());
     for (run, tuning) in runs {
-        let (tokens, seconds) = cost(tuning);
+        if crate::chosen_on(&tuning.best()?)?.is_none() {
+            older.push(format!("{} (seed {})", run.method, run.seed));
+        }
         let mixed = config.interpolate.iter().map(|share| Which::Mixed(*share));
         for which in std::iter::once(Which::Tuned).chain(mixed) {
-            let tuned = scoring.of(tuning, which)?;
-            let candidate = Candidate {
-                method: run.method.clone(),
-                share: match which {
-                    Which::Mixed(share) => Some(share),
-                    Which::Base | Which::Tuned => None,
-                },
-                seed: run.seed,
-                tokens,
-                seconds,
-            };
-            figures.push(RunFigures::new(candidate, tuning.niche(), (&base, &tuned))?);
+            scored.push(scoring.run((run, tuning), which)?);
         }
     }
-    Ok(Frontier::new(first.niche(), config.limit, figures))
+    let settings = Settings {
+        niche: first.niche().to_owned(),
+        limit: config.limit,
+        reference: config.reference.clone(),
+        diverged,
+    };
+    let mut frontier = Frontier::new(settings, &base, &scored)?;
+    if !older.is_empty() {
+        frontier.notes.push(format!(
+            "The best checkpoint of {} was chosen by an earlier version on all held-out documents, the test split among them: its \
+             figures look better than they are.",
+            older.join(", ")
+        ));
+    }
+    Ok(frontier)
+}
+
+/// Scores a finished run of the recommended method with a fresh seed, and says what it confirms.
+///
+/// # Errors
+/// As [`compare`].
+pub fn confirm(
+    config: &FrontierConfig,
+    frontier: Frontier,
+    (run, tuning): &(PlannedRun, Finetuning),
+    launch: &Launch,
+    say: &mut dyn FnMut(&str),
+) -> Result<Frontier, FinetuneError> {
+    let share = frontier
+        .recommended_candidate()
+        .and_then(|candidate| candidate.share);
+    let mut scoring = Scoring::new(config, tuning, launch, say);
+    let base = scoring.of(tuning, Which::Base)?;
+    let which = share.map_or(Which::Tuned, Which::Mixed);
+    let fresh = scoring.run((run, tuning), which)?;
+    Ok(frontier.confirm(&base, &fresh)?)
 }
 
 struct Scoring<'a> {
@@ -72,7 +94,43 @@ struct Scoring<'a> {
     say: &'a mut dyn FnMut(&str),
 }
 
-impl Scoring<'_> {
+impl<'a> Scoring<'a> {
+    fn new(
+        config: &'a FrontierConfig,
+        first: &Finetuning,
+        launch: &'a Launch,
+        say: &'a mut dyn FnMut(&str),
+    ) -> Self {
+        Self {
+            config,
+            launch,
+            base_sha256: first.base_sha256().to_owned(),
+            say,
+        }
+    }
+
+    /// A run, as it is or mixed with the base, and its scores.
+    fn run(
+        &mut self,
+        (run, tuning): (&PlannedRun, &Finetuning),
+        which: Which,
+    ) -> Result<ScoredRun, FinetuneError> {
+        let (tokens, seconds) = cost(tuning);
+        Ok(ScoredRun {
+            candidate: Candidate {
+                method: run.method.clone(),
+                share: match which {
+                    Which::Mixed(share) => Some(share),
+                    Which::Base | Which::Tuned => None,
+                },
+                seed: run.seed,
+                tokens,
+                seconds,
+            },
+            scored: self.of(tuning, which)?,
+        })
+    }
+
     /// The scores of the base of a run, of what it became, or of a mixture of both.
     fn of(&mut self, tuning: &Finetuning, which: Which) -> Result<Scored, FinetuneError> {
         let windows = WindowOptions {

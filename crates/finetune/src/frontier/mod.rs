@@ -1,5 +1,5 @@
-//! A frontier: several ways to tune the same base for the same niche, at equal tokens, over several seeds; what each gains,
-//! what it forgets, and which of them no other beats in both.
+//! A frontier: several methods to tune the same base for the same niche, at equal tokens, over several seeds; what each
+//! gains, what it forgets, and which are told apart.
 
 mod comparison;
 
@@ -10,7 +10,7 @@ use polymath_config::Source;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use comparison::compare;
+pub use comparison::{compare, confirm};
 
 use crate::{FinetuneConfig, FinetuneError};
 
@@ -20,13 +20,20 @@ use crate::{FinetuneConfig, FinetuneError};
 pub struct FrontierConfig {
     /// The folder of the runs and of what is found.
     pub output: PathBuf,
-    /// Each way is tuned once with each of them.
+    /// Each method is tuned once with each of them. One seed says nothing of another: methods are compared from two on.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// What an old domain may lose, in bits per byte, for a way to be recommended.
+    /// What a retained domain may lose, in bits per byte, for a method to be recommended.
     #[serde(default = "default_limit")]
     pub limit: f64,
-    /// Held-out tokens of each domain and half that the comparison scores; default: all.
+    /// The method that the others are compared with; default: `full`, else the first by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// A seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the recommendation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seed: Option<u64>,
+    /// Held-out tokens of each domain and split that the comparison scores; default: all. Give room for at least 20 groups
+    /// of documents (works, files) a domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Shares of the tuned weights at which every run is also mixed with the base and scored, without training.
@@ -34,7 +41,7 @@ pub struct FrontierConfig {
     pub interpolate: Vec<f64>,
     /// What all runs share: the keys of a `finetune` config but `run` and `seed`.
     pub shared: Table,
-    /// The ways by name: what each adds to `shared`, as in a `finetune` config. Default: those of [`usual_ways`].
+    /// The methods by name: what each adds to `shared`, as in a `finetune` config. Default: those of [`usual_ways`].
     #[serde(default)]
     pub runs: BTreeMap<String, Table>,
 }
@@ -51,7 +58,7 @@ fn default_interpolate() -> Vec<f64> {
     vec![0.25, 0.5, 0.75]
 }
 
-/// Of the ways to tune, those that people choose between.
+/// The methods that people choose between.
 pub fn usual_ways() -> BTreeMap<String, Table> {
     let ways = [
         ("full", "method = \"full\""),
@@ -94,7 +101,7 @@ pub fn usual_ways() -> BTreeMap<String, Table> {
 /// One run of a frontier.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
-    /// The way's name.
+    /// The method's name.
     pub method: String,
     /// Its seed.
     pub seed: u64,
@@ -103,7 +110,7 @@ pub struct PlannedRun {
 }
 
 impl FrontierConfig {
-    /// Every run, the seeds of a way one after the other. `source` is the file that this was read from.
+    /// Every run, the seeds of a method one after the other. `source` is the file that this was read from.
     ///
     /// # Errors
     /// The key at fault.
@@ -137,6 +144,22 @@ impl FrontierConfig {
         } else {
             &self.runs
         };
+        if let Some(reference) = self
+            .reference
+            .as_ref()
+            .filter(|name| !ways.contains_key(*name))
+        {
+            let known: Vec<&str> = ways.keys().map(String::as_str).collect();
+            return refuse(format!(
+                "`reference` = `{reference}`: no method has this name; there are `{}`",
+                known.join("`, `")
+            ));
+        }
+        if let Some(seed) = self.confirm_seed.filter(|seed| self.seeds.contains(seed)) {
+            return refuse(format!(
+                "`confirm_seed` = `{seed}` is among `seeds`: a recommendation is confirmed by a seed that had no part in it"
+            ));
+        }
         let mut planned = Vec::new();
         for (name, own) in ways {
             if name.is_empty()
@@ -145,7 +168,7 @@ impl FrontierConfig {
                     .all(|letter| letter.is_alphanumeric() || "-_.".contains(letter))
             {
                 return refuse(format!(
-                    "`runs.{name}`: a way's name is also a folder's: use letters, digits, `-` and `_`"
+                    "`runs.{name}`: a method's name is also a folder's: use letters, digits, `-` and `_`"
                 ));
             }
             for seed in &self.seeds {
@@ -171,7 +194,48 @@ impl FrontierConfig {
                 other.method, planned[0].method
             ));
         }
+        let domains = |run: &PlannedRun| {
+            let FinetuneConfig {
+                dataset,
+                texts,
+                domain,
+                retain,
+                ..
+            } = run.config.clone();
+            (dataset, texts, domain, retain)
+        };
+        if let Some(other) = planned
+            .iter()
+            .find(|run| domains(run) != domains(&planned[0]))
+        {
+            return refuse(format!(
+                "`runs.{}` has another niche or other retained domains than `runs.{}`: means over different domains are not \
+                 ranked, so set `dataset`, `texts`, `domain` and `retain` in `shared` alone",
+                other.method, planned[0].method
+            ));
+        }
         Ok(planned)
+    }
+
+    /// The run of a method with `confirm_seed`; `None` where there is no such key.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn confirming(
+        &self,
+        method: &str,
+        source: &Source,
+    ) -> Result<Option<PlannedRun>, FinetuneError> {
+        let Some(seed) = self.confirm_seed else {
+            return Ok(None);
+        };
+        let confirming = Self {
+            seeds: vec![seed],
+            confirm_seed: None,
+            ..self.clone()
+        };
+        let runs = confirming.plan(source)?;
+        Ok(runs.into_iter().find(|run| run.method == method))
     }
 
     fn run(
@@ -253,6 +317,21 @@ mod tests {
         assert_eq!(plan(CONFIG).unwrap().len(), 2 * usual_ways().len());
     }
 
+    /// The recommended method is confirmed by a run of the seed that had no part in the choice, in a folder of its own.
+    #[test]
+    fn a_fresh_seed_confirms() {
+        let text = CONFIG.replace("[shared]", "confirm_seed = 9\n[shared]");
+        let config: FrontierConfig = toml::from_str(&text).unwrap();
+        let source = Source::new("frontier.toml".as_ref(), &text);
+        let run = config.confirming("l2sp", &source).unwrap().unwrap();
+        assert_eq!((run.method.as_str(), run.seed), ("l2sp", 9));
+        assert_eq!(run.config.run, PathBuf::from("out/l2sp-9"));
+        assert_eq!(run.config.seed, 9);
+        assert_eq!(plan(&text).unwrap().len(), 2 * usual_ways().len());
+        let config: FrontierConfig = toml::from_str(CONFIG).unwrap();
+        assert!(config.confirming("l2sp", &source).unwrap().is_none());
+    }
+
     /// What can't be compared is refused by its key.
     #[test]
     fn senseless_frontiers_are_refused() {
@@ -268,6 +347,18 @@ mod tests {
         refused(
             &format!("{CONFIG}[runs.long.training]\nsteps = 20\n[runs.a]\n"),
             "equal tokens",
+        );
+        refused(
+            &CONFIG.replace("[shared]", "reference = \"ful\"\n[shared]"),
+            "`reference` = `ful`",
+        );
+        refused(
+            &CONFIG.replace("[shared]", "confirm_seed = 2\n[shared]"),
+            "`confirm_seed` = `2` is among `seeds`",
+        );
+        refused(
+            &format!("{CONFIG}[runs.a]\n[runs.b]\nretain = \"other\"\n"),
+            "`runs.b` has another niche or other retained domains than `runs.a`",
         );
         refused(
             &CONFIG.replace("[shared]", "interpolate = [0.5, 1.0]\n[shared]"),

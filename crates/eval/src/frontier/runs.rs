@@ -1,0 +1,75 @@
+//! The figures of one run.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::estimates::Estimate;
+use super::scored::{Candidate, Scored, ScoredRun, SplitOfAll};
+use crate::EvalError;
+
+/// What one run gained and forgot, in bits per byte, with intervals over groups of documents: other documents, the same run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunFigures {
+    /// What it is of.
+    #[serde(flatten)]
+    pub candidate: Candidate,
+    /// Fall on the niche, on the test split.
+    pub gain: Estimate,
+    /// Rise of each retained domain on the test split.
+    pub rises: BTreeMap<String, Estimate>,
+    /// Mean rise over the retained domains on the test split.
+    pub mean_rise: Estimate,
+    /// Fall on the niche, on the dev split.
+    pub development_gain: f64,
+    /// The largest rise of a retained domain, on the dev split.
+    pub development_worst: f64,
+}
+
+impl RunFigures {
+    /// Compares a run's scores with the base's.
+    ///
+    /// # Errors
+    /// Scores of other documents; no domain beside the niche.
+    pub fn new(run: &ScoredRun, niche: &str, base: &Scored) -> Result<Self, EvalError> {
+        let runs = std::slice::from_ref(run);
+        let test = SplitOfAll::new(base, runs, |scored| &scored.test);
+        let development = SplitOfAll::new(base, runs, |scored| &scored.development);
+        for split in [&test, &development] {
+            split.check(runs)?;
+        }
+        Self::of((&test, &development), (run, 0), niche)
+    }
+
+    /// Of the `number`-th run of both splits.
+    pub(super) fn of(
+        (test, development): (&SplitOfAll, &SplitOfAll),
+        (run, number): (&ScoredRun, usize),
+        niche: &str,
+    ) -> Result<Self, EvalError> {
+        let mut rises = BTreeMap::new();
+        for name in test.names().filter(|name| *name != niche) {
+            rises.insert(name.clone(), Estimate::of_domain(test, name, &[number])?);
+        }
+        if rises.is_empty() {
+            return Err(EvalError::Report(
+                "there is no retained domain beside the niche: nothing can be forgotten".into(),
+            ));
+        }
+        let worst = rises.keys().map(|name| development.rise(name, number));
+        Ok(Self {
+            candidate: run.candidate.clone(),
+            gain: Estimate::of_domain(test, niche, &[number])?.turned(),
+            mean_rise: Estimate::mean(&rises.values().copied().collect::<Vec<_>>()),
+            development_gain: -development.rise(niche, number),
+            development_worst: worst.fold(f64::NEG_INFINITY, f64::max),
+            rises,
+        })
+    }
+
+    /// The largest rise of a retained domain.
+    pub fn worst_forgetting(&self) -> f64 {
+        let rises = self.rises.values().map(|rise| rise.value);
+        rises.fold(f64::NEG_INFINITY, f64::max)
+    }
+}

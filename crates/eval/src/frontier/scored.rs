@@ -1,0 +1,163 @@
+//! What a frontier is made of: every run's scores, and a method's over its seeds.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::joint::{DomainSums, bits, mean};
+use crate::{DocumentScore, DomainScores, EvalError};
+
+/// Scores of every domain on one split of the held-out documents.
+pub type HalfScores = BTreeMap<String, DomainScores>;
+
+/// Both splits of a checkpoint.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// To choose by.
+    pub development: HalfScores,
+    /// To report on.
+    pub test: HalfScores,
+}
+
+/// A model of a frontier: a run, or a run mixed with its base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The method's name.
+    pub method: String,
+    /// Share of the tuned weights, the rest being the base's; none where they are taken as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Of the run.
+    pub seed: u64,
+    /// Tokens that it was trained on.
+    pub tokens: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+impl Candidate {
+    /// The method with its share.
+    pub fn name(&self) -> String {
+        match self.share {
+            Some(share) => format!("{} × {share}", self.method),
+            None => self.method.clone(),
+        }
+    }
+}
+
+/// A candidate and its scores.
+#[derive(Debug, Clone)]
+pub struct ScoredRun {
+    /// What is scored.
+    pub candidate: Candidate,
+    /// Its scores.
+    pub scored: Scored,
+}
+
+/// One split of the held-out documents under the base and every run.
+pub struct SplitOfAll<'a> {
+    base: &'a HalfScores,
+    runs: Vec<&'a HalfScores>,
+}
+
+impl<'a> SplitOfAll<'a> {
+    /// The splits that `of` takes of each.
+    pub fn new(base: &'a Scored, runs: &'a [ScoredRun], of: fn(&Scored) -> &HalfScores) -> Self {
+        Self {
+            base: of(base),
+            runs: runs.iter().map(|run| of(&run.scored)).collect(),
+        }
+    }
+
+    /// Checks that the base and every run have scores of the same documents of the same domains.
+    ///
+    /// # Errors
+    /// A run that does not, by its name, and the domain.
+    pub fn check(&self, runs: &[ScoredRun]) -> Result<(), EvalError> {
+        for (run, scores) in runs.iter().zip(&self.runs) {
+            let described = || format!("{} (seed {})", run.candidate.name(), run.candidate.seed);
+            let names = |scores: &HalfScores| {
+                let names: Vec<&str> = scores.keys().map(String::as_str).collect();
+                names.join("`, `")
+            };
+            if !scores.keys().eq(self.base.keys()) {
+                return Err(EvalError::Report(format!(
+                    "{} is scored on `{}`, and others on `{}`: means over different domains are not ranked. Give all runs the \
+                     same `dataset`, `domain` and `retain`",
+                    described(),
+                    names(scores),
+                    names(self.base)
+                )));
+            }
+            for (name, base) in self.base {
+                let sizes = |scores: &DomainScores| -> Vec<u64> {
+                    scores
+                        .documents
+                        .iter()
+                        .map(|document| document.bytes)
+                        .collect()
+                };
+                if sizes(base) != sizes(&scores[name]) {
+                    return Err(EvalError::Report(format!(
+                        "{} and the base are scored on different documents of `{name}`: score both on the same dataset with the \
+                         same `max_tokens`",
+                        described()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The domains.
+    pub fn names(&self) -> impl Iterator<Item = &'a String> {
+        self.base.keys()
+    }
+
+    /// Change of a run in a domain against the base, in bits per byte.
+    pub fn rise(&self, domain: &str, run: usize) -> f64 {
+        self.runs[run][domain].bits_per_byte() - self.base[domain].bits_per_byte()
+    }
+
+    /// A domain under the base, and as the mean over `runs` has it.
+    pub fn base_and_mean(&self, domain: &str, runs: &[usize]) -> (&'a DomainScores, DomainScores) {
+        let base = &self.base[domain];
+        let nats = |document: usize| {
+            let of = |run: &usize| self.runs[*run][domain].documents[document].nats;
+            mean(&runs.iter().map(of).collect::<Vec<_>>())
+        };
+        let documents = base.documents.iter().enumerate();
+        let documents = documents.map(|(at, document)| DocumentScore {
+            nats: nats(at),
+            ..*document
+        });
+        let averaged = DomainScores {
+            documents: documents.collect(),
+            ..base.clone()
+        };
+        (base, averaged)
+    }
+
+    /// A domain's changes, summed by group; a method is the mean over its runs.
+    pub fn sums(&self, domain: &str, methods: &[Vec<usize>]) -> DomainSums {
+        let base = &self.base[domain];
+        let of_method = |runs: &Vec<usize>| {
+            let (_, averaged) = self.base_and_mean(domain, runs);
+            let documents = base.documents.iter().zip(&averaged.documents);
+            let changes = documents.map(|(before, after)| bits(after.nats - before.nats));
+            by_group(base, changes)
+        };
+        DomainSums {
+            bytes: by_group(
+                base,
+                base.documents.iter().map(|document| document.bytes as f64),
+            ),
+            bits: methods.iter().map(of_method).collect(),
+        }
+    }
+}
+
+/// Sums values of the documents over their groups, in the order in which the groups come.
+fn by_group(_scores: &DomainScores, values: impl Iterator<Item = f64>) -> Vec<f64> {
+    values.collect()
+}
