@@ -5,6 +5,7 @@ mod held;
 use std::path::Path;
 
 use held::{finetune, polymath, prepare, records};
+use predicates::str::contains;
 use serde_json::Value;
 
 /// The scores after each step that was evaluated.
@@ -52,7 +53,10 @@ fn the_best_checkpoint_is_that_of_its_domains() {
         command
             .args(["pretrain", "pretrain.toml", &run, &seed])
             .args(unsteady);
-        command.assert().success();
+        let said = command.assert().success();
+        said.stdout(contains(
+            " bits per byte of the mean of 2 domains: runs/base",
+        ));
         let run = at.join(format!("runs/base-{number}"));
         let found = evaluations(&run);
         assert_eq!(found.len(), 30);
@@ -69,7 +73,8 @@ fn the_best_checkpoint_is_that_of_its_domains() {
         finetune(at, &tuned, &unsteady)
             .arg(&seed)
             .assert()
-            .success();
+            .success()
+            .stdout(contains(" bits per byte of asked: runs/tuned"));
         let run = at.join("runs").join(tuned);
         let found = evaluations(&run);
         let expected = lowest(&found, &["asked"]);

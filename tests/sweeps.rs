@@ -112,6 +112,27 @@ fn wrong_frontiers_are_refused_at_once() {
         &one.replace("learning_rate = 1e-2", "learning_rate = 1e-3"),
         "finished with other settings",
     );
+    // A run of an older program saw other data in another order: alone it is compared, beside new ones it is not.
+    let old = at.join("frontier/full-1/step-000012/state.json");
+    let text = std::fs::read_to_string(&old).unwrap();
+    let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
+    assert!(text.contains(&rule), "{text}");
+    let text = text.replace(&rule, "");
+    std::fs::write(&old, text.replace("\"schema\": 2", "\"schema\": 1")).unwrap();
+    write(at, "frontier.toml", &one);
+    polymath(at)
+        .args(["frontier", "frontier.toml"])
+        .assert()
+        .success();
+    let two = one.replace("seeds = [1]", "seeds = [1, 2]");
+    refused(
+        &two,
+        "1 of 2 runs were trained by an older rule of making batches: `frontier/full-1` (rule 1)",
+    );
+    assert!(!at.join("frontier/full-2").exists());
+    let mut listed = polymath(at);
+    listed.args(["frontier", "frontier.toml", "--dry-run"]);
+    listed.assert().code(2).stderr(contains("older rule"));
 }
 
 const TRANSFER: &str = "output = \"transfer\"\ndatasets = [\"data\"]\nseeds = [1, 2]\ngradient_tokens = 2000\nearly_share = 0.25\n\

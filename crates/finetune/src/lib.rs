@@ -48,7 +48,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, HeldoutSplit, TokenShard};
+use polymath_data::{Dataset, DomainManifest, HeldoutSplit, TokenShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{
     Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainingConfig, fit,
@@ -57,7 +57,7 @@ use polymath_train::{
 
 use base::PinnedBase;
 use open::NicheData;
-use retention::{Making, Retaining};
+use retention::{Making, Retaining, Sizes};
 use tempfile::TempDir;
 use vocabulary::Extension;
 
@@ -79,6 +79,25 @@ impl Moving<'_> {
             Some(lora) => Plan::of_adapter(model, training, rows, lora),
             None => Plan::new(model, training, rows, &|name| self.names.contains(name)),
         }
+    }
+
+    /// What is retained of so many old domains takes so much memory, on rows of so many positions.
+    fn retention_bytes(
+        &self,
+        plan: &Plan,
+        config: &FinetuneConfig,
+        (old, sequence_length): (u64, usize),
+    ) -> u64 {
+        let trained = plan.trainable_parameters;
+        config.retention.memory(Sizes {
+            base: match self.adapter {
+                Some(_) => plan.parameters - trained,
+                None => plan.parameters,
+            },
+            trained,
+            old,
+            sequence_length,
+        })
     }
 }
 
@@ -118,6 +137,8 @@ impl Finetuning {
         };
         let rows = (self.sequence_length, self.padding);
         let mut plan = moved.plan(&self.model, &self.config.training, rows);
+        let old = self.old.len() as u64;
+        plan.retention_bytes = moved.retention_bytes(&plan, &self.config, (old, rows.0));
         let replay = self.config.retention.replay.as_ref();
         if let Some(replay) = replay.filter(|replay| replay.beside) {
             let grown = |count: u64| (count as f64 / (1.0 - replay.share)).round() as u64;
@@ -144,6 +165,11 @@ impl Finetuning {
         }
         said.extend_from_slice(&self.packings);
         said
+    }
+
+    /// What the niche's data set says of it: what was read, left out and held out.
+    pub fn niche_manifest(&self) -> Option<&DomainManifest> {
+        self.dataset.manifest().domains.get(&self.niche)
     }
 
     /// The domain that is tuned for.

@@ -98,7 +98,8 @@ impl Finetuning {
             let length = (config.training.sequence_length)
                 .unwrap_or(DEFAULT_SEQUENCE)
                 .min(model.max_position_embeddings);
-            let plan = moved.plan(&model, &config.training, (length, 0.0));
+            let mut plan = moved.plan(&model, &config.training, (length, 0.0));
+            plan.retention_bytes = moved.retention_bytes(&plan, &config, (1, length));
             plan.check_memory(available_memory())?;
         }
         let niche_folder = match purpose {

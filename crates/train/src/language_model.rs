@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Tensor, Var};
 use polymath_data::Batch;
-use polymath_model::{ModelError, TokenBatch, TokenizerFiles, Transformer};
+use polymath_model::{TokenBatch, TokenizerFiles, Transformer};
 
 use crate::{Objective, SaveModel, TrainError};
 
@@ -33,14 +33,12 @@ impl Objective for LanguageModel<'_> {
 
 impl SaveModel for LanguageModel<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        match polymath_model::save(folder, self.transformer, &self.tokenizer) {
-            // A finite loss and gradient may still have moved a weight beyond all numbers.
-            Err(error @ ModelError::Unsaved(_)) => Err(TrainError::Diverged(format!(
-                "training has diverged: {error}, and the checkpoints before are untouched. Lower \
-                 `training.learning_rate`, or lengthen `training.warmup_steps`"
-            ))),
-            saved => Ok(saved?),
-        }
+        // Weights that are no numbers, which saving refuses, were refused by `fit` as divergence.
+        Ok(polymath_model::save(
+            folder,
+            self.transformer,
+            &self.tokenizer,
+        )?)
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Plan {
     pub state_bytes: u64,
     /// What the backward pass needs of the forward pass, for the rows that are computed at once; an estimate.
     pub activation_bytes: u64,
+    /// Copies of the base and what else is kept or made of it, for what is retained in fine-tuning; an estimate.
+    pub retention_bytes: u64,
     /// Of the matrix products.
     pub precision: Precision,
 }
@@ -102,6 +104,7 @@ impl Plan {
             flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
             activation_bytes: activation_bytes(model, training, sequence_length),
+            retention_bytes: 0,
             // One that is not known was refused when the config was read.
             precision: training.precision().unwrap_or(Precision::F32),
         }
@@ -133,7 +136,8 @@ impl Plan {
     /// # Errors
     /// What it would take, what there is, and the keys to change.
     pub fn check_memory(&self, available: Option<u64>) -> Result<(), TrainError> {
-        let needed = self.state_bytes.saturating_add(self.activation_bytes);
+        let model = self.state_bytes.saturating_add(self.activation_bytes);
+        let needed = model.saturating_add(self.retention_bytes);
         let Some(available) = available.filter(|available| needed > *available) else {
             return Ok(());
         };
@@ -141,16 +145,19 @@ impl Plan {
         let mend = if self.state_bytes > available {
             "make the model smaller (`model.hidden_size`, `model.num_hidden_layers`, the vocabulary), or train less of it \
              (`method = \"lora\"` or `\"frozen\"`)"
+        } else if model <= available {
+            "choose a method of `[retention]` that keeps less of the base, such as `replay` alone"
         } else {
             "raise `training.accumulation_steps`, set `training.recompute = \"block\"`, or lower `training.batch_size` or \
              `training.sequence_length`"
         };
         Err(TrainError::Config(format!(
-            "the run would take about {} MB of memory ({} MB of parameters, gradients and moments, {} MB of activations), \
-             and {} MB are available: {mend}",
+            "the run would take about {} MB of memory ({} MB of parameters, gradients and moments, {} MB of activations, {} MB \
+             for what is retained), and {} MB are available: {mend}",
             megabytes(needed),
             megabytes(self.state_bytes),
             megabytes(self.activation_bytes),
+            megabytes(self.retention_bytes),
             available / 1_000_000
         )))
     }
@@ -219,6 +226,11 @@ mod tests {
             error.contains("`model.hidden_size`") && error.contains("MB are available"),
             "{error}"
         );
+        // What is retained counts as well, and is the first to go.
+        let mut retaining = plan.clone();
+        retaining.retention_bytes = 1;
+        let error = retaining.check_memory(Some(all)).unwrap_err().to_string();
+        assert!(error.contains("method of `[retention]`"), "{error}");
         // Parts and recomputing take less, as they are said to.
         let less = self::plan("steps = 1\nbatch_size = 64\naccumulation_steps = 4");
         assert_eq!(less.activation_bytes * 4, plan.activation_bytes);

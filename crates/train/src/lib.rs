@@ -79,5 +79,5 @@ pub use optimizer::Optimizer;
 pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};
 pub use resolve::{Resolved, published, resolve, resolve_base, resolve_checkpoint};
-pub use run_folder::{RunFolder, finished, is_finished, step_name};
+pub use run_folder::{RunFolder, check_batch_rules, finished, is_finished, step_name};
 pub use schedule::learning_rate;

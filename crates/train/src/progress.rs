@@ -61,10 +61,7 @@ impl<'a> Progress<'a> {
                 )));
             }
         };
-        if run.resumed().is_some() {
-            // A process that was killed after its last checkpoint had not come to it.
-            run.rotate(state.best.map(|best| best.step), fit.checkpoint)?;
-        }
+        run.take_up(fit.checkpoint)?;
         if let Some(note) = evaluator.warning() {
             observer.message(&note);
         }

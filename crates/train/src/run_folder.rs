@@ -34,6 +34,8 @@ const OLD_LEFTOVER: &str = ".tmp-";
 /// The folder of one run, held exclusively.
 pub struct RunFolder {
     path: PathBuf,
+    /// What `run.toml` is to say.
+    config: String,
     resumed: Option<Checkpoint>,
     skipped: Vec<String>,
     // Held as long as the run lives; the system lets go of it when the process ends, however it ends.
@@ -42,7 +44,8 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Makes the folder, or opens it to resume; `config` is the resolved config that is saved with the run. With `resume`, a
-    /// finished run is opened too: see [`Self::nothing_left`].
+    /// finished run is opened too: see [`Self::nothing_left`]. A run that is resumed keeps its config and its links as they are
+    /// until [`Self::take_up`], since it may still be refused.
     ///
     /// # Errors
     /// The folder is in use, finished or interrupted (without `resume`), holds something else, or was started with
@@ -74,20 +77,32 @@ impl RunFolder {
         tracing::info!(path = %path.display(), step, "run folder");
         let run = Self {
             path: path.to_path_buf(),
+            config: config.to_owned(),
             resumed: found,
             skipped,
             _lock: lock,
         };
-        if run.is_finished() {
-            return Ok(run);
-        }
-        write(&saved, config.as_bytes())?;
-        if let Some(from) = &run.resumed {
-            run.set_aside(from.state.step)?;
-            run.point("latest", &step_name(from.state.step))?;
-            run.mark_best(&from.state)?;
+        if run.resumed.is_none() {
+            write(&saved, run.config.as_bytes())?;
         }
         Ok(run)
+    }
+
+    /// Begins to change the folder of a run that goes on, which nothing refuses any more: saves the config, sets broken
+    /// checkpoints aside, points the links to where the run stands and removes old checkpoints. [`crate::fit`] does it itself.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn take_up(&self, kept: &CheckpointConfig) -> Result<(), TrainError> {
+        let Some(Checkpoint { state, .. }) = &self.resumed else {
+            return Ok(());
+        };
+        write(&self.path.join(CONFIG), self.config.as_bytes())?;
+        self.set_aside(state.step)?;
+        self.point("latest", &step_name(state.step))?;
+        self.mark_best(state)?;
+        // A process that was killed after its last checkpoint had not come to it.
+        self.rotate(state.best.map(|best| best.step), kept)
     }
 
     /// The folder.
@@ -279,6 +294,34 @@ pub fn finished(run: &Path) -> Option<State> {
     found
         .map(|found| found.state)
         .filter(|state| state.finished)
+}
+
+/// Refuses to compare runs that are finished by an older rule of making batches with runs that are not, or are still to be
+/// trained: they would differ in more than their settings.
+///
+/// # Errors
+/// Runs of both kinds, by their folders.
+pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
+    let rule = |run: &&Path| finished(run).map_or(BATCH_RULE, |state| state.batch_rule);
+    let rules: Vec<u32> = runs.iter().map(rule).collect();
+    if rules.iter().all(|rule| Some(rule) == rules.first()) {
+        return Ok(());
+    }
+    let older = runs
+        .iter()
+        .zip(&rules)
+        .filter(|(_, rule)| **rule != BATCH_RULE);
+    let older: Vec<String> = older
+        .map(|(run, rule)| format!("`{}` (rule {rule})", run.display()))
+        .collect();
+    Err(TrainError::Run(format!(
+        "{} of {} runs were trained by an older rule of making batches: {}; the others have rule {BATCH_RULE}, so that they \
+         see other data in another order, and can't be compared. Remove these folders to train them anew, or choose \
+         another `output`",
+        older.len(),
+        runs.len(),
+        older.join(", ")
+    )))
 }
 
 /// Whether a run folder holds a run that has done all its steps.

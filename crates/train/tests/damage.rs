@@ -6,7 +6,7 @@ mod table;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use polymath_train::{RunFolder, Silent, TrainError, verify};
+use polymath_train::{CheckpointConfig, RunFolder, Silent, TrainError, verify};
 use serde_json::Value;
 use table::{CONFIG, Case, StopAfter, Table};
 
@@ -60,6 +60,8 @@ fn a_changed_state_condemns_only_itself() {
         assert!(verify(&run.join("step-000007")).is_err(), "{number}");
         let folder = RunFolder::open(&run, CONFIG, true).unwrap();
         assert_eq!(folder.resumed().unwrap().state.step, 6, "{number}");
+        assert!(names(&run).contains(&"step-000007".to_owned()), "{number}");
+        folder.take_up(&CheckpointConfig::default()).unwrap();
         let steps: Vec<String> = names(&run)
             .into_iter()
             .filter(|name| name.contains("step-"))

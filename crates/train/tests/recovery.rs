@@ -67,7 +67,9 @@ fn rotation_never_prefers_a_broken_checkpoint() {
     case.evaluated = 9;
     let folder = RunFolder::open(&path, CONFIG, true).unwrap();
     assert_eq!(folder.resumed().unwrap().state.step, 16);
-    // `latest` is whole from the moment the run is open again.
+    folder
+        .take_up(&polymath_train::CheckpointConfig::default())
+        .unwrap();
     verify(&path.join("latest")).unwrap();
     let table = Table::load(&folder.resumed().unwrap().path);
     let stop = AtomicBool::new(false);

@@ -166,7 +166,14 @@ fn other_data_are_refused() {
     };
     kind.stopped(&path);
     let before = records(&path);
-    let run = RunFolder::open(&path, CONFIG, true).unwrap();
+    let saved = std::fs::read(path.join("run.toml")).unwrap();
+    // A broken checkpoint is set aside only by a run that goes on.
+    let broken = path.join("step-999999");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::remove_file(path.join("latest")).unwrap();
+    std::os::unix::fs::symlink("step-999999", path.join("latest")).unwrap();
+    let other = format!("{CONFIG}\n[evaluation]\nevery = 3\n");
+    let run = RunFolder::open(&path, &other, true).unwrap();
     let model = kind.load(&run.resumed().unwrap().path);
     let never = AtomicBool::new(false);
     let error = kind
@@ -175,9 +182,18 @@ fn other_data_are_refused() {
         .to_string();
     assert!(error.contains("the data have changed"), "{error}");
     assert_eq!(before, records(&path));
-    let step = format!("step-{STOPPED:06}");
+    assert_eq!(std::fs::read(path.join("run.toml")).unwrap(), saved);
     assert_eq!(
         std::fs::read_link(path.join("latest")).unwrap(),
-        Path::new(&step)
+        Path::new("step-999999")
     );
+    assert!(broken.is_dir());
+    // What is not refused takes all of it up.
+    let data = "data";
+    kind.train(&run, &model, data, (&never, &mut Silent))
+        .unwrap();
+    drop(run);
+    assert!(path.join("broken-step-999999").is_dir());
+    let saved = std::fs::read_to_string(path.join("run.toml")).unwrap();
+    assert!(saved.contains("every = 3"), "{saved}");
 }

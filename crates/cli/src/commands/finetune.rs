@@ -5,6 +5,7 @@ use std::path::Path;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_train::Outcome;
 
+use super::prepare;
 use super::pretrain::{conclude, dry_run, launch, watcher};
 use crate::arguments;
 use crate::console::Stages;
@@ -36,6 +37,7 @@ pub fn run(
             finetuning.niche(),
             finetuning.watched().join(", ")
         ))?;
+        results::print(&remarks(&finetuning))?;
         for packing in finetuning.packings() {
             results::line(&packing)?;
         }
@@ -43,6 +45,10 @@ pub fn run(
     }
     let finetuning = Finetuning::open(config, &stages).map_err(Failure::usage)?;
     environment.say_what_is_left_out(finetuning.base(), None)?;
+    let remarks = remarks(&finetuning);
+    if !remarks.is_empty() {
+        environment.say(remarks.trim_end());
+    }
     let about = arguments
         .dashboard
         .then(|| about("fine-tuning", &finetuning, &folder));
@@ -60,7 +66,7 @@ pub fn run(
             ));
             return Err(Failure::Interrupted);
         }
-        return conclude(outcome, &folder, environment);
+        return conclude(outcome, (&folder, finetuning.niche()), environment);
     };
     results::announce(&verdict.to_string());
     if !verdict.is_kept() {
@@ -71,7 +77,14 @@ pub fn run(
         results::announce(&folder.join("best").display().to_string());
         return Ok(());
     }
-    conclude(outcome, &folder, environment)
+    conclude(outcome, (&folder, finetuning.niche()), environment)
+}
+
+/// What a person should know of the niche's text.
+fn remarks(finetuning: &Finetuning) -> String {
+    let niche = finetuning.niche();
+    let manifest = finetuning.niche_manifest();
+    manifest.map_or(String::new(), |domain| prepare::remarks(niche, domain))
 }
 
 /// The niche stands apart from the old domains.

@@ -69,10 +69,7 @@ pub fn summary(dataset: &Dataset) -> String {
         );
     }
     for (name, domain) in &manifest.domains {
-        text += &few_documents(name, domain);
-        for line in domain.notes.lines() {
-            text += &format!("  {name}: {line}\n");
-        }
+        text += &remarks(name, domain);
     }
     for overlap in &manifest.overlaps {
         if overlap.exact_share > 0.0 || overlap.ngram_share > 0.01 {
@@ -92,6 +89,16 @@ pub fn summary(dataset: &Dataset) -> String {
 /// Below so many held-out documents, a domain's summary says what that means.
 const FEW: u64 = 30;
 
+/// What a person should know of a domain: what was left out of it or read as something else, and what its held-out side is worth;
+/// lines, or nothing.
+pub fn remarks(name: &str, domain: &DomainManifest) -> String {
+    let mut text = few_documents(name, domain);
+    for line in domain.notes.lines() {
+        text += &format!("  {name}: {line}\n");
+    }
+    text
+}
+
 /// A word on a held-out side that has few documents, or was made by more than the hash of documents.
 fn few_documents(name: &str, domain: &DomainManifest) -> String {
     let held = domain.heldout.documents;
@@ -100,6 +107,12 @@ fn few_documents(name: &str, domain: &DomainManifest) -> String {
         text += &format!(
             "  {name}: {} records made no document and were left out\n",
             domain.bad_records_dropped
+        );
+    }
+    if domain.empty_dropped > 0 {
+        text += &format!(
+            "  {name}: {} documents or files had nothing to learn in them (white space alone, or no response) and were left out\n",
+            domain.empty_dropped
         );
     }
     if domain.tail_held_out {

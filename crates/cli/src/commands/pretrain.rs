@@ -46,7 +46,11 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         &mut *watcher,
     )?;
     drop(watcher);
-    conclude(outcome, &folder, environment)
+    let decided_by = match pretraining.mixture() {
+        [only] => only.name.clone(),
+        several => format!("the mean of {} domains", several.len()),
+    };
+    conclude(outcome, (&folder, &decided_by), environment)
 }
 
 /// How a run is started from this command line.
@@ -125,6 +129,12 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
         "                      {:>13} MB  of activations, about\n",
         plan.activation_bytes / 1_000_000
     );
+    if plan.retention_bytes > 0 {
+        text += &format!(
+            "                      {:>13} MB  for what is retained: of the base, beside the model\n",
+            plan.retention_bytes / 1_000_000
+        );
+    }
     if let Some(available) = available_memory().filter(|_| environment.device.is_cpu()) {
         text += &format!(
             "                      {:>13} MB  are available\n",
@@ -146,15 +156,22 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
 }
 
 /// What to say at the end, and the exit code.
-pub fn conclude(outcome: Outcome, run: &Path, environment: &Environment) -> Result<(), Failure> {
+///
+/// `decided_by` names the domain, or the mean of several, whose score chose the best checkpoint.
+pub fn conclude(
+    outcome: Outcome,
+    (run, decided_by): (&Path, &str),
+    environment: &Environment,
+) -> Result<(), Failure> {
     match outcome {
         Outcome::Finished { steps, best } => {
             if !environment.quiet {
                 results::announce(&format!(
-                    "{}: {steps} steps done, best after step {} with {:.4} bits per byte: {}",
+                    "{}: {steps} steps done, best after step {} with {:.4} bits per byte of {}: {}",
                     run.display(),
                     best.0,
                     best.1,
+                    decided_by,
                     run.join("best").display()
                 ));
             }

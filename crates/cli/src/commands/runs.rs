@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use polymath_finetune::{Divergence, FinetuneError, Finetuning, check_bases};
-use polymath_train::{Launch, Silent, TrainError};
+use polymath_train::{Launch, Silent, TrainError, check_batch_rules};
 
 use super::finetune::about;
 use super::pretrain::{launch, watcher};
@@ -43,8 +43,7 @@ impl Trained {
 pub fn list(runs: &[(String, &Finetuning)]) -> Result<(), Failure> {
     check_bases(runs.iter().map(|(_, tuning)| *tuning)).map_err(Failure::usage)?;
     let mut text = String::new();
-    for (name, tuning) in runs {
-        let done = tuning.is_done().map_err(Failure::usage)?;
+    for ((name, tuning), done) in runs.iter().zip(done(runs)?) {
         let left = match tuning.divergence()? {
             _ if done => "done",
             Some(_) => "diverged",
@@ -55,6 +54,18 @@ pub fn list(runs: &[(String, &Finetuning)]) -> Result<(), Failure> {
     results::print(&text)
 }
 
+/// Returns which runs are done. A finished run of other settings, or of another rule of making batches than the others, is
+/// told before the first one starts.
+fn done(runs: &[(String, &Finetuning)]) -> Result<Vec<bool>, Failure> {
+    let mut done = Vec::new();
+    for (_, tuning) in runs {
+        done.push(tuning.is_done().map_err(Failure::usage)?);
+    }
+    let folders: Vec<_> = runs.iter().map(|(_, run)| run.run_folder()).collect();
+    check_batch_rules(&folders).map_err(Failure::usage)?;
+    Ok(done)
+}
+
 /// Trains what is not done yet, each run on a dashboard if one is wanted; a run that was stopped or killed goes on where
 /// its last checkpoint stands. A run that diverges is noted as such, and the others go on; it is not trained again.
 pub fn train(
@@ -63,11 +74,7 @@ pub fn train(
     dashboard: bool,
 ) -> Result<Trained, Failure> {
     check_bases(runs.iter().map(|(_, tuning)| *tuning)).map_err(Failure::usage)?;
-    // A finished run of other settings is told before the first one starts.
-    let mut done = Vec::new();
-    for (_, tuning) in runs {
-        done.push(tuning.is_done().map_err(Failure::usage)?);
-    }
+    let done = done(runs)?;
     let signal = StopSignal::listen();
     let launch = launch(environment, true, &signal);
     let mut diverged = Vec::new();

@@ -79,6 +79,8 @@ impl Squares {
             let scored = batch.targets.iter().filter(|target| **target != IGNORED);
             squares.tokens += scored.count() as u64;
             squares.add(model, &to_token_batch(&batch))?;
+            // Right before the next row is read.
+            stream.check()?;
         }
         Ok(Some(squares))
     }

@@ -12,6 +12,7 @@ mod interpolate;
 mod itself;
 mod l2sp;
 pub(crate) mod limits;
+mod memory;
 mod objective;
 mod quadratic;
 mod replay;
@@ -34,6 +35,7 @@ pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};
 
 pub(crate) use config::{Old, old_domains};
+pub(crate) use memory::Sizes;
 pub(crate) use start::Making;
 pub use teacher::Lesson;
 

@@ -73,6 +73,7 @@ impl Lesson<'_> {
             if stop.load(Ordering::SeqCst) {
                 return Ok(None);
             }
+            self.stream.check()?;
             let rows = start..self.rows.min(start + AT_ONCE);
             let batch = to_token_batch(&self.stream.replayable(rows));
             let found = base.likeliest(&batch, self.top_k, self.temperature)?;

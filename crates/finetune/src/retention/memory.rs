@@ -1,0 +1,119 @@
+//! Memory that a run's retention takes beside the model that is trained; an estimate.
+
+use super::{ReplaySource, RetentionConfig};
+
+/// Bytes of a parameter, a gradient or a square.
+const NUMBER: u64 = 4;
+
+/// Sizes that the estimate goes by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Parameters of the base.
+    pub base: u64,
+    /// Parameters that are trained.
+    pub trained: u64,
+    /// Domains whose Fisher information is measured.
+    pub old: u64,
+    /// Tokens of a row.
+    pub sequence_length: usize,
+}
+
+impl RetentionConfig {
+    /// The bytes by which the run's peak is above what its parameters, gradients, moments and activations take.
+    ///
+    /// Copies of the base, Fisher information and cached predictions are there while the run trains. Measuring them takes more,
+    /// before gradients and moments of the run are there; the larger of both counts.
+    pub(crate) fn memory(&self, sizes: Sizes) -> u64 {
+        let (base, trained) = (NUMBER * sizes.base, NUMBER * sizes.trained);
+        let mut during = 0;
+        let mut before = 0;
+        if self.l2sp.is_some() || self.ewc.is_some() {
+            during += base;
+        }
+        if self.ewc.is_some() {
+            // A model to measure on, its gradients and their squares, a sum while it grows, and the mean of each domain.
+            before = during + base + trained * (3 + sizes.old);
+            during += trained;
+        }
+        if self.replays(ReplaySource::Itself) {
+            before = before.max(during + base);
+        }
+        if let Some(distill) = &self.distill {
+            match distill.pool_rows(sizes.sequence_length) {
+                None => during += base,
+                Some(rows) => {
+                    // A number and a probability for each token that is kept, and the rest; twice more while it is written.
+                    let position = 2 * distill.top_k() as u64 + 1;
+                    let pool = NUMBER * rows * sizes.sequence_length as u64 * position;
+                    before = before.max(during + base + 3 * pool);
+                    during += pool;
+                }
+            }
+        }
+        if self.limits.is_some() {
+            // The base is scored before training, and beside the tuned model after it.
+            before = before.max(during + base);
+        }
+        // Gradients and both moments of what is trained.
+        during.max(before.saturating_sub(3 * trained))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: Sizes = Sizes {
+        base: 1000,
+        trained: 1000,
+        old: 2,
+        sequence_length: 10,
+    };
+
+    fn memory(text: &str, sizes: Sizes) -> u64 {
+        let config: RetentionConfig = toml::from_str(text).unwrap();
+        config.memory(sizes)
+    }
+
+    /// Each method takes the copies that it keeps; measuring counts where it takes more than training.
+    #[test]
+    fn methods_take_their_copies() {
+        let all = |text| memory(text, SIZES);
+        assert_eq!(all("replay = 0.1"), 0);
+        assert_eq!(all("l2sp = 1.0"), 4000);
+        assert_eq!(all("replay = 0.1\ndistill = { strength = 1.0 }"), 4000);
+        // Two copies of the base, gradients, squares, a sum and two means are more than what training has beside them.
+        assert_eq!(all("ewc = { strength = 1.0 }"), 4 * (2 + 3 + 2 - 3) * 1000);
+        let few = Sizes {
+            trained: 100,
+            ..SIZES
+        };
+        assert_eq!(
+            memory("ewc = { strength = 1.0 }", few),
+            4 * (2 * 1000 + 2 * 100)
+        );
+        // Of 100 tokens, five and their probabilities, and the rest; nothing moves but an adapter.
+        let pool = "replay = 0.1\ndistill = { strength = 1.0, cache = \"top-k\", top_k = 5, pool_tokens = 95 }";
+        assert_eq!(
+            memory(
+                pool,
+                Sizes {
+                    trained: 0,
+                    ..SIZES
+                }
+            ),
+            4 * (1000 + 3 * 100 * 11)
+        );
+        assert_eq!(all(pool), 4 * 100 * 11);
+        assert_eq!(
+            memory(
+                "limits = { default = 0.1 }",
+                Sizes {
+                    trained: 0,
+                    ..SIZES
+                }
+            ),
+            4000
+        );
+    }
+}
