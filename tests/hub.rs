@@ -119,7 +119,7 @@ fn what_the_hub_does_not_give_is_said() {
     std::fs::create_dir(at.join("runs")).unwrap();
     refused(
         &mut generate("runs/mistyped"),
-        "`runs/mistyped`: is not a folder",
+        "`runs/mistyped`: is not there",
     );
     assert_eq!(
         hub.requests(),

@@ -39,6 +39,41 @@ fn counts_of_nothing_are_refused() {
     }
 }
 
+/// A path that leads to no model folder says what it is: a link that leads round, one to nothing, nothing, or a file.
+#[cfg(unix)]
+#[test]
+fn paths_that_are_no_folders_say_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::os::unix::fs::symlink("round", at.join("round")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at.join("dangling")).unwrap();
+    std::fs::write(at.join("file"), "").unwrap();
+    for (path, said) in [
+        (
+            "round",
+            "`round`: is a link to `round`, which can't be followed: Too many levels",
+        ),
+        (
+            "./round/model",
+            "`./round/model`: can't be opened: Too many levels",
+        ),
+        (
+            "dangling",
+            "`dangling`: is a link to `nowhere`, which can't be followed: No such file",
+        ),
+        (
+            "./missing",
+            "`./missing`: is not there: expected a checkpoint",
+        ),
+        ("file", "`file`: is not a folder: expected a checkpoint"),
+    ] {
+        refuses(
+            polymath(at).args(["generate", path, "--prompt", "a"]),
+            &[said],
+        );
+    }
+}
+
 /// Sizes beyond their bounds, a warmup longer than the run, and memory that nobody has end a start and a dry run at once.
 #[test]
 fn runs_that_do_not_fit_are_refused() {

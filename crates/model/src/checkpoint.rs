@@ -119,18 +119,33 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
     load_config_over(folder, None)
 }
 
+/// Refuses a path that leads to no folder, with the reason: it is not there, a link leads round, or it is something else.
+fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
+    let expected = "expected a checkpoint such as `checkpoints/<run>/best`";
+    let reason = match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => format!("is not a folder: {expected}"),
+        Err(error) => match std::fs::read_link(folder) {
+            Ok(target) => format!(
+                "is a link to `{}`, which can't be followed: {error}; {expected}",
+                target.display()
+            ),
+            Err(_) if error.kind() == std::io::ErrorKind::NotFound => {
+                format!("is not there: {expected}")
+            }
+            Err(_) => format!("can't be opened: {error}; {expected}"),
+        },
+    };
+    Err(ModelError::content(folder, reason))
+}
+
 /// The same; if the folder is an adapter's, `base` stands in for the base that it names. Whether that is the base that it
 /// was trained on, loading asks.
 ///
 /// # Errors
 /// As [`load_config`]; an adapter whose base is missing.
 pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfig, ModelError> {
-    if !folder.is_dir() {
-        return Err(ModelError::content(
-            folder,
-            "is not a folder: expected a checkpoint such as `checkpoints/<run>/best`",
-        ));
-    }
+    refuse_no_folder(folder)?;
     if is_adapter(folder) {
         let mut config = load_config(&base_folder(folder, base)?)?;
         config.add_ends(&generation_ends(folder)?);
