@@ -4,6 +4,18 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+/// The end of a command's help: a config to begin with.
+macro_rules! after_help {
+    ($command:literal) => {
+        concat!(
+            "A config to begin with, `configs/own/",
+            $command,
+            ".toml`:\n\n",
+            include_str!(concat!("../../../configs/own/", $command, ".toml"))
+        )
+    };
+}
+
 /// Pretrain a small foundation transformer on several domains, specialise it on a niche, and see what it forgot.
 #[derive(Debug, Parser)]
 #[command(name = "polymath", version, propagate_version = true)]
@@ -49,10 +61,13 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Raw text to a tokenizer and token shards.
+    #[command(after_help = after_help!("prepare"))]
     Prepare(Prepare),
     /// Train a new model on a mixture of domains.
+    #[command(after_help = after_help!("pretrain"))]
     Pretrain(Train),
     /// Specialise a checkpoint on a niche.
+    #[command(after_help = after_help!("finetune"))]
     Finetune(Finetune),
     /// Write the tokenizer that a fine-tuning would save: its base's, with the new tokens of its config.
     Tokenizer(Tokenizer),

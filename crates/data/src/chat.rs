@@ -3,9 +3,11 @@
 
 mod conversation;
 mod environment;
+mod segments;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use minijinja::value::Serde;
@@ -22,19 +24,8 @@ use crate::source::Part;
 use crate::{DataError, RecordNotes};
 use conversation::Message;
 use environment::{FUEL, environment, on_deep_stack};
+use segments::{MOST_MESSAGES, Segment, mark, segments, segments_text};
 
-/// Stand around each message's content while it is rendered. They are no characters (Unicode keeps them for a program's
-/// own use), so no template looks for them, and no white space, so that a template's trimming stops at them.
-const BEGIN: char = '\u{fdd0}';
-const END: char = '\u{fdd1}';
-/// Stand around what `{% generation %}` encloses.
-const GENERATION_BEGIN: char = '\u{fdd2}';
-const GENERATION_END: char = '\u{fdd3}';
-/// None of them may be in a message.
-const MARKS: [char; 4] = [BEGIN, END, GENERATION_BEGIN, GENERATION_END];
-/// After [`BEGIN`], the message's number as a character for private use.
-const FIRST_NUMBER: u32 = 0xf_0000;
-const MOST_MESSAGES: usize = 0xfffd;
 /// Names of the templates that a tokenizer may have: the second is for conversations with tools.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -42,9 +33,15 @@ const TOOL_USE: &str = "tool_use";
 /// A tokenizer's chat template.
 pub(crate) struct ChatTemplate {
     template: Arc<Template>,
-    /// The reason why it is not asked again: it did not end in time.
+    /// The reason why it is not asked again: it did not end in time, or again and again took too many steps.
     hung: OnceLock<String>,
+    /// Conversations one after the other for which it took too many steps.
+    spent: AtomicU32,
 }
+
+/// So many conversations may take too many steps, one after the other, until the template is at fault and not they: each
+/// takes a tenth of a second to find out.
+const MOST_SPENT: u32 = 3;
 
 /// The template itself, which is rendered on a thread of its own.
 struct Template {
@@ -169,6 +166,7 @@ impl ChatTemplate {
         Ok(Self {
             template: Arc::new(template),
             hung: OnceLock::new(),
+            spent: AtomicU32::new(0),
         })
     }
 
@@ -193,12 +191,45 @@ impl ChatTemplate {
         match rendered {
             Ok((parts, counted)) => {
                 notes.add(counted);
-                parts
+                self.count_spent(parts)
             }
             Err(error) => {
                 let reason = self.template.refusal(&error);
                 Err(self.hung.get_or_init(|| reason).clone())
             }
+        }
+    }
+}
+
+impl ChatTemplate {
+    /// Counts conversations that took too many steps, until it is known that all do.
+    fn count_spent(&self, parts: Result<Vec<Part>, Refusal>) -> Result<Vec<Part>, String> {
+        let refused = match parts {
+            Ok(parts) => {
+                self.spent.store(0, Ordering::Relaxed);
+                return Ok(parts);
+            }
+            Err(refused) => refused,
+        };
+        if refused.is_spent && self.spent.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_SPENT {
+            self.hung.get_or_init(|| refused.reason.clone());
+        }
+        Err(refused.reason)
+    }
+}
+
+/// The reason why a conversation has no parts.
+struct Refusal {
+    reason: String,
+    /// Whether the template took too many steps.
+    is_spent: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            is_spent: false,
         }
     }
 }
@@ -228,35 +259,37 @@ impl Template {
         &self,
         conversation: &Conversation,
         notes: &mut RecordNotes,
-    ) -> Result<Vec<Part>, String> {
+    ) -> Result<Vec<Part>, Refusal> {
         let Conversation { messages, tools } = conversation;
         if messages.len() > MOST_MESSAGES {
-            return Err(format!(
+            let reason = format!(
                 "has {} messages: expected at most {MOST_MESSAGES}",
                 messages.len()
-            ));
+            );
+            return Err(reason.into());
         }
         let unmarked: Vec<minijinja::Value> = messages.iter().map(Message::for_template).collect();
         let marked = (0..)
             .zip(messages)
             .map(|(number, message)| mark(number, message));
         let marked: Vec<minijinja::Value> = marked.collect();
-        let refused = |error: Error| self.refusal(&error);
+        let refused = |error: Error| Refusal {
+            reason: self.refusal(&error),
+            is_spent: error.kind() == ErrorKind::OutOfFuel,
+        };
         let plain = self.render(&unmarked, tools.as_ref()).map_err(refused)?;
         let rendered = self.render(&marked, tools.as_ref()).map_err(refused)?;
         let segments = segments(&rendered);
         let again = segments.iter().map(|segment| segment.text);
         let plain_segments = segments_text(&plain);
         if again.collect::<String>() != plain_segments {
-            return Err(
-                "has a message whose text the chat template changes or looks into (as with thoughts or the calls of a \
-                 tool), so that what the assistant says can't be told apart: render it to `prompt` and `response`"
-                    .into(),
-            );
+            let reason = "has a message whose text the chat template changes or looks into (as with thoughts or the calls of a \
+                 tool), so that what the assistant says can't be told apart: render it to `prompt` and `response`";
+            return Err(reason.to_owned().into());
         }
         self.note_unused(conversation, &plain, notes)
             .map_err(refused)?;
-        Ok(self.split(&segments, conversation))
+        Ok(self.split(&segments, conversation, notes))
     }
 
     /// Counts the keys that make no difference to what is rendered.
@@ -321,7 +354,12 @@ impl Template {
         )
     }
 
-    fn split(&self, segments: &[Segment], conversation: &Conversation) -> Vec<Part> {
+    fn split(
+        &self,
+        segments: &[Segment],
+        conversation: &Conversation,
+        notes: &mut RecordNotes,
+    ) -> Vec<Part> {
         let messages = &conversation.messages;
         // A message that is not to be learned takes its whole `{% generation %}` along.
         let unscored_blocks: Vec<usize> = segments
@@ -357,6 +395,9 @@ impl Template {
                 true => [in_block(segment); 2],
                 false => [after_answer == Some(true), false],
             };
+            if end > 0 && after_answer == Some(true) && !scored[0] {
+                notes.unlearned_ends += 1;
+            }
             parts.extend(Part::template(turn_end, scored[0]));
             parts.extend(Part::template(frame, scored[1]));
             if end > 0 || !frame.trim().is_empty() {
@@ -376,68 +417,6 @@ impl Template {
             .filter(|token| template[blank..].starts_with(token.as_str()));
         token.map(|token| blank + token.len()).max().unwrap_or(0)
     }
-}
-
-/// A stretch of a rendered conversation.
-struct Segment<'a> {
-    text: &'a str,
-    /// The message that says it; `None` where the template writes it.
-    message: Option<usize>,
-    /// The `{% generation %}` that encloses it, counted from 0.
-    block: Option<usize>,
-}
-
-/// A rendered conversation, parted at its marks.
-fn segments(rendered: &str) -> Vec<Segment<'_>> {
-    let mut segments = Vec::new();
-    let (mut message, mut block, mut blocks) = (None, None, 0);
-    let mut rest = rendered;
-    loop {
-        let end = rest.find(MARKS).unwrap_or(rest.len());
-        segments.push(Segment {
-            text: &rest[..end],
-            message,
-            block,
-        });
-        let mut letters = rest[end..].chars();
-        match letters.next() {
-            None => return segments,
-            Some(BEGIN) => {
-                let number = letters
-                    .next()
-                    .map_or(0, |letter| u32::from(letter).wrapping_sub(FIRST_NUMBER));
-                message = Some(number as usize);
-            }
-            Some(END) => message = None,
-            Some(GENERATION_BEGIN) => {
-                block = Some(blocks);
-                blocks += 1;
-            }
-            Some(_) => block = None,
-        }
-        rest = letters.as_str();
-    }
-}
-
-/// A rendered conversation without its marks.
-fn segments_text(rendered: &str) -> String {
-    segments(rendered)
-        .iter()
-        .map(|segment| segment.text)
-        .collect()
-}
-
-/// A message whose content is marked; white space around it stays outside of the marks, where the template may trim it.
-fn mark(number: u32, message: &Message) -> minijinja::Value {
-    let content = message.text("content");
-    let core = content.trim();
-    if core.is_empty() {
-        return message.for_template();
-    }
-    let at = content.len() - content.trim_start().len();
-    let number = char::from_u32(FIRST_NUMBER + number).unwrap_or(BEGIN);
-    let (before, after) = (&content[..at], &content[at + core.len()..]);
-    message.saying(format!("{before}{BEGIN}{number}{core}{END}{after}"))
 }
 
 #[cfg(test)]

@@ -102,7 +102,8 @@ pub(crate) fn collect(
         }
         reader.say_end(name);
         let mut domain = reader.domain;
-        domain.manifest.notes = notes.into_inner();
+        domain.manifest.notes = notes.into_inner().settled();
+        domain.manifest.notes.other_files = files.others.clone();
         collected.push(domain);
     }
     refused.refuse()?;
@@ -150,9 +151,9 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
     format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
 }
 
-/// Records that are no documents.
+/// Records that are no documents, or lines that are not what their file should hold.
 #[derive(Default)]
-struct BadRecords {
+pub(crate) struct BadRecords {
     count: u64,
     /// What is wrong with the first of them.
     first: Vec<String>,
@@ -162,7 +163,7 @@ impl BadRecords {
     /// So many are named.
     const NAMED: usize = 10;
 
-    fn take(&mut self, error: &DataError) {
+    pub(crate) fn take(&mut self, error: &DataError) {
         self.count += 1;
         if self.first.len() < Self::NAMED {
             self.first.push(error.to_string());
@@ -174,6 +175,15 @@ impl BadRecords {
         match count {
             0 => Ok(()),
             _ => Err(DataError::Records { count, first }),
+        }
+    }
+
+    /// Refuses lines of a file; `what` says what a line should be.
+    pub(crate) fn refuse_lines(self, what: &'static str) -> Result<(), DataError> {
+        let Self { count, first } = self;
+        match count {
+            0 => Ok(()),
+            _ => Err(DataError::Lines { count, what, first }),
         }
     }
 
@@ -292,10 +302,13 @@ fn hash(parts: &[Part]) -> u64 {
 fn refuse_empty(name: &str, domain: &Collected, fraction: f64) -> Result<(), DataError> {
     let found = &domain.manifest;
     let left = |side: &str, mend: &str| {
-        let message = format!(
+        let mut message = format!(
             "no {side} documents: its {} files hold {} documents, of which {} are empty and {} repeat others; {mend}",
             found.files, found.read, found.empty_dropped, found.duplicates_dropped
         );
+        for line in found.notes.lines() {
+            message += &format!("\n  {line}");
+        }
         Err(DataError::domain(name, message))
     };
     if domain.train.documents == 0 && domain.heldout.documents == 0 {

@@ -68,9 +68,31 @@ pub enum DataError {
         /// The first of them, each with its file and line.
         first: Vec<String>,
     },
+    /// Lines of a file can't be used.
+    #[error("{}", listed_lines(*count, what, first))]
+    Lines {
+        /// How many there are in all files.
+        count: u64,
+        /// What a line should be: `an item of a task`.
+        what: &'static str,
+        /// The first of them, each with its file and line.
+        first: Vec<String>,
+    },
     /// The tokenizer library failed.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+}
+
+/// The text of [`DataError::Lines`]; one line speaks for itself.
+fn listed_lines(count: u64, what: &str, first: &[String]) -> String {
+    match first {
+        [only] if count == 1 => only.clone(),
+        _ => format!(
+            "{count} lines are not {what}; the first {}:\n  {}",
+            first.len(),
+            first.join("\n  ")
+        ),
+    }
 }
 
 impl From<InputError> for DataError {

@@ -53,6 +53,7 @@ mod packed;
 mod packing;
 mod parquet_columns;
 mod parquet_file;
+mod parquet_pages;
 mod pieces;
 mod prepare;
 mod prepare_config;

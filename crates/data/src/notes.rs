@@ -31,6 +31,15 @@ pub struct RecordNotes {
     /// Conversations in which the assistant says nothing that is scored: they are dropped as empty.
     #[serde(skip_serializing_if = "is_zero")]
     pub without_answer: u64,
+    /// Answers whose turn ends with a token that the template's `{% generation %}` leaves out, so that it is not scored.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unlearned_ends: u64,
+    /// Files of folders that are of no kind that is read, by the ending of their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_files: BTreeMap<String, u64>,
+    /// Records by the fields that they were read by, where there is more than one way.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub read_by: BTreeMap<String, u64>,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -50,6 +59,8 @@ impl RecordNotes {
             (&mut self.unused_message_keys, others.unused_message_keys),
             (&mut self.renamed_roles, others.renamed_roles),
             (&mut self.unknown_roles, others.unknown_roles),
+            (&mut self.other_files, others.other_files),
+            (&mut self.read_by, others.read_by),
         ];
         for (all, counts) in maps {
             for (name, number) in counts {
@@ -58,6 +69,15 @@ impl RecordNotes {
         }
         self.unweighted_messages += others.unweighted_messages;
         self.without_answer += others.without_answer;
+        self.unlearned_ends += others.unlearned_ends;
+    }
+
+    /// The counts of a whole domain: that all records are read by the same fields needs no note.
+    pub(crate) fn settled(mut self) -> Self {
+        if self.read_by.len() < 2 {
+            self.read_by.clear();
+        }
+        self
     }
 
     /// A line for each kind of count, for a person.
@@ -93,6 +113,19 @@ impl RecordNotes {
             counted(
                 "conversations dropped, since the assistant says nothing that is scored",
                 self.without_answer,
+            ),
+            counted(
+                "answers whose end of turn the chat template's `{% generation %}` leaves out: the model does not learn to stop \
+                 there; put the token that ends the turn inside the block",
+                self.unlearned_ends,
+            ),
+            listed(
+                "files of its folders that are left out, since they are of no kind that is read",
+                &self.other_files,
+            ),
+            listed(
+                "records are read by different fields (`text_field` names one for all)",
+                &self.read_by,
             ),
         ]
         .into_iter()

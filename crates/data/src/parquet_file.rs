@@ -1,9 +1,8 @@
 //! Documents out of parquet files, a row each.
 //!
-//! Only the columns that make the text are read, page by page: in memory are one page of each and a few rows, whatever
-//! the file's size or that of its row groups.
+//! Only the columns that make the text are read, page by page: in memory are one page of each, whose size is
+//! bounded, and a few rows, whatever the file's size or that of its row groups.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::DataError;
 use crate::parquet_columns::choose;
+use crate::parquet_pages::BoundedPages;
 use crate::record::Records;
 use crate::source::{Each, LONGEST_RECORD, emit};
 
@@ -29,7 +29,7 @@ const LONGEST_REASON: usize = 300;
 /// A parquet file whose columns make documents.
 pub(crate) struct ParquetFile<'a> {
     path: &'a Path,
-    reader: SerializedFileReader<File>,
+    reader: SerializedFileReader<BoundedPages>,
     /// Of the file, in bytes.
     size: u64,
     /// The columns that are read.
@@ -49,7 +49,8 @@ impl<'a> ParquetFile<'a> {
             .metadata()
             .map_err(DataError::file("open", path))?
             .len();
-        let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
+        let reader =
+            SerializedFileReader::new(BoundedPages(file)).map_err(|error| broken(path, &error))?;
         let root = reader.metadata().file_metadata().schema();
         let columns = choose(root, records).map_err(|message| DataError::content(path, message))?;
         let opened = Self {

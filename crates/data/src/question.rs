@@ -6,6 +6,7 @@ use polymath_input::parse_json;
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
+use crate::collect::BadRecords;
 
 /// A prompt and the one text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,37 +20,68 @@ pub struct Question {
 /// Reads `questions.jsonl`: a line `{"prompt": …, "answer": …}` each.
 ///
 /// # Errors
-/// A file that can't be read, or a line that is not a question with a prompt and an answer in it.
+/// A file that can't be read; how many lines are not a question with a prompt and an answer in it, and the first of them.
 pub fn read_questions(path: &Path) -> Result<Vec<Question>, DataError> {
     let text = polymath_input::read_text(path)?;
-    let mut questions = Vec::new();
+    let (mut questions, mut bad) = (Vec::new(), BadRecords::default());
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() {
             continue;
         }
-        let question = question(line).map_err(|error| {
-            let expected = "expected {\"prompt\": \"…\", \"answer\": \"…\"}";
-            DataError::line(
-                path,
-                number,
-                format!("not a question ({error}): {expected}"),
-            )
-        })?;
-        if question.prompt.is_empty() || question.answer.trim().is_empty() {
-            return Err(DataError::line(path, number, "an empty prompt or answer"));
+        match question(line) {
+            Ok(question) => questions.push(question),
+            Err(message) => bad.take(&DataError::line(path, number, message)),
         }
-        questions.push(question);
     }
+    bad.refuse_lines("questions")?;
     Ok(questions)
 }
 
+/// The question of a line; else what is wrong with it.
 fn question(line: &str) -> Result<Question, String> {
-    let json = parse_json(line).map_err(|error| error.to_string())?;
-    let question: Question =
-        serde_json::from_value(json.value).map_err(|error| error.to_string())?;
+    let wrong = |reason: &dyn std::fmt::Display| {
+        format!("not a question ({reason}): expected {{\"prompt\": \"…\", \"answer\": \"…\"}}")
+    };
+    let json = parse_json(line).map_err(|error| wrong(&error))?;
+    let question: Question = serde_json::from_value(json.value).map_err(|error| wrong(&error))?;
     let has = |half| question.prompt.contains(half) || question.answer.contains(half);
-    match json.half {
-        Some(half) if has(half) => Err("it has half of a character in its text".into()),
-        _ => Ok(question),
+    if json.half.is_some_and(has) {
+        return Err(wrong(&"it has half of a character in its text"));
+    }
+    if question.prompt.is_empty() || question.answer.trim().is_empty() {
+        return Err("an empty prompt or answer".into());
+    }
+    Ok(question)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All lines that are no questions are counted, and the first ten named; one alone is named as it is.
+    #[test]
+    fn all_bad_lines_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("questions.jsonl");
+        let fine = "{\"prompt\": \"a\", \"answer\": \"b\"}\n";
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read_questions(&path).unwrap_err().to_string()
+        };
+        let error = refused(&format!("{fine}{{\"prompt\": \"a\", \"answer\": \" \"}}\n"));
+        assert!(
+            error.ends_with("questions.jsonl:2`: an empty prompt or answer"),
+            "{error}"
+        );
+        let error = refused(&(fine.to_owned() + &"{\"prompt\": 1}\n".repeat(13)));
+        assert!(
+            error.starts_with("13 lines are not questions; the first 10:\n"),
+            "{error}"
+        );
+        assert!(
+            error.contains("questions.jsonl:11`: not a question"),
+            "{error}"
+        );
+        assert!(!error.contains("questions.jsonl:12`"), "{error}");
     }
 }

@@ -31,6 +31,20 @@ const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion
 pub(crate) const FIELDS: &str = "`text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, \
                                  nor `messages`";
 
+/// The same, in the order in which a value of another type is named.
+const KNOWN: [&str; 8] = [
+    "text",
+    "prompt",
+    "response",
+    "completion",
+    "instruction",
+    "input",
+    "output",
+    MESSAGES,
+];
+/// An error lists so many fields at most.
+const LISTED: usize = 16;
+
 impl<'a> Records<'a> {
     /// The fields that a record is read by, given which are texts and which are messages; `None` where there are none of
     /// those that are known.
@@ -82,10 +96,7 @@ impl<'a> Records<'a> {
         let found = self
             .fields(&is_text, &|_| messages.is_some())
             .or_else(|| self.fields(&|name| field(name).is_some(), &|name| is_null(name)));
-        let names = found.ok_or_else(|| match self.text_field {
-            Some(name) => format!("has no text in its field `{name}`"),
-            None => format!("has neither {FIELDS}: name its field in `text_field`"),
-        })?;
+        let names = found.ok_or_else(|| self.strange(record))?;
         let mut notes = RecordNotes::default();
         let texts: Vec<&str> = names.iter().copied().filter_map(field).collect();
         let is_conversation = texts.is_empty();
@@ -102,11 +113,61 @@ impl<'a> Records<'a> {
         {
             count(&mut notes.unused_keys, key);
         }
+        count(&mut notes.read_by, &names.join("`, `"));
         let parts = self.parts_of((record, line), &texts, &mut notes)?;
         if let Some(all) = self.notes {
             all.borrow_mut().add(notes);
         }
         Ok(parts)
+    }
+
+    /// The reason why a record makes no document: a value of another type, or the fields that it has.
+    fn strange(&self, record: &Value) -> String {
+        let Some(fields) = record.as_object() else {
+            let mend = match record {
+                Value::Array(_) => ": `jq -c '.[]'` makes a line of each record of a list",
+                _ => "",
+            };
+            return format!(
+                "is {}, expected an object such as {{\"text\": \"…\"}}{mend}",
+                kind(record)
+            );
+        };
+        let named = self.text_field.map(|name| [name]);
+        let read = named.as_ref().map_or(&KNOWN[..], |named| &named[..]);
+        let wrong = read.iter().find_map(|name| {
+            let value = fields.get(*name)?;
+            let expected = match *name == MESSAGES {
+                true => "a list of messages",
+                false => "a text",
+            };
+            let is_fine = match *name == MESSAGES {
+                true => value.is_array(),
+                false => value.is_string(),
+            };
+            (!is_fine).then(|| format!("`{name}` is {}, expected {expected}", kind(value)))
+        });
+        if let Some(wrong) = wrong {
+            return wrong;
+        }
+        let mut listed: Vec<String> = fields
+            .keys()
+            .take(LISTED)
+            .map(|key| format!("`{key}`"))
+            .collect();
+        if fields.len() > LISTED {
+            listed.push(format!("{} more", fields.len() - LISTED));
+        }
+        let has = match listed.is_empty() {
+            true => "no field".to_owned(),
+            false => listed.join(", "),
+        };
+        match self.text_field {
+            Some(name) => format!("has no field `{name}`, as `text_field` says: it has {has}"),
+            None => format!(
+                "has neither {FIELDS}: it has {has}; name the one that holds the text in `text_field`"
+            ),
+        }
     }
 
     /// Counts a field that `records` of a file have, and that is not used.
@@ -148,6 +209,17 @@ impl<'a> Records<'a> {
             Some(template) => template.parts(conversation, notes),
             None => Ok(conversation.plainly(notes)),
         }
+    }
+}
+
+/// A JSON value in words, short ones as they stand.
+pub(crate) fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) | Value::Number(_) => format!("`{value}`"),
+        Value::String(_) => "a text".into(),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
     }
 }
 
@@ -231,11 +303,45 @@ mod tests {
                 owned("r\n", false)
             ])
         );
-        assert!(
-            record(r#"{"body": "b"}"#, None)
-                .unwrap_err()
-                .contains("neither `text`")
-        );
+        for (line, field, said) in [
+            (r#"{"body": "b", "id": 1}"#, None, "neither `text`"),
+            (
+                r#"{"body": "b", "id": 1}"#,
+                None,
+                "it has `body`, `id`; name the one",
+            ),
+            (r#"{"text": 5}"#, None, "`text` is `5`, expected a text"),
+            (
+                r#"{"prompt": [], "response": "r"}"#,
+                None,
+                "`prompt` is a list, expected a text",
+            ),
+            (
+                r#"{"messages": "m"}"#,
+                None,
+                "`messages` is a text, expected a list of messages",
+            ),
+            (
+                r#"[{"text": "a"}]"#,
+                None,
+                "is a list, expected an object such as",
+            ),
+            (r#""text""#, None, "is a text, expected an object"),
+            (
+                r#"{"text": "a"}"#,
+                Some("body"),
+                "has no field `body`, as `text_field` says: it has `text`",
+            ),
+            (
+                r#"{"body": {}}"#,
+                Some("body"),
+                "`body` is an object, expected a text",
+            ),
+            ("{}", None, "it has no field;"),
+        ] {
+            let error = record(line, field).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
     }
 
     /// Keys that are not used are counted, each time.

@@ -114,9 +114,13 @@ pub(crate) fn read(
         let lines = polymath_input::open(path, watch)?;
         json_lines::read(path, lines, format.records, each)
     } else {
+        let mend = match ending(path).as_str() {
+            ".json" => "; `jq -c '.[]'` makes the lines of a `.jsonl` of a list of records",
+            _ => "",
+        };
         Err(DataError::content(
             path,
-            format!("is of no known kind: expected {KINDS}"),
+            format!("is of no known kind: expected {KINDS}{mend}"),
         ))
     }
 }
@@ -140,6 +144,14 @@ fn is_parquet(path: &Path) -> bool {
 /// Whether the file's name is that of a kind that is read.
 pub(crate) fn is_known(path: &Path) -> bool {
     is_parquet(path) || is_text(path) || ends(path, &[".jsonl"])
+}
+
+/// The ending of a file's name, for a person.
+pub(crate) fn ending(path: &Path) -> String {
+    match path.extension() {
+        Some(end) => format!(".{}", end.to_string_lossy().to_lowercase()),
+        None => "no ending".into(),
+    }
 }
 
 /// Whether the file's name is that of a text.
@@ -298,7 +310,10 @@ mod tests {
         for (bad, expected) in bad.iter().zip(expected) {
             assert!(bad.contains(expected), "{bad}");
         }
-        assert!(bad[1].contains("name its field in `text_field`"), "{bad:?}");
+        assert!(
+            bad[1].contains("it has `body`; name the one that holds the text in `text_field`"),
+            "{bad:?}"
+        );
         let (_, bad) = read_as("a.csv", b"x", None);
         assert!(bad[0].contains("no known kind"), "{bad:?}");
     }

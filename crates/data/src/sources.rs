@@ -1,5 +1,6 @@
 //! The files of a data set, and what identifies them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,13 @@ use std::path::{Path, PathBuf};
 use polymath_hub::DatasetFiles;
 use polymath_tokenizer::{DocumentEnds, SETTINGS_FILES};
 use sha2::{Digest, Sha256};
+use walkdir::DirEntry;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::chat::template_file;
+use crate::notes::count;
 use crate::shard_writer::hexadecimal;
+use crate::target_folder::LOCK;
 use crate::{DataError, PrepareConfig, source};
 
 /// Goes up when the same sources and settings would give another data set than before.
@@ -20,6 +24,8 @@ const METHOD: u32 = 3;
 pub(crate) struct Files {
     pub(crate) train: Vec<PathBuf>,
     pub(crate) heldout: Vec<PathBuf>,
+    /// Files of its folders that are of no kind that is read, by ending.
+    pub(crate) others: BTreeMap<String, u64>,
 }
 
 impl Files {
@@ -36,15 +42,20 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
     let mut all = BTreeMap::new();
     for (name, domain) in &config.domains {
         let key = |key: &str| format!("domains.{name}.{key}");
-        let heldout = expand(&key("heldout_paths"), &domain.heldout_paths)?;
-        let mut train = expand(&key("paths"), &domain.paths)?;
+        let mut others = BTreeMap::new();
+        let heldout = expand(&key("heldout_paths"), &domain.heldout_paths, &mut others)?;
+        let mut train = expand(&key("paths"), &domain.paths, &mut others)?;
         // A file that is named for the held-out side is no training text, even if a glob catches it.
         train.retain(|file| !heldout.contains(file));
         if train.is_empty() {
             let message = "only matches files of `heldout_paths`";
             return Err(DataError::config(key("paths"), message));
         }
-        let files = Files { train, heldout };
+        let files = Files {
+            train,
+            heldout,
+            others,
+        };
         if domain.separator.is_some() && !files.all().any(|path| source::is_text(path)) {
             let message = "none of the domain's files is a `.txt` or `.md`: leave it out";
             return Err(DataError::config(key("separator"), message));
@@ -54,11 +65,16 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
     Ok(all)
 }
 
-/// The files that a list of files, folders, globs and addresses on the hub names, sorted, without repetitions.
+/// The files that a list of files, folders, globs and addresses on the hub names, sorted, without repetitions. Files of folders
+/// that are of no kind that is read are counted in `others`.
 ///
 /// # Errors
 /// A pattern that is none, or that matches no file, under the config key `key`; what the hub does not give.
-fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
+fn expand(
+    key: &str,
+    patterns: &[String],
+    others: &mut BTreeMap<String, u64>,
+) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
         let path = Path::new(pattern);
@@ -69,8 +85,19 @@ fn expand(key: &str, patterns: &[String]) -> Result<Vec<PathBuf>, DataError> {
             vec![path.to_path_buf()]
         } else if path.is_dir() {
             // A folder holds other things too; what a glob names, it means.
-            let hidden = |name: &[u8]| name.starts_with(b".");
-            walk((key, path), &hidden, &|entry| source::is_known(entry))?
+            let hidden = |entry: &DirEntry| {
+                let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                hidden || entry.file_type().is_dir() && is_own(entry.path())
+            };
+            let left_out = RefCell::new(&mut *others);
+            let wanted = |file: &Path| {
+                let known = source::is_known(file);
+                if !known {
+                    count(&mut left_out.borrow_mut(), &source::ending(file));
+                }
+                known
+            };
+            walk((key, path), &hidden, &wanted)?
         } else if path.is_symlink() {
             return Err(DataError::config(key, lost_link(path)));
         } else {
@@ -106,18 +133,22 @@ fn download(key: &str, address: &str) -> Result<Vec<PathBuf>, DataError> {
         .map_err(|error| DataError::config(key, error.to_string()))
 }
 
-/// The files in a folder and below that are `wanted`, without what has a `hidden` name.
+/// Whether a folder is a data set or a run of this program: a folder of texts may hold what was made of it.
+fn is_own(folder: &Path) -> bool {
+    let mut marks = ["dataset.json", "run.toml", LOCK].iter();
+    marks.any(|mark| folder.join(mark).is_file())
+}
+
+/// The files in a folder and below that are `wanted`, without what is `hidden`.
 ///
 /// # Errors
 /// A folder that can't be read; a link to a folder above it; a link of a wanted name that leads nowhere.
 fn walk(
     (key, folder): (&str, &Path),
-    hidden: &dyn Fn(&[u8]) -> bool,
+    hidden: &dyn Fn(&DirEntry) -> bool,
     wanted: &dyn Fn(&Path) -> bool,
 ) -> Result<Vec<PathBuf>, DataError> {
-    let is_hidden = |entry: &walkdir::DirEntry| {
-        entry.depth() > 0 && hidden(entry.file_name().as_encoded_bytes())
-    };
+    let is_hidden = |entry: &DirEntry| entry.depth() > 0 && hidden(entry);
     let mut files = Vec::new();
     let entries = walkdir::WalkDir::new(folder).follow_links(true);
     for entry in entries.into_iter().filter_entry(|entry| !is_hidden(entry)) {

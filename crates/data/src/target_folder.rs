@@ -9,7 +9,7 @@ use polymath_files::{Attempt, Lock};
 use crate::DataError;
 
 /// Held while a data set is written. A folder that has it and no `dataset.json` holds an unfinished data set.
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 /// Tell a model's folder or a run's, where a data set would replace the tokenizer.
 const OF_OTHERS: [&str; 6] = [
     "adapter_config.json",

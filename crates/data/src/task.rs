@@ -7,6 +7,7 @@ use polymath_input::parse_json;
 use serde_json::{Map, Value};
 
 use crate::DataError;
+use crate::collect::BadRecords;
 
 /// What stands between a context and a choice where the item does not say.
 const DELIMITER: &str = " ";
@@ -45,11 +46,11 @@ impl Task {
     }
 }
 
-/// Reads tasks from files, and from every `.jsonl` file of folders, by name.
+/// Reads tasks from files, and from every `.jsonl` file of folders (also with `.gz` or `.zst`), by name.
 ///
 /// # Errors
-/// A path that is not there, a folder without such files, two tasks of one name, an empty file; the line that is no item,
-/// and what is wrong with it.
+/// A path that is not there, a folder without such files, two tasks of one name, an empty file; how many lines of all files are
+/// no items, and what is wrong with the first of them.
 pub fn read_tasks(paths: &[PathBuf]) -> Result<Vec<Task>, DataError> {
     let mut files = Vec::new();
     for path in paths {
@@ -60,8 +61,9 @@ pub fn read_tasks(paths: &[PathBuf]) -> Result<Vec<Task>, DataError> {
         }
     }
     let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
+    let mut bad = BadRecords::default();
     for file in files {
-        let task = read_task(&file)?;
+        let task = read_task(&file, &mut bad)?;
         if let Some(other) = tasks.get(&task.name) {
             let message = format!(
                 "a task of the name `{}` is in `{}` already: rename one of the files, or give it once",
@@ -72,6 +74,7 @@ pub fn read_tasks(paths: &[PathBuf]) -> Result<Vec<Task>, DataError> {
         }
         tasks.insert(task.name.clone(), task);
     }
+    bad.refuse_lines("items of a task")?;
     Ok(tasks.into_values().collect())
 }
 
@@ -79,7 +82,7 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(DataError::file("read", folder))? {
         let path = entry.map_err(DataError::file("read", folder))?.path();
-        if path.is_file() && path.extension().is_some_and(|kind| kind == "jsonl") {
+        if path.is_file() && name_of(&path).is_some() {
             files.push(path);
         }
     }
@@ -91,15 +94,32 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-fn read_task(path: &Path) -> Result<Task, DataError> {
+/// The name of the task in a `.jsonl` file, compressed or not; `None` of another file.
+fn name_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+    let task = plain.unwrap_or(name).strip_suffix(".jsonl")?;
+    Some(task.to_owned())
+}
+
+/// Reads the items of a file; lines that are none go to `bad`.
+fn read_task(path: &Path, bad: &mut BadRecords) -> Result<Task, DataError> {
     let text = polymath_input::read_text(path)?;
     let mut items: Vec<TaskItem> = Vec::new();
+    let mut is_empty = true;
     for (number, line) in (1..).zip(text.lines()) {
         let wrong = |message: String| DataError::line(path, number, message);
         if line.trim().is_empty() {
             continue;
         }
-        let item = item(line, number).map_err(wrong)?;
+        is_empty = false;
+        let item = match item(line, number) {
+            Ok(item) => item,
+            Err(message) => {
+                bad.take(&wrong(message));
+                continue;
+            }
+        };
         let is_cloze = item.choices.len() == 1;
         if let Some(first) = items.first()
             && (first.choices.len() == 1) != is_cloze
@@ -109,23 +129,23 @@ fn read_task(path: &Path) -> Result<Task, DataError> {
             } else {
                 ("several choices", "one")
             };
-            return Err(wrong(format!(
+            bad.take(&wrong(format!(
                 "has {here}, but line {} has {there}: clozes are scored in another way, put them into a file of their own",
                 first.line
             )));
+            continue;
         }
         items.push(item);
     }
-    if items.is_empty() {
+    if is_empty {
         let message = format!("has no items: {EXPECTED} in each line");
         return Err(DataError::content(path, message));
     }
     Ok(Task {
-        name: path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into(),
+        name: name_of(path).unwrap_or_else(|| {
+            let stem = path.file_stem().unwrap_or_default();
+            stem.to_string_lossy().into()
+        }),
         path: path.to_path_buf(),
         items,
     })
@@ -219,9 +239,12 @@ mod tests {
         write("second.jsonl", CLOZE);
         write("first.jsonl", &format!("\n{CHOICE}\n\n{CHOICE}\n"));
         write("notes.txt", "no task");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, CHOICE.as_bytes()).unwrap();
+        std::fs::write(folder.path().join("third.jsonl.gz"), gzip.finish().unwrap()).unwrap();
         let tasks = read_tasks(&[folder.path().into()]).unwrap();
         let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
-        assert_eq!(names, ["first", "second"]);
+        assert_eq!(names, ["first", "second", "third"]);
         assert_eq!([tasks[0].is_cloze(), tasks[1].is_cloze()], [false, true]);
         let item = &tasks[0].items[1];
         assert_eq!((item.line, item.answer), (4, 1));
@@ -296,6 +319,16 @@ mod tests {
             assert!(error.contains("letters.jsonl:2`"), "{error}");
             assert!(error.contains(expected), "{error}");
         }
+        let bad = format!("{}{CHOICE}\n{CLOZE}\n", "[1]\n".repeat(12));
+        let error = read(&bad).unwrap_err();
+        assert!(
+            error.starts_with("13 lines are not items of a task; the first 10:\n"),
+            "{error}"
+        );
+        assert!(
+            error.contains("letters.jsonl:10`") && !error.contains("letters.jsonl:11`"),
+            "{error}"
+        );
         let empty = read("\n").unwrap_err();
         assert!(
             empty.contains("letters.jsonl") && empty.contains("no items"),

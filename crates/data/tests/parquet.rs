@@ -270,6 +270,66 @@ fn other_columns_are_refused_by_name_and_type() {
     );
 }
 
+/// A page that says it is huge is refused before memory is made for it.
+#[test]
+fn huge_pages_are_refused() {
+    let style = Style {
+        page: 100,
+        ..Style::default()
+    };
+    let schema = "message m { optional binary text (STRING); }";
+    let whole = table(schema, &[Column::texts((0..9).map(sentence))], &style);
+    // After the file's mark, the header of the first page: its kind, then its size in two bytes.
+    assert_eq!(whole[4..7], [0x15, 0x00, 0x15]);
+    assert!(whole[7] >= 0x80 && whole[8] < 0x80);
+    let mut huge = whole.clone();
+    huge.splice(7..9, [0xfe, 0xff, 0xff, 0xff, 0x0f]);
+    let refused = refusal(&huge, None);
+    assert!(
+        refused.contains("a page of 2047 MB, where pages of up to 512 MB"),
+        "{refused}"
+    );
+}
+
+/// Files of one domain whose columns are not the same ones are each read by their own, and that is said.
+#[test]
+fn files_of_other_columns_are_listed() {
+    let texts = table(
+        TEXTS,
+        &[
+            Column::Numbers((0..30).collect()),
+            Column::texts((0..30).map(sentence)),
+        ],
+        &Style::default(),
+    );
+    let pairs = "message m { optional binary prompt (STRING); optional binary response (STRING); }";
+    let pairs = table(
+        pairs,
+        &[
+            Column::texts((0..20).map(|number| format!("Bird {number}?"))),
+            Column::texts((0..20).map(|number| format!("Seen {number} times."))),
+        ],
+        &Style::default(),
+    );
+    let mut desk = Desk::new();
+    desk.file("a.parquet", &texts);
+    desk.file("b.parquet", &pairs);
+    desk.domain("d", &["a.parquet", "b.parquet"]);
+    let dataset = desk.prepare().unwrap();
+    let notes = &dataset.manifest().domains["d"].notes;
+    assert_eq!(notes.read_by["text"], 30);
+    assert_eq!(notes.read_by["prompt`, `response"], 20);
+    assert!(
+        notes.lines().iter().any(|line| line
+            .ends_with("by different fields (`text_field` names one for all): `prompt`, `response` 20, `text` 30")),
+        "{:?}",
+        notes.lines()
+    );
+    desk.domain("d", &["a.parquet"]);
+    let dataset = desk.prepare_again().unwrap();
+    assert!(dataset.manifest().domains["d"].notes.read_by.is_empty());
+}
+
 /// A file that was cut off, is of another kind or is compressed in a way that is not read says so; no byte that flips
 /// brings the program down.
 #[test]

@@ -2,6 +2,7 @@
 
 mod desk;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -273,4 +274,41 @@ fn links_that_lead_nowhere_are_named() {
         refused.contains("is a link to `round.md` that leads to no file"),
         "{refused}"
     );
+}
+
+/// Files of a folder that are of no kind that is read are counted by their endings. What this program made in it is passed over: a
+/// data set inside of its own folder of texts does not become its text.
+#[test]
+fn folders_tell_what_is_left_out() {
+    let mut desk = Desk::new();
+    desk.file("texts/a.jsonl", sentences("The stork", 60));
+    desk.file("texts/notes.CSV", "a,b\n");
+    desk.file("texts/more/paper.pdf", "x");
+    desk.file("texts/more/Makefile", "x");
+    desk.file("texts/.hidden.csv", "x");
+    desk.file("texts/runs/one/run.toml", "");
+    desk.file("texts/runs/one/metrics.jsonl", "{\"step\": 1}\n");
+    desk.file("ask.jsonl", "{\"prompt\": \"a\", \"answer\": \"b\"}\n");
+    let questions = desk.folder.path().join("ask.jsonl");
+    desk.domain("d", &["texts"]).questions = Some(questions);
+    desk.config.output = desk.folder.path().join("texts/data");
+    let left_out = |dataset: &Dataset| {
+        let notes = &dataset.manifest().domains["d"].notes;
+        assert!(
+            notes
+                .lines()
+                .iter()
+                .any(|line| line.contains("left out, since") && line.contains("`.csv` 1")),
+            "{:?}",
+            notes.lines()
+        );
+        notes.other_files.clone()
+    };
+    let first = desk.prepare().unwrap();
+    let expected = [".csv", ".pdf", "no ending"].map(|ending| (ending.to_owned(), 1));
+    assert_eq!(left_out(&first), BTreeMap::from(expected));
+    // Again it is the same data set, and there is nothing to do.
+    let again = desk.prepare().unwrap();
+    assert_eq!(again.fingerprint(), first.fingerprint());
+    assert_eq!(again.manifest().domains["d"].files, 1);
 }

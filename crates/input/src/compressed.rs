@@ -32,14 +32,15 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
         return Err(pointer(path));
     }
     Ok(if first.starts_with(&GZIP) {
-        Box::new(BufReader::with_capacity(BUFFER, Gzip::new(bytes)))
+        let decoder = Decompressed(Gzip::new(bytes));
+        Box::new(BufReader::with_capacity(BUFFER, decoder))
     } else if is_zstandard(first) {
         let mut decoder =
             zstd::Decoder::with_buffer(bytes).map_err(InputError::file("decompress", path))?;
         decoder
             .window_log_max(LONGEST_WINDOW)
             .map_err(InputError::file("decompress", path))?;
-        Box::new(BufReader::with_capacity(BUFFER, decoder))
+        Box::new(BufReader::with_capacity(BUFFER, Decompressed(decoder)))
     } else {
         Box::new(bytes)
     })
@@ -130,6 +131,28 @@ impl<R: BufRead> Read for Gzip<R> {
     }
 }
 
+/// Compressed text, whose errors say what may have happened to the file.
+struct Decompressed<R>(R);
+
+impl<R: Read> Read for Decompressed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            let reason = match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    "the compressed text ends in its middle: the file was cut off, fetch it again"
+                }
+                ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other
+                    if error.raw_os_error().is_none() =>
+                {
+                    "the compressed text is damaged: fetch the file again"
+                }
+                _ => return error,
+            };
+            Error::new(error.kind(), format!("{reason} ({error})"))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -189,8 +212,14 @@ mod tests {
     fn damage_is_refused() {
         let text = "words ".repeat(1000);
         for whole in [gzip(&text), zstandard(&text)] {
-            assert!(read(&whole[..whole.len() - 9]).is_err());
+            let cut = read(&whole[..whole.len() - 9]).unwrap_err();
+            assert!(cut.contains("was cut off, fetch it again"), "{cut}");
         }
+        let mut other = gzip(&text);
+        let middle = other.len() / 2;
+        other[middle] ^= 0xff;
+        let damaged = read(&other).unwrap_err();
+        assert!(damaged.contains("fetch"), "{damaged}");
         let followed = [gzip("one"), b"garbage".to_vec()].concat();
         assert!(read(&followed).unwrap_err().contains("not Gzip"));
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n";

@@ -112,7 +112,8 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
     })?;
     let mut mended = String::with_capacity(text.len());
     let (mut rest, mut in_string, mut halves, mut numbers) = (text, false, 0, 0);
-    while let Some(next) = rest.find(['"', '\\', 'N', 'I', '-']) {
+    let begins = |letter: char| matches!(letter, '"' | '\\' | 'N' | 'I' | '-' | '0'..='9');
+    while let Some(next) = rest.find(begins) {
         mended.push_str(&rest[..next]);
         rest = &rest[next..];
         let taken = match (rest.as_bytes()[0], in_string) {
@@ -137,13 +138,13 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
                 }
             },
             (_, false) => {
-                let names = ["NaN", "Infinity", "-Infinity"];
-                let name = names.into_iter().find(|name| rest.starts_with(name));
-                name.map(|name| {
-                    numbers += 1;
-                    mended.push_str("null");
-                    name.len()
-                })
+                let (length, is_finite) = number(rest);
+                match is_finite {
+                    true => mended.push_str(&rest[..length]),
+                    false => mended.push_str("null"),
+                }
+                numbers += usize::from(!is_finite);
+                (length > 0).then_some(length)
             }
             _ => None,
         };
@@ -176,6 +177,20 @@ fn surrogate(text: &str) -> Option<Surrogate> {
     }
 }
 
+/// The length of the number at the beginning of `text`, 0 where there is none, and whether it is finite: Python writes and reads
+/// `NaN` and `Infinity`, and reads `1e999` as infinite.
+fn number(text: &str) -> (usize, bool) {
+    let names = ["NaN", "Infinity", "-Infinity"];
+    if let Some(name) = names.into_iter().find(|name| text.starts_with(name)) {
+        return (name.len(), false);
+    }
+    let of_number = |letter: char| matches!(letter, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
+    let length = text.find(|letter| !of_number(letter)).unwrap_or(text.len());
+    let value = text[..length].parse::<f64>();
+    // What is no number at all stays, for the parser to refuse.
+    (length, value.map_or(true, f64::is_finite))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -192,9 +207,12 @@ mod tests {
             (plain.value, plain.half),
             (json!({"a": 3, "b": [1e3, -2]}), None)
         );
-        let numbers =
-            read(r#"{"a": NaN, "b": [Infinity, -Infinity, -1], "c": "-Infinity \" NaN"}"#);
-        let expected = json!({"a": null, "b": [null, null, -1], "c": "-Infinity \" NaN"});
+        let numbers = read(
+            r#"{"a": NaN, "b": [Infinity, -Infinity, -1, -1e999, 1e-999, 2.5e3], "c": "-Infinity \" NaN 1e999"}"#,
+        );
+        let expected = json!({
+            "a": null, "b": [null, null, -1, null, 0.0, 2500.0], "c": "-Infinity \" NaN 1e999"
+        });
         assert_eq!((numbers.value, numbers.half), (expected, None));
         let halves =
             read(r#"["\ud800", "\udc00x", "\ud83d\ude00", "\\ud800", "\ud800\u0041", "\n\ud83d"]"#);

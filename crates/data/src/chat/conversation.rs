@@ -4,10 +4,10 @@ use minijinja::value::Serde;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::MARKS;
+use super::segments::MARKS;
 use crate::RecordNotes;
 use crate::notes::count;
-use crate::record::{MESSAGES, TOOLS};
+use crate::record::{MESSAGES, TOOLS, kind};
 use crate::source::Part;
 
 /// The role whose messages are learned.
@@ -206,7 +206,10 @@ fn read_message(
         return Err("has a message without `content`".into());
     }
     if !fields["content"].is_string() {
-        return Err("has a message whose `content` is no text".into());
+        let kind = kind(&fields["content"]);
+        return Err(format!(
+            "has a message whose `content` is {kind}, expected a text"
+        ));
     }
     if Value::Object(fields.clone()).to_string().contains(MARKS) {
         return Err(

@@ -8,7 +8,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind};
 use serde::Serialize;
 
-use super::{GENERATION_BEGIN, GENERATION_END};
+use super::segments::{GENERATION_BEGIN, GENERATION_END};
 
 /// Longest template, in bytes: the longest that are known have some 20 kB.
 const LONGEST_SOURCE: usize = 1 << 17;

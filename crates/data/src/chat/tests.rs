@@ -109,6 +109,31 @@ fn generation_blocks_are_what_is_scored() {
     assert_eq!(notes.unweighted_messages, 1);
 }
 
+/// A block that leaves out the token that ends the turn is counted: a model that is not scored on it never stops.
+#[test]
+fn generation_blocks_without_the_end_are_counted() {
+    let template = template(&GENERATION.replace(
+        "{{ '<|im_end|>' }}\n{%- endgeneration -%}",
+        "{%- endgeneration -%}{{ '<|im_end|>' }}",
+    ));
+    let (parts, notes) = parts_of(&template, &talk()).unwrap();
+    assert!(text(&parts).contains("So: No.<|im_end|>"));
+    assert!(
+        scored(&parts)
+            .iter()
+            .all(|(text, _)| !text.contains("<|im_end|>"))
+    );
+    assert_eq!(notes.unlearned_ends, 2);
+    assert!(
+        notes.lines()[0].contains("does not learn to stop"),
+        "{notes:?}"
+    );
+    // Where an answer is not learned, neither is its end missed.
+    let mut quiet = talk();
+    quiet["messages"][1]["weight"] = json!(0);
+    assert_eq!(parts_of(&template, &quiet).unwrap().1.unlearned_ends, 1);
+}
+
 /// An answer that is not to be learned is there, unscored with its end.
 #[test]
 fn unweighted_answers_are_read_only() {
@@ -296,4 +321,32 @@ fn tools_have_a_template_of_their_own() {
         error.contains("tokenizer_config.json") && error.contains("tokenizer_config.json:1`"),
         "{error}"
     );
+}
+
+/// A template that takes too many steps for every conversation is not asked for ever.
+#[test]
+fn templates_that_never_end_are_given_up() {
+    let template =
+        template("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}");
+    for number in 1..=MOST_SPENT {
+        assert!(template.hung.get().is_none(), "{number}");
+        let error = parts_of(&template, &talk()).unwrap_err();
+        assert!(
+            error.contains("it takes more than 4000000 steps"),
+            "{error}"
+        );
+    }
+    assert!(template.hung.get().is_some());
+    let long = "{% for a in range(9999) %}{% for b in range(messages | length * 999) %}{% endfor %}{% endfor %}\
+                {% for m in messages %}{{ m.content }}{% endfor %}";
+    // Where a conversation between them is rendered, it is the others that are too long.
+    let template = self::template(&format!(
+        "{{% if messages | length > 2 %}}{long}{{% endif %}}"
+    ));
+    let short = json!({"messages": []});
+    for _ in 0..=MOST_SPENT {
+        parts_of(&template, &talk()).unwrap_err();
+        parts_of(&template, &short).unwrap();
+    }
+    assert!(template.hung.get().is_none());
 }

@@ -1,0 +1,132 @@
+//! The configs to begin with, as the README has them: a folder of notes, a model of it, and conversations that it is tuned on.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::json;
+
+const WORDS: [&str; 12] = [
+    "river", "lamp", "bridge", "apples", "letter", "gate", "box", "road", "keys", "clock", "page",
+    "town",
+];
+
+fn word(number: usize) -> &'static str {
+    WORDS[number * 7919 % 101 % WORDS.len()]
+}
+
+fn polymath(at: &Path) -> Command {
+    let mut command = Command::cargo_bin("polymath").unwrap();
+    command.current_dir(at).args(["--device", "cpu"]);
+    command
+}
+
+/// Fourteen notes, a file that is none, and conversations of which some say nothing.
+fn write_texts(at: &Path) {
+    let notes = at.join("notes");
+    std::fs::create_dir(&notes).unwrap();
+    for note in 0..14 {
+        let paragraph = |number: usize| {
+            let words: Vec<&str> = (0..40)
+                .map(|at| word(note * 480 + number * 40 + at))
+                .collect();
+            words.join(" ") + ".\n\n"
+        };
+        let text: String = (0..12).map(paragraph).collect();
+        std::fs::write(
+            notes.join(format!("{note}.md")),
+            format!("# Note {note}\n\n{text}"),
+        )
+        .unwrap();
+    }
+    std::fs::write(notes.join("todo.org"), "* later").unwrap();
+    let talk = |number: usize| {
+        let answer = match number % 8 {
+            0 => String::new(),
+            _ => format!("By the {}, {number}.", word(number + 5)),
+        };
+        let messages = json!([
+            {"role": "human", "content": format!("Where is the {} of {number}?", word(number))},
+            {"role": "assistant", "content": answer}
+        ]);
+        json!({ "messages": messages }).to_string() + "\n"
+    };
+    let chat: String = (0..80).map(talk).collect();
+    std::fs::write(at.join("chat.jsonl"), chat).unwrap();
+}
+
+#[test]
+fn own_text_goes_from_notes_to_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(at);
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/own");
+    for command in ["prepare", "pretrain", "finetune"] {
+        let name = format!("{command}.toml");
+        std::fs::copy(configs.join(&name), at.join(&name)).unwrap();
+        let config = std::fs::read_to_string(at.join(&name)).unwrap();
+        // The help ends with the same text, wrapped to the terminal.
+        let last = config.lines().last().unwrap().to_owned();
+        let mut help = polymath(at);
+        help.args([command, "--help"])
+            .assert()
+            .success()
+            .stdout(contains(last));
+    }
+    let left_out =
+        "files of its folders that are left out, since they are of no kind that is read: `.org` 1";
+    let mut prepare = polymath(at);
+    prepare
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success()
+        .stdout(contains(left_out));
+    let small = [
+        "training.steps=4",
+        "training.batch_size=2",
+        "model.hidden_size=64",
+    ];
+    let mut pretrain = polymath(at);
+    pretrain.args(["pretrain", "pretrain.toml"]).args(small);
+    pretrain
+        .assert()
+        .success()
+        .stdout(contains("bits per byte of notes: checkpoints/own/best"));
+    // What becomes of the conversations is said where they are read, before and at the start.
+    let said = "niche: 10 documents or files had nothing to learn in them";
+    let renamed = "niche: roles read as another: `human` as `user` 80";
+    let mut plan = polymath(at);
+    plan.args(["finetune", "finetune.toml", "--dry-run"]);
+    plan.assert()
+        .success()
+        .stdout(contains(said))
+        .stdout(contains(renamed));
+    let mut finetune = polymath(at);
+    finetune.args(["finetune", "finetune.toml", small[0], small[1]]);
+    finetune
+        .assert()
+        .success()
+        .stderr(contains(said))
+        .stderr(contains(renamed));
+    let mut forget = polymath(at);
+    forget.args([
+        "forget",
+        "checkpoints/own",
+        "checkpoints/own-chat",
+        "-o",
+        "report",
+    ]);
+    forget
+        .assert()
+        .success()
+        .stdout(contains("niche (niche)"))
+        .stdout(contains("notes"));
+    assert!(at.join("report/report.html").is_file());
+    let mut generate = polymath(at);
+    generate.args(["generate", "checkpoints/own-chat", "--max-tokens", "3"]);
+    generate.args(["--prompt", "user: Hello\nassistant: "]);
+    generate
+        .assert()
+        .success()
+        .stdout(contains("user: Hello\nassistant:"));
+}
