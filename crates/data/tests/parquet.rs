@@ -325,8 +325,10 @@ fn files_of_other_columns_are_listed() {
         "{:?}",
         notes.lines()
     );
+    let mut desk = Desk::new();
+    desk.file("a.parquet", &texts);
     desk.domain("d", &["a.parquet"]);
-    let dataset = desk.prepare_again().unwrap();
+    let dataset = desk.prepare().unwrap();
     assert!(dataset.manifest().domains["d"].notes.read_by.is_empty());
 }
 
