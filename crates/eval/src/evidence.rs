@@ -227,7 +227,7 @@ impl Evidence<'_> {
                 frequency: name.to_owned(),
                 tokens: base.bytes(),
                 change: change.value,
-                interval: change.has_spread().then_some([change.low, change.high]),
+                interval: change.interval,
             });
         }
         Ok(groups)

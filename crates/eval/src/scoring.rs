@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use polymath_data::{Batch, HeldoutSplit, ScoringBatches, ScoringOptions, TokenShard};
+use polymath_data::{Batch, Grouping, HeldoutSplit, ScoringBatches, ScoringOptions, TokenShard};
 use polymath_model::{TokenBatch, Transformer};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,11 @@ pub struct TokenScores {
 pub struct DomainScores {
     /// One a document.
     pub documents: Vec<DocumentScore>,
+    /// The group of each document: documents of one group are not independent of each other. Empty where the data set
+    /// knows none; then each document is its own.
+    pub groups: Vec<u64>,
+    /// What a group is; none where the data set knows none.
+    pub grouping: Option<Grouping>,
     /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for; not of documents that the
     /// model reads in other tokens than the data set stores.
     pub tokens_of: Vec<TokenScores>,
@@ -161,8 +166,15 @@ pub fn score_tokens<A: Answer>(
     }
     // Prompts count among all tokens, but are not scored.
     progress(all, all);
+    let groups: Option<Vec<u64>> = batches
+        .documents()
+        .iter()
+        .map(|document| shard.group_of(*document as usize))
+        .collect();
     Ok(DomainScores {
         documents,
+        groups: groups.unwrap_or_default(),
+        grouping: shard.has_groups().then(|| shard.grouping()),
         tokens_of: tokens_of.into_iter().flatten().collect(),
     })
 }

@@ -1,6 +1,6 @@
 //! Numbers as every page, table and sentence of this crate writes them.
 
-use crate::report::Figure;
+use crate::report::{Figure, QuestionReport};
 use crate::statistics::Verdict;
 
 /// A number with its sign; none where it rounds to zero.
@@ -44,8 +44,9 @@ pub fn percent(share: f64) -> String {
 
 /// The interval of a share, in percent.
 pub fn share_interval(figure: Figure) -> String {
-    let [low, high] = figure.interval;
-    format!("[{:.1}, {:.1}]", low * 100.0, high * 100.0)
+    figure.interval.map_or("–".into(), |[low, high]| {
+        format!("[{:.1}, {:.1}]", low * 100.0, high * 100.0)
+    })
 }
 
 /// A change in a share, in percentage points with a sign; none where it rounds to zero.
@@ -60,8 +61,9 @@ pub fn points(change: f64) -> String {
 
 /// The interval of a change in a share, in percentage points.
 pub fn points_interval(figure: Figure) -> String {
-    let [low, high] = figure.interval;
-    format!("[{}, {}]", points(low), points(high))
+    figure.interval.map_or("–".into(), |[low, high]| {
+        format!("[{}, {}]", points(low), points(high))
+    })
 }
 
 /// A probability.
@@ -89,6 +91,15 @@ pub fn count(value: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// How many questions, and in how many groups where they are not all apart.
+pub fn asked(questions: &QuestionReport) -> String {
+    let number = count(questions.count as u64);
+    if questions.groups == questions.count {
+        return number;
+    }
+    format!("{number} in {} groups", questions.groups)
 }
 
 /// Bytes in a unit that a person reads.
@@ -129,7 +140,7 @@ mod tests {
         assert_eq!(probability(1e-9), "< 0.001");
         let change = Figure {
             value: -0.0004,
-            interval: [-0.062, 0.0512],
+            interval: Some([-0.062, 0.0512]),
         };
         assert_eq!(points(change.value), "0.0");
         assert_eq!(points_interval(change), "[−6.2, +5.1]");

@@ -16,8 +16,15 @@ use crate::kept::kept;
 /// Both halves as they are kept.
 #[derive(Serialize, Deserialize)]
 struct Halves {
-    development: BTreeMap<String, Vec<DocumentScore>>,
-    test: BTreeMap<String, Vec<DocumentScore>>,
+    development: BTreeMap<String, Kept>,
+    test: BTreeMap<String, Kept>,
+}
+
+/// A domain's scores as they are kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    documents: Vec<DocumentScore>,
+    groups: Vec<u64>,
 }
 
 /// Scores what `load` gives on both halves of the domains, or reads what `file` keeps of the same weights, data and
@@ -43,7 +50,11 @@ pub(crate) fn score(
                 .iter()
                 .map(|(name, shard)| {
                     let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
-                    Ok((name.clone(), scores.documents))
+                    let kept = Kept {
+                        documents: scores.documents,
+                        groups: scores.groups,
+                    };
+                    Ok((name.clone(), kept))
                 })
                 .collect::<Result<_, FinetuneError>>()
         };
@@ -53,17 +64,25 @@ pub(crate) fn score(
         })
     })?;
     Ok(Scored {
-        development: named(halves.development),
-        test: named(halves.test),
+        development: named(halves.development, domains),
+        test: named(halves.test, domains),
     })
 }
 
-fn named(documents: BTreeMap<String, Vec<DocumentScore>>) -> HalfScores {
-    documents
-        .into_iter()
-        .map(|(name, documents)| {
+fn named(
+    kept: BTreeMap<String, Kept>,
+    domains: &[(String, Arc<TokenShard>)],
+) -> HalfScores {
+    let grouping = |name: &String| {
+        let (_, shard) = domains.iter().find(|(domain, _)| domain == name)?;
+        shard.has_groups().then(|| shard.grouping())
+    };
+    kept.into_iter()
+        .map(|(name, kept)| {
             let scores = DomainScores {
-                documents,
+                documents: kept.documents,
+                groups: kept.groups,
+                grouping: grouping(&name),
                 ..DomainScores::default()
             };
             (name, scores)
@@ -88,7 +107,7 @@ pub(crate) fn key(
             format!("{name} {path} {} {sizes:?}", stored.sha256())
         })
         .collect();
-    format!("3 {weights} {windows:?} {data:?}")
+    format!("4 {weights} {windows:?} {data:?}")
 }
 
 /// What stands for the model in `folder`: its weights, or its base's and the adapter.

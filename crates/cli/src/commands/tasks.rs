@@ -85,8 +85,10 @@ pub fn table(scores: &ModelScores) -> String {
         return String::new();
     }
     let share = |figure: Figure| {
-        let [low, high] = figure.interval.map(|end| end * 100.0);
-        format!("{:.1} % [{low:.1}, {high:.1}]", figure.value * 100.0)
+        let interval = figure.interval.map_or(String::new(), |[low, high]| {
+            format!(" [{:.1}, {:.1}]", low * 100.0, high * 100.0)
+        });
+        format!("{:.1} %{interval}", figure.value * 100.0)
     };
     let mut text = format!(
         "{:20} {:>8} {:>8} {:>22} {:>22}\n",

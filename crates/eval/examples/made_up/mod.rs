@@ -140,7 +140,7 @@ pub fn transfer() -> Transfer {
             };
             Figure {
                 value,
-                interval: [value - 0.03, value + 0.03],
+                interval: Some([value - 0.03, value + 0.03]),
             }
         };
         let cosine = |at: usize| {

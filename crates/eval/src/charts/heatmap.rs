@@ -30,17 +30,18 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Of a change with its 95 % interval: sure where that does not hold 0. `what` says whose change it is.
+    /// Of a change with its 95 % interval: sure where there is one and it does not hold 0. `what` says whose change it is.
     pub fn of(what: &str, change: Figure) -> Self {
-        let [low, high] = change.interval;
         Self {
             value: change.value,
             text: signed(change.value),
-            sure: low > 0.0 || high < 0.0,
+            sure: change
+                .interval
+                .is_some_and(|[low, high]| low > 0.0 || high < 0.0),
             title: format!(
                 "{what}: {} {}",
                 signed(change.value),
-                interval(Some(change.interval))
+                interval(change.interval)
             ),
             framed: false,
         }

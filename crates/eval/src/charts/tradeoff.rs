@@ -38,10 +38,10 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     // From the top of the picture down, as their names are laid out.
     trades.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
     let way = || trades.iter().flat_map(|trade| &trade.way);
-    let gains = trades.iter().flat_map(|trade| trade.gain.interval);
+    let gains = trades.iter().flat_map(|trade| ends(trade.gain));
     let gains = gains.chain(way().map(|point| point.0)).chain([0.0]);
     let across = Axis::new(gains, 5.0, (LEFT, RIGHT));
-    let losses = trades.iter().flat_map(|trade| trade.forgetting.interval);
+    let losses = trades.iter().flat_map(|trade| ends(trade.forgetting));
     let losses = losses.chain(way().map(|point| point.1));
     let down = Axis::new(losses.chain([-tolerance, tolerance]), 5.0, (BOTTOM, TOP));
     let said: Vec<String> = trades.iter().map(|trade| describe(trade)).collect();
@@ -63,6 +63,11 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
         point(&mut svg, (&across, &down), (trade, text), name);
     }
     Some(svg.finish())
+}
+
+/// How far a figure reaches in the picture.
+fn ends(figure: Figure) -> [f64; 2] {
+    figure.interval.unwrap_or([figure.value; 2])
 }
 
 fn describe(trade: &Trade) -> String {
@@ -163,18 +168,20 @@ fn point(
     };
     let (gain, forgetting) = (trade.gain, trade.forgetting);
     svg.begin_group(&class_of_run(trade.number), title);
-    let [low, high] = gain.interval;
-    svg.line(
-        "whisker",
-        place(low, forgetting.value),
-        place(high, forgetting.value),
-    );
-    let [low, high] = forgetting.interval;
-    svg.line("whisker", place(gain.value, low), place(gain.value, high));
+    if let Some([low, high]) = gain.interval {
+        svg.line(
+            "whisker",
+            place(low, forgetting.value),
+            place(high, forgetting.value),
+        );
+    }
+    if let Some([low, high]) = forgetting.interval {
+        svg.line("whisker", place(gain.value, low), place(gain.value, high));
+    }
     let middle = place(gain.value, forgetting.value);
     svg.marker(trade.number, false, middle);
     if let Some(name) = name {
-        let ends = gain.interval.map(|end| across.at(end));
+        let ends = ends(gain).map(|end| across.at(end));
         let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
             let x = ends[1].max(middle.x + 4.0) + 8.0;
             (x, Anchor::Start, RIGHT - x)

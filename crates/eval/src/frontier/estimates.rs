@@ -7,9 +7,9 @@ use super::scored::SplitOfAll;
 use crate::EvalError;
 use crate::statistics::{OverSeeds, paired_change};
 
+pub use crate::statistics::FEWEST_GROUPS;
+
 const RESAMPLES: usize = 2000;
-/// Fewer groups say too little of how much groups differ: they have no interval.
-pub const FEWEST_GROUPS: usize = 5;
 
 /// A figure with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -31,7 +31,7 @@ impl Estimate {
         let change = paired_change(base, &averaged, RESAMPLES, 0)?;
         Ok(Self {
             value: change.value,
-            interval: (change.documents >= FEWEST_GROUPS).then_some([change.low, change.high]),
+            interval: change.interval,
         })
     }
 

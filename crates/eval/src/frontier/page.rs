@@ -64,7 +64,7 @@ fn groups(frontier: &Frontier) -> String {
 fn drawn(estimate: &Estimate) -> Figure {
     Figure {
         value: estimate.value,
-        interval: estimate.interval.unwrap_or([estimate.value; 2]),
+        interval: estimate.interval,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a frontier is made of: every run's scores, and a method's over its seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -158,6 +158,19 @@ impl<'a> SplitOfAll<'a> {
 }
 
 /// Sums values of the documents over their groups, in the order in which the groups come.
-fn by_group(_scores: &DomainScores, values: impl Iterator<Item = f64>) -> Vec<f64> {
-    values.collect()
+fn by_group(scores: &DomainScores, values: impl Iterator<Item = f64>) -> Vec<f64> {
+    if scores.groups.is_empty() {
+        return values.collect();
+    }
+    let mut places: HashMap<u64, usize> = HashMap::new();
+    let mut sums: Vec<f64> = Vec::new();
+    for (group, value) in scores.groups.iter().zip(values) {
+        let place = *places.entry(*group).or_insert(sums.len());
+        if place == sums.len() {
+            sums.push(value);
+        } else {
+            sums[place] += value;
+        }
+    }
+    sums
 }

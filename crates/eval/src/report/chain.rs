@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelScores, RunReport};
+use super::{Figure, ModelScores, RunReport};
 use crate::EvalError;
 
 /// One model of the chain.
@@ -16,7 +16,7 @@ pub struct Stage {
     /// Bits per byte of each of the chain's domains; null where withheld.
     pub bits_per_byte: Vec<Option<f64>>,
     /// Change against the base of each, with its 95 % interval; null where withheld, and for the base.
-    pub changes: Vec<Option<(f64, [f64; 2])>>,
+    pub changes: Vec<Option<Figure>>,
 }
 
 /// One number over the whole chain.
@@ -106,7 +106,10 @@ fn of_run(domains: &[String], niche: &str, run: &RunReport) -> Stage {
     let find = |name: &String| run.domains.iter().find(|domain| domain.name == *name);
     let change = |name: &String| {
         let domain = find(name)?;
-        Some((domain.change?, domain.interval?))
+        Some(Figure {
+            value: domain.change?,
+            interval: domain.interval,
+        })
     };
     Stage {
         name: run.name.clone(),

@@ -6,12 +6,14 @@ use std::path::Path;
 use polymath_data::Overlap;
 
 use super::{
-    DomainReport, Figure, ModelScores, QuestionReport, Role, RunReport, Settings, Summary, Worst,
+    DomainReport, Figure, ModelScores, Role, RunReport, Settings, Summary, TaskReport, Worst, questions,
     tasks,
 };
 use crate::evidence::DomainEvidence;
-use crate::statistics::{Against, LEVEL, PairedBootstrap, Verdict, holm, mcnemar, mean_figure};
-use crate::{DomainScores, EvalError};
+use crate::statistics::{
+    Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm, mean_figure, number_of,
+};
+use crate::{DomainScores, EvalError, TaskScores};
 
 /// Refuses settings without sense.
 pub fn validate(settings: &Settings) -> Result<(), EvalError> {
@@ -30,6 +32,13 @@ pub fn validate(settings: &Settings) -> Result<(), EvalError> {
     Ok(())
 }
 
+/// How many tests a run is put to: its domains, questions, and tasks with both accuracies.
+pub fn tests(run: &ModelScores) -> usize {
+    let asked = run.questions.values().filter(|right| !right.is_empty());
+    let of_task = |task: &TaskScores| if task.task.is_cloze() { 1 } else { 2 };
+    run.domains.len() + asked.count() + run.tasks.values().map(of_task).sum::<usize>()
+}
+
 /// One run against the base.
 pub fn compare(
     base: &ModelScores,
@@ -38,6 +47,7 @@ pub fn compare(
 ) -> Result<RunReport, EvalError> {
     check_domains(base, run)?;
     let mut domains = Vec::new();
+    let mut judged_old = Vec::new();
     for (name, tuned) in &run.domains {
         let before = &base.domains[name];
         let seed = settings.seed.wrapping_add(number_of(name));
@@ -51,6 +61,9 @@ pub fn compare(
             Role::Old
         };
         let leak = leak(name, base, run, settings);
+        if role == Role::Old && leak.is_none() {
+            judged_old.push(bootstrap.clone());
+        }
         domains.push(domain(
             (name, role),
             (before, tuned),
@@ -66,12 +79,12 @@ pub fn compare(
         }),
         path: run.path.clone(),
         method: run.method.clone(),
-        questions: questions(base, run)?,
+        questions: questions::compare(base, run)?,
         tasks: tasks::compare(base, run)?,
         curve: run.curve.clone(),
         overlaps: run.overlaps.clone(),
         evidence: shown(&run.evidence, &domains),
-        summary: summary(&domains),
+        summary: summary(&domains, &judged_old),
         domains,
     })
 }
@@ -102,13 +115,6 @@ fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), EvalError>
     Ok(())
 }
 
-/// A number of the domain's name (FNV-1a): every run draws the same documents of a domain, whatever else is scored.
-fn number_of(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 /// The evidence of the domains that are not withheld.
 fn shown(
     evidence: &BTreeMap<String, DomainEvidence>,
@@ -137,9 +143,6 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
-/// Below so many documents a word says how little their interval says; the coverage of intervals is simulated from here on.
-const FEW_DOCUMENTS: usize = 30;
-
 /// One domain's figures; [`judge`] gives the verdict when all are known.
 fn domain(
     (name, role): (&str, Role),
@@ -159,23 +162,18 @@ fn domain(
             leak.train,
             settings.overlap_limit * 100.0
         ))
-    } else if !change.has_spread() {
-        let plural = if change.documents == 1 { "" } else { "s" };
+    } else if change.groups < FEWEST_GROUPS {
+        let plural = if change.groups == 1 { "" } else { "s" };
         Some(format!(
-            "only {} held-out document{plural}",
-            change.documents
-        ))
-    } else if change.documents < FEW_DOCUMENTS {
-        Some(format!(
-            "only {} held-out documents: the interval is wide, and where they are pieces of one document it says nothing of \
-             others",
-            change.documents
+            "only {} independent group{plural} of held-out documents, where an interval takes {FEWEST_GROUPS}",
+            change.groups
         ))
     } else {
         None
     };
-    let against = bootstrap.against(limit(role, settings));
-    let tested = !withheld && change.has_spread();
+    let limit = limit(role, settings);
+    let against = bootstrap.against(limit).filter(|_| !withheld);
+    let deciding = bootstrap.deciding_groups(limit, LEVEL / settings.comparisons.max(1) as f64);
     DomainReport {
         name: name.to_owned(),
         role,
@@ -183,8 +181,8 @@ fn domain(
         tuned_bits_per_byte: shown(after.bits_per_byte()),
         change: shown(change.value),
         relative_change: relative.and_then(shown),
-        interval: (!withheld).then_some([change.low, change.high]),
-        p_value: tested.then_some(against.p_value),
+        interval: change.interval.filter(|_| !withheld),
+        p_value: against.map(|against| against.p_value),
         adjusted_p_value: None,
         verdict: if withheld {
             Verdict::Withheld
@@ -193,6 +191,9 @@ fn domain(
         },
         reason,
         documents: before.documents.len() as u64,
+        groups: change.groups as u64,
+        effective_groups: change.effective_groups,
+        deciding_groups: deciding.map(|groups| groups as u64),
         bytes: before.bytes(),
     }
 }
@@ -205,81 +206,101 @@ fn limit(role: Role, settings: &Settings) -> f64 {
     }
 }
 
-/// The verdicts, with Holm's correction over every domain of every run that is tested: with many of them, some intervals
-/// leave the tolerance out by chance alone.
+/// The verdicts, with Holm's correction over all that is tested in the report, domains, questions and tasks of every run: with
+/// many of them, some intervals leave the tolerance out by chance alone.
 pub fn judge(runs: &mut [RunReport], settings: &Settings) {
-    let mut tested: Vec<(&mut DomainReport, f64)> = runs
-        .iter_mut()
-        .flat_map(|run| &mut run.domains)
-        .filter_map(|domain| domain.p_value.map(|p_value| (domain, p_value)))
-        .collect();
-    let p_values: Vec<f64> = tested.iter().map(|(_, p_value)| *p_value).collect();
-    let comparisons = p_values.len();
-    for ((domain, p_value), adjusted) in tested.iter_mut().zip(holm(&p_values)) {
-        let above = domain.change > Some(limit(domain.role, settings));
-        let verdict = |p_value| {
-            let against = Against { p_value, above };
-            match domain.role {
-                Role::Niche | Role::Earlier => Verdict::of_niche(against, LEVEL),
-                Role::Old => Verdict::of_old(against, LEVEL),
-            }
+    let p_values: Vec<f64> = runs.iter_mut().flat_map(tested).map(|(p_value, _)| p_value).collect();
+    let places = runs.iter_mut().flat_map(tested).map(|(_, adjusted)| adjusted);
+    for (place, adjusted) in places.zip(holm(&p_values)) {
+        *place = adjusted;
+    }
+    for domain in runs.iter_mut().flat_map(|run| &mut run.domains) {
+        let Some(against) = against(domain, settings) else {
+            continue;
         };
-        let (alone, corrected) = (verdict(*p_value), verdict(adjusted));
-        if alone != corrected {
-            domain.reason = Some(format!(
-                "{} by its interval alone, but not among {comparisons} comparisons",
-                alone.word()
-            ));
+        let corrected = against.corrected(domain.adjusted_p_value.unwrap_or(1.0));
+        domain.verdict = verdict(domain.role, &corrected);
+        if domain.verdict == Verdict::Undecided {
+            domain.reason = Some(open(domain, &against, &corrected));
+        } else {
+            domain.deciding_groups = None;
         }
-        domain.adjusted_p_value = Some(adjusted);
-        domain.verdict = corrected;
     }
 }
 
-fn questions(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionReport>, EvalError> {
-    let share = |right: &[bool]| {
-        right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
+/// Each p-value of a run, and where its corrected one belongs.
+fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
+    let domains = run.domains.iter_mut().filter_map(|domain| {
+        let p_value = domain.p_value?;
+        Some((p_value, domain.adjusted_p_value.get_or_insert(p_value)))
+    });
+    let questions = run.questions.iter_mut().map(|report| &mut report.accuracy);
+    let tasks = run.tasks.iter_mut().flat_map(TaskReport::accuracies);
+    let answers = questions.chain(tasks);
+    domains.chain(answers.map(|accuracy| (accuracy.p_value, &mut accuracy.adjusted_p_value)))
+}
+
+/// What a domain's test said; none where it was not tested.
+fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
+    Some(Against {
+        p_value: domain.p_value?,
+        above: domain.change > Some(limit(domain.role, settings)),
+        groups: domain.groups as usize,
+        effective_groups: domain.effective_groups,
+        deciding_groups: domain.deciding_groups.map(|groups| groups as usize),
+    })
+}
+
+fn verdict(role: Role, against: &Against) -> Verdict {
+    match role {
+        Role::Niche | Role::Earlier => Verdict::of_niche(against, LEVEL),
+        Role::Old => Verdict::of_retained(against, LEVEL),
+    }
+}
+
+/// Why a domain is undecided, and how many groups would decide.
+fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String {
+    let few = domain.role == Role::Old && !against.above && !against.has_enough_groups();
+    let why = if few && corrected.p_value < LEVEL {
+        format!(
+            "{:.0} effective groups are fewer than the {FEWEST_EFFECTIVE:.0} that “kept” takes",
+            against.effective_groups.floor()
+        )
+    } else if against.p_value < LEVEL && corrected.p_value >= LEVEL && !few {
+        let word = verdict(domain.role, against).word();
+        format!("{word} by its own test, but not among all comparisons of this report")
+    } else {
+        "the test's bounds hold the limit".into()
     };
-    let mut reports = run
-        .questions
-        .iter()
-        .filter(|(_, after)| !after.is_empty())
-        .map(|(domain, after)| {
-            let before = base.questions.get(domain).map_or(&[][..], Vec::as_slice);
-            if before.len() != after.len() {
-                return Err(EvalError::Report(format!(
-                    "base and `{}` were asked `{}` and `{}` questions of the domain `{domain}`: ask both the same",
-                    run.path,
-                    before.len(),
-                    after.len()
-                )));
-            }
-            let p_value = mcnemar(before, after);
-            Ok(QuestionReport {
-                domain: domain.clone(),
-                count: after.len(),
-                base_accuracy: share(before),
-                tuned_accuracy: share(after),
-                p_value,
-                adjusted_p_value: p_value,
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let p_values: Vec<f64> = reports.iter().map(|report| report.p_value).collect();
-    for (report, adjusted) in reports.iter_mut().zip(holm(&p_values)) {
-        report.adjusted_p_value = adjusted;
+    match against.deciding_groups {
+        Some(groups) if groups < MOST_GROUPS => {
+            format!("{why}; about {groups} groups of documents would decide")
+        }
+        _ => format!("{why}; the change is too close to the limit for any number of documents"),
     }
-    Ok(reports)
 }
 
-fn summary(domains: &[DomainReport]) -> Summary {
+/// More groups than these are not said to decide.
+const MOST_GROUPS: usize = 100_000;
+
+/// The one-sided 95 % bound that holds for all old domains together, whose documents are drawn apart: no domain's change lies
+/// above it. None where a domain has too few groups.
+fn worst_bound(old: &[PairedBootstrap]) -> Option<f64> {
+    // Šidák's level of each, two-sided.
+    let level = 2.0 * (1.0 - (1.0 - LEVEL).powf(1.0 / old.len().max(1) as f64));
+    let bounds = old.iter().map(|domain| domain.bound(Side::Upper, level));
+    let bounds: Vec<f64> = bounds.collect::<Option<_>>()?;
+    bounds.into_iter().reduce(f64::max)
+}
+
+fn summary(domains: &[DomainReport], judged_old: &[PairedBootstrap]) -> Summary {
     let figures = |role: Role| -> Vec<Figure> {
         let of_role = domains.iter().filter(|domain| domain.role == role);
         of_role
             .filter_map(|domain| {
                 Some(Figure {
                     value: domain.change?,
-                    interval: domain.interval?,
+                    interval: domain.interval,
                 })
             })
             .collect()
@@ -294,11 +315,12 @@ fn summary(domains: &[DomainReport]) -> Summary {
         worst_forgetting: worst.map(|(domain, change)| Worst {
             domain: domain.name.clone(),
             change,
+            bound: worst_bound(judged_old),
         }),
         niche_gain: figures(Role::Niche).first().map(|change| Figure {
             // 0 − x, since −x would turn no change into −0.
             value: 0.0 - change.value,
-            interval: [0.0 - change.interval[1], 0.0 - change.interval[0]],
+            interval: change.interval.map(|[low, high]| [0.0 - high, 0.0 - low]),
         }),
     }
 }

@@ -11,8 +11,8 @@ use super::{
 use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::statistics::Verdict;
 use crate::wording::{
-    bytes, count, interval, percent, plain, probability, probability_or_dash, relative, sign,
-    signed, signed_or_dash,
+    asked, bytes, count, interval, percent, plain, points, points_interval, probability,
+    probability_or_dash, relative, sign, signed, signed_or_dash,
 };
 use crate::{EvalError, page};
 
@@ -112,20 +112,10 @@ fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
 
 fn of_chain(chain: &Chain) -> Value {
     let cells = chain.stages[1..].iter().map(|stage| {
-        let cell = |(domain, change): (&String, &Option<(f64, [f64; 2])>)| {
-            let (value, ends) = (*change)?;
+        let cell = |(domain, change): (&String, &Option<Figure>)| {
             let what = format!("{domain} after {}", stage.name);
             let own = stage.niche.as_ref() == Some(domain);
-            Some(
-                Cell::of(
-                    &what,
-                    Figure {
-                        value,
-                        interval: ends,
-                    },
-                )
-                .framed(own),
-            )
+            Some(Cell::of(&what, (*change)?).framed(own))
         };
         chain.domains.iter().zip(&stage.changes).map(cell).collect()
     });
@@ -169,7 +159,7 @@ fn of_ledger(ledger: Ledger) -> Value {
 
 fn figure(figure: Option<Figure>) -> Option<Value> {
     let figure = figure?;
-    Some(context! { value => signed(figure.value), interval => interval(Some(figure.interval)) })
+    Some(context! { value => signed(figure.value), interval => interval(figure.interval) })
 }
 
 fn of_domain(domain: &DomainReport) -> Value {
@@ -194,9 +184,11 @@ fn of_domain(domain: &DomainReport) -> Value {
 fn of_questions(questions: &QuestionReport) -> Value {
     context! {
         domain => &questions.domain,
-        count => count(questions.count as u64),
-        base => percent(questions.base_accuracy),
-        tuned => percent(questions.tuned_accuracy),
-        p => probability(questions.adjusted_p_value),
+        count => asked(questions),
+        base => percent(questions.accuracy.base.value),
+        tuned => percent(questions.accuracy.tuned.value),
+        change => points(questions.accuracy.change.value),
+        interval => points_interval(questions.accuracy.change),
+        p => probability(questions.accuracy.adjusted_p_value),
     }
 }

@@ -7,8 +7,8 @@ use super::{Chain, ForgettingReport, RunReport};
 use crate::evidence::DomainEvidence;
 use crate::untrusted::{code, inline};
 use crate::wording::{
-    count, interval, percent, plain, probability, probability_or_dash, relative, sign, signed,
-    signed_or_dash,
+    asked, count, interval, percent, plain, points, points_interval, probability,
+    probability_or_dash, relative, sign, signed, signed_or_dash,
 };
 
 /// The report in GitHub's Markdown.
@@ -93,21 +93,23 @@ pub fn figures(run: &RunReport) -> String {
             text += &format!(
                 "\n{name}: {} {} bits per byte.\n",
                 signed(figure.value),
-                interval(Some(figure.interval))
+                interval(figure.interval)
             );
         }
     }
     if !run.questions.is_empty() {
-        text += "\n| questions of | count | base | tuned | p (McNemar, Holm) |\n|---|--:|--:|--:|--:|\n";
+        text += "\n| questions of | count | base | tuned | change, points | p (McNemar, Holm) |\n|---|--:|--:|--:|--:|--:|\n";
     }
     for questions in &run.questions {
         text += &format!(
-            "| {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} {} | {} |\n",
             inline(&questions.domain),
-            questions.count,
-            percent(questions.base_accuracy),
-            percent(questions.tuned_accuracy),
-            probability(questions.adjusted_p_value),
+            asked(questions),
+            percent(questions.accuracy.base.value),
+            percent(questions.accuracy.tuned.value),
+            points(questions.accuracy.change.value),
+            points_interval(questions.accuracy.change),
+            probability(questions.accuracy.adjusted_p_value),
         );
     }
     text += &tasks::markdown(&run.tasks);

@@ -8,11 +8,15 @@ mod forgotten;
 mod html;
 mod ledger;
 mod markdown;
+mod questions;
+mod ranking;
 mod table;
 mod tasks;
 mod wording;
 
 pub use chain::{Chain, Measure, Stage};
+pub use questions::QuestionReport;
+pub use ranking::{PairReport, Ranking};
 pub use tasks::{AccuracyReport, LostItem, TaskReport};
 
 use std::collections::BTreeMap;
@@ -26,7 +30,7 @@ use crate::statistics::Verdict;
 use crate::{DomainScores, EvalError, TaskScores};
 
 /// Of `report.json`.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 /// Resamples of the bootstrap, at least.
 const RESAMPLES: usize = 4000;
 /// Resamples for each comparison: a p-value of at least 2 / (resamples + 1) must be small enough for Holm's correction
@@ -58,6 +62,8 @@ pub struct ModelScores {
     pub domains: BTreeMap<String, DomainScores>,
     /// Which of each domain's questions it answers.
     pub questions: BTreeMap<String, Vec<bool>>,
+    /// The group of each question, where the data set knows any: those of one template are not independent of each other.
+    pub question_groups: BTreeMap<String, Vec<u64>>,
     /// What it makes of tasks with choices, by name.
     pub tasks: BTreeMap<String, TaskScores>,
     /// Held-out bits per byte of each domain after so many steps of its run.
@@ -87,6 +93,8 @@ pub struct Settings {
     pub seed: u64,
     /// Of the bootstrap; raised where many domains and runs are compared.
     pub resamples: usize,
+    /// Tests that are corrected for one another: counted by the report itself.
+    pub comparisons: usize,
     /// Tokens of context that the models were scored with.
     pub context: usize,
     /// The part of the held-out documents that was scored, unless all were.
@@ -102,6 +110,7 @@ impl Default for Settings {
             tolerance: TOLERANCE,
             seed: 1,
             resamples: RESAMPLES,
+            comparisons: 0,
             context: 0,
             split: None,
             overlap_limit: OVERLAP_LIMIT,
@@ -147,11 +156,11 @@ pub struct DomainReport {
     pub change: Option<f64>,
     /// The change as a share of the base's figure.
     pub relative_change: Option<f64>,
-    /// 95 %, paired bootstrap over documents.
+    /// 95 %, paired bootstrap over groups of documents; null below five groups.
     pub interval: Option<[f64; 2]>,
     /// Of the change against the tolerance (an old domain) or against none (the niche); null where it is not tested.
     pub p_value: Option<f64>,
-    /// The same with Holm's correction over all domains of all runs in the report: the verdict rests on it.
+    /// The same with Holm's correction over all tests of the report: the verdict rests on it.
     pub adjusted_p_value: Option<f64>,
     /// What can be said for sure.
     pub verdict: Verdict,
@@ -160,34 +169,24 @@ pub struct DomainReport {
     pub reason: Option<String>,
     /// Held-out documents.
     pub documents: u64,
+    /// Independent groups that they make.
+    pub groups: u64,
+    /// How many groups of one size and with normally scattered changes would tell as much.
+    pub effective_groups: f64,
+    /// Of an undecided domain: about how many groups of the same kind would decide, were the change what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deciding_groups: Option<u64>,
     /// Their UTF-8 bytes.
     pub bytes: u64,
-}
-
-/// Questions with exact answers, base against tuned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct QuestionReport {
-    /// The domain that they are of.
-    pub domain: String,
-    /// How many.
-    pub count: usize,
-    /// Share that the base answers.
-    pub base_accuracy: f64,
-    /// Share that the tuned model answers.
-    pub tuned_accuracy: f64,
-    /// Of McNemar's exact test.
-    pub p_value: f64,
-    /// The same with Holm's correction over the run's domains.
-    pub adjusted_p_value: f64,
 }
 
 /// A figure with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// In bits per byte; of a task, a share from 0 to 1 or a change in it.
+    /// In bits per byte; of questions and tasks, a share from 0 to 1 or a change in it.
     pub value: f64,
-    /// Its lower and upper end.
-    pub interval: [f64; 2],
+    /// Its lower and upper end; null where fewer than five groups of documents leave it unknown.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// The old domain that lost most.
@@ -197,6 +196,9 @@ pub struct Worst {
     pub domain: String,
     /// In bits per byte.
     pub change: f64,
+    /// With 95 %, no old domain's change lies above this: the largest of several estimates is too high on average, and this is
+    /// not; null where a domain has fewer than five groups of documents.
+    pub bound: Option<f64>,
 }
 
 /// A run in a few figures. What rests on withheld domains alone is null.
@@ -274,6 +276,9 @@ pub struct ForgettingReport {
     /// The runs as stages of one chain, where each was tuned from the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,
+    /// The runs against each other, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Ranking>,
     /// How much of each held-out set stands in the training text of the data sets' domains.
     pub overlaps: Vec<Overlap>,
     /// How it was made.
@@ -319,8 +324,10 @@ impl ForgettingReport {
     ) -> Result<Self, EvalError> {
         compare::validate(&settings)?;
         let mut settings = settings;
-        let comparisons: usize = runs.iter().map(|run| run.domains.len()).sum();
-        settings.resamples = settings.resamples.max(RESAMPLES_A_COMPARISON * comparisons);
+        settings.comparisons = runs.iter().map(compare::tests).sum();
+        settings.resamples = settings
+            .resamples
+            .max(RESAMPLES_A_COMPARISON * settings.comparisons);
         let mut reports = runs
             .iter()
             .map(|run| compare::compare(base, run, &settings))
@@ -331,6 +338,7 @@ impl ForgettingReport {
             schema: SCHEMA,
             base: base.path.clone(),
             chain: Chain::of(base, runs, &reports)?,
+            ranking: Ranking::of(runs, &reports, &settings)?,
             runs: reports,
             overlaps: base.overlaps.clone(),
             definitions: definitions::definitions(&settings),

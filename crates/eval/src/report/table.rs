@@ -2,7 +2,8 @@
 
 use super::{ForgettingReport, RunReport, tasks};
 use crate::wording::{
-    interval, percent, plain, probability, probability_or_dash, sign, signed, signed_or_dash,
+    asked, interval, percent, plain, points, points_interval, probability, probability_or_dash, sign,
+    signed, signed_or_dash,
 };
 
 const COLUMNS: usize = 7;
@@ -21,25 +22,27 @@ pub fn render(report: &ForgettingReport) -> String {
             text += &format!(
                 "  niche gain {} {}",
                 signed(gain.value),
-                interval(Some(gain.interval))
+                interval(gain.interval)
             );
         }
         if let Some(mean) = summary.mean_forgetting {
             text += &format!(
                 "  mean forgetting {} {}",
                 signed(mean.value),
-                interval(Some(mean.interval))
+                interval(mean.interval)
             );
         }
         text += "\n";
         for questions in &run.questions {
             text += &format!(
-                "  {}: {} → {} of {} questions (p {})\n",
+                "  {}: {} → {} of {} questions, {} {} points (p {})\n",
                 questions.domain,
-                percent(questions.base_accuracy),
-                percent(questions.tuned_accuracy),
-                questions.count,
-                probability(questions.adjusted_p_value),
+                percent(questions.accuracy.base.value),
+                percent(questions.accuracy.tuned.value),
+                asked(questions),
+                points(questions.accuracy.change.value),
+                points_interval(questions.accuracy.change),
+                probability(questions.accuracy.adjusted_p_value),
             );
         }
         text += &tasks::lines(&run.tasks);

@@ -47,7 +47,7 @@ impl Block {
                 domain.clone(),
                 Figure {
                     value: found.value,
-                    interval: [found.low, found.high],
+                    interval: found.interval,
                 },
             );
         }

@@ -81,7 +81,7 @@ fn map(revert: &Revert) -> Heatmap<'_> {
 fn trades(revert: &Revert) -> Vec<Trade<'_>> {
     let figure = |value: f64| Figure {
         value,
-        interval: [value; 2],
+        interval: None,
     };
     let trade = |number, name, (gain, forgetting): (f64, f64), way| Trade {
         number,

@@ -1,64 +1,55 @@
-//! A change in bits per byte, its interval and what it says against a limit, by resampling documents.
+//! A change in bits per byte, its interval and what it says against a limit, by resampling groups of documents.
 
 use std::f64::consts::LN_2;
 
-use super::ratio::{Pair, Sums, effective_documents, pairs};
+use super::ratio::{Sums, centred, group_sums};
+use super::shape::Shape;
 use super::student;
+use super::{Against, GroupDraws, Side};
 use crate::{DomainScores, EvalError};
 
-/// Two-sided: the intervals are of 95 %, and what is judged at it alone is judged as its interval says.
+/// Two-sided: the intervals are of 95 %, and what is judged is judged at it.
 pub const LEVEL: f64 = 0.05;
-/// Fewer documents than these say too little of how much documents differ.
-const FEWEST_DOCUMENTS: usize = 5;
+/// Fewer groups than these say too little of how much groups differ: they have no interval and no verdict.
+pub const FEWEST_GROUPS: usize = 5;
 /// A resample's standard error is not taken for smaller than this share of the sample's: one that leaves out the few
-/// documents that change would make the interval endless.
-const LEAST_ERROR: f64 = 0.2;
+/// groups that change would make the interval endless.
+pub(super) const LEAST_ERROR: f64 = 0.2;
 
 /// A difference with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
     /// tuned − base, in bits per byte.
     pub value: f64,
-    /// The interval's lower end.
-    pub low: f64,
-    /// The interval's upper end.
-    pub high: f64,
+    /// The interval's lower and upper end; none below [`FEWEST_GROUPS`] groups.
+    pub interval: Option<[f64; 2]>,
     /// How many documents it rests on.
     pub documents: usize,
-}
-
-impl Change {
-    /// Whether the interval can be trusted: a few documents do not show how much documents differ, unless nothing
-    /// changed in any of them.
-    pub fn has_spread(&self) -> bool {
-        self.documents >= FEWEST_DOCUMENTS || (self.low == 0.0 && self.high == 0.0)
-    }
-}
-
-/// What a change says against a limit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Against {
-    /// Two-sided: below [`LEVEL`] exactly where the 95 % interval leaves the limit out.
-    pub p_value: f64,
-    /// Whether the change is above the limit.
-    pub above: bool,
+    /// How many independent groups they make.
+    pub groups: usize,
+    /// How many groups of one size and with normally scattered changes would tell as much.
+    pub effective_groups: f64,
 }
 
 /// The change in bits per byte from a base to a model tuned from it,
 ///
 /// r = Σ(nats_tuned − nats_base) / (ln 2 · Σ bytes),
 ///
-/// and what a paired bootstrap makes of it: each resample draws whole documents with replacement, the same ones for
-/// both models. Two intervals are drawn from the resamples, and the one that reaches further counts at each end:
+/// and what a paired cluster bootstrap makes of it: each resample draws whole groups of documents with replacement, the
+/// same ones for both models. Without groups, each document is its own. Two intervals are drawn from the resamples, and
+/// the one that reaches further counts at each end:
 ///
-/// - the percentile interval, expanded to what Student's *t* says of so few documents (Hesterberg 2015, *What Teachers
-///   Should Know About the Bootstrap*). Where a few documents hold most of the text, or most of what scatters, no more
-///   than these few speak: see `effective_documents`;
-/// - the studentised interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* =
-///   (r* − r) / s*, and s is the ratio's linearised standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats − r · bytes.
+/// - the percentile interval, expanded to what Student's *t* says of so few groups (Hesterberg 2015, *What Teachers
+///   Should Know About the Bootstrap*). Where a few groups hold most of the text, or most of what scatters, no more
+///   than these few speak: see [`Change::effective_groups`];
+/// - the studentized interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* =
+///   (r* − r) / s*, and s is the ratio's linearized standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats − r · bytes.
 ///
-/// The first holds the truth where sizes are unequal, the second reaches further towards the side where a few documents
-/// change far more than the rest; each falls short where the other does not.
+/// The first holds the truth where sizes are unequal, the second reaches further towards the side where a few groups
+/// change far more than the rest; each falls short where the other does not. Where the changes are skewed, the arm on the
+/// side of the long tail is stretched further: by 1 + 2 γ in the interval and 1 + 6 γ in a test against a limit, where γ is
+/// the skewness over √(effective groups), less the 0.07 that chance gives. In a test of fewer than 15 effective groups,
+/// both arms are stretched by 15 / (effective groups) too.
 #[derive(Debug, Clone)]
 pub struct PairedBootstrap {
     value: f64,
@@ -67,10 +58,10 @@ pub struct PairedBootstrap {
     /// r* of every resample, ascending.
     changes: Vec<f64>,
     /// t* of every resample, ascending.
-    studentised: Vec<f64>,
-    /// See [`effective_documents`].
-    effective: f64,
+    studentized: Vec<f64>,
+    shape: Shape,
     documents: usize,
+    groups: usize,
 }
 
 impl PairedBootstrap {
@@ -84,78 +75,129 @@ impl PairedBootstrap {
         resamples: usize,
         seed: u64,
     ) -> Result<Self, EvalError> {
-        let pairs = pairs(base, tuned)?;
-        if resamples == 0 {
-            return Err(EvalError::Report(
-                "`resamples` is `0`: an interval takes at least 1, better 2000".into(),
-            ));
-        }
-        let whole = Sums::of(pairs.iter().copied());
-        let rate = whole.nats / whole.bytes; // nats a byte
-        // Around the mean change: what is summed is small then, and nothing is lost in rounding.
-        let centred: Vec<Pair> = pairs
-            .iter()
-            .map(|pair| Pair {
-                nats: pair.nats - rate * pair.bytes,
-                bytes: pair.bytes,
-            })
-            .collect();
+        let sums = group_sums(base, tuned)?;
+        check_resamples(resamples)?;
+        let whole = Sums::of(sums.iter().copied());
+        let rate = whole.rate(); // nats a byte
+        let centred = centred(&sums, rate);
         let error = Sums::of(centred.iter().copied()).error(0.0);
-        let mut random = Random(seed);
-        let (mut changes, mut studentised) = (Vec::new(), Vec::new());
+        let mut draws = GroupDraws::new(centred.len(), seed);
+        let (mut changes, mut studentized) = (Vec::new(), Vec::new());
         for _ in 0..resamples {
-            let drawn = Sums::of((0..centred.len()).map(|_| centred[random.below(centred.len())]));
+            let drawn = Sums::of(draws.draw().iter().map(|place| centred[*place]));
             let moved = drawn.rate();
             changes.push((rate + moved) / LN_2);
             let own = drawn.error(moved).max(LEAST_ERROR * error);
-            studentised.push(if own > 0.0 { moved / own } else { 0.0 });
+            studentized.push(if own > 0.0 { moved / own } else { 0.0 });
         }
         changes.sort_unstable_by(f64::total_cmp);
-        studentised.sort_unstable_by(f64::total_cmp);
+        studentized.sort_unstable_by(f64::total_cmp);
         Ok(Self {
             value: rate / LN_2,
             error: error / LN_2,
             changes,
-            studentised,
-            effective: effective_documents(&centred),
-            documents: pairs.len(),
+            studentized,
+            shape: Shape::of(&centred),
+            documents: base.documents.len(),
+            groups: centred.len(),
         })
     }
 
     /// The change with its 95 % interval.
     pub fn change(&self) -> Change {
-        let tail = student::expanded_tail(LEVEL, self.effective);
-        let t = |share| quantile(&self.studentised, share) * self.error;
-        let low = quantile(&self.changes, tail).min(self.value - t(1.0 - LEVEL / 2.0));
-        let high = quantile(&self.changes, 1.0 - tail).max(self.value - t(LEVEL / 2.0));
+        let end = |side| {
+            let arm = self.end(side, LEVEL) - self.value;
+            self.value + self.shape.interval_stretch(side) * arm
+        };
         Change {
             value: self.value,
-            low: low.min(self.value),
-            high: high.max(self.value),
+            interval: self
+                .has_spread()
+                .then(|| [end(Side::Lower), end(Side::Upper)]),
             documents: self.documents,
+            groups: self.groups,
+            effective_groups: self.shape.effective,
         }
     }
 
-    /// The change against `limit`, in bits per byte. The p-value is the smallest level at which the interval leaves the
-    /// limit out; it can't be less than 2 / (resamples + 1), but for a change that is the same in every document.
-    pub fn against(&self, limit: f64) -> Against {
-        let above = self.value > limit;
+    /// The change against `limit`, in bits per byte; none below [`FEWEST_GROUPS`] groups. The p-value is the smallest
+    /// level at which [`PairedBootstrap::bound`] leaves the limit out; it can't be less than 2 / (resamples + 1), but for
+    /// a change that is the same in every group.
+    pub fn against(&self, limit: f64) -> Option<Against> {
+        self.has_spread().then(|| Against {
+            p_value: self.p_value(limit),
+            above: self.value > limit,
+            groups: self.groups,
+            effective_groups: self.shape.effective,
+            deciding_groups: self.deciding_groups(limit, LEVEL),
+        })
+    }
+
+    /// The end of a test's interval on one side, of the two-sided `level`: one-sided it is half that. None below
+    /// [`FEWEST_GROUPS`] groups.
+    pub fn bound(&self, side: Side, level: f64) -> Option<f64> {
+        let arm = self.end(side, level) - self.value;
+        let stretched = self.value + self.shape.test_stretch(side) * arm;
+        self.has_spread().then_some(stretched)
+    }
+
+    /// About how many groups of the same kind would decide on which side of `limit` the change lies, at the two-sided
+    /// `level`, were the change what it is now; none where it equals the limit.
+    pub fn deciding_groups(&self, limit: f64, level: f64) -> Option<usize> {
+        let (side, distance) = (self.side_of(limit), (limit - self.value).abs());
+        if distance == 0.0 || !self.has_spread() {
+            return None;
+        }
+        let arm = (self.end(side, level) - self.value).abs() * self.shape.skew_stretch(side);
+        // An arm is as long as one over the root of the number of groups.
+        let for_length = (arm / distance).powi(2);
+        let for_shape = super::FEWEST_EFFECTIVE / self.shape.effective;
+        Some((self.groups as f64 * for_length.max(for_shape)).ceil() as usize)
+    }
+
+    fn has_spread(&self) -> bool {
+        self.groups >= FEWEST_GROUPS
+    }
+
+    /// The side of the change on which `limit` lies.
+    fn side_of(&self, limit: f64) -> Side {
+        if self.value > limit {
+            Side::Lower
+        } else {
+            Side::Upper
+        }
+    }
+
+    /// The end of the interval of the two-sided `level`, before it is stretched for skewness.
+    fn end(&self, side: Side, level: f64) -> f64 {
+        let tail = student::expanded_tail(level, self.shape.effective);
+        let t = |share| quantile(&self.studentized, share) * self.error;
+        match side {
+            Side::Lower => quantile(&self.changes, tail)
+                .min(self.value - t(1.0 - level / 2.0))
+                .min(self.value),
+            Side::Upper => quantile(&self.changes, 1.0 - tail)
+                .max(self.value - t(level / 2.0))
+                .max(self.value),
+        }
+    }
+
+    /// Two-sided. A bound that is stretched by a factor leaves the limit out where an unstretched one leaves out a limit
+    /// that lies nearer by that factor.
+    fn p_value(&self, limit: f64) -> f64 {
         if self.error == 0.0 {
-            let p_value = if self.value == limit { 1.0 } else { 0.0 };
-            return Against { p_value, above };
+            return if self.value == limit { 1.0 } else { 0.0 };
         }
+        let stretch = self.shape.test_stretch(self.side_of(limit));
+        let nearer = self.value + (limit - self.value) / stretch;
         // Of each interval: half the level at which it ends at the limit.
-        let percentile = student::level_of_distance(self.distance(limit), self.effective);
-        let t = share_below(&self.studentised, (self.value - limit) / self.error);
-        let studentised = if above { 1.0 - t } else { t };
-        Against {
-            p_value: (2.0 * percentile.max(studentised)).min(1.0),
-            above,
-        }
+        let percentile =
+            student::level_of_distance(self.distance(nearer), self.shape.effective);
+        let t = share_below(&self.studentized, (self.value - nearer) / self.error);
+        let studentized = if self.value > limit { 1.0 - t } else { t };
+        (2.0 * percentile.max(studentized)).min(1.0)
     }
-}
 
-impl PairedBootstrap {
     /// How many standard deviations `limit` lies from the middle of the resamples, by the share of them beyond it;
     /// where there is none, as if they were normal.
     fn distance(&self, limit: f64) -> f64 {
@@ -171,20 +213,32 @@ impl PairedBootstrap {
     }
 }
 
+/// Refuses a bootstrap without resamples.
+pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
+    if resamples == 0 {
+        return Err(EvalError::Report(
+            "`resamples` is `0`: an interval takes at least 1, better 2000".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// [`PairedBootstrap::change`] alone.
 ///
 /// ```
 /// use polymath_eval::statistics::paired_change;
 /// use polymath_eval::{DocumentScore, DomainScores};
 ///
-/// let scores = |nats: [f64; 4]| DomainScores {
+/// let scores = |nats: [f64; 6]| DomainScores {
 ///     documents: nats.map(|nats| DocumentScore { nats, tokens: 20, bytes: 80 }).to_vec(),
 ///     ..DomainScores::default()
 /// };
-/// let (base, tuned) = (scores([60.0, 64.0, 58.0, 61.0]), scores([63.0, 66.0, 62.0, 64.0]));
+/// let base = scores([60.0, 64.0, 58.0, 61.0, 60.0, 63.0]);
+/// let tuned = scores([63.0, 66.0, 62.0, 64.0, 63.0, 66.0]);
 /// let change = paired_change(&base, &tuned, 2000, 1)?;
 /// assert!((change.value - tuned.bits_per_byte() + base.bits_per_byte()).abs() < 1e-12);
-/// assert!(change.low > 0.0 && change.high > change.value);
+/// let [low, high] = change.interval.unwrap();
+/// assert!(low > 0.0 && high > change.value);
 /// // A model against itself has changed by nothing, exactly.
 /// assert_eq!(paired_change(&base, &base, 2000, 1)?.value, 0.0);
 /// # Ok::<(), polymath_eval::EvalError>(())
@@ -202,7 +256,7 @@ pub fn paired_change(
 }
 
 /// The value that `share` of the sorted values lie below, interpolated: the i-th of n lies at i / (n + 1).
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let last = (sorted.len() - 1) as f64;
     let at = (share * (sorted.len() + 1) as f64 - 1.0).clamp(0.0, last);
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
@@ -218,23 +272,6 @@ fn share_below(sorted: &[f64], value: f64) -> f64 {
         (_, None) => count as f64,
     };
     rank / (sorted.len() + 1) as f64
-}
-
-/// SplitMix64: small, seeded, the same everywhere.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, count: usize) -> usize {
-        ((u128::from(self.next()) * count as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]
@@ -255,15 +292,61 @@ mod tests {
         }
     }
 
-    /// A model against itself has changed by exactly nothing, with an interval of [0, 0].
+    /// A model against itself has changed by exactly nothing, with an interval of [0, 0] from five groups on, none below.
     #[test]
     fn base_against_itself_is_exactly_zero() {
-        for count in [1, 2, 50] {
+        for count in [1, 2, 4, 5, 50] {
             let base = scores((1..=count).map(|at| (f64::from(at) * 1.7, at as u64 * 3)));
             let change = paired_change(&base, &base, 2000, 1).unwrap();
-            assert_eq!((change.value, change.low, change.high), (0.0, 0.0, 0.0));
-            assert!(change.has_spread());
+            assert_eq!(change.value, 0.0);
+            assert_eq!(change.interval, (count >= 5).then_some([0.0; 2]));
         }
+    }
+
+    /// Fewer than five groups have no interval, no verdict and no bound, however many documents they are cut into.
+    #[test]
+    fn few_groups_decide_nothing() {
+        let mut base = scores((1..50).map(|at| (f64::from(at), at as u64)));
+        let tuned = scores((1..50).map(|at| (f64::from(at * at % 37), at as u64)));
+        for (groups, some) in [(4, false), (5, true)] {
+            base.groups = (1..50).map(|at| at % groups).collect();
+            let bootstrap = PairedBootstrap::new(&base, &tuned, 500, 1).unwrap();
+            let change = bootstrap.change();
+            assert_eq!((change.documents, change.groups), (49, groups as usize));
+            assert_eq!(change.interval.is_some(), some);
+            assert_eq!(bootstrap.against(0.1).is_some(), some);
+            assert_eq!(bootstrap.bound(Side::Upper, LEVEL).is_some(), some);
+            assert_eq!(bootstrap.deciding_groups(0.1, LEVEL).is_some(), some);
+        }
+    }
+
+    /// Chunks of one work count once: each document thrice, as a group, leaves the interval as it was.
+    #[test]
+    fn copies_of_a_document_tell_nothing_new() {
+        let nats = |at: i32| (f64::from(at * at % 37), at as u64);
+        let (base, tuned) = (
+            scores((1..30).map(|at| (f64::from(at), at as u64))),
+            scores((1..30).map(nats)),
+        );
+        let thrice = |scores: &DomainScores| DomainScores {
+            documents: scores.documents.repeat(3),
+            groups: (1..30).collect::<Vec<u64>>().repeat(3),
+            ..DomainScores::default()
+        };
+        let once = paired_change(&base, &tuned, 1000, 1).unwrap();
+        let grouped = paired_change(&thrice(&base), &thrice(&tuned), 1000, 1).unwrap();
+        assert_eq!((grouped.documents, grouped.groups), (87, 29));
+        let ends = |change: Change| change.interval.unwrap();
+        for (found, expected) in ends(grouped).iter().zip(ends(once)) {
+            assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+        }
+        let mut apart = thrice(&base);
+        apart.groups.clear();
+        let mut apart_tuned = thrice(&tuned);
+        apart_tuned.groups.clear();
+        let [low, high] = ends(paired_change(&apart, &apart_tuned, 1000, 1).unwrap());
+        let [wide_low, wide_high] = ends(once);
+        assert!(high - low < 0.7 * (wide_high - wide_low));
     }
 
     /// A constant rise of one bit per byte is found as such, with an interval of no width.
@@ -272,7 +355,8 @@ mod tests {
         let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
         let tuned = scores((1..50).map(|at| (f64::from(at) * (1.0 + LN_2), at as u64)));
         let change = paired_change(&base, &tuned, 2000, 1).unwrap();
-        for end in [change.value, change.low, change.high] {
+        let [low, high] = change.interval.unwrap();
+        for end in [change.value, low, high] {
             assert!((end - 1.0).abs() < 1e-9, "{end}");
         }
     }
@@ -284,7 +368,7 @@ mod tests {
         let tuned = scores((1..50).map(|at| (f64::from(at * at % 37), at as u64)));
         let of = |seed| paired_change(&base, &tuned, 200, seed).unwrap();
         assert_eq!(of(1), of(1));
-        assert_ne!(of(1).low, of(2).low);
+        assert_ne!(of(1).interval, of(2).interval);
     }
 
     /// Scores that can't be compared are refused: other documents, none, no number, no resamples.
@@ -303,23 +387,44 @@ mod tests {
         assert!(paired_change(&nothing, &nothing, 10, 1).is_err());
     }
 
-    /// The p-value against a limit is below 5 % exactly where the interval leaves the limit out, on the right side.
+    /// The p-value against a limit is below a level exactly where the bound of that level leaves the limit out, on the right
+    /// side.
     #[test]
-    fn p_values_follow_the_interval() {
+    fn p_values_follow_the_bounds() {
         let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
         let tuned = scores((1..50).map(|at| (f64::from(at * at % 37) * 0.2, at as u64)));
         let bootstrap = PairedBootstrap::new(&base, &tuned, 1000, 1).unwrap();
-        let change = bootstrap.change();
-        let width = change.high - change.low;
-        for (end, outwards) in [(change.low, -1.0), (change.high, 1.0)] {
-            let outside = bootstrap.against(end + outwards * 0.01 * width);
-            assert!(outside.p_value < LEVEL, "{outside:?}");
-            assert_eq!(outside.above, outwards < 0.0);
-            let inside = bootstrap.against(end - outwards * 0.01 * width);
-            assert!((LEVEL..0.1).contains(&inside.p_value), "{inside:?}");
+        for level in [LEVEL, 0.1] {
+            let bound = |side| bootstrap.bound(side, level).unwrap();
+            let width = bound(Side::Upper) - bound(Side::Lower);
+            for (end, outwards) in [(bound(Side::Lower), -1.0), (bound(Side::Upper), 1.0)] {
+                let outside = bootstrap.against(end + outwards * 0.01 * width).unwrap();
+                assert!(outside.p_value < level, "{outside:?}");
+                assert_eq!(outside.above, outwards < 0.0);
+                let inside = bootstrap.against(end - outwards * 0.01 * width).unwrap();
+                assert!((level..2.0 * level).contains(&inside.p_value), "{inside:?}");
+            }
         }
-        assert!(bootstrap.against(change.value).p_value > 0.5);
-        let far = bootstrap.against(change.value - 100.0).p_value;
+        let value = bootstrap.change().value;
+        assert!(bootstrap.against(value).unwrap().p_value > 0.5);
+        let far = bootstrap.against(value - 100.0).unwrap().p_value;
         assert!((far - 2.0 / 1001.0).abs() < 1e-12, "{far}");
+    }
+
+    /// As many groups as are said to decide do decide: the sample repeated so often, as groups of their own, is just decided.
+    #[test]
+    fn the_groups_that_decide_do() {
+        let nats = |at: u64| (at as f64 + (at * 7919 % 31) as f64 - 15.0, 40);
+        let many = |times: u64| scores((0..30 * times).map(|at| nats(at % 30)));
+        let flat = |times: u64| scores((0..30 * times).map(|at| ((at % 30) as f64, 40)));
+        let of = |times| PairedBootstrap::new(&flat(times), &many(times), 1000, 1).unwrap();
+        let (once, limit) = (of(1), 0.1);
+        let needed = once.deciding_groups(limit, LEVEL).unwrap();
+        assert!(once.against(limit).unwrap().p_value > LEVEL && needed > 60, "{needed}");
+        let times = needed as f64 / 30.0;
+        let p_value = |times: f64| of(times.round() as u64).against(limit).unwrap().p_value;
+        assert!(p_value(times * 1.3) < LEVEL, "{needed}");
+        assert!(p_value(times * 0.7) > LEVEL, "{needed}");
+        assert_eq!(once.deciding_groups(once.change().value, LEVEL), None);
     }
 }

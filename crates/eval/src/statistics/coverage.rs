@@ -5,7 +5,7 @@ use std::f64::consts::{LN_2, TAU};
 // Of `libm`, so that the simulated domains are the same on every machine.
 use libm::{cos, exp, log, pow};
 
-use super::bootstrap::Random;
+use super::random::Random;
 use super::paired_change;
 use crate::{DocumentScore, DomainScores};
 
@@ -93,7 +93,8 @@ fn coverage(sizes: Sizes, changes: Changes, documents: usize) -> f64 {
         }
         let change = paired_change(&base, &tuned, RESAMPLES, *trial).unwrap();
         let truth = TRUTH / LN_2;
-        change.low <= truth && truth <= change.high
+        let [low, high] = change.interval.unwrap();
+        low <= truth && truth <= high
     });
     let share = covered.count() as f64 / TRIALS as f64;
     println!("{documents} documents, {sizes:?} sizes, {changes:?} changes: {share}");

@@ -3,18 +3,39 @@
 use crate::report::Figure;
 
 /// The mean with its interval: the domains' documents are drawn apart, so the distances to the ends add up as squares
-/// (Zou & Donner 2008).
+/// (Zou & Donner 2008). Where one of the figures has no interval, neither has the mean.
 pub fn mean_figure(figures: &[Figure]) -> Option<Figure> {
     let count = figures.len() as f64;
     let value = figures.iter().map(|figure| figure.value).sum::<f64>() / count;
-    let distance = |end: usize| {
+    let distance = |end: usize| -> Option<f64> {
         let squares = figures
             .iter()
-            .map(|figure| (figure.value - figure.interval[end]).powi(2));
-        squares.sum::<f64>().sqrt() / count
+            .map(|figure| Some((figure.value - figure.interval?[end]).powi(2)));
+        Some(squares.sum::<Option<f64>>()?.sqrt() / count)
     };
     (!figures.is_empty()).then(|| Figure {
         value,
-        interval: [value - distance(0), value + distance(1)],
+        interval: distance(0)
+            .zip(distance(1))
+            .map(|(below, above)| [value - below, value + above]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Distances add up as squares; a figure without an interval leaves the mean without one.
+    #[test]
+    fn means_know_what_they_rest_on() {
+        let figure = |value: f64, arm: Option<f64>| Figure {
+            value,
+            interval: arm.map(|arm| [value - arm, value + 2.0 * arm]),
+        };
+        let mean = mean_figure(&[figure(1.0, Some(3.0)), figure(3.0, Some(4.0))]).unwrap();
+        assert_eq!((mean.value, mean.interval), (2.0, Some([-0.5, 7.0])));
+        let mean = mean_figure(&[figure(1.0, Some(3.0)), figure(3.0, None)]).unwrap();
+        assert_eq!((mean.value, mean.interval), (2.0, None));
+        assert!(mean_figure(&[]).is_none());
+    }
 }

@@ -1,23 +1,30 @@
-//! How sure a difference is: intervals by resampling, verdicts, a test of paired answers.
+//! How sure a difference is: intervals by resampling, verdicts, tests of paired answers.
 
 mod bootstrap;
 #[cfg(test)]
 mod coverage;
 mod holm;
+mod joint;
 mod mcnemar;
 mod mean;
 pub mod proportion;
+mod random;
 mod ratio;
 mod seeds;
+mod shape;
 mod spearman;
 mod student;
 mod verdict;
 
-pub(crate) use bootstrap::Random;
-pub use bootstrap::{Against, Change, LEVEL, PairedBootstrap, paired_change};
+pub use bootstrap::{Change, FEWEST_GROUPS, LEVEL, PairedBootstrap, paired_change};
 pub use holm::holm;
+pub use joint::{Compared, Comparison, Family};
 pub use mcnemar::mcnemar;
 pub use mean::mean_figure;
+pub(crate) use random::Random;
+pub use random::{GroupDraws, number_of};
 pub use seeds::OverSeeds;
-pub use spearman::{Correlation, spearman};
-pub use verdict::Verdict;
+pub use shape::FEWEST_EFFECTIVE;
+pub use spearman::{Correlation, Dyad, spearman};
+pub use student::{t_below, t_quantile};
+pub use verdict::{Against, LimitVerdict, Side, Verdict};

@@ -1,5 +1,9 @@
 //! Shares of right answers, and how surely two of the same items differ.
 
+use std::collections::BTreeMap;
+
+use statrs::distribution::{Beta, ContinuousCDF};
+
 use crate::report::Figure;
 
 /// Of the standard normal distribution: 97.5 % lie below.
@@ -7,8 +11,34 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// The share of `true`, with its 95 % score interval (Wilson 1927): unlike one by resampling, it has a width where all
 /// items are right, or none. Of no items at all, 0 with the interval [0, 1].
-pub fn share(right: &[bool]) -> Figure {
-    wilson(count(right.iter().copied()), right.len() as f64)
+///
+/// With `groups`, one an item, it is that of as many independent items as tell as much: the number of items over the
+/// design effect of their groups (Kish 1965). Without, each item is its own.
+pub fn share(right: &[bool], groups: &[u64]) -> Figure {
+    let values: Vec<f64> = right.iter().map(|right| f64::from(u8::from(*right))).collect();
+    let effect = design_effect(&values, groups);
+    let total = right.len() as f64 / effect;
+    let score = wilson(count(right.iter().copied()) / effect, total);
+    Figure {
+        value: score.value,
+        interval: Some([score.low, score.high]),
+    }
+}
+
+/// The lowest share, with 97.5 %, of cases that go well, of which so many of so many did (Clopper & Pearson 1934): where all
+/// of ten did, 69 %.
+///
+/// ```
+/// use polymath_eval::statistics::proportion::at_least;
+///
+/// assert!((at_least(10, 10) - 0.6915).abs() < 1e-4);
+/// ```
+pub fn at_least(well: u64, of: u64) -> f64 {
+    if well == 0 || well > of {
+        return 0.0;
+    }
+    let beta = Beta::new(well as f64, (of - well + 1) as f64).expect("both are above 0");
+    beta.inverse_cdf(0.025)
 }
 
 /// The change in the share from `base` to `tuned`, which answer the same items in the same order, with its 95 % interval:
@@ -17,15 +47,21 @@ pub fn share(right: &[bool]) -> Figure {
 ///
 /// Δ − √(d₁² − 2 φ d₁ d₂ + d₂²), with φ the correlation of the answers and d the distances to the ends,
 ///
-/// and so has a width where no answer changed: that few items saw no change does not say that there is none.
-pub fn paired_change(base: &[bool], tuned: &[bool]) -> Figure {
+/// and so has a width where no answer changed: that few items saw no change does not say that there is none. With `groups`,
+/// the counts are those of as many independent items as tell as much of the change.
+pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     let pairs = || base.iter().zip(tuned);
-    let (before, after) = (share(base), share(tuned));
-    let both = count(pairs().map(|(before, after)| *before && *after));
-    let neither = count(pairs().map(|(before, after)| !before && !after));
-    let lost = count(pairs().map(|(before, after)| *before && !after));
-    let won = count(pairs().map(|(before, after)| !before && *after));
+    let differences: Vec<f64> = pairs()
+        .map(|(before, after)| f64::from(u8::from(*after)) - f64::from(u8::from(*before)))
+        .collect();
+    let effect = design_effect(&differences, groups);
+    let cell = |before: bool, after: bool| {
+        count(pairs().map(|pair| (*pair.0, *pair.1) == (before, after))) / effect
+    };
+    let (both, neither) = (cell(true, true), cell(false, false));
+    let (lost, won) = (cell(true, false), cell(false, true));
     let total = both + neither + lost + won;
+    let (before, after) = (wilson(both + lost, total), wilson(both + won, total));
     let margins = (both + lost) * (won + neither) * (both + won) * (lost + neither);
     let product = both * neither - lost * won;
     // Method 10's correction for continuity, where answers go together.
@@ -43,41 +79,72 @@ pub fn paired_change(base: &[bool], tuned: &[bool]) -> Figure {
         let squares = first * first - 2.0 * correlation * first * second + second * second;
         squares.max(0.0).sqrt()
     };
-    let below = |figure: Figure| figure.value - figure.interval[0];
-    let above = |figure: Figure| figure.interval[1] - figure.value;
+    let below = |figure: Score| figure.value - figure.low;
+    let above = |figure: Score| figure.high - figure.value;
     // From the counts: no change is exactly 0.
     let value = (won - lost) / total.max(1.0);
     Figure {
         value,
-        interval: [
+        interval: Some([
             (value - distance(below(after), above(before))).max(-1.0),
             (value + distance(above(after), below(before))).min(1.0),
-        ],
+        ]),
     }
+}
+
+/// How many times the variance of a mean of independent values theirs has, where values of one group hang together: 1 at
+/// least. Where nothing scatters, nothing says how much they do: then each group counts once.
+fn design_effect(values: &[f64], groups: &[u64]) -> f64 {
+    let mut sums: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count.max(1.0);
+    for (group, value) in groups.iter().zip(values) {
+        let (sum, members) = sums.entry(*group).or_default();
+        *sum += value - mean;
+        *members += 1.0;
+    }
+    let number = sums.len() as f64;
+    if number == 0.0 || number == count {
+        return 1.0;
+    }
+    let apart: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let together: f64 = sums.values().map(|(sum, _)| sum.powi(2)).sum();
+    let most = sums.values().map(|(_, members)| members.powi(2)).sum::<f64>() / count;
+    if apart == 0.0 {
+        return most;
+    }
+    (number / (number - 1.0).max(1.0) * together / apart).clamp(1.0, count)
 }
 
 fn count(items: impl Iterator<Item = bool>) -> f64 {
     items.filter(|item| *item).count() as f64
 }
 
-fn wilson(right: f64, total: f64) -> Figure {
+/// A share with the ends of its score interval.
+#[derive(Clone, Copy)]
+struct Score {
+    value: f64,
+    low: f64,
+    high: f64,
+}
+
+fn wilson(right: f64, total: f64) -> Score {
     if total == 0.0 {
-        return Figure {
+        return Score {
             value: 0.0,
-            interval: [0.0, 1.0],
+            low: 0.0,
+            high: 1.0,
         };
     }
     let share = right / total;
     let square = Z * Z / total;
     let middle = (share + square / 2.0) / (1.0 + square);
     let half = (share * (1.0 - share) * square + square * square / 4.0).sqrt() / (1.0 + square);
-    Figure {
+    Score {
         value: share,
         // Rounding must not leave the share itself out.
-        interval: [
-            (middle - half).clamp(0.0, share),
-            (middle + half).clamp(share, 1.0),
-        ],
+        low: (middle - half).clamp(0.0, share),
+        high: (middle + half).clamp(share, 1.0),
     }
 }
 
@@ -97,11 +164,13 @@ mod tests {
         .unzip()
     }
 
+    fn ends(figure: Figure) -> [f64; 2] {
+        figure.interval.unwrap()
+    }
+
     fn close(found: Figure, expected: [f64; 3]) {
-        for (found, expected) in [found.value, found.interval[0], found.interval[1]]
-            .iter()
-            .zip(expected)
-        {
+        let [low, high] = ends(found);
+        for (found, expected) in [found.value, low, high].iter().zip(expected) {
             assert!((found - expected).abs() < 5e-5, "{found} {expected}");
         }
     }
@@ -110,31 +179,53 @@ mod tests {
     #[test]
     fn shares_match_the_hand() {
         let of =
-            |right: usize, total| share(&(0..total).map(|at| at < right).collect::<Vec<bool>>());
+            |right: usize, total| share(&(0..total).map(|at| at < right).collect::<Vec<bool>>(), &[]);
         close(of(81, 263), [0.307985, 0.255289, 0.366210]);
         close(of(0, 20), [0.0, 0.0, 0.161125]);
         close(of(20, 20), [1.0, 0.838875, 1.0]);
-        assert_eq!(of(0, 0).interval, [0.0, 1.0]);
+        assert_eq!(of(0, 0).interval, Some([0.0, 1.0]));
     }
 
     /// Newcombe's own example of 50 pairs.
     #[test]
     fn changes_match_the_paper() {
         let (base, tuned) = answers(36, 2, 12, 0);
-        close(paired_change(&base, &tuned), [0.2, 0.0569, 0.3404]);
+        close(paired_change(&base, &tuned, &[]), [0.2, 0.0569, 0.3404]);
     }
 
     /// No change is exactly 0 with 0 inside; the other direction has its signs turned.
     #[test]
     fn changes_are_symmetric() {
         let (base, tuned) = answers(30, 12, 2, 6);
-        let (there, back) = (paired_change(&base, &tuned), paired_change(&tuned, &base));
+        let (there, back) = (paired_change(&base, &tuned, &[]), paired_change(&tuned, &base, &[]));
         assert_eq!(there.value, -0.2);
-        assert!((there.interval[0] + back.interval[1]).abs() < 1e-12);
-        assert!((there.interval[1] + back.interval[0]).abs() < 1e-12);
-        let same = paired_change(&base, &base);
+        let ([low, high], [low_back, high_back]) = (ends(there), ends(back));
+        assert!((low + high_back).abs() < 1e-12 && (high + low_back).abs() < 1e-12);
+        let same = paired_change(&base, &base, &[]);
         assert_eq!(same.value, 0.0);
-        assert!(same.interval[0] < 0.0 && same.interval[1] > 0.0, "{same:?}");
+        let [low, high] = ends(same);
+        assert!(low < 0.0 && high > 0.0, "{same:?}");
+    }
+
+    /// Items in threes that always fall together tell as much as a third of them; items in groups that do not, as much as all.
+    #[test]
+    fn groups_count_for_what_they_tell() {
+        let (base, tuned) = answers(12, 6, 2, 10);
+        let thrice = |answers: &[bool]| answers.iter().flat_map(|right| [*right; 3]).collect::<Vec<_>>();
+        let groups: Vec<u64> = (0..90).map(|at| at / 3).collect();
+        let grouped = paired_change(&thrice(&base), &thrice(&tuned), &groups);
+        let once = paired_change(&base, &tuned, &[]);
+        assert_eq!(grouped.value, once.value);
+        // n / (n − 1) of the variance between groups makes it a little longer.
+        let length = |figure| ends(figure)[1] - ends(figure)[0];
+        assert!((1.0..1.03).contains(&(length(grouped) / length(once))));
+        let shared = share(&thrice(&base), &groups);
+        assert!((1.0..1.03).contains(&(length(shared) / length(share(&base, &[])))));
+        // Nothing changed: thirty groups saw none.
+        let same = paired_change(&thrice(&base), &thrice(&base), &groups);
+        assert_eq!(ends(same), ends(paired_change(&base, &base, &[])));
+        let own: Vec<u64> = (0..30).collect();
+        assert_eq!(paired_change(&base, &tuned, &own), once);
     }
 
     /// Over all outcomes of 40 items, weighted by how likely each is, the interval holds the true change in 92 % to 99 % of
@@ -159,7 +250,7 @@ mod tests {
             let holds = |numbers: &&[usize; 4]| {
                 let [both, lost, won, neither] = **numbers;
                 let (base, tuned) = answers(both, lost, won, neither);
-                let [low, high] = paired_change(&base, &tuned).interval;
+                let [low, high] = ends(paired_change(&base, &tuned, &[]));
                 (low..=high).contains(&truth)
             };
             let probability = |numbers: &[usize; 4]| {

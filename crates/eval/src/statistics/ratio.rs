@@ -1,16 +1,18 @@
-//! The ratio of two sums over documents, and what its standard error is made of.
+//! The ratio of two sums over groups of documents, and what its standard error is made of.
+
+use std::collections::HashMap;
 
 use crate::{DomainScores, EvalError};
 
-/// What one document adds to both sums of the ratio.
-#[derive(Clone, Copy)]
+/// What one group adds to both sums of the ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pair {
     /// nats_tuned − nats_base
     pub nats: f64,
     pub bytes: f64,
 }
 
-/// The sums over some documents that a ratio and its standard error are made of.
+/// The sums over some groups that a ratio and its standard error are made of.
 #[derive(Default)]
 pub(super) struct Sums {
     count: f64,
@@ -57,7 +59,56 @@ impl Sums {
     }
 }
 
-pub(super) fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
+/// The groups' sums around the mean change, which is `rate` nats a byte: what is summed is small then, and nothing is lost
+/// in rounding.
+pub(super) fn centred(pairs: &[Pair], rate: f64) -> Vec<Pair> {
+    let centre = |pair: &Pair| Pair {
+        nats: pair.nats - rate * pair.bytes,
+        bytes: pair.bytes,
+    };
+    pairs.iter().map(centre).collect()
+}
+
+/// The sums of each group, in the order in which the groups first come. Without groups, each document is its own.
+pub(super) fn group_sums(
+    base: &DomainScores,
+    tuned: &DomainScores,
+) -> Result<Vec<Pair>, EvalError> {
+    let pairs = pairs(base, tuned)?;
+    let groups = match (&base.groups[..], &tuned.groups[..]) {
+        ([], []) => return Ok(pairs),
+        ([], groups) | (groups, []) => groups,
+        (groups, others) if groups == others => groups,
+        _ => {
+            return Err(EvalError::Report(
+                "base and tuned model were scored on documents of different groups: score both with the same data set"
+                    .into(),
+            ));
+        }
+    };
+    if groups.len() != pairs.len() {
+        return Err(EvalError::Report(format!(
+            "there are groups of {} documents, but scores of {}: score again with the same data set",
+            groups.len(),
+            pairs.len()
+        )));
+    }
+    let mut places: HashMap<u64, usize> = HashMap::new();
+    let mut sums: Vec<Pair> = Vec::new();
+    for (group, pair) in groups.iter().zip(pairs) {
+        let place = *places.entry(*group).or_insert(sums.len());
+        if place == sums.len() {
+            sums.push(pair);
+        } else {
+            sums[place].nats += pair.nats;
+            sums[place].bytes += pair.bytes;
+        }
+    }
+    Ok(sums)
+}
+
+/// What each document adds to both sums.
+fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
     let same = base.documents.len() == tuned.documents.len()
         && base
             .documents
@@ -97,21 +148,47 @@ pub(super) fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pai
         .collect()
 }
 
-/// How many documents of one size, whose changes scatter normally, would tell as much, of `centred` ones (e, bytes): the
-/// least of
-///
-/// - (Σ bytes)² / Σ bytes² (Kish 1965),
-/// - 2 n / (κ − 1) + 1 with κ = n · Σ e⁴ / (Σ e²)²: as many show as little of the spread, whose estimate varies with the
-///   fourth moment (Satterthwaite 1946),
-///
-/// and 3 at least, below which Student's expansion is of no use.
-pub(super) fn effective_documents(centred: &[Pair]) -> f64 {
-    let count = centred.len() as f64;
-    let sum = |of: fn(&Pair) -> f64| centred.iter().map(of).sum::<f64>();
-    let kish = sum(|pair| pair.bytes).powi(2) / sum(|pair| pair.bytes.powi(2));
-    let squares = sum(|pair| pair.nats.powi(2));
-    let kurtosis = count * sum(|pair| pair.nats.powi(4)) / squares.powi(2);
-    let freedom = 2.0 * count / (kurtosis - 1.0).max(1e-9);
-    // Where nothing scatters, the kurtosis is no number, which `min` passes over.
-    kish.min(freedom + 1.0).max(3.0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DocumentScore;
+
+    fn scores(groups: &[u64], nats: &[f64]) -> DomainScores {
+        let document = |nats: &f64| DocumentScore {
+            nats: *nats,
+            tokens: 1,
+            bytes: 10,
+        };
+        DomainScores {
+            documents: nats.iter().map(document).collect(),
+            groups: groups.to_vec(),
+            ..DomainScores::default()
+        }
+    }
+
+    /// Documents of one group are summed, wherever they stand; a side without groups takes the other's.
+    #[test]
+    fn documents_of_a_group_are_summed() {
+        let base = scores(&[7, 9, 7], &[1.0, 2.0, 3.0]);
+        let tuned = scores(&[], &[2.0, 4.0, 8.0]);
+        let sums = group_sums(&base, &tuned).unwrap();
+        let expected = [(6.0, 20.0), (2.0, 10.0)];
+        assert_eq!(sums, expected.map(|(nats, bytes)| Pair { nats, bytes }));
+        assert_eq!(group_sums(&tuned, &tuned).unwrap().len(), 3);
+    }
+
+    /// Groups that do not fit the documents, or each other, are refused.
+    #[test]
+    fn other_groups_are_refused() {
+        let base = scores(&[7, 9, 7], &[1.0; 3]);
+        let refused = |tuned: &DomainScores| group_sums(&base, tuned).unwrap_err().to_string();
+        assert!(refused(&scores(&[7, 7, 9], &[1.0; 3])).contains("different groups"));
+        let short = scores(&[7, 9], &[1.0; 3]);
+        assert!(
+            group_sums(&short, &short)
+                .unwrap_err()
+                .to_string()
+                .contains("groups of 2")
+        );
+    }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::student::t_quantile;
+
 /// A mean over seeds with its 95 % interval by Student's t; none from one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OverSeeds {
@@ -19,29 +21,18 @@ impl OverSeeds {
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let interval = (values.len() > 1).then(|| {
-            let half = student_95(values.len() - 1) * (squares / (count - 1.0) / count).sqrt();
+            let half = t_quantile(0.975, count - 1.0) * (squares / (count - 1.0) / count).sqrt();
             [mean - half, mean + half]
         });
         Self { mean, interval }
     }
 }
 
-/// The end of Student's two-sided 95 % interval for few degrees of freedom; from 30 on that of the normal distribution,
-/// within 4 %.
-fn student_95(freedom: usize) -> f64 {
-    const ENDS: [f64; 29] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-        2.052, 2.048, 2.045,
-    ];
-    ENDS.get(freedom - 1).copied().unwrap_or(1.96)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Three seeds' interval is Student's.
+    /// Three seeds' interval is Student's, and forty's too: not yet the normal distribution's.
     #[test]
     fn intervals_over_seeds() {
         let over = OverSeeds::of(&[1.0, 2.0, 3.0]);
@@ -50,5 +41,9 @@ mod tests {
         assert!((over.mean - 2.0).abs() < 1e-12);
         assert!((low + 0.484).abs() < 1e-3 && (high - 4.484).abs() < 1e-3);
         assert_eq!(OverSeeds::of(&[1.0]).interval, None);
+        let forty: Vec<f64> = (0..40).map(f64::from).collect();
+        let [low, high] = OverSeeds::of(&forty).interval.unwrap();
+        // s = 11.6905, t of 39 degrees of freedom = 2.022691.
+        assert!(((high - low) / 2.0 - 2.022_691 * 11.690_452 / 40.0f64.sqrt()).abs() < 1e-4);
     }
 }

@@ -51,12 +51,12 @@ pub struct ItemScore {
 impl TaskScores {
     /// The harness's `acc`: the share of items that are answered, with its 95 % interval.
     pub fn accuracy(&self) -> Figure {
-        proportion::share(&self.right())
+        proportion::share(&self.right(), &[])
     }
 
     /// The harness's `acc_norm`: the same of the choices that are likeliest a character; `None` for clozes.
     pub fn normalised_accuracy(&self) -> Option<Figure> {
-        Some(proportion::share(&self.right_normalised()?))
+        Some(proportion::share(&self.right_normalised()?, &[]))
     }
 
     /// Items whose context was cut.

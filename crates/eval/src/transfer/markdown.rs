@@ -3,7 +3,7 @@
 use super::Transfer;
 use crate::diverged;
 use crate::untrusted::{code, inline};
-use crate::wording::{count, interval, percent, signed};
+use crate::wording::{count, interval, percent, probability, signed};
 
 /// The matrix, and what had forecast it.
 pub fn render(transfer: &Transfer) -> String {
@@ -23,7 +23,7 @@ pub fn render(transfer: &Transfer) -> String {
             text += &format!(
                 " {} {} |",
                 signed(change.value),
-                interval(Some(change.interval))
+                interval(change.interval)
             );
         }
         text += "\n";
@@ -59,12 +59,14 @@ pub fn sentences(transfer: &Transfer, shown: &dyn Fn(&str) -> String) -> Vec<Str
         .iter()
         .map(|forecast| match &forecast.correlation {
             Some(found) => format!(
-                "Forecast by {}, of {}: Spearman {} {} over {} pairs.",
+                "Forecast by {}, of {}: Spearman {} {}, p {}, over {} pairs of {} domains.",
                 forecast.name,
                 forecast.of,
                 signed(found.value),
-                interval(Some(found.interval)),
-                found.pairs
+                interval(found.interval),
+                probability(found.p_value),
+                found.pairs,
+                found.domains
             ),
             None => format!(
                 "Forecast by {}, of {}: too few to rank.",

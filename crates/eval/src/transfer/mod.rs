@@ -11,10 +11,12 @@ use serde::Serialize;
 use crate::EvalError;
 use crate::diverged::Diverged;
 use crate::report::Figure;
-use crate::statistics::{Correlation, spearman};
+use crate::statistics::{Correlation, Dyad, spearman};
 
 /// Of `transfer.json`.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+/// Of the relabelings.
+const SEED: u64 = 1;
 
 /// A domain that was tuned on.
 #[derive(Debug, Clone, Serialize)]
@@ -121,34 +123,43 @@ impl Transfer {
 }
 
 fn forecasts(scored: &[String], rows: &[Row]) -> Vec<Forecast> {
-    // A domain's change by itself is its gain, no transfer.
-    let others = |row: &'_ Row| -> Vec<(f64, f64)> {
-        scored
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| **name != row.domain)
-            .map(|(at, _)| (-row.gradient_cosines[at], row.changes[at].value))
+    let place = |name: &String| scored.iter().position(|other| other == name);
+    // A domain's change by itself is its gain, no transfer. A row that is not scored is no column.
+    let of_row = |(at, row): (usize, &Row)| -> Vec<Dyad> {
+        let of_row = place(&row.domain).unwrap_or(scored.len() + at);
+        let others = (0..scored.len()).filter(|column| *column != of_row);
+        others
+            .map(|column| Dyad {
+                row: of_row,
+                column,
+                values: [-row.gradient_cosines[column], row.changes[column].value],
+            })
             .collect()
     };
-    let pairs: Vec<(f64, f64)> = rows.iter().flat_map(&others).collect();
-    let by_run: Vec<(f64, f64)> = rows
+    let by_row: Vec<Vec<Dyad>> = rows.iter().enumerate().map(of_row).collect();
+    let by_run: Vec<Dyad> = rows
         .iter()
-        .map(|row| {
-            let others = others(row);
-            let mean = others.iter().map(|pair| pair.1).sum::<f64>() / others.len().max(1) as f64;
-            (row.early_divergence, mean)
+        .zip(&by_row)
+        .enumerate()
+        .map(|(at, (row, others))| {
+            let sum: f64 = others.iter().map(|dyad| dyad.values[1]).sum();
+            Dyad {
+                row: at,
+                column: at,
+                values: [row.early_divergence, sum / others.len().max(1) as f64],
+            }
         })
         .collect();
     vec![
         Forecast {
             name: "gradients that point apart (−cosine)".into(),
             of: "the change of every domain by tuning on every other".into(),
-            correlation: spearman(&pairs),
+            correlation: spearman(&by_row.concat(), SEED),
         },
         Forecast {
             name: "divergence on the niche early in the run".into(),
             of: "the mean change of all other domains, a run".into(),
-            correlation: spearman(&by_run),
+            correlation: spearman(&by_run, SEED),
         },
     ]
 }
@@ -166,7 +177,7 @@ mod tests {
             changes: values
                 .map(|value| Figure {
                     value,
-                    interval: [value, value],
+                    interval: None,
                 })
                 .to_vec(),
             gradient_cosines: cosines.to_vec(),

@@ -225,6 +225,7 @@ fn whole(halves: &Halves, name: &str) -> DomainScores {
             .iter()
             .flat_map(|half| half.documents.clone())
             .collect(),
+        groups: parts.iter().flat_map(|half| half.groups.clone()).collect(),
         ..DomainScores::default()
     }
 }
@@ -232,16 +233,16 @@ fn whole(halves: &Halves, name: &str) -> DomainScores {
 fn change(name: &str, base: &Halves, after: &[Halves]) -> Result<Figure, FinetuneError> {
     let base = whole(base, name);
     let mut values = Vec::new();
-    let mut interval = [0.0; 2];
+    let mut interval = None;
     for halves in after {
         let found = paired_change(&base, &whole(halves, name), RESAMPLES, 0)?;
         values.push(found.value);
-        interval = [found.low, found.high];
+        interval = found.interval;
     }
     let over = OverSeeds::of(&values);
     Ok(Figure {
         value: over.mean,
         // One run alone has the interval over its documents.
-        interval: over.interval.unwrap_or(interval),
+        interval: over.interval.or(interval),
     })
 }

@@ -64,8 +64,7 @@ pub fn forest(report: &ForgettingReport, width: Width) -> String {
         .runs
         .iter()
         .flat_map(|run| &run.domains)
-        .filter_map(|domain| domain.interval)
-        .flatten();
+        .flat_map(|domain| domain.interval.into_iter().flatten().chain(domain.change));
     let (ticks, id) = match width {
         Width::Wide => (6.0, "forest-wide"),
         Width::Narrow => (5.0, "forest-narrow"),
@@ -212,11 +211,13 @@ impl Frame<'_> {
             x: self.width.plot().1 + 70.0,
             y: y + 5.0,
         };
-        if let (Some(change), Some([low, high])) = (domain.change, domain.interval) {
+        if let Some(change) = domain.change {
             let figures = interval(domain.interval);
             let title = format!("{title}: {} {figures}, {word}", signed(change));
             svg.begin_group(&class_of_run(run), &title);
-            svg.line("whisker", place(low), place(high));
+            if let Some([low, high]) = domain.interval {
+                svg.line("whisker", place(low), place(high));
+            }
             let hollow = domain.verdict == Verdict::Undecided;
             svg.marker(run, hollow, place(change));
             svg.end_group();

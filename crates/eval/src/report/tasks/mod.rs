@@ -8,7 +8,7 @@ use polymath_data::TaskItem;
 use serde::{Deserialize, Serialize};
 
 use super::{Figure, ModelScores};
-use crate::statistics::{holm, mcnemar, proportion};
+use crate::statistics::{mcnemar, proportion};
 use crate::{EvalError, ItemScore, TaskScores};
 
 pub use shown::{html, lines, markdown};
@@ -48,10 +48,33 @@ pub struct AccuracyReport {
     pub tuned: Figure,
     /// tuned − base, over the same items.
     pub change: Figure,
-    /// Of McNemar's exact test.
+    /// McNemar's mid-p-value.
     pub p_value: f64,
-    /// The same with Holm's correction over the run's tasks and both accuracies.
+    /// The same with Holm's correction over all tests of the report.
     pub adjusted_p_value: f64,
+}
+
+impl AccuracyReport {
+    /// Of answers to the same items, and the group of each; of no groups, each item is its own.
+    pub(super) fn of((base, tuned): (&[bool], &[bool]), groups: &[u64]) -> Self {
+        let p_value = mcnemar(base, tuned, groups);
+        Self {
+            base: proportion::share(base, groups),
+            tuned: proportion::share(tuned, groups),
+            change: proportion::paired_change(base, tuned, groups),
+            p_value,
+            adjusted_p_value: p_value,
+        }
+    }
+}
+
+impl TaskReport {
+    /// Both accuracies, or the one that a cloze has.
+    pub(super) fn accuracies(&mut self) -> impl Iterator<Item = &mut AccuracyReport> {
+        [Some(&mut self.accuracy), self.normalised_accuracy.as_mut()]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// An item that the base answers and the tuned model does not.
@@ -86,20 +109,6 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<TaskReport>,
         };
         reports.push(of_task(name, same));
     }
-    let mut accuracies: Vec<&mut AccuracyReport> = reports
-        .iter_mut()
-        .flat_map(|report| {
-            [
-                Some(&mut report.accuracy),
-                report.normalised_accuracy.as_mut(),
-            ]
-        })
-        .flatten()
-        .collect();
-    let p_values: Vec<f64> = accuracies.iter().map(|accuracy| accuracy.p_value).collect();
-    for (accuracy, adjusted) in accuracies.iter_mut().zip(holm(&p_values)) {
-        accuracy.adjusted_p_value = adjusted;
-    }
     Ok(reports)
 }
 
@@ -115,25 +124,14 @@ fn of_task(name: &str, (before, after): (&TaskScores, &TaskScores)) -> TaskRepor
         task: name.to_owned(),
         items: before.items.len(),
         items_cut: before.items_cut(),
-        accuracy: accuracy(&base, &tuned),
-        normalised_accuracy: normalised.map(|(base, tuned)| accuracy(&base, &tuned)),
+        accuracy: AccuracyReport::of((&base, &tuned), &[]),
+        normalised_accuracy: normalised.map(|(base, tuned)| AccuracyReport::of((&base, &tuned), &[])),
         lost_lines: lost().map(|(item, _)| item.line).collect(),
         won_lines: won.map(|(item, _)| item.line).collect(),
         lost: texts
             .take(SHOWN)
             .map(|(item, (_, after))| lost_item(item, after))
             .collect(),
-    }
-}
-
-fn accuracy(base: &[bool], tuned: &[bool]) -> AccuracyReport {
-    let p_value = mcnemar(base, tuned);
-    AccuracyReport {
-        base: proportion::share(base),
-        tuned: proportion::share(tuned),
-        change: proportion::paired_change(base, tuned),
-        p_value,
-        adjusted_p_value: p_value,
     }
 }
 

@@ -147,7 +147,8 @@ fn refuse_few(name: &str, shard: &TokenShard) -> Result<(), FinetuneError> {
 
 /// What a change may be, with 97.5 %, on as many other documents of the domain.
 fn elsewhere(change: Change) -> f64 {
-    change.value + OF_OTHER_DOCUMENTS * (change.high - change.value)
+    let high = change.interval.map_or(f64::INFINITY, |[_, high]| high);
+    change.value + OF_OTHER_DOCUMENTS * (high - change.value)
 }
 
 #[cfg(test)]
@@ -177,12 +178,13 @@ mod tests {
             let deviation = (1.0 / 144.0f64).sqrt();
             let change = Change {
                 value: first,
-                low: first - 1.96 * deviation,
-                high: first + 1.96 * deviation,
+                interval: Some([first - 1.96 * deviation, first + 1.96 * deviation]),
                 documents: 12,
+                groups: 12,
+                effective_groups: 12.0,
             };
             above += usize::from(second > elsewhere(change));
-            above_interval += usize::from(second > change.high);
+            above_interval += usize::from(second > first + 1.96 * deviation);
         }
         let share = |count: usize| count as f64 / f64::from(trials);
         assert!((share(above) - 0.025).abs() < 0.005, "{}", share(above));

@@ -26,8 +26,8 @@ pub struct DomainVerdict {
     pub domain: String,
     /// tuned − base, in bits per byte.
     pub change: f64,
-    /// Its 95 % interval.
-    pub interval: [f64; 2],
+    /// Its 95 % interval; null below five groups of documents.
+    pub interval: Option<[f64; 2]>,
     /// How much it may rise; none for the niche.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
@@ -90,12 +90,12 @@ impl LimitsVerdict {
         let score = |model, shard| score_shard(model, shard, windows, &mut |_, _| ());
         for (number, ((name, shard), (_, read))) in watched.iter().zip(read).enumerate() {
             let Change {
-                value, low, high, ..
+                value, interval, ..
             } = paired_change(&score(base, read)?, &score(tuned, shard)?, RESAMPLES, 0)?;
             domains.push(DomainVerdict {
                 domain: name.clone(),
                 change: value,
-                interval: [low, high],
+                interval,
                 limit: limit_of(limits, name).filter(|_| number > 0),
             });
         }
@@ -136,10 +136,12 @@ impl fmt::Display for LimitsVerdict {
                     if domain.is_kept() { "kept" } else { "broken" },
                 ),
             };
-            let [low, high] = domain.interval;
+            let interval = domain.interval.map_or("–".into(), |[low, high]| {
+                format!("[{low:+.4}, {high:+.4}]")
+            });
             writeln!(
                 formatter,
-                "  {:20} {:>+8.4}  [{low:+.4}, {high:+.4}]  {limit:>7}  {word}",
+                "  {:20} {:>+8.4}  {interval:>18}  {limit:>7}  {word}",
                 domain.domain, domain.change
             )?;
         }

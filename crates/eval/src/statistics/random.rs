@@ -1,0 +1,60 @@
+//! Seeded draws of whole groups.
+
+/// SplitMix64: small, seeded, the same everywhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        ((u128::from(self.next()) * count as u128) >> 64) as usize
+    }
+}
+
+/// A number of a name (FNV-1a): every comparison draws the same groups of a domain, whatever else is compared.
+pub fn number_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Bootstrap resamples of `groups` groups: each draws as many, with replacement. The same seed gives the same draws, so
+/// that several comparisons of the same groups can be resampled together.
+///
+/// ```
+/// use polymath_eval::statistics::GroupDraws;
+///
+/// let mut draws = GroupDraws::new(10, 1);
+/// assert_eq!(draws.draw().len(), 10);
+/// ```
+#[derive(Debug, Clone)]
+pub struct GroupDraws {
+    random: Random,
+    drawn: Vec<usize>,
+}
+
+impl GroupDraws {
+    /// Of so many groups.
+    pub fn new(groups: usize, seed: u64) -> Self {
+        Self {
+            random: Random(seed),
+            drawn: vec![0; groups],
+        }
+    }
+
+    /// Draws the next resample: the places of its groups, from 0.
+    pub fn draw(&mut self) -> &[usize] {
+        let count = self.drawn.len();
+        for place in &mut self.drawn {
+            *place = self.random.below(count);
+        }
+        &self.drawn
+    }
+}
