@@ -100,7 +100,7 @@ pub use packing::{Packing, fitting_length};
 pub use prepare::prepare;
 pub use prepare_config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
 pub use progress::{NoProgress, Progress};
-pub use question::{Question, read_questions};
+pub use question::{Question, question_groups, read_questions};
 pub use reading::Reading;
 pub use replay::{Replay, ReplayStream};
 pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};

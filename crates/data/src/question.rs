@@ -1,5 +1,6 @@
 //! Questions with exact answers, held out of training.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use polymath_input::parse_json;
@@ -15,9 +16,31 @@ pub struct Question {
     pub prompt: String,
     /// What it must go on with, letter by letter.
     pub answer: String,
+    /// What it has in common with questions that stand and fall with it, such as the template that they were made from. Without
+    /// one, it is independent of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
-/// Reads `questions.jsonl`: a line `{"prompt": …, "answer": …}` each.
+/// Returns a number for the group of each question, the same for questions of one group; empty where none names one.
+pub fn question_groups(questions: &[Question]) -> Vec<u64> {
+    if questions.iter().all(|question| question.group.is_none()) {
+        return Vec::new();
+    }
+    let mut numbers = HashMap::new();
+    let mut groups = Vec::new();
+    for (at, question) in questions.iter().enumerate() {
+        // Beyond those of questions without a group.
+        let next = (questions.len() + numbers.len()) as u64;
+        groups.push(match &question.group {
+            Some(group) => *numbers.entry(group.as_str()).or_insert(next),
+            None => at as u64,
+        });
+    }
+    groups
+}
+
+/// Reads `questions.jsonl`: a line `{"prompt": …, "answer": …}` each, with a `group` where questions hang together.
 ///
 /// # Errors
 /// A file that can't be read; how many lines are not a question with a prompt and an answer in it, and the first of them.
@@ -47,6 +70,9 @@ fn question(line: &str) -> Result<Question, String> {
     let has = |half| question.prompt.contains(half) || question.answer.contains(half);
     if json.half.is_some_and(has) {
         return Err(wrong(&"it has half of a character in its text"));
+    }
+    if question.group.as_deref() == Some("") {
+        return Err("an empty group".into());
     }
     if question.prompt.is_empty() || question.answer.trim().is_empty() {
         return Err("an empty prompt or answer".into());

@@ -185,7 +185,7 @@ impl Evidence<'_> {
         Ok(shown.map(document).collect())
     }
 
-    /// The mean change of each group of tokens, by a paired bootstrap over documents.
+    /// The mean change of each group of tokens, by a paired bootstrap over groups of documents.
     fn frequencies(&self, pairs: &[Scored]) -> Result<Vec<FrequencyGroup>, EvalError> {
         let group_of = self.groups()?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
@@ -197,6 +197,7 @@ impl Evidence<'_> {
             let document = shard.document(base.document as usize);
             tokens.clear();
             document.copy_tokens(0..document.len(), &mut tokens);
+            let work = shard.group_of(base.document as usize);
             let mut sums = [(DocumentScore::default(), DocumentScore::default()); GROUPS.len()];
             for ((token, before), after) in tokens.iter().zip(&base.nats).zip(&tuned.nats) {
                 if before.is_nan() {
@@ -214,6 +215,7 @@ impl Evidence<'_> {
                 if base.bytes > 0 {
                     of_base[group].documents.push(base);
                     of_tuned[group].documents.push(tuned);
+                    of_base[group].groups.extend(work);
                 }
             }
         }

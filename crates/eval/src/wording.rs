@@ -1,6 +1,6 @@
 //! Numbers as every page, table and sentence of this crate writes them.
 
-use crate::report::{Figure, QuestionReport};
+use crate::report::{Figure, QuestionReport, Worst};
 use crate::statistics::Verdict;
 
 /// A number with its sign; none where it rounds to zero.
@@ -91,6 +91,17 @@ pub fn count(value: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Beside figures of a model that reads other tokens than its base.
+pub const OTHER_CONTEXT: &str = "This run reads the held-out text in other tokens than its base: as many tokens of context hold another stretch of text, \
+     and a part of the change in bits per byte may come from that.";
+
+/// What no old domain's change lies above, with 95 %; nothing where that is not known.
+pub fn bound(worst: &Worst) -> String {
+    worst.bound.map_or(String::new(), |bound| {
+        format!(", no old domain above {} (95 %)", signed(bound))
+    })
 }
 
 /// How many questions, and in how many groups where they are not all apart.

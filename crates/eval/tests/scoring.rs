@@ -180,6 +180,7 @@ fn questions_are_answered_by_the_likeliest_tokens() {
             let question = Question {
                 prompt: (*prompt).into(),
                 answer: (*answer).into(),
+                group: None,
             };
             (question, *right)
         })
@@ -191,6 +192,7 @@ fn questions_are_answered_by_the_likeliest_tokens() {
     let too_long = Question {
         prompt: "a".repeat(64),
         answer: "b".into(),
+        group: None,
     };
     let error = answer_questions(&machine.model(), &tokenizer, &[too_long]).unwrap_err();
     assert!(error.to_string().contains("context"), "{error}");
@@ -205,6 +207,7 @@ fn answers_end_with_their_line_or_text() {
     let question = Question {
         prompt: "a".into(),
         answer: "bc".into(),
+        group: None,
     };
     for (end, right) in [("c$", true), ("c\n", true), ("c=", true), ("cd", false)] {
         let machine = Machine::from_pairs(&["ab", "bc", end]);

@@ -69,10 +69,7 @@ pub(crate) fn score(
     })
 }
 
-fn named(
-    kept: BTreeMap<String, Kept>,
-    domains: &[(String, Arc<TokenShard>)],
-) -> HalfScores {
+fn named(kept: BTreeMap<String, Kept>, domains: &[(String, Arc<TokenShard>)]) -> HalfScores {
     let grouping = |name: &String| {
         let (_, shard) = domains.iter().find(|(domain, _)| domain == name)?;
         shard.has_groups().then(|| shard.grouping())

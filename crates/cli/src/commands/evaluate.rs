@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use polymath_data::{Dataset, HeldoutSplit, Reading, Split, Task};
+use polymath_data::{Dataset, HeldoutSplit, Reading, Split, Task, question_groups};
 use polymath_eval::{ModelScores, WindowOptions, answer_questions};
 use polymath_finetune::Lineage;
 use polymath_model::{LoadOptions, Precision, Transformer};
@@ -42,6 +42,7 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         tasks: &tasks,
         scoring: &arguments.scoring,
         split: arguments.split.choice(),
+        or_all: false,
         keep: 0,
     };
     let scores = score((&folder, base.as_deref()), &asked, environment)?;
@@ -193,6 +194,8 @@ pub struct Asked<'a> {
     pub scoring: &'a arguments::Scoring,
     /// Of the documents, this part alone.
     pub split: Option<HeldoutSplit>,
+    /// Whether a domain that has no document in the split is scored whole, rather than refused.
+    pub or_all: bool,
     /// Of so many tokens of each domain, the single scores are kept.
     pub keep: u64,
 }
@@ -226,6 +229,7 @@ pub fn score(
     let model = polymath_model::load_over(folder, base, &options)?;
     let mut scores = ModelScores {
         path: folder.display().to_string(),
+        own_tokens: readings.iter().any(Reading::is_translated),
         ..ModelScores::default()
     };
     for reading in &readings {
@@ -264,8 +268,14 @@ fn score_dataset(
             continue;
         }
         let shard = reading.shard(name, Split::Heldout)?;
-        if let Some(split) = asked.split {
-            split.check(name, &shard).map_err(Failure::usage)?;
+        let mut windows = windows;
+        match asked.split.map(|split| split.check(name, &shard)) {
+            Some(Err(error)) if asked.or_all => {
+                environment.say(&format!("{error}. All of `{name}` is scored"));
+                windows.split = None;
+            }
+            Some(Err(error)) => return Err(Failure::usage(error)),
+            Some(Ok(())) | None => {}
         }
         let bar = scoring_bar(environment, name);
         let mut progress = |done, all| {
@@ -279,6 +289,10 @@ fn score_dataset(
         if !questions.is_empty() {
             let right = answer_questions(model, tokenizer, &questions)?;
             scores.questions.insert(name.to_owned(), right);
+            let groups = question_groups(&questions);
+            if !groups.is_empty() {
+                scores.question_groups.insert(name.to_owned(), groups);
+            }
         }
         bar.finish_and_clear();
     }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use polymath_data::Dataset;
+use polymath_data::{Dataset, HeldoutSplit};
 use polymath_eval::evidence::Evidence;
-use polymath_eval::report::CurvePoint;
+use polymath_eval::report::{CurvePoint, split_to_judge};
 use polymath_eval::{ForgettingReport, ModelScores, Settings};
 use polymath_finetune::Lineage;
 use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
@@ -42,11 +42,14 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         dataset: arguments.scoring.dataset.clone(),
         ..arguments.scoring
     };
+    let chosen_on = chosen_on(&base, &tuned)?;
+    let split = arguments.split.choice();
     let asked = Asked {
         datasets: &datasets,
         tasks: &tasks,
         scoring: &scoring,
-        split: arguments.split.choice(),
+        split: split.or(split_to_judge(chosen_on)),
+        or_all: split.is_none(),
         keep: KEPT_TOKENS,
     };
     let mut before = score((&base, None), &asked, environment)?;
@@ -72,7 +75,9 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         tolerance: arguments.tolerance,
         seed: arguments.seed,
         context,
-        split: arguments.split.choice(),
+        max_tokens: arguments.scoring.max_tokens,
+        chosen_on,
+        split: asked.split,
         ..Settings::default()
     };
     let report = ForgettingReport::new(&before, &runs, settings)?;
@@ -80,6 +85,15 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
     let page = arguments.output.join("report.html");
     results::announce(&format!("{}\n{}", report.table(), page.display()));
     Ok(())
+}
+
+/// The split by which the checkpoints were chosen: `dev` where it was for any of them.
+fn chosen_on(base: &Path, tuned: &[PathBuf]) -> Result<Option<HeldoutSplit>, Failure> {
+    let mut chosen = None;
+    for folder in std::iter::once(base).chain(tuned.iter().map(PathBuf::as_path)) {
+        chosen = chosen.or(polymath_finetune::chosen_on(folder)?);
+    }
+    Ok(chosen)
 }
 
 /// How a run was tuned, what for, and how its held-out scores went; what its folder says it was made from.

@@ -60,7 +60,7 @@ pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
         )?;
         let asked = questions(config, domain);
         if !asked.is_empty() {
-            let lines = asked.iter().map(|problem| json!({ "prompt": problem.prompt(), "answer": format!(" {}", problem.answer) }));
+            let lines = asked.iter().map(|problem| json!({ "prompt": problem.prompt(), "answer": format!(" {}", problem.answer), "group": problem.kind() }));
             write_lines(&place.join("questions.jsonl"), lines)?;
         }
     }

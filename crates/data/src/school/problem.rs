@@ -44,6 +44,13 @@ impl Problem {
         (hash(&self.fact) >> 32).is_multiple_of(HELD_OUT)
     }
 
+    /// The kind of problem: questions of one kind differ in their numbers alone.
+    pub fn kind(&self) -> String {
+        let is_word = |word: &&str| word.chars().all(|sign| sign.is_ascii_lowercase());
+        let words: Vec<&str> = self.fact.split(' ').take_while(is_word).collect();
+        words.join(" ")
+    }
+
     /// What a question begins with; the answer follows after a space.
     pub fn prompt(&self) -> String {
         format!("Question: {}\nAnswer:", self.question)

@@ -298,6 +298,7 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
         let question = |number: u64| Question {
             prompt: format!("Question: how many protons has element {number}?\nAnswer: "),
             answer: number.to_string(),
+            group: None,
         };
         let evidence = DomainEvidence {
             documents: vec![document.clone(), document],

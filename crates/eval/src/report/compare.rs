@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use polymath_data::Overlap;
+use polymath_data::{Grouping, Overlap};
 
 use super::{
-    DomainReport, Figure, ModelScores, Role, RunReport, Settings, Summary, TaskReport, Worst, questions,
-    tasks,
+    DomainReport, Figure, ModelScores, Role, RunReport, Settings, Summary, TaskReport, Worst,
+    questions, tasks,
 };
 use crate::evidence::DomainEvidence;
 use crate::statistics::{
-    Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm, mean_figure, number_of,
+    Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm,
+    mean_figure, number_of,
 };
 use crate::{DomainScores, EvalError, TaskScores};
 
@@ -83,6 +84,7 @@ pub fn compare(
         tasks: tasks::compare(base, run)?,
         curve: run.curve.clone(),
         overlaps: run.overlaps.clone(),
+        other_context: base.own_tokens != run.own_tokens,
         evidence: shown(&run.evidence, &domains),
         summary: summary(&domains, &judged_old),
         domains,
@@ -192,6 +194,7 @@ fn domain(
         reason,
         documents: before.documents.len() as u64,
         groups: change.groups as u64,
+        grouping: before.grouping.as_ref().map(Grouping::plural),
         effective_groups: change.effective_groups,
         deciding_groups: deciding.map(|groups| groups as u64),
         bytes: before.bytes(),
@@ -209,8 +212,15 @@ fn limit(role: Role, settings: &Settings) -> f64 {
 /// The verdicts, with Holm's correction over all that is tested in the report, domains, questions and tasks of every run: with
 /// many of them, some intervals leave the tolerance out by chance alone.
 pub fn judge(runs: &mut [RunReport], settings: &Settings) {
-    let p_values: Vec<f64> = runs.iter_mut().flat_map(tested).map(|(p_value, _)| p_value).collect();
-    let places = runs.iter_mut().flat_map(tested).map(|(_, adjusted)| adjusted);
+    let p_values: Vec<f64> = runs
+        .iter_mut()
+        .flat_map(tested)
+        .map(|(p_value, _)| p_value)
+        .collect();
+    let places = runs
+        .iter_mut()
+        .flat_map(tested)
+        .map(|(_, adjusted)| adjusted);
     for (place, adjusted) in places.zip(holm(&p_values)) {
         *place = adjusted;
     }

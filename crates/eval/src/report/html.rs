@@ -5,14 +5,15 @@ use minijinja::{Value, context};
 use super::charts::{Width, curve, forest};
 use super::forgotten;
 use super::ledger::{Ledger, ledger};
+use super::sureness;
 use super::{
     Chain, DomainReport, Figure, ForgettingReport, QuestionReport, Role, RunReport, tasks,
 };
 use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::statistics::Verdict;
 use crate::wording::{
-    asked, bytes, count, interval, percent, plain, points, points_interval, probability,
-    probability_or_dash, relative, sign, signed, signed_or_dash,
+    OTHER_CONTEXT, asked, bytes, count, interval, percent, plain, points, points_interval,
+    probability, probability_or_dash, relative, sign, signed, signed_or_dash,
 };
 use crate::{EvalError, page};
 
@@ -40,6 +41,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, EvalError> {
         .filter_map(|(number, run)| forgotten::of_run(run, key(number)))
         .collect();
     let shown = context! {
+        sureness => sureness::entries(report),
         forgotten,
         ledger => ledger(report).map(of_ledger),
         overlap_limit => percent(report.settings.overlap_limit),
@@ -78,10 +80,12 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
         gain => figure(run.summary.niche_gain),
         mean => figure(run.summary.mean_forgetting),
         worst => run.summary.worst_forgetting.as_ref().map(|worst| {
-            context! { domain => &worst.domain, change => signed(worst.change) }
+            let bound = worst.bound.map(signed);
+            context! { domain => &worst.domain, change => signed(worst.change), bound }
         }),
         kept,
         judged => judged.count(),
+        other_context => run.other_context.then_some(OTHER_CONTEXT),
         domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
         questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),
         tasks => run.tasks.iter().map(tasks::html).collect::<Vec<_>>(),
@@ -177,6 +181,8 @@ fn of_domain(domain: &DomainReport) -> Value {
         sign => sign(domain.verdict),
         reason => &domain.reason,
         documents => count(domain.documents),
+        groups => count(domain.groups),
+        effective => format!("{:.0}", domain.effective_groups.floor()),
         bytes => bytes(domain.bytes),
     }
 }

@@ -2,13 +2,14 @@
 
 use super::forgotten;
 use super::ledger::ledger;
+use super::sureness;
 use super::tasks;
 use super::{Chain, ForgettingReport, RunReport};
 use crate::evidence::DomainEvidence;
 use crate::untrusted::{code, inline};
 use crate::wording::{
-    asked, count, interval, percent, plain, points, points_interval, probability,
-    probability_or_dash, relative, sign, signed, signed_or_dash,
+    OTHER_CONTEXT, asked, bound, count, interval, percent, plain, points, points_interval,
+    probability, probability_or_dash, relative, sign, signed, signed_or_dash,
 };
 
 /// The report in GitHub's Markdown.
@@ -18,6 +19,11 @@ pub fn render(report: &ForgettingReport) -> String {
         inline(&report.headline()),
         code(&report.base)
     );
+    text += "\n<details><summary>How sure is this?</summary>\n\n";
+    for (term, says) in sureness::entries(report) {
+        text += &format!("- **{term}**: {}\n", inline(&says));
+    }
+    text += "\n</details>\n";
     for run in &report.runs {
         text += &of_run(run);
     }
@@ -61,8 +67,8 @@ fn of_run(run: &RunReport) -> String {
 /// A run's domains, questions and tasks as tables.
 pub fn figures(run: &RunReport) -> String {
     let mut text = String::from(
-        "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents |\n\
-         |---|--:|--:|--:|--:|--:|--:|---|--:|\n",
+        "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents | groups | effective |\n\
+         |---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|\n",
     );
     for domain in &run.domains {
         let name = match domain.role.label() {
@@ -71,7 +77,7 @@ pub fn figures(run: &RunReport) -> String {
         };
         let reason = domain.reason.as_ref();
         text += &format!(
-            "| {name} | {} | {} | {} | {} | {} | {} | {} {}{} | {} |\n",
+            "| {name} | {} | {} | {} | {} | {} | {} | {} {}{} | {} | {} | {} |\n",
             plain(domain.base_bits_per_byte),
             plain(domain.tuned_bits_per_byte),
             signed_or_dash(domain.change),
@@ -82,6 +88,8 @@ pub fn figures(run: &RunReport) -> String {
             domain.verdict.word(),
             reason.map_or(String::new(), |reason| format!(": {}", inline(reason))),
             count(domain.documents),
+            count(domain.groups),
+            domain.effective_groups.floor(),
         );
     }
     let figures = [
@@ -96,6 +104,17 @@ pub fn figures(run: &RunReport) -> String {
                 interval(figure.interval)
             );
         }
+    }
+    if let Some(worst) = &run.summary.worst_forgetting {
+        text += &format!(
+            "\nWorst: {} {}{}.\n",
+            inline(&worst.domain),
+            signed(worst.change),
+            bound(worst)
+        );
+    }
+    if run.other_context {
+        text += &format!("\n{OTHER_CONTEXT}\n");
     }
     if !run.questions.is_empty() {
         text += "\n| questions of | count | base | tuned | change, points | p (McNemar, Holm) |\n|---|--:|--:|--:|--:|--:|\n";

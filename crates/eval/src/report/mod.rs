@@ -10,6 +10,7 @@ mod ledger;
 mod markdown;
 mod questions;
 mod ranking;
+mod sureness;
 mod table;
 mod tasks;
 mod wording;
@@ -17,6 +18,7 @@ mod wording;
 pub use chain::{Chain, Measure, Stage};
 pub use questions::QuestionReport;
 pub use ranking::{PairReport, Ranking};
+pub use sureness::split_to_judge;
 pub use tasks::{AccuracyReport, LostItem, TaskReport};
 
 use std::collections::BTreeMap;
@@ -73,6 +75,8 @@ pub struct ModelScores {
     pub overlaps: Vec<Overlap>,
     /// What it lost in each domain; empty for the base.
     pub evidence: BTreeMap<String, DomainEvidence>,
+    /// Whether it reads held-out text in tokens of its own, not those that the data set was prepared with.
+    pub own_tokens: bool,
 }
 
 /// One evaluation during a run.
@@ -97,6 +101,12 @@ pub struct Settings {
     pub comparisons: usize,
     /// Tokens of context that the models were scored with.
     pub context: usize,
+    /// Of each domain, how many tokens were scored at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// The split by which the runs' checkpoints were chosen, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_on: Option<HeldoutSplit>,
     /// The part of the held-out documents that was scored, unless all were.
     #[serde(default, alias = "half", skip_serializing_if = "Option::is_none")]
     pub split: Option<HeldoutSplit>,
@@ -112,6 +122,8 @@ impl Default for Settings {
             resamples: RESAMPLES,
             comparisons: 0,
             context: 0,
+            max_tokens: None,
+            chosen_on: None,
             split: None,
             overlap_limit: OVERLAP_LIMIT,
         }
@@ -171,6 +183,8 @@ pub struct DomainReport {
     pub documents: u64,
     /// Independent groups that they make.
     pub groups: u64,
+    /// What a group is, in the plural; null where the data set stores no groups, and each document counts as one.
+    pub grouping: Option<String>,
     /// How many groups of one size and with normally scattered changes would tell as much.
     pub effective_groups: f64,
     /// Of an undecided domain: about how many groups of the same kind would decide, were the change what it is.
@@ -232,6 +246,10 @@ pub struct RunReport {
     pub curve: Vec<CurvePoint>,
     /// How much of each held-out set stands in the text that it was tuned on.
     pub overlaps: Vec<Overlap>,
+    /// Whether it reads the held-out text in other tokens than the base does: as many tokens of context are another stretch
+    /// of text then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_context: bool,
     /// What it lost in each domain that is not withheld.
     pub evidence: BTreeMap<String, DomainEvidence>,
     /// The run in a few figures.

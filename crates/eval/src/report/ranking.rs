@@ -88,7 +88,11 @@ impl Ranking {
     }
 
     fn from(family: &Family, pairs: &[(usize, usize)], runs: &[RunReport]) -> Self {
-        let values: Vec<f64> = family.comparisons().iter().map(|found| found.value).collect();
+        let values: Vec<f64> = family
+            .comparisons()
+            .iter()
+            .map(|found| found.value)
+            .collect();
         let (p_values, intervals) = (family.adjusted_p_values(), family.intervals(LEVEL));
         let count = pairs.len();
         let report = |(at, (before, after)): (usize, &(usize, usize))| {
@@ -143,10 +147,15 @@ fn incomparable(runs: &[RunReport]) -> Option<String> {
     let niche = |run: &RunReport| run.niche().map(|niche| niche.name.clone());
     let first = &runs[0];
     if runs.iter().any(|run| niche(run) != niche(first)) {
-        return Some("they were tuned for different niches, so that their means are over different domains".into());
+        return Some(
+            "they were tuned for different niches, so that their means are over different domains"
+                .into(),
+        );
     }
     if runs.iter().any(|run| judged(run) != judged(first)) {
-        return Some("different domains are withheld, so that their means are over different domains".into());
+        return Some(
+            "different domains are withheld, so that their means are over different domains".into(),
+        );
     }
     let judged = judged(first);
     let has = |role| judged.iter().any(|(_, of)| *of == role);

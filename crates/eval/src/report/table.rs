@@ -2,8 +2,8 @@
 
 use super::{ForgettingReport, RunReport, tasks};
 use crate::wording::{
-    asked, interval, percent, plain, points, points_interval, probability, probability_or_dash, sign,
-    signed, signed_or_dash,
+    asked, bound, interval, percent, plain, points, points_interval, probability,
+    probability_or_dash, sign, signed, signed_or_dash,
 };
 
 const COLUMNS: usize = 7;
@@ -30,6 +30,14 @@ pub fn render(report: &ForgettingReport) -> String {
                 "  mean forgetting {} {}",
                 signed(mean.value),
                 interval(mean.interval)
+            );
+        }
+        if let Some(worst) = &summary.worst_forgetting {
+            text += &format!(
+                "\n  worst {} {}{}",
+                worst.domain,
+                signed(worst.change),
+                bound(worst)
             );
         }
         text += "\n";

@@ -1,41 +1,67 @@
 //! The report's sentences, the same in every form of it.
 
-use super::{Figure, ForgettingReport, RunReport};
+use super::{ForgettingReport, RunReport};
 use crate::statistics::Verdict;
-use crate::wording::signed;
+use crate::wording::{signed, signed_or_dash};
 
-/// The whole in one sentence or two.
+/// The whole in a sentence or a few. Runs are ranked only where the documents tell one apart from every other.
 pub fn headline(report: &ForgettingReport) -> String {
-    let judged: Vec<(&RunReport, Figure, Figure)> = report
-        .runs
-        .iter()
-        .filter_map(|run| {
-            let summary = &run.summary;
-            Some((run, summary.mean_forgetting?, summary.niche_gain?))
-        })
-        .collect();
-    let least = judged.iter().min_by(|a, b| a.1.value.total_cmp(&b.1.value));
-    let most = judged.iter().max_by(|a, b| a.2.value.total_cmp(&b.2.value));
-    let (Some(least), Some(most), true) = (least, most, judged.len() > 1) else {
-        return report.runs.iter().map(of_run).collect::<Vec<_>>().join(" ");
+    let sentences = || {
+        let all: Vec<String> = report.runs.iter().map(of_run).collect();
+        all.join(" ")
     };
-    let (forgotten, gained) = (signed(least.1.value), signed(most.2.value));
-    if least.0.path == most.0.path {
-        return format!(
-            "Of {} runs, {} both gained most on its niche ({gained} bits per byte) and forgot least (on average \
-             {forgotten} over the old domains).",
-            report.runs.len(),
-            least.0.name
-        );
+    let Some(ranking) = &report.ranking else {
+        return sentences();
+    };
+    if let Some(reason) = &ranking.reason {
+        return format!("{} The runs are not ranked: {reason}.", sentences());
     }
-    format!(
-        "{} gained most on its niche: {gained} bits per byte, at {} of forgetting on average over the old domains. {} \
-         forgot least: {forgotten} on average, for a gain of {}.",
-        most.0.name,
-        signed(most.1.value),
-        least.0.name,
-        signed(least.2.value),
-    )
+    let find = |name: &Option<String>| {
+        let name = name.as_ref()?;
+        report.runs.iter().find(|run| run.name == *name)
+    };
+    let (least, most) = (find(&ranking.least_forgetting), find(&ranking.most_gain));
+    let number = report.runs.len();
+    match (least, most) {
+        (None, None) => format!(
+            "The documents tell none of the {number} runs apart from all others, neither in gain nor in forgetting. {}",
+            sentences()
+        ),
+        (Some(least), Some(most)) if least.name == most.name => format!(
+            "Of {number} runs, {} both gained most on its niche ({} bits per byte) and forgot least ({} on average over the old \
+             domains), told apart from every other.",
+            least.name,
+            gain(least),
+            forgetting(least)
+        ),
+        (least, most) => {
+            let most = most.map_or("Which run gained most is not told apart.".into(), |run| {
+                format!(
+                    "{} gained most on its niche: {} bits per byte, at {} of forgetting on average over the old domains.",
+                    run.name,
+                    gain(run),
+                    forgetting(run)
+                )
+            });
+            let least = least.map_or("Which run forgot least is not told apart.".into(), |run| {
+                format!(
+                    "{} forgot least: {} on average, for a gain of {}.",
+                    run.name,
+                    forgetting(run),
+                    gain(run)
+                )
+            });
+            format!("{most} {least}")
+        }
+    }
+}
+
+fn gain(run: &RunReport) -> String {
+    signed_or_dash(run.summary.niche_gain.map(|figure| figure.value))
+}
+
+fn forgetting(run: &RunReport) -> String {
+    signed_or_dash(run.summary.mean_forgetting.map(|figure| figure.value))
 }
 
 /// What one run gained and forgot.

@@ -191,8 +191,7 @@ impl PairedBootstrap {
         let stretch = self.shape.test_stretch(self.side_of(limit));
         let nearer = self.value + (limit - self.value) / stretch;
         // Of each interval: half the level at which it ends at the limit.
-        let percentile =
-            student::level_of_distance(self.distance(nearer), self.shape.effective);
+        let percentile = student::level_of_distance(self.distance(nearer), self.shape.effective);
         let t = share_below(&self.studentized, (self.value - nearer) / self.error);
         let studentized = if self.value > limit { 1.0 - t } else { t };
         (2.0 * percentile.max(studentized)).min(1.0)
@@ -420,7 +419,10 @@ mod tests {
         let of = |times| PairedBootstrap::new(&flat(times), &many(times), 1000, 1).unwrap();
         let (once, limit) = (of(1), 0.1);
         let needed = once.deciding_groups(limit, LEVEL).unwrap();
-        assert!(once.against(limit).unwrap().p_value > LEVEL && needed > 60, "{needed}");
+        assert!(
+            once.against(limit).unwrap().p_value > LEVEL && needed > 60,
+            "{needed}"
+        );
         let times = needed as f64 / 30.0;
         let p_value = |times: f64| of(times.round() as u64).against(limit).unwrap().p_value;
         assert!(p_value(times * 1.3) < LEVEL, "{needed}");

@@ -277,7 +277,9 @@ mod tests {
     fn models(count: usize, documents: usize, own: f64, random: &mut Random) -> Vec<DomainScores> {
         let common: Vec<f64> = (0..documents).map(|_| 50.0 * normal(random)).collect();
         let model = |_| {
-            let nats = common.iter().map(|nats| 1000.0 + nats + own * normal(random));
+            let nats = common
+                .iter()
+                .map(|nats| 1000.0 + nats + own * normal(random));
             scores(nats.collect())
         };
         (0..count).map(model).collect()
@@ -343,29 +345,44 @@ mod tests {
         }
         let bounds = family.upper_bounds(0.05);
         let intervals = family.intervals(0.05);
-        assert!(bounds.iter().zip(&intervals).all(|(bound, [_, high])| bound < high));
+        assert!(
+            bounds
+                .iter()
+                .zip(&intervals)
+                .all(|(bound, [_, high])| bound < high)
+        );
     }
 
     /// A mean over domains counts each the same, and one comparison alone is neither corrected nor refused.
     #[test]
     fn means_count_domains_the_same() {
         let mut random = Random(7);
-        let (few, many) = (models(2, 10, 5.0, &mut random), models(2, 90, 5.0, &mut random));
+        let (few, many) = (
+            models(2, 10, 5.0, &mut random),
+            models(2, 90, 5.0, &mut random),
+        );
         let both = vec![compared("few", &few), compared("many", &many)];
         let family = Family::of_means(&[both], 200, 1).unwrap();
-        let change = |models: &[DomainScores]| {
-            models[1].bits_per_byte() - models[0].bits_per_byte()
-        };
+        let change =
+            |models: &[DomainScores]| models[1].bits_per_byte() - models[0].bits_per_byte();
         let expected = f64::midpoint(change(&few), change(&many));
         assert!((family.comparisons()[0].value - expected).abs() < 1e-12);
-        assert!(Family::new(Vec::new()).unwrap().adjusted_p_values().is_empty());
+        assert!(
+            Family::new(Vec::new())
+                .unwrap()
+                .adjusted_p_values()
+                .is_empty()
+        );
     }
 
     /// Too few groups, or other groups in two comparisons, are refused.
     #[test]
     fn what_has_no_groups_in_common_is_refused() {
         let mut random = Random(8);
-        let (few, many) = (models(2, 4, 5.0, &mut random), models(2, 9, 5.0, &mut random));
+        let (few, many) = (
+            models(2, 4, 5.0, &mut random),
+            models(2, 9, 5.0, &mut random),
+        );
         let refused = |comparisons: &[Vec<Compared>]| {
             let error = Family::of_means(comparisons, 10, 1).unwrap_err();
             error.to_string()

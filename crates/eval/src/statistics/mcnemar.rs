@@ -71,7 +71,10 @@ fn signed_sums(sizes: &[usize]) -> Vec<f64> {
         {
             let place = most - reached + at;
             let from = |place: Option<usize>| {
-                place.and_then(|place| before.get(place)).copied().unwrap_or(0.0)
+                place
+                    .and_then(|place| before.get(place))
+                    .copied()
+                    .unwrap_or(0.0)
             };
             *probability = f64::midpoint(
                 from(place.checked_sub(*size)),
@@ -114,7 +117,9 @@ mod tests {
     #[test]
     fn groups_stand_and_fall_together() {
         let base = [true, true, true, true, true, false, true, false, false];
-        let tuned = [false, false, false, false, false, false, false, false, false];
+        let tuned = [
+            false, false, false, false, false, false, false, false, false,
+        ];
         let groups = [1, 1, 1, 2, 2, 2, 3, 3, 3];
         // |6| in two of eight ways: half of them.
         assert!((mcnemar(&base, &tuned, &groups) - 1.0 / 8.0).abs() < 1e-12);

@@ -15,7 +15,10 @@ const Z: f64 = 1.959_963_984_540_054;
 /// With `groups`, one an item, it is that of as many independent items as tell as much: the number of items over the
 /// design effect of their groups (Kish 1965). Without, each item is its own.
 pub fn share(right: &[bool], groups: &[u64]) -> Figure {
-    let values: Vec<f64> = right.iter().map(|right| f64::from(u8::from(*right))).collect();
+    let values: Vec<f64> = right
+        .iter()
+        .map(|right| f64::from(u8::from(*right)))
+        .collect();
     let effect = design_effect(&values, groups);
     let total = right.len() as f64 / effect;
     let score = wilson(count(right.iter().copied()) / effect, total);
@@ -109,7 +112,11 @@ fn design_effect(values: &[f64], groups: &[u64]) -> f64 {
     }
     let apart: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     let together: f64 = sums.values().map(|(sum, _)| sum.powi(2)).sum();
-    let most = sums.values().map(|(_, members)| members.powi(2)).sum::<f64>() / count;
+    let most = sums
+        .values()
+        .map(|(_, members)| members.powi(2))
+        .sum::<f64>()
+        / count;
     if apart == 0.0 {
         return most;
     }
@@ -178,8 +185,9 @@ mod tests {
     /// Wilson's interval, worked out by hand: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
     #[test]
     fn shares_match_the_hand() {
-        let of =
-            |right: usize, total| share(&(0..total).map(|at| at < right).collect::<Vec<bool>>(), &[]);
+        let of = |right: usize, total| {
+            share(&(0..total).map(|at| at < right).collect::<Vec<bool>>(), &[])
+        };
         close(of(81, 263), [0.307985, 0.255289, 0.366210]);
         close(of(0, 20), [0.0, 0.0, 0.161125]);
         close(of(20, 20), [1.0, 0.838875, 1.0]);
@@ -197,7 +205,10 @@ mod tests {
     #[test]
     fn changes_are_symmetric() {
         let (base, tuned) = answers(30, 12, 2, 6);
-        let (there, back) = (paired_change(&base, &tuned, &[]), paired_change(&tuned, &base, &[]));
+        let (there, back) = (
+            paired_change(&base, &tuned, &[]),
+            paired_change(&tuned, &base, &[]),
+        );
         assert_eq!(there.value, -0.2);
         let ([low, high], [low_back, high_back]) = (ends(there), ends(back));
         assert!((low + high_back).abs() < 1e-12 && (high + low_back).abs() < 1e-12);
@@ -211,7 +222,12 @@ mod tests {
     #[test]
     fn groups_count_for_what_they_tell() {
         let (base, tuned) = answers(12, 6, 2, 10);
-        let thrice = |answers: &[bool]| answers.iter().flat_map(|right| [*right; 3]).collect::<Vec<_>>();
+        let thrice = |answers: &[bool]| {
+            answers
+                .iter()
+                .flat_map(|right| [*right; 3])
+                .collect::<Vec<_>>()
+        };
         let groups: Vec<u64> = (0..90).map(|at| at / 3).collect();
         let grouped = paired_change(&thrice(&base), &thrice(&tuned), &groups);
         let once = paired_change(&base, &tuned, &[]);

@@ -173,7 +173,10 @@ fn relabelings(rows: &[usize], columns: &[usize]) -> Vec<Vec<usize>> {
     for of_rows in orders(rows) {
         for of_columns in orders(columns) {
             let mut labels = vec![0; count];
-            let moved = rows.iter().zip(&of_rows).chain(columns.iter().zip(&of_columns));
+            let moved = rows
+                .iter()
+                .zip(&of_rows)
+                .chain(columns.iter().zip(&of_columns));
             moved.for_each(|(from, to)| labels[*from] = *to);
             all.push(labels);
         }
@@ -252,14 +255,20 @@ mod tests {
     /// Ordered pairs of `domains` whose two values go together only by what each row and column has of its own.
     fn matrix(domains: usize, random: &mut Random) -> Vec<Dyad> {
         let mut unit = || (random.next() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
-        let effects: Vec<[f64; 4]> = (0..domains).map(|_| [unit(), unit(), unit(), unit()]).collect();
+        let effects: Vec<[f64; 4]> = (0..domains)
+            .map(|_| [unit(), unit(), unit(), unit()])
+            .collect();
         let mut dyads = Vec::new();
         for row in 0..domains {
             for column in (0..domains).filter(|column| *column != row) {
                 let noise = [0.3 * unit(), 0.3 * unit()];
                 let (a, b) = (effects[row], effects[column]);
                 let values = [a[0] + b[1] + noise[0], a[2] + b[3] + noise[1]];
-                dyads.push(Dyad { row, column, values });
+                dyads.push(Dyad {
+                    row,
+                    column,
+                    values,
+                });
             }
         }
         dyads

@@ -20,11 +20,7 @@ pub fn render(transfer: &Transfer) -> String {
     for row in &transfer.rows {
         text += &format!("| {} |", inline(&row.domain));
         for change in &row.changes {
-            text += &format!(
-                " {} {} |",
-                signed(change.value),
-                interval(change.interval)
-            );
+            text += &format!(" {} {} |", signed(change.value), interval(change.interval));
         }
         text += "\n";
     }

@@ -125,7 +125,8 @@ fn of_task(name: &str, (before, after): (&TaskScores, &TaskScores)) -> TaskRepor
         items: before.items.len(),
         items_cut: before.items_cut(),
         accuracy: AccuracyReport::of((&base, &tuned), &[]),
-        normalised_accuracy: normalised.map(|(base, tuned)| AccuracyReport::of((&base, &tuned), &[])),
+        normalised_accuracy: normalised
+            .map(|(base, tuned)| AccuracyReport::of((&base, &tuned), &[])),
         lost_lines: lost().map(|(item, _)| item.line).collect(),
         won_lines: won.map(|(item, _)| item.line).collect(),
         lost: texts

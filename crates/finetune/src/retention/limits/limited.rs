@@ -117,7 +117,10 @@ impl Evaluator for Limited<'_> {
             "limits: {} {:+.4} bits per byte, at most {:+.4} with its interval, of {} allowed ({}); {held} from here",
             worst.domain,
             worst.change.value,
-            worst.change.interval.map_or(f64::INFINITY, |[_, high]| high),
+            worst
+                .change
+                .interval
+                .map_or(f64::INFINITY, |[_, high]| high),
             worst.limit,
             if worst.share > 1.0 {
                 "outside"

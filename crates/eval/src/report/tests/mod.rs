@@ -1,5 +1,7 @@
 //! What the report promises.
 
+mod sureness;
+
 use std::collections::BTreeMap;
 
 use polymath_data::{Overlap, Question};
@@ -96,8 +98,13 @@ fn evidence() -> DomainEvidence {
         questions: vec![Question {
             prompt: "What is <b>H2O</b>?".into(),
             answer: "water".into(),
+            group: None,
         }],
     }
+}
+
+fn ends(figure: Figure) -> [f64; 2] {
+    figure.interval.unwrap()
 }
 
 fn refusal(base: &ModelScores, run: ModelScores, settings: Settings) -> String {
@@ -127,7 +134,8 @@ fn verdicts_follow_the_scores() {
     assert_eq!((leaky.change, leaky.tuned_bits_per_byte), (None, None));
     let reason = leaky.reason.as_ref().unwrap();
     assert!(reason.contains("40 %") && reason.contains("“competition”"));
-    assert!(run.questions[0].p_value < 0.01);
+    assert!(run.questions[0].accuracy.p_value < 0.01);
+    assert!(ends(run.questions[0].accuracy.change)[1] < 0.0);
     assert!(report.headline().contains("forgot chemistry"));
 }
 
@@ -141,7 +149,7 @@ fn the_summary_follows_the_domains() {
     assert_eq!(summary.niche_gain.unwrap().value, -niche.change.unwrap());
     let mean = summary.mean_forgetting.unwrap();
     assert_eq!(Some(mean.value), chemistry.change);
-    for (end, same) in mean.interval.iter().zip(chemistry.interval.unwrap()) {
+    for (end, same) in ends(mean).iter().zip(chemistry.interval.unwrap()) {
         assert!((end - same).abs() < 1e-12);
     }
     let worst = summary.worst_forgetting.as_ref().unwrap();
@@ -186,7 +194,7 @@ fn base_against_itself_changes_nothing() {
         assert_eq!(domain.interval, Some([0.0, 0.0]));
         assert_eq!(domain.verdict, Verdict::Kept);
     }
-    assert_eq!(report.runs[0].questions[0].p_value, 1.0);
+    assert_eq!(report.runs[0].questions[0].accuracy.p_value, 1.0);
     assert!(report.headline().contains("does not differ"));
     assert!(html::render(&report).unwrap().contains("does not differ"));
 }
@@ -275,7 +283,7 @@ fn runs_are_named_apart() {
 fn json_keeps_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], 3);
+    assert_eq!(json["schema"], 4);
     assert_eq!(json["base"], "checkpoints/base/best");
     let run = &json["runs"][0];
     assert_eq!(run["path"], "checkpoints/tuned/best");
@@ -368,74 +376,6 @@ fn names_are_escaped() {
         !hostile.replace("`x␊␊# h␊![i]", "").contains("![i]"),
         "{hostile}"
     );
-}
-
-/// Several domains' questions are judged together: Holm's correction over two doubles the smaller p-value.
-#[test]
-fn several_question_sets_are_corrected() {
-    let ask_more = |mut model: ModelScores| {
-        let unchanged = vec![true; 20];
-        model.questions.insert("competition".into(), unchanged);
-        model
-    };
-    let runs = [ask_more(tuned())];
-    let report = ForgettingReport::new(&ask_more(base()), &runs, Settings::default()).unwrap();
-    let [chemistry, competition] = &report.runs[0].questions[..] else {
-        panic!("two domains have questions")
-    };
-    assert_eq!(chemistry.adjusted_p_value, 2.0 * chemistry.p_value);
-    assert_eq!(competition.adjusted_p_value, 1.0);
-}
-
-/// With many comparisons, an interval that just leaves the tolerance out decides nothing any more, and the report says
-/// why; what is clear stays so.
-#[test]
-fn verdicts_are_corrected_for_their_number() {
-    // Documents of one size: every other one changes by 1.8 % or so, the others do not.
-    let uneven = |factor: f64| {
-        let mut scores = scores(1.0);
-        for (at, document) in scores.documents.iter_mut().enumerate() {
-            *document = DocumentScore {
-                nats: if at % 2 == 0 { 100.0 * factor } else { 100.0 },
-                tokens: 30,
-                bytes: 100,
-            };
-        }
-        scores
-    };
-    let model = |path: &str, factors: [f64; 2]| ModelScores {
-        path: path.into(),
-        domains: BTreeMap::from([
-            ("slight".into(), uneven(factors[0])),
-            ("clear".into(), uneven(factors[1])),
-        ]),
-        ..ModelScores::default()
-    };
-    let report = |count: usize| {
-        let runs: Vec<ModelScores> = (0..count)
-            .map(|run| model(&format!("run-{run}"), [1.0415, 1.5]))
-            .collect();
-        ForgettingReport::new(&model("base", [1.0, 1.0]), &runs, Settings::default()).unwrap()
-    };
-    let verdict = |report: &ForgettingReport, name: &str| {
-        let found = report.runs[0]
-            .domains
-            .iter()
-            .find(|domain| domain.name == name);
-        found.unwrap().clone()
-    };
-    let alone = verdict(&report(1), "slight");
-    assert_eq!(alone.verdict, Verdict::Forgotten, "{alone:?}");
-    let many = report(10);
-    let slight = verdict(&many, "slight");
-    assert_eq!(slight.interval, alone.interval);
-    assert_eq!(slight.p_value, alone.p_value);
-    assert_eq!(slight.verdict, Verdict::Undecided);
-    let reason = slight.reason.unwrap();
-    assert!(
-        reason.contains("forgotten by its interval alone") && reason.contains("20 comparisons")
-    );
-    assert_eq!(verdict(&many, "clear").verdict, Verdict::Forgotten);
 }
 
 /// The ledger names what was trained on and every held-out set, with both shares; what was not measured says so.
