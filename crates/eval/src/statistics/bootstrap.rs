@@ -417,7 +417,7 @@ mod tests {
         let many = |times: u64| scores((0..30 * times).map(|at| nats(at % 30)));
         let flat = |times: u64| scores((0..30 * times).map(|at| ((at % 30) as f64, 40)));
         let of = |times| PairedBootstrap::new(&flat(times), &many(times), 1000, 1).unwrap();
-        let (once, limit) = (of(1), 0.1);
+        let (once, limit) = (of(1), 0.06);
         let needed = once.deciding_groups(limit, LEVEL).unwrap();
         assert!(
             once.against(limit).unwrap().p_value > LEVEL && needed > 60,

@@ -168,7 +168,8 @@ impl Trials {
         };
         for trial in 0..self.number {
             let (mut base, tuned) = domain.scores(row);
-            let draw = |base| PairedBootstrap::new(base, &tuned, RESAMPLES, trial).unwrap();
+            let draw =
+                |base: &DomainScores| PairedBootstrap::new(base, &tuned, RESAMPLES, trial).unwrap();
             let bootstrap = draw(&base);
             outcome.covered += share * holds(&bootstrap);
             let verdict = |limit| bootstrap.against(limit).unwrap().verdict(LEVEL);
