@@ -81,6 +81,10 @@ fn own_text_goes_from_notes_to_a_report() {
         .assert()
         .success()
         .stdout(contains(left_out));
+    let mut quoted = polymath(at);
+    quoted.args(["prepare", "prepare.toml", "output=data/other"]);
+    quoted.arg("domains.\"talks v1.2\".paths=[\"chat.jsonl\"]");
+    quoted.assert().success().stdout(contains("  talks v1.2 "));
     let small = [
         "training.steps=4",
         "training.batch_size=2",

@@ -47,7 +47,7 @@ fn frontiers_survive_being_killed() {
     assert_eq!(found["runs"].as_array().unwrap().len(), 16);
     assert!(at.join("frontier/frontier.html").is_file());
     for run in found["runs"].as_array().unwrap() {
-        assert!(run["gain"].as_f64().unwrap() > 0.0, "{run}");
+        assert!(run["gain"]["value"].as_f64().unwrap() > 0.0, "{run}");
         assert!(run["seconds"].as_f64().unwrap() > 0.0);
         assert_eq!(run["rises"].as_object().unwrap().len(), 2);
     }

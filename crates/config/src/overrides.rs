@@ -118,6 +118,16 @@ fn collect_in_value(value: &Value, paths: &mut Vec<(Range<usize>, String)>) {
     }
 }
 
+/// The parts of a dotted key; one with a dot in it is quoted, as in TOML: `domains."v1.2".paths`.
+fn parts(key: &str) -> Result<Vec<String>, String> {
+    if !key.contains(['"', '\'']) {
+        return Ok(key.split('.').map(str::to_owned).collect());
+    }
+    let parts = toml_edit::Key::parse(key)
+        .map_err(|error| format!("the key before `=` is no TOML: {}", error.message()))?;
+    Ok(parts.iter().map(|part| part.get().to_owned()).collect())
+}
+
 /// Sets the one value that `argument` names, making the tables on its way.
 fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
@@ -128,27 +138,27 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
         .trim()
         .parse()
         .unwrap_or_else(|_| Value::from(value.trim()));
-    let mut keys: Vec<&str> = key.trim().split('.').collect();
+    let mut keys = parts(key.trim())?;
     let last = keys.pop().unwrap_or_default();
-    if last.is_empty() || keys.iter().any(|key| key.is_empty()) {
+    if last.is_empty() || keys.iter().any(String::is_empty) {
         return Err("the key before `=` has an empty part".into());
     }
     let mut table: &mut dyn toml_edit::TableLike = root;
     for key in keys {
         table = table
-            .entry(key)
+            .entry(&key)
             .or_insert_with(|| Item::Table(Table::new()))
             .as_table_like_mut()
             .ok_or_else(|| format!("`{key}` is a value there, not a table"))?;
     }
-    match table.get_mut(last) {
+    match table.get_mut(&last) {
         Some(Item::Value(old)) => {
             let decor = old.decor().clone();
             *old = value;
             *old.decor_mut() = decor;
         }
         _ => {
-            table.insert(last, Item::Value(value));
+            table.insert(&last, Item::Value(value));
         }
     }
     Ok(())
@@ -156,7 +166,18 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{at_home, without_rivals};
+    use super::{apply, at_home, without_rivals};
+
+    /// A key with a dot in it is quoted.
+    #[test]
+    fn quoted_keys_are_one_part() {
+        let text = "[domains.\"my d v1.2\"]\npaths = [\"a\"]\n";
+        let apply = |argument: &str| apply("a.toml".as_ref(), text, &[argument.to_owned()]);
+        let changed = apply("domains.\"my d v1.2\".paths=[\"b\"]").unwrap();
+        assert_eq!(changed, text.replace("\"a\"", "\"b\""));
+        let error = apply("domains.\"my d.paths=1").unwrap_err().to_string();
+        assert!(error.contains("is no TOML"), "{error}");
+    }
 
     /// Paths at home are found wherever they stand, and nothing else is changed.
     #[test]

@@ -191,6 +191,11 @@ pub(crate) fn scoring_options(
             "a context of {context} tokens: the model's `max_position_embeddings` is {longest}"
         )));
     }
+    if let Some(stride) = windows.stride.filter(|stride| *stride > context) {
+        return Err(EvalError::Report(format!(
+            "a stride of {stride} tokens: windows of {context} tokens would leave some out, expected at most the context"
+        )));
+    }
     // A row is padded to its length: one longer than every document would only hold padding.
     let shard = shard.stored();
     let lengths = (0..shard.documents()).map(|document| shard.document(document).len());

@@ -58,6 +58,20 @@ fn every_token_is_scored_once() {
     }
 }
 
+/// A stride beyond the context would leave tokens out, and is refused.
+#[test]
+fn strides_keep_within_the_context() {
+    let model = Machine::default().model();
+    let shard = shard(&[40], VOCABULARY);
+    let error = score_shard(&model, &shard, windows(8, 9), &mut |_, _| {}).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("a stride of 9 tokens: windows of 8"),
+        "{error}"
+    );
+}
+
 /// What a document costs does not depend on its neighbours in the batch.
 #[test]
 fn documents_do_not_see_each_other() {
