@@ -127,6 +127,11 @@ impl Plan {
             trainable_parameters: own,
             flops_per_token: model.adapter_training_flops_per_token(sequence_length, adapter),
             state_bytes: still.state_bytes + 4 * 4 * own,
+            activation_bytes: (still.activation_bytes).saturating_add(adapter_activation_bytes(
+                (model, adapter),
+                training,
+                sequence_length,
+            )),
             ..still
         }
     }
@@ -186,6 +191,31 @@ fn activation_bytes(model: &ModelConfig, training: &TrainingConfig, sequence_len
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
+/// What the backward pass needs of an adapter's own operations, for the rows that are computed at once; about, as measured. Of
+/// each output: the base's, the adapter's, that scaled, and their sum (with DoRA also that by its magnitude); with dropout, of
+/// each input: what is kept, the mask, and what the gradients of both take.
+fn adapter_activation_bytes(
+    (model, adapter): (&ModelConfig, &LoraConfig),
+    training: &TrainingConfig,
+    sequence_length: usize,
+) -> u64 {
+    let of_input = if adapter.dropout > 0.0 { 7 } else { 0 };
+    let numbers = |(name, shape): (String, Vec<usize>)| match shape[..] {
+        [_, inputs] if name.contains("lora_A") => of_input * inputs as u128,
+        [outputs, _] => 4 * outputs as u128,
+        [outputs] => outputs as u128,
+        _ => 0,
+    };
+    let shapes = adapter.parameter_shapes(model).into_iter();
+    let mut numbers: u128 = shapes.map(numbers).sum();
+    if training.recompute == Recompute::Block {
+        numbers /= model.num_hidden_layers.max(1) as u128;
+    }
+    let rows = training.batch_size / training.accumulation_steps;
+    let bytes = 4 * rows as u128 * sequence_length as u128 * numbers;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use polymath_model::ArchitectureConfig;
@@ -236,6 +266,48 @@ mod tests {
         assert_eq!(less.activation_bytes * 4, plan.activation_bytes);
         let less = self::plan("steps = 1\nbatch_size = 64\nrecompute = \"block\"");
         assert!(less.activation_bytes < plan.activation_bytes);
+    }
+
+    /// An adapter takes its own activations beside the model's, and dropout more of them.
+    #[test]
+    fn adapters_take_activations_of_their_own() {
+        let shape: ArchitectureConfig =
+            toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
+                .unwrap();
+        let model = shape.resolve(500, 128, (0, 0)).unwrap();
+        let bytes = |adapter: Option<&LoraConfig>, training: &str| {
+            let training = toml::from_str(training).unwrap();
+            let plan = match adapter {
+                Some(adapter) => Plan::of_adapter(&model, &training, (128, 0.0), adapter),
+                None => Plan::new(&model, &training, (128, 0.0), &|_| false),
+            };
+            plan.activation_bytes
+        };
+        let all = "steps = 1\nbatch_size = 8";
+        let mut adapter: LoraConfig = toml::from_str("rank = 2\nalpha = 4.0").unwrap();
+        let mut sums = [0, 0];
+        for (name, shape) in adapter.parameter_shapes(&model) {
+            match name.contains("lora_A") {
+                true => sums[0] += shape[1] as u64,
+                false => sums[1] += shape[0] as u64,
+            }
+        }
+        adapter.dropout = 0.0;
+        let own = bytes(Some(&adapter), all) - bytes(None, all);
+        assert_eq!(own, 4 * 8 * 128 * 4 * sums[1]);
+        adapter.dropout = 0.1;
+        let dropped = bytes(Some(&adapter), all) - bytes(None, all);
+        assert_eq!(dropped, own + 4 * 8 * 128 * 7 * sums[0]);
+        let parts = "steps = 1\nbatch_size = 8\naccumulation_steps = 4";
+        assert_eq!(
+            bytes(Some(&adapter), parts) - bytes(None, parts),
+            dropped / 4
+        );
+        let blocks = "steps = 1\nbatch_size = 8\nrecompute = \"block\"";
+        assert_eq!(
+            bytes(Some(&adapter), blocks) - bytes(None, blocks),
+            dropped / 2
+        );
     }
 
     /// Sizes at their bounds are counted, not overflown.
