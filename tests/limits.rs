@@ -5,7 +5,7 @@ mod held;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, polymath, prepare};
+use held::{finetune, polymath};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -26,9 +26,23 @@ fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {
         .collect()
 }
 
-const LONG: [&str; 2] = ["training.steps=60", "evaluation.max_tokens=4000"];
+/// The base and the niche of all tests, with enough held-out documents to show that a limit is kept.
+fn prepare(at: &Path) {
+    held::write_corpus(at);
+    let mut command = polymath(at);
+    command.args(["prepare", "prepare.toml", "heldout_fraction=0.5"]);
+    command.assert().success();
+    let mut command = polymath(at);
+    command.args(["pretrain", "pretrain.toml"]);
+    command.assert().success();
+}
 
-/// `--limits` alone gives a run that replays, is held harder where it leaves the limit, and says on the test half what
+/// The exit codes of a run whose limits are kept, or neither surely kept nor surely broken.
+const NOT_BROKEN: &[i32] = &[0, 4];
+
+const LONG: [&str; 2] = ["training.steps=60", "evaluation.max_tokens=100000"];
+
+/// `--limits` alone gives a run that replays, is held harder where it leaves the limit, and says on the test split what
 /// became of it: kept with exit 0 and a `best`; broken with exit 3, the domain, and the closest checkpoint.
 #[test]
 fn limits_are_kept_or_said_to_be_broken() {
@@ -42,7 +56,20 @@ fn limits_are_kept_or_said_to_be_broken() {
         .success()
         .stdout(contains("all limits kept").and(contains("counting")));
     let verdict = json(&at.join("runs/wide/limits.json"));
-    assert_eq!(verdict["kept"], true);
+    assert_eq!(
+        (&verdict["kept"], &verdict["verdict"]),
+        (&true.into(), &"kept".into())
+    );
+    for domain in &verdict["domains"].as_array().unwrap()[1..] {
+        assert_eq!(
+            (&domain["verdict"], &domain["limit"]),
+            (&"kept".into(), &5.0.into())
+        );
+        assert!(
+            domain["effective_groups"].as_f64().unwrap() >= 15.0,
+            "{domain}"
+        );
+    }
     assert!(
         verdict["domains"][0]["change"].as_f64().unwrap() < 0.0,
         "the niche gains"
@@ -60,7 +87,7 @@ fn limits_are_kept_or_said_to_be_broken() {
         value["tokens"].as_u64()
     });
     assert!(tokens.max().unwrap() > 60 * 4 * 48 * 11 / 10);
-    // What the verdict says can be measured again: it is of the test half.
+    // What the verdict says can be measured again: it is of the test split.
     let bits = |checkpoint: &str, domain: &str| {
         let mut command = polymath(at);
         command.args(["evaluate", checkpoint, "--dataset", "data"]);
@@ -78,14 +105,18 @@ fn limits_are_kept_or_said_to_be_broken() {
     finetune(
         at,
         "narrow",
-        &["training.steps=5", "evaluation.max_tokens=4000"],
+        &["training.steps=5", "evaluation.max_tokens=100000"],
     )
     .args(["--limits", "default=5,counting=0.0001"])
     .assert()
     .code(3)
     .stdout(contains("nothing was inside").and(contains("counting by ")));
     let run = at.join("runs/narrow");
-    assert_eq!(json(&run.join("limits.json"))["kept"], false);
+    let verdict = json(&run.join("limits.json"));
+    assert_eq!(
+        (&verdict["kept"], &verdict["verdict"]),
+        (&false.into(), &"broken".into())
+    );
     assert!(run.join("closest/config.json").is_file());
     assert!(!run.join("best").exists());
     let narrow = controls(&run);
@@ -102,24 +133,26 @@ fn what_went_outside_is_brought_back_inside() {
     prepare(at);
     let settings = [
         "training.steps=5",
-        "evaluation.max_tokens=4000",
+        "evaluation.max_tokens=100000",
         "checkpoint.every=1",
     ];
     finetune(at, "back", &settings)
-        .args(["--limits", "0.05"])
+        .args(["--limits", "0.02"])
         .assert()
-        .success()
-        .stdout(
-            contains("of what the run changed,")
-                .and(contains("all limits kept"))
-                .and(contains("100000").not()),
-        );
+        .code(NOT_BROKEN)
+        .stdout(contains("of what the run changed,").and(contains("1000000").not()));
     let run = at.join("runs/back");
     let verdict = json(&run.join("limits.json"));
-    assert_eq!(
-        (&verdict["kept"], &verdict["inside_on_the_way"]),
-        (&true.into(), &false.into())
-    );
+    assert_ne!(verdict["verdict"], "broken");
+    assert_eq!(verdict["inside_on_the_way"], false);
+    // In truth, as far as the test split shows, most of the limit is used.
+    let changes = verdict["domains"].as_array().unwrap()[1..].iter();
+    let worst = changes.map(|domain| domain["change"].as_f64().unwrap());
+    assert!(worst.fold(0.0, f64::max) > 0.5 * 0.02, "{verdict}");
+    let said = match verdict["verdict"].as_str().unwrap() {
+        "kept" => "all limits kept",
+        _ => "undecided: inside on the dev split",
+    };
     let shares = verdict["mixed"].as_object().unwrap();
     let shares: Vec<f64> = shares
         .values()
@@ -138,21 +171,19 @@ fn what_went_outside_is_brought_back_inside() {
     std::fs::remove_file(run.join("limits.json")).unwrap();
     let again = |resume: &[&str]| {
         let mut command = finetune(at, "back", &settings);
-        command.args(["--limits", "0.05"]).args(resume);
+        command.args(["--limits", "0.02"]).args(resume);
         command.assert()
     };
     again(&[])
         .code(1)
         .stderr(contains("stopped before the last word on its limits"));
-    again(&["--resume"])
-        .success()
-        .stdout(contains("all limits kept"));
+    again(&["--resume"]).code(NOT_BROKEN).stdout(contains(said));
     assert_eq!(json(&run.join("limits.json")), verdict);
     let ended = held::files(&run);
     again(&["--resume"])
-        .success()
+        .code(NOT_BROKEN)
         .stderr(contains("nothing left to do"))
-        .stdout(contains("all limits kept"));
+        .stdout(contains(said));
     assert_eq!(held::files(&run), ended);
 
     // Killed after the last checkpoint got its name, before the links moved: the same model between base and end, not one
@@ -167,7 +198,7 @@ fn what_went_outside_is_brought_back_inside() {
     for name in ["best", "latest"] {
         std::os::unix::fs::symlink(older, run.join(name)).unwrap();
     }
-    again(&["--resume"]).success();
+    again(&["--resume"]).code(NOT_BROKEN);
     assert_eq!(held::files(&run), ended);
 }
 
@@ -206,7 +237,7 @@ fn resuming_goes_on_as_if_nothing_had_happened() {
     prepare(at);
     let settings = [
         "training.steps=24",
-        "evaluation.max_tokens=4000",
+        "evaluation.max_tokens=100000",
         "retention.l2sp=0.01",
         "retention.replay.share=0.1",
         "retention.replay.beside=true",
@@ -214,7 +245,7 @@ fn resuming_goes_on_as_if_nothing_had_happened() {
     let limits = ["--limits", "0.05"];
     let weights =
         |run: &str| std::fs::read(at.join(format!("runs/{run}/latest/model.safetensors"))).unwrap();
-    let done = |code: Option<i32>| matches!(code, Some(0 | 3));
+    let done = |code: Option<i32>| matches!(code, Some(0 | 3 | 4));
     let whole = finetune(at, "whole", &settings)
         .args(limits)
         .output()

@@ -42,7 +42,7 @@ fn frontiers_survive_being_killed() {
     assert_eq!(modified(&first), before, "a finished run is left alone");
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
-    // Four ways, each as it is and mixed with the base at one half.
+    // Four methods, each as it is and mixed with the base at one half.
     assert_eq!(found["methods"].as_array().unwrap().len(), 8);
     assert_eq!(found["runs"].as_array().unwrap().len(), 16);
     assert!(at.join("frontier/frontier.html").is_file());
@@ -58,8 +58,39 @@ fn frontiers_survive_being_killed() {
             .as_array()
             .unwrap()
             .iter()
-            .any(|way| way["on_the_frontier"] == true)
+            .any(|method| method["on_the_frontier"] == true)
     );
+
+    assert_eq!(found["reference"], "full");
+    for method in found["methods"].as_array().unwrap() {
+        let is_reference = method["name"] == "full";
+        assert_eq!(
+            method.get("against_reference").is_none(),
+            is_reference,
+            "{method}"
+        );
+    }
+
+    // A fresh seed of the recommended method confirms it, or not; nothing else is trained.
+    let recommended = &found["recommended"];
+    assert!(recommended.get("confirmation").is_none(), "{recommended}");
+    polymath(at)
+        .args(["frontier", "frontier.toml", "confirm_seed=3"])
+        .assert()
+        .success()
+        .stdout(contains("a run of the fresh seed 3: gain"));
+    let confirmed = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
+    let confirmed: Value = serde_json::from_str(&confirmed).unwrap();
+    let confirmation = &confirmed["recommended"]["confirmation"];
+    assert_eq!(confirmation["seed"], 3);
+    assert_eq!(confirmation["rises"].as_object().unwrap().len(), 2);
+    let name = confirmed["recommended"]["name"].as_str().unwrap();
+    let method = name.split(" × ").next().unwrap();
+    assert!(
+        at.join(format!("frontier/{method}-3/best/state.json"))
+            .is_file()
+    );
+    assert_eq!(confirmed["methods"], found["methods"]);
 
     // Again there is nothing to do, and the answer is the same.
     polymath(at)
@@ -92,6 +123,14 @@ fn wrong_frontiers_are_refused_at_once() {
     refused(
         &CONFIG.replace("[runs.full]", "[runs.full]\nmethd = \"full\""),
         "line 18: unknown key `methd`: did you mean `method`?",
+    );
+    refused(
+        &CONFIG.replace("limit = 0.5", "reference = \"none\"\nlimit = 0.5"),
+        "`reference` = `none`: no method has this name; there are `full`",
+    );
+    refused(
+        &CONFIG.replace("limit = 0.5", "confirm_seed = 2\nlimit = 0.5"),
+        "`confirm_seed` = `2` is among `seeds`",
     );
     refused(
         &CONFIG.replace("limit = 0.5", "limt = 0.5"),

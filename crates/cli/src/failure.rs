@@ -9,6 +9,8 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// A retention limit was broken; the run and its report stand: 3.
     LimitBroken,
+    /// The test split does not show that every retention limit was kept, nor that one was broken; the run and its report stand: 4.
+    LimitUndecided,
     /// Stopped by a signal, after saving: 130.
     Interrupted,
     /// The reader of standard output has left: nothing to say, and no error: 0.
@@ -29,6 +31,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::LimitBroken => 3,
+            Self::LimitUndecided => 4,
             Self::Interrupted => 130,
             Self::OutputClosed => 0,
             Self::Told(code) => *code,
@@ -39,7 +42,11 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Failed(error) | Self::Usage(error) => Some(sentence(error)),
-            Self::LimitBroken | Self::Interrupted | Self::OutputClosed | Self::Told(_) => None,
+            Self::LimitBroken
+            | Self::LimitUndecided
+            | Self::Interrupted
+            | Self::OutputClosed
+            | Self::Told(_) => None,
         }
     }
 }

@@ -58,6 +58,6 @@ pub use questions::answer_questions;
 pub use report::{ForgettingReport, ModelScores, Settings, write};
 pub use scoring::{
     Answer, DocumentScore, DomainScores, HeldoutEvaluator, TokenScores, WindowOptions, score_shard,
-    score_tokens,
+    score_tokens, scored_groups,
 };
 pub use tasks::{EncodedTask, ItemScore, TaskEncoder, TaskScores, score_task};

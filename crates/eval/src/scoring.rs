@@ -1,6 +1,6 @@
 //! What a model makes of held-out documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -166,16 +166,36 @@ pub fn score_tokens<A: Answer>(
     }
     // Prompts count among all tokens, but are not scored.
     progress(all, all);
-    let groups: Option<Vec<u64>> = batches
-        .documents()
-        .iter()
-        .map(|document| shard.group_of(*document as usize))
-        .collect();
     Ok(DomainScores {
         documents,
-        groups: groups.unwrap_or_default(),
+        groups: groups_of(shard, batches.documents()),
         grouping: shard.has_groups().then(|| shard.grouping()),
         tokens_of: tokens_of.into_iter().flatten().collect(),
+    })
+}
+
+/// The group of each document; empty where the shard stores none.
+fn groups_of(shard: &TokenShard, documents: &[u32]) -> Vec<u64> {
+    let groups = documents
+        .iter()
+        .map(|document| shard.group_of(*document as usize));
+    groups.collect::<Option<_>>().unwrap_or_default()
+}
+
+/// Returns how many independent groups of documents [`score_shard`] scores with these windows.
+///
+/// # Errors
+/// A context longer than the model's.
+pub fn scored_groups(
+    model: &Transformer,
+    shard: &TokenShard,
+    windows: WindowOptions,
+) -> Result<usize, EvalError> {
+    let batches = ScoringBatches::new(shard, scoring_options((model, shard), windows)?);
+    let documents = batches.documents();
+    Ok(match &groups_of(shard, documents)[..] {
+        [] => documents.len(),
+        groups => groups.iter().collect::<BTreeSet<_>>().len(),
     })
 }
 

@@ -27,7 +27,7 @@ impl Finetuning {
             split: Some(HeldoutSplit::Dev),
         };
         match pressure {
-            Some(pressure) => self.limited(transformer, pressure, windows, (run, launch, ops)),
+            Some(pressure) => self.limited(transformer, pressure, (run, launch, ops)),
             None => Ok(Box::new(Heldout {
                 evaluator: HeldoutEvaluator::new(self.data.watched.clone(), windows),
                 transformer,

@@ -1,4 +1,4 @@
-//! What a checkpoint makes of both halves of every domain, kept beside it so that it is scored once.
+//! Scores of a checkpoint on the dev and test splits of every domain, kept beside it so that it is scored once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::FinetuneError;
 use crate::kept::kept;
 
-/// Both halves as they are kept.
+/// Both splits as they are kept.
 #[derive(Serialize, Deserialize)]
 struct Halves {
     development: BTreeMap<String, Kept>,
@@ -27,7 +27,7 @@ struct Kept {
     groups: Vec<u64>,
 }
 
-/// Scores what `load` gives on both halves of the domains, or reads what `file` keeps of the same weights, data and
+/// Scores what `load` gives on both splits of the domains, or reads what `file` keeps of the same weights, data and
 /// settings, which `key` stands for.
 ///
 /// # Errors

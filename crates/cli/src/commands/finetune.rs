@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_train::Outcome;
 
@@ -69,15 +70,19 @@ pub fn run(
         return conclude(outcome, (&folder, finetuning.niche()), environment);
     };
     results::announce(&verdict.to_string());
-    if !verdict.is_kept() {
+    if verdict.verdict() == LimitVerdict::Broken {
         return Err(Failure::LimitBroken);
     }
     if verdict.judged.mixed.is_some() {
         // Training's own best is not the one that counts.
         results::announce(&folder.join("best").display().to_string());
-        return Ok(());
+    } else {
+        conclude(outcome, (&folder, finetuning.niche()), environment)?;
     }
-    conclude(outcome, (&folder, finetuning.niche()), environment)
+    match verdict.verdict() {
+        LimitVerdict::Undecided => Err(Failure::LimitUndecided),
+        LimitVerdict::Kept | LimitVerdict::Broken => Ok(()),
+    }
 }
 
 /// What a person should know of the niche's text.

@@ -33,6 +33,9 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
             tuning.map_err(|error| Failure::usage(anyhow!("`runs.{}`: {error}", run.method)))?;
         planned.push((run, tuning));
     }
+    if let Some((_, tuning)) = planned.first() {
+        frontier::check_splits(tuning).map_err(Failure::usage)?;
+    }
     let named: Vec<(String, &Finetuning)> = planned
         .iter()
         .map(|(run, tuning)| (format!("{}, seed {}", run.method, run.seed), tuning))

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::area::pareto;
 use super::comparisons::{Comparisons, Corner, Resampled};
-use super::estimates::{Estimate, FEWEST_GROUPS};
+use super::complete::Complete;
 use super::joint::{DomainSums, FigureOfAll};
 use super::method::{Difference, Method};
 use super::recommendation::{Confirmation, Recommendation, recommend};
@@ -13,9 +14,13 @@ use super::runs::RunFigures;
 use super::scored::{Candidate, Scored, ScoredRun, SplitOfAll};
 use crate::EvalError;
 use crate::diverged::Diverged;
+use crate::report::Figure;
+use crate::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, PairedBootstrap};
 
 /// Of `frontier.json`. 2 compared means over seeds without the documents' chance.
 const SCHEMA: u32 = 3;
+/// Of the bootstrap of a confirmation.
+const RESAMPLES: usize = 4000;
 /// Fewer groups than this are marked: intervals rest on what few show of how much they differ.
 const FEW_GROUPS: usize = 20;
 /// The method that others are compared with, where there is one of this name.
@@ -50,9 +55,9 @@ pub struct SplitGroups {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hypervolume {
     /// Of the methods that were trained.
-    pub trained: Estimate,
+    pub trained: Figure,
     /// With what was mixed.
-    pub mixed: Estimate,
+    pub mixed: Figure,
 }
 
 /// All of a frontier.
@@ -123,7 +128,7 @@ impl Frontier {
             &development,
             (&complete.names, &complete.runs),
             (niche, settings.limit),
-        );
+        )?;
         let mut frontier = Self {
             schema: SCHEMA,
             limit: settings.limit,
@@ -133,30 +138,28 @@ impl Frontier {
             runs,
             critical: None,
             recommended,
-            groups: groups(&test, "test")
-                .chain(groups(&development, "dev"))
-                .collect(),
+            groups: [groups(&test, "test")?, groups(&development, "dev")?].concat(),
             diverged: settings.diverged,
             notes: notes.into_iter().collect(),
             niche: settings.niche.clone(),
         };
-        frontier.compare(&test, &complete);
+        frontier.compare(&test, &complete)?;
         Ok(frontier)
     }
 
     /// Compares the complete methods with one another on the test split. One seed says nothing of another, and so nothing of
     /// methods; too few groups say nothing of others.
-    fn compare(&mut self, test: &SplitOfAll, complete: &Complete) {
+    fn compare(&mut self, test: &SplitOfAll, complete: &Complete) -> Result<(), EvalError> {
         let seeds = complete.runs.first().map_or(0, Vec::len);
-        let domains: Vec<(&String, DomainSums)> = test
-            .names()
-            .map(|name| (name, test.sums(name, &complete.runs)))
-            .collect();
+        let mut domains: Vec<(&String, DomainSums)> = Vec::new();
+        for name in test.names() {
+            domains.push((name, test.sums(name, &complete.runs)?));
+        }
         let few = domains
             .iter()
             .any(|(_, sums)| sums.groups() < FEWEST_GROUPS);
         if complete.runs.len() < 2 || seeds < 2 || few {
-            return;
+            return Ok(());
         }
         let comparisons = comparisons(&domains, &self.niche, (&self.runs, &complete.runs));
         let trained: Vec<bool> = complete
@@ -169,6 +172,7 @@ impl Frontier {
             trained: &trained,
         });
         self.take(&comparisons, &found, complete);
+        Ok(())
     }
 
     /// Takes in what the resamples say.
@@ -177,6 +181,7 @@ impl Frontier {
         self.hypervolume.trained.interval = Some(trained);
         self.hypervolume.mixed.interval = Some(mixed);
         self.critical = Some(found.critical);
+        let better = pareto(&comparisons.points(complete.names.len()));
         let reference = complete
             .names
             .iter()
@@ -187,15 +192,20 @@ impl Frontier {
             let beaten = others.find(|other| comparisons.beats(*other, number, found.critical));
             let method = &mut self.methods[*at];
             method.frontier_share = Some(found.frontier_shares[number]);
-            method.beaten_by = beaten.map(|other| complete.names[other].clone());
+            let named = |other: usize| complete.names[other].clone();
+            method.beaten_by = beaten.map(named);
             method.on_the_frontier = beaten.is_none();
+            method.not_told_apart_from = match beaten {
+                Some(_) => None,
+                None => better[number].map(named),
+            };
             let apart = reference.filter(|reference| *reference != number);
             method.against_reference = apart.map(|reference| {
                 let difference = |figure: &FigureOfAll| {
                     let contrast = (number, Some(reference));
                     let value = figure.value(contrast);
                     let half = found.critical * figure.error(contrast);
-                    Estimate {
+                    Figure {
                         value,
                         interval: Some([value - half, value + half]),
                     }
@@ -214,7 +224,17 @@ impl Frontier {
     /// Scores of other documents.
     pub fn confirm(mut self, base: &Scored, fresh: &ScoredRun) -> Result<Self, EvalError> {
         let figures = RunFigures::new(fresh, &self.niche, base)?;
-        let found = Confirmation::new(&figures, self.limit);
+        let mut verdicts = Vec::new();
+        for name in figures.rises.keys() {
+            let (before, after) = (&base.test[name], &fresh.scored.test[name]);
+            let bootstrap = PairedBootstrap::new(before, after, RESAMPLES, 0)?;
+            // Each arm is one-sided at the level; all have to be kept, so that none is corrected for the others.
+            let against = bootstrap.against(self.limit);
+            verdicts.push(against.map_or(LimitVerdict::Undecided, |against| {
+                against.verdict(2.0 * LEVEL)
+            }));
+        }
+        let found = Confirmation::new(&figures, &verdicts);
         if let Some(recommended) = &mut self.recommended {
             recommended.confirmation = Some(found);
         }
@@ -267,40 +287,6 @@ impl Frontier {
     }
 }
 
-/// The methods that have a run of every seed, and none that diverged: the others' seeds say nothing about what the next does.
-struct Complete {
-    names: Vec<String>,
-    /// Of each, its place among all methods.
-    places: Vec<usize>,
-    /// Of each, the numbers of its runs.
-    runs: Vec<Vec<usize>>,
-}
-
-impl Complete {
-    fn of(
-        methods: &[Method],
-        numbers: &BTreeMap<String, Vec<usize>>,
-        (scored, diverged): (&[ScoredRun], &[Diverged]),
-    ) -> Self {
-        let seeds: BTreeSet<u64> = scored.iter().map(|run| run.candidate.seed).collect();
-        let mut complete = Self {
-            names: Vec::new(),
-            places: Vec::new(),
-            runs: Vec::new(),
-        };
-        for (place, method) in methods.iter().enumerate() {
-            let runs = &numbers[&method.name];
-            let own = &scored[runs[0]].candidate.method;
-            if runs.len() == seeds.len() && diverged.iter().all(|lost| lost.name != *own) {
-                complete.names.push(method.name.clone());
-                complete.places.push(place);
-                complete.runs.push(runs.clone());
-            }
-        }
-        complete
-    }
-}
-
 impl Hypervolume {
     fn of(methods: &[Method]) -> Self {
         let trained: Vec<bool> = methods
@@ -312,7 +298,7 @@ impl Hypervolume {
             trained: &trained,
         };
         let points: Vec<(f64, f64)> = methods.iter().map(Method::place).collect();
-        let [trained, mixed] = corner.hypervolumes(&points).map(|value| Estimate {
+        let [trained, mixed] = corner.hypervolumes(&points).map(|value| Figure {
             value,
             interval: None,
         });
@@ -383,10 +369,13 @@ fn reference(
     Ok((first, note))
 }
 
-fn groups(split: &SplitOfAll, name: &'static str) -> impl Iterator<Item = SplitGroups> {
-    split.names().map(move |domain| SplitGroups {
-        domain: domain.clone(),
-        split: name,
-        groups: split.sums(domain, &[]).groups(),
-    })
+fn groups(split: &SplitOfAll, name: &'static str) -> Result<Vec<SplitGroups>, EvalError> {
+    let of_domain = |domain: &String| {
+        Ok(SplitGroups {
+            domain: domain.clone(),
+            split: name,
+            groups: split.sums(domain, &[])?.groups(),
+        })
+    };
+    split.names().map(of_domain).collect()
 }

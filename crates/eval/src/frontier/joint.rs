@@ -6,7 +6,7 @@
 //! groups with replacement, the same ones for all methods, so that what documents have in common cancels in a difference
 //! between methods. The second is drawn from a normal distribution: of a few seeds there is nothing to resample.
 
-use std::f64::consts::{LN_2, TAU};
+use std::f64::consts::TAU;
 
 use crate::statistics::Random;
 
@@ -294,9 +294,4 @@ fn normal(random: &mut Random) -> f64 {
     let mut unit = || ((random.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     let (radius, angle) = (unit(), unit());
     (-2.0 * libm::log(radius)).sqrt() * libm::cos(TAU * angle)
-}
-
-/// Nats as bits.
-pub fn bits(nats: f64) -> f64 {
-    nats / LN_2
 }

@@ -1,10 +1,11 @@
 //! A frontier as Markdown, and its sentences.
 
-use super::estimates::{Estimate, FEWEST_GROUPS};
 use super::figures::Frontier;
 use super::method::Method;
 use super::recommendation::{Outcome, Recommendation};
 use crate::diverged;
+use crate::report::Figure;
+use crate::statistics::FEWEST_GROUPS;
 use crate::untrusted::inline;
 use crate::wording::{interval, percent, signed};
 
@@ -52,14 +53,14 @@ fn differences(frontier: &Frontier) -> String {
          | method | gain − {reference}’s | mean forgetting − {reference}’s | place | best in |\n|---|--:|--:|---|--:|\n"
     );
     for method in frontier.shown() {
-        let of = |estimate: Option<Estimate>| estimate.map_or("–".into(), |found| figure(&found));
+        let of = |estimate: Option<Figure>| estimate.map_or("–".into(), |found| figure(&found));
         let apart = method.against_reference;
         text += &format!(
             "| {} | {} | {} | {} | {} |\n",
             inline(&method.name),
             of(apart.map(|apart| apart.gain)),
             of(apart.map(|apart| apart.mean_forgetting)),
-            place(frontier, method, Form::Markdown),
+            place(method, Form::Markdown),
             method.frontier_share.map_or("–".into(), percent),
         );
     }
@@ -67,16 +68,21 @@ fn differences(frontier: &Frontier) -> String {
 }
 
 /// What is known of a method's place, in words.
-pub fn place(frontier: &Frontier, method: &Method, form: Form) -> String {
-    match (&method.beaten_by, frontier.critical, method.frontier_share) {
+pub fn place(method: &Method, form: Form) -> String {
+    match (
+        &method.beaten_by,
+        &method.not_told_apart_from,
+        method.frontier_share,
+    ) {
         (Some(other), _, _) => format!("beaten by {}", form.name(other)),
-        (None, Some(_), Some(_)) => "not told apart".into(),
-        (None, _, _) => "not compared".into(),
+        (None, Some(other), _) => format!("not told apart from {}", form.name(other)),
+        (None, None, Some(_)) => "not beaten".into(),
+        (None, None, None) => "not compared".into(),
     }
 }
 
 /// A figure with its interval.
-fn figure(estimate: &Estimate) -> String {
+fn figure(estimate: &Figure) -> String {
     match estimate.interval {
         Some(ends) => format!("{} {}", signed(estimate.value), interval(Some(ends))),
         None => signed(estimate.value),
@@ -147,7 +153,7 @@ fn told_apart(frontier: &Frontier, form: Form) -> String {
         true => "No method is told from another as gaining more and forgetting less: their order in the tables can be chance."
             .into(),
         false => format!(
-            "For sure, and together with 95 %: {}. All others are not told apart.",
+            "For sure, and together with 95 %: {}. Of the others, none surely gains more and forgets less than another.",
             beaten.join(", ")
         ),
     }
@@ -168,7 +174,7 @@ fn few_groups(frontier: &Frontier, form: Form) -> Option<String> {
 }
 
 fn hypervolume(frontier: &Frontier) -> String {
-    let shown = |estimate: &Estimate| {
+    let shown = |estimate: &Figure| {
         let ends = estimate
             .interval
             .map(|[low, high]| format!(" [{low:.4}, {high:.4}]"));

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::estimates::Estimate;
+use super::estimates::{of_domain, over_seeds, turned};
 use super::joint::mean;
 use super::runs::RunFigures;
 use super::scored::SplitOfAll;
 use crate::EvalError;
+use crate::report::Figure;
+use crate::statistics::mean_figure;
 
 /// The retained domain that loses most on the dev split, and its rise on the test split: the largest of several noisy rises
 /// on the same documents would be too large. The seeds are the same on both.
@@ -18,16 +20,16 @@ pub struct WorstDomain {
     pub domain: String,
     /// Its rise on the test split.
     #[serde(flatten)]
-    pub rise: Estimate,
+    pub rise: Figure,
 }
 
 /// How a method's figures differ from those of the reference. All such intervals of a frontier hold together with 95 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
     /// Gain − the reference's gain.
-    pub gain: Estimate,
+    pub gain: Figure,
     /// Mean forgetting − the reference's.
-    pub mean_forgetting: Estimate,
+    pub mean_forgetting: Figure,
 }
 
 /// A method over its seeds, or such a method mixed with the base.
@@ -44,13 +46,13 @@ pub struct Method {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against_reference: Option<Difference>,
     /// Fall on the niche.
-    pub gain: Estimate,
+    pub gain: Figure,
     /// Mean rise over the retained domains.
-    pub mean_forgetting: Estimate,
+    pub mean_forgetting: Figure,
     /// The retained domain that loses most.
     pub worst: WorstDomain,
     /// Rise of each retained domain.
-    pub rises: BTreeMap<String, Estimate>,
+    pub rises: BTreeMap<String, Figure>,
     /// Tokens of a run.
     pub tokens: u64,
     /// Mean seconds of training.
@@ -63,6 +65,9 @@ pub struct Method {
     /// The one of most gain that surely gains more and forgets less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beaten_by: Option<String>,
+    /// Where it is not surely beaten: the one of most gain whose figures are better, which may be chance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_told_apart_from: Option<String>,
 }
 
 impl Method {
@@ -79,9 +84,9 @@ impl Method {
         let candidate = &runs[0].candidate;
         let (mut over_groups, mut rises) = (Vec::new(), BTreeMap::new());
         for name in runs[0].rises.keys() {
-            let rise = Estimate::of_domain(test, name, numbers)?;
+            let rise = of_domain(test, name, numbers)?;
             let values = by_seed(&|run| run.rises[name].value);
-            rises.insert(name.clone(), rise.over_seeds(&values));
+            rises.insert(name.clone(), over_seeds(rise, &values));
             over_groups.push(rise);
         }
         let lost = |name: &String| {
@@ -95,15 +100,15 @@ impl Method {
                 domain: name.clone(),
                 rise: *rise,
             });
-        let gain = Estimate::of_domain(test, niche, numbers)?.turned();
+        let forgetting = mean_figure(&over_groups).expect("a run has a retained domain");
+        let gain = turned(of_domain(test, niche, numbers)?);
         Ok(Self {
             name: candidate.name(),
             share: candidate.share,
             seeds: runs.len(),
             against_reference: None,
-            gain: gain.over_seeds(&by_seed(&|run| run.gain.value)),
-            mean_forgetting: Estimate::mean(&over_groups)
-                .over_seeds(&by_seed(&|run| run.mean_rise.value)),
+            gain: over_seeds(gain, &by_seed(&|run| run.gain.value)),
+            mean_forgetting: over_seeds(forgetting, &by_seed(&|run| run.mean_rise.value)),
             worst: worst.expect("a run has a retained domain"),
             rises,
             tokens: candidate.tokens,
@@ -111,6 +116,7 @@ impl Method {
             on_the_frontier: true,
             frontier_share: None,
             beaten_by: None,
+            not_told_apart_from: None,
         })
     }
 

@@ -6,6 +6,7 @@
 
 mod area;
 mod comparisons;
+mod complete;
 mod estimates;
 mod figures;
 mod joint;
@@ -19,7 +20,6 @@ mod scored;
 use std::path::Path;
 
 pub use area::{hypervolume, pareto};
-pub use estimates::Estimate;
 pub use figures::{Frontier, Hypervolume, Settings, SplitGroups};
 pub use method::{Difference, Method, WorstDomain};
 pub use recommendation::{Confirmation, Outcome, Recommendation};

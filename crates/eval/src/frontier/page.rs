@@ -2,7 +2,6 @@
 
 use minijinja::{Value, context};
 
-use super::estimates::Estimate;
 use super::figures::Frontier;
 use super::markdown::{Form, place, sentences};
 use super::method::Method;
@@ -60,14 +59,6 @@ fn groups(frontier: &Frontier) -> String {
     format!("On the test split: {}.", found.join(", "))
 }
 
-/// As a chart draws it: without an interval, a point.
-fn drawn(estimate: &Estimate) -> Figure {
-    Figure {
-        value: estimate.value,
-        interval: estimate.interval,
-    }
-}
-
 /// The trained methods, each with what was mixed on the way to it.
 fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> {
     let best = trained.iter().filter(|method| method.on_the_frontier);
@@ -87,8 +78,8 @@ fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> 
             Trade {
                 number,
                 name: &method.name,
-                gain: drawn(&method.gain),
-                forgetting: drawn(&method.mean_forgetting),
+                gain: method.gain,
+                forgetting: method.mean_forgetting,
                 named: all_named || (best_named && method.on_the_frontier),
                 way: mixed.iter().map(|other| other.place()).collect(),
             }
@@ -103,18 +94,7 @@ fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
     let cell = |method: &Method, domain: &String| {
         let rise = &method.rises[domain];
         let what = format!("{} on {domain}", method.name);
-        let cell = match rise.interval {
-            Some(_) => Cell::of(&what, drawn(rise)),
-            None => Cell {
-                sure: false,
-                title: format!(
-                    "{what}: {}, too few groups for an interval",
-                    signed(rise.value)
-                ),
-                ..Cell::of(&what, drawn(rise))
-            },
-        };
-        Some(cell.framed(rise.value > frontier.limit))
+        Some(Cell::of(&what, *rise).framed(rise.value > frontier.limit))
     };
     Heatmap {
         id: "domains",
@@ -131,7 +111,7 @@ fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
 }
 
 fn row(frontier: &Frontier, method: &Method) -> Value {
-    let of = |estimate: &Estimate| {
+    let of = |estimate: &Figure| {
         context! {
             value => signed(estimate.value),
             interval => estimate.interval.map(|ends| interval(Some(ends))),
@@ -146,7 +126,7 @@ fn row(frontier: &Frontier, method: &Method) -> Value {
         apart => [apart.map(|apart| apart.gain), apart.map(|apart| apart.mean_forgetting)]
             .map(|found| found.as_ref().map_or_else(dash, of)),
         best_in => method.frontier_share.map(percent),
-        place => place(frontier, method, Form::Plain),
+        place => place(method, Form::Plain),
         figures => [of(&method.gain), of(&method.mean_forgetting), worst],
         seconds => method.share.is_none().then(|| format!("{:.0}", method.seconds)),
         tokens => method.share.is_none().then(|| count(method.tokens)),
@@ -154,7 +134,7 @@ fn row(frontier: &Frontier, method: &Method) -> Value {
 }
 
 fn of_run(run: &RunFigures) -> Value {
-    let figure = |found: &Estimate| {
+    let figure = |found: &Figure| {
         let ends = found.interval.map(|ends| interval(Some(ends)));
         context! { value => signed(found.value), interval => ends }
     };

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::comparisons::upper_quantile;
-use super::estimates::{Estimate, FEWEST_GROUPS};
 use super::joint::{Draw, FigureOfAll, mean};
 use super::runs::RunFigures;
 use super::scored::SplitOfAll;
-use crate::statistics::{LEVEL, Random};
+use crate::EvalError;
+use crate::report::Figure;
+use crate::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, Random};
 
 const RESAMPLES: usize = 2000;
 const SEED: u64 = 26;
@@ -32,9 +33,9 @@ pub struct Recommendation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It gained, and every retained domain is inside the limit, each with its 95 % interval.
+    /// It gained for sure, and every retained domain kept the limit.
     Confirmed,
-    /// It lost, or a retained domain is outside the limit, with its 95 % interval.
+    /// It lost for sure, or a retained domain broke the limit.
     Refuted,
     /// Neither.
     Undecided,
@@ -48,29 +49,27 @@ pub struct Confirmation {
     /// What it says.
     pub outcome: Outcome,
     /// Fall on the niche.
-    pub gain: Estimate,
+    pub gain: Figure,
     /// Mean rise over the retained domains.
-    pub mean_forgetting: Estimate,
+    pub mean_forgetting: Figure,
     /// Rise of each retained domain.
-    pub rises: BTreeMap<String, Estimate>,
+    pub rises: BTreeMap<String, Figure>,
 }
 
 impl Confirmation {
-    /// Judges a fresh run against the limit.
-    pub fn new(run: &RunFigures, limit: f64) -> Self {
-        let ends: Option<Vec<[f64; 2]>> = run.rises.values().map(|rise| rise.interval).collect();
-        let outcome = match (run.gain.interval, ends) {
-            (Some([low, _]), Some(rises))
-                if low > 0.0 && rises.iter().all(|ends| ends[1] <= limit) =>
-            {
-                Outcome::Confirmed
-            }
-            (Some([_, high]), Some(rises))
-                if high < 0.0 || rises.iter().any(|ends| ends[0] > limit) =>
-            {
-                Outcome::Refuted
-            }
-            _ => Outcome::Undecided,
+    /// Of a fresh run, and the verdicts on its retained domains against the limit.
+    pub(super) fn new(run: &RunFigures, verdicts: &[LimitVerdict]) -> Self {
+        let is = |wanted| move |verdict: &LimitVerdict| *verdict == wanted;
+        let [low, high] = run
+            .gain
+            .interval
+            .unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
+        let outcome = if high < 0.0 || verdicts.iter().any(is(LimitVerdict::Broken)) {
+            Outcome::Refuted
+        } else if low > 0.0 && verdicts.iter().all(is(LimitVerdict::Kept)) {
+            Outcome::Confirmed
+        } else {
+            Outcome::Undecided
         };
         Self {
             seed: run.candidate.seed,
@@ -84,18 +83,21 @@ impl Confirmation {
 
 /// Recommends one of the methods, whose runs have these numbers in the dev split, all with the same seeds. None where no method
 /// is inside, or where a domain has too few groups to bound anything.
+///
+/// # Errors
+/// Scores that are no numbers.
 pub fn recommend(
     development: &SplitOfAll,
     (names, methods): (&[String], &[Vec<usize>]),
     (niche, limit): (&str, f64),
-) -> Option<Recommendation> {
+) -> Result<Option<Recommendation>, EvalError> {
     let domains: Vec<&String> = development.names().filter(|name| *name != niche).collect();
-    let sums: Vec<_> = domains
-        .iter()
-        .map(|name| development.sums(name, methods))
-        .collect();
+    let mut sums = Vec::new();
+    for name in &domains {
+        sums.push(development.sums(name, methods)?);
+    }
     if methods.is_empty() || sums.iter().any(|sums| sums.groups() < FEWEST_GROUPS) {
-        return None;
+        return Ok(None);
     }
     let rises: Vec<FigureOfAll> = domains
         .iter()
@@ -125,13 +127,13 @@ pub fn recommend(
         let (domain, worst) = bounds.max_by(|a, b| a.1.total_cmp(&b.1))?;
         (worst <= limit && gain(method) > 0.0).then_some((method, domain, worst))
     });
-    let (method, domain, upper_bound) = inside.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)))?;
-    Some(Recommendation {
+    let chosen = inside.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)));
+    Ok(chosen.map(|(method, domain, upper_bound)| Recommendation {
         name: names[method].clone(),
         domain: domains[domain].clone(),
         upper_bound,
         confirmation: None,
-    })
+    }))
 }
 
 /// How many standard errors above its rise a domain's bound lies, so that in 95 % no method whose worst domain is outside the

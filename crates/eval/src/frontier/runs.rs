@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::estimates::Estimate;
+use super::estimates::{of_domain, turned};
 use super::scored::{Candidate, Scored, ScoredRun, SplitOfAll};
 use crate::EvalError;
+use crate::report::Figure;
+use crate::statistics::mean_figure;
 
 /// What one run gained and forgot, in bits per byte, with intervals over groups of documents: other documents, the same run.
 #[derive(Debug, Clone, Serialize)]
@@ -15,11 +17,11 @@ pub struct RunFigures {
     #[serde(flatten)]
     pub candidate: Candidate,
     /// Fall on the niche, on the test split.
-    pub gain: Estimate,
+    pub gain: Figure,
     /// Rise of each retained domain on the test split.
-    pub rises: BTreeMap<String, Estimate>,
+    pub rises: BTreeMap<String, Figure>,
     /// Mean rise over the retained domains on the test split.
-    pub mean_rise: Estimate,
+    pub mean_rise: Figure,
     /// Fall on the niche, on the dev split.
     pub development_gain: f64,
     /// The largest rise of a retained domain, on the dev split.
@@ -49,18 +51,19 @@ impl RunFigures {
     ) -> Result<Self, EvalError> {
         let mut rises = BTreeMap::new();
         for name in test.names().filter(|name| *name != niche) {
-            rises.insert(name.clone(), Estimate::of_domain(test, name, &[number])?);
+            rises.insert(name.clone(), of_domain(test, name, &[number])?);
         }
-        if rises.is_empty() {
-            return Err(EvalError::Report(
+        let mean_rise = mean_figure(&rises.values().copied().collect::<Vec<_>>());
+        let mean_rise = mean_rise.ok_or_else(|| {
+            EvalError::Report(
                 "there is no retained domain beside the niche: nothing can be forgotten".into(),
-            ));
-        }
+            )
+        })?;
         let worst = rises.keys().map(|name| development.rise(name, number));
         Ok(Self {
             candidate: run.candidate.clone(),
-            gain: Estimate::of_domain(test, niche, &[number])?.turned(),
-            mean_rise: Estimate::mean(&rises.values().copied().collect::<Vec<_>>()),
+            gain: turned(of_domain(test, niche, &[number])?),
+            mean_rise,
             development_gain: -development.rise(niche, number),
             development_worst: worst.fold(f64::NEG_INFINITY, f64::max),
             rises,

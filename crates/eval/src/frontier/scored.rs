@@ -1,10 +1,12 @@
 //! What a frontier is made of: every run's scores, and a method's over its seeds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::f64::consts::LN_2;
 
 use serde::Serialize;
 
-use super::joint::{DomainSums, bits, mean};
+use super::joint::{DomainSums, mean};
+use crate::statistics::group_sums;
 use crate::{DocumentScore, DomainScores, EvalError};
 
 /// Scores of every domain on one split of the held-out documents.
@@ -139,38 +141,23 @@ impl<'a> SplitOfAll<'a> {
     }
 
     /// A domain's changes, summed by group; a method is the mean over its runs.
-    pub fn sums(&self, domain: &str, methods: &[Vec<usize>]) -> DomainSums {
+    ///
+    /// # Errors
+    /// Scores that are no numbers.
+    pub fn sums(&self, domain: &str, methods: &[Vec<usize>]) -> Result<DomainSums, EvalError> {
         let base = &self.base[domain];
         let of_method = |runs: &Vec<usize>| {
             let (_, averaged) = self.base_and_mean(domain, runs);
-            let documents = base.documents.iter().zip(&averaged.documents);
-            let changes = documents.map(|(before, after)| bits(after.nats - before.nats));
-            by_group(base, changes)
+            let sums = group_sums(base, &averaged)?.into_iter();
+            Ok(sums.map(|group| group.nats / LN_2).collect())
         };
-        DomainSums {
-            bytes: by_group(
-                base,
-                base.documents.iter().map(|document| document.bytes as f64),
-            ),
-            bits: methods.iter().map(of_method).collect(),
-        }
+        let groups = group_sums(base, base)?.into_iter();
+        Ok(DomainSums {
+            bytes: groups.map(|group| group.bytes).collect(),
+            bits: methods
+                .iter()
+                .map(of_method)
+                .collect::<Result<_, EvalError>>()?,
+        })
     }
-}
-
-/// Sums values of the documents over their groups, in the order in which the groups come.
-fn by_group(scores: &DomainScores, values: impl Iterator<Item = f64>) -> Vec<f64> {
-    if scores.groups.is_empty() {
-        return values.collect();
-    }
-    let mut places: HashMap<u64, usize> = HashMap::new();
-    let mut sums: Vec<f64> = Vec::new();
-    for (group, value) in scores.groups.iter().zip(values) {
-        let place = *places.entry(*group).or_insert(sums.len());
-        if place == sums.len() {
-            sums.push(value);
-        } else {
-            sums[place] += value;
-        }
-    }
-    sums
 }

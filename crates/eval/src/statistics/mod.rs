@@ -23,6 +23,7 @@ pub use mcnemar::mcnemar;
 pub use mean::mean_figure;
 pub(crate) use random::Random;
 pub use random::{GroupDraws, number_of};
+pub(crate) use ratio::group_sums;
 pub use seeds::OverSeeds;
 pub use shape::FEWEST_EFFECTIVE;
 pub use spearman::{Correlation, Dyad, spearman};

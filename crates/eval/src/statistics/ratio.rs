@@ -6,7 +6,7 @@ use crate::{DomainScores, EvalError};
 
 /// What one group adds to both sums of the ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pair {
+pub(crate) struct Pair {
     /// nats_tuned − nats_base
     pub nats: f64,
     pub bytes: f64,
@@ -70,7 +70,7 @@ pub(super) fn centred(pairs: &[Pair], rate: f64) -> Vec<Pair> {
 }
 
 /// The sums of each group, in the order in which the groups first come. Without groups, each document is its own.
-pub(super) fn group_sums(
+pub(crate) fn group_sums(
     base: &DomainScores,
     tuned: &DomainScores,
 ) -> Result<Vec<Pair>, EvalError> {

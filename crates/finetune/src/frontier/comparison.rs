@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use polymath_data::HeldoutSplit;
 use polymath_eval::frontier::{Candidate, Frontier, Scored, ScoredRun, Settings};
 use polymath_eval::{Diverged, WindowOptions};
 use polymath_model::{LoadOptions, Precision, Transformer};
@@ -19,6 +20,18 @@ enum Which {
     Tuned,
     /// A share of the tuned weights, the rest being the base's.
     Mixed(f64),
+}
+
+/// Checks that every domain has documents to choose by and to report on, before anything is trained.
+///
+/// # Errors
+/// A domain without documents in one of the splits.
+pub fn check_splits(tuning: &Finetuning) -> Result<(), FinetuneError> {
+    for (name, shard) in tuning.shards() {
+        HeldoutSplit::Dev.check(name, shard)?;
+        HeldoutSplit::Test.check(name, shard)?;
+    }
+    Ok(())
 }
 
 /// Compares runs that are all finished; `diverged` are those that are not. `say` is told what is being scored.

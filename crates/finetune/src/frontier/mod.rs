@@ -10,7 +10,7 @@ use polymath_config::Source;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use comparison::{compare, confirm};
+pub use comparison::{check_splits, compare, confirm};
 
 use crate::{FinetuneConfig, FinetuneError};
 
@@ -115,7 +115,27 @@ impl FrontierConfig {
     /// # Errors
     /// The key at fault.
     pub fn plan(&self, source: &Source) -> Result<Vec<PlannedRun>, FinetuneError> {
-        let refuse = |message: String| Err(FinetuneError::Config(message));
+        let methods = match self.runs.is_empty() {
+            true => usual_ways(),
+            false => self.runs.clone(),
+        };
+        self.validate(&methods)?;
+        let mut planned = Vec::new();
+        for (name, own) in &methods {
+            for seed in &self.seeds {
+                planned.push(self.run((name, own), *seed, source)?);
+            }
+        }
+        if let Some(first) = planned.first() {
+            for run in &planned {
+                check_alike(first, run)?;
+            }
+        }
+        Ok(planned)
+    }
+
+    /// Checks the values of the keys, but for those of the runs.
+    fn validate(&self, methods: &BTreeMap<String, Table>) -> Result<(), FinetuneError> {
         crate::sweep::check(&self.seeds, &self.shared, &["run", "seed"])?;
         if !(self.limit > 0.0 && self.limit.is_finite()) {
             return refuse(format!(
@@ -123,11 +143,8 @@ impl FrontierConfig {
                 self.limit
             ));
         }
-        if let Some(share) = self
-            .interpolate
-            .iter()
-            .find(|share| !(**share > 0.0 && **share < 1.0))
-        {
+        let is_between = |share: &&f64| **share > 0.0 && **share < 1.0;
+        if let Some(share) = self.interpolate.iter().find(|share| !is_between(share)) {
             return refuse(format!(
                 "`interpolate` has `{share}`: expected shares of the tuned weights between 0 and 1, without the ends"
             ));
@@ -137,19 +154,9 @@ impl FrontierConfig {
                 "`shared.retain` is not given: what is forgotten is measured on it".into(),
             );
         }
-        let usual;
-        let ways = if self.runs.is_empty() {
-            usual = usual_ways();
-            &usual
-        } else {
-            &self.runs
-        };
-        if let Some(reference) = self
-            .reference
-            .as_ref()
-            .filter(|name| !ways.contains_key(*name))
-        {
-            let known: Vec<&str> = ways.keys().map(String::as_str).collect();
+        let wanted = self.reference.as_ref();
+        if let Some(reference) = wanted.filter(|name| !methods.contains_key(*name)) {
+            let known: Vec<&str> = methods.keys().map(String::as_str).collect();
             return refuse(format!(
                 "`reference` = `{reference}`: no method has this name; there are `{}`",
                 known.join("`, `")
@@ -160,61 +167,16 @@ impl FrontierConfig {
                 "`confirm_seed` = `{seed}` is among `seeds`: a recommendation is confirmed by a seed that had no part in it"
             ));
         }
-        let mut planned = Vec::new();
-        for (name, own) in ways {
-            if name.is_empty()
-                || !name
-                    .chars()
-                    .all(|letter| letter.is_alphanumeric() || "-_.".contains(letter))
-            {
-                return refuse(format!(
-                    "`runs.{name}`: a method's name is also a folder's: use letters, digits, `-` and `_`"
-                ));
-            }
-            for seed in &self.seeds {
-                planned.push(self.run((name, own), *seed, source)?);
-            }
-        }
-        let tokens = |run: &PlannedRun| {
-            let training = &run.config.training;
-            (
-                training.tokens,
-                training
-                    .steps
-                    .map(|steps| steps * training.batch_size as u64),
-            )
+        let is_folder = |name: &&String| {
+            let fits = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+            !name.is_empty() && name.chars().all(fits)
         };
-        if let Some(other) = planned
-            .iter()
-            .find(|run| tokens(run) != tokens(&planned[0]))
-        {
+        if let Some(name) = methods.keys().find(|name| !is_folder(name)) {
             return refuse(format!(
-                "`runs.{}` trains on other numbers of tokens than `runs.{}`: a frontier compares at equal tokens, so set \
-                 them in `shared.training` alone",
-                other.method, planned[0].method
+                "`runs.{name}`: a method's name is also a folder's: use letters, digits, `-` and `_`"
             ));
         }
-        let domains = |run: &PlannedRun| {
-            let FinetuneConfig {
-                dataset,
-                texts,
-                domain,
-                retain,
-                ..
-            } = run.config.clone();
-            (dataset, texts, domain, retain)
-        };
-        if let Some(other) = planned
-            .iter()
-            .find(|run| domains(run) != domains(&planned[0]))
-        {
-            return refuse(format!(
-                "`runs.{}` has another niche or other retained domains than `runs.{}`: means over different domains are not \
-                 ranked, so set `dataset`, `texts`, `domain` and `retain` in `shared` alone",
-                other.method, planned[0].method
-            ));
-        }
-        Ok(planned)
+        Ok(())
     }
 
     /// The run of a method with `confirm_seed`; `None` where there is no such key.
@@ -259,6 +221,41 @@ impl FrontierConfig {
             config,
         })
     }
+}
+
+/// Checks that two runs can be compared: at equal tokens, on the same domains.
+fn check_alike(first: &PlannedRun, other: &PlannedRun) -> Result<(), FinetuneError> {
+    let tokens = |run: &PlannedRun| {
+        let training = &run.config.training;
+        let rows = training
+            .steps
+            .map(|steps| steps * training.batch_size as u64);
+        (training.tokens, rows)
+    };
+    if tokens(other) != tokens(first) {
+        return refuse(format!(
+            "`runs.{}` trains on other numbers of tokens than `runs.{}`: a frontier compares at equal tokens, so set \
+             them in `shared.training` alone",
+            other.method, first.method
+        ));
+    }
+    let (one, two) = (&first.config, &other.config);
+    let is_same = one.dataset == two.dataset
+        && one.texts == two.texts
+        && one.domain == two.domain
+        && one.retain == two.retain;
+    match is_same {
+        true => Ok(()),
+        false => refuse(format!(
+            "`runs.{}` has another niche or other retained domains than `runs.{}`: means over different domains are not \
+             ranked, so set `dataset`, `texts`, `domain` and `retain` in `shared` alone",
+            other.method, first.method
+        )),
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, FinetuneError> {
+    Err(FinetuneError::Config(message))
 }
 
 /// Puts `own` over `table`, tables inside of tables too.

@@ -29,7 +29,8 @@ pub use interpolate::{Found, Interpolation, Shares, block_of};
 pub use itself::Itself;
 pub use l2sp::L2sp;
 pub use limits::{
-    Allowance, DomainVerdict, Judged, LimitsConfig, LimitsVerdict, Pressed, Pressure, is_outside,
+    Allowance, DomainVerdict, Judged, LimitedDomain, LimitsConfig, LimitsVerdict, Pressed,
+    Pressure, is_outside,
 };
 pub use objective::Retaining;
 pub use replay::{ReplayConfig, ReplaySource};

@@ -1,43 +1,44 @@
-//! The old domains' development halves, and where a model stands to their limits.
+//! The retained domains on the dev split, and where a model stands to their limits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::frontier::HalfScores;
-use polymath_eval::statistics::{Change, paired_change};
-use polymath_eval::{DomainScores, WindowOptions, score_shard};
+use polymath_eval::statistics::{Compared, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side};
+use polymath_eval::{DomainScores, WindowOptions, score_shard, scored_groups};
 use polymath_model::Transformer;
 
+use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
 
-/// Resamples of an interval on the way.
+/// Resamples of a bound on the way.
 const RESAMPLES: usize = 1000;
-/// Widens the interval of a mean to that of the mean of as many other documents, whose chance adds to that of these: what is
-/// looked for here is what will be inside on the test half.
-const OF_OTHER_DOCUMENTS: f64 = std::f64::consts::SQRT_2;
-/// Fewer documents say too little of how much documents differ.
-const FEWEST_DOCUMENTS: usize = 5;
 
-/// An old domain, and what the base makes of its development half.
-struct Domain {
-    name: String,
-    shard: Arc<TokenShard>,
-    limit: Option<f64>,
-    base: DomainScores,
+/// A retained domain, and the base's scores of its dev split.
+pub(super) struct Domain {
+    pub name: String,
+    pub shard: Arc<TokenShard>,
+    pub limit: Option<f64>,
+    pub base: DomainScores,
+    /// By how much the bound is further away than one test's on the dev split alone.
+    pub widening: f64,
 }
 
-/// The old domains.
-pub(crate) struct Held(Vec<Domain>);
+/// The retained domains.
+pub(crate) struct Held(pub(super) Vec<Domain>);
 
-/// What the worst domain is.
+/// The domain that uses most of its limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Worst {
     pub domain: String,
-    pub change: Change,
+    /// Its rise on the dev split.
+    pub change: f64,
+    /// The upper bound of its rise.
+    pub bound: f64,
     pub limit: f64,
-    /// What its rise may be on other documents, as a share of its limit.
+    /// The bound as a share of the limit.
     pub share: f64,
 }
 
@@ -46,22 +47,22 @@ pub(crate) struct Worst {
 pub(crate) struct Standing {
     /// None where nothing has a limit.
     pub worst: Option<Worst>,
-    /// Of every domain that has a limit, what its rise may be on other documents as a share of that.
+    /// Of every domain that has a limit, the upper bound of its rise as a share of that.
     pub shares: BTreeMap<String, f64>,
     /// The mean over the domains of their rises, as shares of their limits.
     pub mean: f64,
 }
 
 impl Standing {
-    /// Of the worst domain, what its rise may be on other documents, as a share of its limit.
+    /// The upper bound of the worst domain's rise, as a share of its limit.
     pub fn share(&self) -> f64 {
         self.worst.as_ref().map_or(0.0, |worst| worst.share)
     }
 }
 
 impl Held {
-    /// Scores the base on what it reads of the domains that are `watched`. A limit can only be kept where enough documents show
-    /// how much they differ.
+    /// Scores the base on the dev split of what it reads of the domains that are `watched`. A limit can only be kept where enough
+    /// groups of documents show how much they differ.
     pub fn score(
         (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         watched: &[(String, Arc<TokenShard>)],
@@ -71,22 +72,23 @@ impl Held {
         type Named = (String, Arc<TokenShard>);
         let domain = |((name, shard), (_, read)): (&Named, &Named)| {
             let limit = limit_of(limits, name);
+            let groups = |split| {
+                let windows = WindowOptions {
+                    split: Some(split),
+                    ..windows
+                };
+                scored_groups(base, read, windows)
+            };
+            let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
             if limit.is_some() {
-                refuse_few(name, shard)?;
-            }
-            let scores = score_shard(base, read, windows, &mut |_, _| ())?;
-            if limit.is_some() && scores.documents.len() < FEWEST_DOCUMENTS {
-                return Err(FinetuneError::Config(format!(
-                    "`retention.limits`: only {} of `{name}`'s held-out documents are looked at during the run, expected \
-                     at least {FEWEST_DOCUMENTS}: raise `evaluation.max_tokens`, or hold out more",
-                    scores.documents.len()
-                )));
+                refuse_few((name, shard), (dev, test))?;
             }
             Ok(Domain {
                 name: name.clone(),
                 shard: Arc::clone(shard),
                 limit,
-                base: scores,
+                base: score_shard(base, read, windows, &mut |_, _| ())?,
+                widening: of_sizes(dev, test),
             })
         };
         watched
@@ -112,14 +114,21 @@ impl Held {
             let Some(limit) = domain.limit else {
                 continue;
             };
-            let change = paired_change(&domain.base, &scores[&domain.name], RESAMPLES, 0)?;
-            let share = elsewhere(change).max(0.0) / limit;
-            standing.mean += change.value / limit / count;
+            let bootstrap =
+                PairedBootstrap::new(&domain.base, &scores[&domain.name], RESAMPLES, 0)?;
+            let change = bootstrap.change().value;
+            let bound = bootstrap
+                .bound(Side::Upper, TWO_SIDED)
+                .unwrap_or(f64::INFINITY);
+            let bound = change + domain.widening * (bound - change);
+            let share = bound.max(0.0) / limit;
+            standing.mean += change / limit / count;
             standing.shares.insert(domain.name.clone(), share);
             if standing.worst.is_none() || share > standing.share() {
                 standing.worst = Some(Worst {
                     domain: domain.name.clone(),
                     change,
+                    bound,
                     limit,
                     share,
                 });
@@ -127,28 +136,61 @@ impl Held {
         }
         Ok(standing)
     }
+
+    /// Widens the bounds from here on so that those of several candidates hold together: the one that is chosen among them is the
+    /// one whose bound seemed to be inside, by chance or not. By the largest of their statistics in joint resamples (max-T), which
+    /// knows that models on the same documents err alike: candidates that hardly differ cost hardly anything.
+    pub fn pay_for(&mut self, candidates: &[HalfScores]) -> Result<(), FinetuneError> {
+        for domain in self.0.iter_mut().filter(|domain| domain.limit.is_some()) {
+            let compared = |scores| {
+                vec![Compared {
+                    domain: &domain.name,
+                    before: &domain.base,
+                    after: scores,
+                }]
+            };
+            let all: Vec<Vec<Compared>> = candidates
+                .iter()
+                .map(|scores| compared(&scores[&domain.name]))
+                .collect();
+            let together = Family::of_means(&all, RESAMPLES, 0)?;
+            let mut price = 1.0f64;
+            let bounds = together.upper_bounds(LEVEL);
+            for (found, bound) in together.comparisons().iter().zip(bounds) {
+                let alone = Family::new(vec![found.clone()])?.upper_bounds(LEVEL);
+                let (reach, alone) = (bound - found.value, alone[0] - found.value);
+                if alone > 0.0 {
+                    price = price.max(reach / alone);
+                }
+            }
+            domain.widening *= price;
+        }
+        Ok(())
+    }
 }
 
-/// Refuses a limit on a domain whose documents can't show how much they differ, whatever is looked at.
-fn refuse_few(name: &str, shard: &TokenShard) -> Result<(), FinetuneError> {
-    let documents = shard.documents();
-    let development = (0..documents)
-        .filter(|index| shard.split_of(*index) == HeldoutSplit::Dev)
-        .count();
-    if development >= FEWEST_DOCUMENTS {
+/// By how much a bound on `dev` groups is moved away, so that the verdict on `test` groups agrees with it as often as it would on
+/// as many: √((1 + V_test/V_dev) / 2), the variances being as one over the groups. Never nearer than the bound itself.
+fn of_sizes(dev: usize, test: usize) -> f64 {
+    let variances = dev as f64 / test.max(1) as f64;
+    (f64::midpoint(1.0, variances)).sqrt().max(1.0)
+}
+
+/// Refuses a limit on a domain whose groups can't show how much they differ.
+fn refuse_few(
+    (name, shard): (&str, &TokenShard),
+    (dev, test): (usize, usize),
+) -> Result<(), FinetuneError> {
+    if dev.min(test) >= FEWEST_GROUPS {
         return Ok(());
     }
     Err(FinetuneError::Config(format!(
-        "`retention.limits`: `{name}` has {documents} held-out documents, {development} of them in `dev`, where a \
-         limit needs {FEWEST_DOCUMENTS} to know how much they differ: prepare `{name}` again with more text, a greater \
-         `heldout_fraction`, `heldout_paths`, or a `separator` that parts its files into documents; or give it no limit"
+        "`retention.limits`: of `{name}`'s {} held-out documents, {dev} independent groups of the dev split and {test} of the test \
+         split are looked at, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
+         kept): raise `evaluation.max_tokens`; prepare `{name}` again with more text, a greater `heldout_fraction`, \
+         `heldout_paths`, or a `separator` that parts its files into documents; or give it no limit",
+        shard.documents(),
     )))
-}
-
-/// What a change may be, with 97.5 %, on as many other documents of the domain.
-fn elsewhere(change: Change) -> f64 {
-    let high = change.interval.map_or(f64::INFINITY, |[_, high]| high);
-    change.value + OF_OTHER_DOCUMENTS * (high - change.value)
 }
 
 #[cfg(test)]
@@ -158,37 +200,13 @@ mod tests {
 
     use super::*;
 
-    /// Of two halves of one domain, the second is above what the first allows in about one case of forty: above the end of
-    /// the first's interval it is in one of twelve.
+    /// With as large a test split the bound is that of the dev split; with a quarter of its groups it is moved away, by the root of
+    /// (1 + 4) / 2; a larger one does not move it nearer.
     #[test]
-    fn the_other_half_is_inside() {
-        let mut state = 1u64;
-        let mut uniform = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 11) as f64 / (1u64 << 53) as f64
-        };
-        let trials = 20_000;
-        let (mut above, mut above_interval) = (0, 0);
-        for _ in 0..trials {
-            // The mean of twelve is nearly normal; its deviation is known.
-            let mut half = || (0..12).map(|_| uniform() - 0.5).sum::<f64>() / 12.0;
-            let (first, second) = (half(), half());
-            let deviation = (1.0 / 144.0f64).sqrt();
-            let change = Change {
-                value: first,
-                interval: Some([first - 1.96 * deviation, first + 1.96 * deviation]),
-                documents: 12,
-                groups: 12,
-                effective_groups: 12.0,
-            };
-            above += usize::from(second > elsewhere(change));
-            above_interval += usize::from(second > first + 1.96 * deviation);
-        }
-        let share = |count: usize| count as f64 / f64::from(trials);
-        assert!((share(above) - 0.025).abs() < 0.005, "{}", share(above));
-        assert!((share(above_interval) - 0.083).abs() < 0.01);
+    fn a_small_test_split_needs_more_room() {
+        assert_eq!(of_sizes(40, 40), 1.0);
+        assert!((of_sizes(40, 10) - 2.5f64.sqrt()).abs() < 1e-12);
+        assert_eq!(of_sizes(10, 40), 1.0);
     }
 
     /// Documents that all change by `change` bits per byte from 2, so that the interval is the change.
@@ -226,6 +244,7 @@ mod tests {
             shard: Arc::clone(&shard),
             limit,
             base: scored(0.0),
+            widening: 1.0,
         });
         let now = domains.map(|(name, change, _)| (name.to_owned(), scored(change)));
         let standing = Held(held.into()).stand(&now.into()).unwrap();

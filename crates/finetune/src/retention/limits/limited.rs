@@ -1,4 +1,4 @@
-//! A run inside its limits: it is measured on the way, which moves the pressure and decides the best checkpoint.
+//! A run inside its limits: its evaluations on the dev split move the controller and decide the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -114,13 +114,10 @@ impl Evaluator for Limited<'_> {
             held = format!("replaying {:.1} %, {held}", share * 100.0);
         }
         Some(format!(
-            "limits: {} {:+.4} bits per byte, at most {:+.4} with its interval, of {} allowed ({}); {held} from here",
+            "limits: {} {:+.4} bits per byte, at most {:+.4} with 95 %, of {} allowed ({}); {held} from here",
             worst.domain,
-            worst.change.value,
-            worst
-                .change
-                .interval
-                .map_or(f64::INFINITY, |[_, high]| high),
+            worst.change,
+            worst.bound,
             worst.limit,
             if worst.share > 1.0 {
                 "outside"

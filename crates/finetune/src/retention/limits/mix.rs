@@ -3,36 +3,32 @@
 //! A niche can be learnt faster than anything holds the old domains: then no checkpoint of the run is inside. But between the
 //! base, which is, and the run's end lies a model that is, and forgetting falls faster than the gain on the way back to the
 //! base (WiSE-FT; Wortsman 2022). And where the run's end is inside with room to spare, what held it back is let go a little by
-//! going on from the base through the end. It is looked for on the development half, as the run's best checkpoint was: first with
-//! one share of the run's change for all blocks, then with more for those whose change costs the old domains least (see `tilt`).
+//! going on from the base through the end. It is looked for on the dev split, as the run's best checkpoint was: first with one
+//! share of the run's change for all blocks, then with more for those whose change costs the retained domains least (see `tilt`).
+//!
+//! Along one direction the farthest that is inside needs no correction for the looks: rises grow along it, so that a model beyond
+//! the limit can only seem to be inside where the one at the limit does, and the nearest are tested first (fixed-sequence
+//! testing, as in Learn-then-Test; Angelopoulos 2021). The choice among directions and the best checkpoint on the way is one among
+//! several: it is paid for by bounds that hold together, and the chosen direction is followed once more by them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use polymath_data::HeldoutSplit;
-use polymath_eval::{WindowOptions, score_shard};
+use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_eval::frontier::HalfScores;
+use polymath_eval::score_shard;
 use polymath_files::StagedFolder;
 use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 
+use super::bracket::{Bracket, LEAST, LOOKS};
 use super::held::Held;
-use super::tilt::{Price, along, as_far_as, tilt, whole};
+use super::tilt::{Price, along, as_far_as, tilt};
 use crate::retention::{Interpolation, Shares};
 use crate::{FinetuneError, Finetuning, Lineage};
 
-/// Looks along a direction, at most.
-const LOOKS: usize = 6;
-/// Where the worst domain uses so much of its limit, it is close enough.
-const CLOSE: f64 = 0.94;
-/// What is aimed at.
-const AIM: f64 = 0.97;
-/// Between the base and a run's end, rises go about as this power of the share: faster than linearly.
-const POWER: f64 = 1.5;
-/// Shares of a limit below this count as this: a domain that gains has no logarithm.
-const LOWEST: f64 = 0.01;
-/// Less of a run than this is nothing.
-const LEAST: f64 = 1.0 / 64.0;
 /// How far shares are tilted towards cheap blocks.
 const TILTS: [f64; 2] = [0.5, 1.0];
 /// The folder in the run's.
@@ -52,12 +48,21 @@ pub(super) enum Mixing {
 #[derive(Debug, Clone)]
 struct Found {
     shares: Shares,
-    /// What the worst domain's rise may be on other documents, as a share of its limit.
+    /// The upper bound of the worst domain's rise, as a share of its limit.
     worst: f64,
     /// The mean over the domains of their rises, as shares of their limits.
     mean: f64,
     /// Bits per byte.
     niche: f64,
+    /// Of the dev split.
+    scores: HalfScores,
+}
+
+/// The farthest along a direction.
+struct Farthest {
+    direction: Shares,
+    scale: f64,
+    found: Found,
 }
 
 /// Why a search ends without a result.
@@ -95,12 +100,7 @@ impl Finetuning {
         observer: &mut dyn Observer,
     ) -> Result<Mixing, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
-        let windows = WindowOptions {
-            context: Some(self.sequence_length),
-            max_tokens: Some(self.config.evaluation.max_tokens()),
-            split: Some(HeldoutSplit::Dev),
-            stride: None,
-        };
+        let windows = self.limited_windows();
         let base = self.load_tuned(launch, false)?;
         let read = &self.data.watched_by_base;
         let held = Held::score(
@@ -115,13 +115,17 @@ impl Finetuning {
         let best = match best {
             Some(folder) => {
                 let model = self.load_checkpoint(launch, folder)?;
-                score_shard(&model, &self.data.watched[0].1, windows, &mut |_, _| ())?
-                    .bits_per_byte()
+                let score = |(name, shard): &(String, Arc<TokenShard>)| {
+                    let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
+                    Ok((name.clone(), scores))
+                };
+                let scores = self.data.watched.iter().map(score);
+                Some(scores.collect::<Result<HalfScores, FinetuneError>>()?)
             }
-            None => f64::INFINITY,
+            None => None,
         };
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        let search = Search {
+        let mut search = Search {
             tuning: self,
             launch,
             ended_as_adapter: polymath_model::is_adapter(&last),
@@ -166,8 +170,12 @@ impl Finetuning {
 }
 
 impl Search<'_> {
-    /// The shares of what is inside and serves the niche better than `best` and the base.
-    fn run(&self, best: f64, observer: &mut dyn Observer) -> Result<Option<Shares>, Halt> {
+    /// The shares of what is inside and serves the niche better than `best`, the scores of the run's best checkpoint, and the base.
+    fn run(
+        &mut self,
+        best: Option<HalfScores>,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Shares>, Halt> {
         let end = self.at(&self.between.alike(1.0))?;
         if end.worst <= 1.0 && self.ended_as_adapter {
             return Ok(None);
@@ -177,16 +185,46 @@ impl Search<'_> {
             false => "the run's end is inside the limits: looking for what is inside beyond it",
         });
         let direction = end.shares.clone();
-        let Some(even) = self.farthest(&direction, Bracket::from(&direction, &end), Some(end))?
-        else {
+        let mut bracket = Bracket::new(&direction, 1.0);
+        bracket.take(1.0, end.worst);
+        let Some(even) = self.farthest(&direction, bracket, Some((1.0, end)))? else {
             return Ok(None);
         };
-        let found = self.tilted(even)?;
+        let mut finalists = self.tilted(even)?;
+        let mut compared: Vec<HalfScores> = finalists
+            .iter()
+            .map(|one| one.found.scores.clone())
+            .collect();
+        compared.extend(best.clone());
+        self.held.pay_for(&compared)?;
+        finalists.sort_by(|a, b| a.found.niche.total_cmp(&b.found.niche));
+        let Some(found) = self.once_more(finalists.swap_remove(0))? else {
+            return Ok(None);
+        };
         if found.shares == direction {
             return Ok(None);
         }
+        let niche = |scores: &HalfScores| scores[&self.tuning.niche].bits_per_byte();
         let untouched = self.at(&self.between.alike(0.0))?.niche;
+        let best = best.as_ref().map_or(f64::INFINITY, niche);
         Ok((found.niche < best.min(untouched)).then_some(found.shares))
+    }
+
+    /// Follows the chosen direction again, by the bounds as they are now.
+    fn once_more(&self, chosen: Farthest) -> Result<Option<Found>, Halt> {
+        let Farthest {
+            direction,
+            scale,
+            mut found,
+        } = chosen;
+        found.worst = self.held.stand(&found.scores)?.share();
+        if found.worst <= 1.0 {
+            return Ok(Some(found));
+        }
+        let mut bracket = Bracket::new(&direction, scale);
+        bracket.take(scale, found.worst);
+        let farthest = self.farthest(&direction, bracket, None)?;
+        Ok(farthest.map(|farthest| farthest.found))
     }
 
     /// What stands at `shares`.
@@ -206,6 +244,7 @@ impl Search<'_> {
                 worst: f64::INFINITY,
                 mean: f64::INFINITY,
                 niche: f64::INFINITY,
+                scores,
             });
         }
         let standing = self.held.stand(&scores)?;
@@ -214,37 +253,36 @@ impl Search<'_> {
             worst: standing.share(),
             mean: standing.mean,
             niche,
+            scores,
         })
     }
 
-    /// The best for the niche of `even`, which has one share for all blocks, and what is inside with shares that differ.
-    fn tilted(&self, even: Found) -> Result<Found, Halt> {
-        let prices = self.prices(&even)?;
-        let alpha = even.shares.values().copied().fold(0.0, f64::max);
-        let mut best = even;
+    /// The farthest inside along the direction of `even`, which has one share for all blocks, and along those with shares that
+    /// differ.
+    fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, Halt> {
+        let prices = self.prices(&even.found)?;
+        let alpha = even.found.shares.values().copied().fold(0.0, f64::max);
+        let mut all = vec![even];
         for power in TILTS {
             let direction = tilt(&prices, power);
             if direction == self.between.alike(1.0) {
                 continue;
             }
             let bracket = Bracket::new(&direction, as_far_as(&direction, &prices, alpha));
-            let found = self.farthest(&direction, bracket, None)?;
-            if let Some(found) = found.filter(|found| found.niche < best.niche) {
-                best = found;
-            }
+            all.extend(self.farthest(&direction, bracket, None)?);
         }
-        Ok(best)
+        Ok(all)
     }
 
     /// The best for the niche along `direction` of what is inside, within a few looks; `known` is what the bracket has of it
-    /// already.
+    /// already, with its scale.
     fn farthest(
         &self,
         direction: &Shares,
         mut bracket: Bracket,
-        known: Option<Found>,
-    ) -> Result<Option<Found>, Halt> {
-        let mut best = known.filter(|found| found.worst <= 1.0);
+        known: Option<(f64, Found)>,
+    ) -> Result<Option<Farthest>, Halt> {
+        let mut best = known.filter(|(_, found)| found.worst <= 1.0);
         for _ in 0..LOOKS {
             if bracket.is_close() {
                 break;
@@ -259,12 +297,19 @@ impl Search<'_> {
                 continue;
             }
             // From here on farther serves the niche no more.
-            if best.as_ref().is_some_and(|best| found.niche >= best.niche) {
+            if best
+                .as_ref()
+                .is_some_and(|(_, best)| found.niche >= best.niche)
+            {
                 break;
             }
-            best = Some(found);
+            best = Some((scale, found));
         }
-        Ok(best)
+        Ok(best.map(|(scale, found)| Farthest {
+            direction: direction.clone(),
+            scale,
+            found,
+        }))
     }
 
     /// What each block's change brings and costs, around `found`.
@@ -280,97 +325,5 @@ impl Search<'_> {
             Ok((block.clone(), price))
         };
         found.shares.keys().map(price).collect()
-    }
-}
-
-/// Scales between which the limit lies, each with the worst domain's share of its limit there.
-struct Bracket {
-    first: f64,
-    inside: Option<(f64, f64)>,
-    outside: Option<(f64, f64)>,
-    whole: f64,
-}
-
-impl Bracket {
-    /// Nothing known; to look at `first` first.
-    fn new(direction: &Shares, first: f64) -> Self {
-        Self {
-            first,
-            inside: None,
-            outside: None,
-            whole: whole(direction),
-        }
-    }
-
-    /// With what stands at the scale 1.
-    fn from(direction: &Shares, end: &Found) -> Self {
-        let mut bracket = Self::new(direction, 1.0);
-        bracket.take(1.0, end.worst);
-        bracket
-    }
-
-    fn take(&mut self, scale: f64, worst: f64) {
-        match worst > 1.0 {
-            true => self.outside = Some((scale, worst)),
-            false => self.inside = Some((scale, worst)),
-        }
-    }
-
-    /// Whether what is inside is as close to the limit as it needs to be, or can.
-    fn is_close(&self) -> bool {
-        self.inside
-            .is_some_and(|(scale, worst)| worst >= CLOSE || scale >= self.whole)
-    }
-
-    /// Where to look next: where the share of the limit is expected to be [`AIM`], by the power law through both ends, or
-    /// through the one that there is.
-    fn next(&self) -> f64 {
-        let alone =
-            |(scale, worst): (f64, f64)| scale * (AIM / worst.max(LOWEST)).powf(1.0 / POWER);
-        let scale = match (self.inside, self.outside) {
-            (None, None) => self.first,
-            (None, Some(outside)) => alone(outside),
-            (Some(inside), None) => alone(inside),
-            (Some((low, less)), Some((high, more))) => {
-                let less = less.max(LOWEST);
-                let part = (AIM / less).ln() / (more / less).ln();
-                // Never at an end again.
-                low * (high / low).powf(part.clamp(0.1, 0.9))
-            }
-        };
-        scale.clamp(LEAST, self.whole)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tilt::MOST;
-    use super::*;
-
-    /// On rises that go by any power from 1 to 2, and bend, six looks come within a few percent of the limit, inside.
-    #[test]
-    fn the_limit_is_found_in_a_few_looks() {
-        for power in [1.0, 1.3, 1.7, 2.0] {
-            for end in [0.3, 0.6, 1.05, 3.0, 12.0, 60.0] {
-                let worst = |scale: f64| end * scale.powf(power) * (1.0 + 0.5 * scale) / 1.5;
-                let direction = Shares::from([("all".to_owned(), 1.0)]);
-                let mut bracket = Bracket::new(&direction, 1.0);
-                bracket.take(1.0, end);
-                for _ in 0..LOOKS {
-                    if bracket.is_close() {
-                        break;
-                    }
-                    let scale = bracket.next();
-                    assert!(scale > 0.0 && scale <= MOST);
-                    bracket.take(scale, worst(scale));
-                }
-                if worst(MOST) < 0.9 {
-                    assert_eq!(bracket.inside.unwrap().0, MOST);
-                    continue;
-                }
-                let (_, found) = bracket.inside.unwrap();
-                assert!((0.9..=1.0).contains(&found), "{power} {end}: {found}");
-            }
-        }
     }
 }

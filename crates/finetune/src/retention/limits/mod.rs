@@ -1,10 +1,11 @@
-//! Retention limits: how much each old domain may lose, and what keeps a run inside.
+//! Retention limits: how much each retained domain may lose, and what keeps a run inside.
 //!
-//! `recipe` is what a run does where nothing is said of it, `held` compares every old domain's development half with the
-//! base, `limited` measures the run by that and decides the best checkpoint, `control` is the rules by which `pressure` moves,
-//! `mix` goes as far on the way from the base through the run's end as the limits allow, `tilt` says how that is shared out over
-//! the blocks, `verdict` has the last word, on the test half; `run` puts them into a run.
+//! `recipe` fills in the method and schedule that a config leaves out, `held` compares every retained domain's dev split with the
+//! base, `limited` evaluates the run by that and decides the best checkpoint, `control` has the rules by which `pressure` moves,
+//! `mix` goes as far on the way from the base through the run's end as the limits allow, `bracket` finds where the limit lies, `tilt` says how that is shared out over
+//! the blocks, `verdict` judges on the test split; `run` puts them into a run.
 
+mod bracket;
 mod control;
 mod held;
 mod limited;
@@ -12,6 +13,8 @@ mod mix;
 mod pressure;
 mod recipe;
 mod run;
+#[cfg(test)]
+mod simulated;
 mod tilt;
 mod verdict;
 
@@ -20,7 +23,7 @@ use std::collections::BTreeMap;
 pub use control::Allowance;
 pub use pressure::{Pressed, Pressure};
 pub(crate) use recipe::{fill_in_method, fill_in_schedule};
-pub use verdict::{DomainVerdict, Judged, LimitsVerdict};
+pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
 use crate::FinetuneError;
 

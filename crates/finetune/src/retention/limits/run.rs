@@ -20,20 +20,19 @@ impl Finetuning {
         &'a self,
         transformer: &'a Transformer,
         pressure: Arc<Pressure>,
-        windows: WindowOptions,
         (run, launch, ops): (&RunFolder, &Launch, Ops),
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         if let Some(from) = run.resumed() {
             pressure.resume(&from.path, from.state.step)?;
         }
-        let windows = WindowOptions {
-            split: Some(HeldoutSplit::Dev),
-            ..windows
-        };
+        let windows = self.limited_windows();
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
         let limits = self.config.retention.limits.clone().unwrap_or_default();
         // The niche comes first.
         let (niche, old) = (self.data.watched[0].clone(), &self.data.watched[1..]);
+        for split in [HeldoutSplit::Dev, HeldoutSplit::Test] {
+            split.check(&niche.0, &niche.1)?;
+        }
         let read = &self.data.watched_by_base;
         let held = Held::score((&base, &read[1..]), old, &limits, windows)?;
         Ok(Box::new(Limited::new(
@@ -42,6 +41,16 @@ impl Finetuning {
             held,
             pressure,
         )))
+    }
+
+    /// How documents are cut and chosen under limits, on the dev split; on the test split by the same rule.
+    pub(super) fn limited_windows(&self) -> WindowOptions {
+        WindowOptions {
+            context: Some(self.sequence_length),
+            stride: None,
+            max_tokens: Some(self.config.evaluation.max_tokens()),
+            split: Some(HeldoutSplit::Dev),
+        }
     }
 
     /// Whether it has limits, which are judged when it has run.
@@ -66,7 +75,7 @@ impl Finetuning {
         )))
     }
 
-    /// What became of the limits of a run that has done its steps, on the test half of the held-out documents; `None` where
+    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents; `None` where
     /// it was stopped meanwhile, and can be asked again. If nothing was inside on the way, there is a `closest` instead of a
     /// `best`. Where a model on the line through base and end is inside and serves the niche better, that is `best`.
     pub(crate) fn verdict(
@@ -111,7 +120,7 @@ impl Finetuning {
             (&tuned, &self.data.watched),
             limits,
             judged,
-            self.sequence_length,
+            self.limited_windows(),
         )?;
         verdict.write(path)?;
         Ok(Some(verdict))

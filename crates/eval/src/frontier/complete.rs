@@ -1,0 +1,42 @@
+//! The methods that can be compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::method::Method;
+use super::scored::ScoredRun;
+use crate::diverged::Diverged;
+
+/// The methods that have a run of every seed, and none that diverged: the others' seeds say nothing about what the next does.
+pub struct Complete {
+    pub names: Vec<String>,
+    /// Of each, its place among all methods.
+    pub places: Vec<usize>,
+    /// Of each, the numbers of its runs.
+    pub runs: Vec<Vec<usize>>,
+}
+
+impl Complete {
+    /// Of all methods, with the numbers of their runs.
+    pub fn of(
+        methods: &[Method],
+        numbers: &BTreeMap<String, Vec<usize>>,
+        (scored, diverged): (&[ScoredRun], &[Diverged]),
+    ) -> Self {
+        let seeds: BTreeSet<u64> = scored.iter().map(|run| run.candidate.seed).collect();
+        let mut complete = Self {
+            names: Vec::new(),
+            places: Vec::new(),
+            runs: Vec::new(),
+        };
+        for (place, method) in methods.iter().enumerate() {
+            let runs = &numbers[&method.name];
+            let own = &scored[runs[0]].candidate.method;
+            if runs.len() == seeds.len() && diverged.iter().all(|lost| lost.name != *own) {
+                complete.names.push(method.name.clone());
+                complete.places.push(place);
+                complete.runs.push(runs.clone());
+            }
+        }
+        complete
+    }
+}

@@ -1,0 +1,271 @@
+//! Limits on simulated documents whose true rise is known.
+
+use std::f64::consts::{LN_2, TAU};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use polymath_data::{ShardWriter, TokenShard};
+use polymath_eval::statistics::LimitVerdict;
+use polymath_eval::{DocumentScore, DomainScores};
+
+use super::held::{Domain, Held};
+use super::verdict::{Judged, LimitsVerdict, Scores};
+
+const LIMIT: f64 = 0.02;
+
+struct Random(u64);
+
+impl Random {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()
+    }
+
+    /// What each of `count` documents changes by apart from the mean, with this deviation.
+    fn changes(&mut self, count: usize, deviation: f64) -> Vec<f64> {
+        (0..count).map(|_| deviation * self.normal()).collect()
+    }
+}
+
+/// Documents that change from two bits per byte by `rise` and by what is their own.
+fn scores(rise: f64, own: &[f64]) -> DomainScores {
+    let document = |(at, own): (usize, &f64)| {
+        let bytes = 1000 + 37 * (at as u64 % 11);
+        DocumentScore {
+            nats: (2.0 + rise + own) * LN_2 * bytes as f64,
+            tokens: bytes / 4,
+            bytes,
+        }
+    };
+    DomainScores {
+        documents: own.iter().enumerate().map(document).collect(),
+        ..DomainScores::default()
+    }
+}
+
+/// The verdict on one domain, of which the tuned model's documents rise by `rise` and by what is their own.
+fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
+    let judged = Judged {
+        checkpoint: PathBuf::new(),
+        inside_on_the_way: true,
+        mixed: None,
+    };
+    let scored = Scores {
+        domain: "law".into(),
+        limit: Some(limit),
+        base: scores(0.0, &vec![0.0; own.len()]),
+        tuned: scores(rise, own),
+    };
+    LimitsVerdict::of(judged, &[scored]).unwrap()
+}
+
+/// One domain of a shard that is not read.
+fn held(documents: usize) -> Held {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heldout.safetensors");
+    let mut writer = ShardWriter::create(&path, 5).unwrap();
+    writer.push(&[1, 0], &[], 1).unwrap();
+    writer.finish().unwrap();
+    Held(vec![Domain {
+        name: "law".into(),
+        shard: Arc::new(TokenShard::open(&path).unwrap()),
+        limit: Some(LIMIT),
+        base: scores(0.0, &vec![0.0; documents]),
+        widening: 1.0,
+    }])
+}
+
+fn share(held: &Held, scores: DomainScores) -> f64 {
+    held.stand(&[("law".to_owned(), scores)].into())
+        .unwrap()
+        .share()
+}
+
+fn share_of(trials: u32, mut happens: impl FnMut() -> bool) -> f64 {
+    let count = (0..trials).filter(|_| happens()).count();
+    count as f64 / f64::from(trials)
+}
+
+/// At a true rise that is the limit, a run is called kept in 5 % at most and broken in 5 % at most, where a point estimate would
+/// toss a coin.
+#[test]
+fn at_the_limit_hardly_any_run_is_called_kept() {
+    let mut random = Random(1);
+    let mut found = Vec::new();
+    for _ in 0..300 {
+        let own = random.changes(60, 0.02);
+        found.push(verdict(LIMIT, &own, LIMIT).verdict());
+    }
+    let of = |wanted| found.iter().filter(|verdict| **verdict == wanted).count() as f64 / 300.0;
+    assert!(of(LimitVerdict::Kept) <= 0.06, "{}", of(LimitVerdict::Kept));
+    assert!(
+        of(LimitVerdict::Broken) <= 0.06,
+        "{}",
+        of(LimitVerdict::Broken)
+    );
+    assert!(of(LimitVerdict::Undecided) >= 0.85);
+}
+
+/// Without any true change, 32 groups of deviation 0.02 show that a limit of 0.01 is kept in 70 % and more.
+#[test]
+fn what_does_not_change_is_mostly_shown_to_be_kept() {
+    let mut random = Random(2);
+    let kept = share_of(200, || {
+        let own = random.changes(32, 0.02);
+        verdict(0.0, &own, 0.01).verdict() == LimitVerdict::Kept
+    });
+    assert!(kept >= 0.7, "{kept}");
+}
+
+/// A run that goes to where its dev bound meets the limit rises by at least 0.8 of it in truth, at 100 documents, and of the runs
+/// that are called kept 5 % at most truly exceed it.
+#[test]
+fn the_limit_is_used_and_rarely_exceeded() {
+    let mut random = Random(3);
+    let held = held(100);
+    let (mut rises, mut kept, mut breached) = (0.0, 0, 0);
+    let trials = 200;
+    for _ in 0..trials {
+        let own = random.changes(100, LIMIT);
+        // The bound moves with the rise.
+        let rise = LIMIT - share(&held, scores(LIMIT, &own)) * LIMIT + LIMIT;
+        assert!((share(&held, scores(rise, &own)) - 1.0).abs() < 1e-9);
+        rises += rise / LIMIT / f64::from(trials);
+        let test = random.changes(100, LIMIT);
+        if verdict(rise, &test, LIMIT).verdict() == LimitVerdict::Kept {
+            kept += 1;
+            breached += usize::from(rise > LIMIT);
+        }
+    }
+    assert!(rises >= 0.8, "{rises}");
+    assert!(kept > 50, "{kept}");
+    assert!(
+        breached as f64 <= 0.05 * f64::from(kept),
+        "{breached} of {kept}"
+    );
+}
+
+/// The bound of the one that is chosen among several holds: of eight models that rise by the limit in truth, the one that seems
+/// to rise least is inside its bound too often without payment, and in 5 % with it. Models that are one cost nothing.
+#[test]
+fn the_choice_among_candidates_is_paid_for() {
+    let mut random = Random(4);
+    let (mut unpaid, mut paid) = (0, 0);
+    let trials = 150;
+    for _ in 0..trials {
+        let mut held = held(60);
+        let candidates: Vec<DomainScores> = (0..8)
+            .map(|_| scores(LIMIT, &random.changes(60, 0.01)))
+            .collect();
+        let least = |held: &Held| {
+            let shares = candidates.iter().map(|one| share(held, one.clone()));
+            shares.fold(f64::INFINITY, f64::min)
+        };
+        unpaid += usize::from(least(&held) <= 1.0);
+        let all: Vec<_> = candidates
+            .iter()
+            .map(|one| [("law".to_owned(), one.clone())].into())
+            .collect();
+        held.pay_for(&all).unwrap();
+        paid += usize::from(least(&held) <= 1.0);
+    }
+    assert!(unpaid >= trials / 5, "{unpaid}");
+    assert!(paid <= trials / 12, "{paid}");
+    let mut held = held(60);
+    let own = random.changes(60, 0.01);
+    let one = || [("law".to_owned(), scores(0.01, &own))].into();
+    held.pay_for(&[one(), one(), one()]).unwrap();
+    assert!((held.0[0].widening - 1.0).abs() < 1e-9);
+}
+
+/// One broken limit breaks the run, one undecided leaves it undecided, and what is said names them; nothing inside on the dev split
+/// is broken whatever the test split says.
+#[test]
+fn a_run_is_as_good_as_its_worst_domain() {
+    let mut random = Random(5);
+    let own = random.changes(60, 0.002);
+    let domain = |name: &str, rise: f64, limit: Option<f64>| Scores {
+        domain: name.into(),
+        limit,
+        base: scores(0.0, &vec![0.0; 60]),
+        tuned: scores(rise, &own),
+    };
+    let judged = |inside_on_the_way| Judged {
+        checkpoint: PathBuf::from("runs/one/best"),
+        inside_on_the_way,
+        mixed: None,
+    };
+    let of = |scored: &[Scores]| LimitsVerdict::of(judged(true), scored).unwrap();
+    let niche = || domain("niche", -0.5, None);
+    let kept = || domain("law", 0.001, Some(LIMIT));
+    let undecided = || domain("art", LIMIT, Some(LIMIT));
+    let broken = || domain("bio", 0.1, Some(LIMIT));
+    let all = of(&[niche(), kept()]);
+    assert_eq!(all.verdict(), LimitVerdict::Kept);
+    assert!(all.to_string().contains("all limits kept"));
+    let open = of(&[niche(), kept(), undecided()]);
+    assert_eq!(open.verdict(), LimitVerdict::Undecided);
+    let said = open.to_string();
+    assert!(
+        said.contains("does not show it for art (60 groups"),
+        "{said}"
+    );
+    let worse = of(&[niche(), broken(), undecided()]);
+    assert_eq!(worse.verdict(), LimitVerdict::Broken);
+    assert!(
+        worse
+            .to_string()
+            .contains("past the limit here: bio by 0.08"),
+        "{worse}"
+    );
+    let outside = LimitsVerdict::of(judged(false), &[niche(), kept()]).unwrap();
+    assert_eq!(outside.verdict(), LimitVerdict::Broken);
+    let text = serde_json::to_string(&open).unwrap();
+    let read: LimitsVerdict = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.verdict(), LimitVerdict::Undecided);
+    assert_eq!(read.domains[0].limited, None);
+}
+
+/// Prints how a run that goes to where its dev bound meets the limit fares: the rows of `scripts/check/coverage.sh`.
+#[test]
+#[ignore = "takes minutes: see scripts/check/coverage.sh"]
+fn coverage_table() {
+    println!(
+        "| limits: documents | deviation / limit | true rise / limit | kept | of these truly exceeded | broken |"
+    );
+    println!("|--:|--:|--:|--:|--:|--:|");
+    for (documents, deviation) in [(30, 0.5), (100, 0.5), (100, 1.0), (100, 2.0), (400, 2.0)] {
+        let mut random = Random(17);
+        let held = held(documents);
+        let trials = 1000;
+        let (mut rises, mut counts) = (0.0, [0usize; 3]);
+        for _ in 0..trials {
+            let own = random.changes(documents, deviation * LIMIT);
+            let rise = LIMIT - share(&held, scores(LIMIT, &own)) * LIMIT + LIMIT;
+            rises += rise / LIMIT / f64::from(trials);
+            let test = random.changes(documents, deviation * LIMIT);
+            match verdict(rise, &test, LIMIT).verdict() {
+                LimitVerdict::Kept => {
+                    counts[0] += 1;
+                    counts[1] += usize::from(rise > LIMIT);
+                }
+                LimitVerdict::Broken => counts[2] += 1,
+                LimitVerdict::Undecided => {}
+            }
+        }
+        let share = |count: usize| count as f64 / f64::from(trials);
+        let exceeded = counts[1] as f64 / (counts[0] as f64).max(1.0);
+        println!(
+            "| {documents} | {deviation} | {rises:.2} | {:.3} | {exceeded:.3} | {:.3} |",
+            share(counts[0]),
+            share(counts[2])
+        );
+    }
+}
