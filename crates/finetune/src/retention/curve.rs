@@ -18,13 +18,13 @@ pub struct Point {
     pub alpha: Option<f64>,
     /// The share of each block.
     pub shares: Shares,
-    /// Mean rise over the old domains against the base, on the development half.
+    /// Mean rise over the old domains against the base, on the dev split.
     pub mean_increase: f64,
-    /// Bits per byte on the development half.
+    /// Bits per byte on the dev split.
     pub development: BitsPerByte,
-    /// Mean rise over the old domains against the base, on the test half.
+    /// Mean rise over the old domains against the base, on the test split.
     pub test_mean_increase: f64,
-    /// Bits per byte on the test half.
+    /// Bits per byte on the test split.
     pub test: BitsPerByte,
 }
 
@@ -92,7 +92,7 @@ impl Rule {
 }
 
 impl Found {
-    /// A table in Markdown: a line for each point, its niche and mean old bits per byte on either half.
+    /// A table in Markdown: a line for each point, its niche and mean old bits per byte on either split.
     pub fn table(&self, rule: &Rule) -> String {
         let mut text = format!(
             "| α | {0}, development | old rise, development | {0}, test | old rise, test | |\n|---|--:|--:|--:|--:|---|\n",

@@ -1,5 +1,5 @@
-//! Interpolation after training (WiSE-FT; Wortsman 2022): (1 − α)·base + α·tuned, α chosen on the development half of
-//! the held-out documents and reported on the test half.
+//! Interpolation after training (WiSE-FT; Wortsman 2022): (1 − α)·base + α·tuned, α chosen on the dev split of
+//! the held-out documents and reported on the test split.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub struct Found {
     pub points: Vec<Point>,
     /// The one that was chosen.
     pub chosen: usize,
-    /// Whether it keeps to the limit on the development half.
+    /// Whether it keeps to the limit on the dev split.
     pub within_limit: bool,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Interpolation<'a> {
     /// Between the models in the folders `base` and `tuned`, which may be an adapter over the base.
     ///
     /// # Errors
-    /// Models of different shapes; a domain without documents in either half.
+    /// Models of different shapes; a domain without documents in either split.
     pub fn open(
         (base, tuned): (&Path, &Path),
         domains: &'a [(String, Arc<TokenShard>)],
