@@ -1,4 +1,4 @@
-//! The transfer matrix: a row is what was tuned on, a column what was scored, each figure the one that `evaluate` gives.
+//! The transfer matrix: a row is what was tuned on, a column what was scored, each figure the one that `evaluate` gives on the test split.
 
 mod held;
 
@@ -26,7 +26,7 @@ fn rows_are_tuned_on_and_columns_scored() {
     let bits = |checkpoint: &str| -> Vec<f64> {
         let mut command = polymath(at);
         command.args(["evaluate", checkpoint, "--dataset", "data"]);
-        command.args(["--context", "48", "--json"]);
+        command.args(["--context", "48", "--split", "test", "--json"]);
         let scores: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         let of = |name: &&str| scores["domains"][*name]["bits_per_byte"].as_f64().unwrap();
         names.iter().map(of).collect()

@@ -1,9 +1,9 @@
 //! Figures with their intervals: over groups of documents, over domains, over seeds.
 
-use super::scored::SplitOfAll;
-use crate::EvalError;
+use super::scored::{SplitOfAll, averaged};
 use crate::report::Figure;
 use crate::statistics::{OverSeeds, paired_change};
+use crate::{DomainScores, EvalError};
 
 const RESAMPLES: usize = 2000;
 
@@ -46,4 +46,22 @@ pub fn over_seeds(figure: Figure, values: &[f64]) -> Figure {
         value: figure.value,
         interval: figure.interval.map(widened),
     }
+}
+
+/// The change in a domain from a base to a method, of which there is a run for each seed: the mean over the runs, with an interval
+/// that holds what new groups of documents and new seeds give; none below five groups. Of one seed, over groups alone.
+///
+/// # Errors
+/// Runs that were scored on other documents than the base; scores that are no numbers.
+pub fn change_over_seeds(base: &DomainScores, runs: &[&DomainScores]) -> Result<Figure, EvalError> {
+    let mut values = Vec::new();
+    for run in runs {
+        values.push(paired_change(base, run, 1, 0)?.value);
+    }
+    let change = paired_change(base, &averaged(base, runs), RESAMPLES, 0)?;
+    let figure = Figure {
+        value: change.value,
+        interval: change.interval,
+    };
+    Ok(over_seeds(figure, &values))
 }

@@ -20,6 +20,7 @@ mod scored;
 use std::path::Path;
 
 pub use area::{hypervolume, pareto};
+pub use estimates::change_over_seeds;
 pub use figures::{Frontier, Hypervolume, Settings, SplitGroups};
 pub use method::{Difference, Method, WorstDomain};
 pub use recommendation::{Confirmation, Outcome, Recommendation};

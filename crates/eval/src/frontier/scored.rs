@@ -124,20 +124,8 @@ impl<'a> SplitOfAll<'a> {
     /// A domain under the base, and as the mean over `runs` has it.
     pub fn base_and_mean(&self, domain: &str, runs: &[usize]) -> (&'a DomainScores, DomainScores) {
         let base = &self.base[domain];
-        let nats = |document: usize| {
-            let of = |run: &usize| self.runs[*run][domain].documents[document].nats;
-            mean(&runs.iter().map(of).collect::<Vec<_>>())
-        };
-        let documents = base.documents.iter().enumerate();
-        let documents = documents.map(|(at, document)| DocumentScore {
-            nats: nats(at),
-            ..*document
-        });
-        let averaged = DomainScores {
-            documents: documents.collect(),
-            ..base.clone()
-        };
-        (base, averaged)
+        let runs: Vec<&DomainScores> = runs.iter().map(|run| &self.runs[*run][domain]).collect();
+        (base, averaged(base, &runs))
     }
 
     /// A domain's changes, summed by group; a method is the mean over its runs.
@@ -159,5 +147,22 @@ impl<'a> SplitOfAll<'a> {
                 .map(of_method)
                 .collect::<Result<_, EvalError>>()?,
         })
+    }
+}
+
+/// The mean over runs of each document's score; the documents and groups are the base's.
+pub fn averaged(base: &DomainScores, runs: &[&DomainScores]) -> DomainScores {
+    let nats = |document: usize| {
+        let of = |run: &&DomainScores| run.documents[document].nats;
+        mean(&runs.iter().map(of).collect::<Vec<_>>())
+    };
+    let documents = base.documents.iter().enumerate();
+    let documents = documents.map(|(at, document)| DocumentScore {
+        nats: nats(at),
+        ..*document
+    });
+    DomainScores {
+        documents: documents.collect(),
+        ..base.clone()
     }
 }

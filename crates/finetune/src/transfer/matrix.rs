@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use polymath_data::{BATCH_RULE, Split};
-use polymath_eval::frontier::Scored as Halves;
+use polymath_eval::frontier::{Scored as Halves, change_over_seeds};
 use polymath_eval::report::Figure;
-use polymath_eval::statistics::{OverSeeds, paired_change};
 use polymath_eval::transfer::{Row, Setting, Transfer};
 use polymath_eval::{DomainScores, WindowOptions, divergence};
 use polymath_model::{LoadOptions, Precision, Transformer};
@@ -18,8 +17,6 @@ use super::{OpenRun, TransferConfig, TransferData};
 use crate::kept::kept;
 use crate::scores::{digest, key, score};
 use crate::{FinetuneError, Finetuning};
-
-const RESAMPLES: usize = 2000;
 
 /// Scores what finished runs became on every domain, each once, and sets it beside what the base forecasts. `say` is told
 /// what is being done.
@@ -217,32 +214,8 @@ struct Early {
     nats_a_token: f64,
 }
 
-/// All held-out documents of a domain, both halves.
-fn whole(halves: &Halves, name: &str) -> DomainScores {
-    let parts = [&halves.development[name], &halves.test[name]];
-    DomainScores {
-        documents: parts
-            .iter()
-            .flat_map(|half| half.documents.clone())
-            .collect(),
-        groups: parts.iter().flat_map(|half| half.groups.clone()).collect(),
-        ..DomainScores::default()
-    }
-}
-
+/// The change in a domain on the test split: each run's best checkpoint was chosen on the dev split.
 fn change(name: &str, base: &Halves, after: &[Halves]) -> Result<Figure, FinetuneError> {
-    let base = whole(base, name);
-    let mut values = Vec::new();
-    let mut interval = None;
-    for halves in after {
-        let found = paired_change(&base, &whole(halves, name), RESAMPLES, 0)?;
-        values.push(found.value);
-        interval = found.interval;
-    }
-    let over = OverSeeds::of(&values);
-    Ok(Figure {
-        value: over.mean,
-        // One run alone has the interval over its documents.
-        interval: over.interval.or(interval),
-    })
+    let runs: Vec<&DomainScores> = after.iter().map(|halves| &halves.test[name]).collect();
+    Ok(change_over_seeds(&base.test[name], &runs)?)
 }
