@@ -166,6 +166,8 @@ fn raw_text_becomes_a_report() {
         "data",
         "--niche",
         "asked",
+        "--split",
+        "all",
     ];
     polymath(at)
         .args(runs)

@@ -205,7 +205,8 @@ pub struct Tasks {
 #[derive(Debug, Default, Args)]
 pub struct ScoredSplit {
     /// Score one part of the held-out documents alone: `dev`, which checkpoints and mixtures are chosen by, `test`, which
-    /// nothing of a run is chosen by, or `audit`, which is kept for choices between methods.
+    /// nothing of a run is chosen by, or `audit`, which is kept for choices between methods; or `all`. Default: `all`, but
+    /// for `forget` `test`, where a checkpoint was chosen on `dev`.
     #[arg(long, alias = "half", value_name = "SPLIT")]
     pub split: Option<HeldoutChoice>,
 }
@@ -216,6 +217,7 @@ pub enum HeldoutChoice {
     Dev,
     Test,
     Audit,
+    All,
 }
 
 #[derive(Debug, Args)]

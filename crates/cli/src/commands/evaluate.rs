@@ -174,13 +174,14 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl arguments::ScoredSplit {
-    /// Returns the part that is asked for.
+    /// Returns the part that is asked for; `None` where it is all of them.
     pub fn choice(&self) -> Option<HeldoutSplit> {
-        self.split.map(|split| match split {
-            arguments::HeldoutChoice::Dev => HeldoutSplit::Dev,
-            arguments::HeldoutChoice::Test => HeldoutSplit::Test,
-            arguments::HeldoutChoice::Audit => HeldoutSplit::Audit,
-        })
+        match self.split? {
+            arguments::HeldoutChoice::Dev => Some(HeldoutSplit::Dev),
+            arguments::HeldoutChoice::Test => Some(HeldoutSplit::Test),
+            arguments::HeldoutChoice::Audit => Some(HeldoutSplit::Audit),
+            arguments::HeldoutChoice::All => None,
+        }
     }
 }
 

@@ -43,13 +43,17 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         ..arguments.scoring
     };
     let chosen_on = chosen_on(&base, &tuned)?;
-    let split = arguments.split.choice();
+    let is_asked = arguments.split.split.is_some();
+    let split = match is_asked {
+        true => arguments.split.choice(),
+        false => split_to_judge(chosen_on),
+    };
     let asked = Asked {
         datasets: &datasets,
         tasks: &tasks,
         scoring: &scoring,
-        split: split.or(split_to_judge(chosen_on)),
-        or_all: split.is_none(),
+        split,
+        or_all: !is_asked,
         keep: KEPT_TOKENS,
     };
     let mut before = score((&base, None), &asked, environment)?;
@@ -77,7 +81,7 @@ pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(
         context,
         max_tokens: arguments.scoring.max_tokens,
         chosen_on,
-        split: asked.split,
+        split,
         ..Settings::default()
     };
     let report = ForgettingReport::new(&before, &runs, settings)?;

@@ -14,6 +14,7 @@ use crate::statistics::{
     Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm,
     mean_figure, number_of,
 };
+use crate::wording::count;
 use crate::{DomainScores, EvalError, TaskScores};
 
 /// Refuses settings without sense.
@@ -284,7 +285,10 @@ fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String
     };
     match against.deciding_groups {
         Some(groups) if groups < MOST_GROUPS => {
-            format!("{why}; about {groups} groups of documents would decide")
+            format!(
+                "{why}; about {} groups of documents would decide",
+                count(groups as u64)
+            )
         }
         _ => format!("{why}; the change is too close to the limit for any number of documents"),
     }

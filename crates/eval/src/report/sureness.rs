@@ -102,7 +102,7 @@ fn ungrouped(report: &ForgettingReport) -> Option<String> {
         .collect();
     (!names.is_empty()).then(|| {
         format!(
-            "{}: the data set stores no groups, so each document counts as independent. Where documents are pieces of one work, \
+            "{}: the dataset stores no groups, so each document counts as independent. Where documents are pieces of one work, \
              the intervals are too narrow: prepare the data again.",
             names.join(", ")
         )
