@@ -10,8 +10,8 @@ use crate::TrainError;
 pub struct EvaluationConfig {
     /// Steps between two evaluations.
     pub every: u64,
-    /// Held-out tokens of each domain that are scored on the way (the report scores them all); default: 20 000, under limits
-    /// more.
+    /// Held-out tokens of each domain's dev split that are scored on the way, and of its test split in the verdict on limits
+    /// (the report scores them all); default: 20 000, under limits more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
 }
