@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_data::{BATCH_RULE, EVALUATION_RULE};
 use polymath_files::{Attempt, Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
-use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, SCHEMA, State};
+use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State};
 use crate::metrics::MetricsFile;
+use crate::resumable::refuse_unfit;
 use crate::{CheckpointConfig, Optimizer, Outcome, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
@@ -296,34 +296,6 @@ pub fn finished(run: &Path) -> Option<State> {
         .filter(|state| state.finished)
 }
 
-/// Refuses to compare runs that are finished by an older rule of making batches with runs that are not, or are still to be
-/// trained: they would differ in more than their settings.
-///
-/// # Errors
-/// Runs of both kinds, by their folders.
-pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
-    let rule = |run: &&Path| finished(run).map_or(BATCH_RULE, |state| state.batch_rule);
-    let rules: Vec<u32> = runs.iter().map(rule).collect();
-    if rules.iter().all(|rule| Some(rule) == rules.first()) {
-        return Ok(());
-    }
-    let older = runs
-        .iter()
-        .zip(&rules)
-        .filter(|(_, rule)| **rule != BATCH_RULE);
-    let older: Vec<String> = older
-        .map(|(run, rule)| format!("`{}` (rule {rule})", run.display()))
-        .collect();
-    Err(TrainError::Run(format!(
-        "{} of {} runs were trained by an older rule of making batches: {}; the others have rule {BATCH_RULE}, so that they \
-         see other data in another order, and can't be compared. Remove these folders to train them anew, or choose \
-         another `output`",
-        older.len(),
-        runs.len(),
-        older.join(", ")
-    )))
-}
-
 /// Whether a run folder holds a run that has done all its steps.
 pub fn is_finished(run: &Path) -> bool {
     finished(run).is_some()
@@ -374,59 +346,6 @@ fn in_use(path: &Path, process: Option<u32>) -> TrainError {
     TrainError::Run(format!(
         "the run `{}` is in use by another process{process}: wait for it, or choose another `run`",
         path.display()
-    ))
-}
-
-/// Refuses to go on from a checkpoint that is the last, that was not to be gone on from, or whose run began by other rules.
-fn refuse_unfit(run: &Path, state: &State, resume: bool) -> Result<(), TrainError> {
-    let (run, step) = (run.display(), state.step);
-    if state.finished && !resume {
-        return Err(TrainError::Run(format!(
-            "the run `{run}` is finished ({step} steps): choose another `run`, or delete the folder to train it anew"
-        )));
-    }
-    if state.finished {
-        return Ok(());
-    }
-    if state.batch_rule != BATCH_RULE {
-        return Err(other_batches(state, &run.to_string()));
-    }
-    if state.evaluation_rule != EVALUATION_RULE && state.best.is_some() {
-        return Err(other_documents(state, &run.to_string()));
-    }
-    if state.schema < SCHEMA {
-        return Err(TrainError::Run(format!(
-            "the run `{run}` was interrupted after step {step} of an older version of Polymath ({}): finish it with that version, or \
-             train anew in another `run`",
-            state.program_version
-        )));
-    }
-    if !resume {
-        return Err(TrainError::Run(format!(
-            "the run `{run}` was interrupted after step {step}: go on with `--resume`, or choose another `run`"
-        )));
-    }
-    Ok(())
-}
-
-/// Refuses a run that would go on with other batches than it began with.
-fn other_batches(state: &State, run: &str) -> TrainError {
-    TrainError::Run(format!(
-        "the run `{run}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where \
-         this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
-         began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
-        state.step, state.program_version, state.batch_rule
-    ))
-}
-
-/// Refuses a run whose best checkpoint would be decided by scores of different documents.
-fn other_documents(state: &State, run: &str) -> TrainError {
-    TrainError::Run(format!(
-        "the run `{run}` was interrupted after step {} by version {} of this program, which evaluates on held-out documents \
-         chosen by rule {} where this one has rule {EVALUATION_RULE}: its earlier scores are of other documents, and `best` \
-         would compare the two. End it with the program that began it, or choose another `run` and train anew; its \
-         checkpoints can still be evaluated",
-        state.step, state.program_version, state.evaluation_rule
     ))
 }
 

@@ -196,6 +196,38 @@ fn other_batches_are_refused() {
     let found = polymath_train::finished(&whole).unwrap();
     assert_eq!((found.step, found.batch_rule), (20, 1));
     verify(&whole.join("latest")).unwrap();
+    // Beside runs of this program, or ones that are to be trained, it is not compared; alone it is.
+    let other = root.path().join("other");
+    straight(&other);
+    let new = root.path().join("new");
+    polymath_train::check_batch_rules(&[&whole, &whole]).unwrap();
+    polymath_train::check_batch_rules(&[&other, &new]).unwrap();
+    for beside in [&other, &new] {
+        let error = polymath_train::check_batch_rules(&[&whole, beside]).unwrap_err();
+        let said = format!(
+            "1 of 2 runs were trained by an older rule of making batches: `{}` (rule 1)",
+            whole.display()
+        );
+        assert!(error.to_string().contains(&said), "{error}");
+    }
+    let state = other.join("step-000020/state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let rule = format!(
+        "  \"evaluation_rule\": {},\n",
+        polymath_data::EVALUATION_RULE
+    );
+    assert!(text.contains(&rule), "{text}");
+    let text = text
+        .replace(&rule, "")
+        .replace("\"schema\": 2", "\"schema\": 1");
+    std::fs::write(&state, text).unwrap();
+    let error = polymath_train::check_batch_rules(&[&other, &new]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("older rule of choosing the best checkpoint"),
+        "{error}"
+    );
 }
 
 /// A run whose earlier evaluations were of documents that another rule chose is refused by name, and nothing of it is touched:

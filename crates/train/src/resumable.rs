@@ -1,0 +1,104 @@
+//! Which runs may go on from where they stand, and be compared: those that are to be gone on with, by the rules of this program.
+
+use std::path::Path;
+
+use polymath_data::{BATCH_RULE, EVALUATION_RULE};
+
+use crate::TrainError;
+use crate::checkpoint::{SCHEMA, State};
+use crate::run_folder::finished;
+
+/// Refuses to go on from a checkpoint that is the last, that was not to be gone on from, or whose run began by other rules.
+pub(crate) fn refuse_unfit(run: &Path, state: &State, resume: bool) -> Result<(), TrainError> {
+    let (run, step) = (run.display(), state.step);
+    if state.finished && !resume {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` is finished ({step} steps): choose another `run`, or delete the folder to train it anew"
+        )));
+    }
+    if state.finished {
+        return Ok(());
+    }
+    if state.batch_rule != BATCH_RULE {
+        return Err(other_batches(state, &run.to_string()));
+    }
+    if state.evaluation_rule != EVALUATION_RULE && state.best.is_some() {
+        return Err(other_documents(state, &run.to_string()));
+    }
+    if state.schema < SCHEMA {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` was interrupted after step {step} of an older version of Polymath ({}): finish it with that version, or \
+             train anew in another `run`",
+            state.program_version
+        )));
+    }
+    if !resume {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` was interrupted after step {step}: go on with `--resume`, or choose another `run`"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a run that would go on with other batches than it began with.
+fn other_batches(state: &State, run: &str) -> TrainError {
+    TrainError::Run(format!(
+        "the run `{run}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where \
+         this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
+         began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
+        state.step, state.program_version, state.batch_rule
+    ))
+}
+
+/// Refuses a run whose best checkpoint would be decided by scores of different documents.
+fn other_documents(state: &State, run: &str) -> TrainError {
+    TrainError::Run(format!(
+        "the run `{run}` was interrupted after step {} by version {} of this program, which evaluates on held-out documents \
+         chosen by rule {} where this one has rule {EVALUATION_RULE}: its earlier scores are of other documents, and `best` \
+         would compare the two. End it with the program that began it, or choose another `run` and train anew; its \
+         checkpoints can still be evaluated",
+        state.step, state.program_version, state.evaluation_rule
+    ))
+}
+
+/// Refuses to compare runs that are finished by older rules of making batches or of choosing the best checkpoint with runs that
+/// are not, or are still to be trained: they would differ in more than their settings.
+///
+/// # Errors
+/// Runs of both kinds, by their folders.
+pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
+    let states: Vec<Option<State>> = runs.iter().map(|run| finished(run)).collect();
+    let rules = |of: &dyn Fn(&State) -> u32, now: u32| -> Vec<u32> {
+        let rules = states.iter().map(|state| state.as_ref().map_or(now, of));
+        rules.collect()
+    };
+    let batches = rules(&|state| state.batch_rule, BATCH_RULE);
+    let data = "they see other data in another order";
+    refuse_mixed(runs, &batches, (BATCH_RULE, "making batches", data))?;
+    let evaluations = rules(&|state| state.evaluation_rule, EVALUATION_RULE);
+    let best = "their best checkpoint was chosen on other documents";
+    let what = "choosing the best checkpoint";
+    refuse_mixed(runs, &evaluations, (EVALUATION_RULE, what, best))
+}
+
+/// Refuses runs whose rules of something differ; `what` they are of and what follows are said.
+fn refuse_mixed(
+    runs: &[&Path],
+    rules: &[u32],
+    (now, what, follows): (u32, &str, &str),
+) -> Result<(), TrainError> {
+    if rules.iter().all(|rule| Some(rule) == rules.first()) {
+        return Ok(());
+    }
+    let older = runs.iter().zip(rules).filter(|(_, rule)| **rule != now);
+    let older: Vec<String> = older
+        .map(|(run, rule)| format!("`{}` (rule {rule})", run.display()))
+        .collect();
+    Err(TrainError::Run(format!(
+        "{} of {} runs were trained by an older rule of {what}: {}; the others have rule {now}, so that {follows}, and can't \
+         be compared. Remove these folders to train them anew, or choose another `output`",
+        older.len(),
+        runs.len(),
+        older.join(", ")
+    )))
+}
