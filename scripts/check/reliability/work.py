@@ -65,7 +65,7 @@ FINETUNINGS = [
     finetuning("ewc", "retention.ewc={strength=10.0,tokens=400}"),
     finetuning("l2sp", "retention.l2sp=0.01"),
     finetuning("distill", "retention.replay=0.25", "retention.distill={strength=1.0}"),
-    finetuning("limits", "retention.limits.default=0.05", "evaluation.max_tokens=2000"),
+    finetuning("limits", "retention.limits.default=0.05", "evaluation.max_tokens=20000"),
     finetuning("new-tokens", 'tokenizer.add=["⟨qed⟩"]'),
 ]
 SWEEPS = [
