@@ -11,7 +11,7 @@ out=checkpoints
 
 mkdir -p $out/.forgetting # one empty file for each run that is finished
 
-# Trains a run that is not finished. Exit 3, limits that were not kept, is a result as well.
+# Trains a run that is not finished. Exit 3, a broken limit, and exit 4, an undecided one, are results as well.
 once() {
     local command=$1 config=$2 run=$3 name
     shift 3
@@ -19,7 +19,7 @@ once() {
     if [ ! -e "$out/.forgetting/$name" ]; then
         local resume=()
         if [ -d "$run" ]; then resume=(--resume); fi
-        "$polymath" "$command" "$config" run="$run" "$@" "${resume[@]}" || [ $? = 3 ]
+        "$polymath" "$command" "$config" run="$run" "$@" "${resume[@]}" || [[ $? =~ ^[34]$ ]]
         touch "$out/.forgetting/$name"
     fi
 }
