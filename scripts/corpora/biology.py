@@ -35,7 +35,7 @@ def gene_ontology(path):
             lines.append("Also called: " + "; ".join(synonyms[number][:SYNONYMS]))
         lines += [f"{RELATIONS.get(relation, relation.capitalize())}: {'; '.join(names)}"
                   for relation, names in parents[number].items()]
-        yield "\n".join(lines)
+        yield name, "\n".join(lines)
 
 
 def phenotype_ontology(text):
@@ -56,7 +56,7 @@ def phenotype_ontology(text):
         kinds = [parent.partition(" ! ")[2] for parent in fields["is_a"]]
         if kinds:
             lines.append("Is a: " + "; ".join(kinds))
-        yield "\n".join(lines)
+        yield fields["name"][0], "\n".join(lines)
 
 
 def documents(genes, phenotypes):

@@ -39,7 +39,7 @@ def documents(chemicals):
             break
         chosen.append((number, text))
         total += size(text)
-    return (text for _number, text in sorted(chosen))
+    return ((str(number), text) for number, text in sorted(chosen))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Python 3.11's standard library, from the `python_stdlib.zip` that `pyodide` ships.
 
 A document is a function, a class, or the top of a module (its docstring, imports and constants), each after a comment
-with the module's name; small neighbours are put together, and long classes cut between their methods. Left out: licence
+with the module's name, which is its work; small neighbours are put together, and long classes cut between their methods. Left out: licence
 headers, code tables (`encodings/cp*`, …), documentation kept as data (`pydoc_data`), Pyodide's own modules.
 """
 
@@ -60,10 +60,10 @@ def documents(pyodide):
         group = []
         for part in parts(source):
             if group and size("\n".join(group)) + size(part) > TARGET:
-                yield f"# {name}\n" + "\n\n".join(group)
+                yield name, f"# {name}\n" + "\n\n".join(group)
                 group = []
             group.append(part)
-        yield f"# {name}\n" + "\n\n".join(group)
+        yield name, f"# {name}\n" + "\n\n".join(group)
 
 
 if __name__ == "__main__":

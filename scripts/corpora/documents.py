@@ -1,7 +1,9 @@
 """What every extractor shares: cleaning, cutting to size, dropping what was seen before, writing.
 
 An extractor is a script `<domain>.py OUTPUT SOURCE…`: the sources are the domain's unpacked packages, in the order of
-`packages.tsv`. It yields documents as text; `main` cleans, deduplicates and writes them, one JSON object a line.
+`packages.tsv`. It yields each document as its work and its text; `main` cleans, deduplicates and writes them, one JSON
+object a line: `text`, and `work`, the name of what the document was cut from (a play, a page, a message). Documents of one
+work are not independent of each other, so a split or an interval has to take works whole.
 The output depends on the packages alone: no clock, no random numbers, no order of a directory listing.
 """
 
@@ -87,7 +89,7 @@ def main(documents, near_duplicates=NEAR_DUPLICATE, smallest=SMALLEST):
     output, sources = Path(sys.argv[1]), [Path(source) for source in sys.argv[2:]]
     seen_texts, seen = set(), Seen()
     kept, kept_bytes, dropped = [], 0, {"short": 0, "duplicate": 0, "near duplicate": 0}
-    for document in documents(*sources):
+    for work, document in documents(*sources):
         for text in map(clean, pieces(clean(document))):
             if size(text) < smallest:
                 dropped["short"] += 1
@@ -97,8 +99,9 @@ def main(documents, near_duplicates=NEAR_DUPLICATE, smallest=SMALLEST):
                 dropped["near duplicate"] += 1
             else:
                 seen_texts.add(text)
-                kept.append({"text": text})
+                kept.append({"text": text, "work": work})
                 kept_bytes += size(text)
     write(output / "documents.jsonl.gz", kept)
     losses = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
-    print(f"{len(kept)} documents, {kept_bytes} bytes" + (f" (dropped: {losses})" if losses else ""))
+    works = len({record["work"] for record in kept})
+    print(f"{len(kept)} documents of {works} works, {kept_bytes} bytes" + (f" (dropped: {losses})" if losses else ""))

@@ -12,7 +12,7 @@ from documents import main, unwrap
 
 def leads(path):
     for title, article in sorted(json.loads(path.read_text("utf-8")).items()):
-        yield f"{title}\n\n{article['extract']}"
+        yield title, f"{title}\n\n{article['extract']}"
 
 
 def dictionary(text):
@@ -27,7 +27,7 @@ def dictionary(text):
         body = re.sub(r"\{([^{}]*)\}", r"\1", body)
         body = re.sub(r"(?m)^(\d+\. |)<([a-z][^<>@]*)>", r"\1(\2)", body)
         body = re.sub(r"<[^<>@\s]+@[^<>\s]+>", "", body)  # addresses of people
-        yield f"{headword.strip()}\n\n" + "\n\n".join(
+        yield headword.strip(), f"{headword.strip()}\n\n" + "\n\n".join(
             part if re.search(r"\n {2,}", part) else unwrap(part) for part in re.split(r"\n\s*\n", body))
 
 

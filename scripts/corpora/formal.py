@@ -35,7 +35,7 @@ def description(comment):
 
 
 def theorems(database):
-    """Prompt and response of each statement; hypotheses hold to the end of the block that they stand in."""
+    """Label, prompt and response of each statement; hypotheses hold to the end of the block that they stand in."""
     scopes, comment, seen = [[]], "", set()
     for found in STATEMENT.finditer(database):
         if found["comment"]:
@@ -59,14 +59,14 @@ def theorems(database):
                 kinds = {"df-": "Definition", "ax-": "Axiom"} if found["kind"] == "a" else {}
                 kind = kinds.get(label[:3], "Theorem")
                 given = "".join(f"Hypothesis: {hypothesis}\n" for hypothesis in hypotheses)
-                yield clean(f"{text}\n{given}{kind} {label}:"), " " + formula
+                yield label, clean(f"{text}\n{given}{kind} {label}:"), " " + formula
 
 
 if __name__ == "__main__":
     databases = Path(sys.argv[2]) / "usr/share/metamath/databases"
     seen = Seen()
     statements = theorems((databases / "set.mm").read_text("utf-8"))
-    pairs = [pair for pair in statements if seen.share("".join(pair)) <= NEAR_DUPLICATE]
-    main(lambda _: map("".join, pairs), near_duplicates=1, smallest=0)
-    records = [{"prompt": prompt, "response": response} for prompt, response in pairs]
+    pairs = [pair for pair in statements if seen.share("".join(pair[1:])) <= NEAR_DUPLICATE]
+    main(lambda _: ((label, prompt + response) for label, prompt, response in pairs), near_duplicates=1, smallest=0)
+    records = [{"prompt": prompt, "response": response, "work": label} for label, prompt, response in pairs]
     write(Path(sys.argv[1]) / "pairs/pairs.jsonl.gz", records)

@@ -1,7 +1,8 @@
 """Licences and legal notices from ScanCode's `licensedcode-data`: English ones, without the YAML before the text.
 
 Licences copy each other, so a paragraph of which more than a third was seen before is left out. A document is a
-licence, or where that left holes, each stretch of new paragraphs in a row.
+licence, or where that left holes, each stretch of new paragraphs in a row. Its work is the family of licences: their name
+up to a version (`gpl-2.0`, `gpl-3.0-plus`: `gpl`).
 """
 
 import re
@@ -27,14 +28,15 @@ def documents(licences):
         language = re.search(r"^language: (\w+)", front_matter, re.MULTILINE)
         if language and language[1] != "en" or re.search("Ã|â€|\ufffd", text) or not text.strip():
             continue  # not English, or its encoding was broken before it came here
+        family = re.split(r"[-_.]?v?\d", path.stem)[0] or path.stem
         stretch = []
         for paragraph in paragraphs(text):
             if seen.share(paragraph) <= NEAR_DUPLICATE:
                 stretch.append(paragraph)
             elif stretch:
-                yield "\n\n".join(stretch)
+                yield family, "\n\n".join(stretch)
                 stretch = []
-        yield "\n\n".join(stretch)
+        yield family, "\n\n".join(stretch)
 
 
 if __name__ == "__main__":

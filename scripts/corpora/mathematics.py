@@ -1,6 +1,6 @@
 """What Sage's docstrings explain about mathematics: public classes, methods and functions of `python3-sage`.
 
-A document is a docstring after the name of what it describes: prose, LaTeX and worked sessions. Cut are test sections,
+A document is a docstring after the name of what it describes: prose, LaTeX and worked sessions; its work is the module. Cut are test sections,
 authors and Sphinx's mark-up; docstrings with less than a few lines of prose are left out, or it would all be sessions.
 """
 
@@ -67,7 +67,7 @@ def documents(sage):
         for name, docstring in [(heading, opening)] * bool(opening) + list(described(module.body)):
             text = plain(docstring)
             if size(prose(text)) >= SMALLEST_PROSE:
-                yield f"{name}\n\n{text}"
+                yield heading, f"{name}\n\n{text}"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def documents(cookbook):
                 lines.append(f"{label.capitalize()}: {tidy(recipe[label])}")
         lines += ["", "Ingredients", *(f"- {tidy(part)}" for part in recipe["ingredients"])]
         lines += ["", "Steps", *(f"{number}. {tidy(step)}" for number, step in enumerate(recipe["steps"], 1))]
-        yield "\n".join(lines)
+        yield recipe["title"], "\n".join(lines)
 
 
 if __name__ == "__main__":

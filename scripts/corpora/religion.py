@@ -1,4 +1,5 @@
-"""The World English Bible and Matthew Henry's Concise Commentary, from SWORD modules. A document is a chapter.
+"""The World English Bible and Matthew Henry's Concise Commentary, from SWORD modules. A document is a chapter, of the Bible or of
+the commentary; its work is the book of the Bible.
 
 Only one translation: two of one book would put the same content on both sides of a split.
 """
@@ -39,12 +40,24 @@ def plain(osis):
     return re.sub(r" +([,.;:?!])", r"\1", text)
 
 
+def chapters(text, start):
+    """Cuts a testament at what marks a chapter's start; gives each part with the book that it lies in."""
+    marks = [(mark.start(), mark.end()) for mark in re.finditer(start, text)]
+    books = [(mark.start(), mark[1]) for mark in re.finditer(r'<chapter\b[^>]*osisID="(\w+)\.[^>]*sID=', text)]
+    at = 0
+    for (_, begin), (end, _) in zip([(0, 0), *marks], [*marks, (len(text), 0)]):
+        while at < len(books) and books[at][0] < begin:
+            at += 1
+        yield books[at - 1][1] if at else "front matter", text[begin:end]
+
+
 def documents(bible, commentary):
     for package, start in ((bible, r"<chapter\b[^>]*sID=[^>]*>"), (commentary, r"(?=<title\b[^>]*>Chapter \d+</title>)")):
         folder = next(package.glob("usr/share/sword/modules/**/ot.bzz")).parent
         for testament in ("ot", "nt"):
             text = " ".join(entries(folder, testament))
-            yield from map(plain, re.split(start, text))
+            for book, chapter in chapters(text, start):
+                yield book, plain(chapter)
 
 
 if __name__ == "__main__":

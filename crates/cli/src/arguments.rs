@@ -452,6 +452,9 @@ pub enum DatasetCommand {
         /// Which side of the split.
         #[arg(long, default_value = "heldout")]
         split: SplitChoice,
+        /// Print before each document where it was read from, and its group.
+        #[arg(long)]
+        sources: bool,
     },
 }
 

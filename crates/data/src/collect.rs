@@ -1,19 +1,25 @@
 //! The first pass of `prepare`: sources in, documents on the disk, each on its side of the split, none twice.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::chat::ChatTemplate;
-use crate::duplicates::{Duplicates, Place};
+use crate::duplicates::{Duplicates, Noted, Place};
+use crate::group::Tag;
+use crate::near_duplicates::{self, Remedy};
+use crate::normalise::normalise;
 use crate::record::Records;
-use crate::sides::{Rule, Sides, content_hash, cut_few};
+use crate::sides::{Rule, Sides};
 use crate::source::{self, Format, Part, SourceDocument};
 use crate::sources::Files;
 use crate::spool::{Spool, length};
-use crate::{DataError, DomainManifest, OnBadRecord, PrepareConfig, Progress, Split};
+use crate::{
+    DataError, DomainManifest, GroupBy, GroupKind, Grouping, OnBadRecord, PrepareConfig, Progress,
+    Split, tail,
+};
 
 /// One domain after the first pass.
 pub(crate) struct Collected {
@@ -22,9 +28,36 @@ pub(crate) struct Collected {
     pub(crate) manifest: DomainManifest,
     /// Where its sides are not by the hash alone, what decides them when it is prepared again.
     pub(crate) sides: Option<Sides>,
+    /// What a group is.
+    pub(crate) grouping: Grouping,
+    /// The field that names groups, as the config has it.
+    pub(crate) field: Option<String>,
+    /// Held-out groups that hold near-duplicates of each other, each with the group that all of them become.
+    pub(crate) joined: HashMap<u64, u64>,
 }
 
 impl Collected {
+    /// A domain without documents, whose spools lie in `folder`.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub(crate) fn create(folder: &Path, grouping: Grouping) -> Result<Self, DataError> {
+        Ok(Self {
+            train: Spool::create(folder)?,
+            heldout: Spool::create(folder)?,
+            manifest: DomainManifest::default(),
+            sides: None,
+            field: grouping.field.clone(),
+            grouping,
+            joined: HashMap::new(),
+        })
+    }
+
+    /// Bytes of all its text.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.train.bytes + self.heldout.bytes
+    }
+
     fn spool(&mut self, split: Split) -> &mut Spool {
         match split {
             Split::Train => &mut self.train,
@@ -46,6 +79,7 @@ pub(crate) fn collect(
     let format = |name: &str| Format {
         records: Records {
             text_field: config.domains[name].text_field.as_deref(),
+            group_field: config.domains[name].group_field.as_deref(),
             template,
             notes: None,
         },
@@ -61,9 +95,10 @@ pub(crate) fn collect(
         .map(|path| size(path))
         .sum();
     progress.begin("reading", Some(total));
-    let rule = Rule {
+    let rule = |name: &str| Rule {
         seed: config.seed,
         share: config.heldout_fraction,
+        least_groups: config.domains[name].heldout_groups.unwrap_or_default(),
     };
     let mut duplicates = Duplicates::create(&config.output)?;
     let (mut refused, mut skipped) = (BadRecords::default(), BadRecords::default());
@@ -78,14 +113,12 @@ pub(crate) fn collect(
                 _ => &mut refused,
             },
             end,
-            domain: Collected {
-                train: Spool::create(&config.output)?,
-                heldout: Spool::create(&config.output)?,
-                manifest: DomainManifest::default(),
-                sides: None,
-            },
-            rule,
+            domain: Collected::create(&config.output, files.grouping(&config.domains[name]))?,
+            rule: rule(name),
+            by_file: config.domains[name].group == Some(GroupBy::File),
+            tag: None,
             side: Split::Train,
+            file: 0,
             begun: false,
             with_end: 0,
             folded: String::new(),
@@ -110,16 +143,60 @@ pub(crate) fn collect(
     skipped.say();
     drop_duplicates(duplicates, &mut collected)?;
     let mut collected: BTreeMap<String, Collected> = files.keys().cloned().zip(collected).collect();
+    progress.finish(&summary(&collected));
+    let total = collected.values().map(Collected::bytes).sum();
+    progress.begin("splitting", Some(total));
     for (name, domain) in &mut collected {
+        let bytes = domain.bytes();
         if files[name].heldout.is_empty() {
             let earlier = Sides::read(&config.output, name)?;
-            rule.settle(name, domain, earlier.as_ref())?;
+            rule(name).settle(name, domain, earlier.as_ref())?;
+        } else {
+            find_beside_named(name, domain)?;
         }
         refuse_empty(name, domain, config.heldout_fraction)?;
-        cut_few(domain)?;
+        let of_config = &config.domains[name];
+        if of_config.group.is_none() && of_config.group_field.is_none() {
+            tail::part_lone_group(domain)?;
+        }
+        tail::cut_few(domain)?;
+        if domain.grouping.kind == GroupKind::Section {
+            near_duplicates::find(domain, Remedy::Join)?.keep(domain)?;
+        }
+        progress.advance(bytes);
     }
-    progress.finish(&summary(&collected));
+    progress.finish(&summary_of_groups(&collected));
     Ok(collected)
+}
+
+/// Joins the near-duplicates of a held-out side that the config names, and says how many stand in the training text too.
+fn find_beside_named(name: &str, domain: &mut Collected) -> Result<(), DataError> {
+    let found = near_duplicates::find(domain, Remedy::Count)?;
+    let left = found.documents_in_train;
+    domain.manifest.near_duplicates_left = left;
+    if left > 0 {
+        tracing::warn!(
+            "domain `{name}`: {left} documents of `heldout_paths` have near-duplicates in `paths`: scores on them say little of new \
+             text"
+        );
+    }
+    found.keep(domain)
+}
+
+fn summary_of_groups(collected: &BTreeMap<String, Collected>) -> String {
+    let sum = |of: &dyn Fn(&DomainManifest) -> u64| -> u64 {
+        collected.values().map(|domain| of(&domain.manifest)).sum()
+    };
+    let heldout: u64 = collected
+        .values()
+        .map(|domain| domain.heldout.documents)
+        .sum();
+    format!(
+        "{heldout} documents held out; near-duplicates: {} documents to the train side, {} groups joined, {} left out",
+        sum(&|domain| domain.near_duplicates_to_train),
+        sum(&|domain| domain.near_duplicates_joined),
+        sum(&|domain| domain.near_duplicates_left_out)
+    )
 }
 
 fn size(path: &Path) -> u64 {
@@ -209,8 +286,14 @@ struct Reader<'a> {
     end: &'a str,
     domain: Collected,
     rule: Rule,
-    /// Side of the document whose pieces are being read.
+    /// Whether files are the groups that may hold many documents.
+    by_file: bool,
+    /// Key of the document, or file, that is being read, once a piece of it was kept.
+    tag: Option<Tag>,
+    /// Its side.
     side: Split,
+    /// Number of the file.
+    file: u32,
     /// Whether a piece of it was kept.
     begun: bool,
     /// Documents in whose text the end token's name stands.
@@ -221,7 +304,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// `side` is where the config puts the file's documents; `None` where their content decides.
     fn read(&mut self, path: &Path, format: Format, side: Option<Split>) -> Result<(), DataError> {
+        self.file = self.domain.manifest.files as u32;
         self.domain.manifest.files += 1;
+        self.tag = None;
         let (before, bad_before) = (self.domain.manifest.read, self.bad.count);
         let progress = self.progress;
         let watch = |bytes| progress.advance(bytes);
@@ -244,6 +329,7 @@ impl Reader<'_> {
         self.domain.manifest.read += 1;
         if document.piece == 0 {
             self.begun = false;
+            self.tag = self.tag.filter(|_| self.by_file);
         }
         if document.is_blank() {
             self.domain.manifest.empty_dropped += 1;
@@ -253,17 +339,23 @@ impl Reader<'_> {
             self.domain.manifest.cut_documents += 1;
         }
         // A huge document's pieces stay together, on the side of the first.
-        if !self.begun {
-            self.side = side.unwrap_or_else(|| self.side_of(&document));
-        }
+        let tag = self.tag.unwrap_or_else(|| self.tag_of(&document));
+        self.tag = Some(tag);
+        self.side = side.unwrap_or(match self.rule.holds_out(tag.side) {
+            true => Split::Heldout,
+            false => Split::Train,
+        });
+        let tag = tag.at(self.file, document.record);
         let mut own = document.parts.iter().filter(|part| !part.from_template);
         self.with_end += u64::from(own.any(|part| part.text.contains(self.end)));
         let bytes = length(&document.parts);
         let spool = self.domain.spool(self.side);
-        let index = spool.push(&document.parts, self.begun)?;
+        let index = spool.push(&document.parts, tag, self.begun)?;
         self.begun = true;
         let place = Place::new(self.side, self.number, index);
-        self.duplicates.note(hash(&document.parts), place, bytes)
+        let group = tag.origin.group;
+        self.duplicates
+            .note(hash(&document.parts), place, Noted { bytes, group })
     }
 
     fn say_end(&self, name: &str) {
@@ -277,13 +369,15 @@ impl Reader<'_> {
         }
     }
 
-    /// The side of a document by its content alone: the same in every data set, whatever else is in it. Copies that
-    /// differ in letter case and white space land on the same side.
-    fn side_of(&mut self, document: &SourceDocument) -> Split {
-        let hash = content_hash(&document.text(), self.rule.seed, &mut self.folded);
-        match self.rule.holds_out(hash) {
-            true => Split::Heldout,
-            false => Split::Train,
+    /// The key of a document by the field that names its group, else by its content: the same in every data set, whatever
+    /// else is in it. Copies that differ in letter case and white space have the same.
+    fn tag_of(&mut self, document: &SourceDocument) -> Tag {
+        match &document.group {
+            Some(value) => Tag::of(value, self.rule.seed),
+            None => {
+                normalise(&document.text(), &mut self.folded);
+                Tag::of(&self.folded, self.rule.seed)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A set of all hashes would grow with the corpus. Here each document leaves a record in one of [`PARTS`] files by its
 //! hash, so that equal documents meet in one file; the files are then sorted one at a time. Which of several equal
-//! documents is kept does not depend on the order of reading: the one with the lowest place, held-out sides first.
+//! documents is kept does not depend on the order of reading: held-out sides first, then by domain and group.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -13,7 +13,7 @@ use crate::{DataError, Split};
 /// Into how many files the records go: a billion documents leave 750 MB in each.
 const PARTS: usize = 32;
 /// Bytes of a record.
-const RECORD: usize = 24;
+const RECORD: usize = 32;
 
 /// Where a document lies: in which domain's spool, on which side, as the how-manieth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,35 @@ pub(crate) struct Duplicate {
     pub(crate) kept: Place,
 }
 
+/// What is noted of a document beside its content and its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Noted {
+    /// Bytes of its text.
+    pub(crate) bytes: u64,
+    /// Its group.
+    pub(crate) group: u64,
+}
+
+/// A document as it was noted.
+struct Record {
+    hash: u64,
+    place: Place,
+    noted: Noted,
+}
+
+impl Record {
+    /// The order in which equal documents are kept: those held out first, then by domain; of several groups the least one's, so
+    /// that the order of reading does not matter.
+    fn rank(&self) -> (u64, bool, u16, u64, u64) {
+        let Place {
+            train,
+            domain,
+            index,
+        } = self.place;
+        (self.hash, train, domain, self.noted.group, index)
+    }
+}
+
 /// A record for each document, on the disk.
 pub(crate) struct Duplicates {
     folder: PathBuf,
@@ -89,12 +118,13 @@ impl Duplicates {
         })
     }
 
-    /// Notes a document of `bytes` whose content has the hash `hash`.
-    pub(crate) fn note(&mut self, hash: u64, place: Place, bytes: u64) -> Result<(), DataError> {
+    /// Notes a document whose content has the hash `hash`.
+    pub(crate) fn note(&mut self, hash: u64, place: Place, noted: Noted) -> Result<(), DataError> {
         let mut record = [0; RECORD];
-        record[..8].copy_from_slice(&hash.to_le_bytes());
-        record[8..16].copy_from_slice(&place.to_bits().to_le_bytes());
-        record[16..].copy_from_slice(&bytes.to_le_bytes());
+        let fields = [hash, place.to_bits(), noted.bytes, noted.group];
+        for (to, field) in record.chunks_exact_mut(8).zip(fields) {
+            to.copy_from_slice(&field.to_le_bytes());
+        }
         self.parts[(hash >> 32) as usize % PARTS]
             .write_all(&record)
             .map_err(DataError::file("write into", &self.folder))
@@ -105,13 +135,13 @@ impl Duplicates {
         for part in &mut self.parts {
             let mut records =
                 read_records(part).map_err(DataError::file("read back from", &self.folder))?;
-            records.sort_unstable();
-            for group in records.chunk_by(|a, b| a.0 == b.0) {
-                for &(_, place, bytes) in &group[1..] {
+            records.sort_unstable_by_key(Record::rank);
+            for equal in records.chunk_by(|a, b| a.hash == b.hash) {
+                for record in &equal[1..] {
                     each(Duplicate {
-                        place,
-                        bytes,
-                        kept: group[0].1,
+                        place: record.place,
+                        bytes: record.noted.bytes,
+                        kept: equal[0].place,
                     });
                 }
             }
@@ -120,7 +150,7 @@ impl Duplicates {
     }
 }
 
-fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<(u64, Place, u64)>> {
+fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<Record>> {
     part.flush()?;
     let file = part.get_mut();
     let count = file.metadata()?.len() as usize / RECORD;
@@ -128,13 +158,18 @@ fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<(u64, Place, 
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut fields = [0; 3];
+        let mut fields = [0; 4];
         for field in &mut fields {
             let mut bytes = [0; 8];
             reader.read_exact(&mut bytes)?;
             *field = u64::from_le_bytes(bytes);
         }
-        records.push((fields[0], Place::from_bits(fields[1]), fields[2]));
+        let [hash, place, bytes, group] = fields;
+        records.push(Record {
+            hash,
+            place: Place::from_bits(place),
+            noted: Noted { bytes, group },
+        });
     }
     Ok(records)
 }
@@ -143,24 +178,35 @@ fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<(u64, Place, 
 mod tests {
     use super::*;
 
-    /// Of equal documents one stays: a held-out one before any of a train side, else the first.
+    /// Of equal documents one stays: a held-out one before any of a train side, else that of the least group, else the first.
     #[test]
     fn the_heldout_copy_stays() {
         let folder = tempfile::tempdir().unwrap();
         let mut duplicates = Duplicates::create(folder.path()).unwrap();
         let train = |domain, index| Place::new(Split::Train, domain, index);
         let heldout = Place::new(Split::Heldout, 3, 9);
-        duplicates.note(7, train(0, 0), 10).unwrap();
-        duplicates.note(7, heldout, 10).unwrap();
-        duplicates.note(8, train(1, 4), 20).unwrap();
-        duplicates.note(8, train(1, 2), 20).unwrap();
-        duplicates.note(9, train(1, 3), 30).unwrap();
+        let mut note = |hash, place, group| {
+            let noted = Noted { bytes: 10, group };
+            duplicates.note(hash, place, noted).unwrap();
+        };
+        note(7, train(0, 0), 1);
+        note(7, heldout, 2);
+        note(8, train(1, 4), 5);
+        note(8, train(1, 2), 5);
+        note(9, train(1, 3), 0);
+        note(6, train(2, 0), 9);
+        note(6, train(2, 1), 8);
         let mut found = Vec::new();
         duplicates
             .find(&mut |duplicate| found.push((duplicate.place, duplicate.kept)))
             .unwrap();
         found.sort();
-        assert_eq!(found, [(train(0, 0), heldout), (train(1, 4), train(1, 2))]);
+        let expected = [
+            (train(0, 0), heldout),
+            (train(1, 4), train(1, 2)),
+            (train(2, 0), train(2, 1)),
+        ];
+        assert_eq!(found, expected);
         assert_eq!(Place::from_bits(heldout.to_bits()), heldout);
     }
 }

@@ -4,7 +4,7 @@
 //! it has the tokens that a model reads when it is asked. The tokens that are scored are found by their places in the text:
 //! one that reaches over the boundary of a prompt and its response belongs to the response.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -14,9 +14,9 @@ use tokenizers::Tokenizer;
 
 use crate::source::{Part, own_text};
 use crate::special_tokens::{SpecialToken, SpecialTokens, Substituted};
-use crate::spool::{Spool, length};
+use crate::spool::{Entry, Spool, length};
 use crate::words::Words;
-use crate::{DataError, Progress, ShardWriter, SplitManifest};
+use crate::{DataError, DocumentOrigin, Grouping, Progress, ShardWriter, SplitManifest};
 
 /// Text that is tokenized at once: enough for all cores, little beside the memory's bound.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -39,6 +39,28 @@ pub(crate) struct Encoder {
     end: u32,
     /// Tokens of a conversation at most.
     longest: usize,
+}
+
+/// A side of a domain, to be written.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'a> {
+    /// Its documents.
+    pub(crate) spool: &'a Spool,
+    /// What a group is.
+    pub(crate) grouping: &'a Grouping,
+    /// Groups that are one, each with the group that all of them become.
+    pub(crate) joined: &'a HashMap<u64, u64>,
+}
+
+impl Side<'_> {
+    fn origin(&self, entry: &Entry) -> DocumentOrigin {
+        let origin = entry.tag.origin;
+        let group = self.joined.get(&origin.group).copied();
+        DocumentOrigin {
+            group: group.unwrap_or(origin.group),
+            ..origin
+        }
+    }
 }
 
 /// A document as it is stored.
@@ -100,34 +122,38 @@ impl Encoder {
         self.vocab_size
     }
 
-    /// Writes the shard of `spool` at `path`; `look` is called with each document's text, from many threads.
+    /// Writes the shard of a side at `path`; `look` is called with each document's text, from many threads.
     ///
     /// # Errors
     /// A full disk; what the tokenizer says.
     pub(crate) fn write(
         &self,
         path: &Path,
-        spool: &Spool,
+        side: Side<'_>,
         look: &(dyn Fn(&str) + Sync),
         progress: &dyn Progress,
     ) -> Result<SplitManifest, DataError> {
-        let mut writer = ShardWriter::create(path, self.vocab_size)?;
-        let mut batch: Vec<Vec<Part>> = Vec::new();
+        let writer = ShardWriter::create(path, self.vocab_size)?;
+        let mut writer = writer.with_groups(side.grouping.clone())?;
+        let mut batch: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         let (mut turns_dropped, mut dropped) = (0, 0);
         let mut turn_ends = BTreeSet::new();
-        let mut flush = |batch: &mut Vec<Vec<Part>>, bytes: &mut u64| -> Result<(), DataError> {
-            let encoded = batch.par_iter().map(|parts| {
-                look(&own_text(parts));
-                self.encode(parts)
+        let mut flush = |batch: &mut Vec<Entry>, bytes: &mut u64| -> Result<(), DataError> {
+            let encoded = batch.par_iter().map(|entry| {
+                look(&own_text(&entry.parts));
+                self.encode(&entry.parts)
             });
-            for document in encoded.collect::<Result<Vec<Encoded>, DataError>>()? {
+            let encoded = encoded.collect::<Result<Vec<Encoded>, DataError>>()?;
+            for (entry, document) in batch.iter().zip(encoded) {
                 turns_dropped += document.turns_dropped;
                 turn_ends.extend(document.turn_ends);
                 if document.tokens.is_empty() {
                     dropped += 1;
                 } else {
-                    writer.push(&document.tokens, &document.scored, document.bytes)?;
+                    let origin = side.origin(entry);
+                    let (tokens, scored) = (&document.tokens, &document.scored);
+                    writer.push_from(origin, tokens, scored, document.bytes)?;
                 }
             }
             progress.advance(*bytes);
@@ -135,13 +161,13 @@ impl Encoder {
             *bytes = 0;
             Ok(())
         };
-        spool.read(&mut |parts| {
-            bytes += length(&parts);
-            batch.push(parts);
+        side.spool.read_kept(&mut |entry| {
+            bytes += length(&entry.parts);
+            batch.push(entry);
             if bytes >= BATCH_BYTES {
                 flush(&mut batch, &mut bytes)?;
             }
-            Ok(())
+            Ok(true)
         })?;
         flush(&mut batch, &mut bytes)?;
         Ok(SplitManifest {

@@ -44,6 +44,18 @@ impl GroupKind {
     }
 }
 
+/// What the groups of a domain are, where the config says so (`domains.NAME.group`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupBy {
+    /// Files, also those that hold many records.
+    File,
+    /// Records.
+    Record,
+    /// Passages.
+    Section,
+}
+
 /// The groups of a domain: their kind, and the field that names them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
@@ -80,8 +92,40 @@ pub struct DocumentOrigin {
     pub record: u64,
 }
 
+/// A document's key in the split, and its group and source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// The seeded hash that decides the side. All documents of a group have the same.
+    pub(crate) side: u64,
+    /// What is stored.
+    pub(crate) origin: DocumentOrigin,
+}
+
+impl Tag {
+    /// Returns the tag of a document of the group that `key` names, of an unknown source.
+    pub(crate) fn of(key: &str, seed: u64) -> Self {
+        Self {
+            side: xxh3_64_with_seed(key.as_bytes(), seed),
+            origin: DocumentOrigin {
+                group: group_hash(key),
+                ..DocumentOrigin::default()
+            },
+        }
+    }
+
+    /// The same for a document that was read there.
+    pub(crate) fn at(self, file: u32, record: u64) -> Self {
+        let origin = DocumentOrigin {
+            file,
+            record,
+            ..self.origin
+        };
+        Self { origin, ..self }
+    }
+}
+
 /// Returns the group of a key: the value of a field, or a text with letter case and white space aside.
-pub(crate) fn group_hash(key: &str) -> u64 {
+fn group_hash(key: &str) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), GROUP_SEED)
 }
 

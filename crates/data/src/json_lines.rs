@@ -6,8 +6,8 @@ use std::path::Path;
 use polymath_input::{MARK, decode, parse_json};
 
 use crate::DataError;
-use crate::record::Records;
-use crate::source::{Each, LONGEST_RECORD, Part, emit};
+use crate::record::{Record, Records};
+use crate::source::{Each, LONGEST_RECORD, emit};
 
 /// Calls `each` with the document of every line, or with what is wrong with the line.
 ///
@@ -57,21 +57,21 @@ pub(crate) fn read(
         if text.trim().is_empty() {
             continue;
         }
-        match parts(text.trim_end(), records) {
-            Ok(parts) => emit(parts, each)?,
+        match record(text.trim_end(), records) {
+            Ok(record) => emit(record, number, each)?,
             Err(message) => each(Err(DataError::line(path, number, message)))?,
         }
     }
 }
 
-/// The parts of a line's record; else what is wrong with it.
-fn parts(line: &str, records: Records) -> Result<Vec<Part>, String> {
+/// The document of a line; else what is wrong with it.
+fn record(line: &str, records: Records) -> Result<Record, String> {
     let json = parse_json(line)
         .map_err(|error| format!("is not JSON: {} (column {})", error.message, error.column))?;
-    let parts = records.parts_of_line(&json.value, Some(line))?;
-    let is_broken = |half: char| parts.iter().any(|part| part.text.contains(half));
+    let record = records.read(&json.value, Some(line))?;
+    let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
     if json.half.is_some_and(is_broken) {
         return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its other half)".into());
     }
-    Ok(parts)
+    Ok(record)
 }

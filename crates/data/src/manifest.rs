@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::RecordNotes;
+use crate::{GroupKind, RecordNotes};
 
 /// The format this program reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -84,6 +84,26 @@ pub struct DomainManifest {
     /// Documents held out although their hash lies above the share, since the held-out side had too few.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heldout_by_quota: u64,
+    /// What the groups of both sides are.
+    #[serde(default)]
+    pub group: GroupKind,
+    /// The field whose values are the groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_field: Option<String>,
+    /// Documents that became training text although the hash holds them out, since near-duplicates of them, or of others of their
+    /// group, are training text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near_duplicates_to_train: u64,
+    /// Held-out groups that became one with another, since they hold near-duplicates of each other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near_duplicates_joined: u64,
+    /// Held-out documents left out, since there is a near-duplicate of them on either side, and none of most others of their group.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near_duplicates_left_out: u64,
+    /// Held-out groups that have near-duplicates in the training text; of files that the config names for the held-out side,
+    /// such documents.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near_duplicates_left: u64,
     /// Held-out documents cut into pieces, since they were few and long.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heldout_cut: u64,

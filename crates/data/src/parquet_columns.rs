@@ -31,7 +31,40 @@ pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
         // The tools of a conversation go with its messages.
         chosen.extend(column(TOOLS).and_then(readable));
     }
+    if let Some(name) = records.group_field.filter(|name| !names.contains(name)) {
+        chosen.push(naming(root, name)?);
+    }
     group(root, chosen).ok_or_else(|| missing(root, records))
+}
+
+/// The column whose values name the groups.
+fn naming(root: &Type, name: &str) -> Result<TypePtr, String> {
+    let column = root.get_fields().iter().find(|field| field.name() == name);
+    let Some(column) = column else {
+        let listed = listed(root);
+        return Err(format!(
+            "has no column `{name}`, as `group_field` says: it has {listed}"
+        ));
+    };
+    let names = readable(column).filter(|column| column.is_primitive());
+    names.ok_or_else(|| {
+        let kind = kind(column);
+        format!("column `{name}` holds {kind}: expected text or numbers, or another `group_field`")
+    })
+}
+
+/// The columns and their types.
+fn listed(root: &Type) -> String {
+    let columns = root.get_fields();
+    let mut listed: Vec<String> = columns
+        .iter()
+        .take(LISTED)
+        .map(|field| format!("`{}` ({})", field.name(), kind(field)))
+        .collect();
+    if columns.len() > LISTED {
+        listed.push(format!("{} more", columns.len() - LISTED));
+    }
+    listed.join(", ")
 }
 
 fn missing(root: &Type, records: Records) -> String {
@@ -42,15 +75,7 @@ fn missing(root: &Type, records: Records) -> String {
         let kind = kind(column);
         return format!("column `{name}` holds {kind}: expected text, or another `text_field`");
     }
-    let mut listed: Vec<String> = columns
-        .iter()
-        .take(LISTED)
-        .map(|field| format!("`{}` ({})", field.name(), kind(field)))
-        .collect();
-    if columns.len() > LISTED {
-        listed.push(format!("{} more", columns.len() - LISTED));
-    }
-    let listed = listed.join(", ");
+    let listed = listed(root);
     match records.text_field {
         Some(name) => format!("has no column `{name}`, as `text_field` says: it has {listed}"),
         None => format!(

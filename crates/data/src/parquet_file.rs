@@ -88,9 +88,9 @@ impl<'a> ParquetFile<'a> {
                     DataError::content(self.path, format!("row {number}: {message}"))
                 };
                 let row = row.map_err(|error| at_row(reason(&error)))?;
-                let parts = self.record(row).and_then(|record| records.parts(&record));
-                match parts {
-                    Ok(parts) => emit(parts, each)?,
+                let record = self.record(row).and_then(|row| records.read(&row, None));
+                match record {
+                    Ok(record) => emit(record, number as u64, each)?,
                     Err(message) => each(Err(at_row(message)))?,
                 }
                 // What is not read of a row is done with what is.

@@ -5,7 +5,7 @@
 //! looks for held-out text in the train side. `dataset.json` is written last: a folder without it is unfinished, and
 //! is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,8 @@ use tokenizers::Tokenizer;
 
 use crate::chat::ChatTemplate;
 use crate::collect::{Collected, collect};
-use crate::encode::Encoder;
+use crate::document_source::{self, DocumentSources};
+use crate::encode::{Encoder, Side};
 use crate::overlap::{HeldoutGrams, OverlapScan};
 use crate::shard_writer::hexadecimal;
 use crate::{
@@ -78,6 +79,9 @@ pub fn prepare(
         None => DatasetTokenizer::trained(train_tokenizer(config, &collected, progress)?)?,
     };
     clear(output, config)?;
+    for (name, files) in &files {
+        DocumentSources::of(files).write(&output.join(name))?;
+    }
     write(config, source, collected, tokenizer, progress)?;
     Dataset::open(output)
 }
@@ -156,6 +160,7 @@ fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
             "train.safetensors",
             "heldout.safetensors",
             "questions.jsonl",
+            document_source::FILE,
         ] {
             let _ = fs::remove_file(output.join(&name).join(file));
         }
@@ -317,12 +322,24 @@ fn write_domain(
     fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
     write_sides(folder, &domain)?;
     let path = |split: Split| folder.join(split.file_name());
-    let heldout = encoder.write(&path(Split::Heldout), &domain.heldout, &|_| (), progress)?;
-    let train = encoder.write(&path(Split::Train), &domain.train, look, progress)?;
+    let side = |spool| Side {
+        spool,
+        grouping: &domain.grouping,
+        joined: &domain.joined,
+    };
+    let heldout = side(&domain.heldout);
+    let train = Side {
+        joined: &HashMap::new(),
+        ..side(&domain.train)
+    };
+    let heldout = encoder.write(&path(Split::Heldout), heldout, &|_| (), progress)?;
+    let train = encoder.write(&path(Split::Train), train, look, progress)?;
     sync_folder(folder)?;
     Ok(DomainManifest {
         train,
         heldout,
+        group: domain.grouping.kind,
+        group_field: domain.grouping.field,
         ..domain.manifest
     })
 }

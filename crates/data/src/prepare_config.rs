@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::{DataError, GroupBy, sides};
 
 /// All of a data set: where its text lies, and how it is made of it. The file may also have `on_bad_record` at its head, for
 /// all domains that do not say otherwise.
@@ -112,6 +112,18 @@ pub struct DomainConfig {
     /// to no document. Default: a file is a document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
+    /// What a group is: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of `.jsonl`, a
+    /// row of `.parquet`, a text between separators. `section`: a passage, so that scores speak of new passages of the same
+    /// works. Default: a record where files hold them, else a file; where there is one group only, or one is held out, `section`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupBy>,
+    /// Of `.jsonl` and `.parquet`: the field that names a document's group, such as the work that it was cut from. All documents
+    /// of a group are on one side of the split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_field: Option<String>,
+    /// Groups that are held out at least, up to half of them; default: what `heldout_fraction` gives. Intervals need 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_groups: Option<u64>,
     /// These files are held out instead of a share of `paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heldout_paths: Vec<String>,
@@ -209,12 +221,47 @@ impl PrepareConfig {
                     "is empty: give what stands between documents, or leave it out",
                 ));
             }
+            domain.validate_groups(name)?;
             if domain.paths.is_empty() {
                 return Err(DataError::config(
                     format!("domains.{name}.paths"),
                     "no files: give a list of files, folders or globs",
                 ));
             }
+        }
+        Ok(())
+    }
+}
+
+impl DomainConfig {
+    /// Checks what says which documents belong together.
+    fn validate_groups(&self, name: &str) -> Result<(), DataError> {
+        let wrong = |key: &str, message: &str| {
+            Err(DataError::config(format!("domains.{name}.{key}"), message))
+        };
+        if self.group.is_some() && self.group_field.is_some() {
+            return wrong(
+                "group",
+                "`group` and `group_field` are both given: choose one",
+            );
+        }
+        if self
+            .group_field
+            .as_ref()
+            .is_some_and(|field| field.is_empty())
+        {
+            return wrong("group_field", "is empty: name a field, or leave it out");
+        }
+        let Some(groups) = self.heldout_groups else {
+            return Ok(());
+        };
+        if groups == 0 || groups > sides::MOST_GROUPS {
+            let message = format!("expected 1 to {} groups", sides::MOST_GROUPS);
+            return wrong("heldout_groups", &message);
+        }
+        if !self.heldout_paths.is_empty() {
+            let message = "`heldout_paths` says what is held out already: leave one of them out";
+            return wrong("heldout_groups", message);
         }
         Ok(())
     }

@@ -14,10 +14,21 @@ use crate::source::Part;
 pub(crate) struct Records<'a> {
     /// The field that holds the text, where it is named.
     pub(crate) text_field: Option<&'a str>,
+    /// The field whose value names the group of a record.
+    pub(crate) group_field: Option<&'a str>,
     /// What renders `messages`.
     pub(crate) template: Option<&'a ChatTemplate>,
     /// Counts keys and roles that are not used as they stand.
     pub(crate) notes: Option<&'a RefCell<RecordNotes>>,
+}
+
+/// A document as a record gives it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Record {
+    /// Its text.
+    pub(crate) parts: Vec<Part>,
+    /// The value that names its group, where a field does.
+    pub(crate) group: Option<String>,
 }
 
 /// The field of the messages, and that of the tools that go with them.
@@ -72,19 +83,27 @@ impl<'a> Records<'a> {
             .or_else(|| is_messages(MESSAGES).then(|| vec![MESSAGES]))
     }
 
+    /// Reads a JSON record; `line` is the record as it stands in a file: its fields have an order there, which templates keep.
+    pub(crate) fn read(&self, record: &Value, line: Option<&str>) -> Result<Record, String> {
+        Ok(Record {
+            parts: self.parts_of_line(record, line)?,
+            group: self
+                .group_field
+                .map(|name| group(record, name))
+                .transpose()?,
+        })
+    }
+
     /// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end, unless
     /// one of them has white space there; so are an `instruction`, its `input` and the `output`. Messages are rendered by
     /// the tokenizer's chat template; where it has none, as `role: content` and a line's end.
+    #[cfg(test)]
     pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
         self.parts_of_line(record, None)
     }
 
-    /// The same; `line` is the record as it stands in a file: its fields have an order there, which templates keep.
-    pub(crate) fn parts_of_line(
-        &self,
-        record: &Value,
-        line: Option<&str>,
-    ) -> Result<Vec<Part>, String> {
+    /// The same; `line` is the record as it stands in a file.
+    fn parts_of_line(&self, record: &Value, line: Option<&str>) -> Result<Vec<Part>, String> {
         let is_null = |name: &str| record.get(name).is_some_and(Value::is_null);
         let field = |name: &str| match record.get(name) {
             Some(Value::Null) => Some(""),
@@ -103,7 +122,8 @@ impl<'a> Records<'a> {
         let unused = |key: &&String| {
             let is_read = names.contains(&key.as_str());
             let is_tools = is_conversation && key.as_str() == TOOLS;
-            !(is_read || is_tools)
+            let is_group = self.group_field == Some(key.as_str());
+            !(is_read || is_tools || is_group)
         };
         for key in record
             .as_object()
@@ -223,6 +243,22 @@ pub(crate) fn kind(value: &Value) -> String {
     }
 }
 
+/// The value that names a record's group.
+fn group(record: &Value, name: &str) -> Result<String, String> {
+    let value = match record.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Bool(value)) => value.to_string(),
+        _ => String::new(),
+    };
+    match value.trim().is_empty() {
+        false => Ok(value),
+        true => Err(format!(
+            "has no text or number in its field `{name}`, which names its group (`group_field`)"
+        )),
+    }
+}
+
 fn pair(prompt: &str, response: &str) -> Vec<Part> {
     vec![
         Part::text(apart(prompt, response), false),
@@ -244,8 +280,7 @@ mod tests {
     fn record(json: &str, field: Option<&str>) -> Result<Vec<(String, bool)>, String> {
         let records = Records {
             text_field: field,
-            template: None,
-            notes: None,
+            ..Records::default()
         };
         let parts = records.parts(&serde_json::from_str(json).unwrap())?;
         Ok(parts

@@ -1,45 +1,33 @@
 //! The split: which documents are held out.
 //!
-//! A document is held out if the hash of its content lies below the share. In a small domain chance can leave the held-out
-//! side short: a quota then adds the documents of lowest hash. A lone document is cut, and its tail held out. What an
-//! earlier data set in the same folder was trained on is never held out; `sides.json` remembers it.
+//! A group is held out if the hash of its content, or of the field that names it, lies below the share. In a small domain chance
+//! can leave the held-out side short: a quota then adds the groups of lowest hash. A lone document is cut, and its tail held out.
+//! What has a near-duplicate in the training text is not held out. What an earlier data set in the same folder was trained on is
+//! never held out; `sides.json` remembers it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::collect::Collected;
-use crate::normalise::normalise;
-use crate::pieces::{cut, cut_near};
-use crate::source::Part;
-use crate::spool::{Spool, length};
-use crate::{DataError, Split};
+use crate::near_duplicates::{self, Found, Links, Remedy};
+use crate::survey::{Content, Survey, groups_of};
+use crate::{DataError, Split, tail};
 
-/// The quota ends here: from so many held-out documents on, the hash alone decides.
+/// The quota ends here: from so many held-out groups on, the hash alone decides.
 const ENOUGH: u64 = 32;
-/// The quota where there are [`SOME`] documents; below, one.
+/// The quota where there are [`SOME`] groups; below, one.
 const FEWEST: u64 = 2;
 const SOME: u64 = 8;
 /// The held-out side has the share of the bytes too, up to half of it and to so many.
 const FEWEST_BYTES: u64 = 4096;
-/// A lone document of fewer bytes is not cut.
-const SHORTEST_LONE: u64 = 512;
-/// A held-out side of fewer documents has its long ones cut, into about so many pieces.
-const PIECES: u64 = 16;
-/// The least length of such a piece: shorter ones would hardly be read in context.
-const SHORTEST_PIECE: u64 = 512;
-/// Contents that are listed at most, the lowest hashes: the quota takes no others.
-const LISTED: usize = if cfg!(test) { 64 } else { 4096 };
+/// `heldout_groups` at most: the quota takes groups of the lowest hashes, and only so many are known.
+pub(crate) const MOST_GROUPS: u64 = 2000;
+/// Times that the held-out side is filled up again for what has near-duplicates in the training text.
+const ROUNDS: usize = 16;
 /// Beside the shards of a domain.
 pub(crate) const FILE: &str = "sides.json";
-
-/// The hash that decides the side of a text. Copies that differ in letter case and white space have the same.
-pub(crate) fn content_hash(text: &str, seed: u64, folded: &mut String) -> u64 {
-    normalise(text, folded);
-    xxh3_64_with_seed(folded.as_bytes(), seed)
-}
 
 /// The sides of a small domain, as `sides.json` keeps them.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,9 +36,12 @@ pub(crate) struct Sides {
     pub(crate) seed: u64,
     /// The share that was held out.
     pub(crate) share: f64,
-    /// Hashes of the contents that are trained on, the lowest ones.
+    /// The field whose values were hashed; `None`: the content was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+    /// Hashes of the groups that are trained on, the lowest ones.
     pub(crate) trained: BTreeSet<u64>,
-    /// Hashes of the contents that are held out, the lowest ones.
+    /// Hashes of the groups that are held out, the lowest ones.
     pub(crate) heldout: BTreeSet<u64>,
 }
 
@@ -74,34 +65,33 @@ impl Sides {
     }
 }
 
-/// Decides the sides of domains.
+/// Decides the sides of a domain.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule {
     pub(crate) seed: u64,
     pub(crate) share: f64,
-}
-
-/// The documents of one content.
-#[derive(Debug, Clone, Copy, Default)]
-struct Content {
-    bytes: u64,
-    documents: u64,
-}
-
-/// What the domain holds, by content.
-#[derive(Debug, Default)]
-struct Survey {
-    /// The contents of lowest hash, and all that were trained on before.
-    contents: BTreeMap<u64, Content>,
-    /// Contents of a greater hash are not listed.
-    listed_to: u64,
-    /// Of all contents.
-    documents: u64,
-    bytes: u64,
+    /// Groups that are held out at least, where the config says so.
+    pub(crate) least_groups: u64,
 }
 
 /// Whether a content, by its hash, may be held out.
 type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
+
+/// What is known beside the documents themselves.
+struct Known<'a> {
+    name: &'a str,
+    /// The sides that the domain had before, by the same rule.
+    before: Option<&'a Sides>,
+    /// Groups with near-duplicates on the other side.
+    links: Links,
+}
+
+impl Known<'_> {
+    fn was_trained(&self, hash: &u64) -> bool {
+        self.before
+            .is_some_and(|sides| sides.trained.contains(hash))
+    }
+}
 
 impl Rule {
     /// Whether a document of this hash is held out.
@@ -110,8 +100,8 @@ impl Rule {
         unit < self.share
     }
 
-    /// Gives the held-out side of a domain what chance has left it short of; `earlier` are the sides that the domain had
-    /// before.
+    /// Gives the held-out side of a domain what chance has left it short of, and the train side what has near-duplicates there;
+    /// `earlier` are the sides that the domain had before.
     ///
     /// # Errors
     /// The disk's.
@@ -121,243 +111,220 @@ impl Rule {
         domain: &mut Collected,
         earlier: Option<&Sides>,
     ) -> Result<(), DataError> {
-        // Another seed or share is another split.
-        let same = |sides: &&Sides| (sides.seed, sides.share) == (self.seed, self.share);
-        let known = earlier.filter(same);
-        if earlier.is_some() && known.is_none() {
+        let field = domain.field.clone();
+        // Another seed, share or field is another split.
+        let same = |sides: &&Sides| {
+            (sides.seed, sides.share, &sides.field) == (self.seed, self.share, &field)
+        };
+        let before = earlier.filter(same);
+        if earlier.is_some() && before.is_none() {
             tracing::warn!(
-                "domain `{name}`: `seed` or `heldout_fraction` is not that of the data set before, so documents changed sides: \
-                 some that a model was trained on may be held out now"
+                "domain `{name}`: `seed`, `heldout_fraction` or `group_field` is not that of the data set before, so documents changed \
+                 sides: some that a model was trained on may be held out now"
             );
         }
-        let plenty = domain.heldout.documents >= ENOUGH && domain.train.documents > 0;
-        if plenty && known.is_none() {
-            return Ok(());
+        let mut known = Known {
+            name,
+            before,
+            links: Links::default(),
+        };
+        let mut found = Found::default();
+        for round in 0..ROUNDS {
+            let added = self.fill(domain, &known)?;
+            // Where nothing came to the held-out side, what was found before still holds.
+            if domain.manifest.tail_held_out || round > 0 && added == 0 {
+                break;
+            }
+            found = near_duplicates::find(domain, Remedy::Move)?;
+            if !known.links.add(&found) {
+                break;
+            }
         }
-        let trained = known.map(|sides| &sides.trained);
-        let survey = self.survey(domain, trained)?;
+        say_left(&known, domain, &found);
+        found.keep(domain)?;
+        if let (Some(before), Some(sides)) = (known.before, &domain.sides) {
+            say_changes(name, before, (&sides.heldout, &sides.trained));
+        }
+        Ok(())
+    }
+
+    /// Fills the held-out side up, as far as it is short, and returns how many documents came to it.
+    fn fill(self, domain: &mut Collected, known: &Known<'_>) -> Result<u64, DataError> {
+        let enough = ENOUGH.max(self.least_groups);
+        let plenty =
+            domain.train.documents > 0 && groups_of(&domain.heldout, enough as usize)? >= enough;
+        if plenty && known.before.is_none() && known.links.is_empty() {
+            return Ok(0);
+        }
+        let watched = |hash: &u64| known.was_trained(hash) || known.links.contains(*hash);
+        let mut survey = Survey::of(domain, &watched)?;
+        let mut lone = None;
+        if survey.groups == 1 && (survey.documents > 1 || domain.field.is_some()) {
+            // A field with one value, or one file: its documents are the groups.
+            lone = survey.contents.first_key_value().map(|(hash, _)| *hash);
+            tail::regroup(domain, self)?;
+            survey = Survey::of(domain, &watched)?;
+        }
+        let mut added = 0;
         let heldout = if survey.documents == 1 {
-            self.hold_out_tail(domain)?;
+            let least = FEWEST_BYTES.max(self.least_groups * tail::SHORTEST_PIECE);
+            tail::hold_out(domain, self.share, least)?;
             BTreeSet::new()
         } else {
-            let heldout = self.choose(name, &survey, trained);
-            let before = domain.heldout.documents;
-            let is_listed = |hash| hash <= survey.listed_to || survey.contents.contains_key(&hash);
-            self.move_documents(domain, &|hash| {
-                is_listed(hash).then(|| heldout.contains(&hash))
+            let heldout = self.choose(&survey, known);
+            added = move_documents(domain, &|hash| {
+                survey.lists(hash).then(|| heldout.contains(&hash))
             })?;
-            let added = domain.heldout.documents.saturating_sub(before);
-            domain.manifest.heldout_by_quota = added;
+            let by_quota = survey
+                .contents
+                .iter()
+                .filter(|(hash, _)| heldout.contains(hash) && !self.holds_out(**hash));
+            domain.manifest.heldout_by_quota = by_quota.map(|(_, content)| content.documents).sum();
+            let to_train = survey.contents.iter().filter(|(hash, _)| {
+                known.links.contains(**hash) && self.holds_out(**hash) && !heldout.contains(hash)
+            });
+            domain.manifest.near_duplicates_to_train =
+                to_train.map(|(_, content)| content.documents).sum();
             heldout
         };
-        let trained: BTreeSet<u64> = survey
+        let mut trained: BTreeSet<u64> = survey
             .contents
             .keys()
             .copied()
             .filter(|hash| !heldout.contains(hash))
             .collect();
-        if let Some(known) = known {
-            say_changes(name, known, (&heldout, &trained));
-        }
+        trained.extend(lone);
         domain.sides = Some(Sides {
             seed: self.seed,
             share: self.share,
+            field: domain.field.clone(),
             trained,
             heldout,
         });
-        Ok(())
+        Ok(added)
     }
 
-    /// Reads what is kept of both sides; `trained` was trained on before.
-    fn survey(
-        self,
-        domain: &Collected,
-        trained: Option<&BTreeSet<u64>>,
-    ) -> Result<Survey, DataError> {
-        let mut survey = Survey {
-            listed_to: u64::MAX,
-            ..Survey::default()
-        };
-        let mut besides = BTreeMap::new();
-        for spool in [&domain.train, &domain.heldout] {
-            let mut counted = false;
-            self.read(spool, &mut |hash, entry| {
-                counted &= entry.continues;
-                if entry.dropped {
-                    return Ok(());
-                }
-                let bytes = length(&entry.parts);
-                survey.bytes += bytes;
-                survey.documents += u64::from(!counted);
-                let content = survey.contents.entry(hash).or_default();
-                content.bytes += bytes;
-                content.documents += u64::from(!counted);
-                counted = true;
-                if survey.contents.len() > LISTED
-                    && let Some((hash, content)) = survey.contents.pop_last()
-                {
-                    survey.listed_to = survey.listed_to.min(hash - 1);
-                    if trained.is_some_and(|trained| trained.contains(&hash)) {
-                        besides.insert(hash, content);
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        survey.contents.extend(besides);
-        Ok(survey)
+    /// Groups that are held out at least, of so many.
+    fn quota(self, groups: u64) -> u64 {
+        let share = (self.share * groups as f64).ceil() as u64;
+        let fewest = if groups < SOME { 1 } else { FEWEST };
+        let wanted = self.least_groups.min(groups / 2);
+        share
+            .clamp(fewest, ENOUGH)
+            .max(wanted)
+            .min(groups.saturating_sub(1))
     }
 
-    /// Calls `each` with the entries of a spool, and the hash of the document that each is of.
-    fn read(
-        self,
-        spool: &Spool,
-        each: &mut dyn FnMut(u64, crate::spool::Entry) -> Result<(), DataError>,
-    ) -> Result<(), DataError> {
-        let (mut hash, mut folded) = (0, String::new());
-        spool.read_entries(&mut |entry| {
-            if !entry.continues {
-                let text: String = entry.parts.iter().map(|part| part.text.as_str()).collect();
-                hash = content_hash(&text, self.seed, &mut folded);
-            }
-            each(hash, entry)
-        })
-    }
-
-    /// Documents that are held out at least, of so many.
-    fn quota(self, documents: u64) -> u64 {
-        let share = (self.share * documents as f64).ceil() as u64;
-        let fewest = if documents < SOME { 1 } else { FEWEST };
-        share.clamp(fewest, ENOUGH).min(documents.saturating_sub(1))
-    }
-
-    /// Chooses what is held out: by the hash, but for what was trained on before and what would leave too little to train
-    /// on; then, up to the quota, by lowest hash.
-    fn choose(self, name: &str, survey: &Survey, trained: Option<&BTreeSet<u64>>) -> BTreeSet<u64> {
-        let quota = self.quota(survey.documents);
-        let most = quota.max(survey.documents / 2);
+    /// Chooses what is held out: by the hash, but for what was trained on before, has near-duplicates in the training text, and would
+    /// leave too little to train on; then, up to the quota, by lowest hash.
+    fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
+        let quota = self.quota(survey.groups);
+        let most_groups = quota.max(survey.groups / 2);
+        let share = (self.share * survey.documents as f64).ceil() as u64;
+        let most_documents = share
+            .min(survey.documents.saturating_sub(1))
+            .max(survey.documents / 2);
         let least_bytes = ((self.share * survey.bytes as f64 / 2.0) as u64).min(FEWEST_BYTES);
-        let was_trained = |hash: &u64| trained.is_some_and(|trained| trained.contains(hash));
+        let is_free = |hash: &u64| !known.was_trained(hash) && !known.links.contains(*hash);
         let mut chosen = Chosen::default();
-        let by_hash = survey
-            .contents
-            .iter()
-            .filter(|(hash, _)| self.holds_out(**hash));
-        for (hash, content) in by_hash.filter(|(hash, _)| !was_trained(hash)) {
-            if chosen.documents + content.documents <= most {
+        let room = |chosen: &Chosen, groups: u64, documents: u64| {
+            chosen.groups() + groups <= most_groups
+                && chosen.documents + documents <= most_documents
+        };
+        for (hash, content) in &survey.contents {
+            let by_hash = self.holds_out(*hash) && is_free(hash);
+            if by_hash && room(&chosen, 1, content.documents) {
                 chosen.take(*hash, *content);
             }
         }
+        let is_short = |chosen: &Chosen| {
+            chosen.groups() < quota
+                || chosen.bytes < least_bytes && chosen.groups() < survey.groups / 4
+        };
         let fits = |content: &Content| content.bytes <= survey.bytes / 2;
-        let kinds: [May<'_>; 3] = [
-            &|hash, content| !was_trained(hash) && fits(content),
-            &|hash, _| !was_trained(hash),
-            &|_, _| true,
-        ];
-        for (number, may) in kinds.into_iter().enumerate() {
-            if number > 0 && chosen.documents > 0 {
-                break;
-            }
-            for (hash, content) in survey
-                .contents
-                .iter()
-                .filter(|(hash, content)| may(hash, content))
-            {
-                let short = chosen.documents < quota
-                    || chosen.bytes < least_bytes && chosen.documents < survey.documents / 4;
-                if !short {
+        let fill = |chosen: &mut Chosen, may: May<'_>| {
+            for (hash, content) in &survey.contents {
+                if !is_short(chosen) {
                     break;
                 }
-                if !chosen.hashes.contains(hash) && chosen.documents + content.documents <= most {
+                let is_new = !chosen.hashes.contains(hash) && may(hash, content);
+                if is_new && room(chosen, 1, content.documents) {
                     chosen.take(*hash, *content);
                 }
             }
+        };
+        fill(&mut chosen, &|hash, content| is_free(hash) && fits(content));
+        // Near-duplicates of each other are held out together.
+        for cluster in known.links.clusters() {
+            let contents: Vec<(u64, Content)> = cluster
+                .iter()
+                .filter_map(|hash| Some((*hash, *survey.contents.get(hash)?)))
+                .collect();
+            let documents = contents.iter().map(|(_, content)| content.documents).sum();
+            let may = cluster.iter().all(|hash| !known.was_trained(hash));
+            if is_short(&chosen) && may && room(&chosen, contents.len() as u64, documents) {
+                contents
+                    .into_iter()
+                    .for_each(|(hash, content)| chosen.take(hash, content));
+            }
         }
-        let again = chosen
-            .hashes
-            .iter()
-            .filter(|hash| was_trained(hash))
-            .count();
+        if chosen.documents == 0 {
+            fill(&mut chosen, &|hash, _| is_free(hash));
+        }
+        if chosen.documents == 0 {
+            fill(&mut chosen, &|hash, _| !known.was_trained(hash));
+        }
+        if chosen.documents == 0 {
+            fill(&mut chosen, &|_, _| true);
+        }
+        let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
+        let again = again.count();
         if again > 0 {
             tracing::warn!(
-                "domain `{name}`: {again} documents that the data set before was trained on are held out now, since it has no \
-                 others: a model that was trained on them looks better on them than it is"
+                "domain `{}`: {again} documents that the data set before was trained on are held out now, since it has no \
+                 others: a model that was trained on them looks better on them than it is",
+                known.name
             );
         }
         chosen.hashes
     }
+}
 
-    /// Moves documents to the side that `is_heldout` gives their content, if it gives one.
-    fn move_documents(
-        self,
-        domain: &mut Collected,
-        is_heldout: &dyn Fn(u64) -> Option<bool>,
-    ) -> Result<(), DataError> {
-        for split in [Split::Train, Split::Heldout] {
-            let (from, to) = match split {
-                Split::Train => (&mut domain.train, &mut domain.heldout),
-                Split::Heldout => (&mut domain.heldout, &mut domain.train),
-            };
-            let is_wrong = |hash| is_heldout(hash) == Some(split == Split::Train);
-            let mut moved = Vec::new();
-            let mut last = None;
-            self.read(from, &mut |hash, entry| {
-                if !entry.dropped && is_wrong(hash) {
-                    let bytes = length(&entry.parts);
-                    let continues = entry.continues && last == Some(hash);
-                    to.push(&entry.parts, continues)?;
-                    moved.push((entry.index, bytes));
-                    last = Some(hash);
-                } else if !entry.continues {
-                    last = None;
-                }
-                Ok(())
-            })?;
-            for (index, bytes) in moved {
-                from.remove(index, bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// Cuts a domain's only document, and holds its tail out.
-    fn hold_out_tail(self, domain: &mut Collected) -> Result<(), DataError> {
-        let whole = match domain.train.documents {
-            0 => &domain.heldout,
-            _ => &domain.train,
+/// Moves documents to the side that `is_heldout` gives their group, if it gives one; returns how many came to the held-out side.
+fn move_documents(
+    domain: &mut Collected,
+    is_heldout: &dyn Fn(u64) -> Option<bool>,
+) -> Result<u64, DataError> {
+    let mut added = 0;
+    for split in [Split::Train, Split::Heldout] {
+        let (from, to) = match split {
+            Split::Train => (&mut domain.train, &mut domain.heldout),
+            Split::Heldout => (&mut domain.heldout, &mut domain.train),
         };
-        let bytes = whole.bytes;
-        let share = (self.share * bytes as f64) as u64;
-        let tail = share
-            .max(FEWEST_BYTES.min(bytes / 5))
-            .min(bytes - bytes / 5);
-        let (mut train, mut heldout) = (whole.empty()?, whole.empty()?);
-        let mut at = 0;
-        let mut is_text = bytes >= SHORTEST_LONE;
-        whole.read(&mut |parts| {
-            let [part] = &parts[..] else {
-                is_text = false;
-                return Ok(());
-            };
-            is_text &= part.scored && !part.from_template;
-            let end = at + part.text.len() as u64;
-            let begins = (bytes - tail).clamp(at, end) - at;
-            let mut place = begins as usize;
-            if 0 < begins && at + begins < end {
-                place = cut_near(&part.text, place, (tail / 2) as usize);
+        let is_wrong = |hash| is_heldout(hash) == Some(split == Split::Train);
+        let mut moved = Vec::new();
+        let mut last = None;
+        from.read_entries(&mut |entry| {
+            let hash = entry.tag.side;
+            if !entry.dropped && is_wrong(hash) {
+                let bytes = crate::spool::length(&entry.parts);
+                let continues = entry.continues && last == Some(hash);
+                to.push(&entry.parts, entry.tag, continues)?;
+                moved.push((entry.index, bytes));
+                last = Some(hash);
+            } else if !entry.continues {
+                last = None;
             }
-            let (head, rest) = part.text.split_at(place);
-            push_text(&mut train, head, at > 0)?;
-            push_text(&mut heldout, rest, false)?;
-            at = end;
             Ok(())
         })?;
-        if is_text && train.documents > 0 && heldout.documents > 0 {
-            (domain.train, domain.heldout) = (train, heldout);
-            domain.manifest.tail_held_out = true;
+        if split == Split::Train {
+            added = moved.len() as u64;
         }
-        Ok(())
+        for (index, bytes) in moved {
+            from.remove(index, bytes);
+        }
     }
+    Ok(added)
 }
 
 /// What is held out.
@@ -370,9 +337,29 @@ struct Chosen {
 
 impl Chosen {
     fn take(&mut self, hash: u64, content: Content) {
-        self.hashes.insert(hash);
-        self.documents += content.documents;
-        self.bytes += content.bytes;
+        if self.hashes.insert(hash) {
+            self.documents += content.documents;
+            self.bytes += content.bytes;
+        }
+    }
+
+    fn groups(&self) -> u64 {
+        self.hashes.len() as u64
+    }
+}
+
+/// Says which documents are held out although they have near-duplicates in the training text.
+fn say_left(known: &Known<'_>, domain: &mut Collected, found: &Found) {
+    let heldout = domain.sides.as_ref().map(|sides| &sides.heldout);
+    let is_left = |side: &u64| heldout.is_some_and(|heldout| heldout.contains(side));
+    let left = found.sides().filter(is_left).count() as u64;
+    domain.manifest.near_duplicates_left = left;
+    if left > 0 {
+        tracing::warn!(
+            "domain `{}`: {left} groups are held out although near-duplicates of them are training text, since there are no \
+             others: scores on them say little of new text",
+            known.name
+        );
     }
 }
 
@@ -381,94 +368,52 @@ fn say_changes(name: &str, known: &Sides, (heldout, trained): (&BTreeSet<u64>, &
     let released = known.heldout.intersection(trained).count();
     if released > 0 {
         tracing::warn!(
-            "domain `{name}`: {released} documents that the data set before held out are training text now, since others are \
+            "domain `{name}`: {released} groups of documents that the data set before held out are training text now, since others are \
              held out instead; none that was trained on is held out, so scores of the two data sets are of other documents"
         );
     }
     let taken = known.trained.intersection(heldout).count();
     if taken > 0 {
         tracing::warn!(
-            "domain `{name}`: {taken} documents that were training text are held out now"
+            "domain `{name}`: {taken} groups of documents that were training text are held out now"
         );
     }
-}
-
-fn push_text(spool: &mut Spool, text: &str, continues: bool) -> Result<(), DataError> {
-    if !text.trim().is_empty() {
-        spool.push(&[Part::text(text, true)], continues)?;
-    }
-    Ok(())
-}
-
-/// Cuts the long documents of a held-out side that has few, so that scores have a spread and both halves have documents.
-///
-/// # Errors
-/// The disk's.
-pub(crate) fn cut_few(domain: &mut Collected) -> Result<(), DataError> {
-    let heldout = &domain.heldout;
-    if heldout.documents >= PIECES {
-        return Ok(());
-    }
-    let longest = (heldout.bytes / PIECES).max(SHORTEST_PIECE) as usize;
-    let mut pieces = heldout.empty()?;
-    let mut documents = 0;
-    heldout.read(&mut |parts| {
-        let [part] = &parts[..] else {
-            return pieces.push(&parts, false).map(drop);
-        };
-        if !part.scored || part.from_template || part.text.len() < 2 * longest {
-            return pieces.push(&parts, false).map(drop);
-        }
-        documents += 1;
-        let mut text = String::new();
-        let mut continues = false;
-        // White space alone is no piece.
-        for piece in cut(&part.text, longest) {
-            text += piece;
-            if !text.trim().is_empty() {
-                push_text(&mut pieces, &text, continues)?;
-                text.clear();
-                continues = true;
-            }
-        }
-        push_text(&mut pieces, &text, continues)
-    })?;
-    if documents > 0 {
-        domain.manifest.heldout_cut = documents;
-        domain.heldout = pieces;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DomainManifest;
+    use crate::group::Tag;
+    use crate::normalise::normalise;
+    use crate::source::Part;
+    use crate::spool::Spool;
 
     const RULE: Rule = Rule {
         seed: 3,
         share: 0.2,
+        least_groups: 0,
     };
 
+    fn tag(text: &str) -> Tag {
+        let mut folded = String::new();
+        normalise(text, &mut folded);
+        Tag::of(&folded, RULE.seed)
+    }
+
     fn hash(text: &str) -> u64 {
-        content_hash(text, RULE.seed, &mut String::new())
+        tag(text).side
     }
 
     /// A domain of these texts, each on its side by the rule.
     fn collected(texts: &[String], folder: &Path) -> Collected {
-        let mut domain = Collected {
-            train: Spool::create(folder).unwrap(),
-            heldout: Spool::create(folder).unwrap(),
-            manifest: DomainManifest::default(),
-            sides: None,
-        };
+        let mut domain = Collected::create(folder, crate::Grouping::default()).unwrap();
         for text in texts {
             let spool = match RULE.holds_out(hash(text)) {
                 true => &mut domain.heldout,
                 false => &mut domain.train,
             };
             spool
-                .push(&[Part::text(text.as_str(), true)], false)
+                .push(&[Part::text(text.as_str(), true)], tag(text), false)
                 .unwrap();
         }
         domain
@@ -499,7 +444,7 @@ mod tests {
             seed: RULE.seed,
             share: RULE.share,
             trained: BTreeSet::from([hash(&long)]),
-            heldout: BTreeSet::new(),
+            ..Sides::default()
         };
         for count in [2, 5, 40, 700] {
             let texts: Vec<String> = (lone..lone + count).map(text).collect();
@@ -530,9 +475,13 @@ mod tests {
                 format!("Text {number} is short."),
                 format!("TEXT {number} is short."),
             ] {
-                domain.train.push(&[Part::text(text, true)], false).unwrap();
-                let piece = format!("A piece of {number}.");
-                domain.train.push(&[Part::text(piece, true)], true).unwrap();
+                let tag = tag(&text);
+                let mut push = |text: String, continues| {
+                    let parts = [Part::text(text, true)];
+                    domain.train.push(&parts, tag, continues).unwrap();
+                };
+                push(text, false);
+                push(format!("A piece of {number}."), true);
             }
         }
         RULE.settle("texts", &mut domain, None).unwrap();

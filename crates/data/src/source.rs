@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::parquet_file::ParquetFile;
 use crate::pieces::{LONGEST, cut};
-use crate::record::Records;
+use crate::record::{Record, Records};
 use crate::{DataError, json_lines, text_file};
 
 /// A record must be read whole, so it can't be of any size.
@@ -58,13 +58,19 @@ pub(crate) struct SourceDocument {
     pub(crate) parts: Vec<Part>,
     /// Which piece of a huge document it is, from 0: all of them stay on one side of the split.
     pub(crate) piece: u64,
+    /// The line, row or text of its file, from 1; 0 where the file is the document.
+    pub(crate) record: u64,
+    /// The value of the field that names its group.
+    pub(crate) group: Option<String>,
 }
 
 impl SourceDocument {
-    pub(crate) fn plain(text: String, piece: u64) -> Self {
+    pub(crate) fn plain(text: String, piece: u64, record: u64) -> Self {
         Self {
             parts: vec![Part::text(text, true)],
             piece,
+            record,
+            group: None,
         }
     }
 
@@ -154,6 +160,11 @@ pub(crate) fn ending(path: &Path) -> String {
     }
 }
 
+/// Whether the file holds records: a value of a field may name the group of each.
+pub(crate) fn has_records(path: &Path) -> bool {
+    is_known(path) && !is_text(path)
+}
+
 /// Whether the file's name is that of a text.
 pub(crate) fn is_text(path: &Path) -> bool {
     ends(path, &[".txt", ".md"])
@@ -168,8 +179,9 @@ fn ends(path: &Path, endings: &[&str]) -> bool {
         .any(|end| plain.unwrap_or(&name).ends_with(end))
 }
 
-/// Hands a record's document on, a huge plain text in pieces.
-pub(crate) fn emit(parts: Vec<Part>, each: &mut Each) -> Result<(), DataError> {
+/// Hands the document of the `number`-th record on, a huge plain text in pieces.
+pub(crate) fn emit(record: Record, number: u64, each: &mut Each) -> Result<(), DataError> {
+    let Record { parts, group } = record;
     if let [
         Part {
             text, scored: true, ..
@@ -177,11 +189,19 @@ pub(crate) fn emit(parts: Vec<Part>, each: &mut Each) -> Result<(), DataError> {
     ] = &parts[..]
     {
         for (piece, text) in cut(text, LONGEST).into_iter().enumerate() {
-            each(Ok(SourceDocument::plain(text.to_owned(), piece as u64)))?;
+            each(Ok(SourceDocument {
+                group: group.clone(),
+                ..SourceDocument::plain(text.to_owned(), piece as u64, number)
+            }))?;
         }
         return Ok(());
     }
-    each(Ok(SourceDocument { parts, piece: 0 }))
+    each(Ok(SourceDocument {
+        parts,
+        piece: 0,
+        record: number,
+        group,
+    }))
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use crate::chat::template_file;
 use crate::notes::count;
 use crate::shard_writer::hexadecimal;
 use crate::target_folder::LOCK;
-use crate::{DataError, PrepareConfig, source};
+use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig, source};
 
 /// Goes up when the same sources and settings would give another data set than before.
-const METHOD: u32 = 3;
+const METHOD: u32 = 4;
 
 /// The files of a domain.
 pub(crate) struct Files {
@@ -60,9 +60,48 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
             let message = "none of the domain's files is a `.txt` or `.md`: leave it out";
             return Err(DataError::config(key("separator"), message));
         }
+        let records = || files.all().any(|path| source::has_records(path));
+        if domain.group_field.is_some() && !records() {
+            let message = "none of the domain's files is a `.jsonl` or `.parquet`, which have fields: leave it out";
+            return Err(DataError::config(key("group_field"), message));
+        }
+        if domain.group == Some(GroupBy::Record) && domain.separator.is_none() && !records() {
+            let message =
+                "none of the domain's files holds records: set a `separator`, or leave it out";
+            return Err(DataError::config(key("group"), message));
+        }
         all.insert(name.clone(), files);
     }
     Ok(all)
+}
+
+impl Files {
+    /// Returns what a group is in a domain of these files.
+    pub(crate) fn grouping(&self, domain: &DomainConfig) -> Grouping {
+        let kind = match (&domain.group_field, domain.group) {
+            (Some(field), _) => {
+                return Grouping {
+                    kind: GroupKind::Field,
+                    field: Some(field.clone()),
+                };
+            }
+            (None, Some(GroupBy::File)) => GroupKind::File,
+            (None, Some(GroupBy::Record)) => GroupKind::Record,
+            (None, Some(GroupBy::Section)) => GroupKind::Section,
+            (None, None) => self.usual_groups(domain.separator.is_some()),
+        };
+        Grouping::of(kind)
+    }
+
+    fn usual_groups(&self, is_parted: bool) -> GroupKind {
+        let whole = |path: &&PathBuf| source::is_text(path) && !is_parted;
+        let whole = self.all().filter(whole).count();
+        match whole {
+            0 => GroupKind::Record,
+            _ if whole == self.all().count() => GroupKind::File,
+            _ => GroupKind::Document,
+        }
+    }
 }
 
 /// The files that a list of files, folders, globs and addresses on the hub names, sorted, without repetitions. Files of folders

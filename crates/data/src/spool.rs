@@ -5,8 +5,9 @@ use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::DataError;
+use crate::group::Tag;
 use crate::source::Part;
+use crate::{DataError, DocumentOrigin};
 
 /// A list of documents in an unnamed temporary file; it goes when the process does.
 pub(crate) struct Spool {
@@ -28,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) index: u64,
     /// Its text.
     pub(crate) parts: Vec<Part>,
+    /// Its side, group and source.
+    pub(crate) tag: Tag,
     /// Whether it is a further piece of the document before it.
     pub(crate) continues: bool,
     /// Whether it is left out.
@@ -63,9 +66,14 @@ impl Spool {
     ///
     /// # Errors
     /// A full disk.
-    pub(crate) fn push(&mut self, parts: &[Part], continues: bool) -> Result<u64, DataError> {
+    pub(crate) fn push(
+        &mut self,
+        parts: &[Part],
+        tag: Tag,
+        continues: bool,
+    ) -> Result<u64, DataError> {
         let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
-        write_document(file, parts, continues)
+        write_document(file, parts, tag, continues)
             .map_err(DataError::file("write into", &self.folder))?;
         self.documents += 1;
         self.bytes += length(parts);
@@ -75,6 +83,9 @@ impl Spool {
 
     /// Leaves the `index`-th document, of `bytes`, out from now on.
     pub(crate) fn remove(&mut self, index: u64, bytes: u64) {
+        if self.is_dropped(index) {
+            return;
+        }
         let word = (index / 64) as usize;
         if self.dropped.len() <= word {
             self.dropped.resize(word + 1, 0);
@@ -98,6 +109,20 @@ impl Spool {
         each: &mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
         self.read_first(u64::MAX, each)
+    }
+
+    /// Calls `each` with every document that is not left out, its side, group and source, in order, until it returns `false`.
+    ///
+    /// # Errors
+    /// The disk's, and what `each` says.
+    pub(crate) fn read_kept(
+        &self,
+        each: &mut dyn FnMut(Entry) -> Result<bool, DataError>,
+    ) -> Result<(), DataError> {
+        self.scan(&mut |entry| match entry.dropped {
+            true => Ok(true),
+            false => each(entry),
+        })
     }
 
     /// Calls `each` with every entry, in order, those that are left out too.
@@ -148,12 +173,10 @@ impl Spool {
         let mut reader = BufReader::with_capacity(1 << 18, file.get_ref());
         reader.rewind().map_err(failed)?;
         for index in 0..self.pushed {
-            let (parts, continues) = read_document(&mut reader).map_err(failed)?;
             let entry = Entry {
                 index,
-                parts,
-                continues,
                 dropped: self.is_dropped(index),
+                ..read_document(&mut reader).map_err(failed)?
             };
             if !each(entry)? {
                 break;
@@ -171,8 +194,17 @@ pub(crate) fn length(parts: &[Part]) -> u64 {
     parts.iter().map(|part| part.text.len() as u64).sum()
 }
 
-fn write_document(file: &mut impl Write, parts: &[Part], continues: bool) -> std::io::Result<()> {
+fn write_document(
+    file: &mut impl Write,
+    parts: &[Part],
+    tag: Tag,
+    continues: bool,
+) -> std::io::Result<()> {
     file.write_all(&[u8::from(continues)])?;
+    for number in [tag.side, tag.origin.group, tag.origin.record] {
+        file.write_all(&number.to_le_bytes())?;
+    }
+    file.write_all(&tag.origin.file.to_le_bytes())?;
     file.write_all(&(parts.len() as u32).to_le_bytes())?;
     for part in parts {
         file.write_all(&[u8::from(part.scored), u8::from(part.from_template)])?;
@@ -182,12 +214,24 @@ fn write_document(file: &mut impl Write, parts: &[Part], continues: bool) -> std
     Ok(())
 }
 
-fn read_document(reader: &mut impl Read) -> std::io::Result<(Vec<Part>, bool)> {
-    let mut head = [0; 5];
-    reader.read_exact(&mut head)?;
-    let [continues, count @ ..] = head;
+fn read_number<const BYTES: usize>(reader: &mut impl Read) -> std::io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    reader.read_exact(&mut bytes).map(|()| bytes)
+}
+
+/// Reads an entry but for its index.
+fn read_document(reader: &mut impl Read) -> std::io::Result<Entry> {
+    let [continues] = read_number(reader)?;
+    let tag = Tag {
+        side: u64::from_le_bytes(read_number(reader)?),
+        origin: DocumentOrigin {
+            group: u64::from_le_bytes(read_number(reader)?),
+            record: u64::from_le_bytes(read_number(reader)?),
+            file: u32::from_le_bytes(read_number(reader)?),
+        },
+    };
     let mut parts = Vec::new();
-    for _ in 0..u32::from_le_bytes(count) {
+    for _ in 0..u32::from_le_bytes(read_number(reader)?) {
         let mut head = [0; 10];
         reader.read_exact(&mut head)?;
         let [scored, from_template, length @ ..] = head;
@@ -201,5 +245,11 @@ fn read_document(reader: &mut impl Read) -> std::io::Result<(Vec<Part>, bool)> {
             from_template: from_template != 0,
         });
     }
-    Ok((parts, continues != 0))
+    Ok(Entry {
+        index: 0,
+        parts,
+        tag,
+        continues: continues != 0,
+        dropped: false,
+    })
 }

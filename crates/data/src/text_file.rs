@@ -24,6 +24,7 @@ pub(crate) fn read(
 ) -> Result<(), DataError> {
     let mut cutter = Cutter {
         separator,
+        record: u64::from(separator.is_some()),
         piece: 0,
         each,
     };
@@ -60,6 +61,8 @@ pub(crate) fn read(
 /// Cuts text that streams by into documents and their pieces.
 struct Cutter<'a, 'b> {
     separator: Option<&'a str>,
+    /// The text between separators that is being read, from 1; 0 where the file is one document.
+    record: u64,
     /// Pieces of the current document that are handed on.
     piece: u64,
     each: &'a mut Each<'b>,
@@ -101,6 +104,7 @@ impl Cutter<'_, '_> {
             for piece in cut(text, LONGEST) {
                 self.hand_on(piece)?;
             }
+            self.record += u64::from(self.separator.is_some());
         }
         self.piece = 0;
         Ok(())
@@ -111,7 +115,8 @@ impl Cutter<'_, '_> {
             Some(_) if self.piece == 0 => text.trim_start_matches(['\n', '\r']),
             _ => text,
         };
-        (self.each)(Ok(SourceDocument::plain(text.to_owned(), self.piece)))?;
+        let document = SourceDocument::plain(text.to_owned(), self.piece, self.record);
+        (self.each)(Ok(document))?;
         self.piece += 1;
         Ok(())
     }

@@ -188,7 +188,7 @@ proptest! {
 }
 
 /// Choices under `max_tokens` hold documents of the population's mean size, however long some are, over seeds; so is the mean
-/// of a figure that grows with the size. Documents that are passed over because they are long would make it 3 to 40 % less.
+/// of a figure that grows with the size. Documents that are passed over because they are long would make it 1 to 25 % less.
 #[test]
 fn a_choice_does_not_depend_on_length() {
     // Log-normal sizes of σ = 0.5, 1 and 1.5, from equally spaced quantiles of the logistic's stand-in for the normal.

@@ -48,6 +48,9 @@ pub struct DomainEvidence {
 pub struct WorstDocument {
     /// Its place among the domain's held-out documents, from 0.
     pub document: u32,
+    /// The file and the line, row or text in it that it was read from; null where the data set does not store it.
+    #[serde(default)]
+    pub source: Option<String>,
     /// UTF-8 bytes of its scored text.
     pub bytes: u64,
     /// Its change in bits per byte.
@@ -152,6 +155,7 @@ impl Evidence<'_> {
     /// The documents that lost most a byte, each with its worst stretch.
     fn worst_documents(&self, mut pairs: Vec<Scored>) -> Result<Vec<WorstDocument>, EvalError> {
         let spelling = self.dataset.spelling()?;
+        let sources = self.dataset.sources(self.domain)?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
         let bytes = |pair: &Scored| shard.document(pair.0.document as usize).bytes;
         if pairs.iter().any(|pair| bytes(pair) >= SHORTEST) {
@@ -175,6 +179,9 @@ impl Evidence<'_> {
             let shown = from..(from + WINDOW).min(tokens.len());
             WorstDocument {
                 document: base.document,
+                source: sources
+                    .source_of(&shard, base.document as usize)
+                    .map(|source| source.to_string()),
                 bytes: document.bytes,
                 change,
                 from,

@@ -1,7 +1,7 @@
 //! `polymath dataset`: a look into a prepared data set.
 
 use anyhow::anyhow;
-use polymath_data::{Dataset, Split};
+use polymath_data::{Dataset, DocumentSources, Split, TokenShard};
 
 use super::prepare::{packings, summary};
 use crate::arguments::{DatasetCommand, SplitChoice};
@@ -23,6 +23,7 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
             dataset,
             domain,
             split,
+            sources,
         } => {
             let dataset = Dataset::open(dataset)?;
             let split = match split {
@@ -31,10 +32,14 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
             };
             let shard = dataset.shard(domain, split)?;
             let tokenizer = dataset.tokenizer()?;
+            let read_from = dataset.sources(domain)?;
             let mut output = Results::open();
             let mut tokens = Vec::new();
             for index in 0..shard.documents() {
                 let document = shard.document(index);
+                if *sources {
+                    output.write(&headline(&read_from, &shard, index))?;
+                }
                 tokens.clear();
                 document.copy_tokens(0..document.len() - 1, &mut tokens);
                 let text = tokenizer
@@ -46,4 +51,15 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
             output.flush()
         }
     }
+}
+
+/// A line with a document's number, source and group.
+fn headline(sources: &DocumentSources, shard: &TokenShard, index: usize) -> String {
+    let source = sources.source_of(shard, index);
+    let source = source.map_or("of an unknown source".to_owned(), |source| {
+        source.to_string()
+    });
+    let group = shard.group_of(index);
+    let group = group.map_or(String::new(), |group| format!(", group {group:016x}"));
+    format!("== document {} ({source}{group})\n", index + 1)
 }

@@ -1,6 +1,8 @@
 //! `polymath prepare`.
 
-use polymath_data::{DataError, Dataset, DomainManifest, Packing, PrepareConfig, Split};
+use polymath_data::{
+    DataError, Dataset, DomainManifest, GroupKind, Grouping, Packing, PrepareConfig, Split,
+};
 
 use crate::arguments;
 use crate::console::Stages;
@@ -54,15 +56,19 @@ pub fn summary(dataset: &Dataset) -> String {
     );
     text += &ends(dataset);
     text += &format!(
-        "  {:20} {:>10} {:>12} {:>10} {:>12} {:>10} {:>10}\n",
-        "domain", "train MB", "tokens", "held out", "tokens", "bytes/tok", "duplicates"
+        "  {:20} {:>10} {:>12} {:>10} {:>8} {:>12} {:>10} {:>10}\n",
+        "domain", "train MB", "tokens", "held out", "groups", "tokens", "bytes/tok", "duplicates"
     );
     for (name, domain) in &manifest.domains {
         text += &format!(
-            "  {name:20} {:>10.2} {:>12} {:>10} {:>12} {:>10.2} {:>10}\n",
+            "  {name:20} {:>10.2} {:>12} {:>10} {:>8} {:>12} {:>10.2} {:>10}\n",
             domain.train.bytes as f64 / 1e6,
             domain.train.tokens,
             domain.heldout.documents,
+            match domain.heldout.groups {
+                0 => "–".to_owned(),
+                groups => groups.to_string(),
+            },
             domain.heldout.tokens,
             domain.train.bytes as f64 / domain.train.tokens.max(1) as f64,
             domain.duplicates_dropped
@@ -86,21 +92,67 @@ pub fn summary(dataset: &Dataset) -> String {
     text
 }
 
-/// Below so many held-out documents, a domain's summary says what that means.
-const FEW: u64 = 30;
+/// Below so many held-out groups, intervals of scores say little.
+const FEW: u64 = 20;
+/// Below so many, scores have no interval.
+const TOO_FEW: u64 = 5;
 
 /// What a person should know of a domain: what was left out of it or read as something else, and what its held-out side is worth;
 /// lines, or nothing.
 pub fn remarks(name: &str, domain: &DomainManifest) -> String {
-    let mut text = few_documents(name, domain);
+    let mut text = heldout_side(name, domain) + &groups(name, domain);
     for line in domain.notes.lines() {
         text += &format!("  {name}: {line}\n");
     }
     text
 }
 
-/// A word on a held-out side that has few documents, or was made by more than the hash of documents.
-fn few_documents(name: &str, domain: &DomainManifest) -> String {
+/// Says what a group is, how many are held out, and what it means where they are few.
+fn groups(name: &str, domain: &DomainManifest) -> String {
+    let held = domain.heldout.groups;
+    if held == 0 && domain.heldout.documents == 0 {
+        return String::new();
+    }
+    if held == 0 {
+        return format!(
+            "  {name}: no groups are stored, since an earlier version prepared it: intervals count each document as independent; \
+             prepare it again\n"
+        );
+    }
+    let grouping = Grouping {
+        kind: domain.group,
+        field: domain.group_field.clone(),
+    };
+    let mut text = format!(
+        "  {name}: {} groups ({}) to train on, {held} held out\n",
+        domain.train.groups,
+        grouping.plural()
+    );
+    if domain.group == GroupKind::Section {
+        text += &format!(
+            "  {name}: passages are the groups: scores speak of new passages of the same work, not of other works\n"
+        );
+    }
+    let mend =
+        "hold out more (`heldout_groups`, `heldout_fraction`, `heldout_paths`), or give more text";
+    match held {
+        0..TOO_FEW => {
+            text += &format!(
+                "  {name}: {held} held-out groups are too few: scores on them get no interval and no verdict; {mend}\n"
+            );
+        }
+        TOO_FEW..FEW => {
+            text += &format!(
+                "  {name}: {held} held-out groups are few: intervals of scores on them say little; {mend}\n"
+            );
+        }
+        _ => {}
+    }
+    text
+}
+
+/// Says how a held-out side was made by more than the hash of documents.
+fn heldout_side(name: &str, domain: &DomainManifest) -> String {
     let held = domain.heldout.documents;
     let mut text = String::new();
     if domain.bad_records_dropped > 0 {
@@ -131,13 +183,33 @@ fn few_documents(name: &str, domain: &DomainManifest) -> String {
             domain.heldout_by_quota
         );
     }
-    if held < FEW {
-        text += &format!(
-            "  {name}: {held} held-out documents or pieces are few: intervals of scores on them are wide, and those of pieces \
-             of one document say nothing of other documents\n"
-        );
-    }
-    text
+    text + &near_duplicates(name, domain)
+}
+
+/// Says what became of near-duplicates.
+fn near_duplicates(name: &str, domain: &DomainManifest) -> String {
+    let lines = [
+        (
+            domain.near_duplicates_to_train,
+            "documents are not held out, since near-duplicates of them are training text",
+        ),
+        (
+            domain.near_duplicates_joined,
+            "held-out groups are counted with another, since they hold near-duplicates of each other",
+        ),
+        (
+            domain.near_duplicates_left_out,
+            "held-out documents are left out, since other groups hold near-duplicates of them",
+        ),
+        (
+            domain.near_duplicates_left,
+            "near-duplicates of the training text stay held out: scores on them say little of new text",
+        ),
+    ];
+    let lines = lines.into_iter().filter(|(count, _)| *count > 0);
+    lines
+        .map(|(count, what)| format!("  {name}: {count} {what}\n"))
+        .collect()
 }
 
 /// A line with the tokens that documents begin and end with, and where they were found.

@@ -273,6 +273,7 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
             });
         let document = WorstDocument {
             document: 11,
+            source: Some("plays/the-tempest.txt".into()),
             bytes: 2400,
             change: 2.0 * change,
             from: 90,

@@ -94,10 +94,20 @@ fn document(document: &WorstDocument) -> Value {
         .collect();
     context! {
         number => document.document + 1,
+        source => &document.source,
         change => signed(document.change),
         place => place(document),
         pieces,
         named => named(document),
+    }
+}
+
+/// Names a document by its number and its source.
+pub fn name(document: &WorstDocument) -> String {
+    let number = document.document + 1;
+    match &document.source {
+        Some(source) => format!("Document {number} ({source})"),
+        None => format!("Document {number}"),
     }
 }
 

@@ -159,8 +159,8 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
             .collect();
         let shown: Vec<&str> = shown.split_whitespace().collect();
         text += &format!(
-            "\nDocument {}, {} bits per byte ({}):\n\n> {}\n\nLost most: {}\n",
-            document.document + 1,
+            "\n{}, {} bits per byte ({}):\n\n> {}\n\nLost most: {}\n",
+            inline(&forgotten::name(document)),
             signed(document.change),
             forgotten::place(document),
             inline(&shown.join(" ")),

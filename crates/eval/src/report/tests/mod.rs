@@ -77,6 +77,7 @@ fn evidence() -> DomainEvidence {
     DomainEvidence {
         documents: vec![WorstDocument {
             document: 7,
+            source: None,
             bytes: 800,
             change: 1.25,
             from: 40,
