@@ -45,6 +45,7 @@ mod group;
 mod heldout_split;
 mod json_lines;
 mod ledger;
+mod links;
 mod manifest;
 mod mixture;
 mod near_duplicates;

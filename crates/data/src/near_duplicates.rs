@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::DataError;
 use crate::collect::Collected;
+use crate::links::{Cluster, join, root};
 use crate::sketch::Sketch;
 use crate::source::own_text;
 use crate::spool::{Entry, Spool, length};
@@ -44,87 +45,11 @@ pub(crate) struct Found {
     /// The groups that are one, each with the one that all of them become.
     joined: HashMap<u64, u64>,
     /// The sides of groups that have near-duplicates in the training text, with the sides of those.
-    in_train: Vec<Cluster>,
+    pub(crate) in_train: Vec<Cluster>,
     /// Documents that are to be left out: index and bytes.
     left_out: Vec<(u64, u64)>,
     /// Held-out documents with near-duplicates in the training text.
     pub(crate) documents_in_train: u64,
-}
-
-/// Groups that are near-duplicates of each other, by their sides.
-#[derive(Debug, Clone, Default)]
-struct Cluster {
-    heldout: BTreeSet<u64>,
-    train: BTreeSet<u64>,
-    /// Whether there are more in the training text than are remembered.
-    is_open: bool,
-}
-
-/// Groups that are known to have near-duplicates, as far as they were found.
-#[derive(Debug, Default)]
-pub(crate) struct Links {
-    parents: HashMap<u64, u64>,
-    open: HashSet<u64>,
-}
-
-impl Links {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parents.is_empty()
-    }
-
-    pub(crate) fn contains(&self, side: u64) -> bool {
-        self.parents.contains_key(&side)
-    }
-
-    /// Takes what was found, and returns whether any of it is new.
-    pub(crate) fn add(&mut self, found: &Found) -> bool {
-        let mut is_new = false;
-        for cluster in &found.in_train {
-            let Some(first) = cluster.heldout.first() else {
-                continue;
-            };
-            for side in cluster.heldout.iter().chain(&cluster.train) {
-                is_new |= join(&mut self.parents, *first, *side);
-            }
-            if cluster.is_open {
-                self.open.insert(*first);
-            }
-        }
-        is_new
-    }
-
-    /// The groups that are near-duplicates of each other, of which all are known, the one of lowest hash first.
-    pub(crate) fn clusters(&self) -> Vec<BTreeSet<u64>> {
-        let mut clusters: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-        for side in self.parents.keys() {
-            let root = root(&self.parents, *side);
-            clusters.entry(root).or_default().insert(*side);
-        }
-        let is_closed =
-            |cluster: &BTreeSet<u64>| cluster.iter().all(|side| !self.open.contains(side));
-        let mut clusters: Vec<BTreeSet<u64>> = clusters.into_values().filter(is_closed).collect();
-        clusters.sort_by_key(|cluster| cluster.first().copied());
-        clusters
-    }
-}
-
-/// The least of all that are joined with `member`.
-fn root(parents: &HashMap<u64, u64>, member: u64) -> u64 {
-    let mut at = member;
-    while let Some(parent) = parents.get(&at).filter(|parent| **parent != at) {
-        at = *parent;
-    }
-    at
-}
-
-/// Joins two, and returns whether that was new.
-fn join(parents: &mut HashMap<u64, u64>, a: u64, b: u64) -> bool {
-    let known = parents.contains_key(&a) && parents.contains_key(&b);
-    let (a, b) = (root(parents, a), root(parents, b));
-    let (least, other) = (a.min(b), a.max(b));
-    parents.insert(least, least);
-    parents.insert(other, least);
-    !known || a != b
 }
 
 /// A held-out document.
@@ -420,6 +345,7 @@ mod tests {
     use crate::Grouping;
     use crate::draw::bits;
     use crate::group::Tag;
+    use crate::links::Links;
     use crate::source::Part;
 
     fn essay(number: u64) -> String {
@@ -470,7 +396,7 @@ mod tests {
         assert_eq!(sides, BTreeSet::from([side(5), side(18), side(21)]));
         assert!(found.left_out.is_empty());
         let mut links = Links::default();
-        assert!(links.add(&found) && !links.add(&found));
+        assert!(links.add(&found.in_train) && !links.add(&found.in_train));
         let clusters: BTreeSet<BTreeSet<u64>> = links.clusters().into_iter().collect();
         let expected = [
             BTreeSet::from([side(5), side(201)]),

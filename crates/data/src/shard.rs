@@ -416,15 +416,13 @@ impl Layout {
                 )),
             }
         };
-        let mut origins = None;
-        if metadata.info("document_groups").is_some() {
-            origins = Some(Origins {
-                grouping: grouping(metadata.metadata().as_ref())?,
-                groups: of_documents("document_groups", Dtype::U64)?,
-                files: of_documents("document_files", Dtype::U32)?,
-                records: of_documents("document_records", Dtype::U64)?,
-            });
-        }
+        let origins = match metadata.info("document_groups") {
+            Some(_) => {
+                let grouping = grouping(metadata.metadata().as_ref())?;
+                Some(Origins::read(grouping, &of_documents)?)
+            }
+            None => None,
+        };
         Ok(Layout {
             wide: token_type == Dtype::U32,
             tokens,
@@ -432,6 +430,20 @@ impl Layout {
             document_bytes,
             loss_mask,
             origins,
+        })
+    }
+}
+
+/// Finds a tensor that has a number of this type for each document.
+type OfDocuments<'a> = &'a dyn Fn(&str, Dtype) -> Result<Range<usize>, String>;
+
+impl Origins {
+    fn read(grouping: Grouping, find: OfDocuments<'_>) -> Result<Self, String> {
+        Ok(Self {
+            grouping,
+            groups: find("document_groups", Dtype::U64)?,
+            files: find("document_files", Dtype::U32)?,
+            records: find("document_records", Dtype::U64)?,
         })
     }
 }

@@ -11,7 +11,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::Collected;
-use crate::near_duplicates::{self, Found, Links, Remedy};
+use crate::links::Links;
+use crate::near_duplicates::{self, Found, Remedy};
 use crate::survey::{Content, Survey, groups_of};
 use crate::{DataError, Split, tail};
 
@@ -136,7 +137,7 @@ impl Rule {
                 break;
             }
             found = near_duplicates::find(domain, Remedy::Move)?;
-            if !known.links.add(&found) {
+            if !known.links.add(&found.in_train) {
                 break;
             }
         }
