@@ -84,6 +84,24 @@ fn question(line: &str) -> Result<Question, String> {
 mod tests {
     use super::*;
 
+    /// Questions of one group share a number, others have their own; there are none where no group is named.
+    #[test]
+    fn groups_are_numbered() {
+        let question = |group: Option<&str>| Question {
+            prompt: "?".into(),
+            answer: "!".into(),
+            group: group.map(str::to_owned),
+        };
+        let asked = [Some("add"), None, Some("add"), None].map(question);
+        let groups = question_groups(&asked);
+        assert_eq!(groups[0], groups[2]);
+        let mut apart = groups.clone();
+        apart.sort_unstable();
+        apart.dedup();
+        assert_eq!(apart.len(), 3);
+        assert!(question_groups(&asked[1..2]).is_empty());
+    }
+
     /// All lines that are no questions are counted, and the first ten named; one alone is named as it is.
     #[test]
     fn all_bad_lines_are_counted() {
