@@ -119,7 +119,7 @@ fn grids_have_both_ends() {
     assert!(grid(&[1.5]).unwrap_err().to_string().contains("`1.5`"));
 }
 
-/// Models of other shapes, and a domain without documents in a half, are refused by name.
+/// Models of other shapes, and a domain without documents in a split, are refused by name.
 #[test]
 fn what_does_not_fit_is_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn what_does_not_fit_is_refused() {
     };
     let error = open(&[("single".into(), shard(1))]);
     assert!(
-        error.contains("`single`") && error.contains("half"),
+        error.contains("`single`") && error.contains("held-out documents is in `test`"),
         "{error}"
     );
     let config = std::fs::read_to_string(folders.1.join("config.json")).unwrap();
