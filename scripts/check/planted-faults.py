@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Plants one-line faults, one at a time, and says which of them the tests catch.
+"""Plants one-line faults and says which of them the tests catch.
 
     scripts/check/planted-faults.py                 # all faults of planted-faults.toml
     scripts/check/planted-faults.py clip muon       # those whose names contain one of the words
     scripts/check/planted-faults.py --check         # only whether every fault still finds its place
 
 Works in a copy of the committed tree, a git worktree below target/planted-faults (or --work FOLDER) with a target folder of its
-own. A fault whose outcome is known for the same tree, tests and lines is not tried again, so an interrupted campaign goes on
-where it was. Needs Python 3.11.
+own. Faults of expressions are built all at once, each behind a switch (planted_switches.py); the others are planted one at a time.
+A fault whose outcome is known for the same tree, tests and lines is not tried again, so an interrupted campaign goes on where it
+was. Needs Python 3.11.
 """
 
 import argparse
@@ -20,11 +21,15 @@ import time
 import tomllib
 from pathlib import Path
 
+import planted_switches as switches
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LIST = HERE / "planted-faults.toml"
 # A fault may make a test run for ever.
 LIMIT = 900
+# So few faults are planted faster one at a time.
+FEW = 3
 
 
 class Tree:
@@ -41,19 +46,41 @@ class Tree:
             git(ROOT, "worktree", "add", "--force", "--detach", str(self.path), head)
         self.tree = git(self.path, "rev-parse", "HEAD^{tree}")
 
-    def test(self, arguments):
-        """Runs tests; returns whether they pass, or `None` where they are not built, and what was said."""
+    def cargo(self, arguments, limit=None):
+        """Runs `cargo test`."""
         environment = {**os.environ, "CARGO_TARGET_DIR": str(self.target), "CARGO_TERM_COLOR": "never"}
         # A whole command may stand before cargo, to share a machine.
         before = environment.get("PLANTED_FAULTS_BEFORE", "").split()
+        return run([*before, "cargo", "test", "--workspace", *arguments], self.path, environment, limit)
+
+    def test(self, tests):
+        """Runs tests; returns whether they pass, or `None` where they are not built, and what was said."""
         try:
-            build = run([*before, "cargo", "test", "--workspace", "--no-run", *arguments], self.path, environment, None)
+            build = self.cargo(["--no-run", *arguments_of(tests)])
             if build.returncode:
                 return None, build.stderr
-            tests = run([*before, "cargo", "test", "--workspace", *arguments], self.path, environment, LIMIT)
+            tests = self.cargo([*arguments_of(tests), "--no-fail-fast"], LIMIT)
         except subprocess.TimeoutExpired:
             return False, f"no end within {LIMIT} s"
         return tests.returncode == 0, tests.stdout + tests.stderr
+
+    def build(self, tests):
+        """Builds tests: their programs by name, each with the folder to run it in, and the files and lines of errors."""
+        built = self.cargo(["--no-run", "--message-format=json", *arguments_of(tests)])
+        programs, errors = {}, []
+        for line in built.stdout.splitlines():
+            message = json.loads(line) if line.startswith("{") else {}
+            target, program = message.get("target", {}), message.get("executable")
+            if message.get("reason") == "compiler-artifact" and program and message["profile"]["test"]:
+                folder = Path(message["manifest_path"]).parent
+                name = target["name"] if "test" in target["kind"] else f"lib {folder.name}"
+                programs.setdefault(name, []).append((program, folder))
+            if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
+                spans = [span for span in message["message"]["spans"] if span["is_primary"]]
+                errors += [(span["file_name"], span["line_start"], span["line_end"]) for span in spans]
+        if built.returncode and not errors:
+            sys.exit(f"the tests are not built:\n{built.stderr[-4000:]}")
+        return programs, errors
 
 
 def run(command, folder, environment, limit):
@@ -109,7 +136,7 @@ def plant(tree, fault):
     begin = time.monotonic()
     try:
         path.write_text(text)
-        passed, output = tree.test(arguments_of(fault))
+        passed, output = tree.test(fault["tests"])
     finally:
         path.write_text(before)
     seconds = round(time.monotonic() - begin)
@@ -121,8 +148,110 @@ def plant(tree, fault):
     return {"outcome": "caught", "said": failed_tests(output), "seconds": seconds}
 
 
-def arguments_of(fault):
-    return [word for test in fault["tests"] for word in ("--test", test)] + ["--no-fail-fast"]
+def arguments_of(tests):
+    """Cargo's arguments for tests by name; `lib data` are the unit tests of a crate, which are built with all others."""
+    units = ["--lib"] if any(test.startswith("lib ") for test in tests) else []
+    return [word for test in tests if not test.startswith("lib ") for word in ("--test", test)] + units
+
+
+class Together:
+    """All faults that can be switched on in one build."""
+
+    def __init__(self, tree, faults):
+        self.tree, self.faults = tree, faults
+        self.sound = {fault["file"]: (tree.path / fault["file"]).read_text() for fault in faults}
+        self.left = set(range(len(faults)))
+        self.tests = sorted({test for fault in faults for test in fault["tests"]})
+        while errors := self.build():
+            unfit = {number for number in self.left if any(self.is_at(number, error) for error in errors)}
+            if not unfit:
+                sys.exit(f"faults behind switches are not built: {errors[:5]}")
+            self.left -= unfit
+        self.left &= set(self.lines)
+
+    def build(self):
+        """Builds the tests with the faults that are left, and notes the lines of each; returns errors."""
+        self.lines = {}
+        for file, sound in self.sound.items():
+            chosen = [(number, self.faults[number]) for number in sorted(self.left) if self.faults[number]["file"] == file]
+            text, placed = switches.switched(sound, chosen)
+            (self.tree.path / file).write_text(text)
+            for number in placed:
+                at = text.index(switches.switch(number))
+                self.lines[number] = (file, text.count("\n", 0, at) + 1)
+        self.programs, errors = self.tree.build(self.tests)
+        return errors
+
+    def is_at(self, number, error):
+        (file, line), (error_file, first, last) = self.lines.get(number, ("", 0)), error
+        return file == error_file and first - 8 <= line <= last
+
+    def run(self, test, number=""):
+        """Runs a test's programs with one fault switched on; the names of the tests that failed, or nothing."""
+        for program, folder in self.programs[test]:
+            environment = {**os.environ, switches.VARIABLE: str(number), "CARGO_MANIFEST_DIR": str(folder)}
+            limit = LIMIT if number == "" else 60 + 10 * self.seconds[test]
+            try:
+                done = run([program], folder, environment, limit)
+            except subprocess.TimeoutExpired:
+                return f"no end within {limit:.0f} s"
+            if done.returncode:
+                return failed_tests(done.stdout + done.stderr)
+        return ""
+
+    def check(self):
+        """The tests pass with no fault switched on; notes how long they take."""
+        self.seconds = {}
+        for test in self.tests:
+            begin = time.monotonic()
+            failed = self.run(test)
+            if failed:
+                sys.exit(f"the tests `{test}` fail without any fault: {failed}")
+            self.seconds[test] = time.monotonic() - begin
+
+    def try_fault(self, number):
+        begin = time.monotonic()
+        failed = ""
+        for test in self.faults[number]["tests"]:
+            failed = failed or self.run(test, number)
+        outcome = "caught" if failed else "NOT CAUGHT"
+        return {"outcome": outcome, "said": failed, "seconds": round(time.monotonic() - begin)}
+
+    def restore(self):
+        for file, sound in self.sound.items():
+            (self.tree.path / file).write_text(sound)
+
+
+class Outcomes:
+    """What became of each fault, kept in a file."""
+
+    def __init__(self, tree, faults):
+        self.tree, self.faults = tree, faults
+        self.file = tree.target.parent / "outcomes.json"
+        self.known = json.loads(self.file.read_text()) if self.file.exists() else {}
+        for fault in faults:
+            if self.of(fault):
+                self.show(fault)
+
+    def key(self, fault):
+        return hashlib.sha256(json.dumps([self.tree.tree, fault], sort_keys=True).encode()).hexdigest()
+
+    def of(self, fault):
+        return self.known.get(self.key(fault))
+
+    def unknown(self):
+        return [fault for fault in self.faults if not self.of(fault)]
+
+    def note(self, fault, outcome):
+        self.known[self.key(fault)] = outcome
+        beside = self.file.with_suffix(".tmp")
+        beside.write_text(json.dumps(self.known, indent=1))
+        beside.replace(self.file)
+        self.show(fault)
+
+    def show(self, fault):
+        outcome = self.of(fault)
+        print(f"| {fault['name']} | {outcome['outcome']} | {outcome['said'][:120]} |", flush=True)
 
 
 def main():
@@ -130,30 +259,29 @@ def main():
     parser.add_argument("words", nargs="*", help="parts of the names of the faults to plant; all, if none is given")
     parser.add_argument("--check", action="store_true", help="only look whether every fault's line is there, once")
     parser.add_argument("--work", type=Path, default=ROOT / "target/planted-faults", help="where the copy lies")
+    parser.add_argument("--apart", action="store_true", help="plant one at a time, without switches")
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests without any fault first")
     options = parser.parse_args()
     faults = read_faults(options.words)
     if options.check:
         return check_places(faults)
     tree = Tree(options.work.resolve())
-    known_file = tree.target.parent / "outcomes.json"
-    known = json.loads(known_file.read_text()) if known_file.exists() else {}
-
-    tests = sorted({test for fault in faults for test in fault["tests"]})
-    if not options.no_baseline:
-        passed, output = tree.test([word for test in tests for word in ("--test", test)])
+    outcomes = Outcomes(tree, faults)
+    if len(outcomes.unknown()) > FEW and not options.apart:
+        together = Together(tree, outcomes.unknown())
+        print(f"{len(together.left)} of {len(together.faults)} faults are behind switches", flush=True)
+        together.check()
+        for number in sorted(together.left):
+            outcomes.note(together.faults[number], together.try_fault(number))
+        together.restore()
+    apart = outcomes.unknown()
+    if apart and not options.no_baseline:
+        passed, output = tree.test(sorted({test for fault in apart for test in fault["tests"]}))
         if not passed:
             sys.exit(f"the tests fail without any fault:\n{output[-4000:]}")
-    for fault in faults:
-        key = hashlib.sha256(json.dumps([tree.tree, fault], sort_keys=True).encode()).hexdigest()
-        if key not in known:
-            known[key] = plant(tree, fault)
-            beside = known_file.with_suffix(".tmp")
-            beside.write_text(json.dumps(known, indent=1))
-            beside.replace(known_file)
-        fault.update(known[key])
-        print(f"| {fault['name']} | {fault['outcome']} | {fault['said'][:120]} |", flush=True)
-    caught = sum(fault["outcome"] == "caught" for fault in faults)
+    for fault in apart:
+        outcomes.note(fault, plant(tree, fault))
+    caught = sum(outcomes.of(fault)["outcome"] == "caught" for fault in faults)
     print(f"\n{caught} of {len(faults)} faults are caught")
     return 0 if caught == len(faults) else 1
 
