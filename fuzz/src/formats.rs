@@ -18,22 +18,33 @@ pub struct Format {
     pub name: &'static str,
     /// The sound file, in the corpus.
     pub file: &'static str,
-    /// Whether it is text.
-    pub text: bool,
+    /// How it is altered.
+    pub kind: Kind,
     /// Reads it in a copy of the corpus.
     pub read: fn(&Path) -> anyhow::Result<()>,
 }
 
+/// What a file is made of, which decides how it is altered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text, in which words are replaced too.
+    Text,
+    /// Bytes.
+    Binary,
+    /// The length of a JSON header in eight bytes, the header, and bytes: safetensors.
+    Headed,
+}
+
 /// All of them.
 pub const FORMATS: [Format; 22] = [
-    binary("safetensors", "model/model.safetensors", |at| {
+    headed("safetensors", "model/model.safetensors", |at| {
         generate(at, "model")
     }),
     text("config", "model/config.json", |at| generate(at, "model")),
     text("index", "sharded/model.safetensors.index.json", |at| {
         generate(at, "sharded")
     }),
-    binary("adapter", "adapter/adapter_model.safetensors", |at| {
+    headed("adapter", "adapter/adapter_model.safetensors", |at| {
         generate(at, "adapter")
     }),
     text("adapter-config", "adapter/adapter_config.json", |at| {
@@ -47,7 +58,7 @@ pub const FORMATS: [Format; 22] = [
         tokenize(at, "chat.jsonl")
     }),
     text("template", "chatting/chat_template.jinja", render),
-    binary("shard", "data/letters/train.safetensors", dataset),
+    headed("shard", "data/letters/train.safetensors", dataset),
     text("manifest", "data/dataset.json", dataset),
     binary("parquet", "text.parquet", |at| tokenize(at, "text.parquet")),
     text("jsonl", "text.jsonl", |at| tokenize(at, "text.jsonl")),
@@ -74,8 +85,19 @@ const fn binary(
     Format {
         name,
         file,
-        text: false,
+        kind: Kind::Binary,
         read,
+    }
+}
+
+const fn headed(
+    name: &'static str,
+    file: &'static str,
+    read: fn(&Path) -> anyhow::Result<()>,
+) -> Format {
+    Format {
+        kind: Kind::Headed,
+        ..binary(name, file, read)
     }
 }
 
@@ -85,10 +107,8 @@ const fn text(
     read: fn(&Path) -> anyhow::Result<()>,
 ) -> Format {
     Format {
-        name,
-        file,
-        text: true,
-        read,
+        kind: Kind::Text,
+        ..binary(name, file, read)
     }
 }
 

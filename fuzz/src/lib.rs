@@ -12,7 +12,7 @@ pub mod mutation;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-pub use formats::{FORMATS, Format};
+pub use formats::{FORMATS, Format, Kind};
 
 /// A copy of the corpus in which one file is replaced again and again.
 pub struct Scratch {

@@ -1,5 +1,7 @@
 //! Alterations of a file: a function of the seed and the number of the mutant alone.
 
+use crate::Kind;
+
 /// Pseudo-random numbers (SplitMix64).
 pub struct Draw(u64);
 
@@ -88,17 +90,46 @@ const WORDS: [&str; 34] = [
     "{\"a\":{\"a\":{\"a\":{}}}}",
 ];
 
-/// Alters `bytes`, which are text if `text` is set, once or several times.
-pub fn mutate(bytes: &[u8], text: bool, draw: &mut Draw) -> Vec<u8> {
+/// Alters the bytes of a file: in half of the mutants once, so that readers get far into the file, else several times.
+pub fn mutate(bytes: &[u8], kind: Kind, draw: &mut Draw) -> Vec<u8> {
+    let alterations = match draw.below(2) {
+        0 => 1,
+        _ => 1 + draw.below(MOST),
+    };
+    if kind == Kind::Headed && draw.below(2) == 0 {
+        return mutate_header(bytes, alterations, draw);
+    }
     let mut mutant = bytes.to_vec();
-    for _ in 0..=draw.below(MOST) {
-        if text && draw.below(2) == 0 {
-            replace_word(&mut mutant, draw);
-        } else {
-            alter(&mut mutant, draw);
-        }
+    for _ in 0..alterations {
+        alter_as(&mut mutant, kind == Kind::Text, draw);
     }
     mutant
+}
+
+/// Alters the JSON before the bytes of a file; in most mutants, the length before it is right.
+fn mutate_header(bytes: &[u8], alterations: usize, draw: &mut Draw) -> Vec<u8> {
+    let length = bytes
+        .first_chunk()
+        .map_or(0, |length| u64::from_le_bytes(*length));
+    let rest = bytes.get(8..).unwrap_or_default();
+    let (header, data) = rest.split_at((length as usize).min(rest.len()));
+    let mut header = header.to_vec();
+    for _ in 0..alterations {
+        alter_as(&mut header, true, draw);
+    }
+    let told = match draw.below(8) {
+        0 => length,
+        _ => header.len() as u64,
+    };
+    [&told.to_le_bytes(), &header[..], data].concat()
+}
+
+fn alter_as(bytes: &mut Vec<u8>, is_text: bool, draw: &mut Draw) {
+    if is_text && draw.below(4) > 0 {
+        replace_word(bytes, draw);
+    } else {
+        alter(bytes, draw);
+    }
 }
 
 /// A place; half of them near the beginning, where headers are.
@@ -174,7 +205,7 @@ mod tests {
     fn mutants_depend_on_their_number() {
         let file = br#"{"a": 12, "b": ["text", 3.5], "c": {"d": true}}"#;
         let mutants = |seed: u64| -> Vec<Vec<u8>> {
-            let mutant = |number| mutate(file, true, &mut Draw::new(seed, number));
+            let mutant = |number| mutate(file, Kind::Text, &mut Draw::new(seed, number));
             (0..500).map(mutant).collect()
         };
         assert_eq!(mutants(1), mutants(1));
@@ -182,13 +213,25 @@ mod tests {
         let mut different = mutants(1);
         different.sort();
         different.dedup();
-        assert!(different.len() > 450, "{}", different.len());
-        assert!(
-            mutants(1)
-                .iter()
-                .filter(|mutant| mutant[..] == file[..])
-                .count()
-                < 10
-        );
+        assert!(different.len() > 400, "{}", different.len());
+        let same = mutants(1);
+        let same = same.iter().filter(|mutant| mutant[..] == file[..]);
+        assert!(same.count() < 20);
+    }
+
+    /// Of files with a header, some mutants have a header of another length that is told rightly, and the data as they were.
+    #[test]
+    fn headers_are_altered_apart() {
+        let header = br#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+        let length = (header.len() as u64).to_le_bytes();
+        let file = [&length[..], header, &[7; 8]].concat();
+        let is_apart = |mutant: &Vec<u8>| {
+            let told = mutant.first_chunk().map(|told| u64::from_le_bytes(*told));
+            mutant.len() != file.len()
+                && mutant.ends_with(&[7; 8])
+                && told == Some(mutant.len() as u64 - 16)
+        };
+        let mutants = (0..400).map(|number| mutate(&file, Kind::Headed, &mut Draw::new(1, number)));
+        assert!(mutants.filter(is_apart).count() > 100);
     }
 }

@@ -78,7 +78,7 @@ type Templates = (PathBuf, Vec<(&'static str, String)>);
 
 fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
     let own = tokenizer.with_file_name("chat_template.jinja");
-    if own.is_file() {
+    if polymath_input::is_file(&own)? {
         let text = polymath_input::read_text(&own)?;
         return Ok(Some((own, vec![(DEFAULT, text)])));
     }

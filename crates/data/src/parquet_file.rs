@@ -13,6 +13,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use polymath_input::catch_panic;
 use serde_json::{Map, Value};
 
 use crate::DataError;
@@ -49,8 +50,8 @@ impl<'a> ParquetFile<'a> {
             .metadata()
             .map_err(DataError::file("open", path))?
             .len();
-        let reader =
-            SerializedFileReader::new(BoundedPages(file)).map_err(|error| broken(path, &error))?;
+        let reader = guarded(path, || SerializedFileReader::new(BoundedPages(file)))?;
+        let reader = reader.map_err(|error| broken(path, &error))?;
         let root = reader.metadata().file_metadata().schema();
         let columns = choose(root, records).map_err(|message| DataError::content(path, message))?;
         let opened = Self {
@@ -81,8 +82,9 @@ impl<'a> ParquetFile<'a> {
         let tree = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
         for index in 0..metadata.num_row_groups() {
             let group = self.reader.get_row_group(index).map_err(failed)?;
-            let found = tree.as_iter(self.columns.clone(), &*group);
-            for row in found.map_err(failed)? {
+            let found = guarded(self.path, || tree.as_iter(self.columns.clone(), &*group))?;
+            let mut found = found.map_err(failed)?;
+            while let Some(row) = guarded(self.path, || found.next())? {
                 number += 1;
                 let at_row = |message: String| {
                     DataError::content(self.path, format!("row {number}: {message}"))
@@ -207,6 +209,12 @@ fn without_nulls(value: Value) -> Value {
         Value::Array(values) => Value::Array(values.into_iter().map(without_nulls).collect()),
         value => value,
     }
+}
+
+/// Calls the library, which indexes and asserts by what stands in a file: its panic is an error of the file.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DataError> {
+    let error = || ParquetError::General("its parts contradict each other".into());
+    catch_panic(read).ok_or_else(|| broken(path, &error()))
 }
 
 fn broken(path: &Path, error: &ParquetError) -> DataError {

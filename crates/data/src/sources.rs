@@ -314,7 +314,7 @@ pub(crate) fn fingerprint(
         // They name special tokens.
         for name in SETTINGS_FILES {
             let settings = path.with_file_name(name);
-            if settings.is_file() {
+            if polymath_input::is_file(&settings)? {
                 add(name, &settings)?;
             }
         }

@@ -383,3 +383,31 @@ fn broken_files_are_named() {
     }
     assert!(refused > small.len() / 4, "{refused} of {}", small.len());
 }
+
+/// Whatever byte of a file is another one, it is read or refused by its name: the library's own checks panic.
+#[test]
+fn no_altered_byte_is_a_panic() {
+    let style = Style {
+        compression: Compression::UNCOMPRESSED,
+        ..Style::default()
+    };
+    let texts = Column::texts((0..4).map(|number| format!("{number} birds")));
+    let schema = "message m { optional binary text (STRING); }";
+    let sound = table(schema, &[texts], &style);
+    let mut desk = Desk::new();
+    desk.domain("d", &["a.parquet"]);
+    let mut contradictions = 0;
+    for at in 0..sound.len() {
+        let mut altered = sound.clone();
+        altered[at] = !sound[at];
+        desk.file("a.parquet", &altered);
+        let _ = fs::remove_dir_all(&desk.config.output);
+        if let Err(error) = desk.prepare() {
+            let message = error.to_string();
+            assert!(message.contains('`'), "byte {at}: {message}");
+            contradictions += usize::from(message.contains("contradict each other"));
+        }
+    }
+    // Else nothing here would tell a panic that is caught from one that is not.
+    assert!(contradictions > 0);
+}

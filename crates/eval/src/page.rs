@@ -42,7 +42,8 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), EvalError> {
     let is_own = match polymath_files::read(&json) {
         Ok(bytes) => serde_json::from_slice::<serde_json::Value>(&bytes)
             .is_ok_and(|earlier| earlier.is_object()),
-        Err(_) => false,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(source) => return Err(EvalError::File { path: json, source }),
     };
     let mut forms = ["json", "html", "md"]
         .into_iter()
@@ -53,8 +54,9 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), EvalError> {
     }
 }
 
-/// Writes the three forms of `found` into `folder`: `name.html` as `page`, `name.md` as `markdown`, and `name.json`. Each is
-/// written durably, so that none is ever half there.
+/// Writes the three forms of `found` into `folder`: `name.json`, `name.html` as `page`, and `name.md` as `markdown`. Each is
+/// written durably, so that none is ever half there; the first is the one by which [`check_forms`] knows an earlier result,
+/// so that a command that was stopped between them can be run again.
 pub fn write_forms(
     folder: &Path,
     name: &str,
@@ -64,9 +66,9 @@ pub fn write_forms(
     let json = serde_json::to_string_pretty(found)
         .map_err(|error| EvalError::Report(format!("`{name}.json`: {error}")))?;
     let files = [
+        (format!("{name}.json"), json + "\n"),
         (format!("{name}.html"), page),
         (format!("{name}.md"), markdown),
-        (format!("{name}.json"), json + "\n"),
     ];
     let failed = |path: &Path| {
         let path = path.to_path_buf();

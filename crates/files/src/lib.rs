@@ -20,5 +20,5 @@ mod staged;
 
 pub use lock::{Attempt, Lock, holder, lock};
 pub use place::{clear_leftovers, is_leftover, remove, sync_folder};
-pub use regular::{open, read, read_to_string};
+pub use regular::{exists, is_file, open, read, read_to_string};
 pub use staged::{StagedFile, StagedFolder, abandon, write};

@@ -38,6 +38,37 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     Ok(text)
 }
 
+/// Whether there is a file at `path`, with links followed. A path that can't be looked up is an error, where [`Path::is_file`]
+/// takes it for one that is not there: a setting would be left out without a word.
+///
+/// # Errors
+/// The system's own.
+pub fn is_file(path: impl AsRef<Path>) -> Result<bool> {
+    Ok(look_up(path.as_ref())?.is_some_and(|found| found.is_file()))
+}
+
+/// Whether there is anything at `path`, as [`is_file`] tells of a file.
+///
+/// # Errors
+/// The system's own.
+pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
+    Ok(look_up(path.as_ref())?.is_some())
+}
+
+fn look_up(path: &Path) -> Result<Option<Metadata>> {
+    let is_nowhere = |error: &Error| {
+        matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+        )
+    };
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_nowhere(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens a file of this program's own to write it, and makes it where it is missing; a link in its place is not followed, and
 /// a pipe is not waited for.
 pub(crate) fn open_to_write(path: &Path) -> Result<File> {

@@ -307,7 +307,9 @@ impl Finetuning {
         let now = self.lineage()?;
         let saved = checkpoint.join("tokenizer.json");
         // Adapters by earlier versions have none.
-        if saved.is_file() && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()? {
+        if polymath_input::is_file(&saved)?
+            && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()?
+        {
             return Err(FinetuneError::Config(format!(
                 "the run `{}` was begun with another tokenizer than that of `base` with the new tokens of `tokenizer`: \
                  `{}` differs from it. Restore what it was begun with, choose another `run`, or remove the run's folder to \
@@ -364,7 +366,8 @@ impl Finetuning {
     pub fn best(&self) -> Result<PathBuf, FinetuneError> {
         let run = &self.config.run;
         let closest = run.join("closest");
-        let only_close = !run.join("best").exists() && closest.exists();
+        let only_close =
+            !polymath_input::exists(&run.join("best"))? && polymath_input::exists(&closest)?;
         Ok(resolve_checkpoint(if only_close { &closest } else { run })?)
     }
 

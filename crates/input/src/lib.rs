@@ -16,10 +16,14 @@ mod compressed;
 mod error;
 mod home;
 mod json;
+mod panics;
 mod text;
+mod there;
 
 pub use compressed::open;
 pub use error::InputError;
 pub use home::expand_home;
 pub use json::{Json, JsonError, parse_json, read_json, read_json_text};
+pub use panics::catch_panic;
 pub use text::{MARK, decode, read_text, refuse_pointer};
+pub use there::{exists, is_file};

@@ -37,7 +37,7 @@ pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
 /// # Errors
 /// As [`tokenizer_in`]; an adapter whose base is missing.
 pub fn tokenizer_over(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
-    if is_adapter(folder) && !folder.join(TOKENIZER).is_file() {
+    if is_adapter(folder) && !polymath_input::is_file(&folder.join(TOKENIZER))? {
         return tokenizer_in(&base_folder(folder, base)?);
     }
     tokenizer_in(folder)
@@ -90,7 +90,7 @@ fn save_ends(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let known = generation_ends(folder)?;
     let mut all = config.clone();
     all.add_ends(&known);
-    if path.is_file() && all.all_ends().all(|end| known.contains(&end)) {
+    if polymath_input::is_file(&path)? && all.all_ends().all(|end| known.contains(&end)) {
         return Ok(());
     }
     settings["eos_token_id"] = serde_json::to_value(TokenIds::ends(&all))
@@ -175,7 +175,7 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
 /// What ends a generated text by the folder's `generation_config.json`, if there is one.
 fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
     let path = folder.join(GENERATION_CONFIG);
-    if !path.is_file() {
+    if !polymath_input::is_file(&path)? {
         return Ok(Vec::new());
     }
     let text = polymath_input::read_text(&path)?;

@@ -39,7 +39,7 @@ impl TokenizerFiles {
         let mut files = BTreeMap::from([(TOKENIZER.to_owned(), read(tokenizer)?)]);
         for name in COMPANIONS {
             let path = tokenizer.with_file_name(name);
-            if path.is_file() {
+            if polymath_input::is_file(&path)? {
                 files.insert(name.to_owned(), read(&path)?);
             }
         }

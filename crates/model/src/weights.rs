@@ -32,11 +32,11 @@ struct Index {
 /// There are none, or the index is broken or names one that is not there.
 pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let whole = folder.join(WEIGHTS);
-    if whole.is_file() {
+    if polymath_input::is_file(&whole)? {
         return Ok(vec![whole]);
     }
     let path = folder.join(INDEX);
-    if !path.is_file() {
+    if !polymath_input::is_file(&path)? {
         return Err(ModelError::content(
             folder,
             format!(

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// # Errors
 /// A file that can't be read, or is not JSON: with the place of the fault.
 pub fn read_optional_json(path: &Path) -> Result<Option<Value>, InputError> {
-    match path.is_file() {
+    match polymath_input::is_file(path)? {
         true => polymath_input::read_json(path).map(Some),
         false => Ok(None),
     }

@@ -1,10 +1,8 @@
 //! What a `tokenizer.json` of a stranger may not do: fill the memory, or stop the program with a panic of the library.
 
-use std::cell::Cell;
-use std::sync::Once;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use polymath_input::catch_panic;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -22,7 +20,7 @@ const LONGEST_CHARSMAP: usize = 16 << 20;
 pub(crate) fn load(json: &str) -> Result<Tokenizer, String> {
     // The library indexes its merges without looking: there is no check of its own to call before. What it builds is
     // dropped with the panic, so nothing half-made is seen.
-    let loaded = quietly(|| json.parse::<Tokenizer>());
+    let loaded = catch_panic(|| json.parse::<Tokenizer>());
     let tokenizer = loaded
         .ok_or("its parts contradict each other: the tokenizer library can't load it")?
         .map_err(|error| error.to_string())?;
@@ -142,7 +140,7 @@ fn check_charsmap(base64: &str) -> Result<(), String> {
 /// Encodes a text of many scripts and decodes the tokens, those at the ends of the vocabulary too.
 fn probe(tokenizer: &Tokenizer) -> Result<(), String> {
     let text = "A rose,  is\tnaïve:\n\n它 🙂 'e\u{301}' 1887 ﬁ </s> \u{0}\u{feff}Ⅳ";
-    quietly(|| {
+    catch_panic(|| {
         let ids = tokenizer
             .encode_fast(text, false)
             .map(|found| found.get_ids().to_vec());
@@ -154,26 +152,6 @@ fn probe(tokenizer: &Tokenizer) -> Result<(), String> {
         }
     })
     .ok_or_else(|| "the tokenizer library can't encode and decode with it".to_owned())
-}
-
-/// Calls `work`; `None` where it panics. The panic is not reported on stderr: the caller says what was wrong.
-fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
-    thread_local! {
-        static IS_QUIET: Cell<bool> = const { Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !IS_QUIET.get() {
-                before(panic);
-            }
-        }));
-    });
-    IS_QUIET.set(true);
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    IS_QUIET.set(false);
-    result.ok()
 }
 
 #[cfg(test)]

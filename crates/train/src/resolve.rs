@@ -52,14 +52,14 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
             folder,
         });
     }
-    let mut found = follow(path);
+    let mut found = follow(path)?;
     for _ in 1..ATTEMPTS {
         let checked = check(&found.folder);
         if checked.is_ok() && found.folder.is_dir() {
             return Ok(found);
         }
         // A run that goes on may have removed the checkpoint while it was read, and moved its link to another.
-        let now = follow(path);
+        let now = follow(path)?;
         if now == found {
             return checked.map(|()| found);
         }
@@ -70,7 +70,7 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
 
 /// Verifies a checkpoint that this program wrote.
 fn check(folder: &Path) -> Result<(), TrainError> {
-    match folder.join(STATE).is_file() {
+    match is_file(&folder.join(STATE))? {
         true => verify(folder).map(drop),
         false => Ok(()),
     }
@@ -101,8 +101,9 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
         return resolve_checkpoint(given).map(Some);
     }
     let named = polymath_model::named_base(folder)?;
-    if Path::new(&named.name).exists() {
-        return resolve_checkpoint(Path::new(&named.name)).map(Some);
+    let here = Path::new(&named.name);
+    if polymath_files::exists(here).map_err(TrainError::file("look up", here))? {
+        return resolve_checkpoint(here).map(Some);
     }
     let Some(repository) = Repository::parse(&named.name) else {
         return Ok(None);
@@ -137,8 +138,15 @@ fn on_the_hub(path: &Path) -> Option<Repository> {
     (!path.exists() && !parent.exists()).then_some(repository)
 }
 
-/// Returns the checkpoint that a path leads to now.
-fn follow(path: &Path) -> Resolved {
+fn is_file(path: &Path) -> Result<bool, TrainError> {
+    polymath_files::is_file(path).map_err(TrainError::file("look up", path))
+}
+
+/// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is not passed over for the next.
+///
+/// # Errors
+/// The system's own.
+fn follow(path: &Path) -> Result<Resolved, TrainError> {
     let candidates = [
         path.to_path_buf(),
         link_target(path, "best"),
@@ -146,15 +154,17 @@ fn follow(path: &Path) -> Resolved {
     ];
     for named in candidates {
         let folder = without_links(&named);
-        if folder.join("config.json").is_file() || polymath_model::is_adapter(&folder) {
-            return Resolved { folder, named };
+        for config in ["config.json", "adapter_config.json"] {
+            if is_file(&folder.join(config))? {
+                return Ok(Resolved { folder, named });
+            }
         }
     }
     // What is no checkpoint at all is explained by whoever opens it.
-    Resolved {
+    Ok(Resolved {
         folder: path.to_path_buf(),
         named: path.to_path_buf(),
-    }
+    })
 }
 
 /// Returns the link `name` of a run; where links can't be made, it is a text file that names the checkpoint.

@@ -232,3 +232,21 @@ fn infinite_weights_are_not_saved() {
     assert!(error.to_string().contains("`offset`"), "{error}");
     assert_eq!(verify(&run.join("latest")).unwrap().step, 4);
 }
+
+/// A best checkpoint that can't be looked up is an error: the latest is another model.
+#[cfg(unix)]
+#[test]
+fn a_link_that_cannot_be_looked_up_is_not_passed_over() {
+    use std::os::unix::fs::symlink;
+
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().canonicalize().unwrap().join("run");
+    std::fs::create_dir_all(run.join("latest")).unwrap();
+    std::fs::write(run.join("latest/config.json"), "{}").unwrap();
+    symlink("best", run.join("best")).unwrap();
+    let error = polymath_train::resolve(&run).unwrap_err().to_string();
+    assert!(error.contains("best/config.json"), "{error}");
+    std::fs::remove_file(run.join("best")).unwrap();
+    let found = polymath_train::resolve(&run).unwrap();
+    assert_eq!(found.folder, run.join("latest"));
+}

@@ -40,7 +40,7 @@ def main():
     asked = arguments()
     works.prepare_process()
     root = Path(tempfile.mkdtemp(prefix="reliability-"))
-    work = works.Work(root, Path(os.environ["POLYMATH"]), asked.seed, asked.jobs)
+    work = works.Work(root, Path(os.environ["POLYMATH"]), asked.seed, asked.jobs, asked.trial)
     try:
         works.make_fixture(work)
         failed = attack_all(work, asked)

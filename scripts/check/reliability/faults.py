@@ -223,6 +223,9 @@ def trials(work, share):
     if share < 1:
         # Each takes seconds to be listed.
         subjects = works.PRETRAININGS[:1] + works.FINETUNINGS[:1] + works.MAKERS[:1] + works.MAKERS[2:3]
+    if work.only:
+        # Listing the calls of the others would take minutes.
+        subjects = [subject for subject in subjects if work.only.removeprefix("order of ").split(":")[0] == subject.name]
     for subject in subjects:
         name = f"order of {subject.name}"
         planned.append((f"order {subject.name}", name, None, lambda s=subject: order(work, s)))

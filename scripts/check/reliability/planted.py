@@ -22,7 +22,7 @@ def program(work, name, script):
     path = work.root / f"program-{name}"
     path.write_text(f'#!/bin/sh\n"{work.program}" "$@"\ncode=$?\n{script}\n')
     path.chmod(0o755)
-    return works.Work(work.root, path, work.seed, work.jobs, work.references, work.locks)
+    return works.Work(work.root, path, work.seed, work.jobs, work.only, work.references, work.locks)
 
 
 def one_bit(work):

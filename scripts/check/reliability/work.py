@@ -167,6 +167,8 @@ class Work:
     program: Path
     seed: int
     jobs: int
+    # The one trial that is asked for, by its name.
+    only: str | None = None
     references: dict = field(default_factory=dict)
     locks: dict = field(default_factory=lambda: {None: threading.Lock()})
 

@@ -133,7 +133,7 @@ fn name_of_base(
 fn config_of(run: &Path) -> Result<Option<toml::Table>, Failure> {
     let path = run.join("run.toml");
     // A model from elsewhere has none.
-    if !path.exists() {
+    if !polymath_input::exists(&path)? {
         return Ok(None);
     }
     let text = polymath_input::read_text(&path)?;
@@ -145,7 +145,7 @@ fn config_of(run: &Path) -> Result<Option<toml::Table>, Failure> {
 
 /// What a file of JSON says; `None` where there is none.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
-    if !path.exists() {
+    if !polymath_input::exists(path)? {
         return Ok(None);
     }
     let value = polymath_input::read_json(path)?;
@@ -157,7 +157,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
 /// The evaluation after `step` of a run.
 fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, Failure> {
     let path = run.join("metrics.jsonl");
-    if !path.exists() {
+    if !polymath_input::exists(&path)? {
         return Ok(None);
     }
     let text =
@@ -269,5 +269,5 @@ fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, Fai
 fn has_template(folder: &Path) -> Result<bool, Failure> {
     let settings = tokenizer_settings(folder)?;
     let in_settings = settings.is_some_and(|all| all.chat_template.is_some());
-    Ok(in_settings || folder.join("chat_template.jinja").is_file())
+    Ok(in_settings || polymath_input::is_file(&folder.join("chat_template.jinja"))?)
 }

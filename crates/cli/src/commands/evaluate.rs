@@ -163,7 +163,7 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, Failure> {
         .unwrap_or(Path::new("."))
         .join("run.toml");
     // A model from elsewhere has no such file; then the user is asked for a data set.
-    if !run.exists() {
+    if !polymath_input::exists(&run)? {
         return Ok(Vec::new());
     }
     let table: toml::Table = polymath_input::read_text(&run)?

@@ -131,7 +131,7 @@ fn describe(
         .unwrap_or(Path::new("."))
         .join("metrics.jsonl");
     // A model from elsewhere has no curve; that is no error.
-    let text = match metrics.exists() {
+    let text = match polymath_input::exists(&metrics)? {
         true => polymath_files::read(&metrics)
             .with_context(|| format!("can't read `{}`", metrics.display()))?,
         false => Vec::new(),

@@ -179,7 +179,7 @@ fn strips(tokenizer: &Tokenizer) -> Vec<String> {
 
 /// The settings beside a tokenizer; null where there are none.
 fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
-    if !path.is_file() {
+    if !polymath_input::is_file(path)? {
         return Ok(serde_json::Value::Null);
     }
     Ok(polymath_input::read_json(path)?)

@@ -75,7 +75,7 @@ impl Mutants {
 
     fn bytes(&self, sound: &[u8], number: u64) -> anyhow::Result<Vec<u8>> {
         let mut draw = Draw::new(self.seed, number);
-        Ok(mutate(sound, self.format()?.text, &mut draw))
+        Ok(mutate(sound, self.format()?.kind, &mut draw))
     }
 }
 

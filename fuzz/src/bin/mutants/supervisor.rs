@@ -12,10 +12,32 @@ use polymath_fuzz::{FORMATS, corpus};
 
 use crate::worker::{self, PLANTED, Told};
 
-/// A reader that takes longer hangs; one that hangs on purpose is not waited for so long.
-fn time_limit(name: &str) -> Duration {
-    Duration::from_secs(if name == PLANTED.name { 1 } else { 10 })
+/// A reader that computes longer for one mutant hangs, and so does one that only waits as long as a busy machine never lets it
+/// wait. One that hangs on purpose is not waited for so long.
+fn time_limits(name: &str) -> Times {
+    let seconds = |computing, all| Times {
+        computing: Duration::from_secs(computing),
+        all: Duration::from_secs(all),
+    };
+    match name == PLANTED.name {
+        true => seconds(1, 1),
+        false => seconds(10, 60),
+    }
 }
+
+/// How long one mutant may take.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Of a processor.
+    computing: Duration,
+    /// On the clock.
+    all: Duration,
+}
+
+/// How often a worker is looked at that says nothing.
+const TICK: Duration = Duration::from_millis(500);
+/// Of the system's counts of processor time, in a second: the same on every Linux.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Mutants that a worker reads before a fresh one goes on.
 const PER_WORKER: u64 = 20_000;
@@ -182,7 +204,7 @@ impl Run {
                 .stderr(Stdio::piped());
             let stopped = seconds.map(|most| begin + Duration::from_secs(most));
             let limits = Limits {
-                of_reader: time_limit(name),
+                of_reader: time_limits(name),
                 stopped,
             };
             next = watch(worker.spawn()?, next, limits, &mut count)?;
@@ -196,9 +218,46 @@ impl Run {
 #[derive(Clone, Copy)]
 struct Limits {
     /// For one mutant.
-    of_reader: Duration,
+    of_reader: Times,
     /// When the format's time is over.
     stopped: Option<Instant>,
+}
+
+/// When a worker last said something.
+struct Since {
+    clock: Instant,
+    computed: Duration,
+}
+
+impl Since {
+    fn now(worker: &Child) -> Self {
+        Self {
+            clock: Instant::now(),
+            computed: computed(worker),
+        }
+    }
+
+    fn is_over(&self, limits: Times, worker: &Child) -> bool {
+        self.clock.elapsed() > limits.all
+            || computed(worker).saturating_sub(self.computed) > limits.computing
+    }
+}
+
+/// The processor time of a worker; none of one that is gone.
+fn computed(worker: &Child) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", worker.id())).unwrap_or_default();
+    // The name of the program, in parentheses, may have spaces. After it, the numbers 12 and 13 are of processor time.
+    let fields = text
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|count| count.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
 /// Faults by their kind.
@@ -231,8 +290,13 @@ fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> a
     let errors = gather(&mut process);
     let mut reading = None;
     let mut next = first;
+    let mut since = Since::now(&process);
     loop {
-        match records.recv_timeout(limits.of_reader) {
+        let told = records.recv_timeout(TICK);
+        if told.is_ok() {
+            since = Since::now(&process);
+        }
+        match told {
             Ok((Told::Begun, number)) => (reading, next) = (Some(number), number + 1),
             Ok((Told::Done, number)) => next = number,
             Ok((told, number)) => {
@@ -251,13 +315,14 @@ fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> a
                     break;
                 }
             }
+            Err(RecvTimeoutError::Timeout) if !since.is_over(limits.of_reader, &process) => {}
             Err(RecvTimeoutError::Timeout) => {
                 process.kill()?;
                 let number = reading.take().unwrap_or(next);
                 count.faults.push(Fault {
                     number,
                     kind: Kind::Hang,
-                    told: format!("takes more than {} s", limits.of_reader.as_secs()),
+                    told: format!("takes more than {} s", limits.of_reader.computing.as_secs()),
                 });
                 next = number + 1;
                 break;

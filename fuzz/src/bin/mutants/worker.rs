@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use polymath_fuzz::{Format, Scratch};
+use polymath_fuzz::{Format, Kind, Scratch};
 
 use crate::Mutants;
 
@@ -45,7 +45,7 @@ impl Told {
 pub const PLANTED: Format = Format {
     name: "planted",
     file: "questions.jsonl",
-    text: false,
+    kind: Kind::Binary,
     read: |at| {
         let bytes = std::fs::read(at.join("questions.jsonl"))?;
         let sum = bytes.iter().fold(0u32, |sum, byte| {
