@@ -37,7 +37,11 @@ fn every_planted_fault_finds_its_line_and_its_tests() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whether there is a test program of this name, or the crate of `lib NAME`, whose unit tests are meant.
 fn has_test(root: &Path, name: &str) -> bool {
+    if let Some(name) = name.strip_prefix("lib ") {
+        return root.join(format!("crates/{name}/src/lib.rs")).is_file();
+    }
     let crates = std::fs::read_dir(root.join("crates")).unwrap();
     let folders = crates.map(|entry| entry.unwrap().path());
     let mut folders = folders.chain([root.to_owned()]);

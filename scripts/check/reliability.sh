@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Attacks runs and files, and checks that nothing is lost: random kills, death and errors at each file-system call, starts
-# at the same time, full disks. An hour on two cores; `--quick` takes two minutes of it, a sample with the same seed.
+# at the same time, full disks. All of it takes days: `--minutes 60` takes a sample of an hour, `--quick` one of two minutes, in
+# the order that the seed gives.
 # A table stands at the end, with a command for each fault that was found; exit code 1 where there is one.
 #
 #   scripts/check/reliability.sh [--quick] [--seed N] [--minutes N] [--jobs N] [--only kills,faults,starts,disks]

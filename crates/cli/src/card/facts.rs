@@ -83,14 +83,18 @@ impl Facts {
             .report
             .map(|path| report_of(path, folder))
             .transpose()?;
+        let datasets = datasets_of(config.as_ref(), lineage.as_ref())?;
         Ok(Self {
             place: asked.place.clone(),
             license: given.or_else(|| license_of(base.as_ref()?)),
             begin: begin_token(folder, over.as_deref())?,
             chats: has_template(folder)?,
             scores: step.map_or(Ok(None), |step| scores_at(run, step))?,
-            datasets: datasets_of(config.as_ref(), lineage.as_ref()),
-            shares: shares_of(config.as_ref()),
+            shares: match datasets.is_empty() {
+                true => Vec::new(),
+                false => shares_of(config.as_ref()),
+            },
+            datasets,
             model,
             adapter,
             base,
@@ -169,7 +173,11 @@ fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, Failure> {
     Ok(points.into_iter().find(|point| point.step == step))
 }
 
-fn datasets_of(config: Option<&toml::Table>, lineage: Option<&Lineage>) -> Vec<Dataset> {
+/// The data sets of a run, as far as they are still here; what is here and can't be read is not passed over.
+fn datasets_of(
+    config: Option<&toml::Table>,
+    lineage: Option<&Lineage>,
+) -> Result<Vec<Dataset>, Failure> {
     let named = |key: &str| Some(PathBuf::from(config?.get(key)?.as_str()?));
     let mut paths: Vec<PathBuf> = match lineage {
         Some(lineage) => [Some(lineage.dataset.clone()), lineage.retain.clone()]
@@ -179,19 +187,31 @@ fn datasets_of(config: Option<&toml::Table>, lineage: Option<&Lineage>) -> Vec<D
         None => named("dataset").into_iter().collect(),
     };
     paths.dedup();
-    let opened = paths.iter().filter_map(|path| Dataset::open(path).ok());
-    // One that was prepared again since is not what the model was trained on.
-    let is_other =
-        |dataset: &Dataset| lineage.is_some_and(|lineage| lineage.is_of_other_data(dataset));
-    opened.filter(|dataset| !is_other(dataset)).collect()
+    let mut datasets = Vec::new();
+    for path in paths {
+        if !polymath_input::exists(&path.join("dataset.json"))? {
+            continue;
+        }
+        let dataset = Dataset::open(&path)?;
+        // One that was prepared again since is not what the model was trained on.
+        if !lineage.is_some_and(|lineage| lineage.is_of_other_data(&dataset)) {
+            datasets.push(dataset);
+        }
+    }
+    Ok(datasets)
 }
 
 /// Each domain's share of a pretraining, where its data set is still here.
 fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
     let config = config.cloned().map(toml::Value::Table);
     let config = config.and_then(|config| config.try_into::<PretrainConfig>().ok());
-    let Some(pretraining) = config.and_then(|config| Pretraining::open(config).ok()) else {
-        return Vec::new();
+    let pretraining = match config.map(Pretraining::open) {
+        Some(Ok(pretraining)) => pretraining,
+        Some(Err(error)) => {
+            tracing::warn!("the card leaves out the domains' shares of the training text: {error}");
+            return Vec::new();
+        }
+        None => return Vec::new(),
     };
     let shares = pretraining.mixture().iter();
     shares
