@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use polymath_data::Dataset;
+use polymath_data::{DataError, Dataset};
 use polymath_eval::ForgettingReport;
 use polymath_eval::report::{CurvePoint, RunReport, Settings};
 use polymath_finetune::Lineage;
@@ -173,7 +173,7 @@ fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, Failure> {
     Ok(points.into_iter().find(|point| point.step == step))
 }
 
-/// The data sets of a run, as far as they are still here; what is here and can't be read is not passed over.
+/// The data sets of a run, as far as they are still here; what is here and is left out is said.
 fn datasets_of(
     config: Option<&toml::Table>,
     lineage: Option<&Lineage>,
@@ -192,7 +192,14 @@ fn datasets_of(
         if !polymath_input::exists(&path.join("dataset.json"))? {
             continue;
         }
-        let dataset = Dataset::open(&path)?;
+        let dataset = match Dataset::open(&path) {
+            Ok(dataset) => dataset,
+            Err(error @ DataError::File { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!("the card says nothing of the data set: {error}");
+                continue;
+            }
+        };
         // One that was prepared again since is not what the model was trained on.
         if !lineage.is_some_and(|lineage| lineage.is_of_other_data(&dataset)) {
             datasets.push(dataset);
