@@ -137,7 +137,9 @@ pub fn pretrain_other(at: &Path) {
 pub fn write_corpus(at: &Path) {
     let mut texts = [String::new(), String::new(), String::new()];
     for number in 0..160u32 {
-        let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
+        // By different steps: windows of one count would be near-duplicates of each other.
+        let step = [1, 2, 3, 4, 5, 6, 8][number as usize % 7];
+        let numbers: Vec<String> = (0..30).map(|n| (number + n * step).to_string()).collect();
         let letter = char::from(b'a' + (number % 26) as u8);
         let words: String = (0..40)
             .map(|place| {
