@@ -144,7 +144,7 @@ fn cards_are_written_alone() {
     let card = std::fs::read_to_string(at.join("card.md")).unwrap();
     for part in [
         "# base\n",
-        "| counting | 72.5 % of what was read |",
+        "| counting | 74.0 % of what was read |",
         "| asked | not trained on |",
         "## What it scores",
         "polymath pretrain run.toml",

@@ -32,7 +32,7 @@ fn make_runs(folder: &Path) {
                     num_hidden_layers = 1\nnum_attention_heads = 2\n[training]\nsteps = 60\nbatch_size = 4\n\
                     sequence_length = 32\nlearning_rate = 1e-2\n[evaluation]\nevery = 60\n";
     let finetune = "base = \"base\"\ndataset = \"data\"\ndomain = \"digits\"\nretain = \"data\"\nrun = \"tuned\"\n\
-                    [training]\nsteps = 60\nbatch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 60\n";
+                    [training]\nsteps = 150\nbatch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 150\n";
     for (name, text) in [
         ("prepare", prepare),
         ("pretrain", pretrain),

@@ -235,8 +235,8 @@ def bootstrap(generator, groups, sizes, resamples, seed):
         "seed": seed,
         "value": found.rate / math.log(2),
         "interval": [found.end(side, 0.05, 2) for side in ("lower", "upper")],
-        "bounds": [found.end(side, 0.05, 6, True) for side in ("lower", "upper")],
-        "bounds_of_ten_percent": [found.end(side, 0.1, 6, True) for side in ("lower", "upper")],
+        "bounds": [found.end(side, 0.05, 7, True) for side in ("lower", "upper")],
+        "bounds_of_ten_percent": [found.end(side, 0.1, 7, True) for side in ("lower", "upper")],
         "groups": found.n,
         "effective_groups": found.effective,
     }

@@ -152,7 +152,10 @@ fn follow(path: &Path) -> Result<Resolved, TrainError> {
         link_target(path, "best"),
         link_target(path, "latest"),
     ];
-    for named in candidates {
+    // A path that can't be looked up itself has no candidates.
+    let is_lost = |error: &std::io::Error| error.kind() != std::io::ErrorKind::NotFound;
+    let unreachable = path.metadata().err().is_some_and(|error| is_lost(&error));
+    for named in candidates.into_iter().filter(|_| !unreachable) {
         let folder = without_links(&named);
         for config in ["config.json", "adapter_config.json"] {
             if is_file(&folder.join(config))? {

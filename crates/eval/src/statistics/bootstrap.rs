@@ -47,7 +47,7 @@ pub struct Change {
 ///
 /// The first holds the truth where sizes are unequal, the second reaches further towards the side where a few groups
 /// change far more than the rest; each falls short where the other does not. Where the changes are skewed, the arm on the
-/// side of the long tail is stretched further: by 1 + 2 γ in the interval and 1 + 6 γ in a test against a limit, where γ is
+/// side of the long tail is stretched further: by 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is
 /// the skewness over √(effective groups), less the 0.07 that chance gives. In a test of fewer than 15 effective groups,
 /// both arms are stretched by 15 / (effective groups) too.
 #[derive(Debug, Clone)]

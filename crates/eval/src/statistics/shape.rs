@@ -12,7 +12,7 @@ const CHANCE_SKEW: f64 = 0.07;
 /// How much an interval's end is moved outward for each unit of skewness beyond [`CHANCE_SKEW`].
 const INTERVAL_STRETCH: f64 = 2.0;
 /// The same of a test's bound: a wrong verdict costs more than a long interval.
-const TEST_STRETCH: f64 = 6.0;
+const TEST_STRETCH: f64 = 7.0;
 
 /// The shape of the groups' changes around their mean.
 #[derive(Debug, Clone, Copy)]
