@@ -52,6 +52,13 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
             folder,
         });
     }
+    // Whoever opens a path that leads nowhere says why.
+    if path.metadata().is_err() {
+        return Ok(Resolved {
+            folder: path.to_path_buf(),
+            named: path.to_path_buf(),
+        });
+    }
     let mut found = follow(path)?;
     for _ in 1..ATTEMPTS {
         let checked = check(&found.folder);
@@ -152,10 +159,7 @@ fn follow(path: &Path) -> Result<Resolved, TrainError> {
         link_target(path, "best"),
         link_target(path, "latest"),
     ];
-    // A path that can't be looked up itself has no candidates.
-    let is_lost = |error: &std::io::Error| error.kind() != std::io::ErrorKind::NotFound;
-    let unreachable = path.metadata().err().is_some_and(|error| is_lost(&error));
-    for named in candidates.into_iter().filter(|_| !unreachable) {
+    for named in candidates {
         let folder = without_links(&named);
         for config in ["config.json", "adapter_config.json"] {
             if is_file(&folder.join(config))? {
