@@ -104,10 +104,28 @@ pub fn remove(path: &Path) -> Result<()> {
 /// # Errors
 /// The system's own.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    // Only Unix can open a folder as a file.
-    match cfg!(unix) {
-        true => File::open(folder)?.sync_all(),
-        false => Ok(()),
+    Names::open(folder)?.sync()
+}
+
+/// The names in a folder. Opened before a name is moved there: a folder that can't be opened is known while nothing has moved.
+pub(crate) struct Names(Option<File>);
+
+impl Names {
+    /// Opens the folder.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        // Only Unix can open a folder as a file.
+        cfg!(unix).then(|| File::open(folder)).transpose().map(Self)
+    }
+
+    /// Waits until they are on the disk.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::place;
+use crate::place::{self, Names};
 use crate::regular::open_to_write;
 
 /// What this process is writing, to be removed if it has to leave.
@@ -88,13 +88,21 @@ impl StagedFile {
     /// # Errors
     /// The system's own; something is there.
     pub fn commit_new(self) -> Result<()> {
-        self.finish(place::rename_new)
+        let mut moved = false;
+        let target = self.target.clone();
+        let done = self.finish(|from, to| {
+            place::rename_new(from, to)?;
+            moved = true;
+            Ok(())
+        });
+        withdraw(done, moved.then_some(&target))
     }
 
     fn finish(self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
         self.file.sync_all()?;
+        let names = Names::open(place::parent(&self.target))?;
         into_place(|| rename(&self.beside, &self.target), &self.beside)?;
-        place::sync_folder(place::parent(&self.target))
+        names.sync()
     }
 }
 
@@ -184,7 +192,14 @@ impl StagedFolder {
     /// # Errors
     /// The system's own; a folder that is not empty, or a file, in its place.
     pub fn commit_new(self) -> Result<()> {
-        self.finish(place::rename_new)
+        let mut moved = false;
+        let target = self.target.clone();
+        let done = self.finish(|from, to| {
+            place::rename_new(from, to)?;
+            moved = true;
+            Ok(())
+        });
+        withdraw(done, moved.then_some(&target))
     }
 
     /// The same, in place of the folder that is there, which goes.
@@ -203,15 +218,17 @@ impl StagedFolder {
     pub fn commit_file(self, name: &str) -> Result<()> {
         let path = self.beside.join(name);
         File::open(&path)?.sync_all()?;
+        let names = Names::open(place::parent(&self.target))?;
         into_place(|| std::fs::rename(&path, &self.target), &self.beside)?;
-        place::sync_folder(place::parent(&self.target))?;
+        names.sync()?;
         place::remove(&self.beside)
     }
 
     fn finish(self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
         place::sync_all(&self.beside)?;
+        let names = Names::open(place::parent(&self.target))?;
         into_place(|| rename(&self.beside, &self.target), &self.beside)?;
-        place::sync_folder(place::parent(&self.target))
+        names.sync()
     }
 
     #[cfg(unix)]
@@ -229,6 +246,15 @@ impl Drop for StagedFolder {
     fn drop(&mut self) {
         discard(&self.beside, || self.is_own());
     }
+}
+
+/// Takes back what was moved to a new place and may not be there after a crash, so that the command can be run again.
+fn withdraw(done: Result<()>, moved: Option<&PathBuf>) -> Result<()> {
+    if let (Err(_), Some(target)) = (&done, moved) {
+        // The first error is the one that is reported.
+        let _ = place::remove(target);
+    }
+    done
 }
 
 /// Renames while nobody abandons what is under way.

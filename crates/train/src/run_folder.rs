@@ -187,10 +187,15 @@ impl RunFolder {
     /// # Errors
     /// A folder that can't be written.
     pub fn mark_best(&self, state: &State) -> Result<(), TrainError> {
-        if let Some(Best { step, .. }) = state.best
-            && self.path.join(step_name(step)).is_dir()
-        {
-            return self.point("best", &step_name(step));
+        if let Some(Best { step, .. }) = state.best {
+            let name = step_name(step);
+            let checkpoint = self.path.join(&name);
+            // One that can't be looked up is not one that is gone.
+            if polymath_files::exists(&checkpoint)
+                .map_err(TrainError::file("look up", &checkpoint))?
+            {
+                return self.point("best", &name);
+            }
         }
         self.unlink("best")
     }
