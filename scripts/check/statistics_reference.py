@@ -202,6 +202,7 @@ class Bootstrap:
         self.moved, self.deviations = np.array(moved), np.array(deviations)
         kurtosis = self.n * (e**4).sum() / (e**2).sum() ** 2
         kish = sizes.sum() ** 2 / (sizes**2).sum()
+        self.unevenness = 1 - kish / self.n
         self.effective = max(min(kish, 2 * self.n / (kurtosis - 1) + 1), 3.0)
         self.skew = (e**3).mean() / (e**2).mean() ** 1.5 / math.sqrt(self.effective)
 
@@ -217,7 +218,7 @@ class Bootstrap:
         sign = 1 if side == "upper" else -1
         factor = 1 + stretch * max(sign * self.skew - 0.07, 0.0)
         if few:
-            factor *= max(15 / self.effective, 1.0)
+            factor *= max(15 / self.effective, 1.0) * (1 + 0.2 * self.unevenness)
         return (self.rate + sign * factor * self.arm(side, level)) / math.log(2)
 
 

@@ -49,7 +49,8 @@ pub struct Change {
 /// change far more than the rest; each falls short where the other does not. Where the changes are skewed, the arm on the
 /// side of the long tail is stretched further: by 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is
 /// the skewness over √(effective groups), less the 0.07 that chance gives. In a test of fewer than 15 effective groups,
-/// both arms are stretched by 15 / (effective groups) too.
+/// both arms are stretched by 15 / (effective groups) too, and in any test by 1 + 0.2 u, where u is 1 less the share of the
+/// groups that Kish's effective number by size is.
 #[derive(Debug, Clone)]
 pub struct PairedBootstrap {
     value: f64,

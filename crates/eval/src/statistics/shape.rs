@@ -13,6 +13,9 @@ const CHANCE_SKEW: f64 = 0.07;
 const INTERVAL_STRETCH: f64 = 2.0;
 /// The same of a test's bound: a wrong verdict costs more than a long interval.
 const TEST_STRETCH: f64 = 7.0;
+/// How much a test's bound is moved outward where one group holds all of the text: the sample may lack other large ones, whose
+/// changes may differ from those of small ones.
+const SIZE_STRETCH: f64 = 0.2;
 
 /// The shape of the groups' changes around their mean.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +24,8 @@ pub(super) struct Shape {
     pub effective: f64,
     /// Skewness over √(effective groups): above 0 where a few groups changed far more upward than the rest.
     skew: f64,
+    /// 1 − (Kish's effective number of groups by size) / groups: 0 where all groups are of one size.
+    unevenness: f64,
 }
 
 impl Shape {
@@ -41,6 +46,7 @@ impl Shape {
         Self {
             effective,
             skew: skewness / effective.sqrt(),
+            unevenness: 1.0 - kish(centred) / count,
         }
     }
 
@@ -57,7 +63,7 @@ impl Shape {
 
     /// The part of [`Shape::test_stretch`] that more groups of the same kind would not take away.
     pub fn skew_stretch(self, side: Side) -> f64 {
-        1.0 + TEST_STRETCH * self.excess(side)
+        (1.0 + TEST_STRETCH * self.excess(side)) * (1.0 + SIZE_STRETCH * self.unevenness)
     }
 
     fn excess(self, side: Side) -> f64 {
@@ -80,10 +86,15 @@ impl Shape {
 fn effective_groups(centred: &[Pair]) -> f64 {
     let count = centred.len() as f64;
     let sum = |of: fn(&Pair) -> f64| centred.iter().map(of).sum::<f64>();
-    let kish = sum(|pair| pair.bytes).powi(2) / sum(|pair| pair.bytes.powi(2));
     let squares = sum(|pair| pair.nats.powi(2));
     let kurtosis = count * sum(|pair| pair.nats.powi(4)) / squares.powi(2);
     let freedom = 2.0 * count / (kurtosis - 1.0).max(1e-9);
     // Where nothing scatters, the kurtosis is no number, which `min` passes over.
-    kish.min(freedom + 1.0).max(LEAST_EFFECTIVE)
+    kish(centred).min(freedom + 1.0).max(LEAST_EFFECTIVE)
+}
+
+/// (Σ bytes)² / Σ bytes²
+fn kish(groups: &[Pair]) -> f64 {
+    let sum = |of: fn(&Pair) -> f64| groups.iter().map(of).sum::<f64>();
+    sum(|pair| pair.bytes).powi(2) / sum(|pair| pair.bytes.powi(2))
 }
