@@ -127,6 +127,18 @@ impl Names {
     pub(crate) fn sync(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
+
+    /// Waits until they are on the disk, the new name `path` among them. Where that can't be had, `path` is removed, so that the
+    /// command can be run again.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(crate) fn sync_new(&self, path: &Path) -> Result<()> {
+        self.sync().inspect_err(|_| {
+            // The first error is the one that is reported.
+            let _ = remove(path);
+        })
+    }
 }
 
 /// Waits until everything in a folder is on the disk.

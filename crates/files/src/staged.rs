@@ -80,7 +80,7 @@ impl StagedFile {
     /// # Errors
     /// The system's own.
     pub fn commit(self) -> Result<()> {
-        self.finish(|from, to| std::fs::rename(from, to))
+        self.finish(|from, to| std::fs::rename(from, to))?.sync()
     }
 
     /// The same, where nothing may be there.
@@ -88,21 +88,12 @@ impl StagedFile {
     /// # Errors
     /// The system's own; something is there.
     pub fn commit_new(self) -> Result<()> {
-        let mut moved = false;
-        let target = self.target.clone();
-        let done = self.finish(|from, to| {
-            place::rename_new(from, to)?;
-            moved = true;
-            Ok(())
-        });
-        withdraw(done, moved.then_some(&target))
+        self.finish(place::rename_new)?.sync_new(&self.target)
     }
 
-    fn finish(self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
+    fn finish(&self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<Names> {
         self.file.sync_all()?;
-        let names = Names::open(place::parent(&self.target))?;
-        into_place(|| rename(&self.beside, &self.target), &self.beside)?;
-        names.sync()
+        into_place(&self.beside, &self.beside, &self.target, rename)
     }
 }
 
@@ -192,14 +183,7 @@ impl StagedFolder {
     /// # Errors
     /// The system's own; a folder that is not empty, or a file, in its place.
     pub fn commit_new(self) -> Result<()> {
-        let mut moved = false;
-        let target = self.target.clone();
-        let done = self.finish(|from, to| {
-            place::rename_new(from, to)?;
-            moved = true;
-            Ok(())
-        });
-        withdraw(done, moved.then_some(&target))
+        self.finish(place::rename_new)?.sync_new(&self.target)
     }
 
     /// The same, in place of the folder that is there, which goes.
@@ -207,7 +191,7 @@ impl StagedFolder {
     /// # Errors
     /// The system's own.
     pub fn replace(self) -> Result<()> {
-        self.finish(place::replace)
+        self.finish(place::replace)?.sync()
     }
 
     /// Waits until the one file `name` in it is on the disk, and moves that to the target, over what is there: for a file whose
@@ -218,17 +202,16 @@ impl StagedFolder {
     pub fn commit_file(self, name: &str) -> Result<()> {
         let path = self.beside.join(name);
         File::open(&path)?.sync_all()?;
-        let names = Names::open(place::parent(&self.target))?;
-        into_place(|| std::fs::rename(&path, &self.target), &self.beside)?;
-        names.sync()?;
+        into_place(&self.beside, &path, &self.target, |from, to| {
+            std::fs::rename(from, to)
+        })?
+        .sync()?;
         place::remove(&self.beside)
     }
 
-    fn finish(self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
+    fn finish(&self, rename: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<Names> {
         place::sync_all(&self.beside)?;
-        let names = Names::open(place::parent(&self.target))?;
-        into_place(|| rename(&self.beside, &self.target), &self.beside)?;
-        names.sync()
+        into_place(&self.beside, &self.beside, &self.target, rename)
     }
 
     #[cfg(unix)]
@@ -248,21 +231,19 @@ impl Drop for StagedFolder {
     }
 }
 
-/// Takes back what was moved to a new place and may not be there after a crash, so that the command can be run again.
-fn withdraw(done: Result<()>, moved: Option<&PathBuf>) -> Result<()> {
-    if let (Err(_), Some(target)) = (&done, moved) {
-        // The first error is the one that is reported.
-        let _ = place::remove(target);
-    }
-    done
-}
-
-/// Renames while nobody abandons what is under way.
-fn into_place(rename: impl FnOnce() -> Result<()>, beside: &Path) -> Result<()> {
+/// Renames `from`, which is what was written `beside` or lies in it, to `to`, while nobody abandons what is under way.
+/// Returns the names that `to` is one of now, which are still to be synced.
+fn into_place(
+    beside: &Path,
+    from: &Path,
+    to: &Path,
+    rename: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<Names> {
+    let names = Names::open(place::parent(to))?;
     let mut under_way = under_way();
-    rename()?;
+    rename(from, to)?;
     under_way.remove(beside);
-    Ok(())
+    Ok(names)
 }
 
 /// Removes what was not moved into place.

@@ -24,6 +24,16 @@ pub struct Resolved {
     pub named: PathBuf,
 }
 
+impl Resolved {
+    /// The path itself: one that leads to no checkpoint is explained by whoever opens it.
+    fn as_given(path: &Path) -> Self {
+        Self {
+            folder: path.to_path_buf(),
+            named: path.to_path_buf(),
+        }
+    }
+}
+
 /// Returns the folder of the checkpoint that a path means; see [`resolve`].
 ///
 /// # Errors
@@ -52,12 +62,8 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
             folder,
         });
     }
-    // Whoever opens a path that leads nowhere says why.
     if path.metadata().is_err() {
-        return Ok(Resolved {
-            folder: path.to_path_buf(),
-            named: path.to_path_buf(),
-        });
+        return Ok(Resolved::as_given(path));
     }
     let mut found = follow(path)?;
     for _ in 1..ATTEMPTS {
@@ -167,11 +173,7 @@ fn follow(path: &Path) -> Result<Resolved, TrainError> {
             }
         }
     }
-    // What is no checkpoint at all is explained by whoever opens it.
-    Ok(Resolved {
-        folder: path.to_path_buf(),
-        named: path.to_path_buf(),
-    })
+    Ok(Resolved::as_given(path))
 }
 
 /// Returns the link `name` of a run; where links can't be made, it is a text file that names the checkpoint.

@@ -211,16 +211,7 @@ fn other_batches_are_refused() {
         assert!(error.to_string().contains(&said), "{error}");
     }
     let state = other.join("step-000020/state.json");
-    let text = std::fs::read_to_string(&state).unwrap();
-    let rule = format!(
-        "  \"evaluation_rule\": {},\n",
-        polymath_data::EVALUATION_RULE
-    );
-    assert!(text.contains(&rule), "{text}");
-    let text = text
-        .replace(&rule, "")
-        .replace("\"schema\": 2", "\"schema\": 1");
-    std::fs::write(&state, text).unwrap();
+    forget_evaluation_rule(&state);
     let error = polymath_train::check_batch_rules(&[&other, &new]).unwrap_err();
     assert!(
         error
@@ -228,6 +219,22 @@ fn other_batches_are_refused() {
             .contains("older rule of choosing the best checkpoint"),
         "{error}"
     );
+}
+
+/// Makes a run's state one of an older program, which had no rule of its evaluations; its files of the first version have no
+/// checksum. Returns what the file holds then.
+fn forget_evaluation_rule(state: &Path) -> String {
+    let text = std::fs::read_to_string(state).unwrap();
+    let rule = format!(
+        "  \"evaluation_rule\": {},\n",
+        polymath_data::EVALUATION_RULE
+    );
+    assert!(text.contains(&rule), "{text}");
+    let old = text
+        .replace(&rule, "")
+        .replace("\"schema\": 2", "\"schema\": 1");
+    std::fs::write(state, &old).unwrap();
+    old
 }
 
 /// A run whose earlier evaluations were of documents that another rule chose is refused by name, and nothing of it is touched:
@@ -238,17 +245,7 @@ fn other_evaluations_are_refused() {
     let path = root.path().join("run");
     stop_after(8, &path, &Case::new());
     let file = path.join("step-000008/state.json");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let rule = format!(
-        "  \"evaluation_rule\": {},\n",
-        polymath_data::EVALUATION_RULE
-    );
-    assert!(text.contains(&rule), "{text}");
-    // Older programs had no such key; their files of the first version have no checksum.
-    let old = text
-        .replace(&rule, "")
-        .replace("\"schema\": 2", "\"schema\": 1");
-    std::fs::write(&file, &old).unwrap();
+    let old = forget_evaluation_rule(&file);
     for resume in [true, false] {
         let error = RunFolder::open(&path, CONFIG, resume).err().unwrap();
         for said in ["after step 8", "rule 1", "other documents", "another `run`"] {

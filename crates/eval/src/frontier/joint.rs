@@ -6,8 +6,6 @@
 //! groups with replacement, the same ones for all methods, so that what documents have in common cancels in a difference
 //! between methods. The second is drawn from a normal distribution: of a few seeds there is nothing to resample.
 
-use std::f64::consts::TAU;
-
 use crate::statistics::Random;
 
 /// A resample's variance is not taken for less than this share of the sample's: one that leaves out the few groups that
@@ -172,7 +170,7 @@ impl<'a> FigureOfAll<'a> {
     fn doubt(&self, random: &mut Random) -> f64 {
         let free = self.values.len() - usize::from(self.of_differences);
         let freedom = free * (self.seeds() - 1);
-        let squares: f64 = (0..freedom).map(|_| normal(random).powi(2)).sum();
+        let squares: f64 = (0..freedom).map(|_| random.normal().powi(2)).sum();
         freedom as f64 / squares
     }
 
@@ -204,7 +202,7 @@ impl<'a> FigureOfAll<'a> {
         if self.seeds() > 1 {
             let parts = if self.of_differences { 2.0 } else { 1.0 };
             let scale = (self.pooled() / parts * self.doubt(random)).sqrt();
-            let mut seeds = || (0..self.seeds()).map(|_| scale * normal(random)).collect();
+            let mut seeds = || (0..self.seeds()).map(|_| scale * random.normal()).collect();
             draw.seeds = (0..methods).map(|_| seeds()).collect();
             draw.pooled = pooled(&draw.seeds, self.of_differences);
         }
@@ -287,11 +285,4 @@ fn variance(values: &[f64]) -> f64 {
     let mean = mean(values);
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     squares / (values.len() as f64 - 1.0).max(1.0)
-}
-
-/// Box–Muller, by `libm`, which is the same on every machine.
-fn normal(random: &mut Random) -> f64 {
-    let mut unit = || ((random.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    let (radius, angle) = (unit(), unit());
-    (-2.0 * libm::log(radius)).sqrt() * libm::cos(TAU * angle)
 }

@@ -1,10 +1,10 @@
 //! How often intervals hold the truth and verdicts are wrong, in simulated domains: a few rows in every test run, the whole table
 //! by `scripts/check/coverage.sh`.
 
-use std::f64::consts::{LN_2, TAU};
+use std::f64::consts::LN_2;
 
 // Of `libm`, so that the simulated domains are the same on every machine.
-use libm::{cos, exp, log, pow};
+use libm::{exp, pow};
 
 use super::random::Random;
 use super::{LEVEL, LimitVerdict, PairedBootstrap};
@@ -82,29 +82,23 @@ struct Domain {
 }
 
 impl Domain {
-    fn unit(&mut self) -> f64 {
-        ((self.random.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * log(self.unit())).sqrt() * cos(TAU * self.unit())
-    }
-
     /// Of mean 0.
     fn noise(&mut self, changes: Changes) -> f64 {
         match changes {
-            Changes::Normal | Changes::Growing(_) => self.normal(),
+            Changes::Normal | Changes::Growing(_) => self.random.normal(),
             Changes::Heavy => {
-                let squares: f64 = (0..3).map(|_| self.normal().powi(2)).sum();
-                self.normal() / (squares / 3.0).sqrt()
+                let squares: f64 = (0..3).map(|_| self.random.normal().powi(2)).sum();
+                self.random.normal() / (squares / 3.0).sqrt()
             }
-            Changes::LogNormal | Changes::GrowingLogNormal(_) => exp(self.normal()) - exp(0.5),
+            Changes::LogNormal | Changes::GrowingLogNormal(_) => {
+                exp(self.random.normal()) - exp(0.5)
+            }
         }
     }
 
     /// A document's bytes and change, of which Σ change / Σ bytes has the expectation [`TRUTH`].
     fn document(&mut self, row: &Row, common: f64) -> (u64, f64) {
-        let bytes = (MIDDLE_SIZE * exp(row.sizes * self.normal()))
+        let bytes = (MIDDLE_SIZE * exp(row.sizes * self.random.normal()))
             .round()
             .max(1.0);
         let own = self.noise(row.changes);
@@ -224,7 +218,7 @@ impl Domain {
         let mut own = after.clone();
         for (document, base) in own.documents.iter_mut().zip(&before.documents) {
             let bytes = base.bytes as f64;
-            document.nats += SPREAD / 3.0 * self.normal() * bytes;
+            document.nats += SPREAD / 3.0 * self.random.normal() * bytes;
         }
         own
     }

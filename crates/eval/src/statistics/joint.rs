@@ -256,11 +256,6 @@ mod tests {
     use super::*;
     use crate::DocumentScore;
 
-    fn normal(random: &mut Random) -> f64 {
-        let unit = |random: &mut Random| ((random.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        (-2.0 * libm::log(unit(random))).sqrt() * libm::cos(std::f64::consts::TAU * unit(random))
-    }
-
     fn scores(nats: Vec<f64>) -> DomainScores {
         let document = |nats| DocumentScore {
             nats,
@@ -275,11 +270,11 @@ mod tests {
 
     /// Models that share their base and, up to `own`, their changes: all of them equal in truth.
     fn models(count: usize, documents: usize, own: f64, random: &mut Random) -> Vec<DomainScores> {
-        let common: Vec<f64> = (0..documents).map(|_| 50.0 * normal(random)).collect();
+        let common: Vec<f64> = (0..documents).map(|_| 50.0 * random.normal()).collect();
         let model = |_| {
             let nats = common
                 .iter()
-                .map(|nats| 1000.0 + nats + own * normal(random));
+                .map(|nats| 1000.0 + nats + own * random.normal());
             scores(nats.collect())
         };
         (0..count).map(model).collect()

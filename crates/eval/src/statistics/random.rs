@@ -1,11 +1,14 @@
-//! Seeded draws of whole groups.
+//! Seeded draws: numbers, and whole groups.
+
+use std::f64::consts::TAU;
 
 /// SplitMix64: small, seeded, the same everywhere.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Draws 64 random bits.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -13,8 +16,20 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn below(&mut self, count: usize) -> usize {
-        ((u128::from(self.next()) * count as u128) >> 64) as usize
+    /// Draws a whole number from 0 to `count` − 1.
+    pub fn below(&mut self, count: usize) -> usize {
+        ((u128::from(self.next_u64()) * count as u128) >> 64) as usize
+    }
+
+    /// Draws a number between 0 and 1, neither of them.
+    pub fn unit(&mut self) -> f64 {
+        ((self.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// Draws from the standard normal distribution: Box–Muller, by `libm`, which is the same on every machine.
+    pub fn normal(&mut self) -> f64 {
+        let (radius, angle) = (self.unit(), self.unit());
+        (-2.0 * libm::log(radius)).sqrt() * libm::cos(TAU * angle)
     }
 }
 

@@ -254,7 +254,7 @@ mod tests {
 
     /// Ordered pairs of `domains` whose two values go together only by what each row and column has of its own.
     fn matrix(domains: usize, random: &mut Random) -> Vec<Dyad> {
-        let mut unit = || (random.next() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
+        let mut unit = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
         let effects: Vec<[f64; 4]> = (0..domains)
             .map(|_| [unit(), unit(), unit(), unit()])
             .collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
 use polymath_eval::frontier::{Candidate, Frontier, HalfScores, Scored, ScoredRun, Settings};
+pub use polymath_eval::statistics::Random;
 use polymath_eval::{DocumentScore, DomainScores};
 
 const NICHE: &str = "niche";
@@ -35,28 +36,11 @@ impl Default for Truth {
     }
 }
 
-/// SplitMix64, and Box–Muller on it.
-pub struct Random(pub u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
-    }
-
-    /// Mean 0, standard deviation 1.
-    fn spread(&mut self, skewed: bool) -> f64 {
-        match skewed {
-            false => self.normal(),
-            true => ((self.normal() - 0.5).exp() - 1.0) / (1f64.exp() - 1.0).sqrt(),
-        }
+/// Draws from a distribution of mean 0 and standard deviation 1.
+fn spread(random: &mut Random, skewed: bool) -> f64 {
+    match skewed {
+        false => random.normal(),
+        true => ((random.normal() - 0.5).exp() - 1.0) / (1f64.exp() - 1.0).sqrt(),
     }
 }
 
@@ -110,7 +94,7 @@ impl Truth {
     /// What each group of each domain does in one run alone.
     fn own(&self, random: &mut Random) -> Vec<Vec<f64>> {
         let groups = |random: &mut Random| {
-            let draw = |_| self.spread[2] * random.spread(self.skewed);
+            let draw = |_| self.spread[2] * spread(random, self.skewed);
             (0..self.groups).map(draw).collect()
         };
         (0..=self.retained).map(|_| groups(random)).collect()
@@ -122,7 +106,7 @@ impl Truth {
         for _ in 0..=self.retained {
             let bytes = |random: &mut Random| (2000.0 * random.normal().exp()).max(1.0) as u64;
             sizes.push((0..self.groups).map(|_| bytes(random)).collect());
-            let draw = |_| self.spread[1] * random.spread(self.skewed);
+            let draw = |_| self.spread[1] * spread(random, self.skewed);
             common.push((0..self.groups).map(draw).collect());
         }
         Documents {

@@ -1,11 +1,11 @@
 //! Limits on simulated documents whose true rise is known.
 
-use std::f64::consts::{LN_2, TAU};
+use std::f64::consts::LN_2;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use polymath_data::{ShardWriter, TokenShard};
-use polymath_eval::statistics::LimitVerdict;
+use polymath_eval::statistics::{LimitVerdict, Random};
 use polymath_eval::{DocumentScore, DomainScores};
 
 use super::held::{Domain, Held};
@@ -13,25 +13,9 @@ use super::verdict::{Judged, LimitsVerdict, Scores};
 
 const LIMIT: f64 = 0.02;
 
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()
-    }
-
-    /// What each of `count` documents changes by apart from the mean, with this deviation.
-    fn changes(&mut self, count: usize, deviation: f64) -> Vec<f64> {
-        (0..count).map(|_| deviation * self.normal()).collect()
-    }
+/// Draws what each of `count` documents changes by apart from the mean, with this deviation.
+fn changes(random: &mut Random, count: usize, deviation: f64) -> Vec<f64> {
+    (0..count).map(|_| deviation * random.normal()).collect()
 }
 
 /// Documents that change from two bits per byte by `rise` and by what is their own.
@@ -100,7 +84,7 @@ fn at_the_limit_hardly_any_run_is_called_kept() {
     let mut random = Random(1);
     let mut found = Vec::new();
     for _ in 0..300 {
-        let own = random.changes(60, 0.02);
+        let own = changes(&mut random, 60, 0.02);
         found.push(verdict(LIMIT, &own, LIMIT).verdict());
     }
     let of = |wanted| found.iter().filter(|verdict| **verdict == wanted).count() as f64 / 300.0;
@@ -118,7 +102,7 @@ fn at_the_limit_hardly_any_run_is_called_kept() {
 fn what_does_not_change_is_mostly_shown_to_be_kept() {
     let mut random = Random(2);
     let kept = share_of(200, || {
-        let own = random.changes(32, 0.02);
+        let own = changes(&mut random, 32, 0.02);
         verdict(0.0, &own, 0.01).verdict() == LimitVerdict::Kept
     });
     assert!(kept >= 0.7, "{kept}");
@@ -133,12 +117,12 @@ fn the_limit_is_used_and_rarely_exceeded() {
     let (mut rises, mut kept, mut breached) = (0.0, 0, 0);
     let trials = 200;
     for _ in 0..trials {
-        let own = random.changes(100, LIMIT);
+        let own = changes(&mut random, 100, LIMIT);
         // The bound moves with the rise.
         let rise = LIMIT - share(&held, scores(LIMIT, &own)) * LIMIT + LIMIT;
         assert!((share(&held, scores(rise, &own)) - 1.0).abs() < 1e-9);
         rises += rise / LIMIT / f64::from(trials);
-        let test = random.changes(100, LIMIT);
+        let test = changes(&mut random, 100, LIMIT);
         if verdict(rise, &test, LIMIT).verdict() == LimitVerdict::Kept {
             kept += 1;
             breached += usize::from(rise > LIMIT);
@@ -162,7 +146,7 @@ fn the_choice_among_candidates_is_paid_for() {
     for _ in 0..trials {
         let mut held = held(60);
         let candidates: Vec<DomainScores> = (0..8)
-            .map(|_| scores(LIMIT, &random.changes(60, 0.01)))
+            .map(|_| scores(LIMIT, &changes(&mut random, 60, 0.01)))
             .collect();
         let least = |held: &Held| {
             let shares = candidates.iter().map(|one| share(held, one.clone()));
@@ -179,7 +163,7 @@ fn the_choice_among_candidates_is_paid_for() {
     assert!(unpaid >= trials / 5, "{unpaid}");
     assert!(paid <= trials / 12, "{paid}");
     let mut held = held(60);
-    let own = random.changes(60, 0.01);
+    let own = changes(&mut random, 60, 0.01);
     let one = || [("law".to_owned(), scores(0.01, &own))].into();
     held.pay_for(&[one(), one(), one()]).unwrap();
     assert!((held.0[0].widening - 1.0).abs() < 1e-9);
@@ -190,7 +174,7 @@ fn the_choice_among_candidates_is_paid_for() {
 #[test]
 fn a_run_is_as_good_as_its_worst_domain() {
     let mut random = Random(5);
-    let own = random.changes(60, 0.002);
+    let own = changes(&mut random, 60, 0.002);
     let domain = |name: &str, rise: f64, limit: Option<f64>| Scores {
         domain: name.into(),
         limit,
@@ -247,10 +231,10 @@ fn coverage_table() {
         let trials = 1000;
         let (mut rises, mut counts) = (0.0, [0usize; 3]);
         for _ in 0..trials {
-            let own = random.changes(documents, deviation * LIMIT);
+            let own = changes(&mut random, documents, deviation * LIMIT);
             let rise = LIMIT - share(&held, scores(LIMIT, &own)) * LIMIT + LIMIT;
             rises += rise / LIMIT / f64::from(trials);
-            let test = random.changes(documents, deviation * LIMIT);
+            let test = changes(&mut random, documents, deviation * LIMIT);
             match verdict(rise, &test, LIMIT).verdict() {
                 LimitVerdict::Kept => {
                     counts[0] += 1;
