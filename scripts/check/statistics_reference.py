@@ -2,7 +2,7 @@
 """Computes crates/eval/tests/fixtures/statistics.json: the statistics of `polymath_eval::statistics`, by numpy and scipy.
 
 An implementation of its own: distributions from scipy, permutations by enumeration, the bootstrap from the formulas of
-docs/evidence.md. Only the generator of random numbers (SplitMix64) and the order of its draws are the program's, so that
+docs/concepts/evidence.md. Only the generator of random numbers (SplitMix64) and the order of its draws are the program's, so that
 resampled figures agree to rounding.
 
 Usage: scripts/check/statistics_reference.py [--check]   (needs numpy and scipy)

@@ -1,4 +1,4 @@
-//! A checkpoint's logits, gradients and greedy text, for other programs to compare with: `scripts/check-hf.sh`.
+//! A checkpoint's logits, gradients and greedy text, for other programs to compare with: `scripts/check/hf.sh`.
 //!
 //! `cargo run --release --example forward -- <model or adapter folder> <tokens.json> <output folder>` reads one list of token
 //! ids, and writes

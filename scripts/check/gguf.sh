@@ -4,11 +4,11 @@
 # a package (93 MB), is imported and compared too, and the vocabularies that llama.cpp tests itself with. Prints two tables.
 # llama.cpp is compiled out of the source package of `llama-cpp-python` (77 MB; some minutes), into target/.
 #
-#   scripts/check-gguf.sh [trained checkpoint folder…]
+#   scripts/check/gguf.sh [trained checkpoint folder…]
 #
 # PROGRAMS=target/debug takes what is built there already, not a release build.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 source scripts/python-environment.sh
 environment=target/gguf-environment
 scratch=target/check-gguf
@@ -37,6 +37,6 @@ if [ -z "${PROGRAMS:-}" ]; then
     cargo build --release --quiet
     cargo build --release --quiet --workspace --example forward
 fi
-python scripts/check_gguf_vocabularies.py "$programs/polymath" "$scratch/source/vendor/llama.cpp/models" "$scratch"
+python scripts/check/check_gguf_vocabularies.py "$programs/polymath" "$scratch/source/vendor/llama.cpp/models" "$scratch"
 echo
-exec python scripts/check_gguf.py "$programs" "$scratch" "$@"
+exec python scripts/check/check_gguf.py "$programs" "$scratch" "$@"

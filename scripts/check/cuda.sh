@@ -3,9 +3,9 @@
 # from PyPI wheels. It checks that the CUDA build compiles, tests/cuda.rs with it; it can't
 # run it. About half an hour on two cores, most of it for Candle's own kernels.
 #
-#   scripts/check-cuda.sh [scratch folder, default target/cuda-toolkit]
+#   scripts/check/cuda.sh [scratch folder, default target/cuda-toolkit]
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 scratch=${1:-target/cuda-toolkit}
 version=13.0 # what drivers from 580 on run
 

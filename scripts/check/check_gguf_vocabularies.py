@@ -1,4 +1,4 @@
-"""Real vocabularies, as llama.cpp's source has them for its own tests, through our import and export. Run by check-gguf.sh.
+"""Real vocabularies, as llama.cpp's source has them for its own tests, through our import and export. Run by scripts/check/gguf.sh.
 
 Each is put into a small random model. What we import of it must read the texts beside it as is written there, and what we
 export again must be read by llama.cpp with the same tokens as the original. Prints a table.

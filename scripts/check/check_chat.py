@@ -1,5 +1,5 @@
 """Our conversations against `apply_chat_template`, token by token and mark by mark: templates times tokenizers. Run by
-check-chat.sh."""
+scripts/check/chat.sh."""
 
 import json
 import re

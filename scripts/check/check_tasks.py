@@ -1,4 +1,4 @@
-"""Our decisions on tasks against lm-evaluation-harness's, item by item. Run by check-tasks.sh."""
+"""Our decisions on tasks against lm-evaluation-harness's, item by item. Run by scripts/check/tasks.sh."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ metric_list: [{{metric: acc}}]
 
 def write_tasks(folder):
     """Items out of the documentation: right choices follow their contexts there, wrong ones follow others."""
-    words = " ".join(path.read_text() for path in [Path("README.md"), *sorted(Path("docs").glob("*.md"))]).split()
+    words = " ".join(path.read_text() for path in [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]).split()
     draw = random.Random(0)
 
     def item(length, answers, number):

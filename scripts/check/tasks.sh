@@ -3,9 +3,9 @@
 # item must be equal. A small model is trained on this folder's own documentation for it; the harness goes into a scratch
 # environment.
 #
-#   scripts/check-tasks.sh [checkpoint folder, default: one trained here, a minute]
+#   scripts/check/tasks.sh [checkpoint folder, default: one trained here, a minute]
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 source scripts/python-environment.sh
 environment=target/torch-environment
 scratch=target/check-tasks
@@ -23,7 +23,7 @@ output = "$scratch/data"
 [tokenizer]
 vocab_size = 1024
 [domains.documentation]
-paths = ["docs/*.md", "README.md"]
+paths = ["docs/**/*.md", "README.md"]
 TOML
     cat >"$scratch/pretrain.toml" <<TOML
 dataset = "$scratch/data"
@@ -45,4 +45,4 @@ TOML
     "$polymath" --quiet pretrain "$scratch/pretrain.toml"
     touch "$scratch/trained"
 fi
-"$environment/bin/python" scripts/check_tasks.py "$polymath" "$checkpoint" "$scratch"
+"$environment/bin/python" scripts/check/check_tasks.py "$polymath" "$checkpoint" "$scratch"

@@ -1,4 +1,4 @@
-"""Every family of models in `transformers`, and adapters of `peft` on them, against ours, both ways. Run by check-hf.sh."""
+"""Every family of models in `transformers`, and adapters of `peft` on them, against ours, both ways. Run by scripts/check/hf.sh."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Our GGUF files in llama.cpp: the same tokens, the same logits, the same greedy text. Run by check-gguf.sh."""
+"""Our GGUF files in llama.cpp: the same tokens, the same logits, the same greedy text. Run by scripts/check/gguf.sh."""
 
 import json
 import math
@@ -85,7 +85,7 @@ def fuzz():
 
 
 def training_files():
-    return [str(file) for place in ("docs/*.md", "crates/model/src/*.rs") for file in sorted(Path().glob(place))]
+    return [str(file) for place in ("docs/**/*.md", "crates/model/src/*.rs") for file in sorted(Path().glob(place))]
 
 
 def over_pieces():
@@ -348,7 +348,7 @@ def bits(probabilities, ids, size):
 def english(folder):
     """Tokens and bytes of English text: this repository's own."""
     config = json.loads((folder / "config.json").read_text())
-    text = Path("docs/forgetting.md").read_text()[:2400]
+    text = Path("docs/experiments/forgetting.md").read_text()[:2400]
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids
     ids = [config["bos_token_id"], *ids][: min(config["max_position_embeddings"], 600)]
     reader = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -1,4 +1,4 @@
-"""Our checkpoints in `transformers` and `peft`: the same tokens, bits per byte and greedy text. Run by check-hf.sh."""
+"""Our checkpoints in `transformers` and `peft`: the same tokens, bits per byte and greedy text. Run by scripts/check/hf.sh."""
 
 import argparse
 import json

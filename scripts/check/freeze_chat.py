@@ -1,5 +1,5 @@
 """Writes crates/data/tests/apply_chat_template.json: conversations, templates and tokenizers of our own with the tokens and
-marks that `transformers` gives them. Run by `scripts/check-chat.sh --freeze`."""
+marks that `transformers` gives them. Run by `scripts/check/chat.sh --freeze`."""
 
 import json
 import re
