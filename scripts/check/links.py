@@ -3,7 +3,8 @@
 
 In every Markdown file under version control: relative links and images name a file, and anchors name a heading of it. Pages of
 `docs/` are also pages of a book: each stands in `docs/SUMMARY.md`, and links of one stay inside `docs/`. In every other text file:
-each mention of a page (`docs/….md`, with or without an anchor) names one.
+each mention of a page (`docs/….md`, with or without an anchor) names one. Paths of the source that a Markdown file has in backticks
+(`crates/…`, `scripts/…`) exist.
 
     scripts/check/links.py [folder]     exits with 1 if anything is broken
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]:\s+(\S+)|(?:src|href|srcset)=\"([^\"]+)\"", re.MULTILINE)
 MENTION = re.compile(r"(?<![\w/.-])docs/[\w./-]+\.(?:md|png|svg)(?:#[\w-]+)?")
+NAMED = re.compile(r"`((?:crates|scripts|tests|examples|configs|src|fuzz|\.ci|\.github)/[\w./-]*[\w-])(?:[ /][^`]*)?`")
 TEXT = {".rs", ".toml", ".py", ".sh", ".html", ".yml", ".yaml", ".cff", "", ".tsv"}
 
 
@@ -69,6 +71,9 @@ def faults(root, files):
         if file.suffix == ".md":
             found = [(m.start(), next(filter(None, m.groups()))) for m in LINK.finditer(without_code(text))]
             source, base = without_code(text), file
+            for named in NAMED.finditer(text):
+                if not (root / named[1]).exists():
+                    yield f"{name}:{text.count(chr(10), 0, named.start()) + 1}: `{named[1]}`: no such file"
         else:
             found = [(m.start(), m[0]) for m in MENTION.finditer(text)]
             source, base = text, root / "any"
@@ -92,7 +97,7 @@ def check_itself():
         root = Path(folder)
         (root / "docs").mkdir()
         pages = {
-            "README.md": "# A\n[x](docs/a.md#two-words)\n[y](docs/none.md)\n`[z](no)`\n```\n[z](no)\n```\n",
+            "README.md": "# A\n[x](docs/a.md#two-words)\n[y](docs/none.md)\n`[z](no)`\n```\n[z](no)\n```\n`src/gone.rs`\n",
             "docs/SUMMARY.md": "[a](a.md)\n",
             "docs/a.md": "# Two `words`\n[x](#two-words)\n[y](#three)\n[z](../README.md)\n",
             "docs/b.md": "# B\n",
@@ -101,7 +106,7 @@ def check_itself():
         for name, text in pages.items():
             (root / name).write_text(text)
         found = [fault.split(": ")[0] for fault in faults(root, list(pages))]
-        expected = ["README.md:3", "docs/a.md:3", "docs/a.md:4", "code.rs:2", "docs/b.md"]
+        expected = ["README.md:8", "README.md:3", "docs/a.md:3", "docs/a.md:4", "code.rs:2", "docs/b.md"]
         if found != expected:
             sys.exit(f"links.py does not find the faults that it plants: {found}, expected {expected}")
 

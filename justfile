@@ -1,0 +1,87 @@
+# `just` lists the recipes; https://just.systems. Each is a command that works without `just` too.
+
+default:
+    @just --list
+
+# All that must pass before a change lands: the steps of `.ci/run`
+check:
+    .ci/run
+
+# Format, links, terms and spelling: seconds
+fast:
+    cargo fmt --all --check
+    scripts/check/links.py
+    scripts/check/prose.py
+    command -v typos >/dev/null && typos || echo "skipped: typos is not installed"
+
+# Clippy and rustdoc, warnings as errors
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# The tests, or those whose name contains FILTER
+test FILTER="":
+    cargo test --workspace {{ FILTER }}
+
+# The kernels of lesser machines: AVX2, and no vector instructions
+test-kernels:
+    POLYMATH_PORTABLE=1 cargo test --workspace --lib fused::
+    POLYMATH_TEST_AVX2=1 cargo test --workspace --lib fused::
+
+# The demo: pretrain, fine-tune twice, report; two minutes after the build
+demo:
+    cargo run --release -- demo
+
+# The book, into target/book (needs mdbook)
+book:
+    mdbook build
+
+# Licenses, duplicate versions and origins of dependencies (needs cargo-deny)
+deny:
+    cargo deny check licenses bans sources
+
+# Known vulnerabilities of dependencies (needs cargo-deny and a network)
+advisories:
+    cargo deny check advisories
+
+# Kills, starves and crowds commands that write, for so many minutes
+reliability MINUTES="60":
+    scripts/check/reliability.sh --minutes {{ MINUTES }}
+
+# Altered files against every reader: hours
+mutate-files:
+    scripts/check/mutate-files.py
+
+# How often intervals hold the truth and verdicts are wrong: the tables of docs/concepts/evidence.md
+coverage:
+    scripts/check/coverage.sh
+
+# Plants one-line faults and says which the tests catch; WORDS choose faults by name
+planted-faults *WORDS:
+    scripts/check/planted-faults.py {{ WORDS }}
+
+# cargo-mutants over the loop, fine-tuning, scores, data and optimizer: hours
+mutants:
+    scripts/check/mutants.sh
+
+# Against transformers, peft, llama.cpp and lm-evaluation-harness (fetches Python packages)
+compare-hugging-face:
+    scripts/check/hf.sh
+    scripts/check/finetune.sh
+    scripts/check/chat.sh
+compare-llama-cpp:
+    scripts/check/gguf.sh
+compare-tasks:
+    scripts/check/tasks.sh
+
+# Compiles for CUDA on a machine without a GPU: half an hour
+cuda:
+    scripts/check/cuda.sh
+
+# Each operation, fused against composed
+bench-operations:
+    scripts/bench/operations.sh
+
+# A training step against PyTorch's
+bench-torch:
+    scripts/bench/compare_torch.sh

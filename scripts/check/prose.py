@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Checks the language of comments and documents: what doc comments begin with, words that the glossary bans, long lines.
+
+A doc comment begins with a verb or a noun: never with What, Which, Who, Where, How, Whether or Of, and it is never a bare
+genitive ("The run's."). Comments, messages in string literals and Markdown use the glossary's terms (`TERMS` below) and American
+spelling. Comments have at most 120 columns.
+
+    scripts/check/prose.py                table of findings by group; exits with 1 if a group that is clean has any
+    scripts/check/prose.py GROUP…         the same, and prints the findings of these groups (`all` for all)
+
+A group is a crate, or a folder of the root. `CLEAN` names the groups without findings: a group is added when its last finding is
+mended, and none is ever taken off.
+"""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+CLEAN = ["checkpoints"]
+
+COLUMNS = 120
+OPENER = re.compile(r"(?:What|Which|Who|Whose|Whom|Where|How|Whether|Of)\b")
+GENITIVE = re.compile(r"(?:(?:The|A|An|Its|Their|This|That|Each|Every|All) )?(?:[\w`-]+ ){0,3}[\w`-]+(?:'s|s')(?: own)?\.$")
+BRITISH = (
+    "initialis|normalis|optimis|stabilis|minimis|maximis|recognis|capitalis|quantis|specialis|authoris|tokenis|serialis|"
+    "generalis|linearis|regularis|summaris|organis|memoris|vectoris|parallelis|synchronis|randomis"
+)
+# What the glossary bans, and what it says in its place.
+TERMS = [
+    (rf"(?:un|re|de)?(?:{BRITISH})(?:e|es|ed|er|ers|ing|ation|ations|able)", "American spelling: -ize"),
+    ("colours?|coloured|behaviours?|neighbours?|neighbouring|favour\\w*|centred?|labelled|licences?|artefacts?|"
+     "travelled|honours?|grey", "American spelling"),
+    ("learnt|spelt|burnt|dreamt", "learned, spelled"),
+    ("data sets?", "dataset"),
+    ("old(?:er)? domains?", "retained domains"),
+    ("(?:dev|development|test|audit|first|second|other) hal(?:f|ves)", "dev / test / audit split"),
+    ("held[- ]out sides?|train sides?", "held-out / training split"),
+    ("puts? (?:it |them |\\w+ )?back|putting back", "reset"),
+    ("reverts?|reverted|reverting", "reset"),
+    ("who (?:helps|hurts) wh?om?", "transfer between domains"),
+    ("in (?:many|several|seven|five|\\w+) ways", "by … methods"),
+    ("strain|strains|leaning|leans", "violation, weight of a domain"),
+    ("the school|school's", "synthetic corpus"),
+    ("no terminal|is none\\b", "not a terminal; \"has none\""),
+    ("what moves|what may move", "trainable parameters"),
+    ("whoever|whomever|wherever else", "plain subject"),
+    ("held losses?|held so", "distillation; kept within"),
+]
+BANNED = [(re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), instead) for pattern, instead in TERMS]
+STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+KINDS = ["opener", "genitive", "term", "long line"]
+
+
+@dataclass
+class Finding:
+    """Something to mend."""
+
+    kind: str
+    place: str
+    text: str
+
+
+def banned(text, place):
+    """Yields the banned terms of a text."""
+    for pattern, instead in BANNED:
+        for match in pattern.finditer(text):
+            yield Finding("term", place, f"`{match[0]}`: say {instead}")
+
+
+def comment_of(line):
+    """Returns the marker and the text of a comment that fills a line, or None."""
+    match = re.match(r"\s*(///|//!|//|#)(?!\[|!)\s?(.*)", line)
+    return (match[1], match[2]) if match else None
+
+
+def in_rust(lines, name):
+    """Yields the findings of a Rust file."""
+    before, code = None, False
+    for number, line in enumerate(lines, 1):
+        place = f"{name}:{number}"
+        comment = comment_of(line) if line.lstrip().startswith("//") else None
+        if comment is None:
+            before, code = None, False
+            for string in STRING.findall(line):
+                yield from banned(string, place)
+            continue
+        marker, text = comment
+        if len(line.rstrip("\n")) > COLUMNS and "http" not in line:
+            yield Finding("long line", place, f"{len(line.rstrip())} columns")
+        if text.startswith("```"):
+            code = not code
+        if code:
+            before = marker
+            continue
+        # Only the first line of a comment is its opener.
+        if before != marker:
+            if OPENER.match(text):
+                yield Finding("opener", place, text)
+            last = number == len(lines) or (comment_of(lines[number]) or ("", ""))[0] != marker
+            if marker != "//" and last and GENITIVE.match(text):
+                yield Finding("genitive", place, text)
+        before = marker
+        yield from banned(re.sub(r"`[^`]*`", "", text), place)
+
+
+def in_markdown(lines, name):
+    """Yields the findings of a Markdown file, code aside."""
+    code = False
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif not code:
+            yield from banned(re.sub(r"`[^`]*`|\]\([^)]*\)", "", line), f"{name}:{number}")
+
+
+def in_script(lines, name):
+    """Yields the findings of comments that begin with `#`: scripts and configurations."""
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("#") and not line.startswith("#!"):
+            yield from banned(line, f"{name}:{number}")
+            if len(line.rstrip()) > COLUMNS + 10 and "http" not in line:
+                yield Finding("long line", f"{name}:{number}", f"{len(line.rstrip())} columns")
+
+
+READERS = {".rs": in_rust, ".md": in_markdown, ".toml": in_script, ".sh": in_script, ".py": in_script}
+
+
+def group_of(name):
+    """Returns the group of a file: `crates/data`, `tests`, `docs`, …; files of the root are the group `.`."""
+    parts = name.split("/")
+    return "." if len(parts) == 1 else "/".join(parts[: 2 if parts[0] == "crates" else 1])
+
+
+def check_itself():
+    """Fails unless each kind of finding is found in a sample, and nothing in a good one."""
+    bad = ["/// What it is.\n", "fn a() {}\n", "/// The run's.\n", "b: u8,\n", "/// Loads an old domain.\n", f"// {'x' * 120}\n", '"learnt"\n']
+    good = ["/// Loads a domain.\n", "/// What follows is fine: not an opener.\n", "let x = \"retained domain\"; // what\n"]
+    found = [finding.kind for finding in in_rust(bad, "bad")]
+    if found != ["opener", "genitive", "term", "long line", "term"] or list(in_rust(good, "good")):
+        sys.exit(f"prose.py does not find the faults that it plants: {found}, {list(in_rust(good, 'good'))}")
+
+
+def main():
+    check_itself()
+    root = Path(__file__).parents[2]
+    names = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout.splitlines()
+    found, groups = {}, set()
+    for name in names:
+        file = root / name
+        read = READERS.get(file.suffix)
+        if read is None or not file.is_file() or name == "scripts/check/prose.py" or name.startswith("."):
+            continue
+        groups.add(group_of(name))
+        found.setdefault(group_of(name), []).extend(read(file.read_text().splitlines(keepends=True), name))
+    shown = sys.argv[1:]
+    print(f"{'group':<18}" + "".join(f"{kind:>11}" for kind in KINDS) + f"{'':>8}")
+    failed = False
+    for group in sorted(groups):
+        count = Counter(finding.kind for finding in found[group])
+        clean = group in CLEAN
+        failed |= clean and bool(found[group])
+        state = "clean" if clean else "to do" if found[group] else "add to CLEAN"
+        print(f"{group:<18}" + "".join(f"{count[kind]:>11}" for kind in KINDS) + f"{state:>14}")
+        if group in shown or "all" in shown or (clean and found[group]):
+            for finding in found[group]:
+                print(f"  {finding.place}: {finding.kind}: {finding.text}")
+    unknown = set(CLEAN) - groups
+    if unknown:
+        sys.exit(f"CLEAN names groups that are not there: {', '.join(sorted(unknown))}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
