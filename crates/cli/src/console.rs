@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use polymath_data::Progress;
-use polymath_eval::untrusted::printable;
 use polymath_hub::Direction;
+use polymath_report::duration;
+use polymath_report::untrusted::printable;
+use polymath_study::Scored;
 use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 
 use crate::environment::Environment;
@@ -66,6 +68,58 @@ impl Progress for Stages {
                 lines::say(&format!("{}: {summary} ({seconds:.1} s)", bar.message()));
             }
         }
+    }
+}
+
+/// A study's lines, and a bar for what it scores.
+pub struct StudyConsole<'a> {
+    environment: &'a Environment,
+    bar: Mutex<ProgressBar>,
+}
+
+impl<'a> StudyConsole<'a> {
+    /// Shown as the environment allows.
+    pub fn new(environment: &'a Environment) -> Self {
+        Self {
+            environment,
+            bar: Mutex::new(ProgressBar::hidden()),
+        }
+    }
+
+    fn bar(&self) -> std::sync::MutexGuard<'_, ProgressBar> {
+        self.bar.lock().expect("no reporter panicked")
+    }
+}
+
+impl polymath_study::Progress for StudyConsole<'_> {
+    fn say(&self, text: &str) {
+        self.environment.say(text);
+    }
+
+    fn begin(&self, scored: Scored) {
+        if !self.environment.draws_bars() {
+            return;
+        }
+        let (name, unit) = match scored {
+            Scored::Domain(name) => (name, "tokens"),
+            Scored::Task(name) => (name, "choices"),
+        };
+        let template = format!(
+            "scoring {{msg:22}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}}, {{eta}} left"
+        );
+        *self.bar() = ProgressBar::new(0)
+            .with_style(style(&template))
+            .with_message(printable(name).into_owned());
+    }
+
+    fn advance(&self, done: u64, all: u64) {
+        let bar = self.bar();
+        bar.set_length(all);
+        bar.set_position(done);
+    }
+
+    fn finish(&self) {
+        self.bar().finish_and_clear();
     }
 }
 
@@ -224,40 +278,6 @@ pub fn show_transfers(quiet: bool) {
             *shown = None;
         }
     });
-}
-
-/// A bar for scoring held-out tokens, under the name of what is scored.
-pub fn scoring_bar(environment: &Environment, name: &str) -> ProgressBar {
-    if !environment.draws_bars() {
-        return ProgressBar::hidden();
-    }
-    ProgressBar::new(0)
-        .with_style(style(
-            "scoring {msg:22} {wide_bar} {human_pos}/{human_len} tokens {per_sec}, {eta} left",
-        ))
-        .with_message(printable(name).into_owned())
-}
-
-/// A bar for the choices of a task.
-pub fn task_bar(environment: &Environment, name: &str) -> ProgressBar {
-    if !environment.draws_bars() {
-        return ProgressBar::hidden();
-    }
-    ProgressBar::new(0)
-        .with_style(style(
-            "scoring {msg:22} {wide_bar} {human_pos}/{human_len} choices {per_sec}, {eta} left",
-        ))
-        .with_message(printable(name).into_owned())
-}
-
-/// Seconds as a person says them.
-pub fn duration(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
-    }
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -5,8 +5,10 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
 use polymath_model::{Implementation, Ops, Precision};
+use polymath_study::{Progress, Setup};
 
 use crate::arguments::{Global, LogFormat, OpsChoice};
+use crate::console::StudyConsole;
 use crate::failure::Failure;
 use crate::lines::{self, Log};
 
@@ -55,12 +57,19 @@ impl Environment {
         }
     }
 
+    /// Returns what a study needs of this, with `progress` told.
+    pub fn setup<'a>(&self, progress: &'a dyn Progress) -> Setup<'a> {
+        Setup {
+            device: self.device.clone(),
+            implementation: self.implementation,
+            progress,
+        }
+    }
+
     /// Says what a model folder, or the base of an adapter, holds that is not used.
     pub fn say_what_is_left_out(&self, folder: &Path, base: Option<&Path>) -> Result<(), Failure> {
-        for sentence in polymath_model::left_out(folder, base)? {
-            self.say(&format!("note: {sentence}"));
-        }
-        Ok(())
+        let console = StudyConsole::new(self);
+        Ok(self.setup(&console).say_what_is_left_out(folder, base)?)
     }
 
     /// How operations are computed at `precision`.

@@ -1,5 +1,7 @@
 //! How a command ends when it does not end well.
 
+use polymath_study::StudyError;
+
 /// Why the command stopped; decides the exit code.
 #[derive(Debug)]
 pub enum Failure {
@@ -69,6 +71,10 @@ fn sentence(error: &anyhow::Error) -> String {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Failed(error.into())
+        let error = error.into();
+        match error.downcast_ref::<StudyError>() {
+            Some(study) if study.is_refusal() => Self::Usage(error),
+            _ => Self::Failed(error),
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! The command line: arguments in, exit code out.
 
 mod arguments;
-mod card;
 mod commands;
 mod console;
 mod dashboard;
@@ -17,7 +16,7 @@ use std::borrow::Cow;
 use std::process::ExitCode;
 
 use clap::Parser;
-use polymath_eval::untrusted::printable;
+use polymath_report::untrusted::printable;
 
 use arguments::{Arguments, Command};
 use environment::Environment;

@@ -9,7 +9,7 @@ use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::anyhow;
-use polymath_eval::untrusted::printable;
+use polymath_report::untrusted::printable;
 
 use crate::failure::Failure;
 

@@ -70,7 +70,7 @@ fn finetune_presets_load() {
 #[test]
 fn frontier_presets_load() {
     for path in presets("frontier") {
-        let config: polymath_finetune::frontier::FrontierConfig =
+        let config: polymath_study::frontier::FrontierConfig =
             polymath_config::load(&path, &[]).unwrap();
         let source = polymath_config::Source::read(&path).unwrap();
         assert!(!config.plan(&source).unwrap().is_empty());

@@ -1,11 +1,12 @@
 //! What can go wrong in evaluation.
 
-use std::path::PathBuf;
-
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
     /// The data set.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
@@ -18,15 +19,7 @@ pub enum EvalError {
     /// The callback that watches scoring said not to go on.
     #[error("stopped")]
     Stopped,
-    /// Scores that can't be compared.
+    /// Scores or options that can't be used.
     #[error("{0}")]
-    Report(String),
-    /// A file can't be written.
-    #[error("can't write `{}`: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    Scores(String),
 }

@@ -67,7 +67,7 @@ pub fn answer_questions(
 }
 
 fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
-    EvalError::Report(format!(
+    EvalError::Scores(format!(
         "the question `{}` with its answer has {} tokens, but the model's context is {}: take it out, or pretrain \
          with a longer `max_position_embeddings`",
         question.prompt,

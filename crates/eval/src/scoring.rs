@@ -76,6 +76,18 @@ impl DomainScores {
     }
 }
 
+/// Scores of every domain's documents, by the domain's name.
+pub type ScoresByDomain = BTreeMap<String, DomainScores>;
+
+/// Scores of a checkpoint on both splits of the held-out documents.
+#[derive(Debug, Clone)]
+pub struct SplitScores {
+    /// To choose by.
+    pub dev: ScoresByDomain,
+    /// To report on.
+    pub test: ScoresByDomain,
+}
+
 /// How documents are cut for a model's context.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WindowOptions {
@@ -207,12 +219,12 @@ pub(crate) fn scoring_options(
     let longest = model.config().max_position_embeddings;
     let context = windows.context.unwrap_or(longest);
     if context == 0 || context > longest {
-        return Err(EvalError::Report(format!(
+        return Err(EvalError::Scores(format!(
             "a context of {context} tokens: the model's `max_position_embeddings` is {longest}"
         )));
     }
     if let Some(stride) = windows.stride.filter(|stride| *stride > context) {
-        return Err(EvalError::Report(format!(
+        return Err(EvalError::Scores(format!(
             "a stride of {stride} tokens: windows of {context} tokens would leave some out, expected at most the context"
         )));
     }

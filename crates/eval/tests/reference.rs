@@ -1,6 +1,6 @@
 //! The statistics against numpy and scipy: `scripts/check/statistics_reference.py` made the values.
 
-use polymath_eval::report::Figure;
+use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{
     Compared, Dyad, Family, LEVEL, PairedBootstrap, Side, holm, mcnemar, proportion, spearman,
     t_below, t_quantile,

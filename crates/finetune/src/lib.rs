@@ -18,20 +18,16 @@
 mod adapter;
 mod base;
 mod config;
+mod durable;
 mod ending;
 mod error;
-pub mod frontier;
-mod kept;
 mod lineage;
 mod measured;
 mod models;
 mod niche;
 mod open;
 pub mod retention;
-mod scores;
 mod selection;
-mod sweep;
-pub mod transfer;
 mod vocabulary;
 
 pub use adapter::choose_adapter;
@@ -41,7 +37,6 @@ pub use error::FinetuneError;
 pub use lineage::{Lineage, Stage, chosen_on};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
-pub use sweep::check_bases;
 pub use vocabulary::{VocabularyConfig, tokenizer_of};
 
 use std::collections::BTreeSet;
@@ -63,8 +58,6 @@ use vocabulary::Extension;
 
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 3e-4;
-const HEAD: &str = "lm_head.weight";
-const EMBEDDING: &str = "model.embed_tokens.weight";
 
 /// What is trained: parameters of the model, or an adapter beside it.
 struct Moving<'a> {
@@ -149,7 +142,7 @@ impl Finetuning {
     }
 
     /// Optimizer steps of the run.
-    pub(crate) fn total_steps(&self) -> u64 {
+    pub fn total_steps(&self) -> u64 {
         let training = &self.config.training;
         training.total_steps(self.sequence_length, self.padding)
     }

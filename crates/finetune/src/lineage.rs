@@ -6,7 +6,7 @@ use polymath_data::{Dataset, HeldoutSplit};
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
-use crate::kept::write_whole;
+use crate::durable;
 
 /// The file's name in a run folder.
 pub const FILE: &str = "base.toml";
@@ -67,7 +67,7 @@ impl Lineage {
     /// The file can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), FinetuneError> {
         let text = toml::to_string(self).expect("paths and strings are always TOML");
-        write_whole(&folder.join(FILE), &text)
+        durable::write(&folder.join(FILE), &text)
     }
 
     /// Checks that a run that began as `self` says can go on, or be compared, as `now` says: from the same weights, on the

@@ -5,7 +5,9 @@ use std::path::Path;
 use polymath_model::{LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{Launch, RunFolder};
 
-use crate::{EMBEDDING, FinetuneError, Finetuning, HEAD};
+use polymath_model::{EMBEDDING, HEAD};
+
+use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
     /// The base, or what became of it in the run's best checkpoint, nothing of it moving; in full precision.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress, Split, TokenShard, fitting_length};
-use polymath_model::{ModelConfig, available_memory};
+use polymath_model::{HEAD, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
 use crate::niche::{Reader, choose_niche, niche_folder, prepare_niche};
 use crate::retention::{Old, limits, old_domains};
 use crate::vocabulary::Extension;
-use crate::{FinetuneConfig, FinetuneError, Finetuning, HEAD, Moving, choose_adapter, select};
+use crate::{FinetuneConfig, FinetuneError, Finetuning, Moving, choose_adapter, select};
 
 /// Tokens of a row of text without prompts: a base may have a context far beyond what a CPU trains on.
 const DEFAULT_SEQUENCE: usize = 256;

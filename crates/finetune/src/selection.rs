@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use polymath_model::{HEAD, layer_of};
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
@@ -49,8 +50,6 @@ pub struct FrozenConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<String>,
 }
-
-const HEAD: &str = "lm_head.weight";
 
 /// The parameters that move, out of `names`: none where an adapter does. `lm_head.weight` can be chosen even where the base has it tied to the
 /// embedding: the fine-tuning then unties it, so that training the head leaves the embedding alone.
@@ -130,15 +129,6 @@ pub fn select(
         );
     }
     Ok(selected)
-}
-
-/// The block that a parameter belongs to.
-pub(crate) fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("model.layers.")?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
 }
 
 /// Whether `pattern` names `name`, or a part of the tree that holds it.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::base::PinnedBase;
-use crate::kept::write_whole;
+use crate::durable;
 use crate::{FinetuneConfig, FinetuneError, Method};
 
 /// Tells a folder that was made here from any other.
@@ -133,7 +133,7 @@ impl Extension {
         self.refuse_occupied()?;
         let (folder, model) = (&self.folder, &self.model);
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
-        write_whole(&folder.join(MARK), &self.mark)?;
+        durable::write(&folder.join(MARK), &self.mark)?;
         let mut weights = polymath_model::load_weights(&self.base)?;
         self.rows.fill(&mut weights)?;
         Ok(polymath_model::save_weights(

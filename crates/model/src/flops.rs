@@ -1,8 +1,7 @@
 //! How many floating-point operations a model takes.
 
-use crate::{LoraConfig, ModelConfig};
+use crate::{EMBEDDING, LoraConfig, ModelConfig};
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
 /// Rows that are looked up and no factor of a product, though they are a matrix.
 const LOOKED_UP: [&str; 2] = [EMBEDDING, "model.embed_positions.weight"];
 

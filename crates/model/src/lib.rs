@@ -45,6 +45,7 @@ mod gpt2;
 mod hugging_face;
 mod initialise;
 mod memory;
+mod names;
 mod network;
 mod new_rows;
 mod rope_scaling;
@@ -70,6 +71,7 @@ pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
 pub use memory::available_memory;
+pub use names::{EMBEDDING, HEAD, block_of, layer_of};
 pub use new_rows::NewRows;
 pub use polymath_ops::{
     Comparison, HeldLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,

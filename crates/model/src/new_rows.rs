@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use crate::{ModelConfig, ModelError};
+use crate::{EMBEDDING, HEAD, ModelConfig, ModelError};
 
 /// The parameters with a row for each token; a tied head has none of its own.
-const BY_TOKEN: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
+const BY_TOKEN: [&str; 2] = [EMBEDDING, HEAD];
 /// Rows that are summed at once.
 const ROWS: usize = 4096;
 

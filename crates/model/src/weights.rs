@@ -12,14 +12,13 @@ use serde::Deserialize;
 use crate::digest::{sha256_of_bytes, sha256_of_file};
 use crate::safetensors_file::{SafetensorsFile, write_safetensors};
 use crate::stored::{Stored, stored};
-use crate::{Family, ModelConfig, ModelError, available_memory};
+use crate::{Family, HEAD, ModelConfig, ModelError, available_memory};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Where large models are cut into several files: which parameter is in which.
 const INDEX: &str = "model.safetensors.index.json";
 
 /// An output projection of its own, in files of every family.
-const HEAD: &str = "lm_head.weight";
 
 #[derive(Deserialize)]
 struct Index {

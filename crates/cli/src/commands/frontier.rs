@@ -2,10 +2,10 @@
 
 use anyhow::anyhow;
 use polymath_config::Source;
-use polymath_eval::Diverged;
-use polymath_eval::frontier::Frontier;
 use polymath_finetune::Finetuning;
-use polymath_finetune::frontier::{self, FrontierConfig, PlannedRun};
+use polymath_report::Diverged;
+use polymath_report::frontier::Frontier;
+use polymath_study::frontier::{self, FrontierConfig, PlannedRun};
 
 use super::runs;
 use crate::arguments;
@@ -19,7 +19,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     environment.check_dashboard(arguments.dashboard)?;
     let config: FrontierConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
-    polymath_eval::check_forms(&config.output, "frontier").map_err(Failure::usage)?;
+    polymath_report::check_forms(&config.output, "frontier").map_err(Failure::usage)?;
     // All of them before the first: hours of work must not end in a typing error.
     let mut planned: Vec<(PlannedRun, Finetuning)> = Vec::new();
     let source = Source::read(&arguments.config).map_err(Failure::usage)?;

@@ -4,11 +4,11 @@ use anyhow::anyhow;
 use polymath_finetune::Lineage;
 use polymath_model::{TokenizerFiles, is_adapter};
 
-use super::output::Output;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
+use polymath_study::OutputFolder;
 
 /// Writes the merged model.
 pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<(), Failure> {
@@ -20,7 +20,7 @@ pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<()
         )));
     }
     let output = &arguments.output;
-    let made = Output::new(output).map_err(Failure::Usage)?;
+    let made = OutputFolder::new(output).map_err(Failure::usage)?;
     let base =
         polymath_train::resolve_base(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
     environment.say_what_is_left_out(&folder, base.as_deref())?;

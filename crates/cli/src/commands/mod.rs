@@ -1,7 +1,6 @@
 //! One file a command: reads its arguments, calls the crate that does the work, prints the result.
 
 pub mod bench;
-mod between;
 pub mod dataset;
 pub mod demo;
 pub mod evaluate;
@@ -12,9 +11,7 @@ pub mod frontier;
 pub mod generate;
 pub mod import;
 pub mod interpolate;
-mod ledger;
 pub mod merge;
-mod output;
 pub mod prepare;
 pub mod pretrain;
 mod publish;

@@ -8,12 +8,13 @@ use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_train::{Launch, Observer, Outcome, Plan};
 
 use crate::arguments;
-use crate::console::{TrainingConsole, duration};
+use crate::console::TrainingConsole;
 use crate::dashboard::{About, Dashboard, Group};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{lines, peak, results};
+use polymath_report::duration;
 
 /// How long the machine's peak is looked for before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use polymath_hub::{CARD, Content, Push, Repository, Upload};
 use polymath_model::is_adapter;
+use polymath_study::card::{self, CardOptions, Facts};
 
 use crate::arguments;
-use crate::card::{self, Asked, Facts};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::{lines, results};
@@ -21,13 +21,13 @@ const LINEAGE: &str = "base.toml";
 
 /// The card of a checkpoint that will be at `place`.
 fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<String, Failure> {
-    let asked = Asked {
+    let options = CardOptions {
         place,
         report: arguments.report.as_deref(),
         license: arguments.license.as_deref(),
         base: arguments.base.as_deref(),
     };
-    card::render(&Facts::gather(folder, &asked)?)
+    Ok(card::render(&Facts::gather(folder, &options)?)?)
 }
 
 /// Writes the card alone.

@@ -1,29 +1,19 @@
-//! `polymath revert`: where forgetting sits, and the best blocks to put back.
+//! `polymath revert`: which layers cause the forgetting, and the best ones to reset.
 
-use super::between::Between;
+use polymath_study::revert;
+
 use crate::arguments;
+use crate::console::StudyConsole;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// A folder with it is a revert's own.
-const FOUND: &str = "revert.json";
-
-/// Puts blocks back, scores them, and writes the chosen model and what was found.
+/// Resets blocks, scores them, and writes the chosen model and the figures.
 pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(), Failure> {
-    let between = Between::open(&arguments.between, FOUND)?;
-    let models = between.models(environment)?;
-    let folders = (&*between.base, &*between.tuned);
-    let (found, shares) = models.revert(&between.rule, folders, &mut |text| {
-        environment.say(text);
-    })?;
-    let output = &arguments.between.output;
-    let how = format!("{} blocks put back", found.steps[found.chosen].put_back);
-    between.write_model((&models, &shares), &how)?;
-    found.write(between.output.path())?;
-    drop(models);
-    between.output.finish()?;
-    let page = output.join("revert.html");
+    let console = StudyConsole::new(environment);
+    let options = arguments.between.options();
+    let found = revert(&options, &environment.setup(&console))?;
+    let page = options.output.join("revert.html");
     results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Several fine-tunings one after the other, as `frontier` and `transfer` need them.
 
 use anyhow::anyhow;
-use polymath_finetune::{Divergence, FinetuneError, Finetuning, check_bases};
+use polymath_finetune::{Divergence, FinetuneError, Finetuning};
+use polymath_study::check_bases;
 use polymath_train::{Launch, Silent, TrainError, check_batch_rules};
 
 use super::finetune::about;

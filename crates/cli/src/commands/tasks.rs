@@ -1,65 +1,17 @@
-//! What `evaluate` and `forget` do with tasks: read, encode, score, print.
+//! Tables and files of what `evaluate` scores of tasks.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use polymath_data::{Task, read_tasks};
-use polymath_eval::report::Figure;
-use polymath_eval::{EncodedTask, ItemScore, ModelScores, TaskEncoder, TaskScores, score_task};
+use polymath_eval::ItemScore;
+use polymath_eval::statistics::Figure;
 use polymath_files::StagedFile;
-use polymath_model::{ModelConfig, Transformer};
+use polymath_report::ModelScores;
 use serde::Serialize;
 
-use super::evaluate::Asked;
-use crate::arguments;
-use crate::console::task_bar;
-use crate::environment::Environment;
 use crate::failure::Failure;
-
-/// The tasks that were named.
-pub fn read(arguments: &arguments::Tasks) -> Result<Vec<Arc<Task>>, Failure> {
-    let tasks = read_tasks(&arguments.tasks).map_err(Failure::usage)?;
-    Ok(tasks.into_iter().map(Arc::new).collect())
-}
-
-/// The tasks as a model's tokens, cut to the context that it is scored with.
-pub fn encode(
-    asked: &Asked,
-    tokenizer: &Path,
-    config: &ModelConfig,
-) -> Result<Vec<EncodedTask>, Failure> {
-    if asked.tasks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let longest = config.max_position_embeddings;
-    let context = asked.scoring.context.unwrap_or(longest);
-    if context == 0 || context > longest {
-        return Err(Failure::usage(anyhow!(
-            "`--context {context}`: the model's `max_position_embeddings` is {longest}"
-        )));
-    }
-    let encoder = TaskEncoder::open(tokenizer, config.bos_token_id, context)?;
-    let encoded = asked.tasks.iter().map(|task| encoder.encode(task));
-    encoded.collect::<Result<_, _>>().map_err(Failure::usage)
-}
-
-/// Scores one of them.
-pub fn score(
-    model: &Transformer,
-    task: &EncodedTask,
-    environment: &Environment,
-) -> Result<TaskScores, Failure> {
-    let bar = task_bar(environment, task.name());
-    let scores = score_task(model, task, &mut |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    })?;
-    bar.finish_and_clear();
-    Ok(scores)
-}
 
 /// Each task's figures, under the harness's names.
 pub fn json(scores: &ModelScores) -> serde_json::Value {

@@ -2,9 +2,9 @@
 
 use anyhow::anyhow;
 use polymath_config::Source;
-use polymath_eval::Diverged;
 use polymath_finetune::Finetuning;
-use polymath_finetune::transfer::{self, OpenRun, TransferConfig};
+use polymath_report::Diverged;
+use polymath_study::transfer::{self, OpenRun, TransferConfig};
 
 use super::runs;
 use crate::arguments;
@@ -18,7 +18,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     environment.check_dashboard(arguments.dashboard)?;
     let config: TransferConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
-    polymath_eval::check_forms(&config.output, "transfer").map_err(Failure::usage)?;
+    polymath_report::check_forms(&config.output, "transfer").map_err(Failure::usage)?;
     let source = Source::read(&arguments.config).map_err(Failure::usage)?;
     let (plan, data) = config.plan(&source).map_err(Failure::usage)?;
     let mut seeds = Vec::new();

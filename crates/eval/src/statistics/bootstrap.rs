@@ -216,7 +216,7 @@ impl PairedBootstrap {
 /// Refuses a bootstrap without resamples.
 pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
     if resamples == 0 {
-        return Err(EvalError::Report(
+        return Err(EvalError::Scores(
             "`resamples` is `0`: an interval takes at least 1, better 2000".into(),
         ));
     }

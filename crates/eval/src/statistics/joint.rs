@@ -48,7 +48,7 @@ impl Family {
         let first = comparisons.first().map_or(1, resamples);
         check_resamples(first)?;
         if let Some(other) = comparisons.iter().find(|found| resamples(found) != first) {
-            return Err(EvalError::Report(format!(
+            return Err(EvalError::Scores(format!(
                 "comparisons of {first} and {} resamples can't be judged together",
                 resamples(other)
             )));
@@ -238,12 +238,12 @@ impl Mean {
 fn check_groups(name: &str, members: &[(usize, Vec<Pair>)]) -> Result<(), EvalError> {
     let groups = members[0].1.len();
     if members.iter().any(|(_, sums)| sums.len() != groups) {
-        return Err(EvalError::Report(format!(
+        return Err(EvalError::Scores(format!(
             "models were scored on different groups of documents of `{name}`: score all with the same data set"
         )));
     }
     if groups < FEWEST_GROUPS {
-        return Err(EvalError::Report(format!(
+        return Err(EvalError::Scores(format!(
             "`{name}` has {groups} groups of held-out documents: a comparison takes at least {FEWEST_GROUPS}"
         )));
     }

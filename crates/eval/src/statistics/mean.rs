@@ -1,6 +1,6 @@
 //! The mean of several figures.
 
-use crate::report::Figure;
+use super::Figure;
 
 /// The mean with its interval: the domains' documents are drawn apart, so the distances to the ends add up as squares
 /// (Zou & Donner 2008). Where one of the figures has no interval, neither has the mean.

@@ -1,8 +1,7 @@
 //! How sure a difference is: intervals by resampling, verdicts, tests of paired answers.
 
 mod bootstrap;
-#[cfg(test)]
-mod coverage;
+mod figure;
 mod holm;
 mod joint;
 mod mcnemar;
@@ -17,12 +16,13 @@ mod student;
 mod verdict;
 
 pub use bootstrap::{Change, FEWEST_GROUPS, LEVEL, PairedBootstrap, paired_change};
+pub use figure::Figure;
 pub use holm::holm;
 pub use joint::{Compared, Comparison, Family};
 pub use mcnemar::mcnemar;
 pub use mean::mean_figure;
 pub use random::{GroupDraws, Random, number_of};
-pub(crate) use ratio::group_sums;
+pub use ratio::{Pair, group_sums};
 pub use seeds::OverSeeds;
 pub use shape::FEWEST_EFFECTIVE;
 pub use spearman::{Correlation, Dyad, spearman};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
-use crate::report::Figure;
+use super::Figure;
 
 /// Of the standard normal distribution: 97.5 % lie below.
 const Z: f64 = 1.959_963_984_540_054;

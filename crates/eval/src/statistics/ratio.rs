@@ -6,9 +6,10 @@ use crate::{DomainScores, EvalError};
 
 /// What one group adds to both sums of the ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Pair {
+pub struct Pair {
     /// nats_tuned − nats_base
     pub nats: f64,
+    /// UTF-8 bytes of the scored text.
     pub bytes: f64,
 }
 
@@ -70,24 +71,21 @@ pub(super) fn centred(pairs: &[Pair], rate: f64) -> Vec<Pair> {
 }
 
 /// The sums of each group, in the order in which the groups first come. Without groups, each document is its own.
-pub(crate) fn group_sums(
-    base: &DomainScores,
-    tuned: &DomainScores,
-) -> Result<Vec<Pair>, EvalError> {
+pub fn group_sums(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
     let pairs = pairs(base, tuned)?;
     let groups = match (&base.groups[..], &tuned.groups[..]) {
         ([], []) => return Ok(pairs),
         ([], groups) | (groups, []) => groups,
         (groups, others) if groups == others => groups,
         _ => {
-            return Err(EvalError::Report(
+            return Err(EvalError::Scores(
                 "base and tuned model were scored on documents of different groups: score both with the same data set"
                     .into(),
             ));
         }
     };
     if groups.len() != pairs.len() {
-        return Err(EvalError::Report(format!(
+        return Err(EvalError::Scores(format!(
             "there are groups of {} documents, but scores of {}: score again with the same data set",
             groups.len(),
             pairs.len()
@@ -116,7 +114,7 @@ fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalErr
             .zip(&tuned.documents)
             .all(|(before, after)| before.bytes == after.bytes);
     if !same {
-        return Err(EvalError::Report(format!(
+        return Err(EvalError::Scores(format!(
             "base and tuned model were scored on different documents ({} and {}): score both with the same data set \
              and the same `--max-tokens`",
             base.documents.len(),
@@ -124,7 +122,7 @@ fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalErr
         )));
     }
     if base.bytes() == 0 {
-        return Err(EvalError::Report(
+        return Err(EvalError::Scores(
             "there is no held-out text to compare on".into(),
         ));
     }
@@ -138,7 +136,7 @@ fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalErr
                 bytes: before.bytes as f64,
             };
             pair.nats.is_finite().then_some(pair).ok_or_else(|| {
-                EvalError::Report(format!(
+                EvalError::Scores(format!(
                     "the scores of held-out document `{at}` are not finite (base `{}`, tuned `{}` nats): has a run \
                      diverged?",
                     before.nats, after.nats

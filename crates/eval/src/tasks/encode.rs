@@ -81,7 +81,7 @@ impl TaskEncoder {
         let items = task.items.iter().map(|item| {
             self.encode_item(item).map_err(|error| {
                 let path = task.path.display();
-                EvalError::Report(format!("`{path}:{}`: {error}", item.line))
+                EvalError::Scores(format!("`{path}:{}`: {error}", item.line))
             })
         });
         Ok(EncodedTask {

@@ -12,8 +12,8 @@ use serde::Serialize;
 pub use encode::{EncodedTask, TaskEncoder};
 
 use crate::EvalError;
-use crate::report::Figure;
 use crate::rows::{Row, score_rows};
+use crate::statistics::Figure;
 use crate::statistics::proportion;
 
 /// What a model makes of a task.
@@ -64,11 +64,13 @@ impl TaskScores {
         self.items.iter().filter(|item| item.tokens_cut > 0).count()
     }
 
-    pub(crate) fn right(&self) -> Vec<bool> {
+    /// Whether each item is answered.
+    pub fn right(&self) -> Vec<bool> {
         self.items.iter().map(|item| item.right).collect()
     }
 
-    pub(crate) fn right_normalised(&self) -> Option<Vec<bool>> {
+    /// Whether each item is answered by the choice that is likeliest a character; `None` for clozes.
+    pub fn right_normalised(&self) -> Option<Vec<bool>> {
         self.items
             .iter()
             .map(|item| item.right_normalised)
@@ -101,7 +103,7 @@ pub fn score_task(
         let of_choices = rows.choices.iter().map(|row| scores[places[row]]);
         let log_likelihoods: Vec<f64> = of_choices.clone().map(|score| 0.0 - score.nats).collect();
         if let Some(bad) = log_likelihoods.iter().find(|value| !value.is_finite()) {
-            return Err(EvalError::Report(format!(
+            return Err(EvalError::Scores(format!(
                 "`{}:{}`: the log-likelihood of a choice is `{bad}`: has the model diverged?",
                 encoded.task.path.display(),
                 item.line

@@ -107,7 +107,7 @@ impl RetentionConfig {
         ];
         let strange = moving
             .iter()
-            .find(|name| *name != crate::HEAD && !base.contains(name));
+            .find(|name| *name != polymath_model::HEAD && !base.contains(name));
         if let (Some((key, _)), Some(name)) = (pulls.iter().find(|(_, pulls)| *pulls), strange) {
             return Err(FinetuneError::Config(format!(
                 "`{key}` pulls parameters towards the base, which has no `{name}`: use it with `method` = `full` or \

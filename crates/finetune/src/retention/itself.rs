@@ -13,7 +13,7 @@ use polymath_model::{Composition, Transformer};
 use polymath_train::sha256_of;
 
 use crate::FinetuneError;
-use crate::kept::write_whole;
+use crate::durable;
 
 /// The domain's name.
 pub const DOMAIN: &str = "self";
@@ -175,7 +175,7 @@ impl Itself {
         };
         let text = serde_json::to_string_pretty(&found).expect("a manifest is numbers and names");
         // Written last: a folder with it is whole.
-        write_whole(&manifest, &(text + "\n"))
+        durable::write(&manifest, &(text + "\n"))
     }
 }
 

@@ -4,11 +4,9 @@
 //! `start` makes what the run needs: the stream of batches, the penalties and what is distilled.
 
 mod config;
-mod curve;
 mod distill;
 mod ewc;
 mod fisher;
-mod interpolate;
 mod itself;
 mod l2sp;
 pub(crate) mod limits;
@@ -16,16 +14,13 @@ mod memory;
 mod objective;
 mod quadratic;
 mod replay;
-mod revert;
 mod start;
 mod teacher;
 
 pub use config::RetentionConfig;
-pub use curve::{BitsPerByte, Point, Rule, grid};
 pub use distill::{Base, DistillCache, DistillConfig, Distillation, Pool};
 pub use ewc::{Ewc, EwcConfig, combine};
 pub use fisher::{Sample, Squares, cached};
-pub use interpolate::{Found, Interpolation, Shares, block_of};
 pub use itself::Itself;
 pub use l2sp::L2sp;
 pub use limits::{

@@ -10,7 +10,7 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use polymath_eval::untrusted::printable;
+use polymath_report::untrusted::printable;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -19,7 +19,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Borders, LineGauge, Paragraph};
 
 use super::state::{Doing, State};
-use crate::console::duration;
+use polymath_report::duration;
 
 /// Between two figures of a line.
 const GAP: &str = "   ";

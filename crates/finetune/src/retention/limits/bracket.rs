@@ -1,7 +1,7 @@
 //! Where along a direction the limit lies.
 
 use super::tilt::whole;
-use crate::retention::Shares;
+use polymath_eval::Shares;
 
 /// Looks along a direction, at most.
 pub(super) const LOOKS: usize = 8;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polymath_data::{HeldoutSplit, TokenShard};
-use polymath_eval::frontier::HalfScores;
+use polymath_eval::ScoresByDomain;
 use polymath_eval::statistics::{Compared, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side};
 use polymath_eval::{DomainScores, WindowOptions, score_shard, scored_groups};
 use polymath_model::Transformer;
@@ -106,7 +106,7 @@ impl Held {
     }
 
     /// Of a model's scores of the same documents.
-    pub fn stand(&self, scores: &HalfScores) -> Result<Standing, FinetuneError> {
+    pub fn stand(&self, scores: &ScoresByDomain) -> Result<Standing, FinetuneError> {
         let mut standing = Standing::default();
         let limited = self.0.iter().filter(|domain| domain.limit.is_some());
         let count = limited.count().max(1) as f64;
@@ -140,7 +140,7 @@ impl Held {
     /// Widens the bounds from here on so that those of several candidates hold together: the one that is chosen among them is the
     /// one whose bound seemed to be inside, by chance or not. By the largest of their statistics in joint resamples (max-T), which
     /// knows that models on the same documents err alike: candidates that hardly differ cost hardly anything.
-    pub fn pay_for(&mut self, candidates: &[HalfScores]) -> Result<(), FinetuneError> {
+    pub fn pay_for(&mut self, candidates: &[ScoresByDomain]) -> Result<(), FinetuneError> {
         for domain in self.0.iter_mut().filter(|domain| domain.limit.is_some()) {
             let compared = |scores| {
                 vec![Compared {

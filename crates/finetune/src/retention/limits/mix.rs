@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use polymath_data::{HeldoutSplit, TokenShard};
-use polymath_eval::frontier::HalfScores;
+use polymath_eval::ScoresByDomain;
 use polymath_eval::score_shard;
 use polymath_files::StagedFolder;
 use polymath_model::{LoadOptions, Precision};
@@ -26,8 +26,8 @@ use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 use super::bracket::{Bracket, LEAST, LOOKS};
 use super::held::Held;
 use super::tilt::{Price, along, as_far_as, tilt};
-use crate::retention::{Interpolation, Shares};
 use crate::{FinetuneError, Finetuning, Lineage};
+use polymath_eval::{Interpolation, Shares};
 
 /// How far shares are tilted towards cheap blocks.
 const TILTS: [f64; 2] = [0.5, 1.0];
@@ -55,7 +55,7 @@ struct Found {
     /// Bits per byte.
     niche: f64,
     /// Of the dev split.
-    scores: HalfScores,
+    scores: ScoresByDomain,
 }
 
 /// The farthest along a direction.
@@ -120,7 +120,7 @@ impl Finetuning {
                     Ok((name.clone(), scores))
                 };
                 let scores = self.data.watched.iter().map(score);
-                Some(scores.collect::<Result<HalfScores, FinetuneError>>()?)
+                Some(scores.collect::<Result<ScoresByDomain, FinetuneError>>()?)
             }
             None => None,
         };
@@ -173,7 +173,7 @@ impl Search<'_> {
     /// The shares of what is inside and serves the niche better than `best`, the scores of the run's best checkpoint, and the base.
     fn run(
         &mut self,
-        best: Option<HalfScores>,
+        best: Option<ScoresByDomain>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Shares>, Halt> {
         let end = self.at(&self.between.alike(1.0))?;
@@ -191,7 +191,7 @@ impl Search<'_> {
             return Ok(None);
         };
         let mut finalists = self.tilted(even)?;
-        let mut compared: Vec<HalfScores> = finalists
+        let mut compared: Vec<ScoresByDomain> = finalists
             .iter()
             .map(|one| one.found.scores.clone())
             .collect();
@@ -204,7 +204,7 @@ impl Search<'_> {
         if found.shares == direction {
             return Ok(None);
         }
-        let niche = |scores: &HalfScores| scores[&self.tuning.niche].bits_per_byte();
+        let niche = |scores: &ScoresByDomain| scores[&self.tuning.niche].bits_per_byte();
         let untouched = self.at(&self.between.alike(0.0))?.niche;
         let best = best.as_ref().map_or(f64::INFINITY, niche);
         Ok((found.niche < best.min(untouched)).then_some(found.shares))

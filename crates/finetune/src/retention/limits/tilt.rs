@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::retention::Shares;
+use polymath_eval::Shares;
 
 /// A block has at least this share of what the one with the most has, lest what was measured of it with noise takes it out.
 const LEAST: f64 = 1.0 / 16.0;

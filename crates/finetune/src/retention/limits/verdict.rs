@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
-use crate::kept::write_whole;
-use crate::retention::Shares;
+use crate::durable;
+use polymath_eval::Shares;
 
 const RESAMPLES: usize = 4000;
 /// Each arm of the test is one-sided at 5 %, which is two-sided at twice that.
@@ -185,7 +185,7 @@ impl LimitsVerdict {
         let verdict = self.verdict();
         value["verdict"] = serde_json::to_value(verdict).expect("a verdict is a word");
         value["kept"] = (verdict == LimitVerdict::Kept).into();
-        write_whole(&run.join(FILE), &format!("{value:#}\n"))
+        durable::write(&run.join(FILE), &format!("{value:#}\n"))
     }
 }
 

@@ -1,0 +1,154 @@
+//! Interpolation after training (WiSE-FT; Wortsman 2022): (1 − α)·base + α·tuned, α chosen on the dev split of
+//! the held-out documents and reported on the test split.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_model::{EMBEDDING, HEAD, LoadOptions, ModelConfig, Transformer, block_of};
+
+use crate::{EvalError, ScoresByDomain, WindowOptions, score_shard};
+
+/// Two models of one shape, and how the ones between them are scored.
+pub struct Interpolation<'a> {
+    /// The tuned model's shape.
+    config: ModelConfig,
+    base: BTreeMap<String, Tensor>,
+    tuned: BTreeMap<String, Tensor>,
+    /// Held-out documents of every domain.
+    domains: &'a [(String, Arc<TokenShard>)],
+    windows: WindowOptions,
+    options: LoadOptions<'a>,
+}
+
+/// α of each block, by [`block_of`].
+pub type Shares = BTreeMap<String, f64>;
+
+impl<'a> Interpolation<'a> {
+    /// Between the models in the folders `base` and `tuned`, which may be an adapter over the base.
+    ///
+    /// # Errors
+    /// Models of different shapes; a domain without documents in either split.
+    pub fn open(
+        (base, tuned): (&Path, &Path),
+        domains: &'a [(String, Arc<TokenShard>)],
+        windows: WindowOptions,
+        options: LoadOptions<'a>,
+    ) -> Result<Self, EvalError> {
+        let (config, changed) = if polymath_model::is_adapter(tuned) {
+            polymath_model::load_merged(tuned, Some(base))?
+        } else {
+            (
+                polymath_model::load_config(tuned)?,
+                polymath_model::load_weights(tuned)?,
+            )
+        };
+        let mut weights = (polymath_model::load_weights(base)?, changed);
+        // A fine-tuning may have untied the head: in the base it was the embedding.
+        if weights.1.contains_key(HEAD) && !weights.0.contains_key(HEAD) {
+            let head = weights.0[EMBEDDING].clone();
+            weights.0.insert(HEAD.to_owned(), head);
+        }
+        let shape = |weights: &BTreeMap<String, Tensor>, name: &str| {
+            weights.get(name).map(|weight| weight.dims().to_vec())
+        };
+        for name in weights.0.keys().chain(weights.1.keys()) {
+            let (old, new) = (shape(&weights.0, name), shape(&weights.1, name));
+            if old != new {
+                let hint = match name.as_str() {
+                    EMBEDDING | HEAD => {
+                        "; a run that added tokens is mixed with its own `<run>.base`"
+                    }
+                    _ => "",
+                };
+                return Err(EvalError::Scores(format!(
+                    "`{}` and `{}` can't be mixed: the parameter `{name}` is {} in the first and {} in the second{hint}",
+                    base.display(),
+                    tuned.display(),
+                    described(old),
+                    described(new)
+                )));
+            }
+        }
+        for (name, shard) in domains {
+            HeldoutSplit::Dev.check(name, shard)?;
+            HeldoutSplit::Test.check(name, shard)?;
+        }
+        Ok(Self {
+            config,
+            base: weights.0,
+            tuned: weights.1,
+            domains,
+            windows,
+            options,
+        })
+    }
+
+    /// The weights at `shares`; a block that is not named has α = 1. At 0 and 1 they are the base's and the tuned
+    /// model's bit for bit.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn blend(&self, shares: &Shares) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.tuned
+            .iter()
+            .map(|(name, tuned)| {
+                let share = shares.get(&block_of(name)).copied().unwrap_or(1.0);
+                let base = &self.base[name];
+                let mixed = if share == 0.0 {
+                    base.clone()
+                } else if share == 1.0 {
+                    tuned.clone()
+                } else {
+                    (base + ((tuned - base)? * share)?)?
+                };
+                Ok((name.clone(), mixed))
+            })
+            .collect()
+    }
+
+    /// The model at `shares`.
+    ///
+    /// # Errors
+    /// As [`Self::blend`].
+    pub fn model(&self, shares: &Shares) -> Result<Transformer, EvalError> {
+        let weights = self.blend(shares)?;
+        let config = self.config.clone();
+        Ok(Transformer::from_weights(config, weights, &self.options)?)
+    }
+
+    /// The same α for all blocks.
+    pub fn alike(&self, alpha: f64) -> Shares {
+        let blocks = self.tuned.keys().map(|name| block_of(name));
+        blocks.map(|block| (block, alpha)).collect()
+    }
+
+    /// Scores of every domain's documents on one split.
+    ///
+    /// # Errors
+    /// What scoring says.
+    pub fn scores(
+        &self,
+        shares: &Shares,
+        split: HeldoutSplit,
+    ) -> Result<ScoresByDomain, EvalError> {
+        let model = self.model(shares)?;
+        let windows = WindowOptions {
+            split: Some(split),
+            ..self.windows
+        };
+        self.domains
+            .iter()
+            .map(|(name, shard)| {
+                let scores = score_shard(&model, shard, windows, &mut |_, _| {})?;
+                Ok((name.clone(), scores))
+            })
+            .collect()
+    }
+}
+
+fn described(shape: Option<Vec<usize>>) -> String {
+    shape.map_or("missing".to_owned(), |shape| format!("{shape:?}"))
+}

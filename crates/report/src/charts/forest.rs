@@ -1,0 +1,246 @@
+//! The change of every domain with its interval, all runs together.
+
+use super::axis::Axis;
+use super::svg::{Anchor, Point, Svg, class_of_run, fit};
+use crate::forgetting::{DomainReport, ForgettingReport, Role};
+use crate::wording::{interval, sign, signed};
+use polymath_eval::statistics::Verdict;
+
+/// Between the rows of two runs.
+const ROW: f64 = 22.0;
+/// Above and below the rows of a domain.
+const MARGIN: f64 = 9.0;
+/// Of a domain's name, where it stands above its rows.
+const HEADING: f64 = 18.0;
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 44.0;
+
+/// The room that the chart is drawn for; the page shows the one that fits.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Width {
+    /// Names to the left, verdicts to the right.
+    Wide,
+    /// Names above their rows.
+    Narrow,
+}
+
+impl Width {
+    fn pixels(self) -> f64 {
+        match self {
+            Self::Wide => 840.0,
+            Self::Narrow => 360.0,
+        }
+    }
+
+    /// Where the axis lies.
+    fn plot(self) -> (f64, f64) {
+        match self {
+            Self::Wide => (150.0, 670.0),
+            Self::Narrow => (6.0, 276.0),
+        }
+    }
+
+    fn heading(self) -> f64 {
+        match self {
+            Self::Wide => 0.0,
+            Self::Narrow => HEADING,
+        }
+    }
+}
+
+/// What the chart draws with.
+struct Frame<'a> {
+    report: &'a ForgettingReport,
+    width: Width,
+    axis: Axis,
+    bottom: f64,
+}
+
+/// The chart; the niche is on top, and the band beside the zero line is the tolerance.
+pub fn forest(report: &ForgettingReport, width: Width) -> String {
+    let names = domain_names(report);
+    let tolerance = report.settings.tolerance;
+    let ends = report
+        .runs
+        .iter()
+        .flat_map(|run| &run.domains)
+        .flat_map(|domain| domain.interval.into_iter().flatten().chain(domain.change));
+    let (ticks, id) = match width {
+        Width::Wide => (6.0, "forest-wide"),
+        Width::Narrow => (5.0, "forest-narrow"),
+    };
+    let axis = Axis::new(
+        ends.chain([0.0, 1.2 * tolerance, -1.2 * tolerance]),
+        ticks,
+        width.plot(),
+    );
+    let group = 2.0 * MARGIN + width.heading() + ROW * report.runs.len() as f64;
+    let bottom = TOP + group * names.len() as f64;
+    let frame = Frame {
+        report,
+        width,
+        axis,
+        bottom,
+    };
+    let mut svg = Svg::new(
+        id,
+        (width.pixels(), bottom + BOTTOM),
+        (
+            "Change in bits per byte by domain, with 95 % intervals",
+            &report.headlines().join(" "),
+        ),
+    );
+    frame.background(&mut svg);
+    for (number, name) in names.iter().enumerate() {
+        let top = TOP + group * number as f64;
+        if number > 0 {
+            let left = Point { x: 0.0, y: top };
+            let right = Point {
+                x: width.pixels(),
+                y: top,
+            };
+            svg.line("rule", left, right);
+        }
+        frame.domain(&mut svg, name, top);
+    }
+    svg.finish()
+}
+
+/// Every domain once: what any run was tuned for first.
+fn domain_names(report: &ForgettingReport) -> Vec<&str> {
+    let mut names: Vec<(bool, &str)> = Vec::new();
+    for domain in report.runs.iter().flat_map(|run| &run.domains) {
+        let old = domain.role == Role::Old;
+        match names.iter_mut().find(|(_, name)| *name == domain.name) {
+            Some(known) => known.0 &= old,
+            None => names.push((old, &domain.name)),
+        }
+    }
+    names.sort_unstable();
+    names.into_iter().map(|(_, name)| name).collect()
+}
+
+impl Frame<'_> {
+    fn background(&self, svg: &mut Svg) {
+        let tolerance = self.report.settings.tolerance;
+        let place = |value: f64, y: f64| Point {
+            x: self.axis.at(value),
+            y,
+        };
+        svg.rectangle(
+            "band",
+            place(-tolerance, TOP),
+            place(tolerance, self.bottom),
+        );
+        for tick in self.axis.ticks() {
+            svg.line("grid", place(tick, TOP), place(tick, self.bottom));
+            let below = place(tick, self.bottom + 17.0);
+            svg.text("tick", below, Anchor::Middle, &self.axis.signed_label(tick));
+        }
+        svg.line("zero", place(0.0, TOP), place(0.0, self.bottom));
+        let (from, to) = self.width.plot();
+        let ends = [
+            (from, Anchor::Start, "← better than the base"),
+            (to, Anchor::End, "worse →"),
+        ];
+        for (x, anchor, text) in ends {
+            let y = self.bottom + 37.0;
+            svg.text("tick", Point { x, y }, anchor, text);
+        }
+        let above = place(0.0, TOP - 9.0);
+        svg.text("tick", above, Anchor::Middle, &format!("±{tolerance}"));
+    }
+
+    /// A domain's name and the rows of its runs.
+    fn domain(&self, svg: &mut Svg, name: &str, top: f64) {
+        let of_run = |run: &'_ crate::forgetting::RunReport| {
+            run.domains.iter().position(|domain| domain.name == name)
+        };
+        let niche = self
+            .report
+            .runs
+            .iter()
+            .any(|run| of_run(run).is_some_and(|at| run.domains[at].role == Role::Niche));
+        let class = if niche { "label strong" } else { "label" };
+        let rows = ROW * self.report.runs.len() as f64;
+        match self.width {
+            Width::Wide => {
+                let x = self.width.plot().0 - 16.0;
+                let middle = top + MARGIN + rows / 2.0;
+                let y = if niche { middle - 2.0 } else { middle + 5.0 };
+                svg.text(class, Point { x, y }, Anchor::End, &fit(name, x));
+                if niche {
+                    svg.text("tick", Point { x, y: y + 15.0 }, Anchor::End, "niche");
+                }
+            }
+            Width::Narrow => {
+                let place = Point {
+                    x: 0.0,
+                    y: top + MARGIN + 11.0,
+                };
+                let text = if niche {
+                    format!("{name} (niche)")
+                } else {
+                    name.to_owned()
+                };
+                svg.text(
+                    class,
+                    place,
+                    Anchor::Start,
+                    &fit(&text, self.width.pixels()),
+                );
+            }
+        }
+        for (number, run) in self.report.runs.iter().enumerate() {
+            if let Some(at) = of_run(run) {
+                let y = top + MARGIN + self.width.heading() + ROW * (number as f64 + 0.5);
+                let title = format!("{}, {}", run.name, name);
+                self.row(svg, (number, &title), &run.domains[at], y);
+            }
+        }
+    }
+
+    /// One run's whisker, marker and verdict; no more than the verdict where the figure is withheld.
+    fn row(&self, svg: &mut Svg, (run, title): (usize, &str), domain: &DomainReport, y: f64) {
+        let word = domain.verdict.word();
+        let place = |value: f64| Point {
+            x: self.axis.at(value),
+            y,
+        };
+        let after = Point {
+            x: self.width.plot().1 + 70.0,
+            y: y + 5.0,
+        };
+        if let Some(change) = domain.change {
+            let figures = interval(domain.interval);
+            let title = format!("{title}: {} {figures}, {word}", signed(change));
+            svg.begin_group(&class_of_run(run), &title);
+            if let Some([low, high]) = domain.interval {
+                svg.line("whisker", place(low), place(high));
+            }
+            let hollow = domain.verdict == Verdict::Undecided;
+            svg.marker(run, hollow, place(change));
+            svg.end_group();
+            let before = Point {
+                x: after.x - 8.0,
+                y: after.y,
+            };
+            svg.text("value", before, Anchor::End, &signed(change));
+        }
+        let class = format!("value {word}");
+        match (self.width, domain.verdict) {
+            (Width::Wide, verdict) => {
+                let text = format!("{} {word}", sign(verdict));
+                svg.text(&class, after, Anchor::Start, &text);
+            }
+            (Width::Narrow, Verdict::Withheld) => {
+                let end = Point {
+                    x: self.width.pixels(),
+                    y: after.y,
+                };
+                svg.text(&class, end, Anchor::End, word);
+            }
+            (Width::Narrow, verdict) => svg.text(&class, after, Anchor::Start, sign(verdict)),
+        }
+    }
+}

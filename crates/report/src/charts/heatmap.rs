@@ -1,0 +1,258 @@
+//! A table of changes in colour.
+
+use super::svg::{Anchor, Point, Svg, fit};
+use crate::wording::{interval, signed};
+use polymath_eval::statistics::Figure;
+
+const CELL: (f64, f64) = (92.0, 40.0);
+const NAMES: f64 = 150.0;
+const HEADING: f64 = 54.0;
+/// Between two cells.
+const GAP: f64 = 2.0;
+/// Depths of colour on either side of nothing.
+const DEPTHS: usize = 5;
+/// Below the table: the legend, and one of its colours.
+const LEGEND: f64 = 36.0;
+const SWATCH: (f64, f64) = (26.0, 14.0);
+
+/// One change.
+#[derive(Clone)]
+pub struct Cell {
+    /// What decides its colour: above 0 is worse.
+    pub value: f64,
+    pub text: String,
+    /// Whether it is there for sure; else it is not coloured.
+    pub sure: bool,
+    /// What is shown under the pointer and read aloud.
+    pub title: String,
+    /// Drawn with a frame.
+    pub framed: bool,
+}
+
+impl Cell {
+    /// Of a change with its 95 % interval: sure where there is one and it does not hold 0. `what` says whose change it is.
+    pub fn of(what: &str, change: Figure) -> Self {
+        Self {
+            value: change.value,
+            text: signed(change.value),
+            sure: change
+                .interval
+                .is_some_and(|[low, high]| low > 0.0 || high < 0.0),
+            title: format!(
+                "{what}: {} {}",
+                signed(change.value),
+                interval(change.interval)
+            ),
+            framed: false,
+        }
+    }
+
+    /// With a frame, or without.
+    pub fn framed(self, framed: bool) -> Self {
+        Self { framed, ..self }
+    }
+}
+
+/// All of the picture; a cell that is `None` stays empty.
+pub struct Heatmap<'a> {
+    /// Unique on the page.
+    pub id: &'a str,
+    pub title: &'a str,
+    pub rows: Vec<String>,
+    pub columns: Vec<String>,
+    /// What rows and columns are, for their corner.
+    pub axes: (&'a str, &'a str),
+    pub cells: Vec<Vec<Option<Cell>>>,
+    pub colours: Colours,
+}
+
+/// What the deepest colour stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Colours {
+    /// The largest change.
+    Largest,
+    /// The largest rise, and every fall that is larger: next to a niche's own gain, all else would be pale.
+    LargestRise,
+    /// The largest value, where a cell shows it with its sign turned.
+    Turned,
+}
+
+/// Rises in the colour of loss, falls in that of gain, the deeper the larger.
+pub fn heatmap(map: &Heatmap) -> String {
+    let width = NAMES + map.columns.len() as f64 * CELL.0;
+    let bottom = HEADING + map.rows.len() as f64 * CELL.1;
+    let height = bottom + LEGEND;
+    let cells = map.cells.iter().flatten().flatten();
+    let said: Vec<&str> = cells.map(|cell| cell.title.as_str()).collect();
+    let most = deepest(map);
+    let mut svg = Svg::new(map.id, (width, height), (map.title, &said.join("; ")));
+    let corner = Point {
+        x: 0.0,
+        y: HEADING - 12.0,
+    };
+    let (down, across) = map.axes;
+    svg.text("tick", corner, Anchor::Start, &format!("{down} ↓"));
+    let above = Point { x: NAMES, y: 16.0 };
+    svg.text("tick", above, Anchor::Start, &format!("{across} →"));
+    for (column, name) in map.columns.iter().enumerate() {
+        let middle = Point {
+            x: NAMES + (column as f64 + 0.5) * CELL.0,
+            y: HEADING - 12.0,
+        };
+        svg.text("label", middle, Anchor::Middle, &fit(name, CELL.0));
+    }
+    for (row, name) in map.rows.iter().enumerate() {
+        let y = HEADING + row as f64 * CELL.1;
+        let beside = Point {
+            x: 0.0,
+            y: y + CELL.1 / 2.0 + 5.0,
+        };
+        svg.text("label", beside, Anchor::Start, &fit(name, NAMES - 8.0));
+        for (column, cell) in map.cells[row].iter().enumerate() {
+            let x = NAMES + column as f64 * CELL.0;
+            if let Some(cell) = cell {
+                draw(&mut svg, cell, Point { x, y }, most);
+            }
+        }
+    }
+    legend(&mut svg, map.colours, most, bottom + 12.0);
+    svg.finish()
+}
+
+/// The value of the deepest colour.
+fn deepest(map: &Heatmap) -> f64 {
+    let coloured = || {
+        let cells = map.cells.iter().flatten().flatten();
+        let values = cells.filter(|cell| cell.sure).map(|cell| cell.value);
+        values.filter(|value| value.is_finite())
+    };
+    let rise = coloured().fold(0.0, f64::max);
+    if map.colours == Colours::LargestRise && rise > 0.0 {
+        return rise;
+    }
+    coloured().map(f64::abs).fold(1e-9, f64::max)
+}
+
+/// The colours from gain to loss with the values of both ends.
+fn legend(svg: &mut Svg, colours: Colours, most: f64, y: f64) {
+    let (turned, clipped) = (colours == Colours::Turned, colours == Colours::LargestRise);
+    let most = if turned { -most } else { most };
+    let or_less = if clipped { " or less" } else { "" };
+    let line = y + SWATCH.1 - 2.0;
+    let ends = [
+        (NAMES - 8.0, Anchor::End, signed(-most) + or_less),
+        (
+            NAMES + 2.0 * DEPTHS as f64 * SWATCH.0 + 8.0,
+            Anchor::Start,
+            signed(most),
+        ),
+    ];
+    for (x, anchor, text) in ends {
+        svg.text("tick", Point { x, y: line }, anchor, &text);
+    }
+    let better = (1..=DEPTHS).rev().map(|depth| format!("better{depth}"));
+    let worse = (1..=DEPTHS).map(|depth| format!("worse{depth}"));
+    for (number, class) in better.chain(worse).enumerate() {
+        let x = NAMES + number as f64 * SWATCH.0;
+        let to = Point {
+            x: x + SWATCH.0 - GAP,
+            y: y + SWATCH.1,
+        };
+        svg.rectangle(&format!("heat {class}"), Point { x, y }, to);
+    }
+}
+
+fn draw(svg: &mut Svg, cell: &Cell, corner: Point, most: f64) {
+    let depth = ((cell.value.abs() / most * DEPTHS as f64).ceil() as usize).clamp(1, DEPTHS);
+    let class = match (cell.sure, cell.value > 0.0) {
+        (false, _) => "heat".to_owned(),
+        (true, true) => format!("heat worse{depth}"),
+        (true, false) => format!("heat better{depth}"),
+    };
+    let frame = if cell.framed { " framed" } else { "" };
+    let from = Point {
+        x: corner.x + GAP / 2.0,
+        y: corner.y + GAP / 2.0,
+    };
+    let to = Point {
+        x: corner.x + CELL.0 - GAP / 2.0,
+        y: corner.y + CELL.1 - GAP / 2.0,
+    };
+    svg.begin_group("cell", &cell.title);
+    svg.rectangle(&format!("{class}{frame}"), from, to);
+    let middle = Point {
+        x: corner.x + CELL.0 / 2.0,
+        y: corner.y + CELL.1 / 2.0 + 5.0,
+    };
+    let class = if cell.sure { "value" } else { "value unsure" };
+    svg.text(class, middle, Anchor::Middle, &cell.text);
+    svg.end_group();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The colour says the direction and the size, and nothing where nothing is sure.
+    #[test]
+    fn colour_follows_the_change() {
+        let cell = |value, sure| {
+            Some(Cell {
+                value,
+                text: signed(value),
+                sure,
+                title: format!("change {value}"),
+                framed: false,
+            })
+        };
+        let map = |colours, cells| {
+            heatmap(&Heatmap {
+                id: "map",
+                title: "a map",
+                rows: vec!["first".into(), "second".into()],
+                columns: vec!["one".into(), "two".into()],
+                axes: ("tuned on", "scored on"),
+                cells,
+                colours,
+            })
+        };
+        let picture = map(
+            Colours::Largest,
+            vec![
+                vec![cell(1.0, true), cell(-0.3, true)],
+                vec![cell(9.0, false), None],
+            ],
+        );
+        // Each colour is in the legend once.
+        let count =
+            |picture: &str, class: &str| picture.matches(&format!("\"heat {class}\"")).count() - 1;
+        assert_eq!(picture.matches("<rect").count(), 3 + 2 * DEPTHS);
+        assert_eq!(
+            (count(&picture, "worse5"), count(&picture, "better2")),
+            (1, 1)
+        );
+        assert_eq!(picture.matches("\"heat\"").count(), 1);
+        assert!(picture.contains("−0.300") && picture.contains(">+1.000<"));
+
+        // A niche's own gain leaves the rest its colours.
+        let cells = vec![
+            vec![cell(-5.0, true), cell(0.2, true)],
+            vec![cell(-0.2, true)],
+        ];
+        let picture = map(Colours::LargestRise, cells.clone());
+        assert_eq!(
+            (count(&picture, "better5"), count(&picture, "worse5")),
+            (2, 1)
+        );
+        assert!(picture.contains(">−0.200 or less<") && picture.contains(">+0.200<"));
+        let picture = map(Colours::Largest, cells.clone());
+        assert_eq!(
+            (count(&picture, "better5"), count(&picture, "worse1")),
+            (1, 1)
+        );
+        // Turned, the good end is above 0.
+        let picture = map(Colours::Turned, cells);
+        let legend = picture.rfind(">+5.000<").unwrap();
+        assert!(picture[legend..].contains(">−5.000<"), "{picture}");
+    }
+}

@@ -1,0 +1,201 @@
+//! What each of several models gained against what it forgot.
+
+use super::axis::Axis;
+use super::svg::{Anchor, Point, Svg, class_of_run, fit, spread};
+use crate::wording::signed;
+use polymath_eval::statistics::Figure;
+
+const WIDTH: f64 = 440.0;
+const HEIGHT: f64 = 304.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 430.0;
+const TOP: f64 = 34.0;
+const BOTTOM: f64 = 254.0;
+/// Of a name, in pixels.
+const NAME: f64 = 180.0;
+/// Between two names.
+const GAP: f64 = 17.0;
+
+/// A model, or a way to tune one: what it gained and what it forgot.
+pub struct Trade<'a> {
+    /// Decides its marker and colour.
+    pub number: usize,
+    pub name: &'a str,
+    pub gain: Figure,
+    pub forgetting: Figure,
+    /// Whether its name stands beside it.
+    pub named: bool,
+    /// Points (gain, forgetting) on the way from the base to it.
+    pub way: Vec<(f64, f64)>,
+}
+
+/// The chart; `None` where there is nothing to show.
+pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
+    if trades.is_empty() {
+        return None;
+    }
+    let mut trades: Vec<&Trade> = trades.iter().collect();
+    // From the top of the picture down, as their names are laid out.
+    trades.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
+    let way = || trades.iter().flat_map(|trade| &trade.way);
+    let gains = trades.iter().flat_map(|trade| ends(trade.gain));
+    let gains = gains.chain(way().map(|point| point.0)).chain([0.0]);
+    let across = Axis::new(gains, 5.0, (LEFT, RIGHT));
+    let losses = trades.iter().flat_map(|trade| ends(trade.forgetting));
+    let losses = losses.chain(way().map(|point| point.1));
+    let down = Axis::new(losses.chain([-tolerance, tolerance]), 5.0, (BOTTOM, TOP));
+    let said: Vec<String> = trades.iter().map(|trade| describe(trade)).collect();
+    let mut svg = Svg::new(
+        "tradeoff",
+        (WIDTH, HEIGHT),
+        ("Gain on the niche against mean forgetting", &said.join(" ")),
+    );
+    background(&mut svg, &across, &down, tolerance);
+    for trade in &trades {
+        trail(&mut svg, (&across, &down), trade);
+    }
+    let named = trades.iter().filter(|trade| trade.named);
+    let mut names: Vec<f64> = named.map(|trade| down.at(trade.forgetting.value)).collect();
+    spread(&mut names, GAP, BOTTOM);
+    let mut names = names.into_iter();
+    for (trade, text) in trades.iter().zip(&said) {
+        let name = if trade.named { names.next() } else { None };
+        point(&mut svg, (&across, &down), (trade, text), name);
+    }
+    Some(svg.finish())
+}
+
+/// How far a figure reaches in the picture.
+fn ends(figure: Figure) -> [f64; 2] {
+    figure.interval.unwrap_or([figure.value; 2])
+}
+
+fn describe(trade: &Trade) -> String {
+    format!(
+        "{}: gain {}, mean forgetting {}.",
+        trade.name,
+        signed(trade.gain.value),
+        signed(trade.forgetting.value)
+    )
+}
+
+/// The models on the way to a trade, as a line from the base through them.
+fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
+    if trade.way.is_empty() {
+        return;
+    }
+    let end = (trade.gain.value, trade.forgetting.value);
+    let mut points = vec![(0.0, 0.0)];
+    points.extend(trade.way.iter().copied().chain([end]));
+    let points: Vec<Point> = points
+        .into_iter()
+        .map(|(gain, forgetting)| Point {
+            x: across.at(gain),
+            y: down.at(forgetting),
+        })
+        .collect();
+    let title = format!("{}: mixed with the base", trade.name);
+    svg.begin_group(&format!("{} trail", class_of_run(trade.number)), &title);
+    svg.polyline("line", &points);
+    for place in &points[1..points.len() - 1] {
+        svg.dot(*place);
+    }
+    svg.end_group();
+}
+
+fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
+    let row = |value: f64, x: f64| Point {
+        x,
+        y: down.at(value),
+    };
+    svg.rectangle("band", row(tolerance, LEFT), row(-tolerance, RIGHT));
+    for tick in down.ticks() {
+        let class = if tick == 0.0 { "zero" } else { "grid" };
+        svg.line(class, row(tick, LEFT), row(tick, RIGHT));
+        let beside = Point {
+            x: LEFT - 8.0,
+            y: down.at(tick) + 4.0,
+        };
+        svg.text("tick", beside, Anchor::End, &down.signed_label(tick));
+    }
+    for tick in across.ticks() {
+        let x = across.at(tick);
+        let class = if tick == 0.0 { "zero" } else { "grid" };
+        svg.line(class, Point { x, y: TOP }, Point { x, y: BOTTOM });
+        let y = BOTTOM + 17.0;
+        svg.text(
+            "tick",
+            Point { x, y },
+            Anchor::Middle,
+            &across.signed_label(tick),
+        );
+    }
+    let captions = [
+        (
+            LEFT,
+            TOP - 14.0,
+            Anchor::Start,
+            "↑ mean forgetting, bits per byte",
+        ),
+        (
+            RIGHT,
+            HEIGHT - 12.0,
+            Anchor::End,
+            "gain on the niche, bits per byte →",
+        ),
+        (
+            LEFT,
+            HEIGHT - 12.0,
+            Anchor::Start,
+            "lower right is better ↘",
+        ),
+    ];
+    for (x, y, anchor, text) in captions {
+        svg.text("tick", Point { x, y }, anchor, text);
+    }
+}
+
+/// A marker with the whiskers of both figures, and, at the height `name`, its name on the side that has room.
+fn point(
+    svg: &mut Svg,
+    (across, down): (&Axis, &Axis),
+    (trade, title): (&Trade, &str),
+    name: Option<f64>,
+) {
+    let place = |gain: f64, forgetting: f64| Point {
+        x: across.at(gain),
+        y: down.at(forgetting),
+    };
+    let (gain, forgetting) = (trade.gain, trade.forgetting);
+    svg.begin_group(&class_of_run(trade.number), title);
+    if let Some([low, high]) = gain.interval {
+        svg.line(
+            "whisker",
+            place(low, forgetting.value),
+            place(high, forgetting.value),
+        );
+    }
+    if let Some([low, high]) = forgetting.interval {
+        svg.line("whisker", place(gain.value, low), place(gain.value, high));
+    }
+    let middle = place(gain.value, forgetting.value);
+    svg.marker(trade.number, false, middle);
+    if let Some(name) = name {
+        let ends = ends(gain).map(|end| across.at(end));
+        let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
+            let x = ends[1].max(middle.x + 4.0) + 8.0;
+            (x, Anchor::Start, RIGHT - x)
+        } else {
+            let x = ends[0].min(middle.x - 4.0) - 8.0;
+            (x, Anchor::End, x - LEFT)
+        };
+        let beside = Point { x, y: name + 5.0 };
+        svg.text(
+            "label own",
+            beside,
+            anchor,
+            &fit(trade.name, room.min(NAME)),
+        );
+    }
+    svg.end_group();
+}

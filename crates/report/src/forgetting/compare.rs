@@ -1,0 +1,369 @@
+//! From scores to verdicts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use polymath_data::{Grouping, Overlap};
+
+use super::{
+    DomainReport, ModelScores, Role, RunReport, Settings, Summary, TaskReport, Worst, questions,
+    tasks,
+};
+use crate::ReportError;
+use crate::evidence::DomainEvidence;
+use crate::wording::count;
+use polymath_eval::statistics::Figure;
+use polymath_eval::statistics::{
+    Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm,
+    mean_figure, number_of,
+};
+use polymath_eval::{DomainScores, TaskScores};
+
+/// Refuses settings without sense.
+pub fn validate(settings: &Settings) -> Result<(), ReportError> {
+    if !(settings.tolerance.is_finite() && settings.tolerance >= 0.0) {
+        return Err(ReportError::Report(format!(
+            "the tolerance must be a number of bits per byte from 0 up: `{}`",
+            settings.tolerance
+        )));
+    }
+    if !(0.0..=1.0).contains(&settings.overlap_limit) {
+        return Err(ReportError::Report(format!(
+            "the limit of the overlap must be a share from 0 to 1: `{}`",
+            settings.overlap_limit
+        )));
+    }
+    Ok(())
+}
+
+/// How many tests a run is put to: its domains, questions, and tasks with both accuracies.
+pub fn tests(run: &ModelScores) -> usize {
+    let asked = run.questions.values().filter(|right| !right.is_empty());
+    let of_task = |task: &TaskScores| if task.task.is_cloze() { 1 } else { 2 };
+    run.domains.len() + asked.count() + run.tasks.values().map(of_task).sum::<usize>()
+}
+
+/// One run against the base.
+pub fn compare(
+    base: &ModelScores,
+    run: &ModelScores,
+    settings: &Settings,
+) -> Result<RunReport, ReportError> {
+    check_domains(base, run)?;
+    let mut domains = Vec::new();
+    let mut judged_old = Vec::new();
+    for (name, tuned) in &run.domains {
+        let before = &base.domains[name];
+        let seed = settings.seed.wrapping_add(number_of(name));
+        let bootstrap = PairedBootstrap::new(before, tuned, settings.resamples, seed)
+            .map_err(|error| ReportError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
+        let role = if *name == run.niche {
+            Role::Niche
+        } else if run.earlier_niches.contains(name) {
+            Role::Earlier
+        } else {
+            Role::Old
+        };
+        let leak = leak(name, base, run, settings);
+        if role == Role::Old && leak.is_none() {
+            judged_old.push(bootstrap.clone());
+        }
+        domains.push(domain(
+            (name, role),
+            (before, tuned),
+            (&bootstrap, leak),
+            settings,
+        ));
+    }
+    domains.sort_by_key(|domain| (domain.role, domain.name.clone()));
+    Ok(RunReport {
+        name: name(match run.named.is_empty() {
+            true => &run.path,
+            false => &run.named,
+        }),
+        path: run.path.clone(),
+        method: run.method.clone(),
+        questions: questions::compare(base, run)?,
+        tasks: tasks::compare(base, run)?,
+        curve: run.curve.clone(),
+        overlaps: run.overlaps.clone(),
+        other_context: base.own_tokens != run.own_tokens,
+        evidence: shown(&run.evidence, &domains),
+        summary: summary(&domains, &judged_old),
+        domains,
+    })
+}
+
+/// Both must have been scored on the same domains, the niche among them.
+fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportError> {
+    let of_base: BTreeSet<&String> = base.domains.keys().collect();
+    let of_run: BTreeSet<&String> = run.domains.keys().collect();
+    if let Some(domain) = of_base.symmetric_difference(&of_run).next() {
+        let (scored, unscored) = if of_base.contains(domain) {
+            (&base.path, &run.path)
+        } else {
+            (&run.path, &base.path)
+        };
+        return Err(ReportError::Report(format!(
+            "`{scored}` was scored on the domain `{domain}`, `{unscored}` was not: score both on the same"
+        )));
+    }
+    if !run.niche.is_empty() && !run.domains.contains_key(&run.niche) {
+        let known: Vec<&str> = run.domains.keys().map(String::as_str).collect();
+        return Err(ReportError::Report(format!(
+            "the niche `{}` of `{}` is not among the scored domains `{}`: give the data set that holds it too",
+            run.niche,
+            run.path,
+            known.join("`, `")
+        )));
+    }
+    Ok(())
+}
+
+/// The evidence of the domains that are not withheld.
+fn shown(
+    evidence: &BTreeMap<String, DomainEvidence>,
+    domains: &[DomainReport],
+) -> BTreeMap<String, DomainEvidence> {
+    let judged = domains
+        .iter()
+        .filter(|domain| domain.verdict != Verdict::Withheld);
+    judged
+        .filter_map(|domain| Some((domain.name.clone(), evidence.get(&domain.name)?.clone())))
+        .collect()
+}
+
+/// The largest overlap of a domain's held-out documents with what base or run may have learnt from, where it is above the
+/// limit.
+fn leak<'a>(
+    name: &str,
+    base: &'a ModelScores,
+    run: &'a ModelScores,
+    settings: &Settings,
+) -> Option<&'a Overlap> {
+    let found = base.overlaps.iter().chain(&run.overlaps);
+    found
+        .filter(|overlap| overlap.heldout == name)
+        .filter(|overlap| overlap.exact_share > settings.overlap_limit)
+        .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
+}
+
+/// One domain's figures; [`judge`] gives the verdict when all are known.
+fn domain(
+    (name, role): (&str, Role),
+    (before, after): (&DomainScores, &DomainScores),
+    (bootstrap, leak): (&PairedBootstrap, Option<&Overlap>),
+    settings: &Settings,
+) -> DomainReport {
+    let change = bootstrap.change();
+    let withheld = leak.is_some();
+    let shown = |value: f64| (!withheld).then_some(value);
+    let base = before.bits_per_byte();
+    let relative = (base > 0.0).then(|| change.value / base);
+    let reason = if let Some(leak) = leak {
+        Some(format!(
+            "{:.0} % of its held-out documents stand in the training text of “{}”; the limit is {:.0} %",
+            leak.exact_share * 100.0,
+            leak.train,
+            settings.overlap_limit * 100.0
+        ))
+    } else if change.groups < FEWEST_GROUPS {
+        let plural = if change.groups == 1 { "" } else { "s" };
+        Some(format!(
+            "only {} independent group{plural} of held-out documents, where an interval takes {FEWEST_GROUPS}",
+            change.groups
+        ))
+    } else {
+        None
+    };
+    let limit = limit(role, settings);
+    let against = bootstrap.against(limit).filter(|_| !withheld);
+    let deciding = bootstrap.deciding_groups(limit, LEVEL / settings.comparisons.max(1) as f64);
+    DomainReport {
+        name: name.to_owned(),
+        role,
+        base_bits_per_byte: shown(base),
+        tuned_bits_per_byte: shown(after.bits_per_byte()),
+        change: shown(change.value),
+        relative_change: relative.and_then(shown),
+        interval: change.interval.filter(|_| !withheld),
+        p_value: against.map(|against| against.p_value),
+        adjusted_p_value: None,
+        verdict: if withheld {
+            Verdict::Withheld
+        } else {
+            Verdict::Undecided
+        },
+        reason,
+        documents: before.documents.len() as u64,
+        groups: change.groups as u64,
+        grouping: before.grouping.as_ref().map(Grouping::plural),
+        effective_groups: change.effective_groups,
+        deciding_groups: deciding.map(|groups| groups as u64),
+        bytes: before.bytes(),
+    }
+}
+
+/// What a change is tested against, in bits per byte.
+fn limit(role: Role, settings: &Settings) -> f64 {
+    match role {
+        Role::Niche | Role::Earlier => 0.0,
+        Role::Old => settings.tolerance,
+    }
+}
+
+/// The verdicts, with Holm's correction over all that is tested in the report, domains, questions and tasks of every run: with
+/// many of them, some intervals leave the tolerance out by chance alone.
+pub fn judge(runs: &mut [RunReport], settings: &Settings) {
+    let p_values: Vec<f64> = runs
+        .iter_mut()
+        .flat_map(tested)
+        .map(|(p_value, _)| p_value)
+        .collect();
+    let places = runs
+        .iter_mut()
+        .flat_map(tested)
+        .map(|(_, adjusted)| adjusted);
+    for (place, adjusted) in places.zip(holm(&p_values)) {
+        *place = adjusted;
+    }
+    for domain in runs.iter_mut().flat_map(|run| &mut run.domains) {
+        let Some(against) = against(domain, settings) else {
+            continue;
+        };
+        let corrected = against.corrected(domain.adjusted_p_value.unwrap_or(1.0));
+        domain.verdict = verdict(domain.role, &corrected);
+        if domain.verdict == Verdict::Undecided {
+            domain.reason = Some(open(domain, &against, &corrected));
+        } else {
+            domain.deciding_groups = None;
+        }
+    }
+}
+
+/// Each p-value of a run, and where its corrected one belongs.
+fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
+    let domains = run.domains.iter_mut().filter_map(|domain| {
+        let p_value = domain.p_value?;
+        Some((p_value, domain.adjusted_p_value.get_or_insert(p_value)))
+    });
+    let questions = run.questions.iter_mut().map(|report| &mut report.accuracy);
+    let tasks = run.tasks.iter_mut().flat_map(TaskReport::accuracies);
+    let answers = questions.chain(tasks);
+    domains.chain(answers.map(|accuracy| (accuracy.p_value, &mut accuracy.adjusted_p_value)))
+}
+
+/// What a domain's test said; none where it was not tested.
+fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
+    Some(Against {
+        p_value: domain.p_value?,
+        above: domain.change > Some(limit(domain.role, settings)),
+        groups: domain.groups as usize,
+        effective_groups: domain.effective_groups,
+        deciding_groups: domain.deciding_groups.map(|groups| groups as usize),
+    })
+}
+
+fn verdict(role: Role, against: &Against) -> Verdict {
+    match role {
+        Role::Niche | Role::Earlier => Verdict::of_niche(against, LEVEL),
+        Role::Old => Verdict::of_retained(against, LEVEL),
+    }
+}
+
+/// Why a domain is undecided, and how many groups would decide.
+fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String {
+    let few = domain.role == Role::Old && !against.above && !against.has_enough_groups();
+    let why = if few && corrected.p_value < LEVEL {
+        format!(
+            "{:.0} effective groups are fewer than the {FEWEST_EFFECTIVE:.0} that “kept” takes",
+            against.effective_groups.floor()
+        )
+    } else if against.p_value < LEVEL && corrected.p_value >= LEVEL && !few {
+        let word = verdict(domain.role, against).word();
+        format!("{word} by its own test, but not among all comparisons of this report")
+    } else {
+        "the test's bounds hold the limit".into()
+    };
+    match against.deciding_groups {
+        Some(groups) if groups < MOST_GROUPS => {
+            format!(
+                "{why}; about {} groups of documents would decide",
+                count(groups as u64)
+            )
+        }
+        _ => format!("{why}; the change is too close to the limit for any number of documents"),
+    }
+}
+
+/// More groups than these are not said to decide.
+const MOST_GROUPS: usize = 100_000;
+
+/// The one-sided 95 % bound that holds for all old domains together, whose documents are drawn apart: no domain's change lies
+/// above it. None where a domain has too few groups.
+fn worst_bound(old: &[PairedBootstrap]) -> Option<f64> {
+    // Šidák's level of each, two-sided.
+    let level = 2.0 * (1.0 - (1.0 - LEVEL).powf(1.0 / old.len().max(1) as f64));
+    let bounds = old.iter().map(|domain| domain.bound(Side::Upper, level));
+    let bounds: Vec<f64> = bounds.collect::<Option<_>>()?;
+    bounds.into_iter().reduce(f64::max)
+}
+
+fn summary(domains: &[DomainReport], judged_old: &[PairedBootstrap]) -> Summary {
+    let figures = |role: Role| -> Vec<Figure> {
+        let of_role = domains.iter().filter(|domain| domain.role == role);
+        of_role
+            .filter_map(|domain| {
+                Some(Figure {
+                    value: domain.change?,
+                    interval: domain.interval,
+                })
+            })
+            .collect()
+    };
+    let worst = domains
+        .iter()
+        .filter(|domain| domain.role == Role::Old)
+        .filter_map(|domain| Some((domain, domain.change?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    Summary {
+        mean_forgetting: mean_figure(&figures(Role::Old)),
+        worst_forgetting: worst.map(|(domain, change)| Worst {
+            domain: domain.name.clone(),
+            change,
+            bound: worst_bound(judged_old),
+        }),
+        niche_gain: figures(Role::Niche).first().map(|change| Figure {
+            // 0 − x, since −x would turn no change into −0.
+            value: 0.0 - change.value,
+            interval: change.interval.map(|[low, high]| [0.0 - high, 0.0 - low]),
+        }),
+    }
+}
+
+/// What a person calls a run: its folder, with the step where it is not its best or latest.
+fn name(path: &str) -> String {
+    let part = |path: &Path| {
+        path.file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned()
+    };
+    let path = Path::new(path);
+    let last = part(path);
+    match path.parent() {
+        Some(run) if ["best", "latest"].contains(&last.as_str()) => part(run),
+        Some(run) if last.starts_with("step-") => format!("{}/{last}", part(run)),
+        _ => last,
+    }
+}
+
+/// Two runs of one name are called by their paths.
+pub fn name_apart(runs: &mut [RunReport]) {
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    for run in runs {
+        if names.iter().filter(|name| **name == run.name).count() > 1 {
+            run.name.clone_from(&run.path);
+        }
+    }
+}

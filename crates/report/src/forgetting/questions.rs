@@ -1,0 +1,63 @@
+//! Questions with exact answers, base against tuned.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccuracyReport, ModelScores};
+use crate::ReportError;
+
+/// Questions with exact answers, base against tuned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuestionReport {
+    /// The domain that they are of.
+    pub domain: String,
+    /// How many.
+    pub count: usize,
+    /// How many groups they make: questions of one template are not independent of each other.
+    pub groups: usize,
+    /// Shares that are answered.
+    #[serde(flatten)]
+    pub accuracy: AccuracyReport,
+}
+
+/// A run's answers against the base's, domain by domain.
+///
+/// # Errors
+/// Base and run were not asked the same questions.
+pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionReport>, ReportError> {
+    let asked = run.questions.iter().filter(|(_, after)| !after.is_empty());
+    asked
+        .map(|(domain, after)| {
+            let before = base.questions.get(domain).map_or(&[][..], Vec::as_slice);
+            if before.len() != after.len() {
+                return Err(ReportError::Report(format!(
+                    "base and `{}` were asked `{}` and `{}` questions of the domain `{domain}`: ask both the same",
+                    run.path,
+                    before.len(),
+                    after.len()
+                )));
+            }
+            let groups = base.question_groups.get(domain).map_or(&[][..], Vec::as_slice);
+            if ![0, after.len()].contains(&groups.len()) {
+                return Err(ReportError::Report(format!(
+                    "there are groups of {} questions of the domain `{domain}`, but `{}` were asked",
+                    groups.len(),
+                    after.len()
+                )));
+            }
+            Ok(QuestionReport {
+                domain: domain.clone(),
+                count: after.len(),
+                groups: number_of_groups(groups).unwrap_or(after.len()),
+                accuracy: AccuracyReport::of((before, after), groups),
+            })
+        })
+        .collect()
+}
+
+/// How many different ones there are; `None` where none are known.
+fn number_of_groups(groups: &[u64]) -> Option<usize> {
+    let mut groups = groups.to_vec();
+    groups.sort_unstable();
+    groups.dedup();
+    (!groups.is_empty()).then_some(groups.len())
+}

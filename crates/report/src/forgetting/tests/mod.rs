@@ -1,0 +1,413 @@
+//! What the report promises.
+
+mod coverage;
+mod sureness;
+
+use std::collections::BTreeMap;
+
+use polymath_data::{Overlap, Question};
+
+use super::*;
+use crate::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
+use polymath_eval::DocumentScore;
+
+fn scores(factor: f64) -> DomainScores {
+    let documents = (1..40).map(|at| DocumentScore {
+        nats: f64::from(at) * 60.0 * factor * (1.0 + 0.01 * f64::from(at % 5)),
+        tokens: 30 * at as u64,
+        bytes: 100 * at as u64,
+    });
+    DomainScores {
+        documents: documents.collect(),
+        ..DomainScores::default()
+    }
+}
+
+fn model(path: &str, niche: &str, factors: [f64; 3]) -> ModelScores {
+    let point = |step, value| CurvePoint {
+        step,
+        heldout_bits_per_byte: BTreeMap::from([("chemistry".into(), value)]),
+    };
+    let answers = (0..20).map(|at| at % 2 == 0 && niche.is_empty()).collect();
+    let method = if niche.is_empty() { "" } else { "full" };
+    ModelScores {
+        path: path.into(),
+        method: method.into(),
+        niche: niche.into(),
+        domains: ["chemistry", "competition", "leaky"]
+            .into_iter()
+            .zip(factors)
+            .map(|(name, factor)| (name.to_owned(), scores(factor)))
+            .collect(),
+        questions: BTreeMap::from([("chemistry".into(), answers)]),
+        curve: vec![point(0, 0.9), point(50, 1.1)],
+        ..ModelScores::default()
+    }
+}
+
+fn base() -> ModelScores {
+    model("checkpoints/base/best", "", [1.0, 1.0, 1.0])
+}
+
+fn tuned() -> ModelScores {
+    model("checkpoints/tuned/best", "competition", [1.3, 0.7, 1.2])
+}
+
+fn report() -> ForgettingReport {
+    let mut tuned = tuned();
+    tuned.overlaps = ["chemistry", "competition", "leaky"]
+        .map(|heldout| Overlap {
+            train: "competition".into(),
+            heldout: heldout.into(),
+            exact_share: if heldout == "leaky" { 0.4 } else { 0.0 },
+            ngram_share: 0.07,
+            ngrams: 500,
+        })
+        .into();
+    tuned.evidence = ["chemistry", "leaky"]
+        .map(|domain| (domain.to_owned(), evidence()))
+        .into();
+    ForgettingReport::new(&base(), &[tuned], Settings::default()).unwrap()
+}
+
+fn evidence() -> DomainEvidence {
+    let piece = |text: &str, change| Piece {
+        text: text.into(),
+        change,
+    };
+    DomainEvidence {
+        documents: vec![WorstDocument {
+            document: 7,
+            source: None,
+            bytes: 800,
+            change: 1.25,
+            from: 40,
+            tokens: 300,
+            pieces: vec![
+                piece("asked: ", None),
+                piece("<i>water</i>", Some(6.5)),
+                piece(" and", Some(0.1)),
+                piece(" salt", Some(-2.0)),
+            ],
+        }],
+        frequencies: vec![FrequencyGroup {
+            frequency: "10 to 100".into(),
+            tokens: 1234,
+            change: 0.75,
+            interval: Some([0.5, 1.0]),
+        }],
+        questions_lost: 12,
+        questions: vec![Question {
+            prompt: "What is <b>H2O</b>?".into(),
+            answer: "water".into(),
+            group: None,
+        }],
+    }
+}
+
+fn ends(figure: Figure) -> [f64; 2] {
+    figure.interval.unwrap()
+}
+
+fn refusal(base: &ModelScores, run: ModelScores, settings: Settings) -> String {
+    let error = ForgettingReport::new(base, &[run], settings).unwrap_err();
+    error.to_string()
+}
+
+/// The niche gains, the old domain is forgotten, and what leaks is not judged.
+#[test]
+fn verdicts_follow_the_scores() {
+    let report = report();
+    let run = &report.runs[0];
+    let verdicts: Vec<(&str, Verdict)> = run
+        .domains
+        .iter()
+        .map(|domain| (domain.name.as_str(), domain.verdict))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            ("competition", Verdict::Gained),
+            ("chemistry", Verdict::Forgotten),
+            ("leaky", Verdict::Withheld)
+        ]
+    );
+    let leaky = &run.domains[2];
+    assert_eq!((leaky.change, leaky.tuned_bits_per_byte), (None, None));
+    let reason = leaky.reason.as_ref().unwrap();
+    assert!(reason.contains("40 %") && reason.contains("“competition”"));
+    assert!(run.questions[0].accuracy.p_value < 0.01);
+    assert!(ends(run.questions[0].accuracy.change)[1] < 0.0);
+    assert!(report.headline().contains("forgot chemistry"));
+}
+
+/// The summary leaves out what is withheld, and the gain is the niche's change with the sign turned.
+#[test]
+fn the_summary_follows_the_domains() {
+    let report = report();
+    let run = &report.runs[0];
+    let (niche, chemistry) = (&run.domains[0], &run.domains[1]);
+    let summary = &run.summary;
+    assert_eq!(summary.niche_gain.unwrap().value, -niche.change.unwrap());
+    let mean = summary.mean_forgetting.unwrap();
+    assert_eq!(Some(mean.value), chemistry.change);
+    for (end, same) in ends(mean).iter().zip(chemistry.interval.unwrap()) {
+        assert!((end - same).abs() < 1e-12);
+    }
+    let worst = summary.worst_forgetting.as_ref().unwrap();
+    assert_eq!(worst.domain, "chemistry");
+}
+
+/// What is left of an earlier niche's gain is no old domain's change: it is told, and in no mean.
+#[test]
+fn earlier_niches_are_not_old() {
+    let mut second = model("checkpoints/second/best", "competition", [0.5, 0.7, 1.2]);
+    second.earlier_niches = vec!["chemistry".into()];
+    let report = ForgettingReport::new(&base(), &[second], Settings::default()).unwrap();
+    let run = &report.runs[0];
+    let roles: Vec<_> = run
+        .domains
+        .iter()
+        .map(|domain| (&domain.name[..], domain.role, domain.verdict))
+        .collect();
+    let expected = [
+        ("competition", Role::Niche, Verdict::Gained),
+        ("chemistry", Role::Earlier, Verdict::Gained),
+        ("leaky", Role::Old, Verdict::Forgotten),
+    ];
+    assert_eq!(roles, expected);
+    let mean = run.summary.mean_forgetting.unwrap();
+    assert_eq!(Some(mean.value), run.domains[2].change);
+    assert!(markdown::render(&report).contains("**chemistry** (earlier niche)"));
+    assert!(report.table().contains("chemistry (earlier niche)"));
+    assert!(
+        html::render(&report)
+            .unwrap()
+            .contains("<small>earlier niche</small>")
+    );
+}
+
+/// The base against itself: exactly no change, intervals [0, 0], everything kept, and the page says so.
+#[test]
+fn base_against_itself_changes_nothing() {
+    let report = ForgettingReport::new(&base(), &[base()], Settings::default()).unwrap();
+    for domain in &report.runs[0].domains {
+        assert_eq!(domain.change, Some(0.0));
+        assert_eq!(domain.interval, Some([0.0, 0.0]));
+        assert_eq!(domain.verdict, Verdict::Kept);
+    }
+    assert_eq!(report.runs[0].questions[0].accuracy.p_value, 1.0);
+    assert!(report.headline().contains("does not differ"));
+    assert!(html::render(&report).unwrap().contains("does not differ"));
+}
+
+/// A run's figures do not depend on what else is scored or compared.
+#[test]
+fn domains_are_judged_apart() {
+    let both = report();
+    let without = |mut model: ModelScores| {
+        model.domains.remove("chemistry");
+        model.questions.clear();
+        model
+    };
+    let alone = ForgettingReport::new(&without(base()), &[without(tuned())], Settings::default());
+    let uncorrected = |mut report: ForgettingReport| {
+        let mut niche = report.runs.remove(0).domains.remove(0);
+        niche.adjusted_p_value = None;
+        niche
+    };
+    assert_eq!(uncorrected(alone.unwrap()), uncorrected(both));
+}
+
+/// What can't be compared is refused, and the refusal names the run and the domain.
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let mut partial = tuned();
+    partial.domains.remove("chemistry");
+    let text = refusal(&base(), partial, Settings::default());
+    assert!(text.contains("`chemistry`") && text.contains("`checkpoints/tuned/best` was not"));
+
+    let mut elsewhere = tuned();
+    elsewhere.niche = "cooking".into();
+    let text = refusal(&base(), elsewhere, Settings::default());
+    assert!(
+        text.contains("`cooking`") && text.contains("`leaky`"),
+        "{text}"
+    );
+
+    let mut shorter = tuned();
+    shorter
+        .domains
+        .insert("leaky".into(), DomainScores::default());
+    let text = refusal(&base(), shorter, Settings::default());
+    assert!(text.contains("`leaky`") && text.contains("different documents"));
+
+    let mut unasked = base();
+    unasked.questions.clear();
+    let text = refusal(&unasked, tuned(), Settings::default());
+    assert!(text.contains("`0` and `20` questions"), "{text}");
+
+    let settings = Settings {
+        tolerance: -1.0,
+        ..Settings::default()
+    };
+    assert!(refusal(&base(), tuned(), settings).contains("`-1`"));
+}
+
+/// Runs are called by their folders; where that is not enough, by their paths.
+#[test]
+fn runs_are_named_apart() {
+    let named = |paths: [&str; 2]| {
+        let runs = paths.map(|path| ModelScores {
+            path: path.into(),
+            ..tuned()
+        });
+        let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+        report
+            .runs
+            .into_iter()
+            .map(|run| run.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        named(["runs/full/best", "runs/frozen/latest"]),
+        ["full", "frozen"]
+    );
+    assert_eq!(
+        named(["runs/a/step-000100", "lora"]),
+        ["a/step-000100", "lora"]
+    );
+    assert_eq!(named(["x/full", "y/full"]), ["x/full", "y/full"]);
+}
+
+/// `report.json` has the keys that other programs read, and reads back as what was written.
+#[test]
+fn json_keeps_its_schema() {
+    let report = report();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["schema"], 4);
+    assert_eq!(json["base"], "checkpoints/base/best");
+    let run = &json["runs"][0];
+    assert_eq!(run["path"], "checkpoints/tuned/best");
+    let niche = &run["domains"][0];
+    assert_eq!(
+        (&niche["role"], &niche["verdict"]),
+        (&"niche".into(), &"gained".into())
+    );
+    assert_eq!(run["domains"][1]["role"], "old");
+    for key in [
+        "base_bits_per_byte",
+        "tuned_bits_per_byte",
+        "change",
+        "relative_change",
+    ] {
+        assert!(niche[key].is_f64(), "{key}");
+        assert!(run["domains"][2][key].is_null(), "{key}");
+    }
+    assert!(niche["interval"][0].as_f64() < niche["interval"][1].as_f64());
+    assert_eq!(run["questions"][0]["count"], 20);
+    assert_eq!(run["curve"][1]["step"], 50);
+    assert!(run["summary"]["mean_forgetting"]["value"].is_f64());
+    assert!(json["settings"]["tolerance"].is_f64() && json["definitions"].is_object());
+    let back: ForgettingReport = serde_json::from_value(json).unwrap();
+    assert_eq!(back, report);
+}
+
+/// Each form of the report holds the figures, nothing else is left in the folder, and the page needs nothing from
+/// outside.
+#[test]
+fn every_form_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = report();
+    write(&report, folder.path()).unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["report.html", "report.json", "report.md"]);
+    let read = |name: &str| polymath_files::read_to_string(folder.path().join(name)).unwrap();
+    let change = crate::wording::signed(report.runs[0].domains[1].change.unwrap());
+    for text in [read("report.md"), read("report.html"), report.table()] {
+        assert!(
+            text.contains(&change) && text.contains("withheld"),
+            "{text}"
+        );
+    }
+    let html = read("report.html");
+    assert_eq!(html.matches("role=\"img\"").count(), 4);
+    for outside in ["http:", "https:", "src=", "@import", "url("] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+}
+
+/// Names with the signs of HTML and Markdown in them are text, not mark-up.
+#[test]
+fn names_are_escaped() {
+    let rename = |mut model: ModelScores| {
+        let scores = model.domains.remove("leaky").unwrap();
+        model.domains.insert("<b>|x".into(), scores);
+        model
+    };
+    let report = ForgettingReport::new(&rename(base()), &[rename(tuned())], Settings::default());
+    let report = report.unwrap();
+    assert!(!html::render(&report).unwrap().contains("<b>"));
+    assert!(markdown::render(&report).contains("| \\<b\\>\\|x |"));
+    // The whole report has the same lines, whatever a domain is called and wherever the checkpoints lie.
+    let name = "x\n\n# h\n![i](https://t.example/p.png)\n```\n| a | b |";
+    let named = |report: &ForgettingReport| {
+        let mut report = report.clone();
+        report.base = name.into();
+        report.runs[0].path = name.into();
+        report.runs[0].name = name.into();
+        report.runs[0].method = name.into();
+        for domain in &mut report.runs[0].domains {
+            domain.name = name.into();
+            domain.reason = domain.reason.take().map(|_| name.to_owned());
+        }
+        report
+    };
+    let (plain, hostile) = (markdown::render(&report), markdown::render(&named(&report)));
+    assert_eq!(hostile.lines().count(), plain.lines().count(), "{hostile}");
+    for (plain, hostile) in plain.lines().zip(hostile.lines()) {
+        let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+        let quoted = hostile.contains('`');
+        assert!(quoted || cells(hostile) == cells(plain), "{hostile}");
+    }
+    assert!(
+        !hostile.replace("`x␊␊# h␊![i]", "").contains("![i]"),
+        "{hostile}"
+    );
+}
+
+/// The ledger names what was trained on and every held-out set, with both shares; what was not measured says so.
+#[test]
+fn the_leak_ledger_is_shown() {
+    let mut report = report();
+    for text in [markdown::render(&report), html::render(&report).unwrap()] {
+        assert!(text.contains("40.0 %") && text.contains("7.0 %"), "{text}");
+        assert!(!text.contains("not measured"));
+    }
+    report.runs[0].overlaps.pop();
+    for text in [markdown::render(&report), html::render(&report).unwrap()] {
+        assert!(text.contains("not measured"));
+    }
+}
+
+/// What was forgotten is shown with its figures, text is never mark-up, and of a withheld domain nothing is shown.
+#[test]
+fn what_was_forgotten_is_shown() {
+    let report = report();
+    let run = &report.runs[0];
+    assert!(run.evidence.contains_key("chemistry") && !run.evidence.contains_key("leaky"));
+    let page = html::render(&report).unwrap();
+    assert!(page.contains("title=\"+6.5 bits\""));
+    assert!(!page.contains("<i>water") && !page.contains("<b>H2O"));
+    assert!(page.contains("&lt;i&gt;water&lt;&#x2f;i&gt;"), "{page}");
+    let text = markdown::render(&report);
+    assert!(!text.contains("<i>") && !text.contains("<b>"));
+    for text in [page, text] {
+        assert!(text.contains("+0.750") && text.contains("[+0.500, +1.000]"));
+        assert!(text.contains("12 questions"), "{text}");
+    }
+}

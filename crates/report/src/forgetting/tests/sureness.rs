@@ -1,0 +1,260 @@
+//! What the report says of how sure it is: groups, corrections, rankings.
+
+use super::*;
+
+/// Domains and questions of all runs are judged together: each p-value is Holm's over all of them.
+#[test]
+fn all_tests_are_corrected_for_one_another() {
+    let ask_more = |mut model: ModelScores| {
+        let unchanged = vec![true; 20];
+        model.questions.insert("competition".into(), unchanged);
+        model
+    };
+    let runs = ["a", "b"].map(|path| ModelScores {
+        path: path.into(),
+        ..ask_more(tuned())
+    });
+    let report = ForgettingReport::new(&ask_more(base()), &runs, Settings::default()).unwrap();
+    assert_eq!(report.settings.comparisons, 10);
+    let (mut p_values, mut adjusted) = (Vec::new(), Vec::new());
+    for run in &report.runs {
+        for domain in &run.domains {
+            p_values.push(domain.p_value.unwrap());
+            adjusted.push(domain.adjusted_p_value.unwrap());
+        }
+        for questions in &run.questions {
+            p_values.push(questions.accuracy.p_value);
+            adjusted.push(questions.accuracy.adjusted_p_value);
+        }
+    }
+    assert_eq!(p_values.len(), 10);
+    assert_eq!(adjusted, polymath_eval::statistics::holm(&p_values));
+    let chemistry = &report.runs[0].questions[0].accuracy;
+    assert!(chemistry.adjusted_p_value > chemistry.p_value);
+}
+
+/// Questions of one template stand and fall together: ten that were lost of one template show nothing, of ten templates much.
+#[test]
+fn questions_of_a_template_are_one() {
+    let of = |groups: Vec<u64>| {
+        let mut base = base();
+        base.question_groups = BTreeMap::from([("chemistry".into(), groups)]);
+        let report = ForgettingReport::new(&base, &[tuned()], Settings::default()).unwrap();
+        report.runs[0].questions[0].clone()
+    };
+    let (apart, together) = (of((0..20).collect()), of(vec![7; 20]));
+    assert_eq!((apart.groups, together.groups), (20, 1));
+    assert!(apart.accuracy.p_value < 0.01 && together.accuracy.p_value >= 0.5);
+    let width = |questions: &QuestionReport| {
+        let [low, high] = ends(questions.accuracy.change);
+        high - low
+    };
+    assert!(width(&together) > 1.5 * width(&apart));
+}
+
+/// Documents of one work count once: in the groups that are told, in the interval, and in the verdict.
+#[test]
+fn works_count_once() {
+    let in_works = |mut model: ModelScores, works: u64| {
+        for scores in model.domains.values_mut() {
+            scores.groups = (0..scores.documents.len() as u64)
+                .map(|at| at % works)
+                .collect();
+            scores.grouping = Some(polymath_data::Grouping::of(polymath_data::GroupKind::File));
+        }
+        model
+    };
+    let of = |works| {
+        let runs = [in_works(tuned(), works)];
+        let report = ForgettingReport::new(&in_works(base(), works), &runs, Settings::default());
+        report.unwrap()
+    };
+    let report = of(4);
+    for domain in &report.runs[0].domains {
+        assert_eq!((domain.documents, domain.groups), (39, 4));
+        assert_eq!((domain.interval, domain.p_value), (None, None));
+        assert_eq!(domain.verdict, Verdict::Undecided);
+        assert!(
+            domain
+                .reason
+                .as_ref()
+                .unwrap()
+                .contains("4 independent groups")
+        );
+    }
+    let summary = &report.runs[0].summary;
+    assert_eq!(summary.mean_forgetting.unwrap().interval, None);
+    assert_eq!(summary.worst_forgetting.as_ref().unwrap().bound, None);
+    for text in [markdown::render(&report), html::render(&report).unwrap()] {
+        assert!(text.contains("4 files of 39 documents"), "{text}");
+        assert!(!text.contains("stores no groups"));
+    }
+    let five = of(5);
+    assert!(
+        five.runs[0]
+            .domains
+            .iter()
+            .all(|domain| domain.interval.is_some())
+    );
+    // Without groups, the page says so.
+    let text = markdown::render(&super::report());
+    assert!(text.contains("stores no groups") && text.contains("How sure is this?"));
+}
+
+/// Few effective groups show no domain as kept, and the report says how many groups would.
+#[test]
+fn few_groups_keep_nothing() {
+    let uneven = |mut model: ModelScores| {
+        for scores in model.domains.values_mut() {
+            for (at, document) in scores.documents.iter_mut().enumerate() {
+                let size = if at < 6 { 5000 } else { 50 };
+                *document = DocumentScore {
+                    nats: size as f64 * 0.6,
+                    tokens: 30,
+                    bytes: size,
+                };
+            }
+        }
+        model
+    };
+    let report = ForgettingReport::new(&uneven(base()), &[uneven(tuned())], Settings::default());
+    let report = report.unwrap();
+    let domain = &report.runs[0].domains[1];
+    assert_eq!(
+        (domain.change, domain.interval),
+        (Some(0.0), Some([0.0, 0.0]))
+    );
+    assert_eq!(domain.verdict, Verdict::Undecided);
+    assert!(domain.effective_groups < 15.0 && domain.deciding_groups > Some(39));
+    let reason = domain.reason.as_ref().unwrap();
+    assert!(
+        reason.contains("fewer than the 15") && reason.contains("would decide"),
+        "{reason}"
+    );
+}
+
+/// Two seeds of one method are not ranked; a run that is clearly better is; runs of different niches are not compared.
+#[test]
+fn runs_are_ranked_where_documents_tell_them_apart() {
+    let run = |path: &str, shift: f64| {
+        let mut model = tuned();
+        model.path = path.into();
+        for scores in model.domains.values_mut() {
+            for (at, document) in scores.documents.iter_mut().enumerate() {
+                let noise = ((at * 7919 + path.len() * 31) % 17) as f64 / 16.0 - 0.5;
+                document.nats += document.bytes as f64 * (0.02 * noise + shift);
+            }
+        }
+        model
+    };
+    let of =
+        |runs: &[ModelScores]| ForgettingReport::new(&base(), runs, Settings::default()).unwrap();
+    let alike = of(&[run("seed", 0.0), run("other-seed", 0.0)]);
+    let ranking = alike.ranking.as_ref().unwrap();
+    assert_eq!(
+        (&ranking.least_forgetting, &ranking.most_gain),
+        (&None, &None)
+    );
+    assert!(
+        alike.headline().contains("tell none of the 2 runs apart"),
+        "{}",
+        alike.headline()
+    );
+    let apart = of(&[
+        run("seed", 0.0),
+        run("other-seed", 0.0),
+        run("better", -0.05),
+    ]);
+    let ranking = apart.ranking.as_ref().unwrap();
+    assert_eq!(ranking.least_forgetting.as_deref(), Some("better"));
+    assert_eq!(ranking.most_gain.as_deref(), Some("better"));
+    assert!(apart.headline().contains("told apart from every other"));
+    assert_eq!(ranking.pairs.len(), 3);
+    let mut elsewhere = run("elsewhere", 0.0);
+    elsewhere.niche = "chemistry".into();
+    let mixed = of(&[run("seed", 0.0), elsewhere]);
+    assert!(
+        mixed
+            .headline()
+            .contains("not ranked: they were tuned for different niches")
+    );
+}
+
+/// Of several old domains, the bound on the worst holds for all of them: it lies above the worst one's own.
+#[test]
+fn the_worst_is_bounded_for_all() {
+    let report = ForgettingReport::new(&base(), &[tuned()], Settings::default()).unwrap();
+    let worst = report.runs[0].summary.worst_forgetting.as_ref().unwrap();
+    let old: Vec<&DomainReport> = report.runs[0].old().collect();
+    assert_eq!(old.len(), 2);
+    let largest = old
+        .iter()
+        .filter_map(|domain| domain.change)
+        .fold(f64::MIN, f64::max);
+    assert_eq!(worst.change, largest);
+    assert!(worst.bound.unwrap() > largest);
+}
+
+/// A run with another tokenizer than its base's says that its context is another stretch of text.
+#[test]
+fn another_context_is_told() {
+    let mut run = tuned();
+    run.own_tokens = true;
+    let report = ForgettingReport::new(&base(), &[run], Settings::default()).unwrap();
+    for text in [markdown::render(&report), html::render(&report).unwrap()] {
+        assert!(text.contains("in other tokens than its base"));
+    }
+    assert!(!markdown::render(&super::report()).contains("in other tokens than its base"));
+}
+
+/// With many comparisons, an interval that just leaves the tolerance out decides nothing any more, and the report says
+/// why; what is clear stays so.
+#[test]
+fn verdicts_are_corrected_for_their_number() {
+    // Documents of one size: every other one changes by 1.8 % or so, the others do not.
+    let uneven = |factor: f64| {
+        let mut scores = scores(1.0);
+        for (at, document) in scores.documents.iter_mut().enumerate() {
+            *document = DocumentScore {
+                nats: if at % 2 == 0 { 100.0 * factor } else { 100.0 },
+                tokens: 30,
+                bytes: 100,
+            };
+        }
+        scores
+    };
+    let model = |path: &str, factors: [f64; 2]| ModelScores {
+        path: path.into(),
+        domains: BTreeMap::from([
+            ("slight".into(), uneven(factors[0])),
+            ("clear".into(), uneven(factors[1])),
+        ]),
+        ..ModelScores::default()
+    };
+    let report = |count: usize| {
+        let runs: Vec<ModelScores> = (0..count)
+            .map(|run| model(&format!("run-{run}"), [1.0415, 1.5]))
+            .collect();
+        ForgettingReport::new(&model("base", [1.0, 1.0]), &runs, Settings::default()).unwrap()
+    };
+    let verdict = |report: &ForgettingReport, name: &str| {
+        let found = report.runs[0]
+            .domains
+            .iter()
+            .find(|domain| domain.name == name);
+        found.unwrap().clone()
+    };
+    let alone = verdict(&report(1), "slight");
+    assert_eq!(alone.verdict, Verdict::Forgotten, "{alone:?}");
+    let many = report(10);
+    let slight = verdict(&many, "slight");
+    assert_eq!(slight.interval, alone.interval);
+    assert_eq!(slight.p_value, alone.p_value);
+    assert_eq!(slight.verdict, Verdict::Undecided);
+    let reason = slight.reason.unwrap();
+    assert!(
+        reason.contains("forgotten by its own test") && reason.contains("would decide"),
+        "{reason}"
+    );
+    assert_eq!(verdict(&many, "clear").verdict, Verdict::Forgotten);
+}

@@ -1,0 +1,386 @@
+//! A frontier: its methods, which are told apart, and the one to take.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::area::pareto;
+use super::comparisons::{Comparisons, Corner, Resampled};
+use super::complete::Complete;
+use super::joint::{DomainSums, FigureOfAll};
+use super::method::{Difference, Method};
+use super::recommendation::{Confirmation, Recommendation, recommend};
+use super::runs::RunFigures;
+use super::scored::{Candidate, ScoredRun, SplitOfAll};
+use crate::ReportError;
+use crate::diverged::Diverged;
+use polymath_eval::SplitScores;
+use polymath_eval::statistics::Figure;
+use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, PairedBootstrap};
+
+/// Of `frontier.json`. 2 compared means over seeds without the documents' chance.
+const SCHEMA: u32 = 3;
+/// Of the bootstrap of a confirmation.
+const RESAMPLES: usize = 4000;
+/// Fewer groups than this are marked: intervals rest on what few show of how much they differ.
+const FEW_GROUPS: usize = 20;
+/// The method that others are compared with, where there is one of this name.
+const REFERENCE: &str = "full";
+
+/// What a frontier is of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The domain that was tuned for.
+    pub niche: String,
+    /// What a retained domain may lose for a method to be recommended, in bits per byte.
+    pub limit: f64,
+    /// The method that others are compared with; default: `full`, else the first by name.
+    pub reference: Option<String>,
+    /// Runs that diverged; a method with such a run is neither compared nor recommended.
+    pub diverged: Vec<Diverged>,
+}
+
+/// Groups of documents of one domain on one split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SplitGroups {
+    /// Its name.
+    pub domain: String,
+    /// `dev` or `test`.
+    pub split: &'static str,
+    /// How many.
+    pub groups: usize,
+}
+
+/// The area of (forgetting avoided) × gain that methods cover, from the corner of no gain and the most mean forgetting of
+/// any.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Hypervolume {
+    /// Of the methods that were trained.
+    pub trained: Figure,
+    /// With what was mixed.
+    pub mixed: Figure,
+}
+
+/// All of a frontier.
+#[derive(Debug, Serialize)]
+pub struct Frontier {
+    /// Of the file.
+    pub schema: u32,
+    /// The domain that was tuned for.
+    pub niche: String,
+    /// What a retained domain may lose for a method to be recommended.
+    pub limit: f64,
+    /// The method that others are compared with.
+    pub reference: String,
+    /// Methods, and methods mixed with the base; most gain first.
+    pub methods: Vec<Method>,
+    /// Every run, and every run mixed with the base.
+    pub runs: Vec<RunFigures>,
+    /// How many standard errors a difference lies from 0 where it is told from it; none where nothing is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical: Option<f64>,
+    /// See [`Hypervolume`].
+    pub hypervolume: Hypervolume,
+    /// The method of most gain whose upper bound keeps every retained domain inside the limit, on the dev split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommended: Option<Recommendation>,
+    /// Groups of every domain on both splits.
+    pub groups: Vec<SplitGroups>,
+    /// Runs that diverged and are in no figure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<Diverged>,
+    /// What else a reader must know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Frontier {
+    /// Compares all runs with the base and with one another.
+    ///
+    /// # Errors
+    /// Runs that were scored on different documents or domains; scores that are no numbers; no run at all.
+    pub fn new(
+        settings: Settings,
+        base: &SplitScores,
+        scored: &[ScoredRun],
+    ) -> Result<Self, ReportError> {
+        let test = SplitOfAll::new(base, scored, |scored| &scored.test);
+        let development = SplitOfAll::new(base, scored, |scored| &scored.dev);
+        let splits = (&test, &development);
+        test.check(scored)?;
+        development.check(scored)?;
+        let niche = settings.niche.as_str();
+        let mut runs = Vec::new();
+        for (number, run) in scored.iter().enumerate() {
+            runs.push(RunFigures::of(splits, (run, number), niche)?);
+        }
+        let mut numbers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (number, run) in scored.iter().enumerate() {
+            numbers
+                .entry(run.candidate.name())
+                .or_default()
+                .push(number);
+        }
+        let mut methods = Vec::new();
+        for numbers in numbers.values_mut() {
+            numbers.sort_by_key(|number| scored[*number].candidate.seed);
+            methods.push(Method::of(splits, (&runs, numbers), niche)?);
+        }
+        methods.sort_by(|a, b| b.gain.value.total_cmp(&a.gain.value));
+        let complete = Complete::of(&methods, &numbers, (scored, &settings.diverged));
+        let (reference, notes) = reference(&settings, (&methods, &complete))?;
+        let recommended = recommend(
+            &development,
+            (&complete.names, &complete.runs),
+            (niche, settings.limit),
+        )?;
+        let mut frontier = Self {
+            schema: SCHEMA,
+            limit: settings.limit,
+            reference,
+            hypervolume: Hypervolume::of(&methods),
+            methods,
+            runs,
+            critical: None,
+            recommended,
+            groups: [groups(&test, "test")?, groups(&development, "dev")?].concat(),
+            diverged: settings.diverged,
+            notes: notes.into_iter().collect(),
+            niche: settings.niche.clone(),
+        };
+        frontier.compare(&test, &complete)?;
+        Ok(frontier)
+    }
+
+    /// Compares the complete methods with one another on the test split. One seed says nothing of another, and so nothing of
+    /// methods; too few groups say nothing of others.
+    fn compare(&mut self, test: &SplitOfAll, complete: &Complete) -> Result<(), ReportError> {
+        let seeds = complete.runs.first().map_or(0, Vec::len);
+        let mut domains: Vec<(&String, DomainSums)> = Vec::new();
+        for name in test.names() {
+            domains.push((name, test.sums(name, &complete.runs)?));
+        }
+        let few = domains
+            .iter()
+            .any(|(_, sums)| sums.groups() < FEWEST_GROUPS);
+        if complete.runs.len() < 2 || seeds < 2 || few {
+            return Ok(());
+        }
+        let comparisons = comparisons(&domains, &self.niche, (&self.runs, &complete.runs));
+        let trained: Vec<bool> = complete
+            .places
+            .iter()
+            .map(|at| self.methods[*at].share.is_none())
+            .collect();
+        let found = comparisons.resample(&Corner {
+            forgetting: corner(&self.methods),
+            trained: &trained,
+        });
+        self.take(&comparisons, &found, complete);
+        Ok(())
+    }
+
+    /// Takes in what the resamples say.
+    fn take(&mut self, comparisons: &Comparisons, found: &Resampled, complete: &Complete) {
+        let [trained, mixed] = found.hypervolumes;
+        self.hypervolume.trained.interval = Some(trained);
+        self.hypervolume.mixed.interval = Some(mixed);
+        self.critical = Some(found.critical);
+        let better = pareto(&comparisons.points(complete.names.len()));
+        let reference = complete
+            .names
+            .iter()
+            .position(|name| *name == self.reference);
+        for (number, at) in complete.places.iter().enumerate() {
+            // In the order of gain: the first that beats it is the one of most gain.
+            let mut others = 0..complete.places.len();
+            let beaten = others.find(|other| comparisons.beats(*other, number, found.critical));
+            let method = &mut self.methods[*at];
+            method.frontier_share = Some(found.frontier_shares[number]);
+            let named = |other: usize| complete.names[other].clone();
+            method.beaten_by = beaten.map(named);
+            method.on_the_frontier = beaten.is_none();
+            method.not_told_apart_from = match beaten {
+                Some(_) => None,
+                None => better[number].map(named),
+            };
+            let apart = reference.filter(|reference| *reference != number);
+            method.against_reference = apart.map(|reference| {
+                let difference = |figure: &FigureOfAll| {
+                    let contrast = (number, Some(reference));
+                    let value = figure.value(contrast);
+                    let half = found.critical * figure.error(contrast);
+                    Figure {
+                        value,
+                        interval: Some([value - half, value + half]),
+                    }
+                };
+                Difference {
+                    gain: difference(&comparisons.gain),
+                    mean_forgetting: difference(&comparisons.forgetting),
+                }
+            });
+        }
+    }
+
+    /// The same, with what a run of the recommended method with a fresh seed came to.
+    ///
+    /// # Errors
+    /// Scores of other documents.
+    pub fn confirm(mut self, base: &SplitScores, fresh: &ScoredRun) -> Result<Self, ReportError> {
+        let figures = RunFigures::new(fresh, &self.niche, base)?;
+        let mut verdicts = Vec::new();
+        for name in figures.rises.keys() {
+            let (before, after) = (&base.test[name], &fresh.scored.test[name]);
+            let bootstrap = PairedBootstrap::new(before, after, RESAMPLES, 0)?;
+            // Each arm is one-sided at the level; all have to be kept, so that none is corrected for the others.
+            let against = bootstrap.against(self.limit);
+            verdicts.push(against.map_or(LimitVerdict::Undecided, |against| {
+                against.verdict(2.0 * LEVEL)
+            }));
+        }
+        let found = Confirmation::new(&figures, &verdicts);
+        if let Some(recommended) = &mut self.recommended {
+            recommended.confirmation = Some(found);
+        }
+        Ok(self)
+    }
+
+    /// The methods that were trained, most gain first.
+    pub fn trained(&self) -> impl Iterator<Item = &Method> {
+        self.methods.iter().filter(|method| method.share.is_none())
+    }
+
+    /// The trained methods that one mixed with the base surely beats, each with that.
+    pub fn beaten_by_mixing(&self) -> Vec<(&Method, &Method)> {
+        let mixed = |name: &String| {
+            let mut mixed = self.methods.iter().filter(|method| method.share.is_some());
+            mixed.find(|method| method.name == *name)
+        };
+        self.trained()
+            .filter_map(|method| Some((method, mixed(method.beaten_by.as_ref()?)?)))
+            .collect()
+    }
+
+    /// What a table shows: every trained method, and of the mixed ones the recommended and those that beat a trained one.
+    pub fn shown(&self) -> impl Iterator<Item = &Method> {
+        let beating: BTreeSet<&String> = self
+            .trained()
+            .filter_map(|method| method.beaten_by.as_ref())
+            .collect();
+        self.methods.iter().filter(move |method| {
+            method.share.is_none() || self.is_recommended(method) || beating.contains(&method.name)
+        })
+    }
+
+    /// The domains with fewer than 20 groups, which are marked.
+    pub fn few_groups(&self) -> impl Iterator<Item = &SplitGroups> {
+        self.groups.iter().filter(|found| found.groups < FEW_GROUPS)
+    }
+
+    /// The recommended method, as one of its runs has it.
+    pub fn recommended_candidate(&self) -> Option<&Candidate> {
+        let recommended = self.recommended.as_ref()?;
+        let mut candidates = self.runs.iter().map(|run| &run.candidate);
+        candidates.find(|candidate| candidate.name() == recommended.name)
+    }
+
+    /// Whether a method is the recommended one.
+    pub fn is_recommended(&self, method: &Method) -> bool {
+        let recommended = self.recommended.as_ref();
+        recommended.is_some_and(|recommended| recommended.name == method.name)
+    }
+}
+
+impl Hypervolume {
+    fn of(methods: &[Method]) -> Self {
+        let trained: Vec<bool> = methods
+            .iter()
+            .map(|method| method.share.is_none())
+            .collect();
+        let corner = Corner {
+            forgetting: corner(methods),
+            trained: &trained,
+        };
+        let points: Vec<(f64, f64)> = methods.iter().map(Method::place).collect();
+        let [trained, mixed] = corner.hypervolumes(&points).map(|value| Figure {
+            value,
+            interval: None,
+        });
+        Self { trained, mixed }
+    }
+}
+
+/// The most mean forgetting of any method.
+fn corner(methods: &[Method]) -> f64 {
+    let forgetting = methods.iter().map(|method| method.mean_forgetting.value);
+    forgetting.fold(0.0, f64::max)
+}
+
+/// Both figures of every complete method, on the test split.
+fn comparisons<'a>(
+    domains: &'a [(&String, DomainSums)],
+    niche: &str,
+    (runs, methods): (&[RunFigures], &[Vec<usize>]),
+) -> Comparisons<'a> {
+    let by_seed = |figure: &dyn Fn(&RunFigures) -> f64| -> Vec<Vec<f64>> {
+        let of_method =
+            |numbers: &Vec<usize>| numbers.iter().map(|run| figure(&runs[*run])).collect();
+        methods.iter().map(of_method).collect()
+    };
+    let retained = (domains.len() - 1) as f64;
+    let weighted = |of_niche: bool, weight: f64| -> Vec<(&DomainSums, f64)> {
+        let chosen = domains
+            .iter()
+            .filter(|(name, _)| (*name == niche) == of_niche);
+        chosen.map(|(_, sums)| (sums, weight)).collect()
+    };
+    Comparisons {
+        gain: FigureOfAll::new(weighted(true, -1.0), by_seed(&|run| run.gain.value), true),
+        forgetting: FigureOfAll::new(
+            weighted(false, 1.0 / retained),
+            by_seed(&|run| run.mean_rise.value),
+            true,
+        ),
+    }
+}
+
+/// The method that others are compared with, and a note where it is not the one that was asked for.
+fn reference(
+    settings: &Settings,
+    (methods, complete): (&[Method], &Complete),
+) -> Result<(String, Option<String>), ReportError> {
+    let trained = |method: &&Method| method.share.is_none();
+    let mut all: Vec<&str> = methods
+        .iter()
+        .filter(trained)
+        .map(|method| &*method.name)
+        .collect();
+    all.sort_unstable();
+    let compared = |name: &&&str| complete.names.iter().any(|known| known == **name);
+    let wanted = settings.reference.as_deref().unwrap_or(REFERENCE);
+    if let Some(found) = all.iter().filter(compared).find(|name| **name == wanted) {
+        return Ok(((*found).to_owned(), None));
+    }
+    let first = all.iter().find(compared).or(all.first());
+    let Some(first) = first.map(|name| (*name).to_owned()) else {
+        return Err(ReportError::Report(
+            "a frontier takes at least one finished run".into(),
+        ));
+    };
+    let note = settings.reference.is_some().then(|| {
+        format!("`reference` = `{wanted}` has no finished run of every seed: the others are compared with `{first}`")
+    });
+    Ok((first, note))
+}
+
+fn groups(split: &SplitOfAll, name: &'static str) -> Result<Vec<SplitGroups>, ReportError> {
+    let of_domain = |domain: &String| {
+        Ok(SplitGroups {
+            domain: domain.clone(),
+            split: name,
+            groups: split.sums(domain, &[])?.groups(),
+        })
+    };
+    split.names().map(of_domain).collect()
+}

@@ -1,0 +1,288 @@
+//! Several models on the same groups of documents and over the same seeds: figures, standard errors and resamples of all of
+//! them at once.
+//!
+//! A figure of a method is a weighted sum of changes in bits per byte, each the ratio of two sums over a domain's groups, and a
+//! mean over seeds. Its error has two parts: other groups of documents, and other seeds. The first is resampled by drawing whole
+//! groups with replacement, the same ones for all methods, so that what documents have in common cancels in a difference
+//! between methods. The second is drawn from a normal distribution: of a few seeds there is nothing to resample.
+
+use polymath_eval::statistics::Random;
+
+/// A resample's variance is not taken for less than this share of the sample's: one that leaves out the few groups that
+/// change would make its statistic endless.
+const LEAST_VARIANCE: f64 = 0.04;
+
+/// The changes of one domain under every method, summed by group.
+pub struct DomainSums {
+    /// UTF-8 bytes of each group.
+    pub bytes: Vec<f64>,
+    /// Of each method and each group: tuned − base in bits, the mean over the method's seeds.
+    pub bits: Vec<Vec<f64>>,
+}
+
+impl DomainSums {
+    /// Groups.
+    pub fn groups(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn rate(&self, method: usize) -> f64 {
+        self.bits[method].iter().sum::<f64>() / self.bytes.iter().sum::<f64>()
+    }
+}
+
+/// A square matrix over methods.
+struct Square {
+    size: usize,
+    cells: Vec<f64>,
+}
+
+impl Square {
+    fn new(size: usize) -> Self {
+        Self {
+            size,
+            cells: vec![0.0; size * size],
+        }
+    }
+
+    fn at(&self, row: usize, column: usize) -> f64 {
+        self.cells[row * self.size + column]
+    }
+
+    /// The variance of the difference of two methods; of one method's own figure where the second is `None`.
+    fn variance(&self, (first, second): Contrast) -> f64 {
+        let own = self.at(first, first);
+        let variance = match second {
+            None => own,
+            Some(second) => own + self.at(second, second) - 2.0 * self.at(first, second),
+        };
+        variance.max(0.0)
+    }
+
+    /// Adds a domain's part, each group counted so many times: weight² · n/(n−1) · Σ e_a e_b / (Σ bytes)². Without
+    /// `off_diagonal`, each method's own variance alone.
+    fn add(
+        &mut self,
+        (domain, weight): (&DomainSums, f64),
+        residuals: &[Vec<f64>],
+        (times, off_diagonal): (&[u32], bool),
+    ) {
+        let count = domain.groups() as f64;
+        let bytes = total(&domain.bytes, times);
+        let scale = weight * weight * count / (count - 1.0).max(1.0) / (bytes * bytes);
+        for (row, first) in residuals.iter().enumerate() {
+            let counted = first.iter().zip(times).map(|(e, n)| e * f64::from(*n));
+            let counted: Vec<f64> = counted.collect();
+            let begin = if off_diagonal { 0 } else { row };
+            for (column, second) in residuals.iter().enumerate().take(row + 1).skip(begin) {
+                let products = counted.iter().zip(second).map(|(a, b)| a * b);
+                let part = scale * products.sum::<f64>();
+                self.cells[row * self.size + column] += part;
+                if row != column {
+                    self.cells[column * self.size + row] += part;
+                }
+            }
+        }
+    }
+}
+
+/// A method's figure, or its difference from that of a second method.
+pub type Contrast = (usize, Option<usize>);
+
+/// One figure of every method.
+pub struct FigureOfAll<'a> {
+    /// The domains with their weights; weights of 1 / count make a mean.
+    domains: Vec<(&'a DomainSums, f64)>,
+    /// Of each domain, method and group: what the group adds to the method's deviation, in bits.
+    residuals: Vec<Vec<Vec<f64>>>,
+    /// Of each method and seed.
+    values: Vec<Vec<f64>>,
+    /// Whether differences between methods are looked at, else single methods.
+    of_differences: bool,
+    covariance: Square,
+}
+
+/// What one resample adds to a figure.
+pub struct Draw {
+    /// Of each method: by other groups.
+    groups: Vec<f64>,
+    covariance: Square,
+    /// Of each method and seed: by other seeds.
+    seeds: Vec<Vec<f64>>,
+    /// The resample's own [`FigureOfAll::pooled`].
+    pooled: f64,
+}
+
+impl<'a> FigureOfAll<'a> {
+    /// Of these domains, each with its weight; `values` are the figure's, by method and seed. All contrasts that are looked at
+    /// are differences between two methods, or none is.
+    pub fn new(
+        domains: Vec<(&'a DomainSums, f64)>,
+        values: Vec<Vec<f64>>,
+        of_differences: bool,
+    ) -> Self {
+        let mut covariance = Square::new(values.len());
+        let mut residuals = Vec::new();
+        for (domain, weight) in &domains {
+            let of = |method: usize| -> Vec<f64> {
+                let rate = domain.rate(method);
+                let pairs = domain.bits[method].iter().zip(&domain.bytes);
+                pairs.map(|(bits, bytes)| bits - rate * bytes).collect()
+            };
+            let found: Vec<Vec<f64>> = (0..values.len()).map(of).collect();
+            let once = vec![1; domain.groups()];
+            covariance.add((domain, *weight), &found, (&once, of_differences));
+            residuals.push(found);
+        }
+        Self {
+            domains,
+            residuals,
+            values,
+            of_differences,
+            covariance,
+        }
+    }
+
+    fn seeds(&self) -> usize {
+        self.values.first().map_or(0, Vec::len)
+    }
+
+    /// A contrast's value, the mean over seeds.
+    pub fn value(&self, contrast: Contrast) -> f64 {
+        mean(&by_seed(&self.values, contrast))
+    }
+
+    /// A contrast's standard error: over groups, and over seeds where there are several. The variance over seeds is the
+    /// greater of the contrast's own and of the mean over all contrasts of its kind: two or three seeds can lie close
+    /// together by chance, and one method can scatter more than the others do.
+    pub fn error(&self, contrast: Contrast) -> f64 {
+        let own = self.covariance.variance(contrast);
+        (own + over_seeds(&by_seed(&self.values, contrast), self.pooled())).sqrt()
+    }
+
+    /// The mean variance over seeds: of single methods, or of differences of two.
+    fn pooled(&self) -> f64 {
+        pooled(&self.values, self.of_differences)
+    }
+
+    /// What the variance over seeds may be, as a share of what is found: ν/χ²(ν), since it is itself an estimate of few
+    /// degrees of freedom ν.
+    fn doubt(&self, random: &mut Random) -> f64 {
+        let free = self.values.len() - usize::from(self.of_differences);
+        let freedom = free * (self.seeds() - 1);
+        let squares: f64 = (0..freedom).map(|_| random.normal().powi(2)).sum();
+        freedom as f64 / squares
+    }
+
+    /// Draws other groups and other seeds.
+    pub fn draw(&self, random: &mut Random) -> Draw {
+        let methods = self.values.len();
+        let mut draw = Draw {
+            groups: vec![0.0; methods],
+            covariance: Square::new(methods),
+            seeds: Vec::new(),
+            pooled: 0.0,
+        };
+        for ((domain, weight), residuals) in self.domains.iter().zip(&self.residuals) {
+            let mut times = vec![0; domain.groups()];
+            for _ in 0..domain.groups() {
+                times[random.below(domain.groups())] += 1;
+            }
+            let bytes = total(&domain.bytes, &times);
+            let mut centered = Vec::new();
+            for (method, residuals) in residuals.iter().enumerate() {
+                let moved = total(residuals, &times) / bytes;
+                draw.groups[method] += weight * moved;
+                let pairs = residuals.iter().zip(&domain.bytes);
+                centered.push(pairs.map(|(bits, bytes)| bits - moved * bytes).collect());
+            }
+            let counted = (&times[..], self.of_differences);
+            draw.covariance.add((domain, *weight), &centered, counted);
+        }
+        if self.seeds() > 1 {
+            let parts = if self.of_differences { 2.0 } else { 1.0 };
+            let scale = (self.pooled() / parts * self.doubt(random)).sqrt();
+            let mut seeds = || (0..self.seeds()).map(|_| scale * random.normal()).collect();
+            draw.seeds = (0..methods).map(|_| seeds()).collect();
+            draw.pooled = pooled(&draw.seeds, self.of_differences);
+        }
+        draw
+    }
+
+    /// The statistic of a contrast in a resample: how many of the resample's own standard errors it lies from the value.
+    pub fn statistic(&self, draw: &Draw, contrast: Contrast) -> f64 {
+        let (first, second) = contrast;
+        let mut moved = draw.groups[first] - second.map_or(0.0, |second| draw.groups[second]);
+        let least = LEAST_VARIANCE * self.covariance.variance(contrast);
+        let mut variance = draw.covariance.variance(contrast).max(least);
+        if !draw.seeds.is_empty() {
+            let seeds = by_seed(&draw.seeds, contrast);
+            moved += mean(&seeds);
+            variance += over_seeds(&seeds, draw.pooled);
+        }
+        if variance > 0.0 {
+            moved / variance.sqrt()
+        } else {
+            0.0
+        }
+    }
+
+    /// A method's figure as the resample has it.
+    pub fn drawn(&self, draw: &Draw, method: usize) -> f64 {
+        let seeds = draw.seeds.get(method).map_or(0.0, |seeds| mean(seeds));
+        self.value((method, None)) + draw.groups[method] + seeds
+    }
+}
+
+fn total(values: &[f64], times: &[u32]) -> f64 {
+    values
+        .iter()
+        .zip(times)
+        .map(|(value, n)| value * f64::from(*n))
+        .sum()
+}
+
+fn by_seed(values: &[Vec<f64>], (first, second): Contrast) -> Vec<f64> {
+    match second {
+        None => values[first].clone(),
+        Some(second) => {
+            let pairs = values[first].iter().zip(&values[second]);
+            pairs.map(|(a, b)| a - b).collect()
+        }
+    }
+}
+
+/// The variance of the mean over seeds; nothing of one seed.
+fn over_seeds(values: &[f64], pooled: f64) -> f64 {
+    match values.len() {
+        0 | 1 => 0.0,
+        count => variance(values).max(pooled) / count as f64,
+    }
+}
+
+fn pooled(values: &[Vec<f64>], of_differences: bool) -> f64 {
+    let methods = values.len();
+    let all: Vec<f64> = match of_differences {
+        false => values.iter().map(|values| variance(values)).collect(),
+        true => pairs(methods)
+            .map(|contrast| variance(&by_seed(values, contrast)))
+            .collect(),
+    };
+    mean(&all)
+}
+
+/// Every pair of methods, once.
+pub fn pairs(methods: usize) -> impl Iterator<Item = Contrast> {
+    (0..methods)
+        .flat_map(move |first| (first + 1..methods).map(move |second| (first, Some(second))))
+}
+
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    squares / (values.len() as f64 - 1.0).max(1.0)
+}

@@ -1,0 +1,249 @@
+//! A frontier as Markdown, and its sentences.
+
+use super::figures::Frontier;
+use super::method::Method;
+use super::recommendation::{Outcome, Recommendation};
+use crate::diverged;
+use crate::untrusted::inline;
+use crate::wording::{interval, percent, signed};
+use polymath_eval::statistics::FEWEST_GROUPS;
+use polymath_eval::statistics::Figure;
+
+/// The tables, and what they say.
+pub fn render(frontier: &Frontier) -> String {
+    let mut text = format!(
+        "# Gain on {} against forgetting\n\n",
+        inline(&frontier.niche)
+    );
+    for sentence in sentences(frontier, Form::Markdown) {
+        text += &format!("{sentence}\n\n");
+    }
+    if frontier.critical.is_some() {
+        text += &differences(frontier);
+    }
+    text += "## Every method\n\nBits per byte on the test split of the held-out documents, against the base, with 95 % intervals \
+             over groups of documents and seeds.\n\n\
+             | method | gain | mean forgetting | worst domain | seconds |\n|---|--:|--:|--:|--:|\n";
+    for method in frontier.shown() {
+        let seconds = match method.share {
+            None => format!("{:.0}", method.seconds),
+            Some(_) => "none more".to_owned(),
+        };
+        let worst = format!(
+            "{} {}",
+            inline(&method.worst.domain),
+            figure(&method.worst.rise)
+        );
+        text += &format!(
+            "| {} | {} | {} | {worst} | {seconds} |\n",
+            inline(&method.name),
+            figure(&method.gain),
+            figure(&method.mean_forgetting),
+        );
+    }
+    text
+}
+
+/// Paired differences from the reference.
+fn differences(frontier: &Frontier) -> String {
+    let reference = inline(&frontier.reference);
+    let mut text = format!(
+        "## Against {reference}\n\nPaired differences in bits per byte, same documents and seeds. All intervals hold together with \
+         95 %.\n\n\
+         | method | gain − {reference}’s | mean forgetting − {reference}’s | place | best in |\n|---|--:|--:|---|--:|\n"
+    );
+    for method in frontier.shown() {
+        let of = |estimate: Option<Figure>| estimate.map_or("–".into(), |found| figure(&found));
+        let apart = method.against_reference;
+        text += &format!(
+            "| {} | {} | {} | {} | {} |\n",
+            inline(&method.name),
+            of(apart.map(|apart| apart.gain)),
+            of(apart.map(|apart| apart.mean_forgetting)),
+            place(method, Form::Markdown),
+            method.frontier_share.map_or("–".into(), percent),
+        );
+    }
+    text + "\n"
+}
+
+/// What is known of a method's place, in words.
+pub fn place(method: &Method, form: Form) -> String {
+    match (
+        &method.beaten_by,
+        &method.not_told_apart_from,
+        method.frontier_share,
+    ) {
+        (Some(other), _, _) => format!("beaten by {}", form.name(other)),
+        (None, Some(other), _) => format!("not told apart from {}", form.name(other)),
+        (None, None, Some(_)) => "not beaten".into(),
+        (None, None, None) => "not compared".into(),
+    }
+}
+
+/// A figure with its interval.
+fn figure(estimate: &Figure) -> String {
+    match estimate.interval {
+        Some(ends) => format!("{} {}", signed(estimate.value), interval(Some(ends))),
+        None => signed(estimate.value),
+    }
+}
+
+/// The language that sentences are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Plain text, for a page that escapes it.
+    Plain,
+    Markdown,
+}
+
+impl Form {
+    fn name(self, name: &str) -> String {
+        match self {
+            Self::Plain => name.to_owned(),
+            Self::Markdown => inline(name),
+        }
+    }
+
+    /// `text` between `marks` that only Markdown has.
+    fn marked(self, marks: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Markdown => format!("{marks}{text}{marks}"),
+        }
+    }
+}
+
+/// The recommendation, then what is told apart, then what limits the evidence.
+pub fn sentences(frontier: &Frontier, form: Form) -> Vec<String> {
+    let mut sentences = vec![recommendation(frontier, form)];
+    sentences.push(told_apart(frontier, form));
+    sentences.extend(diverged::sentence(&frontier.diverged, &|text| {
+        form.name(text)
+    }));
+    sentences.extend(few_groups(frontier, form));
+    sentences.extend(frontier.notes.iter().map(|note| form.name(note)));
+    sentences.push(hypervolume(frontier));
+    sentences
+}
+
+/// What is told apart, or why nothing is.
+fn told_apart(frontier: &Frontier, form: Form) -> String {
+    if frontier.critical.is_none() {
+        let seeds = frontier.methods.iter().map(|method| method.seeds).max();
+        return match (frontier.trained().count(), seeds) {
+            (1, _) => "One method: there is nothing to compare it with.".into(),
+            (_, Some(0 | 1)) => "One seed: a run of another seed may come out elsewhere, so that methods are not compared. Give \
+                                 `seeds` at least two values, better three or more."
+                .into(),
+            _ => "Methods are not compared: fewer than two have a run of every seed, or a domain has fewer than five groups of \
+                  held-out documents."
+                .into(),
+        };
+    }
+    let beaten: Vec<String> = frontier
+        .shown()
+        .filter_map(|method| {
+            let other = method.beaten_by.as_ref()?;
+            let (name, other) = (form.name(&method.name), form.name(other));
+            Some(format!("{name} is beaten by {other}"))
+        })
+        .collect();
+    match beaten.is_empty() {
+        true => "No method is told from another as gaining more and forgetting less: their order in the tables can be chance."
+            .into(),
+        false => format!(
+            "For sure, and together with 95 %: {}. Of the others, none surely gains more and forgets less than another.",
+            beaten.join(", ")
+        ),
+    }
+}
+
+fn few_groups(frontier: &Frontier, form: Form) -> Option<String> {
+    let few: Vec<String> = frontier
+        .few_groups()
+        .map(|few| format!("{} ({}: {})", form.name(&few.domain), few.split, few.groups))
+        .collect();
+    (!few.is_empty()).then(|| {
+        format!(
+            "Fewer than 20 groups of held-out documents in {}: so few show little of how much groups differ, and fewer than five give no \
+             interval. Hold out more, or raise `max_tokens`.",
+            few.join(", ")
+        )
+    })
+}
+
+fn hypervolume(frontier: &Frontier) -> String {
+    let shown = |estimate: &Figure| {
+        let ends = estimate
+            .interval
+            .map(|[low, high]| format!(" [{low:.4}, {high:.4}]"));
+        format!("{:.4}{}", estimate.value, ends.unwrap_or_default())
+    };
+    let mixed = match frontier.methods.iter().any(|method| method.share.is_some()) {
+        true => format!(
+            "; {} with what was mixed",
+            shown(&frontier.hypervolume.mixed)
+        ),
+        false => String::new(),
+    };
+    format!(
+        "Hypervolume {}{mixed}: the area of gain × mean forgetting avoided that the methods cover, from no gain and the most \
+         forgetting of any method.",
+        shown(&frontier.hypervolume.trained)
+    )
+}
+
+fn recommendation(frontier: &Frontier, form: Form) -> String {
+    let limit = frontier.limit;
+    let Some(found) = &frontier.recommended else {
+        let few = frontier
+            .few_groups()
+            .any(|few| few.split == "dev" && few.groups < FEWEST_GROUPS);
+        return match few {
+            true => format!(
+                "Nothing is recommended: a retained domain has fewer than five groups of held-out documents, which bound no rise, \
+                 be it within {limit} bits per byte or not."
+            ),
+            false => format!(
+                "No method is surely within {limit} bits per byte in every retained domain, on the dev split: retain more strongly, or \
+                 tune with {}.",
+                form.marked("`", &format!("polymath finetune --limits {limit}"))
+            ),
+        };
+    };
+    format!(
+        "Recommended for at most {limit} bits per byte lost in any retained domain: {}, which gains most on the dev split among \
+         the methods that are inside with their upper bounds ({} is nearest: at most {}). {}",
+        form.marked("**", &form.name(&found.name)),
+        form.name(&found.domain),
+        signed(found.upper_bound),
+        confirmation(found, form),
+    )
+}
+
+fn confirmation(found: &Recommendation, form: Form) -> String {
+    let Some(fresh) = &found.confirmation else {
+        return format!(
+            "Not confirmed on a fresh seed: {} does that.",
+            form.marked("`", "confirm_seed")
+        );
+    };
+    let worst = fresh
+        .rises
+        .iter()
+        .max_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    let worst = worst.map_or(String::new(), |(name, rise)| {
+        format!(", worst domain {} {}", form.name(name), figure(rise))
+    });
+    let said = match fresh.outcome {
+        Outcome::Confirmed => "Confirmed by",
+        Outcome::Refuted => "Refuted by",
+        Outcome::Undecided => "Neither confirmed nor refuted by",
+    };
+    format!(
+        "{said} a run of the fresh seed {}: gain {}{worst}.",
+        fresh.seed,
+        figure(&fresh.gain)
+    )
+}

@@ -1,0 +1,165 @@
+//! Which method to take: the one of most gain whose upper bound keeps every retained domain inside the limit.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::comparisons::upper_quantile;
+use super::joint::{Draw, FigureOfAll, mean};
+use super::runs::RunFigures;
+use super::scored::SplitOfAll;
+use crate::ReportError;
+use polymath_eval::statistics::Figure;
+use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, Random};
+
+const RESAMPLES: usize = 2000;
+const SEED: u64 = 26;
+
+/// A method that is inside the limit on the dev split, and gains most there.
+#[derive(Debug, Clone, Serialize)]
+pub struct Recommendation {
+    /// The method.
+    pub name: String,
+    /// The retained domain that comes closest to the limit.
+    pub domain: String,
+    /// The upper bound of that domain's rise on the dev split: those of all methods hold together with 95 %.
+    pub upper_bound: f64,
+    /// What a run of a fresh seed came to; none where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
+}
+
+/// What a run of a fresh seed says of the recommendation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It gained for sure, and every retained domain kept the limit.
+    Confirmed,
+    /// It lost for sure, or a retained domain broke the limit.
+    Refuted,
+    /// Neither.
+    Undecided,
+}
+
+/// A run of the recommended method with a seed that had no part in the choice, on the test split.
+#[derive(Debug, Clone, Serialize)]
+pub struct Confirmation {
+    /// Its seed.
+    pub seed: u64,
+    /// What it says.
+    pub outcome: Outcome,
+    /// Fall on the niche.
+    pub gain: Figure,
+    /// Mean rise over the retained domains.
+    pub mean_forgetting: Figure,
+    /// Rise of each retained domain.
+    pub rises: BTreeMap<String, Figure>,
+}
+
+impl Confirmation {
+    /// Of a fresh run, and the verdicts on its retained domains against the limit.
+    pub(super) fn new(run: &RunFigures, verdicts: &[LimitVerdict]) -> Self {
+        let is = |wanted| move |verdict: &LimitVerdict| *verdict == wanted;
+        let [low, high] = run
+            .gain
+            .interval
+            .unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
+        let outcome = if high < 0.0 || verdicts.iter().any(is(LimitVerdict::Broken)) {
+            Outcome::Refuted
+        } else if low > 0.0 && verdicts.iter().all(is(LimitVerdict::Kept)) {
+            Outcome::Confirmed
+        } else {
+            Outcome::Undecided
+        };
+        Self {
+            seed: run.candidate.seed,
+            outcome,
+            gain: run.gain,
+            mean_forgetting: run.mean_rise,
+            rises: run.rises.clone(),
+        }
+    }
+}
+
+/// Recommends one of the methods, whose runs have these numbers in the dev split, all with the same seeds. None where no method
+/// is inside, or where a domain has too few groups to bound anything.
+///
+/// # Errors
+/// Scores that are no numbers.
+pub fn recommend(
+    development: &SplitOfAll,
+    (names, methods): (&[String], &[Vec<usize>]),
+    (niche, limit): (&str, f64),
+) -> Result<Option<Recommendation>, ReportError> {
+    let domains: Vec<&String> = development.names().filter(|name| *name != niche).collect();
+    let mut sums = Vec::new();
+    for name in &domains {
+        sums.push(development.sums(name, methods)?);
+    }
+    if methods.is_empty() || sums.iter().any(|sums| sums.groups() < FEWEST_GROUPS) {
+        return Ok(None);
+    }
+    let rises: Vec<FigureOfAll> = domains
+        .iter()
+        .zip(&sums)
+        .map(|(name, sums)| {
+            let of_method = |runs: &Vec<usize>| -> Vec<f64> {
+                runs.iter()
+                    .map(|run| development.rise(name, *run))
+                    .collect()
+            };
+            let values = methods.iter().map(of_method).collect();
+            FigureOfAll::new(vec![(sums, 1.0)], values, false)
+        })
+        .collect();
+    let errors = critical(&rises, methods.len(), limit);
+    let bound = |method: usize, rise: &FigureOfAll| {
+        rise.value((method, None)) + errors * rise.error((method, None))
+    };
+    let gain = |method: usize| {
+        let falls = methods[method]
+            .iter()
+            .map(|run| -development.rise(niche, *run));
+        mean(&falls.collect::<Vec<_>>())
+    };
+    let inside = (0..methods.len()).filter_map(|method| {
+        let bounds = rises.iter().map(|rise| bound(method, rise)).enumerate();
+        let (domain, worst) = bounds.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (worst <= limit && gain(method) > 0.0).then_some((method, domain, worst))
+    });
+    let chosen = inside.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)));
+    Ok(chosen.map(|(method, domain, upper_bound)| Recommendation {
+        name: names[method].clone(),
+        domain: domains[domain].clone(),
+        upper_bound,
+        confirmation: None,
+    }))
+}
+
+/// How many standard errors above its rise a domain's bound lies, so that in 95 % no method whose worst domain is outside the
+/// limit seems to be inside. Of each method the domain counts that comes closest to the limit: all of them are to be inside, so
+/// that one test of each method is enough (an intersection-union test).
+fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
+    let room = |method: usize, rise: &FigureOfAll| {
+        let alone = (method, None);
+        (limit - rise.value(alone)) / rise.error(alone).max(f64::MIN_POSITIVE)
+    };
+    let closest: Vec<usize> = (0..methods)
+        .map(|method| {
+            let rooms = rises.iter().map(|rise| room(method, rise)).enumerate();
+            let least = rooms.min_by(|a, b| a.1.total_cmp(&b.1));
+            least.map_or(0, |(domain, _)| domain)
+        })
+        .collect();
+    let mut random = Random(SEED);
+    let mut maxima = Vec::new();
+    for _ in 0..RESAMPLES {
+        let draws: Vec<Draw> = rises.iter().map(|rise| rise.draw(&mut random)).collect();
+        let too_low = closest
+            .iter()
+            .enumerate()
+            .map(|(method, domain)| -rises[*domain].statistic(&draws[*domain], (method, None)));
+        maxima.push(too_low.fold(0.0, f64::max));
+    }
+    upper_quantile(maxima, LEVEL)
+}

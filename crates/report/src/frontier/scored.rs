@@ -1,0 +1,160 @@
+//! What a frontier is made of: every run's scores, and a method's over its seeds.
+
+use std::f64::consts::LN_2;
+
+use serde::Serialize;
+
+use super::joint::{DomainSums, mean};
+use crate::ReportError;
+use polymath_eval::statistics::group_sums;
+use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
+
+/// A model of a frontier: a run, or a run mixed with its base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The method's name.
+    pub method: String,
+    /// Share of the tuned weights, the rest being the base's; none where they are taken as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Of the run.
+    pub seed: u64,
+    /// Tokens that it was trained on.
+    pub tokens: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+impl Candidate {
+    /// The method with its share.
+    pub fn name(&self) -> String {
+        match self.share {
+            Some(share) => format!("{} × {share}", self.method),
+            None => self.method.clone(),
+        }
+    }
+}
+
+/// A candidate and its scores.
+#[derive(Debug, Clone)]
+pub struct ScoredRun {
+    /// What is scored.
+    pub candidate: Candidate,
+    /// Its scores.
+    pub scored: SplitScores,
+}
+
+/// One split of the held-out documents under the base and every run.
+pub struct SplitOfAll<'a> {
+    base: &'a ScoresByDomain,
+    runs: Vec<&'a ScoresByDomain>,
+}
+
+impl<'a> SplitOfAll<'a> {
+    /// The splits that `of` takes of each.
+    pub fn new(
+        base: &'a SplitScores,
+        runs: &'a [ScoredRun],
+        of: fn(&SplitScores) -> &ScoresByDomain,
+    ) -> Self {
+        Self {
+            base: of(base),
+            runs: runs.iter().map(|run| of(&run.scored)).collect(),
+        }
+    }
+
+    /// Checks that the base and every run have scores of the same documents of the same domains.
+    ///
+    /// # Errors
+    /// A run that does not, by its name, and the domain.
+    pub fn check(&self, runs: &[ScoredRun]) -> Result<(), ReportError> {
+        for (run, scores) in runs.iter().zip(&self.runs) {
+            let described = || format!("{} (seed {})", run.candidate.name(), run.candidate.seed);
+            let names = |scores: &ScoresByDomain| {
+                let names: Vec<&str> = scores.keys().map(String::as_str).collect();
+                names.join("`, `")
+            };
+            if !scores.keys().eq(self.base.keys()) {
+                return Err(ReportError::Report(format!(
+                    "{} is scored on `{}`, and others on `{}`: means over different domains are not ranked. Give all runs the \
+                     same `dataset`, `domain` and `retain`",
+                    described(),
+                    names(scores),
+                    names(self.base)
+                )));
+            }
+            for (name, base) in self.base {
+                let sizes = |scores: &DomainScores| -> Vec<u64> {
+                    scores
+                        .documents
+                        .iter()
+                        .map(|document| document.bytes)
+                        .collect()
+                };
+                if sizes(base) != sizes(&scores[name]) {
+                    return Err(ReportError::Report(format!(
+                        "{} and the base are scored on different documents of `{name}`: score both on the same dataset with the \
+                         same `max_tokens`",
+                        described()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The domains.
+    pub fn names(&self) -> impl Iterator<Item = &'a String> {
+        self.base.keys()
+    }
+
+    /// Change of a run in a domain against the base, in bits per byte.
+    pub fn rise(&self, domain: &str, run: usize) -> f64 {
+        self.runs[run][domain].bits_per_byte() - self.base[domain].bits_per_byte()
+    }
+
+    /// A domain under the base, and as the mean over `runs` has it.
+    pub fn base_and_mean(&self, domain: &str, runs: &[usize]) -> (&'a DomainScores, DomainScores) {
+        let base = &self.base[domain];
+        let runs: Vec<&DomainScores> = runs.iter().map(|run| &self.runs[*run][domain]).collect();
+        (base, averaged(base, &runs))
+    }
+
+    /// A domain's changes, summed by group; a method is the mean over its runs.
+    ///
+    /// # Errors
+    /// Scores that are no numbers.
+    pub fn sums(&self, domain: &str, methods: &[Vec<usize>]) -> Result<DomainSums, ReportError> {
+        let base = &self.base[domain];
+        let of_method = |runs: &Vec<usize>| {
+            let (_, averaged) = self.base_and_mean(domain, runs);
+            let sums = group_sums(base, &averaged)?.into_iter();
+            Ok(sums.map(|group| group.nats / LN_2).collect())
+        };
+        let groups = group_sums(base, base)?.into_iter();
+        Ok(DomainSums {
+            bytes: groups.map(|group| group.bytes).collect(),
+            bits: methods
+                .iter()
+                .map(of_method)
+                .collect::<Result<_, ReportError>>()?,
+        })
+    }
+}
+
+/// The mean over runs of each document's score; the documents and groups are the base's.
+pub fn averaged(base: &DomainScores, runs: &[&DomainScores]) -> DomainScores {
+    let nats = |document: usize| {
+        let of = |run: &&DomainScores| run.documents[document].nats;
+        mean(&runs.iter().map(of).collect::<Vec<_>>())
+    };
+    let documents = base.documents.iter().enumerate();
+    let documents = documents.map(|(at, document)| DocumentScore {
+        nats: nats(at),
+        ..*document
+    });
+    DomainScores {
+        documents: documents.collect(),
+        ..base.clone()
+    }
+}

@@ -1,0 +1,170 @@
+//! Numbers as every page, table and sentence of this crate writes them.
+
+use crate::forgetting::{QuestionReport, Worst};
+use polymath_eval::statistics::Figure;
+use polymath_eval::statistics::Verdict;
+
+/// A number with its sign; none where it rounds to zero.
+pub fn signed(value: f64) -> String {
+    let text = format!("{value:+.3}");
+    if text.trim_start_matches(['+', '-']) == "0.000" {
+        "0.000".into()
+    } else {
+        text.replace('-', "−")
+    }
+}
+
+/// A number with its sign, or a dash where it is withheld.
+pub fn signed_or_dash(value: Option<f64>) -> String {
+    value.map_or("–".into(), signed)
+}
+
+/// An interval, or a dash.
+pub fn interval(ends: Option<[f64; 2]>) -> String {
+    ends.map_or("–".into(), |[low, high]| {
+        format!("[{}, {}]", signed(low), signed(high))
+    })
+}
+
+/// A plain number, or a dash.
+pub fn plain(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.3}"))
+}
+
+/// A share in percent with its sign, or a dash.
+pub fn relative(share: Option<f64>) -> String {
+    share.map_or("–".into(), |share| {
+        format!("{:+.1} %", share * 100.0).replace('-', "−")
+    })
+}
+
+/// A share in percent.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// The interval of a share, in percent.
+pub fn share_interval(figure: Figure) -> String {
+    figure.interval.map_or("–".into(), |[low, high]| {
+        format!("[{:.1}, {:.1}]", low * 100.0, high * 100.0)
+    })
+}
+
+/// A change in a share, in percentage points with a sign; none where it rounds to zero.
+pub fn points(change: f64) -> String {
+    let text = format!("{:+.1}", change * 100.0);
+    if text.trim_start_matches(['+', '-']) == "0.0" {
+        "0.0".into()
+    } else {
+        text.replace('-', "−")
+    }
+}
+
+/// The interval of a change in a share, in percentage points.
+pub fn points_interval(figure: Figure) -> String {
+    figure.interval.map_or("–".into(), |[low, high]| {
+        format!("[{}, {}]", points(low), points(high))
+    })
+}
+
+/// A probability.
+pub fn probability(value: f64) -> String {
+    if value < 0.001 {
+        "< 0.001".into()
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// A probability, or a dash where nothing was tested.
+pub fn probability_or_dash(value: Option<f64>) -> String {
+    value.map_or("–".into(), probability)
+}
+
+/// A count with thin spaces between thousands.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Beside figures of a model that reads other tokens than its base.
+pub const OTHER_CONTEXT: &str = "This run reads the held-out text in other tokens than its base: as many tokens of context hold another stretch of text, \
+     and a part of the change in bits per byte may come from that.";
+
+/// What no old domain's change lies above, with 95 %; nothing where that is not known.
+pub fn bound(worst: &Worst) -> String {
+    worst.bound.map_or(String::new(), |bound| {
+        format!(", no old domain above {} (95 %)", signed(bound))
+    })
+}
+
+/// How many questions, and in how many groups where they are not all apart.
+pub fn asked(questions: &QuestionReport) -> String {
+    let number = count(questions.count as u64);
+    if questions.groups == questions.count {
+        return number;
+    }
+    format!("{number} in {} groups", questions.groups)
+}
+
+/// Bytes in a unit that a person reads.
+pub fn bytes(value: u64) -> String {
+    match value {
+        0..1_000 => format!("{value} B"),
+        1_000..1_000_000 => format!("{:.0} kB", value as f64 / 1e3),
+        _ => format!("{:.1} MB", value as f64 / 1e6),
+    }
+}
+
+/// A sign for each verdict, so that colour is not the only one.
+pub fn sign(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Kept => "●",
+        Verdict::Forgotten | Verdict::Lost => "▲",
+        Verdict::Gained => "▼",
+        Verdict::Undecided => "◇",
+        Verdict::Withheld => "–",
+    }
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers are written the way a person reads them.
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(signed(0.1234), "+0.123");
+        assert_eq!(signed(-0.1236), "−0.124");
+        assert_eq!(signed(-0.0001), "0.000");
+        assert_eq!(interval(Some([-0.1, 0.2])), "[−0.100, +0.200]");
+        assert_eq!(plain(None), "–");
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(count(123), "123");
+        assert_eq!(bytes(12_345), "12 kB");
+        assert_eq!(probability(1e-9), "< 0.001");
+        let change = Figure {
+            value: -0.0004,
+            interval: Some([-0.062, 0.0512]),
+        };
+        assert_eq!(points(change.value), "0.0");
+        assert_eq!(points_interval(change), "[−6.2, +5.1]");
+    }
+}

@@ -1,0 +1,177 @@
+//! Mean, worst and the interval of the mean over three old domains that differ, in numbers by hand.
+
+use std::collections::BTreeMap;
+use std::f64::consts::LN_2;
+
+use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
+use polymath_report::frontier::{Candidate, RunFigures, ScoredRun};
+use polymath_report::revert::{Block, choose, place};
+use polymath_report::{ForgettingReport, ModelScores, Settings};
+
+/// The rises in bits per byte: the niche gains, one old domain gains as well, and the worst is neither the first nor the last.
+const RISES: [(&str, f64); 4] = [
+    ("atoms", 0.05),
+    ("birds", 0.31),
+    ("codes", -0.12),
+    ("dance", -0.5),
+];
+const NICHE: &str = "dance";
+const WORST: &str = "birds";
+const MEAN: f64 = (0.05 + 0.31 - 0.12) / 3.0;
+
+/// Documents of unequal sizes that rise by `rise` bits per byte all together, and not alike.
+fn documents(rise: f64) -> DomainScores {
+    let bytes = |at: u64| 200 + 150 * (at % 5);
+    // Around nothing, when weighed by bytes.
+    let uneven = |at: u64| match at % 2 {
+        0 => 0.08 / bytes(at) as f64,
+        _ => -0.08 / bytes(at) as f64,
+    };
+    let document = |at: u64| {
+        let bits = 1.5 + rise + if rise == 0.0 { 0.0 } else { 100.0 * uneven(at) };
+        DocumentScore {
+            nats: bits * bytes(at) as f64 * LN_2,
+            tokens: bytes(at) / 4,
+            bytes: bytes(at),
+        }
+    };
+    DomainScores {
+        documents: (0..20).map(document).collect(),
+        ..DomainScores::default()
+    }
+}
+
+fn scores(factor: f64) -> ScoresByDomain {
+    let domain = |(name, rise): (&str, f64)| (name.to_owned(), documents(factor * rise));
+    RISES.map(domain).into()
+}
+
+fn model(path: &str, niche: &str, factor: f64) -> ModelScores {
+    ModelScores {
+        path: path.into(),
+        niche: niche.into(),
+        domains: scores(factor),
+        ..ModelScores::default()
+    }
+}
+
+/// The squared distances of three independent intervals' ends from their values add up; the mean's is a third of the root.
+fn interval_of_the_mean(figures: &[(f64, [f64; 2])]) -> [f64; 2] {
+    let distance = |end: usize| {
+        let squares = figures
+            .iter()
+            .map(|(value, ends)| (ends[end] - value).powi(2));
+        squares.sum::<f64>().sqrt() / 3.0
+    };
+    [MEAN - distance(0), MEAN + distance(1)]
+}
+
+fn assert_near(found: f64, expected: f64) {
+    assert!(
+        (found - expected).abs() < 1e-9,
+        "{found} and not {expected}"
+    );
+}
+
+#[test]
+fn reports_name_the_worst_of_three_and_average_them() {
+    let tuned = [model("tuned", NICHE, 1.0)];
+    let report = ForgettingReport::new(&model("base", "", 0.0), &tuned, Settings::default());
+    let report = report.unwrap();
+    let run = &report.runs[0];
+    for (name, rise) in RISES {
+        let domain = run
+            .domains
+            .iter()
+            .find(|domain| domain.name == name)
+            .unwrap();
+        assert_near(domain.base_bits_per_byte.unwrap(), 1.5);
+        assert_near(domain.change.unwrap(), rise);
+    }
+    let worst = run.summary.worst_forgetting.as_ref().unwrap();
+    assert_eq!(worst.domain, WORST);
+    assert_near(worst.change, 0.31);
+    assert_near(run.summary.niche_gain.unwrap().value, 0.5);
+    let mean = run.summary.mean_forgetting.unwrap();
+    assert_near(mean.value, MEAN);
+    let old: Vec<(f64, [f64; 2])> = run
+        .old()
+        .map(|domain| (domain.change.unwrap(), domain.interval.unwrap()))
+        .collect();
+    assert_eq!(old.len(), 3);
+    let expected = interval_of_the_mean(&old);
+    let [low_of_mean, high_of_mean] = mean.interval.unwrap();
+    for (end, expected) in [low_of_mean, high_of_mean].iter().zip(expected) {
+        assert_near(*end, expected);
+    }
+    // It is nobody's own interval, moved or not.
+    for (value, [low, high]) in old {
+        assert!(
+            (high_of_mean - low_of_mean - (high - low)).abs() > 1e-3,
+            "{value}"
+        );
+    }
+}
+
+/// The same of a frontier's runs, whose development half has other scores than the test half.
+#[test]
+fn frontiers_take_the_worst_and_the_mean_of_three() {
+    let both = |dev: f64, test: f64| SplitScores {
+        dev: scores(development),
+        test: scores(test),
+    };
+    let candidate = Candidate {
+        method: "full".into(),
+        share: None,
+        seed: 1,
+        tokens: 1,
+        seconds: 1.0,
+    };
+    let run = ScoredRun {
+        candidate,
+        scored: both(0.5, 1.0),
+    };
+    let figures = RunFigures::new(&run, NICHE, &both(0.0, 0.0)).unwrap();
+    assert_near(figures.gain.value, 0.5);
+    assert_near(figures.worst_forgetting(), 0.31);
+    assert_near(figures.development_worst, 0.155);
+    assert_near(figures.development_gain, 0.25);
+    assert_near(figures.mean_rise.value, MEAN);
+    let rises: BTreeMap<&str, f64> = figures
+        .rises
+        .iter()
+        .map(|(name, rise)| (name.as_str(), rise.value))
+        .collect();
+    assert_eq!(rises.len(), 3);
+    for (name, rise) in &RISES[..3] {
+        assert_near(rises[name], *rise);
+    }
+    let rises = figures.rises.values();
+    let rises: Vec<(f64, [f64; 2])> = rises
+        .map(|rise| (rise.value, rise.interval.unwrap()))
+        .collect();
+    let ends = figures.mean_rise.interval.unwrap();
+    for (end, expected) in ends.iter().zip(interval_of_the_mean(&rises)) {
+        assert_near(*end, expected);
+    }
+}
+
+/// Resetting a block that was all of the change gives back the mean of three rises for what the niche had gained, and a place
+/// against the base is the gain beside that mean.
+#[test]
+fn blocks_and_places_average_three() {
+    let (base, tuned) = (scores(0.0), scores(1.0));
+    let block = Block::new("layer 001", NICHE, (&tuned, &base)).unwrap();
+    assert_near(block.regained, MEAN);
+    assert_near(block.lost, 0.5);
+    assert_near(block.rate(), MEAN / 0.5);
+    for (name, rise) in RISES {
+        assert_near(block.changes[name].value, -rise);
+    }
+    let found = place(NICHE, (&base, &tuned));
+    assert_near(found.0, 0.5);
+    assert_near(found.1, MEAN);
+    // Half of the way has half of both: the first that is inside a limit of three quarters of the mean.
+    let places = [found, place(NICHE, (&base, &scores(0.5))), (0.0, 0.0)];
+    assert_eq!(choose(&places, 0.75 * MEAN), 1);
+}

@@ -1,0 +1,298 @@
+//! What a checkpoint's own files, those of its run and a report say of it.
+
+use std::path::{Path, PathBuf};
+
+use polymath_data::{DataError, Dataset};
+use polymath_finetune::Lineage;
+use polymath_hub::{CARD, Repository, front_matter};
+use polymath_model::{LoraConfig, ModelConfig, NamedBase};
+use polymath_pretrain::{PretrainConfig, Pretraining};
+use polymath_report::ForgettingReport;
+use polymath_report::forgetting::{CurvePoint, RunReport, Settings};
+use polymath_train::{State, resolve_base, resolve_checkpoint};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::StudyError;
+
+/// All that a card is written from.
+pub struct Facts {
+    /// Where it will be: `owner/name`, or else the checkpoint's folder.
+    pub place: String,
+    /// Its shape; an adapter's, that of its base.
+    pub model: ModelConfig,
+    /// What it is, if it is an adapter.
+    pub adapter: Option<LoraConfig>,
+    /// What it was tuned from, or is an adapter for.
+    pub base: Option<NamedBase>,
+    /// As the base's card, or the user, says.
+    pub license: Option<String>,
+    /// What is put before a document, as text, where the tokenizer has a name for it.
+    pub begin: Option<String>,
+    /// Whether conversations can be rendered.
+    pub chats: bool,
+    /// How it was fine-tuned.
+    pub lineage: Option<Lineage>,
+    /// The run's whole config.
+    pub config: Option<toml::Table>,
+    /// Where its run stood.
+    pub state: Option<State>,
+    /// What it scored when it was saved.
+    pub scores: Option<CurvePoint>,
+    /// What it was trained and watched on, as far as it is here.
+    pub datasets: Vec<Dataset>,
+    /// Of a pretraining: each domain's share of what was read.
+    pub shares: Vec<(String, f64)>,
+    /// What a report says of it, and how it was made.
+    pub report: Option<(RunReport, Settings)>,
+}
+
+/// What is options of the user.
+pub struct CardOptions<'a> {
+    /// Where it will be.
+    pub place: String,
+    /// A `report.json`.
+    pub report: Option<&'a Path>,
+    /// A license's name.
+    pub license: Option<&'a str>,
+    /// Another name for the base.
+    pub base: Option<&'a Path>,
+}
+
+impl Facts {
+    /// Gathers what there is; what an earlier run has not left is left out.
+    ///
+    /// # Errors
+    /// A checkpoint that can't be read; a report that can't, or does not have it.
+    pub fn gather(folder: &Path, options: &CardOptions) -> Result<Self, StudyError> {
+        let over = resolve_base(folder, options.base)?;
+        let model = polymath_model::load_config_over(folder, over.as_deref())?;
+        let adapter = polymath_model::is_adapter(folder)
+            .then(|| polymath_model::load_adapter(folder, over.as_deref()))
+            .transpose()?
+            .map(|adapter| adapter.config);
+        let lineage = Lineage::of(folder)?;
+        let base = name_of_base(folder, lineage.as_ref(), options.base)?;
+        let run = folder.parent().unwrap_or(Path::new("."));
+        let config = config_of(run)?;
+        let state: Option<State> = read_json(&folder.join("state.json"))?;
+        let step = state.as_ref().map(|state| state.step);
+        let given = options.license.map(str::to_owned);
+        let report = options
+            .report
+            .map(|path| report_of(path, folder))
+            .transpose()?;
+        let datasets = datasets_of(config.as_ref(), lineage.as_ref())?;
+        Ok(Self {
+            place: options.place.clone(),
+            license: given.or_else(|| license_of(base.as_ref()?)),
+            begin: begin_token(folder, over.as_deref())?,
+            chats: has_template(folder)?,
+            scores: step.map_or(Ok(None), |step| scores_at(run, step))?,
+            shares: match datasets.is_empty() {
+                true => Vec::new(),
+                false => shares_of(config.as_ref()),
+            },
+            datasets,
+            model,
+            adapter,
+            base,
+            lineage,
+            config,
+            state,
+            report,
+        })
+    }
+}
+
+/// What the base is called: as the user says, else as the adapter or the run does; with `@` before a revision.
+fn name_of_base(
+    folder: &Path,
+    lineage: Option<&Lineage>,
+    given: Option<&Path>,
+) -> Result<Option<NamedBase>, StudyError> {
+    let named = |path: &Path| {
+        let repository = Repository::parse(path.to_str().unwrap_or_default());
+        match repository.filter(|_| !path.exists()) {
+            Some(repository) => NamedBase {
+                name: repository.id(),
+                revision: Some(repository.revision().to_owned()).filter(|name| name != "main"),
+            },
+            None => NamedBase {
+                name: path.display().to_string(),
+                revision: None,
+            },
+        }
+    };
+    if let Some(given) = given {
+        return Ok(Some(named(given)));
+    }
+    if polymath_model::is_adapter(folder) {
+        return Ok(Some(polymath_model::named_base(folder)?));
+    }
+    Ok(lineage.map(|lineage| named(&lineage.base)))
+}
+
+fn config_of(run: &Path) -> Result<Option<toml::Table>, StudyError> {
+    let path = run.join("run.toml");
+    // A model from elsewhere has none.
+    if !polymath_input::exists(&path)? {
+        return Ok(None);
+    }
+    let text = polymath_input::read_text(&path)?;
+    let table = text
+        .parse()
+        .map_err(|error| StudyError::Config(format!("can't read `{}`: {error}", path.display())))?;
+    Ok(Some(table))
+}
+
+/// What a file of JSON says; `None` where there is none.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StudyError> {
+    if !polymath_input::exists(path)? {
+        return Ok(None);
+    }
+    let value = polymath_input::read_json(path)?;
+    let value = serde_json::from_value(value)
+        .map_err(|error| StudyError::Config(format!("can't use `{}`: {error}", path.display())))?;
+    Ok(Some(value))
+}
+
+/// The evaluation after `step` of a run.
+fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, StudyError> {
+    let path = run.join("metrics.jsonl");
+    if !polymath_input::exists(&path)? {
+        return Ok(None);
+    }
+    let text = polymath_files::read(&path).map_err(StudyError::file(&path))?;
+    // Other lines are of training steps; the last may be cut off, and one that can't be read is named by the run.
+    let points = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok());
+    Ok(points.into_iter().find(|point| point.step == step))
+}
+
+/// The data sets of a run, as far as they are still here; what is here and is left out is said.
+fn datasets_of(
+    config: Option<&toml::Table>,
+    lineage: Option<&Lineage>,
+) -> Result<Vec<Dataset>, StudyError> {
+    let named = |key: &str| Some(PathBuf::from(config?.get(key)?.as_str()?));
+    let mut paths: Vec<PathBuf> = match lineage {
+        Some(lineage) => [Some(lineage.dataset.clone()), lineage.retain.clone()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        None => named("dataset").into_iter().collect(),
+    };
+    paths.dedup();
+    let mut datasets = Vec::new();
+    for path in paths {
+        if !polymath_input::exists(&path.join("dataset.json"))? {
+            continue;
+        }
+        let dataset = match Dataset::open(&path) {
+            Ok(dataset) => dataset,
+            Err(error @ DataError::File { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!("the card says nothing of the data set: {error}");
+                continue;
+            }
+        };
+        // One that was prepared again since is not what the model was trained on.
+        if !lineage.is_some_and(|lineage| lineage.is_of_other_data(&dataset)) {
+            datasets.push(dataset);
+        }
+    }
+    Ok(datasets)
+}
+
+/// Each domain's share of a pretraining, where its data set is still here.
+fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
+    let config = config.cloned().map(toml::Value::Table);
+    let config = config.and_then(|config| config.try_into::<PretrainConfig>().ok());
+    let pretraining = match config.map(Pretraining::open) {
+        Some(Ok(pretraining)) => pretraining,
+        Some(Err(error)) => {
+            tracing::warn!("the card leaves out the domains' shares of the training text: {error}");
+            return Vec::new();
+        }
+        None => return Vec::new(),
+    };
+    let shares = pretraining.mixture().iter();
+    shares
+        .map(|share| (share.name.clone(), share.weight))
+        .collect()
+}
+
+/// What the report says of the checkpoint in `folder`.
+fn report_of(path: &Path, folder: &Path) -> Result<(RunReport, Settings), StudyError> {
+    let file = match path.is_dir() {
+        true => path.join("report.json"),
+        false => path.to_path_buf(),
+    };
+    let report = ForgettingReport::read(&file).map_err(StudyError::refused)?;
+    let same = |run: &&RunReport| {
+        let path = Path::new(&run.path);
+        path == folder
+            || matches!((path.canonicalize(), folder.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    };
+    let found = report.runs.iter().find(same).cloned();
+    let run = found.ok_or_else(|| {
+        let known: Vec<&str> = report.runs.iter().map(|run| run.path.as_str()).collect();
+        StudyError::refused(format!(
+            "`{}` says nothing of `{}`: it is of `{}`",
+            file.display(),
+            folder.display(),
+            known.join("`, `")
+        ))
+    })?;
+    Ok((run, report.settings))
+}
+
+#[derive(Deserialize)]
+struct License {
+    license: Option<String>,
+}
+
+/// The license in the base's card. A base that is not to be had, or has no card, leaves it open.
+fn license_of(base: &NamedBase) -> Option<String> {
+    let name = match &base.revision {
+        Some(revision) => format!("{}@{revision}", base.name),
+        None => base.name.clone(),
+    };
+    let folder = resolve_checkpoint(Path::new(&name)).ok()?;
+    let card = polymath_files::read_to_string(folder.join(CARD)).ok()?;
+    let facts: License = serde_saphyr::from_str(front_matter(&card)?).ok()?;
+    facts.license
+}
+
+#[derive(Deserialize)]
+struct TokenizerSettings {
+    bos_token: Option<serde_json::Value>,
+    chat_template: Option<serde_json::Value>,
+}
+
+fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, StudyError> {
+    read_json(&folder.join("tokenizer_config.json"))
+}
+
+/// The text of the token that begins documents, as `transformers` will know it.
+fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, StudyError> {
+    // Where there is no tokenizer, nothing says how documents begin.
+    let Ok(tokenizer) = polymath_model::tokenizer_over(folder, base) else {
+        return Ok(None);
+    };
+    let settings = tokenizer_settings(tokenizer.parent().unwrap_or(Path::new(".")))?;
+    let token = settings.and_then(|settings| settings.bos_token);
+    Ok(token.and_then(|token| match token {
+        serde_json::Value::String(token) => Some(token),
+        // Older settings spell out what the token does to the space around it.
+        token => Some(token.get("content")?.as_str()?.to_owned()),
+    }))
+}
+
+fn has_template(folder: &Path) -> Result<bool, StudyError> {
+    let settings = tokenizer_settings(folder)?;
+    let in_settings = settings.is_some_and(|all| all.chat_template.is_some());
+    Ok(in_settings || polymath_input::is_file(&folder.join("chat_template.jinja"))?)
+}

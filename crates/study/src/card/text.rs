@@ -1,0 +1,301 @@
+//! A card's text.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use polymath_data::DomainManifest;
+use polymath_report::untrusted::{block, code, inline, printable};
+
+use super::facts::Facts;
+use super::metadata::is_on_the_hub;
+use super::paths::{shown, without_places};
+use polymath_report::duration;
+
+/// From the title to the commands.
+pub fn render(facts: &Facts) -> String {
+    let mut text = format!("# {}\n\n{}\n", inline(name(facts)), what_it_is(facts));
+    text += &training(facts);
+    text += &scores(facts);
+    text += &use_of_it(facts);
+    text += &reproduction(facts);
+    text
+}
+
+/// A run's checkpoint is called as its run.
+pub fn name(facts: &Facts) -> &str {
+    let parts = facts.place.trim_end_matches('/').rsplit('/');
+    let is_checkpoint =
+        |part: &&str| ["best", "latest"].contains(part) || part.starts_with("step-");
+    parts
+        .clone()
+        .find(|part| !is_checkpoint(part))
+        .unwrap_or(&facts.place)
+}
+
+/// A base, as a link where others can follow it.
+fn base_name(facts: &Facts) -> Option<String> {
+    let base = facts.base.as_ref()?;
+    if !is_on_the_hub(&base.name) {
+        return Some(code(&shown(Path::new(&base.name))));
+    }
+    // A repository's name is letters, digits and `-_.`: it can't leave the address.
+    let link = format!(
+        "[{}](https://huggingface.co/{})",
+        inline(&base.name),
+        base.name
+    );
+    Some(match &base.revision {
+        Some(revision) => format!("{link} at {}", code(revision)),
+        None => link,
+    })
+}
+
+fn what_it_is(facts: &Facts) -> String {
+    let model = &facts.model;
+    let shape = format!(
+        "{} parameters: {} blocks of width {}, {} query and {} key/value heads, a vocabulary of {} tokens, a context of {}",
+        millions(model.parameter_count()),
+        model.num_hidden_layers,
+        model.hidden_size,
+        model.num_attention_heads,
+        model.num_key_value_heads,
+        model.vocab_size,
+        model.max_position_embeddings
+    );
+    let base = base_name(facts).unwrap_or_else(|| "a base".into());
+    match (&facts.adapter, &facts.lineage) {
+        (Some(adapter), _) => {
+            let kind = if adapter.dora { "DoRA" } else { "LoRA" };
+            let parameters = adapter.parameter_shapes(model);
+            let own: usize = parameters
+                .iter()
+                .map(|(_, shape)| shape.iter().product::<usize>())
+                .sum();
+            let niche = match &facts.lineage {
+                Some(lineage) => format!(" It was trained on *{}*.", inline(&lineage.niche)),
+                None => String::new(),
+            };
+            format!(
+                "A {kind} adapter of rank {} ({} parameters) for {base}, a language model of {shape}.{niche}",
+                adapter.rank,
+                millions(own as u64)
+            )
+        }
+        (None, Some(lineage)) => format!(
+            "A language model of {shape}. It was fine-tuned ({}) from {base} on *{}*.",
+            inline(&lineage.method),
+            inline(&lineage.niche)
+        ),
+        (None, None) => format!("A language model of {shape}."),
+    }
+}
+
+/// A count as a person says it.
+fn millions(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..1_000_000 => format!("{:.0} thousand", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} million", count as f64 / 1e6),
+        _ => format!("{:.1} billion", count as f64 / 1e9),
+    }
+}
+
+/// A size as a person says it.
+fn megabytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+fn training(facts: &Facts) -> String {
+    let mut text = String::new();
+    let mut rows = String::new();
+    for dataset in &facts.datasets {
+        for (domain, manifest) in &dataset.manifest().domains {
+            rows += &row(facts, domain, manifest);
+        }
+    }
+    if let Some(state) = &facts.state {
+        text += &format!(
+            "\nThis checkpoint is of step {}: {} tokens had been read, in {} of training, with the seed {}.\n",
+            state.step,
+            millions(state.tokens),
+            duration(state.seconds),
+            state.seed
+        );
+    }
+    if !rows.is_empty() {
+        text += "\n| domain | | training text | tokens | held out |\n|---|---|--:|--:|--:|\n";
+        text += &rows;
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\n## What it was trained on\n{text}"),
+    }
+}
+
+/// A domain: what it was to this run, and how much of it there is.
+fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
+    let share = facts.shares.iter().find(|(name, _)| name == domain);
+    let role = match (&facts.lineage, share) {
+        (Some(lineage), _) if lineage.niche == domain => "what it was tuned for".into(),
+        (Some(_), _) => "watched for forgetting".into(),
+        (None, Some((_, share))) => format!("{:.1} % of what was read", share * 100.0),
+        (None, None) => "not trained on".to_owned(),
+    };
+    format!(
+        "| {} | {role} | {} | {} | {} documents |\n",
+        inline(domain),
+        megabytes(manifest.train.bytes),
+        millions(manifest.train.tokens),
+        manifest.heldout.documents
+    )
+}
+
+fn scores(facts: &Facts) -> String {
+    if let Some((run, settings)) = &facts.report {
+        return format!(
+            "\n## What it gained and what it forgot\n\n{}\n\nBits per byte on held-out documents, lower is better, each \
+             document scored by the base and by this model with a context of {} tokens. The intervals are paired bootstraps \
+             over documents; *kept* and *forgotten* are sure at a tolerance of {} bits per byte, with Holm's correction over \
+             all domains.\n\n{}",
+            inline(&run.headline()),
+            settings.context,
+            settings.tolerance,
+            run.markdown()
+        );
+    }
+    let Some(point) = &facts.scores else {
+        return String::new();
+    };
+    let evaluation = facts
+        .config
+        .as_ref()
+        .and_then(|config| config.get("evaluation"));
+    let tokens = evaluation.and_then(|table| table.get("max_tokens")?.as_integer());
+    let sample = tokens.map_or(String::new(), |tokens| {
+        format!(", on at most {tokens} held-out tokens of each domain")
+    });
+    let mut text = format!(
+        "\n## What it scores\n\nMeasured when it was saved{sample}; lower is better.\n\n| domain | bits per byte |\n|---|--:|\n"
+    );
+    for (domain, bits) in &point.heldout_bits_per_byte {
+        text += &format!("| {} | {bits:.3} |\n", inline(domain));
+    }
+    text
+}
+
+fn use_of_it(facts: &Facts) -> String {
+    let place = python(&facts.place);
+    let load = match &facts.adapter {
+        Some(_) => format!(
+            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n\
+             model = AutoPeftModelForCausalLM.from_pretrained({place})\n"
+        ),
+        None => format!(
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
+             model = AutoModelForCausalLM.from_pretrained({place})\n"
+        ),
+    };
+    let encode = match facts.begin {
+        Some(_) => {
+            "inputs = tokenizer(tokenizer.bos_token + prompt, add_special_tokens=False, return_tensors=\"pt\")\n"
+        }
+        None => "inputs = tokenizer(prompt, return_tensors=\"pt\")\n",
+    };
+    let script = format!(
+        "{load}tokenizer = AutoTokenizer.from_pretrained({place})\nprompt = \"…\"\n{encode}\
+         print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))\n"
+    );
+    let command = format!("polymath generate {} --prompt \"…\"\n", shell(&facts.place));
+    let mut text = format!(
+        "\n## How to use it\n\n{}\n{}",
+        block("python", &script),
+        block("sh", &command)
+    );
+    if let Some(begin) = &facts.begin {
+        text += &format!(
+            "\nEvery document that it has read began with {}, so a prompt does too.\n",
+            code(begin)
+        );
+    }
+    if facts.chats {
+        text += "\nIts tokenizer has a chat template: `tokenizer.apply_chat_template`.\n";
+    }
+    text
+}
+
+fn reproduction(facts: &Facts) -> String {
+    let Some(config) = &facts.config else {
+        return String::new();
+    };
+    let command = match facts.lineage {
+        Some(_) => "finetune",
+        None => "pretrain",
+    };
+    let mut commands = format!("polymath {command} run.toml\n");
+    if let (Some(base), Some(run)) = (&facts.base, config.get("run").and_then(toml::Value::as_str))
+    {
+        let [base, run] = [base.name.as_str(), run].map(|path| shell(&shown(Path::new(path))));
+        commands += &format!("polymath forget {base} {run} -o report\n");
+    }
+    let config = without_places(&toml::Value::Table(config.clone()));
+    let mut text = format!(
+        "\n## How to make it again\n\n{}\n`run.toml`:\n\n{}",
+        block("sh", &commands),
+        block("toml", &toml::to_string(&config).unwrap_or_default())
+    );
+    for dataset in &facts.datasets {
+        text += &format!(
+            "\nThe data set {} was made of sources and settings with the digest {}.\n",
+            code(&shown(dataset.path())),
+            code(&dataset.manifest().source)
+        );
+    }
+    let version = facts
+        .state
+        .as_ref()
+        .map(|state| state.program_version.as_str());
+    text += &format!(
+        "\nMade with Polymath {}, which gives the same bits for the same config, data and machine.\n",
+        inline(version.unwrap_or(env!("CARGO_PKG_VERSION")))
+    );
+    text
+}
+
+/// A string of Python.
+fn python(text: &str) -> String {
+    // What JSON escapes, Python reads; the other characters that are not shown are escaped the same way.
+    let quoted = serde_json::Value::from(text).to_string();
+    let shown = |sign: char| match printable(sign.encode_utf8(&mut [0; 4])) {
+        Cow::Borrowed(_) => sign.to_string(),
+        Cow::Owned(_) => format!("\\u{:04x}", u32::from(sign)),
+    };
+    quoted.chars().map(shown).collect()
+}
+
+/// A word of a shell's command line.
+fn shell(text: &str) -> String {
+    let plain = |sign: char| sign.is_alphanumeric() || "-_./@:=+…".contains(sign);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of folders stay one word and one string.
+    #[test]
+    fn commands_and_scripts_are_quoted() {
+        assert_eq!(shell("runs/small/best"), "runs/small/best");
+        assert_eq!(shell("a b"), "'a b'");
+        assert_eq!(shell("x'; rm -rf /"), "'x'\\''; rm -rf /'");
+        assert_eq!(shell("-o"), "'-o'");
+        assert_eq!(python("runs/small"), "\"runs/small\"");
+        assert_eq!(python("a\"b\n\u{202e}"), "\"a\\\"b\\n\\u202e\"");
+    }
+}

@@ -1,0 +1,82 @@
+//! The leak ledger of `forget`: what each run was tuned on, against every held-out set.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use polymath_data::{Dataset, Overlap, measure_overlaps};
+use polymath_finetune::Lineage;
+
+use crate::{Progress, StudyError};
+
+/// Measures each fine-tuning text once, however many runs were tuned on it.
+pub struct Ledger<'a> {
+    heldout: Vec<(&'a Dataset, &'a str)>,
+    datasets: &'a [Dataset],
+    measured: Vec<((PathBuf, String), Vec<Overlap>)>,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Ledger<'a> {
+    /// Over every domain of the data sets; of two of one name the first counts, as in scoring.
+    pub fn new(datasets: &'a [Dataset], progress: &'a dyn Progress) -> Self {
+        let mut heldout: Vec<(&Dataset, &str)> = Vec::new();
+        for dataset in datasets {
+            for name in dataset.domain_names() {
+                if heldout.iter().all(|(_, known)| *known != name) {
+                    heldout.push((dataset, name));
+                }
+            }
+        }
+        Self {
+            heldout,
+            datasets,
+            measured: Vec::new(),
+            progress,
+        }
+    }
+
+    /// The overlap of every held-out set with the text that a run was tuned on; none, with a warning, where that text is
+    /// not here any more.
+    ///
+    /// # Errors
+    /// A data set that can't be read.
+    pub fn of(&mut self, lineage: &Lineage) -> Result<Vec<Overlap>, StudyError> {
+        let key = (lineage.dataset.clone(), lineage.niche.clone());
+        if let Some((_, known)) = self.measured.iter().find(|(measured, _)| *measured == key) {
+            return Ok(known.clone());
+        }
+        let opened;
+        let given = self.datasets.iter();
+        let dataset = match given.into_iter().find(|dataset| dataset.path() == key.0) {
+            Some(dataset) => dataset,
+            None => match Dataset::open(&key.0) {
+                Ok(dataset) => {
+                    opened = dataset;
+                    &opened
+                }
+                Err(error) => {
+                    tracing::warn!("the leak ledger lacks the text that was tuned on: {error}");
+                    return Ok(Vec::new());
+                }
+            },
+        };
+        if lineage.is_of_other_data(dataset) {
+            tracing::warn!(
+                "the leak ledger lacks the text that was tuned on: `{}` was prepared again since",
+                key.0.display()
+            );
+            return Ok(Vec::new());
+        }
+        let begin = Instant::now();
+        let found = measure_overlaps(&self.heldout, (dataset, &key.1))?;
+        self.progress.say(&format!(
+            "leak ledger: `{}` of `{}` against {} held-out sets in {:.1} s",
+            key.1,
+            key.0.display(),
+            self.heldout.len(),
+            begin.elapsed().as_secs_f64()
+        ));
+        self.measured.push((key, found.clone()));
+        Ok(found)
+    }
+}

@@ -1,0 +1,375 @@
+//! A frontier: several methods to tune the same base for the same niche, at equal tokens, over several seeds; what each
+//! gains, what it forgets, and which are told apart.
+
+mod comparison;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use polymath_config::Source;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use comparison::{check_splits, compare, confirm};
+
+use polymath_finetune::FinetuneConfig;
+
+use crate::StudyError;
+
+/// All of a frontier.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrontierConfig {
+    /// The folder of the runs and of what is found.
+    pub output: PathBuf,
+    /// Each method is tuned once with each of them. One seed says nothing of another: methods are compared from two on.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// What a retained domain may lose, in bits per byte, for a method to be recommended.
+    #[serde(default = "default_limit")]
+    pub limit: f64,
+    /// The method that the others are compared with; default: `full`, else the first by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// A seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the recommendation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seed: Option<u64>,
+    /// Held-out tokens of each domain and split that the comparison scores; default: all. Give room for at least 20 groups
+    /// of documents (works, files) a domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Shares of the tuned weights at which every run is also mixed with the base and scored, without training.
+    #[serde(default = "default_interpolate")]
+    pub interpolate: Vec<f64>,
+    /// What all runs share: the keys of a `finetune` config but `run` and `seed`.
+    pub shared: Table,
+    /// The methods by name: what each adds to `shared`, as in a `finetune` config. Default: those of [`usual_ways`].
+    #[serde(default)]
+    pub runs: BTreeMap<String, Table>,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![1, 2, 3]
+}
+
+fn default_limit() -> f64 {
+    0.02
+}
+
+fn default_interpolate() -> Vec<f64> {
+    vec![0.25, 0.5, 0.75]
+}
+
+/// The methods that people choose between.
+pub fn usual_ways() -> BTreeMap<String, Table> {
+    let ways = [
+        ("full", "method = \"full\""),
+        (
+            "head",
+            "method = \"frozen\"\nfrozen = { train_last_layers = 0, train = [\"lm_head\"] }",
+        ),
+        (
+            "last-2",
+            "method = \"frozen\"\nfrozen = { train_last_layers = 2 }",
+        ),
+        (
+            "lora-4",
+            "method = \"lora\"\nlora = { rank = 4, alpha = 8 }",
+        ),
+        (
+            "lora-16",
+            "method = \"lora\"\nlora = { rank = 16, alpha = 32 }",
+        ),
+        ("replay-1", "retention = { replay = 0.01 }"),
+        ("replay-5", "retention = { replay = 0.05 }"),
+        ("replay-20", "retention = { replay = 0.2 }"),
+        ("l2sp", "retention = { l2sp = 0.01 }"),
+        ("ewc", "retention = { ewc = { strength = 10.0 } }"),
+        (
+            "distill",
+            "retention = { replay = 0.05, distill = { strength = 1.0 } }",
+        ),
+    ];
+    ways.into_iter()
+        .map(|(name, text)| {
+            (
+                name.to_owned(),
+                text.parse().expect("the usual ways are TOML"),
+            )
+        })
+        .collect()
+}
+
+/// One run of a frontier.
+#[derive(Debug, Clone)]
+pub struct PlannedRun {
+    /// The method's name.
+    pub method: String,
+    /// Its seed.
+    pub seed: u64,
+    /// All of it.
+    pub config: FinetuneConfig,
+}
+
+impl FrontierConfig {
+    /// Every run, the seeds of a method one after the other. `source` is the file that this was read from.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn plan(&self, source: &Source) -> Result<Vec<PlannedRun>, StudyError> {
+        let methods = match self.runs.is_empty() {
+            true => usual_ways(),
+            false => self.runs.clone(),
+        };
+        self.validate(&methods)?;
+        let mut planned = Vec::new();
+        for (name, own) in &methods {
+            for seed in &self.seeds {
+                planned.push(self.run((name, own), *seed, source)?);
+            }
+        }
+        if let Some(first) = planned.first() {
+            for run in &planned {
+                check_alike(first, run)?;
+            }
+        }
+        Ok(planned)
+    }
+
+    /// Checks the values of the keys, but for those of the runs.
+    fn validate(&self, methods: &BTreeMap<String, Table>) -> Result<(), StudyError> {
+        crate::sweep::check(&self.seeds, &self.shared, &["run", "seed"])?;
+        if !(self.limit > 0.0 && self.limit.is_finite()) {
+            return refuse(format!(
+                "`limit` = `{}`: expected bits per byte above 0",
+                self.limit
+            ));
+        }
+        let is_between = |share: &&f64| **share > 0.0 && **share < 1.0;
+        if let Some(share) = self.interpolate.iter().find(|share| !is_between(share)) {
+            return refuse(format!(
+                "`interpolate` has `{share}`: expected shares of the tuned weights between 0 and 1, without the ends"
+            ));
+        }
+        if !self.shared.contains_key("retain") {
+            return refuse(
+                "`shared.retain` is not given: what is forgotten is measured on it".into(),
+            );
+        }
+        let wanted = self.reference.as_ref();
+        if let Some(reference) = wanted.filter(|name| !methods.contains_key(*name)) {
+            let known: Vec<&str> = methods.keys().map(String::as_str).collect();
+            return refuse(format!(
+                "`reference` = `{reference}`: no method has this name; there are `{}`",
+                known.join("`, `")
+            ));
+        }
+        if let Some(seed) = self.confirm_seed.filter(|seed| self.seeds.contains(seed)) {
+            return refuse(format!(
+                "`confirm_seed` = `{seed}` is among `seeds`: a recommendation is confirmed by a seed that had no part in it"
+            ));
+        }
+        let is_folder = |name: &&String| {
+            let fits = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+            !name.is_empty() && name.chars().all(fits)
+        };
+        if let Some(name) = methods.keys().find(|name| !is_folder(name)) {
+            return refuse(format!(
+                "`runs.{name}`: a method's name is also a folder's: use letters, digits, `-` and `_`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The run of a method with `confirm_seed`; `None` where there is no such key.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn confirming(
+        &self,
+        method: &str,
+        source: &Source,
+    ) -> Result<Option<PlannedRun>, StudyError> {
+        let Some(seed) = self.confirm_seed else {
+            return Ok(None);
+        };
+        let confirming = Self {
+            seeds: vec![seed],
+            confirm_seed: None,
+            ..self.clone()
+        };
+        let runs = confirming.plan(source)?;
+        Ok(runs.into_iter().find(|run| run.method == method))
+    }
+
+    fn run(
+        &self,
+        (name, own): (&str, &Table),
+        seed: u64,
+        source: &Source,
+    ) -> Result<PlannedRun, StudyError> {
+        let mut table = self.shared.clone();
+        merge(&mut table, own);
+        let folder = self.output.join(format!("{name}-{seed}"));
+        table.insert("run".into(), folder.display().to_string().into());
+        table.insert("seed".into(), Value::Integer(seed as i64));
+        let config = source.read_table(&table).map_err(|error| {
+            StudyError::Config(format!("`runs.{name}`, with `shared`: {error}"))
+        })?;
+        crate::sweep::refuse_new_tokens(&config)?;
+        Ok(PlannedRun {
+            method: name.to_owned(),
+            seed,
+            config,
+        })
+    }
+}
+
+/// Checks that two runs can be compared: at equal tokens, on the same domains.
+fn check_alike(first: &PlannedRun, other: &PlannedRun) -> Result<(), StudyError> {
+    let tokens = |run: &PlannedRun| {
+        let training = &run.config.training;
+        let rows = training
+            .steps
+            .map(|steps| steps * training.batch_size as u64);
+        (training.tokens, rows)
+    };
+    if tokens(other) != tokens(first) {
+        return refuse(format!(
+            "`runs.{}` trains on other numbers of tokens than `runs.{}`: a frontier compares at equal tokens, so set \
+             them in `shared.training` alone",
+            other.method, first.method
+        ));
+    }
+    let (one, two) = (&first.config, &other.config);
+    let is_same = one.dataset == two.dataset
+        && one.texts == two.texts
+        && one.domain == two.domain
+        && one.retain == two.retain;
+    match is_same {
+        true => Ok(()),
+        false => refuse(format!(
+            "`runs.{}` has another niche or other retained domains than `runs.{}`: means over different domains are not \
+             ranked, so set `dataset`, `texts`, `domain` and `retain` in `shared` alone",
+            other.method, first.method
+        )),
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, StudyError> {
+    Err(StudyError::Config(message))
+}
+
+/// Puts `own` over `table`, tables inside of tables too.
+fn merge(table: &mut Table, own: &Table) {
+    for (key, value) in own {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(own)) => merge(inner, own),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "output = \"out\"\nseeds = [1, 2]\n[shared]\nbase = \"b\"\ndataset = \"d\"\nretain = \"r\"\n\
+                          [shared.training]\nsteps = 10\nlearning_rate = 1e-3\n";
+
+    fn plan(text: &str) -> Result<Vec<PlannedRun>, String> {
+        let config: FrontierConfig = toml::from_str(text).unwrap();
+        let source = Source::new("frontier.toml".as_ref(), text);
+        config.plan(&source).map_err(|error| error.to_string())
+    }
+
+    /// Each way is put over what is shared, once a seed, in a folder of its own; without a list, the usual ways are.
+    #[test]
+    fn ways_are_put_over_what_is_shared() {
+        let runs = plan(&format!(
+            "{CONFIG}[runs.slow.training]\nlearning_rate = 1e-4\n[runs.plain]\n"
+        ))
+        .unwrap();
+        let told: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                (
+                    run.method.as_str(),
+                    run.seed,
+                    run.config.training.learning_rate,
+                    run.config.training.steps,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("plain", 1, Some(1e-3), Some(10)),
+                ("plain", 2, Some(1e-3), Some(10)),
+                ("slow", 1, Some(1e-4), Some(10)),
+                ("slow", 2, Some(1e-4), Some(10)),
+            ]
+        );
+        assert_eq!(runs[3].config.run, PathBuf::from("out/slow-2"));
+        assert_eq!(plan(CONFIG).unwrap().len(), 2 * usual_ways().len());
+    }
+
+    /// The recommended method is confirmed by a run of the seed that had no part in the choice, in a folder of its own.
+    #[test]
+    fn a_fresh_seed_confirms() {
+        let text = CONFIG.replace("[shared]", "confirm_seed = 9\n[shared]");
+        let config: FrontierConfig = toml::from_str(&text).unwrap();
+        let source = Source::new("frontier.toml".as_ref(), &text);
+        let run = config.confirming("l2sp", &source).unwrap().unwrap();
+        assert_eq!((run.method.as_str(), run.seed), ("l2sp", 9));
+        assert_eq!(run.config.run, PathBuf::from("out/l2sp-9"));
+        assert_eq!(run.config.seed, 9);
+        assert_eq!(plan(&text).unwrap().len(), 2 * usual_ways().len());
+        let config: FrontierConfig = toml::from_str(CONFIG).unwrap();
+        assert!(config.confirming("l2sp", &source).unwrap().is_none());
+    }
+
+    /// What can't be compared is refused by its key.
+    #[test]
+    fn senseless_frontiers_are_refused() {
+        let refused = |text: &str, said: &str| {
+            let error = plan(text).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        };
+        refused(&CONFIG.replace("[1, 2]", "[]"), "`seeds` is empty");
+        refused(
+            &CONFIG.replace("retain = \"r\"\n", ""),
+            "`shared.retain` is not given",
+        );
+        refused(
+            &format!("{CONFIG}[runs.long.training]\nsteps = 20\n[runs.a]\n"),
+            "equal tokens",
+        );
+        refused(
+            &CONFIG.replace("[shared]", "reference = \"ful\"\n[shared]"),
+            "`reference` = `ful`",
+        );
+        refused(
+            &CONFIG.replace("[shared]", "confirm_seed = 2\n[shared]"),
+            "`confirm_seed` = `2` is among `seeds`",
+        );
+        refused(
+            &format!("{CONFIG}[runs.a]\n[runs.b]\nretain = \"other\"\n"),
+            "`runs.b` has another niche or other retained domains than `runs.a`",
+        );
+        refused(
+            &CONFIG.replace("[shared]", "interpolate = [0.5, 1.0]\n[shared]"),
+            "`interpolate` has `1`",
+        );
+        refused(
+            &format!("{CONFIG}[runs.bad]\nmethd = \"full\"\n"),
+            "`runs.bad`, with `shared`: `frontier.toml`, line 11: unknown key `methd`: did you mean `method`?",
+        );
+        refused(
+            &CONFIG.replace("[shared.training]", "seed = 3\n[shared.training]"),
+            "`shared.seed`",
+        );
+    }
+}

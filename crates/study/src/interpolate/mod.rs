@@ -1,0 +1,90 @@
+//! The models between a base and a tuned checkpoint, and the best of them.
+
+pub(crate) mod between;
+mod curve;
+mod search;
+
+pub use between::BetweenOptions;
+pub use curve::{BitsPerByte, Point, Rule, grid};
+pub use search::{Curve, Search};
+
+use serde_json::json;
+
+use crate::{Setup, StudyError};
+use between::Between;
+
+/// The file of the curve, written last: a folder with it is an interpolation's own.
+const CURVE: &str = "interpolation.json";
+
+/// Options of [`interpolate`].
+#[derive(Debug, Clone)]
+pub struct InterpolateOptions {
+    /// The two ends, what they are scored on and where the result goes.
+    pub between: BetweenOptions,
+    /// Shares of the tuned model to try; 0 and 1 always are.
+    pub alphas: Vec<f64>,
+    /// Look for a share of its own for each block, after the best for all alike.
+    pub per_block: bool,
+}
+
+/// Scores the models between a base and a tuned checkpoint, and writes the chosen one and the curve (WiSE-FT; Wortsman
+/// 2022). Returns the curve and the rule by which its point was chosen.
+///
+/// # Errors
+/// Ends, data or an output folder that don't fit; what scoring and the disk say.
+pub fn interpolate(
+    options: &InterpolateOptions,
+    setup: &Setup,
+) -> Result<(Curve, Rule), StudyError> {
+    let grid = grid(&options.alphas).map_err(StudyError::refused)?;
+    let between = Between::open(&options.between, CURVE)?;
+    let models = between.models(setup)?;
+    let rule = &between.rule;
+    let search = Search {
+        models: &models,
+        rule,
+    };
+    let curve = search.run(&grid, options.per_block, &mut |point| {
+        let alpha = point
+            .alpha
+            .map_or("per block".to_owned(), |alpha| format!("α {alpha:.2}"));
+        setup.progress.say(&format!(
+            "{alpha}  {} {:.4}  old domains {:+.4}",
+            rule.niche, point.development[&rule.niche], point.mean_increase
+        ));
+    })?;
+    let chosen = &curve.points[curve.chosen];
+    let how = chosen
+        .alpha
+        .map_or("interpolated per block".to_owned(), |alpha| {
+            format!("interpolated at {alpha:.2}")
+        });
+    between.write_model((&models, &chosen.shares), &how)?;
+    write_curve(&between, &curve)?;
+    drop(models);
+    let rule = between.rule.clone();
+    between.output.finish()?;
+    Ok((curve, rule))
+}
+
+fn write_curve(between: &Between, curve: &Curve) -> Result<(), StudyError> {
+    let rule = &between.rule;
+    let value = json!({
+        "schema": 1,
+        "base": between.base,
+        "tuned": between.tuned,
+        "niche": rule.niche,
+        "limit": rule.limit,
+        "points": curve.points,
+        "chosen": curve.chosen,
+        "within_limit": curve.within_limit,
+    });
+    for (name, text) in [
+        ("interpolation.md", curve.table(rule)),
+        (CURVE, format!("{value:#}\n")),
+    ] {
+        let path = between.output.path().join(name);
+        std::fs::write(&path, text).map_err(StudyError::file(&path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Scores of a checkpoint on the domains of datasets and on tasks, in its own tokens.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polymath_data::{Dataset, Reading, Split, Task, question_groups, read_tasks};
+use polymath_eval::{
+    EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, score_task,
+};
+use polymath_finetune::Lineage;
+use polymath_model::{ModelConfig, Transformer};
+use polymath_report::ModelScores;
+
+use crate::{Scored, Setup, StudyError};
+
+/// A model folder; of an adapter, with its base.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkpoint<'a> {
+    /// The folder, with links followed.
+    pub folder: &'a Path,
+    /// The base of an adapter.
+    pub base: Option<&'a Path>,
+}
+
+/// What a checkpoint is scored on.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// Every domain's held-out documents, and its questions.
+    pub datasets: &'a [Dataset],
+    /// Tasks with choices.
+    pub tasks: &'a [Arc<Task>],
+    /// How documents are cut and which split is scored.
+    pub windows: WindowOptions,
+    /// Whether a domain that has no document in the split is scored whole, rather than refused.
+    pub or_all: bool,
+    /// Of so many tokens of each domain, the single scores are kept.
+    pub keep: u64,
+}
+
+/// Reads the tasks in files or folders.
+///
+/// # Errors
+/// A file that is no task.
+pub fn open_tasks(paths: &[PathBuf]) -> Result<Vec<Arc<Task>>, StudyError> {
+    let tasks = read_tasks(paths).map_err(StudyError::refused)?;
+    Ok(tasks.into_iter().map(Arc::new).collect())
+}
+
+/// The data sets that were named, else those of the checkpoints' own runs.
+///
+/// # Errors
+/// None is named by either; one that can't be opened.
+pub fn open_datasets(
+    named: &[PathBuf],
+    checkpoints: &[PathBuf],
+) -> Result<Vec<Dataset>, StudyError> {
+    let mut paths = named.to_vec();
+    if paths.is_empty() {
+        for checkpoint in checkpoints {
+            for path in own_datasets(checkpoint)? {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
+    }
+    if paths.is_empty() {
+        return Err(StudyError::refused(
+            "nothing says which data set to score on: give `--dataset <folder>`",
+        ));
+    }
+    let datasets = paths
+        .iter()
+        .map(|path| Dataset::open(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    for checkpoint in checkpoints {
+        let Some(lineage) = Lineage::of(checkpoint)? else {
+            continue;
+        };
+        for dataset in datasets
+            .iter()
+            .filter(|data| lineage.is_of_other_data(data))
+        {
+            tracing::warn!(
+                "`{}` was prepared again since `{}` was trained on it: held-out documents may be such that it was trained on",
+                dataset.path().display(),
+                checkpoint.display()
+            );
+        }
+    }
+    Ok(datasets)
+}
+
+fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, StudyError> {
+    if let Some(lineage) = Lineage::of(checkpoint)? {
+        let mut paths = vec![lineage.dataset];
+        paths.extend(lineage.retain.filter(|retain| *retain != paths[0]));
+        return Ok(paths);
+    }
+    let run = checkpoint
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("run.toml");
+    // A model from elsewhere has no such file; then the user is asked for a data set.
+    if !polymath_input::exists(&run)? {
+        return Ok(Vec::new());
+    }
+    let table: toml::Table = polymath_input::read_text(&run)?
+        .parse()
+        .map_err(|error| StudyError::Config(format!("can't read `{}`: {error}", run.display())))?;
+    let dataset = table.get("dataset").and_then(toml::Value::as_str);
+    Ok(dataset.into_iter().map(PathBuf::from).collect())
+}
+
+/// Scores a checkpoint (an adapter over its base, if one is given) on the text of data sets in its own tokens. What does not fit
+/// it is refused before it is loaded.
+///
+/// # Errors
+/// A tokenizer, context or split that does not fit; what loading and scoring say.
+pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
+    let Checkpoint { folder, base } = model;
+    let tokenizer = polymath_model::tokenizer_over(folder, base)?;
+    let config = polymath_model::load_config_over(folder, base)?;
+    let ends = (config.bos_token_id, config.eos_token_id);
+    let readings = target
+        .datasets
+        .iter()
+        .map(|dataset| dataset.read_by(&tokenizer, ends))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(StudyError::refused)?;
+    for reading in readings.iter().filter(|reading| reading.is_translated()) {
+        setup.progress.say(&format!(
+            "`{}` was prepared with another tokenizer than that of `{}`: its held-out text is tokenised again",
+            reading.dataset().path().display(),
+            folder.display()
+        ));
+    }
+    setup.say_what_is_left_out(folder, base)?;
+    let encoded = encode_tasks(target, &tokenizer, &config)?;
+    let model = polymath_model::load_over(folder, base, &setup.frozen())?;
+    let mut scores = ModelScores {
+        path: folder.display().to_string(),
+        own_tokens: readings.iter().any(Reading::is_translated),
+        ..ModelScores::default()
+    };
+    for reading in &readings {
+        score_dataset((&model, &tokenizer), reading, (target, setup), &mut scores)?;
+    }
+    for task in &encoded {
+        let found = score_one_task(&model, task, setup)?;
+        scores.tasks.insert(found.task.name.clone(), found);
+    }
+    Ok(scores)
+}
+
+/// The domains of a data set that have no scores yet.
+fn score_dataset(
+    (model, tokenizer): (&Transformer, &Path),
+    reading: &Reading<'_>,
+    (target, setup): (&Target, &Setup),
+    scores: &mut ModelScores,
+) -> Result<(), StudyError> {
+    let dataset = reading.dataset();
+    for name in dataset.domain_names() {
+        if scores.domains.contains_key(name) {
+            continue;
+        }
+        let shard = reading.shard(name, Split::Heldout)?;
+        let mut windows = target.windows;
+        match windows.split.map(|split| split.check(name, &shard)) {
+            Some(Err(error)) if target.or_all => {
+                setup
+                    .progress
+                    .say(&format!("{error}. All of `{name}` is scored"));
+                windows.split = None;
+            }
+            Some(Err(error)) => return Err(StudyError::refused(error)),
+            Some(Ok(())) | None => {}
+        }
+        setup.progress.begin(Scored::Domain(name));
+        let mut progress = |done, all| setup.progress.advance(done, all);
+        let domain =
+            polymath_eval::score_tokens((model, &shard), windows, target.keep, &mut progress)?;
+        scores.domains.insert(name.to_owned(), domain);
+        let questions = dataset.questions(name)?;
+        if !questions.is_empty() {
+            let right = answer_questions(model, tokenizer, &questions)?;
+            scores.questions.insert(name.to_owned(), right);
+            let groups = question_groups(&questions);
+            if !groups.is_empty() {
+                scores.question_groups.insert(name.to_owned(), groups);
+            }
+        }
+        setup.progress.finish();
+    }
+    Ok(())
+}
+
+/// The tasks as a model's tokens, cut to the context that it is scored with.
+fn encode_tasks(
+    target: &Target,
+    tokenizer: &Path,
+    config: &ModelConfig,
+) -> Result<Vec<EncodedTask>, StudyError> {
+    if target.tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let longest = config.max_position_embeddings;
+    let context = target.windows.context.unwrap_or(longest);
+    if context == 0 || context > longest {
+        return Err(StudyError::refused(format!(
+            "`--context {context}`: the model's `max_position_embeddings` is {longest}"
+        )));
+    }
+    let encoder = TaskEncoder::open(tokenizer, config.bos_token_id, context)?;
+    let encoded = target.tasks.iter().map(|task| encoder.encode(task));
+    encoded
+        .collect::<Result<_, _>>()
+        .map_err(StudyError::refused)
+}
+
+/// Scores one of them.
+fn score_one_task(
+    model: &Transformer,
+    task: &EncodedTask,
+    setup: &Setup,
+) -> Result<TaskScores, StudyError> {
+    setup.progress.begin(Scored::Task(task.name()));
+    let scores = score_task(model, task, &mut |done, all| {
+        setup.progress.advance(done, all);
+    })?;
+    setup.progress.finish();
+    Ok(scores)
+}

@@ -1,0 +1,79 @@
+//! The base's mean loss gradient on a domain.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use polymath_data::{BatchShape, MixturePart, MixtureStream, TokenShard};
+use polymath_model::Transformer;
+use polymath_train::to_token_batch;
+
+use crate::StudyError;
+
+/// Rows that the model reads at once.
+const ROWS: usize = 8;
+
+/// A direction in the space of all parameters.
+pub struct Gradient(BTreeMap<String, Tensor>);
+
+impl Gradient {
+    /// Of about `tokens` tokens of a domain's training text, in rows of `sequence_length`. The model's parameters all move.
+    ///
+    /// # Errors
+    /// What the model says.
+    pub fn of(
+        model: &Transformer,
+        (domain, shard): (&str, Arc<TokenShard>),
+        (tokens, sequence_length): (u64, usize),
+    ) -> Result<Self, StudyError> {
+        let part = MixturePart {
+            name: domain.to_owned(),
+            shard,
+            weight: 1.0,
+        };
+        let shape = BatchShape {
+            rows: ROWS,
+            sequence_length,
+        };
+        let stream = MixtureStream::new(vec![part], shape, model.config().bos_token_id, 0)?;
+        let mut sums: BTreeMap<String, Tensor> = BTreeMap::new();
+        for at in 0..tokens.div_ceil((ROWS * sequence_length) as u64) {
+            let batch = to_token_batch(&stream.batch(at));
+            let mut gradients = model.loss(&batch)?.backward()?;
+            for (name, parameter) in model.trainable() {
+                let Some(gradient) = gradients.remove(parameter) else {
+                    continue;
+                };
+                let gradient = gradient.detach();
+                let sum = match sums.remove(name) {
+                    Some(before) => (before + gradient)?,
+                    None => gradient,
+                };
+                sums.insert(name.clone(), sum);
+            }
+        }
+        Ok(Self(sums))
+    }
+
+    /// The cosine of the angle between two; 0 where one of them is nothing.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn cosine(&self, other: &Self) -> Result<f64, StudyError> {
+        let scale = (self.product(self)? * other.product(other)?).sqrt();
+        if scale == 0.0 {
+            return Ok(0.0);
+        }
+        Ok(self.product(other)? / scale)
+    }
+
+    fn product(&self, other: &Self) -> Result<f64, StudyError> {
+        let mut sum = 0.0;
+        for (name, own) in &self.0 {
+            if let Some(other) = other.0.get(name) {
+                sum += f64::from((own * other)?.sum_all()?.to_scalar::<f32>()?);
+            }
+        }
+        Ok(sum)
+    }
+}

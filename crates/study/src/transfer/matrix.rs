@@ -1,0 +1,221 @@
+//! From finished runs to the matrix.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use polymath_data::{BATCH_RULE, Split};
+use polymath_eval::statistics::Figure;
+use polymath_eval::{DomainScores, SplitScores, WindowOptions, divergence};
+use polymath_model::{LoadOptions, Precision, Transformer};
+use polymath_report::frontier::change_over_seeds;
+use polymath_report::transfer::{Row, Setting, Transfer};
+use polymath_train::Launch;
+use serde::{Deserialize, Serialize};
+
+use super::gradient::Gradient;
+use super::{OpenRun, TransferConfig, TransferData};
+use crate::kept::kept;
+use crate::scores::{digest, key, score};
+use polymath_finetune::Finetuning;
+
+use crate::StudyError;
+
+/// Scores what finished runs became on every domain, each once, and sets it beside what the base forecasts. `say` is told
+/// what is being done.
+///
+/// # Errors
+/// A run without a whole checkpoint; what scoring says.
+pub fn measure(
+    config: &TransferConfig,
+    (runs, data): (&[OpenRun], &TransferData),
+    launch: &Launch,
+    say: &mut dyn FnMut(&str),
+) -> Result<Transfer, StudyError> {
+    let Some(OpenRun { tuning: first, .. }) = runs.first() else {
+        return Err(StudyError::Config("a transfer matrix without runs".into()));
+    };
+    crate::sweep::check_bases(runs.iter().map(|run| &run.tuning))?;
+    let windows = WindowOptions {
+        context: runs.iter().map(|run| run.tuning.sequence_length()).max(),
+        max_tokens: config.max_tokens,
+        ..WindowOptions::default()
+    };
+    let mut matrix = Matrix {
+        config,
+        data,
+        windows,
+        launch,
+        base_sha256: first.base_sha256().to_owned(),
+        say,
+    };
+    let base = matrix.base(first)?;
+    let cosines = matrix.cosines(first)?;
+    let rows = runs
+        .chunk_by(|a, b| a.domain == b.domain)
+        .map(|seeds| matrix.row(seeds, &base, cosines[&seeds[0].domain].clone()))
+        .collect::<Result<_, _>>()?;
+    let setting = Setting {
+        base: first.named_base().display().to_string(),
+        seeds: config.seeds.len(),
+        tokens: first.plan().tokens,
+        early_share: config.early_share,
+    };
+    let names = data.heldout.iter().map(|(name, _)| name.clone()).collect();
+    Ok(Transfer::new(setting, names, rows))
+}
+
+struct Matrix<'a> {
+    config: &'a TransferConfig,
+    data: &'a TransferData,
+    windows: WindowOptions,
+    launch: &'a Launch,
+    base_sha256: String,
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl Matrix<'_> {
+    fn base(&mut self, any: &Finetuning) -> Result<SplitScores, StudyError> {
+        let file = self.config.output.join("base-halves.json");
+        let weights = self.base_sha256.clone();
+        self.score((&file, &weights), any.named_base(), &|launch| {
+            Ok(any.load_tuned(launch, false)?)
+        })
+    }
+
+    fn tuned(&mut self, tuning: &Finetuning) -> Result<SplitScores, StudyError> {
+        let file = tuning.run_folder().join("halves.json");
+        let weights = digest(&tuning.best()?, &self.base_sha256)?;
+        self.score((&file, &weights), tuning.run_folder(), &|launch| {
+            Ok(tuning.load_tuned(launch, true)?)
+        })
+    }
+
+    /// Scores of the model that `weights` stands for and that `name` is told by, from `file` where they are there.
+    fn score(
+        &mut self,
+        (file, weights): (&Path, &str),
+        name: &Path,
+        load: &dyn Fn(&Launch) -> Result<Transformer, StudyError>,
+    ) -> Result<SplitScores, StudyError> {
+        let heldout = &self.data.heldout;
+        let key = key(weights, heldout, self.windows);
+        let load = || {
+            (self.say)(&format!("scoring {}", name.display()));
+            load(self.launch)
+        };
+        score(file, &key, load, heldout, self.windows)
+    }
+
+    /// Of every domain with every one, in the order of the scored ones; kept, since they are the base's alone.
+    fn cosines(&mut self, any: &Finetuning) -> Result<BTreeMap<String, Vec<f64>>, StudyError> {
+        let mut key = format!(
+            "1 rule-{BATCH_RULE} {} {} {:?}",
+            self.base_sha256, self.config.gradient_tokens, self.windows.context
+        );
+        for dataset in &self.data.datasets {
+            key = format!("{key} {}", dataset.fingerprint());
+        }
+        let file = self.config.output.join("cosines.json");
+        let found = kept(&file, &key, || {
+            let cosines = self.measure_cosines(any)?;
+            Ok(Cosines { cosines })
+        })?;
+        Ok(found.cosines)
+    }
+
+    fn measure_cosines(
+        &mut self,
+        any: &Finetuning,
+    ) -> Result<BTreeMap<String, Vec<f64>>, StudyError> {
+        let options = LoadOptions {
+            device: self.launch.device.clone(),
+            ops: self.launch.ops(Precision::F32),
+            trainable: &|_| true,
+        };
+        any.check_base()?;
+        let base = polymath_model::load(any.base(), &options)?;
+        let mut gradients = Vec::new();
+        for dataset in &self.data.datasets {
+            for name in dataset.domain_names() {
+                (self.say)(&format!("the base's gradient on {name}"));
+                let domain = (name, dataset.shard(name, Split::Train)?);
+                let length = self.windows.context.unwrap_or(any.sequence_length());
+                let size = (self.config.gradient_tokens, length);
+                gradients.push((name.to_owned(), Gradient::of(&base, domain, size)?));
+            }
+        }
+        gradients
+            .iter()
+            .map(|(name, own)| {
+                let others = gradients.iter().map(|(_, other)| own.cosine(other));
+                Ok((name.clone(), others.collect::<Result<_, _>>()?))
+            })
+            .collect()
+    }
+
+    /// How far a run had moved on its own niche, the first of what is watched, at its early look; kept with the run.
+    fn early_divergence(&mut self, run: &OpenRun) -> Result<f64, StudyError> {
+        let tuning = &run.tuning;
+        let niche = &tuning.shards()[..1];
+        let weights = digest(&run.early, &self.base_sha256)?;
+        let key = key(
+            &format!("{} {weights}", self.base_sha256),
+            niche,
+            self.windows,
+        );
+        let file = tuning.run_folder().join("early.json");
+        let found = kept(&file, &key, || {
+            let untuned = tuning.load_tuned(self.launch, false)?;
+            let moved = tuning.load_checkpoint(self.launch, &run.early)?;
+            Ok(Early {
+                nats_a_token: divergence((&untuned, &moved), &niche[0].1, self.windows)?,
+            })
+        })?;
+        Ok(found.nats_a_token)
+    }
+
+    /// The seeds of one domain.
+    fn row(
+        &mut self,
+        runs: &[OpenRun],
+        base: &SplitScores,
+        gradient_cosines: Vec<f64>,
+    ) -> Result<Row, StudyError> {
+        let mut after = Vec::new();
+        let mut early = 0.0;
+        for run in runs {
+            after.push(self.tuned(&run.tuning)?);
+            early += self.early_divergence(run)? / runs.len() as f64;
+        }
+        let changes = self
+            .data
+            .heldout
+            .iter()
+            .map(|(name, _)| change(name, base, &after))
+            .collect::<Result<_, _>>()?;
+        Ok(Row {
+            domain: runs[0].domain.clone(),
+            changes,
+            gradient_cosines,
+            early_divergence: early,
+        })
+    }
+}
+
+/// What is kept of the gradients.
+#[derive(Serialize, Deserialize)]
+struct Cosines {
+    cosines: BTreeMap<String, Vec<f64>>,
+}
+
+/// What is kept of a run's early look.
+#[derive(Serialize, Deserialize)]
+struct Early {
+    nats_a_token: f64,
+}
+
+/// The change in a domain on the test split: each run's best checkpoint was chosen on the dev split.
+fn change(name: &str, base: &SplitScores, after: &[SplitScores]) -> Result<Figure, StudyError> {
+    let runs: Vec<&DomainScores> = after.iter().map(|halves| &halves.test[name]).collect();
+    Ok(change_over_seeds(&base.test[name], &runs)?)
+}

@@ -1,0 +1,195 @@
+//! Transfer: one base tuned briefly on each of several domains and scored on all of them, beside what gradients and an
+//! early look forecast.
+
+mod gradient;
+mod matrix;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polymath_config::Source;
+use polymath_data::{Dataset, Split, TokenShard};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use matrix::measure;
+
+use polymath_finetune::{FinetuneConfig, Finetuning};
+
+use crate::StudyError;
+
+/// All of a transfer matrix.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferConfig {
+    /// The folder of the runs and of what is found.
+    pub output: PathBuf,
+    /// Prepared data sets; the domains of all of them are scored.
+    pub datasets: Vec<PathBuf>,
+    /// The domains to tune on; default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+    /// Each domain is tuned on once with each of them.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// Held-out tokens of each domain and half that are scored; default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Tokens of each domain's training text that its gradient is of.
+    #[serde(default = "default_gradient_tokens")]
+    pub gradient_tokens: u64,
+    /// Share of a run after which its divergence from the base is taken.
+    #[serde(default = "default_early_share")]
+    pub early_share: f64,
+    /// What all runs share: the keys of a `finetune` config but `run`, `seed`, `dataset` and `domain`.
+    pub shared: Table,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![1]
+}
+
+fn default_gradient_tokens() -> u64 {
+    65_536
+}
+
+fn default_early_share() -> f64 {
+    0.05
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct PlannedRun {
+    /// What it is tuned on.
+    pub domain: String,
+    /// Its seed.
+    pub seed: u64,
+    /// All of it.
+    pub config: FinetuneConfig,
+}
+
+/// The data of a transfer matrix, open from the start.
+pub struct TransferData {
+    /// Held-out documents of every domain.
+    pub heldout: Vec<(String, Arc<TokenShard>)>,
+    /// The data sets that hold them.
+    pub datasets: Vec<Dataset>,
+}
+
+impl TransferConfig {
+    /// Every run, the seeds of a domain one after the other, and what they are scored on. `source` is the file that this
+    /// was read from.
+    ///
+    /// # Errors
+    /// The key at fault; a data set that can't be opened.
+    pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, TransferData), StudyError> {
+        self.validate()?;
+        let mut scored: Vec<(String, Arc<TokenShard>)> = Vec::new();
+        let mut homes: Vec<&PathBuf> = Vec::new();
+        let mut datasets = Vec::new();
+        for path in &self.datasets {
+            let dataset = Dataset::open(path)?;
+            for name in dataset.domain_names() {
+                if scored.iter().any(|(known, _)| known == name) {
+                    return refuse(format!(
+                        "`datasets`: two of them have a domain `{name}`: rename one"
+                    ));
+                }
+                scored.push((name.to_owned(), dataset.shard(name, Split::Heldout)?));
+                homes.push(path);
+            }
+            datasets.push(dataset);
+        }
+        let mut planned = Vec::new();
+        let known = || scored.iter().map(|(name, _)| name.as_str());
+        for name in &self.domains {
+            if known().all(|other| other != name) {
+                return refuse(format!(
+                    "`domains` has `{name}`, which is in none of the data sets; they have `{}`",
+                    known().collect::<Vec<_>>().join("`, `")
+                ));
+            }
+        }
+        for ((name, _), home) in scored.iter().zip(homes) {
+            if self.domains.is_empty() || self.domains.contains(name) {
+                for seed in &self.seeds {
+                    planned.push(self.run((name, home), *seed, source)?);
+                }
+            }
+        }
+        let data = TransferData {
+            heldout: scored,
+            datasets,
+        };
+        Ok((planned, data))
+    }
+
+    fn validate(&self) -> Result<(), StudyError> {
+        if self.datasets.is_empty() {
+            return refuse("`datasets` is empty: give at least one".into());
+        }
+        if !(self.early_share > 0.0 && self.early_share < 1.0) {
+            return refuse(format!(
+                "`early_share` = `{}`: expected a share between 0 and 1",
+                self.early_share
+            ));
+        }
+        if self.gradient_tokens == 0 {
+            return refuse("`gradient_tokens` = `0`: expected at least 1".into());
+        }
+        let own = ["run", "seed", "dataset", "domain", "texts"];
+        crate::sweep::check(&self.seeds, &self.shared, &own)
+    }
+
+    fn run(
+        &self,
+        (domain, dataset): (&str, &Path),
+        seed: u64,
+        source: &Source,
+    ) -> Result<PlannedRun, StudyError> {
+        let mut table = self.shared.clone();
+        let folder = self.output.join(format!("{domain}-{seed}"));
+        for (key, value) in [
+            ("run", folder.display().to_string()),
+            ("dataset", dataset.display().to_string()),
+            ("domain", domain.to_owned()),
+        ] {
+            table.insert(key.into(), value.into());
+        }
+        table.insert("seed".into(), Value::Integer(seed as i64));
+        let config = source
+            .read_table(&table)
+            .map_err(|error| StudyError::Config(format!("`shared`: {error}")))?;
+        crate::sweep::refuse_new_tokens(&config)?;
+        Ok(PlannedRun {
+            domain: domain.to_owned(),
+            seed,
+            config,
+        })
+    }
+}
+
+/// A run that is open, and the checkpoint of its early look.
+pub struct OpenRun {
+    /// What it is tuned on.
+    pub domain: String,
+    /// The run.
+    pub tuning: Finetuning,
+    early: PathBuf,
+}
+
+impl OpenRun {
+    /// Has the checkpoint of the early look, after `share` of the run, kept.
+    pub fn new(domain: String, mut tuning: Finetuning, share: f64) -> Self {
+        let early = tuning.keep_at(share);
+        Self {
+            domain,
+            tuning,
+            early,
+        }
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, StudyError> {
+    Err(StudyError::Config(message))
+}
