@@ -73,6 +73,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
         match error.downcast_ref::<StudyError>() {
+            Some(StudyError::Interrupted) => Self::Interrupted,
             Some(study) if study.is_refusal() => Self::Usage(error),
             _ => Self::Failed(error),
         }

@@ -117,7 +117,7 @@ fn reports_name_the_worst_of_three_and_average_them() {
 #[test]
 fn frontiers_take_the_worst_and_the_mean_of_three() {
     let both = |dev: f64, test: f64| SplitScores {
-        dev: scores(development),
+        dev: scores(dev),
         test: scores(test),
     };
     let candidate = Candidate {

@@ -12,6 +12,12 @@ pub enum StudyError {
     /// Options, a checkpoint or a dataset that can't be used for what was asked for: nothing was begun.
     #[error(transparent)]
     Refused(Box<dyn std::error::Error + Send + Sync>),
+    /// Stopped from outside, after saving: the same call goes on.
+    #[error("stopped and saved")]
+    Interrupted,
+    /// What was to observe a run.
+    #[error(transparent)]
+    Observer(Box<dyn std::error::Error + Send + Sync>),
     /// A file can't be read or written.
     #[error("can't use `{}`: {source}", path.display())]
     File {

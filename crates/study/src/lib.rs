@@ -13,7 +13,7 @@ mod revert;
 mod scores;
 pub mod scoring;
 mod setup;
-mod sweep;
+pub mod sweep;
 pub mod transfer;
 
 pub use error::StudyError;
@@ -22,4 +22,4 @@ pub use interpolate::{BetweenOptions, InterpolateOptions, interpolate};
 pub use output::OutputFolder;
 pub use revert::revert;
 pub use setup::{Progress, Scored, Setup, Silent};
-pub use sweep::check_bases;
+pub use sweep::{RunStatus, Runner, SweepEnd, check_bases};

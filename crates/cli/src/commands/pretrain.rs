@@ -89,7 +89,7 @@ pub fn watcher(
     environment: &Environment,
     plan: &Plan,
     about: Option<About>,
-) -> Result<Box<dyn Observer>, Failure> {
+) -> anyhow::Result<Box<dyn Observer>> {
     let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
     let flops = plan.flops_per_token;
     let Some(about) = about else {

@@ -2,6 +2,7 @@
 //! gains, what it forgets, and which are told apart.
 
 mod comparison;
+mod study;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use comparison::{check_splits, compare, confirm};
+pub use study::FrontierStudy;
 
 use polymath_finetune::FinetuneConfig;
 

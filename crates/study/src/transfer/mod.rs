@@ -3,6 +3,7 @@
 
 mod gradient;
 mod matrix;
+mod study;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use matrix::measure;
+pub use study::TransferStudy;
 
 use polymath_finetune::{FinetuneConfig, Finetuning};
 

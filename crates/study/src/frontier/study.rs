@@ -1,0 +1,140 @@
+//! A frontier from its config to its report: open, train, score, compare, confirm.
+
+use polymath_config::Source;
+use polymath_finetune::Finetuning;
+use polymath_report::Diverged;
+use polymath_report::frontier::Frontier;
+
+use super::{FrontierConfig, PlannedRun, check_splits, compare, confirm};
+use crate::StudyError;
+use crate::sweep::{NamedRun, RunStatus, Runner, SweepEnd, status, train};
+
+/// A frontier whose runs are all open.
+pub struct FrontierStudy<'a> {
+    config: &'a FrontierConfig,
+    source: &'a Source,
+    runs: Vec<(PlannedRun, Finetuning)>,
+}
+
+impl<'a> FrontierStudy<'a> {
+    /// Opens all runs before the first is trained: hours of work must not end in a typing error. `source` is the file that
+    /// `config` was read from. `only_inspect` writes nothing, and what is opened so can't be run.
+    ///
+    /// # Errors
+    /// The key or file at fault; all are refusals.
+    pub fn open(
+        config: &'a FrontierConfig,
+        source: &'a Source,
+        only_inspect: bool,
+        runner: &dyn Runner,
+    ) -> Result<Self, StudyError> {
+        polymath_report::check_forms(&config.output, "frontier").map_err(StudyError::refused)?;
+        let mut runs: Vec<(PlannedRun, Finetuning)> = Vec::new();
+        for run in config.plan(source).map_err(StudyError::refused)? {
+            let tuning = open_run(&run, only_inspect, runner)?;
+            runs.push((run, tuning));
+        }
+        if let Some((_, tuning)) = runs.first() {
+            check_splits(tuning).map_err(StudyError::refused)?;
+        }
+        Ok(Self {
+            config,
+            source,
+            runs,
+        })
+    }
+
+    /// Returns what each run would take, and whether it is done.
+    ///
+    /// # Errors
+    /// Runs that can't be compared, or are finished with other settings.
+    pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
+        status(&self.named())
+    }
+
+    /// Trains what is not there yet, scores every run, and writes the comparison into the config's `output`.
+    ///
+    /// # Errors
+    /// [`StudyError::Interrupted`]; what training, scoring and the disk say.
+    pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Frontier>, StudyError> {
+        let (launch, reasons) = train(&self.named(), runner)?;
+        let names: Vec<String> = self.named().into_iter().map(|run| run.name).collect();
+        let (mut finished, mut diverged) = (Vec::new(), Vec::new());
+        for ((run, tuning), reason) in self.runs.into_iter().zip(&reasons) {
+            match reason {
+                None => finished.push((run, tuning)),
+                Some(message) => diverged.push(Diverged {
+                    name: run.method,
+                    seed: run.seed,
+                    message: message.clone(),
+                }),
+            }
+        }
+        if finished.is_empty() {
+            return Ok(SweepEnd::new(None, &names, &reasons));
+        }
+        let say = &mut |text: &str| runner.say(text);
+        let mut found = compare(self.config, &finished, diverged, &launch, say)?;
+        let method = found
+            .recommended_candidate()
+            .map(|candidate| candidate.method.clone());
+        if let Some(method) = method
+            && let Some(run) = self
+                .config
+                .confirming(&method, self.source)
+                .map_err(StudyError::refused)?
+        {
+            found = confirmed(self.config, found, run, runner)?;
+        }
+        found.write(&self.config.output)?;
+        Ok(SweepEnd::new(Some(found), &names, &reasons))
+    }
+
+    fn named(&self) -> Vec<NamedRun<'_>> {
+        let runs = self.runs.iter();
+        runs.map(|(run, tuning)| NamedRun {
+            name: format!("{}, seed {}", run.method, run.seed),
+            tuning,
+        })
+        .collect()
+    }
+}
+
+fn open_run(
+    run: &PlannedRun,
+    only_inspect: bool,
+    runner: &dyn Runner,
+) -> Result<Finetuning, StudyError> {
+    let progress = runner.preparation();
+    let tuning = match only_inspect {
+        true => Finetuning::inspect(run.config.clone(), &*progress),
+        false => Finetuning::open(run.config.clone(), &*progress),
+    };
+    tuning.map_err(|error| StudyError::refused(format!("`runs.{}`: {error}", run.method)))
+}
+
+/// Trains the recommended method with the fresh seed, and adds what it confirms. The comparison is written before: training can
+/// be stopped.
+fn confirmed(
+    config: &FrontierConfig,
+    mut found: Frontier,
+    run: PlannedRun,
+    runner: &dyn Runner,
+) -> Result<Frontier, StudyError> {
+    found.write(&config.output)?;
+    let tuning = open_run(&run, false, runner)?;
+    let named = NamedRun {
+        name: format!("{}, fresh seed {}", run.method, run.seed),
+        tuning: &tuning,
+    };
+    let (launch, reasons) = train(&[named], runner)?;
+    if let Some(message) = &reasons[0] {
+        found.notes.push(format!(
+            "The run of the fresh seed {} diverged: {message}. The recommendation is not confirmed.",
+            run.seed
+        ));
+        return Ok(found);
+    }
+    let say = &mut |text: &str| runner.say(text);
+    confirm(config, found, &(run, tuning), &launch, say)
+}
