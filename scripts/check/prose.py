@@ -44,7 +44,7 @@ TERMS = [
     ("in (?:many|several|seven|five|\\w+) ways", "by … methods"),
     ("strain|strains|leaning|leans", "violation, weight of a domain"),
     ("the school|school's", "synthetic corpus"),
-    ("no terminal|is none\\b", "not a terminal; \"has none\""),
+    ("no terminal|is none (?:that|which|of)", "not a terminal; \"has none\""),
     ("what moves|what may move", "trainable parameters"),
     ("whoever|whomever|wherever else", "plain subject"),
     ("held losses?|held so", "distillation; kept within"),
