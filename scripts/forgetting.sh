@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that docs/experiments/forgetting.md tells of, from raw text to the last table; about two hours on two cores. What is there
-# already is not made again, so that it can be stopped and started at will.
+# Runs everything in docs/experiments/forgetting.md, from raw text to the last table; about two hours on two cores. Finished parts
+# are kept, so that it can be stopped and started at will.
 #
 #   scripts/forgetting.sh [program, default target/release/polymath]
 set -euo pipefail

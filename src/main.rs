@@ -1,7 +1,7 @@
 //! The `polymath` command: everything happens in `polymath-cli`.
 
-/// A step takes and gives back large buffers; this allocator keeps them, where the system's gives the memory back and has
-/// every page of it cleared again.
+/// Allocator that keeps the large buffers of a step. The system's returns the memory, and every page of it is cleared
+/// again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

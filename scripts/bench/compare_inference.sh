@@ -4,7 +4,7 @@
 #
 #   scripts/bench/compare_inference.sh [--checkpoint checkpoints/small/best] [--dataset data/real] [--rounds 5]
 #
-# Needs a trained checkpoint and a data set prepared from files whose documents are JSON objects with `text`
+# Needs a trained checkpoint and a dataset prepared from files whose documents are JSON objects with `text`
 # (configs/prepare/science.toml). Python's packages go into a scratch environment under target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

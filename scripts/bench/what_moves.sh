@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a fine-tuning step costs by what moves: everything, LoRA, the last two of six blocks, the head alone; on real text and the
-# model of configs/pretrain/small.toml, alternating in one run.
+# The cost of a fine-tuning step by the trained parameters: all, LoRA, the last two of six blocks, the head alone; on real text
+# and the model of configs/pretrain/small.toml, alternating in one run.
 #
 #   scripts/bench/what_moves.sh
 #
@@ -11,7 +11,7 @@ command -v python3 >/dev/null || { echo "python3 is missing: install Python 3.9 
 cargo build --release --quiet
 polymath=target/release/polymath
 base=target/what_moves/base
-# What the base has learnt does not change how long a step takes.
+# The time of a step does not depend on what the base has learned.
 if [ ! -e "$base/best" ]; then
     rm -rf "$base"
     "$polymath" --quiet pretrain configs/pretrain/small.toml "run=\"$base\"" training.steps=2 evaluation.max_tokens=2000

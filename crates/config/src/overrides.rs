@@ -64,8 +64,8 @@ pub fn without_rivals(text: &str, overrides: &[String], exclusive: &[[&str; 2]])
     kept
 }
 
-/// The text with the home folder in place of `~` in texts that begin with `~/`. Lines keep their numbers; text that is no
-/// TOML comes back as it is, to be complained of later.
+/// Puts the home folder in place of `~` in texts that begin with `~/`. Lines keep their numbers; text that is not TOML
+/// is returned unchanged, since the parser reports it later.
 pub fn at_home(text: &str) -> String {
     let mut changed = text.to_owned();
     if !text.contains("~/") {
@@ -85,7 +85,7 @@ pub fn at_home(text: &str) -> String {
     changed
 }
 
-/// Where texts that begin with `~/` stand, and what they are at home.
+/// Collects the places of texts that begin with `~/`, and their paths in the home folder.
 fn collect_paths(item: &Item, paths: &mut Vec<(Range<usize>, String)>) {
     match item {
         Item::Value(value) => collect_in_value(value, paths),
@@ -133,7 +133,7 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
         .split_once('=')
         .ok_or("expected `key=value`, as in `training.steps=100`")?;
-    // What isn't TOML is taken as a string, so that a shell needs no nested quotes.
+    // A value that isn't TOML is taken as a string, so that a shell needs no nested quotes.
     let value: Value = value
         .trim()
         .parse()

@@ -14,7 +14,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Of the file at `path`.
+    /// Reads the file at `path`.
     ///
     /// # Errors
     /// An unreadable file.
@@ -23,7 +23,7 @@ impl Source {
         Ok(Self::new(path, &text))
     }
 
-    /// Of `text`; `path` is only named in errors.
+    /// Takes `text`; `path` is only named in errors.
     pub fn new(path: &Path, text: &str) -> Self {
         Self {
             path: path.to_path_buf(),

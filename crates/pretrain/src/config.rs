@@ -11,24 +11,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// The prepared data set.
+    /// The prepared dataset.
     pub dataset: PathBuf,
     /// The folder of the run.
     pub run: PathBuf,
-    /// Of the initial weights and of the order of the data.
+    /// Seed of the initial weights and of the order of the data.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// How the domains are mixed.
+    /// Mixture of the domains.
     #[serde(default)]
     pub mixture: MixtureConfig,
     /// The model's shape.
     pub model: ArchitectureConfig,
-    /// The optimisation.
+    /// Optimization: length, batches, learning rate, optimizer.
     pub training: TrainingConfig,
-    /// The held-out measurements on the way.
+    /// Held-out measurements during the run.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
-    /// What is kept on the way.
+    /// Checkpoints during the run.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
 }

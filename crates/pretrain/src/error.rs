@@ -1,4 +1,4 @@
-//! What can go wrong in pretraining.
+//! Errors of pretraining.
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -7,7 +7,7 @@ pub enum PretrainError {
     /// The config contradicts itself or the data.
     #[error("{0}")]
     Config(String),
-    /// The data set.
+    /// The dataset.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
     /// The model.

@@ -39,7 +39,7 @@ const SEQUENCE_LENGTH: usize = 256;
 /// Peak learning rate, where the config does not say.
 const LEARNING_RATE: f64 = 1e-3;
 
-/// A pretraining run that can start: the config is valid, the data set is open.
+/// A pretraining run that can start: the config is valid, the dataset is open.
 pub struct Pretraining {
     config: PretrainConfig,
     dataset: Dataset,
@@ -51,7 +51,7 @@ pub struct Pretraining {
 }
 
 impl Pretraining {
-    /// Checks the config and opens the data set.
+    /// Checks the config and opens the dataset.
     ///
     /// # Errors
     /// Whatever would stop the run later and can be known now.
@@ -66,7 +66,7 @@ impl Pretraining {
         let tokenizer = &dataset.manifest().tokenizer;
         if files.sha256()? != tokenizer.sha256 {
             return Err(PretrainError::Config(format!(
-                "the data set `{}` is being prepared again: start when it is done",
+                "the dataset `{}` is being prepared again: start when it is done",
                 dataset.path().display()
             )));
         }
@@ -92,7 +92,7 @@ impl Pretraining {
             mixture = config.mixture.resolve(&corpus.sizes, planned)?;
             stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
         }
-        // What ends the assistant's turns in the data is learned as the end of a text.
+        // Tokens that end the assistant's turns in the data are learned as ends of a text.
         for share in &mixture {
             model.add_ends(&dataset.turn_ends(&share.name)?);
         }
@@ -107,7 +107,7 @@ impl Pretraining {
         })
     }
 
-    /// What the run would take.
+    /// Estimates the parameters, tokens, memory and time of the run.
     pub fn plan(&self) -> Plan {
         Plan::new(
             &self.model,
@@ -117,7 +117,7 @@ impl Pretraining {
         )
     }
 
-    /// What becomes of the examples of the domains that have prompts, a sentence for each.
+    /// Describes how examples with prompts are packed, a sentence for each domain that has them.
     pub fn packings(&self) -> Vec<String> {
         let packings = self.stream.packings().into_iter();
         packings
@@ -130,7 +130,7 @@ impl Pretraining {
         &self.mixture
     }
 
-    /// The domains that are scored on the way: all of the data set's, those too that are left out of the mixture.
+    /// The domains that are scored on the way: all of the dataset's, those too that are left out of the mixture.
     pub fn watched(&self) -> Vec<&str> {
         self.dataset.domain_names()
     }
@@ -206,7 +206,7 @@ impl Pretraining {
         )?)
     }
 
-    /// Every domain of the data set is watched, those too that are left out of the mixture.
+    /// Every domain of the dataset is watched, those too that are left out of the mixture.
     fn evaluator(&self) -> Result<HeldoutEvaluator, PretrainError> {
         let shards = self
             .dataset

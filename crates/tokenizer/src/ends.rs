@@ -45,8 +45,8 @@ pub struct DocumentEnds {
 type Found = Option<(u32, String)>;
 
 impl DocumentEnds {
-    /// Finds the tokens that begin and end a document for the tokenizer at `path`, in this order: the `[tokenizer]` table;
-    /// `config.json`, whose model reads the tokens; `tokenizer_config.json` and `special_tokens_map.json`;
+    /// Finds the tokens that begin and end a document for the tokenizer at `path`, in this order: the `[tokenizer]`
+    /// table; `config.json`, whose model reads the tokens; `tokenizer_config.json` and `special_tokens_map.json`;
     /// `generation_config.json`; a special token of a usual name. An ordinary entry of the vocabulary is never taken
     /// because of its name. A text without a begin token begins with the end token.
     ///

@@ -29,8 +29,8 @@ pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     Ok(tokenizer)
 }
 
-/// Opens a `tokenizer.json` without the settings beside it: to compare or change the file itself. Padding and truncation
-/// are switched off.
+/// Opens a `tokenizer.json` without the settings beside it: to compare or change the file itself. Padding and
+/// truncation are switched off.
 ///
 /// # Errors
 /// A file that is no tokenizer.
@@ -42,8 +42,8 @@ pub fn open_alone(path: &Path) -> Result<Tokenizer, TokenizerError> {
     load(path, &polymath_input::read_text(path)?)
 }
 
-/// Opens the content of a `tokenizer.json` that was read before, without the settings beside it; `path` is only named in
-/// errors.
+/// Opens the content of a `tokenizer.json` that was read before, without the settings beside it; `path` is only
+/// named in errors.
 ///
 /// # Errors
 /// Content that is no tokenizer.
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
     use crate::settings::tests::toy;
 
-    /// Padding and truncation change no tokens; what the settings name is special, also where it is an ordinary entry of
-    /// the vocabulary.
+    /// Padding and truncation change no tokens; a token that the settings name is special, even if it is an ordinary
+    /// entry of the vocabulary.
     #[test]
     fn settings_beside_a_tokenizer_count() {
         let folder = tempfile::tempdir().unwrap();

@@ -29,8 +29,8 @@ pub fn encode_prompt(
 pub struct Continuation {
     /// The tokens of both, after the begin token.
     pub tokens: Vec<u32>,
-    /// How many of them are given, the begin token included. A token that reaches over the end of the prompt belongs to
-    /// the continuation.
+    /// Number of given tokens, the begin token included. A token that reaches over the end of the prompt belongs to the
+    /// continuation.
     pub given: usize,
 }
 
@@ -57,7 +57,7 @@ impl Continuation {
     }
 }
 
-/// How many tokens, from the first, end within the first `length` bytes of their text.
+/// Counts the tokens, from the first, that end within the first `length` bytes of their text.
 pub fn tokens_within(offsets: &[(usize, usize)], length: usize) -> usize {
     let beyond = offsets.iter().position(|(_, to)| *to > length);
     beyond.unwrap_or(offsets.len())

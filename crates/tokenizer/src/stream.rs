@@ -5,17 +5,17 @@ use tokenizers::Tokenizer;
 /// A character that stands for bytes that are no UTF-8.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Decodes tokens as they come. The pieces, put together, are what decoding all tokens at once gives: bytes that are not
-/// yet a character are held back, and become replacement characters where none follows.
+/// Decodes tokens as they come. The pieces, joined, equal the result of decoding all tokens at once: bytes that are not
+/// yet a character are kept back, and become replacement characters if none follows.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     /// The tokens that are still needed to decode the next one.
     window: Vec<u32>,
-    /// How many tokens of the window were already given back as text.
+    /// Number of tokens of the window that were already returned as text.
     told_tokens: usize,
     /// The text of the window that was given back.
     told: String,
-    /// Whether the tokenizer turns runs of byte tokens (`<0x0A>`) into characters.
+    /// True if the tokenizer turns runs of byte tokens (`<0x0A>`) into characters.
     byte_fallback: bool,
 }
 
@@ -43,7 +43,7 @@ impl<'a> TextStream<'a> {
             return String::new();
         }
         let text = self.decode();
-        // What ends in the middle of a character may go on with the next token.
+        // A text that ends in the middle of a character may go on with the next token.
         let certain = text.strip_suffix(REPLACEMENT).unwrap_or(&text);
         let new = self.new_part(certain);
         if certain.len() == text.len() {
@@ -55,8 +55,8 @@ impl<'a> TextStream<'a> {
         new
     }
 
-    /// Forgets tokens that the next one does not need. Decoders treat the first token of a text in ways of their own: the
-    /// last tokens that have a text of their own stay.
+    /// Drops tokens that the next one does not need. Decoders treat the first token of a text specially: the last
+    /// tokens that have a text of their own stay.
     fn forget(&mut self) {
         let later = self.window.split_off(self.told_tokens);
         let earlier = std::mem::replace(&mut self.window, later);

@@ -1,4 +1,4 @@
-//! What a `tokenizer.json` of a stranger may not do: fill the memory, or stop the program with a panic of the library.
+//! Refusals of a stranger's `tokenizer.json` that would fill the memory or make the library panic.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -69,7 +69,7 @@ fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     };
     match part["type"].as_str() {
         Some("FixedLength") => bound("length", 1),
-        // Of the decoder's `stop` the library takes characters off a token without asking if it has so many.
+        // The library takes `stop` characters off a token without asking if it has so many.
         Some("Strip") if is_decoder => match part["stop"].as_u64() {
             None | Some(0) => bound("start", 0),
             Some(stop) => Err(format!(
@@ -83,7 +83,7 @@ fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     }
 }
 
-/// Walks through the table of a SentencePiece normalizer as the library will, which does not look whether it stays inside.
+/// Walks through the table of a SentencePiece normalizer as the library will, which does not check its bounds.
 fn check_charsmap(base64: &str) -> Result<(), String> {
     let broken = |what: &str| format!("`precompiled_charsmap` is broken: {what}");
     if base64.len() > LONGEST_CHARSMAP {
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(refused(|tokenizer| tokenizer["normalizer"] = map), None);
     }
 
-    /// What would panic or fill the memory later is refused, in sequences too.
+    /// Refuses parts that would panic or fill the memory later, in sequences too.
     #[test]
     fn broken_parts_are_named() {
         let check = |said: &str, change: &dyn Fn(&mut Value)| {
