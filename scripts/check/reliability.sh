@@ -5,6 +5,7 @@
 # A table stands at the end, with a command for each fault that was found; exit code 1 where there is one.
 #
 #   scripts/check/reliability.sh [--quick] [--seed N] [--minutes N] [--jobs N] [--only kills,faults,starts,disks]
+#   scripts/check/reliability.sh --only soak --jobs 1 --minutes 720    # a frontier that is killed every few seconds, half a day
 #
 # Needs Python 3 and strace, which is installed where it is missing (Debian's packages). `POLYMATH` names the program;
 # default: the one that `cargo build` makes.

@@ -15,13 +15,14 @@ import faults
 import kills
 import observe
 import planted
+import soak
 import starts
 import work as works
 
 CAMPAIGNS = ("kills", "faults", "starts", "disks")
 # Of `--quick`: trials of each kind, and the share of the injections.
 QUICK = {"kills": 16, "faults": 0.004, "starts": 8, "disks": 8}
-WHOLE = {"kills": 1000, "faults": 1.0, "starts": 100, "disks": 200}
+WHOLE = {"kills": 1000, "faults": 1.0, "starts": 100, "disks": 200, "soak": 1000}
 
 
 def arguments():
@@ -30,7 +31,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="stop after so many; the table says what was tried of what was planned")
     parser.add_argument("--jobs", type=int, default=2, help="commands at the same time")
-    parser.add_argument("--only", default=",".join(CAMPAIGNS), help="some of kills,faults,starts,disks")
+    parser.add_argument("--only", default=",".join(CAMPAIGNS), help="some of kills,faults,starts,disks; or soak, alone")
     parser.add_argument("--trial", help="one trial again, by the name that the table gives it")
     parser.add_argument("--keep", action="store_true", help="keep the folder with all that was written")
     return parser.parse_args()
@@ -79,7 +80,7 @@ def planned_trials(work, campaign, amount):
         return "this process may not mount a small disk"
     if campaign == "faults" and not faults.can_trace():
         return "`strace` is not here, or may not watch a process"
-    module = {"kills": kills, "faults": faults, "starts": starts, "disks": disks}[campaign]
+    module = {"kills": kills, "faults": faults, "starts": starts, "disks": disks, "soak": soak}[campaign]
     return list(module.trials(work, amount))
 
 

@@ -6,6 +6,7 @@ import disks
 import faults
 import kills
 import observe
+import soak
 import starts
 import work as works
 
@@ -117,9 +118,22 @@ def full_disk(work):
     return "" if disks.attack(planted, subject, "planted-full", 0.5) else "not detected: a full disk taken for success"
 
 
+def growth(work):
+    """A frontier that takes more memory or disk with each start, or ends in other bits."""
+    allowed = soak.Most(memory=100_000, disk=1_000_000)
+    if soak.judge("", 9, (allowed, allowed)):
+        return "a frontier that takes what an undisturbed one takes is no fault"
+    grown = [soak.Most(memory=130_000, disk=1_000_000), soak.Most(memory=100_000, disk=1_300_000)]
+    missed = [str(most) for most in grown if not soak.judge("", 9, (most, allowed))]
+    if not soak.judge("frontier.json differs", 9, (allowed, allowed)):
+        missed.append("other bits")
+    return f"not detected: {', '.join(missed)}" if missed else ""
+
+
 CHECKS = {
     "kills": [one_bit],
     "faults": [damage, unsynced],
     "starts": [two_winners],
     "disks": [full_disk],
+    "soak": [growth],
 }
