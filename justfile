@@ -7,11 +7,12 @@ default:
 check:
     .ci/run
 
-# Format, links, terms and spelling: seconds
+# Format, links, terms, crate layers and spelling: seconds
 fast:
     cargo fmt --all --check
     scripts/check/links.py
     scripts/check/prose.py
+    scripts/check/architecture.py
     command -v typos >/dev/null && typos || echo "skipped: typos is not installed"
 
 # Clippy and rustdoc, warnings as errors
@@ -35,6 +36,10 @@ demo:
 # The book, into target/book (needs mdbook)
 book:
     mdbook build
+
+# Writes the generated pages of docs/reference
+reference:
+    POLYMATH_WRITE_REFERENCE=1 cargo test --workspace --test reference_pages
 
 # Licenses, duplicate versions and origins of dependencies (needs cargo-deny)
 deny:

@@ -7,6 +7,7 @@ spelling. Comments have at most 120 columns.
 
     scripts/check/prose.py                table of findings by group; exits with 1 if a group that is clean has any
     scripts/check/prose.py GROUP…         the same, and prints the findings of these groups (`all` for all)
+    scripts/check/prose.py --wrap FILE…   wraps the paragraphs of Rust comments that have a long line
 
 A group is a crate, or a folder of the root. `CLEAN` names the groups without findings: a group is added when its last finding is
 mended, and none is ever taken off.
@@ -15,6 +16,7 @@ mended, and none is ever taken off.
 import re
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +138,36 @@ def in_script(lines, name):
                 yield Finding("long line", f"{name}:{number}", f"{len(line.rstrip())} columns")
 
 
+def wrapped(lines):
+    """Returns the lines of a Rust file with each comment paragraph that has a long line filled anew; lists and code stay."""
+    out, block, code = [], [], False
+
+    def flush():
+        if any(len(line.rstrip("\n")) > COLUMNS for line in block):
+            start, marker = re.match(r"(\s*)(///|//!|//)", block[0]).groups()
+            text = " ".join(comment_of(line)[1].strip() for line in block)
+            block[:] = [line + "\n" for line in textwrap.wrap(
+                text, COLUMNS - 2, initial_indent=f"{start}{marker} ", subsequent_indent=f"{start}{marker} ",
+                break_long_words=False, break_on_hyphens=False,
+            )]
+        out.extend(block)
+        block.clear()
+
+    for line in lines:
+        comment = comment_of(line) if re.match(r"\s*//", line) else None
+        text = comment[1] if comment else ""
+        code ^= text.startswith("```")
+        plain = comment and text and not code and not re.match(r"```|\s|[-*|#>]|\d+\. |\[[^\]]+\]:", text)
+        if not plain or (block and re.match(r"\s*//[/!]?", line)[0] != re.match(r"\s*//[/!]?", block[0])[0]):
+            flush()
+        if plain:
+            block.append(line)
+        else:
+            out.append(line)
+    flush()
+    return out
+
+
 READERS = {".rs": in_rust, ".md": in_markdown, ".toml": in_script, ".sh": in_script, ".py": in_script}
 
 
@@ -156,6 +188,11 @@ def check_itself():
 
 def main():
     check_itself()
+    if sys.argv[1:2] == ["--wrap"]:
+        for name in sys.argv[2:]:
+            file = Path(name)
+            file.write_text("".join(wrapped(file.read_text().splitlines(keepends=True))))
+        return
     root = Path(__file__).parents[2]
     names = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout.splitlines()
     found, groups = {}, set()
@@ -164,8 +201,12 @@ def main():
         read = READERS.get(file.suffix)
         if read is None or not file.is_file() or name == "scripts/check/prose.py" or name.startswith("."):
             continue
+        text = file.read_text()
+        # The words of a generated page are those of its sources.
+        if "<!-- Generated" in text[:400]:
+            continue
         groups.add(group_of(name))
-        found.setdefault(group_of(name), []).extend(read(file.read_text().splitlines(keepends=True), name))
+        found.setdefault(group_of(name), []).extend(read(text.splitlines(keepends=True), name))
     shown = sys.argv[1:]
     print(f"{'group':<18}" + "".join(f"{kind:>11}" for kind in KINDS) + f"{'':>8}")
     failed = False

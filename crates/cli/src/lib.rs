@@ -39,6 +39,12 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// The parser of the command line, for programs that describe it: the reference page, completions.
+#[doc(hidden)]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Reads the process's arguments. Help and mistakes are told like everything else: `| head` and a full disk are known.
 fn parse() -> Result<Arguments, Failure> {
     Arguments::try_parse_from(home::at_home(std::env::args_os())).map_err(|error| {

@@ -1,0 +1,168 @@
+//! The reference pages: generated from the configuration structs and the parser, and checked against both.
+//!
+//! `just reference` writes them anew.
+
+mod commands;
+mod keys;
+mod sources;
+mod syntax;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use keys::{Place, ROOTS, Root, places};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sources::Sources;
+use toml::{Table, Value};
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Compares a page with the one of the repository, or writes it where `POLYMATH_WRITE_REFERENCE` is set.
+fn check(name: &str, page: &str) {
+    let path = root().join("docs/reference").join(name);
+    if std::env::var_os("POLYMATH_WRITE_REFERENCE").is_some() {
+        std::fs::write(&path, page).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    let different = stored
+        .lines()
+        .zip(page.lines())
+        .find(|(old, new)| old != new);
+    assert!(
+        stored == page,
+        "docs/reference/{name} is stale: run `just reference`. First difference: {different:?}"
+    );
+}
+
+#[test]
+fn page_of_commands_is_up_to_date() {
+    check("commands.md", &commands::page());
+}
+
+#[test]
+fn page_of_keys_is_up_to_date() {
+    check("configuration.md", &keys::page(&Sources::read(root())));
+}
+
+/// Required keys of every table of a file, with some value.
+fn sample(command: &str) -> Table {
+    let text = match command {
+        "prepare" => "output = \"o\"\n[domains.a]\n",
+        "pretrain" => {
+            "dataset = \"d\"\nrun = \"r\"\n[model]\nhidden_size = 8\nnum_hidden_layers = 1\nnum_attention_heads = 1\n"
+        }
+        "finetune" => {
+            "base = \"b\"\nrun = \"r\"\n[retention.ewc]\nstrength = 1.0\n[retention.distill]\nstrength = 1.0\n"
+        }
+        "frontier" => "output = \"o\"\nshared = {}\n",
+        "transfer" => "output = \"o\"\ndatasets = [\"d\"]\nshared = {}\n",
+        _ => unreachable!("no sample of {command}"),
+    };
+    text.parse().unwrap()
+}
+
+/// Reads a file and gives it back as it is understood.
+fn read(command: &str, file: &Table) -> Result<Value, String> {
+    fn through<T: DeserializeOwned + Serialize>(file: &Table) -> Result<Value, String> {
+        let text = toml::to_string(file).unwrap();
+        let config: T = toml::from_str(&text).map_err(|error| error.to_string())?;
+        Ok(Value::try_from(config).unwrap())
+    }
+    match command {
+        "prepare" => through::<polymath_data::PrepareConfig>(file),
+        "pretrain" => through::<polymath_pretrain::PretrainConfig>(file),
+        "finetune" => through::<polymath_finetune::FinetuneConfig>(file),
+        "frontier" => through::<polymath_study::frontier::FrontierConfig>(file),
+        "transfer" => through::<polymath_study::transfer::TransferConfig>(file),
+        _ => unreachable!("no config of {command}"),
+    }
+}
+
+/// The table at a path, made where it is not there.
+fn at<'a>(file: &'a mut Table, path: &[String]) -> &'a mut Table {
+    path.iter().fold(file, |table, name| {
+        let name = if name == "<name>" { "a" } else { name };
+        let below = table
+            .entry(name)
+            .or_insert_with(|| Value::Table(Table::new()));
+        below.as_table_mut().unwrap()
+    })
+}
+
+/// The sample with every table of the file.
+fn whole(root: &Root, places: &[Place]) -> Table {
+    let mut file = sample(root.command);
+    for place in places {
+        at(&mut file, &place.path);
+    }
+    file
+}
+
+/// The keys on the page are those that the program reads: it names them itself where one is unknown.
+#[test]
+fn keys_are_those_that_the_program_reads() {
+    let sources = Sources::read(root());
+    for file in &ROOTS {
+        let places = places(&sources, file);
+        for place in &places {
+            let mut asked = whole(file, &places);
+            at(&mut asked, &place.path).insert("zzz".into(), Value::Integer(1));
+            let message = read(file.command, &asked).unwrap_err();
+            let expected = message
+                .split("expected ")
+                .nth(1)
+                .unwrap_or_else(|| panic!("{message}"));
+            let read: BTreeSet<&str> = expected.split('`').skip(1).step_by(2).collect();
+            let shown: BTreeSet<&str> = place
+                .table
+                .keys
+                .iter()
+                .flat_map(|key| key.aliases.iter().chain([&key.name]))
+                .map(String::as_str)
+                .collect();
+            assert_eq!(shown, read, "{} [{}]", file.command, place.path.join("."));
+        }
+    }
+}
+
+/// A default on the page is one in fact: the file means the same with it and without.
+#[test]
+fn defaults_are_those_of_the_program() {
+    let sources = Sources::read(root());
+    let mut seen = 0;
+    for file in &ROOTS {
+        let places = places(&sources, file);
+        let without = whole(file, &places);
+        let meant = read(file.command, &without).unwrap();
+        for place in &places {
+            for key in &place.table.keys {
+                let Some(default) = &key.default else {
+                    continue;
+                };
+                let mut with = without.clone();
+                let value: Table = format!("key = {default}")
+                    .parse()
+                    .unwrap_or_else(|e| panic!("{default}: {e}"));
+                let table = at(&mut with, &place.path);
+                if table.contains_key(&key.name) {
+                    continue;
+                }
+                table.insert(key.name.clone(), value["key"].clone());
+                let name = format!(
+                    "{} [{}] {} = {default}",
+                    file.command,
+                    place.path.join("."),
+                    key.name
+                );
+                let read =
+                    read(file.command, &with).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(read, meant, "{name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 30, "only {seen} defaults were found in the sources");
+}
