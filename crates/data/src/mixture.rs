@@ -10,17 +10,16 @@ use crate::DataError;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixtureConfig {
-    /// Share ∝ tokens^temperature: 1 is proportional, 0 gives every domain the same, between them small domains gain.
+    /// Exponent of the shares, ∝ tokens^temperature: 1 is proportional, 0 gives every domain the same; default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Explicit shares, relative to one another; domains that are not named are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<BTreeMap<String, f64>>,
-    /// Only these domains.
+    /// Domains of the mixture; default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domains: Option<Vec<String>>,
-    /// No domain is gone through more often than this; what it would have had beyond goes to the others in
-    /// proportion to their shares.
+    /// Most passes over a domain; the rest of its share goes to the others in proportion to theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_repetitions: Option<f64>,
 }

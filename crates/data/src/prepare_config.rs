@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DataError, GroupBy, sides};
 
-/// All of a data set: where its text lies, and how it is made of it. The file may also have `on_bad_record` at its head, for
-/// all domains that do not say otherwise.
+/// Sources of a dataset and the settings of its preparation. The file may also have `on_bad_record` at its head, for
+/// all domains that do not set it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "PrepareFile")]
 pub struct PrepareConfig {
-    /// The folder to make.
+    /// Folder of the dataset.
     pub output: PathBuf,
-    /// The share of each domain's documents that is held out, chosen by a hash of their content. A small domain gets at least
-    /// this share and one or two documents; of a lone document the tail is held out.
+    /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out at
+    /// least this share and one or two documents; of a lone document the tail is held out.
     pub heldout_fraction: f64,
-    /// Of the split: another seed holds out other documents.
+    /// Seed of the split: another seed holds out other documents.
     pub seed: u64,
-    /// Trained, or given.
+    /// Tokenizer, trained or given.
     pub tokenizer: TokenizerConfig,
-    /// The domains by name.
+    /// Domains by name.
     pub domains: BTreeMap<String, DomainConfig>,
 }
 
@@ -34,6 +34,7 @@ struct PrepareFile {
     heldout_fraction: f64,
     #[serde(default)]
     seed: u64,
+    /// Treatment of records that make no document, for all domains that do not set it.
     on_bad_record: Option<OnBadRecord>,
     #[serde(default)]
     tokenizer: TokenizerConfig,
@@ -55,7 +56,7 @@ impl From<PrepareFile> for PrepareConfig {
     }
 }
 
-/// What is done about records that make no document: lines that are not JSON, rows without text, files in another encoding.
+/// Treatment of records that make no document: lines that are not JSON, rows without text, files in another encoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRecord {
@@ -70,19 +71,19 @@ pub enum OnBadRecord {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerConfig {
-    /// Train a byte-level BPE of so many tokens; default 4096.
+    /// Size of the byte-level BPE that is trained; default: 4096.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocab_size: Option<usize>,
-    /// Take this `tokenizer.json` instead.
+    /// A `tokenizer.json` to use instead of training one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// The token fed before each document; default: the one by a usual name, else `eos_token`.
+    /// Token that is read before each document; default: the one by a usual name, else `eos_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bos_token: Option<String>,
-    /// The token that ends each document; default: `<|endoftext|>` or another usual name.
+    /// Token that ends each document; default: `<|endoftext|>` or another usual name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eos_token: Option<String>,
-    /// Text that it is trained on, the same amount of every domain; default 24 MB.
+    /// Text that the tokenizer is trained on, the same amount of every domain; default: 24 MB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_bytes: Option<u64>,
 }
@@ -94,37 +95,38 @@ pub struct DomainConfig {
     /// Files, folders or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one), each also `.gz` or
     /// `.zst`; `.parquet` (a row is one). Of a folder, all such files in it and its folders.
     pub paths: Vec<String>,
-    /// Of `.jsonl` and `.parquet`: the field that holds the text; default: `text`, else `prompt` and `response` or
+    /// Field of `.jsonl` and `.parquet` that holds the text; default: `text`, else `prompt` and `response` or
     /// `completion`, else `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of prompts
-    /// and messages, only the response and what the `assistant` says is learnt and scored. A prompt is parted from its
+    /// and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted from its
     /// response by a line's end, unless one of them has white space there; messages are rendered by the chat template
     /// beside a given tokenizer, else as `role: content` and a line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
-    /// Conversations rendered by a chat template are cut to at most so many tokens, after a whole turn of the assistant;
-    /// what is cut is counted. Default: they are kept whole, and a row's end may part them.
+    /// Most tokens of a conversation that is rendered by a chat template; longer ones are cut after a whole turn of the
+    /// assistant, and counted. Default: they are kept whole, and the end of a row may split them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_conversation: Option<usize>,
-    /// What is done about records that make no document; default: `error`.
+    /// Treatment of records that make no document; default: `error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_bad_record: Option<OnBadRecord>,
-    /// Of `.txt` and `.md`: what parts the documents of a file, such as `<|endoftext|>`. It and the line ends around it belong
-    /// to no document. Default: a file is a document.
+    /// Separator of the documents in a `.txt` or `.md` file, such as `<|endoftext|>`. It and the line ends around it
+    /// belong to no document. Default: a file is a document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// What a group is: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of `.jsonl`, a
+    /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of `.jsonl`, a
     /// row of `.parquet`, a text between separators. `section`: a passage, so that scores speak of new passages of the same
     /// works. Default: a record where files hold them, else a file; where there is one group only, or one is held out, `section`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupBy>,
-    /// Of `.jsonl` and `.parquet`: the field that names a document's group, such as the work that it was cut from. All documents
-    /// of a group are on one side of the split.
+    /// Field of `.jsonl` and `.parquet` that names a document's group, such as the work that it was cut from. All
+    /// documents of a group are in one split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
-    /// Groups that are held out at least, up to half of them; default: what `heldout_fraction` gives. Intervals need 20.
+    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Intervals need
+    /// 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heldout_groups: Option<u64>,
-    /// These files are held out instead of a share of `paths`.
+    /// Files that are held out instead of a share of `paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heldout_paths: Vec<String>,
     /// A `.jsonl` of questions with exact answers (`prompt`, `answer`).

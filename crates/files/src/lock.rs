@@ -14,7 +14,7 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Who reads it without asking whether the lock is held must not be told of a process that has ended.
+        // A reader that does not ask whether the lock is held must not see a process that has ended.
         let _ = self.file.set_len(0);
     }
 }
@@ -46,7 +46,8 @@ pub fn lock(path: &Path) -> Result<Attempt> {
     Ok(Attempt::Locked(Lock { file }))
 }
 
-/// The process that holds the lock file `path`, if one does: `Some(None)` where its id is not known. Nothing is written.
+/// The process that holds the lock file `path`, if one does: `Some(None)` where its id is not known. Nothing is
+/// written.
 ///
 /// # Errors
 /// A file that can't be read; a link or something else in its place.

@@ -39,19 +39,19 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf> {
     Ok(parent(path).join(hidden))
 }
 
-/// Where `path` is written before it gets its name.
+/// Returns the path at which `path` is written before it gets its name.
 pub(crate) fn staged(path: &Path) -> Result<PathBuf> {
     beside(path, STAGED)
 }
 
-/// Whether a file or folder of this name is what a killed process of this program left behind.
+/// Returns true for the name of a leftover of a killed process of this program.
 pub fn is_leftover(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && (name.ends_with(STAGED) || name.ends_with(REPLACED))
 }
 
-/// Clears what killed processes left in `folder`: half-written files go, and a folder that was moved away for a successor which
-/// never came gets its place back. The caller holds whatever lock protects the folder.
+/// Clears what killed processes left in `folder`: half-written files go, and a folder that was moved away for a
+/// successor which never came gets its place back. The caller holds whatever lock protects the folder.
 ///
 /// # Errors
 /// A folder that can't be read or written.
@@ -107,7 +107,8 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     Names::open(folder)?.sync()
 }
 
-/// The names in a folder. Opened before a name is moved there: a folder that can't be opened is known while nothing has moved.
+/// The names in a folder. Opened before a name is moved there: a folder that can't be opened is known while nothing
+/// has moved.
 pub(crate) struct Names(Option<File>);
 
 impl Names {
@@ -128,8 +129,8 @@ impl Names {
         self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 
-    /// Waits until they are on the disk, the new name `path` among them. Where that can't be had, `path` is removed, so that the
-    /// command can be run again.
+    /// Waits until they are on the disk, the new name `path` among them. Where that can't be had, `path` is removed,
+    /// so that the command can be run again.
     ///
     /// # Errors
     /// The system's own.
@@ -211,7 +212,7 @@ fn replace_in_two(from: &Path, to: &Path) -> Result<()> {
     remove(&old)
 }
 
-/// Whether a file system lacks the flags of `renameat2`.
+/// Returns true if the error says that a file system lacks the flags of `renameat2`.
 #[cfg(target_os = "linux")]
 fn is_unsupported(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;

@@ -4,8 +4,8 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
-/// Opens a file to read it. Anything but a regular file is refused: a named pipe would wait for a writer for ever, and a
-/// device may never end.
+/// Opens a file to read it. Anything but a regular file is refused: a named pipe would wait for a writer for ever,
+/// and a device may never end.
 ///
 /// # Errors
 /// The system's own; a folder, pipe, socket or device.
@@ -38,8 +38,8 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     Ok(text)
 }
 
-/// Whether there is a file at `path`, with links followed. A path that can't be looked up is an error, where [`Path::is_file`]
-/// takes it for one that is not there: a setting would be left out without a word.
+/// Returns true if there is a file at `path`, with links followed. A path that can't be looked up is an error, where
+/// [`Path::is_file`] takes it for one that is not there: a setting would be left out without a word.
 ///
 /// # Errors
 /// The system's own.
@@ -47,7 +47,7 @@ pub fn is_file(path: impl AsRef<Path>) -> Result<bool> {
     Ok(look_up(path.as_ref())?.is_some_and(|found| found.is_file()))
 }
 
-/// Whether there is anything at `path`, as [`is_file`] tells of a file.
+/// Returns true if there is anything at `path`, by the rules of [`is_file`].
 ///
 /// # Errors
 /// The system's own.
@@ -69,8 +69,8 @@ fn look_up(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Opens a file of this program's own to write it, and makes it where it is missing; a link in its place is not followed, and
-/// a pipe is not waited for.
+/// Opens a file of this program's own to write it, and makes it where it is missing; a link in its place is not
+/// followed, and a pipe is not waited for.
 pub(crate) fn open_to_write(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

@@ -9,19 +9,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::place::{self, Names};
 use crate::regular::open_to_write;
 
-/// What this process is writing, to be removed if it has to leave.
+/// Paths that this process is writing, to be removed if it has to leave.
 static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes whatever this process is writing, before it leaves in the middle of it. Nothing is moved into place from then on:
-/// the caller ends the process.
+/// Removes whatever this process is writing, before it leaves in the middle of it. Nothing is moved into place from
+/// then on: the caller ends the process.
 pub fn abandon() {
     let under_way = under_way();
     for path in &*under_way {
-        // Who leaves can do no more about it; the next one clears it.
+        // A leaving process can do no more about it; the next one clears it.
         let _ = place::remove(path);
     }
     std::mem::forget(under_way);
@@ -194,8 +194,8 @@ impl StagedFolder {
         self.finish(place::replace)?.sync()
     }
 
-    /// Waits until the one file `name` in it is on the disk, and moves that to the target, over what is there: for a file whose
-    /// writer takes a path and may replace the file that it finds there. The folder goes.
+    /// Waits until the one file `name` in it is on the disk, and moves that to the target, over what is there: for a
+    /// file whose writer takes a path and may replace the file that it finds there. The folder goes.
     ///
     /// # Errors
     /// The system's own.
@@ -257,7 +257,8 @@ fn discard(beside: &Path, is_own: impl FnOnce() -> bool) {
 /// Returns whether the open file or folder still has this name.
 ///
 /// # Errors
-/// The system's own, unless there is nothing of this name: who tries again until the name is right must not do so for ever.
+/// The system's own, unless there is nothing of this name: who tries again until the name is right must not do so for
+/// ever.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -329,8 +330,8 @@ mod tests {
         assert!(found.iter().all(|byte| *byte == found[0]));
     }
 
-    /// A folder appears whole, never over files that are there; what a killed process left is cleared, what a living one
-    /// writes is not.
+    /// A folder appears whole, never over files that are there; what a killed process left is cleared, what a living
+    /// one writes is not.
     #[test]
     fn folders_are_whole() {
         let root = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Files are read and moved into place by this crate alone: whoever opens a path another way waits for ever on a named pipe, and
-//! whoever renames another way does not sync.
+//! Files are read and moved into place by this crate alone: code that opens a path another way waits for ever on a
+//! named pipe, and code that renames another way does not sync.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ const FORBIDDEN: [&str; 4] = [
     "fs::read_to_string(",
     "fs::rename(",
 ];
-/// Where one of them is meant: the file, and a part of the line.
+/// Exceptions: the file, and a part of the line.
 const MEANT: [(&str, &str); 6] = [
-    // What the kernel tells of this process.
+    // The kernel's own file about this process.
     ("cli/src/signals.rs", "/proc/self/status"),
     ("cli/src/commands/bench.rs", "/proc/self/status"),
     // Links and checkpoints of a run, whose folder is synced by the caller.

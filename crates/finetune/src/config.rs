@@ -9,60 +9,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig};
 
-/// All of a fine-tuning run.
+/// Configuration of a fine-tuning run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// The checkpoint to start from: a model folder, or a run folder (its best checkpoint).
+    /// Checkpoint to start from: a model folder, a run folder (its best checkpoint), or `owner/name` of the hub.
     pub base: PathBuf,
-    /// A prepared data set that holds the niche; or `texts`.
+    /// Prepared dataset that holds the niche; or `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<PathBuf>,
-    /// Which of its domains is the niche; needed where it has several.
+    /// Domain of `dataset` that is the niche; required if it has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// Globs of raw text for the niche, prepared with the base's tokenizer into `<run>.dataset`; or `dataset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
-    /// With `texts`: what parts the documents of `.txt` and `.md` files, as in `prepare`.
+    /// Separator of the documents in `.txt` and `.md` files, as in `prepare`; with `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// With `texts`: what is done about records that make no document, as in `prepare`.
+    /// Treatment of records that make no document, as in `prepare`; with `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_bad_record: Option<OnBadRecord>,
-    /// The folder of the run.
+    /// Folder of the run.
     pub run: PathBuf,
-    /// The prepared data set whose domains are watched for forgetting.
+    /// Prepared dataset whose domains are watched for forgetting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
     /// Tokens that the base lacks.
     #[serde(default, skip_serializing_if = "VocabularyConfig::is_empty")]
     pub tokenizer: VocabularyConfig,
-    /// What moves.
+    /// Fine-tuning method: the trainable parameters.
     #[serde(default = "default_method")]
     pub method: Method,
-    /// With `method = "frozen"`: what is trained although the rest is frozen.
+    /// Parameters that are trained although the rest is frozen; with `method = "frozen"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenConfig>,
-    /// With `method = "lora"` or `"dora"`: the adapter.
+    /// Adapter; with `method = "lora"` or `"dora"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// Trains on the text of `retain` in place of the niche's, all else the same: what is forgotten even so is the
-    /// recipe's doing (a learning rate that starts again, other batches), not the niche's.
+    /// Trains on the text of `retain` in place of the niche's, all else the same: forgetting of such a run is an effect of
+    /// the recipe (a learning rate that starts again, other batches), not of the niche.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
-    /// What is retained.
+    /// Retention methods.
     #[serde(default, skip_serializing_if = "RetentionConfig::is_empty")]
     pub retention: RetentionConfig,
-    /// Of the order of the data.
+    /// Seed of the order of the data.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// The optimisation.
+    /// Optimization: length, batches, learning rate, optimizer.
     pub training: TrainingConfig,
-    /// The held-out measurements on the way.
+    /// Held-out measurements during the run.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
-    /// What is kept on the way.
+    /// Checkpoints during the run.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
 }

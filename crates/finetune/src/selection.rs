@@ -38,11 +38,11 @@ impl Method {
     }
 }
 
-/// The `[frozen]` table: what is trained although the rest is frozen. Both keys add up.
+/// The `[frozen]` table: parameters that are trained although the rest is frozen. Both keys add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrozenConfig {
-    /// The last so many blocks, and the norm after them.
+    /// Number of last blocks that are trained, with the norm after them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_last_layers: Option<usize>,
     /// Parameter names, of a GPT-2 too as a Llama has them; `*` stands for anything, and a name stands for everything under

@@ -24,10 +24,10 @@ const MARK: &str = "extended.json";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VocabularyConfig {
-    /// New tokens that are recognised wherever they stand in a text.
+    /// New tokens that are recognized wherever they stand in a text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<String>,
-    /// A file with more of them, a line each.
+    /// File with more new tokens, one a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub add_file: Option<PathBuf>,
     /// New special tokens: meant only where a chat template writes them, and silent in decoded text.

@@ -1,4 +1,4 @@
-//! Files of a data set's repository.
+//! Files of a dataset's repository.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use crate::remote::{Listing, Remote, RemoteFile, names_in};
 use crate::splits::Splits;
 use crate::{DatasetFiles, HubError};
 
-/// The files that an address names, sorted, in the hub's cache, downloaded where they are not there yet. Of a folder, a split
-/// or the whole repository, those that `is_known` by their names are meant; a file or a glob means what it says. Where the
-/// hub can't be reached, those of them that are in its cache.
+/// The files that an address names, sorted, in the hub's cache, downloaded where they are not there yet. Of a folder,
+/// a split or the whole repository, those that `is_known` by their names are meant; a file or a glob means what it
+/// says. Where the hub can't be reached, those of them that are in its cache.
 ///
 /// # Errors
 /// No such repository or revision, no right to it, no way to reach the hub; no file that fits.
@@ -148,7 +148,8 @@ mod tests {
         choose(&names, which, &known, &|| Ok(card.to_owned())).unwrap()
     }
 
-    /// A file, a folder, a glob, a split of the card and one by its files' names; and what there is, where there is none.
+    /// A file, a folder, a glob, a split of the card and one by its files' names; and what there is, where there is
+    /// none.
     #[test]
     fn addresses_choose_files() {
         let names = [

@@ -33,13 +33,13 @@ pub(crate) fn failure(repository: &Repository, reason: impl Into<String>) -> Hub
     }
 }
 
-/// Whether `HF_HUB_OFFLINE` says that only the cache may be asked.
+/// Returns true if `HF_HUB_OFFLINE` says that only the cache may be asked.
 pub(crate) fn is_offline() -> bool {
     let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
     ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
 }
 
-/// Whether the hub did not answer, or not sensibly; what it answered about the repository stands.
+/// Returns true if the hub did not answer, or not sensibly; an answer about the repository is no such error.
 pub(crate) fn is_unreachable(error: &HFError) -> bool {
     match error {
         HFError::Request { .. } => true,
@@ -48,7 +48,7 @@ pub(crate) fn is_unreachable(error: &HFError) -> bool {
     }
 }
 
-/// What went wrong, and how to mend it.
+/// Fault, and the way to mend it.
 pub(crate) fn explain(error: &HFError) -> String {
     let (status, code) = answer(error);
     let mend = match (status, code) {

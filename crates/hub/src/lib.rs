@@ -1,4 +1,4 @@
-//! Models and data sets of the Hugging Face hub, taken from there and given there.
+//! Models and datasets of the Hugging Face hub: download and push.
 //!
 //! Everything goes through the hub's own client, [`hf_hub`], and so through its cache (`HF_HOME`, `HF_HUB_CACHE`), its
 //! token (`HF_TOKEN`, or the one that `hf auth login` left) and its address (`HF_ENDPOINT`). With `HF_HUB_OFFLINE=1`

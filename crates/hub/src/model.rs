@@ -17,7 +17,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
-/// What is read beside weights and their config, where it is there. Not what a training run left beside the model.
+/// Files that are read beside weights and their config, if they exist. The state of a training run is not among them.
 const COMPANIONS: [&str; 6] = [
     "generation_config.json",
     "tokenizer.json",
@@ -27,13 +27,13 @@ const COMPANIONS: [&str; 6] = [
     CARD,
 ];
 
-/// The folder in the hub's cache that holds a model's or an adapter's config, tokenizer and safetensors files, downloaded
-/// where they are not there yet. The small files come first, and `accept` sees their folder before any weights are asked
-/// for: what it can't use costs no download.
+/// The folder in the hub's cache that holds a model's or an adapter's config, tokenizer and safetensors files,
+/// downloaded where they are not there yet. The small files come first, and `accept` sees their folder before any
+/// weights are asked for: what it can't use costs no download.
 ///
 /// # Errors
-/// No such repository or revision, no right to it, no way to reach the hub; a repository without safetensors files; what
-/// `accept` says.
+/// No such repository or revision, no right to it, no way to reach the hub; a repository without safetensors files;
+/// what `accept` says.
 pub fn model_folder(
     repository: &Repository,
     accept: &dyn Fn(&Path) -> Result<(), String>,
@@ -67,14 +67,15 @@ pub fn model_folder(
     remote.fetch(&all)
 }
 
-/// What a repository holds.
+/// Contents of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Model,
     Adapter,
 }
 
-/// What files of these names make, or why they make nothing; `{}` stands for the repository's name.
+/// Returns the contents that files of these names make, or the reason why they make none; `{}` stands for the
+/// repository's name.
 fn kind(names: &[String]) -> Result<Kind, String> {
     let has = |name: &str| names.iter().any(|found| found == name);
     if has(ADAPTER_CONFIG) && has(ADAPTER_WEIGHTS) {
@@ -101,7 +102,7 @@ fn kind(names: &[String]) -> Result<Kind, String> {
     })
 }
 
-/// Whether a file is read, and is not weights.
+/// Returns true for a file that is read and is not weights.
 fn is_small(kind: Kind, name: &str) -> bool {
     let own: &[&str] = match kind {
         Kind::Model => &[CONFIG, INDEX],
@@ -137,7 +138,7 @@ fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<
     }
 }
 
-/// Whether all weights are in a folder of the cache.
+/// Returns true if all weights are in a folder of the cache.
 fn is_whole(folder: &Path, kind: Kind, names: &[String]) -> bool {
     let weights = weight_names(folder, kind, names);
     weights.is_ok_and(|files| files.iter().all(|file| folder.join(file).is_file()))

@@ -10,10 +10,10 @@ use crate::error::{explain, is_offline};
 use crate::transfer::Arrivals;
 use crate::{HubError, Repository};
 
-/// What a pushed file holds.
+/// Content of a pushed file.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// What this file holds.
+    /// Content of this file.
     File(PathBuf),
     /// This.
     Bytes(Vec<u8>),
@@ -34,18 +34,18 @@ impl Content {
 pub struct Upload {
     /// Its path in the repository.
     pub name: String,
-    /// What it holds.
+    /// Content of the file.
     pub content: Content,
-    /// Whether one of this name that the repository has already is left as it is.
+    /// True if a file of this name that the repository has already is left as it is.
     pub unless_there: bool,
 }
 
-/// What is pushed where.
+/// Files, repository and branch of a push.
 #[derive(Debug)]
 pub struct Push<'a> {
     /// The repository and its branch; both are made where they are not there yet.
     pub repository: &'a Repository,
-    /// Whether only its owner may see it.
+    /// True if only its owner may see it.
     pub private: bool,
     /// All of its files; others that are there already stay.
     pub files: Vec<Upload>,
@@ -53,20 +53,20 @@ pub struct Push<'a> {
     pub message: String,
 }
 
-/// What came of a push.
+/// Result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// Where the commit is to be seen.
+    /// Address of the commit.
     pub url: String,
-    /// Whether a file was left as it was there.
+    /// True if a file was left as it was in the repository.
     pub kept: bool,
 }
 
 /// Makes the repository where there is none, and commits the files to it.
 ///
 /// # Errors
-/// No way to the hub or no right to write there; a repository that is public, where `private` is asked for; a transfer that
-/// breaks. The message says what was sent and what was not.
+/// No way to the hub or no right to write there; a repository that is public, where `private` is asked for; a
+/// transfer that breaks. The message says what was sent and what was not.
 pub fn push(push: &Push) -> Result<Pushed, HubError> {
     let repository = push.repository;
     let refused = |reason: String| HubError::Give {
@@ -164,7 +164,7 @@ fn url(commit: CommitInfo, repository: &Repository) -> String {
     commit.unwrap_or_else(|| repository.to_string())
 }
 
-/// How far a push came that failed.
+/// Progress of a push that failed.
 fn what_was_sent(push: &Push, arrivals: &Arrivals, bytes: u64) -> String {
     let files = push.files.len();
     let content = if arrivals.is_committing() {

@@ -10,7 +10,7 @@ use crate::resume::{INCOMPLETE, resume};
 use crate::transfer::Arrivals;
 use crate::{HubError, Repository};
 
-/// How often files are fetched that did not arrive whole.
+/// Attempts to fetch files that did not arrive whole.
 const ATTEMPTS: usize = 3;
 
 /// A file of a repository.
@@ -22,11 +22,11 @@ pub(crate) struct RemoteFile {
     pub(crate) size: u64,
     /// Its git object: the file itself, or, of a large file, the note that stands for it.
     pub(crate) object: String,
-    /// Whether git holds only a note of it.
+    /// True if git holds only a note of it.
     pub(crate) is_large: bool,
 }
 
-/// What a repository holds.
+/// Contents of a repository.
 pub(crate) enum Listing {
     /// The files that the hub names.
     Files(Vec<RemoteFile>),
@@ -90,7 +90,8 @@ impl<'a, T: RepoType> Remote<'a, T> {
         }
     }
 
-    /// Fetches files into the cache, and returns the folder there in which they all are, whole. What is cut off goes on.
+    /// Fetches files into the cache, and returns the folder there in which they all are, whole. What is cut off goes
+    /// on.
     pub(crate) fn fetch(&self, files: &[RemoteFile]) -> Result<PathBuf, HubError> {
         let stopped = |error: HFError| failure(self.repository, explain(&error));
         let mut attempt = 0;
@@ -138,8 +139,8 @@ impl<'a, T: RepoType> Remote<'a, T> {
         found.ok()
     }
 
-    /// Takes a file that is not what it should be (the client keeps the page of an error as if it were the file) out of the
-    /// cache, and marks it as cut off at its beginning, so that it is fetched with every answer looked at.
+    /// Takes a file that is not what it should be (the client keeps the page of an error as if it were the file) out
+    /// of the cache, and marks it as cut off at its beginning, so that it is fetched with every answer looked at.
     fn begin_again(&self, folder: &Path, file: &RemoteFile) {
         let link = folder.join(&file.path);
         // If any of this can't be done, the next attempt finds the file as it is, and says so.
@@ -151,14 +152,14 @@ impl<'a, T: RepoType> Remote<'a, T> {
     }
 }
 
-/// Where a file of the cache is while it arrives.
+/// Returns the path of a file of the cache while it arrives.
 pub(crate) fn incomplete(blob: &Path) -> PathBuf {
     let mut path = blob.as_os_str().to_owned();
     path.push(INCOMPLETE);
     path.into()
 }
 
-/// Whether the connection broke while content arrived.
+/// Returns true if the connection broke while content arrived.
 pub(crate) fn is_cut_off(error: &HFError) -> bool {
     matches!(error, HFError::Request { source, .. } if source.is_body() || source.is_decode())
 }
@@ -191,7 +192,7 @@ fn files_of(entries: Vec<RepoTreeEntry>) -> Vec<RemoteFile> {
     files
 }
 
-/// Whether a fetched file is as long as the hub says.
+/// Returns true if a fetched file is as long as the hub says.
 fn is_whole(folder: &Path, file: &RemoteFile) -> bool {
     let found = std::fs::metadata(folder.join(&file.path));
     found.is_ok_and(|found| found.len() == file.size)

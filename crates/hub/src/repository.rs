@@ -1,4 +1,4 @@
-//! What names a repository of the hub.
+//! Names of repositories of the hub.
 
 use std::fmt::{Display, Formatter};
 
@@ -67,17 +67,18 @@ fn is_segment(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Files of a data set's repository: `hf://datasets/owner/name[@revision][/which]`.
+/// Files of a dataset's repository: `hf://datasets/owner/name[@revision][/which]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFiles {
     /// The repository.
     pub repository: Repository,
-    /// Which of its files: a file, a folder, a glob, a split, or a configuration and its split. All of them, if empty.
+    /// Selection of its files: a file, a folder, a glob, a split, or a configuration and its split. All of them, if
+    /// empty.
     pub which: String,
 }
 
 impl DatasetFiles {
-    /// What every such address begins with.
+    /// Beginning of every such address.
     pub const SCHEME: &str = "hf://";
 
     /// Reads an address. Nothing for one that is not `hf://datasets/owner/name…`.
@@ -85,7 +86,8 @@ impl DatasetFiles {
         let path = text.strip_prefix(Self::SCHEME)?.strip_prefix("datasets/")?;
         let mut segments = path.split('/');
         let mut repository = format!("{}/{}", segments.next()?, segments.next()?);
-        // The only revisions with a `/` that are told from a path are the hub's own: `refs/pr/1`, `refs/convert/parquet`.
+        // The only revisions with a `/` that are told from a path are the hub's own: `refs/pr/1`,
+        // `refs/convert/parquet`.
         if repository.ends_with("@refs") {
             repository = format!("{repository}/{}/{}", segments.next()?, segments.next()?);
         }

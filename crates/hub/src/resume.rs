@@ -1,9 +1,9 @@
 //! Downloads that were cut off, in this run or an earlier one, go on where they stopped.
 //!
-//! The hub's client begins such a file again. What had arrived it leaves in its cache as `<tag>.incomplete`, under the lock
-//! that every Hugging Face tool takes there; so the rest is asked for by range, checked against the tag, and the client
-//! then finds the file whole. It writes from the beginning on, also what comes out of the chunked store, where several
-//! chunks are under way at once.
+//! The hub's client begins such a file again. What had arrived it leaves in its cache as `<tag>.incomplete`, under
+//! the lock that every Hugging Face tool takes there; so the rest is asked for by range, checked against the tag, and
+//! the client then finds the file whole. It writes from the beginning on, also what comes out of the chunked store,
+//! where several chunks are under way at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -17,11 +17,11 @@ use sha2::Sha256;
 use crate::remote::{Remote, RemoteFile, is_cut_off};
 use crate::transfer::{Direction, tell};
 
-/// What the name of a file that is not whole ends with.
+/// End of the name of a file that is not whole.
 pub(crate) const INCOMPLETE: &str = ".incomplete";
 /// Bytes that are asked for at once; each time a few small requests go ahead.
 const PIECE: u64 = 64 << 20;
-/// How often a piece is asked for.
+/// Attempts to get a piece.
 const ATTEMPTS: usize = 4;
 
 /// Completes those of `files` that were cut off.
@@ -45,7 +45,7 @@ pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> R
         if tag_of(&partial, file)? == tag {
             std::fs::rename(&partial, blobs.join(&tag))?;
         } else {
-            // What had arrived was something else.
+            // The part that had arrived was something else.
             std::fs::remove_file(&partial)?;
         }
     }
@@ -65,8 +65,8 @@ fn leftovers(blobs: &Path) -> Vec<String> {
     tags
 }
 
-/// Whether a file is kept under this tag: its git object's name, or the SHA-256 of a large file, which its git object, a
-/// note of three lines, tells of.
+/// Returns true if a file is kept under this tag: its git object's name, or the SHA-256 of a large file, which its
+/// git object, a note of three lines, tells of.
 fn has_tag(file: &RemoteFile, tag: &str) -> bool {
     if !file.is_large {
         return file.object == tag;

@@ -1,4 +1,4 @@
-//! Which files are a split: as the data set's card says, else as their names do, by the rules of the `datasets` library.
+//! Files of a split: as the dataset's card says, else as their names do, by the rules of the `datasets` library.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const WORDS: [&[&str]; 3] = [
     &["test", "testing", "eval", "evaluation"],
 ];
 
-/// What a card says of a data set's files.
+/// Description of a dataset's files in its card.
 #[derive(Default, Deserialize)]
 struct Card {
     #[serde(default)]
@@ -60,7 +60,7 @@ impl Paths {
     }
 }
 
-/// The splits of a data set with these files.
+/// The splits of a dataset with these files.
 pub(crate) struct Splits<'a> {
     names: &'a [String],
     card: Card,
@@ -128,8 +128,8 @@ impl<'a> Splits<'a> {
         Some(files.cloned().collect())
     }
 
-    /// The files that belong to `split`, or to `folder/split`, by the words in their names; where no name has such a word,
-    /// all are for training.
+    /// The files that belong to `split`, or to `folder/split`, by the words in their names; where no name has such a
+    /// word, all are for training.
     pub(crate) fn by_name(&self, which: &str, is_known: &dyn Fn(&str) -> bool) -> Vec<String> {
         let (folder, split) = match which.rsplit_once('/') {
             Some((folder, split)) => (format!("{folder}/"), split),
@@ -152,7 +152,7 @@ impl<'a> Splits<'a> {
             .collect()
     }
 
-    /// What there is to choose from, for a person.
+    /// Lists the choices for a person.
     pub(crate) fn known(&self, is_known: &dyn Fn(&str) -> bool) -> String {
         let mut splits = BTreeSet::new();
         for configuration in &self.card.configs {

@@ -1,11 +1,11 @@
-//! How far what is fetched or sent has come.
+//! Progress of downloads and pushes.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hf_hub::progress::{DownloadEvent, FileProgress, ProgressEvent, ProgressHandler, UploadEvent};
 
-/// Which way bytes go.
+/// Direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the hub.
@@ -14,10 +14,10 @@ pub enum Direction {
     Upload,
 }
 
-/// How far a transfer is.
+/// Progress of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
-    /// Which way it goes.
+    /// Direction.
     pub direction: Direction,
     /// Bytes that have arrived.
     pub bytes: u64,
@@ -50,7 +50,7 @@ pub(crate) fn tell(direction: Direction, bytes: u64, total_bytes: u64) {
 pub(crate) struct Arrivals {
     total_bytes: OnceLock<u64>,
     files: Mutex<BTreeMap<String, u64>>,
-    /// Whether all content is there and only the commit is left.
+    /// True if all content has arrived and only the commit is left.
     committing: OnceLock<()>,
 }
 
@@ -61,7 +61,7 @@ impl Arrivals {
         arrived.values().sum()
     }
 
-    /// Whether all content had arrived, and the commit alone failed.
+    /// True if all content had arrived, and the commit alone failed.
     pub(crate) fn is_committing(&self) -> bool {
         self.committing.get().is_some()
     }

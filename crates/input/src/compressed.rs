@@ -16,8 +16,8 @@ const LONGEST_WINDOW: u32 = 31;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard, whatever its name. Calls `watch` with
-/// the bytes that leave the disk, as they do.
+/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard, whatever its name. Calls
+/// `watch` with the bytes that leave the disk, as they do.
 ///
 /// # Errors
 /// A file that can't be opened; a Git LFS pointer.
@@ -46,7 +46,7 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
     })
 }
 
-/// Whether a frame begins here, or one that decoders skip.
+/// Returns true if a frame begins here, or one that decoders skip.
 fn is_zstandard(bytes: &[u8]) -> bool {
     let skipped = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     bytes.starts_with(&ZSTANDARD) || skipped(bytes)
@@ -66,12 +66,12 @@ impl Read for Watched<'_> {
     }
 }
 
-/// The members of a Gzip file one after another. Zeros after the last are padding (of tapes and `tar`), as for `gzip` and
-/// Python.
+/// The members of a Gzip file one after another. Zeros after the last are padding (of tapes and `tar`), as for `gzip`
+/// and Python.
 struct Gzip<R: BufRead> {
     /// `None` only while members change.
     member: Option<GzDecoder<R>>,
-    /// Whether the last member ended.
+    /// True if the last member ended.
     ended: bool,
 }
 
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(read(&long.finish().unwrap()).unwrap(), "far");
     }
 
-    /// What is cut off or followed by something else is refused.
+    /// Refuses a file that is cut off or followed by something else.
     #[test]
     fn damage_is_refused() {
         let text = "words ".repeat(1000);

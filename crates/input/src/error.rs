@@ -1,4 +1,4 @@
-//! What can go wrong with a file.
+//! Errors of reading a file.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub enum InputError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and how to mend it.
+        /// Fault, and the way to mend it.
         message: String,
     },
     /// A line of the file is not what it should be.
@@ -30,7 +30,7 @@ pub enum InputError {
         path: PathBuf,
         /// Counted from 1.
         line: u64,
-        /// What is wrong, and how to mend it.
+        /// Fault, and the way to mend it.
         message: String,
     },
 }

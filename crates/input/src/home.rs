@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Replaces a leading `~` or `~/` by the home folder, as a shell does where it sees one. `~name` and a `~` elsewhere stay, and
-/// so does all where no home folder is known.
+/// Replaces a leading `~` or `~/` by the home folder, as a shell does where it sees one. `~name` and a `~` elsewhere
+/// stay, and so does all where no home folder is known.
 pub fn expand_home(path: &str) -> Cow<'_, str> {
     let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     expand(path, home.as_deref().and_then(std::path::Path::to_str))

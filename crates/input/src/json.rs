@@ -11,12 +11,12 @@ use crate::{InputError, read_text};
 pub struct Json {
     /// The value; `NaN` and infinities are null in it.
     pub value: Value,
-    /// The character that stands for halves of characters (escaped surrogates without their other half), where there are
+    /// Character that stands for lone surrogates (escapes of a surrogate without its partner), where there are
     /// any. It stands nowhere else.
     pub half: Option<char>,
 }
 
-/// What is not JSON, and where.
+/// Fault of a text that is not JSON, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (line {line}, column {column})")]
 pub struct JsonError {
@@ -24,12 +24,12 @@ pub struct JsonError {
     pub line: u64,
     /// Bytes into the line, counted from 1.
     pub column: u64,
-    /// What is wrong.
+    /// Fault.
     pub message: String,
 }
 
-/// Reads a file of JSON as `json.load` of Python does (`NaN`, infinities, halves of characters, keys that come twice), with or
-/// without a byte order mark.
+/// Reads a file of JSON as `json.load` of Python does (`NaN`, infinities, halves of characters, keys that come
+/// twice), with or without a byte order mark.
 ///
 /// # Errors
 /// As [`read_text`]; what is not JSON, with its line.
@@ -102,8 +102,8 @@ fn replaced(value: Value, half: char) -> Value {
     }
 }
 
-/// The text with `null` for numbers that JSON does not have, and a character for halves of characters; `None` where there
-/// is neither.
+/// The text with `null` for numbers that JSON does not have, and a character for halves of characters; `None` where
+/// there is neither.
 fn mend(text: &str) -> Option<(String, Option<char>)> {
     // Characters that Unicode keeps for a program's own use; one that the text does not have.
     let marker = ('\u{fdd5}'..='\u{fdef}').find(|marker| {
@@ -177,8 +177,8 @@ fn surrogate(text: &str) -> Option<Surrogate> {
     }
 }
 
-/// The length of the number at the beginning of `text`, 0 where there is none, and whether it is finite: Python writes and reads
-/// `NaN` and `Infinity`, and reads `1e999` as infinite.
+/// The length of the number at the beginning of `text`, 0 where there is none, and whether it is finite: Python
+/// writes and reads `NaN` and `Infinity`, and reads `1e999` as infinite.
 fn number(text: &str) -> (usize, bool) {
     let names = ["NaN", "Infinity", "-Infinity"];
     if let Some(name) = names.into_iter().find(|name| text.starts_with(name)) {
@@ -187,7 +187,7 @@ fn number(text: &str) -> (usize, bool) {
     let of_number = |letter: char| matches!(letter, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
     let length = text.find(|letter| !of_number(letter)).unwrap_or(text.len());
     let value = text[..length].parse::<f64>();
-    // What is no number at all stays, for the parser to refuse.
+    // A text that is no number at all stays, and the parser refuses it.
     (length, value.map_or(true, f64::is_finite))
 }
 
@@ -197,8 +197,8 @@ mod tests {
 
     use super::*;
 
-    /// Numbers and halves of characters that JSON does not have are read as Python reads them, and strings that only look
-    /// like them stay.
+    /// Numbers and halves of characters that JSON does not have are read as Python reads them, and strings that only
+    /// look like them stay.
     #[test]
     fn python_json_is_read() {
         let read = |text: &str| parse_json(text).unwrap();
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(taken.half, Some('\u{fdd7}'));
     }
 
-    /// What Python refuses is refused, with its place.
+    /// Refuses what Python refuses, with its place.
     #[test]
     fn what_is_no_json_is_refused() {
         let refused = |text: &str| parse_json(text).unwrap_err();

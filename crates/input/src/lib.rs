@@ -1,7 +1,7 @@
 //! Opening files that others wrote.
 //!
-//! All text, JSON and TOML is read through here: compression is known by a file's first bytes, not by its name; a byte order
-//! mark is stripped; UTF-16 and Git LFS pointers are named; JSON is read as Python reads it.
+//! All text, JSON and TOML is read through here: compression is known by a file's first bytes, not by its name; a
+//! byte order mark is stripped; UTF-16 and Git LFS pointers are named; JSON is read as Python reads it.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// Calls `work`; `None` where it panics. The panic is not reported on stderr: the caller says what was wrong. For a library
-/// that takes parts of a file for granted and has no check to call before; what it built is to be dropped.
+/// Calls `work`; `None` where it panics. The panic is not reported on stderr: the caller says what was wrong. For a
+/// library that takes parts of a file for granted and has no check to call before; what it built is to be dropped.
 ///
 /// ```
 /// assert_eq!(polymath_input::catch_panic(|| 3), Some(3));

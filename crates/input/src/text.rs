@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{InputError, open};
 
-/// What a file of Git LFS begins with where the file itself was not fetched.
+/// Beginning of a Git LFS pointer: the file itself was not fetched.
 pub(crate) const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// A file that is read whole may be so long.
 const LONGEST: u64 = 1 << 30;
@@ -33,8 +33,8 @@ pub fn read_text(path: &Path) -> Result<String, InputError> {
     })
 }
 
-/// Returns `bytes`, which begin in line `first_line` of the file, as text. Unless `whole`, the last character may be cut
-/// off, and is left out.
+/// Returns `bytes`, which begin in line `first_line` of the file, as text. Unless `whole`, the last character may be
+/// cut off, and is left out.
 ///
 /// # Errors
 /// What is not UTF-8, with its line and its place there.
@@ -71,8 +71,8 @@ pub fn decode<'a>(
     })
 }
 
-/// Refuses a Git LFS pointer: for files that are opened in another way than through [`open`]. A file that can't be opened
-/// is left to who opens it.
+/// Refuses a Git LFS pointer: for files that are opened in another way than through [`open`]. A file that can't be
+/// opened is left to who opens it.
 ///
 /// # Errors
 /// The pointer, and how to fetch the file.

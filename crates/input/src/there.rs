@@ -1,4 +1,4 @@
-//! Whether files are there.
+//! Existence of files.
 
 use std::path::Path;
 

@@ -32,13 +32,13 @@ pub struct ArchitectureConfig {
     /// ε of the norms.
     #[serde(default = "default_epsilon")]
     pub rms_norm_eps: f64,
-    /// Norms on queries and keys, as in Qwen3.
+    /// True for norms on queries and keys, as in Qwen3.
     #[serde(default)]
     pub qk_norm: bool,
-    /// Keys that a query of any layer sees, its own included, as in Mistral; default: all before it.
+    /// Tokens that each token attends to, itself included, in every layer, as in Mistral; default: all before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
-    /// The output projection is the embedding, transposed.
+    /// True if the output projection is the embedding, transposed.
     #[serde(default = "default_tied")]
     pub tie_word_embeddings: bool,
     /// Standard deviation of the initial weights; default `√(2 / (5·hidden_size))` (Nguyen & Salazar 2019), which

@@ -10,8 +10,8 @@ use crate::TrainError;
 pub struct EvaluationConfig {
     /// Steps between two evaluations.
     pub every: u64,
-    /// Held-out tokens of each domain's dev split that are scored on the way, and of its test split in the verdict on limits
-    /// (the report scores them all); default: 20 000, under limits more.
+    /// Held-out tokens of each domain's dev split that are scored during the run, and of its test split in the verdict on
+    /// limits (the report scores them all); default: 20 000, under limits 40 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
 }
@@ -34,7 +34,7 @@ pub struct CheckpointConfig {
     /// Steps between two checkpoints; default: as often as an evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// How many to keep, besides the best one and the milestones.
+    /// Number of checkpoints to keep, besides the best one and the milestones.
     pub keep: usize,
     /// Steps whose checkpoints are kept for good.
     #[serde(skip_serializing_if = "Vec::is_empty")]

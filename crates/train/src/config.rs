@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// How the learning rate goes over the run.
+/// Schedule of the learning rate over the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
@@ -17,7 +17,7 @@ pub enum Schedule {
     Constant,
 }
 
-/// What moves the parameters.
+/// Optimizer of the parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerChoice {
@@ -55,40 +55,40 @@ pub struct TrainingConfig {
     /// rows in which they fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_length: Option<usize>,
-    /// A step's rows are computed in so many parts, which divides the memory and not the result.
+    /// Parts in which a step's rows are computed: more parts take less memory and give the same result.
     #[serde(default = "default::accumulation_steps")]
     pub accumulation_steps: usize,
     /// Peak learning rate; default: 1e-3 for pretraining, 3e-4 for fine-tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
-    /// Where the schedule ends, as a share of the peak.
+    /// Learning rate at the end of the schedule, as a share of the peak.
     #[serde(default = "default::minimum_learning_rate_ratio")]
     pub minimum_learning_rate_ratio: f64,
     /// Steps of linear warmup; default: 2 % of the run, at most 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
-    /// How the learning rate goes after the warmup.
+    /// Schedule of the learning rate after the warmup.
     #[serde(default)]
     pub schedule: Schedule,
-    /// With `schedule = "wsd"`: the share of the run that decays.
+    /// Share of the run that decays, with `schedule = "wsd"`.
     #[serde(default = "default::decay_fraction")]
     pub decay_fraction: f64,
-    /// What moves the parameters: `adamw` or `muon`; both take the same learning rate.
+    /// Optimizer; both take the same learning rate.
     #[serde(default)]
     pub optimizer: OptimizerChoice,
-    /// With `optimizer = "muon"`: memory of the mean gradient.
+    /// Momentum of Muon, with `optimizer = "muon"`.
     #[serde(default = "default::momentum")]
     pub momentum: f64,
     /// Decoupled weight decay, on matrices only.
     #[serde(default = "default::weight_decay")]
     pub weight_decay: f64,
-    /// Memory of the mean gradient.
+    /// AdamW β₁.
     #[serde(default = "default::beta1")]
     pub beta1: f64,
-    /// Memory of the mean squared gradient.
+    /// AdamW β₂.
     #[serde(default = "default::beta2")]
     pub beta2: f64,
-    /// What keeps the update finite.
+    /// AdamW ε, which keeps the update finite.
     #[serde(default = "default::epsilon")]
     pub epsilon: f64,
     /// Longest gradient (L2 norm over all parameters); 0 turns clipping off.
@@ -98,15 +98,16 @@ pub struct TrainingConfig {
     /// is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub z_loss: f64,
-    /// What is computed again on the way back instead of being kept: with `block`, all of a block but its input.
+    /// Activations that the backward pass computes again instead of keeping them: with `block`, all of a block but its
+    /// input.
     #[serde(default, skip_serializing_if = "Recompute::is_none")]
     pub recompute: Recompute,
-    /// `f32`, or `bf16` for the inputs of matrix products.
+    /// Precision: `f32`, or `bf16` for the inputs of matrix products.
     #[serde(default = "default::precision")]
     pub precision: String,
 }
 
-/// What is kept from the forward pass for the backward pass.
+/// Activations that are kept from the forward pass for the backward pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {

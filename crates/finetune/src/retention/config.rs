@@ -9,23 +9,24 @@ use serde::{Deserialize, Serialize};
 use super::{DistillConfig, EwcConfig, LimitsConfig, ReplayConfig, ReplaySource, positive};
 use crate::FinetuneError;
 
-/// What is retained; nothing by default.
+/// Retention methods; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
-    /// λ of λ/2·‖θ − θ₀‖².
+    /// L2-SP: λ of λ/2·‖θ − θ₀‖².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l2sp: Option<f64>,
-    /// A share of each batch from what the base was trained on.
+    /// Replay: a share of each batch from text of the retained domains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayConfig>,
-    /// λ/2·ΣF(θ − θ₀)².
+    /// EWC: λ/2·ΣF(θ − θ₀)².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ewc: Option<EwcConfig>,
-    /// T²·KL(base ‖ tuned) on the replayed rows.
+    /// Distillation: T²·KL(base ‖ tuned) on the replayed rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
-    /// The most that each old domain may lose; the strength of the other methods then follows.
+    /// Forgetting limits, in bits per byte: the most that each retained domain may lose. The strength of the other methods
+    /// then follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsConfig>,
 }

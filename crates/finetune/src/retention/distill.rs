@@ -12,18 +12,18 @@ use crate::FinetuneError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistillConfig {
-    /// How much a replayed token's divergence counts beside a token's loss.
+    /// Weight of a replayed token's divergence beside a token's loss.
     pub strength: f64,
     /// T, which softens both distributions.
     #[serde(default = "default_temperature")]
     pub temperature: f64,
-    /// When the base's side is computed.
+    /// Time at which the base's predictions are computed: with each batch, or once for a pool of rows.
     #[serde(default)]
     pub cache: DistillCache,
-    /// With `cache = "top-k"`: how many of the likeliest tokens are kept; default 32.
+    /// Number of most likely tokens that are kept, with `cache = "top-k"`; default: 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
-    /// With `cache = "top-k"`: tokens of the pool that replayed rows come from; default 100 000.
+    /// Tokens of the pool that replayed rows come from, with `cache = "top-k"`; default: 100 000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_tokens: Option<u64>,
 }

@@ -15,12 +15,13 @@ use crate::FinetuneError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EwcConfig {
-    /// λ. With F a mean over tokens, 1 counts an expected rise of a nat per old token as much as one per new token.
+    /// λ. With F a mean over tokens, 1 counts an expected rise of a nat per retained token as much as one per token of the
+    /// niche.
     pub strength: f64,
-    /// Tokens of each old domain that F is estimated on.
+    /// Tokens of each retained domain that F is estimated on.
     #[serde(default = "default_tokens")]
     pub tokens: u64,
-    /// How much each domain counts in F; those that are not named count 1.
+    /// Weight of each domain in F; those that are not named have weight 1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, f64>,
 }

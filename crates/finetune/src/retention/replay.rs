@@ -20,26 +20,26 @@ pub enum ReplaySource {
     Itself,
 }
 
-/// `retention.replay`: a share (`0.05`), `"self"`, or a table of all there is to say.
+/// Replay: a share (`0.05`), `"self"`, or a table.
 ///
 /// What serde derives is of the table, and is called by the implementations below.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct ReplayConfig {
-    /// Where the rows come from.
+    /// Source of the replayed rows: text of `retain`, or text that the base generates.
     pub source: ReplaySource,
-    /// The share of each batch's rows.
+    /// Share of each batch's rows.
     pub share: f64,
-    /// With `source = "self"`: how many tokens are generated; default 200 000.
+    /// Tokens that the base generates, with `source = "self"`; default: 200 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// With `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, what the base
-    /// samples at.
+    /// Temperature: with `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, that of
+    /// the base's sampling.
     pub temperature: f64,
-    /// Whether they stand beside the niche's rows, so that the batch grows, instead of in the place of some.
+    /// True to add the replayed rows to the niche's, so that the batch grows, instead of replacing some.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
-    /// How much a replayed token's loss counts beside a token's of the niche.
+    /// Weight of a replayed token's loss; a token of the niche has weight 1.
     #[serde(skip_serializing_if = "counts_once")]
     pub weight: f64,
 }

@@ -9,15 +9,15 @@ use crate::{Family, ModelConfig, ModelError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
-    /// r: the width of the detour.
+    /// Rank r of the adapter's matrices.
     pub rank: usize,
-    /// α; the detour is scaled by α/r.
+    /// α: the adapter's output is scaled by α/r.
     pub alpha: f64,
-    /// Share of the detour's inputs that training drops at random.
+    /// Share of the adapter's inputs that training drops at random.
     pub dropout: f64,
     /// Projections, by the end of their names: `q_proj`, `mlp.up_proj`, `model.layers.0.self_attn.q_proj`.
     pub targets: Vec<String>,
-    /// Scale by α/√r instead (Kalajdzievski 2023), so that a high rank does not learn more slowly.
+    /// True to scale by α/√r (Kalajdzievski 2023), so that a high rank does not learn more slowly.
     pub rank_stabilised: bool,
     /// Whether each row's length is a parameter of its own (DoRA); the fine-tuning method decides it.
     #[serde(skip)]

@@ -22,18 +22,18 @@ use crate::StudyError;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrontierConfig {
-    /// The folder of the runs and of what is found.
+    /// Folder of the runs and of the report.
     pub output: PathBuf,
-    /// Each method is tuned once with each of them. One seed says nothing of another: methods are compared from two on.
+    /// Seeds: each method is tuned once with each. Methods are compared from two seeds on.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// What a retained domain may lose, in bits per byte, for a method to be recommended.
+    /// Most bits per byte that a retained domain may lose, for a method to be recommended.
     #[serde(default = "default_limit")]
     pub limit: f64,
-    /// The method that the others are compared with; default: `full`, else the first by name.
+    /// Method that the others are compared with; default: `full`, else the first by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// A seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the recommendation.
+    /// Seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the recommendation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_seed: Option<u64>,
     /// Held-out tokens of each domain and split that the comparison scores; default: all. Give room for at least 20 groups
@@ -43,9 +43,9 @@ pub struct FrontierConfig {
     /// Shares of the tuned weights at which every run is also mixed with the base and scored, without training.
     #[serde(default = "default_interpolate")]
     pub interpolate: Vec<f64>,
-    /// What all runs share: the keys of a `finetune` config but `run` and `seed`.
+    /// Settings that all runs share: the keys of a `finetune` config except `run` and `seed`.
     pub shared: Table,
-    /// The methods by name: what each adds to `shared`, as in a `finetune` config. Default: those of [`usual_ways`].
+    /// Methods by name: the keys that each adds to `shared`, as in a `finetune` config. Default: the usual methods.
     #[serde(default)]
     pub runs: BTreeMap<String, Table>,
 }

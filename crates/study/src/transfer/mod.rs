@@ -24,26 +24,26 @@ use crate::StudyError;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransferConfig {
-    /// The folder of the runs and of what is found.
+    /// Folder of the runs and of the report.
     pub output: PathBuf,
-    /// Prepared data sets; the domains of all of them are scored.
+    /// Prepared datasets; the domains of all of them are scored.
     pub datasets: Vec<PathBuf>,
-    /// The domains to tune on; default: all.
+    /// Domains to tune on; default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<String>,
-    /// Each domain is tuned on once with each of them.
+    /// Seeds: each domain is tuned on once with each.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// Held-out tokens of each domain and half that are scored; default: all.
+    /// Held-out tokens of each domain and split that are scored; default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Tokens of each domain's training text that its gradient is of.
+    /// Tokens of each domain's training text for its gradient.
     #[serde(default = "default_gradient_tokens")]
     pub gradient_tokens: u64,
-    /// Share of a run after which its divergence from the base is taken.
+    /// Share of a run after which its divergence from the base is measured.
     #[serde(default = "default_early_share")]
     pub early_share: f64,
-    /// What all runs share: the keys of a `finetune` config but `run`, `seed`, `dataset` and `domain`.
+    /// Settings that all runs share: the keys of a `finetune` config except `run`, `seed`, `dataset` and `domain`.
     pub shared: Table,
 }
 
