@@ -13,7 +13,7 @@ fast:
     scripts/check/links.py
     scripts/check/prose.py
     scripts/check/architecture.py
-    command -v typos >/dev/null && typos || echo "skipped: typos is not installed"
+    if command -v typos >/dev/null; then typos; else echo "skipped: typos is not installed"; fi
 
 # Clippy and rustdoc, warnings as errors
 lint:
