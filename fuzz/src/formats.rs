@@ -18,13 +18,13 @@ pub struct Format {
     pub name: &'static str,
     /// The sound file, in the corpus.
     pub file: &'static str,
-    /// How it is altered.
+    /// Kind of mutation.
     pub kind: Kind,
     /// Reads it in a copy of the corpus.
     pub read: fn(&Path) -> anyhow::Result<()>,
 }
 
-/// What a file is made of, which decides how it is altered.
+/// Structure of a file, which decides the mutations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Text, in which words are replaced too.
@@ -201,7 +201,7 @@ fn prepare_config(at: &Path) -> anyhow::Result<()> {
     Ok(config.validate()?)
 }
 
-/// What a dry run does, for pretraining and fine-tuning.
+/// Runs the checks of a dry run, for pretraining and fine-tuning.
 fn pretrain_config(at: &Path) -> anyhow::Result<()> {
     let file = at.join("pretrain.toml");
     let as_finetuning: Result<FinetuneConfig, _> = polymath_config::load(&file, &[]);
@@ -213,7 +213,7 @@ fn pretrain_config(at: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a start of a run reads of it.
+/// Reads what the start of a run reads of it.
 fn run(at: &Path) -> anyhow::Result<()> {
     let run = at.join("run");
     let checkpoint = polymath_train::verify(&run.join("latest"));

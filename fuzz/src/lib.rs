@@ -1,9 +1,9 @@
 //! Altered files against every reader of the program.
 //!
-//! A [`Format`] is a kind of file with the function that reads it. [`corpus::write`] makes a sound file of each, [`mutation`]
-//! alters it, and whatever comes of it, the reader must return: no panic, no hang, no memory beyond what the file needs.
-//! Two programs drive them: `mutants` (this crate's own, on a stable toolchain, see `scripts/check/mutate-files.py`) and
-//! the targets of `cargo fuzz` in `fuzz_targets/`.
+//! A [`Format`] is a kind of file with the function that reads it. [`corpus::write`] makes a sound file of each,
+//! [`mutation`] alters it, and whatever comes of it, the reader must return: no panic, no hang, no memory beyond what
+//! the file needs. Two programs drive them: `mutants` (this crate's own, on a stable toolchain, see
+//! `scripts/check/mutate-files.py`) and the targets of `cargo fuzz` in `fuzz_targets/`.
 
 pub mod corpus;
 pub mod formats;
@@ -76,6 +76,6 @@ pub fn fuzz(name: &str, bytes: &[u8]) {
         Scratch::new(&corpus, &copy).expect("a folder for temporary files")
     });
     let format = formats::named(name).expect("a format of this crate");
-    // What is refused is as good as what is read.
+    // A refused file counts as much as one that is read.
     let _ = scratch.read(format, bytes);
 }

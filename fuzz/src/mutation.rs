@@ -6,7 +6,7 @@ use crate::Kind;
 pub struct Draw(u64);
 
 impl Draw {
-    /// Of one mutant.
+    /// Makes the generator of one mutant.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut draw = Self(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         draw.next();
@@ -52,7 +52,7 @@ const SIZES: [u64; 14] = [
     u64::MAX,
 ];
 
-/// What stands in the place of a number, a string or a word of JSON, TOML and templates.
+/// Replacements of a number, a string or a word of JSON, TOML and templates.
 const WORDS: [&str; 34] = [
     "0",
     "-0",
@@ -219,7 +219,7 @@ mod tests {
         assert!(same.count() < 20);
     }
 
-    /// Of files with a header, some mutants have a header of another length that is told rightly, and the data as they were.
+    /// Some mutants of a file with a header have a header of another length, stated correctly, and the same data.
     #[test]
     fn headers_are_altered_apart() {
         let header = br#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;

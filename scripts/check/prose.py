@@ -33,6 +33,7 @@ CLEAN = [
     "crates/tokenizer",
     "docs",
     "examples",
+    "fuzz",
     "scripts",
     "src",
 ]

@@ -12,8 +12,8 @@ use polymath_fuzz::{FORMATS, corpus};
 
 use crate::worker::{self, PLANTED, Told};
 
-/// A reader that computes longer for one mutant hangs, and so does one that only waits as long as a busy machine never lets it
-/// wait. One that hangs on purpose is not waited for so long.
+/// A reader that computes longer for one mutant hangs, and so does one that only waits as long as a busy machine
+/// never lets it wait. One that hangs on purpose is not waited for so long.
 fn time_limits(name: &str) -> Times {
     let seconds = |computing, all| Times {
         computing: Duration::from_secs(computing),
@@ -25,24 +25,24 @@ fn time_limits(name: &str) -> Times {
     }
 }
 
-/// How long one mutant may take.
+/// Time limit of one mutant.
 #[derive(Debug, Clone, Copy)]
 struct Times {
-    /// Of a processor.
+    /// Processor time of a mutant.
     computing: Duration,
     /// On the clock.
     all: Duration,
 }
 
-/// How often a worker is looked at that says nothing.
+/// Interval at which a silent worker is checked.
 const TICK: Duration = Duration::from_millis(500);
-/// Of the system's counts of processor time, in a second: the same on every Linux.
+/// Ticks of the system's processor time in a second: the same on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Mutants that a worker reads before a fresh one goes on.
 const PER_WORKER: u64 = 20_000;
 
-/// What is read, and how much of it.
+/// Formats to read, and the number of mutants.
 #[derive(Args)]
 pub struct Run {
     /// Formats; default: all.
@@ -67,7 +67,7 @@ pub struct Run {
     self_check: bool,
 }
 
-/// What became of a format's mutants.
+/// Results of a format's mutants.
 #[derive(Default)]
 struct Count {
     read: u64,
@@ -83,7 +83,7 @@ struct Fault {
     told: String,
 }
 
-/// How a reader fails.
+/// Failure of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Panic,
@@ -214,7 +214,7 @@ impl Run {
     }
 }
 
-/// How long a worker may take.
+/// Time limit of a worker.
 #[derive(Clone, Copy)]
 struct Limits {
     /// For one mutant.
@@ -269,7 +269,7 @@ fn kinds(count: &Count) -> BTreeMap<Kind, usize> {
     kinds
 }
 
-/// Where a message comes from: its text without what differs from mutant to mutant.
+/// Origin of a message: its text without the parts that differ from mutant to mutant.
 fn place_of(told: &str) -> String {
     match told
         .split_once(" at ")
@@ -366,7 +366,7 @@ fn describe_panics(count: &mut Count, told: &str) {
     }
 }
 
-/// What the worker tells, record by record.
+/// Records of the worker.
 fn listen(worker: &mut Child) -> Receiver<(Told, u64)> {
     let mut output = worker.stdout.take().expect("it is piped");
     let (sender, receiver) = channel();
@@ -385,7 +385,7 @@ fn listen(worker: &mut Child) -> Receiver<(Told, u64)> {
     receiver
 }
 
-/// What it prints.
+/// Collects the output of the worker.
 fn gather(worker: &mut Child) -> std::thread::JoinHandle<String> {
     let mut errors = worker.stderr.take().expect("it is piped");
     std::thread::spawn(move || {

@@ -12,7 +12,7 @@ use crate::Mutants;
 /// Memory beyond what the sound file took.
 const MOST_MEMORY: u64 = 1 << 30;
 
-/// What is told of a mutant, before and after it is read: this byte, then its number.
+/// Marks of a mutant, before and after it is read: this byte, then its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// It is about to be read.
@@ -96,7 +96,7 @@ pub fn work(mutants: &Mutants) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder of the worker with this process id; whoever started it removes it.
+/// Returns the folder of the worker with this process id; its supervisor removes it.
 pub fn place(id: u32) -> PathBuf {
     std::env::temp_dir().join(format!("mutants-{id}"))
 }
