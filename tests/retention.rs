@@ -108,7 +108,7 @@ fn methods_work_together() {
         "training.steps=3",
     ];
     finetune(at, "head", &[&TOGETHER[..], &head[..]].concat())
-        .args(["--ops", "composed"])
+        .args(["--ops", "reference"])
         .assert()
         .success();
     let head = metrics(at, "head");

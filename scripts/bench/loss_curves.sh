@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same run three times on real text: composed from Candle's operations, fused, and fused in bf16. Speed must not be
+# The same run three times on real text: the reference on Candle's operations, fused, and fused in bf16. Speed must not be
 # paid for in loss.
 #
 #   scripts/bench/loss_curves.sh [key=value …]     overrides of configs/pretrain/small.toml; default: the small shape below
@@ -31,6 +31,6 @@ train() { # name, operations, precision
 arguments=("$@")
 train fused fused f32
 train fused-bf16 fused bf16
-train composed composed f32
+train reference reference f32
 python_environment "$environment" matplotlib
-"$environment/bin/python" scripts/bench/loss_curves.py "$output" composed fused fused-bf16
+"$environment/bin/python" scripts/bench/loss_curves.py "$output" reference fused fused-bf16

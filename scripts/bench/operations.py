@@ -16,17 +16,17 @@ def medians(folder):
 
 
 def pairs(functions):
-    """(what, milliseconds fused, milliseconds composed) of all that was measured both ways."""
+    """(what, milliseconds fused, milliseconds reference) of all that was measured both ways."""
     for name, fused in functions.items():
-        if "fused" in name and (composed := functions.get(name.replace("fused", "composed"))):
-            yield name.replace("fused", "").strip(" ,"), fused, composed
+        if "fused" in name and (reference := functions.get(name.replace("fused", "reference"))):
+            yield name.replace("fused", "").strip(" ,"), fused, reference
 
 
 def main():
-    print("| operation | | fused, ms | composed, ms | |\n|---|---|--:|--:|--:|")
+    print("| operation | | fused, ms | reference, ms | |\n|---|---|--:|--:|--:|")
     for group, functions in medians(Path(sys.argv[1])).items():
-        for what, fused, composed in pairs(functions):
-            print(f"| {group} | {what} | {fused:.2f} | {composed:.2f} | {composed / fused:.1f}× |")
+        for what, fused, reference in pairs(functions):
+            print(f"| {group} | {what} | {fused:.2f} | {reference:.2f} | {reference / fused:.1f}× |")
 
 
 main()

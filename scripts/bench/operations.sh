@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every operation, fused against composed from Candle's, forward and with its backward pass, on the shapes of the reference
+# Every operation, fused against the reference on Candle's, forward and with its backward pass, on the shapes of the reference
 # model in f32; medians. Prints a table.
 #
 #   scripts/bench/operations.sh [part of an operation's name]

@@ -15,8 +15,8 @@ survivors=scripts/check/mutants-survivors.txt
 output=${MUTANTS_OUTPUT:-target/mutants}
 everything=(
     "crates/train/src/**" "crates/finetune/src/**" "crates/eval/src/**" "crates/data/src/**"
-    crates/ops/src/adamw.rs crates/ops/src/muon.rs crates/ops/src/moments.rs crates/ops/src/gradient_norm.rs
-    crates/ops/src/fused/adamw.rs crates/ops/src/fused/muon.rs
+    crates/ops/src/optimizer/adamw.rs crates/ops/src/optimizer/muon.rs crates/ops/src/optimizer/moments.rs
+    crates/ops/src/optimizer/gradient_norm.rs crates/ops/src/fused/optimizer/adamw.rs crates/ops/src/fused/optimizer/muon.rs
 )
 
 command -v cargo-mutants >/dev/null || cargo install cargo-mutants --locked --version "$version"

@@ -35,7 +35,7 @@ pub struct Global {
     /// Threads to compute with; default: one a core.
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
-    /// How operations are computed: `fused`, the fastest there is for the device, or `composed` from Candle's, to compare.
+    /// Implementation of the operations: `fused` (the fastest for the device) or `reference` (Candle's own, to compare).
     #[arg(long, global = true, default_value = "fused", value_name = "HOW")]
     pub ops: OpsChoice,
     /// No progress, only results and errors.
@@ -49,7 +49,8 @@ pub struct Global {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OpsChoice {
     Fused,
-    Composed,
+    #[value(alias = "composed")]
+    Reference,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

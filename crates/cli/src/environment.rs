@@ -40,7 +40,7 @@ impl Environment {
         let device = open_device(&global.device).map_err(Failure::Usage)?;
         let implementation = match global.ops {
             OpsChoice::Fused => Implementation::Fused,
-            OpsChoice::Composed => Implementation::Composed,
+            OpsChoice::Reference => Implementation::Reference,
         };
         tracing::info!(?device, threads = rayon::current_num_threads(), "started");
         Ok(Self {

@@ -72,7 +72,7 @@ fn parse() -> Result<Arguments, Failure> {
 }
 
 fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.global.ops != arguments::OpsChoice::Composed {
+    if arguments.global.ops != arguments::OpsChoice::Reference {
         polymath_model::calm_candle();
     }
     polymath_model::keep_freed_memory();

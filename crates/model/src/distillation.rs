@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use polymath_ops::{Comparison, HeldLoss, Teacher, TopK};
+use polymath_ops::{Comparison, DistilledLoss, Teacher, TopK};
 
 use crate::{ModelError, TokenBatch, Transformer};
 
@@ -21,11 +21,11 @@ impl Transformer {
         hidden: &Tensor,
         targets: &Arc<[u32]>,
         (comparison, strength): (&Comparison, f64),
-    ) -> Result<HeldLoss, ModelError> {
+    ) -> Result<DistilledLoss, ModelError> {
         let (targets, held) = ((targets, self.z_loss()), (comparison, strength));
         Ok(self
             .ops()
-            .cross_entropy_held(hidden, self.head(), targets, held)?)
+            .cross_entropy_distilled(hidden, self.head(), targets, held)?)
     }
 
     /// Σ KL(teacher ‖ this model) over the comparison's positions, in nats; nothing is tracked.

@@ -74,7 +74,7 @@ pub use memory::available_memory;
 pub use names::{EMBEDDING, HEAD, block_of, layer_of};
 pub use new_rows::NewRows;
 pub use polymath_ops::{
-    Comparison, HeldLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
+    Comparison, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
     calm_candle, keep_freed_memory, processor_peak_flops,
 };
 pub(crate) use rope_scaling::Rope;

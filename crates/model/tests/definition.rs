@@ -11,7 +11,7 @@ use polymath_model::{
 };
 
 const VOCABULARY: u32 = 19;
-const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Composed];
+const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
 /// Two layers with shared key/value heads; the last one of `kind` has a window of 3 in its second layer.
 fn config(kind: usize) -> ModelConfig {

@@ -62,10 +62,10 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The logits are those of the plain GPT-2, fused and composed.
+/// The logits are those of the plain GPT-2, fused and reference.
 #[test]
 fn logits_are_those_of_the_plain_one() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         for length in [1, 7, POSITIONS] {
             let rows = batch(1, length);
@@ -102,7 +102,7 @@ fn gradients_are_those_of_the_plain_one() {
             .map(|(name, parameter)| (name.clone(), found.get(parameter).unwrap().clone()))
             .collect()
     };
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let found = gradients(&model(implementation));
         for (name, variable) in &variables {
             let expected = expected.get(variable).unwrap();
@@ -173,7 +173,7 @@ fn an_untied_head_has_weights_of_its_own() {
 /// Positions begin again with each document: two in one row score as each does alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         let alone = [batch(1, 13), batch(2, 19)];
         let second = 19..38; // the second row of the second batch
@@ -195,7 +195,7 @@ fn packed_documents_do_not_see_each_other() {
 /// Generation with the cache takes what the whole text's logits favour, up to the last position and no further.
 #[test]
 fn cached_generation_ends_with_the_positions() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         let sampling = SamplingConfig {
             temperature: 0.0,

@@ -67,7 +67,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
 /// The z-loss adds to what is minimised, in proportion to its weight, and not to what is reported of held-out text.
 #[test]
 fn z_loss_is_trained_and_not_reported() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let batch = batch(2, 16);
         let measured = |z_loss: f64| {
             let model = model(config(2, true, false), implementation).with_z_loss(z_loss);
@@ -191,7 +191,7 @@ fn broken_folders_are_named() {
 /// Two documents packed in one row score exactly as each does alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(config(2, true, false), implementation);
         let alone = [batch(1, 13), batch(2, 19)];
         let second = 19..38; // The second row of the second batch.
@@ -293,7 +293,7 @@ fn new_ends_are_saved() {
 /// Greedy generation with the cache takes, at every step, the token that the whole sequence's logits favour.
 #[test]
 fn cached_generation_equals_uncached() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(config(2, true, false), implementation);
         let prompt = [5u32, 17, 40];
         let sampling = SamplingConfig {
@@ -334,7 +334,7 @@ fn cached_generation_equals_uncached() {
 fn overfits_one_batch() {
     for (implementation, qk_norm) in [
         (Implementation::Fused, false),
-        (Implementation::Composed, false),
+        (Implementation::Reference, false),
         (Implementation::Fused, true),
     ] {
         let mut config = config(2, true, qk_norm);

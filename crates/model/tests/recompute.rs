@@ -68,11 +68,11 @@ fn assert_same(make: impl Fn() -> Transformer) {
     }
 }
 
-/// The loss and all gradients are the same to the last bit: fused and composed, with and without norms of queries and
+/// The loss and all gradients are the same to the last bit: fused and reference, with and without norms of queries and
 /// keys, with everything moving and with the last block alone.
 #[test]
 fn gradients_are_the_same_bits() {
-    for implementation in [Implementation::Fused, Implementation::Composed] {
+    for implementation in [Implementation::Fused, Implementation::Reference] {
         for qk_norm in [false, true] {
             for last_only in [false, true] {
                 assert_same(|| {

@@ -11,7 +11,7 @@ use polymath_model::{
     Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
 };
 
-const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Composed];
+const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
 /// Three layers, of which those that are named see `size` keys.
 fn config(size: usize, layers: [bool; 3]) -> ModelConfig {
@@ -107,7 +107,7 @@ fn each_layer_sees_what_it_should() {
     }
 }
 
-/// Fused and composed training agree, packed documents do not see each other, and the window counts within each.
+/// Fused and reference training agree, packed documents do not see each other, and the window counts within each.
 #[test]
 fn packed_documents_have_windows_of_their_own() {
     let configured = || config(6, [true, false, true]);
@@ -141,10 +141,10 @@ fn packed_documents_have_windows_of_their_own() {
             .collect();
         losses.push((loss.to_scalar::<f32>().unwrap(), found));
     }
-    let [(fused, gradients), (composed, expected)] = &losses[..] else {
+    let [(fused, gradients), (reference, expected)] = &losses[..] else {
         panic!("two implementations")
     };
-    assert!((fused - composed).abs() < 1e-3, "{fused} {composed}");
+    assert!((fused - reference).abs() < 1e-3, "{fused} {reference}");
     for (name, expected) in expected {
         let largest = expected.iter().fold(1e-3f32, |most, x| most.max(x.abs()));
         for (found, expected) in gradients[name].iter().zip(expected) {

@@ -1,4 +1,4 @@
-//! Each operation, forward and backward, fused against composed, on the shapes of the reference model.
+//! Each operation, forward and backward, fused against reference, on the shapes of the reference model.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn cases() -> Result<Vec<Case>> {
 
 const IMPLEMENTATIONS: [(&str, Implementation); 2] = [
     ("fused", Implementation::Fused),
-    ("composed", Implementation::Composed),
+    ("reference", Implementation::Reference),
 ];
 
 fn operations(criterion: &mut Criterion) {
@@ -207,7 +207,7 @@ fn muon(criterion: &mut Criterion) {
 
 criterion_group!(benches, operations, optimizer, muon);
 
-/// As the program computes: on a thread of the pool, so that work is split without waking it.
+/// Runs as the program does, on a thread of the pool, so that work is split without waking it.
 fn main() {
     rayon::scope(|_| {
         benches();

@@ -10,7 +10,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use polymath_ops::{Implementation, Ops, Precision};
 
-/// That of the command: it keeps what a product gives back.
+/// Allocator of the command: it keeps freed memory for the next product.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             implementation: Implementation::Fused,
             precision,
         };
-        // On a thread of the pool, as in training.
+        // Runs on a thread of the pool, as in training.
         let rates = rayon::scope(|_| rates(ops, [rows, inputs, outputs]))?;
         println!("{}", rates.map(|rate| format!("{rate:.1}")).join(" "));
         std::io::stdout().flush()?;

@@ -1,62 +1,15 @@
-//! The two halves of a transformer block, each as one operation.
+//! Sublayers of a transformer block, each as one operation.
 //!
-//! Candle's backward pass sets up and adds a gradient for every tensor between two operations. Where a whole half block
-//! is one operation there is one such tensor, and what lies within is kept, or computed again, as suits best.
-
-use std::sync::Arc;
+//! Candle's backward pass sets up and adds a gradient for every tensor between two operations. When a whole sublayer
+//! is one operation there is one such tensor; values inside are kept or recomputed, whichever is cheaper.
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::{Ops, RotaryTable, Segments, fused};
-
-/// The weights of x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x); where queries and keys have norms
-/// of their own, rope is of normed heads.
-#[derive(Clone, Copy, Debug)]
-pub struct SelfAttention<'a> {
-    /// The norm's weight: (hidden).
-    pub norm: &'a Tensor,
-    /// The norm's ε.
-    pub epsilon: f64,
-    /// (heads·d, hidden).
-    pub query: &'a Tensor,
-    /// (kv_heads·d, hidden).
-    pub key: &'a Tensor,
-    /// (kv_heads·d, hidden).
-    pub value: &'a Tensor,
-    /// (hidden, heads·d).
-    pub output: &'a Tensor,
-    /// The weights of the norms of each query and each key, with the same ε: (d) twice.
-    pub query_key_norm: Option<(&'a Tensor, &'a Tensor)>,
-}
-
-/// Where tokens stand, and which of them see each other.
-#[derive(Clone, Copy, Debug)]
-pub struct Placement<'a> {
-    /// The table of angles; twice its frequencies is the dimension of a head.
-    pub rotary: &'a RotaryTable,
-    /// The position of each token: batch × sequence.
-    pub positions: &'a Arc<[u32]>,
-    /// Whom each token sees.
-    pub segments: &'a Segments,
-}
-
-/// The weights of x + down·(silu(gate·n)·(up·n)), n = norm(x).
-#[derive(Clone, Copy, Debug)]
-pub struct FeedForward<'a> {
-    /// The norm's weight: (hidden).
-    pub norm: &'a Tensor,
-    /// The norm's ε.
-    pub epsilon: f64,
-    /// (intermediate, hidden).
-    pub gate: &'a Tensor,
-    /// (intermediate, hidden).
-    pub up: &'a Tensor,
-    /// (hidden, intermediate).
-    pub down: &'a Tensor,
-}
+use crate::operations::check_positions;
+use crate::{FeedForward, Ops, Placement, SelfAttention, fused};
 
 impl Ops {
-    /// The attention half of a block with its norm and residual, for whole rows: no cache.
+    /// Applies the attention sublayer with its norm and residual, for whole rows: no cache.
     ///
     /// # Shapes
     /// (batch, sequence, hidden) → (batch, sequence, hidden)
@@ -89,7 +42,7 @@ impl Ops {
             query_key_norm,
         } = *weights;
         let (heads, kv_heads) = ((heads(query)?, heads(value)?), heads(key)?);
-        self.check_half(x, norm, &[query, key, value, &output.t()?])?;
+        self.check_weights(x, norm, &[query, key, value, &output.t()?])?;
         self.check_placement((batch, sequence), placement)?;
         if heads.1 != kv_heads || kv_heads == 0 || heads.0 % kv_heads != 0 {
             bail!(
@@ -129,7 +82,7 @@ impl Ops {
         x + self.linear(&mixed.flatten_from(2)?, output, None)?
     }
 
-    /// The feed-forward half of a block with its norm and residual.
+    /// Applies the feed-forward sublayer with its norm and residual.
     ///
     /// # Shapes
     /// (batch, sequence, hidden) → (batch, sequence, hidden)
@@ -144,7 +97,7 @@ impl Ops {
             up,
             down,
         } = *weights;
-        self.check_half(x, norm, &[gate, up, &down.t()?])?;
+        self.check_weights(x, norm, &[gate, up, &down.t()?])?;
         if gate.dims() != up.dims() || gate.dim(0)? != down.dim(1)? {
             bail!(
                 "feed_forward: weights `{:?}`, `{:?}` and `{:?}` do not fit",
@@ -162,8 +115,8 @@ impl Ops {
         x + self.linear(&self.swiglu(&gate, &up)?, down, None)?
     }
 
-    /// All weights must take x's last dimension.
-    fn check_half(&self, x: &Tensor, norm: &Tensor, weights: &[&Tensor]) -> Result<()> {
+    /// Refuses weights that do not take x's last dimension.
+    fn check_weights(&self, x: &Tensor, norm: &Tensor, weights: &[&Tensor]) -> Result<()> {
         let (_, _, hidden) = x.dims3()?;
         let fits = |weight: &&Tensor| matches!(weight.dims(), [_, inputs] if *inputs == hidden);
         if norm.dims() != [hidden] || !weights.iter().all(fits) {
@@ -175,5 +128,20 @@ impl Ops {
             )
         }
         Ok(())
+    }
+
+    /// Checks positions and segments of whole rows.
+    pub(crate) fn check_placement(
+        &self,
+        (batch, sequence): (usize, usize),
+        placement: &Placement,
+    ) -> Result<()> {
+        if placement.segments.dims() != (batch, sequence, sequence) {
+            bail!(
+                "self_attention: segments for (batch, query, key) `{:?}` and `{batch}` rows of `{sequence}`",
+                placement.segments.dims()
+            )
+        }
+        check_positions((batch, sequence), placement.rotary, placement.positions)
     }
 }

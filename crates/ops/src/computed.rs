@@ -1,12 +1,12 @@
-//! Operations whose output, or whose gradients, were computed before them.
+//! Operations whose output or gradients were computed beforehand.
 
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, MetalStorage, Result, Shape, Storage, Tensor, bail};
 
-/// `value` with the given derivative by each tensor: value + (a − a as a constant), where a = Σ tensor·derivative. In no graph where no
-/// tensor is given.
+/// Returns `value` with the given derivative by each tensor: value + (a − a as a constant), a = Σ tensor·derivative.
+/// Without tensors the result is in no graph.
 ///
 /// # Shapes
 /// () and a derivative of each tensor's shape → ()
@@ -25,8 +25,8 @@ pub(crate) fn with_derivatives(value: Tensor, derivatives: &[(&Tensor, Tensor)])
     }
 }
 
-/// An output, held until the operation takes it: so a composition of Candle's operations can have a backward pass of its own, on
-/// whatever device it ran.
+/// Output that waits until the operation takes it. It gives a composition of Candle's operations a backward pass of its
+/// own on any device.
 pub(crate) struct Computed(Mutex<Option<Tensor>>);
 
 impl Computed {

@@ -1,87 +1,20 @@
-//! How far a model has gone from its teacher: the divergence of their next-token distributions.
+//! Distillation: the divergence of a model's next-token distributions from a teacher's.
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::operations::{IGNORED, check_targets};
-use crate::{Ops, composed, fused};
+use crate::targets::{IGNORED, check_targets};
+use crate::teacher::{Comparison, DistilledLoss, Teacher, TopK};
+use crate::{Ops, fused, reference};
 
-/// Rows of logits that are in memory at a time.
+/// Rows of logits in memory at a time.
 const ROWS: usize = 512;
 
-/// What a model is compared with.
-#[derive(Clone, Debug)]
-pub enum Teacher {
-    /// The teacher's hidden states `(tokens, width)` and output projection `(vocabulary, width)`: its logits are
-    /// computed as they are needed.
-    Live {
-        /// Its last norm's output.
-        hidden: Tensor,
-        /// Its head.
-        weight: Tensor,
-    },
-    /// The teacher's likeliest tokens, computed before; all others count as one.
-    TopK(TopK),
-}
-
-/// The likeliest tokens of each of a teacher's distributions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TopK {
-    /// How many of each.
-    pub k: usize,
-    /// `k` tokens for each position, row after row.
-    pub ids: Arc<[u32]>,
-    /// Their probabilities, at the temperature that they are used at.
-    pub probabilities: Arc<[f32]>,
-    /// What is left for all other tokens, one for each position.
-    pub rest: Arc<[f32]>,
-}
-
-/// Which positions are compared with a teacher, and at what temperature.
-#[derive(Clone, Debug)]
-pub struct Comparison {
-    /// Positions, ascending.
-    pub positions: Vec<u32>,
-    /// What the teacher makes of these.
-    pub teacher: Teacher,
-    /// T.
-    pub temperature: f64,
-}
-
-/// A loss with a divergence beside it.
-#[derive(Clone, Debug)]
-pub struct HeldLoss {
-    /// The sum of both, in the graph.
-    pub total: Tensor,
-    /// The loss; a constant.
-    pub task: Tensor,
-    /// The divergence, times its strength; a constant.
-    pub held: Tensor,
-}
-
-impl TopK {
-    /// How many positions there are.
-    pub fn tokens(&self) -> usize {
-        self.rest.len()
-    }
-
-    /// The positions `start..start + length`.
-    pub fn narrow(&self, start: usize, length: usize) -> Self {
-        let listed = start * self.k..(start + length) * self.k;
-        Self {
-            k: self.k,
-            ids: self.ids[listed.clone()].into(),
-            probabilities: self.probabilities[listed].into(),
-            rest: self.rest[start..start + length].into(),
-        }
-    }
-}
-
 impl Ops {
-    /// `T²·Σ KL(teacher ‖ student)` in nats, the distributions softmax(logits / T), over all positions; the teacher's
-    /// side is a constant. With [`Teacher::TopK`] the tokens that are not listed are one event on either side, which
+    /// Computes `T²·Σ KL(teacher ‖ student)` in nats, of the distributions softmax(logits / T), over all positions; the
+    /// teacher is a constant. With [`Teacher::TopK`] the tokens that are not listed are one event on either side, which
     /// makes it a lower bound.
     ///
     /// With q the student and p the teacher, the gradient for the student's logits is T·(q − p), where a token that is
@@ -104,30 +37,30 @@ impl Ops {
         if self.fuses_with(hidden, weight, teacher) {
             return fused::distillation((hidden, weight), teacher, temperature, self.precision);
         }
-        composed::distillation((hidden, weight), teacher, temperature, self.precision)
+        reference::distillation((hidden, weight), teacher, temperature, self.precision)
     }
 
-    /// [`Ops::cross_entropy`] of all positions and `strength` times [`Ops::distillation`] of some: the logits of these,
-    /// and the products for the gradients, are computed once for both.
+    /// Adds `strength` times [`Ops::distillation`] of some positions to [`Ops::cross_entropy`] of all: the logits and
+    /// the products for the gradients are computed once for both.
     ///
     /// # Shapes
     /// (tokens, width), (vocabulary, width), `targets` tokens → ()
     ///
     /// # Errors
     /// As of both; positions that do not ascend, or have no target.
-    pub fn cross_entropy_held(
+    pub fn cross_entropy_distilled(
         &self,
         hidden: &Tensor,
         weight: &Tensor,
         (targets, z_loss): (&Arc<[u32]>, f64),
         (comparison, strength): (&Comparison, f64),
-    ) -> Result<HeldLoss> {
+    ) -> Result<DistilledLoss> {
         let Comparison {
             positions,
             teacher,
             temperature,
         } = comparison;
-        check_targets("cross_entropy_held", hidden, weight, targets)?;
+        check_targets("cross_entropy_distilled", hidden, weight, targets)?;
         check(
             (positions.len(), hidden.dim(1)?),
             weight,
@@ -136,26 +69,26 @@ impl Ops {
         )?;
         let has_target = |at: &u32| targets.get(*at as usize).is_some_and(|id| *id != IGNORED);
         if !positions.is_sorted_by(|a, b| a < b) || !positions.iter().all(has_target) {
-            bail!("cross_entropy_held: positions must ascend, and each must have a target")
+            bail!("cross_entropy_distilled: positions must ascend, and each must have a target")
         }
         if self.fuses_with(hidden, weight, teacher) {
-            let held = (comparison, strength);
-            return fused::cross_entropy_held(
+            let distilled = (comparison, strength);
+            return fused::cross_entropy_distilled(
                 hidden,
                 weight,
                 (targets, z_loss),
-                held,
+                distilled,
                 self.precision,
             );
         }
         let task = self.cross_entropy(hidden, weight, targets, z_loss)?;
         let at = Tensor::from_slice(positions, positions.len(), hidden.device())?;
         let compared = hidden.index_select(&at, 0)?;
-        let held = (self.distillation(&compared, weight, teacher, *temperature)? * strength)?;
-        Ok(HeldLoss {
-            total: (&task + &held)?,
+        let divergence = (self.distillation(&compared, weight, teacher, *temperature)? * strength)?;
+        Ok(DistilledLoss {
+            total: (&task + &divergence)?,
             task: task.detach(),
-            held: held.detach(),
+            divergence: divergence.detach(),
         })
     }
 
@@ -169,7 +102,8 @@ impl Ops {
         }
     }
 
-    /// The `k` likeliest tokens of softmax(hidden·weightᵀ / T) at each position, likeliest first. Nothing is tracked.
+    /// Returns the `k` likeliest tokens of softmax(hidden·weightᵀ / T) at each position, likeliest first. Nothing is
+    /// tracked.
     ///
     /// # Shapes
     /// (tokens, width), (vocabulary, width) → tokens
@@ -211,7 +145,7 @@ impl Ops {
     }
 }
 
-/// The `k` likeliest tokens, their probabilities, and what is left.
+/// Returns the `k` likeliest tokens, their probabilities, and the remaining probability.
 fn likeliest(logits: &[f32], k: usize, temperature: f64) -> (Vec<u32>, Vec<f32>, f32) {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let by_logit = |a: &u32, b: &u32| {
@@ -233,7 +167,7 @@ fn likeliest(logits: &[f32], k: usize, temperature: f64) -> (Vec<u32>, Vec<f32>,
     (order, probabilities, (rest / total) as f32)
 }
 
-/// A teacher and a student of so many hidden states of a width that fit.
+/// Checks that the teacher fits a student of `tokens` hidden states of `width`.
 fn check(
     (tokens, width): (usize, usize),
     weight: &Tensor,

@@ -1,13 +1,13 @@
-//! Search for values that are no numbers.
+//! Search for NaN and infinite values.
 
 use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
 
 /// Bits of the exponent, all set in infinities and NaN alone.
 const EXPONENT: u32 = 0x7f80_0000;
-/// Values that are looked at before a search may end.
+/// Values checked before a search may end.
 const CHUNK: usize = 1 << 14;
 
-/// Whether all values are finite: none is NaN or infinite. One pass, vectorized.
+/// Returns true if no value is NaN or infinite. One pass, vectorized.
 pub fn all_finite(values: &[f32]) -> bool {
     values.chunks(CHUNK).all(|chunk| {
         let strange = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
@@ -15,7 +15,7 @@ pub fn all_finite(values: &[f32]) -> bool {
     })
 }
 
-/// [`all_finite`] of a tensor on any device.
+/// Returns true if no element of a tensor on any device is NaN or infinite.
 ///
 /// # Errors
 /// The device's own.
@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    /// One strange value is found wherever it stands, and the largest and smallest numbers are none.
+    /// A single NaN or infinity is found at any index; the largest and smallest finite numbers pass.
     #[test]
     fn strange_values_are_found() {
         let plain = [0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45];

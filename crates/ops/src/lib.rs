@@ -1,8 +1,9 @@
-//! Differentiable operations and the optimizer step: fused on CPU, composed from Candle elsewhere.
+//! Differentiable operations and the optimizer step: fused kernels on the CPU, Candle's operations elsewhere.
 //!
-//! [`Ops`] is what a model carries: it says how operations are computed, and each operation is a method of it. Both
-//! implementations take and give Candle tensors, and both are differentiable by Candle's `backward`; the composed one
-//! is the reference for the fused one in tests, and what runs on a GPU.
+//! A model carries an [`Ops`]: it chooses the implementation, and each operation is a method of it. All implementations
+//! take and return Candle tensors and are differentiable by Candle's `backward`. `fused` holds the CPU kernels, `gpu`
+//! the operations with a backward pass of their own on a GPU, and `reference` the composition of Candle's operations
+//! that tests compare with. Read `implementation`, `operations` and `blocks` first.
 //!
 //! ```
 //! use candle_core::{Device, Var};
@@ -17,22 +18,20 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
-mod adamw;
+mod block_weights;
 mod blocks;
-mod composed;
-mod composed_distillation;
 mod computed;
 mod distillation;
 mod finite;
 mod fused;
-mod gradient_norm;
+mod gpu;
+mod implementation;
 mod memory;
-mod moments;
-mod muon;
 mod operations;
+mod optimizer;
 mod precision;
-mod pull;
 mod recompute;
+mod reference;
 mod rotary;
 mod round;
 mod scores;
@@ -40,28 +39,26 @@ mod segments;
 #[cfg(test)]
 #[path = "../../../tests/skipped/mod.rs"]
 mod skipped;
+mod targets;
+mod teacher;
 mod threads;
-mod whole;
 
-/// The best rate of multiply-adds that this machine's processor shows within `time`, in FLOP/s, on all threads: in f32, or
-/// of products of bf16 where the machine has an instruction for them.
+/// Measures the processor's best rate of multiply-adds within `time`, in FLOP/s, on all threads: in f32, or in bf16
+/// where the machine has an instruction for it.
 pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> f64 {
     fused::peak_flops(precision, time)
 }
 
-pub use adamw::{AdamW, UpdateAt};
-pub use blocks::{FeedForward, Placement, SelfAttention};
-pub use distillation::{Comparison, HeldLoss, Teacher, TopK};
+pub use block_weights::{FeedForward, Placement, SelfAttention};
 pub use finite::{all_finite, is_finite};
-pub use gradient_norm::gradient_norm;
+pub use implementation::{Implementation, Ops};
 pub use memory::keep_freed_memory;
-pub use moments::Moments;
-pub use muon::{Muon, MuonUpdate};
-pub use operations::{IGNORED, Implementation, Ops};
+pub use optimizer::{AdamW, Moments, Muon, MuonUpdate, Pull, UpdateAt, gradient_norm};
 pub use precision::Precision;
-pub use pull::Pull;
 pub use recompute::recomputed;
 pub use rotary::RotaryTable;
 pub use scores::Scores;
 pub use segments::Segments;
+pub use targets::IGNORED;
+pub use teacher::{Comparison, DistilledLoss, Teacher, TopK};
 pub use threads::calm_candle;

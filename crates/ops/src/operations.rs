@@ -1,44 +1,14 @@
-//! The operations as a model calls them: shapes are checked here, once for both implementations.
+//! Operations as a model calls them: shapes are checked here, once for all implementations.
 
 use std::sync::Arc;
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use crate::{Placement, Precision, RotaryTable, Scores, Segments, composed, fused, whole};
-
-/// A target that is not scored.
-pub const IGNORED: u32 = u32::MAX;
-
-/// How operations are built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Implementation {
-    /// Our own kernels, for f32 tensors on the CPU; on a GPU, attention and the loss with a backward pass of their own. All else is
-    /// composed all the same.
-    #[default]
-    Fused,
-    /// Candle's operations put together.
-    Composed,
-}
-
-/// How operations are computed; the model carries one.
-#[derive(Clone, Copy, Debug)]
-pub struct Ops {
-    /// How they are built.
-    pub implementation: Implementation,
-    /// The precision of their matrix products.
-    pub precision: Precision,
-}
+use crate::targets::check_targets;
+use crate::{Ops, RotaryTable, Scores, Segments, fused, gpu, reference};
 
 impl Ops {
-    /// The fastest there is, whatever the device.
-    pub fn fused(precision: Precision) -> Ops {
-        Ops {
-            implementation: Implementation::Fused,
-            precision,
-        }
-    }
-
-    /// x·weightᵀ + bias.
+    /// Computes x·weightᵀ + bias.
     ///
     /// # Shapes
     /// (.., in), (out, in), (out) → (.., out)
@@ -66,35 +36,7 @@ impl Ops {
         if self.fuses(&[x, weight]) && bias.is_none_or(|bias| self.fuses(&[bias])) {
             return fused::linear(x, weight, bias, self.precision);
         }
-        composed::linear(x, weight, bias, self.precision)
-    }
-
-    /// Positions and segments of whole rows.
-    pub(crate) fn check_placement(
-        &self,
-        (batch, sequence): (usize, usize),
-        placement: &Placement,
-    ) -> Result<()> {
-        if placement.segments.dims() != (batch, sequence, sequence) {
-            bail!(
-                "self_attention: segments for (batch, query, key) `{:?}` and `{batch}` rows of `{sequence}`",
-                placement.segments.dims()
-            )
-        }
-        check_positions((batch, sequence), placement.rotary, placement.positions)
-    }
-
-    /// Whether our own kernels take these tensors.
-    pub(crate) fn fuses(&self, tensors: &[&Tensor]) -> bool {
-        self.implementation == Implementation::Fused
-            && tensors
-                .iter()
-                .all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
-    }
-
-    /// Whether attention and the loss have their own backward pass on this tensor's device.
-    fn is_whole(&self, tensor: &Tensor) -> bool {
-        self.implementation == Implementation::Fused && !tensor.device().is_cpu()
+        reference::linear(x, weight, bias, self.precision)
     }
 
     /// y = x / √(mean(x²) + ε) · γ, over the last dimension.
@@ -115,10 +57,11 @@ impl Ops {
         if self.fuses(&[x, weight]) {
             return fused::rms_norm(x, weight, epsilon);
         }
-        composed::rms_norm(x, weight, epsilon)
+        reference::rms_norm(x, weight, epsilon)
     }
 
-    /// y = (x − mean(x)) / √(variance(x) + ε) · γ + β, over the last dimension; the variance is the mean squared difference.
+    /// y = (x − mean(x)) / √(variance(x) + ε) · γ + β, over the last dimension; the variance is the mean squared
+    /// difference.
     ///
     /// # Shapes
     /// (.., width), (width), (width) → (.., width)
@@ -145,7 +88,7 @@ impl Ops {
         if self.fuses(&[x, weight, bias]) {
             return fused::layer_norm(x, weight, bias, epsilon);
         }
-        composed::layer_norm(x, weight, bias, epsilon)
+        reference::layer_norm(x, weight, bias, epsilon)
     }
 
     /// The Gaussian error linear unit in the approximation by a hyperbolic tangent (Hendrycks & Gimpel 2016), which is
@@ -160,7 +103,7 @@ impl Ops {
         if self.fuses(&[x]) {
             return fused::gelu(x);
         }
-        composed::gelu(x)
+        reference::gelu(x)
     }
 
     /// silu(gate)·up, where silu(x) = x / (1 + e⁻ˣ).
@@ -181,7 +124,7 @@ impl Ops {
         if self.fuses(&[gate, up]) {
             return fused::swiglu(gate, up);
         }
-        composed::swiglu(gate, up)
+        reference::swiglu(gate, up)
     }
 
     /// Rotates each pair `(x[i], x[i + d/2])` of a head by its position's angle: Hugging Face's "rotate half".
@@ -203,7 +146,7 @@ impl Ops {
         if self.fuses(&[x]) {
             return fused::rope(x, table, positions);
         }
-        composed::rope(x, table, positions)
+        reference::rope(x, table, positions)
     }
 
     /// softmax(q·kᵀ/√d)·v over the keys that `segments` shows each query. Query i stands at key position
@@ -244,13 +187,13 @@ impl Ops {
         if self.fuses(&[q, k, v]) {
             return fused::attention([q, k, v], segments, self.precision);
         }
-        if self.is_whole(q) {
-            return whole::attention([q, k, v], segments, self.precision);
+        if self.has_gpu_kernels(q) {
+            return gpu::attention([q, k, v], segments, self.precision);
         }
-        composed::attention([q, k, v], segments, self.precision)
+        reference::attention([q, k, v], segments, self.precision)
     }
 
-    /// The rows of `weight` that `ids` name.
+    /// Looks up the rows of `weight` that `ids` name.
     ///
     /// # Shapes
     /// (vocabulary, hidden), (batch, sequence) of u32 → (batch, sequence, hidden)
@@ -265,13 +208,13 @@ impl Ops {
         if self.fuses(&[weight]) {
             return fused::embedding(weight, ids);
         }
-        composed::embedding(weight, ids)
+        reference::embedding(weight, ids)
     }
 
-    /// `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²`, in nats, over the targets that are not [`IGNORED`], with
-    /// logits = hidden·weightᵀ: the output projection and the loss in one, so that the logits of all tokens need never
-    /// be in memory together. The second term (Chowdhery 2022, section 5) keeps the logits from drifting; a `z_loss` of
-    /// 0 leaves it out.
+    /// `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²`, in nats, over the targets that are not [`IGNORED`],
+    /// with logits = hidden·weightᵀ: the output projection and the loss in one, so that the logits of all tokens need
+    /// never be in memory together. The second term (Chowdhery 2022, section 5) keeps the logits from drifting; a
+    /// `z_loss` of 0 leaves it out.
     ///
     /// # Shapes
     /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → ()
@@ -289,13 +232,13 @@ impl Ops {
         if self.fuses(&[hidden, weight]) {
             return fused::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
         }
-        if self.is_whole(hidden) {
-            return whole::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
+        if self.has_gpu_kernels(hidden) {
+            return gpu::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
         }
-        composed::cross_entropy(hidden, weight, (targets, z_loss), self.precision)
+        reference::cross_entropy(hidden, weight, (targets, z_loss), self.precision)
     }
 
-    /// −ln p of each target, and whether it is the likeliest token. Nothing is tracked.
+    /// Scores each target: −ln p, and whether it is the likeliest token. Nothing is tracked.
     ///
     /// # Shapes
     /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → tokens
@@ -307,12 +250,12 @@ impl Ops {
         if self.fuses(&[hidden, weight]) {
             return fused::score(hidden, weight, targets, self.precision);
         }
-        composed::score(hidden, weight, targets, self.precision)
+        reference::score(hidden, weight, targets, self.precision)
     }
 }
 
-/// One position for each token, all of them in the table.
-fn check_positions(
+/// Refuses positions that are not one for each token, or lie outside the table.
+pub(crate) fn check_positions(
     (batch, sequence): (usize, usize),
     table: &RotaryTable,
     positions: &[u32],
@@ -329,29 +272,6 @@ fn check_positions(
             "rope: position `{position}` is outside the table of `{}` positions",
             table.max_positions()
         )
-    }
-    Ok(())
-}
-
-pub(crate) fn check_targets(
-    name: &str,
-    hidden: &Tensor,
-    weight: &Tensor,
-    targets: &[u32],
-) -> Result<()> {
-    let (tokens, width) = hidden.dims2()?;
-    let (vocabulary, inputs) = weight.dims2()?;
-    if width != inputs || tokens != targets.len() {
-        bail!(
-            "{name}: hidden states `{:?}`, weight `{:?}` and `{}` targets do not fit",
-            hidden.dims(),
-            weight.dims(),
-            targets.len()
-        )
-    }
-    let outside = |&&target: &&u32| target != IGNORED && target as usize >= vocabulary;
-    if let Some(target) = targets.iter().find(outside) {
-        bail!("{name}: target `{target}` is outside the vocabulary of `{vocabulary}`")
     }
     Ok(())
 }

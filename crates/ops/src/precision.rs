@@ -1,9 +1,9 @@
-//! The precision of the matrix products.
+//! Precision of matrix products.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The precision of the matrix products; everything else is always f32.
+/// Precision of matrix products; everything else is always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// f32 throughout.

@@ -1,5 +1,5 @@
-//! A stretch of a network that is computed again on the way back, instead of being kept (Chen et al. 2016, "Training Deep
-//! Nets with Sublinear Memory Cost").
+//! Gradient checkpointing: a part of a network is recomputed in the backward pass instead of being kept (Chen et al.
+//! 2016, "Training Deep Nets with Sublinear Memory Cost").
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor, Var,
@@ -7,29 +7,29 @@ use candle_core::{
 
 use crate::computed::Computed;
 
-/// x and the weights that are tracked, to y.
-type Stretch = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
+/// Function from x and the tracked weights to y.
+type Function = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
 
 struct Recomputed {
-    stretch: Stretch,
+    function: Function,
     output: Computed,
     shapes: Vec<Shape>,
     x_tracked: bool,
 }
 
-/// `stretch(x, weights)`, of which only x and the weights are kept for the backward pass: that runs the stretch again. The
-/// gradients are the same to the last bit, since the stretch is run on the same numbers. `weights` are those that are
-/// tracked; whatever else the stretch needs it holds itself, and must not be tracked.
+/// Computes `function(x, weights)` and keeps only x and the weights for the backward pass, which runs the function
+/// again. The gradients are the same to the last bit, since the function runs on the same numbers. `weights` are the
+/// tracked ones; whatever else the function needs it owns, and it must not be tracked.
 ///
 /// # Errors
-/// What the stretch says.
+/// The function's own.
 pub fn recomputed(
     x: &Tensor,
     weights: &[Tensor],
-    stretch: impl Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
+    function: impl Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Result<Tensor> {
     let detached: Vec<Tensor> = weights.iter().map(Tensor::detach).collect();
-    let output = stretch(&x.detach(), &detached)?;
+    let output = function(&x.detach(), &detached)?;
     if !x.track_op() && weights.is_empty() {
         return Ok(output);
     }
@@ -44,7 +44,7 @@ pub fn recomputed(
         }
     };
     let operation = Recomputed {
-        stretch: Box::new(stretch),
+        function: Box::new(function),
         output: Computed::new(output.contiguous()?),
         shapes: weights
             .iter()
@@ -56,7 +56,7 @@ pub fn recomputed(
 }
 
 impl Recomputed {
-    /// The weights out of the flat tensor, as variables of a graph of their own.
+    /// Splits the flat tensor into weights, as variables of a graph of their own.
     fn weights(&self, flat: &Tensor) -> Result<Vec<Var>> {
         let mut start = 0;
         let mut weights = Vec::with_capacity(self.shapes.len());
@@ -123,7 +123,7 @@ impl CustomOp2 for Recomputed {
             .iter()
             .map(|weight| weight.as_tensor().clone())
             .collect();
-        let output = (self.stretch)(&x, &tensors)?;
+        let output = (self.function)(&x, &tensors)?;
         // The gradient of Σ y·g with g constant is g at y.
         let mut found = (output * gradient.detach())?.sum_all()?.backward()?;
         let dx = variable.and_then(|x| found.remove(&x));

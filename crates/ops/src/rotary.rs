@@ -10,8 +10,8 @@ const FIRST_PART: u32 = 1024;
 /// Parts that hold all positions of 32 bits.
 const PARTS: usize = 23;
 
-/// cos(p·θ) and sin(p·θ) for every position p and inverse frequency θ, on the host and on the device. A part of the table is
-/// computed when a position in it is first asked for: a model's longest context may be far beyond what is ever read.
+/// cos(p·θ) and sin(p·θ) for every position p and inverse frequency θ, on the host and on the device. A part of the
+/// table is computed when a position in it is first used: a model's longest context may be far longer than any input.
 #[derive(Clone, Debug)]
 pub struct RotaryTable(Arc<Table>);
 
@@ -36,8 +36,8 @@ impl fmt::Debug for Table {
 }
 
 impl RotaryTable {
-    /// The table for heads of dimension 2·`inverse_frequencies.len()` and positions below `max_positions`. Angles are
-    /// computed in f64: in f32 the last positions of a long context lose their digits.
+    /// Returns the table for heads of dimension 2·`inverse_frequencies.len()` and positions below `max_positions`.
+    /// Angles are computed in f64: in f32 the last positions of a long context lose their digits.
     ///
     /// # Errors
     /// No frequency or no position is asked for, or one whose angle is no number.
@@ -64,7 +64,7 @@ impl RotaryTable {
         })))
     }
 
-    /// Half the head dimension.
+    /// Sublayer the head dimension.
     pub(crate) fn frequencies(&self) -> usize {
         self.0.inverse_frequencies.len()
     }
@@ -73,7 +73,7 @@ impl RotaryTable {
         self.0.max_positions
     }
 
-    /// The cosines and the sines of one position, which is below [`Self::max_positions`].
+    /// Returns the cosines and the sines of one position below [`Self::max_positions`].
     #[inline]
     pub(crate) fn at(&self, position: u32) -> (&[f32], &[f32]) {
         let (part, first) = part_of(position);
@@ -83,7 +83,7 @@ impl RotaryTable {
         rows[start..start + 2 * frequencies].split_at(frequencies)
     }
 
-    /// cos and sin of the given positions on the device: (positions, frequencies) each.
+    /// Returns cos and sin of the given positions on the device: (positions, frequencies) each.
     pub(crate) fn select(&self, positions: &Arc<[u32]>, dtype: DType) -> Result<(Tensor, Tensor)> {
         let (cos, sin) = self.on_device(positions.iter().copied().max().unwrap_or(0))?;
         let positions = Tensor::from_slice(positions, positions.len(), &self.0.device)?;
@@ -93,14 +93,14 @@ impl RotaryTable {
         ))
     }
 
-    /// cos and sin of the first positions on the device, `last` among them: those of all parts up to its own.
+    /// Returns cos and sin of the first positions on the device: all parts up to that of `last`.
     fn on_device(&self, last: u32) -> Result<(Tensor, Tensor)> {
-        let mut held = self
+        let mut cached = self
             .0
             .on_device
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((cos, sin)) = held
+        if let Some((cos, sin)) = cached
             .as_ref()
             .filter(|(cos, _)| cos.dims()[0] > last as usize)
         {
@@ -117,13 +117,13 @@ impl RotaryTable {
         let shape = (count as usize, self.frequencies());
         let cos = Tensor::from_vec(cosines, shape, &self.0.device)?;
         let sin = Tensor::from_vec(sines, shape, &self.0.device)?;
-        *held = Some((cos.clone(), sin.clone()));
+        *cached = Some((cos.clone(), sin.clone()));
         Ok((cos, sin))
     }
 }
 
 impl Table {
-    /// The rows of a part that begins at the position `first`.
+    /// Computes the rows of a part that begins at the position `first`.
     fn rows(&self, part: usize, first: u32) -> Box<[f32]> {
         let positions = first..self.end(part, first);
         let frequencies = self.inverse_frequencies.len();
@@ -137,7 +137,7 @@ impl Table {
         rows.into()
     }
 
-    /// The position after a part's last.
+    /// Returns the position after a part's last.
     fn end(&self, part: usize, first: u32) -> u32 {
         let length = if part == 0 { FIRST_PART } else { first };
         let longest = u32::try_from(self.max_positions).unwrap_or(u32::MAX);
@@ -145,7 +145,7 @@ impl Table {
     }
 }
 
-/// Which part holds a position, and the first position of that part.
+/// Returns the part that holds a position, and that part's first position.
 #[inline]
 fn part_of(position: u32) -> (usize, u32) {
     match (position / FIRST_PART).checked_ilog2() {
@@ -193,23 +193,23 @@ mod tests {
         assert_eq!((last.0, u64::from(last.1) * 2), (PARTS - 1, end));
     }
 
-    /// What is not asked for is not computed: a context of 2³⁰ positions takes no memory, and a short one no more than its own.
+    /// Unused positions are not computed: a context of 2³⁰ positions takes no memory, a short one no more than its own.
     #[test]
     fn parts_are_computed_on_demand() {
-        let held = |table: &RotaryTable| -> usize {
+        let computed = |table: &RotaryTable| -> usize {
             let parts = table.0.parts.iter().filter_map(OnceLock::get);
             parts.map(|part| part.len() / (2 * FREQUENCIES.len())).sum()
         };
         let table = RotaryTable::new(&FREQUENCIES, 1 << 30, &Device::Cpu).unwrap();
-        assert_eq!(held(&table), 0);
+        assert_eq!(computed(&table), 0);
         table.at(1500);
-        assert_eq!(held(&table), 1024);
+        assert_eq!(computed(&table), 1024);
         let short = RotaryTable::new(&FREQUENCIES, 9, &Device::Cpu).unwrap();
         short.at(8);
-        assert_eq!(held(&short), 9);
+        assert_eq!(computed(&short), 9);
     }
 
-    /// On the device the same bits, also after the table has grown.
+    /// Values on the device have the same bits, also after the table has grown.
     #[test]
     fn the_device_has_the_same() {
         let table = RotaryTable::new(&FREQUENCIES, 5000, &Device::Cpu).unwrap();

@@ -1,4 +1,4 @@
-//! Rounding to bf16 that gradients pass.
+//! Rounding to bf16 with a chosen direction: of the value or of the gradient.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 

@@ -1,10 +1,10 @@
-//! What scoring gives back per token.
+//! Scores of tokens.
 
-/// The score of each token; 0 and `false` where the target is [`crate::IGNORED`].
+/// Score of each token; 0 and `false` where the target is [`crate::IGNORED`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
     /// −ln p(target).
     pub nats: Vec<f32>,
-    /// Whether the likeliest token (the first of them, on a tie) is the target.
+    /// True if the likeliest token (the first, on a tie) is the target.
     pub correct: Vec<bool>,
 }

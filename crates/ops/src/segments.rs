@@ -1,10 +1,10 @@
-//! Which keys each query may see: documents packed into rows, the causal order, and a window where there is one.
+//! Attention mask: the keys that each query sees, from documents packed into rows, causality and an optional window.
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// The visible keys of each query: those of its own document up to itself, the last of them where there is a window.
+/// Visible keys of each query: its own document up to itself, and only the last ones under a window.
 ///
 /// Query i of a row stands at key position p = key − query + i and sees the keys `start..=p`, where `start` is where
 /// its document begins in the row; with a window of w, those j of them with p − w < j.
@@ -20,8 +20,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Packed rows: `starts` holds, for each of batch × sequence positions, the row-relative index at which its
-    /// document begins.
+    /// Creates the mask of packed rows: `starts` gives, for each of batch × sequence positions, the row-relative index
+    /// at which its document begins.
     ///
     /// # Errors
     /// A wrong number of starts, or one that lies after its own position.
@@ -53,7 +53,7 @@ impl Segments {
         })
     }
 
-    /// One document a row, of which the last `query` of `key` positions ask.
+    /// Creates the mask of one document a row, whose queries are the last `query` of `key` positions.
     pub fn causal(batch: usize, query: usize, key: usize) -> Self {
         Self {
             batch,
@@ -66,7 +66,7 @@ impl Segments {
         }
     }
 
-    /// The same, of which a query sees the last `window` keys only, its own included; it always sees its own.
+    /// Returns the mask in which a query sees the last `window` keys only; it always sees its own.
     #[must_use]
     pub fn windowed(&self, window: usize) -> Self {
         Self {
@@ -77,12 +77,12 @@ impl Segments {
         }
     }
 
-    /// (batch, query, key): the shape the attention must have.
+    /// Shape that the attention must have: (batch, query, key).
     pub(crate) fn dims(&self) -> (usize, usize, usize) {
         (self.batch, self.query, self.key)
     }
 
-    /// The keys that query `query` of row `row` sees.
+    /// Returns the keys that query `query` of row `row` sees.
     #[inline]
     pub(crate) fn visible(&self, row: usize, query: usize) -> std::ops::Range<usize> {
         let end = self.key - self.query + query + 1;
@@ -96,8 +96,8 @@ impl Segments {
         }
     }
 
-    /// The first key of row `row` that any query sees. A row of its own is seen from its beginning; behind a cache, a window
-    /// leaves out what lies before that of the first query.
+    /// Returns the first key of row `row` that any query sees. Without a cache this is 0; with one, a window hides the
+    /// keys before the first query's.
     pub(crate) fn first_visible(&self, row: usize) -> usize {
         match self.window {
             Some(_) if self.query < self.key => self.visible(row, 0).start,
@@ -105,7 +105,7 @@ impl Segments {
         }
     }
 
-    /// 0 where a key is visible, −∞ elsewhere: (batch or 1, 1, query, key). Made once and kept.
+    /// Returns 0 where a key is visible and −∞ elsewhere: (batch or 1, 1, query, key). Built once and cached.
     pub(crate) fn mask(&self, device: &Device, dtype: DType) -> Result<Tensor> {
         let mask = match self.mask.get() {
             Some(mask) if mask.device().same_device(device) => mask.clone(),
@@ -118,7 +118,8 @@ impl Segments {
         mask.to_dtype(dtype)
     }
 
-    /// The same for every head, contiguous: (batch, heads, query, key). Made once and kept, for layers that have as many heads.
+    /// Returns [`Self::mask`] for every head, contiguous: (batch, heads, query, key). Built once and cached, for layers
+    /// with as many heads.
     pub(crate) fn mask_of_heads(
         &self,
         heads: usize,
@@ -141,7 +142,7 @@ impl Segments {
         Ok(mask)
     }
 
-    /// What is visible is compared on the device: the bounds alone go there, not (batch × query × key) numbers.
+    /// Compares positions with bounds on the device: only the bounds are copied, not (batch × query × key) numbers.
     fn build_mask(&self, device: &Device) -> Result<Tensor> {
         let rows = if self.starts.is_some() { self.batch } else { 1 };
         let (starts, ends): (Vec<u32>, Vec<u32>) = (0..rows)

@@ -1,4 +1,4 @@
-//! Candle's own threads, which would compete with ours.
+//! Setting of Candle's own threads, which would compete with ours.
 
 /// Keeps Candle's element-wise operations on the calling thread, unless the user has set `CANDLE_NUM_THREADS`.
 ///

@@ -1,5 +1,5 @@
-//! bf16 by its definition: the inputs of matrix products are rounded, everything else is exact. What is fused must be nearer to
-//! that than to the computation without rounding, which a kernel that stays in f32 would be.
+//! bf16 by its definition: the inputs of matrix products are rounded, everything else is exact. What is fused must be
+//! nearer to that than to the computation without rounding, which a kernel that stays in f32 would be.
 
 mod support;
 
@@ -15,8 +15,8 @@ const FUSED: Ops = Ops {
     implementation: Implementation::Fused,
     precision: Precision::Bf16,
 };
-const COMPOSED: Ops = Ops {
-    implementation: Implementation::Composed,
+const REFERENCE: Ops = Ops {
+    implementation: Implementation::Reference,
     precision: Precision::Bf16,
 };
 const EPSILON: f64 = 1e-5;
@@ -106,8 +106,8 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
     (difference / squares(&mut b.iter().copied())).sqrt()
 }
 
-/// `found` is the computation with rounding, not the one without: it is at most a third as far from the first as that is from
-/// the second.
+/// `found` is the computation with rounding, not the one without: it is at most a third as far from the first as that
+/// is from the second.
 fn assert_rounds(found: &Tensor, expected: &dyn Fn(Take) -> Vec<f64>, what: &str) {
     let (found, with, without) = (values(found), expected(rounded), expected(exact));
     let (error, between) = (apart(&found, &with), apart(&with, &without));
@@ -121,15 +121,15 @@ fn assert_rounds(found: &Tensor, expected: &dyn Fn(Take) -> Vec<f64>, what: &str
     );
 }
 
-/// Scores as large as these make the rounding of queries and keys far more than that of the weights, whose order of operations
-/// a tiled softmax may choose.
+/// Scores as large as these make the rounding of queries and keys far more than that of the weights, whose order of
+/// operations a tiled softmax may choose.
 #[test]
 fn packed_attention_rounds_its_factors() -> Result<()> {
     let q = (tensor(&[BATCH, SEQUENCE, HEADS, WIDTH], 1) * 6.0)?;
     let k = (tensor(&[BATCH, SEQUENCE, KV_HEADS, WIDTH], 2) * 6.0)?;
     let v = tensor(&[BATCH, SEQUENCE, KV_HEADS, WIDTH], 3);
     let expected = |take: Take| attention(&values(&q), &values(&k), &values(&v), take);
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let found = ops.attention(&q, &k, &v, &segments()?)?;
         assert_rounds(&found, &expected, &format!("{ops:?}"));
     }
@@ -153,7 +153,7 @@ fn feed_forward_halves_round_their_factors() -> Result<()> {
             .collect();
         linear(&active, &values(&down), inner, take)
     };
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let weights = FeedForward {
             norm: &norm,
             epsilon: EPSILON,
@@ -205,7 +205,7 @@ fn attention_halves_round_their_factors() -> Result<()> {
         .map(|at| (at % SEQUENCE - start(at)) as u32)
         .collect();
     let segments = segments()?;
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let placement = Placement {
             rotary: &rotary,
             positions: &positions,
@@ -226,8 +226,8 @@ fn attention_halves_round_their_factors() -> Result<()> {
     Ok(())
 }
 
-/// The loss and the gradients of half blocks and packed attention are those of the reference in bf16, relative to the largest;
-/// the reference in f32 is further away.
+/// The loss and the gradients of sublayers and packed attention are those of the reference in bf16, relative to the
+/// largest; the reference in f32 is further away.
 #[test]
 fn fused_gradients_are_those_of_the_reference_in_bf16() -> Result<()> {
     let keys: &[usize] = &[BATCH, SEQUENCE, KV_HEADS, WIDTH];
@@ -251,15 +251,15 @@ fn fused_gradients_are_those_of_the_reference_in_bf16() -> Result<()> {
             ops.feed_forward(&x[0], &weights)
         }
     };
-    let plain = support::COMPOSED;
+    let plain = support::REFERENCE;
     let cases = [
         (
             "attention",
-            [FUSED, COMPOSED, plain].map(|ops| support::run(&inputs, &attend(ops))),
+            [FUSED, REFERENCE, plain].map(|ops| support::run(&inputs, &attend(ops))),
         ),
         (
             "feed-forward",
-            [FUSED, COMPOSED, plain].map(|ops| support::run(&feed, &forward(ops))),
+            [FUSED, REFERENCE, plain].map(|ops| support::run(&feed, &forward(ops))),
         ),
     ];
     for (what, [fused, reference, plain]) in cases {

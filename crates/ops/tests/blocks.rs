@@ -1,4 +1,4 @@
-//! The fused half blocks give what their parts give, forward and backward, and nothing for what is frozen.
+//! The fused sublayers give what their parts give, forward and backward, and nothing for what is frozen.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 use polymath_ops::{FeedForward, Ops, Placement, RotaryTable, Segments, SelfAttention};
-use support::{COMPOSED, FUSED, assert_close, assert_parity, run, variables};
+use support::{FUSED, REFERENCE, assert_close, assert_parity, run, variables};
 
 fn feed_forward(ops: Ops, x: &[Tensor]) -> Result<Tensor> {
     let [x, norm, gate, up, down] = x else {
@@ -66,7 +66,8 @@ fn normed_inputs(batch: usize, sequence: usize, kv_heads: usize) -> Vec<Var> {
     variables(&[x, &[20], &[24, 20], keys, keys, &[20, 24], &[6], &[6]])
 }
 
-/// The feed-forward half for odd sizes, one token, none, and more rows than the weights' gradients are summed over at once.
+/// The feed-forward half for odd sizes, one token, none, and more rows than the weights' gradients are summed over at
+/// once.
 #[test]
 fn feed_forward_is_its_parts() {
     for (batch, sequence) in [(2, 37), (1, 1), (0, 5), (3, 100), (2, 1101)] {
@@ -115,7 +116,7 @@ fn frozen_weights_leave_the_others_alone() -> Result<()> {
         (self_attention, normed_inputs(2, 37, 2)),
     ];
     for (function, inputs) in cases {
-        let all = run(&inputs, &|x| function(COMPOSED, x))?;
+        let all = run(&inputs, &|x| function(REFERENCE, x))?;
         for trained in 0..inputs.len() {
             let only = run(&inputs[trained..=trained], &|tracked| {
                 let mut tensors: Vec<Tensor> = inputs.iter().map(Var::as_detached_tensor).collect();
@@ -133,7 +134,7 @@ fn frozen_weights_leave_the_others_alone() -> Result<()> {
     Ok(())
 }
 
-/// The same bits on 1, 2 and 3 threads.
+/// Results have the same bits on 1, 2 and 3 threads.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     let x: &[usize] = &[3, 200, 20];
@@ -168,7 +169,7 @@ fn shared_weights_get_all_their_gradients() -> Result<()> {
         }
     };
     let found = run(&inputs, &twice(FUSED))?;
-    let expected = run(&inputs, &twice(COMPOSED))?;
+    let expected = run(&inputs, &twice(REFERENCE))?;
     for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
         assert_close(found, expected, 1e-5, &format!("shared, {index}"));
     }

@@ -1,4 +1,4 @@
-//! The divergence from a teacher: against a reference in f64, against differences, and fused against composed.
+//! The divergence from a teacher: against a reference in f64, against differences, and fused against reference.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use polymath_ops::{Comparison, IGNORED, Ops, Precision, Teacher};
-use support::{COMPOSED, FUSED, assert_close, run, tensor, values, variables};
+use support::{FUSED, REFERENCE, assert_close, run, tensor, values, variables};
 
 const TEMPERATURE: f64 = 2.0;
 
@@ -65,7 +65,7 @@ fn teachers() -> Vec<Teacher> {
     let (_, hidden, weight) = example();
     let mut teachers: Vec<Teacher> = [1, 4, 9]
         .into_iter()
-        .map(|k| Teacher::TopK(COMPOSED.top_k(&hidden, &weight, k, TEMPERATURE).unwrap()))
+        .map(|k| Teacher::TopK(REFERENCE.top_k(&hidden, &weight, k, TEMPERATURE).unwrap()))
         .collect();
     teachers.push(Teacher::Live { hidden, weight });
     teachers
@@ -86,7 +86,7 @@ fn values_are_the_definition() -> Result<()> {
         };
         let expected = reference(&q, &p, listed);
         assert!(expected > 0.1);
-        for ops in [FUSED, COMPOSED] {
+        for ops in [FUSED, REFERENCE] {
             let found = ops.distillation(&student[0], &student[1], &teacher, TEMPERATURE)?;
             let found = f64::from(found.to_scalar::<f32>()?);
             assert!(
@@ -98,7 +98,7 @@ fn values_are_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// Gradients are derivatives: composed in f64 against central differences, fused against composed.
+/// Gradients are derivatives: reference in f64 against central differences, fused against reference.
 #[test]
 fn gradients_are_derivatives() -> Result<()> {
     const STEP: f64 = 1e-5;
@@ -109,7 +109,7 @@ fn gradients_are_derivatives() -> Result<()> {
         let wide = |var: &Var| var.as_detached_tensor().to_dtype(DType::F64);
         let wide: Vec<Tensor> = student.iter().map(wide).collect::<Result<_>>()?;
         let variables: Vec<Var> = wide.iter().map(Var::from_tensor).collect::<Result<_>>()?;
-        let exact = run(&variables, &|x| function(COMPOSED, x))?;
+        let exact = run(&variables, &|x| function(REFERENCE, x))?;
         let factor = values(&tensor(&[], 99))[0];
         for which in 0..2 {
             let middle = values(&wide[which]);
@@ -121,7 +121,7 @@ fn gradients_are_derivatives() -> Result<()> {
                     let mut inputs = wide.clone();
                     inputs[which] =
                         Tensor::from_vec(moved, wide[which].dims(), wide[which].device())?;
-                    Ok(values(&function(COMPOSED, &inputs)?)[0] * factor)
+                    Ok(values(&function(REFERENCE, &inputs)?)[0] * factor)
                 };
                 slopes.push((value(STEP)? - value(-STEP)?) / (2.0 * STEP));
             }
@@ -150,7 +150,7 @@ fn nothing_where_student_is_teacher() -> Result<()> {
         student[1].as_detached_tensor(),
     );
     let top = FUSED.top_k(&hidden, &weight, 4, TEMPERATURE)?;
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let live = Teacher::Live {
             hidden: hidden.clone(),
             weight: weight.clone(),
@@ -196,9 +196,9 @@ fn chunks_add_up() -> Result<()> {
                 ops.distillation(&x[0], &x[1], &teacher(0, 1100), TEMPERATURE)
             })
         };
-        let (fused, composed) = (whole(FUSED)?, whole(COMPOSED)?);
-        for (fused, composed) in fused.iter().zip(&composed) {
-            assert_close(fused, composed, 1e-4, "fused and composed");
+        let (fused, reference) = (whole(FUSED)?, whole(REFERENCE)?);
+        for (fused, reference) in fused.iter().zip(&reference) {
+            assert_close(fused, reference, 1e-4, "fused and reference");
         }
         let parts = run(&student, &|x| {
             let part = |start: usize, length: usize| {
@@ -218,8 +218,8 @@ fn chunks_add_up() -> Result<()> {
     Ok(())
 }
 
-/// A loss and a divergence computed together are both on their own, in value and in gradient: for positions here and there,
-/// beside tokens without a target, in more rows than have logits at a time.
+/// A loss and a divergence computed together are both on their own, in value and in gradient: for positions here and
+/// there, beside tokens without a target, in more rows than have logits at a time.
 #[test]
 fn together_is_the_sum() -> Result<()> {
     const STRENGTH: f64 = 0.7;
@@ -241,7 +241,7 @@ fn together_is_the_sum() -> Result<()> {
             tensor(&[count.max(1), 4], 7).narrow(0, 0, count)?,
             tensor(&[9, 4], 8),
         );
-        let listed = COMPOSED.top_k(&hidden, &weight, 3, TEMPERATURE)?;
+        let listed = REFERENCE.top_k(&hidden, &weight, 3, TEMPERATURE)?;
         for teacher in [Teacher::Live { hidden, weight }, Teacher::TopK(listed)] {
             let comparison = Comparison {
                 positions: positions.clone(),
@@ -250,7 +250,7 @@ fn together_is_the_sum() -> Result<()> {
             };
             for ops in [
                 FUSED,
-                COMPOSED,
+                REFERENCE,
                 Ops {
                     precision: Precision::Bf16,
                     ..FUSED
@@ -265,16 +265,16 @@ fn together_is_the_sum() -> Result<()> {
                 };
                 let together = |x: &[Tensor]| {
                     let held = (&comparison, STRENGTH);
-                    ops.cross_entropy_held(&x[0], &x[1], (&targets, Z_LOSS), held)
+                    ops.cross_entropy_distilled(&x[0], &x[1], (&targets, Z_LOSS), held)
                 };
                 let inputs: Vec<Tensor> = student.iter().map(|x| x.as_tensor().clone()).collect();
                 let ([task, held], found) = (apart(&inputs)?, together(&inputs)?);
                 assert_close(&found.task, &task, 1e-6, "the loss");
-                assert_close(&found.held, &held, 1e-5, "the divergence");
+                assert_close(&found.divergence, &held, 1e-5, "the divergence");
                 let expected = run(&student, &|x| apart(x).and_then(|[a, b]| a + b))?;
                 let found = run(&student, &|x| Ok(together(x)?.total))?;
                 for (found, expected) in found.iter().zip(&expected) {
-                    // In bf16 the sum of two gradients is rounded, where else both are.
+                    // The sum of two gradients is rounded to bf16 here; elsewhere each of them is.
                     let tolerance = match ops.precision {
                         Precision::F32 => 1e-4,
                         Precision::Bf16 => 1e-2,
@@ -303,7 +303,7 @@ fn positions_that_can_not_be_held_are_refused() {
             temperature: 1.0,
         };
         let held = (&comparison, 1.0);
-        let refused = FUSED.cross_entropy_held(&hidden, &weight, (&targets, 0.0), held);
+        let refused = FUSED.cross_entropy_distilled(&hidden, &weight, (&targets, 0.0), held);
         let error = refused.expect_err("refused").to_string();
         assert!(error.contains("positions"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Gradients are derivatives: composed in f64 against central differences, and fused in f32 against composed in f64.
+//! Gradients are derivatives: reference in f64 against central differences, and fused in f32 against reference in f64.
 
 mod support;
 
@@ -8,13 +8,13 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use polymath_ops::{
     FeedForward, IGNORED, Ops, Placement, RotaryTable, Segments, SelfAttention, recomputed,
 };
-use support::{COMPOSED, FUSED, assert_close, run, tensor, values, variables};
+use support::{FUSED, REFERENCE, assert_close, run, tensor, values, variables};
 
 type Function<'a> = &'a dyn Fn(Ops, &[Tensor]) -> Result<Tensor>;
 
 /// Σ output·r, the function that `run` differentiates.
 fn objective(inputs: &[Tensor], function: Function) -> f64 {
-    let output = function(COMPOSED, inputs).expect("an output");
+    let output = function(REFERENCE, inputs).expect("an output");
     let weights = values(&tensor(output.dims(), 99));
     values(&output)
         .iter()
@@ -48,10 +48,10 @@ fn check(what: &str, shapes: &[&[usize]], function: Function) -> Result<()> {
         .map(|input| input.as_detached_tensor().to_dtype(DType::F64))
         .collect::<Result<_>>()?;
     let wide_variables: Vec<Var> = wide.iter().map(Var::from_tensor).collect::<Result<_>>()?;
-    let exact = run(&wide_variables, &|x| function(COMPOSED, x))?;
+    let exact = run(&wide_variables, &|x| function(REFERENCE, x))?;
     for which in 0..inputs.len() {
         let slopes = differences(&wide, which, function)?;
-        let what = format!("composed {what}, input {which}");
+        let what = format!("reference {what}, input {which}");
         assert_close(&exact[which + 1], &slopes, 1e-7, &what);
     }
     let fused = run(&inputs, &|x| function(FUSED, x))?;

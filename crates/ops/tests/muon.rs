@@ -1,11 +1,12 @@
-//! Muon by hand: momentum over different gradients, the exact scale of tall and wide matrices, and its polynomial in closed form.
+//! Muon by hand: momentum over different gradients, the exact scale of tall and wide matrices, and its polynomial in
+//! closed form.
 
 mod muon_by_hand;
 mod support;
 
 use candle_core::{Device, Result, Tensor, Var};
 use polymath_ops::{Muon, MuonUpdate, Ops, UpdateAt};
-use support::{COMPOSED, FUSED, tensor, values};
+use support::{FUSED, REFERENCE, tensor, values};
 
 const MUON: Muon = Muon {
     learning_rate: 0.05,
@@ -58,12 +59,13 @@ fn assert_near(found: &[f64], expected: &[f64], share: f64, what: &str) {
     }
 }
 
-/// Three updates by three different gradients, of matrices 4:1, 1:4 and square: the way that each update goes is the one by
-/// hand, which needs the momentum of the gradients before, Nesterov's look ahead, and the scale 0.2·√max(rows, columns).
+/// Three updates by three different gradients, of matrices 4:1, 1:4 and square: the way that each update goes is the
+/// one by hand, which needs the momentum of the gradients before, Nesterov's look ahead, and the scale 0.2·√max(rows,
+/// columns).
 #[test]
 fn updates_by_different_gradients_are_those_by_hand() -> Result<()> {
     for (rows, columns) in [(32, 8), (8, 32), (12, 12), (4, 1)] {
-        for ops in [FUSED, COMPOSED] {
+        for ops in [FUSED, REFERENCE] {
             let parameter = Var::from_tensor(&tensor(&[rows, columns], 1))?;
             let mut momentum = parameter.as_detached_tensor().zeros_like()?;
             let mut expected = values(&parameter);
@@ -95,8 +97,8 @@ fn updates_by_different_gradients_are_those_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// A matrix 4:1 whose directions are known: the columns of U are two of a Hadamard matrix over √8, V turns by an angle. Its
-/// singular values alone move, each by the polynomial, momentum included.
+/// A matrix 4:1 whose directions are known: the columns of U are two of a Hadamard matrix over √8, V turns by an angle.
+/// Its singular values alone move, each by the polynomial, momentum included.
 #[test]
 fn singular_values_move_by_the_polynomial() -> Result<()> {
     let root = 8f64.sqrt();
@@ -110,7 +112,7 @@ fn singular_values_move_by_the_polynomial() -> Result<()> {
         };
         (0..8).flat_map(row).collect()
     };
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let parameter = Var::zeros((8, 2), candle_core::DType::F32, &Device::Cpu)?;
         let mut momentum = parameter.as_detached_tensor().zeros_like()?;
         let mut expected = vec![0.0; 16];

@@ -1,4 +1,4 @@
-//! The fused operations give what the composed ones give, forward and backward.
+//! The fused operations give what the reference ones give, forward and backward.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, Var};
 use polymath_ops::{IGNORED, Ops, RotaryTable, Segments};
 use support::{
-    COMPOSED, FUSED, assert_close, assert_parity, numbers, run, tensor, values, variables,
+    FUSED, REFERENCE, assert_close, assert_parity, numbers, run, tensor, values, variables,
 };
 
 /// Linear projections of odd sizes, of one row, and of none.
@@ -52,13 +52,13 @@ fn linear_with_one_side_frozen() -> Result<()> {
     let y = FUSED.linear(&inputs[0].as_detached_tensor(), &inputs[1], None)?;
     let gradients = y.sum_all()?.backward()?;
     assert!(gradients.get(&inputs[1]).is_some());
-    // With a bias, each of the three alone.
+    // Each of the three operands of a biased layer is tracked alone.
     let inputs = variables(&[&[9, 12], &[7, 12], &[7]]);
     let function = |x: &[Tensor]| FUSED.linear(&x[0], &x[1], Some(&x[2]));
     assert_each_alone(&inputs, &function)
 }
 
-/// What is trained alone gets the gradient that it gets among others.
+/// A weight trained alone gets the gradient that it gets among others.
 fn assert_each_alone(inputs: &[Var], function: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
     let all = run(inputs, function)?;
     for trained in 0..inputs.len() {
@@ -107,14 +107,14 @@ fn layer_norm() -> Result<()> {
         tensor(&[64], 1).ones_like()?,
         tensor(&[64], 1).zeros_like()?,
     );
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let found = values(&ops.layer_norm(&far, &ones, &zeros, 1e-5)?);
         assert!((found[0] + 1.0).abs() < 1e-5 && (found[1] - 1.0).abs() < 1e-5);
     }
     Ok(())
 }
 
-/// What is trained of a layer norm alone gets its own gradient.
+/// An operand of a layer norm trained alone gets its own gradient.
 #[test]
 fn layer_norm_with_parts_frozen() -> Result<()> {
     let inputs = variables(&[&[9, 12], &[12], &[12]]);
@@ -303,16 +303,16 @@ fn cross_entropy() {
     });
 }
 
-/// Scores agree with the loss, and with the composed path on which token is likeliest.
+/// Scores agree with the loss, and with the reference path on which token is likeliest.
 #[test]
 fn score() -> Result<()> {
     let (hidden, weight) = (tensor(&[600, 12], 1), tensor(&[50, 12], 2));
     let targets = targets(600, 50, true);
     let fused = FUSED.score(&hidden, &weight, &targets)?;
-    let composed = support::COMPOSED.score(&hidden, &weight, &targets)?;
-    assert_eq!(fused.correct, composed.correct);
+    let reference = support::REFERENCE.score(&hidden, &weight, &targets)?;
+    assert_eq!(fused.correct, reference.correct);
     assert!(fused.correct.contains(&true));
-    for (a, b) in fused.nats.iter().zip(&composed.nats) {
+    for (a, b) in fused.nats.iter().zip(&reference.nats) {
         assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{a} {b}");
     }
     let loss = values(&FUSED.cross_entropy(&hidden, &weight, &targets, 0.0)?)[0];
@@ -342,17 +342,17 @@ fn bf16() -> Result<()> {
     let targets = targets(50, 30, true);
     let loss = |ops: Ops, x: &[Tensor]| bf16(ops).cross_entropy(&x[0], &x[1], &targets, 0.0);
     let fused = support::run(&inputs, &|x| loss(FUSED, x))?;
-    let composed = support::run(&inputs, &|x| loss(support::COMPOSED, x))?;
-    for (fused, composed) in fused.iter().zip(&composed) {
-        support::assert_close(fused, composed, 4e-3, "cross-entropy in bf16");
+    let reference = support::run(&inputs, &|x| loss(support::REFERENCE, x))?;
+    for (fused, reference) in fused.iter().zip(&reference) {
+        support::assert_close(fused, reference, 4e-3, "cross-entropy in bf16");
     }
     let inputs = variables(&[&[1, 70, 2, 16], &[1, 70, 2, 16], &[1, 70, 2, 16]]);
     let segments = Segments::causal(1, 70, 70);
     let attend = |ops: Ops, x: &[Tensor]| bf16(ops).attention(&x[0], &x[1], &x[2], &segments);
     let fused = support::run(&inputs, &|x| attend(FUSED, x))?;
-    let composed = support::run(&inputs, &|x| attend(support::COMPOSED, x))?;
-    for (fused, composed) in fused.iter().zip(&composed) {
-        support::assert_close(fused, composed, 2e-2, "attention in bf16");
+    let reference = support::run(&inputs, &|x| attend(support::REFERENCE, x))?;
+    for (fused, reference) in fused.iter().zip(&reference) {
+        support::assert_close(fused, reference, 2e-2, "attention in bf16");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What holds of every operation: NaN is never lost, results do not depend on threads, nor much on the machine.
+//! Invariants of every operation: NaN is never lost, results do not depend on threads, nor much on the machine.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 use polymath_ops::{Ops, Precision, RotaryTable, Segments};
-use support::{COMPOSED, FUSED, run, tensor, values, variables};
+use support::{FUSED, REFERENCE, run, tensor, values, variables};
 
 type Function = Box<dyn Fn(Ops, &[Tensor]) -> Result<Tensor> + Send + Sync>;
 
@@ -87,7 +87,7 @@ fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
 /// A NaN in any input comes out as NaN, forward and in the gradients of the first input, on both paths.
 #[test]
 fn nan_comes_out() -> Result<()> {
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         for precision in [Precision::F32, Precision::Bf16] {
             let ops = Ops { precision, ..ops };
             for (name, inputs, function) in operations() {
@@ -122,7 +122,7 @@ fn nan_comes_out() -> Result<()> {
 fn nan_is_scored_as_nan() -> Result<()> {
     let hidden = Tensor::new(&[[f32::NAN, 1.0], [1.0, 0.0]], &Device::Cpu)?;
     let weight = tensor(&[3, 2], 1);
-    for ops in [FUSED, COMPOSED] {
+    for ops in [FUSED, REFERENCE] {
         let scores = ops.score(&hidden, &weight, &vec![0, 0].into())?;
         assert!(scores.nats[0].is_nan() && !scores.correct[0]);
         assert!(scores.nats[1].is_finite());

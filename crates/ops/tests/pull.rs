@@ -4,10 +4,10 @@ mod support;
 
 use candle_core::{Result, Tensor};
 use polymath_ops::Pull;
-use support::{COMPOSED, FUSED, assert_close, tensor, values};
+use support::{FUSED, REFERENCE, assert_close, tensor, values};
 
-/// gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)², fused and composed, for sizes that
-/// fill no vector and more than one task; and what is added is the derivative of half the factor times the sum.
+/// gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)², fused and reference, for sizes
+/// that fill no vector and more than one task; and what is added is the derivative of half the factor times the sum.
 #[test]
 fn pull_is_its_formula() -> Result<()> {
     const FACTOR: f64 = 0.3;
@@ -29,14 +29,14 @@ fn pull_is_its_formula() -> Result<()> {
                 anchor: &anchor,
                 weight,
             };
-            for ops in [FUSED, COMPOSED] {
+            for ops in [FUSED, REFERENCE] {
                 let (moved, found) = ops.pull(&gradient, &pull, FACTOR)?;
                 assert_close(&moved, &expected, 1e-6, "gradient");
                 let found = found.to_scalar::<f64>()?;
                 assert!((found - sum).abs() < 1e-5 * sum, "{found} {sum}");
             }
         }
-        // Where nothing is to be pulled, the gradient stays bit for bit and the sum is nothing.
+        // A parameter at its anchor leaves the gradient bit for bit as it is, and the sum is 0.
         let still = Pull {
             parameter: &anchor,
             anchor: &anchor,

@@ -1,16 +1,16 @@
-//! Attention with a sliding window: by its definition, over tile boundaries, with documents and caches, and without the work
-//! outside of it.
+//! Attention with a sliding window: by its definition, over tile boundaries, with documents and caches, and without the
+//! work outside of it.
 
 mod support;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use polymath_ops::{Ops, Precision, Segments};
-use support::{COMPOSED, FUSED, assert_close, assert_parity, run, tensor, values, variables};
+use support::{FUSED, REFERENCE, assert_close, assert_parity, run, tensor, values, variables};
 
 /// Windows about the tiles of 48 queries and 64 keys, the smallest, and those that hold any row.
 const WINDOWS: [usize; 11] = [1, 2, 31, 47, 48, 63, 64, 65, 113, 500, usize::MAX];
 
-/// Where the document of a position begins, for documents of `length` tokens.
+/// Returns the start of a position's document, for documents of `length` tokens.
 fn start(column: usize, length: usize) -> usize {
     column / length * length
 }
@@ -74,7 +74,7 @@ fn windows_are_what_they_say() -> Result<()> {
             for length in [sequence, 70, 3] {
                 let expected = by_definition([&q, &k, &v], window, |at| start(at, length))?;
                 let segments = documents(batch, sequence, length)?.windowed(window);
-                for ops in [FUSED, COMPOSED] {
+                for ops in [FUSED, REFERENCE] {
                     let y = ops.attention(&q, &k, &v, &segments)?;
                     let what = format!("{ops:?}, window {window}, documents of {length}");
                     assert_close(&y, &expected, 1e-5, &what);
@@ -85,7 +85,7 @@ fn windows_are_what_they_say() -> Result<()> {
     Ok(())
 }
 
-/// The fused gradients are the composed ones over tile boundaries, in all groups of heads.
+/// The fused gradients are the reference ones over tile boundaries, in all groups of heads.
 #[test]
 fn gradients_are_those_of_the_composition() -> Result<()> {
     for (sequence, heads, kv_heads, width) in [(150, 2, 1, 8), (65, 4, 1, 6), (129, 2, 2, 20)] {
@@ -104,7 +104,7 @@ fn gradients_are_those_of_the_composition() -> Result<()> {
     Ok(())
 }
 
-/// The composed gradients, in f64, are the slopes of the definition.
+/// The reference gradients, in f64, are the slopes of the definition.
 #[test]
 fn gradients_are_slopes_of_the_definition() -> Result<()> {
     const STEP: f64 = 1e-5;
@@ -116,7 +116,7 @@ fn gradients_are_slopes_of_the_definition() -> Result<()> {
             .collect::<Result<_>>()?;
         let segments = documents(1, 7, 5)?.windowed(window);
         let exact = run(&inputs, &|x| {
-            COMPOSED.attention(&x[0], &x[1], &x[2], &segments)
+            REFERENCE.attention(&x[0], &x[1], &x[2], &segments)
         })?;
         let objective = |inputs: &[Tensor]| -> Result<f64> {
             let y = by_definition([&inputs[0], &inputs[1], &inputs[2]], window, |at| {

@@ -85,7 +85,7 @@ impl Retaining<'_> {
         Ok(Losses {
             total: held.total,
             task: held.task,
-            beside: vec![("distill", held.held)],
+            beside: vec![("distill", held.divergence)],
         })
     }
 

@@ -1,76 +1,20 @@
-//! Our own kernels for f32 tensors on the CPU, as Candle custom operations with their own backward pass.
+//! CPU kernels for f32 tensors, as Candle custom operations with their own backward passes.
+//!
+//! Read `simd` first: every kernel is written in its arithmetic, buffers and tasks. `gemm` multiplies matrices.
+//! `layers`, `attention` and `loss` hold one operation a file; `block` fuses them into the two sublayers of a
+//! transformer block. `optimizer` updates parameters.
 
-mod adamw;
-#[cfg(target_arch = "x86_64")]
-mod amx;
-#[cfg(all(test, target_arch = "x86_64"))]
-mod amx_emulated;
-#[cfg(target_arch = "x86_64")]
-mod amx_rows;
-#[cfg(target_arch = "x86_64")]
-mod amx_split;
-#[cfg(all(test, target_arch = "x86_64"))]
-mod amx_tests;
-#[cfg(target_arch = "x86_64")]
-mod amx_tiles;
 mod attention;
-mod attention_backward;
-mod attention_forward;
-#[cfg(test)]
-mod attention_tests;
-mod attention_tiles;
-mod buffer;
-mod chunks;
-mod cross_entropy;
-mod distillation;
-mod embedding;
-mod feed_forward;
-mod format;
-mod gelu;
-mod half_block;
-mod half_weights;
-mod head_norm;
-mod kernel;
-mod lanes;
-mod layer_norm;
-mod level;
-mod linear;
-mod loss_gradients;
-mod loss_rows;
-mod muon;
-mod pack;
-mod pairs;
-mod peak;
-mod product;
-#[cfg(test)]
-mod product_tests;
-mod pull;
-mod residual;
-mod rms_norm;
-mod rope;
-mod row_sums;
-mod self_attention;
-mod square_sum;
-mod storage;
-mod stretch;
-mod swiglu;
-#[cfg(target_arch = "x86_64")]
-mod wide;
+mod block;
+mod gemm;
+mod layers;
+mod loss;
+mod optimizer;
+mod simd;
 
-pub(crate) use adamw::{UpdateFactors, adamw};
-pub(crate) use attention::attention;
-pub(crate) use cross_entropy::{cross_entropy, cross_entropy_held, score};
-pub(crate) use distillation::distillation;
-pub(crate) use embedding::embedding;
-pub(crate) use feed_forward::feed_forward;
-pub(crate) use gelu::gelu;
-pub(crate) use layer_norm::layer_norm;
-pub(crate) use linear::linear;
-pub(crate) use muon::{MuonFactors, muon};
-pub(crate) use peak::peak_flops;
-pub(crate) use pull::pull;
-pub(crate) use rms_norm::rms_norm;
-pub(crate) use rope::rope;
-pub(crate) use self_attention::self_attention;
-pub(crate) use square_sum::square_sum;
-pub(crate) use swiglu::swiglu;
+pub(crate) use self::attention::attention;
+pub(crate) use self::block::{feed_forward, self_attention};
+pub(crate) use self::gemm::peak_flops;
+pub(crate) use self::layers::{embedding, gelu, layer_norm, linear, rms_norm, rope, swiglu};
+pub(crate) use self::loss::{cross_entropy, cross_entropy_distilled, distillation, score};
+pub(crate) use self::optimizer::{MuonFactors, UpdateFactors, adamw, muon, pull, square_sum};

@@ -28,7 +28,7 @@ pub fn orthogonal(x: &[f64], (rows, columns): (usize, usize)) -> Vec<f64> {
     x
 }
 
-/// The same of one singular value.
+/// Applies the iteration to one singular value.
 #[allow(dead_code, reason = "each test file uses a part")]
 pub fn moved(singular: f64, eighth_norm: f64) -> f64 {
     let [a, b, c] = QUINTIC;

@@ -1,4 +1,4 @@
-//! What the tests of the operations share.
+//! Helpers of the operations' tests.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use candle_core::{Device, Result, Tensor, Var};
@@ -8,8 +8,8 @@ pub const FUSED: Ops = Ops {
     implementation: Implementation::Fused,
     precision: Precision::F32,
 };
-pub const COMPOSED: Ops = Ops {
-    implementation: Implementation::Composed,
+pub const REFERENCE: Ops = Ops {
+    implementation: Implementation::Reference,
     precision: Precision::F32,
 };
 
@@ -61,7 +61,7 @@ pub fn values(x: &Tensor) -> Vec<f64> {
         .expect("on the CPU")
 }
 
-/// Whether two tensors are equal to within `tolerance` of the largest element; NaN equals NaN.
+/// Asserts that two tensors are equal to within `tolerance` of the largest element; NaN equals NaN.
 pub fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(a.dims(), b.dims(), "{what}: shapes");
     let (a, b) = (values(a), values(b));
@@ -74,15 +74,15 @@ pub fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     }
 }
 
-/// Fused equals composed, forward and backward.
+/// Fused equals reference, forward and backward.
 pub fn assert_parity(
     what: &str,
     inputs: &[Var],
     function: &dyn Fn(Ops, &[Tensor]) -> Result<Tensor>,
 ) {
     let fused = run(inputs, &|x| function(FUSED, x)).expect("fused");
-    let composed = run(inputs, &|x| function(COMPOSED, x)).expect("composed");
-    for (i, (fused, composed)) in fused.iter().zip(&composed).enumerate() {
-        assert_close(fused, composed, 1e-5, &format!("{what}, result {i}"));
+    let reference = run(inputs, &|x| function(REFERENCE, x)).expect("reference");
+    for (i, (fused, reference)) in fused.iter().zip(&reference).enumerate() {
+        assert_close(fused, reference, 1e-5, &format!("{what}, result {i}"));
     }
 }

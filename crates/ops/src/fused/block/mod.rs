@@ -1,0 +1,16 @@
+//! Transformer sublayers, each fused into one Candle operation: norm, arithmetic and residual.
+//!
+//! Read `sublayer` (the operation around the arithmetic) and `weights` (how more than three weights pass through
+//! Candle's graph) first, then `feed_forward` and `self_attention`. `row_blocks`, `residual` and `head_norm` are their
+//! parts.
+
+mod feed_forward;
+mod head_norm;
+mod residual;
+mod row_blocks;
+mod self_attention;
+mod sublayer;
+mod weights;
+
+pub(crate) use self::feed_forward::feed_forward;
+pub(crate) use self::self_attention::self_attention;

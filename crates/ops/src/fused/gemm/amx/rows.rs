@@ -1,0 +1,224 @@
+//! Rows of A as the tiles of AMX take them: pairs of bf16, in blocks of [`BLOCK_ROWS`] rows by [`RUN`] places.
+//!
+//! A block is 2 KiB that are read in order, which the processor sees coming; rows that are far apart it does not. The
+//! rounding is the processor's own, which takes numbers below the smallest normal one for 0, as the product does too.
+
+use std::arch::x86_64::*;
+
+use crate::fused::gemm::bf16_dot::pack_bf16_panels;
+use crate::fused::gemm::tile::{BLOCK_ROWS, RUN, Rows};
+use crate::fused::simd::buffer::with_buffer;
+use crate::fused::simd::matrix::Matrix;
+
+/// Lends A (m × k) in blocks: for each `BLOCK_ROWS` rows, block after block. On a machine with AMX.
+pub(in crate::fused::gemm) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const f32) -> R) -> R {
+    let (m, places) = (a.rows, a.columns.div_ceil(2));
+    assert!(a.is_within());
+    with_buffer(length(m, places, 1), |blocks| {
+        match (a.row_stride, a.column_stride) {
+            // SAFETY: A is within its data, and a machine with AMX has the instructions.
+            (_, 1) => unsafe { copy_rows(a, blocks) },
+            // SAFETY: as above.
+            (1, _) => unsafe { turn_steps(a, blocks) },
+            _ => with_buffer(m * places, |steps| {
+                pack_bf16_panels(a.transposed(), m, steps);
+                // SAFETY: as above.
+                unsafe { turn_places(steps, (m, places), blocks) };
+            }),
+        }
+        work(blocks.as_ptr())
+    })
+}
+
+/// Returns the floats of the blocks of `rows` rows and `places` places, of `parts` parts each.
+pub(super) fn length(rows: usize, places: usize, parts: usize) -> usize {
+    rows.next_multiple_of(BLOCK_ROWS) * places.next_multiple_of(RUN) * parts
+}
+
+/// Returns the offset of a row in the block of a run, or in the first of its `parts`, of `places` places in all.
+pub(super) fn place(row: usize, run: usize, places: usize, parts: usize) -> usize {
+    let group = length(row / BLOCK_ROWS * BLOCK_ROWS, places, parts);
+    group + (run * parts * BLOCK_ROWS + row % BLOCK_ROWS) * RUN
+}
+
+/// The first `count` lanes, of at most 16.
+pub(super) fn first(count: usize) -> __mmask16 {
+    match count {
+        0 => 0,
+        _ => (u32::MAX >> (32 - count.min(16))) as __mmask16,
+    }
+}
+
+/// Copies contiguous rows into blocks.
+///
+/// # Safety
+/// A is within its data, `blocks` has room for it, and the machine has the instructions.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn copy_rows(a: Matrix, blocks: &mut [f32]) {
+    let places = a.columns.div_ceil(2);
+    for row in 0..a.rows {
+        let from = a.data[row * a.row_stride..].as_ptr();
+        for run in 0..places.div_ceil(RUN) {
+            let start = run * 2 * RUN;
+            let rest = a.columns - start;
+            // SAFETY: the masks end with the row; a block has room for all of a run.
+            unsafe {
+                let low = _mm512_maskz_loadu_ps(first(rest), from.add(start));
+                let high = from.wrapping_add(start + RUN);
+                let high = _mm512_maskz_loadu_ps(first(rest.saturating_sub(RUN)), high);
+                let pairs = std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low));
+                let to = blocks.as_mut_ptr().add(place(row, run, places, 1));
+                _mm512_storeu_ps(to, pairs);
+            }
+        }
+    }
+}
+
+/// Turns rows that stand side by side, step after step, into blocks.
+///
+/// # Safety
+/// As [`copy_rows`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn turn_steps(a: Matrix, blocks: &mut [f32]) {
+    let places = a.columns.div_ceil(2);
+    // Word 2i is the even step's number i, and word 2i + 1 the odd one's.
+    let order: [i16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as i16);
+    // SAFETY: 32 words are 512 bits.
+    let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
+    for run in 0..places.div_ceil(RUN) {
+        for row in (0..a.rows).step_by(RUN) {
+            let mask = first(a.rows - row);
+            let step = |step: usize| match step < a.columns {
+                // SAFETY: the mask ends with the rows.
+                true => unsafe {
+                    let from = a.data.as_ptr().add(step * a.column_stride + row);
+                    _mm512_maskz_loadu_ps(mask, from)
+                },
+                false => _mm512_setzero_ps(),
+            };
+            let mut lines = [_mm512_setzero_ps(); RUN];
+            for (at, line) in lines.iter_mut().enumerate() {
+                let even = 2 * (run * RUN + at);
+                let both = _mm512_cvtne2ps_pbh(step(even + 1), step(even));
+                // SAFETY: both are 512 bits of any value.
+                let both = unsafe { std::mem::transmute::<__m512bh, __m512i>(both) };
+                *line = _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both));
+            }
+            let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
+            // SAFETY: a block has room for the rows that there are.
+            unsafe { store_turned(lines, (to, RUN), (a.rows - row, RUN)) };
+        }
+    }
+}
+
+/// Turns steps of places (places, m) into blocks.
+///
+/// # Safety
+/// `blocks` has room for them, and the machine has the instructions.
+#[target_feature(enable = "avx512f")]
+unsafe fn turn_places(steps: &[f32], (m, places): (usize, usize), blocks: &mut [f32]) {
+    assert!(steps.len() == m * places);
+    for run in 0..places.div_ceil(RUN) {
+        for row in (0..m).step_by(RUN) {
+            let from = steps.as_ptr().wrapping_add(run * RUN * m + row);
+            let sizes = (places - run * RUN, m - row);
+            let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
+            // SAFETY: the lines are within the steps, and a block has room for the rows that there are.
+            unsafe { store_turned(load_lines((from, m), sizes), (to, RUN), (m - row, RUN)) };
+        }
+    }
+}
+
+/// Transposes steps (places, m) into contiguous rows (m, places).
+///
+/// # Safety
+/// A has the elements, its rows side by side, on a machine with AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn rows_of_steps(a: Rows, (m, places): (usize, usize), rows: &mut [f32]) {
+    debug_assert!(a.row_stride == 1 && (a.tile_stride <= a.step || m <= a.tile_stride));
+    assert!(rows.len() == m * places);
+    for place in (0..places).step_by(RUN) {
+        for row in (0..m).step_by(RUN) {
+            let from = a.pointer.wrapping_add(place * a.step + row);
+            let to = rows.as_mut_ptr().wrapping_add(row * places + place);
+            let sizes = (places - place, m - row);
+            // SAFETY: the block lies in both.
+            unsafe {
+                let lines = load_lines((from, a.step), sizes);
+                store_turned(lines, (to, places), (m - row, places - place));
+            }
+        }
+    }
+}
+
+/// Loads up to 16 lines of up to 16 numbers, `stride` floats apart; missing numbers are zeros.
+///
+/// # Safety
+/// The numbers are there, on a machine with AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn load_lines(
+    (from, stride): (*const f32, usize),
+    (lines, numbers): (usize, usize),
+) -> [__m512; RUN] {
+    let mut loaded = [_mm512_setzero_ps(); RUN];
+    for (at, line) in loaded.iter_mut().enumerate().take(lines) {
+        // SAFETY: promised by the caller; what the mask leaves out is not read.
+        *line = unsafe { _mm512_maskz_loadu_ps(first(numbers), from.add(at * stride)) };
+    }
+    loaded
+}
+
+/// Writes a transposed block of 16 × 16: up to a given number of lines and numbers, the lines a stride apart.
+///
+/// # Safety
+/// There is room for them, on a machine with AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store_turned(
+    lines: [__m512; RUN],
+    (to, stride): (*mut f32, usize),
+    (count, numbers): (usize, usize),
+) {
+    // Two lines in turn, then four, within each quarter of a vector.
+    let mut twos = lines;
+    for i in 0..RUN / 2 {
+        twos[2 * i] = _mm512_unpacklo_ps(lines[2 * i], lines[2 * i + 1]);
+        twos[2 * i + 1] = _mm512_unpackhi_ps(lines[2 * i], lines[2 * i + 1]);
+    }
+    let low = |a, b| {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        _mm512_castpd_ps(_mm512_unpacklo_pd(a, b))
+    };
+    let high = |a, b| {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        _mm512_castpd_ps(_mm512_unpackhi_pd(a, b))
+    };
+    let mut fours = twos;
+    for i in 0..RUN / 4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|j| twos[4 * i + j]);
+        fours[4 * i] = low(a, c);
+        fours[4 * i + 1] = high(a, c);
+        fours[4 * i + 2] = low(b, d);
+        fours[4 * i + 3] = high(b, d);
+    }
+    // Quarter q of fours[4i + j] has number 4q + j of lines 4i to 4i + 3.
+    for j in 0..4 {
+        let [a, b, c, d] = [0, 4, 8, 12].map(|i| fours[i + j]);
+        let even = _mm512_shuffle_f32x4::<0x88>(a, b); // quarters 0 and 2 of both
+        let odd = _mm512_shuffle_f32x4::<0xdd>(a, b); // quarters 1 and 3
+        let second_even = _mm512_shuffle_f32x4::<0x88>(c, d);
+        let second_odd = _mm512_shuffle_f32x4::<0xdd>(c, d);
+        let quarters = [
+            _mm512_shuffle_f32x4::<0x88>(even, second_even),
+            _mm512_shuffle_f32x4::<0x88>(odd, second_odd),
+            _mm512_shuffle_f32x4::<0xdd>(even, second_even),
+            _mm512_shuffle_f32x4::<0xdd>(odd, second_odd),
+        ];
+        for (quarter, turned) in quarters.into_iter().enumerate() {
+            let line = 4 * quarter + j;
+            if line < count {
+                // SAFETY: promised by the caller; what the mask leaves out is not written.
+                unsafe { _mm512_mask_storeu_ps(to.add(line * stride), first(numbers), turned) };
+            }
+        }
+    }
+}

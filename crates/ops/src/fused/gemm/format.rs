@@ -1,0 +1,208 @@
+//! Packed formats of the operands of a product: plain f32, rounded to bf16 singly or in pairs, or split into parts.
+
+#[cfg(target_arch = "x86_64")]
+use super::amx;
+use super::bf16_dot::{multiply_bf16_pairs, pack_bf16_panels, pack_bf16_row};
+use super::kernel::multiply_packed;
+use super::pack::pack_panels;
+#[cfg(target_arch = "x86_64")]
+use super::tile::{BLOCK_ROWS, RUN};
+use super::tile::{Rows, Target, tile_shape};
+use crate::Precision;
+use crate::fused::simd::buffer::with_buffer;
+use crate::fused::simd::level::has_bf16_dot;
+use crate::fused::simd::math::{copy_rounded, round_in_place};
+use crate::fused::simd::matrix::Matrix;
+
+/// Packed format of the operands of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Every step of k in a place of its own, as it is.
+    Plain,
+    /// Rounded to bf16, in places of f32.
+    Rounded,
+    /// Rounded to bf16, two steps in a place, for the bf16 dot product.
+    Bf16Pairs,
+    /// `Bf16Pairs` with A in blocks, for AMX tiles.
+    #[cfg(target_arch = "x86_64")]
+    Tiled,
+    /// Three bf16 parts whose sum is the number, with A in blocks, for AMX tiles.
+    #[cfg(target_arch = "x86_64")]
+    Split,
+}
+
+impl Format {
+    /// Returns the fastest format of a precision on this machine, for operands that are used more than once.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if amx::is_there() => Self::Split,
+            _ => Self::of_small(precision),
+        }
+    }
+
+    /// Returns the fastest format for products as small as a head's, whose operands are packed for them alone.
+    pub fn of_small(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::Plain,
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 if amx::is_there() => Self::Tiled,
+            Precision::Bf16 if has_bf16_dot() => Self::Bf16Pairs,
+            Precision::Bf16 => Self::Rounded,
+        }
+    }
+
+    /// Steps that share a place.
+    pub fn steps_in_place(self) -> usize {
+        match self {
+            Self::Plain | Self::Rounded => 1,
+            _ => 2,
+        }
+    }
+
+    /// Returns the rows and steps of a whole tile of A: a task, or a block of k, that is a multiple of them has no
+    /// edge.
+    pub fn tile(self) -> (usize, usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled | Self::Split => (BLOCK_ROWS, RUN * self.steps_in_place()),
+            _ => (tile_shape().0, self.steps_in_place()),
+        }
+    }
+
+    /// Places that `steps` steps take; `steps` of all blocks but the last are a multiple of a tile's.
+    pub fn places(self, steps: usize) -> usize {
+        steps.div_ceil(self.steps_in_place()) * self.parts()
+    }
+
+    /// Places that a number has a part in.
+    pub fn parts(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => amx::split::PARTS,
+            _ => 1,
+        }
+    }
+
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Plain => Precision::F32,
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => Precision::F32,
+            _ => Precision::Bf16,
+        }
+    }
+
+    /// Packs B (k × n) into panels of `width` columns: panel j, place, column.
+    pub fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
+        match self {
+            Self::Plain | Self::Rounded => pack_panels(b, width, self.precision(), packed),
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => amx::split::pack_panels(b, packed),
+            _ => pack_bf16_panels(b, width, packed),
+        }
+    }
+
+    /// Lends A (m × k) to `work`, copied or packed as its tiles take it.
+    pub fn with_rows<R>(self, a: Matrix, work: impl FnOnce(Rows) -> R) -> R {
+        let places = self.places(a.columns);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled => {
+                amx::rows::with_blocks(a, |blocks| work(Rows::blocks(blocks, places, 1)))
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Split => amx::split::with_blocks(a, |blocks| {
+                let parts = self.parts();
+                work(Rows::blocks(blocks, places / parts, parts))
+            }),
+            Self::Plain if a.column_stride == 1 => {
+                work(Rows::contiguous(a.data.as_ptr(), a.row_stride))
+            }
+            _ if a.column_stride == 1 => with_buffer(a.rows * places, |copy| {
+                self.copy_rows(a, copy);
+                work(Rows::contiguous(copy.as_ptr(), places))
+            }),
+            _ => {
+                let height = tile_shape().0;
+                with_buffer(a.rows.next_multiple_of(height) * places, |packed| {
+                    self.pack_panels(a.transposed(), height, packed);
+                    work(Rows::packed(packed.as_ptr(), places))
+                })
+            }
+        }
+    }
+
+    /// Copies contiguous rows of A (m × k), place by place; numbers in parts lie in blocks instead.
+    pub fn copy_rows(self, a: Matrix, copy: &mut [f32]) {
+        debug_assert_eq!(self.parts(), 1);
+        let places = self.places(a.columns).max(1);
+        for (row, copy) in copy.chunks_exact_mut(places).take(a.rows).enumerate() {
+            let row = &a.data[row * a.row_stride..][..a.columns];
+            match self {
+                Self::Plain => copy.copy_from_slice(row),
+                Self::Rounded => copy_rounded(row, copy),
+                _ => pack_bf16_row(row, copy),
+            }
+        }
+    }
+
+    /// `values` (rows × columns) as rows of A, summed over the columns; `spare` has room for as many.
+    pub fn as_rows<'v>(
+        self,
+        values: &'v mut [f32],
+        columns: usize,
+        spare: &'v mut [f32],
+    ) -> &'v [f32] {
+        match self {
+            Self::Plain => values,
+            Self::Rounded => {
+                round_in_place(values);
+                values
+            }
+            _ => {
+                self.copy_rows(Matrix::new(values, values.len() / columns, columns), spare);
+                spare
+            }
+        }
+    }
+
+    /// `values` (rows × columns) as steps of A, summed over the rows: for each place, all columns side by side.
+    pub fn as_steps<'v>(
+        self,
+        values: &'v mut [f32],
+        columns: usize,
+        spare: &'v mut [f32],
+    ) -> &'v [f32] {
+        match self {
+            Self::Plain | Self::Rounded => self.as_rows(values, columns, spare),
+            _ => {
+                let rows = values.len() / columns;
+                let steps = Matrix::new(values, rows, columns);
+                self.pack_panels(steps, columns, &mut spare[..self.places(rows) * columns]);
+                spare
+            }
+        }
+    }
+
+    /// C = A·B for `m` rows, `n` columns and so many places, all laid out as for [`multiply_packed`].
+    ///
+    /// # Safety
+    /// As there, with the places for k.
+    pub unsafe fn multiply(self, a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Self::Plain | Self::Rounded => multiply_packed(a, b, c, sizes),
+                Self::Bf16Pairs => multiply_bf16_pairs(a, b, c, sizes),
+                #[cfg(target_arch = "x86_64")]
+                Self::Tiled => amx::multiply(a, b, c, sizes),
+                #[cfg(target_arch = "x86_64")]
+                Self::Split => {
+                    let (m, places, n) = sizes;
+                    amx::multiply_rows::<amx::Split>(a, b, c, (m, places / self.parts(), n))
+                }
+            }
+        }
+    }
+}

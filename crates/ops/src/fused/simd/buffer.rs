@@ -1,0 +1,182 @@
+//! Scratch memory that is reused between calls.
+
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+
+/// A cache line of floats: the unit of alignment.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read through a pointer to floats")] [f32; 16]);
+
+/// A reusable, cache-aligned buffer of floats.
+#[derive(Default)]
+pub(crate) struct Buffer(Vec<Line>);
+
+impl Buffer {
+    /// Returns `length` floats with arbitrary content.
+    pub fn take(&mut self, length: usize) -> &mut [f32] {
+        let lines = length.div_ceil(16);
+        if self.0.len() < lines {
+            self.0.resize(lines, Line([0.0; 16]));
+        }
+        // SAFETY: a line is 16 floats without padding, and the vector holds at least `length` of them.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<f32>(), length) }
+    }
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends a buffer of this thread to `work`. A call within the call gets another one, as happens when a thread that
+/// waits for others takes up their work.
+pub(crate) fn with_buffer<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = work(buffer.take(length));
+    BUFFERS.with_borrow_mut(|buffers| buffers.push(buffer));
+    result
+}
+
+/// Splits a slice into parts of the given lengths.
+pub(crate) fn split<const N: usize>(
+    mut floats: &mut [f32],
+    lengths: [usize; N],
+) -> [&mut [f32]; N] {
+    lengths.map(|length| {
+        let (part, rest) = std::mem::take(&mut floats).split_at_mut(length);
+        floats = rest;
+        part
+    })
+}
+
+/// Memory that tasks share, each writing where no other does.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    pointer: *mut f32,
+    length: usize,
+}
+
+// SAFETY: every use goes through `slice`, `zeroed` or `pointer`, whose callers keep the parts of different tasks apart.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub fn new(floats: &mut [f32]) -> Self {
+        Self {
+            pointer: floats.as_mut_ptr(),
+            length: floats.len(),
+        }
+    }
+
+    /// Wraps uninitialized memory.
+    fn unwritten(cells: &mut [MaybeUninit<f32>]) -> Self {
+        Self {
+            pointer: cells.as_mut_ptr().cast(),
+            length: cells.len(),
+        }
+    }
+
+    pub fn pointer(self) -> *mut f32 {
+        self.pointer
+    }
+
+    pub fn len(self) -> usize {
+        self.length
+    }
+
+    /// Returns the range `start..start + length`.
+    pub fn part(self, start: usize, length: usize) -> Self {
+        assert!(start <= self.length && length <= self.length - start);
+        Self {
+            pointer: self.pointer.wrapping_add(start),
+            length,
+        }
+    }
+
+    /// # Safety
+    /// The memory lives on and is used in no other way meanwhile, the range was written, and no other task holds an
+    /// overlapping range.
+    pub unsafe fn slice<'a>(self, start: usize, length: usize) -> &'a mut [f32] {
+        let part = self.part(start, length);
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts_mut(part.pointer, length) }
+    }
+
+    /// Zeroes a possibly uninitialized range, which is then in the L1 cache for the writes that follow.
+    ///
+    /// # Safety
+    /// The memory lives on and is used in no other way meanwhile, and no other task holds an overlapping range.
+    pub unsafe fn zeroed<'a>(self, start: usize, length: usize) -> &'a mut [f32] {
+        let part = self.part(start, length);
+        // SAFETY: promised by the caller; all bits zero is 0.
+        unsafe {
+            part.pointer.write_bytes(0, length);
+            std::slice::from_raw_parts_mut(part.pointer, length)
+        }
+    }
+
+    /// Writes `from` from `start` on, into possibly uninitialized memory.
+    ///
+    /// # Safety
+    /// As [`Self::zeroed`].
+    pub unsafe fn write(self, start: usize, from: &[f32]) {
+        let part = self.part(start, from.len());
+        // SAFETY: promised by the caller: what is written overlaps nothing that is borrowed.
+        unsafe {
+            part.pointer
+                .copy_from_nonoverlapping(from.as_ptr(), from.len())
+        };
+    }
+}
+
+/// Returns a vector of `length` floats that `fill` writes in full. Its memory is uninitialized: it is written by
+/// [`Shared::write`], [`Shared::zeroed`] or through the pointer, and no slice of it is made before.
+///
+/// # Safety
+/// `fill` writes every element, and reads none before.
+pub(crate) unsafe fn filled(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut floats = Vec::<f32>::with_capacity(length);
+    fill(Shared::unwritten(
+        &mut floats.spare_capacity_mut()[..length],
+    ));
+    // SAFETY: the capacity is `length` at least, and the caller promises that every element is written.
+    unsafe { floats.set_len(length) };
+    floats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every way of writing new memory, over memory that was used before.
+    #[test]
+    fn new_vectors_are_written_in_parts() {
+        drop(vec![7f32; 64]);
+        let fill = |new: Shared| {
+            assert_eq!(new.len(), 10);
+            // SAFETY: the parts do not overlap, and each is written before it is read.
+            unsafe {
+                new.write(0, &[1.0, 2.0]);
+                new.zeroed(2, 3)[1] = 5.0;
+                for at in 5..10 {
+                    new.pointer().add(at).write(at as f32);
+                }
+                new.part(8, 2).slice(1, 1)[0] += 0.5;
+            }
+        };
+        // SAFETY: all ten are written.
+        let floats = unsafe { filled(10, fill) };
+        assert_eq!(floats, [1.0, 2.0, 0.0, 5.0, 0.0, 5.0, 6.0, 7.0, 8.0, 9.5]);
+        // SAFETY: nothing is to be written.
+        assert!(unsafe { filled(0, |_| {}) }.is_empty());
+    }
+
+    /// A part outside of the memory is a bug that is caught.
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn parts_lie_inside() {
+        let mut floats = [0.0; 4];
+        Shared::new(&mut floats).part(3, 2);
+    }
+}

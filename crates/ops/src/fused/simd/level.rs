@@ -1,0 +1,136 @@
+//! Vector instruction sets of this machine, and loops compiled for each.
+
+use std::sync::OnceLock;
+
+/// Instruction sets that kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// AVX-512F, on x86-64.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 and FMA, on x86-64.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Instructions of every machine.
+    Portable,
+}
+
+/// Returns the best level of this machine, or the portable one if the environment variable `POLYMATH_PORTABLE` is `1`.
+/// Detected once.
+#[inline]
+pub(crate) fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(detect)
+}
+
+/// Returns true if the machine has the bf16 dot product beside AVX-512 and may use it.
+#[inline]
+pub(crate) fn has_bf16_dot() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")
+}
+
+/// Detects the level. In tests, `POLYMATH_TEST_AVX2` hides AVX-512, so that the AVX2 kernels run.
+fn detect() -> Level {
+    if std::env::var_os("POLYMATH_PORTABLE").is_some_and(|value| value == "1") {
+        return Level::Portable;
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let without_avx512 = cfg!(test) && std::env::var_os("POLYMATH_TEST_AVX2").is_some();
+        if has_avx512() && !without_avx512 {
+            return Level::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Level::Avx2;
+        }
+    }
+    Level::Portable
+}
+
+/// Defines functions that are compiled once for each level and dispatch among the copies when called. The bodies are
+/// plain loops over lanes, which the compiler turns into the vectors of the level; `FMA` says whether a fused
+/// multiply-add is an instruction there.
+macro_rules! vectorized {
+    ($($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$meta])*
+        $visibility fn $name($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn body<const FMA: bool>($($argument: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx2,fma")]
+                fn avx512($($argument: $type),*) $(-> $result)? { body::<true>($($argument),*) }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) $(-> $result)? { body::<true>($($argument),*) }
+
+                match $crate::fused::simd::level::level() {
+                    // SAFETY: the level was found on this machine.
+                    $crate::fused::simd::level::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: the level was found on this machine.
+                    $crate::fused::simd::level::Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::fused::simd::level::Level::Portable => {}
+                }
+            }
+            body::<{ cfg!(target_arch = "aarch64") }>($($argument),*)
+        }
+    )*};
+}
+pub(crate) use vectorized;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skipped::skipped;
+
+    /// The level is the best one, or the one that the environment limits the machine to; kernels that can't run on this
+    /// processor are reported as skipped.
+    #[test]
+    fn kernels_that_cannot_run_are_reported() {
+        let set = |name: &str| std::env::var_os(name).is_some();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let expected = match (set("POLYMATH_PORTABLE"), set("POLYMATH_TEST_AVX2")) {
+                (true, _) => Level::Portable,
+                (false, false) if has_avx512() => Level::Avx512,
+                _ if is_x86_feature_detected!("avx2") => Level::Avx2,
+                _ => Level::Portable,
+            };
+            assert_eq!(level(), expected);
+            for (needs, is_there) in [
+                ("AVX-512, for its kernels", has_avx512()),
+                ("AVX2, for its kernels", is_x86_feature_detected!("avx2")),
+                (
+                    "AVX-512 BF16, for its dot product",
+                    is_x86_feature_detected!("avx512bf16"),
+                ),
+                (
+                    "AMX, for its tiles, which are emulated",
+                    crate::fused::gemm::amx::is_there(),
+                ),
+            ] {
+                if !is_there {
+                    skipped(needs);
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            assert_eq!(level(), Level::Portable);
+            let _ = set;
+            skipped("x86-64, for the kernels of AVX2, AVX-512 and AMX");
+        }
+    }
+}

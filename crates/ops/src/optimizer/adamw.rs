@@ -1,0 +1,105 @@
+//! AdamW update.
+
+use candle_core::{Result, Tensor, Var, bail};
+
+use crate::fused::{self, UpdateFactors};
+use crate::optimizer::moments::Storage;
+use crate::{Moments, Ops};
+
+/// AdamW with decoupled weight decay:
+///
+/// ```text
+/// m ← β₁·m + (1 − β₁)·g        v ← β₂·v + (1 − β₂)·g²
+/// p ← p − η·λ·p − η·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// η.
+    pub learning_rate: f64,
+    /// β₁, decay rate of the mean gradient.
+    pub beta1: f64,
+    /// β₂, decay rate of the mean squared gradient.
+    pub beta2: f64,
+    /// ε, which keeps the division finite.
+    pub epsilon: f64,
+    /// λ, decoupled from the gradient.
+    pub weight_decay: f64,
+}
+
+/// Step number and gradient scale of an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpdateAt {
+    /// Number of the update, from 1: it corrects the moments' bias towards 0.
+    pub step: u64,
+    /// Factor of the gradient: clipping, and the mean over tokens.
+    pub gradient_scale: f64,
+}
+
+impl AdamW {
+    /// Updates `parameter` and `moments` in place.
+    ///
+    /// # Errors
+    /// A gradient whose shape is not the parameter's.
+    pub fn step(
+        &self,
+        ops: Ops,
+        parameter: &Var,
+        gradient: &Tensor,
+        moments: &mut Moments,
+        at: UpdateAt,
+    ) -> Result<()> {
+        if gradient.dims() != parameter.dims() {
+            bail!(
+                "the gradient is `{:?}` and its parameter `{:?}`: they must be equal",
+                gradient.dims(),
+                parameter.dims()
+            )
+        }
+        if !ops.fuses(&[parameter, gradient]) {
+            return self.reference(parameter, gradient, moments, at);
+        }
+        fused::adamw(parameter, gradient, moments.host()?, self.factors(at))
+    }
+
+    fn reference(
+        &self,
+        parameter: &Var,
+        gradient: &Tensor,
+        moments: &mut Moments,
+        at: UpdateAt,
+    ) -> Result<()> {
+        let (first, second) = moments.to_tensors()?;
+        let gradient = (gradient.detach() * at.gradient_scale)?;
+        let first = ((first * self.beta1)? + (&gradient * (1.0 - self.beta1))?)?;
+        let second = ((second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
+        let (first_share, second_share) = self.bias_corrections(at.step);
+        let mean = (&first / first_share)?;
+        let spread = ((&second / second_share)?.sqrt()? + self.epsilon)?;
+        let kept =
+            (parameter.as_detached_tensor() * (1.0 - self.learning_rate * self.weight_decay))?;
+        let moved = (kept - ((mean / spread)? * self.learning_rate)?)?;
+        moments.0 = Storage::Device { first, second };
+        parameter.set(&moved)
+    }
+
+    fn factors(&self, at: UpdateAt) -> UpdateFactors {
+        let (first_share, second_share) = self.bias_corrections(at.step);
+        UpdateFactors {
+            gradient_scale: at.gradient_scale as f32,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            kept: (1.0 - self.learning_rate * self.weight_decay) as f32,
+            step_size: (self.learning_rate / first_share) as f32,
+            spread: (1.0 / second_share.sqrt()) as f32,
+            epsilon: self.epsilon as f32,
+        }
+    }
+
+    /// Returns 1 − β₁ᵗ and 1 − β₂ᵗ.
+    fn bias_corrections(&self, step: u64) -> (f64, f64) {
+        (
+            1.0 - self.beta1.powf(step as f64),
+            1.0 - self.beta2.powf(step as f64),
+        )
+    }
+}

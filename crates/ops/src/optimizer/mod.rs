@@ -1,0 +1,16 @@
+//! Optimizer step: AdamW and Muon, the quadratic penalty that joins a gradient, and the gradient norm.
+//!
+//! Read `adamw` with its state in `moments`, then `muon`.
+
+mod adamw;
+mod gradient_norm;
+pub(crate) mod moments;
+mod muon;
+pub(crate) mod newton_schulz;
+mod pull;
+
+pub use self::adamw::{AdamW, UpdateAt};
+pub use self::gradient_norm::gradient_norm;
+pub use self::moments::Moments;
+pub use self::muon::{Muon, MuonUpdate};
+pub use self::pull::Pull;

@@ -1,0 +1,93 @@
+//! AdamW state of a parameter: running means of its gradient and squared gradient.
+
+use candle_core::{DType, Result, Tensor, Var, bail};
+
+/// Running means of one parameter's gradient and squared gradient.
+#[derive(Clone, Debug)]
+pub struct Moments(pub(crate) Storage);
+
+/// Storage of moments: updated in place on the host, replaced on a device.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    Host(HostMoments),
+    Device { first: Tensor, second: Tensor },
+}
+
+/// Moments as slices.
+#[derive(Clone, Debug)]
+pub(crate) struct HostMoments {
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+    dims: Vec<usize>,
+}
+
+impl Moments {
+    /// Returns the moments before the first update.
+    ///
+    /// # Errors
+    /// No memory on the device.
+    pub fn zeros(parameter: &Var) -> Result<Self> {
+        let zeros = parameter.as_detached_tensor().zeros_like()?;
+        Self::from_tensors(parameter, &zeros, &zeros)
+    }
+
+    /// Returns the means of the gradient and of its square, to be saved.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn to_tensors(&self) -> Result<(Tensor, Tensor)> {
+        match &self.0 {
+            Storage::Device { first, second } => Ok((first.clone(), second.clone())),
+            Storage::Host(moments) => {
+                let tensor = |values: &[f32]| {
+                    Tensor::from_slice(values, &moments.dims[..], &candle_core::Device::Cpu)
+                };
+                Ok((tensor(&moments.first)?, tensor(&moments.second)?))
+            }
+        }
+    }
+
+    /// Restores saved moments.
+    ///
+    /// # Errors
+    /// A shape that is not the parameter's.
+    pub fn from_tensors(parameter: &Var, first: &Tensor, second: &Tensor) -> Result<Self> {
+        for moment in [first, second] {
+            if moment.dims() != parameter.dims() {
+                bail!(
+                    "a saved moment is `{:?}` and its parameter `{:?}`: they must be equal",
+                    moment.dims(),
+                    parameter.dims()
+                )
+            }
+        }
+        let place = |moment: &Tensor| {
+            moment
+                .detach()
+                .to_device(parameter.device())?
+                .to_dtype(parameter.dtype())
+        };
+        let (first, second) = (place(first)?, place(second)?);
+        let mut moments = Self(Storage::Device { first, second });
+        if parameter.device().is_cpu() && parameter.dtype() == DType::F32 {
+            moments.host()?;
+        }
+        Ok(moments)
+    }
+
+    /// Returns the moments as slices, converted if they are not.
+    pub(crate) fn host(&mut self) -> Result<&mut HostMoments> {
+        if let Storage::Device { first, second } = &self.0 {
+            let values = |moment: &Tensor| moment.flatten_all()?.to_vec1::<f32>();
+            self.0 = Storage::Host(HostMoments {
+                first: values(first)?,
+                second: values(second)?,
+                dims: first.dims().to_vec(),
+            });
+        }
+        match &mut self.0 {
+            Storage::Host(moments) => Ok(moments),
+            Storage::Device { .. } => unreachable!("just replaced"),
+        }
+    }
+}
