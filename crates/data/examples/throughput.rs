@@ -1,4 +1,4 @@
-//! How fast `prepare` is, tokenizer training apart: raw text in, finished data set out.
+//! Measures the throughput of `prepare` without tokenizer training: raw text in, finished dataset out.
 //!
 //! `cargo run --release -p polymath-data --example throughput [-- <file or glob>…]`; without files, 64 MB of the
 //! built-in school. All files are one domain. `RAYON_NUM_THREADS` sets the threads.
@@ -76,7 +76,7 @@ fn make(
     Ok(prepare(&config, false, &NoProgress)?)
 }
 
-/// Of this process, where the system says so.
+/// Peak memory of this process, if the system reports it.
 fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;

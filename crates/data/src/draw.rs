@@ -86,8 +86,8 @@ mod tests {
         }
     }
 
-    /// On few elements each permutation comes about as often as any other (chi-square over seeds), and on many an element
-    /// and its successor land independently of each other.
+    /// Permutations of few elements come equally often (chi-square over seeds), and on many an
+    /// element and its successor land independently of each other.
     #[test]
     fn permuted_is_even() {
         for (count, permutations) in [(2u64, 2usize), (3, 6), (4, 24)] {

@@ -1,4 +1,4 @@
-//! What can go wrong with data.
+//! Errors of this crate.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub enum DataError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and how to mend it.
+        /// Fault and remedy.
         message: String,
     },
     /// A line of a file does not say what it should.
@@ -34,7 +34,7 @@ pub enum DataError {
         path: PathBuf,
         /// Counted from 1.
         line: u64,
-        /// What is wrong, and how to mend it.
+        /// Fault and remedy.
         message: String,
     },
     /// A key of the config holds something that can't be.
@@ -42,15 +42,15 @@ pub enum DataError {
     Config {
         /// The key, dotted.
         key: String,
-        /// What is wrong, and how to mend it.
+        /// Fault and remedy.
         message: String,
     },
     /// A domain has too little of something, or is not there.
     #[error("domain `{domain}`: {message}")]
     Domain {
-        /// Its name.
+        /// Name of the domain.
         domain: String,
-        /// What is wrong, and how to mend it.
+        /// Fault and remedy.
         message: String,
     },
     /// Records are no documents.
@@ -63,7 +63,7 @@ pub enum DataError {
         if *count == 1 { "it" } else { "them" },
     )]
     Records {
-        /// How many there are in all files.
+        /// Number in all files.
         count: u64,
         /// The first of them, each with its file and line.
         first: Vec<String>,
@@ -71,9 +71,9 @@ pub enum DataError {
     /// Lines of a file can't be used.
     #[error("{}", listed_lines(*count, what, first))]
     Lines {
-        /// How many there are in all files.
+        /// Number in all files.
         count: u64,
-        /// What a line should be: `an item of a task`.
+        /// Expected kind of a line: `an item of a task`.
         what: &'static str,
         /// The first of them, each with its file and line.
         first: Vec<String>,
@@ -135,7 +135,7 @@ impl From<TokenizerError> for DataError {
 }
 
 impl DataError {
-    /// For `map_err` on file operations.
+    /// Returns a converter for `map_err` on file operations.
     pub(crate) fn file(
         action: &'static str,
         path: &Path,

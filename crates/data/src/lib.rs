@@ -31,94 +31,48 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod batch;
-mod chat;
-mod collect;
-mod cuts;
-mod dataset;
-mod document_source;
+mod batches;
 mod draw;
-mod duplicates;
-mod encode;
 mod error;
-mod group;
-mod heldout_split;
-mod json_lines;
-mod ledger;
-mod links;
-mod manifest;
-mod mixture;
-mod near_duplicates;
-mod normalise;
-mod notes;
-mod overlap;
-mod packed;
-mod packing;
-mod parquet_columns;
-mod parquet_file;
-mod parquet_pages;
-mod pieces;
-mod prepare;
-mod prepare_config;
+mod preparation;
 mod progress;
-mod question;
-mod reading;
-mod record;
-mod replay;
-pub mod school;
 mod scoring;
-mod shard;
-mod shard_writer;
-mod sides;
-mod sketch;
-mod source;
+mod shards;
 mod sources;
-mod special_tokens;
-mod spelling;
-mod splitter;
-mod spool;
-mod stream;
-mod survey;
-mod tail;
-mod target_folder;
-mod task;
-mod text_file;
-mod texts;
+pub mod synthetic;
 mod tokenizer;
-mod turns;
-mod vocabulary;
-mod words;
-mod wrapped;
 
-pub use batch::{Batch, BatchShape};
-pub use chat::chat_template;
-pub use dataset::{Dataset, Split};
-pub use document_source::{DocumentSource, DocumentSources};
+pub use batches::batch::{Batch, BatchShape};
+pub use batches::mixture::{DomainSize, MixtureConfig, MixtureShare};
+pub use batches::packing::{Packing, fitting_length};
+pub use batches::replay::{Replay, ReplayStream};
+pub use batches::stream::{MixturePart, MixtureStream};
 pub use error::DataError;
-pub use group::{DocumentOrigin, GroupBy, GroupKind, Grouping};
-pub use heldout_split::HeldoutSplit;
-pub use ledger::measure_overlaps;
-pub use manifest::{
+pub use preparation::config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
+pub use preparation::ledger::measure_overlaps;
+pub use preparation::prepare::prepare;
+pub use preparation::retokenize::Reading;
+pub use preparation::target_folder::TargetFolder;
+pub use preparation::texts::{Texts, prepare_texts, prepare_texts_as};
+pub use progress::{NoProgress, Progress};
+pub use scoring::batches::{ScoringBatch, ScoringBatches, ScoringOptions};
+pub use scoring::question::{Question, question_groups, read_questions};
+pub use scoring::task::{Task, TaskItem, read_tasks};
+pub use shards::dataset::Dataset;
+pub use shards::document_source::{DocumentSource, DocumentSources};
+pub use shards::group::{DocumentOrigin, GroupBy, GroupKind, Grouping};
+pub use shards::heldout_split::HeldoutSplit;
+pub use shards::manifest::{
     DomainManifest, EndSources, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest,
 };
-pub use mixture::{DomainSize, MixtureConfig, MixtureShare};
-pub use notes::RecordNotes;
-pub use packing::{Packing, fitting_length};
-pub use prepare::prepare;
-pub use prepare_config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
-pub use progress::{NoProgress, Progress};
-pub use question::{Question, question_groups, read_questions};
-pub use reading::Reading;
-pub use replay::{Replay, ReplayStream};
-pub use scoring::{ScoringBatch, ScoringBatches, ScoringOptions};
-pub use shard::{Document, TokenShard};
-pub use shard_writer::ShardWriter;
-pub use spelling::Spelling;
-pub use stream::{MixturePart, MixtureStream};
-pub use target_folder::TargetFolder;
-pub use task::{Task, TaskItem, read_tasks};
-pub use texts::{Texts, prepare_texts, prepare_texts_as};
-pub use vocabulary::{ExtendedTokenizer, NewTokens};
+pub use shards::shard::{Document, TokenShard};
+pub use shards::split::Split;
+pub use shards::writer::ShardWriter;
+pub use sources::chat::chat_template;
+pub use sources::notes::RecordNotes;
+pub use synthetic as school;
+pub use tokenizer::spelling::Spelling;
+pub use tokenizer::vocabulary::{ExtendedTokenizer, NewTokens};
 
 /// Version of the rule by which training batches are made of a dataset: equal seeds, steps and datasets give equal
 /// batches under equal rules only. 1: rows in the order of the text; 2: the rows of an epoch in a seeded permutation;
@@ -126,10 +80,10 @@ pub use vocabulary::{ExtendedTokenizer, NewTokens};
 pub const BATCH_RULE: u32 = 3;
 
 /// Version of the rule by which held-out documents are chosen that a run is evaluated on while it trains. Scores under
-/// different rules are of different documents, so they decide no best checkpoint together. 1: of dev and test alike (under
-/// limits of dev), passing over documents that are too long for what is left; 2: of dev alone, up to the first document that
-/// does not fit.
+/// different rules are of different documents, so they decide no best checkpoint together. 1: of dev and test alike
+/// (under limits of dev), passing over documents that are too long for what is left; 2: of dev alone, up to the first
+/// document that does not fit.
 pub const EVALUATION_RULE: u32 = 2;
 
-/// A target that is neither learnt nor scored.
+/// A target that is neither learned nor scored.
 pub const IGNORED: u32 = u32::MAX;

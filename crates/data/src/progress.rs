@@ -1,10 +1,10 @@
-//! Who is told how far a long piece of work is.
+//! Progress of long work.
 
-/// Is told of stages that take time. Calls come from one thread.
+/// Observer of stages that take time. Calls come from one thread.
 pub trait Progress: Sync {
     /// A stage begins; `total_bytes` is how much there is to do, where it is known.
     fn begin(&self, stage: &str, total_bytes: Option<u64>);
-    /// So many bytes more are done.
+    /// Called when `bytes` more are done.
     fn advance(&self, bytes: u64);
     /// The stage is over.
     fn finish(&self, summary: &str);

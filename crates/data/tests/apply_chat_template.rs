@@ -1,5 +1,6 @@
-//! Conversations have the tokens and marks that `transformers` gives them: `apply_chat_template.json` holds its answers for
-//! tokenizers of each kind and templates of our own (`scripts/check/chat.sh --freeze` makes it, with transformers 5.24).
+//! Conversations have the tokens and marks that `transformers` gives them: `apply_chat_template.json` holds its answers
+//! for tokenizers of each kind and templates of our own (`scripts/check/chat.sh --freeze` makes it, with transformers
+//! 5.24).
 
 mod desk;
 

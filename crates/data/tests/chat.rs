@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use desk::{Desk, sentences};
 
-/// As many do, it asks for tools, which there are none of.
+/// Template that asks for tools, as many do, without any being there.
 const TEMPLATE: &str = "{%- if tools is not none or tools is iterable or documents is not none %}\n\
     {{- raise_exception('not none') }}\n\
     {%- endif %}\n\
@@ -76,7 +76,7 @@ fn stored(dataset: &Dataset, tokenizer: &Tokenizer) -> Vec<(String, String, u64)
     found
 }
 
-/// Messages are rendered by the template: answers are learnt with the token that ends them, and count alone as bytes;
+/// Messages are rendered by the template: answers are learned with the token that ends them, and count alone as bytes;
 /// what looks like a special token in a message is text.
 #[test]
 fn conversations_are_rendered_by_the_template() {
@@ -95,7 +95,7 @@ fn conversations_are_rendered_by_the_template() {
     );
     assert_eq!(scored, "a0 0.<|im_end|>a0 1.<|im_end|>");
     assert_eq!(*bytes, 10);
-    // Ten tokens are special ones: the user's own `<|im_end|>` are spelt out.
+    // Ten tokens are special ones: the user's own `<|im_end|>` are spelled out.
     let shard = dataset.shard("chat", Split::Train).unwrap();
     let mut tokens = Vec::new();
     let document = shard.document(0);
@@ -132,9 +132,9 @@ fn long_conversations_lose_whole_turns() {
     );
 }
 
-/// Another template is another data set.
+/// Another template is another dataset.
 #[test]
-fn the_template_is_part_of_what_a_data_set_is() {
+fn the_template_is_part_of_the_dataset() {
     let (mut desk, path) = desk();
     desk.file("chat.jsonl", conversations(20, 1));
     desk.domain("chat", &["chat.jsonl"]);

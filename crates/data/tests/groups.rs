@@ -1,4 +1,4 @@
-//! What groups promise: no group, and no near-duplicate, stands on two sides, whatever the sources and their order.
+//! Groups: no group, and no near-duplicate, stands on two sides, whatever the sources and their order.
 
 mod desk;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use desk::Desk;
 
-/// A document: its text, its group, and the part of the held-out side that it is in (`train` where it is trained on).
+/// A document: its text, its group, and the part of the held-out split that it is in (`train` where it is trained on).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Placed {
     text: String,
@@ -63,7 +63,7 @@ fn essay(number: u64) -> String {
     (0..60).map(|at| format!("word{} ", word(at))).collect()
 }
 
-/// The same with its first word changed.
+/// Returns an essay with its first word changed.
 fn edited(number: u64, copy: u64) -> String {
     essay(number).replacen("word", &format!("edited{copy}"), 1)
 }
@@ -84,7 +84,7 @@ fn lines(library: &[(u64, u64, u64)]) -> String {
     library.iter().map(line).collect()
 }
 
-/// Which essay a text is of, by words that no edition changes.
+/// Returns the essay of a text, by words that no edition changes.
 fn essay_of(text: &str) -> String {
     text.split_whitespace()
         .skip(10)
@@ -96,7 +96,8 @@ fn essay_of(text: &str) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Works, and near-duplicates of any work, are on one side and in one split; the order of lines and files changes nothing.
+    /// Works, and near-duplicates of any work, are on one side and in one split; the order of lines and files changes
+    /// nothing.
     #[test]
     fn groups_are_on_one_side(library in library(), seed in 0..3u64, by_work in any::<bool>()) {
         let mut orders = Vec::new();
@@ -132,7 +133,7 @@ proptest! {
     }
 }
 
-/// A domain that has every text three times, a little changed, still has a held-out side, and no copy on the other.
+/// A domain that has every text three times, a little changed, still has a held-out split, and no copy on the other.
 #[test]
 fn triplicates_are_held_out_together() {
     for seed in 0..3 {
@@ -158,7 +159,7 @@ fn triplicates_are_held_out_together() {
     }
 }
 
-/// Works that are added take none that was trained on to the held-out side, near-duplicates or not.
+/// Works that are added take none that was trained on to the held-out split, near-duplicates or not.
 #[test]
 fn grown_libraries_hold_out_nothing_that_was_trained_on() {
     for seed in 0..4 {
@@ -209,7 +210,7 @@ fn so_many_groups_are_held_out() {
     }
 }
 
-/// Where all documents are of one work, passages are the groups, and the data set says so; so with a lone text.
+/// Documents of a single work are grouped by passages, and the dataset says so; so is a lone text.
 #[test]
 fn one_work_is_split_by_passages() {
     let library: Vec<(u64, u64, u64)> = (0..200).map(|number| (7, number, 0)).collect();
@@ -300,7 +301,8 @@ fn documents_name_their_sources() {
     assert_eq!(seen, 50);
 }
 
-/// A licence that stands in every project does not make one group of all projects: it is left out of the held-out side.
+/// A license that stands in every project does not make one group of all projects: it is left out of the held-out
+/// split.
 #[test]
 fn a_common_document_does_not_join_groups() {
     let mut desk = Desk::new();
@@ -324,7 +326,7 @@ fn a_common_document_does_not_join_groups() {
     assert_eq!(manifest.heldout.documents, manifest.heldout.groups * 8);
 }
 
-/// What can't be is refused, with the key at fault.
+/// Impossible settings are refused, with the key at fault.
 #[test]
 fn groups_that_are_none_are_refused() {
     let refused = |change: &dyn Fn(&mut polymath_data::DomainConfig)| {
@@ -367,6 +369,6 @@ fn older_shards_open() {
     let splits: String = (0..shard.documents())
         .map(|index| &shard.split_of(index).name()[..1])
         .collect();
-    // As version 3 split it, computed apart from this program: `d` for the development half, `t` for the test half.
+    // As version 3 split it, computed apart from this program: `d` for the development split, `t` for the test split.
     assert_eq!(splits, "tdttdtdtdtdddddtdtttdttd");
 }

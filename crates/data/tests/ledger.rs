@@ -1,4 +1,4 @@
-//! The leak ledger between data sets.
+//! The leak ledger between datasets.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn sentence(kind: &str, number: usize) -> String {
         .collect()
 }
 
-/// Held-out text that stands in another data set's training text is found, whole and in parts; within one data set, the
+/// Held-out text that stands in another dataset's training text is found, whole and in parts; within one dataset, the
 /// manifest's own figures come back.
 #[test]
 fn overlap_across_data_sets_is_found() {

@@ -1,4 +1,4 @@
-//! What the resolution of a mixture promises.
+//! Resolution of a mixture.
 
 use polymath_data::{DomainSize, MixtureConfig};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn shares(json: &str, tokens: &[u64], planned: u64) -> Result<Vec<f64>, String> 
     Ok(shares.iter().map(|share| share.weight).collect())
 }
 
-/// By default shares are those of the data; temperature 0 makes them alike, and one half takes square roots.
+/// Shares are those of the data by default; temperature 0 makes them alike, and one half takes square roots.
 #[test]
 fn temperature_runs_from_alike_to_proportional() {
     assert_eq!(shares("{}", &[100, 300], 1), Ok(vec![0.25, 0.75]));
@@ -46,7 +46,7 @@ fn domains_are_chosen_by_name() {
     assert_eq!((shares.len(), shares[0].name.as_str()), (1, "b"));
 }
 
-/// What a capped domain may not have goes to the others in proportion, as far as their own caps allow.
+/// The excess of a capped domain goes to the others in proportion, as far as their own caps allow.
 #[test]
 fn the_cap_overflows_into_the_others() {
     // Alike, each would have 100 of 300 tokens; `a` may have 20 and `b` 60, so `c` has the rest.

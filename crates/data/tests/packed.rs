@@ -1,4 +1,4 @@
-//! What batches of examples with prompts promise.
+//! Batches of examples with prompts.
 
 mod shelf;
 
@@ -75,7 +75,7 @@ fn examples(shortest_prompt: usize) -> impl Strategy<Value = Vec<Example>> {
     prop::collection::vec(prop::collection::vec(exchange, 1..5), 1..25)
 }
 
-/// Where the tokens of each example are numbered.
+/// Builds a shard in which the tokens of each example are numbered.
 fn numbers(examples: &[Example]) -> Vec<Range<u32>> {
     let mut next = 1;
     let range = |example: &Example| {
@@ -90,7 +90,7 @@ fn numbers(examples: &[Example]) -> Vec<Range<u32>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// In an epoch each target is learned once, from the token before it; an example that fits a row stands in one as a
+    /// Each target is learned once an epoch, from the token before it; an example that fits a row stands in one as a
     /// whole; no row is without a target; what is left of a row is padding, each position a document of its own.
     #[test]
     fn an_epoch_has_every_target_once(examples in examples(0), length in 4..40usize, seed: u64) {
@@ -183,8 +183,8 @@ proptest! {
     }
 }
 
-/// A long prompt loses its beginning and a long answer its end, which goes on with context; prompts without an answer are
-/// dropped.
+/// A long prompt loses its beginning and a long answer its end, which goes on with context; prompts without an answer
+/// are dropped.
 #[test]
 fn long_examples_are_cut_at_their_answers() {
     let found = |example: Example, length: usize| {
@@ -222,7 +222,7 @@ fn long_examples_are_cut_at_their_answers() {
 
 /// Lengths that fit each other fill their rows; each epoch puts others together.
 #[test]
-fn rows_are_filled_by_what_fits_best() {
+fn rows_are_filled_by_best_fit() {
     let lengths = [5, 11, 7, 9, 8, 8, 3, 13, 16, 1, 15];
     let examples: Vec<Example> = lengths.iter().map(|length| vec![(length - 1, 1)]).collect();
     let shard1 = shard(&examples);
@@ -354,7 +354,8 @@ fn prompts_without_answers_are_told() {
     assert!(Packing::of(&shelf::numbered(&[5]), 8).is_none());
 }
 
-/// A row is long enough for all examples, but for a few that are far longer than the others, and for the base's context.
+/// A row is long enough for all examples, but for a few that are far longer than the others, and for the base's
+/// context.
 #[test]
 fn rows_are_chosen_by_the_examples() {
     let lengths = |lengths: &[usize]| {

@@ -1,4 +1,4 @@
-//! What training batches promise.
+//! Training batches.
 
 mod shelf;
 
@@ -31,7 +31,7 @@ fn stream(
     MixtureStream::new(parts.collect(), shape, BOS, seed).unwrap()
 }
 
-/// One position: what is read, what is predicted, where its document begins in the row.
+/// Position of a row: token read, token predicted, start of its document in the row.
 type Position = (u32, u32, u32);
 
 fn row(batch: &Batch, row: usize) -> Vec<Position> {
@@ -50,8 +50,9 @@ fn row(batch: &Batch, row: usize) -> Vec<Position> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// When the rows of an epoch are done, every token has been predicted once more, from the one before it or, the first of
-    /// a document, from the beginning-of-text token; only the row that goes over the epoch's end holds some of the next.
+    /// When the rows of an epoch are done, every token has been predicted once more, from the one before it or, the
+    /// first of a document, from the beginning-of-text token; only the row that goes over the epoch's end holds some of
+    /// the next.
     #[test]
     fn every_token_is_predicted_once_an_epoch(
         lengths in prop::collection::vec(1..60usize, 1..12),
@@ -127,7 +128,7 @@ proptest! {
         prop_assert_eq!(halves, [row(&straight[4], 1), row(&straight[5], 2)]);
     }
 
-    /// Over any stretch from the start, each domain has its share of the rows to within a few, and at the end of every
+    /// Each domain has its share of the rows to within a few after any number of rows, and at the end of every
     /// block of 1024 to within one (the heaviest takes up what the others' rounding leaves).
     #[test]
     fn rows_follow_the_weights(weights in prop::collection::vec(0.01..1.0f64, 1..6), seed in any::<u64>()) {
@@ -159,8 +160,8 @@ proptest! {
     }
 }
 
-/// The rows of a document of 5 MB fall evenly over the epoch, next to whatever else there is: not within a window, and not
-/// beside their neighbors in the text.
+/// The rows of a document of 5 MB fall evenly over the epoch, next to whatever else there is: not within a window, and
+/// not beside their neighbors in the text.
 #[test]
 fn a_long_document_lies_spread_over_the_epoch() {
     const LENGTH: usize = 256;
@@ -170,7 +171,7 @@ fn a_long_document_lies_spread_over_the_epoch() {
     let shard = shelf::numbered(&lengths);
     let stream = stream(&[(shard.clone(), 1.0)], 1, LENGTH, 3);
     let rows = shard.tokens().div_ceil(LENGTH as u64);
-    // Where in the document each row begins, and when it comes, from 0 to 1.
+    // Start of each row in the document, and its time in the epoch, from 0 to 1.
     let mut found = Vec::new();
     for at in 0..rows {
         let target = stream.batch(at).targets[0] as usize - 1;
@@ -201,8 +202,8 @@ fn a_long_document_lies_spread_over_the_epoch() {
     ); // expected: 2
 }
 
-/// In a mixture each domain's rows come in the order that they have alone, and whose turn it is has nothing to do with
-/// what the domains hold.
+/// Rows of each domain in a mixture come in the order that they have alone, and the order of domains has nothing to do
+/// with what the domains hold.
 #[test]
 fn mixtures_keep_the_order_of_each_domain() {
     let long = shelf::numbered(&[5000]);
@@ -234,7 +235,7 @@ fn epochs_differ() {
     assert_ne!(stream.batch(0).targets, stream.batch(1).targets);
 }
 
-/// What can't be trained on is refused, by name.
+/// Data that can't be trained on are refused by name.
 #[test]
 fn impossible_mixtures_are_refused() {
     let shard = shelf::shard(&[vec![(0, true)]]);

@@ -1,4 +1,4 @@
-//! What parquet sources promise: the documents that the same records have as `.jsonl`.
+//! Parquet sources: they make the documents that the same records make as `.jsonl`.
 
 mod desk;
 mod tables;
@@ -22,7 +22,7 @@ const CONVERSATIONS: &str = "message m {
     } } }
 }";
 
-/// The shards and the counts of a data set of one domain, whose source is `name` with these bytes.
+/// The shards and the counts of a dataset of one domain, whose source is `name` with these bytes.
 fn prepared(name: &str, content: &[u8], edit: &dyn Fn(&mut Desk)) -> (Vec<Vec<u8>>, (u64, u64)) {
     let mut desk = Desk::new();
     desk.file(name, content);
@@ -92,7 +92,7 @@ fn texts_are_read_as_those_of_json_lines() {
     assert_eq!(prepared("A.PARQUET", &content, &named), expected);
 }
 
-/// Prompts and responses, and instructions, are recognised by their columns' names; only what answers is learnt.
+/// Prompts and responses, and instructions, are recognized by their columns' names; only what answers is learned.
 #[test]
 fn pairs_are_read_as_those_of_json_lines() {
     for names in [
@@ -216,7 +216,7 @@ fn nulls_are_empty_documents() {
     assert_eq!(prepared("a.parquet", &content, &|_| ()).1, (60, 10));
 }
 
-/// What can't be read is refused by file, column and type, before other files are read; a row by its number.
+/// Unreadable columns are refused by file, column and type, before other files are read; a row by its number.
 #[test]
 fn other_columns_are_refused_by_name_and_type() {
     let columns = [Column::Numbers(vec![1, 2]), Column::texts(["one", "two"])];
@@ -378,13 +378,13 @@ fn broken_files_are_named() {
         let mut desk = Desk::new();
         desk.domain("d", &["a.parquet"]);
         desk.file("a.parquet", &flipped);
-        // Whether it is refused depends on what the byte meant.
+        // The meaning of the byte decides if it is refused.
         refused += usize::from(desk.prepare().is_err());
     }
     assert!(refused > small.len() / 4, "{refused} of {}", small.len());
 }
 
-/// Whatever byte of a file is another one, it is read or refused by its name: the library's own checks panic.
+/// A file with any one byte changed is read or refused by its name: the library's own checks panic.
 #[test]
 fn no_altered_byte_is_a_panic() {
     let style = Style {

@@ -17,7 +17,7 @@ use desk::Desk;
 
 const MEGABYTE: usize = 1 << 20;
 
-/// The most memory that this process has held so far, in bytes.
+/// Returns the peak memory of this process so far, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

@@ -1,4 +1,4 @@
-//! What preparing a data set promises, on real files.
+//! Preparation of a dataset, on real files.
 
 mod desk;
 
@@ -73,7 +73,8 @@ fn every_kind_of_source_is_read() {
     assert_eq!(dataset.manifest().overlaps.len(), 4);
 }
 
-/// A folder stands for the files of known kinds in it and below, hidden ones aside; a file's name is taken as it stands.
+/// A folder stands for the files of known kinds in it and below, hidden ones aside; a file's name is taken as it
+/// stands.
 #[test]
 fn folders_are_sources() {
     let mut desk = Desk::new();
@@ -113,7 +114,7 @@ fn every_domain_shapes_the_tokenizer() {
     assert!(tokenizer.contains("zeitgeist"), "{tokenizer}");
 }
 
-/// Only the response is learnt and counted; a data set of plain text has no mask.
+/// Responses alone are learned and counted; a dataset of plain text has no mask.
 #[test]
 fn prompts_are_masked() {
     let mut desk = Desk::new();
@@ -146,7 +147,7 @@ fn prompts_are_masked() {
                 .collect();
             let answer = tokenizer.decode(&tokens, false).unwrap();
             assert_eq!(document.bytes, answer.len() as u64);
-            assert!(document.scored(document.len() - 1), "the end is learnt");
+            assert!(document.scored(document.len() - 1), "the end is learned");
             assert!(
                 answer.trim_end_matches(['!', '\n']).parse::<u32>().is_ok(),
                 "{answer}"
@@ -155,7 +156,7 @@ fn prompts_are_masked() {
     }
 }
 
-/// A document's side depends on its own content alone: not on its neighbours, its file, its letter case or its white
+/// A document's side depends on its own content alone: not on its neighbors, its file, its letter case or its white
 /// space; another seed holds out others.
 #[test]
 fn the_side_is_by_content() {
@@ -219,7 +220,7 @@ fn duplicates_are_dropped() {
     desk.domain("water", &["b.jsonl"]).heldout_paths = held;
     let dataset = desk.prepare().unwrap();
     let air = &dataset.manifest().domains["air"];
-    // The held-out birds of `air` outrank the copies in the train side of `water`, and the others come first.
+    // The held-out birds of `air` outrank the copies in the training split of `water`, and the others come first.
     assert_eq!((air.read, air.duplicates_dropped), (105, 50));
     assert_eq!(both_sides(&dataset, "air").len(), 55);
     let water = &dataset.manifest().domains["water"];
@@ -236,7 +237,7 @@ fn duplicates_are_dropped() {
     );
 }
 
-/// Held-out text that stands in a train side is measured, whole documents and sequences of 13 words.
+/// Held-out text that stands in a training split is measured, whole documents and sequences of 13 words.
 #[test]
 fn overlap_is_measured() {
     let mut desk = Desk::new();
@@ -248,7 +249,7 @@ fn overlap_is_measured() {
     };
     let line = |text: String| format!("{{\"text\": \"{text}\"}}\n");
     let train: String = (0..20).map(|number| line(words(number * 100))).collect();
-    // Of four held-out documents one is there in capitals, one in half (13 + 12 words: 1 of 13 sequences), two are not.
+    // One of four held-out documents is there in capitals, one in half (13 + 12 words: 1 of 13 sequences), two are not.
     let half = (0..13)
         .map(|word| format!("w{}", 700 + word))
         .collect::<Vec<_>>()

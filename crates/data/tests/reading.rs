@@ -1,4 +1,4 @@
-//! Data sets in the tokens of models that have another tokenizer.
+//! Datasets in the tokens of models that have another tokenizer.
 
 mod desk;
 
@@ -60,10 +60,10 @@ fn decoded(path: &Path, tokens: &[u32]) -> String {
     tokenizer.decode(tokens, false).unwrap()
 }
 
-/// A model with another tokenizer reads the very tokens that a data set prepared with it would hold, prompts and all; halves
-/// and choices of documents stay those of the stored tokens.
+/// A model with another tokenizer reads the very tokens that a dataset prepared with it would hold, prompts and all;
+/// splits and choices of documents stay those of the stored tokens.
 #[test]
-fn other_tokenizers_read_what_they_would_have_stored() {
+fn retokenized_shards_match_prepared_ones() {
     let mut desk = desk();
     let stored = desk.prepare().unwrap();
     let path = other_tokenizer(desk.folder.path());
@@ -112,8 +112,8 @@ fn other_tokenizers_read_what_they_would_have_stored() {
     assert!(shard.has_stored_tokens(0));
 }
 
-/// With tokens added, text keeps its tokens but where a new one stands, and gives itself back; the data set counts as one that
-/// fits, and others do not.
+/// Added tokens change the tokens of a text only where a new one occurs, and the text detokenizes to itself; the
+/// dataset counts as one that fits, and others do not.
 #[test]
 fn extended_tokenizers_read_new_tokens() {
     let desk = desk();
@@ -152,8 +152,8 @@ fn extended_tokenizers_read_new_tokens() {
     assert!(error.contains("begin and end"), "{error}");
 }
 
-/// Special tokens that a chat template has written stay what they are where the other tokenizer has them too, and become text
-/// where it has not; answers and their ends stay what is scored.
+/// Special tokens that a chat template has written stay what they are where the other tokenizer has them too, and
+/// become text where it has not; answers and their ends stay what is scored.
 #[test]
 fn conversations_are_read_turn_by_turn() {
     let mut desk = desk();
@@ -253,7 +253,8 @@ fn of_words(desk: &mut Desk, name: &str, text: &str) -> Dataset {
     desk.prepare().unwrap()
 }
 
-/// A space that a tokenizer puts before every text is none of the text; tokens that do not give their text back are refused.
+/// A space that a tokenizer puts before every text does not belong to the text; tokens that do not give their text back
+/// are refused.
 #[test]
 fn text_comes_back_as_it_was_or_not_at_all() {
     let mut desk = desk();

@@ -1,4 +1,4 @@
-//! What `prepare` refuses, and what it leaves alone.
+//! Refusals of `prepare`, and files that it leaves alone.
 
 mod desk;
 
@@ -14,8 +14,8 @@ fn refusal(desk: &Desk) -> String {
     desk.prepare().unwrap_err().to_string()
 }
 
-/// The same again is left as it is, also when the sources have moved; something else is refused, and replaced by force;
-/// what was left unfinished is made anew. The same sources give the same bytes.
+/// Equal settings leave a dataset as it is, also when the sources have moved; other settings are refused, and replaced
+/// by force; what was left unfinished is made anew. The same sources give the same bytes.
 #[test]
 fn an_output_is_not_overwritten_by_mistake() {
     let mut desk = Desk::new();
@@ -172,7 +172,7 @@ fn bad_input_is_named() {
     );
 }
 
-/// Where the output can't be written, the folder is named.
+/// An output that can't be written is refused by the folder's name.
 #[test]
 fn an_output_that_cannot_be_written_is_named() {
     let mut desk = Desk::new();
@@ -276,10 +276,10 @@ fn links_that_lead_nowhere_are_named() {
     );
 }
 
-/// Files of a folder that are of no kind that is read are counted by their endings. What this program made in it is passed over: a
-/// data set inside of its own folder of texts does not become its text.
+/// Files of a folder that are of no kind that is read are counted by their endings. What this program made in it is
+/// passed over: a dataset inside of its own folder of texts does not become its text.
 #[test]
-fn folders_tell_what_is_left_out() {
+fn files_left_out_of_folders_are_reported() {
     let mut desk = Desk::new();
     desk.file("texts/a.jsonl", sentences("The stork", 60));
     desk.file("texts/notes.CSV", "a,b\n");
@@ -307,7 +307,7 @@ fn folders_tell_what_is_left_out() {
     let first = desk.prepare().unwrap();
     let expected = [".csv", ".pdf", "no ending"].map(|ending| (ending.to_owned(), 1));
     assert_eq!(left_out(&first), BTreeMap::from(expected));
-    // Again it is the same data set, and there is nothing to do.
+    // Again it is the same dataset, and there is nothing to do.
     let again = desk.prepare().unwrap();
     assert_eq!(again.fingerprint(), first.fingerprint());
     assert_eq!(again.manifest().domains["d"].files, 1);

@@ -1,4 +1,4 @@
-//! What replay promises of its batches.
+//! Batches of replay.
 
 mod shelf;
 
@@ -42,8 +42,8 @@ fn replayed(rows: usize, share: f64, pool: Option<u64>, seed: u64) -> ReplayStre
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
-    /// Over any stretch of a run the share is right to within two rows, a batch is the same however it is asked for, and
-    /// which rows are replayed is what their tokens say.
+    /// The share is right to within two rows over any part of a run, a batch is the same in any order of requests,
+    /// and which rows are replayed is what their tokens say.
     #[test]
     fn shares_hold_over_any_stretch(
         share in 0.005..0.5f64,
@@ -72,8 +72,9 @@ proptest! {
         prop_assert_eq!(all, count as u64);
     }
 
-    /// The niche's rows come in the order that they have without replay, none left out; where replayed rows stand beside
-    /// them, each step has as many as without, and the share is right to within two rows over the whole run, and after a change.
+    /// The niche's rows come in the order that they have without replay, none left out; where replayed rows stand
+    /// beside them, each step has as many as without, and the share is right to within two rows over the whole run, and
+    /// after a change.
     #[test]
     fn the_niche_keeps_its_order(share in 0.01..0.5f64, later in 0.01..0.5f64, beside: bool, seed: u64) {
         let stories: Vec<shelf::Story> = (1..30u32).map(|token| vec![(token, true); 11]).collect();
@@ -128,8 +129,8 @@ fn pools_repeat() {
     assert_ne!(places(1), places(2));
 }
 
-/// Domains may have other parts in what is replayed from a step on: no row of a domain is left out or comes twice by it, and
-/// what was said of later steps is forgotten.
+/// Domains may have other parts in what is replayed from a step on: no row of a domain is left out or comes twice by
+/// it, and what was said of later steps is forgotten.
 #[test]
 fn parts_change_between_steps() {
     let shelves = [0, 100].map(|first| {

@@ -1,4 +1,4 @@
-//! What the batches of an evaluation promise.
+//! Batches of an evaluation.
 
 mod shelf;
 
@@ -120,7 +120,8 @@ fn of_split(shard: &TokenShard, split: Option<HeldoutSplit>) -> Vec<u32> {
     ScoringBatches::new(shard, options).documents().to_vec()
 }
 
-/// The splits share no document and leave none out; of a shard without groups they follow from a document's tokens alone.
+/// The splits share no document and leave none out; of a shard without groups they follow from a document's tokens
+/// alone.
 #[test]
 fn splits_divide_the_documents() {
     let story = |number: u32| -> shelf::Story {
@@ -187,8 +188,9 @@ proptest! {
     }
 }
 
-/// Choices under `max_tokens` hold documents of the population's mean size, however long some are, over seeds; so is the mean
-/// of a figure that grows with the size. Documents that are passed over because they are long would make it 1 to 25 % less.
+/// Choices under `max_tokens` hold documents of the population's mean size, however long some are, over seeds; so is
+/// the mean of a figure that grows with the size. Documents that are passed over because they are long would make it 1
+/// to 25 % less.
 #[test]
 fn a_choice_does_not_depend_on_length() {
     // Log-normal sizes of σ = 0.5, 1 and 1.5, from equally spaced quantiles of the logistic's stand-in for the normal.

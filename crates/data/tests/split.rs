@@ -1,4 +1,4 @@
-//! What small domains promise: a held-out side, by content, that never takes what was trained on.
+//! Split of small domains: a held-out split by content that never takes documents that were trained on.
 
 mod desk;
 
@@ -76,7 +76,7 @@ fn few_files_have_a_heldout_side() {
     }
 }
 
-/// Files that are added take nothing of what was trained on to the held-out side, and remove nothing of the rule.
+/// Files that are added take nothing of what was trained on to the held-out split, and remove nothing of the rule.
 #[test]
 fn a_grown_folder_holds_out_nothing_that_was_trained_on() {
     for seed in 0..4 {
@@ -105,7 +105,7 @@ fn a_grown_folder_holds_out_nothing_that_was_trained_on() {
     }
 }
 
-/// The rule alone decides where it leaves enough, so that a document's side is the same in every data set.
+/// The rule alone decides where it leaves enough, so that a document's side is the same in every dataset.
 #[test]
 fn the_quota_only_fills_a_shortfall() {
     let mut desk = Desk::new();
@@ -135,8 +135,8 @@ fn the_quota_only_fills_a_shortfall() {
     assert!(few_trained.is_disjoint(&held));
 }
 
-/// A lone text of any length from 20 kB on is cut near its end: the tail is held out in pieces, nothing is lost, and both
-/// halves have some.
+/// A lone text of any length from 20 kB on is cut near its end: the tail is held out in pieces, nothing is lost, and
+/// both halves have some.
 #[test]
 fn a_lone_text_holds_out_its_tail() {
     let paragraph = |number: usize| {
@@ -185,7 +185,7 @@ fn a_lone_text_holds_out_its_tail() {
 
 /// A lone document that is an example can't be cut, and a lone text without a space is cut at a character.
 #[test]
-fn what_can_not_be_cut_is_refused() {
+fn uncuttable_documents_are_refused() {
     let mut desk = Desk::new();
     let response = "word ".repeat(400);
     desk.file(

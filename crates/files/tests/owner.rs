@@ -20,7 +20,7 @@ const MEANT: [(&str, &str); 6] = [
     // Parts of the hub's cache, which is checked by its digests.
     ("hub/src/resume.rs", "fs::rename("),
     // A folder, to sync it.
-    ("data/src/prepare.rs", "fs::File::open(folder)"),
+    ("data/src/preparation/prepare.rs", "fs::File::open(folder)"),
     // Opened a second time, after it was found to be a regular file.
     ("model/src/safetensors_file.rs", "File::open(&self.path)"),
 ];

@@ -1,4 +1,4 @@
-//! Sources to prepare data sets from.
+//! Sources to prepare datasets from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,7 +56,7 @@ impl Desk {
     }
 }
 
-/// So many lines of JSON with different sentences in them.
+/// Returns `count` lines of JSON with different sentences.
 #[allow(dead_code, reason = "not every test's sources are lines")]
 pub fn sentences(subject: &str, count: usize) -> String {
     let line = |number| {

@@ -24,7 +24,7 @@ pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
     write(stories, 300)
 }
 
-/// The same of a vocabulary in which every token of a test may be another.
+/// Writes a shard over a vocabulary in which every token of a test may be another.
 pub fn wide(stories: &[Story]) -> Arc<TokenShard> {
     write(stories, 1 << 24)
 }

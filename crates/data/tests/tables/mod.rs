@@ -10,16 +10,16 @@ use parquet::schema::parser::parse_message_type;
 
 /// A column's values, and the levels that say which of them are there and where lists begin.
 pub enum Column {
-    /// Of an optional column: each row's text, if it has one.
+    /// Values of an optional column: each row's text, if it has one.
     Texts(Vec<Option<String>>),
-    /// Of a required column.
+    /// Values of a required column.
     Numbers(Vec<i64>),
-    /// Of texts inside lists, flat.
+    /// Values of texts inside lists, flat.
     Nested {
         values: Vec<Option<String>>,
-        /// Of each value: how deep it is defined.
+        /// Definition level of each value.
         definitions: Vec<i16>,
-        /// Of each value: 0 where a row begins.
+        /// Repetition level of each value: 0 where a row begins.
         repetitions: Vec<i16>,
     },
 }
@@ -30,7 +30,7 @@ impl Column {
     }
 }
 
-/// How a file is written.
+/// Options for writing a file.
 pub struct Style {
     pub compression: Compression,
     pub rows_a_group: usize,
@@ -48,7 +48,8 @@ impl Default for Style {
     }
 }
 
-/// A file of `columns`, as `schema` (in parquet's own notation) describes them. Nested columns are written in one group.
+/// A file of `columns`, as `schema` (in parquet's own notation) describes them. Nested columns are written in one
+/// group.
 pub fn table(schema: &str, columns: &[Column], style: &Style) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_compression(style.compression)

@@ -1,0 +1,170 @@
+//! Rows of examples with prompts: best-fit packing, which cuts no example that fits a row
+//! ([Ding et al. 2024](https://arxiv.org/abs/2404.10830)).
+//!
+//! An epoch is a plan: the pieces of all examples, longest first and in a seeded order among equally long ones, each
+//! put into the row in which it leaves the least room. What is left of a row is padding. The rows of an epoch are
+//! trained in a seeded permutation. A plan takes memory for each example, none for each token.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::batches::cuts::{Piece, cut};
+use crate::batches::wrapped::ROW_STREAM;
+use crate::draw::{permutation, permuted};
+use crate::{Batch, Packing, TokenShard};
+
+/// The rows of one part of a mixture whose shard has a loss mask.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    shard: Arc<TokenShard>,
+    length: usize,
+    seed: u64,
+    /// Number of the part, which sets its draws apart from the others'.
+    part: u64,
+    pieces: Vec<Piece>,
+    packing: Packing,
+    /// The plan that was used last.
+    plan: Mutex<Option<Arc<Plan>>>,
+}
+
+/// Pieces of each row of an epoch.
+#[derive(Debug)]
+struct Plan {
+    epoch: u64,
+    /// Pieces, row after row.
+    order: Vec<u32>,
+    /// Start of each row in `order`, and the end of the last.
+    begins: Vec<u32>,
+}
+
+impl Packed {
+    /// The rows of `shard` as part number `part` of a mixture.
+    pub fn new(shard: Arc<TokenShard>, length: usize, (seed, part): (u64, usize)) -> Self {
+        let (pieces, packing) = pack(&shard, length);
+        Self {
+            shard,
+            length,
+            seed,
+            part: (part as u64) << 48,
+            pieces,
+            packing,
+            plan: Mutex::new(None),
+        }
+    }
+
+    /// Counts of whole, cut and dropped examples.
+    pub fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
+    /// The share of positions that are not padding.
+    pub fn fill(&self) -> f64 {
+        let positions = self.packing.rows * self.length as u64;
+        self.packing.tokens as f64 / positions as f64
+    }
+
+    /// Appends the row that is the `ordinal`-th to be trained on, without what pads it.
+    pub fn push_row(&self, batch: &mut Batch, ordinal: u64, bos_token_id: u32) {
+        let (epoch, within_epoch) = (ordinal / self.packing.rows, ordinal % self.packing.rows);
+        let plan = self.plan(epoch);
+        let stream = ROW_STREAM | self.part | epoch;
+        let row = permuted(self.seed, stream, self.packing.rows, within_epoch) as usize;
+        for at in plan.begins[row]..plan.begins[row + 1] {
+            let piece = self.pieces[plan.order[at as usize] as usize];
+            let document = self.shard.document(piece.document as usize);
+            let range = piece.from as usize..piece.to as usize;
+            batch.push_piece(document, range, piece.scored_from as usize, bos_token_id);
+        }
+    }
+
+    fn plan(&self, epoch: u64) -> Arc<Plan> {
+        // A panic elsewhere can't leave a plan half-made: it is put in whole.
+        let mut kept = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = kept.as_ref().filter(|plan| plan.epoch == epoch) {
+            return plan.clone();
+        }
+        let drawn = permutation(self.seed, self.part | epoch, self.pieces.len());
+        let mut ordered = drawn;
+        // Stable: equally long pieces stay in the order that was drawn.
+        ordered.sort_by_key(|piece| std::cmp::Reverse(self.pieces[*piece as usize].len()));
+        let lengths = ordered
+            .iter()
+            .map(|piece| self.pieces[*piece as usize].len());
+        let (row_of, rows) = best_fit(lengths, self.length);
+        let plan = Arc::new(Plan::new(epoch, &ordered, &row_of, rows));
+        *kept = Some(plan.clone());
+        plan
+    }
+}
+
+impl Plan {
+    /// The plan in which the piece `ordered[i]` stands in the row `row_of[i]`.
+    fn new(epoch: u64, ordered: &[u32], row_of: &[u32], rows: usize) -> Self {
+        let mut begins = vec![0; rows + 1];
+        for row in row_of {
+            begins[*row as usize + 1] += 1;
+        }
+        for row in 0..rows {
+            begins[row + 1] += begins[row];
+        }
+        let mut next = begins.clone();
+        let mut order = vec![0; ordered.len()];
+        for (piece, row) in ordered.iter().zip(row_of) {
+            order[next[*row as usize] as usize] = *piece;
+            next[*row as usize] += 1;
+        }
+        Self {
+            epoch,
+            order,
+            begins,
+        }
+    }
+}
+
+/// Cuts the examples of a shard for rows of `length` tokens, and measures what comes of it.
+pub(crate) fn pack(shard: &TokenShard, length: usize) -> (Vec<Piece>, Packing) {
+    let mut packing = Packing {
+        sequence_length: length,
+        ..Packing::default()
+    };
+    let mut pieces = Vec::new();
+    for index in 0..shard.documents() {
+        let found = cut(shard.document(index), index as u32, length, &mut pieces);
+        packing.add(found);
+    }
+    let mut lengths: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    packing.tokens = lengths.iter().map(|length| *length as u64).sum();
+    // The lengths alone decide the number of rows, so that every epoch has as many.
+    packing.rows = best_fit(lengths.into_iter(), length).1 as u64;
+    (pieces, packing)
+}
+
+/// Puts each length, none above `room` and none below the next, into the row in which it leaves the least room; returns
+/// the row of each, and how many there are.
+fn best_fit(lengths: impl Iterator<Item = usize>, room: usize) -> (Vec<u32>, usize) {
+    let mut row_of = Vec::new();
+    let mut rows = 0;
+    // Rows by the room that is left in them.
+    let mut open: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    for length in lengths {
+        let (left, row) = match open.range_mut(length..).next() {
+            Some((&left, waiting)) => {
+                let row = waiting.pop().expect("no entry is left empty");
+                if waiting.is_empty() {
+                    open.remove(&left);
+                }
+                (left, row)
+            }
+            None => {
+                rows += 1;
+                (room, rows - 1)
+            }
+        };
+        row_of.push(row);
+        if left > length {
+            open.entry(left - length).or_default().push(row);
+        }
+    }
+    (row_of, rows as usize)
+}

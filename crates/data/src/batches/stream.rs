@@ -1,0 +1,203 @@
+//! Training batches as a pure function of (seed, step).
+//!
+//! Rows are numbered over the whole run. They come in blocks of 1024 rows, whose counts follow the weights; within a
+//! block each domain's rows are spread evenly with a seeded jitter, so that every batch is near the mixture. Each
+//! domain's rows come in epochs, and within an epoch in a seeded permutation: the pieces of a long document are not
+//! trained one after another. Nothing is carried from step to step, so resuming needs the step's number only.
+
+use std::sync::Arc;
+
+use crate::batches::packed::Packed;
+use crate::batches::turns::Turns;
+use crate::batches::wrapped::Wrapped;
+use crate::{Batch, BatchShape, DataError, Packing, TokenShard};
+
+/// Domain of a mixture.
+#[derive(Debug, Clone)]
+pub struct MixturePart {
+    /// Name of the domain.
+    pub name: String,
+    /// Documents to train on.
+    pub shard: Arc<TokenShard>,
+    /// Share of the tokens, relative to the others'.
+    pub weight: f64,
+}
+
+/// The endless stream of batches of a mixture.
+#[derive(Debug)]
+pub struct MixtureStream {
+    parts: Vec<MixturePart>,
+    turns: Turns,
+    shape: BatchShape,
+    bos_token_id: u32,
+    seed: u64,
+    /// Rows of each part.
+    rows: Vec<Rows>,
+    padding: f64,
+}
+
+/// The rows of a part.
+#[derive(Debug)]
+enum Rows {
+    /// Rows of text without prompts.
+    Wrapped(Wrapped),
+    /// Rows of examples with prompts.
+    Packed(Packed),
+}
+
+impl Rows {
+    /// The rows of part number `number`.
+    ///
+    /// # Errors
+    /// Nothing in it to learn.
+    fn new(part: &MixturePart, length: usize, draws: (u64, usize)) -> Result<Self, DataError> {
+        let shard = part.shard.clone();
+        if !shard.has_loss_mask() {
+            return Ok(Self::Wrapped(Wrapped::new(shard, length, draws)));
+        }
+        let packed = Packed::new(shard, length, draws);
+        match packed.packing().refusal() {
+            Some(message) => Err(DataError::domain(&part.name, message)),
+            None => Ok(Self::Packed(packed)),
+        }
+    }
+
+    /// The share of positions that are not padding.
+    fn fill(&self) -> f64 {
+        match self {
+            Self::Wrapped(_) => 1.0,
+            Self::Packed(rows) => rows.fill(),
+        }
+    }
+}
+
+impl MixtureStream {
+    /// The stream of `parts`, whose documents begin with `bos_token_id`.
+    ///
+    /// # Errors
+    /// No parts, too many, one without tokens, or a weight that is no share.
+    pub fn new(
+        parts: Vec<MixturePart>,
+        shape: BatchShape,
+        bos_token_id: u32,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        if parts.is_empty() || parts.len() > 32 {
+            let message = format!("{} domains to train on: expected 1 to 32", parts.len());
+            return Err(DataError::config("mixture", message));
+        }
+        if shape.rows == 0 || shape.sequence_length == 0 {
+            let message = "a batch needs at least one row of at least one token";
+            return Err(DataError::config("training.batch_size", message));
+        }
+        if let Some(part) = parts.iter().find(|part| part.shard.tokens() == 0) {
+            return Err(DataError::domain(&part.name, "no tokens to train on"));
+        }
+        let rows = parts.iter().enumerate();
+        let rows = rows
+            .map(|(number, part)| Rows::new(part, shape.sequence_length, (seed, number)))
+            .collect::<Result<Vec<Rows>, DataError>>()?;
+        let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
+        let of_rows = row_weights(&weights, &rows);
+        let turns = Turns::new(&of_rows, seed)
+            .ok_or_else(|| DataError::config("mixture.weights", "expected numbers above 0"))?;
+        let padding = 1.0 - weights.iter().sum::<f64>() / of_rows.iter().sum::<f64>();
+        Ok(Self {
+            rows,
+            padding,
+            parts,
+            turns,
+            shape,
+            bos_token_id,
+            seed,
+        })
+    }
+
+    /// The domains, in the order that [`Batch::domains`] counts them.
+    pub fn parts(&self) -> &[MixturePart] {
+        &self.parts
+    }
+
+    /// Checks that the shards can still be read.
+    ///
+    /// # Errors
+    /// A shard that was cut off.
+    pub fn check(&self) -> Result<(), DataError> {
+        self.parts
+            .iter()
+            .try_for_each(|part| part.shard.check_length())
+    }
+
+    /// The batch of a step, counted from 0.
+    pub fn batch(&self, step: u64) -> Batch {
+        let mut batch = Batch::with_capacity(self.shape);
+        let first = step * self.shape.rows as u64;
+        self.push_rows(&mut batch, first..first + self.shape.rows as u64);
+        batch
+    }
+
+    /// Returns the order of its parts' rows, given their shares of the tokens; `None` if these are no shares.
+    pub(crate) fn turns(&self, weights: &[f64]) -> Option<Turns> {
+        Turns::new(&row_weights(weights, &self.rows), self.seed)
+    }
+
+    /// The share of all positions that is padding, on average.
+    pub fn padding(&self) -> f64 {
+        self.padding
+    }
+
+    /// Returns the packing of the examples of each part with prompts, by the part's name.
+    pub fn packings(&self) -> Vec<(&str, &Packing)> {
+        let named = self.parts.iter().zip(&self.rows);
+        let packings = named.filter_map(|(part, rows)| match rows {
+            Rows::Wrapped(_) => None,
+            Rows::Packed(rows) => Some((part.name.as_str(), rows.packing())),
+        });
+        packings.collect()
+    }
+
+    /// The rows of a part's first epoch, each a batch of its own, in the order of training: no token of them twice, but
+    /// of a part that is shorter than a row.
+    pub fn first_epoch(&self, part: usize) -> impl Iterator<Item = Batch> + '_ {
+        let ordinals: Box<dyn Iterator<Item = u64>> = match &self.rows[part] {
+            Rows::Wrapped(rows) => Box::new(rows.whole_rows()),
+            Rows::Packed(rows) => Box::new(0..rows.packing().rows),
+        };
+        ordinals.map(move |ordinal| {
+            let mut batch = Batch::with_capacity(BatchShape {
+                rows: 1,
+                ..self.shape
+            });
+            self.push_row(&mut batch, part, ordinal);
+            batch
+        })
+    }
+
+    /// The size of its batches.
+    pub fn shape(&self) -> BatchShape {
+        self.shape
+    }
+
+    /// Appends rows of the run to a batch, which must have the stream's row length.
+    pub(crate) fn push_rows(&self, batch: &mut Batch, rows: std::ops::Range<u64>) {
+        for row in rows {
+            let (part, ordinal) = self.turns.at(row);
+            self.push_row(batch, part, ordinal);
+        }
+    }
+
+    /// Appends a row of a part to a batch: the `ordinal`-th of it that is trained on.
+    pub(crate) fn push_row(&self, batch: &mut Batch, part: usize, ordinal: u64) {
+        match &self.rows[part] {
+            Rows::Wrapped(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
+            Rows::Packed(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
+        }
+        batch.end_row(part, self.bos_token_id);
+    }
+}
+
+/// The parts' shares of the rows: one whose rows are padded takes more of them for as many tokens.
+fn row_weights(weights: &[f64], rows: &[Rows]) -> Vec<f64> {
+    let pairs = weights.iter().zip(rows);
+    pairs.map(|(weight, rows)| weight / rows.fill()).collect()
+}

@@ -1,0 +1,155 @@
+//! Rows of text without prompts: an endless stream of documents, cut every T tokens.
+//!
+//! The stream is one of epochs, each a seeded permutation of the documents, and row *k* holds its positions *k·T …
+//! (k+1)·T*. A row belongs to the epoch that its first position lies in; the row that straddles an epoch's end is
+//! filled with the beginning of the next. The rows of an epoch are trained in a seeded permutation of their own, so
+//! that the pieces of a long document lie spread over the epoch. Neither needs a table of rows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::draw::{permutation, permuted};
+use crate::{Batch, TokenShard};
+
+/// The streams of random numbers that order the rows of epochs lie from here on, apart from those that order documents.
+pub(crate) const ROW_STREAM: u64 = 1 << 62;
+/// Epochs that are kept: the straddling row needs the next one in the middle of its own.
+const KEPT: usize = 2;
+
+/// The rows of one part of a mixture.
+#[derive(Debug)]
+pub(crate) struct Wrapped {
+    shard: Arc<TokenShard>,
+    /// Tokens of a row.
+    length: u64,
+    seed: u64,
+    /// Number of the part, which sets its draws apart from the others'.
+    part: u64,
+    /// The most recently used last.
+    epochs: Mutex<Vec<Arc<Epoch>>>,
+}
+
+/// Pass through the documents.
+#[derive(Debug)]
+struct Epoch {
+    number: u64,
+    order: Vec<u32>,
+    /// Start of each document in the epoch's stream of tokens.
+    begins: Vec<u64>,
+}
+
+impl Wrapped {
+    /// The rows of `shard`, which has tokens, as part number `part` of a mixture.
+    pub fn new(shard: Arc<TokenShard>, length: usize, (seed, part): (u64, usize)) -> Self {
+        Self {
+            shard,
+            length: length as u64,
+            seed,
+            part: (part as u64) << 48,
+            epochs: Mutex::default(),
+        }
+    }
+
+    /// Rows of the first epoch that do not go on into the second; the only one there is, where all do.
+    pub fn whole_rows(&self) -> impl Iterator<Item = u64> + '_ {
+        let tokens = self.shard.tokens();
+        let (whole, all) = (tokens / self.length, tokens.div_ceil(self.length));
+        (0..all).filter(move |ordinal| whole == 0 || self.row(*ordinal) < whole)
+    }
+
+    /// Appends the row that is the `ordinal`-th to be trained on.
+    pub fn push_row(&self, batch: &mut Batch, ordinal: u64, bos_token_id: u32) {
+        let tokens = self.shard.tokens();
+        let mut position = self.row(ordinal) * self.length;
+        let mut left = self.length as usize;
+        while left > 0 {
+            let epoch = self.epoch(position / tokens);
+            let within_epoch = position % tokens;
+            let at = epoch.begins.partition_point(|begin| *begin <= within_epoch) - 1;
+            let document = self.shard.document(epoch.order[at] as usize);
+            let from = (within_epoch - epoch.begins[at]) as usize;
+            let to = document.len().min(from + left);
+            batch.push_piece(document, from..to, from, bos_token_id);
+            left -= to - from;
+            position += (to - from) as u64;
+        }
+    }
+
+    /// The row of the stream that is the `ordinal`-th to be trained on: one of the same epoch.
+    fn row(&self, ordinal: u64) -> u64 {
+        let tokens = self.shard.tokens();
+        let epoch = ordinal * self.length / tokens;
+        let first = (epoch * tokens).div_ceil(self.length);
+        let end = ((epoch + 1) * tokens).div_ceil(self.length);
+        let stream = ROW_STREAM | self.part | epoch;
+        first + permuted(self.seed, stream, end - first, ordinal - first)
+    }
+
+    fn epoch(&self, number: u64) -> Arc<Epoch> {
+        // A panic elsewhere can't leave an epoch half-made: it is put in whole.
+        let mut kept = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = kept.iter().position(|epoch| epoch.number == number) {
+            let epoch = kept.remove(at);
+            kept.push(epoch.clone());
+            return epoch;
+        }
+        let order = permutation(self.seed, self.part | number, self.shard.documents());
+        let mut begin = 0;
+        let begins = order
+            .iter()
+            .map(|document| {
+                let at = begin;
+                begin += self.shard.document(*document as usize).len() as u64;
+                at
+            })
+            .collect();
+        let epoch = Arc::new(Epoch {
+            number,
+            order,
+            begins,
+        });
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push(epoch.clone());
+        epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchShape, ShardWriter};
+
+    /// Memory depends on the number of documents, not on that of requested rows or epochs.
+    #[test]
+    fn memory_does_not_grow_with_rows() {
+        let kept = |lengths: &[usize]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("train.safetensors");
+            let mut writer = ShardWriter::create(&path, 9).unwrap();
+            for &length in lengths {
+                writer
+                    .push(&vec![1; length], &vec![true; length], 1)
+                    .unwrap();
+            }
+            writer.finish().unwrap();
+            let shard = Arc::new(TokenShard::open(&path).unwrap());
+            let rows = Wrapped::new(shard, 2, (1, 0));
+            let shape = BatchShape {
+                rows: 1,
+                sequence_length: 2,
+            };
+            let mut batch = Batch::with_capacity(shape);
+            for ordinal in (0..3000).chain([1 << 40, 3, (1 << 40) + 1]) {
+                rows.push_row(&mut batch, ordinal, 0);
+            }
+            let kept = rows.epochs.lock().unwrap();
+            let sizes = kept
+                .iter()
+                .map(|epoch| epoch.order.capacity() + epoch.begins.capacity());
+            sizes.sum::<usize>()
+        };
+        assert_eq!(kept(&[500, 3, 20]), kept(&[500_000, 3, 20]));
+        assert!(kept(&[500_000, 3, 20]) <= KEPT * 2 * 4);
+    }
+}

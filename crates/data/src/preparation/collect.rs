@@ -1,0 +1,214 @@
+//! The first pass of `prepare`: sources in, documents on the disk, each on its side of the split, none twice.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::preparation::collected::Collected;
+use crate::preparation::duplicates::Duplicates;
+use crate::preparation::near_duplicates::{self, Remedy};
+use crate::preparation::reader::DomainReader;
+use crate::preparation::rule::Rule;
+use crate::preparation::sides::Sides;
+use crate::preparation::tail;
+use crate::sources::bad_records::BadRecords;
+use crate::sources::chat::ChatTemplate;
+use crate::sources::files::Files;
+use crate::sources::format::{self, Format};
+use crate::sources::record::Records;
+use crate::{
+    DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PrepareConfig, Progress, Split,
+};
+
+/// Reads all sources, messages through the chat `template`; `end` is the name of the token that ends documents. The
+/// documents that are kept lie beside `config.output` until they are tokenized.
+///
+/// # Errors
+/// A source that can't be read; records that make no document, unless they are to be skipped; a domain with nothing left on
+/// one side; a full disk.
+pub(crate) fn collect(
+    config: &PrepareConfig,
+    files: &BTreeMap<String, Files>,
+    (template, end): (Option<&ChatTemplate>, &str),
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, Collected>, DataError> {
+    let format_of = |name: &str| Format {
+        records: Records {
+            text_field: config.domains[name].text_field.as_deref(),
+            group_field: config.domains[name].group_field.as_deref(),
+            template,
+            notes: None,
+        },
+        separator: config.domains[name].separator.as_deref(),
+    };
+    for (name, files) in files {
+        let mut files = files.all();
+        files.try_for_each(|path| format::check(path, format_of(name).records))?;
+    }
+    let total = files
+        .values()
+        .flat_map(Files::all)
+        .map(|path| size(path))
+        .sum();
+    progress.begin("reading", Some(total));
+    let rule = |name: &str| Rule {
+        seed: config.seed,
+        share: config.heldout_fraction,
+        least_groups: config.domains[name].heldout_groups.unwrap_or_default(),
+    };
+    let mut duplicates = Duplicates::create(&config.output)?;
+    let (mut refused, mut skipped) = (BadRecords::default(), BadRecords::default());
+    let mut collected = Vec::new();
+    for (number, (name, files)) in files.iter().enumerate() {
+        let mut reader = DomainReader {
+            progress,
+            number,
+            duplicates: &mut duplicates,
+            bad: match config.domains[name].on_bad_record {
+                Some(OnBadRecord::Skip) => &mut skipped,
+                _ => &mut refused,
+            },
+            end,
+            domain: Collected::create(&config.output, files.grouping(&config.domains[name]))?,
+            rule: rule(name),
+            by_file: config.domains[name].group == Some(GroupBy::File),
+            tag: None,
+            side: Split::Train,
+            file: 0,
+            begun: false,
+            with_end: 0,
+            folded: String::new(),
+        };
+        let notes = RefCell::default();
+        let mut format = format_of(name);
+        format.records.notes = Some(&notes);
+        let named = !files.heldout.is_empty();
+        for path in &files.heldout {
+            reader.read(path, format, Some(Split::Heldout))?;
+        }
+        for path in &files.train {
+            reader.read(path, format, named.then_some(Split::Train))?;
+        }
+        reader.say_end(name);
+        let mut domain = reader.domain;
+        domain.manifest.notes = notes.into_inner().settled();
+        domain.manifest.notes.other_files = files.others.clone();
+        collected.push(domain);
+    }
+    refused.refuse()?;
+    skipped.say();
+    drop_duplicates(duplicates, &mut collected)?;
+    let mut collected: BTreeMap<String, Collected> = files.keys().cloned().zip(collected).collect();
+    progress.finish(&summary(&collected));
+    let total = collected.values().map(Collected::bytes).sum();
+    progress.begin("splitting", Some(total));
+    for (name, domain) in &mut collected {
+        let bytes = domain.bytes();
+        if files[name].heldout.is_empty() {
+            let earlier = Sides::read(&config.output, name)?;
+            rule(name).settle(name, domain, earlier.as_ref())?;
+        } else {
+            find_beside_named(name, domain)?;
+        }
+        refuse_empty(name, domain, config.heldout_fraction)?;
+        let of_config = &config.domains[name];
+        if of_config.group.is_none() && of_config.group_field.is_none() {
+            tail::part_lone_group(domain)?;
+        }
+        tail::cut_few(domain)?;
+        if domain.grouping.kind == GroupKind::Section {
+            near_duplicates::find(domain, Remedy::Join)?.keep(domain)?;
+        }
+        progress.advance(bytes);
+    }
+    progress.finish(&summary_of_groups(&collected));
+    Ok(collected)
+}
+
+/// Joins the near-duplicates of a held-out split that the config names, and says how many stand in the training text
+/// too.
+fn find_beside_named(name: &str, domain: &mut Collected) -> Result<(), DataError> {
+    let found = near_duplicates::find(domain, Remedy::Count)?;
+    let left = found.documents_in_train;
+    domain.manifest.near_duplicates_left = left;
+    if left > 0 {
+        tracing::warn!(
+            "domain `{name}`: {left} documents of `heldout_paths` have near-duplicates in `paths`: scores on them say little of new \
+             text"
+        );
+    }
+    found.keep(domain)
+}
+
+fn summary_of_groups(collected: &BTreeMap<String, Collected>) -> String {
+    let sum = |of: &dyn Fn(&DomainManifest) -> u64| -> u64 {
+        collected.values().map(|domain| of(&domain.manifest)).sum()
+    };
+    let heldout: u64 = collected
+        .values()
+        .map(|domain| domain.heldout.documents)
+        .sum();
+    format!(
+        "{heldout} documents held out; near-duplicates: {} documents to the train side, {} groups joined, {} left out",
+        sum(&|domain| domain.near_duplicates_to_train),
+        sum(&|domain| domain.near_duplicates_joined),
+        sum(&|domain| domain.near_duplicates_left_out)
+    )
+}
+
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+fn drop_duplicates(duplicates: Duplicates, collected: &mut [Collected]) -> Result<(), DataError> {
+    duplicates.find(&mut |duplicate| {
+        let place = duplicate.place;
+        let domain = &mut collected[place.domain()];
+        domain.manifest.duplicates_dropped += 1;
+        if duplicate.kept.domain() != place.domain() {
+            domain.manifest.duplicates_across_domains += 1;
+        }
+        domain
+            .spool(place.split())
+            .remove(place.index(), duplicate.bytes);
+    })
+}
+
+fn summary(collected: &BTreeMap<String, Collected>) -> String {
+    let (mut documents, mut bytes, mut duplicates) = (0, 0, 0);
+    for domain in collected.values() {
+        documents += domain.train.documents + domain.heldout.documents;
+        bytes += domain.train.bytes + domain.heldout.bytes;
+        duplicates += domain.manifest.duplicates_dropped;
+    }
+    let megabytes = bytes as f64 / 1e6;
+    format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
+}
+
+fn refuse_empty(name: &str, domain: &Collected, fraction: f64) -> Result<(), DataError> {
+    let found = &domain.manifest;
+    let left = |side: &str, mend: &str| {
+        let mut message = format!(
+            "no {side} documents: its {} files hold {} documents, of which {} are empty and {} repeat others; {mend}",
+            found.files, found.read, found.empty_dropped, found.duplicates_dropped
+        );
+        for line in found.notes.lines() {
+            message += &format!("\n  {line}");
+        }
+        Err(DataError::domain(name, message))
+    };
+    if domain.train.documents == 0 && domain.heldout.documents == 0 {
+        return left("training", "give it more text");
+    }
+    let mend = format!(
+        "a lone document is cut, and `heldout_fraction = {fraction}` of it held out, only where it is plain text of 512 bytes or \
+         more: give more documents, or name held-out files in `domains.{name}.heldout_paths`"
+    );
+    if domain.train.documents == 0 {
+        return left("training", &mend);
+    }
+    if domain.heldout.documents == 0 {
+        return left("held-out", &mend);
+    }
+    Ok(())
+}

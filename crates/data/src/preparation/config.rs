@@ -1,0 +1,273 @@
+//! The `prepare` config file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DataError, GroupBy};
+
+/// `heldout_groups` at most: the quota takes groups of the lowest hashes, and only so many are known.
+const MOST_GROUPS: u64 = 2000;
+
+/// Sources of a dataset and the settings of its preparation. The file may also have `on_bad_record` at its head, for
+/// all domains that do not set it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "PrepareFile")]
+pub struct PrepareConfig {
+    /// Folder of the dataset.
+    pub output: PathBuf,
+    /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out at
+    /// least this share and one or two documents; of a lone document the tail is held out.
+    pub heldout_fraction: f64,
+    /// Seed of the split: another seed holds out other documents.
+    pub seed: u64,
+    /// Tokenizer, trained or given.
+    pub tokenizer: TokenizerConfig,
+    /// Domains by name.
+    pub domains: BTreeMap<String, DomainConfig>,
+}
+
+/// The file, with what it says for all domains.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrepareFile {
+    output: PathBuf,
+    #[serde(default = "default_heldout_fraction")]
+    heldout_fraction: f64,
+    #[serde(default)]
+    seed: u64,
+    /// Treatment of records that make no document, for all domains that do not set it.
+    on_bad_record: Option<OnBadRecord>,
+    #[serde(default)]
+    tokenizer: TokenizerConfig,
+    domains: BTreeMap<String, DomainConfig>,
+}
+
+impl From<PrepareFile> for PrepareConfig {
+    fn from(mut file: PrepareFile) -> Self {
+        for domain in file.domains.values_mut() {
+            domain.on_bad_record = domain.on_bad_record.or(file.on_bad_record);
+        }
+        Self {
+            output: file.output,
+            heldout_fraction: file.heldout_fraction,
+            seed: file.seed,
+            tokenizer: file.tokenizer,
+            domains: file.domains,
+        }
+    }
+}
+
+/// Treatment of records that make no document: lines that are not JSON, rows without text, files in another encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadRecord {
+    /// Refuse the sources, with the number of such records and the first ten.
+    #[default]
+    Error,
+    /// Leave them out, and say how many.
+    Skip,
+}
+
+/// The `[tokenizer]` table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// Size of the byte-level BPE that is trained; default: 4096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocab_size: Option<usize>,
+    /// A `tokenizer.json` to use instead of training one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Token that is read before each document; default: the one by a usual name, else `eos_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bos_token: Option<String>,
+    /// Token that ends each document; default: `<|endoftext|>` or another usual name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eos_token: Option<String>,
+    /// Text that the tokenizer is trained on, the same amount of every domain; default: 24 MB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_bytes: Option<u64>,
+}
+
+/// A `[domains.<name>]` table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DomainConfig {
+    /// Files, folders or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one), each also `.gz` or
+    /// `.zst`; `.parquet` (a row is one). Of a folder, all such files in it and its folders.
+    pub paths: Vec<String>,
+    /// Field of `.jsonl` and `.parquet` that holds the text; default: `text`, else `prompt` and `response` or
+    /// `completion`, else `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of prompts
+    /// and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted from its
+    /// response by a line's end, unless one of them has white space there; messages are rendered by the chat template
+    /// beside a given tokenizer, else as `role: content` and a line's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_field: Option<String>,
+    /// Most tokens of a conversation that is rendered by a chat template; longer ones are cut after a whole turn of the
+    /// assistant, and counted. Default: they are kept whole, and the end of a row may split them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_conversation: Option<usize>,
+    /// Treatment of records that make no document; default: `error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_bad_record: Option<OnBadRecord>,
+    /// Separator of the documents in a `.txt` or `.md` file, such as `<|endoftext|>`. It and the line ends around it
+    /// belong to no document. Default: a file is a document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of `.jsonl`, a
+    /// row of `.parquet`, a text between separators. `section`: a passage, so that scores speak of new passages of the same
+    /// works. Default: a record where files hold them, else a file; where there is one group only, or one is held out, `section`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupBy>,
+    /// Field of `.jsonl` and `.parquet` that names a document's group, such as the work that it was cut from. All
+    /// documents of a group are in one split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_field: Option<String>,
+    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Intervals need
+    /// 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_groups: Option<u64>,
+    /// Files that are held out instead of a share of `paths`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heldout_paths: Vec<String>,
+    /// A `.jsonl` of questions with exact answers (`prompt`, `answer`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub questions: Option<PathBuf>,
+}
+
+fn default_heldout_fraction() -> f64 {
+    0.05
+}
+
+impl TokenizerConfig {
+    /// The size of a trained vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size.unwrap_or(4096)
+    }
+
+    /// Bytes of text that a tokenizer is trained on.
+    pub fn sample_bytes(&self) -> u64 {
+        self.sample_bytes.unwrap_or(24_000_000)
+    }
+}
+
+impl PrepareConfig {
+    /// Checks every value that can be checked without reading text.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn validate(&self) -> Result<(), DataError> {
+        if self.domains.is_empty() {
+            return Err(DataError::config(
+                "domains",
+                "no domain is given: add `[domains.<name>]` with `paths`",
+            ));
+        }
+        if self.domains.len() > 32 {
+            return Err(DataError::config(
+                "domains",
+                "more than 32 domains: put some together",
+            ));
+        }
+        if !(self.heldout_fraction > 0.0 && self.heldout_fraction < 1.0) {
+            let message = format!("`{}` is not a share between 0 and 1", self.heldout_fraction);
+            return Err(DataError::config("heldout_fraction", message));
+        }
+        if self.tokenizer.path.is_some() && self.tokenizer.vocab_size.is_some() {
+            return Err(DataError::config(
+                "tokenizer",
+                "`path` and `vocab_size` are both given: choose one",
+            ));
+        }
+        let trained_only = self.tokenizer.path.is_none();
+        if trained_only
+            && (self.tokenizer.bos_token.is_some() || self.tokenizer.eos_token.is_some())
+        {
+            return Err(DataError::config(
+                "tokenizer",
+                "`bos_token` and `eos_token` are for a given tokenizer (`path`): a trained one has `<|endoftext|>`",
+            ));
+        }
+        if self.tokenizer.sample_bytes == Some(0) {
+            return Err(DataError::config(
+                "tokenizer.sample_bytes",
+                "`0` leaves nothing to train on",
+            ));
+        }
+        if self.tokenizer.vocab_size() < 257 {
+            return Err(DataError::config(
+                "tokenizer.vocab_size",
+                "expected at least 257: a byte-level vocabulary has every byte and an end-of-text token",
+            ));
+        }
+        for (name, domain) in &self.domains {
+            let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
+            if name.is_empty() || name.starts_with('.') || !name.chars().all(legal) {
+                return Err(DataError::config(
+                    format!("domains.{name}"),
+                    "a domain's name is also a folder's: use letters, digits, `-` and `_`",
+                ));
+            }
+            if domain.longest_conversation.is_some_and(|tokens| tokens < 2) {
+                return Err(DataError::config(
+                    format!("domains.{name}.longest_conversation"),
+                    "expected at least 2 tokens; leave it out to keep conversations whole",
+                ));
+            }
+            if domain
+                .separator
+                .as_ref()
+                .is_some_and(|mark| mark.is_empty())
+            {
+                return Err(DataError::config(
+                    format!("domains.{name}.separator"),
+                    "is empty: give what stands between documents, or leave it out",
+                ));
+            }
+            domain.validate_groups(name)?;
+            if domain.paths.is_empty() {
+                return Err(DataError::config(
+                    format!("domains.{name}.paths"),
+                    "no files: give a list of files, folders or globs",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DomainConfig {
+    /// Checks what says which documents belong together.
+    fn validate_groups(&self, name: &str) -> Result<(), DataError> {
+        let wrong = |key: &str, message: &str| {
+            Err(DataError::config(format!("domains.{name}.{key}"), message))
+        };
+        if self.group.is_some() && self.group_field.is_some() {
+            return wrong(
+                "group",
+                "`group` and `group_field` are both given: choose one",
+            );
+        }
+        if self
+            .group_field
+            .as_ref()
+            .is_some_and(|field| field.is_empty())
+        {
+            return wrong("group_field", "is empty: name a field, or leave it out");
+        }
+        let Some(groups) = self.heldout_groups else {
+            return Ok(());
+        };
+        if groups == 0 || groups > MOST_GROUPS {
+            let message = format!("expected 1 to {} groups", MOST_GROUPS);
+            return wrong("heldout_groups", &message);
+        }
+        if !self.heldout_paths.is_empty() {
+            let message = "`heldout_paths` says what is held out already: leave one of them out";
+            return wrong("heldout_groups", message);
+        }
+        Ok(())
+    }
+}

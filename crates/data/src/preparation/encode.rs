@@ -1,0 +1,413 @@
+//! Documents to stored tokens, on all cores.
+//!
+//! A document's whole text is tokenized at once: a prompt with its response, a conversation with what its template
+//! adds. So it has the tokens that a model reads when it is asked. The tokens that are scored are found by their places
+//! in the text: one that reaches over the boundary of a prompt and its response belongs to the response.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+use tokenizers::Tokenizer;
+
+use crate::preparation::spool::{Entry, Spool, length};
+use crate::sources::document::{Part, own_text};
+use crate::tokenizer::special_tokens::{SpecialToken, SpecialTokens, Substituted};
+use crate::tokenizer::words::Words;
+use crate::{DataError, DocumentOrigin, Grouping, Progress, ShardWriter, SplitManifest};
+
+/// Text that is tokenized at once: enough for all cores, little beside the memory's bound.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// A token, and its place in the text in bytes.
+pub(super) type Token = SpecialToken;
+
+/// Turns documents into stored tokens.
+pub(crate) struct Encoder {
+    /// Text that looks like a special token is text to it.
+    pub(super) tokenizer: Tokenizer,
+    /// Tokenizer for a chat template's text, where special tokens are meant.
+    pub(super) with_special_tokens: Tokenizer,
+    /// Tokenizer for conversations whose messages contain text that looks like a special token.
+    pub(super) substituted: OnceLock<tokenizers::Result<Substituted>>,
+    pub(super) special: SpecialTokens,
+    pub(super) words: Option<Words>,
+    pub(super) vocab_size: usize,
+    pub(super) begin: u32,
+    pub(super) end: u32,
+    /// Tokens of a conversation at most.
+    pub(super) longest: usize,
+}
+
+/// A side of a domain, to be written.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'a> {
+    /// Documents of the side.
+    pub(crate) spool: &'a Spool,
+    /// Meaning of a group.
+    pub(crate) grouping: &'a Grouping,
+    /// Groups that are one, each with the group that all of them become.
+    pub(crate) joined: &'a HashMap<u64, u64>,
+}
+
+impl Side<'_> {
+    fn origin(&self, entry: &Entry) -> DocumentOrigin {
+        let origin = entry.tag.origin;
+        let group = self.joined.get(&origin.group).copied();
+        DocumentOrigin {
+            group: group.unwrap_or(origin.group),
+            ..origin
+        }
+    }
+}
+
+/// A document as it is stored.
+#[derive(Default)]
+pub(crate) struct Encoded {
+    pub(crate) tokens: Vec<u32>,
+    /// Empty where all are scored.
+    pub(crate) scored: Vec<bool>,
+    /// True if the last token was added: the text does not have it.
+    pub(crate) end_added: bool,
+    bytes: u64,
+    /// Turns that were cut off.
+    turns_dropped: u64,
+    /// The tokens that end the assistant's turns.
+    turn_ends: BTreeSet<u32>,
+}
+
+/// The end of a scored stretch of a conversation.
+struct Turn {
+    /// End in the text.
+    end: usize,
+    /// Scored bytes up to there.
+    bytes: u64,
+    /// Scored parts up to there.
+    turns: u64,
+}
+
+impl Encoder {
+    /// An encoder of documents that begin and end with the tokens `(begin, end)`.
+    pub(crate) fn new(mut tokenizer: Tokenizer, (begin, end): (u32, u32)) -> Self {
+        // Text that looks like a special token is text: a document must not end itself.
+        tokenizer.set_encode_special_tokens(true);
+        // Nothing is added to a text here, and places in it must not be trimmed.
+        tokenizer.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+        let mut with_special_tokens = tokenizer.clone();
+        with_special_tokens.set_encode_special_tokens(false);
+        let ids = tokenizer.get_vocab(true).into_values();
+        let special = SpecialTokens::of(&tokenizer);
+        Encoder {
+            with_special_tokens,
+            substituted: OnceLock::new(),
+            longest: usize::MAX,
+            vocab_size: ids.max().map_or(0, |id| id as usize + 1),
+            words: Words::of(&tokenizer).filter(|_| special.are_plain),
+            special,
+            tokenizer,
+            begin,
+            end,
+        }
+    }
+
+    /// Conversations are cut after the last turn with which they have at most so many tokens.
+    pub(crate) fn set_longest_conversation(&mut self, tokens: Option<usize>) {
+        self.longest = tokens.unwrap_or(usize::MAX);
+    }
+
+    /// Returns one more than the greatest token id.
+    pub(crate) fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Writes the shard of a side at `path`; `look` is called with each document's text, from many threads.
+    ///
+    /// # Errors
+    /// A full disk; what the tokenizer says.
+    pub(crate) fn write(
+        &self,
+        path: &Path,
+        side: Side<'_>,
+        look: &(dyn Fn(&str) + Sync),
+        progress: &dyn Progress,
+    ) -> Result<SplitManifest, DataError> {
+        let writer = ShardWriter::create(path, self.vocab_size)?;
+        let mut writer = writer.with_groups(side.grouping.clone())?;
+        let mut batch: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        let (mut turns_dropped, mut dropped) = (0, 0);
+        let mut turn_ends = BTreeSet::new();
+        let mut flush = |batch: &mut Vec<Entry>, bytes: &mut u64| -> Result<(), DataError> {
+            let encoded = batch.par_iter().map(|entry| {
+                look(&own_text(&entry.parts));
+                self.encode(&entry.parts)
+            });
+            let encoded = encoded.collect::<Result<Vec<Encoded>, DataError>>()?;
+            for (entry, document) in batch.iter().zip(encoded) {
+                turns_dropped += document.turns_dropped;
+                turn_ends.extend(document.turn_ends);
+                if document.tokens.is_empty() {
+                    dropped += 1;
+                } else {
+                    let origin = side.origin(entry);
+                    let (tokens, scored) = (&document.tokens, &document.scored);
+                    writer.push_from(origin, tokens, scored, document.bytes)?;
+                }
+            }
+            progress.advance(*bytes);
+            batch.clear();
+            *bytes = 0;
+            Ok(())
+        };
+        side.spool.read_kept(&mut |entry| {
+            bytes += length(&entry.parts);
+            batch.push(entry);
+            if bytes >= BATCH_BYTES {
+                flush(&mut batch, &mut bytes)?;
+            }
+            Ok(true)
+        })?;
+        flush(&mut batch, &mut bytes)?;
+        Ok(SplitManifest {
+            turns_dropped,
+            conversations_dropped: dropped,
+            turn_end_token_ids: turn_ends.into_iter().collect(),
+            ..writer.finish()?
+        })
+    }
+
+    /// The tokens of a document, with the end token.
+    ///
+    /// # Errors
+    /// The reason that the tokenizer library gives.
+    pub(crate) fn encode(&self, parts: &[Part]) -> Result<Encoded, DataError> {
+        let mut tokens = self.tokenize(parts)?;
+        let is_conversation = parts.iter().any(|part| part.from_template);
+        let is_masked = parts.iter().any(|part| !part.scored);
+        let turns = turns(parts);
+        let mut document = Encoded::default();
+        let mut kept = turns.last();
+        if is_conversation {
+            self.without_ends(parts, &mut tokens);
+            document.turn_ends = self.turn_ends(parts);
+            if tokens.len() >= self.longest {
+                let upto = |turn: &Turn| tokens.partition_point(|token| token.from < turn.end);
+                kept = turns.iter().rev().find(|turn| upto(turn) < self.longest);
+                let length = kept.map_or(0, upto);
+                tokens.truncate(length);
+            }
+        }
+        let all = turns.last().map_or(0, |turn| turn.turns);
+        document.turns_dropped = all - kept.map_or(0, |turn| turn.turns);
+        document.bytes = kept.map_or(0, |turn| turn.bytes);
+        if is_masked {
+            document.scored = marks(&tokens, parts);
+        }
+        document.tokens = tokens.iter().map(|token| token.id).collect();
+        let last = document.tokens.last();
+        if is_conversation && (last.is_none() || last == Some(&self.end)) {
+            // Nothing that fits; or the template's own end of the last turn ends the document too.
+            return Ok(document);
+        }
+        // After a conversation's last turn there is nothing left to say, unless nothing else has ended it.
+        let open = document.scored.last() == Some(&true) && !self.is_turn_end(last, parts);
+        document.tokens.push(self.end);
+        document.end_added = true;
+        if is_masked {
+            document.scored.push(!is_conversation || open);
+        }
+        Ok(document)
+    }
+
+    /// Takes off the begin token, which every document is read after, and white space after the last turn.
+    fn without_ends(&self, parts: &[Part], tokens: &mut Vec<Token>) {
+        if parts.first().is_some_and(|part| part.from_template)
+            && tokens.first().is_some_and(|token| token.id == self.begin)
+        {
+            tokens.remove(0);
+        }
+        if let Some(last) = parts.last().filter(|part| part.from_template) {
+            let blank = last.text.len() - last.text.trim_end().len();
+            let end = length(parts) as usize - blank;
+            while tokens
+                .last()
+                .is_some_and(|token| blank > 0 && token.from >= end)
+            {
+                tokens.pop();
+            }
+        }
+    }
+
+    /// The added tokens with which the template ends scored messages.
+    fn turn_ends(&self, parts: &[Part]) -> BTreeSet<u32> {
+        let added = self.tokenizer.get_added_vocabulary().get_vocab();
+        let pairs = parts
+            .windows(2)
+            .filter(|pair| pair[0].scored && !pair[0].from_template && pair[1].from_template);
+        pairs
+            .filter_map(|pair| added.get(pair[1].text.trim()).copied())
+            .collect()
+    }
+
+    fn is_turn_end(&self, token: Option<&u32>, parts: &[Part]) -> bool {
+        token.is_some_and(|token| self.turn_ends(parts).contains(token))
+    }
+}
+
+/// The ends of the scored stretches of a document.
+fn turns(parts: &[Part]) -> Vec<Turn> {
+    let mut ends = Vec::new();
+    let (mut end, mut bytes, mut turns) = (0, 0, 0);
+    for (number, part) in parts.iter().enumerate() {
+        end += part.text.len();
+        if part.scored && !part.from_template {
+            bytes += part.text.len() as u64;
+            turns += 1;
+        }
+        if part.scored && parts.get(number + 1).is_none_or(|next| !next.scored) {
+            ends.push(Turn { end, bytes, turns });
+        }
+    }
+    ends
+}
+
+/// Marks the scored tokens: those that overlap a scored part.
+fn marks(tokens: &[Token], parts: &[Part]) -> Vec<bool> {
+    let mut ends = Vec::with_capacity(parts.len());
+    let mut end = 0;
+    for part in parts {
+        end += part.text.len();
+        ends.push(end);
+    }
+    let is_scored = |token: &Token| {
+        let first = ends.partition_point(|end| *end <= token.from);
+        // A token of no length stands before what follows it.
+        let last = token.to.max(token.from + 1);
+        let mut touched =
+            (first..parts.len()).take_while(|&part| part == first || ends[part - 1] < last);
+        touched.any(|part| parts[part].scored)
+    };
+    tokens.iter().map(is_scored).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tokenizer::training::{END_OF_TEXT, train};
+
+    fn encoder() -> &'static Encoder {
+        static ENCODER: OnceLock<Encoder> = OnceLock::new();
+        ENCODER.get_or_init(|| {
+            let text = "In 1887 the quick brown fox, naïve as ever, jumped over 13 lazy dogs.\n\n";
+            let tokenizer = train(400, vec![text.repeat(20)]).unwrap();
+            Encoder::new(tokenizer, (0, 0))
+        })
+    }
+
+    fn part(text: &str, scored: bool) -> Part {
+        Part::text(text, scored)
+    }
+
+    proptest! {
+        /// Every document's tokens decode back to its text, whatever is in it; the end token is at the end only.
+        #[test]
+        fn tokens_decode_to_their_text(
+            text in prop_oneof!["\\PC{0,60}", "[ \\t\\r\\n0-9a-z'<|>é]{0,60}", any::<String>()],
+            special in any::<bool>(),
+        ) {
+            let text = if special { format!("{text}{END_OF_TEXT}{text}") } else { text };
+            let encoded = encoder().encode(&[part(&text, true)]).unwrap();
+            let (end, tokens) = encoded.tokens.split_last().unwrap();
+            prop_assert_eq!(*end, 0);
+            prop_assert!(!tokens.contains(&0));
+            prop_assert_eq!(encoder().tokenizer.decode(tokens, false).unwrap(), text.as_str());
+            prop_assert_eq!(encoded.bytes, text.len() as u64);
+        }
+
+        /// A prompt and its response have the tokens of the whole text; a token is scored where it reaches into the
+        /// response, and the bytes are those of the response alone.
+        #[test]
+        fn masks_follow_the_parts(prompt in "\\PC{1,20}|[a-d :]{1,20}", response in "\\PC{1,20}|[a-d :]{1,20}") {
+            let parts = [part(&prompt, false), part(&response, true)];
+            let encoded = encoder().encode(&parts).unwrap();
+            let whole = encoder().encode(&[part(&format!("{prompt}{response}"), true)]).unwrap();
+            prop_assert_eq!(&encoded.tokens, &whole.tokens);
+            prop_assert_eq!(encoded.tokens.len(), encoded.scored.len());
+            prop_assert_eq!(encoded.bytes, response.len() as u64);
+            let spelling = crate::Spelling::of(&encoder().tokenizer);
+            let mut end = 0;
+            for (token, scored) in encoded.tokens.iter().zip(&encoded.scored) {
+                end += spelling.bytes(*token).len();
+                prop_assert_eq!(*scored, *token == 0 || end > prompt.len());
+            }
+        }
+
+        /// Words that are looked up have the library's own tokens and places, between special tokens as in any text.
+        #[test]
+        fn conversations_have_the_librarys_tokens(said in "[a-d <|>é]{0,12}|<\\|endoftext\\|>|\\PC{0,8}") {
+            let parts = [
+                Part::template("x <|endoftext|>user\n", false).unwrap(),
+                part(&said, false),
+                Part::template("<|endoftext|> \n", true).unwrap(),
+                part("a rose", true),
+                Part::template("<|endoftext|>.", false).unwrap(),
+            ];
+            let mut library = Encoder::new(encoder().tokenizer.clone(), (0, 0));
+            library.words = None;
+            let places = |encoder: &Encoder| encoder.tokenize(&parts).unwrap();
+            let (fast, slow) = (places(encoder()), places(&library));
+            let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<u32>>();
+            prop_assert_eq!(ids(&fast), ids(&slow));
+            prop_assert_eq!(ids(&fast).iter().filter(|id| **id == 0).count(), 3);
+            prop_assert_eq!(marks(&fast, &parts), marks(&slow, &parts));
+        }
+    }
+
+    /// Spaces at the end of a prompt, or at the beginning of the response, give the same tokens; the one that reaches
+    /// over the boundary is learned.
+    #[test]
+    fn a_token_over_the_boundary_is_learned() {
+        let encode = |prompt: &str, response: &str| {
+            let parts = [part(prompt, false), part(response, true)];
+            let encoded = encoder().encode(&parts).unwrap();
+            (encoded.tokens, encoded.scored)
+        };
+        let (tokens, scored) = encode("the quick brown ", "fox");
+        assert_eq!(
+            encode("the quick brown", " fox"),
+            (tokens.clone(), scored.clone())
+        );
+        let fox = encoder().tokenizer.token_to_id("Ġfox").unwrap();
+        let at = tokens.iter().position(|token| *token == fox).unwrap();
+        assert_eq!(
+            scored,
+            (0..tokens.len())
+                .map(|token| token >= at)
+                .collect::<Vec<bool>>()
+        );
+    }
+
+    /// Training twice on the same text gives the same tokenizer, byte for byte; digits stand alone.
+    #[test]
+    fn training_is_deterministic() {
+        let texts = || {
+            vec![
+                "a rose is a rose is a rose 1234 1234 1234".repeat(9),
+                "sub rosa ".repeat(7),
+            ]
+        };
+        let first = train(300, texts()).unwrap();
+        let second = train(300, texts()).unwrap();
+        assert_eq!(
+            first.to_string(false).unwrap(),
+            second.to_string(false).unwrap()
+        );
+        assert_eq!(first.token_to_id(END_OF_TEXT), Some(0));
+        assert_eq!(first.encode("1234", false).unwrap().len(), 4);
+    }
+}

@@ -1,0 +1,29 @@
+//! Preparation of a dataset: sources in, shards out.
+//!
+//! Read `prepare` first; `config` is its input. The first pass is `collect`: `reader` spools documents (`spool`), and
+//! `duplicates`, `rule`, `settle`, `near_duplicates` and `tail` decide their sides. The second pass is `encode`, with
+//! `overlap` looking for held-out text in the training split.
+
+pub(crate) mod collect;
+pub(crate) mod collected;
+pub(crate) mod config;
+pub(crate) mod duplicates;
+pub(crate) mod encode;
+pub(crate) mod ledger;
+pub(crate) mod links;
+pub(crate) mod near_duplicates;
+pub(crate) mod overlap;
+pub(crate) mod prepare;
+pub(crate) mod reader;
+pub(crate) mod retokenize;
+pub(crate) mod rule;
+pub(crate) mod settle;
+pub(crate) mod sides;
+pub(crate) mod sketch;
+pub(crate) mod sketch_index;
+pub(crate) mod spool;
+pub(crate) mod survey;
+pub(crate) mod tail;
+pub(crate) mod target_folder;
+pub(crate) mod texts;
+pub(crate) mod tokenize;

@@ -1,0 +1,401 @@
+//! Raw text to a dataset.
+//!
+//! Two passes, so that memory does not grow with the corpus. The first reads the sources, decides each document's side
+//! by its content, spools it beside the output, and drops duplicates. The second tokenizes the spools on all cores and
+//! looks for held-out text in the training split. `dataset.json` is written last: a folder without it is unfinished,
+//! and is made anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use polymath_tokenizer::{ConfiguredEnds, DocumentEnds, open};
+use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
+
+use crate::preparation::collect::collect;
+use crate::preparation::collected::Collected;
+use crate::preparation::encode::{Encoder, Side};
+use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
+use crate::preparation::sides;
+use crate::shards::document_source::{self, DocumentSources};
+use crate::shards::writer::hexadecimal;
+use crate::sources::chat::ChatTemplate;
+use crate::sources::files;
+use crate::tokenizer::training;
+use crate::{
+    DataError, Dataset, DomainConfig, DomainManifest, EndSources, Manifest, PrepareConfig,
+    Progress, SCHEMA, Split, TargetFolder, TokenizerConfig, TokenizerManifest, read_questions,
+};
+
+/// Makes the dataset that `config` describes. An output that holds the same dataset already is left as it is; one
+/// that holds another is refused, unless `force`, and is replaced only when all sources have been read.
+///
+/// Beside the result, the text that is kept lies on the output's disk while this runs, once.
+///
+/// # Errors
+/// A config that contradicts itself; a source that can't be read; a domain with nothing in it; a full disk.
+pub fn prepare(
+    config: &PrepareConfig,
+    force: bool,
+    progress: &dyn Progress,
+) -> Result<Dataset, DataError> {
+    config.validate()?;
+    let files = files::find(config)?;
+    for domain in config.domains.values() {
+        domain
+            .questions
+            .iter()
+            .try_for_each(|path| read_questions(path).map(drop))?;
+    }
+    let given = config.tokenizer.path.as_deref().map(|path| {
+        let given = DatasetTokenizer::read(path, &config.tokenizer)?;
+        let ends = (given.ends.begin, given.ends.end);
+        let template = ChatTemplate::of(path, &given.tokenizer, ends)?;
+        Ok::<_, DataError>((given, template))
+    });
+    let (given, template) = match given.transpose()? {
+        Some((given, template)) => (Some(given), template),
+        None => (None, None),
+    };
+    let source = files::fingerprint(config, &files, given.as_ref().map(|given| &given.ends))?;
+    let output = &config.output;
+    if let Some(same) = existing(output, &source, force)? {
+        return Ok(same);
+    }
+    let _claimed = TargetFolder::claim(output)?;
+    // Another process may have made it before this one came to the lock.
+    if let Some(same) = existing(output, &source, force)? {
+        return Ok(same);
+    }
+
+    let end = match &given {
+        Some(given) => given
+            .tokenizer
+            .id_to_token(given.ends.end)
+            .unwrap_or_default(),
+        None => training::END_OF_TEXT.to_owned(),
+    };
+    let collected = collect(config, &files, (template.as_ref(), &end), progress)?;
+    let tokenizer = match given {
+        Some(given) => given,
+        None => DatasetTokenizer::trained(train_tokenizer(config, &collected, progress)?)?,
+    };
+    clear(output, config)?;
+    for (name, files) in &files {
+        DocumentSources::of(files).write(&output.join(name))?;
+    }
+    write(config, source, collected, tokenizer, progress)?;
+    Dataset::open(output)
+}
+
+/// The tokenizer of a dataset, and its file's content: read once, so that the shards are made with the tokenizer that
+/// is kept beside them.
+struct DatasetTokenizer {
+    tokenizer: Tokenizer,
+    json: Vec<u8>,
+    ends: DocumentEnds,
+}
+
+impl DatasetTokenizer {
+    /// Reads a given one, which stays as it is, byte for byte: it is compared by its digest.
+    fn read(path: &Path, config: &TokenizerConfig) -> Result<Self, DataError> {
+        let tokenizer = open(path)?;
+        let json = polymath_files::read(path).map_err(DataError::file("read", path))?;
+        let ends = document_ends(config, path, &tokenizer)?;
+        // The path may lead through a link that moves, such as a run's `best`.
+        if open(path)?.to_string(false).ok() != tokenizer.to_string(false).ok() {
+            return Err(DataError::content(
+                path,
+                "was replaced while it was read: run the command again",
+            ));
+        }
+        Ok(Self {
+            tokenizer,
+            json,
+            ends,
+        })
+    }
+
+    fn trained(tokenizer: Tokenizer) -> Result<Self, DataError> {
+        let json = tokenizer
+            .to_string(true)
+            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        Ok(Self {
+            tokenizer,
+            json: json.into_bytes(),
+            ends: training::trained_ends(),
+        })
+    }
+}
+
+/// The dataset in `output`, where it is the one that would be made.
+fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>, DataError> {
+    if !output.join("dataset.json").exists() {
+        return Ok(None);
+    }
+    match Dataset::open(output) {
+        Ok(found) if found.manifest().source == source => Ok(Some(found)),
+        _ if force => Ok(None),
+        Ok(_) => Err(DataError::content(
+            output,
+            "holds a data set made from other text or settings: choose another folder, remove this one, or let \
+             `prepare --force` replace it",
+        )),
+        Err(error) => Err(DataError::content(
+            output,
+            format!("holds a data set that is broken ({error}): give `--force` to make it anew"),
+        )),
+    }
+}
+
+/// Removes what an earlier dataset left: its manifest first, so that what is half-removed does not look finished.
+fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
+    let manifest = output.join("dataset.json");
+    let Ok(json) = polymath_files::read(&manifest) else {
+        return Ok(());
+    };
+    fs::remove_file(&manifest).map_err(DataError::file("remove", &manifest))?;
+    let domains = serde_json::from_slice::<Manifest>(&json).map(|manifest| manifest.domains);
+    // Files that can't be removed are replaced or, in a folder that is no domain any more, without meaning.
+    for name in domains.unwrap_or_default().into_keys() {
+        for file in [
+            "train.safetensors",
+            "heldout.safetensors",
+            "questions.jsonl",
+            document_source::FILE,
+        ] {
+            let _ = fs::remove_file(output.join(&name).join(file));
+        }
+        // A domain that stays is still known by its sides if this is cut off here.
+        if !config.domains.contains_key(&name) {
+            let _ = fs::remove_file(output.join(&name).join(sides::FILE));
+        }
+        let _ = fs::remove_dir(output.join(&name));
+    }
+    Ok(())
+}
+
+fn train_tokenizer(
+    config: &PrepareConfig,
+    collected: &BTreeMap<String, Collected>,
+    progress: &dyn Progress,
+) -> Result<Tokenizer, DataError> {
+    progress.begin("training the tokenizer", None);
+    // The smallest domains first: what they can't fill is shared by the others.
+    let mut domains: Vec<&Collected> = collected.values().collect();
+    domains.sort_by_key(|domain| domain.train.bytes);
+    let mut texts = Vec::new();
+    let (mut left, mut bytes) = (config.tokenizer.sample_bytes(), 0);
+    for (number, domain) in domains.iter().enumerate() {
+        let share = left / (domains.len() - number) as u64;
+        let chance = share as f64 / domain.train.bytes.max(1) as f64;
+        let (mut index, mut taken) = (0, 0);
+        let mut drawn_texts: Vec<String> = Vec::new();
+        domain.train.read(&mut |parts| {
+            index += 1;
+            // Whole documents, by a seeded draw for each, so that all of a domain is represented.
+            let drawn = crate::draw::unit(config.seed, 1 << 42 | number as u64, index) < chance;
+            if drawn && taken < share {
+                drawn_texts.push(parts.iter().map(|part| part.text.as_str()).collect());
+                taken += crate::preparation::spool::length(&parts);
+            }
+            Ok(())
+        })?;
+        if taken == 0 {
+            // Long documents only, none of them drawn: the beginning of one stands for the domain.
+            domain.train.read_first(1, &mut |parts| {
+                let mut text: String = parts.iter().map(|part| part.text.as_str()).collect();
+                text.truncate(text.floor_char_boundary(share as usize));
+                taken = text.len() as u64;
+                drawn_texts.push(text);
+                Ok(())
+            })?;
+        }
+        left = left.saturating_sub(taken);
+        bytes += training::thin(&mut drawn_texts, share);
+        texts.append(&mut drawn_texts);
+    }
+    let wanted = config.tokenizer.vocab_size();
+    let trained = training::train(wanted, texts)?;
+    let size = trained.get_vocab_size(true);
+    if size < wanted {
+        tracing::warn!("the text gives a vocabulary of {size} tokens only, not {wanted}");
+    }
+    progress.finish(&format!("{size} tokens, from {:.1} MB", bytes as f64 / 1e6));
+    Ok(trained)
+}
+
+/// The tokens that begin and end a document of a given tokenizer.
+fn document_ends(
+    config: &TokenizerConfig,
+    path: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<DocumentEnds, DataError> {
+    let configured = ConfiguredEnds {
+        begin: config.bos_token.as_deref(),
+        end: config.eos_token.as_deref(),
+    };
+    Ok(DocumentEnds::find(path, tokenizer, configured)?)
+}
+
+/// The second pass, and the manifest.
+fn write(
+    config: &PrepareConfig,
+    source: String,
+    collected: BTreeMap<String, Collected>,
+    DatasetTokenizer {
+        tokenizer,
+        json,
+        ends,
+    }: DatasetTokenizer,
+    progress: &dyn Progress,
+) -> Result<(), DataError> {
+    write_durably(&config.output.join("tokenizer.json"), &json)?;
+    let mut encoder = Encoder::new(tokenizer, (ends.begin, ends.end));
+
+    let names: Vec<String> = collected.keys().cloned().collect();
+    let mut grams = HeldoutGrams::new(names.len());
+    for (number, domain) in collected.values().enumerate() {
+        grams.count(number, &domain.heldout)?;
+    }
+    grams.fill(collected.values().map(|domain| &domain.heldout))?;
+    let scan = OverlapScan::new(&grams);
+
+    let total = collected
+        .values()
+        .map(|domain| domain.train.bytes + domain.heldout.bytes)
+        .sum();
+    progress.begin("tokenizing", Some(total));
+    let mut domains = BTreeMap::new();
+    for (number, (name, domain)) in collected.into_iter().enumerate() {
+        if !encoder.is_lossless(&domain.heldout)? {
+            tracing::warn!(
+                "domain `{name}`: the tokenizer does not give its text back unchanged; bits per byte can't be compared \
+                 with those of other tokenizers"
+            );
+        }
+        let folder = config.output.join(&name);
+        let look = |text: &str| scan.look(number, text);
+        encoder.set_longest_conversation(config.domains[&name].longest_conversation);
+        let written = write_domain(&encoder, domain, &folder, &look, progress)?;
+        say_dropped(&name, &written);
+        let questions = copy_questions(&config.domains[&name], &folder)?;
+        domains.insert(
+            name,
+            DomainManifest {
+                questions,
+                ..written
+            },
+        );
+    }
+    progress.finish(&format!("{:.1} MB of text", total as f64 / 1e6));
+    let manifest = Manifest {
+        schema: SCHEMA,
+        source,
+        seed: config.seed,
+        heldout_fraction: config.heldout_fraction,
+        tokenizer: TokenizerManifest {
+            vocab_size: encoder.vocab_size(),
+            sha256: hexadecimal(&Sha256::digest(&json)),
+            bos_token_id: ends.begin,
+            eos_token_id: ends.end,
+        },
+        end_sources: EndSources {
+            begin: ends.begin_source,
+            end: ends.end_source,
+        },
+        domains,
+        overlaps: scan.result(&names),
+    };
+    let path = config.output.join("dataset.json");
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|error| DataError::content(&path, error.to_string()))?;
+    write_durably(&path, text.as_bytes())?;
+    sync_folder(&config.output)
+}
+
+fn write_domain(
+    encoder: &Encoder,
+    domain: Collected,
+    folder: &PathBuf,
+    look: &(dyn Fn(&str) + Sync),
+    progress: &dyn Progress,
+) -> Result<DomainManifest, DataError> {
+    fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
+    write_sides(folder, &domain)?;
+    let path = |split: Split| folder.join(split.file_name());
+    let side = |spool| Side {
+        spool,
+        grouping: &domain.grouping,
+        joined: &domain.joined,
+    };
+    let heldout = side(&domain.heldout);
+    let train = Side {
+        joined: &HashMap::new(),
+        ..side(&domain.train)
+    };
+    let heldout = encoder.write(&path(Split::Heldout), heldout, &|_| (), progress)?;
+    let train = encoder.write(&path(Split::Train), train, look, progress)?;
+    sync_folder(folder)?;
+    Ok(DomainManifest {
+        train,
+        heldout,
+        group: domain.grouping.kind,
+        group_field: domain.grouping.field,
+        ..domain.manifest
+    })
+}
+
+/// Keeps what decides the domain's sides when it is prepared again.
+fn write_sides(folder: &Path, domain: &Collected) -> Result<(), DataError> {
+    let path = folder.join(sides::FILE);
+    match &domain.sides {
+        Some(sides) => {
+            let json = serde_json::to_vec(sides);
+            let json = json.map_err(|error| DataError::content(&path, error.to_string()))?;
+            write_durably(&path, &json)
+        }
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DataError::file("remove", &path)(error))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn say_dropped(name: &str, written: &DomainManifest) {
+    let sides = [&written.train, &written.heldout];
+    let turns: u64 = sides.iter().map(|side| side.turns_dropped).sum();
+    let conversations: u64 = sides.iter().map(|side| side.conversations_dropped).sum();
+    if turns > 0 {
+        tracing::warn!(
+            "domain `{name}`: {turns} turns of the assistant cut off beyond `longest_conversation`, {conversations} \
+             conversations dropped whole"
+        );
+    }
+}
+
+fn copy_questions(config: &DomainConfig, folder: &Path) -> Result<u64, DataError> {
+    let Some(path) = &config.questions else {
+        return Ok(0);
+    };
+    let questions = read_questions(path)?;
+    let bytes = polymath_files::read(path).map_err(DataError::file("read", path))?;
+    write_durably(&folder.join("questions.jsonl"), &bytes)?;
+    Ok(questions.len() as u64)
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    polymath_files::write(path, bytes).map_err(DataError::file("write", path))
+}
+
+/// The names of files are as durable as their contents only when their folder is synced too.
+fn sync_folder(folder: &Path) -> Result<(), DataError> {
+    if cfg!(unix) {
+        let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(DataError::file("write into", folder))?;
+    }
+    Ok(())
+}

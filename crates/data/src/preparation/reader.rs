@@ -1,0 +1,138 @@
+//! Reader of one domain's files: each document goes to its side of the split.
+
+use std::path::Path;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::preparation::collected::Collected;
+use crate::preparation::duplicates::{Duplicates, Noted, Place};
+use crate::preparation::rule::Rule;
+use crate::preparation::spool::length;
+use crate::shards::group::Tag;
+use crate::sources::bad_records::BadRecords;
+use crate::sources::document::{Part, SourceDocument};
+use crate::sources::format::{self, Format};
+use crate::sources::normalize::normalize;
+use crate::{DataError, Progress, Split};
+
+/// Reads the files of one domain into its spools.
+pub(super) struct DomainReader<'a> {
+    pub(super) progress: &'a dyn Progress,
+    pub(super) number: usize,
+    pub(super) duplicates: &'a mut Duplicates,
+    pub(super) bad: &'a mut BadRecords,
+    /// Name of the token that ends documents.
+    pub(super) end: &'a str,
+    pub(super) domain: Collected,
+    pub(super) rule: Rule,
+    /// True if files, which may hold many documents, are the groups.
+    pub(super) by_file: bool,
+    /// Key of the document, or file, that is being read, once a piece of it was kept.
+    pub(super) tag: Option<Tag>,
+    /// Side of the document.
+    pub(super) side: Split,
+    /// Number of the file.
+    pub(super) file: u32,
+    /// True if a piece of the document was kept.
+    pub(super) begun: bool,
+    /// Documents in whose text the end token's name stands.
+    pub(super) with_end: u64,
+    pub(super) folded: String,
+}
+
+impl DomainReader<'_> {
+    /// `side` is where the config puts the file's documents; `None` where their content decides.
+    pub(super) fn read(
+        &mut self,
+        path: &Path,
+        format: Format,
+        side: Option<Split>,
+    ) -> Result<(), DataError> {
+        self.file = self.domain.manifest.files as u32;
+        self.domain.manifest.files += 1;
+        self.tag = None;
+        let (before, bad_before) = (self.domain.manifest.read, self.bad.count);
+        let progress = self.progress;
+        let watch = |bytes| progress.advance(bytes);
+        format::read(path, format, &watch, &mut |document| match document {
+            Ok(document) => self.take(document, side),
+            Err(error) => {
+                self.domain.manifest.bad_records_dropped += 1;
+                self.bad.take(&error);
+                Ok(())
+            }
+        })?;
+        // A file without a line has no document to be counted as empty.
+        if self.domain.manifest.read == before && self.bad.count == bad_before {
+            self.domain.manifest.empty_dropped += 1;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, document: SourceDocument, side: Option<Split>) -> Result<(), DataError> {
+        self.domain.manifest.read += 1;
+        if document.piece == 0 {
+            self.begun = false;
+            self.tag = self.tag.filter(|_| self.by_file);
+        }
+        if document.is_blank() {
+            self.domain.manifest.empty_dropped += 1;
+            return Ok(());
+        }
+        if document.piece == 1 {
+            self.domain.manifest.cut_documents += 1;
+        }
+        // A huge document's pieces stay together, on the side of the first.
+        let tag = self.tag.unwrap_or_else(|| self.tag_of(&document));
+        self.tag = Some(tag);
+        self.side = side.unwrap_or(match self.rule.holds_out(tag.side) {
+            true => Split::Heldout,
+            false => Split::Train,
+        });
+        let tag = tag.at(self.file, document.record);
+        let mut own = document.parts.iter().filter(|part| !part.from_template);
+        self.with_end += u64::from(own.any(|part| part.text.contains(self.end)));
+        let bytes = length(&document.parts);
+        let spool = self.domain.spool(self.side);
+        let index = spool.push(&document.parts, tag, self.begun)?;
+        self.begun = true;
+        let place = Place::new(self.side, self.number, index);
+        let group = tag.origin.group;
+        self.duplicates
+            .note(hash(&document.parts), place, Noted { bytes, group })
+    }
+
+    pub(super) fn say_end(&self, name: &str) {
+        if self.with_end > 0 {
+            tracing::warn!(
+                "domain `{name}`: the text `{end}` stands in {} documents. It is the name of the token that ends a document, but \
+                 in text it is learnt as letters: if it parts documents, set `separator = \"{end}\"`",
+                self.with_end,
+                end = self.end
+            );
+        }
+    }
+
+    /// The key of a document by the field that names its group, else by its content: the same in every dataset,
+    /// whatever else is in it. Copies that differ in letter case and white space have the same.
+    fn tag_of(&mut self, document: &SourceDocument) -> Tag {
+        match &document.group {
+            Some(value) => Tag::of(value, self.rule.seed),
+            None => {
+                normalize(&document.text(), &mut self.folded);
+                Tag::of(&self.folded, self.rule.seed)
+            }
+        }
+    }
+}
+
+/// Hashes the exact content: where letter case matters (molecules, code), only true copies are duplicates.
+fn hash(parts: &[Part]) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    for part in parts {
+        hasher.update(&(part.text.len() as u64).to_le_bytes());
+        hasher.update(&[u8::from(part.scored), u8::from(part.from_template)]);
+        hasher.update(part.text.as_bytes());
+    }
+    hasher.digest()
+}

@@ -1,0 +1,233 @@
+//! A dataset as a model with a certain tokenizer reads it.
+//!
+//! Bits per byte of two models with different tokenizers are compared on the same text: each reads a dataset's
+//! documents in its own tokens. Where those are not the stored ones, the stored ones are spelled, and their text is
+//! tokenized again.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use polymath_tokenizer::open;
+use rayon::prelude::*;
+use tokenizers::Tokenizer;
+
+use crate::preparation::encode::Encoder;
+use crate::sources::document::Part;
+use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenShard};
+
+/// Documents that are tokenized at once: enough for all cores.
+const CHUNK: usize = 512;
+
+/// A dataset in a model's tokens.
+pub struct Reading<'a> {
+    dataset: &'a Dataset,
+    /// Encoder, if the stored tokens are others.
+    translation: Option<Translation>,
+}
+
+/// Translation from the stored tokens to a model's.
+struct Translation {
+    stored: Tokenizer,
+    spelling: Spelling,
+    /// The stored special tokens, which a chat template has written.
+    special: HashMap<u32, String>,
+    /// True if the stored tokenizer puts a space before every text between special tokens, not only before the first.
+    spaces_stretches: bool,
+    encoder: Encoder,
+}
+
+impl Dataset {
+    /// The dataset as a model reads it that has the tokenizer at `path`, and whose documents begin and end with `(bos,
+    /// eos)`.
+    ///
+    /// # Errors
+    /// A tokenizer that can't be read.
+    pub fn read_by(&self, path: &Path, (bos, eos): (u32, u32)) -> Result<Reading<'_>, DataError> {
+        let stored_end = self.manifest().tokenizer.eos_token_id;
+        if self.was_made_with(path)? && stored_end == eos {
+            return Ok(Reading {
+                dataset: self,
+                translation: None,
+            });
+        }
+        let stored = self.tokenizer()?;
+        let added = stored.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(_, token)| token.special);
+        let mut special: HashMap<u32, String> =
+            special.map(|(id, token)| (id, token.content)).collect();
+        // Ends of turns belong to the template even if the tokenizer does not call them special.
+        for domain in self.domain_names() {
+            for end in self.turn_ends(domain)? {
+                if let Some(name) = stored.id_to_token(end) {
+                    special.entry(end).or_insert(name);
+                }
+            }
+        }
+        let spelling = Spelling::of(&stored);
+        Ok(Reading {
+            dataset: self,
+            translation: Some(Translation {
+                spaces_stretches: spaces_stretches(&stored, &spelling, &special)?,
+                spelling,
+                special,
+                stored,
+                encoder: Encoder::new(open(path)?, (bos, eos)),
+            }),
+        })
+    }
+}
+
+impl Reading<'_> {
+    /// The dataset.
+    pub fn dataset(&self) -> &Dataset {
+        self.dataset
+    }
+
+    /// Returns true if the model's tokens differ from the stored ones.
+    pub fn is_translated(&self) -> bool {
+        self.translation.is_some()
+    }
+
+    /// The shard of `domain`'s side `split` in the model's tokens: the stored one, or one in a temporary file that has
+    /// the same documents in the same order. Choices of documents, groups and [parts](crate::HeldoutSplit) go by the
+    /// stored one, so that they are the same for every model.
+    ///
+    /// # Errors
+    /// As [`Dataset::shard`]; stored tokens that do not give their text back; a full disk.
+    pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
+        let stored = self.dataset.shard(domain, split)?;
+        match &self.translation {
+            None => Ok(stored),
+            Some(translation) => Ok(Arc::new(translation.shard(stored)?)),
+        }
+    }
+}
+
+impl Translation {
+    fn shard(&self, stored: Arc<TokenShard>) -> Result<TokenShard, DataError> {
+        let folder =
+            tempfile::tempdir().map_err(DataError::file("write into", &std::env::temp_dir()))?;
+        let path = folder.path().join("translated.safetensors");
+        let mut writer = ShardWriter::create(&path, self.encoder.vocab_size())?;
+        for start in (0..stored.documents()).step_by(CHUNK) {
+            let end = (start + CHUNK).min(stored.documents());
+            let translated: Vec<(Vec<u32>, Vec<bool>)> = (start..end)
+                .into_par_iter()
+                .map(|index| self.document(&stored, index))
+                .collect::<Result<_, DataError>>()?;
+            for (index, (tokens, scored)) in (start..end).zip(translated) {
+                writer.push(&tokens, &scored, stored.document(index).bytes)?;
+            }
+        }
+        writer.finish()?;
+        Ok(TokenShard::open(&path)?.translated_from(stored, folder))
+    }
+
+    /// A document's tokens, and which of them are scored.
+    fn document(
+        &self,
+        stored: &TokenShard,
+        index: usize,
+    ) -> Result<(Vec<u32>, Vec<bool>), DataError> {
+        let document = stored.document(index);
+        let parts = self.parts(&document)?;
+        if !self.gives_back(&document, &parts) {
+            let message = format!(
+                "the tokens of document {index} do not give its text back, so that it can't be tokenised again: prepare \
+                 the data set with the model's tokenizer, in `tokenizer.path`"
+            );
+            return Err(DataError::content(stored.path(), message));
+        }
+        let mut encoded = self.encoder.encode(&parts)?;
+        if encoded.scored.is_empty() {
+            encoded.scored.resize(encoded.tokens.len(), true);
+        }
+        if let Some(last) = encoded.scored.last_mut()
+            && encoded.end_added
+        {
+            *last = document.scored(document.len() - 1);
+        }
+        Ok((encoded.tokens, encoded.scored))
+    }
+
+    /// Checks that the scored text has the stored number of bytes. Text of a template counts for none, so that they
+    /// say nothing of a conversation's tokens; a token that reaches over the end of a prompt brings some of its bytes.
+    fn gives_back(&self, document: &Document<'_>, parts: &[Part]) -> bool {
+        if parts.iter().any(|part| part.from_template) {
+            return true;
+        }
+        let own = parts.iter().filter(|part| part.scored);
+        let bytes: u64 = own.map(|part| part.text.len() as u64).sum();
+        let mut tokens = Vec::with_capacity(document.len());
+        document.copy_tokens(0..document.len(), &mut tokens);
+        let begins =
+            (1..document.len()).filter(|&at| document.scored(at) && !document.scored(at - 1));
+        let over: usize = begins
+            .map(|at| self.spelling.bytes(tokens[at]).len().saturating_sub(1))
+            .sum();
+        (document.bytes..=document.bytes + over as u64).contains(&bytes)
+    }
+
+    /// Stretches of text that are scored or not, and the special tokens between them; the token at the end does not
+    /// belong to them.
+    fn parts(&self, document: &Document<'_>) -> Result<Vec<Part>, DataError> {
+        let mut tokens = Vec::with_capacity(document.len());
+        document.copy_tokens(0..document.len() - 1, &mut tokens);
+        let mut parts = Vec::new();
+        let mut at = 0;
+        while let Some(first) = tokens.get(at) {
+            let scored = document.scored(at);
+            let from = at;
+            at += 1;
+            if let Some(name) = self.special.get(first) {
+                parts.extend(Part::template(name, scored));
+                continue;
+            }
+            while at < tokens.len()
+                && document.scored(at) == scored
+                && !self.special.contains_key(&tokens[at])
+            {
+                at += 1;
+            }
+            let after_special = from > 0 && self.special.contains_key(&tokens[from - 1]);
+            let begins = from == 0 || (after_special && self.spaces_stretches);
+            parts.push(Part::text(self.text(&tokens[from..at], begins)?, scored));
+        }
+        Ok(parts)
+    }
+
+    /// The text of a stretch of tokens. Some tokenizers put a space before a text, and take it away again: `begins`
+    /// says whether this one can have been put there.
+    fn text(&self, tokens: &[u32], begins: bool) -> Result<String, DataError> {
+        let spelt = |token: &u32| self.spelling.bytes(*token);
+        let bytes: Vec<u8> = tokens.iter().flat_map(spelt).copied().collect();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some(rest) = text.strip_prefix(' ').filter(|_| begins) {
+            let first = self.stored.decode(&tokens[..1], false);
+            let first = first.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+            if !first.starts_with(' ') {
+                return Ok(rest.to_owned());
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Returns true if a tokenizer puts a space before the text that follows a special token.
+fn spaces_stretches(
+    tokenizer: &Tokenizer,
+    spelling: &Spelling,
+    special: &HashMap<u32, String>,
+) -> Result<bool, DataError> {
+    let Some((id, name)) = special.iter().min() else {
+        return Ok(false);
+    };
+    let encoding = tokenizer.encode_fast(format!("{name}a"), false);
+    let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
+    let ids = encoding.get_ids();
+    Ok(ids.first() == Some(id)
+        && ids
+            .get(1)
+            .is_some_and(|next| spelling.bytes(*next).starts_with(b" ")))
+}

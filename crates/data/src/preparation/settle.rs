@@ -1,0 +1,450 @@
+//! Split of a domain: the choice of held-out documents.
+//!
+//! A group is held out if the hash of its content, or of the field that names it, lies below the share. In a small
+//! domain chance can leave the held-out split short: a quota then adds the groups of lowest hash. A lone document is
+//! cut, and its tail held out. What has a near-duplicate in the training text is not held out. What an earlier dataset
+//! in the same folder was trained on is never held out; `sides.json` remembers it.
+
+use std::collections::BTreeSet;
+
+use crate::preparation::collected::Collected;
+use crate::preparation::links::Links;
+use crate::preparation::near_duplicates::{self, NearDuplicates, Remedy};
+use crate::preparation::rule::Rule;
+use crate::preparation::sides::Sides;
+use crate::preparation::survey::{Content, Survey, groups_of};
+use crate::preparation::tail;
+use crate::{DataError, Split};
+
+/// The quota ends here: from so many held-out groups on, the hash alone decides.
+const ENOUGH: u64 = 32;
+/// The quota where there are [`SOME`] groups; below, one.
+const FEWEST: u64 = 2;
+const SOME: u64 = 8;
+/// The held-out split has the share of the bytes too, up to half of it and to so many.
+const FEWEST_BYTES: u64 = 4096;
+/// Most rounds of refilling the held-out split after near-duplicates in the training text were found.
+const ROUNDS: usize = 16;
+/// Predicate: a content, by its hash, may be held out.
+type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
+
+/// Knowledge beside the documents themselves.
+struct Known<'a> {
+    name: &'a str,
+    /// The sides that the domain had before, by the same rule.
+    before: Option<&'a Sides>,
+    /// Groups with near-duplicates on the other side.
+    links: Links,
+}
+
+impl Known<'_> {
+    fn was_trained(&self, hash: &u64) -> bool {
+        self.before
+            .is_some_and(|sides| sides.trained.contains(hash))
+    }
+}
+
+impl Rule {
+    /// Gives the held-out split of a domain what chance has left it short of, and the training split what has
+    /// near-duplicates there; `earlier` are the sides that the domain had before.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn settle(
+        self,
+        name: &str,
+        domain: &mut Collected,
+        earlier: Option<&Sides>,
+    ) -> Result<(), DataError> {
+        let field = domain.field.clone();
+        // Another seed, share or field is another split.
+        let same = |sides: &&Sides| {
+            (sides.seed, sides.share, &sides.field) == (self.seed, self.share, &field)
+        };
+        let before = earlier.filter(same);
+        if earlier.is_some() && before.is_none() {
+            tracing::warn!(
+                "domain `{name}`: `seed`, `heldout_fraction` or `group_field` is not that of the data set before, so documents changed \
+                 sides: some that a model was trained on may be held out now"
+            );
+        }
+        let mut known = Known {
+            name,
+            before,
+            links: Links::default(),
+        };
+        let mut found = NearDuplicates::default();
+        for round in 0..ROUNDS {
+            let added = self.fill(domain, &known)?;
+            // Earlier findings still hold if nothing came to the held-out split.
+            if domain.manifest.tail_held_out || round > 0 && added == 0 {
+                break;
+            }
+            found = near_duplicates::find(domain, Remedy::Move)?;
+            if !known.links.add(&found.in_train) {
+                break;
+            }
+        }
+        say_left(&known, domain, &found);
+        found.keep(domain)?;
+        if let (Some(before), Some(sides)) = (known.before, &domain.sides) {
+            say_changes(name, before, (&sides.heldout, &sides.trained));
+        }
+        Ok(())
+    }
+
+    /// Fills the held-out split up, as far as it is short, and returns how many documents came to it.
+    fn fill(self, domain: &mut Collected, known: &Known<'_>) -> Result<u64, DataError> {
+        let enough = ENOUGH.max(self.least_groups);
+        let plenty =
+            domain.train.documents > 0 && groups_of(&domain.heldout, enough as usize)? >= enough;
+        if plenty && known.before.is_none() && known.links.is_empty() {
+            return Ok(0);
+        }
+        let watched = |hash: &u64| known.was_trained(hash) || known.links.contains(*hash);
+        let mut survey = Survey::of(domain, &watched)?;
+        let mut lone = None;
+        if survey.groups == 1 && (survey.documents > 1 || domain.field.is_some()) {
+            // A field with one value, or one file: its documents are the groups.
+            lone = survey.contents.first_key_value().map(|(hash, _)| *hash);
+            tail::regroup(domain, self)?;
+            survey = Survey::of(domain, &watched)?;
+        }
+        let mut added = 0;
+        let heldout = if survey.documents == 1 {
+            let least = FEWEST_BYTES.max(self.least_groups * tail::SHORTEST_PIECE);
+            tail::hold_out(domain, self.share, least)?;
+            BTreeSet::new()
+        } else {
+            let heldout = self.choose(&survey, known);
+            added = move_documents(domain, &|hash| {
+                survey.lists(hash).then(|| heldout.contains(&hash))
+            })?;
+            let by_quota = survey
+                .contents
+                .iter()
+                .filter(|(hash, _)| heldout.contains(hash) && !self.holds_out(**hash));
+            domain.manifest.heldout_by_quota = by_quota.map(|(_, content)| content.documents).sum();
+            let to_train = survey.contents.iter().filter(|(hash, _)| {
+                known.links.contains(**hash) && self.holds_out(**hash) && !heldout.contains(hash)
+            });
+            domain.manifest.near_duplicates_to_train =
+                to_train.map(|(_, content)| content.documents).sum();
+            heldout
+        };
+        let mut trained: BTreeSet<u64> = survey
+            .contents
+            .keys()
+            .copied()
+            .filter(|hash| !heldout.contains(hash))
+            .collect();
+        trained.extend(lone);
+        domain.sides = Some(Sides {
+            seed: self.seed,
+            share: self.share,
+            field: domain.field.clone(),
+            trained,
+            heldout,
+        });
+        Ok(added)
+    }
+
+    /// Groups that are held out at least, of so many.
+    fn quota(self, groups: u64) -> u64 {
+        let share = (self.share * groups as f64).ceil() as u64;
+        let fewest = if groups < SOME { 1 } else { FEWEST };
+        let wanted = self.least_groups.min(groups / 2);
+        share
+            .clamp(fewest, ENOUGH)
+            .max(wanted)
+            .min(groups.saturating_sub(1))
+    }
+
+    /// Chooses what is held out: by the hash, but for what was trained on before, has near-duplicates in the training
+    /// text, and would leave too little to train on; then, up to the quota, by lowest hash.
+    fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
+        let quota = self.quota(survey.groups);
+        let most_groups = quota.max(survey.groups / 2);
+        let share = (self.share * survey.documents as f64).ceil() as u64;
+        let most_documents = share
+            .min(survey.documents.saturating_sub(1))
+            .max(survey.documents / 2);
+        let least_bytes = ((self.share * survey.bytes as f64 / 2.0) as u64).min(FEWEST_BYTES);
+        let is_free = |hash: &u64| !known.was_trained(hash) && !known.links.contains(*hash);
+        let mut chosen = Chosen::default();
+        let room = |chosen: &Chosen, groups: u64, documents: u64| {
+            chosen.groups() + groups <= most_groups
+                && chosen.documents + documents <= most_documents
+        };
+        for (hash, content) in &survey.contents {
+            let by_hash = self.holds_out(*hash) && is_free(hash);
+            if by_hash && room(&chosen, 1, content.documents) {
+                chosen.take(*hash, *content);
+            }
+        }
+        let is_short = |chosen: &Chosen| {
+            chosen.groups() < quota
+                || chosen.bytes < least_bytes && chosen.groups() < survey.groups / 4
+        };
+        let fits = |content: &Content| content.bytes <= survey.bytes / 2;
+        let fill = |chosen: &mut Chosen, may: May<'_>| {
+            for (hash, content) in &survey.contents {
+                if !is_short(chosen) {
+                    break;
+                }
+                let is_new = !chosen.hashes.contains(hash) && may(hash, content);
+                if is_new && room(chosen, 1, content.documents) {
+                    chosen.take(*hash, *content);
+                }
+            }
+        };
+        fill(&mut chosen, &|hash, content| is_free(hash) && fits(content));
+        // Near-duplicates of each other are held out together.
+        for cluster in known.links.clusters() {
+            let contents: Vec<(u64, Content)> = cluster
+                .iter()
+                .filter_map(|hash| Some((*hash, *survey.contents.get(hash)?)))
+                .collect();
+            let documents = contents.iter().map(|(_, content)| content.documents).sum();
+            let may = cluster.iter().all(|hash| !known.was_trained(hash));
+            if is_short(&chosen) && may && room(&chosen, contents.len() as u64, documents) {
+                contents
+                    .into_iter()
+                    .for_each(|(hash, content)| chosen.take(hash, content));
+            }
+        }
+        if chosen.documents == 0 {
+            fill(&mut chosen, &|hash, _| is_free(hash));
+        }
+        if chosen.documents == 0 {
+            fill(&mut chosen, &|hash, _| !known.was_trained(hash));
+        }
+        if chosen.documents == 0 {
+            fill(&mut chosen, &|_, _| true);
+        }
+        let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
+        let again = again.count();
+        if again > 0 {
+            tracing::warn!(
+                "domain `{}`: {again} documents that the data set before was trained on are held out now, since it has no \
+                 others: a model that was trained on them looks better on them than it is",
+                known.name
+            );
+        }
+        chosen.hashes
+    }
+}
+
+/// Moves documents to the side that `is_heldout` gives their group, if it gives one; returns how many came to the
+/// held-out split.
+fn move_documents(
+    domain: &mut Collected,
+    is_heldout: &dyn Fn(u64) -> Option<bool>,
+) -> Result<u64, DataError> {
+    let mut added = 0;
+    for split in [Split::Train, Split::Heldout] {
+        let (from, to) = match split {
+            Split::Train => (&mut domain.train, &mut domain.heldout),
+            Split::Heldout => (&mut domain.heldout, &mut domain.train),
+        };
+        let is_wrong = |hash| is_heldout(hash) == Some(split == Split::Train);
+        let mut moved = Vec::new();
+        let mut last = None;
+        from.read_entries(&mut |entry| {
+            let hash = entry.tag.side;
+            if !entry.dropped && is_wrong(hash) {
+                let bytes = crate::preparation::spool::length(&entry.parts);
+                let continues = entry.continues && last == Some(hash);
+                to.push(&entry.parts, entry.tag, continues)?;
+                moved.push((entry.index, bytes));
+                last = Some(hash);
+            } else if !entry.continues {
+                last = None;
+            }
+            Ok(())
+        })?;
+        if split == Split::Train {
+            added = moved.len() as u64;
+        }
+        for (index, bytes) in moved {
+            from.remove(index, bytes);
+        }
+    }
+    Ok(added)
+}
+
+/// Groups chosen to be held out.
+#[derive(Default)]
+struct Chosen {
+    hashes: BTreeSet<u64>,
+    documents: u64,
+    bytes: u64,
+}
+
+impl Chosen {
+    fn take(&mut self, hash: u64, content: Content) {
+        if self.hashes.insert(hash) {
+            self.documents += content.documents;
+            self.bytes += content.bytes;
+        }
+    }
+
+    fn groups(&self) -> u64 {
+        self.hashes.len() as u64
+    }
+}
+
+/// Says which documents are held out although they have near-duplicates in the training text.
+fn say_left(known: &Known<'_>, domain: &mut Collected, found: &NearDuplicates) {
+    let heldout = domain.sides.as_ref().map(|sides| &sides.heldout);
+    let is_left = |side: &u64| heldout.is_some_and(|heldout| heldout.contains(side));
+    let left = found.sides().filter(is_left).count() as u64;
+    domain.manifest.near_duplicates_left = left;
+    if left > 0 {
+        tracing::warn!(
+            "domain `{}`: {left} groups are held out although near-duplicates of them are training text, since there are no \
+             others: scores on them say little of new text",
+            known.name
+        );
+    }
+}
+
+/// Says which documents are on another side than in the dataset before.
+fn say_changes(name: &str, known: &Sides, (heldout, trained): (&BTreeSet<u64>, &BTreeSet<u64>)) {
+    let released = known.heldout.intersection(trained).count();
+    if released > 0 {
+        tracing::warn!(
+            "domain `{name}`: {released} groups of documents that the data set before held out are training text now, since others are \
+             held out instead; none that was trained on is held out, so scores of the two data sets are of other documents"
+        );
+    }
+    let taken = known.trained.intersection(heldout).count();
+    if taken > 0 {
+        tracing::warn!(
+            "domain `{name}`: {taken} groups of documents that were training text are held out now"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::preparation::spool::Spool;
+    use crate::shards::group::Tag;
+    use crate::sources::document::Part;
+    use crate::sources::normalize::normalize;
+
+    const RULE: Rule = Rule {
+        seed: 3,
+        share: 0.2,
+        least_groups: 0,
+    };
+
+    fn tag(text: &str) -> Tag {
+        let mut folded = String::new();
+        normalize(text, &mut folded);
+        Tag::of(&folded, RULE.seed)
+    }
+
+    fn hash(text: &str) -> u64 {
+        tag(text).side
+    }
+
+    /// A domain of these texts, each on its side by the rule.
+    fn collected(texts: &[String], folder: &Path) -> Collected {
+        let mut domain = Collected::create(folder, crate::Grouping::default()).unwrap();
+        for text in texts {
+            let spool = match RULE.holds_out(hash(text)) {
+                true => &mut domain.heldout,
+                false => &mut domain.train,
+            };
+            spool
+                .push(&[Part::text(text.as_str(), true)], tag(text), false)
+                .unwrap();
+        }
+        domain
+    }
+
+    fn hashes(spool: &Spool) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        spool
+            .read(&mut |parts| {
+                found.insert(hash(&parts[0].text));
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    /// The rule decides all but the documents that were trained on before, however far a domain grows.
+    #[test]
+    fn trained_documents_stay_while_the_rule_decides_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |number: usize| format!("Text {number} is as long as the others.");
+        // A lone text below the share would be held out, but its head was trained on.
+        let lone = (0..)
+            .find(|number| RULE.holds_out(hash(&text(*number))))
+            .unwrap();
+        let long = text(lone);
+        let mut sides = Sides {
+            seed: RULE.seed,
+            share: RULE.share,
+            trained: BTreeSet::from([hash(&long)]),
+            ..Sides::default()
+        };
+        for count in [2, 5, 40, 700] {
+            let texts: Vec<String> = (lone..lone + count).map(text).collect();
+            let mut domain = collected(&texts, folder.path());
+            RULE.settle("texts", &mut domain, Some(&sides)).unwrap();
+            let (train, heldout) = (hashes(&domain.train), hashes(&domain.heldout));
+            assert_eq!(train.len() + heldout.len(), count);
+            assert!(heldout.is_disjoint(&sides.trained), "{count}");
+            if count == 700 {
+                let by_rule: BTreeSet<u64> = texts
+                    .iter()
+                    .map(|text| hash(text))
+                    .filter(|hash| RULE.holds_out(*hash) && !sides.trained.contains(hash))
+                    .collect();
+                assert_eq!(heldout, by_rule);
+            }
+            sides = domain.sides.unwrap();
+        }
+    }
+
+    /// Copies that differ in letter case, and the pieces of one document, change sides together.
+    #[test]
+    fn copies_and_pieces_stay_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut domain = collected(&[], folder.path());
+        for number in 0..6 {
+            for text in [
+                format!("Text {number} is short."),
+                format!("TEXT {number} is short."),
+            ] {
+                let tag = tag(&text);
+                let mut push = |text: String, continues| {
+                    let parts = [Part::text(text, true)];
+                    domain.train.push(&parts, tag, continues).unwrap();
+                };
+                push(text, false);
+                push(format!("A piece of {number}."), true);
+            }
+        }
+        RULE.settle("texts", &mut domain, None).unwrap();
+        let mut texts = Vec::new();
+        domain
+            .heldout
+            .read_entries(&mut |entry| {
+                texts.push((entry.parts[0].text.to_lowercase(), entry.continues));
+                Ok(())
+            })
+            .unwrap();
+        assert!(!texts.is_empty() && texts.len() % 4 == 0 && texts.len() < 24);
+        for copies in texts.chunks(4) {
+            assert_eq!(copies[..2], copies[2..]);
+            assert_eq!((copies[0].1, copies[1].1), (false, true));
+        }
+    }
+}

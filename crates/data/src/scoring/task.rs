@@ -1,0 +1,342 @@
+//! Multiple-choice and cloze tasks, one file a task.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use polymath_input::parse_json;
+use serde_json::{Map, Value};
+
+use crate::DataError;
+use crate::sources::bad_records::BadRecords;
+
+/// Default separator between a context and a choice.
+const DELIMITER: &str = " ";
+const EXPECTED: &str = "expected {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}";
+
+/// The items of one file: all of them clozes, or all with several choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Items in the file's order; at least one.
+    pub items: Vec<TaskItem>,
+}
+
+/// A context and what may follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskItem {
+    /// Line in the file, counted from 1.
+    pub line: u64,
+    /// Context for the model; may be empty.
+    pub context: String,
+    /// Possible continuations; a single one makes a cloze.
+    pub choices: Vec<String>,
+    /// The right one's place among the choices, from 0.
+    pub answer: usize,
+    /// Separator between context and choice: a space, unless the item has a `target_delimiter`.
+    pub delimiter: String,
+}
+
+impl Task {
+    /// True if its items have one choice each, which the model produces by itself or not.
+    pub fn is_cloze(&self) -> bool {
+        self.items.iter().all(|item| item.choices.len() == 1)
+    }
+}
+
+/// Reads tasks from files, and from every `.jsonl` file of folders (also with `.gz` or `.zst`), by name.
+///
+/// # Errors
+/// A path that is not there, a folder without such files, two tasks of one name, an empty file; how many lines of all
+/// files are no items, and what is wrong with the first of them.
+pub fn read_tasks(paths: &[PathBuf]) -> Result<Vec<Task>, DataError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(files_of(path)?);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
+    let mut bad = BadRecords::default();
+    for file in files {
+        let task = read_task(&file, &mut bad)?;
+        if let Some(other) = tasks.get(&task.name) {
+            let message = format!(
+                "a task of the name `{}` is in `{}` already: rename one of the files, or give it once",
+                task.name,
+                other.path.display()
+            );
+            return Err(DataError::content(&file, message));
+        }
+        tasks.insert(task.name.clone(), task);
+    }
+    bad.refuse_lines("items of a task")?;
+    Ok(tasks.into_values().collect())
+}
+
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(DataError::file("read", folder))? {
+        let path = entry.map_err(DataError::file("read", folder))?.path();
+        if path.is_file() && name_of(&path).is_some() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        let message = "no `.jsonl` file in this folder: expected one for each task";
+        return Err(DataError::content(folder, message));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The name of the task in a `.jsonl` file, compressed or not; `None` of another file.
+fn name_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+    let task = plain.unwrap_or(name).strip_suffix(".jsonl")?;
+    Some(task.to_owned())
+}
+
+/// Reads the items of a file; lines that are none go to `bad`.
+fn read_task(path: &Path, bad: &mut BadRecords) -> Result<Task, DataError> {
+    let text = polymath_input::read_text(path)?;
+    let mut items: Vec<TaskItem> = Vec::new();
+    let mut is_empty = true;
+    for (number, line) in (1..).zip(text.lines()) {
+        let wrong = |message: String| DataError::line(path, number, message);
+        if line.trim().is_empty() {
+            continue;
+        }
+        is_empty = false;
+        let item = match item(line, number) {
+            Ok(item) => item,
+            Err(message) => {
+                bad.take(&wrong(message));
+                continue;
+            }
+        };
+        let is_cloze = item.choices.len() == 1;
+        if let Some(first) = items.first()
+            && (first.choices.len() == 1) != is_cloze
+        {
+            let (here, there) = if is_cloze {
+                ("one choice", "several")
+            } else {
+                ("several choices", "one")
+            };
+            bad.take(&wrong(format!(
+                "has {here}, but line {} has {there}: clozes are scored in another way, put them into a file of their own",
+                first.line
+            )));
+            continue;
+        }
+        items.push(item);
+    }
+    if is_empty {
+        let message = format!("has no items: {EXPECTED} in each line");
+        return Err(DataError::content(path, message));
+    }
+    Ok(Task {
+        name: name_of(path).unwrap_or_else(|| {
+            let stem = path.file_stem().unwrap_or_default();
+            stem.to_string_lossy().into()
+        }),
+        path: path.to_path_buf(),
+        items,
+    })
+}
+
+/// The item of a line; else what is wrong with it.
+fn item(text: &str, line: u64) -> Result<TaskItem, String> {
+    let json = parse_json(text).map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
+    let fields: Map<String, Value> = serde_json::from_value(json.value)
+        .map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
+    let context = match fields.get("context") {
+        Some(context) => string("context", context)?,
+        None => return Err(format!("no `context`: {EXPECTED}")),
+    };
+    let choices = choices(fields.get("choices"))?;
+    if let Some(half) = json.half
+        && choices
+            .iter()
+            .chain([&context])
+            .any(|text| text.contains(half))
+    {
+        return Err("has half of a character in its text".into());
+    }
+    Ok(TaskItem {
+        line,
+        context,
+        answer: answer(fields.get("answer"), choices.len())?,
+        choices,
+        delimiter: match fields.get("target_delimiter") {
+            Some(delimiter) => string("target_delimiter", delimiter)?,
+            None => DELIMITER.into(),
+        },
+    })
+}
+
+fn string(key: &str, value: &Value) -> Result<String, String> {
+    let text = value.as_str().map(str::to_owned);
+    text.ok_or_else(|| format!("`{key}` is `{value}`: expected a text"))
+}
+
+fn choices(value: Option<&Value>) -> Result<Vec<String>, String> {
+    let value = value.ok_or_else(|| format!("no `choices`: {EXPECTED}"))?;
+    let choices = value
+        .as_array()
+        .filter(|choices| !choices.is_empty())
+        .ok_or_else(|| format!("`choices` is `{value}`: expected a list of one text or more"))?;
+    let choice = |(number, choice): (usize, &Value)| {
+        let text = string(&format!("choices[{number}]"), choice)?;
+        if text.is_empty() {
+            // Its length divides its score.
+            return Err(format!("`choices[{number}]` is empty: expected a text"));
+        }
+        Ok(text)
+    };
+    choices.iter().enumerate().map(choice).collect()
+}
+
+fn answer(value: Option<&Value>, choices: usize) -> Result<usize, String> {
+    let last = choices - 1;
+    let expected = match last {
+        0 => "expected 0, the place of the only choice".to_owned(),
+        _ => format!("expected the place of the right choice, a whole number from 0 to {last}"),
+    };
+    let value = value.ok_or_else(|| format!("no `answer`: {expected}"))?;
+    let answer = value.as_u64().filter(|answer| *answer <= last as u64);
+    answer
+        .map(|answer| answer as usize)
+        .ok_or_else(|| format!("`answer` is `{value}`: {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHOICE: &str = r#"{"context": "a", "choices": ["b", "c"], "answer": 1, "id": 7}"#;
+    const CLOZE: &str = r#"{"context": "", "choices": ["b"], "answer": 0, "target_delimiter": ""}"#;
+
+    fn read(text: &str) -> Result<Vec<Task>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.jsonl");
+        std::fs::write(&path, text).unwrap();
+        read_tasks(&[path]).map_err(|error| error.to_string())
+    }
+
+    /// Items keep their lines, empty ones apart, and a folder gives its files by name.
+    #[test]
+    fn items_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("second.jsonl", CLOZE);
+        write("first.jsonl", &format!("\n{CHOICE}\n\n{CHOICE}\n"));
+        write("notes.txt", "no task");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, CHOICE.as_bytes()).unwrap();
+        std::fs::write(folder.path().join("third.jsonl.gz"), gzip.finish().unwrap()).unwrap();
+        let tasks = read_tasks(&[folder.path().into()]).unwrap();
+        let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+        assert_eq!(names, ["first", "second", "third"]);
+        assert_eq!([tasks[0].is_cloze(), tasks[1].is_cloze()], [false, true]);
+        let item = &tasks[0].items[1];
+        assert_eq!((item.line, item.answer), (4, 1));
+        assert_eq!((item.context.as_str(), item.delimiter.as_str()), ("a", " "));
+        assert_eq!(item.choices, ["b", "c"]);
+        assert_eq!(tasks[1].items[0].delimiter, "");
+
+        let again = [folder.path().into(), folder.path().join("first.jsonl")];
+        let error = read_tasks(&again).unwrap_err().to_string();
+        assert!(
+            error.contains("`first`") && error.contains("already"),
+            "{error}"
+        );
+    }
+
+    /// Lines that are no items are refused with file and line, and with the expected form.
+    #[test]
+    fn lines_that_are_no_items_are_refused() {
+        let cases = [
+            (r#"{"context": "a", "answer": 0}"#, "no `choices`"),
+            (r#"{"choices": ["b"], "answer": 0}"#, "no `context`"),
+            (
+                r#"{"context": "a", "choices": ["b"]}"#,
+                "no `answer`: expected 0",
+            ),
+            (
+                r#"{"context": 3, "choices": ["b"], "answer": 0}"#,
+                "`context` is `3`",
+            ),
+            (
+                r#"{"context": "a", "choices": [], "answer": 0}"#,
+                "`choices` is `[]`",
+            ),
+            (
+                r#"{"context": "a", "choices": "b", "answer": 0}"#,
+                "expected a list",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", 2], "answer": 0}"#,
+                "`choices[1]` is `2`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", ""], "answer": 0}"#,
+                "`choices[1]` is empty",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": 2}"#,
+                "from 0 to 1",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": -1}"#,
+                "`answer` is `-1`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": "c"}"#,
+                "`answer` is `\"c\"`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": 0.5}"#,
+                "`answer` is `0.5`",
+            ),
+            (
+                r#"{"context": "a", "choices": ["b", "c"], "answer": true}"#,
+                "`answer` is `true`",
+            ),
+            ("[1]", "not an item"),
+            ("{", "not an item"),
+            (CLOZE, "line 1 has several"),
+        ];
+        for (line, expected) in cases {
+            let error = read(&format!("{CHOICE}\n{line}\n")).unwrap_err();
+            assert!(error.contains("letters.jsonl:2`"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        let bad = format!("{}{CHOICE}\n{CLOZE}\n", "[1]\n".repeat(12));
+        let error = read(&bad).unwrap_err();
+        assert!(
+            error.starts_with("13 lines are not items of a task; the first 10:\n"),
+            "{error}"
+        );
+        assert!(
+            error.contains("letters.jsonl:10`") && !error.contains("letters.jsonl:11`"),
+            "{error}"
+        );
+        let empty = read("\n").unwrap_err();
+        assert!(
+            empty.contains("letters.jsonl") && empty.contains("no items"),
+            "{empty}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let none = read_tasks(&[folder.path().into()]).unwrap_err().to_string();
+        assert!(none.contains("no `.jsonl` file"), "{none}");
+        assert!(read_tasks(&[folder.path().join("missing.jsonl")]).is_err());
+    }
+}

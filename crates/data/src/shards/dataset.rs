@@ -1,0 +1,270 @@
+//! A prepared dataset, opened read-only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
+
+use crate::shards::writer::hexadecimal;
+use crate::tokenizer::vocabulary::extends;
+use crate::{
+    DataError, DomainManifest, Manifest, Question, SCHEMA, Spelling, Split, SplitManifest,
+    TokenShard, read_questions,
+};
+
+/// The tokenizer's file.
+const TOKENIZER: &str = "tokenizer.json";
+
+/// A prepared dataset: `dataset.json`, `tokenizer.json` and `<domain>/{train,heldout}.safetensors`.
+///
+/// Its files are opened once: what becomes of the folder later, replaced or removed, makes no difference to it.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    path: PathBuf,
+    manifest: Manifest,
+    fingerprint: String,
+    /// `tokenizer.json`.
+    tokenizer: Arc<[u8]>,
+    shards: BTreeMap<String, Sides>,
+}
+
+/// The open shards of a domain.
+#[derive(Debug, Clone)]
+struct Sides {
+    train: Arc<TokenShard>,
+    heldout: Arc<TokenShard>,
+}
+
+impl Dataset {
+    /// Opens the dataset in the folder `path`, and checks every shard's size against the manifest.
+    ///
+    /// # Errors
+    /// A folder that is not a finished dataset, or is not whole.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let file = path.join("dataset.json");
+        let json = polymath_files::read(&file).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => DataError::content(
+                path,
+                "no finished data set here (`dataset.json` is missing): make one with `polymath prepare`",
+            ),
+            _ => DataError::File { action: "read", path: file.clone(), source },
+        })?;
+        let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| {
+            DataError::content(&file, format!("not a data set's manifest: {error}"))
+        })?;
+        if manifest.schema != SCHEMA {
+            return Err(DataError::content(
+                &file,
+                format!(
+                    "schema {}, expected {SCHEMA}: prepare it again with this program",
+                    manifest.schema
+                ),
+            ));
+        }
+        let tokenizer = open_tokenizer(&path.join(TOKENIZER), &manifest)?;
+        let mut shards = BTreeMap::new();
+        for (name, domain) in &manifest.domains {
+            let open = |split: Split, expected: &SplitManifest| {
+                open_shard(&path.join(name).join(split.file_name()), expected)
+            };
+            let sides = Sides {
+                train: open(Split::Train, &domain.train)?,
+                heldout: open(Split::Heldout, &domain.heldout)?,
+            };
+            shards.insert(name.clone(), sides);
+        }
+        let dataset = Dataset {
+            path: path.to_path_buf(),
+            fingerprint: hexadecimal(&Sha256::digest(&json)),
+            tokenizer,
+            manifest,
+            shards,
+        };
+        // Preparing again removes the manifest before any other file, and writes it after all others: the same one
+        // before and after means that all files are of it.
+        if polymath_files::read(&file).ok() != Some(json) {
+            return Err(DataError::content(
+                path,
+                "is being prepared again by another process: wait until it is done",
+            ));
+        }
+        tracing::info!(path = %path.display(), domains = dataset.manifest.domains.len(), "data set");
+        Ok(dataset)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Manifest: the content of `dataset.json`.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The domains in alphabetical order.
+    pub fn domain_names(&self) -> Vec<&str> {
+        self.manifest.domains.keys().map(String::as_str).collect()
+    }
+
+    /// The shard of `domain`'s side `split`.
+    ///
+    /// # Errors
+    /// A domain that the dataset does not have.
+    pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
+        let Some(sides) = self.shards.get(domain) else {
+            return Err(self.unknown(domain));
+        };
+        Ok(Arc::clone(match split {
+            Split::Train => &sides.train,
+            Split::Heldout => &sides.heldout,
+        }))
+    }
+
+    /// The place of the tokenizer that the shards were made with; [`Self::tokenizer`] is the tokenizer itself.
+    pub fn tokenizer_path(&self) -> PathBuf {
+        self.path.join(TOKENIZER)
+    }
+
+    /// The tokenizer that the shards were made with.
+    ///
+    /// # Errors
+    /// A file that is no tokenizer.
+    pub fn tokenizer(&self) -> Result<Tokenizer, DataError> {
+        Ok(polymath_tokenizer::parse(
+            &self.tokenizer_path(),
+            &self.tokenizer,
+        )?)
+    }
+
+    /// The bytes of the tokens that the shards are made of.
+    ///
+    /// # Errors
+    /// As [`Self::tokenizer`].
+    pub fn spelling(&self) -> Result<Spelling, DataError> {
+        Ok(Spelling::of(&self.tokenizer()?))
+    }
+
+    /// Returns true if the shards were made with this `tokenizer.json`, byte for byte.
+    pub(crate) fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
+        let bytes = polymath_files::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
+        Ok(bytes == *self.tokenizer)
+    }
+
+    /// Checks that the shards are what a model has learned to read: made with its tokenizer, or with one that its
+    /// tokenizer adds tokens to; documents beginning and ending with its `(bos, eos)`. Other tokens would be noise to
+    /// it, and other ends would teach it not to stop.
+    ///
+    /// # Errors
+    /// They are not; the tokenizer can't be read.
+    pub fn check_fits(&self, tokenizer: &Path, ends: (u32, u32)) -> Result<(), DataError> {
+        let path = tokenizer.display();
+        if !self.was_made_with(tokenizer)? && !extends(tokenizer, &self.tokenizer()?)? {
+            let message = format!(
+                "prepared with another tokenizer than the model's: prepare it again with `tokenizer.path = \"{path}\"`"
+            );
+            return Err(DataError::content(&self.path, message));
+        }
+        let found = (
+            self.manifest.tokenizer.bos_token_id,
+            self.manifest.tokenizer.eos_token_id,
+        );
+        if found != ends {
+            let message = format!(
+                "its documents begin and end with the tokens {found:?}, the model's with {ends:?}: prepare it again \
+                 with `tokenizer.bos_token` and `tokenizer.eos_token` set to the model's"
+            );
+            return Err(DataError::content(&self.path, message));
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of the manifest, which holds those of the shards and of the tokenizer: equal means the same data.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The questions of `domain`; none where it has none.
+    ///
+    /// # Errors
+    /// A domain that the dataset does not have; a file of questions that can't be read.
+    pub fn questions(&self, domain: &str) -> Result<Vec<Question>, DataError> {
+        match self.domain(domain)?.questions {
+            0 => Ok(Vec::new()),
+            expected => {
+                let path = self.path.join(domain).join("questions.jsonl");
+                let questions = read_questions(&path)?;
+                if questions.len() as u64 != expected {
+                    let message = format!(
+                        "{} questions, but `dataset.json` says {expected}: prepare the data set again",
+                        questions.len()
+                    );
+                    return Err(DataError::content(&path, message));
+                }
+                Ok(questions)
+            }
+        }
+    }
+
+    /// The tokens that end the assistant's turns in `domain`; none where it has no conversations.
+    ///
+    /// # Errors
+    /// A domain that the dataset does not have.
+    pub fn turn_ends(&self, domain: &str) -> Result<Vec<u32>, DataError> {
+        let DomainManifest { train, heldout, .. } = self.domain(domain)?;
+        let mut ends = [
+            &train.turn_end_token_ids[..],
+            &heldout.turn_end_token_ids[..],
+        ]
+        .concat();
+        ends.sort_unstable();
+        ends.dedup();
+        Ok(ends)
+    }
+
+    fn domain(&self, name: &str) -> Result<&DomainManifest, DataError> {
+        self.manifest
+            .domains
+            .get(name)
+            .ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, domain: &str) -> DataError {
+        let message = format!(
+            "not in the data set `{}`, which has `{}`",
+            self.path.display(),
+            self.domain_names().join("`, `")
+        );
+        DataError::domain(domain, message)
+    }
+}
+
+/// Opens a shard and checks its size against the manifest.
+fn open_shard(path: &Path, expected: &SplitManifest) -> Result<Arc<TokenShard>, DataError> {
+    let shard = TokenShard::open(path)?;
+    let found = (shard.documents() as u64, shard.tokens(), shard.bytes());
+    if found != (expected.documents, expected.tokens, expected.bytes) {
+        return Err(DataError::content(
+            path,
+            format!(
+                "{} documents, {} tokens, {} bytes, but `dataset.json` says {}, {}, {}: prepare the data set again",
+                found.0, found.1, found.2, expected.documents, expected.tokens, expected.bytes
+            ),
+        ));
+    }
+    Ok(Arc::new(shard.with_sha256(&expected.sha256)))
+}
+
+/// Reads the tokenizer, which must be the manifest's.
+fn open_tokenizer(path: &Path, manifest: &Manifest) -> Result<Arc<[u8]>, DataError> {
+    let bytes = polymath_files::read(path).map_err(DataError::file("read", path))?;
+    if hexadecimal(&Sha256::digest(&bytes)) != manifest.tokenizer.sha256 {
+        return Err(DataError::content(
+            path,
+            "not the tokenizer that the data set was prepared with: prepare it again",
+        ));
+    }
+    Ok(bytes.into())
+}

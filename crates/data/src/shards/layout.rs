@@ -1,0 +1,124 @@
+//! Layout of a shard's file: the byte range of each tensor.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use safetensors::{Dtype, SafeTensors};
+
+use crate::Grouping;
+
+/// Keys of the header's metadata.
+pub(crate) const GROUP_KIND: &str = "group_kind";
+pub(crate) const GROUP_FIELD: &str = "group_field";
+
+/// Ranges of the groups and sources of the documents in the file.
+#[derive(Debug)]
+pub(super) struct Origins {
+    pub(super) grouping: Grouping,
+    pub(super) groups: Range<usize>,
+    pub(super) files: Range<usize>,
+    pub(super) records: Range<usize>,
+}
+
+/// Range of each tensor in the file.
+pub(super) struct Layout {
+    pub(super) wide: bool,
+    pub(super) tokens: Range<usize>,
+    pub(super) offsets: Range<usize>,
+    pub(super) document_bytes: Range<usize>,
+    pub(super) loss_mask: Option<Range<usize>>,
+    pub(super) origins: Option<Origins>,
+}
+
+impl Layout {
+    pub(super) fn read(file: &[u8]) -> Result<Layout, String> {
+        let (header, metadata) = SafeTensors::read_metadata(file).map_err(|error| {
+            format!("not a whole safetensors file ({error}): prepare the data set again")
+        })?;
+        let find = |name: &str, types: &[Dtype]| {
+            let info = metadata
+                .info(name)
+                .ok_or_else(|| format!("not a token shard: it has no tensor `{name}`"))?;
+            if !types.contains(&info.dtype) || info.shape.len() != 1 {
+                return Err(format!(
+                    "tensor `{name}` is {:?} {:?}, expected a list of {types:?}",
+                    info.dtype, info.shape
+                ));
+            }
+            let start = 8 + header; // the header's own length stands before it in 8 bytes
+            let (from, to) = info.data_offsets;
+            Ok((start + from..start + to, info.dtype, info.shape[0]))
+        };
+        let (tokens, token_type, token_count) = find("tokens", &[Dtype::U16, Dtype::U32])?;
+        let (offsets, _, offset_count) = find("document_offsets", &[Dtype::U64])?;
+        let (document_bytes, _, documents) = find("document_bytes", &[Dtype::U32])?;
+        if offset_count != documents + 1 {
+            return Err(format!(
+                "{offset_count} `document_offsets` for {documents} `document_bytes`, expected one more"
+            ));
+        }
+        let mut loss_mask = None;
+        if metadata.info("loss_mask").is_some() {
+            let (mask, _, count) = find("loss_mask", &[Dtype::U8])?;
+            if count != token_count {
+                return Err(format!(
+                    "`loss_mask` has {count} marks for {token_count} `tokens`"
+                ));
+            }
+            loss_mask = Some(mask);
+        }
+        let of_documents = |name: &str, dtype: Dtype| {
+            let (range, _, count) = find(name, &[dtype])?;
+            match count == documents {
+                true => Ok(range),
+                false => Err(format!(
+                    "`{name}` has {count} entries for {documents} documents"
+                )),
+            }
+        };
+        let origins = match metadata.info("document_groups") {
+            Some(_) => {
+                let grouping = grouping(metadata.metadata().as_ref())?;
+                Some(Origins::read(grouping, &of_documents)?)
+            }
+            None => None,
+        };
+        Ok(Layout {
+            wide: token_type == Dtype::U32,
+            tokens,
+            offsets,
+            document_bytes,
+            loss_mask,
+            origins,
+        })
+    }
+}
+
+/// Finds a tensor that has a number of this type for each document.
+type OfDocuments<'a> = &'a dyn Fn(&str, Dtype) -> Result<Range<usize>, String>;
+
+impl Origins {
+    fn read(grouping: Grouping, find: OfDocuments<'_>) -> Result<Self, String> {
+        Ok(Self {
+            grouping,
+            groups: find("document_groups", Dtype::U64)?,
+            files: find("document_files", Dtype::U32)?,
+            records: find("document_records", Dtype::U64)?,
+        })
+    }
+}
+
+/// Reads what a group is from the header's metadata.
+fn grouping(metadata: Option<&HashMap<String, String>>) -> Result<Grouping, String> {
+    let find = |key: &str| metadata.and_then(|metadata| metadata.get(key));
+    let name = find(GROUP_KIND).map_or("", String::as_str);
+    let kind = serde_json::from_value(name.into()).map_err(|_| {
+        format!(
+            "has `document_groups`, but its `{GROUP_KIND}` is `{name}`: prepare the data set again"
+        )
+    })?;
+    Ok(Grouping {
+        kind,
+        field: find(GROUP_FIELD).cloned(),
+    })
+}

@@ -1,0 +1,182 @@
+//! Jinja as `transformers` sets it up, with bounds on what a template can do: templates come from strangers.
+
+use std::io::Write;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind};
+use serde::Serialize;
+
+use super::segments::{GENERATION_BEGIN, GENERATION_END};
+
+/// Longest template, in bytes: the longest that are known have some 20 kB.
+const LONGEST_SOURCE: usize = 1 << 17;
+/// Steps of a rendering; each may also make some 64 bytes.
+pub(super) const FUEL: u64 = 4_000_000;
+/// Largest `indent` of JSON.
+const WIDEST_INDENT: usize = 32;
+/// Longest JSON that a template can write, in bytes.
+const LONGEST_JSON: usize = 1 << 26;
+/// Parsers and values recurse once a level: a source of [`LONGEST_SOURCE`] has so many levels at most.
+const STACK: usize = 1 << 29;
+
+/// Longest time that a rendering may take. Fuel ends most before: lists that hold each other take time without fuel.
+const LONGEST_TIME: Duration = Duration::from_secs(5);
+
+/// Runs `work` with a stack that the deepest template fits into. Work that takes too long is left to itself.
+pub(super) fn on_deep_stack<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
+    let (sender, result) = channel();
+    std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || {
+            // Nobody waits any more where the time is over.
+            let _ = sender.send(work());
+        })
+        .map_err(|error| failed(format!("no thread can be started: {error}")))?;
+    result
+        .recv_timeout(LONGEST_TIME)
+        .map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                let seconds = LONGEST_TIME.as_secs();
+                Error::new(
+                    ErrorKind::OutOfFuel,
+                    format!("it takes more than {seconds} seconds"),
+                )
+            }
+            RecvTimeoutError::Disconnected => failed("it makes the template engine panic".into()),
+        })
+}
+
+/// An environment with `sources` as templates, by name.
+pub(super) fn environment(
+    sources: &[(&'static str, String)],
+) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
+    environment.set_syntax(syntax);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        },
+    );
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("polymath_generation", |text: String| {
+        format!("{GENERATION_BEGIN}{text}{GENERATION_END}")
+    });
+    environment.add_test("iterable", is_iterable);
+    for (name, source) in sources {
+        if source.len() > LONGEST_SOURCE {
+            let message = format!(
+                "it has {} bytes: expected at most {LONGEST_SOURCE}",
+                source.len()
+            );
+            return Err(Error::new(ErrorKind::SyntaxError, message));
+        }
+        environment.add_template_owned(*name, with_marked_generation(source))?;
+    }
+    Ok(environment)
+}
+
+/// `{% generation %}` marks what the assistant says for `transformers`: here a filter puts marks around it.
+fn with_marked_generation(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        text.push_str(before);
+        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
+        let (tag, after) = tag.split_at(end);
+        match tag.trim_matches(['{', '}', '%', '-', '+']).trim() {
+            "generation" => text.push_str(&tag.replace("generation", "filter polymath_generation")),
+            "endgeneration" => text.push_str(&tag.replace("endgeneration", "endfilter")),
+            _ => text.push_str(tag),
+        }
+        rest = after;
+    }
+    text + rest
+}
+
+/// Tests for an iterable as Python does: `none` is not one, though templates here may loop over it.
+fn is_iterable(value: &minijinja::Value) -> bool {
+    !value.is_none() && minijinja::tests::is_iterable(value)
+}
+
+/// Writes JSON as Python's `json.dumps(value, ensure_ascii=False)`: with a space after `,` and `:`.
+fn to_json(value: minijinja::Value, options: minijinja::value::Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let failed =
+        |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut bytes = Bounded(Vec::new());
+    match indent {
+        Some(spaces) if spaces > WIDEST_INDENT => {
+            let message = format!("tojson(indent={spaces}): expected at most {WIDEST_INDENT}");
+            return Err(Error::new(ErrorKind::InvalidOperation, message));
+        }
+        Some(spaces) => {
+            let indent = " ".repeat(spaces);
+            let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+            let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, pretty);
+            value.serialize(&mut serializer).map_err(failed)?;
+        }
+        None => {
+            let mut serializer =
+                serde_json::Serializer::with_formatter(&mut bytes, PythonFormatter);
+            value.serialize(&mut serializer).map_err(failed)?;
+        }
+    }
+    Ok(String::from_utf8(bytes.0).unwrap_or_default())
+}
+
+/// Bytes up to [`LONGEST_JSON`].
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST_JSON {
+            return Err(std::io::Error::other(format!(
+                "JSON of more than {LONGEST_JSON} bytes"
+            )));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct PythonFormatter;
+
+impl serde_json::ser::Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}

@@ -1,0 +1,203 @@
+//! Conversations as a tokenizer's own chat template renders them: what `apply_chat_template` of `transformers` gives,
+//! and beside it which stretches of the text are whose.
+
+mod conversation;
+mod environment;
+pub(crate) mod roles;
+mod segments;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use minijinja::Error;
+use polymath_tokenizer::{Settings, read_optional_json};
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+pub(crate) use self::conversation::Conversation;
+use self::environment::{environment, on_deep_stack};
+use self::template::{DEFAULT, Refusal, TOOL_USE, Template};
+use crate::sources::document::Part;
+use crate::{DataError, RecordNotes};
+
+/// A tokenizer's chat template.
+pub(crate) struct ChatTemplate {
+    template: Arc<Template>,
+    /// The reason why it is not asked again: it did not end in time, or again and again took too many steps.
+    hung: OnceLock<String>,
+    /// Conversations one after the other for which it took too many steps.
+    spent: AtomicU32,
+}
+
+/// Consecutive conversations that may take too many steps until the template is at fault and not they:
+/// each takes a tenth of a second to find out.
+const MOST_SPENT: u32 = 3;
+
+/// The text of a tokenizer's chat template; `None` where it has none.
+///
+/// # Errors
+/// A file that can't be read; several templates, none of which is named `default`.
+pub fn chat_template(tokenizer: &Path) -> Result<Option<String>, DataError> {
+    let found = templates(tokenizer)?;
+    Ok(found.map(|(_, mut templates)| templates.swap_remove(0).1))
+}
+
+/// Finds the file of a tokenizer's chat template: `chat_template.jinja`, else `tokenizer_config.json`, beside it;
+/// `None` where neither has one.
+///
+/// # Errors
+/// A file that can't be read.
+pub(crate) fn template_file(tokenizer: &Path) -> Result<Option<PathBuf>, DataError> {
+    Ok(templates(tokenizer)?.map(|(file, _)| file))
+}
+
+/// The file and the templates in it by name, the default one first.
+type Templates = (PathBuf, Vec<(&'static str, String)>);
+
+fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
+    let own = tokenizer.with_file_name("chat_template.jinja");
+    if polymath_input::is_file(&own)? {
+        let text = polymath_input::read_text(&own)?;
+        return Ok(Some((own, vec![(DEFAULT, text)])));
+    }
+    let config = tokenizer.with_file_name("tokenizer_config.json");
+    let fields = read_optional_json(&config)?.unwrap_or_default();
+    let templates = match &fields["chat_template"] {
+        Value::Null => return Ok(None),
+        Value::String(template) => vec![(DEFAULT, template.clone())],
+        several => {
+            let named = |name: &'static str| {
+                let mut all = several.as_array()?.iter();
+                let template = all.find(|template| template["name"] == name)?;
+                Some((name, template["template"].as_str()?.to_owned()))
+            };
+            let Some(default) = named(DEFAULT) else {
+                let message =
+                    "`chat_template` is neither a text nor a list with one named `default`";
+                return Err(DataError::content(&config, message));
+            };
+            [Some(default), named(TOOL_USE)]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+    };
+    Ok(Some((config, templates)))
+}
+
+impl ChatTemplate {
+    /// The template of the tokenizer at `path`; `None` where it has none. `(bos, eos)` are the tokens that begin and
+    /// end a document.
+    ///
+    /// # Errors
+    /// A template that is broken.
+    pub(crate) fn of(
+        path: &Path,
+        tokenizer: &Tokenizer,
+        (bos, eos): (u32, u32),
+    ) -> Result<Option<Self>, DataError> {
+        let Some((file, sources)) = templates(path)? else {
+            return Ok(None);
+        };
+        let settings = Settings::beside(path)?;
+        let mut names: BTreeMap<String, String> = settings
+            .names
+            .into_iter()
+            .map(|(key, named)| (key.to_owned(), named.token))
+            .collect();
+        // A key that is null is undefined to a template; one that no file has is the document's own token. What begins
+        // with the end token has no begin token.
+        for (key, id) in [("bos_token", bos), ("eos_token", eos)] {
+            let known = names.contains_key(key) || settings.nulls.contains(&key);
+            if !known && (id == eos) == (key == "eos_token") {
+                names.insert(
+                    key.to_owned(),
+                    tokenizer.id_to_token(id).unwrap_or_default(),
+                );
+            }
+        }
+        let added = tokenizer.get_added_tokens_decoder().into_values();
+        let added = added.map(|token| token.content).collect();
+        let template = Self::new(&file, sources, names, added).map_err(|error| {
+            DataError::content(&file, format!("the chat template is broken: {error:#}"))
+        })?;
+        Ok(Some(template))
+    }
+
+    fn new(
+        file: &Path,
+        sources: Vec<(&'static str, String)>,
+        names: BTreeMap<String, String>,
+        added: Vec<String>,
+    ) -> Result<Self, Error> {
+        let environment = on_deep_stack(move || environment(&sources))??;
+        let used = environment
+            .templates()
+            .any(|(_, template)| template.source().contains("polymath_generation"));
+        let template = Template {
+            environment,
+            file: file.to_path_buf(),
+            names,
+            added,
+            marks_generation: used,
+        };
+        Ok(Self {
+            template: Arc::new(template),
+            hung: OnceLock::new(),
+            spent: AtomicU32::new(0),
+        })
+    }
+
+    /// A conversation in parts: what the template adds, and what each message says. What the assistant says is scored,
+    /// with the token that ends its turn; where the template has `{% generation %}`, what that encloses.
+    ///
+    /// # Errors
+    /// Messages that the template refuses, or one whose text it changes.
+    pub(crate) fn parts(
+        &self,
+        conversation: Conversation,
+        notes: &mut RecordNotes,
+    ) -> Result<Vec<Part>, String> {
+        if let Some(reason) = self.hung.get() {
+            return Err(reason.clone());
+        }
+        let template = self.template.clone();
+        let rendered = on_deep_stack(move || {
+            let mut notes = RecordNotes::default();
+            (template.parts(&conversation, &mut notes), notes)
+        });
+        match rendered {
+            Ok((parts, counted)) => {
+                notes.add(counted);
+                self.count_spent(parts)
+            }
+            Err(error) => {
+                let reason = self.template.refusal(&error);
+                Err(self.hung.get_or_init(|| reason).clone())
+            }
+        }
+    }
+}
+
+impl ChatTemplate {
+    /// Counts conversations that took too many steps, until it is known that all do.
+    fn count_spent(&self, parts: Result<Vec<Part>, Refusal>) -> Result<Vec<Part>, String> {
+        let refused = match parts {
+            Ok(parts) => {
+                self.spent.store(0, Ordering::Relaxed);
+                return Ok(parts);
+            }
+            Err(refused) => refused,
+        };
+        if refused.is_spent && self.spent.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_SPENT {
+            self.hung.get_or_init(|| refused.reason.clone());
+        }
+        Err(refused.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Roles of messages.
+
+/// The role whose messages are learned.
+pub(super) const ASSISTANT: &str = "assistant";
+/// Roles that templates know.
+const ROLES: [&str; 7] = [
+    ASSISTANT,
+    "user",
+    "system",
+    "tool",
+    "developer",
+    "function",
+    "ipython",
+];
+/// Other names of roles, as datasets have them, in lower case.
+const ALIASES: [(&str, &str); 8] = [
+    ("gpt", ASSISTANT),
+    ("model", ASSISTANT),
+    ("bot", ASSISTANT),
+    ("chatbot", ASSISTANT),
+    ("chatgpt", ASSISTANT),
+    ("ai", ASSISTANT),
+    ("human", "user"),
+    ("prompter", "user"),
+];
+/// The role that a dataset's name for it stands for; `None` where it has no known meaning.
+pub(crate) fn known_role(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_lowercase();
+    let alias = || ALIASES.iter().find(|(alias, _)| *alias == name);
+    let role = ROLES.into_iter().find(|role| *role == name);
+    role.or_else(|| alias().map(|(_, role)| *role))
+}

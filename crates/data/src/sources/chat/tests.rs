@@ -1,0 +1,353 @@
+use serde_json::json;
+
+use super::conversation::Message;
+use super::*;
+
+const TURNS: &str = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{{ m['content'] | trim }}\
+                     {{ '<|im_end|>' + '\\n' }}{% endfor %}";
+const GENERATION: &str = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}\
+                          {%- if m.role == 'assistant' -%}\n{%- generation -%}\n {{ 'So: ' + m['content'] }}{{ '<|im_end|>' }}\n\
+                          {%- endgeneration -%}\n{%- else -%}{{ m['content'] + '<|im_end|>' }}{%- endif -%}{% endfor %}";
+
+fn template(source: &str) -> ChatTemplate {
+    let added = ["<|im_start|>", "<|im_end|>", "<s>"].map(String::from);
+    let names = [("bos_token", "<s>"), ("eos_token", "<|im_end|>")];
+    let names = names.map(|(key, token)| (key.to_owned(), token.to_owned()));
+    let file = Path::new("folder/chat_template.jinja");
+    ChatTemplate::new(
+        file,
+        vec![(DEFAULT, source.into())],
+        names.into(),
+        added.into(),
+    )
+    .unwrap()
+}
+
+fn parts_of(template: &ChatTemplate, record: &Value) -> Result<(Vec<Part>, RecordNotes), String> {
+    let mut notes = RecordNotes::default();
+    let conversation = Conversation::read(record, None, &mut notes)?;
+    Ok((template.parts(conversation, &mut notes)?, notes))
+}
+
+fn talk() -> Value {
+    json!({"messages": [
+        {"role": "user", "content": " Hi <|im_end|>"}, {"role": "assistant", "content": "Yes.\n"},
+        {"role": "user", "content": "No?"}, {"role": "assistant", "content": "No."}
+    ]})
+}
+
+fn scored(parts: &[Part]) -> Vec<(&str, bool)> {
+    let scored = parts.iter().filter(|part| part.scored);
+    scored
+        .map(|part| (part.text.as_str(), part.from_template))
+        .collect()
+}
+
+fn text(parts: &[Part]) -> String {
+    parts.iter().map(|part| part.text.as_str()).collect()
+}
+
+/// Messages of the assistant are scored, with the token that ends its turn, and nothing else; the parts are the whole
+/// rendering.
+#[test]
+fn only_the_assistant_is_scored() {
+    let template = template(&format!("{{{{ bos_token }}}}{TURNS}"));
+    let (parts, notes) = parts_of(&template, &talk()).unwrap();
+    assert_eq!(
+        scored(&parts),
+        [
+            ("Yes.", false),
+            ("<|im_end|>", true),
+            ("No.", false),
+            ("<|im_end|>", true)
+        ]
+    );
+    assert_eq!(
+        text(&parts),
+        "<s><|im_start|>user\nHi <|im_end|><|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n\
+         <|im_start|>user\nNo?<|im_end|>\n<|im_start|>assistant\nNo.<|im_end|>\n"
+    );
+    // A user's message stays text, also where it looks like a special token.
+    assert!(
+        parts
+            .iter()
+            .any(|part| part.text == "Hi <|im_end|>" && !part.from_template)
+    );
+    assert!(notes.is_empty());
+}
+
+/// The text that a template marks as generated is the scored one.
+#[test]
+fn generation_blocks_are_scored() {
+    let template = template(GENERATION);
+    let (parts, _) = parts_of(&template, &talk()).unwrap();
+    assert_eq!(
+        scored(&parts),
+        [
+            ("So: ", true),
+            ("Yes.", false),
+            ("\n<|im_end|>", true),
+            ("So: ", true),
+            ("No.", false),
+            ("<|im_end|>", true)
+        ]
+    );
+    assert_eq!(
+        text(&parts),
+        "<|im_start|>userHi <|im_end|><|im_end|><|im_start|>assistantSo: Yes.\n<|im_end|>\
+         <|im_start|>userNo?<|im_end|><|im_start|>assistantSo: No.<|im_end|>"
+            .replace("userHi", "user\n Hi")
+            .replace("userNo", "user\nNo")
+            .replace("assistantSo", "assistant\nSo")
+    );
+    let mut quiet = talk();
+    quiet["messages"][1]["weight"] = json!(0);
+    let (parts, notes) = parts_of(&template, &quiet).unwrap();
+    assert_eq!(
+        scored(&parts),
+        [("So: ", true), ("No.", false), ("<|im_end|>", true)]
+    );
+    assert_eq!(notes.unweighted_messages, 1);
+}
+
+/// A block that leaves out the token that ends the turn is counted: a model that is not scored on it never stops.
+#[test]
+fn generation_blocks_without_the_end_are_counted() {
+    let template = template(&GENERATION.replace(
+        "{{ '<|im_end|>' }}\n{%- endgeneration -%}",
+        "{%- endgeneration -%}{{ '<|im_end|>' }}",
+    ));
+    let (parts, notes) = parts_of(&template, &talk()).unwrap();
+    assert!(text(&parts).contains("So: No.<|im_end|>"));
+    assert!(
+        scored(&parts)
+            .iter()
+            .all(|(text, _)| !text.contains("<|im_end|>"))
+    );
+    assert_eq!(notes.unlearned_ends, 2);
+    assert!(
+        notes.lines()[0].contains("does not learn to stop"),
+        "{notes:?}"
+    );
+    // The end of an answer that is not learned is not missed.
+    let mut quiet = talk();
+    quiet["messages"][1]["weight"] = json!(0);
+    assert_eq!(parts_of(&template, &quiet).unwrap().1.unlearned_ends, 1);
+}
+
+/// An answer that is not to be learned is there, unscored with its end.
+#[test]
+fn unweighted_answers_are_read_only() {
+    let template = template(TURNS);
+    let mut record = talk();
+    record["messages"][1]["train"] = json!(false);
+    let (parts, _) = parts_of(&template, &record).unwrap();
+    assert_eq!(scored(&parts), [("No.", false), ("<|im_end|>", true)]);
+    assert!(text(&parts).contains("Yes.<|im_end|>"));
+}
+
+/// Tools reach the template; tools and keys that it does not use are counted.
+#[test]
+fn tools_are_rendered_or_counted() {
+    let with_tools = "{% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}\
+                      {% for m in messages %}{{ m.content }}{{ m.mood }}{% endfor %}";
+    let record = json!({
+        "messages": [
+            {"role": "user", "content": "Light.", "mood": "glad", "id": 7},
+            {"role": "assistant", "content": "Lit.", "id": 8, "other": null}
+        ],
+        "tools": [{"name": "lamp", "parameters": {}}]
+    });
+    let (parts, notes) = parts_of(&template(with_tools), &record).unwrap();
+    assert_eq!(
+        text(&parts),
+        "{\"name\": \"lamp\", \"parameters\": {}}Light.gladLit."
+    );
+    assert!(notes.unused_keys.is_empty());
+    assert_eq!(
+        notes.unused_message_keys,
+        BTreeMap::from([("id".to_owned(), 2)])
+    );
+    let (_, notes) = parts_of(&template(TURNS), &record).unwrap();
+    assert_eq!(notes.unused_keys["tools"], 1);
+    assert_eq!(notes.unused_message_keys["mood"], 1);
+}
+
+/// A template that refuses says why; one that changes a text is not guessed at.
+#[test]
+fn refusals_say_why() {
+    let refused = |source: &str| parts_of(&template(source), &talk()).unwrap_err();
+    let error = refused("{{ raise_exception('roles must alternate') }}");
+    assert!(
+        error.contains("chat_template.jinja`: roles must alternate"),
+        "{error}"
+    );
+    let error = refused("{% for m in messages %}{{ m.content | length }}{% endfor %}");
+    assert!(error.contains("changes or looks into"), "{error}");
+    let empty = json!({"messages": [{"role": "user", "content": null}]});
+    assert!(
+        parts_of(&template(TURNS), &empty)
+            .unwrap_err()
+            .contains("without `content`")
+    );
+    let marked = json!({"messages": [{"role": "user", "content": "odd \u{fdd2}"}]});
+    assert!(
+        parts_of(&template(TURNS), &marked)
+            .unwrap_err()
+            .contains("U+FDD0")
+    );
+}
+
+/// Templates that loop, double a text, nest or print without end are errors, not a loss of the process.
+#[test]
+fn hostile_templates_are_stopped() {
+    let sources = [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_owned(),
+        "{% set n = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}".into(),
+        "{% set n = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}".into(),
+        // Lists that hold each other take time without fuel.
+        "{% set n = namespace(x=[1]) %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}".into(),
+        "{% set x = 'a' * 99999999999 %}".into(),
+        "{{ 'aaaaaaaa' * 9999999 * 9999999 }}".into(),
+        "{{ [1] * 99999999999 }}".into(),
+        "{{ messages | tojson(indent=99999999999) }}".into(),
+        "{{ 'a' | indent(99999999999) }}".into(),
+        "{{ 'a'.ljust(99999999999) }}".into(),
+        "{{ 'a'.zfill(99999999999) }}".into(),
+        "{{ 'a'.center(99999999999) }}".into(),
+        "{{ '%99999999999d' | format(1) }}".into(),
+        "{{ '%99999999999d' % 1 }}".into(),
+        "{{ range(99999999999) }}".into(),
+        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}".into(),
+        "{% set n = namespace(x='a' * 9999) %}{% for a in range(9) %}{% set n.x = n.x.replace('a', n.x) %}{% endfor %}".into(),
+        "{% set n = namespace(x=['a' * 9999]) %}{% for a in range(9) %}{% set n.x = [n.x | join(n.x | join)] * 9999 %}{% endfor %}"
+            .into(),
+    ];
+    for source in sources {
+        let built = std::panic::catch_unwind(|| template(&source));
+        let Ok(template) = built else {
+            panic!("{source}");
+        };
+        match parts_of(&template, &talk()) {
+            Ok((parts, _)) => panic!("{source}: {} bytes", text(&parts).len()),
+            Err(error) => assert!(error.contains("chat_template.jinja"), "{source}: {error}"),
+        }
+    }
+}
+
+/// Values and sources that nest as deep as the bounds allow end in an error or a text, never in a stack that overflows.
+#[test]
+fn deep_templates_are_stopped() {
+    let nested = "{% set n = namespace(x=[]) %}{% for a in range(9999) %}{% for b in range(99) %}\
+                  {% set n.x = [n.x] %}{% endfor %}{% endfor %}";
+    let sources = [
+        format!("{{{{ {}true }}}}", "not ".repeat(32_000)),
+        format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
+        format!("{{{{ 1{} }}}}", "~1".repeat(60_000)),
+        format!("{{{{ {}1{} }}}}", "[".repeat(60_000), "]".repeat(60_000)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(60_000), ")".repeat(60_000)),
+        format!("{{{{ messages{} }}}}", "|list".repeat(20_000)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(10_000)),
+        nested.to_owned(),
+        format!("{nested}{{{{ n.x }}}}"),
+        format!("{nested}{{{{ n.x | tojson }}}}"),
+    ];
+    for source in sources {
+        let file = Path::new("chat_template.jinja");
+        let source = source + TURNS;
+        let built = ChatTemplate::new(file, vec![(DEFAULT, source)], BTreeMap::new(), Vec::new());
+        if let Ok(template) = built {
+            let _ = parts_of(&template, &talk());
+        }
+    }
+    let long = "a".repeat(1 << 18);
+    let built = ChatTemplate::new(
+        Path::new("x"),
+        vec![(DEFAULT, long)],
+        BTreeMap::new(),
+        Vec::new(),
+    );
+    assert!(built.err().unwrap().to_string().contains("131072"));
+}
+
+/// Python's way with JSON, and with strings.
+#[test]
+fn templates_are_written_for_python() {
+    let rendered = |source: &str| {
+        let mut notes = RecordNotes::default();
+        let conversation = Conversation::read(&talk(), None, &mut notes).unwrap();
+        let messages: Vec<_> = conversation
+            .messages
+            .iter()
+            .map(Message::for_template)
+            .collect();
+        template(source).template.render(&messages, None).unwrap()
+    };
+    assert_eq!(
+        rendered("{{ {'a': [1, 'é']} | tojson }}{{ ' x '.strip() }}"),
+        r#"{"a": [1, "é"]}x"#
+    );
+    assert_eq!(
+        rendered("{% for m in messages %}{{ m.role }}{% break %}{% endfor %}"),
+        "user"
+    );
+}
+
+/// A list of templates has one for conversations with tools.
+#[test]
+fn tools_have_a_template_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = folder.path().join("tokenizer.json");
+    let config = folder.path().join("tokenizer_config.json");
+    let write = |json: Value| std::fs::write(&config, json.to_string()).unwrap();
+    write(json!({"chat_template": [
+        {"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}
+    ]}));
+    let (_, found) = templates(&tokenizer).unwrap().unwrap();
+    assert_eq!(
+        found,
+        [(DEFAULT, "D".to_owned()), (TOOL_USE, "T".to_owned())]
+    );
+    assert_eq!(chat_template(&tokenizer).unwrap().unwrap(), "D");
+    write(json!({"chat_template": [{"name": "tool_use", "template": "T"}]}));
+    assert!(
+        templates(&tokenizer)
+            .unwrap_err()
+            .to_string()
+            .contains("`default`")
+    );
+    std::fs::write(&config, "{\"chat_template\": \"D\",}").unwrap();
+    let error = templates(&tokenizer).unwrap_err().to_string();
+    assert!(
+        error.contains("tokenizer_config.json") && error.contains("tokenizer_config.json:1`"),
+        "{error}"
+    );
+}
+
+/// A template that takes too many steps for every conversation is not asked for ever.
+#[test]
+fn templates_that_never_end_are_given_up() {
+    let template =
+        template("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}");
+    for number in 1..=MOST_SPENT {
+        assert!(template.hung.get().is_none(), "{number}");
+        let error = parts_of(&template, &talk()).unwrap_err();
+        assert!(
+            error.contains("it takes more than 4000000 steps"),
+            "{error}"
+        );
+    }
+    assert!(template.hung.get().is_some());
+    let long = "{% for a in range(9999) %}{% for b in range(messages | length * 999) %}{% endfor %}{% endfor %}\
+                {% for m in messages %}{{ m.content }}{% endfor %}";
+    // A conversation rendered between them shows that only the others are too long.
+    let template = self::template(&format!(
+        "{{% if messages | length > 2 %}}{long}{{% endif %}}"
+    ));
+    let short = json!({"messages": []});
+    for _ in 0..=MOST_SPENT {
+        parts_of(&template, &talk()).unwrap_err();
+        parts_of(&template, &short).unwrap();
+    }
+    assert!(template.hung.get().is_none());
+}

@@ -1,0 +1,279 @@
+//! Kinds of files, and reading of their documents one at a time.
+
+use std::path::Path;
+
+use crate::DataError;
+use crate::sources::document::Each;
+use crate::sources::json_lines;
+use crate::sources::parquet::file::ParquetFile;
+use crate::sources::record::Records;
+use crate::sources::text_file;
+
+/// The kinds of files that are read.
+pub(crate) const KINDS: &str =
+    "`.txt`, `.md` or `.jsonl`, each also with `.gz` or `.zst`, or `.parquet`";
+
+/// Options for reading the files of a domain.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Format<'a> {
+    /// Options for turning records into documents.
+    pub(crate) records: Records<'a>,
+    /// Separator of the documents of a text file.
+    pub(crate) separator: Option<&'a str>,
+}
+
+/// Calls `each` with every document of the file, in order, and `watch` with the bytes as they leave the disk.
+///
+/// # Errors
+/// A file that can't be read, or is of no known kind; what `each` says.
+pub(crate) fn read(
+    path: &Path,
+    format: Format,
+    watch: &dyn Fn(u64),
+    each: &mut Each,
+) -> Result<(), DataError> {
+    if is_parquet(path) {
+        return ParquetFile::open(path, format.records)?.read(format.records, watch, each);
+    }
+    if is_text(path) {
+        let bytes = polymath_input::open(path, watch)?;
+        text_file::read(path, bytes, format.separator, each)
+    } else if is_known(path) {
+        let lines = polymath_input::open(path, watch)?;
+        json_lines::read(path, lines, format.records, each)
+    } else {
+        let mend = match ending(path).as_str() {
+            ".json" => "; `jq -c '.[]'` makes the lines of a `.jsonl` of a list of records",
+            _ => "",
+        };
+        Err(DataError::content(
+            path,
+            format!("is of no known kind: expected {KINDS}{mend}"),
+        ))
+    }
+}
+
+/// Finds at once what else would be found when the file's turn comes: whether its columns make documents.
+///
+/// # Errors
+/// Those of [`read`] that are known without reading a text.
+pub(crate) fn check(path: &Path, records: Records) -> Result<(), DataError> {
+    match is_parquet(path) {
+        true => ParquetFile::open(path, records).map(drop),
+        false => Ok(()),
+    }
+}
+
+fn is_parquet(path: &Path) -> bool {
+    let end = path.extension();
+    end.is_some_and(|end| end.eq_ignore_ascii_case("parquet"))
+}
+
+/// Returns true if the file's name is of a kind that is read.
+pub(crate) fn is_known(path: &Path) -> bool {
+    is_parquet(path) || is_text(path) || ends(path, &[".jsonl"])
+}
+
+/// The ending of a file's name, for a person.
+pub(crate) fn ending(path: &Path) -> String {
+    match path.extension() {
+        Some(end) => format!(".{}", end.to_string_lossy().to_lowercase()),
+        None => "no ending".into(),
+    }
+}
+
+/// Returns true if the file holds records: a field's value may name the group of each.
+pub(crate) fn has_records(path: &Path) -> bool {
+    is_known(path) && !is_text(path)
+}
+
+/// Returns true if the file's name is that of a text.
+pub(crate) fn is_text(path: &Path) -> bool {
+    ends(path, &[".txt", ".md"])
+}
+
+/// Returns true if the file's name has one of these endings, apart from that of a compressed file.
+fn ends(path: &Path, endings: &[&str]) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+    endings
+        .iter()
+        .any(|end| plain.unwrap_or(&name).ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::document::{LONGEST_RECORD, SourceDocument};
+    use crate::sources::pieces::{LONGEST, cut};
+
+    fn read_as(
+        name: &str,
+        bytes: &[u8],
+        separator: Option<&str>,
+    ) -> (Vec<SourceDocument>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let (mut documents, mut bad) = (Vec::new(), Vec::new());
+        let format = Format {
+            separator,
+            ..Format::default()
+        };
+        let read = read(&path, format, &|_| (), &mut |document| {
+            match document {
+                Ok(document) => documents.push(document),
+                Err(error) => bad.push(error.to_string()),
+            }
+            Ok(())
+        });
+        bad.extend(read.err().map(|error| error.to_string()));
+        (documents, bad)
+    }
+
+    fn texts(name: &str, bytes: &[u8], separator: Option<&str>) -> Vec<String> {
+        let (documents, bad) = read_as(name, bytes, separator);
+        assert_eq!(bad, [""; 0]);
+        documents.iter().map(SourceDocument::text).collect()
+    }
+
+    /// A huge file is read in the pieces that cutting the whole of it gives, wherever its letters fall.
+    #[test]
+    fn huge_files_stream_as_they_are_cut() {
+        let paragraphs = "Of Man\u{2019}s first disobedience,\n\n".repeat(300_000);
+        for text in [paragraphs, "é".repeat(4_000_001), "no end ".repeat(700_000)] {
+            let (documents, _) = read_as("a.txt", text.as_bytes(), None);
+            let read: Vec<String> = documents.iter().map(SourceDocument::text).collect();
+            assert_eq!(read, cut(&text, LONGEST));
+            let pieces: Vec<u64> = documents.iter().map(|document| document.piece).collect();
+            assert_eq!(pieces, (0..pieces.len() as u64).collect::<Vec<_>>());
+        }
+    }
+
+    /// A separator parts a file's documents, wherever it stands in what is read at once; the line ends around it are
+    /// its own.
+    #[test]
+    fn a_separator_parts_documents() {
+        let mark = "<|endoftext|>";
+        let read = |text: &str| texts("a.txt", text.as_bytes(), Some(mark));
+        assert_eq!(
+            read("one\n<|endoftext|>\ntwo\n\n<|endoftext|>"),
+            ["one", "two"]
+        );
+        assert_eq!(
+            read(" one<|endoftext|><|endoftext|> \n<|endoftext|>two"),
+            [" one", "two"]
+        );
+        assert_eq!(read("one <|endof text|>"), ["one <|endof text|>"]);
+        let stories: Vec<String> = (0..9)
+            .map(|number| format!("{number} ") + &"story é ".repeat(1 << (10 + 2 * (number % 5))))
+            .collect();
+        let text = stories.join("\r\n<|endoftext|>\n");
+        let (documents, bad) = read_as("a.txt", text.as_bytes(), Some(mark));
+        assert!(bad.is_empty() && documents.len() > stories.len());
+        let mut whole: Vec<String> = Vec::new();
+        for document in documents {
+            match document.piece {
+                0 => whole.push(document.text()),
+                _ => whole.last_mut().unwrap().push_str(&document.text()),
+            }
+        }
+        assert_eq!(whole, stories);
+    }
+
+    /// Bytes that are not UTF-8 are named by line, and those of another encoding by its name; a mark is no text.
+    #[test]
+    fn other_encodings_are_named() {
+        let (_, bad) = read_as("a.txt", b"one\ntwo \xe9t\xe9\n", None);
+        assert!(
+            bad[0].contains("a.txt:2`: is not UTF-8 (byte 5 of the line)"),
+            "{bad:?}"
+        );
+        for name in ["a.md", "a.jsonl"] {
+            let (_, bad) = read_as(name, b"\xff\xfeh\0i\0", None);
+            assert!(bad[0].contains("utf-16"), "{bad:?}");
+        }
+        assert_eq!(texts("a.txt", "\u{feff}text".as_bytes(), None), ["text"]);
+        let line = "\u{feff}{\"text\": \"text\"}\n";
+        assert_eq!(texts("a.jsonl", line.as_bytes(), None), ["text"]);
+        let gzip = |text: &str| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+            gzip.finish().unwrap()
+        };
+        // A name does not make a file compressed, nor keep it from being so.
+        assert_eq!(texts("a.jsonl", &gzip(line), None), ["text"]);
+        assert_eq!(texts("a.jsonl.gz", line.as_bytes(), None), ["text"]);
+        assert_eq!(
+            texts(
+                "a.TXT.ZST",
+                &zstd::encode_all(&b"text"[..], 1).unwrap(),
+                None
+            ),
+            ["text"]
+        );
+    }
+
+    /// Every broken line of `.jsonl` is named by its number, and the others are read.
+    #[test]
+    fn broken_lines_are_named() {
+        let lines =
+            b"{\"text\": \"x\"}\n\n{\"text\": \n{\"body\": \"x\"}\nt\xe9xt\n{\"text\": \"y\"}";
+        let (documents, bad) = read_as("a.jsonl", lines, None);
+        assert_eq!(documents.len(), 2);
+        let expected = [
+            "a.jsonl:3`: is not JSON",
+            "a.jsonl:4`: has neither",
+            "a.jsonl:5`: is not UTF-8",
+        ];
+        assert_eq!(bad.len(), expected.len(), "{bad:?}");
+        for (bad, expected) in bad.iter().zip(expected) {
+            assert!(bad.contains(expected), "{bad}");
+        }
+        assert!(
+            bad[1].contains("it has `body`; name the one that holds the text in `text_field`"),
+            "{bad:?}"
+        );
+        let (_, bad) = read_as("a.csv", b"x", None);
+        assert!(bad[0].contains("no known kind"), "{bad:?}");
+    }
+
+    /// Broken JSON is refused in a field that is read, and ignored in any other.
+    #[test]
+    fn unused_fields_refuse_nothing() {
+        let line = |line: &str| read_as("a.jsonl", line.as_bytes(), None);
+        let fine =
+            br#"{"text": "a \ud83d\ude00", "score": NaN, "name": "\ud800", "rank": -Infinity}"#;
+        assert_eq!(texts("a.jsonl", fine, None), ["a 😀"]);
+        let (documents, bad) = line(r#"{"text": "a \ud800"}"#);
+        assert!(
+            documents.is_empty() && bad[0].contains("half of a character"),
+            "{bad:?}"
+        );
+        // As in parquet, no text is an empty one.
+        for empty in [
+            r#"{"text": null}"#,
+            r#"{"text": NaN}"#,
+            r#"{"messages": null}"#,
+        ] {
+            let (documents, bad) = line(empty);
+            assert!(documents[0].is_blank() && bad.is_empty(), "{empty} {bad:?}");
+        }
+        let (documents, _) = line(r#"{"text": null, "prompt": "a", "response": "b"}"#);
+        assert_eq!(documents[0].text(), "a\nb");
+    }
+
+    /// A line that is too long to be read whole is passed over, and those after it are read.
+    #[test]
+    fn long_lines_are_named() {
+        let mut lines = b"{\"text\": \"x\"}\n".to_vec();
+        lines.resize(lines.len() + LONGEST_RECORD + 9, b' ');
+        lines.extend(b"\n{\"text\": \"y\"}\n");
+        let (documents, bad) = read_as("a.jsonl", &lines, None);
+        assert_eq!(documents.len(), 2);
+        assert!(
+            bad.len() == 1 && bad[0].contains("a.jsonl:2`: is longer than 64 MB"),
+            "{bad:?}"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! Documents out of `.jsonl`, a line each.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use polymath_input::{MARK, decode, parse_json};
+
+use crate::DataError;
+use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::record::emit;
+use crate::sources::record::{Record, Records};
+
+/// Calls `each` with the document of every line, or with what is wrong with the line.
+///
+/// # Errors
+/// A file that can't be read; what `each` says.
+pub(crate) fn read(
+    path: &Path,
+    mut lines: impl BufRead,
+    records: Records,
+    each: &mut Each,
+) -> Result<(), DataError> {
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let read = lines
+            .by_ref()
+            .take(LONGEST_RECORD as u64 + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(DataError::file("read", path))?;
+        if read == 0 {
+            return Ok(());
+        }
+        number += 1;
+        if line.len() > LONGEST_RECORD {
+            if line.last() != Some(&b'\n') {
+                lines
+                    .skip_until(b'\n')
+                    .map_err(DataError::file("read", path))?;
+            }
+            let message =
+                "is longer than 64 MB: put texts of this size into `.txt` files, one each";
+            each(Err(DataError::line(path, number, message)))?;
+            continue;
+        }
+        let text = match decode(path, number, &line, true) {
+            Ok(text) => text,
+            Err(error) => {
+                each(Err(error.into()))?;
+                continue;
+            }
+        };
+        let text = match number {
+            1 => text.strip_prefix(MARK).unwrap_or(text),
+            _ => text,
+        };
+        if text.trim().is_empty() {
+            continue;
+        }
+        match record(text.trim_end(), records) {
+            Ok(record) => emit(record, number, each)?,
+            Err(message) => each(Err(DataError::line(path, number, message)))?,
+        }
+    }
+}
+
+/// The document of a line; else what is wrong with it.
+fn record(line: &str, records: Records) -> Result<Record, String> {
+    let json = parse_json(line)
+        .map_err(|error| format!("is not JSON: {} (column {})", error.message, error.column))?;
+    let record = records.read(&json.value, Some(line))?;
+    let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
+    if json.half.is_some_and(is_broken) {
+        return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its other half)".into());
+    }
+    Ok(record)
+}

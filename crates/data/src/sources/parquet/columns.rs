@@ -1,0 +1,223 @@
+//! Columns of a parquet file that make its documents.
+
+use std::sync::Arc;
+
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
+use parquet::schema::types::{Type, TypePtr};
+
+use crate::sources::fields::{FIELDS, TOOLS};
+use crate::sources::record::Records;
+
+/// An error lists so many columns at most.
+const LISTED: usize = 16;
+
+/// The columns of `root` that the records' text is in, as a schema of their own.
+///
+/// # Errors
+/// No such column, or one of another type: which there are, and of which types.
+pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
+    let column = |name: &str| root.get_fields().iter().find(|field| field.name() == name);
+    let texts = |name: &str| column(name).is_some_and(|field| is_text(field));
+    let messages = |name: &str| column(name).and_then(messages);
+    let names = records.fields(&texts, &|name| messages(name).is_some());
+    let Some(names) = names else {
+        return Err(missing(root, records));
+    };
+    let chosen = names.iter().filter_map(|name| match texts(name) {
+        true => column(name).cloned(),
+        false => messages(name),
+    });
+    let mut chosen: Vec<TypePtr> = chosen.collect();
+    if !names.iter().any(|name| texts(name)) {
+        // The tools of a conversation go with its messages.
+        chosen.extend(column(TOOLS).and_then(readable));
+    }
+    if let Some(name) = records.group_field.filter(|name| !names.contains(name)) {
+        chosen.push(naming(root, name)?);
+    }
+    group(root, chosen).ok_or_else(|| missing(root, records))
+}
+
+/// The column whose values name the groups.
+fn naming(root: &Type, name: &str) -> Result<TypePtr, String> {
+    let column = root.get_fields().iter().find(|field| field.name() == name);
+    let Some(column) = column else {
+        let listed = listed(root);
+        return Err(format!(
+            "has no column `{name}`, as `group_field` says: it has {listed}"
+        ));
+    };
+    let names = readable(column).filter(|column| column.is_primitive());
+    names.ok_or_else(|| {
+        let kind = kind(column);
+        format!("column `{name}` holds {kind}: expected text or numbers, or another `group_field`")
+    })
+}
+
+/// The columns and their types.
+fn listed(root: &Type) -> String {
+    let columns = root.get_fields();
+    let mut listed: Vec<String> = columns
+        .iter()
+        .take(LISTED)
+        .map(|field| format!("`{}` ({})", field.name(), kind(field)))
+        .collect();
+    if columns.len() > LISTED {
+        listed.push(format!("{} more", columns.len() - LISTED));
+    }
+    listed.join(", ")
+}
+
+fn missing(root: &Type, records: Records) -> String {
+    let columns = root.get_fields();
+    if let Some(name) = records.text_field
+        && let Some(column) = columns.iter().find(|field| field.name() == name)
+    {
+        let kind = kind(column);
+        return format!("column `{name}` holds {kind}: expected text, or another `text_field`");
+    }
+    let listed = listed(root);
+    match records.text_field {
+        Some(name) => format!("has no column `{name}`, as `text_field` says: it has {listed}"),
+        None => format!(
+            "has no columns that make a document, neither {FIELDS} (a list of structs with `role` and `content`): it \
+             has {listed}; name the one that holds the text in `text_field`"
+        ),
+    }
+}
+
+/// A column's type in words.
+fn kind(field: &Type) -> String {
+    if is_text(field) {
+        return "text".into();
+    }
+    let info = field.get_basic_info();
+    if field.is_primitive() {
+        return match (field.get_physical_type(), info.converted_type()) {
+            (Physical::BYTE_ARRAY, ConvertedType::NONE) => "bytes".into(),
+            (physical, ConvertedType::NONE) => physical.to_string(),
+            (physical, converted) => format!("{physical} {converted}"),
+        };
+    }
+    match (info.converted_type(), element(field)) {
+        (ConvertedType::LIST, Some(element)) => format!("list of {}", kind(element)),
+        (ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE, _) => "map".into(),
+        _ => {
+            let fields = field.get_fields().iter().take(LISTED);
+            let fields: Vec<String> = fields
+                .map(|field| format!("{}: {}", field.name(), kind(field)))
+                .collect();
+            format!("struct {{{}}}", fields.join(", "))
+        }
+    }
+}
+
+fn is_text(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    let converted = [
+        ConvertedType::UTF8,
+        ConvertedType::ENUM,
+        ConvertedType::JSON,
+    ]
+    .contains(&info.converted_type());
+    field.is_primitive()
+        && field.get_physical_type() == Physical::BYTE_ARRAY
+        && info.repetition() != Repetition::REPEATED
+        && (converted || info.logical_type_ref() == Some(&LogicalType::String))
+}
+
+/// Returns the parts of a column of messages to read; none if it is no list of structs with a role and a content.
+fn messages(field: &TypePtr) -> Option<TypePtr> {
+    let read = readable(field)?;
+    let message = element(&read)?;
+    let has = |name: &str| {
+        let mut fields = message.get_fields().iter();
+        fields.any(|field| field.name() == name && is_text(field))
+    };
+    (message.is_group() && has("role") && has("content")).then(|| read.clone())
+}
+
+/// Returns the element of a list, in the format's layout or in the layouts before it had a rule.
+fn element(list: &Type) -> Option<&Type> {
+    let repeated = list.is_group().then(|| list.get_fields())?.first()?;
+    let is_list = list.get_basic_info().converted_type() == ConvertedType::LIST;
+    if !is_list || repeated.get_basic_info().repetition() != Repetition::REPEATED {
+        return None;
+    }
+    let itself = repeated.is_primitive()
+        || repeated.get_fields().len() > 1
+        || repeated.name() == "array"
+        || repeated.name().ends_with("_tuple");
+    match itself {
+        true => Some(repeated),
+        false => repeated.get_fields().first().map(Arc::as_ref),
+    }
+}
+
+/// The part of a type that has a place in JSON: texts, numbers and truth values, and lists and structs of them. No chat
+/// template reads the rest (dates, bytes, maps).
+fn readable(field: &TypePtr) -> Option<TypePtr> {
+    if field.is_primitive() {
+        let converted = field.get_basic_info().converted_type();
+        let number = [
+            ConvertedType::NONE,
+            ConvertedType::INT_8,
+            ConvertedType::INT_16,
+            ConvertedType::INT_32,
+            ConvertedType::INT_64,
+            ConvertedType::UINT_8,
+            ConvertedType::UINT_16,
+            ConvertedType::UINT_32,
+            ConvertedType::UINT_64,
+        ]
+        .contains(&converted);
+        let kept = match field.get_physical_type() {
+            Physical::INT32 | Physical::INT64 => number,
+            Physical::BOOLEAN | Physical::FLOAT | Physical::DOUBLE => true,
+            _ => is_text(field) && converted != ConvertedType::NONE,
+        };
+        return kept.then(|| field.clone());
+    }
+    match field.get_basic_info().converted_type() {
+        ConvertedType::LIST => {
+            let old = element(field)?.get_basic_info().repetition() == Repetition::REPEATED;
+            let [repeated] = field.get_fields() else {
+                return None;
+            };
+            let inner = struct_of(repeated)?;
+            // In the old layout of lists, the remainder of a struct would no longer be known for one.
+            let changed =
+                inner.is_group() && inner.get_fields().len() != repeated.get_fields().len();
+            (!(old && changed)).then(|| group(field, vec![inner]))?
+        }
+        ConvertedType::NONE if field.get_basic_info().repetition() != Repetition::REPEATED => {
+            struct_of(field)
+        }
+        _ => None,
+    }
+}
+
+/// A struct with those of its fields that are readable; what is none, as it is.
+fn struct_of(field: &TypePtr) -> Option<TypePtr> {
+    if field.is_primitive() {
+        return readable(field);
+    }
+    let fields: Vec<TypePtr> = field.get_fields().iter().filter_map(readable).collect();
+    match fields.is_empty() {
+        true => None,
+        false => group(field, fields),
+    }
+}
+
+/// `like` with other fields.
+fn group(like: &Type, fields: Vec<TypePtr>) -> Option<TypePtr> {
+    let info = like.get_basic_info();
+    let mut builder = Type::group_type_builder(like.name()).with_fields(fields);
+    if info.has_repetition() {
+        builder = builder
+            .with_repetition(info.repetition())
+            .with_converted_type(info.converted_type())
+            .with_logical_type(info.logical_type_ref().cloned());
+    }
+    builder.build().ok().map(Arc::new)
+}

@@ -1,0 +1,234 @@
+//! Documents out of parquet files, a row each.
+//!
+//! Only the columns that make the text are read, page by page: in memory are one page of each, whose size is
+//! bounded, and a few rows, whatever the file's size or that of its row groups.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::TreeBuilder;
+use parquet::record::{Field, Row};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use polymath_input::catch_panic;
+use serde_json::{Map, Value};
+
+use crate::DataError;
+use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::parquet::columns::choose;
+use crate::sources::parquet::pages::BoundedPages;
+use crate::sources::record::Records;
+use crate::sources::record::emit;
+
+/// Values of a column that are taken out of its pages at once: a text may be long.
+const VALUES_AT_ONCE: usize = 32;
+/// The library's message about broken bytes quotes them all.
+const LONGEST_REASON: usize = 300;
+
+/// A parquet file whose columns make documents.
+pub(crate) struct ParquetFile<'a> {
+    path: &'a Path,
+    reader: SerializedFileReader<BoundedPages>,
+    /// Length of the file in bytes.
+    size: u64,
+    /// The columns that are read.
+    columns: SchemaDescPtr,
+}
+
+impl<'a> ParquetFile<'a> {
+    /// Opens the file and chooses its columns; no row is read.
+    ///
+    /// # Errors
+    /// A file that can't be opened, was cut off or is no parquet; no column that makes a document, or one of another
+    /// type; a way of compression that is not read.
+    pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
+        polymath_input::refuse_pointer(path)?;
+        let file = polymath_files::open(path).map_err(DataError::file("open", path))?;
+        let size = file
+            .metadata()
+            .map_err(DataError::file("open", path))?
+            .len();
+        let reader = guarded(path, || SerializedFileReader::new(BoundedPages(file)))?;
+        let reader = reader.map_err(|error| broken(path, &error))?;
+        let root = reader.metadata().file_metadata().schema();
+        let columns = choose(root, records).map_err(|message| DataError::content(path, message))?;
+        let opened = Self {
+            path,
+            columns: Arc::new(SchemaDescriptor::new(columns)),
+            reader,
+            size,
+        };
+        opened.check_columns()?;
+        Ok(opened)
+    }
+
+    /// Calls `each` with the documents in order, or with what is wrong with a row, and `watch` with the file's bytes as
+    /// its rows are done.
+    ///
+    /// # Errors
+    /// Pages that can't be read, by the number of the row; what `each` says.
+    pub(crate) fn read(
+        &self,
+        records: Records,
+        watch: &dyn Fn(u64),
+        each: &mut Each,
+    ) -> Result<(), DataError> {
+        let failed = |error: ParquetError| broken(self.path, &error);
+        let metadata = self.reader.metadata();
+        let rows = metadata.file_metadata().num_rows().max(1) as u128;
+        self.note_unread(records);
+        let (mut number, mut told) = (0, 0);
+        let tree = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
+        for index in 0..metadata.num_row_groups() {
+            let group = self.reader.get_row_group(index).map_err(failed)?;
+            let found = guarded(self.path, || tree.as_iter(self.columns.clone(), &*group))?;
+            let mut found = found.map_err(failed)?;
+            while let Some(row) = guarded(self.path, || found.next())? {
+                number += 1;
+                let at_row = |message: String| {
+                    DataError::content(self.path, format!("row {number}: {message}"))
+                };
+                let row = row.map_err(|error| at_row(reason(&error)))?;
+                let record = self.record(row).and_then(|row| records.read(&row, None));
+                match record {
+                    Ok(record) => emit(record, number as u64, each)?,
+                    Err(message) => each(Err(at_row(message)))?,
+                }
+                // Skips the unread columns of a row along with the read ones.
+                let done = (u128::from(self.size) * number / rows) as u64;
+                watch(done.saturating_sub(told));
+                told = told.max(done);
+            }
+        }
+        watch(self.size.saturating_sub(told));
+        Ok(())
+    }
+
+    /// Counts the columns that are not read, once a row.
+    fn note_unread(&self, records: Records) {
+        let metadata = self.reader.metadata().file_metadata();
+        let read = self.columns.root_schema().get_fields();
+        let columns = metadata.schema().get_fields().iter();
+        let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
+        for column in
+            columns.filter(|column| !read.iter().any(|field| field.name() == column.name()))
+        {
+            records.note_unused(column.name(), rows);
+        }
+    }
+
+    /// A row as the JSON record of the same fields. Inside messages a null is a field that this message does not have.
+    fn record(&self, row: Row) -> Result<Value, String> {
+        let mut record = Map::new();
+        for (name, field) in row.into_columns() {
+            let length = match &field {
+                Field::Str(text) => text.len(),
+                Field::Bytes(bytes) => bytes.len(),
+                _ => 0,
+            };
+            if length > LONGEST_RECORD {
+                return Err(format!("is longer than 64 MB in its column `{name}`"));
+            }
+            let value = match field {
+                Field::Str(text) => Value::String(text),
+                // Some writers say that it is text in the newer of the two ways only.
+                Field::Bytes(bytes) => {
+                    let text = String::from_utf8(bytes.data().to_vec());
+                    let text = text.map_err(|_| format!("is not UTF-8 in its column `{name}`"))?;
+                    Value::String(text)
+                }
+                Field::Null => Value::Null,
+                nested => without_nulls(nested.to_json_value()),
+            };
+            record.insert(name, value);
+        }
+        Ok(Value::Object(record))
+    }
+
+    /// Checks what the library takes for granted of the columns that are read, and how they are compressed.
+    fn check_columns(&self) -> Result<(), DataError> {
+        let read = self.columns.root_schema().get_fields();
+        for group in self.reader.metadata().row_groups() {
+            for column in group.columns() {
+                let name = &column.column_path().parts()[0];
+                if !read.iter().any(|field| field.name() == name) {
+                    continue;
+                }
+                if !lies_inside(column, self.size) {
+                    let error = format!("column `{name}` lies outside of the file");
+                    return Err(broken(self.path, &ParquetError::General(error)));
+                }
+                if let Some(compression) = unknown_compression(column) {
+                    let message = format!(
+                        "column `{name}` is compressed with {compression}, which is not read: write the file again \
+                         with Zstandard, Snappy or Gzip"
+                    );
+                    return Err(DataError::content(self.path, message));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns true if a column's pages lie within a file of `length` bytes.
+fn lies_inside(column: &ColumnChunkMetaData, size: u64) -> bool {
+    let dictionary = column.dictionary_page_offset();
+    let from = u64::try_from(dictionary.unwrap_or(column.data_page_offset()));
+    let length = u64::try_from(column.compressed_size());
+    let (Ok(from), Ok(length)) = (from, length) else {
+        return false;
+    };
+    from.checked_add(length).is_some_and(|end| end <= size)
+}
+
+/// Returns a column's compression if it is not supported.
+fn unknown_compression(column: &ColumnChunkMetaData) -> Option<&'static str> {
+    match column.compression() {
+        Compression::BROTLI(_) => Some("Brotli"),
+        Compression::LZO => Some("LZO"),
+        Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::ZSTD(_) => None,
+    }
+}
+
+/// A value without the fields that are null.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                kept.map(|(name, value)| (name, without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
+}
+
+/// Calls the library, which indexes and asserts by what stands in a file: its panic is an error of the file.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DataError> {
+    let error = || ParquetError::General("its parts contradict each other".into());
+    catch_panic(read).ok_or_else(|| broken(path, &error()))
+}
+
+fn broken(path: &Path, error: &ParquetError) -> DataError {
+    let message = format!(
+        "can't be read as parquet: {} (if it was cut off, fetch it again)",
+        reason(error)
+    );
+    DataError::content(path, message)
+}
+
+fn reason(error: &ParquetError) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(LONGEST_REASON));
+    text
+}

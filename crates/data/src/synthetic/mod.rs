@@ -1,0 +1,282 @@
+//! The built-in synthetic corpus.
+//!
+//! Four subjects and a niche, competition mathematics. Every subject but literature is made of *problems*: a fact (the
+//! kind of problem and its numbers), a question, worked steps and one exact answer. A tenth of all facts, chosen by a
+//! hash of the fact, is held out: it is asked in `questions.jsonl` and stands in no training document in any phrasing.
+//! The same seed gives the same bytes on every platform.
+
+mod chemistry;
+mod competition;
+mod elements;
+mod lexicon;
+mod literature;
+mod mathematics;
+mod physics;
+mod problem;
+mod random;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::{DataError, DomainConfig, PrepareConfig, TokenizerConfig};
+use problem::{Draw, Problem, Style};
+use random::Random;
+
+/// The subjects, and the niche last.
+pub const DOMAINS: [&str; 5] = ["chemistry", "literature", "mathematics", "physics", NICHE];
+
+/// The domain that is meant to be specialized on.
+pub const NICHE: &str = "competition";
+
+/// Questions of each domain that has any.
+const QUESTIONS: usize = 300;
+
+/// Size and seed of the corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchoolConfig {
+    /// Seed of the corpus.
+    pub seed: u64,
+    /// Text of each domain, about.
+    pub bytes_per_domain: u64,
+}
+
+/// Writes `<folder>/<domain>/documents.jsonl` and `questions.jsonl` for every domain.
+///
+/// # Errors
+/// A folder that can't be written.
+pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
+    for domain in DOMAINS {
+        let place = folder.join(domain);
+        std::fs::create_dir_all(&place).map_err(DataError::file("make the folder", &place))?;
+        write_lines(
+            &place.join("documents.jsonl"),
+            documents(config, domain).map(|text| json!({ "text": text })),
+        )?;
+        let asked = questions(config, domain);
+        if !asked.is_empty() {
+            let lines = asked.iter().map(|problem| json!({ "prompt": problem.prompt(), "answer": format!(" {}", problem.answer), "group": problem.kind() }));
+            write_lines(&place.join("questions.jsonl"), lines)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the configuration that prepares a corpus in `folder` as the dataset `output`: every domain with its
+/// questions, a small vocabulary.
+pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
+    let domain = |name: &str| {
+        let place = folder.join(name);
+        let questions = place.join("questions.jsonl");
+        DomainConfig {
+            paths: vec![place.join("documents.jsonl").display().to_string()],
+            questions: questions.exists().then_some(questions),
+            ..DomainConfig::default()
+        }
+    };
+    PrepareConfig {
+        output: output.to_path_buf(),
+        heldout_fraction: 0.03,
+        seed: 1,
+        tokenizer: TokenizerConfig {
+            vocab_size: Some(1024),
+            sample_bytes: Some(4_000_000),
+            ..TokenizerConfig::default()
+        },
+        domains: DOMAINS
+            .iter()
+            .map(|name| ((*name).to_owned(), domain(name)))
+            .collect(),
+    }
+}
+
+fn write_lines(
+    path: &Path,
+    lines: impl Iterator<Item = serde_json::Value>,
+) -> Result<(), DataError> {
+    let write = || -> std::io::Result<()> {
+        let mut staged = polymath_files::StagedFile::create(path)?;
+        let mut file = std::io::BufWriter::new(staged.file());
+        for line in lines {
+            writeln!(file, "{line}")?;
+        }
+        file.flush()?;
+        drop(file);
+        staged.commit()
+    };
+    write().map_err(DataError::file("write", path))
+}
+
+fn draws(domain: &str) -> Option<&'static [Draw]> {
+    match domain {
+        "chemistry" => Some(&chemistry::DRAWS),
+        "mathematics" => Some(&mathematics::DRAWS),
+        "physics" => Some(&physics::DRAWS),
+        NICHE => Some(&competition::DRAWS),
+        _ => None,
+    }
+}
+
+/// The training and held-out documents of a domain, until there is enough text.
+fn documents(config: &SchoolConfig, domain: &'static str) -> impl Iterator<Item = String> {
+    let mut random = Random::new(config.seed, domain);
+    let mut left = config.bytes_per_domain as i64;
+    std::iter::from_fn(move || {
+        if left <= 0 {
+            return None;
+        }
+        let text = match draws(domain) {
+            Some(draws) => document(&mut random, domain, draws),
+            None => literature::story(&mut random),
+        };
+        left -= text.len() as i64;
+        Some(text)
+    })
+}
+
+/// A page of a few problems, in one style.
+fn document(random: &mut Random, domain: &str, draws: &[Draw]) -> String {
+    let style = if domain == NICHE {
+        Style::Competition
+    } else {
+        *random.choose(&Style::SCHOOL)
+    };
+    // A page keeps to one or two kinds of problem, as a page of a school book does.
+    let kinds = [*random.choose(draws), *random.choose(draws)];
+    let count = 3 + random.below(5);
+    let mut parts = Vec::new();
+    if domain == "chemistry" && random.below(3) == 0 {
+        parts.push(elements::about(random));
+    }
+    while parts.len() < count as usize {
+        let problem = random.choose(&kinds)(random);
+        if !problem.is_held_out() {
+            parts.push(problem.render(style, parts.len() + 1));
+        }
+    }
+    parts.join("\n")
+}
+
+/// Held-out problems, each fact once, of every kind in turn.
+fn questions(config: &SchoolConfig, domain: &'static str) -> Vec<Problem> {
+    let Some(draws) = draws(domain) else {
+        return Vec::new();
+    };
+    let mut random = Random::new(config.seed ^ 0x5eed, domain);
+    let mut asked = BTreeSet::new();
+    let mut questions = Vec::new();
+    // A kind with few facts runs out of them; the others go on.
+    for attempt in 0..QUESTIONS * 200 {
+        let problem = draws[attempt % draws.len()](&mut random);
+        if problem.is_held_out() && asked.insert(problem.fact.clone()) {
+            questions.push(problem);
+            if questions.len() == QUESTIONS {
+                break;
+            }
+        }
+    }
+    questions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: SchoolConfig = SchoolConfig {
+        seed: 3,
+        bytes_per_domain: 150_000,
+    };
+
+    /// Equal seeds give equal files, another seed others.
+    #[test]
+    fn generation_is_a_function_of_the_seed() {
+        let text = |seed| -> Vec<String> {
+            let config = SchoolConfig {
+                seed,
+                bytes_per_domain: 5_000,
+            };
+            DOMAINS
+                .iter()
+                .flat_map(|domain| documents(&config, domain))
+                .collect()
+        };
+        assert_eq!(text(1), text(1));
+        assert_ne!(text(1), text(2));
+    }
+
+    /// Training documents contain no question, neither as asked nor as stated.
+    #[test]
+    fn held_out_facts_are_never_taught() {
+        for domain in DOMAINS {
+            let taught: String = documents(&SMALL, domain).collect();
+            let asked = questions(&SMALL, domain);
+            assert_eq!(asked.is_empty(), domain == "literature");
+            for problem in asked {
+                assert!(
+                    !taught.contains(&problem.question),
+                    "{domain}: {}",
+                    problem.question
+                );
+                assert!(
+                    !taught.contains(&problem.statement),
+                    "{domain}: {}",
+                    problem.statement
+                );
+            }
+        }
+    }
+
+    /// Questions are numerous, and about a tenth of the facts is held out.
+    #[test]
+    fn a_tenth_of_the_facts_is_held_out() {
+        for domain in ["chemistry", "mathematics", "physics", NICHE] {
+            assert!(
+                questions(&SMALL, domain).len() >= 100,
+                "{domain}: {}",
+                questions(&SMALL, domain).len()
+            );
+            let mut random = Random::new(5, domain);
+            let facts: BTreeSet<(String, bool)> = (0..4000)
+                .map(|at| {
+                    let draws = draws(domain).unwrap();
+                    let problem = draws[at % draws.len()](&mut random);
+                    (problem.fact.clone(), problem.is_held_out())
+                })
+                .collect();
+            let share = facts.iter().filter(|(_, held)| *held).count() as f64 / facts.len() as f64;
+            assert!((0.05..0.15).contains(&share), "{domain}: {share}");
+        }
+    }
+
+    /// Stories are long enough to be documents, and hardly ever the same twice.
+    #[test]
+    fn stories_differ() {
+        let stories: Vec<String> = documents(&SMALL, "literature").collect();
+        let distinct: BTreeSet<&String> = stories.iter().collect();
+        assert_eq!(distinct.len(), stories.len());
+        assert!(stories.iter().all(|story| story.len() > 300), "{stories:?}");
+    }
+
+    /// A story repeats little of the stories before it: few of its sequences of eight words.
+    #[test]
+    fn stories_cannot_be_memorised() {
+        let school = SchoolConfig {
+            bytes_per_domain: 1_000_000,
+            ..SMALL
+        };
+        let (mut seen, mut repeated, mut all) = (BTreeSet::new(), 0, 0);
+        for (number, story) in documents(&school, "literature").enumerate() {
+            let words: Vec<&str> = story.split_whitespace().collect();
+            for words in words.windows(8) {
+                let new = seen.insert(random::hash(&words.join(" ")));
+                if number > 500 {
+                    all += 1;
+                    repeated += usize::from(!new);
+                }
+            }
+        }
+        assert!(repeated * 20 < all, "{repeated} of {all}");
+    }
+}

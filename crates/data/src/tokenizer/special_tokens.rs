@@ -1,0 +1,208 @@
+//! Special tokens in text: meant where a chat template writes them, ordinary text where a message holds the same signs.
+
+use std::collections::HashMap;
+
+use tokenizers::{AddedToken, NormalizedString, Normalizer, Tokenizer};
+
+/// Stand around a number in the place of a special token; no text has them, since they are no characters.
+const BEGIN: char = '\u{fdd0}';
+const END: char = '\u{fdd1}';
+const FIRST_NUMBER: u32 = 0xf_0000;
+
+/// The special tokens of a tokenizer.
+pub(crate) struct SpecialTokens {
+    /// Tokens by their first byte, the longest first.
+    by_first: HashMap<u8, Vec<(String, u32)>>,
+    /// True if each is exactly its own characters: none absorbs white space, or matches at word ends only.
+    pub(crate) are_plain: bool,
+}
+
+impl SpecialTokens {
+    pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
+        let mut by_first: HashMap<u8, Vec<(String, u32)>> = HashMap::new();
+        let mut are_plain = true;
+        for (id, token) in tokenizer.get_added_tokens_decoder() {
+            let Some(&first) = token.content.as_bytes().first().filter(|_| token.special) else {
+                continue;
+            };
+            are_plain &= !(token.lstrip || token.rstrip || token.single_word);
+            by_first.entry(first).or_default().push((token.content, id));
+        }
+        for tokens in by_first.values_mut() {
+            tokens.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then(a.cmp(b)));
+        }
+        Self {
+            by_first,
+            are_plain,
+        }
+    }
+
+    /// The longest special token that begins at `at`: its length and id.
+    fn at(&self, text: &str, at: usize) -> Option<(usize, u32)> {
+        let here = &text.as_bytes()[at..];
+        let tokens = self.by_first.get(here.first()?)?;
+        let mut found = tokens
+            .iter()
+            .filter(|(token, _)| here.starts_with(token.as_bytes()));
+        found.next().map(|(token, id)| (token.len(), *id))
+    }
+
+    /// The special tokens in a stretch of `text`, from the left, the longest where several begin.
+    pub(crate) fn find(&self, text: &str, stretch: std::ops::Range<usize>) -> Vec<SpecialToken> {
+        let mut found = Vec::new();
+        let mut at = stretch.start;
+        while at < stretch.end {
+            match self.at(&text[..stretch.end], at) {
+                Some((length, id)) => {
+                    found.push(SpecialToken {
+                        id,
+                        from: at,
+                        to: at + length,
+                    });
+                    at += length;
+                }
+                None => at += 1,
+            }
+        }
+        found
+    }
+}
+
+/// A special token in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpecialToken {
+    pub(crate) id: u32,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+}
+
+/// A tokenizer that finds special tokens only where they are meant: there the text has private signs instead.
+pub(crate) struct Substituted {
+    tokenizer: Tokenizer,
+    /// Ids of private tokens to those they stand for.
+    ids: HashMap<u32, u32>,
+    /// Private signs by the id they stand for.
+    signs: HashMap<u32, String>,
+}
+
+impl Substituted {
+    /// `tokenizer` takes special tokens for text.
+    ///
+    /// # Errors
+    /// The reason that the tokenizer library gives.
+    pub(crate) fn new(tokenizer: &Tokenizer) -> tokenizers::Result<Self> {
+        let mut tokenizer = tokenizer.clone();
+        let special = tokenizer.get_added_tokens_decoder().into_iter();
+        let mut special: Vec<(u32, AddedToken)> =
+            special.filter(|(_, token)| token.special).collect();
+        special.sort_by_key(|(id, _)| *id);
+        let mut signs = HashMap::new();
+        let mut private = Vec::new();
+        for ((id, mut token), number) in special.into_iter().zip(FIRST_NUMBER..) {
+            let number = char::from_u32(number).unwrap_or(END);
+            token.content = format!("{BEGIN}{number}{END}");
+            token.special = false;
+            // A normalizer that removes the signs would leave a token of nothing.
+            token.normalized &= survives(&tokenizer, &token.content)?;
+            signs.insert(id, token.content.clone());
+            private.push((id, token));
+        }
+        tokenizer.add_tokens(private.iter().map(|(_, token)| token.clone()))?;
+        let ids = private
+            .into_iter()
+            .filter_map(|(id, token)| Some((tokenizer.token_to_id(&token.content)?, id)))
+            .collect();
+        Ok(Self {
+            tokenizer,
+            ids,
+            signs,
+        })
+    }
+
+    /// The tokens of `text`, in which only `meant` are special tokens: (id, from, to) each.
+    ///
+    /// # Errors
+    /// The reason that the tokenizer library gives.
+    pub(crate) fn encode(
+        &self,
+        text: &str,
+        meant: &[SpecialToken],
+    ) -> tokenizers::Result<Vec<SpecialToken>> {
+        let mut changed = String::with_capacity(text.len());
+        // Ends of each private character: in the changed text, and of its token in the text.
+        let mut ends = Vec::with_capacity(meant.len());
+        let mut at = 0;
+        for token in meant {
+            changed.push_str(&text[at..token.from]);
+            changed.push_str(&self.signs[&token.id]);
+            at = token.to;
+            ends.push((changed.len(), token.to));
+        }
+        changed.push_str(&text[at..]);
+        let place = |changed_at: usize| {
+            let before = ends.partition_point(|(end, _)| *end <= changed_at);
+            let (end, original) = before.checked_sub(1).map_or((0, 0), |last| ends[last]);
+            let next = meant.get(before).map_or(text.len(), |next| next.from);
+            // Within a private sign, the place is where its token begins.
+            (original + (changed_at - end)).min(next)
+        };
+        let encoding = self.tokenizer.encode(changed.as_str(), false)?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        Ok(tokens
+            .map(|(id, (from, to))| SpecialToken {
+                id: self.ids.get(id).copied().unwrap_or(*id),
+                from: place(*from),
+                to: place(*to),
+            })
+            .collect())
+    }
+}
+
+/// Returns true if the tokenizer's normalizer leaves `signs` in a text.
+fn survives(tokenizer: &Tokenizer, signs: &str) -> tokenizers::Result<bool> {
+    let mut text = NormalizedString::from(signs);
+    if let Some(normalizer) = tokenizer.get_normalizer() {
+        normalizer.normalize(&mut text)?;
+    }
+    Ok(text.get().contains(signs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::training::train;
+
+    /// Special tokens are exactly the meant ones, with their places in the text.
+    #[test]
+    fn special_tokens_are_found_only_if_meant() {
+        let mut tokenizer = train(300, vec!["a rose is a rose ".repeat(9)]).unwrap();
+        let special = ["<|a|>", "<|a|>b"].map(|token| AddedToken::from(token, true));
+        tokenizer.add_special_tokens(special).unwrap();
+        let [short, long] = ["<|a|>", "<|a|>b"].map(|token| tokenizer.token_to_id(token).unwrap());
+        let special = SpecialTokens::of(&tokenizer);
+        let text = "<|a|>é<|a|>b <|a|>";
+        let found = special.find(text, 0..text.len());
+        let ids: Vec<u32> = found.iter().map(|token| token.id).collect();
+        assert_eq!(ids, [short, long, short]);
+        assert!(special.are_plain);
+        tokenizer.set_encode_special_tokens(true);
+        let substituted = Substituted::new(&tokenizer).unwrap();
+        let tokens = substituted.encode(text, &found[1..2]).unwrap();
+        let at = tokens.iter().position(|token| token.id == long).unwrap();
+        assert_eq!(tokens[at], found[1]);
+        assert_eq!(
+            tokens
+                .iter()
+                .filter(|token| [short, long].contains(&token.id))
+                .count(),
+            1
+        );
+        let spelled: String = tokens[..at]
+            .iter()
+            .map(|token| &text[token.from..token.to])
+            .collect();
+        assert!(spelled.starts_with("<|a|>é"), "{spelled}");
+        assert_eq!(&text[tokens[at + 1].from..tokens[at + 1].to], " ");
+        assert_eq!(tokens.last().unwrap().to, text.len());
+    }
+}

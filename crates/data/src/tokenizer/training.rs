@@ -1,0 +1,184 @@
+//! The tokenizer of a dataset: a byte-level BPE trained on a sample, or one that is given.
+
+use polymath_tokenizer::DocumentEnds;
+use rayon::prelude::*;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
+
+use crate::DataError;
+use crate::tokenizer::splitter::Splitter;
+
+/// Begins and ends every document; id 0 in our own tokenizers.
+pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// Trains a byte-level BPE on `texts`. Digits stand alone, so that numbers are read the same wherever they occur.
+///
+/// # Errors
+/// What the tokenizer library says.
+pub(crate) fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, DataError> {
+    let failed = |error: tokenizers::Error| DataError::Tokenizer(error.to_string());
+    let pre_tokenizer = Sequence::new(vec![
+        PreTokenizerWrapper::Digits(Digits::new(true)),
+        PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
+    ]);
+    let mut tokenizer = TokenizerBuilder::default()
+        .with_model(BPE::default())
+        .with_normalizer(None::<tokenizers::NormalizerWrapper>)
+        .with_pre_tokenizer(Some(pre_tokenizer))
+        .with_post_processor(None::<tokenizers::PostProcessorWrapper>)
+        .with_decoder(Some(ByteLevel::default()))
+        .build()
+        .map_err(failed)?;
+    let mut trainer = BpeTrainerBuilder::new()
+        .vocab_size(vocab_size)
+        .show_progress(false)
+        .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build();
+    let texts = texts.iter().flat_map(|text| bounded(text));
+    tokenizer.train(&mut trainer, texts).map_err(failed)?;
+    let json = tokenizer.to_string(true).map_err(failed)?;
+    json.parse()
+        .map_err(|error: tokenizers::Error| DataError::Tokenizer(error.to_string()))
+}
+
+/// The trainer's time goes with the square of a word's length, so it gets longer words in parts: a genome, Base64 or
+/// minified code may be one word. Nothing else is changed: a token of so many bytes is hardly learned.
+const LONGEST_WORD: usize = 256;
+
+/// The text in stretches that have no word of more than [`LONGEST_WORD`] bytes; words are cut nowhere else.
+fn bounded(text: &str) -> Vec<&str> {
+    let splitter = Splitter::of(true);
+    let mut stretches = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    while at < text.len() {
+        let end = splitter.word_end(text, at);
+        while end - at > LONGEST_WORD {
+            let cut = text.floor_char_boundary(at + LONGEST_WORD);
+            stretches.push(&text[from..cut]);
+            (from, at) = (cut, cut);
+        }
+        at = end;
+    }
+    stretches.push(&text[from..]);
+    stretches
+}
+
+/// The tokens that begin and end a document of a trained tokenizer.
+pub(crate) fn trained_ends() -> DocumentEnds {
+    DocumentEnds {
+        begin: 0,
+        end: 0,
+        begin_source: "the trained tokenizer".into(),
+        end_source: "the trained tokenizer".into(),
+    }
+}
+
+/// Longer words hardly repeat, and each costs the trainer some fifty times its bytes.
+const LONG_WORD: usize = 32;
+/// Returns how many more bytes of a long word count.
+const LONG_WORD_COST: u64 = 4;
+
+/// Leaves out texts, evenly, until those with words that hardly repeat (of a script without spaces) cost the trainer no
+/// more than `bytes` of others: its memory goes with the words that differ. The first always stays. Returns the bytes
+/// that are left.
+pub(crate) fn thin(texts: &mut Vec<String>, bytes: u64) -> u64 {
+    let costs: Vec<u64> = texts.par_iter().map(|text| cost(text)).collect();
+    let total: u64 = costs.iter().sum();
+    let mut costs = costs.into_iter();
+    let (mut seen, mut kept) = (0, 0);
+    texts.retain(|_| {
+        let cost = costs.next().unwrap_or_default();
+        // The kept text is behind the budget's share of the seen text by less than a text.
+        let due = u128::from(kept) * u128::from(total) <= u128::from(seen) * u128::from(bytes);
+        seen += cost;
+        kept += if due { cost } else { 0 };
+        due || total <= bytes
+    });
+    texts.iter().map(|text| text.len() as u64).sum()
+}
+
+/// The bytes of a text, those of long words several times.
+fn cost(text: &str) -> u64 {
+    let splitter = Splitter::of(true);
+    let (mut at, mut cost) = (0, 0);
+    while at < text.len() {
+        let end = splitter.word_end(text, at);
+        let length = (end - at) as u64;
+        cost += if end - at > LONG_WORD {
+            LONG_WORD_COST * length
+        } else {
+            length
+        };
+        at = end;
+    }
+    cost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words that are too long are cut, all others stay, and nothing is lost.
+    #[test]
+    fn long_words_are_cut_for_the_trainer() {
+        let plain = "A rose, is\n\n a rose: 1887. ".repeat(100);
+        assert_eq!(bounded(&plain), [&plain[..]]);
+        let genome = "acgt".repeat(1000);
+        let text = format!("It is {genome} and {}.", "é".repeat(300));
+        let stretches = bounded(&text);
+        assert_eq!(stretches.concat(), text);
+        assert!(stretches.len() > 17);
+        let splitter = Splitter::of(true);
+        for stretch in stretches {
+            let mut at = 0;
+            while at < stretch.len() {
+                let end = splitter.word_end(stretch, at);
+                assert!(end - at <= LONGEST_WORD);
+                at = end;
+            }
+        }
+        assert_eq!(bounded(""), [""]);
+    }
+
+    /// Training on words of 300 kB takes about as long as on the same text in short words, and learns the same pairs.
+    #[test]
+    fn training_is_linear_in_the_length_of_words() {
+        let mut state = 1u64;
+        let mut letters = || {
+            state = crate::draw::mix(state);
+            ["a", "c", "g", "t"][(state % 4) as usize]
+        };
+        let texts: Vec<String> = (0..10)
+            .map(|_| (0..300_000).map(|_| letters()).collect())
+            .collect();
+        let begun = std::time::Instant::now();
+        let trained = train(600, texts).unwrap();
+        assert!(trained.token_to_id("acgt").is_some());
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+    }
+
+    /// Ordinary text stays whole; of text without spaces, an even quarter stays, and always something.
+    #[test]
+    fn costly_words_thin_the_sample() {
+        let mut plain = vec!["a rose is a rose ".repeat(60); 100];
+        assert_eq!(thin(&mut plain, 102_000), 102_000);
+        let sign = |number: u32| char::from_u32(0x4e00 + number).unwrap();
+        let texts: Vec<String> = (0..400)
+            .map(|text| (0..100).map(|at| sign(text * 40 + at)).collect())
+            .collect();
+        let mut thinned = texts.clone();
+        let left = thin(&mut thinned, 120_000);
+        assert!((29_000..=31_000).contains(&left), "{left}");
+        let last = texts
+            .iter()
+            .position(|text| text == thinned.last().unwrap());
+        assert!(last.unwrap() > 390, "from all over");
+        let mut one = texts[..1].to_vec();
+        assert_eq!(thin(&mut one, 10), 300);
+    }
+}
