@@ -1,39 +1,10 @@
 //! Bounds on the numbers of a shape. A `config.json` is not trusted: nothing is allocated for a number before it is checked.
 
-use crate::{ModelConfig, ModelError};
+use crate::sizes::check_size;
+use crate::{ModelConfig, ModelError, SlidingWindow};
 
-/// The largest value of each size: above those of any model that is known, and no product of them overflows.
-const LARGEST: [(&str, usize); 9] = [
-    ("vocab_size", 1 << 24),
-    ("hidden_size", 1 << 20),
-    ("intermediate_size", 1 << 22),
-    ("num_hidden_layers", 1 << 12),
-    ("num_attention_heads", 1 << 14),
-    ("num_key_value_heads", 1 << 14),
-    ("head_dim", 1 << 14),
-    ("max_position_embeddings", 1 << 30),
-    ("sliding_window", 1 << 30),
-];
 /// The most parameters of a model.
 const MOST_PARAMETERS: u64 = 1 << 42;
-
-/// Checks a size that a file or a user gives; `key` is its name in [`ModelConfig`], `shown` the one that the user knows it by.
-///
-/// # Errors
-/// A size of 0, or above the largest.
-pub(crate) fn check_size(key: &str, shown: &str, size: usize) -> Result<(), ModelError> {
-    let largest = LARGEST.iter().find(|(known, _)| *known == key);
-    let largest = largest.map_or(usize::MAX, |(_, largest)| *largest);
-    match size {
-        0 => Err(ModelError::Architecture(format!(
-            "`{shown}` is 0: it must be at least 1"
-        ))),
-        _ if size > largest => Err(ModelError::Architecture(format!(
-            "`{shown}` is {size}: expected at most {largest}"
-        ))),
-        _ => Ok(()),
-    }
-}
 
 /// Checks every number of a shape by itself, and the number of parameters.
 ///
@@ -86,6 +57,33 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), ModelError> {
         ));
     }
     Ok(())
+}
+
+impl SlidingWindow {
+    /// Checks it against the rest of the config.
+    pub(crate) fn validate(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        let refuse = |message: String| Err(ModelError::Architecture(message));
+        if self.size == 0 {
+            return refuse(
+                "`sliding_window` is 0: a query sees at least its own key, so it must be at least 1".into(),
+            );
+        }
+        if self.layers.len() != config.num_hidden_layers {
+            return refuse(format!(
+                "`layer_types` has {} layers, `num_hidden_layers` is {}",
+                self.layers.len(),
+                config.num_hidden_layers
+            ));
+        }
+        let mixed = self.layers.contains(&false);
+        if mixed && !config.qk_norm && !config.attention_bias {
+            return refuse(
+                "`sliding_window` in some layers only: a Mistral has it in all of them, a Qwen2 or Qwen3 may have it in some"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
 }
 
 fn refuse<T>(message: String) -> Result<T, ModelError> {

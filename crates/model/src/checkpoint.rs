@@ -7,14 +7,13 @@ use candle_core::Tensor;
 
 use crate::adapter::{base_folder, is_adapter, load_adapter, save_adapter};
 use crate::hugging_face::{self, TokenIds, read_json};
+use crate::model_folder::{GENERATION_CONFIG, TOKENIZER, write};
 use crate::weights::{
     WEIGHTS, counted, has_own_head, listed, passengers, read_weights, write_weights,
 };
 use crate::{LoadOptions, ModelConfig, ModelError, TokenizerFiles, Transformer};
 
 const CONFIG: &str = "config.json";
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
-pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// The tokenizer of a model folder.
 ///
@@ -105,10 +104,6 @@ fn read_settings(path: &Path) -> Result<Option<serde_json::Value>, ModelError> {
         return Err(ModelError::content(path, "is no JSON object"));
     }
     Ok(found)
-}
-
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    std::fs::write(path, bytes).map_err(ModelError::file("write", path))
 }
 
 /// Reads only the `config.json` of a model folder, or of an adapter's base.

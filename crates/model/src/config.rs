@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelError, RopeScaling, SlidingWindow, bounds};
+use crate::{ModelError, RopeScaling, SlidingWindow, bounds, sizes};
 
 /// The `[model]` table: what a user chooses; everything else follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ impl ArchitectureConfig {
         ];
         for (key, size) in sizes {
             if let Some(size) = size {
-                bounds::check_size(key, &format!("model.{key}"), size)?;
+                sizes::check_size(key, &format!("model.{key}"), size)?;
             }
         }
         Ok(())

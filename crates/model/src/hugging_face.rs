@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config_keys::check_rest;
 use crate::fields::Fields;
-use crate::{Family, ModelConfig, ModelError, Rope, SlidingWindow, bounds, gpt2, sliding_window};
+use crate::{Family, ModelConfig, ModelError, Rope, SlidingWindow, gpt2, sizes, sliding_window};
 
 impl ModelConfig {
     /// The text of `config.json`.
@@ -187,7 +187,7 @@ fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
 /// A size of a shape that must be there, within its bounds: later keys are multiplied by it.
 pub(crate) fn required_size(fields: &Fields, key: &str) -> Result<usize, ModelError> {
     let size = fields.required_size(key)?;
-    let checked = bounds::check_size(key, key, size);
+    let checked = sizes::check_size(key, key, size);
     checked.map_err(|error| ModelError::content(fields.path(), error.to_string()))?;
     Ok(size)
 }

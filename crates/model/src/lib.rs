@@ -45,11 +45,14 @@ mod gpt2;
 mod hugging_face;
 mod initialise;
 mod memory;
+mod model_folder;
 mod names;
 mod network;
 mod new_rows;
+mod rope;
 mod rope_scaling;
 mod safetensors_file;
+mod sizes;
 mod sliding_window;
 mod stored;
 mod tokenizer_files;
@@ -77,7 +80,7 @@ pub use polymath_ops::{
     Comparison, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
     calm_candle, keep_freed_memory, processor_peak_flops,
 };
-pub(crate) use rope_scaling::Rope;
+pub(crate) use rope::Rope;
 pub use rope_scaling::RopeScaling;
 pub use safetensors_file::write_safetensors;
 pub use sliding_window::SlidingWindow;

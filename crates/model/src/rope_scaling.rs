@@ -1,17 +1,10 @@
-//! Rotary frequencies, stretched where a model reads further than it was pretrained for.
+//! Scaling of rotary frequencies, for contexts longer than those of pretraining.
 
 use std::f64::consts::TAU;
 
-use candle_core::Device;
-use polymath_ops::RotaryTable;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::config::default_rope_theta;
-use crate::fields::{Fields, is_neutral, shown};
-use crate::{Family, ModelConfig, ModelError};
-
-/// How the frequencies change; written as Hugging Face's `rope_scaling`.
+/// Scaling of rotary frequencies; written as Hugging Face's `rope_scaling`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum RopeScaling {
@@ -34,8 +27,8 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// What one frequency becomes.
-    fn apply(self, frequency: f64) -> f64 {
+    /// Scales one frequency.
+    pub(crate) fn apply(self, frequency: f64) -> f64 {
         match self {
             Self::Linear { factor } => frequency / factor,
             Self::Llama3 {
@@ -76,189 +69,6 @@ impl RopeScaling {
             }
         }
     }
-}
-
-/// Rotary positions, as a `config.json` states them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Rope {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// How they are stretched.
-    pub scaling: Option<RopeScaling>,
-}
-
-const EXPECTED: &str = "null, or the `rope_type` `default`, `linear` or `llama3` with its numbers";
-/// The keys of `rope_scaling`, of which each kind reads some.
-const SCALING_KEYS: &[&str] = &[
-    "rope_type",
-    "type",
-    "rope_theta",
-    "factor",
-    "low_freq_factor",
-    "high_freq_factor",
-    "original_max_position_embeddings",
-];
-
-impl Rope {
-    /// Reads `rope_theta` and `rope_scaling`, which newer files call `rope_parameters`. Versions of `transformers` disagree
-    /// on which of two values counts, so that a contradiction is refused.
-    pub fn read(fields: &Fields) -> Result<Self, ModelError> {
-        let mut theta: Option<(String, f64)> = None;
-        let mut scaling: Option<(&str, Option<RopeScaling>)> = None;
-        if let Some(stated) = fields.real("rope_theta")? {
-            theta = Some(("rope_theta".into(), stated));
-        }
-        for field in ["rope_scaling", "rope_parameters"] {
-            let Some(value) = fields.get(field) else {
-                continue;
-            };
-            let found = read_scaling(fields, field, value)?;
-            match scaling {
-                Some((other, before)) if before != found => {
-                    return contradiction(fields, other, field);
-                }
-                _ => scaling = Some((field, found)),
-            }
-            let Some(inner) = value.get("rope_theta").filter(|inner| !inner.is_null()) else {
-                continue;
-            };
-            let Some(inner) = inner.as_f64() else {
-                return fields.refuse(field, "a number as its `rope_theta`");
-            };
-            let name = format!("{field}.rope_theta");
-            match &theta {
-                Some((other, before)) if *before != inner => {
-                    let (other, name) = (
-                        format!("{other}` = `{before}"),
-                        format!("{name}` = `{inner}"),
-                    );
-                    return contradiction(fields, &other, &name);
-                }
-                Some(_) => {}
-                None => theta = Some((name, inner)),
-            }
-        }
-        let context = fields.size("original_max_position_embeddings")?;
-        let scaling = scaling.and_then(|(_, scaling)| scaling);
-        match (context, scaling) {
-            (
-                Some(context),
-                Some(RopeScaling::Llama3 {
-                    original_max_position_embeddings: inner,
-                    ..
-                }),
-            ) if context != inner => contradiction(
-                fields,
-                "original_max_position_embeddings",
-                "rope_scaling.original_max_position_embeddings",
-            ),
-            _ => Ok(Self {
-                theta: theta.map_or_else(default_rope_theta, |(_, theta)| theta),
-                scaling,
-            }),
-        }
-    }
-}
-
-fn contradiction<T>(fields: &Fields, one: &str, other: &str) -> Result<T, ModelError> {
-    Err(ModelError::content(
-        fields.path(),
-        format!(
-            "`{one}` and `{other}` contradict each other, and versions of `transformers` disagree on which counts: remove \
-             the one that the model was not trained with"
-        ),
-    ))
-}
-
-/// The stretch in the object under `field`.
-fn read_scaling(
-    fields: &Fields,
-    field: &str,
-    value: &Value,
-) -> Result<Option<RopeScaling>, ModelError> {
-    let refuse = |expected: &str| fields.refuse(field, expected);
-    let Value::Object(keys) = value else {
-        return refuse("an object, or null");
-    };
-    // Older files call it `type`.
-    let kinds = ["rope_type", "type"].map(|key| keys.get(key).filter(|kind| !kind.is_null()));
-    if let [Some(new), Some(old)] = kinds
-        && new != old
-    {
-        let name = |key: &str| format!("{field}.{key}");
-        return contradiction(fields, &name("rope_type"), &name("type"));
-    }
-    let kind = kinds.into_iter().flatten().next();
-    if kind
-        .is_some_and(|kind| !["default", "linear", "llama3"].contains(&kind.as_str().unwrap_or("")))
-    {
-        return refuse(EXPECTED);
-    }
-    let one = |key: &str, value: &Value| {
-        ["partial_rotary_factor", "attention_factor"].contains(&key) && value.as_f64() == Some(1.0)
-    };
-    let strange = keys.iter().find(|(key, value)| {
-        !SCALING_KEYS.contains(&key.as_str()) && !is_neutral(value) && !one(key, value)
-    });
-    if let Some((key, value)) = strange {
-        let value = shown(value);
-        return Err(ModelError::content(
-            fields.path(),
-            format!("`{field}.{key}` = {value} is not computed here: expected it absent"),
-        ));
-    }
-    if kind.is_none_or(|kind| kind == "default") {
-        let factor = keys.get("factor").filter(|factor| !factor.is_null());
-        return match factor.is_none_or(|factor| factor.as_f64() == Some(1.0)) {
-            true => Ok(None),
-            false => refuse("a `rope_type` that has a `factor`, such as `linear`"),
-        };
-    }
-    let mut known = value.clone();
-    known["rope_type"] = kind.cloned().unwrap_or_default();
-    // Whatever is wrong with it, the sentence below shows it whole and says what is expected.
-    let scaling = serde_json::from_value::<RopeScaling>(known).ok();
-    match scaling.filter(|scaling| scaling.is_valid()) {
-        Some(scaling) => Ok(Some(scaling)),
-        None => refuse(EXPECTED),
-    }
-}
-
-/// The angles of all positions; none where positions are learned.
-pub(crate) fn rotary_table(
-    config: &ModelConfig,
-    device: &Device,
-) -> Result<Option<RotaryTable>, ModelError> {
-    let table = match config.family {
-        Family::Gpt2 => return Ok(None),
-        Family::Llama => RotaryTable::new(
-            &inverse_frequencies(config),
-            config.max_position_embeddings,
-            device,
-        ),
-    };
-    Ok(Some(table?))
-}
-
-/// θ^(−2i/d) for the pairs i of a head (Su 2021), stretched where the model asks for it.
-pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
-    let stretch = |frequency| {
-        let scaling = config.rope_scaling;
-        scaling.map_or(frequency, |scaling| scaling.apply(frequency))
-    };
-    frequencies(config).map(stretch).collect()
-}
-
-/// What the stretch divides each of these frequencies by.
-pub(crate) fn divisors(config: &ModelConfig) -> Vec<f64> {
-    let stretched = inverse_frequencies(config);
-    let pairs = frequencies(config).zip(stretched);
-    pairs.map(|(before, after)| before / after).collect()
-}
-
-fn frequencies(config: &ModelConfig) -> impl Iterator<Item = f64> {
-    let (theta, width) = (config.rope_theta, config.head_dim as f64);
-    (0..config.head_dim / 2).map(move |pair| libm::pow(theta, -2.0 * pair as f64 / width))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::ModelError;
 use crate::fields::Fields;
-use crate::{ModelConfig, ModelError, bounds};
+use crate::sizes::check_size;
 
 /// What `transformers` takes where a `config.json` lacks `sliding_window`.
 pub(crate) const DEFAULT_SIZE: usize = 4096;
@@ -43,31 +44,6 @@ impl SlidingWindow {
     pub fn of_layer(&self, layer: usize) -> Option<usize> {
         let slides = self.layers.get(layer).copied().unwrap_or(false);
         slides.then_some(self.size)
-    }
-
-    /// Checks it against the rest of the config.
-    pub(crate) fn validate(&self, config: &ModelConfig) -> Result<(), ModelError> {
-        let refuse = |message: String| Err(ModelError::Architecture(message));
-        if self.size == 0 {
-            return refuse(
-                "`sliding_window` is 0: a query sees at least its own key, so it must be at least 1".into(),
-            );
-        }
-        if self.layers.len() != config.num_hidden_layers {
-            return refuse(format!(
-                "`layer_types` has {} layers, `num_hidden_layers` is {}",
-                self.layers.len(),
-                config.num_hidden_layers
-            ));
-        }
-        let mixed = self.layers.contains(&false);
-        if mixed && !config.qk_norm && !config.attention_bias {
-            return refuse(
-                "`sliding_window` in some layers only: a Mistral has it in all of them, a Qwen2 or Qwen3 may have it in some"
-                    .into(),
-            );
-        }
-        Ok(())
     }
 
     /// Reads the keys of a `config.json`; `None` where no layer has a window.
@@ -114,7 +90,7 @@ impl SlidingWindow {
             }
         };
         if let Some(window) = &window {
-            bounds::check_size("sliding_window", "sliding_window", window.size)
+            check_size("sliding_window", "sliding_window", window.size)
                 .map_err(|error| ModelError::content(fields.path(), error.to_string()))?;
         }
         Ok(window)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::checkpoint::{GENERATION_CONFIG, TOKENIZER, write};
+use crate::model_folder::{GENERATION_CONFIG, TOKENIZER, write};
 use crate::{ModelConfig, ModelError, sha256_of_bytes};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";

@@ -143,7 +143,7 @@ impl Transformer {
             Some(variable) => Ok(variable.as_detached_tensor()),
             None => Ok(frozen[name].clone()),
         })?;
-        let rotary = crate::rope_scaling::rotary_table(&config, &options.device)?;
+        let rotary = crate::rope::rotary_table(&config, &options.device)?;
         Ok(Self {
             config,
             adapter,

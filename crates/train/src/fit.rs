@@ -1,75 +1,20 @@
 //! The loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_core::Var;
 use polymath_data::IGNORED;
-use polymath_ops::{Ops, UpdateAt, gradient_norm, is_finite};
+use polymath_ops::{UpdateAt, gradient_norm, is_finite};
 
 use crate::backward::backward;
-use crate::checkpoint::State;
 use crate::gradient_check::GradientCheck;
 use crate::progress::{Evaluated, Progress};
 use crate::schedule::learning_rate;
 use crate::{
-    BatchSource, CheckpointConfig, EvaluationConfig, Evaluator, Objective, Observer, Optimizer,
-    RunFolder, SaveModel, StepMetrics, TrainError, TrainingConfig,
+    BatchSource, Evaluator, Fit, Objective, Observer, Optimizer, Outcome, RunFolder, SaveModel,
+    StepMetrics, TrainError,
 };
-
-/// What a run is, apart from its model and data.
-pub struct Fit<'a> {
-    /// The optimisation.
-    pub training: &'a TrainingConfig,
-    /// Tokens of a row.
-    pub sequence_length: usize,
-    /// Peak learning rate, as the phase chose it.
-    pub learning_rate: f64,
-    /// When to evaluate.
-    pub evaluation: &'a EvaluationConfig,
-    /// Whether what the run starts from is evaluated before the first step: a base is worth it, random weights are not.
-    pub evaluate_first: bool,
-    /// When to save, and what to keep.
-    pub checkpoint: &'a CheckpointConfig,
-    /// Of the run; saved with it.
-    pub seed: u64,
-    /// What the data are; saved with it, and compared on resuming.
-    pub data_fingerprint: String,
-    /// How the optimizer computes.
-    pub ops: Ops,
-    /// Set from outside to stop after the step in progress.
-    pub stop: &'a AtomicBool,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Outcome {
-    /// All steps are done.
-    Finished {
-        /// How many.
-        steps: u64,
-        /// The best evaluation's step and score.
-        best: (u64, f64),
-    },
-    /// Stopped from outside, and saved after this step.
-    Interrupted {
-        /// The last step done.
-        step: u64,
-    },
-}
-
-impl Outcome {
-    /// The end of a run whose last state is `state`.
-    pub(crate) fn of(state: &State) -> Self {
-        Self::Finished {
-            steps: state.step,
-            best: state
-                .best
-                .map_or((state.step, f64::NAN), |best| (best.step, best.score)),
-        }
-    }
-}
 
 /// Trains `objective` on `batches` in `run`, from where the run folder stands to the last step.
 ///

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::tensorboard::EventFile;
 
+/// In a run folder.
+pub(crate) const METRICS: &str = "metrics.jsonl";
 /// Beside the metrics: lines of them that can't be read.
 const BROKEN: &str = "metrics-broken.jsonl";
 
@@ -100,7 +102,7 @@ pub enum Metrics {
 /// # Ok::<(), polymath_train::TrainError>(())
 /// ```
 pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
-    let path = run.join(crate::run_folder::METRICS);
+    let path = run.join(METRICS);
     let bytes = polymath_files::read(&path).map_err(TrainError::file("read", &path))?;
     let lines = bytes
         .split(|byte| *byte == b'\n')
@@ -222,7 +224,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(crate::run_folder::METRICS);
+        let path = folder.path().join(METRICS);
         let step = StepMetrics {
             step: 1,
             tokens: 8,
@@ -260,7 +262,7 @@ mod tests {
     #[test]
     fn broken_lines_are_kept_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(crate::run_folder::METRICS);
+        let path = folder.path().join(METRICS);
         let line = |step: u64| format!("{{\"step\":{step},\"seconds\":1.0}}\n").into_bytes();
         let mut bytes = line(1);
         bytes.extend(b"{\"step\":2,\"loss\":\xff}\n");

@@ -10,13 +10,12 @@ use polymath_files::{Attempt, Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State};
-use crate::metrics::MetricsFile;
+use crate::metrics::{METRICS, MetricsFile};
 use crate::resumable::refuse_unfit;
 use crate::{CheckpointConfig, Optimizer, Outcome, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
-pub(crate) const METRICS: &str = "metrics.jsonl";
 /// What older versions of the program left half-written; this one has names for it that nobody else uses
 /// ([`polymath_files::is_leftover`]).
 const OLD_LEFTOVERS: [&str; 7] = [

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::peft::PeftConfig;
 use super::{A, Adapter, AdapterBase, LoraConfig, NamedBase};
 use crate::ModelError;
-use crate::checkpoint::write;
+use crate::model_folder::write;
 use crate::safetensors_file::{SafetensorsFile, write_safetensors};
 use crate::weights::{refuse_strange, sha256_of_weights, weight_files};
 

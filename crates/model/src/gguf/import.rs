@@ -16,7 +16,7 @@ use super::parameters::{OUTPUT, layout, to_halves, turned_heads};
 use super::rebuilt::Rebuilt;
 use super::rotary;
 use super::vocabulary::SETTINGS;
-use crate::checkpoint::TOKENIZER;
+use crate::model_folder::TOKENIZER;
 use crate::{ModelConfig, ModelError, TokenizerFiles, save_weights};
 
 /// The most values that a byte of a GGUF stands for: 2 bits a weight, and scales.

@@ -5,7 +5,7 @@ use candle_core::quantized::gguf_file::Value;
 
 use super::architecture::Architecture;
 use super::metadata::Metadata;
-use crate::rope_scaling::divisors;
+use crate::rope::divisors;
 use crate::{ModelConfig, ModelError, RopeScaling};
 
 /// The tensor of divisors, of half a head's width.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::config::default_rope_theta;
 use crate::fields::Fields;
 use crate::hugging_face::{SpecialTokens, TokenIds};
-use crate::{Family, ModelConfig, ModelError, bounds};
+use crate::{Family, ModelConfig, ModelError, sizes};
 
 /// What an activation may be called: two names of one function.
 const ACTIVATIONS: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
@@ -91,7 +91,7 @@ pub(crate) fn read(fields: &Fields) -> Result<ModelConfig, ModelError> {
 }
 
 fn check_size(fields: &Fields, key: &str, ours: &str, size: usize) -> Result<usize, ModelError> {
-    bounds::check_size(ours, key, size)
+    sizes::check_size(ours, key, size)
         .map_err(|error| ModelError::content(fields.path(), error.to_string()))?;
     Ok(size)
 }
