@@ -1,4 +1,4 @@
-//! Each operation, forward and backward, fused against reference, on the shapes of the reference model.
+//! Each operation, forward and backward, fused against the reference, on the shapes of the reference model.
 
 use std::hint::black_box;
 use std::sync::Arc;

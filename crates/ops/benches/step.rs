@@ -1,5 +1,5 @@
 //! Times a training step of the reference model (hidden 256, 6 layers, 8 heads, intermediate 688, vocabulary 4096, 16 ×
-//! 256 tokens), from the operations alone: forward, backward, gradient norm and update, fused against reference.
+//! 256 tokens), from the operations alone: forward, backward, gradient norm and update, fused against the reference.
 
 use std::hint::black_box;
 use std::sync::Arc;

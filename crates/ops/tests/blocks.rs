@@ -102,7 +102,7 @@ fn self_attention_is_its_parts() {
     }
 }
 
-/// Whatever is frozen gets no gradient worth the name, and what is trained gets the same as ever.
+/// Frozen weights get no gradient, and trained ones get the same as ever.
 #[test]
 fn frozen_weights_leave_the_others_alone() -> Result<()> {
     type Function = fn(Ops, &[Tensor]) -> Result<Tensor>;

@@ -1,4 +1,4 @@
-//! The divergence from a teacher: against a reference in f64, against differences, and fused against reference.
+//! The divergence from a teacher: against a reference in f64, against differences, and fused against the reference.
 
 mod support;
 
@@ -98,7 +98,7 @@ fn values_are_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// Gradients are derivatives: reference in f64 against central differences, fused against reference.
+/// Gradients are derivatives: the reference in f64 against central differences, fused against the reference.
 #[test]
 fn gradients_are_derivatives() -> Result<()> {
     const STEP: f64 = 1e-5;
@@ -143,7 +143,7 @@ fn gradients_are_derivatives() -> Result<()> {
 
 /// Against itself a model has no divergence and no gradient: exactly with its own logits, and to rounding with a list.
 #[test]
-fn nothing_where_student_is_teacher() -> Result<()> {
+fn divergence_from_itself_is_zero() -> Result<()> {
     let student = variables(&[&[600, 3], &[9, 3]]);
     let (hidden, weight) = (
         student[0].as_detached_tensor(),
@@ -260,17 +260,17 @@ fn together_is_the_sum() -> Result<()> {
                     let task = ops.cross_entropy(&x[0], &x[1], &targets, Z_LOSS)?;
                     let compared = x[0].index_select(&at, 0)?;
                     let teacher = &comparison.teacher;
-                    let held = ops.distillation(&compared, &x[1], teacher, TEMPERATURE)?;
-                    Ok([task, (held * STRENGTH)?])
+                    let divergence = ops.distillation(&compared, &x[1], teacher, TEMPERATURE)?;
+                    Ok([task, (divergence * STRENGTH)?])
                 };
                 let together = |x: &[Tensor]| {
-                    let held = (&comparison, STRENGTH);
-                    ops.cross_entropy_distilled(&x[0], &x[1], (&targets, Z_LOSS), held)
+                    let distilled = (&comparison, STRENGTH);
+                    ops.cross_entropy_distilled(&x[0], &x[1], (&targets, Z_LOSS), distilled)
                 };
                 let inputs: Vec<Tensor> = student.iter().map(|x| x.as_tensor().clone()).collect();
-                let ([task, held], found) = (apart(&inputs)?, together(&inputs)?);
+                let ([task, divergence], found) = (apart(&inputs)?, together(&inputs)?);
                 assert_close(&found.task, &task, 1e-6, "the loss");
-                assert_close(&found.divergence, &held, 1e-5, "the divergence");
+                assert_close(&found.divergence, &divergence, 1e-5, "the divergence");
                 let expected = run(&student, &|x| apart(x).and_then(|[a, b]| a + b))?;
                 let found = run(&student, &|x| Ok(together(x)?.total))?;
                 for (found, expected) in found.iter().zip(&expected) {
@@ -302,8 +302,8 @@ fn positions_that_can_not_be_held_are_refused() {
             positions,
             temperature: 1.0,
         };
-        let held = (&comparison, 1.0);
-        let refused = FUSED.cross_entropy_distilled(&hidden, &weight, (&targets, 0.0), held);
+        let distilled = (&comparison, 1.0);
+        let refused = FUSED.cross_entropy_distilled(&hidden, &weight, (&targets, 0.0), distilled);
         let error = refused.expect_err("refused").to_string();
         assert!(error.contains("positions"), "{error}");
     }

@@ -1,4 +1,5 @@
-//! Gradients are derivatives: reference in f64 against central differences, and fused in f32 against reference in f64.
+//! Gradients are derivatives: the reference in f64 against central differences, and fused in f32 against the reference
+//! in f64.
 
 mod support;
 

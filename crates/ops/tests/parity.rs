@@ -1,4 +1,4 @@
-//! The fused operations give what the reference ones give, forward and backward.
+//! The fused operations match the reference, forward and backward.
 
 mod support;
 

@@ -15,13 +15,13 @@ fn pull_is_its_formula() -> Result<()> {
         let (gradient, parameter, anchor) = (tensor(shape, 1), tensor(shape, 2), tensor(shape, 3));
         let firmness = tensor(shape, 4).abs()?;
         for weight in [None, Some(&firmness)] {
-            let held = weight.map(values);
+            let weights = weight.map(values);
             let (mut expected, mut sum) = (Vec::new(), 0.0);
             let places = values(&parameter).into_iter().zip(values(&anchor));
             for (at, ((parameter, anchor), gradient)) in places.zip(values(&gradient)).enumerate() {
-                let held = held.as_ref().map_or(1.0, |held| held[at]);
-                expected.push(gradient + FACTOR * held * (parameter - anchor));
-                sum += held * (parameter - anchor).powi(2);
+                let weight = weights.as_ref().map_or(1.0, |weights| weights[at]);
+                expected.push(gradient + FACTOR * weight * (parameter - anchor));
+                sum += weight * (parameter - anchor).powi(2);
             }
             let expected = Tensor::from_vec(expected, shape, gradient.device())?;
             let pull = Pull {

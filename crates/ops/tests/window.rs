@@ -64,7 +64,7 @@ fn by_definition(
 
 /// Both implementations compute the definition, for all windows, whole rows and documents, and groups of heads.
 #[test]
-fn windows_are_what_they_say() -> Result<()> {
+fn windows_match_the_definition() -> Result<()> {
     let (batch, sequence, width) = (2, 150, 6);
     for (heads, kv_heads) in [(4, 1), (2, 2)] {
         let q = (tensor(&[batch, sequence, heads, width], 1) * 4.0)?;
@@ -85,7 +85,7 @@ fn windows_are_what_they_say() -> Result<()> {
     Ok(())
 }
 
-/// The fused gradients are the reference ones over tile boundaries, in all groups of heads.
+/// The fused gradients match the reference over tile boundaries, in all groups of heads.
 #[test]
 fn gradients_are_those_of_the_composition() -> Result<()> {
     for (sequence, heads, kv_heads, width) in [(150, 2, 1, 8), (65, 4, 1, 6), (129, 2, 2, 20)] {

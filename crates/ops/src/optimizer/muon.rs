@@ -196,8 +196,8 @@ mod tests {
         parameter.as_detached_tensor().neg().unwrap()
     }
 
-    /// Fused is reference, for wide, tall and square matrices, rows that fill no tile, many of them, and directions
-    /// without any gradient.
+    /// Fused updates match the reference for wide, tall and square matrices, rows that fill no tile, many of them, and
+    /// directions without any gradient.
     #[test]
     fn fused_matches_reference() {
         for (rows, columns) in [(1, 1), (1, 9), (5, 3), (40, 40), (37, 101), (250, 131)] {
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Several matrices that decay and remember move as reference ones do, and to the same bits on any number of
+    /// Several matrices that decay and remember move as in the reference, and to the same bits on any number of
     /// threads.
     #[test]
     fn many_move_as_one_does() {

@@ -74,7 +74,7 @@ pub fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     }
 }
 
-/// Fused equals reference, forward and backward.
+/// Fused equals the reference, forward and backward.
 pub fn assert_parity(
     what: &str,
     inputs: &[Var],

@@ -30,7 +30,7 @@ vectorized! {
     /// and the sum are returned.
     fn softmax_step(scores: &mut [f32], visible: (usize, usize), scale: f32, before: f32) -> (f32, f32) {
         let (start, end) = visible;
-        // What is hidden becomes e^−∞: whole vectors are faster than the exact range.
+        // Hidden scores become e^−∞: whole vectors are faster than the exact range.
         scores[..start].fill(f32::NEG_INFINITY);
         scores[end..].fill(f32::NEG_INFINITY);
         let mut lanes = [before; LANES];

@@ -37,7 +37,7 @@ fn run(dims: [usize; 4], (kv_heads, window): (usize, usize), format: Format) -> 
 
 /// bf16 in pairs is bf16 singly, but for the order of sums; odd sizes are where a pair lacks its second.
 #[test]
-fn pairs_give_what_single_numbers_give() {
+fn pairs_match_single_numbers() {
     for dims in [
         [1, 1, 1, 1],
         [2, 5, 2, 7],
