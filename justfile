@@ -13,6 +13,7 @@ fast:
     scripts/check/links.py
     scripts/check/prose.py
     scripts/check/architecture.py
+    scripts/check/module-cycles.py
     if command -v typos >/dev/null; then typos; else echo "skipped: typos is not installed"; fi
 
 # Clippy and rustdoc, warnings as errors

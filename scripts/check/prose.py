@@ -29,6 +29,7 @@ CLEAN = [
     "crates/files",
     "crates/hub",
     "crates/input",
+    "crates/ops",
     "crates/pretrain",
     "crates/tokenizer",
     "docs",

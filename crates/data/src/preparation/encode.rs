@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
+use crate::preparation::marks::{Turn, marks, turns};
 use crate::preparation::spool::{Entry, Spool, length};
 use crate::sources::document::{Part, own_text};
 use crate::tokenizer::special_tokens::{SpecialToken, SpecialTokens, Substituted};
@@ -75,16 +76,6 @@ pub(crate) struct Encoded {
     turns_dropped: u64,
     /// The tokens that end the assistant's turns.
     turn_ends: BTreeSet<u32>,
-}
-
-/// The end of a scored stretch of a conversation.
-struct Turn {
-    /// End in the text.
-    end: usize,
-    /// Scored bytes up to there.
-    bytes: u64,
-    /// Scored parts up to there.
-    turns: u64,
 }
 
 impl Encoder {
@@ -253,42 +244,6 @@ impl Encoder {
     fn is_turn_end(&self, token: Option<&u32>, parts: &[Part]) -> bool {
         token.is_some_and(|token| self.turn_ends(parts).contains(token))
     }
-}
-
-/// The ends of the scored stretches of a document.
-fn turns(parts: &[Part]) -> Vec<Turn> {
-    let mut ends = Vec::new();
-    let (mut end, mut bytes, mut turns) = (0, 0, 0);
-    for (number, part) in parts.iter().enumerate() {
-        end += part.text.len();
-        if part.scored && !part.from_template {
-            bytes += part.text.len() as u64;
-            turns += 1;
-        }
-        if part.scored && parts.get(number + 1).is_none_or(|next| !next.scored) {
-            ends.push(Turn { end, bytes, turns });
-        }
-    }
-    ends
-}
-
-/// Marks the scored tokens: those that overlap a scored part.
-fn marks(tokens: &[Token], parts: &[Part]) -> Vec<bool> {
-    let mut ends = Vec::with_capacity(parts.len());
-    let mut end = 0;
-    for part in parts {
-        end += part.text.len();
-        ends.push(end);
-    }
-    let is_scored = |token: &Token| {
-        let first = ends.partition_point(|end| *end <= token.from);
-        // A token of no length stands before what follows it.
-        let last = token.to.max(token.from + 1);
-        let mut touched =
-            (first..parts.len()).take_while(|&part| part == first || ends[part - 1] < last);
-        touched.any(|part| parts[part].scored)
-    };
-    tokens.iter().map(is_scored).collect()
 }
 
 #[cfg(test)]

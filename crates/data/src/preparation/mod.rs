@@ -1,16 +1,19 @@
 //! Preparation of a dataset: sources in, shards out.
 //!
 //! Read `prepare` first; `config` is its input. The first pass is `collect`: `reader` spools documents (`spool`), and
-//! `duplicates`, `rule`, `settle`, `near_duplicates` and `tail` decide their sides. The second pass is `encode`, with
+//! `duplicates`, `rule`, `settle` with `choice`, `near_duplicates` and `tail` decide their sides. The second pass is `encode`, with
 //! `overlap` looking for held-out text in the training split.
 
+pub(crate) mod choice;
 pub(crate) mod collect;
 pub(crate) mod collected;
 pub(crate) mod config;
+pub(crate) mod dataset_tokenizer;
 pub(crate) mod duplicates;
 pub(crate) mod encode;
 pub(crate) mod ledger;
 pub(crate) mod links;
+pub(crate) mod marks;
 pub(crate) mod near_duplicates;
 pub(crate) mod overlap;
 pub(crate) mod prepare;

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use polymath_tokenizer::{ConfiguredEnds, DocumentEnds, open};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use crate::preparation::collect::collect;
 use crate::preparation::collected::Collected;
+use crate::preparation::dataset_tokenizer::DatasetTokenizer;
 use crate::preparation::encode::{Encoder, Side};
 use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
 use crate::preparation::sides;
@@ -25,7 +25,7 @@ use crate::sources::files;
 use crate::tokenizer::training;
 use crate::{
     DataError, Dataset, DomainConfig, DomainManifest, EndSources, Manifest, PrepareConfig,
-    Progress, SCHEMA, Split, TargetFolder, TokenizerConfig, TokenizerManifest, read_questions,
+    Progress, SCHEMA, Split, TargetFolder, TokenizerManifest, read_questions,
 };
 
 /// Makes the dataset that `config` describes. An output that holds the same dataset already is left as it is; one
@@ -87,46 +87,6 @@ pub fn prepare(
     }
     write(config, source, collected, tokenizer, progress)?;
     Dataset::open(output)
-}
-
-/// The tokenizer of a dataset, and its file's content: read once, so that the shards are made with the tokenizer that
-/// is kept beside them.
-struct DatasetTokenizer {
-    tokenizer: Tokenizer,
-    json: Vec<u8>,
-    ends: DocumentEnds,
-}
-
-impl DatasetTokenizer {
-    /// Reads a given one, which stays as it is, byte for byte: it is compared by its digest.
-    fn read(path: &Path, config: &TokenizerConfig) -> Result<Self, DataError> {
-        let tokenizer = open(path)?;
-        let json = polymath_files::read(path).map_err(DataError::file("read", path))?;
-        let ends = document_ends(config, path, &tokenizer)?;
-        // The path may lead through a link that moves, such as a run's `best`.
-        if open(path)?.to_string(false).ok() != tokenizer.to_string(false).ok() {
-            return Err(DataError::content(
-                path,
-                "was replaced while it was read: run the command again",
-            ));
-        }
-        Ok(Self {
-            tokenizer,
-            json,
-            ends,
-        })
-    }
-
-    fn trained(tokenizer: Tokenizer) -> Result<Self, DataError> {
-        let json = tokenizer
-            .to_string(true)
-            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
-        Ok(Self {
-            tokenizer,
-            json: json.into_bytes(),
-            ends: training::trained_ends(),
-        })
-    }
 }
 
 /// The dataset in `output`, where it is the one that would be made.
@@ -224,19 +184,6 @@ fn train_tokenizer(
     }
     progress.finish(&format!("{size} tokens, from {:.1} MB", bytes as f64 / 1e6));
     Ok(trained)
-}
-
-/// The tokens that begin and end a document of a given tokenizer.
-fn document_ends(
-    config: &TokenizerConfig,
-    path: &Path,
-    tokenizer: &Tokenizer,
-) -> Result<DocumentEnds, DataError> {
-    let configured = ConfiguredEnds {
-        begin: config.bos_token.as_deref(),
-        end: config.eos_token.as_deref(),
-    };
-    Ok(DocumentEnds::find(path, tokenizer, configured)?)
 }
 
 /// The second pass, and the manifest.

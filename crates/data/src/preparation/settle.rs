@@ -7,42 +7,18 @@
 
 use std::collections::BTreeSet;
 
+use crate::preparation::choice::{ENOUGH, FEWEST_BYTES, Known};
 use crate::preparation::collected::Collected;
 use crate::preparation::links::Links;
 use crate::preparation::near_duplicates::{self, NearDuplicates, Remedy};
 use crate::preparation::rule::Rule;
 use crate::preparation::sides::Sides;
-use crate::preparation::survey::{Content, Survey, groups_of};
+use crate::preparation::survey::{Survey, groups_of};
 use crate::preparation::tail;
 use crate::{DataError, Split};
 
-/// The quota ends here: from so many held-out groups on, the hash alone decides.
-const ENOUGH: u64 = 32;
-/// The quota where there are [`SOME`] groups; below, one.
-const FEWEST: u64 = 2;
-const SOME: u64 = 8;
-/// The held-out split has the share of the bytes too, up to half of it and to so many.
-const FEWEST_BYTES: u64 = 4096;
 /// Most rounds of refilling the held-out split after near-duplicates in the training text were found.
 const ROUNDS: usize = 16;
-/// Predicate: a content, by its hash, may be held out.
-type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
-
-/// Knowledge beside the documents themselves.
-struct Known<'a> {
-    name: &'a str,
-    /// The sides that the domain had before, by the same rule.
-    before: Option<&'a Sides>,
-    /// Groups with near-duplicates on the other side.
-    links: Links,
-}
-
-impl Known<'_> {
-    fn was_trained(&self, hash: &u64) -> bool {
-        self.before
-            .is_some_and(|sides| sides.trained.contains(hash))
-    }
-}
 
 impl Rule {
     /// Gives the held-out split of a domain what chance has left it short of, and the training split what has
@@ -148,91 +124,6 @@ impl Rule {
         });
         Ok(added)
     }
-
-    /// Groups that are held out at least, of so many.
-    fn quota(self, groups: u64) -> u64 {
-        let share = (self.share * groups as f64).ceil() as u64;
-        let fewest = if groups < SOME { 1 } else { FEWEST };
-        let wanted = self.least_groups.min(groups / 2);
-        share
-            .clamp(fewest, ENOUGH)
-            .max(wanted)
-            .min(groups.saturating_sub(1))
-    }
-
-    /// Chooses what is held out: by the hash, but for what was trained on before, has near-duplicates in the training
-    /// text, and would leave too little to train on; then, up to the quota, by lowest hash.
-    fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
-        let quota = self.quota(survey.groups);
-        let most_groups = quota.max(survey.groups / 2);
-        let share = (self.share * survey.documents as f64).ceil() as u64;
-        let most_documents = share
-            .min(survey.documents.saturating_sub(1))
-            .max(survey.documents / 2);
-        let least_bytes = ((self.share * survey.bytes as f64 / 2.0) as u64).min(FEWEST_BYTES);
-        let is_free = |hash: &u64| !known.was_trained(hash) && !known.links.contains(*hash);
-        let mut chosen = Chosen::default();
-        let room = |chosen: &Chosen, groups: u64, documents: u64| {
-            chosen.groups() + groups <= most_groups
-                && chosen.documents + documents <= most_documents
-        };
-        for (hash, content) in &survey.contents {
-            let by_hash = self.holds_out(*hash) && is_free(hash);
-            if by_hash && room(&chosen, 1, content.documents) {
-                chosen.take(*hash, *content);
-            }
-        }
-        let is_short = |chosen: &Chosen| {
-            chosen.groups() < quota
-                || chosen.bytes < least_bytes && chosen.groups() < survey.groups / 4
-        };
-        let fits = |content: &Content| content.bytes <= survey.bytes / 2;
-        let fill = |chosen: &mut Chosen, may: May<'_>| {
-            for (hash, content) in &survey.contents {
-                if !is_short(chosen) {
-                    break;
-                }
-                let is_new = !chosen.hashes.contains(hash) && may(hash, content);
-                if is_new && room(chosen, 1, content.documents) {
-                    chosen.take(*hash, *content);
-                }
-            }
-        };
-        fill(&mut chosen, &|hash, content| is_free(hash) && fits(content));
-        // Near-duplicates of each other are held out together.
-        for cluster in known.links.clusters() {
-            let contents: Vec<(u64, Content)> = cluster
-                .iter()
-                .filter_map(|hash| Some((*hash, *survey.contents.get(hash)?)))
-                .collect();
-            let documents = contents.iter().map(|(_, content)| content.documents).sum();
-            let may = cluster.iter().all(|hash| !known.was_trained(hash));
-            if is_short(&chosen) && may && room(&chosen, contents.len() as u64, documents) {
-                contents
-                    .into_iter()
-                    .for_each(|(hash, content)| chosen.take(hash, content));
-            }
-        }
-        if chosen.documents == 0 {
-            fill(&mut chosen, &|hash, _| is_free(hash));
-        }
-        if chosen.documents == 0 {
-            fill(&mut chosen, &|hash, _| !known.was_trained(hash));
-        }
-        if chosen.documents == 0 {
-            fill(&mut chosen, &|_, _| true);
-        }
-        let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
-        let again = again.count();
-        if again > 0 {
-            tracing::warn!(
-                "domain `{}`: {again} documents that the data set before was trained on are held out now, since it has no \
-                 others: a model that was trained on them looks better on them than it is",
-                known.name
-            );
-        }
-        chosen.hashes
-    }
 }
 
 /// Moves documents to the side that `is_heldout` gives their group, if it gives one; returns how many came to the
@@ -271,27 +162,6 @@ fn move_documents(
         }
     }
     Ok(added)
-}
-
-/// Groups chosen to be held out.
-#[derive(Default)]
-struct Chosen {
-    hashes: BTreeSet<u64>,
-    documents: u64,
-    bytes: u64,
-}
-
-impl Chosen {
-    fn take(&mut self, hash: u64, content: Content) {
-        if self.hashes.insert(hash) {
-            self.documents += content.documents;
-            self.bytes += content.bytes;
-        }
-    }
-
-    fn groups(&self) -> u64 {
-        self.hashes.len() as u64
-    }
 }
 
 /// Says which documents are held out although they have near-duplicates in the training text.

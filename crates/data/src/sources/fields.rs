@@ -37,3 +37,19 @@ pub(crate) fn kind(value: &Value) -> String {
         Value::Object(_) => "an object".into(),
     }
 }
+
+/// Returns the value that names a record's group.
+pub(crate) fn group(record: &Value, name: &str) -> Result<String, String> {
+    let value = match record.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Bool(value)) => value.to_string(),
+        _ => String::new(),
+    };
+    match value.trim().is_empty() {
+        false => Ok(value),
+        true => Err(format!(
+            "has no text or number in its field `{name}`, which names its group (`group_field`)"
+        )),
+    }
+}

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use crate::DataError;
 use crate::sources::document::Each;
-use crate::sources::json_lines;
 use crate::sources::parquet::file::ParquetFile;
 use crate::sources::record::Records;
-use crate::sources::text_file;
+use crate::sources::{json_lines, text_file};
 
 /// The kinds of files that are read.
 pub(crate) const KINDS: &str =

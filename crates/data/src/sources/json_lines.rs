@@ -7,8 +7,7 @@ use polymath_input::{MARK, decode, parse_json};
 
 use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
-use crate::sources::record::emit;
-use crate::sources::record::{Record, Records};
+use crate::sources::record::{Record, Records, emit};
 
 /// Calls `each` with the document of every line, or with what is wrong with the line.
 ///

@@ -4,14 +4,12 @@ use std::cell::RefCell;
 
 use serde_json::Value;
 
-use crate::DataError;
-use crate::RecordNotes;
 use crate::sources::chat::{ChatTemplate, Conversation};
-use crate::sources::document::Part;
-use crate::sources::document::{Each, SourceDocument};
-use crate::sources::fields::{FIELDS, KNOWN, LISTED, MESSAGES, PAIRS, TOOLS, kind};
+use crate::sources::document::{Each, Part, SourceDocument};
+use crate::sources::fields::{FIELDS, KNOWN, LISTED, MESSAGES, PAIRS, TOOLS, group, kind};
 use crate::sources::notes::count;
 use crate::sources::pieces::{LONGEST, cut};
+use crate::{DataError, RecordNotes};
 
 /// Options for reading the records of a domain.
 #[derive(Clone, Copy, Default)]
@@ -209,22 +207,6 @@ impl<'a> Records<'a> {
             Some(template) => template.parts(conversation, notes),
             None => Ok(conversation.plainly(notes)),
         }
-    }
-}
-
-/// The value that names a record's group.
-fn group(record: &Value, name: &str) -> Result<String, String> {
-    let value = match record.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        Some(Value::Bool(value)) => value.to_string(),
-        _ => String::new(),
-    };
-    match value.trim().is_empty() {
-        false => Ok(value),
-        true => Err(format!(
-            "has no text or number in its field `{name}`, which names its group (`group_field`)"
-        )),
     }
 }
 

@@ -20,8 +20,7 @@ use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
 use crate::sources::parquet::columns::choose;
 use crate::sources::parquet::pages::BoundedPages;
-use crate::sources::record::Records;
-use crate::sources::record::emit;
+use crate::sources::record::{Records, emit};
 
 /// Values of a column that are taken out of its pages at once: a text may be long.
 const VALUES_AT_ONCE: usize = 32;

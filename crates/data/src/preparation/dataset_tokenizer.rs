@@ -1,0 +1,62 @@
+//! Tokenizer of a dataset in preparation.
+
+use std::path::Path;
+
+use polymath_tokenizer::{ConfiguredEnds, DocumentEnds, open};
+use tokenizers::Tokenizer;
+
+use crate::tokenizer::training;
+use crate::{DataError, TokenizerConfig};
+
+/// Tokenizer of a dataset, and its file's content: read once, so that the shards are made with the tokenizer that
+/// is kept beside them.
+pub(super) struct DatasetTokenizer {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) json: Vec<u8>,
+    pub(super) ends: DocumentEnds,
+}
+
+impl DatasetTokenizer {
+    /// Reads a given tokenizer, which stays as it is, byte for byte: it is compared by its digest.
+    pub(super) fn read(path: &Path, config: &TokenizerConfig) -> Result<Self, DataError> {
+        let tokenizer = open(path)?;
+        let json = polymath_files::read(path).map_err(DataError::file("read", path))?;
+        let ends = document_ends(config, path, &tokenizer)?;
+        // The path may lead through a link that moves, such as a run's `best`.
+        if open(path)?.to_string(false).ok() != tokenizer.to_string(false).ok() {
+            return Err(DataError::content(
+                path,
+                "was replaced while it was read: run the command again",
+            ));
+        }
+        Ok(Self {
+            tokenizer,
+            json,
+            ends,
+        })
+    }
+
+    pub(super) fn trained(tokenizer: Tokenizer) -> Result<Self, DataError> {
+        let json = tokenizer
+            .to_string(true)
+            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        Ok(Self {
+            tokenizer,
+            json: json.into_bytes(),
+            ends: training::trained_ends(),
+        })
+    }
+}
+
+/// Finds the tokens that begin and end a document of a given tokenizer.
+fn document_ends(
+    config: &TokenizerConfig,
+    path: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<DocumentEnds, DataError> {
+    let configured = ConfiguredEnds {
+        begin: config.bos_token.as_deref(),
+        end: config.eos_token.as_deref(),
+    };
+    Ok(DocumentEnds::find(path, tokenizer, configured)?)
+}
