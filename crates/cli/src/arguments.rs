@@ -497,3 +497,24 @@ pub struct Demo {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The old name of the reference operations still works, and is not shown.
+    #[test]
+    fn composed_is_an_alias_of_reference() {
+        let ops = |word: &str| {
+            let words = ["polymath", "--ops", word, "demo"];
+            Arguments::try_parse_from(words).map(|arguments| arguments.global.ops)
+        };
+        assert_eq!(ops("composed").unwrap(), OpsChoice::Reference);
+        assert_eq!(ops("reference").unwrap(), OpsChoice::Reference);
+        let error = ops("other").unwrap_err().to_string();
+        assert!(
+            error.contains("fused, reference") && !error.contains("composed"),
+            "{error}"
+        );
+    }
+}

@@ -1,4 +1,5 @@
-//! Reference implementation: every operation as a composition of Candle's own. Also the default on a GPU.
+//! Reference implementation: every operation as a composition of Candle's own. A GPU runs it for all but attention and
+//! the loss.
 //!
 //! Only operations that Candle can differentiate are used: those of `candle_nn` applied without a backward pass would
 //! cut the graph silently. Nothing is read back to the host but the scores.

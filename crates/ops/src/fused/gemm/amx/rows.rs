@@ -106,7 +106,7 @@ unsafe fn turn_steps(a: Matrix, blocks: &mut [f32]) {
             }
             let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
             // SAFETY: a block has room for the rows that there are.
-            unsafe { store_turned(lines, (to, RUN), (a.rows - row, RUN)) };
+            unsafe { store_transposed(lines, (to, RUN), (a.rows - row, RUN)) };
         }
     }
 }
@@ -124,7 +124,7 @@ unsafe fn turn_places(steps: &[f32], (m, places): (usize, usize), blocks: &mut [
             let sizes = (places - run * RUN, m - row);
             let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
             // SAFETY: the lines are within the steps, and a block has room for the rows that there are.
-            unsafe { store_turned(load_lines((from, m), sizes), (to, RUN), (m - row, RUN)) };
+            unsafe { store_transposed(load_lines((from, m), sizes), (to, RUN), (m - row, RUN)) };
         }
     }
 }
@@ -145,7 +145,7 @@ pub(super) unsafe fn rows_of_steps(a: Rows, (m, places): (usize, usize), rows: &
             // SAFETY: the block lies in both.
             unsafe {
                 let lines = load_lines((from, a.step), sizes);
-                store_turned(lines, (to, places), (m - row, places - place));
+                store_transposed(lines, (to, places), (m - row, places - place));
             }
         }
     }
@@ -173,7 +173,7 @@ pub(super) unsafe fn load_lines(
 /// # Safety
 /// There is room for them, on a machine with AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn store_turned(
+pub(super) unsafe fn store_transposed(
     lines: [__m512; RUN],
     (to, stride): (*mut f32, usize),
     (count, numbers): (usize, usize),

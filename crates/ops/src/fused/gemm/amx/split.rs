@@ -10,7 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::rows::{first, length, load_lines, place, store_turned};
+use super::rows::{first, length, load_lines, place, store_transposed};
 use crate::fused::gemm::tile::{BLOCK_ROWS, RUN};
 use crate::fused::simd::buffer::with_buffer;
 use crate::fused::simd::matrix::Matrix;
@@ -144,7 +144,7 @@ unsafe fn split_unit(unit: Matrix, order: Order, to: Area) {
                 let from = between.pointer.add(part * between.part);
                 let vectors = load_lines((from, RUN), (count, RUN));
                 let turned_to = to.pointer.add(part * to.part);
-                store_turned(vectors, (turned_to, to.stride), (turned, RUN));
+                store_transposed(vectors, (turned_to, to.stride), (turned, RUN));
             }
         });
     }
