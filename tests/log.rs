@@ -65,7 +65,7 @@ fn levels_and_forms() {
             .count()
     };
     assert_eq!(of("DEBUG", "step"), 2);
-    assert_eq!((of("INFO", "evaluation"), of("INFO", "data set")), (1, 1));
+    assert_eq!((of("INFO", "evaluation"), of("INFO", "dataset")), (1, 1));
     assert!(
         lines
             .iter()

@@ -35,7 +35,7 @@ fn data_sets_replace_only_data_sets() {
             .stderr(contains("holds `run.toml`"));
         into("raw", more)
             .failure()
-            .stderr(contains("holds files but no data set"));
+            .stderr(contains("holds files but no dataset"));
     }
     assert_eq!(fs::read(model.join("tokenizer.json")).unwrap(), tokenizer);
     assert!(!at.join("raw/tokenizer.json").exists() && !at.join("raw/.lock").exists());
@@ -49,7 +49,7 @@ fn data_sets_replace_only_data_sets() {
     held.lock().unwrap();
     into("data", &[])
         .failure()
-        .stderr(contains("another process").and(contains("is writing a data set to it")));
+        .stderr(contains("another process").and(contains("is writing a dataset to it")));
     assert!(!at.join("data/dataset.json").exists());
     drop(held);
     into("data", &[]).success();

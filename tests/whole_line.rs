@@ -300,7 +300,7 @@ fn bad_input_is_explained() {
     refused(
         &["pretrain", "pretrain.toml"],
         2,
-        "no finished data set here",
+        "no finished dataset here",
     );
     polymath(at)
         .args(["prepare", "prepare.toml"])

@@ -26,6 +26,7 @@ CLEAN = [
     "checkpoints",
     "configs",
     "crates/config",
+    "crates/data",
     "crates/files",
     "crates/hub",
     "crates/input",

@@ -77,7 +77,7 @@ fn impossible_mixtures_name_the_key() {
         (r#"{"max_repetitions": 1}"#, "at least 2.50 repetitions"),
         (
             r#"{"domains": ["d"]}"#,
-            "`mixture.domains`: no domain `d` in the data set, which has `a`, `b`",
+            "`mixture.domains`: no domain `d` in the dataset, which has `a`, `b`",
         ),
         (r#"{"domains": []}"#, "`mixture.domains`: names no domain"),
         (r#"{"weights": {"a": -1}}"#, "`mixture.weights`: `a = -1`"),

@@ -50,7 +50,7 @@ fn an_output_is_not_overwritten_by_mistake() {
     );
     let forced = prepare(&desk.config, true, &NoProgress).unwrap();
     assert_eq!(forced.domain_names(), ["fowl"]);
-    assert!(!shard.exists(), "nothing is left of the data set before");
+    assert!(!shard.exists(), "nothing is left of the dataset before");
 }
 
 /// A shard that was cut off or replaced is refused by name, as are questions that went missing.

@@ -136,7 +136,7 @@ impl MixtureConfig {
             false => Err(DataError::config(
                 format!("mixture.{key}"),
                 format!(
-                    "no domain `{name}` in the data set, which has `{}`",
+                    "no domain `{name}` in the dataset, which has `{}`",
                     known.join("`, `")
                 ),
             )),

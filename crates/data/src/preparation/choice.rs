@@ -111,7 +111,7 @@ impl Rule {
         let again = again.count();
         if again > 0 {
             tracing::warn!(
-                "domain `{}`: {again} documents that the data set before was trained on are held out now, since it has no \
+                "domain `{}`: {again} documents that the dataset before was trained on are held out now, since it has no \
                  others: a model that was trained on them looks better on them than it is",
                 known.name
             );

@@ -24,8 +24,8 @@ use crate::{
 /// documents that are kept lie beside `config.output` until they are tokenized.
 ///
 /// # Errors
-/// A source that can't be read; records that make no document, unless they are to be skipped; a domain with nothing left on
-/// one side; a full disk.
+/// A source that can't be read; records that make no document, unless they are to be skipped; a domain with nothing
+/// left on one side; a full disk.
 pub(crate) fn collect(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
@@ -149,7 +149,7 @@ fn summary_of_groups(collected: &BTreeMap<String, Collected>) -> String {
         .map(|domain| domain.heldout.documents)
         .sum();
     format!(
-        "{heldout} documents held out; near-duplicates: {} documents to the train side, {} groups joined, {} left out",
+        "{heldout} documents held out; near-duplicates: {} documents to the training split, {} groups joined, {} left out",
         sum(&|domain| domain.near_duplicates_to_train),
         sum(&|domain| domain.near_duplicates_joined),
         sum(&|domain| domain.near_duplicates_left_out)

@@ -99,12 +99,12 @@ fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>,
         _ if force => Ok(None),
         Ok(_) => Err(DataError::content(
             output,
-            "holds a data set made from other text or settings: choose another folder, remove this one, or let \
+            "holds a dataset made from other text or settings: choose another folder, remove this one, or let \
              `prepare --force` replace it",
         )),
         Err(error) => Err(DataError::content(
             output,
-            format!("holds a data set that is broken ({error}): give `--force` to make it anew"),
+            format!("holds a dataset that is broken ({error}): give `--force` to make it anew"),
         )),
     }
 }

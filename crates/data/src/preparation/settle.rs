@@ -40,7 +40,7 @@ impl Rule {
         let before = earlier.filter(same);
         if earlier.is_some() && before.is_none() {
             tracing::warn!(
-                "domain `{name}`: `seed`, `heldout_fraction` or `group_field` is not that of the data set before, so documents changed \
+                "domain `{name}`: `seed`, `heldout_fraction` or `group_field` is not that of the dataset before, so documents changed \
                  sides: some that a model was trained on may be held out now"
             );
         }
@@ -184,8 +184,8 @@ fn say_changes(name: &str, known: &Sides, (heldout, trained): (&BTreeSet<u64>, &
     let released = known.heldout.intersection(trained).count();
     if released > 0 {
         tracing::warn!(
-            "domain `{name}`: {released} groups of documents that the data set before held out are training text now, since others are \
-             held out instead; none that was trained on is held out, so scores of the two data sets are of other documents"
+            "domain `{name}`: {released} groups of documents that the dataset before held out are training text now, since others are \
+             held out instead; none that was trained on is held out, so scores of the two datasets are of other documents"
         );
     }
     let taken = known.trained.intersection(heldout).count();

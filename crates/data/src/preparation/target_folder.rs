@@ -46,7 +46,7 @@ impl TargetFolder {
                 Err(DataError::content(
                     folder,
                     format!(
-                        "another process{process} is writing a data set to it: wait until it is done, or choose another \
+                        "another process{process} is writing a dataset to it: wait until it is done, or choose another \
                          folder"
                     ),
                 ))
@@ -74,7 +74,7 @@ fn refuse_stranger(folder: &Path) -> Result<(), DataError> {
     let refuse = |message: String| Err(DataError::content(folder, message));
     if let Some(name) = OF_OTHERS.iter().find(|name| folder.join(name).exists()) {
         return refuse(format!(
-            "holds `{name}`, which is of a model or a run: choose another folder for the data set"
+            "holds `{name}`, which is of a model or a run: choose another folder for the dataset"
         ));
     }
     if ["dataset.json", LOCK]
@@ -91,7 +91,8 @@ fn refuse_stranger(folder: &Path) -> Result<(), DataError> {
     match entries.next() {
         None => Ok(()),
         Some(_) => refuse(
-            "holds files but no data set: choose another folder for the data set, or empty this one".into(),
+            "holds files but no dataset: choose another folder for the dataset, or empty this one"
+                .into(),
         ),
     }
 }

@@ -43,7 +43,8 @@ pub fn question_groups(questions: &[Question]) -> Vec<u64> {
 /// Reads `questions.jsonl`: a line `{"prompt": …, "answer": …}` each, with a `group` where questions hang together.
 ///
 /// # Errors
-/// A file that can't be read; lines that are not a question with a prompt and an answer, counted, the first of them shown.
+/// A file that can't be read; lines that are not a question with a prompt and an answer, counted, the first of them
+/// shown.
 pub fn read_questions(path: &Path) -> Result<Vec<Question>, DataError> {
     let text = polymath_input::read_text(path)?;
     let (mut questions, mut bad) = (Vec::new(), BadRecords::default());

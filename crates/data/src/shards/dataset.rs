@@ -47,12 +47,12 @@ impl Dataset {
         let json = polymath_files::read(&file).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::content(
                 path,
-                "no finished data set here (`dataset.json` is missing): make one with `polymath prepare`",
+                "no finished dataset here (`dataset.json` is missing): make one with `polymath prepare`",
             ),
             _ => DataError::File { action: "read", path: file.clone(), source },
         })?;
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| {
-            DataError::content(&file, format!("not a data set's manifest: {error}"))
+            DataError::content(&file, format!("not a dataset's manifest: {error}"))
         })?;
         if manifest.schema != SCHEMA {
             return Err(DataError::content(
@@ -90,7 +90,7 @@ impl Dataset {
                 "is being prepared again by another process: wait until it is done",
             ));
         }
-        tracing::info!(path = %path.display(), domains = dataset.manifest.domains.len(), "data set");
+        tracing::info!(path = %path.display(), domains = dataset.manifest.domains.len(), "dataset");
         Ok(dataset)
     }
 
@@ -198,7 +198,7 @@ impl Dataset {
                 let questions = read_questions(&path)?;
                 if questions.len() as u64 != expected {
                     let message = format!(
-                        "{} questions, but `dataset.json` says {expected}: prepare the data set again",
+                        "{} questions, but `dataset.json` says {expected}: prepare the dataset again",
                         questions.len()
                     );
                     return Err(DataError::content(&path, message));
@@ -233,7 +233,7 @@ impl Dataset {
 
     fn unknown(&self, domain: &str) -> DataError {
         let message = format!(
-            "not in the data set `{}`, which has `{}`",
+            "not in the dataset `{}`, which has `{}`",
             self.path.display(),
             self.domain_names().join("`, `")
         );
@@ -249,7 +249,7 @@ fn open_shard(path: &Path, expected: &SplitManifest) -> Result<Arc<TokenShard>, 
         return Err(DataError::content(
             path,
             format!(
-                "{} documents, {} tokens, {} bytes, but `dataset.json` says {}, {}, {}: prepare the data set again",
+                "{} documents, {} tokens, {} bytes, but `dataset.json` says {}, {}, {}: prepare the dataset again",
                 found.0, found.1, found.2, expected.documents, expected.tokens, expected.bytes
             ),
         ));
@@ -263,7 +263,7 @@ fn open_tokenizer(path: &Path, manifest: &Manifest) -> Result<Arc<[u8]>, DataErr
     if hexadecimal(&Sha256::digest(&bytes)) != manifest.tokenizer.sha256 {
         return Err(DataError::content(
             path,
-            "not the tokenizer that the data set was prepared with: prepare it again",
+            "not the tokenizer that the dataset was prepared with: prepare it again",
         ));
     }
     Ok(bytes.into())

@@ -33,7 +33,7 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn read(file: &[u8]) -> Result<Layout, String> {
         let (header, metadata) = SafeTensors::read_metadata(file).map_err(|error| {
-            format!("not a whole safetensors file ({error}): prepare the data set again")
+            format!("not a whole safetensors file ({error}): prepare the dataset again")
         })?;
         let find = |name: &str, types: &[Dtype]| {
             let info = metadata
@@ -114,7 +114,7 @@ fn grouping(metadata: Option<&HashMap<String, String>>) -> Result<Grouping, Stri
     let name = find(GROUP_KIND).map_or("", String::as_str);
     let kind = serde_json::from_value(name.into()).map_err(|_| {
         format!(
-            "has `document_groups`, but its `{GROUP_KIND}` is `{name}`: prepare the data set again"
+            "has `document_groups`, but its `{GROUP_KIND}` is `{name}`: prepare the dataset again"
         )
     })?;
     Ok(Grouping {

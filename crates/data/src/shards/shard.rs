@@ -101,7 +101,7 @@ impl TokenShard {
     /// Offsets start at 0, end at the last token and leave no document empty.
     fn check(&self) -> Result<(), String> {
         let broken =
-            "`document_offsets` do not cut `tokens` into documents: prepare the data set again";
+            "`document_offsets` do not cut `tokens` into documents: prepare the dataset again";
         if self.offset(0) != 0 || self.offset(self.documents()) != self.tokens() {
             return Err(broken.into());
         }
@@ -174,7 +174,7 @@ impl TokenShard {
             return Err(DataError::content(
                 &self.path,
                 format!(
-                    "was cut off while it was in use: {found} bytes are left of {expected}; prepare the data set again"
+                    "was cut off while it was in use: {found} bytes are left of {expected}; prepare the dataset again"
                 ),
             ));
         }

@@ -164,7 +164,7 @@ fn expand(
 fn download(key: &str, address: &str) -> Result<Vec<PathBuf>, DataError> {
     let files = DatasetFiles::parse(address).ok_or_else(|| {
         let message = format!(
-            "`{address}` names no data set: expected `hf://datasets/owner/name[@revision][/which]`, where `which` is a file, \
+            "`{address}` names no dataset: expected `hf://datasets/owner/name[@revision][/which]`, where `which` is a file, \
              a folder, a glob or a split"
         );
         DataError::config(key, message)

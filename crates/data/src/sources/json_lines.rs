@@ -71,7 +71,7 @@ fn record(line: &str, records: Records) -> Result<Record, String> {
     let record = records.read(&json.value, Some(line))?;
     let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
     if json.half.is_some_and(is_broken) {
-        return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its other half)".into());
+        return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its partner)".into());
     }
     Ok(record)
 }

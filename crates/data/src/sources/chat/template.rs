@@ -157,7 +157,7 @@ impl Template {
         };
         if reason.contains("strftime_now") {
             reason.push_str(
-                " (today's date; a data set must not depend on it: write a date into the template)",
+                " (today's date; a dataset must not depend on it: write a date into the template)",
             );
         }
         format!(
