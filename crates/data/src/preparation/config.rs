@@ -17,8 +17,8 @@ const MOST_GROUPS: u64 = 2000;
 pub struct PrepareConfig {
     /// Folder of the dataset.
     pub output: PathBuf,
-    /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out at
-    /// least this share and one or two documents; of a lone document the tail is held out.
+    /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out
+    /// at least this share and one or two documents; of a lone document the tail is held out.
     pub heldout_fraction: f64,
     /// Seed of the split: another seed holds out other documents.
     pub seed: u64,
@@ -99,10 +99,10 @@ pub struct DomainConfig {
     /// `.zst`; `.parquet` (a row is one). Of a folder, all such files in it and its folders.
     pub paths: Vec<String>,
     /// Field of `.jsonl` and `.parquet` that holds the text; default: `text`, else `prompt` and `response` or
-    /// `completion`, else `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of prompts
-    /// and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted from its
-    /// response by a line's end, unless one of them has white space there; messages are rendered by the chat template
-    /// beside a given tokenizer, else as `role: content` and a line's end.
+    /// `completion`, else `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of
+    /// prompts and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted
+    /// from its response by a line's end, unless one of them has white space there; messages are rendered by the chat
+    /// template beside a given tokenizer, else as `role: content` and a line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
     /// Most tokens of a conversation that is rendered by a chat template; longer ones are cut after a whole turn of the
@@ -116,17 +116,18 @@ pub struct DomainConfig {
     /// belong to no document. Default: a file is a document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of `.jsonl`, a
-    /// row of `.parquet`, a text between separators. `section`: a passage, so that scores speak of new passages of the same
-    /// works. Default: a record where files hold them, else a file; where there is one group only, or one is held out, `section`.
+    /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of
+    /// `.jsonl`, a row of `.parquet`, a text between separators. `section`: a passage, so that scores speak of new
+    /// passages of the same works. Default: a record where files hold them, else a file; where there is one group only,
+    /// or one is held out, `section`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupBy>,
     /// Field of `.jsonl` and `.parquet` that names a document's group, such as the work that it was cut from. All
     /// documents of a group are in one split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
-    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Intervals need
-    /// 20.
+    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Intervals
+    /// need 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heldout_groups: Option<u64>,
     /// Files that are held out instead of a share of `paths`.
