@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Simulates how often intervals hold the truth and how often verdicts of reports and limits are wrong, and prints the tables of
-# docs/concepts/evidence.md and docs/concepts/retention.md; then those of frontiers.
-# Usage: scripts/check/coverage.sh [TRIALS]          1000 trials a row (the default) take some ten minutes on two cores
-#        scripts/check/coverage.sh --works [DRAWS]   the same of real works, drawn 1000 times: trains a base on two works in five of
-#                                                    four corpora, tunes it three times and scores the other works; half an hour
+# Simulates how often intervals hold the truth and how often verdicts of reports and limits are wrong, and prints the
+# tables of docs/concepts/evidence.md and docs/concepts/retention.md; then those of frontiers.
+# Usage: scripts/check/coverage.sh [TRIALS]
+#            1000 trials a row (the default) take some ten minutes on two cores
+#        scripts/check/coverage.sh --works [DRAWS]
+#            the same of real works, drawn 1000 times: trains a base on two works in five of four corpora, tunes it three
+#            times and scores the other works; half an hour
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,8 +1,8 @@
 //! Measures how often intervals hold the truth on real works that were cut into documents:
 //!
 //! ```sh
-//! works score <data set> <model> <scores.json>              # scores held-out documents, about 600 000 tokens of each domain
-//! works cover <draws> <base's scores> <a tuned model's>…    # prints the table of docs/concepts/evidence.md
+//! works score <dataset> <model> <scores.json>              # scores 600 000 held-out tokens of each domain
+//! works cover <draws> <base's scores> <a tuned model's>…   # prints the table of docs/concepts/evidence.md
 //! ```
 //!
 //! `scripts/check/coverage.sh --works` runs both, after it has trained the models.
@@ -18,11 +18,11 @@ use polymath_eval::{DocumentScore, DomainScores, WindowOptions, score_shard};
 use polymath_model::{LoadOptions, Ops, Precision};
 use serde::{Deserialize, Serialize};
 
-/// Of each domain, documents with so many tokens are scored, in a seeded order: more than two of most works.
+/// Tokens of each domain whose documents are scored, in a seeded order.
 const MAX_TOKENS: u64 = 600_000;
-/// Of one bootstrap: fewer than a report draws, since the table averages over many.
+/// Resamples of one bootstrap: fewer than a report draws, since the table averages over many.
 const RESAMPLES: usize = 400;
-/// How many works an interval is made from.
+/// Numbers of works that an interval is made from.
 const SIZES: [usize; 4] = [10, 20, 40, 80];
 
 /// The held-out documents of a domain as a model scored them.
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let tuned = tuned.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
             cover(draws.parse()?, &read(base)?, &tuned)
         }
-        _ => Err("expected `score <data set> <model> <scores.json>` or `cover <draws> <base's scores> <a tuned model's>…`".into()),
+        _ => Err("expected `score <dataset> <model> <scores.json>` or `cover <draws> <base's scores> <a tuned model's>…`".into()),
     }
 }
 
@@ -120,7 +120,7 @@ fn median(values: &mut [f64]) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// What counts as independent.
+/// The units that an interval takes for independent.
 const KINDS: [Independent; 2] = [Independent::Documents, Independent::Works];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -140,14 +140,15 @@ struct Population<'a> {
 /// Counts over draws and models; pairs are of [`KINDS`].
 #[derive(Default)]
 struct Outcome {
-    /// Intervals of works drawn with replacement that hold the change of all works: it is the truth that they are drawn from.
+    /// Intervals of works drawn with replacement that hold the change of all works: it is the truth that they are
+    /// drawn from.
     all: [u64; 2],
     /// Intervals of works drawn without replacement that hold the change of those that were not drawn.
     other: [u64; 2],
-    /// Of works drawn with replacement: verdicts at a limit that is the truth.
+    /// Verdicts at a limit that is the truth, on works drawn with replacement.
     kept: u64,
     broken: u64,
-    /// Of intervals of works drawn with replacement.
+    /// Lengths of the intervals of works drawn with replacement.
     lengths: [Vec<f64>; 2],
 }
 
@@ -188,13 +189,13 @@ impl<'a> Population<'a> {
         Ok(outcome)
     }
 
-    /// Whether as many works are left where so many are drawn.
+    /// Returns true if at least as many works are left as are drawn.
     fn has_others(&self, size: usize) -> bool {
         2 * size <= self.works.len()
     }
 
-    /// The intra-class correlation of a byte's change in the documents of a work, by one-way analysis of variance; the mean over
-    /// the models.
+    /// The intra-class correlation of a byte's change in the documents of a work, by one-way analysis of variance;
+    /// the mean over the models.
     fn correlation(&self) -> f64 {
         let of = |tuned: &&[DocumentScore]| {
             let rate =
@@ -241,8 +242,8 @@ impl TunedModel<'_> {
         Ok(())
     }
 
-    /// The others are a sample too: with n works drawn and m others, the difference of the two has √(1 + n/m) times the standard
-    /// error of the drawn ones, and so much longer are the interval's arms.
+    /// The others are a sample too: with n works drawn and m others, the difference of the two has √(1 + n/m) times
+    /// the standard error of the drawn ones, and so much longer are the interval's arms.
     fn against_others(
         self,
         (drawn, others): (&[usize], &[usize]),
@@ -301,8 +302,8 @@ fn shuffled(count: usize, random: &mut Random) -> Vec<usize> {
     order
 }
 
-/// The intra-class correlation of values in groups of unequal size (Donner 1986): (B − W) / (B + (k − 1) W), where B and W are the
-/// mean squares between and within groups, and k is a group's size, corrected for how sizes differ.
+/// The intra-class correlation of values in groups of unequal size (Donner 1986): (B − W) / (B + (k − 1) W), where B
+/// and W are the mean squares between and within groups, and k is a group's size, corrected for how sizes differ.
 fn correlation(groups: &[Vec<f64>]) -> f64 {
     let count: f64 = groups.iter().map(|group| group.len() as f64).sum();
     let mean = groups.iter().flatten().sum::<f64>() / count;
