@@ -9,9 +9,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# Trains a run that is not there.
+# Trains a run, from where it was left.
 once() { # command config run key=value…
-    if [ ! -e "$3/latest" ]; then "$polymath" "$1" "$2" "run=\"$3\"" "${@:4}"; fi
+    local resume=()
+    if [ -d "$3" ]; then resume=(--resume); fi
+    "$polymath" "$1" "$2" "run=\"$3\"" "${@:4}" "${resume[@]}"
 }
 
 works() { # draws
