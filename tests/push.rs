@@ -126,7 +126,17 @@ fn models_are_pushed_with_a_card() {
     ];
     output(&mut export(&hub, at, &branch));
     let weights = |key: &str| hub.files(key).unwrap()["model.safetensors"].clone();
-    assert!(weights("tester/tuned@before") != weights("tester/tuned"));
+    let ours = |run: &str| std::fs::read(at.join(run).join("best/model.safetensors")).unwrap();
+    assert!(weights("tester/tuned@before") == ours("runs/base"));
+    assert!(weights("tester/tuned") == ours("runs/tuned"));
+    assert!(ours("runs/base") != ours("runs/tuned"));
+
+    // A card is left as it is on the branch, whatever `main` has.
+    let apart = ["runs/base", "--push", "tester/apart", "--revision", "first"];
+    output(&mut export(&hub, at, &apart));
+    assert!(names(&hub, "tester/apart").is_empty());
+    let again = export(&hub, at, &apart).assert().success();
+    again.stderr(contains("was left as it is"));
 }
 
 /// A card can be written and looked at first, over nothing that is there; a report of another run is refused.

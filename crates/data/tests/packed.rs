@@ -150,6 +150,27 @@ proptest! {
         }
     }
 
+    /// An epoch has as many rows as best fit takes: the longest first, each to the row that it leaves the least room
+    /// in.
+    #[test]
+    fn rows_are_those_of_best_fit(mut lengths in prop::collection::vec(1..24usize, 1..60), room in 24..40usize) {
+        lengths.push(2); // a prompt, so that there is a mask
+        let examples: Vec<Example> = lengths.iter().map(|length| vec![(length - 1, 1)]).collect();
+        let packing = Packing::of(&shard(&examples), room).unwrap();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let mut left: Vec<usize> = Vec::new();
+        for length in lengths {
+            let fitting = (0..left.len()).filter(|row| left[*row] >= length);
+            match fitting.min_by_key(|row| left[*row]) {
+                Some(row) => left[row] -= length,
+                None => left.push(room - length),
+            }
+        }
+        prop_assert_eq!(packing.rows, left.len() as u64);
+        let padding = left.iter().sum::<usize>() as f64 / (left.len() * room) as f64;
+        prop_assert!((packing.padding() - padding).abs() < 1e-12);
+    }
+
     /// Every answer that fits a row with its prompt keeps it, and what is said of the others is their number.
     #[test]
     fn answers_that_fit_keep_their_prompts(examples in examples(1), length in 4..40usize) {
@@ -228,6 +249,11 @@ fn rows_are_filled_by_best_fit() {
     let shard1 = shard(&examples);
     let packing = Packing::of(&shard1, 16).unwrap();
     assert_eq!((packing.rows, packing.padding()), (6, 0.0));
+    // The 3 goes beside the 7, which leaves room for both 2 beside the 6.
+    let lengths = [2, 3, 7, 2, 6];
+    let examples: Vec<Example> = lengths.iter().map(|length| vec![(length - 1, 1)]).collect();
+    let packing = Packing::of(&shard(&examples), 10).unwrap();
+    assert_eq!((packing.rows, packing.padding()), (2, 0.0));
     let mixed: Vec<Example> = (0..2000)
         .map(|at| vec![(at * 7919 % 97, 1 + at % 5)])
         .collect();

@@ -5,7 +5,7 @@ mod shelf;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polymath_data::{Batch, BatchShape, MixturePart, MixtureStream, TokenShard};
+use polymath_data::{Batch, BatchShape, MixturePart, MixtureStream, Packing, TokenShard};
 use proptest::prelude::*;
 
 const BOS: u32 = 0xffff_0000;
@@ -233,6 +233,92 @@ fn epochs_differ() {
     let length = shard.tokens() as usize;
     let stream = stream(&[(shard, 1.0)], 1, length, 1);
     assert_ne!(stream.batch(0).targets, stream.batch(1).targets);
+}
+
+/// The rows of one document, and a row of many documents, come in another order in each epoch, of each part of a
+/// mixture and under each seed.
+#[test]
+fn orders_differ_by_epoch_part_and_seed() {
+    const ROWS: usize = 40;
+    let one_document = (shelf::numbered(&[ROWS * 8]), 8, ROWS);
+    // An epoch is a row, so that only the documents have an order.
+    let one_row = (shelf::numbered(&[2; ROWS]), 2 * ROWS, 1);
+    for (shard, length, rows) in [one_document, one_row] {
+        let order = |seed: u64| -> [Vec<u32>; 2] {
+            let parts = [(shard.clone(), 1.0), (shard.clone(), 1.0)];
+            let stream = stream(&parts, 1, length, seed);
+            let mut orders = [Vec::new(), Vec::new()];
+            for step in 0.. {
+                let batch = stream.batch(step);
+                orders[batch.domains[0]].extend(batch.targets);
+                if orders.iter().all(|order| order.len() >= 3 * rows * length) {
+                    break;
+                }
+            }
+            orders
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in [3, 4] {
+            for part in order(seed) {
+                for epoch in part.chunks(rows * length).take(3) {
+                    assert!(seen.insert(epoch.to_vec()), "an order comes again");
+                }
+            }
+        }
+        assert_eq!(seen.len(), 2 * 2 * 3);
+    }
+}
+
+/// The parts of a mixture take their turns in another order in each block of rows and under each seed, and in no
+/// round of their own.
+#[test]
+fn turns_differ_by_block_and_seed() {
+    let shard = shelf::shard(&[vec![(7, true), (0, true)]]);
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in [3, 4] {
+        let parts = vec![(shard.clone(), 1.0); 4];
+        let stream = stream(&parts, 1024, 1, seed);
+        for block in 0..3 {
+            let turns = stream.batch(block).domains;
+            assert!(seen.insert(turns), "block {block} of seed {seed}");
+        }
+    }
+    // Four equal parts take one turn each in every four rows, in any of 24 orders: 64 ± 8 of them are this one.
+    let rounds = seen.iter().flat_map(|turns| turns.chunks(4));
+    let in_order = rounds.filter(|round| **round == [0, 1, 2, 3]).count();
+    assert!((20..120).contains(&in_order), "{in_order} of 1536");
+}
+
+/// Rows of one example each, which the plan lists from the longest on, come in another order in each epoch, of each
+/// part and under each seed: none of them by length.
+#[test]
+fn rows_come_in_no_order_of_length() {
+    let example =
+        |length: u32| -> shelf::Story { (1..=length).map(|at| (at, at == length)).collect() };
+    let shard = shelf::wide(&(17..=32).map(example).collect::<Vec<_>>());
+    assert_eq!(Packing::of(&shard, 32).unwrap().rows, 16);
+    let mut seen = std::collections::BTreeSet::from([(17..=32).rev().collect::<Vec<usize>>()]);
+    for seed in [1, 2] {
+        let stream = stream(&[(shard.clone(), 1.0), (shard.clone(), 1.0)], 1, 32, seed);
+        let mut orders = [Vec::new(), Vec::new()];
+        for step in 0..128 {
+            let batch = stream.batch(step);
+            let example = batch
+                .document_starts
+                .iter()
+                .take_while(|start| **start == 0);
+            orders[batch.domains[0]].push(example.count());
+        }
+        for order in orders {
+            for epoch in order.chunks_exact(16).take(3) {
+                let mut lengths = epoch.to_vec();
+                lengths.sort_unstable();
+                assert_eq!(lengths, (17..=32).collect::<Vec<usize>>());
+                assert!(seen.insert(epoch.to_vec()), "{epoch:?} comes again");
+            }
+        }
+    }
+    assert_eq!(seen.len(), 1 + 2 * 2 * 3);
 }
 
 /// Data that can't be trained on are refused by name.

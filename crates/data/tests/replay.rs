@@ -129,6 +129,28 @@ fn pools_repeat() {
     assert_ne!(places(1), places(2));
 }
 
+/// Each stretch of 1/share rows has its replayed row at a place of its own, and any place is drawn about as often as
+/// another.
+#[test]
+fn replayed_rows_stand_anywhere() {
+    let stream = replayed(8, 0.125, None, 5);
+    let mut counts = [0; 8];
+    let mut places = Vec::new();
+    for step in 0..800 {
+        let domains = stream.batch(step).domains;
+        let place = domains.iter().position(|domain| *domain > 0).unwrap();
+        counts[place] += 1;
+        places.push(place);
+    }
+    // 100 ± 9.4 each.
+    assert!(
+        counts.iter().all(|count| (60..140).contains(count)),
+        "{counts:?}"
+    );
+    let alike = places.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    assert!((60..140).contains(&alike), "{alike}");
+}
+
 /// Domains may have other parts in what is replayed from a step on: no row of a domain is left out or comes twice by
 /// it, and what was said of later steps is forgotten.
 #[test]

@@ -171,8 +171,69 @@ fn choices_are_scored_by_the_harness_definitions() {
     assert!((accuracy - normalised).abs() > 1e-6);
 }
 
-/// Forty items as the harness itself scored them, frozen by `scripts/check/fixtures.sh`: its log-likelihoods, `is_greedy`, `acc`
-/// and `acc_norm`, of contexts that are empty and choices that the model gives of itself, too.
+/// A cloze is answered where greedy decoding gives each token of its one choice, the first as well as the last; its
+/// likeliest choice says nothing.
+#[test]
+fn clozes_are_answered_by_greedy_decoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = folder.path().join("tokenizer.json");
+    save_tokenizer(&tokenizer);
+    let model = model();
+    let weights = weights(&model);
+    let next = |text: &str| {
+        let logits = logits(model.config(), &weights, &ids(text));
+        LETTERS[largest(logits.last().unwrap())]
+    };
+    let is_letter = |token: &str| !token.trim().is_empty() && token != LETTERS[0];
+    // Two letters after each context: as greedy decoding gives them, with another first, and with another last.
+    let (mut items, mut expected) = (Vec::new(), Vec::new());
+    for number in 0..60 {
+        let context = format!("{} {}", word(number), word(number + 3));
+        let first = next(&context);
+        let second = next(&format!("{context}{first}"));
+        if !is_letter(first) || !is_letter(second) {
+            continue;
+        }
+        let another = |token: &str| if token == "a" { "b" } else { "a" };
+        let choices = [
+            (first, second),
+            (another(first), second),
+            (first, another(second)),
+        ];
+        for (choice, right) in choices.into_iter().zip([true, false, false]) {
+            expected.push(right);
+            items.push(TaskItem {
+                line: items.len() as u64 + 1,
+                context: context.clone(),
+                choices: vec![format!("{}{}", choice.0, choice.1)],
+                answer: 0,
+                delimiter: String::new(),
+            });
+        }
+    }
+    assert!(items.len() > 30, "{}", items.len());
+    let task = Arc::new(Task {
+        name: "next".into(),
+        path: folder.path().join("next.jsonl"),
+        items,
+    });
+    let encoder = TaskEncoder::open(&tokenizer, 0, CONTEXT).unwrap();
+    let encoded = encoder.encode(&task).unwrap();
+    let scores = score_task(&model, &encoded, &mut |_, _| {}).unwrap();
+    let right: Vec<bool> = scores.items.iter().map(|item| item.right).collect();
+    assert_eq!(right, expected);
+    assert!((scores.accuracy().value - 1.0 / 3.0).abs() < 1e-12);
+    assert!(scores.normalised_accuracy().is_none());
+    assert!(
+        scores
+            .items
+            .iter()
+            .all(|item| item.right_normalised.is_none())
+    );
+}
+
+/// Forty items as the harness itself scored them, frozen by `scripts/check/fixtures.sh`: its log-likelihoods,
+/// `is_greedy`, `acc` and `acc_norm`, of contexts that are empty and choices that the model gives of itself, too.
 #[test]
 fn the_harness_decides_the_same() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/harness.json");

@@ -1,6 +1,6 @@
 //! What adapters promise, each checked against something independent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -135,6 +135,45 @@ fn new_adapters_change_nothing() {
         // The base's half blocks are one operation and the adapted ones several, whose sums round in their own order.
         assert!(difference(&adapted, &plain(base())) < 1e-5);
     }
+}
+
+/// A begins uniform within ±1/√in, as PEFT's does, by a draw of its own for each projection and seed; B begins at zero.
+#[test]
+fn a_begins_within_its_inputs() {
+    let lora = LoraConfig {
+        rank: 12,
+        targets: vec!["q_proj".into(), "k_proj".into(), "down_proj".into()],
+        ..LoraConfig::default()
+    };
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (mut seen, mut widths) = (Vec::new(), BTreeSet::new());
+    for seed in [5, 6] {
+        let adapter =
+            Adapter::initialise(lora.clone(), (&config(), &base()), seed, nowhere()).unwrap();
+        for (name, tensor) in &adapter.weights {
+            let values = flat(tensor);
+            if name.contains("lora_B") {
+                assert!(values.iter().all(|value| *value == 0.0), "{name}");
+                continue;
+            }
+            let inputs = tensor.dims()[1];
+            widths.insert(inputs);
+            let bound = 1.0 / (inputs as f32).sqrt();
+            let largest = values
+                .iter()
+                .fold(0f32, |most, value| most.max(value.abs()));
+            assert!(
+                0.95 * bound < largest && largest <= bound,
+                "{name}: {largest} of {bound}"
+            );
+            let squares = values.iter().map(|value| value * value).sum::<f32>();
+            let share = squares / values.len() as f32 / (bound * bound / 3.0);
+            assert!((0.7..1.3).contains(&share), "{name}: {share}");
+            assert!(!seen.contains(&values), "{name} begins as another");
+            seen.push(values);
+        }
+    }
+    assert_eq!((seen.len(), widths.len()), (2 * 2 * 3, 2));
 }
 
 /// What is merged computes what stood beside, and something other than the base.

@@ -325,28 +325,4 @@ fn is_cut(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The stretch is the worst one, and unscored tokens count for nothing.
-    #[test]
-    fn the_worst_stretch_is_found() {
-        let mut changes = vec![Some(0.1); 500];
-        changes[300..310].fill(Some(2.0));
-        changes[40] = None;
-        let from = worst_stretch(&changes);
-        assert!((190..=300).contains(&from), "{from}");
-        assert_eq!(worst_stretch(&changes[..50]), 0);
-        assert_eq!(worst_stretch(&[]), 0);
-    }
-
-    /// A character that is not whole waits for its other bytes; a wrong byte does not.
-    #[test]
-    fn characters_are_joined() {
-        assert!(is_cut("é".as_bytes().split_at(1).0));
-        assert!(is_cut(&"a🙂".as_bytes()[..3]));
-        assert!(!is_cut("é".as_bytes()));
-        assert!(!is_cut(&[0xa9]));
-        assert!(!is_cut(b""));
-    }
-}
+mod tests;

@@ -181,6 +181,13 @@ fn what_says_too_little_is_not_ranked() {
     }
     assert_ne!(frontier.recommended.unwrap().name, lost.method);
 
+    // A method without one of the seeds that others have is not compared either.
+    settings.diverged.clear();
+    let missing = Frontier::new(settings.clone(), &base, &runs).unwrap();
+    for method in &missing.methods {
+        assert_eq!(method.frontier_share.is_none(), method.name == lost.method);
+    }
+
     let mut other = runs.clone();
     other[1].scored.test.remove("old-0");
     let error = Frontier::new(settings.clone(), &base, &other).unwrap_err();
@@ -199,8 +206,37 @@ fn what_says_too_little_is_not_ranked() {
     );
 }
 
-/// The worst domain is chosen on the dev split: among equal domains its figure on the test split is not too large, where the
-/// largest rise of each run would be.
+/// A method of which one run diverged is not compared or recommended, though it has a run of every seed that any
+/// other has: it would have gained most.
+#[test]
+fn diverged_methods_are_not_recommended() {
+    let truth = Truth {
+        methods: vec![(0.4, 0.01), (0.9, 0.0), (0.5, 0.01)],
+        ..Truth::default()
+    };
+    let (base, runs) = truth.draw(&mut Random(6));
+    let mut settings = settings();
+    let recommended = |settings: &polymath_report::frontier::Settings| {
+        let frontier = Frontier::new(settings.clone(), &base, &runs).unwrap();
+        let compared = frontier.methods.iter();
+        let compared = compared.filter(|method| method.frontier_share.is_some());
+        let mut names: Vec<String> = compared.map(|method| method.name.clone()).collect();
+        names.sort();
+        (frontier.recommended.unwrap().name, names)
+    };
+    let all = ["m00", "m01", "m02"].map(str::to_owned);
+    assert_eq!(recommended(&settings), ("m01".to_owned(), all.to_vec()));
+    settings.diverged.push(Diverged {
+        name: "m01".into(),
+        seed: 4,
+        message: "the loss is NaN".into(),
+    });
+    let others = [&all[0], &all[2]].map(String::clone).to_vec();
+    assert_eq!(recommended(&settings), ("m02".to_owned(), others));
+}
+
+/// The worst domain is chosen on the dev split: among equal domains its figure on the test split is not too large,
+/// where the largest rise of each run would be.
 #[test]
 fn the_worst_domain_is_not_a_maximum_of_noise() {
     let truth = Truth {

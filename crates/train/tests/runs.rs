@@ -2,12 +2,20 @@
 
 mod table;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor, Var};
-use polymath_train::{Outcome, RunFolder, Silent, resolve_checkpoint, verify};
-use table::{CONFIG, Case, StopAfter, Table, optimizer_bytes, records, straight};
+use polymath_data::Batch;
+use polymath_train::{
+    Objective, Observer, Outcome, RunFolder, SaveModel, Silent, TrainError, fit,
+    resolve_checkpoint, verify,
+};
+use table::{
+    CONFIG, Case, Scores, Steps, StopAfter, Table, optimizer_bytes, records, straight, training,
+};
 
 /// 20 steps straight equal 11 steps, a stop and a resumption: parameters, moments and metrics.
 #[test]
@@ -35,6 +43,101 @@ fn resuming_is_bit_exact() {
     assert_eq!(optimizer_bytes(&whole), optimizer_bytes(&parts));
 
     assert_eq!(records(&whole), records(&parts));
+}
+
+/// A table that notes the seed and the step before each of its steps.
+struct Noting {
+    table: Table,
+    begun: RefCell<Vec<(u64, u64)>>,
+}
+
+impl Objective for Noting {
+    fn begin_step(&self, seed: u64, step: u64) {
+        self.begun.borrow_mut().push((seed, step));
+    }
+
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        self.table.loss(batch)
+    }
+
+    fn trainable(&self) -> &BTreeMap<String, Var> {
+        self.table.trainable()
+    }
+}
+
+impl SaveModel for Noting {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        self.table.save(folder)
+    }
+}
+
+/// The objective is told the run's seed and the number of each step, which goes on where a stopped run is resumed:
+/// random numbers that depend on both are the same then.
+#[test]
+fn steps_are_numbered_over_the_whole_run() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let run = |resume: bool, observer: &mut dyn Observer, stop: &AtomicBool| {
+        let folder = RunFolder::open(&path, CONFIG, resume).unwrap();
+        let table = match folder.resumed() {
+            Some(from) => Table::load(&from.path),
+            None => Table::new(),
+        };
+        let objective = Noting {
+            table,
+            begun: RefCell::default(),
+        };
+        let done = Case::new().settings(stop, |settings| {
+            let settings = polymath_train::Fit {
+                seed: 77,
+                data_fingerprint: settings.data_fingerprint.clone(),
+                ..*settings
+            };
+            let task = (&objective, &Steps as &dyn polymath_train::BatchSource);
+            fit(&settings, &folder, task, &mut Scores(0), observer)
+        });
+        done.unwrap();
+        objective.begun.into_inner()
+    };
+    let stop = AtomicBool::new(false);
+    let mut begun = run(false, &mut StopAfter(11, &stop), &stop);
+    assert_eq!(begun.len(), 11);
+    begun.extend(run(true, &mut Silent, &AtomicBool::new(false)));
+    assert_eq!(begun, (0..20).map(|step| (77, step)).collect::<Vec<_>>());
+}
+
+/// The last step is evaluated and saved, also where it is no multiple of `evaluation.every`, and whether or not it is
+/// the best.
+#[test]
+fn the_last_step_is_evaluated_and_saved() {
+    // The scores are the lowest at the fifth evaluation: of the last step, or of the step before the first.
+    for (evaluated, best, lowest) in [(0, 7, 1.0), (4, 2, 2.0)] {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("run");
+        let mut case = Case::new();
+        case.training =
+            training("steps = 7\nbatch_size = 4\nsequence_length = 2\nlearning_rate = 0.05");
+        case.evaluated = evaluated;
+        let folder = RunFolder::open(&path, CONFIG, false).unwrap();
+        let stop = AtomicBool::new(false);
+        let outcome = case
+            .run(&folder, &Table::new(), &stop, &mut Silent)
+            .unwrap();
+        let expected = Outcome::Finished {
+            steps: 7,
+            best: (best, lowest),
+        };
+        assert_eq!(outcome, expected);
+        let lines = records(&path);
+        let numbers = |kind: &str, field: &str| -> Vec<u64> {
+            let lines = lines.iter().filter(|line| line.get(kind).is_some());
+            lines.map(|line| line[field].as_u64().unwrap()).collect()
+        };
+        assert_eq!(numbers("heldout_bits_per_byte", "step"), [0, 2, 4, 6, 7]);
+        assert_eq!(numbers("loss", "tokens"), [8, 16, 24, 32, 40, 48, 56]);
+        let latest = std::fs::read_link(path.join("latest")).unwrap();
+        assert_eq!(latest, Path::new("step-000007"));
+    }
 }
 
 /// A step computed in four parts is the step computed at once.

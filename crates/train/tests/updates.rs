@@ -18,7 +18,7 @@ use polymath_data::{Batch, IGNORED};
 use polymath_model::{
     ArchitectureConfig, LoadOptions, ModelConfig, Ops, Precision, TokenBatch, Transformer,
 };
-use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, fit, to_token_batch};
+use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, fit};
 use table::{CONFIG, Case, Scores, training};
 
 const VOCABULARY: u32 = 13;
@@ -111,7 +111,7 @@ impl ByHand {
     }
 
     fn step(&mut self, step: usize, muon: bool) {
-        let batch = to_token_batch(&Packed.batch(step as u64 - 1));
+        let batch = by_definition(&Packed.batch(step as u64 - 1));
         let scored = batch.targets.iter().filter(|target| **target != IGNORED);
         let scored = scored.count() as f64;
         let mean = |weights: &Weights| mean_loss(weights, &batch, scored);
@@ -176,6 +176,16 @@ impl ByHand {
         {
             *p -= rate * (DECAY * *p + size * u);
         }
+    }
+}
+
+/// The batch as the definition reads it, not by the loop's own conversion.
+fn by_definition(batch: &Batch) -> TokenBatch {
+    TokenBatch {
+        input_ids: batch.input_ids.clone(),
+        targets: batch.targets.clone(),
+        document_starts: batch.document_starts.clone(),
+        rows: batch.rows,
     }
 }
 

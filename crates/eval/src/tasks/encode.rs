@@ -112,7 +112,7 @@ impl TaskEncoder {
                 ));
             }
             let cut = row.inputs().saturating_sub(self.context);
-            row.tokens.drain(..cut);
+            row.tokens.drain(0..cut);
             row.prompt -= cut;
             encoded.tokens_cut = encoded.tokens_cut.max(cut);
             encoded.choices.push(row);
@@ -209,5 +209,46 @@ mod tests {
         assert_eq!(pair("a", "ba"), (vec![6, 5, 0], 1));
         assert_eq!(pair("", "ab"), (vec![6, 5], 1));
         assert_eq!(pair("<s>a:", " b"), (vec![6, 0, 3, 4], 3));
+    }
+
+    /// A context that leaves too little room loses its beginning, each choice as much as it needs; the choice stays
+    /// whole, and the model reads as many tokens as it can.
+    #[test]
+    fn long_contexts_lose_their_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = encoder(folder.path());
+        let item = |context: &str| TaskItem {
+            line: 1,
+            context: context.to_owned(),
+            choices: vec![":::".into(), "a".into()],
+            answer: 0,
+            delimiter: " ".into(),
+        };
+        let rows = |context: &str| {
+            let encoded = encoder.encode_item(&item(context)).unwrap();
+            let rows = encoded
+                .choices
+                .into_iter()
+                .map(|row| (row.tokens, row.prompt));
+            (rows.collect::<Vec<_>>(), encoded.tokens_cut)
+        };
+        let context = [3, 3, 0, 0, 0, 3, 0, 3, 0, 0, 3, 3, 3, 0, 3, 0, 0, 0, 3, 0];
+        let text = |tokens: &[u32]| -> String {
+            tokens
+                .iter()
+                .map(|token| if *token == 0 { 'a' } else { ':' })
+                .collect()
+        };
+        // 16 tokens are read and the last one is predicted: 17 of 20 + 2, and of 20 + 4.
+        let expected = vec![
+            ([&context[7..], &[2, 3, 3, 3]].concat(), 13),
+            ([&context[5..], &[2, 0]].concat(), 15),
+        ];
+        assert_eq!(rows(&text(&context)), (expected, 7));
+        let expected = vec![
+            ([&context[7..], &[2, 3, 3, 3]].concat(), 13),
+            ([&context[5..], &[2, 0]].concat(), 15),
+        ];
+        assert_eq!(rows(&text(&context[5..])), (expected, 2));
     }
 }

@@ -124,3 +124,6 @@ impl SaveModel for Retaining<'_> {
         self.model.save(folder)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -416,3 +416,6 @@ fn pressed(
 fn beside(base: &Path) -> PathBuf {
     base.parent().unwrap_or(Path::new(".")).join("fisher")
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,6 +180,85 @@ fn runs_are_ranked_where_documents_tell_them_apart() {
     );
 }
 
+/// A run that forgot and gained so many bits per byte.
+fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
+    let mut model = tuned();
+    model.path = path.into();
+    for (name, scores) in &mut model.domains {
+        let by_byte = match &name[..] {
+            "competition" => -gained,
+            _ => forgotten,
+        };
+        scores.documents = base().domains[name].documents.clone();
+        // 19 pairs of documents that stray as far up as down, each run by another amount.
+        let astray = [1.0, -1.0].into_iter().cycle().take(38).chain([0.0]);
+        for (document, astray) in scores.documents.iter_mut().zip(astray) {
+            document.nats += document.bytes as f64 * by_byte * std::f64::consts::LN_2;
+            document.nats += astray * f64::from(path.as_bytes()[0] - b'a');
+        }
+    }
+    model
+}
+
+/// The sentence of a run says whether its niche gained, lost or neither, and what became of the others.
+#[test]
+fn each_run_is_told_as_it_went() {
+    let sentence = |figures: [f64; 2]| {
+        let runs = [run_of("middle", figures)];
+        let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+        report.headline()
+    };
+    for (figures, niche, retained) in [
+        (
+            [0.2, 0.3],
+            "middle gained 0.300 bits per byte (34 %) on competition; it ",
+            "; it forgot chemistry (+0.200) and leaky (+0.200).",
+        ),
+        (
+            [0.2, -0.3],
+            "middle lost 0.300 bits per byte (34 %) on competition, its own niche; it ",
+            "; it forgot chemistry (+0.200) and leaky (+0.200).",
+        ),
+        (
+            [-0.2, 0.0],
+            "middle shows no sure change on competition (0.000 bits per byte); it ",
+            "; it kept all 2 ",
+        ),
+    ] {
+        let sentence = sentence(figures);
+        assert!(sentence.starts_with(niche), "{sentence}");
+        assert!(sentence.contains(retained), "{sentence}");
+    }
+}
+
+/// Where one run gains most and another forgets least, each sentence names its own run with that run's
+/// figures; a run that is told apart in one of them alone is named in that one.
+#[test]
+fn each_superlative_has_its_own_run() {
+    let headline = |figures: [[f64; 2]; 3]| {
+        let paths = ["greedy", "middle", "thrifty"].iter().zip(figures);
+        let runs: Vec<ModelScores> = paths.map(|(path, figures)| run_of(path, figures)).collect();
+        let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+        report.headline()
+    };
+    let greedy =
+        "greedy gained most on its niche: +0.500 bits per byte, at +0.300 of forgetting on average";
+    let thrifty = "thrifty forgot least: +0.100 on average, for a gain of +0.250.";
+    let both = "thrifty both gained most on its niche (+0.500 bits per byte) and forgot least (+0.100 on average";
+    let [no_gain, no_loss] =
+        ["gained most", "forgot least"].map(|what| format!("Which run {what} is not told apart."));
+    for (figures, said) in [
+        ([[0.3, 0.5], [0.2, 0.4], [0.1, 0.25]], [greedy, thrifty]),
+        ([[0.3, 0.5], [0.1, 0.4], [0.1, 0.25]], [greedy, &no_loss]),
+        ([[0.3, 0.5], [0.2, 0.5], [0.1, 0.25]], [&no_gain, thrifty]),
+        ([[0.3, 0.25], [0.2, 0.4], [0.1, 0.5]], ["Of 3 runs, ", both]),
+    ] {
+        let headline = headline(figures);
+        let [first, second] = said.map(|part| headline.matches(part).count());
+        assert_eq!((first, second), (1, 1), "{headline}");
+    }
+}
+
 /// Of several old domains, the bound on the worst holds for all of them: it lies above the worst one's own.
 #[test]
 fn the_worst_is_bounded_for_all() {

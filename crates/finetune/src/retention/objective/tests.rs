@@ -1,0 +1,103 @@
+//! Steps that an objective is told of: the model and the controller know them.
+
+#[path = "../../../tests/tiny/mod.rs"]
+mod tiny;
+
+use candle_core::Device;
+use polymath_model::{Adapter, AdapterBase, LoadOptions, LoraConfig, TokenizerFiles, Transformer};
+
+use super::super::Allowance;
+use super::*;
+
+/// A model with an adapter that drops inputs, and changes what the model computes.
+fn dropping() -> Transformer {
+    let base = tiny::frozen(1);
+    let weights = base.parameters().into_iter();
+    let weights: BTreeMap<String, Tensor> = weights
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .collect();
+    let lora = LoraConfig {
+        dropout: 0.5,
+        ..LoraConfig::default()
+    };
+    let nowhere = AdapterBase {
+        folder: "base".into(),
+        published: None,
+        sha256: None,
+    };
+    let mut adapter = Adapter::initialise(lora, (base.config(), &weights), 1, nowhere).unwrap();
+    for tensor in adapter.weights.values_mut() {
+        *tensor = (&*tensor + 0.1).unwrap();
+    }
+    let options = LoadOptions {
+        device: Device::Cpu,
+        ops: tiny::ops(),
+        trainable: &|name| name.contains(".lora_"),
+    };
+    Transformer::with_adapter(base.config().clone(), weights, adapter, &options).unwrap()
+}
+
+fn batch() -> Batch {
+    let ids: Vec<u32> = (0..24).map(|at| 1 + at * 5 % 22).collect();
+    Batch {
+        targets: ids.iter().map(|id| id * 3 % 22).collect(),
+        document_starts: vec![0; 24],
+        input_ids: ids,
+        rows: 2,
+        sequence_length: 12,
+        domains: vec![0, 0],
+    }
+}
+
+fn retaining(transformer: &Transformer, pressure: Option<Arc<Pressure>>) -> Retaining<'_> {
+    Retaining {
+        model: LanguageModel {
+            transformer,
+            tokenizer: TokenizerFiles::default(),
+        },
+        penalties: Vec::new(),
+        replay_weight: 1.0,
+        distillation: None,
+        pressure,
+        lineage: None,
+    }
+}
+
+/// Dropout at a step is the model's own at that step of a run with that seed: another mask at each.
+#[test]
+fn the_model_knows_the_step() {
+    let model = dropping();
+    let objective = retaining(&model, None);
+    let loss = |loss: Tensor| loss.to_scalar::<f32>().unwrap().to_bits();
+    let mut seen = std::collections::BTreeSet::new();
+    for (seed, step) in [(7, 0), (7, 1), (7, 2), (8, 0), (8, 1)] {
+        model.begin_step(seed, step);
+        let expected = loss(model.loss(&to_token_batch(&batch())).unwrap());
+        model.begin_step(99, 99);
+        objective.begin_step(seed, step);
+        assert_eq!(loss(objective.losses(&batch()).unwrap().total), expected);
+        model.begin_step(99, 99);
+        objective.model.begin_step(seed, step);
+        assert_eq!(loss(objective.model.loss(&batch()).unwrap()), expected);
+        assert!(seen.insert(expected), "seed {seed}, step {step}");
+    }
+}
+
+/// An evaluation after the fifth step (number 4) moves the controller from the sixth on.
+#[test]
+fn the_controller_knows_the_steps_that_are_done() {
+    let training = toml::from_str("steps = 10\nbatch_size = 2").unwrap();
+    let pressure = Arc::new(Pressure::new(None, Allowance::new(&training, 10)));
+    let model = tiny::trained(1);
+    let objective = retaining(&model, Some(Arc::clone(&pressure)));
+    objective.begin_step(7, 4);
+    pressure
+        .take(&BTreeMap::from([("law".to_owned(), 2.0)]))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    pressure.save(folder.path()).unwrap();
+    let saved = std::fs::read_to_string(folder.path().join("control.json")).unwrap();
+    let saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    assert_eq!(saved["changes"].as_array().unwrap().len(), 1);
+    assert_eq!(saved["changes"][0]["step"], 5);
+}

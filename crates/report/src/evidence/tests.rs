@@ -1,0 +1,220 @@
+//! Losses by hand: of documents whose tokens change by known amounts, of their groups by frequency, of
+//! questions.
+
+use std::collections::BTreeMap;
+use std::f64::consts::LN_2;
+
+use polymath_data::{
+    DomainConfig, NoProgress, PrepareConfig, TokenShard, TokenizerConfig, prepare,
+};
+
+use super::*;
+
+const DOMAIN: &str = "letters";
+/// By how many bits each token of a document rises, by the document's place, unless it is too short to be shown.
+const RISES: [f64; 5] = [0.25, -1.0, 2.0, 0.5, 1.0];
+/// The first so many tokens of a document are its prompt.
+const PROMPT: usize = 3;
+
+fn rise(shard: &TokenShard, document: usize) -> f64 {
+    match shard.document(document).bytes {
+        0..200 => 5.0,
+        _ => RISES[document % RISES.len()],
+    }
+}
+
+/// A dataset of 120 documents, a third of them too short to be shown, and 30 questions.
+fn dataset(folder: &std::path::Path) -> Dataset {
+    let text = |number: usize| {
+        let word = |at: usize| format!("{} ", (number * 7 + at * at) % 97);
+        (0..if number.is_multiple_of(3) {
+            5
+        } else {
+            90 + number
+        })
+            .map(word)
+            .collect::<String>()
+    };
+    let line = |number: usize| serde_json::json!({ "text": text(number) }).to_string() + "\n";
+    let documents: String = (0..120).map(line).collect();
+    let question = |at: usize| {
+        serde_json::json!({ "prompt": format!("{at}?"), "answer": "a" }).to_string() + "\n"
+    };
+    let questions: String = (0..30).map(question).collect();
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let domain = DomainConfig {
+        paths: vec![write("letters.jsonl", documents).display().to_string()],
+        questions: Some(write("questions.jsonl", questions)),
+        ..DomainConfig::default()
+    };
+    let config = PrepareConfig {
+        output: folder.join("data"),
+        heldout_fraction: 0.3,
+        seed: 0,
+        tokenizer: TokenizerConfig {
+            vocab_size: Some(280),
+            ..TokenizerConfig::default()
+        },
+        domains: BTreeMap::from([(DOMAIN.to_owned(), domain)]),
+    };
+    prepare(&config, false, &NoProgress).unwrap()
+}
+
+/// The scores of single tokens: one bit each, and with `by` the rise of their document.
+fn scores(shard: &TokenShard, by: f64) -> DomainScores {
+    let tokens = |document: usize| {
+        let bits = 1.0 + by * rise(shard, document);
+        let nats = |at: usize| match at < PROMPT {
+            true => f32::NAN,
+            false => (bits * LN_2) as f32,
+        };
+        let length = shard.document(document).len();
+        TokenScores {
+            document: document as u32,
+            nats: (0..length).map(nats).collect(),
+        }
+    };
+    DomainScores {
+        tokens_of: (0..shard.documents()).map(tokens).collect(),
+        ..DomainScores::default()
+    }
+}
+
+fn near(found: f64, expected: f64) {
+    assert!(
+        (found - expected).abs() < 1e-3,
+        "{found} and not {expected}"
+    );
+}
+
+#[test]
+fn what_was_lost_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(folder.path());
+    let shard = dataset.shard(DOMAIN, Split::Heldout).unwrap();
+    // The first question is answered before and after, the next 23 before only, the last of them after only.
+    let answers: (Vec<bool>, Vec<bool>) = (0..30).map(|at| (at < 24, at == 0 || at == 29)).unzip();
+    let evidence = Evidence {
+        dataset: &dataset,
+        domain: DOMAIN,
+        base: &scores(&shard, 0.0),
+        tuned: &scores(&shard, 1.0),
+        answers: (&answers.0, &answers.1),
+        seed: 1,
+    };
+    let found = evidence.gather().unwrap();
+    assert_eq!((found.questions_lost, found.questions.len()), (23, 20));
+    assert_eq!(
+        (
+            found.questions[0].prompt.as_str(),
+            found.questions[19].prompt.as_str()
+        ),
+        ("1?", "20?")
+    );
+    assert_worst_documents(&found.documents, &shard);
+    assert_frequencies(&found.frequencies, &dataset, &shard);
+}
+
+/// The three documents that lost most a byte are shown, of those that are long enough, the worst first.
+fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
+    let change = |document: &usize| {
+        let stored = shard.document(*document);
+        (stored.len() - PROMPT) as f64 * rise(shard, *document) / stored.bytes as f64
+    };
+    let long = |document: &usize| shard.document(*document).bytes >= 200;
+    let (mut worst, short): (Vec<usize>, Vec<usize>) = (0..shard.documents()).partition(long);
+    let by_change = |a: &usize, b: &usize| change(b).total_cmp(&change(a));
+    worst.sort_by(by_change);
+    assert!(
+        worst.len() > 5
+            && short
+                .iter()
+                .any(|document| change(document) > change(&worst[0]))
+    );
+    assert_eq!(found.len(), 3);
+    for (found, expected) in found.iter().zip(worst) {
+        let stored = shard.document(expected);
+        assert_eq!(found.document as usize, expected);
+        assert_eq!(
+            (found.bytes, found.tokens),
+            (stored.bytes, stored.len() - 1)
+        );
+        near(found.change, change(&expected));
+        // Each token of the stretch, which is within the document, is a piece.
+        let unscored = PROMPT.saturating_sub(found.from);
+        assert_eq!(found.pieces.len(), WINDOW.min(found.tokens));
+        for (at, piece) in found.pieces.iter().enumerate() {
+            assert_eq!(piece.change.is_none(), at < unscored);
+            near(
+                piece.change.unwrap_or(rise(shard, expected)),
+                rise(shard, expected),
+            );
+        }
+    }
+}
+
+/// The mean rise over the scored tokens of each group, counted in the training text and summed here by a table of its
+/// own.
+fn assert_frequencies(found: &[FrequencyGroup], dataset: &Dataset, shard: &TokenShard) {
+    let tokens_of = |shard: &TokenShard, index: usize| {
+        let mut tokens = Vec::new();
+        shard
+            .document(index)
+            .copy_tokens(0..shard.document(index).len(), &mut tokens);
+        tokens
+    };
+    let train = dataset.shard(DOMAIN, Split::Train).unwrap();
+    let all: Vec<u32> = (0..train.documents())
+        .flat_map(|index| tokens_of(&train, index))
+        .collect();
+    let name = |token: u32| {
+        let count = all.iter().filter(|other| **other == token).count();
+        match count * 1_000_000 / all.len() {
+            10_000.. => "over 10 000",
+            1_000.. => "1 000 to 10 000",
+            100.. => "100 to 1 000",
+            10.. => "10 to 100",
+            _ => "under 10, or never",
+        }
+    };
+    let mut groups: BTreeMap<&str, (u64, f64)> = BTreeMap::new();
+    for document in 0..shard.documents() {
+        for token in tokens_of(shard, document).into_iter().skip(PROMPT) {
+            let (tokens, sum) = groups.entry(name(token)).or_default();
+            (*tokens, *sum) = (*tokens + 1, *sum + rise(shard, document));
+        }
+    }
+    assert!(groups.len() > 1, "{groups:?}");
+    assert_eq!(found.len(), groups.len());
+    for group in found {
+        let (tokens, sum) = groups[group.frequency.as_str()];
+        assert_eq!(group.tokens, tokens, "{}", group.frequency);
+        near(group.change, sum / tokens as f64);
+    }
+}
+
+/// The stretch is the worst one, and unscored tokens count for nothing.
+#[test]
+fn the_worst_stretch_is_found() {
+    let mut changes = vec![Some(0.1); 500];
+    changes[300..310].fill(Some(2.0));
+    changes[40] = None;
+    let from = worst_stretch(&changes);
+    assert!((190..=300).contains(&from), "{from}");
+    assert_eq!(worst_stretch(&changes[..50]), 0);
+    assert_eq!(worst_stretch(&[]), 0);
+}
+
+/// A character that is not whole waits for its other bytes; a wrong byte does not.
+#[test]
+fn characters_are_joined() {
+    assert!(is_cut("é".as_bytes().split_at(1).0));
+    assert!(is_cut(&"a🙂".as_bytes()[..3]));
+    assert!(!is_cut("é".as_bytes()));
+    assert!(!is_cut(&[0xa9]));
+    assert!(!is_cut(b""));
+}
