@@ -45,6 +45,11 @@ class Tree:
             git(ROOT, "worktree", "prune")
             git(ROOT, "worktree", "add", "--force", "--detach", str(self.path), head)
         self.tree = git(self.path, "rev-parse", "HEAD^{tree}")
+        self.forget_cases()
+
+    def forget_cases(self):
+        """Removes the failing cases that proptest keeps: a test would catch the next fault by them, not by its own draws."""
+        git(self.path, "clean", "--force", "--quiet", "--", "*.proptest-regressions")
 
     def cargo(self, arguments, limit=None):
         """Runs `cargo test`."""
@@ -139,6 +144,7 @@ def plant(tree, fault):
         passed, output = tree.test(fault["tests"])
     finally:
         path.write_text(before)
+        tree.forget_cases()
     seconds = round(time.monotonic() - begin)
     if passed is None:
         errors = [line for line in output.splitlines() if line.startswith("error")]
@@ -214,6 +220,7 @@ class Together:
         failed = ""
         for test in self.faults[number]["tests"]:
             failed = failed or self.run(test, number)
+        self.tree.forget_cases()
         outcome = "caught" if failed else "NOT CAUGHT"
         return {"outcome": outcome, "said": failed, "seconds": round(time.monotonic() - begin)}
 
