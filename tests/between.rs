@@ -1,4 +1,4 @@
-//! What stands between a base and a tuned model, through the binary: interpolation, and blocks put back.
+//! Models between a base and a tuned model, through the binary: interpolation and reset.
 
 mod held;
 
@@ -7,10 +7,10 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// The names of the splits in results, and in arguments.
-const SPLITS: [(&str, &str); 2] = [("development", "dev"), ("test", "test")];
+/// Splits, as results and arguments name them.
+const SPLITS: [&str; 2] = ["dev", "test"];
 
-/// The scores of a checkpoint on one split of the data set.
+/// Scores a checkpoint on one split of the dataset.
 fn scores(at: &std::path::Path, checkpoint: &str, split: &str) -> Value {
     let output = polymath(at)
         .args([
@@ -27,7 +27,7 @@ fn scores(at: &std::path::Path, checkpoint: &str, split: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Interpolation chooses on one split, reports both, and writes a model that scores as its curve says.
+/// Interpolation chooses on one split, reports both, and writes a model with the scores of its curve.
 #[test]
 fn interpolation_writes_the_chosen_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,19 +48,19 @@ fn interpolation_writes_the_chosen_model() {
     assert_eq!(points[0]["mean_increase"], 0.0);
     let chosen = &points[curve["chosen"].as_u64().unwrap() as usize];
     assert!(chosen["mean_increase"].as_f64().unwrap() <= 0.3);
-    // Each split can be measured again.
-    for (name, split) in SPLITS {
+    // Scoring each split again gives the same figures.
+    for split in SPLITS {
         let scores = scores(at, "mixed", split);
         for domain in ["asked", "counting", "letters"] {
             let found = scores["domains"][domain]["bits_per_byte"].as_f64().unwrap();
-            let expected = chosen[name][domain].as_f64().unwrap();
+            let expected = chosen[split][domain].as_f64().unwrap();
             assert!(
                 (found - expected).abs() < 1e-6,
                 "{split} {domain}: {found} {expected}"
             );
         }
     }
-    // `forget` finds the niche by itself.
+    // `forget` finds the niche without being told.
     polymath(at)
         .args(["forget", "runs/base", "mixed", "-o", "report"])
         .assert()
@@ -87,27 +87,27 @@ fn interpolation_writes_the_chosen_model() {
     );
 }
 
-/// Blocks are put back one by one and one after the other; all of them back is the base; the offered checkpoint scores as
-/// its step says. An adapter is taken for what it makes of its base.
+/// Blocks are reset one at a time and cumulatively, all of them reset give the base, and the chosen checkpoint has the scores of
+/// its step. An adapter is merged into its base first.
 #[test]
-fn reverting_blocks_finds_where_forgetting_sits() {
+fn resetting_blocks_finds_the_forgetting() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
     finetune(at, "full", &[]).assert().success();
     finetune(at, "lora", &["method=lora"]).assert().success();
-    let revert = |run: &str| -> Value {
-        let output = format!("{run}-back");
+    let reset = |run: &str| -> Value {
+        let output = format!("{run}-reset");
         let mut command = polymath(at);
         command.args(["revert", "runs/base", &format!("runs/{run}")]);
         command.args(["--limit", "0.3", "-o", &output]);
-        command.assert().success().stdout(contains("put back"));
-        assert!(at.join(&output).join("revert.html").is_file());
-        let text = std::fs::read_to_string(at.join(&output).join("revert.json")).unwrap();
+        command.assert().success().stdout(contains("blocks reset"));
+        assert!(at.join(&output).join("reset.html").is_file());
+        let text = std::fs::read_to_string(at.join(&output).join("reset.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     };
     for run in ["full", "lora"] {
-        let found = revert(run);
+        let found = reset(run);
         let steps = found["steps"].as_array().unwrap();
         // Two layers, embedding and head.
         assert_eq!(found["blocks"].as_array().unwrap().len(), 3);
@@ -117,24 +117,24 @@ fn reverting_blocks_finds_where_forgetting_sits() {
         assert_eq!(
             (test(3, 0), test(3, 1)),
             (0.0, 0.0),
-            "all put back is the base"
+            "all blocks reset give the base"
         );
         let chosen = found["chosen"].as_u64().unwrap() as usize;
-        assert!(steps[chosen]["development"][1].as_f64().unwrap() <= 0.3);
+        assert!(steps[chosen]["dev"][1].as_f64().unwrap() <= 0.3);
     }
-    // What was written is the chosen step's model.
-    let found = revert("full");
+    // The written model is that of the chosen step.
+    let found = reset("full");
     let chosen = found["chosen"].as_u64().unwrap() as usize;
     let step = &found["steps"][chosen];
-    for (name, split) in SPLITS {
+    for split in SPLITS {
         let asked = |checkpoint| {
             let scores = scores(at, checkpoint, split);
             scores["domains"]["asked"]["bits_per_byte"]
                 .as_f64()
                 .unwrap()
         };
-        let gain = asked("runs/base") - asked("full-back");
-        let expected = step[name][0].as_f64().unwrap();
+        let gain = asked("runs/base") - asked("full-reset");
+        let expected = step[split][0].as_f64().unwrap();
         assert!((gain - expected).abs() < 1e-6, "{split}: {gain} {expected}");
     }
 }

@@ -58,7 +58,7 @@ TERMS = [
     ("(?:dev|development|test|audit|first|second|other) hal(?:f|ves)", "dev / test / audit split"),
     ("held[- ]out sides?|train sides?", "held-out / training split"),
     ("puts? (?:it |them |\\w+ )?back|putting back", "reset"),
-    ("reverts?|reverted|reverting", "reset"),
+    (r"reverts?(?!\.(?:json|md|html))|reverted|reverting", "reset"),
     ("who (?:helps|hurts) wh?om?", "transfer between domains"),
     ("in (?:many|several|seven|five|\\w+) ways", "by … methods"),
     ("strain|strains|leaning|leans", "violation, weight of a domain"),

@@ -69,7 +69,7 @@ impl Environment {
     /// Says what a model folder, or the base of an adapter, holds that is not used.
     pub fn say_what_is_left_out(&self, folder: &Path, base: Option<&Path>) -> Result<(), Failure> {
         let console = StudyConsole::new(self);
-        Ok(self.setup(&console).say_what_is_left_out(folder, base)?)
+        Ok(self.setup(&console).note_unused_files(folder, base)?)
     }
 
     /// How operations are computed at `precision`.

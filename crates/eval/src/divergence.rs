@@ -1,4 +1,4 @@
-//! How far a model's predictions have moved.
+//! Divergence of a tuned model's predictions from the base's.
 
 use polymath_data::{ScoringBatches, TokenShard};
 use polymath_model::{Comparison, Transformer};
@@ -6,7 +6,7 @@ use polymath_model::{Comparison, Transformer};
 use crate::scoring::{scoring_options, token_batch};
 use crate::{EvalError, WindowOptions};
 
-/// The mean of KL(base ‖ tuned) over a shard's held-out tokens, in nats a token.
+/// Computes the mean of KL(base ‖ tuned) over a shard's held-out tokens, in nats per token.
 ///
 /// # Errors
 /// A context longer than the models'; models of different vocabularies.

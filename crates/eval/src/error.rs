@@ -1,22 +1,22 @@
-//! What can go wrong in evaluation.
+//! Errors of the evaluation.
 
-/// An error of this crate.
+/// Error of the evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The data set.
+    /// Error of a dataset.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// The model.
+    /// Error of a model.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// The tokenizer.
+    /// Error of a tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] polymath_tokenizer::TokenizerError),
-    /// The callback that watches scoring said not to go on.
+    /// The progress callback stopped scoring.
     #[error("stopped")]
     Stopped,
     /// Scores or options that can't be used.

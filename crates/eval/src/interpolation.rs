@@ -1,5 +1,5 @@
-//! Interpolation after training (WiSE-FT; Wortsman 2022): (1 − α)·base + α·tuned, α chosen on the dev split of
-//! the held-out documents and reported on the test split.
+//! Interpolation after training (WiSE-FT, Wortsman et al. 2022): (1 − α)·base + α·tuned. α is chosen on the dev split
+//! of the held-out documents and reported on the test split.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,9 +11,9 @@ use polymath_model::{EMBEDDING, HEAD, LoadOptions, ModelConfig, Transformer, blo
 
 use crate::{EvalError, ScoresByDomain, WindowOptions, score_shard};
 
-/// Two models of one shape, and how the ones between them are scored.
+/// Two models of the same shape, and the settings to score models between them.
 pub struct Interpolation<'a> {
-    /// The tuned model's shape.
+    /// Shape of the tuned model.
     config: ModelConfig,
     base: BTreeMap<String, Tensor>,
     tuned: BTreeMap<String, Tensor>,
@@ -23,11 +23,11 @@ pub struct Interpolation<'a> {
     options: LoadOptions<'a>,
 }
 
-/// α of each block, by [`block_of`].
+/// α of each block, named by [`block_of`].
 pub type Shares = BTreeMap<String, f64>;
 
 impl<'a> Interpolation<'a> {
-    /// Between the models in the folders `base` and `tuned`, which may be an adapter over the base.
+    /// Opens the models in the folders `base` and `tuned`, which may be an adapter over the base.
     ///
     /// # Errors
     /// Models of different shapes; a domain without documents in either split.
@@ -46,7 +46,7 @@ impl<'a> Interpolation<'a> {
             )
         };
         let mut weights = (polymath_model::load_weights(base)?, changed);
-        // A fine-tuning may have untied the head: in the base it was the embedding.
+        // A fine-tuning may have untied the head, which was the embedding in the base.
         if weights.1.contains_key(HEAD) && !weights.0.contains_key(HEAD) {
             let head = weights.0[EMBEDDING].clone();
             weights.0.insert(HEAD.to_owned(), head);
@@ -86,11 +86,11 @@ impl<'a> Interpolation<'a> {
         })
     }
 
-    /// The weights at `shares`; a block that is not named has α = 1. At 0 and 1 they are the base's and the tuned
-    /// model's bit for bit.
+    /// Returns the weights at `shares`; a block without a share has α = 1. At 0 and 1, they are bit-identical to the
+    /// base's and the tuned model's.
     ///
     /// # Errors
-    /// The device's own.
+    /// Errors of the device.
     pub fn blend(&self, shares: &Shares) -> Result<BTreeMap<String, Tensor>, EvalError> {
         self.tuned
             .iter()
@@ -109,7 +109,7 @@ impl<'a> Interpolation<'a> {
             .collect()
     }
 
-    /// The model at `shares`.
+    /// Returns the model at `shares`.
     ///
     /// # Errors
     /// As [`Self::blend`].
@@ -119,16 +119,16 @@ impl<'a> Interpolation<'a> {
         Ok(Transformer::from_weights(config, weights, &self.options)?)
     }
 
-    /// The same α for all blocks.
+    /// Returns the same α for all blocks.
     pub fn alike(&self, alpha: f64) -> Shares {
         let blocks = self.tuned.keys().map(|name| block_of(name));
         blocks.map(|block| (block, alpha)).collect()
     }
 
-    /// Scores of every domain's documents on one split.
+    /// Scores the documents of every domain on one split.
     ///
     /// # Errors
-    /// What scoring says.
+    /// Errors of scoring.
     pub fn scores(
         &self,
         shares: &Shares,

@@ -1,7 +1,7 @@
-//! Bits per byte per domain, tasks and questions, paired statistics: what a training loop and a report need to know.
+//! Evaluation: bits per byte by domain, tasks, questions, and paired statistics, for training loops and reports.
 //!
-//! [`score_shard`] scores every held-out document of a domain once; [`HeldoutEvaluator`] does so again and again during
-//! training; [`score_task`] answers tasks with choices; [`statistics`] says how sure a difference is.
+//! [`score_shard`] scores every held-out document of a domain once, [`HeldoutEvaluator`] repeats it during training,
+//! [`score_task`] answers multiple-choice tasks, and [`statistics`] tests whether a difference is significant.
 //!
 //! ```no_run
 //! use candle_core::Device;

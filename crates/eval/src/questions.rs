@@ -1,4 +1,4 @@
-//! Skill accuracy: does the model, left to its likeliest tokens, give the exact answer?
+//! Accuracy on questions with exact answers, by greedy decoding.
 
 use std::path::Path;
 
@@ -10,26 +10,26 @@ use tokenizers::Tokenizer;
 use crate::EvalError;
 use crate::rows::{Row, score_rows};
 
-/// How an answer may end; the likeliest way first.
+/// Endings of an answer, the most likely first.
 const ENDINGS: [Ending; 3] = [
     Ending::Text("\n"),
-    // Some tokenizers have a token of its own for the empty line that follows an answer within a longer text.
+    // Some tokenizers have one token for the empty line that follows an answer in a longer text.
     Ending::Text("\n\n"),
     Ending::EndOfText,
 ];
 
-/// What stands after an answer.
+/// Text or token after an answer.
 #[derive(Clone, Copy)]
 enum Ending {
     Text(&'static str),
     EndOfText,
 }
 
-/// For each question, whether greedy decoding gives its answer and then ends the line or the text.
+/// Returns for each question whether greedy decoding gives its answer and then ends the line or the text.
 ///
-/// Greedy decoding gives exactly these tokens if and only if each of them is the likeliest after those before it, so
-/// one forward pass over prompt and answer decides it. An answer that the model would spell with other tokens than
-/// the tokenizer does counts as wrong.
+/// Greedy decoding gives exactly these tokens if and only if each is the most likely one after the previous tokens, so
+/// one forward pass over prompt and answer is enough. An answer that the model would write with other tokens than the
+/// tokenizer counts as wrong.
 ///
 /// # Errors
 /// A tokenizer that can't be read; a question longer than the model's context.
@@ -40,7 +40,7 @@ pub fn answer_questions(
 ) -> Result<Vec<bool>, EvalError> {
     let tokenizer = polymath_tokenizer::open(tokenizer)?;
     let mut right = vec![false; questions.len()];
-    // The rows that were found wrong, each cut after its first wrong token: what begins so is wrong too.
+    // Wrong rows, each cut after its first wrong token: a row with this beginning is wrong too.
     let mut wrong: Vec<Vec<Vec<u32>>> = vec![Vec::new(); questions.len()];
     for (attempt, ending) in ENDINGS.into_iter().enumerate() {
         let mut asked = Vec::new();
@@ -68,7 +68,7 @@ pub fn answer_questions(
 
 fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
     EvalError::Scores(format!(
-        "the question `{}` with its answer has {} tokens, but the model's context is {}: take it out, or pretrain \
+        "the question `{}` with its answer has {} tokens, but the model's context is {}: remove it, or pretrain \
          with a longer `max_position_embeddings`",
         question.prompt,
         row.inputs(),
@@ -76,7 +76,7 @@ fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
     ))
 }
 
-/// A question as tokens: beginning-of-text and prompt; answer and ending.
+/// Encodes a question: beginning-of-text and prompt, then answer and ending.
 fn row(
     config: &ModelConfig,
     tokenizer: &Tokenizer,
@@ -89,7 +89,7 @@ fn row(
     };
     let answer = format!("{}{after}", question.answer);
     let text = (question.prompt.as_str(), answer.as_str());
-    // Where a token reaches from the prompt into the answer, the answer begins with it.
+    // A token that reaches from the prompt into the answer counts as part of the answer.
     let mut whole = Continuation::encode(tokenizer, config.bos_token_id, text)?;
     if let Ending::EndOfText = ending {
         whole.tokens.push(config.eos_token_id);

@@ -1,45 +1,45 @@
-//! Texts whose ends are scored: a prompt is given, what follows it is not.
+//! Scoring of continuations: the prompt of a row is given, the rest is scored.
 
 use polymath_model::{IGNORED, TokenBatch, Transformer};
 
 use crate::EvalError;
 use crate::scoring::TOKENS_AT_ONCE;
 
-/// A prompt and what follows it.
+/// Prompt and continuation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
-    /// The prompt and what follows.
+    /// Tokens of the prompt and the continuation.
     pub tokens: Vec<u32>,
-    /// How many of them are given: at least one, and not all.
+    /// Number of prompt tokens: at least one, and not all.
     pub prompt: usize,
 }
 
-/// What a model makes of a row.
+/// Score of a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct RowScore {
-    /// −ln p, summed over what follows the prompt.
+    /// −ln p, summed over the continuation.
     pub nats: f64,
-    /// The place in the row of the first token after the prompt that is not the likeliest one.
+    /// Index in the row of the first continuation token that is not the most likely one.
     pub first_wrong: Option<usize>,
 }
 
 impl Row {
-    /// How many tokens the model reads: the last one is only predicted.
+    /// Returns the number of input tokens: the last token is only predicted.
     pub fn inputs(&self) -> usize {
         self.tokens.len() - 1
     }
 }
 
-/// Scores every row once; `progress` takes how many are done.
+/// Scores every row once. `progress` receives the number of scored rows.
 ///
 /// # Errors
-/// What the model says, such as of a row longer than its context.
+/// Errors of the model, for example for a row longer than its context.
 pub(crate) fn score_rows(
     model: &Transformer,
     rows: &[&Row],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<RowScore>, EvalError> {
-    // Rows of like length together, so that little is padded.
+    // Rows of similar length are batched together to reduce padding.
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|at| rows[*at].inputs());
     let mut scores = vec![RowScore::default(); rows.len()];
@@ -59,7 +59,7 @@ pub(crate) fn score_rows(
     Ok(scores)
 }
 
-/// Scores rows in one batch, each padded to the longest.
+/// Scores rows in one batch, padded to the longest.
 fn score_chunk(model: &Transformer, rows: &[&Row]) -> Result<Vec<RowScore>, EvalError> {
     let longest = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
     let bos = model.config().bos_token_id;
@@ -79,7 +79,7 @@ fn score_chunk(model: &Transformer, rows: &[&Row]) -> Result<Vec<RowScore>, Eval
     }
     let scores = model.score(&batch)?;
     let of_row = |(number, row): (usize, &&Row)| {
-        // The token at a place is the target of the place before.
+        // A token is the target of the previous position.
         let places = || (row.prompt..row.tokens.len()).map(|at| (at, number * longest + at - 1));
         RowScore {
             nats: places()

@@ -45,8 +45,8 @@ pub struct DomainScores {
     pub groups: Vec<u64>,
     /// What a group is; none where the data set knows none.
     pub grouping: Option<Grouping>,
-    /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for; not of documents that the
-    /// model reads in other tokens than the data set stores.
+    /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for; not of documents
+    /// that the model reads in other tokens than the data set stores.
     pub tokens_of: Vec<TokenScores>,
 }
 
@@ -122,8 +122,8 @@ impl Answer for ControlFlow<()> {
 /// Scores a shard's documents, every token once. `progress` takes the tokens done and in all after each batch.
 ///
 /// # Errors
-/// A context longer than the model's; a shard made with another tokenizer, or cut off meanwhile; [`EvalError::Stopped`] where
-/// `progress` says so.
+/// A context longer than the model's; a shard made with another tokenizer, or cut off meanwhile; [`EvalError::Stopped`]
+/// where `progress` says so.
 pub fn score_shard<A: Answer>(
     model: &Transformer,
     shard: &TokenShard,
@@ -243,8 +243,8 @@ pub(crate) fn scoring_options(
     })
 }
 
-/// Room for the tokens' scores of the first of `documents`, `most` tokens at most; none for those that have other tokens than
-/// the data set's.
+/// Room for the tokens' scores of the first of `documents`, `most` tokens at most; none for those that have other
+/// tokens than the data set's.
 fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Option<TokenScores>> {
     let mut left = most;
     let mut kept = Vec::new();
@@ -275,8 +275,8 @@ pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
 
 /// Scores the same seeded choice of held-out documents again and again during training.
 ///
-/// A domain whose held-out documents are all in one split, and not in the one that is to be scored, is scored on what it has:
-/// see [`HeldoutEvaluator::warning`].
+/// A domain whose held-out documents are all in one split, and not in the one that is to be scored, is scored on what
+/// it has: see [`HeldoutEvaluator::warning`].
 pub struct HeldoutEvaluator {
     shards: Vec<(String, Arc<TokenShard>)>,
     windows: WindowOptions,

@@ -1,5 +1,5 @@
-//! Choices of unequal lengths and of letters of several bytes, against the harness's definitions in f64: `acc` takes the largest
-//! log-likelihood, `acc_norm` the largest per character of the choice, without its delimiter.
+//! Choices of unequal lengths with multi-byte letters against the harness's definitions in f64: `acc` takes the largest
+//! log-likelihood, `acc_norm` the largest per character of the choice without its delimiter.
 
 #[path = "../../model/tests/drawn/mod.rs"]
 mod drawn;
@@ -18,7 +18,7 @@ use polymath_model::{ArchitectureConfig, LoadOptions, Ops, Precision, Transforme
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
-/// A token a letter, of one to four bytes; the first ends a text, the second is the delimiter.
+/// Vocabulary of one token per letter, of one to four bytes. The first ends a text, the second is the delimiter.
 const LETTERS: [&str; 14] = [
     "<|endoftext|>",
     " ",
@@ -62,7 +62,7 @@ fn save_tokenizer(path: &Path) {
     Tokenizer::new(model).save(path, false).unwrap();
 }
 
-/// Words of letters by a counter: 1 to 6 of them.
+/// Returns a word of 1 to 6 letters by a counter.
 fn word(number: usize) -> String {
     let length = number * 7 % 6 + 1;
     (0..length)
@@ -96,7 +96,7 @@ fn ids(text: &str) -> Vec<u32> {
     text.chars().map(id).collect()
 }
 
-/// The place of the largest value; all of them differ.
+/// Returns the index of the largest value; all values differ.
 fn largest(values: &[f64]) -> usize {
     let best = values.iter().copied().fold(f64::MIN, f64::max);
     values.iter().position(|value| *value == best).unwrap()
@@ -117,7 +117,7 @@ fn choices_are_scored_by_the_harness_definitions() {
     let encoded = encoder.encode(&task).unwrap();
     let scores: TaskScores = score_task(&model, &encoded, &mut |_, _| {}).unwrap();
     let weights = weights(&model);
-    // How many items another rule than characters would answer otherwise.
+    // Number of items that another rule than characters would answer differently.
     let mut otherwise = [0; 4];
     for (item, score) in task.items.iter().zip(&scores.items) {
         let context = ids(&item.context);
@@ -144,10 +144,10 @@ fn choices_are_scored_by_the_harness_definitions() {
         };
         let [whole, letters] = [by(&|_| 1), by(&|choice| choice.chars().count())];
         assert_eq!(score.choice, whole, "line {}", item.line);
-        assert_eq!(score.choice_normalised, Some(letters), "line {}", item.line);
+        assert_eq!(score.choice_normalized, Some(letters), "line {}", item.line);
         assert_eq!(score.right, whole == item.answer, "line {}", item.line);
         assert_eq!(
-            score.right_normalised,
+            score.right_normalized,
             Some(letters == item.answer),
             "line {}",
             item.line
@@ -165,14 +165,14 @@ fn choices_are_scored_by_the_harness_definitions() {
     };
     let right = |item: &TaskItem, choice: usize| item.answer == choice;
     let accuracy = share(&right, &|at| scores.items[at].choice);
-    let normalised = share(&right, &|at| scores.items[at].choice_normalised.unwrap());
+    let normalized = share(&right, &|at| scores.items[at].choice_normalized.unwrap());
     assert!((scores.accuracy().value - accuracy).abs() < 1e-12);
-    assert!((scores.normalised_accuracy().unwrap().value - normalised).abs() < 1e-12);
-    assert!((accuracy - normalised).abs() > 1e-6);
+    assert!((scores.normalized_accuracy().unwrap().value - normalized).abs() < 1e-12);
+    assert!((accuracy - normalized).abs() > 1e-6);
 }
 
-/// A cloze is answered where greedy decoding gives each token of its one choice, the first as well as the last; its
-/// likeliest choice says nothing.
+/// A cloze is answered if greedy decoding gives each token of its single choice, the first as well as the last; its most
+/// likely choice does not count.
 #[test]
 fn clozes_are_answered_by_greedy_decoding() {
     let folder = tempfile::tempdir().unwrap();
@@ -185,7 +185,7 @@ fn clozes_are_answered_by_greedy_decoding() {
         LETTERS[largest(logits.last().unwrap())]
     };
     let is_letter = |token: &str| !token.trim().is_empty() && token != LETTERS[0];
-    // Two letters after each context: as greedy decoding gives them, with another first, and with another last.
+    // Two letters after each context: those of greedy decoding, with another first, and with another last.
     let (mut items, mut expected) = (Vec::new(), Vec::new());
     for number in 0..60 {
         let context = format!("{} {}", word(number), word(number + 3));
@@ -223,19 +223,19 @@ fn clozes_are_answered_by_greedy_decoding() {
     let right: Vec<bool> = scores.items.iter().map(|item| item.right).collect();
     assert_eq!(right, expected);
     assert!((scores.accuracy().value - 1.0 / 3.0).abs() < 1e-12);
-    assert!(scores.normalised_accuracy().is_none());
+    assert!(scores.normalized_accuracy().is_none());
     assert!(
         scores
             .items
             .iter()
-            .all(|item| item.right_normalised.is_none())
+            .all(|item| item.right_normalized.is_none())
     );
 }
 
-/// Forty items as the harness itself scored them, frozen by `scripts/check/fixtures.sh`: its log-likelihoods,
-/// `is_greedy`, `acc` and `acc_norm`, of contexts that are empty and choices that the model gives of itself, too.
+/// Forty items match the scores of the harness, stored by `scripts/check/fixtures.sh`: log-likelihoods, `is_greedy`,
+/// `acc` and `acc_norm`, including empty contexts and choices that greedy decoding gives.
 #[test]
-fn the_harness_decides_the_same() {
+fn scores_match_the_harness() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/harness.json");
     let text = std::fs::read_to_string(path).unwrap();
     let fixture: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -292,15 +292,15 @@ fn the_harness_decides_the_same() {
         );
         let decided = |right: bool| serde_json::json!(f64::from(u8::from(right)));
         assert_eq!(theirs["acc"], decided(ours.right), "line {}", ours.line);
-        let normalised = ours.right_normalised.unwrap();
+        let normalized = ours.right_normalized.unwrap();
         assert_eq!(
             theirs["acc_norm"],
-            decided(normalised),
+            decided(normalized),
             "line {}",
             ours.line
         );
         greedy += usize::from(ours.greedy.contains(&true));
-        unlike += usize::from(ours.right != normalised);
+        unlike += usize::from(ours.right != normalized);
     }
     assert!(greedy > 2 && unlike > 2, "{greedy} {unlike}");
 }

@@ -1,4 +1,4 @@
-//! The statistics against numpy and scipy: `scripts/check/statistics_reference.py` made the values.
+//! Statistics against numpy and scipy, with values from `scripts/check/statistics_reference.py`.
 
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{
@@ -39,9 +39,9 @@ fn near(found: f64, expected: f64, what: &str) {
     );
 }
 
-/// Student's quantiles and shares at whole and broken degrees of freedom.
+/// Student's quantiles and shares match scipy for integer and fractional degrees of freedom.
 #[test]
-fn student_is_scipys() {
+fn student_matches_scipy() {
     for case in fixture()["quantiles"].as_array().unwrap() {
         let (below, freedom) = (number(&case["below"]), number(&case["freedom"]));
         near(
@@ -57,9 +57,10 @@ fn student_is_scipys() {
     }
 }
 
-/// Wilson's, Newcombe's and Clopper–Pearson's intervals, McNemar's mid-p, each with and without groups, and Holm's correction.
+/// Wilson's, Newcombe's and Clopper–Pearson's intervals, McNemar's mid-p (with and without groups) and Holm's
+/// correction match.
 #[test]
-fn answers_are_scipys() {
+fn proportions_match_scipy() {
     let fixture = fixture();
     let figure = |found: Figure, expected: &Value, what: &str| {
         let [low, high] = found.interval.unwrap();
@@ -90,9 +91,9 @@ fn answers_are_scipys() {
     }
 }
 
-/// Spearman's ρ of ordered pairs of domains: by every relabeling, and with a domain less at a time.
+/// Spearman's ρ over ordered pairs of domains matches, with every relabeling and the jackknife over domains.
 #[test]
-fn correlations_are_scipys() {
+fn correlations_match_scipy() {
     for case in fixture()["mantel"].as_array().unwrap() {
         let dyad = |item: &Value| Dyad {
             row: item[0].as_u64().unwrap() as usize,
@@ -123,9 +124,9 @@ fn scores(nats: impl Iterator<Item = f64>, sizes: &[u64], groups: Vec<u64>) -> D
     }
 }
 
-/// The bootstrap over groups: value, interval, bounds of two levels, groups and effective groups, and p-values that follow.
+/// The bootstrap over groups matches: value, interval, bounds of two levels, groups and effective groups, and p-values.
 #[test]
-fn bootstraps_are_numpys() {
+fn bootstraps_match_numpy() {
     for case in fixture()["bootstrap"].as_array().unwrap() {
         let documents = case["documents"].as_array().unwrap();
         let sizes: Vec<u64> = documents
@@ -161,8 +162,8 @@ fn bootstraps_are_numpys() {
             let bounds = numbers(&case[key]);
             for (side, expected) in [Side::Lower, Side::Upper].into_iter().zip(bounds) {
                 near(found.bound(side, level).unwrap(), expected, key);
-                // A p-value turns the bound round: at the bound it is the level.
-                // Of five groups, so few resamples know no level of 5 %.
+                // The p-value is the inverse of the bound: at the bound it is the level.
+                // Five groups with so few resamples have no 5 % level.
                 let p_value = found.against(expected).unwrap().p_value;
                 let slack = 2.5 / resamples as f64;
                 assert!(
@@ -174,9 +175,9 @@ fn bootstraps_are_numpys() {
     }
 }
 
-/// Four models on the same groups: Romano and Wolf's p-values and the simultaneous intervals of all pairs.
+/// Romano & Wolf's p-values and the simultaneous intervals of all pairs of four models on the same groups match.
 #[test]
-fn families_are_numpys() {
+fn families_match_numpy() {
     let case = &fixture()["family"];
     let sizes = whole(&case["sizes"]);
     let models: Vec<DomainScores> = case["nats"]

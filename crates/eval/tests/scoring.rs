@@ -1,4 +1,4 @@
-//! What scoring promises, on models whose every probability is known.
+//! Scoring of models with known probabilities.
 
 mod machine;
 
@@ -8,7 +8,7 @@ use machine::{Machine, VOCABULARY};
 use polymath_data::{Question, ShardWriter, TokenShard};
 use polymath_eval::{HeldoutEvaluator, WindowOptions, answer_questions, score_shard, score_tokens};
 
-/// Documents of letters, of the given lengths; every token but the last is a byte.
+/// Returns documents of letters of the given lengths; every token but the last is one byte.
 fn shard(lengths: &[usize], vocabulary: usize) -> Arc<TokenShard> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");
@@ -31,8 +31,8 @@ fn windows(context: usize, stride: usize) -> WindowOptions {
     }
 }
 
-/// A model that knows nothing pays ln(vocabulary) for each token, however documents are cut and packed, and every token
-/// is paid once.
+/// A model without knowledge has a loss of ln(vocabulary) per token for any windows and packing, and every token is
+/// scored once.
 #[test]
 fn every_token_is_scored_once() {
     let model = Machine::default().model();
@@ -58,9 +58,9 @@ fn every_token_is_scored_once() {
     }
 }
 
-/// A stride beyond the context would leave tokens out, and is refused.
+/// A stride beyond the context would leave out tokens and is refused.
 #[test]
-fn strides_keep_within_the_context() {
+fn strides_beyond_the_context_are_refused() {
     let model = Machine::default().model();
     let shard = shard(&[40], VOCABULARY);
     let error = score_shard(&model, &shard, windows(8, 9), &mut |_, _| {}).unwrap_err();
@@ -72,9 +72,9 @@ fn strides_keep_within_the_context() {
     );
 }
 
-/// What a document costs does not depend on its neighbours in the batch.
+/// The score of a document does not depend on its neighbors in the batch.
 #[test]
-fn documents_do_not_see_each_other() {
+fn documents_are_scored_independently() {
     let model = Machine::random();
     let lengths = [3, 12, 20, 8, 17, 5];
     let together = score_shard(
@@ -90,9 +90,8 @@ fn documents_do_not_see_each_other() {
     }
 }
 
-/// Single tokens' scores stand at their tokens' places (two documents that begin alike cost the same as far as that goes,
-/// whatever windows they are cut into), add up to their document's, are NaN for prompts, and no more are kept than were
-/// asked for.
+/// Scores of single tokens are at their tokens' positions (two documents with the same beginning have the same scores
+/// there for any windows), add up to their document's, are NaN for prompts, and no more are kept than requested.
 #[test]
 fn single_tokens_are_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -122,7 +121,7 @@ fn single_tokens_are_kept() {
         let sum: f64 = tokens.nats[2..].iter().map(|nats| f64::from(*nats)).sum();
         assert!((sum - document.nats).abs() < 1e-6);
     }
-    // 31 and 13 tokens fit into 50, 21 more do not.
+    // 31 and 13 tokens fit into 50; 21 more do not.
     let few = score_tokens((&model, &shard), options, 50, &mut |_, _| {}).unwrap();
     let kept: Vec<u32> = few.tokens_of.iter().map(|tokens| tokens.document).collect();
     assert_eq!(kept, [0, 1]);
@@ -131,9 +130,9 @@ fn single_tokens_are_kept() {
     assert!(none.tokens_of.is_empty());
 }
 
-/// During training the same sample is scored every time, and gives what `score_shard` gives.
+/// The evaluator scores the same sample every time and matches `score_shard`.
 #[test]
-fn the_evaluator_repeats_itself() {
+fn evaluator_is_deterministic() {
     let model = Machine::random();
     let shards = vec![
         ("long".to_owned(), shard(&[30, 40, 50, 60], VOCABULARY)),
@@ -152,9 +151,9 @@ fn the_evaluator_repeats_itself() {
     assert!(long.documents.len() < 4);
 }
 
-/// A shard of another tokenizer, and a context beyond the model's, are refused.
+/// A shard of another tokenizer and a context beyond the model's are refused.
 #[test]
-fn what_does_not_fit_is_refused() {
+fn mismatched_shards_and_contexts_are_refused() {
     let model = Machine::default().model();
     let other = shard(&[300], 4 * VOCABULARY);
     let error = score_shard(&model, &other, WindowOptions::default(), &mut |_, _| {});
@@ -167,10 +166,10 @@ fn what_does_not_fit_is_refused() {
     );
 }
 
-/// A question is answered if every token of the answer, and the end of the line after it, is the likeliest one; rows of
-/// many lengths in many batches keep their order.
+/// A question is answered if every token of the answer and the end of its line is the most likely one; rows of many
+/// lengths in many batches keep their order.
 #[test]
-fn questions_are_answered_by_the_likeliest_tokens() {
+fn questions_are_answered_by_the_most_likely_tokens() {
     // After a comes b, after b comes c, after c the line ends; after d comes e, after e the line ends.
     let machine = Machine::from_pairs(&["ab", "bc", "c\n", "de", "e\n"]);
     let folder = tempfile::tempdir().unwrap();
@@ -212,8 +211,7 @@ fn questions_are_answered_by_the_likeliest_tokens() {
     assert!(error.to_string().contains("context"), "{error}");
 }
 
-/// An answer may be the last of its text, too: what follows it is the end of the line, an empty line or the end of the
-/// text, and nothing else.
+/// An answer may end with its line, an empty line or the end of the text, and with nothing else.
 #[test]
 fn answers_end_with_their_line_or_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -230,7 +228,7 @@ fn answers_end_with_their_line_or_text() {
         let found = answer_questions(&machine.model(), &tokenizer, asked).unwrap();
         assert_eq!(found, [right], "{end}");
     }
-    // What ends too early is no answer, whichever way it ends.
+    // An answer that ends too early is wrong, for any ending.
     let machine = Machine::from_pairs(&["ab", "b$"]);
     let found = answer_questions(&machine.model(), &tokenizer, &[question]).unwrap();
     assert_eq!(found, [false]);

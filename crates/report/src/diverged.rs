@@ -5,15 +5,15 @@ use serde::Serialize;
 /// A run that diverged and has no figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diverged {
-    /// The way, or the domain that was tuned on.
+    /// Method, or domain that was tuned on.
     pub name: String,
-    /// Of the run.
+    /// Seed of the run.
     pub seed: u64,
-    /// What training said.
+    /// Error message of the training.
     pub message: String,
 }
 
-/// A sentence that names the runs which diverged, in the form that `shown` gives to names and messages; `None` where none did.
+/// Returns a sentence that lists the diverged runs, with names and messages formatted by `shown`; `None` without any.
 pub(crate) fn sentence(diverged: &[Diverged], shown: &dyn Fn(&str) -> String) -> Option<String> {
     let runs: Vec<String> = diverged
         .iter()
@@ -28,7 +28,7 @@ pub(crate) fn sentence(diverged: &[Diverged], shown: &dyn Fn(&str) -> String) ->
         .collect();
     (!runs.is_empty()).then(|| {
         format!(
-            "Diverged, and in no figure here: {}. The figures of what they are a seed of are of the other seeds alone.",
+            "Diverged and left out: {}. Figures of these methods or domains are over the remaining seeds.",
             runs.join("; ")
         )
     })

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-/// An error of this crate.
+/// Error of a report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// A dataset.
+    /// Error of a dataset.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// Scores or statistics.
+    /// Error of scores or statistics.
     #[error(transparent)]
     Eval(#[from] polymath_eval::EvalError),
     /// Scores that can't be compared, or a report that can't be read.
@@ -18,9 +18,9 @@ pub enum ReportError {
     /// A file can't be written.
     #[error("can't write `{}`: {source}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
 }

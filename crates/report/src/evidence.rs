@@ -1,5 +1,5 @@
-//! What was forgotten: the documents and tokens that lost most, rare against frequent tokens, questions answered before
-//! and not after.
+//! Evidence of forgetting: the documents and tokens with the largest loss, the loss by token frequency, and questions
+//! that only the base answers.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use crate::ReportError;
 use polymath_eval::statistics::PairedBootstrap;
 use polymath_eval::{DocumentScore, DomainScores, TokenScores};
 
-/// Documents that are shown of a domain.
+/// Maximum number of documents shown per domain.
 const DOCUMENTS: usize = 3;
-/// Tokens that are shown of a document.
+/// Maximum number of tokens shown per document.
 pub(crate) const WINDOW: usize = 120;
-/// Where a document is chosen by what it lost a byte, shorter ones would be mere accidents.
+/// Minimum size in bytes of a shown document: the loss per byte of shorter ones is mostly noise.
 const SHORTEST: u64 = 200;
-/// Training tokens whose frequencies are counted at most: the first so many of the domain.
+/// Maximum number of training tokens per domain that are counted for frequencies.
 const COUNTED: u64 = 20_000_000;
-/// Questions that are listed of a domain.
+/// Maximum number of questions listed per domain.
 const QUESTIONS: usize = 20;
-/// Resamples of the intervals over token groups.
+/// Bootstrap resamples for the intervals of frequency groups.
 const RESAMPLES: usize = 1000;
-/// The groups by frequency: from so many times in a million training tokens on.
+/// Frequency groups: their minimum occurrences per million training tokens, and their names.
 const GROUPS: [(f64, &str); 5] = [
     (10_000.0, "over 10 000"),
     (1_000.0, "1 000 to 10 000"),
@@ -31,103 +31,103 @@ const GROUPS: [(f64, &str); 5] = [
     (0.0, "under 10, or never"),
 ];
 
-/// What one domain lost in one run.
+/// Evidence of forgetting in one domain by one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DomainEvidence {
-    /// The documents that lost most a byte, the worst first; none where none lost.
+    /// Documents with the largest loss per byte, the worst first.
     pub documents: Vec<WorstDocument>,
-    /// From frequent to rare.
+    /// Loss by token frequency, from frequent to rare.
     pub frequencies: Vec<FrequencyGroup>,
-    /// How many questions the base answers and the tuned model does not.
+    /// Number of questions that the base answers and the tuned model does not.
     pub questions_lost: usize,
-    /// Some of them.
+    /// Some of these questions.
     pub questions: Vec<Question>,
 }
 
-/// A document that lost much, and its worst stretch.
+/// A document with a large loss and its worst section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorstDocument {
-    /// Its place among the domain's held-out documents, from 0.
+    /// Index among the domain's held-out documents, from 0.
     pub document: u32,
-    /// The file and the line, row or text in it that it was read from; null where the data set does not store it.
+    /// Source file and position in it (line, row or text); `None` if the dataset does not store it.
     #[serde(default)]
     pub source: Option<String>,
-    /// UTF-8 bytes of its scored text.
+    /// Size of its scored text in UTF-8 bytes.
     pub bytes: u64,
-    /// Its change in bits per byte.
+    /// Change in bits per byte.
     pub change: f64,
-    /// The first token that is shown, from 0.
+    /// Index of the first token shown.
     pub from: usize,
-    /// How many tokens it has.
+    /// Number of tokens in the document.
     pub tokens: usize,
-    /// The stretch that lost most: pieces of text, each of one token, or of the few that make up a character together.
+    /// Section with the largest loss, in pieces of one token, or of the few tokens that form one character.
     pub pieces: Vec<Piece>,
 }
 
-/// A piece of text and what it lost.
+/// A piece of text and its change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
-    /// The text.
+    /// Text of the piece.
     pub text: String,
-    /// Rise of its −log₂ p, in bits; null where it is not scored (a prompt).
+    /// Increase of −log₂ p in bits; `None` if it is not scored (a prompt).
     pub change: Option<f64>,
 }
 
-/// Tokens of like frequency in the domain's training text.
+/// Tokens of similar frequency in the domain's training text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrequencyGroup {
-    /// How often each comes in a million training tokens.
+    /// Occurrences per million training tokens, as text.
     pub frequency: String,
-    /// How many held-out tokens are of the group.
+    /// Number of held-out tokens in the group.
     pub tokens: u64,
-    /// Their mean change, in bits a token.
+    /// Mean change in bits per token.
     pub change: f64,
-    /// 95 %, as for a domain; null where too few documents hold such tokens.
+    /// 95 % interval, computed as for a domain; `None` if too few documents have such tokens.
     pub interval: Option<[f64; 2]>,
 }
 
-/// A domain as two models scored it, and where its text lies.
+/// Scores of a domain by two models, and its dataset.
 pub struct Evidence<'a> {
-    /// The data set that holds the domain.
+    /// Dataset of the domain.
     pub dataset: &'a Dataset,
-    /// Its name.
+    /// Name of the domain.
     pub domain: &'a str,
-    /// The base's scores, with those of single tokens.
+    /// Scores of the base, including single tokens.
     pub base: &'a DomainScores,
-    /// The tuned model's, with those of single tokens.
+    /// Scores of the tuned model, including single tokens.
     pub tuned: &'a DomainScores,
-    /// Which questions the base and the tuned model answer.
+    /// Correctness of the base's and the tuned model's answers.
     pub answers: (&'a [bool], &'a [bool]),
-    /// Of the intervals.
+    /// Seed of the bootstrap.
     pub seed: u64,
 }
 
-/// One document's tokens as the base and as the tuned model scored them.
-type Scored<'a> = (&'a TokenScores, &'a TokenScores);
+/// Token scores of a document by the base and by the tuned model.
+type TokenPair<'a> = (&'a TokenScores, &'a TokenScores);
 
 impl Evidence<'_> {
-    /// Gathers it, from the documents whose tokens' scores were kept of both.
+    /// Gathers the evidence from the documents whose token scores both models have.
     ///
     /// # Errors
-    /// A data set that can't be read; the models were scored on different documents.
+    /// A dataset that can't be read; models that were scored on different documents.
     pub fn gather(&self) -> Result<DomainEvidence, ReportError> {
-        // Where their tokenizers differ, one may have other tokens of a document.
+        // The tuned model may have kept the tokens of other documents if its tokenizer differs.
         let of_tuned: HashMap<u32, &TokenScores> = self
             .tuned
             .tokens_of
             .iter()
             .map(|scores| (scores.document, scores))
             .collect();
-        let pairs: Vec<Scored> = self
+        let pairs: Vec<TokenPair> = self
             .base
             .tokens_of
             .iter()
             .filter_map(|base| Some((base, *of_tuned.get(&base.document)?)))
             .collect();
-        let same = |(base, tuned): &Scored| base.nats.len() == tuned.nats.len();
+        let same = |(base, tuned): &TokenPair| base.nats.len() == tuned.nats.len();
         if !pairs.iter().all(same) {
             return Err(ReportError::Report(format!(
-                "base and tuned model were scored on different documents of `{}`: score both with the same data set",
+                "base and tuned model were scored on different documents of `{}`: score both with the same dataset",
                 self.domain
             )));
         }
@@ -142,7 +142,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// Those that the base answers and the tuned model does not.
+    /// Returns the questions that the base answers and the tuned model does not.
     fn lost_questions(&self) -> Result<Vec<Question>, ReportError> {
         let asked = self.dataset.questions(self.domain)?;
         let (before, after) = self.answers;
@@ -153,30 +153,33 @@ impl Evidence<'_> {
         Ok(lost.map(|(question, _)| question).collect())
     }
 
-    /// The documents that lost most a byte, each with its worst stretch.
-    fn worst_documents(&self, mut pairs: Vec<Scored>) -> Result<Vec<WorstDocument>, ReportError> {
+    /// Returns the documents with the largest loss per byte, each with its worst section.
+    fn worst_documents(
+        &self,
+        mut pairs: Vec<TokenPair>,
+    ) -> Result<Vec<WorstDocument>, ReportError> {
         let spelling = self.dataset.spelling()?;
         let sources = self.dataset.sources(self.domain)?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
-        let bytes = |pair: &Scored| shard.document(pair.0.document as usize).bytes;
+        let bytes = |pair: &TokenPair| shard.document(pair.0.document as usize).bytes;
         if pairs.iter().any(|pair| bytes(pair) >= SHORTEST) {
             pairs.retain(|pair| bytes(pair) >= SHORTEST);
         }
-        let lost = |(base, tuned): &Scored| changes(base, tuned).flatten().sum::<f64>();
-        let mut worst: Vec<(f64, Scored)> = pairs
+        let lost = |(base, tuned): &TokenPair| changes(base, tuned).flatten().sum::<f64>();
+        let mut worst: Vec<(f64, TokenPair)> = pairs
             .into_iter()
             .map(|pair| (lost(&pair) / bytes(&pair).max(1) as f64, pair))
             .filter(|(change, _)| *change > 0.0)
             .collect();
         worst.sort_by(|a, b| b.0.total_cmp(&a.0));
         let shown = worst.into_iter().take(DOCUMENTS);
-        let document = |(change, (base, tuned)): (f64, Scored)| {
+        let document = |(change, (base, tuned)): (f64, TokenPair)| {
             let document = shard.document(base.document as usize);
             let mut tokens = Vec::new();
-            // The token that ends the text has none.
+            // The final end token has no text.
             document.copy_tokens(0..document.len() - 1, &mut tokens);
             let changes: Vec<Option<f64>> = changes(base, tuned).take(tokens.len()).collect();
-            let from = worst_stretch(&changes);
+            let from = worst_section(&changes);
             let shown = from..(from + WINDOW).min(tokens.len());
             WorstDocument {
                 document: base.document,
@@ -193,11 +196,11 @@ impl Evidence<'_> {
         Ok(shown.map(document).collect())
     }
 
-    /// The mean change of each group of tokens, by a paired bootstrap over groups of documents.
-    fn frequencies(&self, pairs: &[Scored]) -> Result<Vec<FrequencyGroup>, ReportError> {
+    /// Returns the mean change of each frequency group, with a paired bootstrap over document groups.
+    fn frequencies(&self, pairs: &[TokenPair]) -> Result<Vec<FrequencyGroup>, ReportError> {
         let group_of = self.groups()?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
-        // Of each group, a document's sums; tokens stand where the bytes of a domain's scores do.
+        // Sums of each document by group. `bytes` counts tokens here.
         let mut of_base = vec![DomainScores::default(); GROUPS.len()];
         let mut of_tuned = of_base.clone();
         let mut tokens = Vec::new();
@@ -243,7 +246,7 @@ impl Evidence<'_> {
         Ok(groups)
     }
 
-    /// The group of each token, by how often it comes in the domain's training text.
+    /// Returns the frequency group of each token by its count in the domain's training text.
     fn groups(&self) -> Result<Vec<u8>, ReportError> {
         let shard = self.dataset.shard(self.domain, Split::Train)?;
         let mut counts: Vec<u64> = vec![0; self.dataset.manifest().tokenizer.vocab_size];
@@ -272,7 +275,7 @@ impl Evidence<'_> {
     }
 }
 
-/// Of each token, the rise of its −log₂ p in bits, where it is scored.
+/// Returns the increase of −log₂ p of each token in bits; `None` for tokens that are not scored.
 fn changes(base: &TokenScores, tuned: &TokenScores) -> impl Iterator<Item = Option<f64>> {
     base.nats.iter().zip(&tuned.nats).map(|(before, after)| {
         let change = (f64::from(*after) - f64::from(*before)) / std::f64::consts::LN_2;
@@ -280,8 +283,8 @@ fn changes(base: &TokenScores, tuned: &TokenScores) -> impl Iterator<Item = Opti
     })
 }
 
-/// Where the [`WINDOW`] tokens begin that lose most together.
-fn worst_stretch(changes: &[Option<f64>]) -> usize {
+/// Returns the start of the [`WINDOW`] tokens with the largest total loss.
+fn worst_section(changes: &[Option<f64>]) -> usize {
     let last = changes.len().saturating_sub(WINDOW);
     let value = |at: usize| changes[at].unwrap_or(0.0);
     let mut sum: f64 = (0..changes.len().min(WINDOW)).map(value).sum();
@@ -295,8 +298,8 @@ fn worst_stretch(changes: &[Option<f64>]) -> usize {
     best.1
 }
 
-/// Tokens as text. Tokens that are parts of one character are joined, and what they lost is added up; what is cut off at
-/// an end of the stretch shows as �.
+/// Decodes tokens to pieces of text. Tokens that form one character are joined and their changes added; a character cut
+/// off at an end of the section shows as �.
 fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut bytes: Vec<u8> = Vec::new();
@@ -310,7 +313,7 @@ fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<P
         if at + 1 == tokens.len() || !is_cut(&bytes) {
             pieces.push(Piece {
                 text: String::from_utf8_lossy(&bytes).into_owned(),
-                // A thousandth of a bit is enough to show, and keeps the report's file small.
+                // Three digits are enough to show and keep the report file small.
                 change: lost.take().map(|lost| (lost * 1000.0).round() / 1000.0),
             });
             bytes.clear();
@@ -319,7 +322,7 @@ fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<P
     pieces
 }
 
-/// Whether the last character wants more bytes.
+/// Returns whether the last character is incomplete.
 fn is_cut(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

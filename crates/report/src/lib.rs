@@ -1,7 +1,7 @@
-//! Pages from figures: the forgetting report, the frontier, the transfer matrix and layer resets, each as HTML, Markdown and JSON.
+//! Reports: the forgetting report, frontier, transfer matrix and layer resets, each as HTML, Markdown and JSON.
 //!
-//! Knows no model and no training. [`ForgettingReport::new`] compares what a base and the models tuned from it score on
-//! the same documents; [`evidence`] finds what was forgotten; [`write()`] puts the report on the disk.
+//! Depends on no model and no training. [`ForgettingReport::new`] compares the scores of a base and its tuned models on
+//! the same documents, [`evidence`] finds the forgotten text, and [`write()`] saves the report.
 //!
 //! ```no_run
 //! use candle_core::Device;
@@ -25,7 +25,7 @@
 //! };
 //! let base = score("checkpoints/small/best")?;
 //! let mut tuned = score("checkpoints/small-formal/best")?;
-//! tuned.niche = "formal".into();
+//! tuned.niche = Some("formal".into());
 //! let report = ForgettingReport::new(&base, &[tuned], Settings::default())?;
 //! print!("{}", report.table());
 //! write(&report, "report".as_ref())?;
@@ -39,7 +39,7 @@ pub mod evidence;
 pub mod forgetting;
 pub mod frontier;
 mod page;
-pub mod revert;
+pub mod reset;
 pub mod transfer;
 pub mod untrusted;
 mod wording;

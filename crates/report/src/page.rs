@@ -1,4 +1,4 @@
-//! A page: one file that needs nothing from outside, in the one style of all of them.
+//! Self-contained HTML pages in one style, and the files of a report.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::ReportError;
 
-/// A template with what it shows; it extends `frame.html`, which has the style sheet.
+/// Renders a template, which extends `frame.html` with the style sheet.
 pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
     let failed =
         |error: minijinja::Error| ReportError::Report(format!("a page's template: {error}"));
@@ -25,19 +25,19 @@ pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
         .map_err(failed)
 }
 
-/// Checks, before any work is done, that writing the report would write over nothing but an earlier result of its own.
+/// Checks before any work that writing a report would replace only its own earlier files.
 ///
 /// # Errors
-/// Files of these names that are something else; a file in the folder's place.
+/// Other files with these names; a file in place of the folder.
 pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
     let refuse = |path: &Path, message: &str| {
         let path = path.display();
         Err(ReportError::Report(format!(
-            "`{path}` {message}: choose another output folder, or remove it"
+            "`{path}` {message}: choose another output folder, or remove this one"
         )))
     };
     if folder.exists() && !folder.is_dir() {
-        return refuse(folder, "is a file, and the output goes into a folder");
+        return refuse(folder, "is a file, but the output is a folder");
     }
     let json = folder.join(format!("{name}.json"));
     let is_own = match polymath_files::read(&json) {
@@ -50,21 +50,24 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
         .into_iter()
         .map(|form| folder.join(format!("{name}.{form}")));
     match forms.find(|path| !is_own && path.exists()) {
-        Some(path) => refuse(&path, "is there, and is no earlier result of this command"),
+        Some(path) => refuse(
+            &path,
+            "exists, and is not an earlier result of this command",
+        ),
         None => Ok(()),
     }
 }
 
-/// Writes the three forms of `found` into `folder`: `name.json`, `name.html` as `page`, and `name.md` as `markdown`. Each is
-/// written durably, so that none is ever half there; the first is the one by which [`check_forms`] knows an earlier result,
-/// so that a command that was stopped between them can be run again.
+/// Writes `result` into `folder` as `name.json`, `name.html` (the `page`) and `name.md` (the `markdown`). Each file is
+/// written atomically. The JSON comes first: [`check_forms`] recognizes an earlier result by it, so an interrupted
+/// command can be run again.
 pub fn write_forms(
     folder: &Path,
     name: &str,
-    found: &impl Serialize,
+    result: &impl Serialize,
     (page, markdown): (String, String),
 ) -> Result<(), ReportError> {
-    let json = serde_json::to_string_pretty(found)
+    let json = serde_json::to_string_pretty(result)
         .map_err(|error| ReportError::Report(format!("`{name}.json`: {error}")))?;
     let files = [
         (format!("{name}.json"), json + "\n"),
@@ -87,7 +90,7 @@ pub fn write_forms(
 mod tests {
     use super::*;
 
-    /// An earlier result is replaced, a stranger's file is not.
+    /// An earlier result is replaced; another file is not.
     #[test]
     fn only_earlier_results_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
@@ -98,10 +101,10 @@ mod tests {
         check_forms(&place, "report").unwrap();
         std::fs::remove_file(place.join("report.json")).unwrap();
         let error = check_forms(&place, "report").unwrap_err().to_string();
-        assert!(error.contains("report.html` is there"), "{error}");
+        assert!(error.contains("report.html` exists"), "{error}");
         std::fs::write(place.join("report.json"), "mine").unwrap();
         let error = check_forms(&place, "report").unwrap_err().to_string();
-        assert!(error.contains("report.json` is there"), "{error}");
+        assert!(error.contains("report.json` exists"), "{error}");
         let error = check_forms(&place.join("report.md"), "report").unwrap_err();
         assert!(error.to_string().contains("is a file"), "{error}");
     }

@@ -1,18 +1,18 @@
-//! Text from elsewhere (names, tokens, generated text, errors that quote them) made safe to show.
+//! Escaping of untrusted text (names, tokens, generated text, errors that quote them) for terminals and Markdown.
 //!
-//! A model folder or a dataset may come from anyone. Written to a terminal as it is, a token such as `ESC ]0;…` sets the
-//! window's title or worse; written into Markdown, a name with a line break starts a heading or loads an image.
-//! [`printable`] is for terminals, [`inline`], [`code`] and [`block`] are for Markdown. HTML is escaped where it is made.
+//! A model folder or a dataset may come from anyone. In a terminal, a token such as `ESC ]0;…` sets the window title or
+//! worse; in Markdown, a name with a line break starts a heading or loads an image. [`printable`] is for terminals;
+//! [`inline`], [`code`] and [`block`] are for Markdown. HTML is escaped by its templates.
 
 use std::borrow::Cow;
 
-/// First control picture: U+2400 + n shows the control character n.
+/// First control picture: U+2400 + n is the picture of control character n.
 const PICTURES: u32 = 0x2400;
 
-/// Replaces each character that a terminal obeys by one that it shows; line breaks and tabs stay.
+/// Replaces characters that control a terminal by visible ones. Line breaks and tabs stay.
 ///
-/// Control characters become their pictures (`␛` for ESC), the 8-bit ones (C1) and those that reorder text become `�`:
-/// one character for one, so that columns stay aligned.
+/// Control characters become their pictures (`␛` for ESC); 8-bit controls (C1) and characters that reorder text become
+/// `�`. Each is replaced by one character, so columns stay aligned.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let harmless = |sign: char| matches!(sign, '\n' | '\t') || visible(sign) == sign;
     if text.chars().all(harmless) {
@@ -24,12 +24,12 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown.collect())
 }
 
-/// The character that stands for `sign`: itself, unless it controls how others are shown.
+/// Returns a visible replacement for a control character, and other characters unchanged.
 fn visible(sign: char) -> char {
     match sign {
         '\0'..='\x1f' => char::from_u32(PICTURES + sign as u32).unwrap_or('\u{fffd}'),
         '\x7f' => '\u{2421}',
-        // C1; separators of lines and paragraphs; embeddings, overrides and isolates of text direction.
+        // C1; line and paragraph separators; embeddings, overrides and isolates of text direction.
         '\u{80}'..='\u{9f}'
         | '\u{2028}'
         | '\u{2029}'
@@ -39,7 +39,7 @@ fn visible(sign: char) -> char {
     }
 }
 
-/// Markdown that shows `text` as plain text within a line or a table's cell, whatever it holds.
+/// Escapes text for one line or table cell of Markdown, so that it shows as plain text.
 pub fn inline(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let signs: Vec<char> = text.chars().collect();
@@ -59,14 +59,14 @@ pub fn inline(text: &str) -> String {
     escaped
 }
 
-/// Whether the character at `at` is an underscore that could begin or end emphasis: one that is not inside a word.
+/// Returns whether the character at `at` is an underscore outside a word, which could start or end emphasis.
 fn emphasizes(signs: &[char], at: usize) -> bool {
     let in_word = |sign: Option<&char>| sign.is_some_and(|sign| sign.is_alphanumeric());
     let before = at.checked_sub(1).and_then(|at| signs.get(at));
     signs[at] == '_' && !(in_word(before) && in_word(signs.get(at + 1)))
 }
 
-/// Whether the character at `at` would make a list or a rule of a line that begins with this text.
+/// Returns whether the character at `at` would start a list or a rule if the text began a line.
 fn begins_block(signs: &[char], at: usize) -> bool {
     let begins = |before: &[char]| before.iter().all(|sign| sign.is_whitespace());
     match signs[at] {
@@ -83,7 +83,7 @@ fn begins_block(signs: &[char], at: usize) -> bool {
     }
 }
 
-/// Whether the character at `at` would make a link of a bare address.
+/// Returns whether the character at `at` would turn a bare address into a link.
 fn links(signs: &[char], at: usize) -> bool {
     match signs[at] {
         ':' => signs.get(at + 1) == Some(&'/'),
@@ -98,11 +98,11 @@ fn links(signs: &[char], at: usize) -> bool {
     }
 }
 
-/// Markdown that shows `text` in the type of code within a line. Not for a table's cell, where `|` would end it.
+/// Formats inline code in Markdown. Not for table cells, where `|` would end the cell.
 pub fn code(text: &str) -> String {
     let shown: String = text.chars().map(visible).collect();
     let fence = "`".repeat(longest_run_of_backticks(&shown) + 1);
-    // One space on either side is taken off again.
+    // Markdown strips one space on either side.
     let padded = shown.is_empty() || shown.starts_with(['`', ' ']) || shown.ends_with(['`', ' ']);
     match padded {
         true => format!("{fence} {shown} {fence}"),
@@ -110,7 +110,7 @@ pub fn code(text: &str) -> String {
     }
 }
 
-/// Markdown that shows `text` as a block of code in `language`; it ends with a line break.
+/// Formats a code block in Markdown, ending with a newline.
 pub fn block(language: &str, text: &str) -> String {
     let text = printable(text);
     let fence = "`".repeat((longest_run_of_backticks(&text) + 1).max(3));
@@ -127,9 +127,9 @@ fn longest_run_of_backticks(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Escape sequences, C1 controls and overrides are shown, one sign for one; line breaks, tabs and every script stay.
+    /// Escape sequences, C1 controls and overrides become visible, one for one; line breaks, tabs and all scripts stay.
     #[test]
-    fn terminals_are_told_nothing() {
+    fn control_characters_are_made_visible() {
         assert_eq!(printable("a\x1b]0;x\x07\r\n\tb"), "a␛]0;x␇␍\n\tb");
         assert_eq!(
             printable("\u{9b}31m\u{202e}txt\u{2066}\x7f\0"),
@@ -149,9 +149,9 @@ mod tests {
         }
     }
 
-    /// No name breaks out of its line, starts a heading, a list or a cell, nor becomes an image, a link or HTML.
+    /// A name can't break out of its line, start a heading, list or cell, or become an image, a link or HTML.
     #[test]
-    fn names_are_text_in_markdown() {
+    fn names_are_plain_text_in_markdown() {
         assert_eq!(
             inline("a\n# b ![x](http://t/p.png)|<i>&amp;"),
             "a \\# b !\\[x\\](http\\://t/p.png)\\|\\<i\\>\\&amp;"
@@ -165,9 +165,9 @@ mod tests {
         assert_eq!(inline("a\x1b[0m\u{202e}"), "a␛\\[0m�");
     }
 
-    /// Code stays code, whatever backticks and line breaks it holds.
+    /// Code stays code with any backticks and line breaks inside.
     #[test]
-    fn code_ends_where_it_should() {
+    fn code_is_fenced_for_any_content() {
         assert_eq!(code("<|begin|>"), "`<|begin|>`");
         assert_eq!(code("a`b``c"), "```a`b``c```");
         assert_eq!(code("`"), "`` ` ``");

@@ -1,10 +1,10 @@
-//! Numbers as every page, table and sentence of this crate writes them.
+//! Number formats shared by all pages, tables and sentences.
 
 use crate::forgetting::{QuestionReport, Worst};
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::Verdict;
 
-/// A number with its sign; none where it rounds to zero.
+/// Formats a number with its sign; no sign if it rounds to zero.
 pub fn signed(value: f64) -> String {
     let text = format!("{value:+.3}");
     if text.trim_start_matches(['+', '-']) == "0.000" {
@@ -14,43 +14,43 @@ pub fn signed(value: f64) -> String {
     }
 }
 
-/// A number with its sign, or a dash where it is withheld.
+/// Formats a number with its sign, or a dash for none.
 pub fn signed_or_dash(value: Option<f64>) -> String {
     value.map_or("–".into(), signed)
 }
 
-/// An interval, or a dash.
+/// Formats an interval, or a dash for none.
 pub fn interval(ends: Option<[f64; 2]>) -> String {
     ends.map_or("–".into(), |[low, high]| {
         format!("[{}, {}]", signed(low), signed(high))
     })
 }
 
-/// A plain number, or a dash.
+/// Formats a number without sign, or a dash for none.
 pub fn plain(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.3}"))
 }
 
-/// A share in percent with its sign, or a dash.
+/// Formats a share in percent with its sign, or a dash for none.
 pub fn relative(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| {
         format!("{:+.1} %", share * 100.0).replace('-', "−")
     })
 }
 
-/// A share in percent.
+/// Formats a share in percent.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-/// The interval of a share, in percent.
+/// Formats the interval of a share, in percent.
 pub fn share_interval(figure: Figure) -> String {
     figure.interval.map_or("–".into(), |[low, high]| {
         format!("[{:.1}, {:.1}]", low * 100.0, high * 100.0)
     })
 }
 
-/// A change in a share, in percentage points with a sign; none where it rounds to zero.
+/// Formats a change in a share, in percentage points with sign; no sign if it rounds to zero.
 pub fn points(change: f64) -> String {
     let text = format!("{:+.1}", change * 100.0);
     if text.trim_start_matches(['+', '-']) == "0.0" {
@@ -60,14 +60,14 @@ pub fn points(change: f64) -> String {
     }
 }
 
-/// The interval of a change in a share, in percentage points.
+/// Formats the interval of a change in a share, in percentage points.
 pub fn points_interval(figure: Figure) -> String {
     figure.interval.map_or("–".into(), |[low, high]| {
         format!("[{}, {}]", points(low), points(high))
     })
 }
 
-/// A probability.
+/// Formats a probability.
 pub fn probability(value: f64) -> String {
     if value < 0.001 {
         "< 0.001".into()
@@ -76,12 +76,12 @@ pub fn probability(value: f64) -> String {
     }
 }
 
-/// A probability, or a dash where nothing was tested.
+/// Formats a probability, or a dash for none.
 pub fn probability_or_dash(value: Option<f64>) -> String {
     value.map_or("–".into(), probability)
 }
 
-/// A count with thin spaces between thousands.
+/// Formats a count with thin spaces between thousands.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
@@ -94,18 +94,18 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// Beside figures of a model that reads other tokens than its base.
-pub const OTHER_CONTEXT: &str = "This run reads the held-out text in other tokens than its base: as many tokens of context hold another stretch of text, \
-     and a part of the change in bits per byte may come from that.";
+/// Note for a model that reads other tokens than its base.
+pub const OTHER_CONTEXT: &str = "This run reads the held-out text in other tokens than its base: the same number of context tokens covers another length \
+    of text, which may cause part of the change in bits per byte.";
 
-/// What no old domain's change lies above, with 95 %; nothing where that is not known.
+/// Formats the 95 % upper bound on the change of all retained domains; empty if it is unknown.
 pub fn bound(worst: &Worst) -> String {
     worst.bound.map_or(String::new(), |bound| {
-        format!(", no old domain above {} (95 %)", signed(bound))
+        format!(", no retained domain above {} (95 %)", signed(bound))
     })
 }
 
-/// How many questions, and in how many groups where they are not all apart.
+/// Formats the number of questions, and of their groups if they are not all independent.
 pub fn asked(questions: &QuestionReport) -> String {
     let number = count(questions.count as u64);
     if questions.groups == questions.count {
@@ -114,7 +114,7 @@ pub fn asked(questions: &QuestionReport) -> String {
     format!("{number} in {} groups", questions.groups)
 }
 
-/// Bytes in a unit that a person reads.
+/// Formats a number of bytes.
 pub fn bytes(value: u64) -> String {
     match value {
         0..1_000 => format!("{value} B"),
@@ -123,7 +123,7 @@ pub fn bytes(value: u64) -> String {
     }
 }
 
-/// A sign for each verdict, so that colour is not the only one.
+/// Returns a symbol for each verdict, so that color is not the only distinction.
 pub fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Kept => "●",
@@ -134,7 +134,7 @@ pub fn sign(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Seconds as a person says them.
+/// Formats a duration.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -148,7 +148,7 @@ pub fn duration(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Numbers are written the way a person reads them.
+    /// Numbers are formatted for reading.
     #[test]
     fn numbers_are_readable() {
         assert_eq!(signed(0.1234), "+0.123");

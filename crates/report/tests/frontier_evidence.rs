@@ -8,8 +8,8 @@ use polymath_report::Diverged;
 use polymath_report::frontier::{Frontier, Outcome};
 use simulated::{Random, Truth, settings, share};
 
-/// Among methods that are equal, one that is printed as beaten is rare; of one that is far better in both figures, all others
-/// are beaten.
+/// Among methods that are equal, one that is printed as beaten is rare; of one that is far better in both figures, all
+/// others are beaten.
 #[test]
 fn equal_methods_are_not_ranked() {
     let equal = Truth {
@@ -65,8 +65,8 @@ fn levels_cover_new_groups_and_seeds() {
     }
 }
 
-/// A method outside the limit is recommended rarely, though it seems to be inside in half of all draws; one that is far inside is
-/// recommended always, and a fresh run confirms it.
+/// A method outside the limit is recommended rarely, though it seems to be inside in half of all draws; one that is far
+/// inside is recommended always, and a fresh run confirms it.
 #[test]
 fn recommendations_are_inside() {
     let truth = Truth {
@@ -119,8 +119,8 @@ fn recommendations_are_inside() {
     );
 }
 
-/// One seed ranks nothing; below five groups there is no interval, and below twenty a mark; a method that diverged with a seed
-/// is neither compared nor recommended; other documents and other domains are refused.
+/// One seed ranks nothing; below five groups there is no interval, and below twenty a mark; a method that diverged with
+/// a seed is neither compared nor recommended; other documents and other domains are refused.
 #[test]
 fn what_says_too_little_is_not_ranked() {
     let one = Truth {
@@ -149,7 +149,7 @@ fn what_says_too_little_is_not_ranked() {
         assert_eq!(method.mean_forgetting.interval, None);
     }
     assert!(frontier.runs.iter().all(|run| run.gain.interval.is_none()));
-    assert!(frontier.markdown().contains("old-0 (test: 4)"));
+    assert!(frontier.markdown().contains("retained-0 (test: 4)"));
     let some = Truth {
         groups: 19,
         ..Truth::default()
@@ -181,7 +181,7 @@ fn what_says_too_little_is_not_ranked() {
     }
     assert_ne!(frontier.recommended.unwrap().name, lost.method);
 
-    // A method without one of the seeds that others have is not compared either.
+    // A method that lacks one of the others' seeds is not compared either.
     settings.diverged.clear();
     let missing = Frontier::new(settings.clone(), &base, &runs).unwrap();
     for method in &missing.methods {
@@ -189,25 +189,27 @@ fn what_says_too_little_is_not_ranked() {
     }
 
     let mut other = runs.clone();
-    other[1].scored.test.remove("old-0");
+    other[1].scored.test.remove("retained-0");
     let error = Frontier::new(settings.clone(), &base, &other).unwrap_err();
     assert!(error.to_string().contains("different domains"), "{error}");
     runs[1]
         .scored
         .test
-        .get_mut("old-0")
+        .get_mut("retained-0")
         .unwrap()
         .documents
         .pop();
     let error = Frontier::new(settings, &base, &runs).unwrap_err();
     assert!(
-        error.to_string().contains("different documents of `old-0`"),
+        error
+            .to_string()
+            .contains("different documents of `retained-0`"),
         "{error}"
     );
 }
 
-/// A method of which one run diverged is not compared or recommended, though it has a run of every seed that any
-/// other has: it would have gained most.
+/// A method with a diverged run is neither compared nor recommended, even if it has a run of every seed of the others
+/// and the most gain.
 #[test]
 fn diverged_methods_are_not_recommended() {
     let truth = Truth {
@@ -262,8 +264,9 @@ fn the_worst_domain_is_not_a_maximum_of_noise() {
     assert!(of_maxima > 0.023, "{of_maxima}");
 }
 
-/// Prints how often intervals of a method's figures hold the truth, how often any of eleven equal methods is printed as beaten or is
-/// told apart in one figure, and how often a method outside the limit is recommended: the rows of `scripts/check/coverage.sh`.
+/// Prints how often intervals of a method's figures hold the truth, how often any of eleven equal methods is printed as
+/// beaten or is told apart in one figure, and how often a method outside the limit is recommended: the rows of
+/// `scripts/check/coverage.sh`.
 #[test]
 #[ignore = "takes many minutes: see scripts/check/coverage.sh"]
 fn coverage_table() {
@@ -342,8 +345,8 @@ fn coverage(truth: &Truth, trials: usize) -> [f64; 2] {
     covered.map(|count| count as f64 / trials as f64)
 }
 
-/// The shares of frontiers of equal methods in which any is printed as beaten, and in which any differs for sure from the reference in
-/// one of its figures.
+/// The shares of frontiers of equal methods in which any is printed as beaten, and in which any differs for sure from
+/// the reference in one of its figures.
 fn told_apart(truth: &Truth, trials: usize) -> [f64; 2] {
     let mut random = Random(12);
     let mut found = [0usize; 2];

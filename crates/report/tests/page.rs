@@ -1,9 +1,9 @@
-//! The report in a browser.
+//! Reports in a browser.
 
-#[path = "../examples/made_up/mod.rs"]
-mod made_up;
 #[path = "../../../tests/skipped/mod.rs"]
 mod skipped;
+#[path = "../examples/synthetic/mod.rs"]
+mod synthetic;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::process::Command;
 use polymath_report::write;
 use skipped::skipped;
 
-/// Writes, for every chart, its visible shapes and their extent into the page, which `--dump-dom` then prints.
+/// Script that counts the visible shapes and labels of every chart and adds the counts to the page for `--dump-dom`.
 const PROBE: &str = "<script>
 const found = [...document.querySelectorAll('svg[role=img]')].map(chart => {
   const shapes = [...chart.querySelectorAll('line, rect, polyline, polygon, circle')]
@@ -41,7 +41,7 @@ fn chromium() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// What the page is when it has been drawn, and what the console says.
+/// Returns the rendered page and the messages of the console.
 fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(chromium)
@@ -65,18 +65,18 @@ fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
     (page, console.map(str::to_owned).collect())
 }
 
-/// A chart as the browser drew it.
+/// Chart as the browser rendered it.
 #[derive(Debug)]
 struct Chart {
     name: String,
     width: u32,
     shapes: u32,
     labels: u32,
-    /// Labels that reach over the picture's edge.
+    /// Number of labels that extend beyond the picture.
     outside: u32,
 }
 
-/// The charts of a page, as wide as the window; the console is silent and nothing is wider than the window.
+/// Returns the charts of a page. Checks that the console is silent and that nothing is wider than the window.
 fn charts(chromium: &Path, page: &Path, width: u32) -> Vec<Chart> {
     let text = std::fs::read_to_string(page).unwrap();
     let probed = page.with_extension("probed.html");
@@ -111,16 +111,16 @@ fn assert_drawn(chart: &Chart) {
     assert_eq!(chart.outside, 0, "labels outside: {chart:?}");
 }
 
-/// Every chart of the report shows something, within its frame, the page is not wider than the window, and the console is
-/// silent: on wide and narrow windows.
+/// Every chart of the report is drawn within its frame, the page fits the window, and the console is silent, on wide
+/// and narrow windows.
 #[test]
-fn the_report_is_whole_in_a_browser() {
+fn report_renders_in_a_browser() {
     let Some(chromium) = chromium() else {
         skipped("Chromium");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    write(&made_up::report().unwrap(), folder.path()).unwrap();
+    write(&synthetic::report().unwrap(), folder.path()).unwrap();
     let page = folder.path().join("report.html");
     for (width, hidden) in [
         (1200, "forest-narrow"),
@@ -128,7 +128,7 @@ fn the_report_is_whole_in_a_browser() {
         (500, "forest-wide"),
     ] {
         let charts = charts(&chromium, &page, width);
-        // Two forest plots, of which one shows, a curve a run, the trade-off.
+        // Two forest plots, one of them visible, a curve per run, and the trade-off.
         assert_eq!(charts.len(), 6, "{charts:?}");
         for chart in &charts {
             if chart.name == hidden {
@@ -138,31 +138,31 @@ fn the_report_is_whole_in_a_browser() {
             }
         }
     }
-    // The console's errors are seen at all.
+    // Errors on the console are detected.
     let broken = folder.path().join("broken.html");
     std::fs::write(&broken, "<script>nothing.there()</script>").unwrap();
     let (_, console) = open(&chromium, &broken, 800);
     assert_eq!(console.len(), 1, "{console:?}");
 }
 
-/// So do the chain's picture and the pages of a frontier, of a transfer matrix and of blocks put back.
+/// The chain's picture and the pages of a frontier, a transfer matrix and a reset render too.
 #[test]
-fn every_page_is_whole_in_a_browser() {
+fn every_page_renders_in_a_browser() {
     let Some(chromium) = chromium() else {
         skipped("Chromium");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let report = made_up::chain().unwrap();
+    let report = synthetic::chain().unwrap();
     assert_eq!(report.chain.as_ref().unwrap().stages.len(), 3);
     write(&report, folder.path()).unwrap();
-    made_up::frontier().unwrap().write(folder.path()).unwrap();
-    made_up::transfer().write(folder.path()).unwrap();
-    made_up::revert().unwrap().write(folder.path()).unwrap();
+    synthetic::frontier().unwrap().write(folder.path()).unwrap();
+    synthetic::transfer().write(folder.path()).unwrap();
+    synthetic::reset().unwrap().write(folder.path()).unwrap();
     let pages = [
         ("frontier.html", ["tradeoff", "domains"]),
         ("transfer.html", ["changes", "cosines"]),
-        ("revert.html", ["blocks", "tradeoff"]),
+        ("reset.html", ["blocks", "tradeoff"]),
     ];
     for width in [1200, 500] {
         let report = charts(&chromium, &folder.path().join("report.html"), width);

@@ -1,14 +1,15 @@
-//! Mean, worst and the interval of the mean over three old domains that differ, in numbers by hand.
+//! Mean, worst and the interval of the mean over three differing retained domains, against values computed by hand.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 use polymath_report::frontier::{Candidate, RunFigures, ScoredRun};
-use polymath_report::revert::{Block, choose, place};
+use polymath_report::reset::{Block, choose, place};
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 
-/// The rises in bits per byte: the niche gains, one old domain gains as well, and the worst is neither the first nor the last.
+/// Increases in bits per byte: the niche gains, one retained domain also gains, and the worst is neither first nor
+/// last.
 const RISES: [(&str, f64); 4] = [
     ("atoms", 0.05),
     ("birds", 0.31),
@@ -19,10 +20,10 @@ const NICHE: &str = "dance";
 const WORST: &str = "birds";
 const MEAN: f64 = (0.05 + 0.31 - 0.12) / 3.0;
 
-/// Documents of unequal sizes that rise by `rise` bits per byte all together, and not alike.
+/// Returns documents of unequal sizes that increase by `rise` bits per byte in total, by differing amounts.
 fn documents(rise: f64) -> DomainScores {
     let bytes = |at: u64| 200 + 150 * (at % 5);
-    // Around nothing, when weighed by bytes.
+    // Zero on average, weighted by bytes.
     let uneven = |at: u64| match at % 2 {
         0 => 0.08 / bytes(at) as f64,
         _ => -0.08 / bytes(at) as f64,
@@ -49,13 +50,14 @@ fn scores(factor: f64) -> ScoresByDomain {
 fn model(path: &str, niche: &str, factor: f64) -> ModelScores {
     ModelScores {
         path: path.into(),
-        niche: niche.into(),
+        niche: (!niche.is_empty()).then(|| niche.into()),
         domains: scores(factor),
         ..ModelScores::default()
     }
 }
 
-/// The squared distances of three independent intervals' ends from their values add up; the mean's is a third of the root.
+/// Returns the interval of the mean: squared distances of independent interval ends add up, and the root is divided by
+/// 3.
 fn interval_of_the_mean(figures: &[(f64, [f64; 2])]) -> [f64; 2] {
     let distance = |end: usize| {
         let squares = figures
@@ -94,18 +96,18 @@ fn reports_name_the_worst_of_three_and_average_them() {
     assert_near(run.summary.niche_gain.unwrap().value, 0.5);
     let mean = run.summary.mean_forgetting.unwrap();
     assert_near(mean.value, MEAN);
-    let old: Vec<(f64, [f64; 2])> = run
-        .old()
+    let retained: Vec<(f64, [f64; 2])> = run
+        .retained()
         .map(|domain| (domain.change.unwrap(), domain.interval.unwrap()))
         .collect();
-    assert_eq!(old.len(), 3);
-    let expected = interval_of_the_mean(&old);
+    assert_eq!(retained.len(), 3);
+    let expected = interval_of_the_mean(&retained);
     let [low_of_mean, high_of_mean] = mean.interval.unwrap();
     for (end, expected) in [low_of_mean, high_of_mean].iter().zip(expected) {
         assert_near(*end, expected);
     }
-    // It is nobody's own interval, moved or not.
-    for (value, [low, high]) in old {
+    // It differs from each domain's own interval.
+    for (value, [low, high]) in retained {
         assert!(
             (high_of_mean - low_of_mean - (high - low)).abs() > 1e-3,
             "{value}"
@@ -113,7 +115,7 @@ fn reports_name_the_worst_of_three_and_average_them() {
     }
 }
 
-/// The same of a frontier's runs, whose development half has other scores than the test half.
+/// Runs of a frontier have the same figures, with other scores on the dev split than on the test split.
 #[test]
 fn frontiers_take_the_worst_and_the_mean_of_three() {
     let both = |dev: f64, test: f64| SplitScores {
@@ -134,8 +136,8 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
     let figures = RunFigures::new(&run, NICHE, &both(0.0, 0.0)).unwrap();
     assert_near(figures.gain.value, 0.5);
     assert_near(figures.worst_forgetting(), 0.31);
-    assert_near(figures.development_worst, 0.155);
-    assert_near(figures.development_gain, 0.25);
+    assert_near(figures.dev_worst, 0.155);
+    assert_near(figures.dev_gain, 0.25);
     assert_near(figures.mean_rise.value, MEAN);
     let rises: BTreeMap<&str, f64> = figures
         .rises
@@ -156,8 +158,8 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
     }
 }
 
-/// Resetting a block that was all of the change gives back the mean of three rises for what the niche had gained, and a place
-/// against the base is the gain beside that mean.
+/// Resetting a block that causes the whole change gives the mean of three increases for the niche's gain. A place
+/// against the base is the gain and that mean.
 #[test]
 fn blocks_and_places_average_three() {
     let (base, tuned) = (scores(0.0), scores(1.0));
@@ -171,7 +173,7 @@ fn blocks_and_places_average_three() {
     let found = place(NICHE, (&base, &tuned));
     assert_near(found.0, 0.5);
     assert_near(found.1, MEAN);
-    // Half of the way has half of both: the first that is inside a limit of three quarters of the mean.
+    // Half the path has half of both: it is the first within a limit of three quarters of the mean.
     let places = [found, place(NICHE, (&base, &scores(0.5))), (0.0, 0.0)];
     assert_eq!(choose(&places, 0.75 * MEAN), 1);
 }

@@ -1,15 +1,15 @@
-//! Studies of finished checkpoints, one call each: what a fine-tuning forgot ([`forget`]), the models between it and its
-//! base ([`interpolate()`]), which layers to reset ([`revert()`]), several methods compared ([`frontier`]), transfer between
-//! domains ([`transfer`]), and the model card ([`card`]).
+//! Studies of finished checkpoints, one call each: the forgetting report ([`forget`]), the models between it and its
+//! base ([`interpolate()`]), the layers worth resetting ([`reset()`]), several methods compared ([`frontier`]),
+//! transfer between domains ([`transfer`]), and the model card ([`card`]).
 
+mod cache;
 pub mod card;
 mod error;
 mod forget;
 pub mod frontier;
 pub mod interpolate;
-mod kept;
 mod output;
-mod revert;
+mod reset;
 mod scores;
 pub mod scoring;
 mod setup;
@@ -20,6 +20,6 @@ pub use error::StudyError;
 pub use forget::{ForgetOptions, JudgedSplit, forget};
 pub use interpolate::{BetweenOptions, InterpolateOptions, interpolate};
 pub use output::OutputFolder;
-pub use revert::revert;
+pub use reset::reset;
 pub use setup::{Progress, Scored, Setup, Silent};
 pub use sweep::{RunStatus, Runner, SweepEnd, check_bases};

@@ -1,4 +1,4 @@
-//! The folder that a command makes: filled beside its place, and moved there when all of it is on the disk.
+//! Output folder of a command: staged beside its target and moved there once it is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use polymath_files::StagedFolder;
 
 use crate::StudyError;
 
-/// Files of a model folder and of the results that are made anew in one.
-const OWN: [&str; 16] = [
+/// Files of a model folder and results that a repeated command replaces. `revert.*` are the earlier names of `reset.*`.
+const OWN: [&str; 19] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     "added_tokens.json",
@@ -18,6 +18,9 @@ const OWN: [&str; 16] = [
     "interpolation.json",
     "interpolation.md",
     "model.safetensors",
+    "reset.html",
+    "reset.json",
+    "reset.md",
     "revert.html",
     "revert.json",
     "revert.md",
@@ -26,17 +29,17 @@ const OWN: [&str; 16] = [
     "tokenizer_config.json",
 ];
 
-/// A folder under way; dropped before [`Self::finish`], it leaves nothing behind.
+/// Output folder under construction. Dropped before [`Self::finish`], it leaves nothing behind.
 pub struct OutputFolder {
     target: PathBuf,
     staged: StagedFolder,
 }
 
 impl OutputFolder {
-    /// Claims a folder that must be new or empty.
+    /// Stages a folder that must not exist or be empty.
     ///
     /// # Errors
-    /// It holds files, or can't be made.
+    /// The folder holds files, or can't be created.
     pub fn new(target: &Path) -> Result<Self, StudyError> {
         if target.is_file() || target.is_dir() && first_other(target, &[])?.is_some() {
             return Err(refused(format!(
@@ -47,13 +50,13 @@ impl OutputFolder {
         Self::stage(target)
     }
 
-    /// Claims a folder that must be new, empty, or hold an earlier result of the same command, which the file `own` tells and
-    /// which is replaced.
+    /// Stages a folder that must not exist, be empty, or hold an earlier result of the same command, marked by one of
+    /// the files `own`. The earlier result is replaced.
     ///
     /// # Errors
-    /// It holds something else, or can't be made.
-    pub fn again(target: &Path, own: &str) -> Result<Self, StudyError> {
-        let result = target.join(own).is_file();
+    /// The folder holds other files, or can't be created.
+    pub fn again(target: &Path, own: &[&str]) -> Result<Self, StudyError> {
+        let result = own.iter().any(|name| target.join(name).is_file());
         let allowed: &[&str] = if result { &OWN } else { &[] };
         if target.is_dir()
             && let Some(other) = first_other(target, allowed)?
@@ -66,8 +69,9 @@ impl OutputFolder {
                 )));
             }
             return Err(refused(format!(
-                "`{}` holds files but no earlier result (`{own}`): choose another `--output`",
-                target.display()
+                "`{}` holds files but no earlier result (`{}`): choose another `--output`",
+                target.display(),
+                own[0]
             )));
         }
         Self::stage(target)
@@ -80,7 +84,7 @@ impl OutputFolder {
                 target.display()
             ))
         };
-        // A link stays; what it points to is made.
+        // A symbolic link stays; its target is replaced.
         let target = match target.canonicalize() {
             Ok(found) => found,
             Err(_) => target.to_path_buf(),
@@ -92,15 +96,15 @@ impl OutputFolder {
         Ok(Self { target, staged })
     }
 
-    /// The folder to fill.
+    /// Returns the folder to fill.
     pub fn path(&self) -> &Path {
         self.staged.path()
     }
 
-    /// Moves it into its place.
+    /// Moves the folder to its target.
     ///
     /// # Errors
-    /// A full disk; something that came there meanwhile.
+    /// A full disk; files that appeared at the target meanwhile.
     pub fn finish(self) -> Result<(), StudyError> {
         let moved = match self.target.is_dir() {
             true => self.staged.replace(),
@@ -113,7 +117,7 @@ impl OutputFolder {
     }
 }
 
-/// The name of a file in `folder` that is none of `allowed`.
+/// Returns the name of a file in `folder` that is not in `allowed`.
 fn first_other(folder: &Path, allowed: &[&str]) -> Result<Option<String>, StudyError> {
     let entries = std::fs::read_dir(folder).map_err(StudyError::file(folder))?;
     for entry in entries {
@@ -134,30 +138,37 @@ fn refused(reason: String) -> StudyError {
 mod tests {
     use super::*;
 
-    /// A claimed folder appears whole; a stranger's file in its place is never touched.
+    /// A staged folder appears complete, and other files at the target are never touched.
     #[test]
     fn results_replace_only_results() {
         let root = tempfile::tempdir().unwrap();
         let target = root.path().join("out");
-        let make = |text: &str| -> Result<(), StudyError> {
-            let output = OutputFolder::again(&target, "revert.json")?;
+        let make = |text: &str, name: &str| -> Result<(), StudyError> {
+            let output = OutputFolder::again(&target, &["reset.json", "revert.json"])?;
             std::fs::write(output.path().join("config.json"), text).unwrap();
             assert_ne!(
                 std::fs::read_to_string(target.join("config.json")).unwrap_or_default(),
                 text
             );
-            std::fs::write(output.path().join("revert.json"), text).unwrap();
+            std::fs::write(output.path().join(name), text).unwrap();
             output.finish()
         };
-        make("1").unwrap();
-        make("2").unwrap();
+        // The second result replaces one with the file name of an earlier version.
+        make("1", "revert.json").unwrap();
+        make("2", "reset.json").unwrap();
+        assert!(!target.join("revert.json").exists());
         assert_eq!(
             std::fs::read_to_string(target.join("config.json")).unwrap(),
             "2"
         );
         assert!(OutputFolder::new(&target).is_err());
         std::fs::write(target.join("notes.txt"), "precious").unwrap();
-        assert!(make("3").unwrap_err().to_string().contains("`notes.txt`"));
+        assert!(
+            make("3", "reset.json")
+                .unwrap_err()
+                .to_string()
+                .contains("`notes.txt`")
+        );
         assert_eq!(
             std::fs::read_to_string(target.join("notes.txt")).unwrap(),
             "precious"

@@ -1,7 +1,7 @@
-//! Scores of a checkpoint on the dev and test splits of every domain, kept beside it so that it is scored once.
+//! Scores of a checkpoint on the dev and test splits of every domain, cached in its run folder.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{HeldoutSplit, TokenShard};
@@ -12,27 +12,28 @@ use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
-use crate::kept::kept;
+use crate::cache::cached;
 
-/// Both splits as they are kept.
+/// Scores of both splits in the cache file.
 #[derive(Serialize, Deserialize)]
-struct Halves {
-    development: BTreeMap<String, Kept>,
-    test: BTreeMap<String, Kept>,
+struct CachedSplits {
+    #[serde(alias = "development")]
+    dev: BTreeMap<String, CachedScores>,
+    test: BTreeMap<String, CachedScores>,
 }
 
-/// A domain's scores as they are kept.
+/// Scores of a domain in the cache file.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CachedScores {
     documents: Vec<DocumentScore>,
     groups: Vec<u64>,
 }
 
-/// Scores what `load` gives on both splits of the domains, or reads what `file` keeps of the same weights, data and
-/// settings, which `key` stands for.
+/// Scores the model that `load` returns on both splits of the domains, or reads the scores from the cache `file` if its
+/// key is `key`.
 ///
 /// # Errors
-/// What loading, scoring and the disk say.
+/// Errors of loading, scoring and writing.
 pub fn score(
     file: &Path,
     key: &str,
@@ -40,7 +41,7 @@ pub fn score(
     domains: &[(String, Arc<TokenShard>)],
     windows: WindowOptions,
 ) -> Result<SplitScores, StudyError> {
-    let halves = kept(file, key, || {
+    let splits = cached(file, earlier_name(file).as_deref(), key, || {
         let model = load()?;
         let of = |split: HeldoutSplit| {
             let windows = WindowOptions {
@@ -51,35 +52,45 @@ pub fn score(
                 .iter()
                 .map(|(name, shard)| {
                     let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
-                    let kept = Kept {
+                    let cached = CachedScores {
                         documents: scores.documents,
                         groups: scores.groups,
                     };
-                    Ok((name.clone(), kept))
+                    Ok((name.clone(), cached))
                 })
                 .collect::<Result<_, StudyError>>()
         };
-        Ok(Halves {
-            development: of(HeldoutSplit::Dev)?,
+        Ok(CachedSplits {
+            dev: of(HeldoutSplit::Dev)?,
             test: of(HeldoutSplit::Test)?,
         })
     })?;
     Ok(SplitScores {
-        dev: named(halves.development, domains),
-        test: named(halves.test, domains),
+        dev: named(splits.dev, domains),
+        test: named(splits.test, domains),
     })
 }
 
-fn named(kept: BTreeMap<String, Kept>, domains: &[(String, Arc<TokenShard>)]) -> ScoresByDomain {
+/// Returns the path at which earlier versions kept this cache file.
+fn earlier_name(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?;
+    Some(file.with_file_name(name.replace("split-scores", "halves")))
+}
+
+fn named(
+    cached: BTreeMap<String, CachedScores>,
+    domains: &[(String, Arc<TokenShard>)],
+) -> ScoresByDomain {
     let grouping = |name: &String| {
         let (_, shard) = domains.iter().find(|(domain, _)| domain == name)?;
         shard.has_groups().then(|| shard.grouping())
     };
-    kept.into_iter()
-        .map(|(name, kept)| {
+    cached
+        .into_iter()
+        .map(|(name, cached)| {
             let scores = DomainScores {
-                documents: kept.documents,
-                groups: kept.groups,
+                documents: cached.documents,
+                groups: cached.groups,
                 grouping: grouping(&name),
                 ..DomainScores::default()
             };
@@ -88,7 +99,8 @@ fn named(kept: BTreeMap<String, Kept>, domains: &[(String, Arc<TokenShard>)]) ->
         .collect()
 }
 
-/// Everything that decides the scores of the model that `weights` stands for.
+/// Returns a key of everything that decides the scores: the weights (identified by `weights`), the data and the
+/// windows.
 pub fn key(weights: &str, domains: &[(String, Arc<TokenShard>)], windows: WindowOptions) -> String {
     let data: Vec<String> = domains
         .iter()
@@ -104,11 +116,29 @@ pub fn key(weights: &str, domains: &[(String, Arc<TokenShard>)], windows: Window
     format!("4 {weights} {windows:?} {data:?}")
 }
 
-/// What stands for the model in `folder`: its weights, or its base's and the adapter.
+/// Returns an identity of the weights in `folder`: their digest, or the base's and the adapter's.
 pub fn digest(folder: &Path, base: &str) -> Result<String, StudyError> {
     if polymath_model::is_adapter(folder) {
         let adapter = polymath_train::sha256_of(&folder.join("adapter_model.safetensors"))?;
         return Ok(format!("{base}{adapter}"));
     }
     Ok(polymath_model::sha256_of_weights(folder)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache file with the name and the keys of an earlier version is used.
+    #[test]
+    fn earlier_cache_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"key":"k","development":{"a":{"documents":[],"groups":[7]}},"test":{}}"#;
+        std::fs::write(folder.path().join("base-halves.json"), text).unwrap();
+        let file = folder.path().join("base-split-scores.json");
+        let load = || -> Result<Transformer, StudyError> { panic!("scored again") };
+        let scores = score(&file, "k", load, &[], WindowOptions::default()).unwrap();
+        assert_eq!(scores.dev["a"].groups, [7]);
+        assert!(scores.test.is_empty());
+    }
 }

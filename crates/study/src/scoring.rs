@@ -13,43 +13,43 @@ use polymath_report::ModelScores;
 
 use crate::{Scored, Setup, StudyError};
 
-/// A model folder; of an adapter, with its base.
+/// A model folder, with its base if it is an adapter.
 #[derive(Debug, Clone, Copy)]
 pub struct Checkpoint<'a> {
-    /// The folder, with links followed.
+    /// Model folder, with links resolved.
     pub folder: &'a Path,
-    /// The base of an adapter.
+    /// Base of an adapter.
     pub base: Option<&'a Path>,
 }
 
-/// What a checkpoint is scored on.
+/// Data and settings to score a checkpoint with.
 #[derive(Debug, Clone)]
 pub struct Target<'a> {
-    /// Every domain's held-out documents, and its questions.
+    /// Datasets whose held-out documents and questions are scored.
     pub datasets: &'a [Dataset],
-    /// Tasks with choices.
+    /// Multiple-choice tasks.
     pub tasks: &'a [Arc<Task>],
-    /// How documents are cut and which split is scored.
+    /// Windows that documents are cut into, and the split.
     pub windows: WindowOptions,
-    /// Whether a domain that has no document in the split is scored whole, rather than refused.
+    /// Scores all held-out documents of a domain that has none in the split, instead of refusing it.
     pub or_all: bool,
-    /// Of so many tokens of each domain, the single scores are kept.
+    /// Maximum number of tokens per domain whose single scores are kept.
     pub keep: u64,
 }
 
 /// Reads the tasks in files or folders.
 ///
 /// # Errors
-/// A file that is no task.
+/// A file that is not a task.
 pub fn open_tasks(paths: &[PathBuf]) -> Result<Vec<Arc<Task>>, StudyError> {
     let tasks = read_tasks(paths).map_err(StudyError::refused)?;
     Ok(tasks.into_iter().map(Arc::new).collect())
 }
 
-/// The data sets that were named, else those of the checkpoints' own runs.
+/// Opens the named datasets, or else those of the checkpoints' own runs.
 ///
 /// # Errors
-/// None is named by either; one that can't be opened.
+/// No dataset is known; a dataset that can't be opened.
 pub fn open_datasets(
     named: &[PathBuf],
     checkpoints: &[PathBuf],
@@ -66,7 +66,7 @@ pub fn open_datasets(
     }
     if paths.is_empty() {
         return Err(StudyError::refused(
-            "nothing says which data set to score on: give `--dataset <folder>`",
+            "no dataset to score on: give `--dataset <folder>`",
         ));
     }
     let datasets = paths
@@ -82,7 +82,7 @@ pub fn open_datasets(
             .filter(|data| lineage.is_of_other_data(data))
         {
             tracing::warn!(
-                "`{}` was prepared again since `{}` was trained on it: held-out documents may be such that it was trained on",
+                "`{}` was prepared again after `{}` was trained on it: the model may have been trained on documents that are held-out now",
                 dataset.path().display(),
                 checkpoint.display()
             );
@@ -101,7 +101,7 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, StudyError> {
         .parent()
         .unwrap_or(Path::new("."))
         .join("run.toml");
-    // A model from elsewhere has no such file; then the user is asked for a data set.
+    // A model from elsewhere has no such file; the caller asks for a dataset.
     if !polymath_input::exists(&run)? {
         return Ok(Vec::new());
     }
@@ -112,11 +112,11 @@ fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, StudyError> {
     Ok(dataset.into_iter().map(PathBuf::from).collect())
 }
 
-/// Scores a checkpoint (an adapter over its base, if one is given) on the text of data sets in its own tokens. What does not fit
-/// it is refused before it is loaded.
+/// Scores a checkpoint (or an adapter over its base) on datasets and tasks in its own tokens. Data that does not fit is
+/// refused before the model is loaded.
 ///
 /// # Errors
-/// A tokenizer, context or split that does not fit; what loading and scoring say.
+/// A tokenizer, context or split that does not fit; errors of loading and scoring.
 pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
     let Checkpoint { folder, base } = model;
     let tokenizer = polymath_model::tokenizer_over(folder, base)?;
@@ -130,12 +130,12 @@ pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelS
         .map_err(StudyError::refused)?;
     for reading in readings.iter().filter(|reading| reading.is_translated()) {
         setup.progress.say(&format!(
-            "`{}` was prepared with another tokenizer than that of `{}`: its held-out text is tokenised again",
+            "`{}` was prepared with another tokenizer than that of `{}`: its held-out text is tokenized again",
             reading.dataset().path().display(),
             folder.display()
         ));
     }
-    setup.say_what_is_left_out(folder, base)?;
+    setup.note_unused_files(folder, base)?;
     let encoded = encode_tasks(target, &tokenizer, &config)?;
     let model = polymath_model::load_over(folder, base, &setup.frozen())?;
     let mut scores = ModelScores {
@@ -153,7 +153,7 @@ pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelS
     Ok(scores)
 }
 
-/// The domains of a data set that have no scores yet.
+/// Scores the domains of a dataset that have no scores yet.
 fn score_dataset(
     (model, tokenizer): (&Transformer, &Path),
     reading: &Reading<'_>,
@@ -196,7 +196,7 @@ fn score_dataset(
     Ok(())
 }
 
-/// The tasks as a model's tokens, cut to the context that it is scored with.
+/// Encodes the tasks in the model's tokens, cut to its scoring context.
 fn encode_tasks(
     target: &Target,
     tokenizer: &Path,
@@ -219,7 +219,7 @@ fn encode_tasks(
         .map_err(StudyError::refused)
 }
 
-/// Scores one of them.
+/// Scores one task.
 fn score_one_task(
     model: &Transformer,
     task: &EncodedTask,

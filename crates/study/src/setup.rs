@@ -1,4 +1,4 @@
-//! Where a study computes, and who is told how far it is.
+//! Device, operations and progress display of a study.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use polymath_model::{Implementation, LoadOptions, Ops, Precision};
 
 use crate::StudyError;
 
-/// What every study needs beside its own options.
+/// Settings that every study needs beside its own options.
 pub struct Setup<'a> {
-    /// Where to compute.
+    /// Device to compute on.
     pub device: Device,
-    /// How operations are computed.
+    /// Implementation of the operations.
     pub implementation: Implementation,
-    /// Who is told.
+    /// Receiver of progress.
     pub progress: &'a dyn Progress,
 }
 
 impl Setup<'_> {
-    /// Returns how a model is loaded that only scores: in full precision, nothing trained.
+    /// Returns options to load a model for scoring: full precision, no trainable parameters.
     pub fn frozen(&self) -> LoadOptions<'_> {
         let ops = Ops {
             implementation: self.implementation,
@@ -27,15 +27,11 @@ impl Setup<'_> {
         LoadOptions::frozen(&self.device, ops)
     }
 
-    /// Says what a model folder, or the base of an adapter, holds that is not used.
+    /// Notes the files of a model folder, or of an adapter's base, that are not used.
     ///
     /// # Errors
     /// A folder that can't be read.
-    pub fn say_what_is_left_out(
-        &self,
-        folder: &Path,
-        base: Option<&Path>,
-    ) -> Result<(), StudyError> {
+    pub fn note_unused_files(&self, folder: &Path, base: Option<&Path>) -> Result<(), StudyError> {
         for sentence in polymath_model::left_out(folder, base)? {
             self.progress.say(&format!("note: {sentence}"));
         }
@@ -43,31 +39,31 @@ impl Setup<'_> {
     }
 }
 
-/// What is scored.
+/// Unit of scoring that progress is reported for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scored<'a> {
-    /// A domain by its name, counted in tokens.
+    /// Domain, counted in tokens.
     Domain(&'a str),
-    /// A task by its name, counted in choices.
+    /// Task, counted in choices.
     Task(&'a str),
 }
 
-/// Takes what a study says on its way.
+/// Receives the progress of a study.
 pub trait Progress {
-    /// Takes a line for a person.
+    /// Receives a line for the user.
     fn say(&self, text: &str);
 
-    /// Scoring begins. The default does nothing.
+    /// Called when scoring of a domain or task starts. The default does nothing.
     fn begin(&self, _scored: Scored) {}
 
-    /// `done` of `all` are scored. The default does nothing.
+    /// Called when `done` of `all` are scored. The default does nothing.
     fn advance(&self, _done: u64, _all: u64) {}
 
-    /// Scoring has ended. The default does nothing.
+    /// Called when scoring ends. The default does nothing.
     fn finish(&self) {}
 }
 
-/// Takes everything and says nothing.
+/// Ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,4 +1,4 @@
-//! Several fine-tunings of one base, one after the other, as a frontier and a transfer matrix need them.
+//! Several fine-tunings of one base, one after the other, for a frontier or a transfer matrix.
 
 use std::error::Error;
 
@@ -11,68 +11,68 @@ use crate::StudyError;
 
 /// Starts the runs of a sweep and shows them.
 pub trait Runner {
-    /// Returns what shows the preparation of a run's raw text.
+    /// Returns a display for the preparation of a run's text.
     fn preparation(&self) -> Box<dyn PreparationProgress + '_>;
 
-    /// Training begins: returns how runs are started. Whoever stops them sets the launch's `stop`.
+    /// Called before training. Returns the launch settings; set its `stop` to interrupt the runs.
     fn begin(&self) -> Launch;
 
-    /// Training has ended, well or not.
+    /// Called after training, successful or not.
     fn end(&self);
 
-    /// Returns what observes a run.
+    /// Returns an observer for a run.
     ///
     /// # Errors
-    /// Whatever keeps it from being shown.
+    /// The observer can't be created.
     fn observer(
         &self,
         title: &str,
         tuning: &Finetuning,
     ) -> Result<Box<dyn Observer>, Box<dyn Error + Send + Sync>>;
 
-    /// Takes a line of progress.
+    /// Shows a line of progress.
     fn say(&self, text: &str);
 
-    /// Takes a line that is to be read even where progress is not wanted.
+    /// Shows a line that is important even without a progress display.
     fn warn(&self, text: &str);
 }
 
-/// A run of a sweep with the name that a person knows it by.
+/// A run of a sweep with its display name.
 pub(crate) struct NamedRun<'a> {
     pub name: String,
     pub tuning: &'a Finetuning,
 }
 
-/// What is left to do of a run.
+/// Progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing.
+    /// Finished.
     Done,
-    /// It diverged, and is left out.
+    /// Diverged and left out.
     Diverged,
-    /// It is to be trained, or to go on.
+    /// Not started or not finished.
     ToDo,
 }
 
-/// A run of a sweep before anything is trained.
+/// Status of a run before training.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStatus {
-    /// What a person knows it by.
+    /// Display name.
     pub name: String,
-    /// Tokens that it trains on.
+    /// Number of training tokens.
     pub tokens: u64,
-    /// What is left to do.
+    /// Progress of the run.
     pub progress: Progress,
 }
 
-/// The end of a sweep.
+/// Outcome of a sweep.
 #[derive(Debug)]
 pub struct SweepEnd<T> {
-    /// What was found; `None` where every run diverged.
+    /// Result; `None` if every run diverged.
     pub found: Option<T>,
-    /// How many runs there are.
+    /// Number of runs.
     pub runs: usize,
-    /// Each run that diverged, with the reason in brackets.
+    /// Names of the runs that diverged, each with the reason in brackets.
     pub diverged: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl<T> SweepEnd<T> {
     /// Checks that no run diverged.
     ///
     /// # Errors
-    /// The runs that did, with their reasons.
+    /// The diverged runs and their reasons.
     pub fn check_diverged(&self) -> Result<(), StudyError> {
         match self.diverged.is_empty() {
             true => Ok(()),
@@ -104,10 +104,10 @@ impl<T> SweepEnd<T> {
     }
 }
 
-/// Says of each run what it would take, and whether it is done.
+/// Returns the size and progress of each run.
 ///
 /// # Errors
-/// Runs that can't be compared, or are finished with other settings.
+/// Runs that can't be compared, or finished runs with other settings.
 pub(crate) fn status(runs: &[NamedRun]) -> Result<Vec<RunStatus>, StudyError> {
     let mut found = Vec::new();
     for (NamedRun { name, tuning }, done) in runs.iter().zip(done(runs)?) {
@@ -124,8 +124,8 @@ pub(crate) fn status(runs: &[NamedRun]) -> Result<Vec<RunStatus>, StudyError> {
     Ok(found)
 }
 
-/// Returns which runs are done. A finished run of other settings, or of another rule of making batches than the others, is
-/// refused before the first one starts.
+/// Returns for each run whether it is finished. Refuses a finished run with other settings or with another batch rule
+/// than the others before any run starts.
 fn done(runs: &[NamedRun]) -> Result<Vec<bool>, StudyError> {
     check_bases(runs.iter().map(|run| run.tuning)).map_err(StudyError::refused)?;
     let done = runs.iter().map(|run| run.tuning.is_done());
@@ -137,12 +137,12 @@ fn done(runs: &[NamedRun]) -> Result<Vec<bool>, StudyError> {
     Ok(done)
 }
 
-/// Trains what is not done yet; a run that was stopped or killed goes on where its last checkpoint stands. A run that diverges
-/// is noted as such, and the others go on; it is not trained again. Returns how runs were started, and why each run that
-/// diverged did, in the order of the runs; `None` for those that are finished.
+/// Trains the unfinished runs; an interrupted run resumes from its last checkpoint. A run that diverges is recorded and
+/// not trained again, and the others continue. Returns the launch settings and, for each run, the reason if it
+/// diverged.
 ///
 /// # Errors
-/// Runs that can't be compared; [`StudyError::Interrupted`]; what training says.
+/// Runs that can't be compared; [`StudyError::Interrupted`]; errors of training.
 pub(crate) fn train(
     runs: &[NamedRun],
     runner: &dyn Runner,
@@ -155,7 +155,7 @@ pub(crate) fn train(
             let title = format!("{}/{}  {}", number + 1, runs.len(), run.name);
             diverged.push(match done {
                 true => {
-                    // Nothing is left but what a killed process may have left undone after the last checkpoint.
+                    // Finishes work after the last checkpoint that a killed process may have left undone.
                     run.tuning.run(&launch, &mut Silent)?;
                     None
                 }
@@ -169,7 +169,7 @@ pub(crate) fn train(
     ended.map(|()| (launch, diverged))
 }
 
-/// Trains one run, unless it diverged before; returns why it diverged, if it did.
+/// Trains one run unless it has diverged before. Returns the reason if it diverged.
 fn train_one(
     NamedRun { name, tuning }: &NamedRun,
     title: &str,
@@ -178,7 +178,7 @@ fn train_one(
 ) -> Result<Option<String>, StudyError> {
     if let Some(Divergence { message }) = tuning.divergence()? {
         runner.warn(&format!(
-            "{name}: diverged before, and is left out ({message}); to train it again, remove `{}`",
+            "{name}: left out, since it diverged before ({message}); to train it again, remove `{}`",
             tuning.run_folder().display()
         ));
         return Ok(Some(message));
@@ -199,18 +199,18 @@ fn train_one(
     match ended {
         Ok(ending) if ending.is_finished() => Ok(None),
         Ok(_) => {
-            runner.warn("stopped and saved; the same command goes on");
+            runner.warn("stopped and saved; the same command resumes");
             Err(StudyError::Interrupted)
         }
         Err(FinetuneError::Training(TrainError::Diverged(message))) => {
-            runner.warn(&format!("{name}: {message}; the other runs go on"));
+            runner.warn(&format!("{name}: {message}; the other runs continue"));
             Ok(Some(message))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Checks the seeds, and that `shared` leaves out the keys that each run has as its `own`.
+/// Checks that there are seeds and that `shared` has none of the keys that are set per run (`own`).
 pub fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), StudyError> {
     if seeds.is_empty() {
         return Err(StudyError::Config(
@@ -219,16 +219,16 @@ pub fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), StudyErr
     }
     match own.iter().find(|key| shared.contains_key(**key)) {
         Some(key) => Err(StudyError::Config(format!(
-            "`shared.{key}`: each run has its own; leave it out"
+            "`shared.{key}`: set per run; remove it from `shared`"
         ))),
         None => Ok(()),
     }
 }
 
-/// Checks that runs that are compared start from the same weights: the base of one is not the base of all otherwise.
+/// Checks that the runs of a comparison start from the same weights.
 ///
 /// # Errors
-/// Two runs of different bases, by their folders; a base that was replaced meanwhile.
+/// Two runs with different bases; a base that has changed on the disk.
 pub fn check_bases<'a>(
     runs: impl Iterator<Item = &'a Finetuning> + Clone,
 ) -> Result<(), StudyError> {
@@ -246,7 +246,7 @@ pub fn check_bases<'a>(
             )
         };
         return Err(StudyError::Config(format!(
-            "the runs of a comparison start from one base, and {} does, but {}: a link such as `best` may have moved \
+            "the runs of a comparison must start from the same base: {}, but {}. A link such as `best` may have moved \
              between them. Name the folder of one checkpoint as `base`, and remove the run that has another",
             described(first),
             described(other)
@@ -255,7 +255,7 @@ pub fn check_bases<'a>(
     Ok(first.check_base()?)
 }
 
-/// Runs that are compared, or mixed with their base, have its vocabulary.
+/// Refuses runs that add tokens: runs of a comparison share their base's vocabulary.
 pub fn refuse_new_tokens(config: &FinetuneConfig) -> Result<(), StudyError> {
     if config.tokenizer.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Interpolation: its ends, its middle, and what is chosen.
+//! Interpolation: exact ends, mixtures between them, and the chosen point.
 
 #[path = "../../finetune/tests/tiny/mod.rs"]
 mod tiny;
@@ -20,8 +20,8 @@ fn rule(limit: f64) -> Rule {
     }
 }
 
-/// At 0 the weights are the base's bit for bit, at 1 the tuned model's, and in between they lie on the line; a block
-/// can have a share of its own.
+/// At 0 the weights are the base's bit for bit, at 1 the tuned model's, and between them they lie on the line. A block
+/// can have its own share.
 #[test]
 fn ends_are_exact() {
     let root = tempfile::tempdir().unwrap();
@@ -29,7 +29,7 @@ fn ends_are_exact() {
     save(&folders.0, 1);
     save(&folders.1, 2);
     let domains: Vec<(String, Arc<TokenShard>)> =
-        vec![("niche".into(), shard(12)), ("old".into(), shard(30))];
+        vec![("niche".into(), shard(12)), ("retained".into(), shard(30))];
     let between = Interpolation::open(
         (&folders.0, &folders.1),
         &domains,
@@ -59,7 +59,7 @@ fn ends_are_exact() {
         assert_eq!(values(weight), values(&expected.frozen()[name]), "{name}");
     }
 
-    // The whole curve: the base rises by nothing, either half is scored, and blocks of their own are no worse.
+    // The whole curve: the base has no increase, both splits are scored, and shares per block are no worse.
     let rule = rule(0.01);
     let alphas = grid(&[0.5]).unwrap();
     let mut said = 0;
@@ -81,10 +81,10 @@ fn ends_are_exact() {
         found
             .points
             .iter()
-            .all(|point| point.test.len() == 2 && point.development != point.test)
+            .all(|point| point.test.len() == 2 && point.dev != point.test)
     );
     let alike = rule.choose(&found.points[..3]);
-    assert!(found.points[3].development["niche"] <= found.points[alike].development["niche"]);
+    assert!(found.points[3].dev["niche"] <= found.points[alike].dev["niche"]);
     assert!(found.within_limit);
     assert_eq!(found.table(&rule).lines().count(), 6);
 }
@@ -94,37 +94,37 @@ fn point(increase: f64, niche: f64) -> Point {
         alpha: Some(0.5),
         shares: BTreeMap::new(),
         mean_increase: increase,
-        development: BTreeMap::from([("niche".into(), niche), ("old".into(), 1.0)]),
+        dev: BTreeMap::from([("niche".into(), niche), ("retained".into(), 1.0)]),
         test_mean_increase: 0.0,
         test: BTreeMap::new(),
     }
 }
 
-/// The best niche inside the limit wins; where nothing is inside, the smallest rise.
+/// The best niche inside the limit wins; if no point is inside, the smallest increase wins.
 #[test]
-fn the_choice_keeps_to_the_limit() {
+fn choice_is_the_best_niche_within_the_limit() {
     let points = [point(0.0, 3.0), point(0.015, 2.0), point(0.03, 1.0)];
     assert_eq!(rule(0.02).choose(&points), 1);
     assert_eq!(rule(0.1).choose(&points), 2);
     assert_eq!(rule(0.0).choose(&points), 0);
     assert_eq!(rule(0.01).choose(&points[1..]), 0);
     assert!(!rule(0.01).keeps(&points[1]));
-    // The mean is over the old domains only.
+    // The mean is over the retained domains only.
     let before = BTreeMap::from([("a".into(), 1.0), ("b".into(), 2.0), ("niche".into(), 9.0)]);
     let after = BTreeMap::from([("a".into(), 1.2), ("b".into(), 2.0), ("niche".into(), 1.0)]);
     assert!((rule(0.0).mean_increase(&before, &after) - 0.1).abs() < 1e-12);
 }
 
-/// The grid always has both ends, in order; a share outside 0 to 1 is refused.
+/// The grid always contains both ends, in order. A share outside 0 to 1 is refused.
 #[test]
-fn grids_have_both_ends() {
+fn grids_contain_both_ends() {
     assert_eq!(grid(&[0.7, 0.2, 0.7]).unwrap(), [0.0, 0.2, 0.7, 1.0]);
     assert!(grid(&[1.5]).unwrap_err().to_string().contains("`1.5`"));
 }
 
-/// Models of other shapes, and a domain without documents in a split, are refused by name.
+/// Models of other shapes and domains without documents in a split are refused by name.
 #[test]
-fn what_does_not_fit_is_refused() {
+fn mismatched_models_and_domains_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let folders = (root.path().join("base"), root.path().join("tuned"));
     save(&folders.0, 1);

@@ -1,4 +1,4 @@
-//! Interpolation at shares that tell the two ends apart, over three old domains that differ: each figure by its definition.
+//! Interpolation of three differing retained domains at uneven shares: each figure against its definition.
 
 #[path = "../../finetune/tests/tiny/mod.rs"]
 mod tiny;
@@ -15,7 +15,7 @@ use tiny::{frozen, ops, save, shard, values};
 
 const SHARES: [f64; 4] = [0.0, 0.25, 0.7, 1.0];
 
-/// (1 − α)·base + α·tuned, element after element.
+/// Computes (1 − α)·base + α·tuned elementwise.
 fn mixed(alpha: f64) -> BTreeMap<String, Vec<f64>> {
     let (base, tuned) = (frozen(1), frozen(2));
     let mix = |(name, base): (&String, &Tensor)| {
@@ -38,15 +38,15 @@ fn model(alpha: f64) -> Transformer {
     Transformer::from_weights(like.config().clone(), weights, &options).unwrap()
 }
 
-/// The niche and three old domains.
+/// Returns the niche and three retained domains.
 fn domains() -> Vec<(String, Arc<TokenShard>)> {
-    [("niche", 12), ("old", 30), ("older", 9), ("oldest", 17)]
+    [("niche", 12), ("first", 30), ("second", 9), ("third", 17)]
         .map(|(name, documents)| (name.to_owned(), shard(documents)))
         .into()
 }
 
-/// At a quarter the weights are three quarters the base's, at 0.7 three tenths; the mean rise is that over the three old domains,
-/// on either half; and the point that is chosen is the one that the rule gives by hand.
+/// The weights at α = 0.25 and 0.7 are the mixtures computed by hand, the mean increase is over the three retained
+/// domains on either split, and the chosen point is the one that the rule gives by hand.
 #[test]
 fn points_are_the_mixtures_by_hand() {
     let root = tempfile::tempdir().unwrap();
@@ -87,15 +87,15 @@ fn points_are_the_mixtures_by_hand() {
     };
     let mean_rise = |before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>| {
         let rise = |name: &str| after[name] - before[name];
-        (rise("old") + rise("older") + rise("oldest")) / 3.0
+        (rise("first") + rise("second") + rise("third")) / 3.0
     };
     let splits = [HeldoutSplit::Dev, HeldoutSplit::Test];
     let expected = SHARES.map(|alpha| splits.map(|split| measured(alpha, split)));
     let rises: Vec<[f64; 2]> = expected
         .iter()
-        .map(|point| [0, 1].map(|half| mean_rise(&expected[0][half], &point[half])))
+        .map(|point| [0, 1].map(|split| mean_rise(&expected[0][split], &point[split])))
         .collect();
-    // One limit that every point keeps, one between two rises, and one that a single point keeps.
+    // Three limits: one that all points keep, one between two increases, and one that a single point keeps.
     let mut sorted: Vec<f64> = rises.iter().map(|rise| rise[0]).collect();
     sorted.sort_by(f64::total_cmp);
     for limit in [
@@ -117,9 +117,9 @@ fn points_are_the_mixtures_by_hand() {
         assert_eq!(found.points.len(), 4);
         for (at, point) in found.points.iter().enumerate() {
             assert_eq!(point.alpha, Some(SHARES[at]));
-            for (half, bits) in [&point.development, &point.test].into_iter().enumerate() {
+            for (split, bits) in [&point.dev, &point.test].into_iter().enumerate() {
                 for (name, bits) in bits {
-                    let expected = expected[at][half][name];
+                    let expected = expected[at][split][name];
                     assert!(
                         (bits - expected).abs() < 1e-5 * expected,
                         "{at}, `{name}`: {bits}"

@@ -1,6 +1,6 @@
 //! `polymath revert`: which layers cause the forgetting, and the best ones to reset.
 
-use polymath_study::revert;
+use polymath_study::reset;
 
 use crate::arguments;
 use crate::console::StudyConsole;
@@ -12,8 +12,8 @@ use crate::results;
 pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(), Failure> {
     let console = StudyConsole::new(environment);
     let options = arguments.between.options();
-    let found = revert(&options, &environment.setup(&console))?;
-    let page = options.output.join("revert.html");
+    let found = reset(&options, &environment.setup(&console))?;
+    let page = options.output.join("reset.html");
     results::announce(&format!("{}\n{}", found.markdown(), page.display()));
     Ok(())
 }

@@ -23,7 +23,7 @@ pub fn json(scores: &ModelScores) -> serde_json::Value {
                 "items": task.items.len(),
                 "items_cut": task.items_cut(),
                 "acc": task.accuracy(),
-                "acc_norm": task.normalised_accuracy(),
+                "acc_norm": task.normalized_accuracy(),
             });
             (name.as_str(), value)
         })
@@ -52,7 +52,7 @@ pub fn table(scores: &ModelScores) -> String {
             task.items.len(),
             task.items_cut(),
             share(task.accuracy()),
-            task.normalised_accuracy().map_or("–".into(), share),
+            task.normalized_accuracy().map_or("–".into(), share),
         );
     }
     text

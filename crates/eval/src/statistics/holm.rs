@@ -1,8 +1,7 @@
 //! Holm's correction for several tests.
 
-/// The p-values of tests that are judged together, adjusted so that the chance of even one false alarm among them stays
-/// below the level they are held to (Holm 1979): the k-th smallest of n is multiplied by n − k + 1, and none is less
-/// than a smaller one's.
+/// Adjusts p-values that are tested together so that the probability of even one false rejection stays below the level
+/// (Holm 1979): the k-th smallest of n is multiplied by n − k + 1, and none is below a smaller one's.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
@@ -20,17 +19,16 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// Worked out by hand: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 raised to its
-    /// neighbour's 0.06.
+    /// By hand: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 raised to the previous 0.06.
     #[test]
-    fn matches_the_hand() {
+    fn matches_values_by_hand() {
         let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
         for (found, expected) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
             assert!((found - expected).abs() < 1e-12, "{adjusted:?}");
         }
     }
 
-    /// One test is left as it is, none gives none, and no adjusted value exceeds 1.
+    /// A single test is unchanged, no tests give none, and no adjusted value exceeds 1.
     #[test]
     fn edges_hold() {
         assert_eq!(holm(&[0.2]), [0.2]);

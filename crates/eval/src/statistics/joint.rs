@@ -1,45 +1,46 @@
-//! Several comparisons on the same groups of documents, judged together by the largest of their statistics.
+//! Several comparisons on the same document groups, tested together by the largest of their statistics.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
 use super::bootstrap::{LEAST_ERROR, check_resamples, quantile};
-use super::ratio::{Pair, Sums, centred, group_sums};
+use super::ratio::{Pair, Sums, centered, group_sums};
 use super::{FEWEST_GROUPS, GroupDraws, number_of};
 use crate::{DomainScores, EvalError};
 
 /// One domain of a comparison: two models on the same documents.
 #[derive(Debug, Clone, Copy)]
 pub struct Compared<'a> {
-    /// The domain: comparisons of one name are resampled together, of different names apart.
+    /// Domain. Comparisons of the same domain are resampled together, those of different domains independently.
     pub domain: &'a str,
-    /// The model that is compared with.
+    /// Scores of the reference model.
     pub before: &'a DomainScores,
-    /// The model that is compared.
+    /// Scores of the compared model.
     pub after: &'a DomainScores,
 }
 
-/// A statistic of one comparison with what resamples make of it. Of a family, all take the same resamples in the same order.
+/// Statistic of one comparison with its resamples. All comparisons of a family use the same resamples in the same
+/// order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// What is estimated.
+    /// Estimate.
     pub value: f64,
-    /// Its standard error.
+    /// Standard error.
     pub error: f64,
-    /// Of each resample, (its value − `value`) / its own standard error.
+    /// Deviation of each resample: (its value − `value`) / its own standard error.
     pub deviations: Vec<f64>,
 }
 
-/// Comparisons that are judged together, so that the chance of even one wrong statement among them stays below a level:
-/// by the distribution of the largest statistic (max-T; Westfall & Young 1993), which knows how they hang together, and step
-/// by step (Romano & Wolf 2005).
+/// Comparisons that are tested together, so that the probability of even one wrong statement stays below a level: by
+/// the distribution of the largest statistic (max-T; Westfall & Young 1993), which accounts for their correlation, and
+/// stepwise (Romano & Wolf 2005).
 #[derive(Debug, Clone, Default)]
 pub struct Family {
     comparisons: Vec<Comparison>,
 }
 
 impl Family {
-    /// Of comparisons that were resampled together.
+    /// Creates a family of comparisons that were resampled together.
     ///
     /// # Errors
     /// Different numbers of resamples, or none.
@@ -49,18 +50,19 @@ impl Family {
         check_resamples(first)?;
         if let Some(other) = comparisons.iter().find(|found| resamples(found) != first) {
             return Err(EvalError::Scores(format!(
-                "comparisons of {first} and {} resamples can't be judged together",
+                "comparisons of {first} and {} resamples can't be tested together",
                 resamples(other)
             )));
         }
         Ok(Self { comparisons })
     }
 
-    /// Of the mean change over the domains of each comparison, each domain counting the same, in bits per byte. Resamples
-    /// draw whole groups; a domain's draws are the same in every comparison, those of different domains are independent.
+    /// Compares the mean change over the domains of each comparison, with equal weights, in bits per byte. Resamples
+    /// draw whole groups; the draws of a domain are the same in every comparison, and independent between domains.
     ///
     /// # Errors
-    /// Scores that can't be compared; a domain of fewer than five groups, or of different groups in two comparisons.
+    /// Scores that can't be compared; a domain with fewer than five groups, or with different groups in two
+    /// comparisons.
     pub fn of_means(
         comparisons: &[Vec<Compared>],
         resamples: usize,
@@ -95,12 +97,12 @@ impl Family {
         Self::new(means.into_iter().map(Mean::finish).collect())
     }
 
-    /// The comparisons.
+    /// Returns the comparisons.
     pub fn comparisons(&self) -> &[Comparison] {
         &self.comparisons
     }
 
-    /// Of each comparison, the two-sided p-value of its value against 0, adjusted for all of them: Romano & Wolf's
+    /// Returns the two-sided p-value of each comparison against 0, adjusted for all of them by Romano & Wolf's
     /// step-down of the largest |t|.
     pub fn adjusted_p_values(&self) -> Vec<f64> {
         let statistic = |at: usize| {
@@ -125,8 +127,8 @@ impl Family {
         adjusted
     }
 
-    /// Of each comparison, the interval of the simultaneous two-sided `level`: the chance that any of them leaves its truth
-    /// out is `level`.
+    /// Returns the interval of each comparison at the simultaneous two-sided `level`: the probability that any interval
+    /// misses its truth is `level`.
     pub fn intervals(&self, level: f64) -> Vec<[f64; 2]> {
         let reach = self.reach(level, f64::abs);
         let interval = |found: &Comparison| {
@@ -136,15 +138,15 @@ impl Family {
         self.comparisons.iter().map(interval).collect()
     }
 
-    /// Of each comparison, the upper bound of the simultaneous one-sided `level`: the chance that any truth lies above its
-    /// bound is `level`.
+    /// Returns the upper bound of each comparison at the simultaneous one-sided `level`: the probability that any truth
+    /// is above its bound is `level`.
     pub fn upper_bounds(&self, level: f64) -> Vec<f64> {
         let reach = self.reach(level, |t| -t);
         let bound = |found: &Comparison| found.value + reach.max(0.0) * found.error;
         self.comparisons.iter().map(bound).collect()
     }
 
-    /// How many standard errors the largest statistic stays within, but for a share `level` of the resamples.
+    /// Returns the number of standard errors that the largest statistic exceeds in a share `level` of the resamples.
     fn reach(&self, level: f64, of: fn(f64) -> f64) -> f64 {
         let all: Vec<usize> = (0..self.comparisons.len()).collect();
         match self.largest(&all, of) {
@@ -153,7 +155,7 @@ impl Family {
         }
     }
 
-    /// Of each resample, the largest of what `of` makes of some comparisons' deviations; ascending.
+    /// Returns the largest of `of(deviation)` over some comparisons in each resample, ascending.
     fn largest(&self, members: &[usize], of: fn(f64) -> f64) -> Vec<f64> {
         let resamples = self
             .comparisons
@@ -175,27 +177,27 @@ impl Family {
 struct Part {
     rate: f64,
     error: f64,
-    centred: Vec<Pair>,
+    centered: Vec<Pair>,
 }
 
 impl Part {
     fn of(sums: &[Pair]) -> Self {
         let rate = Sums::of(sums.iter().copied()).rate();
-        let centred = centred(sums, rate);
+        let centered = centered(sums, rate);
         Self {
             rate,
-            error: Sums::of(centred.iter().copied()).error(0.0),
-            centred,
+            error: Sums::of(centered.iter().copied()).error(0.0),
+            centered,
         }
     }
 }
 
-/// A mean over domains as it is added up, in nats a byte.
+/// Running mean over domains, in nats per byte.
 #[derive(Clone)]
 struct Mean {
     value: f64,
     variance: f64,
-    /// Of each resample: how far its mean moved, and its variance.
+    /// Deviation of the mean and its variance in each resample.
     drawn: Vec<(f64, f64)>,
 }
 
@@ -214,7 +216,7 @@ impl Mean {
     }
 
     fn add_drawn(&mut self, (part, drawn): (&Part, &[usize]), resample: usize, domains: usize) {
-        let sums = Sums::of(drawn.iter().map(|place| part.centred[*place]));
+        let sums = Sums::of(drawn.iter().map(|place| part.centered[*place]));
         let moved = sums.rate();
         let error = sums.error(moved).max(LEAST_ERROR * part.error);
         let (value, variance) = &mut self.drawn[resample];
@@ -239,12 +241,12 @@ fn check_groups(name: &str, members: &[(usize, Vec<Pair>)]) -> Result<(), EvalEr
     let groups = members[0].1.len();
     if members.iter().any(|(_, sums)| sums.len() != groups) {
         return Err(EvalError::Scores(format!(
-            "models were scored on different groups of documents of `{name}`: score all with the same data set"
+            "models were scored on different groups of documents of `{name}`: score all with the same dataset"
         )));
     }
     if groups < FEWEST_GROUPS {
         return Err(EvalError::Scores(format!(
-            "`{name}` has {groups} groups of held-out documents: a comparison takes at least {FEWEST_GROUPS}"
+            "`{name}` has {groups} groups of held-out documents: a comparison needs at least {FEWEST_GROUPS}"
         )));
     }
     Ok(())
@@ -268,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Models that share their base and, up to `own`, their changes: all of them equal in truth.
+    /// Returns models that share their base and, up to `own`, their changes: all have the same expectation.
     fn models(count: usize, documents: usize, own: f64, random: &mut Random) -> Vec<DomainScores> {
         let common: Vec<f64> = (0..documents).map(|_| 50.0 * random.normal()).collect();
         let model = |_| {
@@ -301,10 +303,10 @@ mod tests {
             .collect()
     }
 
-    /// Of seven truly equal models, any pair is told apart in at most 6 % of cases, and in more than 2 %: the correction is
-    /// no mere Bonferroni.
+    /// Any pair of seven equal models is significant in at most 6 % of cases, and in more than 2 %: the correction is
+    /// less conservative than Bonferroni's.
     #[test]
-    fn equal_models_are_not_told_apart() {
+    fn equal_models_are_rarely_significant() {
         let mut random = Random(5);
         let (mut wrong, mut left_out, trials) = (0, 0, 400);
         for seed in 0..trials {
@@ -321,9 +323,9 @@ mod tests {
         }
     }
 
-    /// What differs is told apart, a step further down than without steps, and what does not is not.
+    /// Real differences are significant, with stepwise power, and others are not.
     #[test]
-    fn a_better_model_is_told_apart() {
+    fn better_models_are_significant() {
         let mut random = Random(6);
         let mut models = models(4, 60, 10.0, &mut random);
         for document in &mut models[3].documents {
@@ -348,9 +350,9 @@ mod tests {
         );
     }
 
-    /// A mean over domains counts each the same, and one comparison alone is neither corrected nor refused.
+    /// A mean over domains weights them equally, and a single comparison is neither corrected nor refused.
     #[test]
-    fn means_count_domains_the_same() {
+    fn means_weight_domains_equally() {
         let mut random = Random(7);
         let (few, many) = (
             models(2, 10, 5.0, &mut random),
@@ -370,9 +372,9 @@ mod tests {
         );
     }
 
-    /// Too few groups, or other groups in two comparisons, are refused.
+    /// Too few groups, or different groups in two comparisons, are refused.
     #[test]
-    fn what_has_no_groups_in_common_is_refused() {
+    fn mismatched_groups_are_refused() {
         let mut random = Random(8);
         let (few, many) = (
             models(2, 4, 5.0, &mut random),

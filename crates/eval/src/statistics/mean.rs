@@ -1,9 +1,9 @@
-//! The mean of several figures.
+//! Mean of several figures.
 
 use super::Figure;
 
-/// The mean with its interval: the domains' documents are drawn apart, so the distances to the ends add up as squares
-/// (Zou & Donner 2008). Where one of the figures has no interval, neither has the mean.
+/// Returns the mean with its interval: the domains are independent, so the distances to the ends add up in squares (Zou
+/// & Donner 2008). No interval if a figure has none.
 pub fn mean_figure(figures: &[Figure]) -> Option<Figure> {
     let count = figures.len() as f64;
     let value = figures.iter().map(|figure| figure.value).sum::<f64>() / count;
@@ -25,9 +25,9 @@ pub fn mean_figure(figures: &[Figure]) -> Option<Figure> {
 mod tests {
     use super::*;
 
-    /// Distances add up as squares; a figure without an interval leaves the mean without one.
+    /// Distances add up in squares; a figure without an interval leaves the mean without one.
     #[test]
-    fn means_know_what_they_rest_on() {
+    fn means_combine_intervals() {
         let figure = |value: f64, arm: Option<f64>| Figure {
             value,
             interval: arm.map(|arm| [value - arm, value + 2.0 * arm]),

@@ -1,4 +1,4 @@
-//! How sure a difference is: intervals by resampling, verdicts, tests of paired answers.
+//! Significance of differences: bootstrap intervals, verdicts, and tests of paired answers.
 
 mod bootstrap;
 mod figure;

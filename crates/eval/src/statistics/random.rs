@@ -1,8 +1,8 @@
-//! Seeded draws: numbers, and whole groups.
+//! Seeded random numbers and draws of groups.
 
 use std::f64::consts::TAU;
 
-/// SplitMix64: small, seeded, the same everywhere.
+/// SplitMix64 generator: small and the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
@@ -16,32 +16,32 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Draws a whole number from 0 to `count` − 1.
+    /// Draws an integer from 0 to `count` − 1.
     pub fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.next_u64()) * count as u128) >> 64) as usize
     }
 
-    /// Draws a number between 0 and 1, neither of them.
+    /// Draws a number strictly between 0 and 1.
     pub fn unit(&mut self) -> f64 {
         ((self.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
-    /// Draws from the standard normal distribution: Box–Muller, by `libm`, which is the same on every machine.
+    /// Draws from the standard normal distribution (Box–Muller, with `libm` for the same result on every machine).
     pub fn normal(&mut self) -> f64 {
         let (radius, angle) = (self.unit(), self.unit());
         (-2.0 * libm::log(radius)).sqrt() * libm::cos(TAU * angle)
     }
 }
 
-/// A number of a name (FNV-1a): every comparison draws the same groups of a domain, whatever else is compared.
+/// Returns a hash of a name (FNV-1a), so that a domain's draws do not depend on what else is compared.
 pub fn number_of(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Bootstrap resamples of `groups` groups: each draws as many, with replacement. The same seed gives the same draws, so
-/// that several comparisons of the same groups can be resampled together.
+/// Bootstrap resamples of groups: each draws as many groups as there are, with replacement. The same seed gives the
+/// same draws, so that several comparisons of the same groups can be resampled together.
 ///
 /// ```
 /// use polymath_eval::statistics::GroupDraws;
@@ -56,7 +56,7 @@ pub struct GroupDraws {
 }
 
 impl GroupDraws {
-    /// Of so many groups.
+    /// Creates draws of `groups` groups.
     pub fn new(groups: usize, seed: u64) -> Self {
         Self {
             random: Random(seed),
@@ -64,7 +64,7 @@ impl GroupDraws {
         }
     }
 
-    /// Draws the next resample: the places of its groups, from 0.
+    /// Draws the next resample: the indices of its groups, from 0.
     pub fn draw(&mut self) -> &[usize] {
         let count = self.drawn.len();
         for place in &mut self.drawn {

@@ -1,10 +1,10 @@
-//! The ratio of two sums over groups of documents, and what its standard error is made of.
+//! Ratio of two sums over document groups, and its standard error.
 
 use std::collections::HashMap;
 
 use crate::{DomainScores, EvalError};
 
-/// What one group adds to both sums of the ratio.
+/// Contribution of a group to both sums of the ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
     /// nats_tuned − nats_base
@@ -13,7 +13,7 @@ pub struct Pair {
     pub bytes: f64,
 }
 
-/// The sums over some groups that a ratio and its standard error are made of.
+/// Sums over groups that give a ratio and its standard error.
 #[derive(Default)]
 pub(super) struct Sums {
     count: f64,
@@ -39,7 +39,7 @@ impl Sums {
         })
     }
 
-    /// Nats a byte. Only a resample of empty documents alone has no bytes: it shows no change.
+    /// Returns nats per byte. A resample of only empty documents has no bytes and counts as no change.
     pub fn rate(&self) -> f64 {
         if self.bytes > 0.0 {
             self.nats / self.bytes
@@ -60,17 +60,17 @@ impl Sums {
     }
 }
 
-/// The groups' sums around the mean change, which is `rate` nats a byte: what is summed is small then, and nothing is lost
-/// in rounding.
-pub(super) fn centred(pairs: &[Pair], rate: f64) -> Vec<Pair> {
-    let centre = |pair: &Pair| Pair {
+/// Returns the groups' sums relative to the mean change of `rate` nats per byte. These sums are small, which avoids
+/// rounding errors.
+pub(super) fn centered(pairs: &[Pair], rate: f64) -> Vec<Pair> {
+    let center = |pair: &Pair| Pair {
         nats: pair.nats - rate * pair.bytes,
         bytes: pair.bytes,
     };
-    pairs.iter().map(centre).collect()
+    pairs.iter().map(center).collect()
 }
 
-/// The sums of each group, in the order in which the groups first come. Without groups, each document is its own.
+/// Returns the sums of each group, in the order of first occurrence. Without groups, each document is its own group.
 pub fn group_sums(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
     let pairs = pairs(base, tuned)?;
     let groups = match (&base.groups[..], &tuned.groups[..]) {
@@ -79,14 +79,14 @@ pub fn group_sums(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>
         (groups, others) if groups == others => groups,
         _ => {
             return Err(EvalError::Scores(
-                "base and tuned model were scored on documents of different groups: score both with the same data set"
+                "base and tuned model were scored on documents of different groups: score both with the same dataset"
                     .into(),
             ));
         }
     };
     if groups.len() != pairs.len() {
         return Err(EvalError::Scores(format!(
-            "there are groups of {} documents, but scores of {}: score again with the same data set",
+            "there are groups of {} documents, but scores of {}: score again with the same dataset",
             groups.len(),
             pairs.len()
         )));
@@ -105,7 +105,7 @@ pub fn group_sums(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>
     Ok(sums)
 }
 
-/// What each document adds to both sums.
+/// Returns the contribution of each document to both sums.
 fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
     let same = base.documents.len() == tuned.documents.len()
         && base
@@ -115,7 +115,7 @@ fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalErr
             .all(|(before, after)| before.bytes == after.bytes);
     if !same {
         return Err(EvalError::Scores(format!(
-            "base and tuned model were scored on different documents ({} and {}): score both with the same data set \
+            "base and tuned model were scored on different documents ({} and {}): score both with the same dataset \
              and the same `--max-tokens`",
             base.documents.len(),
             tuned.documents.len()
@@ -137,8 +137,8 @@ fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalErr
             };
             pair.nats.is_finite().then_some(pair).ok_or_else(|| {
                 EvalError::Scores(format!(
-                    "the scores of held-out document `{at}` are not finite (base `{}`, tuned `{}` nats): has a run \
-                     diverged?",
+                    "the scores of held-out document `{at}` are not finite (base `{}`, tuned `{}` nats): a run may have \
+                     diverged",
                     before.nats, after.nats
                 ))
             })
@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Documents of one group are summed, wherever they stand; a side without groups takes the other's.
+    /// Documents of one group are summed in any order; if one model has no groups, the other's are used.
     #[test]
     fn documents_of_a_group_are_summed() {
         let base = scores(&[7, 9, 7], &[1.0, 2.0, 3.0]);
@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(group_sums(&tuned, &tuned).unwrap().len(), 3);
     }
 
-    /// Groups that do not fit the documents, or each other, are refused.
+    /// Groups that fit neither the documents nor each other are refused.
     #[test]
-    fn other_groups_are_refused() {
+    fn mismatched_groups_are_refused() {
         let base = scores(&[7, 9, 7], &[1.0; 3]);
         let refused = |tuned: &DomainScores| group_sums(&base, tuned).unwrap_err().to_string();
         assert!(refused(&scores(&[7, 7, 9], &[1.0; 3])).contains("different groups"));

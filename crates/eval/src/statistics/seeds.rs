@@ -1,21 +1,21 @@
-//! What another run would do.
+//! Variation between seeds.
 
 use serde::Serialize;
 
 use super::student::t_quantile;
 
-/// A mean over seeds with its 95 % interval by Student's t; none from one seed.
+/// Mean over seeds with its 95 % interval by Student's t; no interval for one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OverSeeds {
-    /// The mean.
+    /// Mean.
     pub mean: f64,
-    /// Over seeds.
+    /// 95 % interval over seeds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
 }
 
 impl OverSeeds {
-    /// Of one value a seed.
+    /// Computes the mean of one value per seed.
     pub fn of(values: &[f64]) -> Self {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -32,7 +32,7 @@ impl OverSeeds {
 mod tests {
     use super::*;
 
-    /// Three seeds' interval is Student's, and forty's too: not yet the normal distribution's.
+    /// Intervals of three and of forty seeds follow Student's t, not the normal distribution.
     #[test]
     fn intervals_over_seeds() {
         let over = OverSeeds::of(&[1.0, 2.0, 3.0]);

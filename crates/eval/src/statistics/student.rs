@@ -1,11 +1,11 @@
-//! Student's *t* distribution at any real number of degrees of freedom.
+//! Student's *t* distribution with any real number of degrees of freedom.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-/// Beyond so many degrees of freedom, the distribution is taken for normal: the quantiles differ by less than 1e-6.
+/// Degrees of freedom from which the normal distribution is used: quantiles differ by less than 1e-6.
 const MANY: f64 = 1e6;
 
-/// The value that a share `below` of Student's distribution with `freedom` degrees of freedom lies below.
+/// Returns the quantile of Student's distribution with `freedom` degrees of freedom that a share `below` is below.
 ///
 /// ```
 /// use polymath_eval::statistics::t_quantile;
@@ -19,7 +19,7 @@ pub fn t_quantile(below: f64, freedom: f64) -> f64 {
     distribution(freedom).inverse_cdf(below)
 }
 
-/// The share of Student's distribution with `freedom` degrees of freedom that lies below `value`.
+/// Returns the share of Student's distribution with `freedom` degrees of freedom below `value`.
 pub fn t_below(value: f64, freedom: f64) -> f64 {
     if freedom > MANY {
         return normal_below(value);
@@ -27,20 +27,19 @@ pub fn t_below(value: f64, freedom: f64) -> f64 {
     distribution(freedom).cdf(value)
 }
 
-/// The share of the resamples below an interval of the two-sided `level`, and above it, that makes the percentile
-/// interval as long as so few groups warrant: Φ(−√(n/(n−1)) · t) with t of n − 1 degrees of freedom. It is half the
-/// level for large n.
+/// Returns the tail share of the resamples at which the percentile interval of the two-sided `level` ends, expanded for
+/// few groups: Φ(−√(n/(n−1)) · t) with t of n − 1 degrees of freedom. It is half the level for large n.
 pub(super) fn expanded_tail(level: f64, count: f64) -> f64 {
     normal_below(-(count / (count - 1.0)).sqrt() * t_quantile(1.0 - level / 2.0, count - 1.0))
 }
 
-/// [`expanded_tail`] turned round, one-sided: half the level of the interval that ends `distance` standard deviations of
-/// the resamples from their middle.
+/// Inverts [`expanded_tail`], one-sided: returns half the level of the interval that ends `distance` standard
+/// deviations of the resamples from their middle.
 pub(super) fn level_of_distance(distance: f64, count: f64) -> f64 {
     t_below(-distance / (count / (count - 1.0)).sqrt(), count - 1.0)
 }
 
-/// How many standard deviations from the middle a normal distribution has `share` beyond it.
+/// Returns the distance from the middle, in standard deviations, beyond which a normal distribution has `share`.
 pub(super) fn distance_of_tail(share: f64) -> f64 {
     if share < 0.5 {
         -normal().inverse_cdf(share)
@@ -49,7 +48,7 @@ pub(super) fn distance_of_tail(share: f64) -> f64 {
     }
 }
 
-/// Φ
+/// Returns Φ(z).
 pub(super) fn normal_below(z: f64) -> f64 {
     normal().cdf(z)
 }
@@ -66,9 +65,9 @@ fn distribution(freedom: f64) -> StudentsT {
 mod tests {
     use super::*;
 
-    /// The tail of a level, turned round, is the level; with very many groups it is half the level itself.
+    /// The inverse of a level's tail is the level; with very many groups the tail is half the level.
     #[test]
-    fn tails_turn_round() {
+    fn tails_are_invertible() {
         for count in [3.0, 5.0, 10.0, 17.3, 300.0] {
             for level in [0.05, 0.01, 0.2] {
                 let distance = distance_of_tail(expanded_tail(level, count));

@@ -1,10 +1,10 @@
-//! What a comparison says of a domain.
+//! Verdicts of a comparison.
 
 use serde::{Deserialize, Serialize};
 
 use super::FEWEST_EFFECTIVE;
 
-/// A side of a change.
+/// Direction of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Toward less loss.
@@ -13,43 +13,43 @@ pub enum Side {
     Upper,
 }
 
-/// A test of a change against a limit: on one side of it a non-inferiority test (one arm of TOST, two one-sided tests), on
-/// the other a test that the limit is broken. Every verdict of a report and of a forgetting limit comes from here.
+/// Test of a change against a limit: a non-inferiority test on one side (one part of TOST, two one-sided tests), a test
+/// of a violation on the other. All verdicts of reports and forgetting limits come from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Against {
-    /// Two-sided: below a level exactly where the bound of that level leaves the limit out.
+    /// Two-sided p-value: below a level exactly if the bound of that level excludes the limit.
     pub p_value: f64,
-    /// Whether the change is above the limit.
+    /// Set if the change is above the limit.
     pub above: bool,
-    /// Independent groups of documents.
+    /// Number of independent groups of documents.
     pub groups: usize,
-    /// How many groups of one size and with normally scattered changes would tell as much.
+    /// Number of equally large groups with normally distributed changes that would give the same precision.
     pub effective_groups: f64,
-    /// About how many groups of the same kind would decide, at the level of 5 %, were the change what it is; none where it
+    /// Approximate number of similar groups that would decide at the 5 % level with this change; `None` if the change
     /// equals the limit.
     pub deciding_groups: Option<usize>,
 }
 
-/// A verdict against a limit.
+/// Verdict on a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitVerdict {
-    /// The test's upper bound is within the limit, and at least 15 effective groups say so.
+    /// The upper bound of the test is within the limit, with at least 15 effective groups.
     Kept,
-    /// The test's lower bound is beyond the limit.
+    /// The lower bound of the test is beyond the limit.
     Broken,
-    /// Neither.
+    /// Neither bound decides.
     Undecided,
 }
 
 impl Against {
-    /// The same with a corrected p-value.
+    /// Replaces the p-value by a corrected one.
     #[must_use]
     pub fn corrected(self, p_value: f64) -> Self {
         Self { p_value, ..self }
     }
 
-    /// The verdict at a two-sided `level`: one-sided, each arm is tested at half of it.
+    /// Returns the verdict at a two-sided `level`; each one-sided test uses half of it.
     pub fn verdict(&self, level: f64) -> LimitVerdict {
         match (self.p_value < level, self.above) {
             (true, true) => LimitVerdict::Broken,
@@ -58,33 +58,33 @@ impl Against {
         }
     }
 
-    /// Whether there are enough effective groups to show that a limit is kept: from fewer, a small sample that missed the
-    /// few documents that lost much would say so too often.
+    /// Returns whether there are enough effective groups to show that a limit is kept: a smaller sample without the few
+    /// documents that lose much would show it too often.
     pub fn has_enough_groups(&self) -> bool {
         self.effective_groups >= FEWEST_EFFECTIVE
     }
 }
 
-/// What is judged of a domain.
+/// Verdict on a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The change is below the tolerance for sure: at most a negligible loss.
+    /// The change is significantly below the tolerance: at most a negligible loss.
     Kept,
-    /// The change is above the tolerance for sure.
+    /// The change is significantly above the tolerance.
     Forgotten,
-    /// More held-out text would be needed to tell.
+    /// More held-out text would be needed to decide.
     Undecided,
-    /// Of the niche: the change is below zero for sure.
+    /// Niche: the change is significantly below zero.
     Gained,
-    /// Of the niche: the change is above zero for sure.
+    /// Niche: the change is significantly above zero.
     Lost,
-    /// Not judged, since its held-out text stands in training text too.
+    /// Not judged, since its held-out text is also in training text.
     Withheld,
 }
 
 impl Verdict {
-    /// Of a retained domain, against the tolerance, at a two-sided `level`.
+    /// Judges a retained domain against its tolerance at a two-sided `level`.
     pub fn of_retained(against: &Against, level: f64) -> Self {
         match against.verdict(level) {
             LimitVerdict::Kept => Self::Kept,
@@ -93,7 +93,7 @@ impl Verdict {
         }
     }
 
-    /// Of the niche, against no change.
+    /// Judges the niche against no change.
     pub fn of_niche(against: &Against, level: f64) -> Self {
         match (against.p_value < level, against.above) {
             (true, false) => Self::Gained,
@@ -102,7 +102,7 @@ impl Verdict {
         }
     }
 
-    /// Its word.
+    /// Returns the verdict as a word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Kept => "kept",
@@ -129,9 +129,9 @@ mod tests {
         }
     }
 
-    /// The side decides which way, and only a sure one decides at all.
+    /// The side decides the verdict, and only a significant change is decided.
     #[test]
-    fn only_what_is_sure_decides() {
+    fn only_significant_changes_decide() {
         let retained = |p, above| Verdict::of_retained(&against(p, above, 20.0), 0.05);
         assert_eq!(retained(0.01, false), Verdict::Kept);
         assert_eq!(retained(0.01, true), Verdict::Forgotten);
@@ -142,9 +142,9 @@ mod tests {
         assert_eq!(niche(0.2, false), Verdict::Undecided);
     }
 
-    /// Few effective groups can show that a limit is broken, not that it is kept.
+    /// Few effective groups can show that a limit is broken, but not that it is kept.
     #[test]
-    fn few_groups_keep_nothing() {
+    fn few_groups_never_show_a_kept_limit() {
         let verdict = |above, groups| against(0.001, above, groups).verdict(0.05);
         assert_eq!(verdict(false, 14.9), LimitVerdict::Undecided);
         assert_eq!(verdict(false, 15.0), LimitVerdict::Kept);

@@ -1,4 +1,4 @@
-//! Items as tokens, the way lm-evaluation-harness 0.4 makes them for its `hf` models.
+//! Encoding of task items as lm-evaluation-harness 0.4 does it for its `hf` models.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,47 +10,47 @@ use tokenizers::Tokenizer;
 use crate::EvalError;
 use crate::rows::Row;
 
-/// Turns items into tokens: see [`TaskEncoder::encode`].
+/// Encodes tasks; see [`TaskEncoder::encode`].
 pub struct TaskEncoder {
     tokenizer: Tokenizer,
-    /// Stands before a choice whose context is empty.
+    /// Token before a choice with an empty context.
     prefix: u32,
-    /// The same as text.
+    /// Text of the prefix token.
     prefix_text: String,
-    /// Tokens that the model reads at once.
+    /// Context of the model in tokens.
     context: usize,
 }
 
 /// A task as tokens.
 pub struct EncodedTask {
     pub(super) task: Arc<Task>,
-    /// One an item.
+    /// Encoded items in the order of the task.
     pub(super) items: Vec<EncodedItem>,
 }
 
 pub(super) struct EncodedItem {
-    /// Context and choice, one a choice.
+    /// Rows of context and choice, one per choice.
     pub choices: Vec<Row>,
-    /// Tokens that were cut off the context, at most.
+    /// Maximum over the choices of the tokens cut from the context.
     pub tokens_cut: usize,
 }
 
 impl EncodedTask {
-    /// The task's name.
+    /// Returns the name of the task.
     pub fn name(&self) -> &str {
         &self.task.name
     }
 }
 
 impl TaskEncoder {
-    /// For the tokenizer of a model folder. `bos_token_id` stands before an empty context where the tokenizer's settings
-    /// name neither a token that begins a text nor one that ends it; `context` is how many tokens the model reads.
+    /// Creates an encoder for the tokenizer of a model folder. `bos_token_id` is the prefix token if the tokenizer's
+    /// settings name neither a beginning-of-text nor an end-of-text token; `context` is the model's context in tokens.
     ///
     /// # Errors
     /// A tokenizer or settings that can't be read.
     pub fn open(tokenizer: &Path, bos_token_id: u32, context: usize) -> Result<Self, EvalError> {
         let vocabulary = polymath_tokenizer::open(tokenizer)?;
-        // The token that begins a text, else the one that ends it, as the files beside a tokenizer name them.
+        // The beginning-of-text token, else the end-of-text token, as named by the files beside a tokenizer.
         let names = Settings::beside(tokenizer)?.names;
         let named = names.get("bos_token").or(names.get("eos_token"));
         let named = named.and_then(|named| vocabulary.token_to_id(&named.token));
@@ -63,20 +63,20 @@ impl TaskEncoder {
         })
     }
 
-    /// Of each choice, the tokens of context, delimiter and choice, and how many of them are the context's.
+    /// Encodes context, delimiter and choice of every choice of every item.
     ///
-    /// - White space at the end of the context goes over to the choice, so that words keep the tokens they have in a text.
-    /// - Context and choice are encoded together, with the special tokens that the tokenizer itself adds, unless the text
-    ///   begins with the prefix token already. The choice is what does not end within the context: a token that reaches
-    ///   over the boundary belongs to the choice. (The harness counts the tokens of the context alone, which is the same
-    ///   wherever no token reaches over the boundary.)
-    /// - An empty context is the prefix token: the tokenizer's beginning of a text, else its end.
-    /// - What is too long for the model loses tokens from the left.
+    /// - White space at the end of the context moves to the choice, so that words keep their usual tokens.
+    /// - Context and choice are encoded together, with the special tokens that the tokenizer adds, unless the text
+    ///   already begins with the prefix token. Tokens that end within the context belong to it, all others to the
+    ///   choice. (The harness counts the tokens of the context alone, which is the same if no token crosses the
+    ///   boundary.)
+    /// - An empty context becomes the prefix token: the tokenizer's beginning-of-text, else its end-of-text.
+    /// - Too long a row loses tokens from the left.
     ///
-    /// A context of white space alone, on which the harness stops, is taken for an empty one.
+    /// A context of white space alone, on which the harness fails, counts as empty.
     ///
     /// # Errors
-    /// A choice that is longer than the model's context, or of no tokens of its own; each named by file and line.
+    /// A choice that is longer than the model's context or has no tokens of its own, named by file and line.
     pub fn encode(&self, task: &Arc<Task>) -> Result<EncodedTask, EvalError> {
         let items = task.items.iter().map(|item| {
             self.encode_item(item).map_err(|error| {
@@ -101,13 +101,13 @@ impl TaskEncoder {
             if scored == 0 {
                 return Err(format!(
                     "`choices[{number}]` has no tokens of its own after its context: give it a `target_delimiter`, or \
-                     take the item out"
+                     remove the item"
                 ));
             }
             if scored > self.context {
                 return Err(format!(
-                    "`choices[{number}]` has {scored} tokens, but the model's context is {}: take the item out, or \
-                     score with a model of a longer context",
+                    "`choices[{number}]` has {scored} tokens, but the model's context is {}: remove the item, or \
+                     use a model with a longer context",
                     self.context
                 ));
             }
@@ -133,7 +133,7 @@ impl TaskEncoder {
         let special = !given.starts_with(&self.prefix_text) || self.prefix_text.is_empty();
         let (tokens, prompt) = self.tokens(&text, (special, given.len()))?;
         Ok(match prompt {
-            // The first token reaches over the boundary: something must be given.
+            // The first token crosses the boundary, but a row needs a prompt.
             0 => Row {
                 tokens: [&[self.prefix], &tokens[..]].concat(),
                 prompt: 1,
@@ -142,20 +142,20 @@ impl TaskEncoder {
         })
     }
 
-    /// The tokens of a text, and how many of them end within its first `given` bytes.
+    /// Returns the tokens of a text, and the number of them that end within its first `given` bytes.
     fn tokens(
         &self,
         text: &str,
         (special, given): (bool, usize),
     ) -> Result<(Vec<u32>, usize), String> {
         let encoding = self.tokenizer.encode(text, special);
-        let encoding = encoding.map_err(|error| format!("can't be made tokens of: {error}"))?;
+        let encoding = encoding.map_err(|error| format!("can't be tokenized: {error}"))?;
         let within = tokens_within(encoding.get_offsets(), given);
         Ok((encoding.get_ids().to_vec(), within))
     }
 }
 
-/// What Python's `str.rstrip` takes for white space: Unicode's, and four separators of ASCII.
+/// Returns whether Python's `str.rstrip` treats a character as white space: Unicode's, and four separators of ASCII.
 fn is_space(sign: char) -> bool {
     sign.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&sign)
 }
@@ -166,7 +166,8 @@ mod tests {
 
     use super::*;
 
-    /// Letters, and ` b`, `ab` as tokens; cut and padded as no text here may be.
+    /// Returns an encoder with letters, ` b` and `ab` as tokens, and truncation and padding settings that must have no
+    /// effect.
     fn encoder(folder: &Path) -> TaskEncoder {
         let begin = json!({
             "id": 6, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -193,9 +194,9 @@ mod tests {
         TaskEncoder::open(&path, 6, 16).unwrap()
     }
 
-    /// The choice is what does not end within the context, however the text is parted; nothing is cut or padded.
+    /// A token across the boundary belongs to the choice, and nothing is truncated or padded.
     #[test]
-    fn a_token_over_the_boundary_belongs_to_the_choice() {
+    fn tokens_across_the_boundary_belong_to_the_choice() {
         let folder = tempfile::tempdir().unwrap();
         let encoder = encoder(folder.path());
         let pair = |context: &str, continuation: &str| {
@@ -204,7 +205,7 @@ mod tests {
         };
         assert_eq!(pair("a:", " b"), (vec![0, 3, 4], 2));
         assert_eq!(pair("a: ", "b"), (vec![0, 3, 4], 2));
-        // The harness would give `ab` away, as the context alone has one token too.
+        // The harness would drop `ab`, since the context alone also has one token.
         assert_eq!(pair(":a", "b"), (vec![3, 5], 1));
         assert_eq!(pair("a", "ba"), (vec![6, 5, 0], 1));
         assert_eq!(pair("", "ab"), (vec![6, 5], 1));

@@ -1,4 +1,4 @@
-//! Tasks with choices, scored as lm-evaluation-harness scores them: the same tokens, the same decisions.
+//! Multiple-choice tasks, scored as by lm-evaluation-harness: the same tokens, the same decisions.
 
 mod encode;
 
@@ -16,69 +16,69 @@ use crate::rows::{Row, score_rows};
 use crate::statistics::Figure;
 use crate::statistics::proportion;
 
-/// What a model makes of a task.
+/// Scores of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskScores {
-    /// Whose items they are.
+    /// Task of the items.
     pub task: Arc<Task>,
-    /// One an item, in the task's order.
+    /// Scores of the items, in the order of the task.
     pub items: Vec<ItemScore>,
 }
 
-/// What a model makes of one item.
+/// Score of one item.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ItemScore {
-    /// The item's line in the task's file.
+    /// Line in the file of the task.
     pub line: u64,
-    /// The right choice, from 0.
+    /// Index of the right choice, from 0.
     pub answer: usize,
-    /// ln p of each choice after the context: the harness's `loglikelihood`.
+    /// ln p of each choice after the context (`loglikelihood` in the harness).
     pub log_likelihoods: Vec<f64>,
-    /// Of each choice, whether greedy decoding gives it: the harness's `is_greedy`.
+    /// Set for each choice that greedy decoding gives (`is_greedy` in the harness).
     pub greedy: Vec<bool>,
-    /// The likeliest choice, the first of equals.
+    /// Index of the most likely choice; the first of equals.
     pub choice: usize,
-    /// The choice that is likeliest a character, the first of equals; null for a cloze.
-    pub choice_normalised: Option<usize>,
-    /// Whether the item counts as answered: the likeliest choice is the right one; of a cloze, greedy decoding gives it.
+    /// Index of the choice with the highest likelihood per character, the first of equals; `None` for a cloze.
+    pub choice_normalized: Option<usize>,
+    /// Set if the item is answered: the most likely choice is right; for a cloze, greedy decoding gives it.
     pub right: bool,
-    /// Whether the choice that is likeliest a character is the right one; null for a cloze.
-    pub right_normalised: Option<bool>,
-    /// Tokens of the context that were cut off from the left, of the choice that lost most of it.
+    /// Set if the choice with the highest likelihood per character is right; `None` for a cloze.
+    pub right_normalized: Option<bool>,
+    /// Tokens cut from the left of the context, for the choice that lost most.
     pub tokens_cut: usize,
 }
 
 impl TaskScores {
-    /// The harness's `acc`: the share of items that are answered, with its 95 % interval.
+    /// Returns `acc` of the harness: the share of answered items, with its 95 % interval.
     pub fn accuracy(&self) -> Figure {
         proportion::share(&self.right(), &[])
     }
 
-    /// The harness's `acc_norm`: the same of the choices that are likeliest a character; `None` for clozes.
-    pub fn normalised_accuracy(&self) -> Option<Figure> {
-        Some(proportion::share(&self.right_normalised()?, &[]))
+    /// Returns `acc_norm` of the harness: the accuracy by likelihood per character; `None` for clozes.
+    pub fn normalized_accuracy(&self) -> Option<Figure> {
+        Some(proportion::share(&self.right_normalized()?, &[]))
     }
 
-    /// Items whose context was cut.
+    /// Returns the number of items whose context was cut.
     pub fn items_cut(&self) -> usize {
         self.items.iter().filter(|item| item.tokens_cut > 0).count()
     }
 
-    /// Whether each item is answered.
+    /// Returns for each item whether it is answered.
     pub fn right(&self) -> Vec<bool> {
         self.items.iter().map(|item| item.right).collect()
     }
 
-    /// Whether each item is answered by the choice that is likeliest a character; `None` for clozes.
-    pub fn right_normalised(&self) -> Option<Vec<bool>> {
+    /// Returns for each item whether the choice with the highest likelihood per character is right; `None` for clozes.
+    pub fn right_normalized(&self) -> Option<Vec<bool>> {
         self.items
             .iter()
-            .map(|item| item.right_normalised)
+            .map(|item| item.right_normalized)
             .collect()
     }
 }
 
-/// Scores every choice of every item; `progress` takes how many choices are done, and how many there are.
+/// Scores every choice of every item. `progress` receives the numbers of scored choices and of all.
 ///
 /// # Errors
 /// A choice whose log-likelihood is not finite.
@@ -87,7 +87,7 @@ pub fn score_task(
     encoded: &EncodedTask,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<TaskScores, EvalError> {
-    // Equal rows are scored once, so that equal choices tie whatever batch they would be in.
+    // Equal rows are scored once, so that equal choices tie in any batch.
     let rows = encoded.items.iter().flat_map(|item| &item.choices);
     let places: BTreeMap<&Row, usize> = {
         let mut distinct: Vec<&Row> = rows.collect();
@@ -104,7 +104,7 @@ pub fn score_task(
         let log_likelihoods: Vec<f64> = of_choices.clone().map(|score| 0.0 - score.nats).collect();
         if let Some(bad) = log_likelihoods.iter().find(|value| !value.is_finite()) {
             return Err(EvalError::Scores(format!(
-                "`{}:{}`: the log-likelihood of a choice is `{bad}`: has the model diverged?",
+                "`{}:{}`: the log-likelihood of a choice is `{bad}`: the model may have diverged",
                 encoded.task.path.display(),
                 item.line
             )));
@@ -112,14 +112,14 @@ pub fn score_task(
         let greedy: Vec<bool> = of_choices
             .map(|score| score.first_wrong.is_none())
             .collect();
-        // In characters, without the delimiter, as the harness has it.
+        // In characters, without the delimiter, as in the harness.
         let lengths = item
             .choices
             .iter()
             .map(|choice| choice.chars().count() as f64);
         let a_character = log_likelihoods.iter().zip(lengths);
         let choice = first_largest(log_likelihoods.iter().copied());
-        let choice_normalised = (!encoded.task.is_cloze())
+        let choice_normalized = (!encoded.task.is_cloze())
             .then(|| first_largest(a_character.map(|(value, length)| value / length)));
         items.push(ItemScore {
             line: item.line,
@@ -129,9 +129,9 @@ pub fn score_task(
             } else {
                 choice == item.answer
             },
-            right_normalised: choice_normalised.map(|choice| choice == item.answer),
+            right_normalized: choice_normalized.map(|choice| choice == item.answer),
             choice,
-            choice_normalised,
+            choice_normalized,
             log_likelihoods,
             greedy,
             tokens_cut: rows.tokens_cut,
@@ -143,7 +143,7 @@ pub fn score_task(
     })
 }
 
-/// The place of the largest value, the first of equals.
+/// Returns the index of the largest value; the first of equals.
 fn first_largest(values: impl Iterator<Item = f64>) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
     for (at, value) in values.enumerate() {

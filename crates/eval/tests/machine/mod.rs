@@ -1,4 +1,4 @@
-//! Small models over the letters, made by hand.
+//! Small models over letters with known predictions.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,20 +10,20 @@ use polymath_model::{
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
-/// The end of a text, the end of a line, the letters, and an empty line.
+/// Vocabulary: end of text, end of line, the letters, and an empty line.
 pub const VOCABULARY: usize = 29;
-/// Wide enough to give each token a direction of its own.
+/// Model width, large enough to give each token its own direction.
 const HIDDEN: usize = 32;
 
-/// Says what follows a letter; of what it does not know, everything follows alike.
+/// Predicts the letter after a letter; after an unknown one, all tokens are equally likely.
 #[derive(Default)]
 pub struct Machine {
-    /// Token and the next.
+    /// Pairs of a token and the next one.
     follows: Vec<(usize, usize)>,
 }
 
 impl Machine {
-    /// Each pair is a letter and the one that follows it; `$` is the end of the text, `=` an empty line.
+    /// Creates a machine from pairs of a letter and the next one; `$` is the end of the text, `=` an empty line.
     pub fn from_pairs(pairs: &[&str]) -> Self {
         let token = |letter: u8| match letter {
             b'$' => 0,
@@ -37,7 +37,7 @@ impl Machine {
         }
     }
 
-    /// Embeddings are the axes, blocks add nothing, and the output projection holds what follows.
+    /// Builds the model: embeddings are the axes, layers add nothing, and the output projection holds the next tokens.
     pub fn model(&self) -> Transformer {
         let mut weights = BTreeMap::new();
         for (name, shape) in config().parameter_shapes() {
@@ -62,12 +62,12 @@ impl Machine {
         Transformer::from_weights(config(), weights, &options()).unwrap()
     }
 
-    /// A model of random weights.
+    /// Returns a model with random weights.
     pub fn random() -> Transformer {
         Transformer::initialise(config(), 3, &options()).unwrap()
     }
 
-    /// The tokenizer of one token a letter, and one for two ends of a line.
+    /// Saves a tokenizer with one token per letter, and one for an empty line.
     pub fn save_tokenizer(&self, path: &Path) {
         let letters = ('a'..='z').map(String::from);
         let all = ["<|endoftext|>".to_owned(), "\n".to_owned()]

@@ -1,4 +1,4 @@
-//! How every domain changed while a run went on.
+//! Chart of the change of every domain over the steps of a run.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Point, Svg, fit, spread};
@@ -11,10 +11,10 @@ const LEFT: f64 = 48.0;
 const RIGHT: f64 = 288.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 226.0;
-/// Between two labels at the lines' ends.
+/// Distance between two labels at line ends.
 const GAP: f64 = 15.0;
 
-/// A domain's change since the first evaluation.
+/// Change of a domain since the first evaluation.
 struct Line<'a> {
     name: &'a str,
     points: Vec<(u64, f64)>,
@@ -26,10 +26,10 @@ impl Line<'_> {
     }
 }
 
-/// The chart of one run, on the same scale for all of them; `None` where the run was evaluated less than twice.
+/// Draws the chart of one run, on the same scale for all runs; `None` with fewer than two evaluations.
 ///
-/// The niche and the old domain that ends highest above the tolerance stand out, the rest is grey: eight colours would have to be looked
-/// up, a name at the line's end is read.
+/// Highlights the niche and the retained domain that ends highest above the tolerance; other lines are gray. Names
+/// stand at the line ends, since eight colors would need a legend.
 pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     let run = &report.runs[number];
     let lines = lines(run);
@@ -96,7 +96,7 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Of the domains whose figures are not withheld.
+/// Returns the lines of the domains whose figures are not withheld.
 fn lines(run: &RunReport) -> Vec<Line<'_>> {
     let Some(start) = run.curve.first() else {
         return Vec::new();
@@ -120,7 +120,7 @@ fn lines(run: &RunReport) -> Vec<Line<'_>> {
         .collect()
 }
 
-/// For who does not see the picture.
+/// Returns a text description for screen readers.
 fn description(lines: &[Line]) -> String {
     let ends: Vec<String> = lines
         .iter()
@@ -154,7 +154,7 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis) {
     svg.text("tick", caption, Anchor::Middle, "step");
 }
 
-/// At the lines' ends, pushed apart where they would overlap.
+/// Returns the label positions at the line ends, moved apart where they would overlap.
 fn label_places(lines: &[Line], down: &Axis) -> Vec<f64> {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by(|a, b| lines[*b].last().total_cmp(&lines[*a].last()));

@@ -1,4 +1,4 @@
-//! The change of every domain with its interval, all runs together.
+//! Forest plot: the change of every domain with its interval, for all runs.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Point, Svg, class_of_run, fit};
@@ -6,19 +6,19 @@ use crate::forgetting::{DomainReport, ForgettingReport, Role};
 use crate::wording::{interval, sign, signed};
 use polymath_eval::statistics::Verdict;
 
-/// Between the rows of two runs.
+/// Height of a run's row.
 const ROW: f64 = 22.0;
-/// Above and below the rows of a domain.
+/// Space above and below the rows of a domain.
 const MARGIN: f64 = 9.0;
-/// Of a domain's name, where it stands above its rows.
+/// Height of a domain name above its rows.
 const HEADING: f64 = 18.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 
-/// The room that the chart is drawn for; the page shows the one that fits.
+/// Layout of the chart; the page shows the one that fits.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Width {
-    /// Names to the left, verdicts to the right.
+    /// Names on the left, verdicts on the right.
     Wide,
     /// Names above their rows.
     Narrow,
@@ -32,7 +32,7 @@ impl Width {
         }
     }
 
-    /// Where the axis lies.
+    /// Returns the horizontal range of the axis.
     fn plot(self) -> (f64, f64) {
         match self {
             Self::Wide => (150.0, 670.0),
@@ -48,7 +48,7 @@ impl Width {
     }
 }
 
-/// What the chart draws with.
+/// Layout and scale of a plot.
 struct Frame<'a> {
     report: &'a ForgettingReport,
     width: Width,
@@ -56,7 +56,7 @@ struct Frame<'a> {
     bottom: f64,
 }
 
-/// The chart; the niche is on top, and the band beside the zero line is the tolerance.
+/// Draws the chart. The niche is on top; the band around the zero line is the tolerance.
 pub fn forest(report: &ForgettingReport, width: Width) -> String {
     let names = domain_names(report);
     let tolerance = report.settings.tolerance;
@@ -106,14 +106,14 @@ pub fn forest(report: &ForgettingReport, width: Width) -> String {
     svg.finish()
 }
 
-/// Every domain once: what any run was tuned for first.
+/// Returns every domain once, niches first.
 fn domain_names(report: &ForgettingReport) -> Vec<&str> {
     let mut names: Vec<(bool, &str)> = Vec::new();
     for domain in report.runs.iter().flat_map(|run| &run.domains) {
-        let old = domain.role == Role::Old;
+        let retained = domain.role == Role::Retained;
         match names.iter_mut().find(|(_, name)| *name == domain.name) {
-            Some(known) => known.0 &= old,
-            None => names.push((old, &domain.name)),
+            Some(known) => known.0 &= retained,
+            None => names.push((retained, &domain.name)),
         }
     }
     names.sort_unstable();
@@ -151,7 +151,7 @@ impl Frame<'_> {
         svg.text("tick", above, Anchor::Middle, &format!("±{tolerance}"));
     }
 
-    /// A domain's name and the rows of its runs.
+    /// Draws the name of a domain and a row per run.
     fn domain(&self, svg: &mut Svg, name: &str, top: f64) {
         let of_run = |run: &'_ crate::forgetting::RunReport| {
             run.domains.iter().position(|domain| domain.name == name)
@@ -200,7 +200,7 @@ impl Frame<'_> {
         }
     }
 
-    /// One run's whisker, marker and verdict; no more than the verdict where the figure is withheld.
+    /// Draws the whisker, marker and verdict of a run; only the verdict if the figure is withheld.
     fn row(&self, svg: &mut Svg, (run, title): (usize, &str), domain: &DomainReport, y: f64) {
         let word = domain.verdict.word();
         let place = |value: f64| Point {

@@ -1,4 +1,4 @@
-//! A table of changes in colour.
+//! Heat map of changes.
 
 use super::svg::{Anchor, Point, Svg, fit};
 use crate::wording::{interval, signed};
@@ -7,30 +7,31 @@ use polymath_eval::statistics::Figure;
 const CELL: (f64, f64) = (92.0, 40.0);
 const NAMES: f64 = 150.0;
 const HEADING: f64 = 54.0;
-/// Between two cells.
+/// Distance between two cells.
 const GAP: f64 = 2.0;
-/// Depths of colour on either side of nothing.
+/// Number of color levels on either side of zero.
 const DEPTHS: usize = 5;
-/// Below the table: the legend, and one of its colours.
+/// Height of the legend below the table; size of its swatches.
 const LEGEND: f64 = 36.0;
 const SWATCH: (f64, f64) = (26.0, 14.0);
 
-/// One change.
+/// Cell of a heat map.
 #[derive(Clone)]
 pub struct Cell {
-    /// What decides its colour: above 0 is worse.
+    /// Value that decides the color: positive is worse.
     pub value: f64,
     pub text: String,
-    /// Whether it is there for sure; else it is not coloured.
+    /// Set if the change is significant; other cells have no color.
     pub sure: bool,
-    /// What is shown under the pointer and read aloud.
+    /// Text of the tooltip, also read aloud.
     pub title: String,
-    /// Drawn with a frame.
+    /// Set if the cell has a frame.
     pub framed: bool,
 }
 
 impl Cell {
-    /// Of a change with its 95 % interval: sure where there is one and it does not hold 0. `what` says whose change it is.
+    /// Creates a cell from a change with its 95 % interval; it is significant if the interval excludes 0. `what`
+    /// describes it.
     pub fn of(what: &str, change: Figure) -> Self {
         Self {
             value: change.value,
@@ -47,37 +48,37 @@ impl Cell {
         }
     }
 
-    /// With a frame, or without.
+    /// Sets the frame.
     pub fn framed(self, framed: bool) -> Self {
         Self { framed, ..self }
     }
 }
 
-/// All of the picture; a cell that is `None` stays empty.
+/// Content of a heat map; a cell that is `None` stays empty.
 pub struct Heatmap<'a> {
-    /// Unique on the page.
+    /// Unique id on the page.
     pub id: &'a str,
     pub title: &'a str,
     pub rows: Vec<String>,
     pub columns: Vec<String>,
-    /// What rows and columns are, for their corner.
+    /// Labels of the rows and columns.
     pub axes: (&'a str, &'a str),
     pub cells: Vec<Vec<Option<Cell>>>,
-    pub colours: Colours,
+    pub colors: Colors,
 }
 
-/// What the deepest colour stands for.
+/// Meaning of the deepest color.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Colours {
-    /// The largest change.
+pub enum Colors {
+    /// Largest absolute change.
     Largest,
-    /// The largest rise, and every fall that is larger: next to a niche's own gain, all else would be pale.
-    LargestRise,
-    /// The largest value, where a cell shows it with its sign turned.
-    Turned,
+    /// Largest increase, also for decreases beyond it: relative to a niche's own gain, all other cells would be pale.
+    LargestIncrease,
+    /// Largest absolute value, for cells that show the negated value.
+    Negated,
 }
 
-/// Rises in the colour of loss, falls in that of gain, the deeper the larger.
+/// Draws increases in the color of losses and decreases in the color of gains, deeper for larger changes.
 pub fn heatmap(map: &Heatmap) -> String {
     let width = NAMES + map.columns.len() as f64 * CELL.0;
     let bottom = HEADING + map.rows.len() as f64 * CELL.1;
@@ -115,28 +116,28 @@ pub fn heatmap(map: &Heatmap) -> String {
             }
         }
     }
-    legend(&mut svg, map.colours, most, bottom + 12.0);
+    legend(&mut svg, map.colors, most, bottom + 12.0);
     svg.finish()
 }
 
-/// The value of the deepest colour.
+/// Returns the value of the deepest color.
 fn deepest(map: &Heatmap) -> f64 {
-    let coloured = || {
+    let colored = || {
         let cells = map.cells.iter().flatten().flatten();
         let values = cells.filter(|cell| cell.sure).map(|cell| cell.value);
         values.filter(|value| value.is_finite())
     };
-    let rise = coloured().fold(0.0, f64::max);
-    if map.colours == Colours::LargestRise && rise > 0.0 {
+    let rise = colored().fold(0.0, f64::max);
+    if map.colors == Colors::LargestIncrease && rise > 0.0 {
         return rise;
     }
-    coloured().map(f64::abs).fold(1e-9, f64::max)
+    colored().map(f64::abs).fold(1e-9, f64::max)
 }
 
-/// The colours from gain to loss with the values of both ends.
-fn legend(svg: &mut Svg, colours: Colours, most: f64, y: f64) {
-    let (turned, clipped) = (colours == Colours::Turned, colours == Colours::LargestRise);
-    let most = if turned { -most } else { most };
+/// Draws the legend: the colors from gain to loss with the values of both ends.
+fn legend(svg: &mut Svg, colors: Colors, most: f64, y: f64) {
+    let (negated, clipped) = (colors == Colors::Negated, colors == Colors::LargestIncrease);
+    let most = if negated { -most } else { most };
     let or_less = if clipped { " or less" } else { "" };
     let line = y + SWATCH.1 - 2.0;
     let ends = [
@@ -193,9 +194,9 @@ fn draw(svg: &mut Svg, cell: &Cell, corner: Point, most: f64) {
 mod tests {
     use super::*;
 
-    /// The colour says the direction and the size, and nothing where nothing is sure.
+    /// The color shows direction and size; a change that is not significant has none.
     #[test]
-    fn colour_follows_the_change() {
+    fn color_follows_the_change() {
         let cell = |value, sure| {
             Some(Cell {
                 value,
@@ -205,7 +206,7 @@ mod tests {
                 framed: false,
             })
         };
-        let map = |colours, cells| {
+        let map = |colors, cells| {
             heatmap(&Heatmap {
                 id: "map",
                 title: "a map",
@@ -213,17 +214,17 @@ mod tests {
                 columns: vec!["one".into(), "two".into()],
                 axes: ("tuned on", "scored on"),
                 cells,
-                colours,
+                colors,
             })
         };
         let picture = map(
-            Colours::Largest,
+            Colors::Largest,
             vec![
                 vec![cell(1.0, true), cell(-0.3, true)],
                 vec![cell(9.0, false), None],
             ],
         );
-        // Each colour is in the legend once.
+        // Each color is in the legend once.
         let count =
             |picture: &str, class: &str| picture.matches(&format!("\"heat {class}\"")).count() - 1;
         assert_eq!(picture.matches("<rect").count(), 3 + 2 * DEPTHS);
@@ -234,24 +235,24 @@ mod tests {
         assert_eq!(picture.matches("\"heat\"").count(), 1);
         assert!(picture.contains("−0.300") && picture.contains(">+1.000<"));
 
-        // A niche's own gain leaves the rest its colours.
+        // A niche's own gain does not make the other cells pale.
         let cells = vec![
             vec![cell(-5.0, true), cell(0.2, true)],
             vec![cell(-0.2, true)],
         ];
-        let picture = map(Colours::LargestRise, cells.clone());
+        let picture = map(Colors::LargestIncrease, cells.clone());
         assert_eq!(
             (count(&picture, "better5"), count(&picture, "worse5")),
             (2, 1)
         );
         assert!(picture.contains(">−0.200 or less<") && picture.contains(">+0.200<"));
-        let picture = map(Colours::Largest, cells.clone());
+        let picture = map(Colors::Largest, cells.clone());
         assert_eq!(
             (count(&picture, "better5"), count(&picture, "worse1")),
             (1, 1)
         );
-        // Turned, the good end is above 0.
-        let picture = map(Colours::Turned, cells);
+        // Negated: the good end is positive.
+        let picture = map(Colors::Negated, cells);
         let legend = picture.rfind(">+5.000<").unwrap();
         assert!(picture[legend..].contains(">−5.000<"), "{picture}");
     }

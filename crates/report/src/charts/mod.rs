@@ -1,5 +1,5 @@
-//! Charts as SVG. Drawn here: no plotting library draws them in colours that follow the page's, light and dark. Shapes
-//! carry a class each; colour and type are the page's style sheet's.
+//! SVG charts. They are drawn here because no plotting library follows the page's light and dark colors: shapes carry a
+//! class, and the page's style sheet sets color and type.
 
 mod axis;
 mod curves;
@@ -10,6 +10,6 @@ mod tradeoff;
 
 pub use curves::curve;
 pub use forest::{Width, forest};
-pub use heatmap::{Cell, Colours, Heatmap, heatmap};
+pub use heatmap::{Cell, Colors, Heatmap, heatmap};
 pub use svg::key;
 pub use tradeoff::{Trade, tradeoff};

@@ -1,13 +1,13 @@
-//! The few shapes that the charts are made of.
+//! Basic SVG shapes of the charts.
 
 use std::fmt::{Display, Write};
 
-/// Shapes, and colours; the runs after these take the shapes again in other colours.
+/// Number of marker shapes and colors; further runs use the shapes again in other colors.
 const MARKERS: usize = 6;
-/// Half the size of a marker.
+/// Radius of a marker in pixels.
 const RADIUS: f64 = 5.5;
 
-/// Pixels of a letter of the charts' 14 px type: on average, in a wide one.
+/// Width of a letter in the charts' 14 px type, in pixels.
 const LETTER: f64 = 8.2;
 
 /// A point in pixels.
@@ -17,7 +17,7 @@ pub struct Point {
     pub y: f64,
 }
 
-/// Where a text stands to its point.
+/// Alignment of a text relative to its point.
 #[derive(Clone, Copy)]
 pub enum Anchor {
     Start,
@@ -25,11 +25,11 @@ pub enum Anchor {
     End,
 }
 
-/// A picture being drawn.
+/// SVG picture under construction.
 pub struct Svg(String);
 
 impl Svg {
-    /// `id` is unique on the page; title and description are what a screen reader reads.
+    /// Starts a picture. `id` is unique on the page; title and description are for screen readers.
     pub fn new(id: &str, (width, height): (f64, f64), (title, description): (&str, &str)) -> Self {
         Self(format!(
             "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-labelledby=\"{id}-title {id}-description\">\
@@ -46,7 +46,7 @@ impl Svg {
         ));
     }
 
-    /// Between two corners.
+    /// Draws a rectangle between two corners.
     pub fn rectangle(&mut self, class: &str, from: Point, to: Point) {
         self.push(format_args!(
             "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
@@ -82,12 +82,12 @@ impl Svg {
         ));
     }
 
-    /// The marker of run number `run`; hollow where it says nothing sure.
+    /// Draws the marker of run number `run`; a hollow one for an undecided figure.
     pub fn marker(&mut self, run: usize, hollow: bool, at: Point) {
         self.push(format_args!("{}", marker(run, hollow, at)));
     }
 
-    /// A point on a line.
+    /// Draws a dot on a line.
     pub fn dot(&mut self, at: Point) {
         self.push(format_args!(
             "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"/>",
@@ -95,7 +95,7 @@ impl Svg {
         ));
     }
 
-    /// What follows, to the matching [`Svg::end_group`], is of one class and shows `title` under the pointer.
+    /// Starts a group of shapes of one class, with `title` as tooltip. Ends with [`Svg::end_group`].
     pub fn begin_group(&mut self, class: &str, title: &str) {
         self.push(format_args!(
             "<g class=\"{class}\"><title>{}</title>",
@@ -117,12 +117,12 @@ impl Svg {
     }
 }
 
-/// The class that gives run number `run` its colour.
+/// Returns the class that sets the color of run number `run`.
 pub fn class_of_run(run: usize) -> String {
     format!("run{}", (run + run / MARKERS) % MARKERS)
 }
 
-/// The marker of a run for a legend.
+/// Returns the marker of a run for a legend.
 pub fn key(run: usize) -> String {
     let middle = Point { x: 8.0, y: 8.0 };
     format!(
@@ -156,7 +156,7 @@ fn marker(run: usize, hollow: bool, at: Point) -> String {
     }
 }
 
-/// Text that fits into `room` pixels, cut where it does not.
+/// Returns text that fits into `room` pixels, cut off if necessary.
 pub fn fit(text: &str, room: f64) -> String {
     let most = (room / LETTER) as usize;
     if text.chars().count() <= most {
@@ -166,7 +166,7 @@ pub fn fit(text: &str, room: f64) -> String {
     kept + "…"
 }
 
-/// Moves sorted places apart so that they are at least `gap` from each other, none beyond `limit`.
+/// Moves sorted positions apart to at least `gap`, none beyond `limit`.
 pub fn spread(places: &mut [f64], gap: f64, limit: f64) {
     for at in 1..places.len() {
         places[at] = places[at].max(places[at - 1] + gap);
@@ -189,7 +189,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Names from outside can't break out of the picture.
+    /// Untrusted names can't break out of the picture.
     #[test]
     fn text_is_escaped() {
         let mut svg = Svg::new("a", (10.0, 10.0), ("<b>", "\"&"));

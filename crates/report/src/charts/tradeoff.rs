@@ -1,4 +1,4 @@
-//! What each of several models gained against what it forgot.
+//! Trade-off chart: gain on the niche against mean forgetting.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Point, Svg, class_of_run, fit, spread};
@@ -11,38 +11,38 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 430.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 254.0;
-/// Of a name, in pixels.
+/// Maximum width of a name in pixels.
 const NAME: f64 = 180.0;
-/// Between two names.
+/// Distance between two names.
 const GAP: f64 = 17.0;
 
-/// A model, or a way to tune one: what it gained and what it forgot.
+/// Gain and forgetting of a model or method.
 pub struct Trade<'a> {
-    /// Decides its marker and colour.
+    /// Number that decides marker and color.
     pub number: usize,
     pub name: &'a str,
     pub gain: Figure,
     pub forgetting: Figure,
-    /// Whether its name stands beside it.
+    /// Set if its name is shown beside it.
     pub named: bool,
-    /// Points (gain, forgetting) on the way from the base to it.
-    pub way: Vec<(f64, f64)>,
+    /// Points (gain, forgetting) on the path from the base to the model.
+    pub path: Vec<(f64, f64)>,
 }
 
-/// The chart; `None` where there is nothing to show.
+/// Draws the chart; `None` without points.
 pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     if trades.is_empty() {
         return None;
     }
     let mut trades: Vec<&Trade> = trades.iter().collect();
-    // From the top of the picture down, as their names are laid out.
+    // From top to bottom, in the order of the name labels.
     trades.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
-    let way = || trades.iter().flat_map(|trade| &trade.way);
+    let path = || trades.iter().flat_map(|trade| &trade.path);
     let gains = trades.iter().flat_map(|trade| ends(trade.gain));
-    let gains = gains.chain(way().map(|point| point.0)).chain([0.0]);
+    let gains = gains.chain(path().map(|point| point.0)).chain([0.0]);
     let across = Axis::new(gains, 5.0, (LEFT, RIGHT));
     let losses = trades.iter().flat_map(|trade| ends(trade.forgetting));
-    let losses = losses.chain(way().map(|point| point.1));
+    let losses = losses.chain(path().map(|point| point.1));
     let down = Axis::new(losses.chain([-tolerance, tolerance]), 5.0, (BOTTOM, TOP));
     let said: Vec<String> = trades.iter().map(|trade| describe(trade)).collect();
     let mut svg = Svg::new(
@@ -65,7 +65,7 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     Some(svg.finish())
 }
 
-/// How far a figure reaches in the picture.
+/// Returns the range of a figure in the chart.
 fn ends(figure: Figure) -> [f64; 2] {
     figure.interval.unwrap_or([figure.value; 2])
 }
@@ -79,14 +79,14 @@ fn describe(trade: &Trade) -> String {
     )
 }
 
-/// The models on the way to a trade, as a line from the base through them.
+/// Draws the models on the path to a point, as a line from the base.
 fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
-    if trade.way.is_empty() {
+    if trade.path.is_empty() {
         return;
     }
     let end = (trade.gain.value, trade.forgetting.value);
     let mut points = vec![(0.0, 0.0)];
-    points.extend(trade.way.iter().copied().chain([end]));
+    points.extend(trade.path.iter().copied().chain([end]));
     let points: Vec<Point> = points
         .into_iter()
         .map(|(gain, forgetting)| Point {
@@ -155,7 +155,7 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
     }
 }
 
-/// A marker with the whiskers of both figures, and, at the height `name`, its name on the side that has room.
+/// Draws a marker with the whiskers of both figures and, at height `name`, its name on the side with more room.
 fn point(
     svg: &mut Svg,
     (across, down): (&Axis, &Axis),

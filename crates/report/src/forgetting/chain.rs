@@ -1,4 +1,4 @@
-//! Several fine-tunings one after the other: every domain after every stage, and what each stage did to the others.
+//! Chains of fine-tunings: every domain after every stage, and the field's measures of transfer and forgetting.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,48 +6,48 @@ use super::{ModelScores, RunReport};
 use crate::ReportError;
 use polymath_eval::statistics::Figure;
 
-/// One model of the chain.
+/// A model of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// What a person calls it.
+    /// Display name.
     pub name: String,
-    /// The domain that this stage was tuned for; none for the base.
+    /// Niche of the stage; `None` for the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub niche: Option<String>,
-    /// Bits per byte of each of the chain's domains; null where withheld.
+    /// Bits per byte of each domain of the chain; `None` if withheld.
     pub bits_per_byte: Vec<Option<f64>>,
-    /// Change against the base of each, with its 95 % interval; null where withheld, and for the base.
+    /// Change of each domain against the base with its 95 % interval; `None` if withheld, and for the base.
     pub changes: Vec<Option<Figure>>,
 }
 
-/// One number over the whole chain.
+/// A measure over the whole chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
-    /// The field's name for it.
+    /// Name of the measure in the field.
     pub name: String,
-    /// In bits per byte, or a share; null where what it rests on is withheld, or with one stage alone.
+    /// Value in bits per byte, or a share; `None` if it depends on a withheld figure, or for a single stage.
     pub value: Option<f64>,
-    /// What it is, and whose definition.
+    /// Definition with its source.
     pub definition: String,
 }
 
-/// All of a chain.
+/// Chain of fine-tunings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chain {
-    /// The domains, in the order in which they became niches, then the others by name.
+    /// Domains: the niches in the order of their stages, then the others by name.
     pub domains: Vec<String>,
     /// The base, then every stage.
     pub stages: Vec<Stage>,
-    /// Over all of them.
+    /// Measures over all stages.
     pub measures: Vec<Measure>,
 }
 
 impl Chain {
-    /// Of runs of which the first was tuned from the base and each other from the one before; `None` where they are no
-    /// chain of at least two.
+    /// Creates a chain if the first run was tuned from the base and each other run from the one before; `None` if not,
+    /// without niches, or for fewer than two runs.
     ///
     /// # Errors
-    /// A niche that comes twice.
+    /// Two runs with the same niche.
     pub fn of(
         base: &ModelScores,
         scores: &[ModelScores],
@@ -55,21 +55,25 @@ impl Chain {
     ) -> Result<Option<Self>, ReportError> {
         let follows = |at: usize| {
             let before = if at == 0 { base } else { &scores[at - 1] };
-            !before.sha256.is_empty() && scores[at].tuned_from == before.sha256
+            let source = before.sha256.as_ref();
+            source.is_some() && scores[at].tuned_from.as_ref() == source
         };
         if scores.len() < 2 || !(0..scores.len()).all(follows) {
             return Ok(None);
         }
         let mut domains: Vec<String> = Vec::new();
         for run in scores {
-            if domains.contains(&run.niche) {
+            let Some(niche) = run.niche.clone() else {
+                return Ok(None);
+            };
+            if domains.contains(&niche) {
                 return Err(ReportError::Report(format!(
-                    "`{}` is tuned for `{}`, as a run before it in the chain is: what a stage forgot of its own niche can't \
-                     be told; compare each with the base in a report of its own",
-                    run.path, run.niche
+                    "`{}` is tuned for `{}`, like an earlier run of the chain: forgetting of its own niche is undefined; \
+                    compare each run with the base in a separate report",
+                    run.path, niche
                 )));
             }
-            domains.push(run.niche.clone());
+            domains.push(niche);
         }
         let others = base.domains.keys().filter(|name| !domains.contains(name));
         let others: Vec<String> = others.cloned().collect();
@@ -79,7 +83,7 @@ impl Chain {
             scores
                 .iter()
                 .zip(runs)
-                .map(|(scores, run)| of_run(&domains, &scores.niche, run)),
+                .map(|(scores, run)| of_run(&domains, scores.niche.clone(), run)),
         );
         let measures = measures(&domains, &stages);
         Ok(Some(Self {
@@ -103,7 +107,7 @@ fn of_base(domains: &[String], run: &RunReport) -> Stage {
     }
 }
 
-fn of_run(domains: &[String], niche: &str, run: &RunReport) -> Stage {
+fn of_run(domains: &[String], niche: Option<String>, run: &RunReport) -> Stage {
     let find = |name: &String| run.domains.iter().find(|domain| domain.name == *name);
     let change = |name: &String| {
         let domain = find(name)?;
@@ -114,7 +118,7 @@ fn of_run(domains: &[String], niche: &str, run: &RunReport) -> Stage {
     };
     Stage {
         name: run.name.clone(),
-        niche: Some(niche.to_owned()),
+        niche,
         bits_per_byte: domains
             .iter()
             .map(|name| find(name)?.tuned_bits_per_byte)
@@ -123,14 +127,14 @@ fn of_run(domains: &[String], niche: &str, run: &RunReport) -> Stage {
     }
 }
 
-/// The mean; none of nothing, nor where a value is withheld.
+/// Returns the mean; `None` without values or with a withheld one.
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let values: Vec<f64> = values.collect::<Option<_>>()?;
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The definitions speak of scores that are better the higher they are; bits per byte are better the lower, so each
-/// difference is turned round. Domain `at` is the niche of stage `at + 1`.
+/// Computes the measures. Their definitions assume that higher scores are better; since lower bits per byte are better,
+/// each difference is reversed. Domain `at` is the niche of stage `at + 1`.
 fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
     let last = stages.len() - 1;
     let bits = |stage: usize, domain: usize| stages[stage].bits_per_byte[domain];
@@ -148,7 +152,7 @@ fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
         Some(bits(last, domain)? - best)
     };
     let of_niches = mean(earlier.map(&lost));
-    let of_old = mean((last..domains.len()).map(&lost));
+    let of_others = mean((last..domains.len()).map(&lost));
     let drop = mean((last..domains.len()).map(|at| {
         let base = bits(0, at)?;
         mean((1..=last).map(|stage| Some((bits(stage, at)? - base) / base)))
@@ -162,14 +166,14 @@ fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
         measure(
             "backward transfer",
             backward,
-            "Mean over the earlier niches of bits per byte right after their own stage minus those at the end (Lopez-Paz & \
-             Ranzato 2017, the sign turned for a score that is better when lower): negative where later stages harmed them.",
+            "Mean over the earlier niches of bits per byte right after their own stage minus bits per byte at the end (Lopez-Paz & \
+            Ranzato 2017, reversed for a score where lower is better): negative if later stages harmed them.",
         ),
         measure(
             "forward transfer",
             forward,
             "Mean over the niches from the second on of the base's bits per byte minus those just before their own stage \
-             (Lopez-Paz & Ranzato 2017, with the base in place of an untrained model): positive where earlier stages helped.",
+            (Lopez-Paz & Ranzato 2017, with the base in place of an untrained model): positive if earlier stages helped.",
         ),
         measure(
             "forgetting, maximum minus last: niches",
@@ -178,14 +182,14 @@ fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
         ),
         measure(
             "forgetting, maximum minus last: other domains",
-            of_old,
-            "The same over the domains that no stage was tuned for.",
+            of_others,
+            "Same as above, over the domains that no stage was tuned for.",
         ),
         measure(
-            "FG: mean relative rise of the other domains",
+            "FG: mean relative increase of the other domains",
             drop,
-            "Mean over the domains that no stage was tuned for, and over the stages, of the rise against the base as a share \
-             of the base's bits per byte (Luo 2023).",
+            "Mean over the domains that no stage was tuned for, and over the stages, of the increase against the base as a share \
+            of the base's bits per byte (Luo 2023).",
         ),
     ]
 }
@@ -194,16 +198,16 @@ fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
 mod tests {
     use super::*;
 
-    /// Every measure of a chain worked out by hand: two niches, one other domain.
+    /// Every measure of a chain against values computed by hand: two niches, one other domain.
     #[test]
-    fn measures_by_hand() {
+    fn measures_match_values_by_hand() {
         let stage = |niche: Option<&str>, bits: [f64; 3]| Stage {
             name: "stage".into(),
             niche: niche.map(str::to_owned),
             bits_per_byte: bits.map(Some).to_vec(),
             changes: vec![None; 3],
         };
-        let domains = ["first", "second", "old"].map(str::to_owned);
+        let domains = ["first", "second", "other"].map(str::to_owned);
         let stages = [
             stage(None, [3.0, 4.0, 2.0]),
             stage(Some("first"), [1.0, 3.5, 2.5]),
@@ -218,7 +222,7 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
-        // A withheld figure leaves what rests on it open, and nothing else.
+        // A withheld figure makes the measures that depend on it undefined, and no others.
         let mut withheld = stages.clone();
         withheld[2].bits_per_byte[2] = None;
         let found = measures(&domains, &withheld);

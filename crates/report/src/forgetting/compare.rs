@@ -1,4 +1,4 @@
-//! From scores to verdicts.
+//! Comparison of a run with the base: from scores to verdicts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,11 +19,11 @@ use polymath_eval::statistics::{
 };
 use polymath_eval::{DomainScores, TaskScores};
 
-/// Refuses settings without sense.
+/// Refuses invalid settings.
 pub fn validate(settings: &Settings) -> Result<(), ReportError> {
     if !(settings.tolerance.is_finite() && settings.tolerance >= 0.0) {
         return Err(ReportError::Report(format!(
-            "the tolerance must be a number of bits per byte from 0 up: `{}`",
+            "the tolerance must be a number of bits per byte, 0 or more: `{}`",
             settings.tolerance
         )));
     }
@@ -36,14 +36,14 @@ pub fn validate(settings: &Settings) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// How many tests a run is put to: its domains, questions, and tasks with both accuracies.
+/// Returns the number of tests of a run: its domains, questions, and one or two accuracies per task.
 pub fn tests(run: &ModelScores) -> usize {
     let asked = run.questions.values().filter(|right| !right.is_empty());
     let of_task = |task: &TaskScores| if task.task.is_cloze() { 1 } else { 2 };
     run.domains.len() + asked.count() + run.tasks.values().map(of_task).sum::<usize>()
 }
 
-/// One run against the base.
+/// Compares one run with the base; the verdicts follow in [`judge`].
 pub fn compare(
     base: &ModelScores,
     run: &ModelScores,
@@ -51,22 +51,22 @@ pub fn compare(
 ) -> Result<RunReport, ReportError> {
     check_domains(base, run)?;
     let mut domains = Vec::new();
-    let mut judged_old = Vec::new();
+    let mut judged_retained = Vec::new();
     for (name, tuned) in &run.domains {
         let before = &base.domains[name];
         let seed = settings.seed.wrapping_add(number_of(name));
         let bootstrap = PairedBootstrap::new(before, tuned, settings.resamples, seed)
             .map_err(|error| ReportError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
-        let role = if *name == run.niche {
+        let role = if run.niche.as_ref() == Some(name) {
             Role::Niche
         } else if run.earlier_niches.contains(name) {
             Role::Earlier
         } else {
-            Role::Old
+            Role::Retained
         };
         let leak = leak(name, base, run, settings);
-        if role == Role::Old && leak.is_none() {
-            judged_old.push(bootstrap.clone());
+        if role == Role::Retained && leak.is_none() {
+            judged_retained.push(bootstrap.clone());
         }
         domains.push(domain(
             (name, role),
@@ -77,24 +77,21 @@ pub fn compare(
     }
     domains.sort_by_key(|domain| (domain.role, domain.name.clone()));
     Ok(RunReport {
-        name: name(match run.named.is_empty() {
-            true => &run.path,
-            false => &run.named,
-        }),
+        name: name(run.named.as_ref().unwrap_or(&run.path)),
         path: run.path.clone(),
-        method: run.method.clone(),
+        method: run.method.clone().unwrap_or_default(),
         questions: questions::compare(base, run)?,
         tasks: tasks::compare(base, run)?,
         curve: run.curve.clone(),
         overlaps: run.overlaps.clone(),
         other_context: base.own_tokens != run.own_tokens,
         evidence: shown(&run.evidence, &domains),
-        summary: summary(&domains, &judged_old),
+        summary: summary(&domains, &judged_retained),
         domains,
     })
 }
 
-/// Both must have been scored on the same domains, the niche among them.
+/// Checks that both were scored on the same domains, including the niche.
 fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportError> {
     let of_base: BTreeSet<&String> = base.domains.keys().collect();
     let of_run: BTreeSet<&String> = run.domains.keys().collect();
@@ -105,14 +102,15 @@ fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportErro
             (&run.path, &base.path)
         };
         return Err(ReportError::Report(format!(
-            "`{scored}` was scored on the domain `{domain}`, `{unscored}` was not: score both on the same"
+            "`{scored}` was scored on the domain `{domain}`, `{unscored}` was not: score both on the same domains"
         )));
     }
-    if !run.niche.is_empty() && !run.domains.contains_key(&run.niche) {
+    if let Some(niche) = &run.niche
+        && !run.domains.contains_key(niche)
+    {
         let known: Vec<&str> = run.domains.keys().map(String::as_str).collect();
         return Err(ReportError::Report(format!(
-            "the niche `{}` of `{}` is not among the scored domains `{}`: give the data set that holds it too",
-            run.niche,
+            "the niche `{niche}` of `{}` is not among the scored domains `{}`: also give the dataset that contains it",
             run.path,
             known.join("`, `")
         )));
@@ -120,7 +118,7 @@ fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportErro
     Ok(())
 }
 
-/// The evidence of the domains that are not withheld.
+/// Returns the evidence of the domains that are not withheld.
 fn shown(
     evidence: &BTreeMap<String, DomainEvidence>,
     domains: &[DomainReport],
@@ -133,8 +131,8 @@ fn shown(
         .collect()
 }
 
-/// The largest overlap of a domain's held-out documents with what base or run may have learnt from, where it is above the
-/// limit.
+/// Returns the largest overlap of a domain's held-out documents with the training text of base or run, if it is above
+/// the limit.
 fn leak<'a>(
     name: &str,
     base: &'a ModelScores,
@@ -148,7 +146,7 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
-/// One domain's figures; [`judge`] gives the verdict when all are known.
+/// Returns the figures of a domain; [`judge`] adds the verdict once all tests are known.
 fn domain(
     (name, role): (&str, Role),
     (before, after): (&DomainScores, &DomainScores),
@@ -162,7 +160,7 @@ fn domain(
     let relative = (base > 0.0).then(|| change.value / base);
     let reason = if let Some(leak) = leak {
         Some(format!(
-            "{:.0} % of its held-out documents stand in the training text of “{}”; the limit is {:.0} %",
+            "{:.0} % of its held-out documents are in the training text of “{}”; the limit is {:.0} %",
             leak.exact_share * 100.0,
             leak.train,
             settings.overlap_limit * 100.0
@@ -170,7 +168,7 @@ fn domain(
     } else if change.groups < FEWEST_GROUPS {
         let plural = if change.groups == 1 { "" } else { "s" };
         Some(format!(
-            "only {} independent group{plural} of held-out documents, where an interval takes {FEWEST_GROUPS}",
+            "only {} independent group{plural} of held-out documents, an interval needs {FEWEST_GROUPS}",
             change.groups
         ))
     } else {
@@ -204,28 +202,28 @@ fn domain(
     }
 }
 
-/// What a change is tested against, in bits per byte.
+/// Returns the value that a change is tested against, in bits per byte.
 fn limit(role: Role, settings: &Settings) -> f64 {
     match role {
         Role::Niche | Role::Earlier => 0.0,
-        Role::Old => settings.tolerance,
+        Role::Retained => settings.tolerance,
     }
 }
 
-/// The verdicts, with Holm's correction over all that is tested in the report, domains, questions and tasks of every run: with
-/// many of them, some intervals leave the tolerance out by chance alone.
+/// Gives the verdicts, with Holm's correction over all tests of the report (domains, questions and tasks of every run):
+/// with many tests, some intervals exclude the tolerance by chance.
 pub fn judge(runs: &mut [RunReport], settings: &Settings) {
     let p_values: Vec<f64> = runs
         .iter_mut()
         .flat_map(tested)
         .map(|(p_value, _)| p_value)
         .collect();
-    let places = runs
+    let targets = runs
         .iter_mut()
         .flat_map(tested)
         .map(|(_, adjusted)| adjusted);
-    for (place, adjusted) in places.zip(holm(&p_values)) {
-        *place = adjusted;
+    for (target, adjusted) in targets.zip(holm(&p_values)) {
+        *target = adjusted;
     }
     for domain in runs.iter_mut().flat_map(|run| &mut run.domains) {
         let Some(against) = against(domain, settings) else {
@@ -241,7 +239,7 @@ pub fn judge(runs: &mut [RunReport], settings: &Settings) {
     }
 }
 
-/// Each p-value of a run, and where its corrected one belongs.
+/// Returns each p-value of a run with a reference to its corrected p-value.
 fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
     let domains = run.domains.iter_mut().filter_map(|domain| {
         let p_value = domain.p_value?;
@@ -253,7 +251,7 @@ fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
     domains.chain(answers.map(|accuracy| (accuracy.p_value, &mut accuracy.adjusted_p_value)))
 }
 
-/// What a domain's test said; none where it was not tested.
+/// Returns the result of a domain's test; `None` if it was not tested.
 fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
     Some(Against {
         p_value: domain.p_value?,
@@ -267,23 +265,23 @@ fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
 fn verdict(role: Role, against: &Against) -> Verdict {
     match role {
         Role::Niche | Role::Earlier => Verdict::of_niche(against, LEVEL),
-        Role::Old => Verdict::of_retained(against, LEVEL),
+        Role::Retained => Verdict::of_retained(against, LEVEL),
     }
 }
 
-/// Why a domain is undecided, and how many groups would decide.
+/// Explains why a domain is undecided and how many groups would decide.
 fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String {
-    let few = domain.role == Role::Old && !against.above && !against.has_enough_groups();
+    let few = domain.role == Role::Retained && !against.above && !against.has_enough_groups();
     let why = if few && corrected.p_value < LEVEL {
         format!(
-            "{:.0} effective groups are fewer than the {FEWEST_EFFECTIVE:.0} that “kept” takes",
+            "{:.0} effective groups are fewer than the {FEWEST_EFFECTIVE:.0} that “kept” requires",
             against.effective_groups.floor()
         )
     } else if against.p_value < LEVEL && corrected.p_value >= LEVEL && !few {
         let word = verdict(domain.role, against).word();
-        format!("{word} by its own test, but not among all comparisons of this report")
+        format!("{word} by its own test, but not after correction for all tests of this report")
     } else {
-        "the test's bounds hold the limit".into()
+        "the bounds of the test contain the limit".into()
     };
     match against.deciding_groups {
         Some(groups) if groups < MOST_GROUPS => {
@@ -292,24 +290,26 @@ fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String
                 count(groups as u64)
             )
         }
-        _ => format!("{why}; the change is too close to the limit for any number of documents"),
+        _ => format!("{why}; the change is too close to the limit to be decided by more documents"),
     }
 }
 
-/// More groups than these are not said to decide.
+/// Number of groups above which a domain counts as undecidable.
 const MOST_GROUPS: usize = 100_000;
 
-/// The one-sided 95 % bound that holds for all old domains together, whose documents are drawn apart: no domain's change lies
-/// above it. None where a domain has too few groups.
-fn worst_bound(old: &[PairedBootstrap]) -> Option<f64> {
-    // Šidák's level of each, two-sided.
-    let level = 2.0 * (1.0 - (1.0 - LEVEL).powf(1.0 / old.len().max(1) as f64));
-    let bounds = old.iter().map(|domain| domain.bound(Side::Upper, level));
+/// Returns the one-sided 95 % bound that holds for all retained domains together (their documents are independent): no
+/// domain's change lies above it. `None` if a domain has too few groups.
+fn worst_bound(domains: &[PairedBootstrap]) -> Option<f64> {
+    // Šidák-corrected level per domain, two-sided.
+    let level = 2.0 * (1.0 - (1.0 - LEVEL).powf(1.0 / domains.len().max(1) as f64));
+    let bounds = domains
+        .iter()
+        .map(|domain| domain.bound(Side::Upper, level));
     let bounds: Vec<f64> = bounds.collect::<Option<_>>()?;
     bounds.into_iter().reduce(f64::max)
 }
 
-fn summary(domains: &[DomainReport], judged_old: &[PairedBootstrap]) -> Summary {
+fn summary(domains: &[DomainReport], judged_retained: &[PairedBootstrap]) -> Summary {
     let figures = |role: Role| -> Vec<Figure> {
         let of_role = domains.iter().filter(|domain| domain.role == role);
         of_role
@@ -323,25 +323,25 @@ fn summary(domains: &[DomainReport], judged_old: &[PairedBootstrap]) -> Summary 
     };
     let worst = domains
         .iter()
-        .filter(|domain| domain.role == Role::Old)
+        .filter(|domain| domain.role == Role::Retained)
         .filter_map(|domain| Some((domain, domain.change?)))
         .max_by(|a, b| a.1.total_cmp(&b.1));
     Summary {
-        mean_forgetting: mean_figure(&figures(Role::Old)),
+        mean_forgetting: mean_figure(&figures(Role::Retained)),
         worst_forgetting: worst.map(|(domain, change)| Worst {
             domain: domain.name.clone(),
             change,
-            bound: worst_bound(judged_old),
+            bound: worst_bound(judged_retained),
         }),
         niche_gain: figures(Role::Niche).first().map(|change| Figure {
-            // 0 − x, since −x would turn no change into −0.
+            // 0 − x, since −x would turn 0 into −0.
             value: 0.0 - change.value,
             interval: change.interval.map(|[low, high]| [0.0 - high, 0.0 - low]),
         }),
     }
 }
 
-/// What a person calls a run: its folder, with the step where it is not its best or latest.
+/// Returns the display name of a run: its folder, and the step unless it is the best or latest.
 fn name(path: &str) -> String {
     let part = |path: &Path| {
         path.file_name()
@@ -358,7 +358,7 @@ fn name(path: &str) -> String {
     }
 }
 
-/// Two runs of one name are called by their paths.
+/// Replaces the name of runs that share it by their paths.
 pub fn name_apart(runs: &mut [RunReport]) {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for run in runs {

@@ -1,11 +1,11 @@
-//! What the report's words mean, beside every figure that uses them.
+//! Definitions of the report's terms.
 
 use std::collections::BTreeMap;
 
 use super::Settings;
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS};
 
-/// By word.
+/// Returns the definitions by term.
 pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
     let tolerance = settings.tolerance;
     let limit = settings.overlap_limit * 100.0;
@@ -18,93 +18,92 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
         ),
         (
             "change",
-            "Bits per byte of the tuned model minus those of the base, on the same documents: forgetting where it is \
-             positive, gain where it is negative. Relative: as a share of the base's figure."
-                .to_owned(),
+            "Bits per byte of the tuned model minus bits per byte of the base, on the same documents: a positive change is \
+            forgetting, a negative one is a gain. Relative: as a share of the base's bits per byte."
+            .to_owned(),
         ),
         (
             "interval",
             format!(
-                "95 %, of a paired bootstrap over groups of documents ({} resamples, seed {}), each domain for itself and \
-                 without any correction for how many there are; none below {FEWEST_GROUPS} groups. Documents of one group (a \
-                 work, a file) count once, since they are alike. In simulations with documents of very different sizes it \
-                 holds the truth in 93–98 % of cases, less where a very few groups hold most of the change or the larger lose \
-                 more of each byte: then it mostly lies too low. The page “Evidence” of the documentation has the table.",
+                "95 % interval of a paired bootstrap over groups of documents ({} resamples, seed {}), per domain and not \
+                corrected for the number of domains; none with fewer than {FEWEST_GROUPS} groups. Documents of one group (a \
+                work, a file) are similar and count once. In simulations with documents of very different sizes, it \
+                covers the truth in 93–98 % of cases, and in fewer if very few groups contain most of the change or larger \
+                ones lose more per byte: then it is mostly too low. The page “Evidence” of the documentation has the table.",
                 settings.resamples, settings.seed
             ),
         ),
         (
             "verdict",
             format!(
-                "Old domains: kept if the upper bound of a test against {tolerance} lies within it and there are \
-                 {FEWEST_EFFECTIVE:.0} effective groups (a non-inferiority test), forgotten if the lower bound lies beyond, \
-                 else undecided. The niche, and what models between the base and it were tuned for: gained if the change is \
-                 below 0 for sure, lost if above 0, else undecided. For sure: p is below 5 %. Withheld if more than \
-                 {limit:.0} % of a domain's held-out documents stand in training text."
+                "Retained domains: kept if the upper bound of a test against {tolerance} is within it and there are \
+                {FEWEST_EFFECTIVE:.0} effective groups (a non-inferiority test), forgotten if the lower bound is above it, \
+                else undecided. The niche, and niches of the models between base and run: gained if the change is \
+                significantly below 0, lost if significantly above 0, else undecided. Significant: corrected p below 5 %. \
+                Withheld if more than {limit:.0} % of a domain's held-out documents are in training text."
             ),
         ),
         (
             "p",
-            "Of a domain's change against the tolerance (old domains) or against 0 (the niche), two-sided: the smallest \
-             level at which a test's bound leaves that limit out. A test's bounds reach further than the interval where a few \
-             groups changed far more than the rest, and where there are fewer than 15 effective groups. Then with Holm's \
-             correction over all tests of this report (domains, questions and tasks of every run), so that the chance of even \
-             one wrong verdict stays below 5 %. So many resamples give no p below 2 / (their number + 1) times that of the \
-             tests."
-                .to_owned(),
+            "Two-sided p-value of a domain's change against the tolerance (retained domains) or against 0 (the niche): the \
+            smallest level at which the bound of the test excludes that limit. The bounds of the test are wider than the \
+            interval if a few groups changed far more than the rest, and with fewer than 15 effective groups. Corrected by \
+            Holm's method over all tests of this report (domains, questions and tasks of every run), so that the probability \
+            of even one wrong verdict stays below 5 %. With R resamples and m tests, p is at least 2 m / (R + 1)."
+            .to_owned(),
         ),
         (
             "effective groups",
-            "How many groups of one size, with normally scattered changes, would tell as much: fewer than there are where a few \
-             hold most of the bytes (Kish) or most of what scatters (by the fourth moment)."
-                .to_owned(),
+            "Number of equally large groups with normally distributed changes that would give the same precision: lower than \
+            the number of groups if a few contain most of the bytes (Kish) or most of the variance (by the fourth moment)."
+            .to_owned(),
         ),
         (
             "worst",
-            "The old domain whose change is largest, and the bound that no old domain's change lies above, with 95 % for all of \
-             them together: the largest of several estimates alone would be too high on average."
+            "The retained domain with the largest change, and the 95 % bound on the changes of all retained domains together: \
+            the largest of several estimates alone would be too high on average."
                 .to_owned(),
         ),
         (
             "leak ledger",
             format!(
-                "The share of a held-out set's documents, and of its distinct 13-word sequences, that stand in training \
-                 text, letter case and white space aside: of the data sets' own domains (the largest share), and of the \
-                 text that each run was tuned on. The gate of {limit:.0} % is on whole documents: a model that has read \
-                 one is not tested by it. The sequences are shown, not judged: phrases that a licence or a form repeats are \
-                 part of its language, and finding them again is no leak."
+                "Share of a domain's held-out documents, and of their distinct 13-word sequences, that are in training text, \
+                ignoring letter case and white space: text of the datasets' own domains (the largest share), and the \
+                fine-tuning text of each run. The limit of {limit:.0} % is on whole documents, since a document that a model \
+                was trained on does not test it. The sequences are shown but not judged: phrases that a license or a form \
+                repeats are part of its language, and are no leak."
             ),
         ),
         (
             "what was forgotten",
-            "Of each old domain the documents of 200 bytes or more that rose most in bits per byte, and in each the 120 \
-             tokens that lost most together; a token's change is the rise of its −log₂ p in bits. Tokens by frequency: how \
-             often each comes in a million tokens of the domain's training text; the mean change with a 95 % interval by \
-             the same bootstrap over groups of documents. Of a large domain, the first two million held-out tokens."
+            "The documents of each retained domain, of 200 bytes or more, with the largest increase in bits per byte, and the \
+            120 tokens of each with the largest total loss; the change of a token is the increase of its −log₂ p in bits. \
+            Tokens by frequency: occurrences per million training tokens of the domain; mean change with a 95 % interval \
+            of the same bootstrap over groups of documents. In a large domain, the first two million held-out tokens."
                 .to_owned(),
         ),
         (
             "mean forgetting",
-            "The mean change over the old domains, each counting the same; withheld ones are left out. Its interval \
-             combines theirs (Zou & Donner 2008); none where one of them has none."
+            "Mean change over the retained domains with equal weights, without withheld ones. Its interval combines theirs \
+            (Zou & Donner 2008); none if one of them has none."
                 .to_owned(),
         ),
         (
             "accuracy",
-            "The share of held-out questions whose exact answer, and the end of its line or text, greedy decoding \
-             gives; the change with Newcombe's 95 % interval (1998, method 10); p is McNemar's mid-p-value, two-sided, over \
-             the same questions, with Holm's correction over all tests of the report. Where questions name their groups \
-             (templates), whole groups are turned in the test, and the interval counts them for what they tell."
+            "Share of held-out questions that greedy decoding answers exactly, up to the end of the line or text; the change \
+            with Newcombe's 95 % interval (1998, method 10); p is McNemar's two-sided mid-p-value over the same questions, \
+            with Holm's correction over all tests of the report. If questions name their groups (templates), the test \
+            permutes whole groups, and the interval uses their effective number."
                 .to_owned(),
         ),
         (
             "acc and acc_norm",
-            "Of tasks with choices, scored as lm-evaluation-harness does: the share of items whose right choice is the \
-             likeliest after the context (acc), or the likeliest a character of the choice (acc_norm), the first of equals. Of \
-             a cloze, which has one choice, acc is the share that greedy decoding gives. Intervals of 95 %: Wilson's score \
-             interval, and for the change over the same items Newcombe's (1998, method 10); p is McNemar's mid-p-value, \
-             two-sided, with Holm's correction over all tests of the report. Contexts longer than the model's are \
-             cut from the left, and counted. Lost and won: the items that only the base answers, and only the tuned model."
+            "Accuracies on multiple-choice tasks, scored as by lm-evaluation-harness: share of items whose right choice has \
+            the highest likelihood after the context (acc), or the highest likelihood per character (acc_norm); the first of \
+            equals counts. For a cloze with a single choice, acc is the share that greedy decoding gives. 95 % intervals: \
+            Wilson's score interval, and for the change over the same items Newcombe's (1998, method 10); p is McNemar's \
+            two-sided mid-p-value with Holm's correction over all tests of the report. Contexts longer than the model's are \
+            cut on the left and counted. Lost and won: items that only the base, or only the tuned model, answers."
                 .to_owned(),
         ),
     ];

@@ -1,4 +1,4 @@
-//! What was forgotten, as the page and the Markdown show it.
+//! Forgotten text as the HTML page and the Markdown show it.
 
 use minijinja::{Value, context};
 
@@ -6,17 +6,17 @@ use super::{DomainReport, Role, RunReport};
 use crate::evidence::{DomainEvidence, Piece, WorstDocument};
 use crate::wording::{count, interval, signed};
 
-/// Pieces that are named beside the shaded text.
+/// Maximum number of pieces listed below the shaded text.
 const NAMED: usize = 8;
-/// From so many bits on a piece is shaded, ever deeper.
+/// Changes in bits at which the shading deepens.
 const SHADES: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 
-/// The old domains of a run that have evidence, the one that lost most first.
+/// Returns the retained domains of a run that have evidence, the largest loss first.
 pub fn domains(run: &RunReport) -> Vec<(&DomainReport, &DomainEvidence)> {
     let mut found: Vec<(&DomainReport, &DomainEvidence)> = run
         .domains
         .iter()
-        .filter(|domain| domain.role == Role::Old)
+        .filter(|domain| domain.role == Role::Retained)
         .filter_map(|domain| Some((domain, run.evidence.get(&domain.name)?)))
         .filter(|(_, evidence)| *evidence != &DomainEvidence::default())
         .collect();
@@ -28,10 +28,10 @@ pub fn domains(run: &RunReport) -> Vec<(&DomainReport, &DomainEvidence)> {
     found
 }
 
-/// A run's part of the page; `None` where there is nothing to show.
+/// Returns the template values of a run; `None` without evidence.
 pub fn of_run(run: &RunReport, key: String) -> Option<Value> {
     let domains = domains(run);
-    // The groups' names in order, as any domain has them.
+    // Names of the groups in order, from the domain that has most of them.
     let groups: Vec<String> = domains
         .iter()
         .map(|(_, evidence)| &evidence.frequencies)
@@ -84,7 +84,7 @@ fn document(document: &WorstDocument) -> Value {
         .iter()
         .map(|piece| {
             let shade = shade(piece);
-            // A line's end is shaded where it can be seen.
+            // Makes the end of a shaded line visible.
             let text = match shade.is_empty() {
                 true => piece.text.clone(),
                 false => piece.text.replace('\n', "↵\n"),
@@ -102,7 +102,7 @@ fn document(document: &WorstDocument) -> Value {
     }
 }
 
-/// Names a document by its number and its source.
+/// Returns the name of a document: its number and its source.
 pub fn name(document: &WorstDocument) -> String {
     let number = document.document + 1;
     match &document.source {
@@ -111,7 +111,7 @@ pub fn name(document: &WorstDocument) -> String {
     }
 }
 
-/// Which tokens are shown.
+/// Describes the range of tokens shown.
 pub fn place(document: &WorstDocument) -> String {
     let to = (document.from + crate::evidence::WINDOW).min(document.tokens);
     match document.from {
@@ -120,7 +120,7 @@ pub fn place(document: &WorstDocument) -> String {
     }
 }
 
-/// The class of a piece's shade: `lost1` to `lost4`, `won1` and `won2`; empty where it hardly changed.
+/// Returns the class of a piece's shading: `lost1` to `lost4`, `won1` or `won2`; empty for a small change.
 fn shade(piece: &Piece) -> String {
     let change = piece.change.unwrap_or(0.0);
     let depth = SHADES.iter().filter(|from| change.abs() >= **from).count();
@@ -131,7 +131,7 @@ fn shade(piece: &Piece) -> String {
     }
 }
 
-/// The pieces that lost most, the same in words: `“water” +6.5 bits`. One that comes again is named once, with its
+/// Lists the pieces with the largest loss in words: `“water” +6.5 bits`. Repeated pieces are listed once with their
 /// largest loss.
 pub fn named(document: &WorstDocument) -> Vec<String> {
     let mut lost: Vec<(String, f64, usize)> = Vec::new();
@@ -159,7 +159,7 @@ pub fn named(document: &WorstDocument) -> Vec<String> {
     lost.iter().take(NAMED).map(name).collect()
 }
 
-/// White space that stands for itself is seen.
+/// Makes white space visible.
 fn visible(text: &str) -> String {
     text.replace('\n', "↵").replace('\t', "⇥")
 }

@@ -1,4 +1,4 @@
-//! `report.html`: one file that needs nothing from outside.
+//! HTML form of the report, `report.html`.
 
 use minijinja::{Value, context};
 
@@ -6,7 +6,7 @@ use super::forgotten;
 use super::ledger::{Ledger, ledger};
 use super::sureness;
 use super::{Chain, DomainReport, ForgettingReport, QuestionReport, Role, RunReport, tasks};
-use crate::charts::{Cell, Colours, Heatmap, Trade, Width, curve, forest, heatmap, key, tradeoff};
+use crate::charts::{Cell, Colors, Heatmap, Trade, Width, curve, forest, heatmap, key, tradeoff};
 use crate::wording::{
     OTHER_CONTEXT, asked, bytes, count, interval, percent, plain, points, points_interval,
     probability, probability_or_dash, relative, sign, signed, signed_or_dash,
@@ -15,10 +15,10 @@ use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::Verdict;
 
-/// Runs whose names stand beside their points.
+/// Maximum number of runs with names beside their points.
 const MOST_NAMES: usize = 5;
 
-/// The report as a page.
+/// Renders the page.
 pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
     let runs: Vec<Value> = report
         .runs
@@ -61,10 +61,10 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
 
 fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
     let judged = run
-        .old()
+        .retained()
         .filter(|domain| domain.verdict != Verdict::Withheld);
     let kept = run
-        .old()
+        .retained()
         .filter(|domain| domain.verdict == Verdict::Kept)
         .count();
     context! {
@@ -90,7 +90,7 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
     }
 }
 
-/// The runs that have both figures.
+/// Returns the points of the runs that have both figures.
 fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
     let runs = report.runs.iter().enumerate();
     let mut trades: Vec<Trade> = runs
@@ -101,11 +101,11 @@ fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
                 gain: run.summary.niche_gain?,
                 forgetting: run.summary.mean_forgetting?,
                 named: true,
-                way: Vec::new(),
+                path: Vec::new(),
             })
         })
         .collect();
-    // More are told apart by the legend alone.
+    // More runs are distinguished by the legend alone.
     if trades.len() > MOST_NAMES {
         trades.iter_mut().for_each(|trade| trade.named = false);
     }
@@ -123,7 +123,7 @@ fn of_chain(chain: &Chain) -> Value {
     });
     let map = Heatmap {
         id: "chain",
-        title: "Change of every domain after every stage",
+        title: "Change of each domain after each stage",
         rows: chain.stages[1..]
             .iter()
             .map(|stage| stage.name.clone())
@@ -131,7 +131,7 @@ fn of_chain(chain: &Chain) -> Value {
         columns: chain.domains.clone(),
         axes: ("after", "domain"),
         cells: cells.collect(),
-        colours: Colours::LargestRise,
+        colors: Colors::LargestIncrease,
     };
     let measures: Vec<Value> = chain
         .measures

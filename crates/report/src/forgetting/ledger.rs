@@ -1,32 +1,32 @@
-//! The leak ledger as rows: how much of each held-out set stands in what was trained on.
+//! Rows of the leak ledger: the share of each domain's held-out documents found in training text.
 
 use polymath_data::Overlap;
 
 use super::ForgettingReport;
 use crate::wording::percent;
 
-/// The ledger of all runs.
+/// Leak ledger of all runs.
 pub struct Ledger {
-    /// What was trained on, one a column.
+    /// Training texts, one per column.
     pub sources: Vec<String>,
-    /// The held-out domain, and of each source its cell.
+    /// Rows: a held-out domain with a cell for each training text.
     pub rows: Vec<(String, Vec<Cell>)>,
 }
 
-/// What was found of one held-out domain in one source.
+/// Overlap of a held-out domain with a training text.
 pub struct Cell {
-    /// Whole documents and 13-word sequences, or a word that says why there is nothing.
+    /// Shares of whole documents and 13-word sequences, or a note that there are none.
     pub text: String,
-    /// Whether it is above the limit.
+    /// Set if the overlap is above the limit.
     pub leaks: bool,
 }
 
-/// Of the data sets' own domains and of every tuned run; runs that were tuned on the same are one column. `None` where
-/// nothing is known of any.
+/// Returns the ledger of the datasets' own domains and of every run. Runs that were tuned on the same text share a
+/// column. `None` if nothing was measured.
 pub fn ledger(report: &ForgettingReport) -> Option<Ledger> {
     let mut sources: Vec<(String, &[Overlap])> = Vec::new();
     if !report.overlaps.is_empty() {
-        sources.push(("the data sets’ training text".into(), &report.overlaps));
+        sources.push(("training text of the datasets".into(), &report.overlaps));
     }
     for run in &report.runs {
         match sources.iter_mut().find(|(_, found)| *found == run.overlaps) {
@@ -58,7 +58,7 @@ pub fn ledger(report: &ForgettingReport) -> Option<Ledger> {
     })
 }
 
-/// The largest shares, where a source has several domains.
+/// Returns the cell of a domain, with the largest shares if a training text has several domains.
 fn cell(name: &str, overlaps: &[Overlap], limit: f64) -> Cell {
     let of_domain = || overlaps.iter().filter(|overlap| overlap.heldout == name);
     let largest = |share: fn(&Overlap) -> f64| of_domain().map(share).fold(0.0, f64::max);

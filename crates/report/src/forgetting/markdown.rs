@@ -1,4 +1,4 @@
-//! `report.md`.
+//! Markdown form of the report, `report.md`.
 
 use super::forgotten;
 use super::ledger::ledger;
@@ -12,7 +12,7 @@ use crate::wording::{
     probability, probability_or_dash, relative, sign, signed, signed_or_dash,
 };
 
-/// The report in GitHub's Markdown.
+/// Renders the report in GitHub-flavored Markdown.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
         "# Forgetting report\n\n{}\n\nBase: {}. Bits per byte on held-out documents; lower is better.\n",
@@ -64,7 +64,7 @@ fn of_run(run: &RunReport) -> String {
     text
 }
 
-/// A run's domains, questions and tasks as tables.
+/// Renders tables of a run's domains, questions and tasks.
 pub fn figures(run: &RunReport) -> String {
     let mut text = String::from(
         "| domain | base | tuned | change | relative | 95 % interval | p (Holm) | verdict | documents | groups | effective |\n\
@@ -135,11 +135,11 @@ pub fn figures(run: &RunReport) -> String {
     text
 }
 
-/// What one domain lost.
+/// Renders the evidence of forgetting in one domain.
 fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
-    let mut text = format!("\n### What was forgotten of {}\n", inline(domain));
+    let mut text = format!("\n### Forgotten text in {}\n", inline(domain));
     if !evidence.frequencies.is_empty() {
-        text += "\n| tokens that come so often in a million of its training text | held out | bits a token | 95 % interval |\n\
+        text += "\n| occurrences of the token per million training tokens | held-out tokens | bits per token | 95 % interval |\n\
                  |---|--:|--:|--:|\n";
     }
     for group in &evidence.frequencies {
@@ -184,10 +184,10 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     text
 }
 
-/// Every domain after every stage, and the measures over all of them.
+/// Renders the domains after every stage and the measures.
 fn of_chain(chain: &Chain) -> String {
     let mut text = String::from(
-        "\n## Stage after stage\n\nBits per byte; each run was tuned from the one before.\n\n| after |",
+        "\n## Chain of fine-tunings\n\nBits per byte; each run was tuned from the one before it.\n\n| after |",
     );
     for domain in &chain.domains {
         text += &format!(" {} |", inline(domain));
@@ -222,8 +222,8 @@ fn of_ledger(report: &ForgettingReport) -> String {
         return String::new();
     };
     let mut text = String::from(
-        "\n## Leak ledger\n\nHow much of each held-out set stands in training text: whole documents · 13-word sequences.\n\n\
-         | held out |",
+        "\n## Leak ledger\n\nShare of each domain's held-out documents in training text: whole documents · 13-word sequences.\n\n\
+        | held-out |",
     );
     for source in &ledger.sources {
         text += &format!(" {} |", inline(source));

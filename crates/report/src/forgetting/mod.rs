@@ -1,4 +1,4 @@
-//! The forgetting report: what every domain gained or lost, and how surely.
+//! Forgetting report: change of every domain, with significance.
 
 mod chain;
 mod compare;
@@ -31,86 +31,88 @@ use crate::evidence::DomainEvidence;
 use polymath_eval::statistics::{Figure, Verdict};
 use polymath_eval::{DomainScores, TaskScores};
 
-/// Of `report.json`.
-const SCHEMA: u32 = 4;
-/// Resamples of the bootstrap, at least.
+/// Schema version of `report.json`.
+///
+/// Version 4 had `old` for the role `retained`; [`ForgettingReport::read`] reads both.
+const SCHEMA: u32 = 5;
+/// Minimum number of bootstrap resamples.
 const RESAMPLES: usize = 4000;
-/// Resamples for each comparison: a p-value of at least 2 / (resamples + 1) must be small enough for Holm's correction
-/// over all of them.
+/// Minimum number of resamples per test: the smallest p-value, 2 / (resamples + 1), must be low enough for Holm's
+/// correction over all tests.
 const RESAMPLES_A_COMPARISON: usize = 80;
-/// δ in bits per byte.
+/// Tolerance δ in bits per byte.
 const TOLERANCE: f64 = 0.02;
-/// Share of a domain's held-out documents that may stand whole in training text.
+/// Highest share of a domain's held-out documents that may be in training text.
 const OVERLAP_LIMIT: f64 = 0.1;
 
-/// One model's scores, as the report compares them.
+/// Scores of one model for the comparison.
 #[derive(Debug, Clone, Default)]
 pub struct ModelScores {
-    /// The checkpoint's folder.
+    /// Folder of the checkpoint.
     pub path: String,
-    /// The checkpoint as a person calls it; empty where that is the folder.
-    pub named: String,
-    /// SHA-256 of its weights; empty where it is not known.
-    pub sha256: String,
-    /// SHA-256 of the weights that it was tuned from; empty for the base, or where it is not known.
-    pub tuned_from: String,
-    /// How it was tuned; empty for the base.
-    pub method: String,
-    /// The domain it was tuned for; empty for the base.
-    pub niche: String,
-    /// What the models between the base and it were tuned for, where it was tuned from another than the base.
+    /// Checkpoint as the user named it; default: the folder.
+    pub named: Option<String>,
+    /// SHA-256 of the weights, if known.
+    pub sha256: Option<String>,
+    /// SHA-256 of the weights that the model was tuned from; `None` for the base, or if unknown.
+    pub tuned_from: Option<String>,
+    /// Fine-tuning method; `None` for the base.
+    pub method: Option<String>,
+    /// Niche; `None` for the base.
+    pub niche: Option<String>,
+    /// Niches of the models between the base and this one, if it was not tuned from the base directly.
     pub earlier_niches: Vec<String>,
-    /// What it scores on each domain's held-out documents.
+    /// Scores on each domain's held-out documents.
     pub domains: BTreeMap<String, DomainScores>,
-    /// Which of each domain's questions it answers.
+    /// Correctness of the answers to each domain's questions.
     pub questions: BTreeMap<String, Vec<bool>>,
-    /// The group of each question, where the data set knows any: those of one template are not independent of each other.
+    /// Group of each question, if the dataset knows groups: questions of one template are not independent.
     pub question_groups: BTreeMap<String, Vec<u64>>,
-    /// What it makes of tasks with choices, by name.
+    /// Scores on multiple-choice tasks, by name.
     pub tasks: BTreeMap<String, TaskScores>,
-    /// Held-out bits per byte of each domain after so many steps of its run.
+    /// Evaluations during the run.
     pub curve: Vec<CurvePoint>,
-    /// How much of each held-out set stands in what it was trained on: of a tuned model, in its niche's training text; of
-    /// the base, in that of every domain of the data sets.
+    /// Overlap of held-out documents with training text: for a tuned model its fine-tuning text, for the base the text
+    /// of all domains of the datasets.
     pub overlaps: Vec<Overlap>,
-    /// What it lost in each domain; empty for the base.
+    /// Evidence of forgetting in each domain; empty for the base.
     pub evidence: BTreeMap<String, DomainEvidence>,
-    /// Whether it reads held-out text in tokens of its own, not those that the data set was prepared with.
+    /// Set if the model reads held-out text in its own tokens, not in those of the prepared dataset.
     pub own_tokens: bool,
 }
 
 /// One evaluation during a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// After so many steps.
+    /// Number of completed steps.
     pub step: u64,
-    /// Of each domain.
+    /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
 }
 
-/// How the comparison is made.
+/// Settings of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// δ: a rise in bits per byte below which a domain counts as kept.
+    /// Tolerance δ: increase in bits per byte below which a domain counts as kept.
     pub tolerance: f64,
-    /// Of the bootstrap.
+    /// Seed of the bootstrap.
     pub seed: u64,
-    /// Of the bootstrap; raised where many domains and runs are compared.
+    /// Bootstrap resamples; raised for many domains and runs.
     pub resamples: usize,
-    /// Tests that are corrected for one another: counted by the report itself.
+    /// Number of tests that are corrected together; set by the report.
     pub comparisons: usize,
-    /// Tokens of context that the models were scored with.
+    /// Context in tokens that the models were scored with.
     pub context: usize,
-    /// Of each domain, how many tokens were scored at most.
+    /// Maximum number of scored tokens per domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// The split by which the runs' checkpoints were chosen, where that is known.
+    /// Split that the runs' checkpoints were chosen on, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// The part of the held-out documents that was scored, unless all were.
+    /// Split that was scored; all held-out documents if `None`.
     #[serde(default, alias = "half", skip_serializing_if = "Option::is_none")]
     pub split: Option<HeldoutSplit>,
-    /// Share of a domain's held-out documents that may stand whole in training text; above, its figure is withheld.
+    /// Highest share of a domain's held-out documents that may be in training text; above it, figures are withheld.
     pub overlap_limit: f64,
 }
 
@@ -130,192 +132,193 @@ impl Default for Settings {
     }
 }
 
-/// Whether a domain is what a run was tuned for; in the order of tables.
+/// Role of a domain in a run, in the order of tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// It is.
+    /// Domain that the run was tuned for.
     Niche,
-    /// A model between the base and the run was: what is left of that gain says nothing of what the base knew.
+    /// Niche of a model between the base and the run. Its change says nothing about what the base knew.
     Earlier,
-    /// It is watched for forgetting.
-    Old,
+    /// Domain whose forgetting is measured.
+    #[serde(alias = "old")]
+    Retained,
 }
 
 impl Role {
-    /// What stands beside a domain's name.
+    /// Returns the label beside a domain's name.
     pub fn label(self) -> Option<&'static str> {
         match self {
             Self::Niche => Some("niche"),
             Self::Earlier => Some("earlier niche"),
-            Self::Old => None,
+            Self::Retained => None,
         }
     }
 }
 
-/// What became of one domain in one run. A withheld figure is null.
+/// Figures of one domain in one run. A withheld figure is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainReport {
-    /// Its name.
+    /// Name of the domain.
     pub name: String,
-    /// Its part in the run.
+    /// Role in the run.
     pub role: Role,
-    /// Of the base.
+    /// Bits per byte of the base.
     pub base_bits_per_byte: Option<f64>,
-    /// Of the tuned model.
+    /// Bits per byte of the tuned model.
     pub tuned_bits_per_byte: Option<f64>,
-    /// tuned − base: forgetting where it is positive.
+    /// Tuned minus base: positive is forgetting.
     pub change: Option<f64>,
-    /// The change as a share of the base's figure.
+    /// Change as a share of the base's bits per byte.
     pub relative_change: Option<f64>,
-    /// 95 %, paired bootstrap over groups of documents; null below five groups.
+    /// 95 % interval of a paired bootstrap over groups of documents; `None` with fewer than five groups.
     pub interval: Option<[f64; 2]>,
-    /// Of the change against the tolerance (an old domain) or against none (the niche); null where it is not tested.
+    /// p-value of the change against the tolerance (a retained domain) or against 0 (the niche); `None` if not tested.
     pub p_value: Option<f64>,
-    /// The same with Holm's correction over all tests of the report: the verdict rests on it.
+    /// p-value with Holm's correction over all tests of the report; the verdict rests on it.
     pub adjusted_p_value: Option<f64>,
-    /// What can be said for sure.
+    /// Verdict on the change.
     pub verdict: Verdict,
-    /// Why the figure is withheld, why nothing can be decided, or how little few documents say.
+    /// Reason for a withheld or undecided figure, or a note on few groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Held-out documents.
+    /// Number of held-out documents.
     pub documents: u64,
-    /// Independent groups that they make.
+    /// Number of independent groups of documents.
     pub groups: u64,
-    /// What a group is, in the plural; null where the data set stores no groups, and each document counts as one.
+    /// Kind of group, in the plural; `None` if the dataset stores no groups and each document counts as one.
     pub grouping: Option<String>,
-    /// How many groups of one size and with normally scattered changes would tell as much.
+    /// Number of equally large groups with normally distributed changes that would give the same precision.
     pub effective_groups: f64,
-    /// Of an undecided domain: about how many groups of the same kind would decide, were the change what it is.
+    /// Approximate number of similar groups that would decide an undecided domain with this change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_groups: Option<u64>,
-    /// Their UTF-8 bytes.
+    /// Size of the documents in UTF-8 bytes.
     pub bytes: u64,
 }
 
-/// The old domain that lost most.
+/// Retained domain with the largest loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worst {
-    /// Its name.
+    /// Name of the domain.
     pub domain: String,
-    /// In bits per byte.
+    /// Change in bits per byte.
     pub change: f64,
-    /// With 95 %, no old domain's change lies above this: the largest of several estimates is too high on average, and this is
-    /// not; null where a domain has fewer than five groups of documents.
+    /// 95 % upper bound on the changes of all retained domains together; the largest of several estimates alone is too
+    /// high on average. `None` if a domain has fewer than five groups of documents.
     pub bound: Option<f64>,
 }
 
-/// A run in a few figures. What rests on withheld domains alone is null.
+/// Summary of a run. Figures that depend only on withheld domains are `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Mean change over the old domains, each counting the same.
+    /// Mean change over the retained domains, with equal weights.
     pub mean_forgetting: Option<Figure>,
-    /// The largest change among the old domains.
+    /// Largest change among the retained domains.
     pub worst_forgetting: Option<Worst>,
-    /// The niche's change with the sign turned.
+    /// Gain on the niche: its change, negated.
     pub niche_gain: Option<Figure>,
 }
 
-/// One tuned model against the base.
+/// Comparison of one tuned model with the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// What a person calls it: the run's folder.
+    /// Display name: the folder of the run.
     pub name: String,
-    /// The checkpoint.
+    /// Folder of the checkpoint.
     pub path: String,
-    /// How it was tuned.
+    /// Fine-tuning method.
     pub method: String,
-    /// The niche first, then earlier ones, then the old domains, by name.
+    /// Domains: the niche, then earlier niches, then retained domains, each by name.
     pub domains: Vec<DomainReport>,
-    /// Of every domain that has questions.
+    /// Results on the domains that have questions.
     pub questions: Vec<QuestionReport>,
-    /// Of every task, by name.
+    /// Results on the tasks, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskReport>,
-    /// The evaluations during the run.
+    /// Evaluations during the run.
     pub curve: Vec<CurvePoint>,
-    /// How much of each held-out set stands in the text that it was tuned on.
+    /// Overlap of held-out documents with the text that the run was tuned on.
     pub overlaps: Vec<Overlap>,
-    /// Whether it reads the held-out text in other tokens than the base does: as many tokens of context are another stretch
-    /// of text then.
+    /// Set if the run reads the held-out text in other tokens than the base: equal context then covers another length
+    /// of text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_context: bool,
-    /// What it lost in each domain that is not withheld.
+    /// Evidence of forgetting in each domain that is not withheld.
     pub evidence: BTreeMap<String, DomainEvidence>,
-    /// The run in a few figures.
+    /// Summary of the run.
     pub summary: Summary,
 }
 
 impl RunReport {
-    /// What the run was tuned for.
+    /// Returns the niche.
     pub fn niche(&self) -> Option<&DomainReport> {
         self.domains
             .iter()
             .find(|domain| domain.role == Role::Niche)
     }
 
-    /// What is watched for forgetting.
-    pub fn old(&self) -> impl Iterator<Item = &DomainReport> {
+    /// Returns the retained domains.
+    pub fn retained(&self) -> impl Iterator<Item = &DomainReport> {
         self.domains
             .iter()
-            .filter(|domain| domain.role == Role::Old)
+            .filter(|domain| domain.role == Role::Retained)
     }
 
-    /// What it gained and forgot, in a sentence.
+    /// Returns a sentence on gain and forgetting.
     pub fn headline(&self) -> String {
         wording::of_run(self)
     }
 
-    /// Its figures as tables in GitHub's Markdown.
+    /// Renders the figures as tables in GitHub-flavored Markdown.
     pub fn markdown(&self) -> String {
         markdown::figures(self)
     }
 }
 
-/// The whole report; `report.json`.
+/// Forgetting report, as saved in `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForgettingReport {
-    /// Of this file.
+    /// Schema version of the file.
     pub schema: u32,
-    /// The base's checkpoint.
+    /// Folder of the base.
     pub base: String,
-    /// One a tuned model.
+    /// Comparisons, one per tuned model.
     pub runs: Vec<RunReport>,
-    /// The runs as stages of one chain, where each was tuned from the one before.
+    /// Chain of the runs, if each was tuned from the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,
-    /// The runs against each other, where there are several.
+    /// Comparison of the runs with each other, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranking: Option<Ranking>,
-    /// How much of each held-out set stands in the training text of the data sets' domains.
+    /// Overlap of held-out documents with the training text of the datasets' domains.
     pub overlaps: Vec<Overlap>,
-    /// How it was made.
+    /// Settings of the comparison.
     pub settings: Settings,
-    /// What the words mean.
+    /// Definitions of the terms.
     pub definitions: BTreeMap<String, String>,
 }
 
 impl ForgettingReport {
-    /// Reads a `report.json`.
+    /// Reads a `report.json` of this version or of schema version 4.
     ///
     /// # Errors
-    /// A file that can't be read, or is not what this version of the program writes.
+    /// A file that can't be read or has another format.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let refused = |reason: String| {
             let path = path.display();
             ReportError::Report(format!(
-                "`{path}` is no report that can be read ({reason}): make it anew with `polymath forget`"
+                "`{path}` can't be read as a report ({reason}): create it again with `polymath report`"
             ))
         };
         let text =
             polymath_files::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let report: Self =
             serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
-        if report.schema != SCHEMA {
+        if ![4, SCHEMA].contains(&report.schema) {
             let found = report.schema;
             return Err(refused(format!(
-                "its `schema` is {found}, expected {SCHEMA}"
+                "its `schema` is {found}, expected 4 or {SCHEMA}"
             )));
         }
         Ok(report)
@@ -324,8 +327,8 @@ impl ForgettingReport {
     /// Compares every run with the base.
     ///
     /// # Errors
-    /// A run that was not scored on the base's domains, documents, questions and tasks; scores that are not finite; a niche
-    /// that is not among the domains; settings without sense.
+    /// A run that was not scored on the base's domains, documents, questions and tasks; scores that are not finite; a
+    /// niche that is not among the domains; invalid settings.
     pub fn new(
         base: &ModelScores,
         runs: &[ModelScores],
@@ -355,24 +358,23 @@ impl ForgettingReport {
         })
     }
 
-    /// A table for the terminal.
+    /// Renders a table for the terminal.
     pub fn table(&self) -> String {
         table::render(self)
     }
 
-    /// The whole in one sentence.
+    /// Returns the main result in a few sentences.
     pub fn headline(&self) -> String {
         wording::headline(self)
     }
 
-    /// What each run gained and forgot, a sentence a run.
+    /// Returns a sentence on gain and forgetting per run.
     pub fn headlines(&self) -> Vec<String> {
         self.runs.iter().map(RunReport::headline).collect()
     }
 }
 
-/// Writes `report.html`, `report.md` and `report.json` into `folder`, each beside its place first, so that none is ever
-/// half there.
+/// Writes `report.html`, `report.md` and `report.json` into `folder`, each atomically.
 ///
 /// # Errors
 /// A folder or file that can't be written.

@@ -1,25 +1,25 @@
-//! Questions with exact answers, base against tuned.
+//! Comparison of answers to questions with exact answers.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AccuracyReport, ModelScores};
 use crate::ReportError;
 
-/// Questions with exact answers, base against tuned.
+/// Accuracy on questions with exact answers, base against tuned model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuestionReport {
-    /// The domain that they are of.
+    /// Domain of the questions.
     pub domain: String,
-    /// How many.
+    /// Number of questions.
     pub count: usize,
-    /// How many groups they make: questions of one template are not independent of each other.
+    /// Number of independent groups: questions of one template are not independent.
     pub groups: usize,
-    /// Shares that are answered.
+    /// Shares of answered questions.
     #[serde(flatten)]
     pub accuracy: AccuracyReport,
 }
 
-/// A run's answers against the base's, domain by domain.
+/// Compares the answers of a run with those of the base, by domain.
 ///
 /// # Errors
 /// Base and run were not asked the same questions.
@@ -30,7 +30,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionRepo
             let before = base.questions.get(domain).map_or(&[][..], Vec::as_slice);
             if before.len() != after.len() {
                 return Err(ReportError::Report(format!(
-                    "base and `{}` were asked `{}` and `{}` questions of the domain `{domain}`: ask both the same",
+                    "base and `{}` were asked `{}` and `{}` questions of the domain `{domain}`: ask both the same questions",
                     run.path,
                     before.len(),
                     after.len()
@@ -54,7 +54,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionRepo
         .collect()
 }
 
-/// How many different ones there are; `None` where none are known.
+/// Returns the number of distinct groups; `None` without groups.
 fn number_of_groups(groups: &[u64]) -> Option<usize> {
     let mut groups = groups.to_vec();
     groups.sort_unstable();

@@ -1,4 +1,4 @@
-//! Several runs against each other: which forgot least and which gained most, where the documents tell them apart.
+//! Comparison of several runs with each other: significantly less forgetting or more gain.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,41 +10,42 @@ use polymath_eval::statistics::{Compared, FEWEST_GROUPS, Family, LEVEL, Verdict}
 /// Resamples of the comparisons of runs with each other.
 const RESAMPLES: usize = 2000;
 
-/// Every two runs against each other, on the same groups of documents.
+/// Pairwise comparison of runs on the same groups of documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
-    /// Why the runs are not compared with each other; null where they are.
+    /// Reason why the runs are not compared; `None` if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The run that forgot less than every other, where the documents tell it apart from each.
+    /// Run with significantly less forgetting than each other run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_forgetting: Option<String>,
-    /// The run that gained more on the niche than every other, in the same way.
+    /// Run with significantly more gain on the niche than each other run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_gain: Option<String>,
-    /// Every two of them.
+    /// Comparison of every two runs.
     pub pairs: Vec<PairReport>,
 }
 
-/// One run against another.
+/// Comparison of one run with another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairReport {
-    /// The run that is compared with.
+    /// Run that is the reference.
     pub before: String,
-    /// The run that is compared.
+    /// Run that is compared.
     pub after: String,
-    /// By how much more `after` forgot on average over the old domains, with an interval that holds for all pairs together.
+    /// Mean forgetting of `after` minus that of `before` over the retained domains, with a simultaneous interval over
+    /// all pairs.
     pub forgetting: Figure,
-    /// Of that difference against 0, adjusted for all pairs and both figures.
+    /// p-value of that difference against 0, adjusted for all pairs and both figures.
     pub forgetting_p_value: f64,
-    /// By how much more `after` gained on the niche.
+    /// Gain of `after` on the niche minus that of `before`, with a simultaneous interval over all pairs.
     pub gain: Figure,
-    /// Of that difference against 0.
+    /// p-value of that difference against 0, adjusted in the same way.
     pub gain_p_value: f64,
 }
 
 impl Ranking {
-    /// Of at least two runs; `None` of fewer.
+    /// Compares at least two runs; `None` for fewer.
     ///
     /// # Errors
     /// Runs that were scored on different documents.
@@ -83,7 +84,7 @@ impl Ranking {
             };
             pairs.iter().map(of_pair).collect::<Vec<_>>()
         };
-        let comparisons = [compared(Role::Old), compared(Role::Niche)].concat();
+        let comparisons = [compared(Role::Retained), compared(Role::Niche)].concat();
         let family = Family::of_means(&comparisons, RESAMPLES, settings.seed)?;
         Ok(Some(Self::from(&family, &pairs, runs)))
     }
@@ -113,7 +114,7 @@ impl Ranking {
                 gain_p_value: p_values[count + at],
             }
         };
-        // Below every other, and told apart from each: of forgetting, and of the niche's change.
+        // Lower than every other run with significance: in forgetting, or in the change of the niche.
         let lowest = |offset: usize| {
             let lower = |run: usize| {
                 pairs.iter().enumerate().all(|(at, (before, after))| {
@@ -134,7 +135,7 @@ impl Ranking {
     }
 }
 
-/// Why runs can't be compared; none where they can.
+/// Returns the reason why runs can't be compared; `None` if they can.
 fn incomparable(runs: &[RunReport]) -> Option<String> {
     let judged = |run: &RunReport| -> Vec<(String, Role)> {
         let domains = run
@@ -149,19 +150,19 @@ fn incomparable(runs: &[RunReport]) -> Option<String> {
     let first = &runs[0];
     if runs.iter().any(|run| niche(run) != niche(first)) {
         return Some(
-            "they were tuned for different niches, so that their means are over different domains"
+            "they were tuned for different niches, so their means are over different domains"
                 .into(),
         );
     }
     if runs.iter().any(|run| judged(run) != judged(first)) {
         return Some(
-            "different domains are withheld, so that their means are over different domains".into(),
+            "different domains are withheld, so their means are over different domains".into(),
         );
     }
     let judged = judged(first);
     let has = |role| judged.iter().any(|(_, of)| *of == role);
-    if !(has(Role::Niche) && has(Role::Old)) {
-        return Some("there is no niche, or no old domain, that is judged".into());
+    if !(has(Role::Niche) && has(Role::Retained)) {
+        return Some("there is no judged niche, or no judged retained domain".into());
     }
     let few = |domain: &&super::DomainReport| {
         domain.verdict != Verdict::Withheld && (domain.groups as usize) < FEWEST_GROUPS

@@ -1,4 +1,4 @@
-//! "How sure is this?": what is estimated, from how many independent groups, by which test, with which correction.
+//! Section "How sure is this?": the estimand, the independent groups, the test and the correction.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{DomainReport, ForgettingReport, Role};
 use crate::wording::count;
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS, Verdict};
 
-/// A term and what it says, in the order of the fold.
+/// Returns the terms and their explanations, in order.
 pub fn entries(report: &ForgettingReport) -> Vec<(&'static str, String)> {
     let mut entries = vec![
         ("What is estimated", estimand(report)),
@@ -32,29 +32,29 @@ fn estimand(report: &ForgettingReport) -> String {
             chosen.name()
         ),
         (Some(split), Some(_)) => format!(
-            "Scored on the `{}` split, by which checkpoints were chosen too: the figures flatter the runs.",
+            "Scored on the `{}` split, on which checkpoints were also chosen: the figures are too favorable.",
             split.name()
         ),
         (Some(split), None) => format!("Scored on the `{}` split.", split.name()),
         (None, Some(chosen)) => format!(
-            "Scored on all held-out documents; checkpoints were chosen on the `{}` split, which is among them: the figures \
-             flatter the runs a little.",
+            "Scored on all held-out documents, including the `{}` split that checkpoints were chosen on: the figures are slightly too \
+            favorable.",
             chosen.name()
         ),
-        (None, None) => "Scored on all held-out documents; nothing says on which of them the checkpoints were chosen: the \
-                         figures may flatter the runs a little."
+        (None, None) => "Scored on all held-out documents; the split that checkpoints were chosen on is unknown: the figures may be \
+        slightly too favorable."
             .into(),
     };
     let choice = match settings.max_tokens {
         None => String::new(),
         Some(tokens) => format!(
-            " Of each domain, documents in a seeded order up to the first that does not fit {} tokens, which does not depend on \
-             their length.",
+            " Documents of each domain are taken in a seeded order up to the first that does not fit {} tokens; the order does not \
+            depend on their length.",
             count(tokens)
         ),
     };
     format!(
-        "The change in bits per byte that new documents of each domain would show, each byte counting the same. {split}{choice}"
+        "The expected change in bits per byte on new documents of each domain, with equal weight per byte. {split}{choice}"
     )
 }
 
@@ -78,20 +78,20 @@ fn groups(report: &ForgettingReport) -> String {
             false => format!(" of {} documents", count(domain.documents)),
         };
         format!(
-            "{}: {} {kind}{of}, worth {effective}",
+            "{}: {} {kind}{of}, {effective} effective",
             domain.name,
             count(domain.groups)
         )
     };
     let all: Vec<String> = of_domain.values().map(one).collect();
     format!(
-        "Documents of one group count once. {}. Groups are worth as many of one size, whose changes scatter normally, as tell \
-         as much of the change.",
+        "Documents of one group count once. {}. The effective number is that of equally large groups with normally distributed \
+        changes that would give the same precision.",
         all.join("; ")
     )
 }
 
-/// What is said of domains whose data set stores no groups; none where all do.
+/// Returns a note on domains whose dataset stores no groups; `None` if all do.
 fn ungrouped(report: &ForgettingReport) -> Option<String> {
     let first = report.runs.first()?;
     let names: Vec<&str> = first
@@ -102,8 +102,8 @@ fn ungrouped(report: &ForgettingReport) -> Option<String> {
         .collect();
     (!names.is_empty()).then(|| {
         format!(
-            "{}: the dataset stores no groups, so each document counts as independent. Where documents are pieces of one work, \
-             the intervals are too narrow: prepare the data again.",
+            "{}: the dataset stores no groups, so each document counts as independent. If documents are parts of one work, the \
+            intervals are too narrow: prepare the data again.",
             names.join(", ")
         )
     })
@@ -111,10 +111,10 @@ fn ungrouped(report: &ForgettingReport) -> Option<String> {
 
 fn test(report: &ForgettingReport) -> String {
     format!(
-        "Kept is shown by a non-inferiority test (one arm of TOST) against the tolerance of {}: the upper bound lies within it, \
-         one-sided 2.5 %. Forgotten: the lower bound lies beyond. Bounds come from a paired bootstrap over groups ({} resamples, \
-         seed {}), and reach further where a few groups changed far more than the rest. Kept takes {FEWEST_EFFECTIVE:.0} \
-         effective groups; below {FEWEST_GROUPS} groups nothing is decided, nor given an interval.",
+        "Kept is a non-inferiority test (one side of TOST) against the tolerance of {}: the upper bound is within it, one-sided \
+        2.5 %. Forgotten: the lower bound is above it. Bounds come from a paired bootstrap over groups ({} resamples, seed {}) \
+        and are wider if a few groups changed far more than the rest. Kept requires {FEWEST_EFFECTIVE:.0} effective groups; with \
+        fewer than {FEWEST_GROUPS} groups there is no decision and no interval.",
         report.settings.tolerance, report.settings.resamples, report.settings.seed
     )
 }
@@ -123,8 +123,8 @@ fn correction(report: &ForgettingReport) -> String {
     let all = report.settings.comparisons;
     let plural = if all == 1 { "test" } else { "tests" };
     format!(
-        "Verdicts rest on p after Holm's correction over the {all} {plural} of this report: domains, questions and tasks of every \
-         run. The intervals are not corrected."
+        "Verdicts use p after Holm's correction over the {all} {plural} of this report: domains, questions and tasks of every \
+        run. The intervals are not corrected."
     )
 }
 
@@ -138,29 +138,29 @@ fn left_out(report: &ForgettingReport) -> String {
         .map(|domain| domain.name.as_str())
         .collect();
     let mut text = String::from(
-        "Another training run: each run is one seed, and the next may differ by more than its interval is wide.",
+        "Variation between training runs: each run is one seed, and another seed may differ by more than the interval.",
     );
     if !sections.is_empty() {
         text += &format!(
-            " Other works: the groups of {} are passages of the same work.",
+            " Variation between works: the groups of {} are passages of the same work.",
             sections.join(", ")
         );
     }
     let few = |domain: &DomainReport| {
-        domain.role == Role::Old
+        domain.role == Role::Retained
             && domain.verdict != Verdict::Withheld
             && domain.effective_groups < FEWEST_EFFECTIVE
     };
     if report.runs.iter().flat_map(|run| &run.domains).any(few) {
-        text += " Losses of a kind that no held-out document shows: where few groups speak, such are easily missed.";
+        text += " Losses that no held-out document shows: with few groups, they are easily missed.";
     }
     text
 }
 
-/// How [`polymath_data::Grouping`] names passages of one work.
+/// Plural that [`polymath_data::Grouping`] uses for passages of one work.
 const SECTIONS: &str = "passages of the same work";
 
-/// The split that is judged on where nothing is asked for: `test`, where a checkpoint was chosen on `dev`.
+/// Returns the split to report on by default: `test` if a checkpoint was chosen on `dev`.
 pub fn split_to_judge(chosen_on: Option<HeldoutSplit>) -> Option<HeldoutSplit> {
     (chosen_on == Some(HeldoutSplit::Dev)).then_some(HeldoutSplit::Test)
 }

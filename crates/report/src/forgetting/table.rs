@@ -1,4 +1,4 @@
-//! The report as plain text for a terminal.
+//! Plain-text form of the report for a terminal.
 
 use super::{ForgettingReport, RunReport, tasks};
 use crate::wording::{
@@ -8,7 +8,7 @@ use crate::wording::{
 
 const COLUMNS: usize = 7;
 
-/// One block a run, its columns aligned.
+/// Renders one block per run with aligned columns.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
         "Bits per byte on held-out documents (lower is better), against {}\n",
@@ -102,7 +102,7 @@ fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
     rows
 }
 
-/// Words to the left, numbers to the right.
+/// Aligns words to the left and numbers to the right.
 fn align(rows: &[[String; COLUMNS]]) -> String {
     let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
         let widths = rows.iter().map(|row| row[column].chars().count());

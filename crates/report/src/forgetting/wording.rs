@@ -1,10 +1,10 @@
-//! The report's sentences, the same in every form of it.
+//! Sentences of the report, the same in all its forms.
 
 use super::{ForgettingReport, RunReport};
 use crate::wording::{signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
-/// The whole in a sentence or a few. Runs are ranked only where the documents tell one apart from every other.
+/// Returns the main result. Runs are ranked only if one is significantly better than each other run.
 pub fn headline(report: &ForgettingReport) -> String {
     let sentences = || {
         let all: Vec<String> = report.runs.iter().map(of_run).collect();
@@ -24,33 +24,36 @@ pub fn headline(report: &ForgettingReport) -> String {
     let number = report.runs.len();
     match (least, most) {
         (None, None) => format!(
-            "The documents tell none of the {number} runs apart from all others, neither in gain nor in forgetting. {}",
+            "None of the {number} runs is significantly better than all others in gain or forgetting. {}",
             sentences()
         ),
         (Some(least), Some(most)) if least.name == most.name => format!(
-            "Of {number} runs, {} both gained most on its niche ({} bits per byte) and forgot least ({} on average over the old \
-             domains), told apart from every other.",
+            "Of {number} runs, {} both gained most on its niche ({} bits per byte) and forgot least ({} on average over the retained \
+            domains), significantly against every other run.",
             least.name,
             gain(least),
             forgetting(least)
         ),
         (least, most) => {
-            let most = most.map_or("Which run gained most is not told apart.".into(), |run| {
+            let most = most.map_or("No run gained significantly more than all others.".into(), |run| {
                 format!(
-                    "{} gained most on its niche: {} bits per byte, at {} of forgetting on average over the old domains.",
+                    "{} gained most on its niche: {} bits per byte, at {} of forgetting on average over the retained domains.",
                     run.name,
                     gain(run),
                     forgetting(run)
                 )
             });
-            let least = least.map_or("Which run forgot least is not told apart.".into(), |run| {
-                format!(
-                    "{} forgot least: {} on average, for a gain of {}.",
-                    run.name,
-                    forgetting(run),
-                    gain(run)
-                )
-            });
+            let least = least.map_or(
+                "No run forgot significantly less than all others.".into(),
+                |run| {
+                    format!(
+                        "{} forgot least: {} on average, for a gain of {}.",
+                        run.name,
+                        forgetting(run),
+                        gain(run)
+                    )
+                },
+            );
             format!("{most} {least}")
         }
     }
@@ -64,13 +67,13 @@ fn forgetting(run: &RunReport) -> String {
     signed_or_dash(run.summary.mean_forgetting.map(|figure| figure.value))
 }
 
-/// What one run gained and forgot.
+/// Returns a sentence on the gain and forgetting of a run.
 pub fn of_run(run: &RunReport) -> String {
     let unchanged = run.domains.iter().all(|domain| domain.change == Some(0.0));
     if unchanged {
         return format!("{} does not differ from its base in any domain.", run.name);
     }
-    let clauses: Vec<String> = [niche(run), old(run)].into_iter().flatten().collect();
+    let clauses: Vec<String> = [niche(run), retained(run)].into_iter().flatten().collect();
     format!("{} {}.", run.name, clauses.join("; it "))
 }
 
@@ -83,32 +86,36 @@ fn niche(run: &RunReport) -> Option<String> {
     Some(match niche.verdict {
         Verdict::Gained => format!("gained {size} ({share:.0} %) on {name}"),
         Verdict::Lost => format!("lost {size} ({share:.0} %) on {name}, its own niche"),
-        Verdict::Withheld => format!("can't be judged on {name}"),
+        Verdict::Withheld => format!("has a withheld figure on {name}"),
         _ => format!(
-            "shows no sure change on {name} ({} bits per byte)",
+            "shows no significant change on {name} ({} bits per byte)",
             signed(change)
         ),
     })
 }
 
-fn old(run: &RunReport) -> Option<String> {
-    let count = |verdict| run.old().filter(|domain| domain.verdict == verdict).count();
-    let all = run.old().count();
+fn retained(run: &RunReport) -> Option<String> {
+    let count = |verdict| {
+        run.retained()
+            .filter(|domain| domain.verdict == verdict)
+            .count()
+    };
+    let all = run.retained().count();
     let forgotten: Vec<String> = run
-        .old()
+        .retained()
         .filter(|domain| domain.verdict == Verdict::Forgotten)
         .filter_map(|domain| Some(format!("{} ({})", domain.name, signed(domain.change?))))
         .collect();
     let domains = if all == 1 {
-        "old domain"
+        "retained domain"
     } else {
-        "old domains"
+        "retained domains"
     };
     let kept = count(Verdict::Kept);
     let mut clauses = match (forgotten.len(), &run.summary.worst_forgetting) {
-        (0, _) if kept == all && all == 1 => vec!["kept its old domain".to_owned()],
+        (0, _) if kept == all && all == 1 => vec!["kept its retained domain".to_owned()],
         (0, _) if kept == all => vec![format!("kept all {all} {domains}")],
-        (0, _) => vec![format!("forgot none of {all} {domains} for sure")],
+        (0, _) => vec![format!("forgot none of {all} {domains} significantly")],
         (3.., Some(worst)) => vec![format!(
             "forgot {} of {all} {domains}, {} most ({})",
             forgotten.len(),
@@ -129,7 +136,7 @@ fn old(run: &RunReport) -> Option<String> {
     (all > 0).then(|| clauses.join(", "))
 }
 
-/// `a, b and c`.
+/// Joins items as `a, b and c`.
 fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),

@@ -1,6 +1,7 @@
-//! Which points no other beats, and the area that they cover.
+//! Pareto-optimal points and their hypervolume.
 
-/// Of points (gain, forgetting): for each, the first that is at least as good in both and better in one.
+/// Returns for each point (gain, forgetting) the first point that dominates it: at least as good in both and better in
+/// one.
 pub fn pareto(points: &[(f64, f64)]) -> Vec<Option<usize>> {
     let beats = |a: &(f64, f64), b: &(f64, f64)| a.0 >= b.0 && a.1 <= b.1 && a != b;
     points
@@ -9,15 +10,15 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<Option<usize>> {
         .collect()
 }
 
-/// The area between the points (gain, forgetting) and the corner (0, `reference`): how much gain is had at how little
-/// forgetting, in one number. Points that gain nothing or forget more than the reference add nothing.
+/// Returns the area between the points (gain, forgetting) and the corner (0, `reference`): gain times avoided
+/// forgetting in one number. Points without gain or with more forgetting than the reference add nothing.
 pub fn hypervolume(points: &[(f64, f64)], reference: f64) -> f64 {
     let mut inside: Vec<(f64, f64)> = points
         .iter()
         .copied()
         .filter(|(gain, forgetting)| *gain > 0.0 && *forgetting < reference)
         .collect();
-    // From the most gain down, each point adds what lies below the least forgetting so far.
+    // From the most gain down, each point adds the area below the least forgetting so far.
     inside.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut area, mut least) = (0.0, reference);
     for (gain, forgetting) in inside {
@@ -33,9 +34,9 @@ pub fn hypervolume(points: &[(f64, f64)], reference: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Of hand-made points: what is beaten, by whom, and the area.
+    /// Dominated points, their dominators and the area match values by hand.
     #[test]
-    fn frontiers_of_hand_made_points() {
+    fn frontiers_match_values_by_hand() {
         let points = [(3.0, 1.0), (2.0, 0.2), (1.9, 0.3), (1.0, 0.0), (3.0, 1.0)];
         assert_eq!(pareto(&points), [None, None, Some(1), None, None]);
         // From the corner (0, 1): the second covers 2 × 0.8, the fourth 1 × 0.2 more; the first touches the reference.

@@ -1,44 +1,44 @@
-//! Which methods are told apart: differences between all pairs in both figures, that hold together with 95 %.
+//! Significant differences between methods: all pairs in both figures, with simultaneous 95 % intervals.
 
 use super::area::{hypervolume, pareto};
 use super::joint::{Contrast, Draw, FigureOfAll, pairs};
 use polymath_eval::statistics::{LEVEL, Random};
 
 const RESAMPLES: usize = 2000;
-/// With very many pairs, fewer are enough and take as long.
+/// Number of resamples with very many pairs: fewer are enough and take as long.
 const RESAMPLES_OF_MANY: usize = 1000;
 const MANY: usize = 16;
 const SEED: u64 = 25;
 
 /// Both figures of every method.
 pub struct Comparisons<'a> {
-    /// Fall on the niche.
+    /// Gain on the niche.
     pub gain: FigureOfAll<'a>,
-    /// Mean rise over the retained domains.
+    /// Mean forgetting of the retained domains.
     pub forgetting: FigureOfAll<'a>,
 }
 
-/// What the resamples say of all methods together.
+/// Results of the resamples over all methods.
 pub struct Resampled {
-    /// How many standard errors a difference must lie from 0 to be told from it: the maximum over all pairs and both figures
-    /// is below it in 95 % of the resamples (max-T; Westfall & Young 1993, Romano & Wolf 2005, in one step).
+    /// Number of standard errors for a significant difference: the maximum over all pairs and both figures is below it
+    /// in 95 % of the resamples (max-T; Westfall & Young 1993, Romano & Wolf 2005, single-step).
     pub critical: f64,
-    /// Of each method, the share of resamples in which no other beats it.
+    /// Share of resamples in which no other method dominates, for each method.
     pub frontier_shares: Vec<f64>,
-    /// 95 % interval of the hypervolume of the trained methods, and of all.
+    /// 95 % intervals of the hypervolume of the trained methods, and of all methods.
     pub hypervolumes: [[f64; 2]; 2],
 }
 
-/// The corner from which the hypervolume is seen, and which methods were trained.
+/// Reference corner of the hypervolume, and the trained methods.
 pub struct Corner<'a> {
-    /// The most mean forgetting of any method.
+    /// Highest mean forgetting of any method.
     pub forgetting: f64,
-    /// Of each method, whether it was trained, and not made by mixing.
+    /// Set for each method that was trained rather than mixed.
     pub trained: &'a [bool],
 }
 
 impl Comparisons<'_> {
-    /// The methods' points (gain, forgetting).
+    /// Returns the points (gain, forgetting) of the methods.
     pub fn points(&self, methods: usize) -> Vec<(f64, f64)> {
         let point = |method: usize| {
             let alone = (method, None);
@@ -89,7 +89,7 @@ impl Comparisons<'_> {
         }
     }
 
-    /// The largest statistic of a resample over all pairs and both figures.
+    /// Returns the largest statistic of a resample over all pairs and both figures.
     fn largest(&self, methods: usize, (gain, forgetting): (&Draw, &Draw)) -> f64 {
         let of = |contrast: Contrast| {
             let gain = self.gain.statistic(gain, contrast).abs();
@@ -98,17 +98,17 @@ impl Comparisons<'_> {
         pairs(methods).map(of).fold(0.0, f64::max)
     }
 
-    /// Whether `other` gains more and forgets less than `method`, both for sure.
+    /// Returns whether `other` gains significantly more and forgets significantly less than `method`.
     pub fn beats(&self, other: usize, method: usize, critical: f64) -> bool {
         let contrast = (other, Some(method));
-        let surely = |figure: &FigureOfAll| critical * figure.error(contrast);
-        self.gain.value(contrast) > surely(&self.gain)
-            && self.forgetting.value(contrast) < -surely(&self.forgetting)
+        let margin = |figure: &FigureOfAll| critical * figure.error(contrast);
+        self.gain.value(contrast) > margin(&self.gain)
+            && self.forgetting.value(contrast) < -margin(&self.forgetting)
     }
 }
 
 impl Corner<'_> {
-    /// Of the trained methods, and of all.
+    /// Returns the hypervolume of the trained methods, and of all methods.
     pub fn hypervolumes(&self, points: &[(f64, f64)]) -> [f64; 2] {
         let trained = points
             .iter()
@@ -119,15 +119,15 @@ impl Corner<'_> {
     }
 }
 
-/// The value that a `level` share of them lies above; counted so that it is not below the truth for so few resamples.
+/// Returns the value that a share `level` is above; rounded up, so that few resamples do not give too low a value.
 pub fn upper_quantile(mut values: Vec<f64>, level: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let rank = ((1.0 - level) * (values.len() + 1) as f64).ceil() as usize;
     values[rank.clamp(1, values.len()) - 1]
 }
 
-/// The interval by the resamples' distances from the value, turned round (the basic bootstrap): the largest of several noisy
-/// figures is too large, and in a resample it is so once more.
+/// Returns the basic bootstrap interval: the resamples' distances from the value, reversed. The largest of several
+/// noisy figures is too large, and even larger in a resample.
 fn around(value: f64, mut drawn: Vec<f64>) -> [f64; 2] {
     drawn.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| drawn[((drawn.len() - 1) as f64 * share).round() as usize];

@@ -1,4 +1,4 @@
-//! The methods that can be compared.
+//! Methods with a run of every seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,17 @@ use super::method::Method;
 use super::scored::ScoredRun;
 use crate::diverged::Diverged;
 
-/// The methods that have a run of every seed, and none that diverged: the others' seeds say nothing about what the next does.
+/// Methods that have a run of every seed and none that diverged. Only these are compared.
 pub struct Complete {
     pub names: Vec<String>,
-    /// Of each, its place among all methods.
+    /// Index of each among all methods.
     pub places: Vec<usize>,
-    /// Of each, the numbers of its runs.
+    /// Indices of the runs of each.
     pub runs: Vec<Vec<usize>>,
 }
 
 impl Complete {
-    /// Of all methods, with the numbers of their runs.
+    /// Selects the complete methods from all methods and the indices of their runs.
     pub fn of(
         methods: &[Method],
         numbers: &BTreeMap<String, Vec<usize>>,

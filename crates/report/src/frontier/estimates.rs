@@ -1,4 +1,4 @@
-//! Figures with their intervals: over groups of documents, over domains, over seeds.
+//! Figures with intervals over document groups, domains and seeds.
 
 use super::scored::{SplitOfAll, averaged};
 use crate::ReportError;
@@ -8,10 +8,10 @@ use polymath_eval::statistics::{OverSeeds, paired_change};
 
 const RESAMPLES: usize = 2000;
 
-/// The change in a domain, the mean over `runs`, with its interval over groups of documents.
+/// Returns the change in a domain, averaged over `runs`, with its interval over document groups.
 ///
 /// # Errors
-/// Scores that are no numbers.
+/// Scores that are not finite.
 pub fn of_domain(split: &SplitOfAll, domain: &str, runs: &[usize]) -> Result<Figure, ReportError> {
     let (base, averaged) = split.base_and_mean(domain, runs);
     let change = paired_change(base, &averaged, RESAMPLES, 0)?;
@@ -21,17 +21,16 @@ pub fn of_domain(split: &SplitOfAll, domain: &str, runs: &[usize]) -> Result<Fig
     })
 }
 
-/// The same with the sign turned: a gain is a fall.
-pub fn turned(figure: Figure) -> Figure {
+/// Negates a figure: a gain is a negative change.
+pub fn negated(figure: Figure) -> Figure {
     Figure {
         value: -figure.value,
         interval: figure.interval.map(|[low, high]| [-high, -low]),
     }
 }
 
-/// A figure over groups of documents, with what another run would do added to what other documents would: `values` are the
-/// figure's by seed, and the distance to the ends of their interval by Student's t adds up as squares with that over groups
-/// (Zou & Donner 2008). One seed says nothing of another.
+/// Widens a figure's interval over document groups by the variation between seeds: the half-width of Student's t
+/// interval of `values` (the figure by seed) is added in squares (Zou & Donner 2008). A single seed adds nothing.
 pub fn over_seeds(figure: Figure, values: &[f64]) -> Figure {
     let Some([low, high]) = OverSeeds::of(values).interval else {
         return figure;
@@ -49,11 +48,11 @@ pub fn over_seeds(figure: Figure, values: &[f64]) -> Figure {
     }
 }
 
-/// The change in a domain from a base to a method, of which there is a run for each seed: the mean over the runs, with an interval
-/// that holds what new groups of documents and new seeds give; none below five groups. Of one seed, over groups alone.
+/// Returns the change in a domain from a base to a method with a run per seed: the mean over runs, with an interval
+/// over new document groups and new seeds. No interval with fewer than five groups; over groups alone for one seed.
 ///
 /// # Errors
-/// Runs that were scored on other documents than the base; scores that are no numbers.
+/// Runs scored on other documents than the base; scores that are not finite.
 pub fn change_over_seeds(
     base: &DomainScores,
     runs: &[&DomainScores],

@@ -51,8 +51,8 @@ pub struct SplitGroups {
     pub groups: usize,
 }
 
-/// The area of (forgetting avoided) × gain that methods cover, from the corner of no gain and the most mean forgetting of
-/// any.
+/// The area of (forgetting avoided) × gain that methods cover, from the corner of no gain and the most mean forgetting
+/// of any.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hypervolume {
     /// Of the methods that were trained.
@@ -152,8 +152,8 @@ impl Frontier {
         Ok(frontier)
     }
 
-    /// Compares the complete methods with one another on the test split. One seed says nothing of another, and so nothing of
-    /// methods; too few groups say nothing of others.
+    /// Compares the complete methods with one another on the test split. One seed says nothing of another, and so
+    /// nothing of methods; too few groups say nothing of others.
     fn compare(&mut self, test: &SplitOfAll, complete: &Complete) -> Result<(), ReportError> {
         let seeds = complete.runs.first().map_or(0, Vec::len);
         let mut domains: Vec<(&String, DomainSums)> = Vec::new();
@@ -262,7 +262,8 @@ impl Frontier {
             .collect()
     }
 
-    /// What a table shows: every trained method, and of the mixed ones the recommended and those that beat a trained one.
+    /// What a table shows: every trained method, and of the mixed ones the recommended and those that beat a trained
+    /// one.
     pub fn shown(&self) -> impl Iterator<Item = &Method> {
         let beating: BTreeSet<&String> = self
             .trained()

@@ -1,27 +1,28 @@
-//! Several models on the same groups of documents and over the same seeds: figures, standard errors and resamples of all of
-//! them at once.
+//! Joint resampling of several models on the same document groups and seeds: figures, standard errors and resamples of
+//! all models.
 //!
-//! A figure of a method is a weighted sum of changes in bits per byte, each the ratio of two sums over a domain's groups, and a
-//! mean over seeds. Its error has two parts: other groups of documents, and other seeds. The first is resampled by drawing whole
-//! groups with replacement, the same ones for all methods, so that what documents have in common cancels in a difference
-//! between methods. The second is drawn from a normal distribution: of a few seeds there is nothing to resample.
+//! A figure of a method is a weighted sum of changes in bits per byte, each the ratio of two sums over a domain's
+//! groups, and a mean over seeds. Its error has two parts: other document groups and other seeds. The first is
+//! resampled by drawing whole groups with replacement, the same for all methods, so that the common part cancels in a
+//! difference between methods. The second is drawn from a normal distribution, since there are too few seeds to
+//! resample.
 
 use polymath_eval::statistics::Random;
 
-/// A resample's variance is not taken for less than this share of the sample's: one that leaves out the few groups that
-/// change would make its statistic endless.
+/// Minimum of a resample's variance as a share of the sample's: a resample without the few groups that change would
+/// have an infinite statistic.
 const LEAST_VARIANCE: f64 = 0.04;
 
-/// The changes of one domain under every method, summed by group.
+/// Changes of one domain by all methods, summed by group.
 pub struct DomainSums {
     /// UTF-8 bytes of each group.
     pub bytes: Vec<f64>,
-    /// Of each method and each group: tuned − base in bits, the mean over the method's seeds.
+    /// Tuned minus base in bits by method and group, averaged over the method's seeds.
     pub bits: Vec<Vec<f64>>,
 }
 
 impl DomainSums {
-    /// Groups.
+    /// Returns the number of groups.
     pub fn groups(&self) -> usize {
         self.bytes.len()
     }
@@ -49,7 +50,7 @@ impl Square {
         self.cells[row * self.size + column]
     }
 
-    /// The variance of the difference of two methods; of one method's own figure where the second is `None`.
+    /// Returns the variance of the difference between two methods, or of one method's figure if the second is `None`.
     fn variance(&self, (first, second): Contrast) -> f64 {
         let own = self.at(first, first);
         let variance = match second {
@@ -59,8 +60,8 @@ impl Square {
         variance.max(0.0)
     }
 
-    /// Adds a domain's part, each group counted so many times: weight² · n/(n−1) · Σ e_a e_b / (Σ bytes)². Without
-    /// `off_diagonal`, each method's own variance alone.
+    /// Adds a domain with each group counted `times`: weight² · n/(n−1) · Σ e_a e_b / (Σ bytes)². Without
+    /// `off_diagonal`, adds only the variance of each method.
     fn add(
         &mut self,
         (domain, weight): (&DomainSums, f64),
@@ -91,31 +92,31 @@ pub type Contrast = (usize, Option<usize>);
 
 /// One figure of every method.
 pub struct FigureOfAll<'a> {
-    /// The domains with their weights; weights of 1 / count make a mean.
+    /// Domains with their weights; weights of 1 / count give a mean.
     domains: Vec<(&'a DomainSums, f64)>,
-    /// Of each domain, method and group: what the group adds to the method's deviation, in bits.
+    /// Residual of each domain, method and group: its contribution to the method's deviation, in bits.
     residuals: Vec<Vec<Vec<f64>>>,
-    /// Of each method and seed.
+    /// Figures by method and seed.
     values: Vec<Vec<f64>>,
-    /// Whether differences between methods are looked at, else single methods.
+    /// Set if contrasts are differences between methods, not single methods.
     of_differences: bool,
     covariance: Square,
 }
 
-/// What one resample adds to a figure.
+/// Deviation of a figure in one resample.
 pub struct Draw {
-    /// Of each method: by other groups.
+    /// Deviation of each method from the resampled groups.
     groups: Vec<f64>,
     covariance: Square,
-    /// Of each method and seed: by other seeds.
+    /// Deviation of each method and seed from the resampled seeds.
     seeds: Vec<Vec<f64>>,
-    /// The resample's own [`FigureOfAll::pooled`].
+    /// Value of [`FigureOfAll::pooled`] in the resample.
     pooled: f64,
 }
 
 impl<'a> FigureOfAll<'a> {
-    /// Of these domains, each with its weight; `values` are the figure's, by method and seed. All contrasts that are looked at
-    /// are differences between two methods, or none is.
+    /// Creates the figure from domains with weights and its `values` by method and seed. Either all contrasts are
+    /// differences between two methods, or none is.
     pub fn new(
         domains: Vec<(&'a DomainSums, f64)>,
         values: Vec<Vec<f64>>,
@@ -147,26 +148,26 @@ impl<'a> FigureOfAll<'a> {
         self.values.first().map_or(0, Vec::len)
     }
 
-    /// A contrast's value, the mean over seeds.
+    /// Returns the value of a contrast, averaged over seeds.
     pub fn value(&self, contrast: Contrast) -> f64 {
         mean(&by_seed(&self.values, contrast))
     }
 
-    /// A contrast's standard error: over groups, and over seeds where there are several. The variance over seeds is the
-    /// greater of the contrast's own and of the mean over all contrasts of its kind: two or three seeds can lie close
-    /// together by chance, and one method can scatter more than the others do.
+    /// Returns the standard error of a contrast over groups and, with several seeds, over seeds. The variance over
+    /// seeds is the larger of the contrast's own and the mean over all contrasts of its kind: two or three seeds can
+    /// agree by chance, and one method can vary more than the others.
     pub fn error(&self, contrast: Contrast) -> f64 {
         let own = self.covariance.variance(contrast);
         (own + over_seeds(&by_seed(&self.values, contrast), self.pooled())).sqrt()
     }
 
-    /// The mean variance over seeds: of single methods, or of differences of two.
+    /// Returns the mean variance over seeds of single methods, or of differences between two.
     fn pooled(&self) -> f64 {
         pooled(&self.values, self.of_differences)
     }
 
-    /// What the variance over seeds may be, as a share of what is found: ν/χ²(ν), since it is itself an estimate of few
-    /// degrees of freedom ν.
+    /// Draws the ratio of the true to the estimated variance over seeds, ν/χ²(ν): the estimate has only few degrees of
+    /// freedom ν.
     fn doubt(&self, random: &mut Random) -> f64 {
         let free = self.values.len() - usize::from(self.of_differences);
         let freedom = free * (self.seeds() - 1);
@@ -209,7 +210,7 @@ impl<'a> FigureOfAll<'a> {
         draw
     }
 
-    /// The statistic of a contrast in a resample: how many of the resample's own standard errors it lies from the value.
+    /// Returns the statistic of a contrast in a resample: its deviation in standard errors of the resample.
     pub fn statistic(&self, draw: &Draw, contrast: Contrast) -> f64 {
         let (first, second) = contrast;
         let mut moved = draw.groups[first] - second.map_or(0.0, |second| draw.groups[second]);
@@ -227,7 +228,7 @@ impl<'a> FigureOfAll<'a> {
         }
     }
 
-    /// A method's figure as the resample has it.
+    /// Returns the figure of a method in the resample.
     pub fn drawn(&self, draw: &Draw, method: usize) -> f64 {
         let seeds = draw.seeds.get(method).map_or(0.0, |seeds| mean(seeds));
         self.value((method, None)) + draw.groups[method] + seeds
@@ -252,7 +253,7 @@ fn by_seed(values: &[Vec<f64>], (first, second): Contrast) -> Vec<f64> {
     }
 }
 
-/// The variance of the mean over seeds; nothing of one seed.
+/// Returns the variance of the mean over seeds; 0 for one seed.
 fn over_seeds(values: &[f64], pooled: f64) -> f64 {
     match values.len() {
         0 | 1 => 0.0,
@@ -271,7 +272,7 @@ fn pooled(values: &[Vec<f64>], of_differences: bool) -> f64 {
     mean(&all)
 }
 
-/// Every pair of methods, once.
+/// Returns every pair of methods once.
 pub fn pairs(methods: usize) -> impl Iterator<Item = Contrast> {
     (0..methods)
         .flat_map(move |first| (first + 1..methods).map(move |second| (first, Some(second))))

@@ -1,10 +1,10 @@
-//! A method over its seeds.
+//! Figures of a method over its seeds.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::estimates::{of_domain, over_seeds, turned};
+use super::estimates::{negated, of_domain, over_seeds};
 use super::joint::mean;
 use super::runs::RunFigures;
 use super::scored::SplitOfAll;
@@ -12,68 +12,69 @@ use crate::ReportError;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::mean_figure;
 
-/// The retained domain that loses most on the dev split, and its rise on the test split: the largest of several noisy rises
-/// on the same documents would be too large. The seeds are the same on both.
+/// Retained domain with the largest loss on the dev split, and its change on the test split. Choosing it on the same
+/// documents would overestimate the loss. The seeds are the same on both splits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorstDomain {
-    /// Its name.
+    /// Name of the domain.
     pub domain: String,
-    /// Its rise on the test split.
+    /// Change on the test split.
     #[serde(flatten)]
     pub rise: Figure,
 }
 
-/// How a method's figures differ from those of the reference. All such intervals of a frontier hold together with 95 %.
+/// Differences of a method's figures from the reference's, with simultaneous 95 % intervals over all methods.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
-    /// Gain − the reference's gain.
+    /// Gain minus the reference's gain.
     pub gain: Figure,
-    /// Mean forgetting − the reference's.
+    /// Mean forgetting minus the reference's.
     pub mean_forgetting: Figure,
 }
 
-/// A method over its seeds, or such a method mixed with the base.
+/// Figures of a method over its seeds, or of a method mixed with the base.
 #[derive(Debug, Clone, Serialize)]
 pub struct Method {
-    /// Its name, with the share where it is mixed.
+    /// Name, with the share for a mixture.
     pub name: String,
-    /// Share of the tuned weights where it is mixed with the base, after training.
+    /// Share of the tuned weights, if it is mixed with the base after training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// Runs that it rests on.
+    /// Number of runs.
     pub seeds: usize,
-    /// Against the reference; none of the reference itself, nor where nothing is compared.
+    /// Difference from the reference; `None` for the reference itself and if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against_reference: Option<Difference>,
-    /// Fall on the niche.
+    /// Gain on the niche.
     pub gain: Figure,
-    /// Mean rise over the retained domains.
+    /// Mean forgetting of the retained domains.
     pub mean_forgetting: Figure,
-    /// The retained domain that loses most.
+    /// Retained domain with the largest loss.
     pub worst: WorstDomain,
-    /// Rise of each retained domain.
+    /// Change of each retained domain.
     pub rises: BTreeMap<String, Figure>,
-    /// Tokens of a run.
+    /// Training tokens per run.
     pub tokens: u64,
-    /// Mean seconds of training.
+    /// Mean training time in seconds.
     pub seconds: f64,
-    /// Whether no other is told from it as gaining more and forgetting less.
+    /// Set if no other method gains significantly more and forgets significantly less.
     pub on_the_frontier: bool,
-    /// The share of resamples in which no other has a better point; none where nothing is compared.
+    /// Share of resamples in which no other method dominates; `None` if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frontier_share: Option<f64>,
-    /// The one of most gain that surely gains more and forgets less.
+    /// Method with the most gain that gains significantly more and forgets significantly less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beaten_by: Option<String>,
-    /// Where it is not surely beaten: the one of most gain whose figures are better, which may be chance.
+    /// Method with the most gain that is better in both figures, but not significantly. `None` if one is significantly
+    /// better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_told_apart_from: Option<String>,
 }
 
 impl Method {
-    /// Over the runs with these numbers, of all runs.
+    /// Computes the figures over the runs with these indices.
     pub(super) fn of(
-        (test, development): (&SplitOfAll, &SplitOfAll),
+        (test, dev): (&SplitOfAll, &SplitOfAll),
         (all, numbers): (&[RunFigures], &[usize]),
         niche: &str,
     ) -> Result<Self, ReportError> {
@@ -90,7 +91,7 @@ impl Method {
             over_groups.push(rise);
         }
         let lost = |name: &String| {
-            let rises = numbers.iter().map(|number| development.rise(name, *number));
+            let rises = numbers.iter().map(|number| dev.rise(name, *number));
             mean(&rises.collect::<Vec<_>>())
         };
         let worst = rises
@@ -101,7 +102,7 @@ impl Method {
                 rise: *rise,
             });
         let forgetting = mean_figure(&over_groups).expect("a run has a retained domain");
-        let gain = turned(of_domain(test, niche, numbers)?);
+        let gain = negated(of_domain(test, niche, numbers)?);
         Ok(Self {
             name: candidate.name(),
             share: candidate.share,
@@ -120,7 +121,7 @@ impl Method {
         })
     }
 
-    /// Its point (gain, forgetting).
+    /// Returns the point (gain, forgetting).
     pub(super) fn place(&self) -> (f64, f64) {
         (self.gain.value, self.mean_forgetting.value)
     }

@@ -1,8 +1,8 @@
-//! A frontier: several methods to tune one base for one niche, compared by what each gains and what it forgets.
+//! Frontier: comparison of several fine-tuning methods for one base and niche by gain and forgetting.
 //!
-//! `scored` is what it is made of, `runs` the figures of one run, `method` those of a method over its seeds, with intervals by
-//! `estimates`; `joint` resamples all methods at once, `comparisons` says by it which are told apart, `recommendation` which
-//! to take.
+//! `scored` holds the scores, `runs` the figures of one run, `method` those of a method over its seeds with intervals
+//! from `estimates`; `joint` resamples all methods together, `comparisons` finds significant differences, and
+//! `recommendation` chooses a method.
 
 mod area;
 mod comparisons;
@@ -30,7 +30,7 @@ pub use scored::{Candidate, ScoredRun};
 use crate::ReportError;
 
 impl Frontier {
-    /// As Markdown, which reads well in a terminal too.
+    /// Renders Markdown, which is also readable in a terminal.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }

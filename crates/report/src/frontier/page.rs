@@ -1,4 +1,4 @@
-//! A frontier as a page.
+//! HTML page of a frontier.
 
 use minijinja::{Value, context};
 
@@ -6,15 +6,15 @@ use super::figures::Frontier;
 use super::markdown::{Form, place, sentences};
 use super::method::Method;
 use super::runs::RunFigures;
-use crate::charts::{Cell, Colours, Heatmap, Trade, heatmap, key, tradeoff};
+use crate::charts::{Cell, Colors, Heatmap, Trade, heatmap, key, tradeoff};
 use crate::wording::{count, interval, percent, signed};
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 
-/// Methods whose names stand beside their points; more are told apart by the legend alone.
+/// Maximum number of methods with names beside their points; more are distinguished by the legend alone.
 const MOST_NAMES: usize = 6;
 
-/// The page.
+/// Renders the page.
 pub fn render(frontier: &Frontier) -> Result<String, ReportError> {
     let trained: Vec<&Method> = frontier.trained().collect();
     let legend: Vec<Value> = trained
@@ -50,7 +50,7 @@ pub fn render(frontier: &Frontier) -> Result<String, ReportError> {
     page::render(include_str!("page.html"), shown)
 }
 
-/// Groups of each domain on the test split.
+/// Describes the groups of each domain on the test split.
 fn groups(frontier: &Frontier) -> String {
     let test = frontier.groups.iter().filter(|found| found.split == "test");
     let found: Vec<String> = test
@@ -59,7 +59,7 @@ fn groups(frontier: &Frontier) -> String {
     format!("On the test split: {}.", found.join(", "))
 }
 
-/// The trained methods, each with what was mixed on the way to it.
+/// Returns the trained methods, each with the path of its mixtures with the base.
 fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> {
     let best = trained.iter().filter(|method| method.on_the_frontier);
     let all_named = trained.len() <= MOST_NAMES;
@@ -81,13 +81,13 @@ fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> 
                 gain: method.gain,
                 forgetting: method.mean_forgetting,
                 named: all_named || (best_named && method.on_the_frontier),
-                way: mixed.iter().map(|other| other.place()).collect(),
+                path: mixed.iter().map(|other| other.place()).collect(),
             }
         })
         .collect()
 }
 
-/// What each trained method lost in each retained domain.
+/// Returns the heat map of each trained method's change in each retained domain.
 fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
     let first = trained.first().map(|method| method.rises.keys().cloned());
     let columns: Vec<String> = first.into_iter().flatten().collect();
@@ -98,7 +98,7 @@ fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
     };
     Heatmap {
         id: "domains",
-        title: "Change of every retained domain by method",
+        title: "Change of each retained domain by method",
         rows: trained.iter().map(|method| method.name.clone()).collect(),
         cells: trained
             .iter()
@@ -106,7 +106,7 @@ fn domains<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Heatmap<'a> {
             .collect(),
         columns,
         axes: ("method", "retained domain"),
-        colours: Colours::Largest,
+        colors: Colors::Largest,
     }
 }
 
@@ -144,7 +144,7 @@ fn of_run(run: &RunFigures) -> Value {
         gain => figure(&run.gain),
         mean => figure(&run.mean_rise),
         worst => signed(run.worst_forgetting()),
-        development => signed(run.development_gain),
-        development_worst => signed(run.development_worst),
+        dev => signed(run.dev_gain),
+        dev_worst => signed(run.dev_worst),
     }
 }

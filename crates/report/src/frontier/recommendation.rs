@@ -81,8 +81,8 @@ impl Confirmation {
     }
 }
 
-/// Recommends one of the methods, whose runs have these numbers in the dev split, all with the same seeds. None where no method
-/// is inside, or where a domain has too few groups to bound anything.
+/// Recommends one of the methods, whose runs have these numbers in the dev split, all with the same seeds. None where
+/// no method is inside, or where a domain has too few groups to bound anything.
 ///
 /// # Errors
 /// Scores that are no numbers.
@@ -136,9 +136,9 @@ pub fn recommend(
     }))
 }
 
-/// How many standard errors above its rise a domain's bound lies, so that in 95 % no method whose worst domain is outside the
-/// limit seems to be inside. Of each method the domain counts that comes closest to the limit: all of them are to be inside, so
-/// that one test of each method is enough (an intersection-union test).
+/// How many standard errors above its rise a domain's bound lies, so that in 95 % no method whose worst domain is
+/// outside the limit seems to be inside. Of each method the domain counts that comes closest to the limit: all of them
+/// are to be inside, so that one test of each method is enough (an intersection-union test).
 fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
     let room = |method: usize, rise: &FigureOfAll| {
         let alone = (method, None);

@@ -1,4 +1,4 @@
-//! What a frontier is made of: every run's scores, and a method's over its seeds.
+//! Scores of all runs of a frontier, and averages over seeds.
 
 use std::f64::consts::LN_2;
 
@@ -9,24 +9,24 @@ use crate::ReportError;
 use polymath_eval::statistics::group_sums;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 
-/// A model of a frontier: a run, or a run mixed with its base.
+/// Model of a frontier: a run, or a run mixed with its base.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
-    /// The method's name.
+    /// Name of the method.
     pub method: String,
-    /// Share of the tuned weights, the rest being the base's; none where they are taken as they are.
+    /// Share of the tuned weights, the rest being the base's; `None` for the tuned model itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// Of the run.
+    /// Seed of the run.
     pub seed: u64,
-    /// Tokens that it was trained on.
+    /// Training tokens.
     pub tokens: u64,
-    /// Seconds of training.
+    /// Training time in seconds.
     pub seconds: f64,
 }
 
 impl Candidate {
-    /// The method with its share.
+    /// Returns the name of the method, with the share for a mixture.
     pub fn name(&self) -> String {
         match self.share {
             Some(share) => format!("{} × {share}", self.method),
@@ -38,20 +38,20 @@ impl Candidate {
 /// A candidate and its scores.
 #[derive(Debug, Clone)]
 pub struct ScoredRun {
-    /// What is scored.
+    /// Model that was scored.
     pub candidate: Candidate,
-    /// Its scores.
+    /// Scores on both splits.
     pub scored: SplitScores,
 }
 
-/// One split of the held-out documents under the base and every run.
+/// Scores of the base and every run on one split of the held-out documents.
 pub struct SplitOfAll<'a> {
     base: &'a ScoresByDomain,
     runs: Vec<&'a ScoresByDomain>,
 }
 
 impl<'a> SplitOfAll<'a> {
-    /// The splits that `of` takes of each.
+    /// Selects the split that `of` returns.
     pub fn new(
         base: &'a SplitScores,
         runs: &'a [ScoredRun],
@@ -63,10 +63,10 @@ impl<'a> SplitOfAll<'a> {
         }
     }
 
-    /// Checks that the base and every run have scores of the same documents of the same domains.
+    /// Checks that the base and all runs were scored on the same documents of the same domains.
     ///
     /// # Errors
-    /// A run that does not, by its name, and the domain.
+    /// A run that was not, with its name and the domain.
     pub fn check(&self, runs: &[ScoredRun]) -> Result<(), ReportError> {
         for (run, scores) in runs.iter().zip(&self.runs) {
             let described = || format!("{} (seed {})", run.candidate.name(), run.candidate.seed);
@@ -103,27 +103,27 @@ impl<'a> SplitOfAll<'a> {
         Ok(())
     }
 
-    /// The domains.
+    /// Returns the domain names.
     pub fn names(&self) -> impl Iterator<Item = &'a String> {
         self.base.keys()
     }
 
-    /// Change of a run in a domain against the base, in bits per byte.
+    /// Returns the change of a run in a domain against the base, in bits per byte.
     pub fn rise(&self, domain: &str, run: usize) -> f64 {
         self.runs[run][domain].bits_per_byte() - self.base[domain].bits_per_byte()
     }
 
-    /// A domain under the base, and as the mean over `runs` has it.
+    /// Returns the scores of a domain by the base, and averaged over `runs`.
     pub fn base_and_mean(&self, domain: &str, runs: &[usize]) -> (&'a DomainScores, DomainScores) {
         let base = &self.base[domain];
         let runs: Vec<&DomainScores> = runs.iter().map(|run| &self.runs[*run][domain]).collect();
         (base, averaged(base, &runs))
     }
 
-    /// A domain's changes, summed by group; a method is the mean over its runs.
+    /// Returns the changes of a domain summed by group; a method is averaged over its runs.
     ///
     /// # Errors
-    /// Scores that are no numbers.
+    /// Scores that are not finite.
     pub fn sums(&self, domain: &str, methods: &[Vec<usize>]) -> Result<DomainSums, ReportError> {
         let base = &self.base[domain];
         let of_method = |runs: &Vec<usize>| {
@@ -142,7 +142,7 @@ impl<'a> SplitOfAll<'a> {
     }
 }
 
-/// The mean over runs of each document's score; the documents and groups are the base's.
+/// Averages the score of each document over runs; documents and groups are the base's.
 pub fn averaged(base: &DomainScores, runs: &[&DomainScores]) -> DomainScores {
     let nats = |document: usize| {
         let of = |run: &&DomainScores| run.documents[document].nats;

@@ -1,15 +1,15 @@
-//! A transfer matrix as Markdown.
+//! Markdown of a transfer matrix.
 
 use super::Transfer;
 use crate::diverged;
 use crate::untrusted::{code, inline};
 use crate::wording::{count, interval, percent, probability, signed};
 
-/// The matrix, and what had forecast it.
+/// Renders the matrix and its forecasts.
 pub fn render(transfer: &Transfer) -> String {
     let mut text = format!(
         "# Transfer\n\nChange in bits per byte of each domain (across) after tuning {} on each domain (down) for {} tokens, \
-         with 95 % intervals; above 0 is forgetting.\n\n| tuned on |",
+         with 95 % intervals. Positive values are forgetting.\n\n| tuned on |",
         code(&transfer.base),
         count(transfer.tokens)
     );
@@ -25,7 +25,7 @@ pub fn render(transfer: &Transfer) -> String {
         text += "\n";
     }
     text += &format!(
-        "\n| tuned on | KL on itself after {} |{} \n|---|--:|{}\n",
+        "\n| tuned on | KL to the base after {} |{} \n|---|--:|{}\n",
         percent(transfer.early_share),
         transfer
             .scored
@@ -48,7 +48,8 @@ pub fn render(transfer: &Transfer) -> String {
     text
 }
 
-/// Runs that diverged, their names as `shown` writes them, and how well each forecast ranked what came.
+/// Returns sentences on the diverged runs, with names formatted by `shown`, and on the rank correlation of each
+/// forecast.
 pub fn sentences(transfer: &Transfer, shown: &dyn Fn(&str) -> String) -> Vec<String> {
     let forecasts = transfer
         .forecasts
@@ -65,7 +66,7 @@ pub fn sentences(transfer: &Transfer, shown: &dyn Fn(&str) -> String) -> Vec<Str
                 found.domains
             ),
             None => format!(
-                "Forecast by {}, of {}: too few to rank.",
+                "Forecast by {}, of {}: too few pairs to rank.",
                 forecast.name, forecast.of
             ),
         });

@@ -1,5 +1,4 @@
-//! Who helps and who hurts whom: a base tuned on each domain in turn and scored on all, beside what the base alone had
-//! forecast.
+//! Transfer matrix: a base tuned on each domain in turn and scored on all of them, beside forecasts from the base.
 
 mod markdown;
 mod page;
@@ -13,74 +12,74 @@ use crate::diverged::Diverged;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{Correlation, Dyad, spearman};
 
-/// Of `transfer.json`.
+/// Schema version of `transfer.json`.
 const SCHEMA: u32 = 2;
-/// Of the relabelings.
+/// Seed of the permutations.
 const SEED: u64 = 1;
 
-/// A domain that was tuned on.
+/// Matrix row: a domain that was tuned on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Its name.
+    /// Domain that was tuned on.
     pub domain: String,
-    /// Of every scored domain, in the matrix's order.
+    /// Change of each scored domain, in the order of the columns.
     pub changes: Vec<Figure>,
-    /// Cosine of the base's loss gradient on this domain with that on every scored one.
+    /// Cosine of the base's loss gradients on this domain and on each scored domain.
     pub gradient_cosines: Vec<f64>,
-    /// KL(base ‖ tuned) in nats a token on this domain's own held-out text early in the run; the mean over seeds.
+    /// KL(base ‖ tuned) in nats per token on the domain's own held-out text early in the run, averaged over seeds.
     pub early_divergence: f64,
 }
 
-/// How well something cheap ranked what was measured.
+/// Rank correlation of a cheap forecast with the measured changes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forecast {
-    /// What forecast.
+    /// Quantity that forecasts.
     pub name: String,
-    /// What it was held against.
+    /// Quantity that is forecast.
     pub of: String,
-    /// Spearman's ρ; none of too few.
+    /// Spearman's ρ; `None` for too few pairs.
     pub correlation: Option<Correlation>,
 }
 
-/// All of it.
+/// Transfer matrix.
 #[derive(Debug, Clone, Serialize)]
 pub struct Transfer {
-    /// Of the file.
+    /// Schema version of the file.
     pub schema: u32,
-    /// The base's checkpoint.
+    /// Checkpoint of the base.
     pub base: String,
-    /// Runs of each row.
+    /// Number of runs per row.
     pub seeds: usize,
-    /// Tokens of each run.
+    /// Training tokens per run.
     pub tokens: u64,
-    /// Share of a run after which the early divergence was taken.
+    /// Share of a run after which the early divergence was measured.
     pub early_share: f64,
-    /// Domains that are scored: the matrix's columns.
+    /// Scored domains: the columns of the matrix.
     pub scored: Vec<String>,
-    /// Domains that were tuned on.
+    /// Domains that were tuned on: the rows of the matrix.
     pub rows: Vec<Row>,
-    /// How well forgetting was forecast.
+    /// Rank correlations of the forecasts.
     pub forecasts: Vec<Forecast>,
-    /// Runs that diverged and are in no figure.
+    /// Runs that diverged and are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<Diverged>,
 }
 
-/// What the runs have in common.
+/// Settings that all runs share.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The base's checkpoint.
+    /// Checkpoint of the base.
     pub base: String,
-    /// Runs of each row.
+    /// Number of runs per row.
     pub seeds: usize,
-    /// Tokens of each run.
+    /// Training tokens per run.
     pub tokens: u64,
-    /// Share of a run after which the early divergence was taken.
+    /// Share of a run after which the early divergence was measured.
     pub early_share: f64,
 }
 
 impl Transfer {
-    /// Of all rows, each as long as `scored`.
+    /// Creates the matrix of rows that are each as long as `scored`.
     pub fn new(setting: Setting, scored: Vec<String>, rows: Vec<Row>) -> Self {
         let forecasts = forecasts(&scored, &rows);
         Self {
@@ -96,14 +95,14 @@ impl Transfer {
         }
     }
 
-    /// The same, with the runs that diverged.
+    /// Adds the runs that diverged.
     #[must_use]
     pub fn with_diverged(mut self, diverged: Vec<Diverged>) -> Self {
         self.diverged = diverged;
         self
     }
 
-    /// As Markdown, which reads well in a terminal too.
+    /// Renders Markdown, which is also readable in a terminal.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }
@@ -124,7 +123,7 @@ impl Transfer {
 
 fn forecasts(scored: &[String], rows: &[Row]) -> Vec<Forecast> {
     let place = |name: &String| scored.iter().position(|other| other == name);
-    // A domain's change by itself is its gain, no transfer. A row that is not scored is no column.
+    // The change of a domain by its own tuning is its gain, not transfer. A row that is not scored has no column.
     let of_row = |(at, row): (usize, &Row)| -> Vec<Dyad> {
         let of_row = place(&row.domain).unwrap_or(scored.len() + at);
         let others = (0..scored.len()).filter(|column| *column != of_row);
@@ -152,13 +151,13 @@ fn forecasts(scored: &[String], rows: &[Row]) -> Vec<Forecast> {
         .collect();
     vec![
         Forecast {
-            name: "gradients that point apart (−cosine)".into(),
-            of: "the change of every domain by tuning on every other".into(),
+            name: "gradients in opposite directions (−cosine)".into(),
+            of: "the change of each domain by tuning on each other domain".into(),
             correlation: spearman(&by_row.concat(), SEED),
         },
         Forecast {
             name: "divergence on the niche early in the run".into(),
-            of: "the mean change of all other domains, a run".into(),
+            of: "the mean change of all other domains per run".into(),
             correlation: spearman(&by_run, SEED),
         },
     ]
@@ -168,9 +167,9 @@ fn forecasts(scored: &[String], rows: &[Row]) -> Vec<Forecast> {
 mod tests {
     use super::*;
 
-    /// A domain's own gain is left out of the forecasts, and the sign is that of forgetting.
+    /// The own gain of a domain is left out of the forecasts, and forgetting is positive.
     #[test]
-    fn forecasts_rank_the_others() {
+    fn forecasts_rank_the_other_domains() {
         let scored = ["a", "b", "c"].map(str::to_owned).to_vec();
         let row = |domain: &str, values: [f64; 3], cosines: [f64; 3], early_divergence| Row {
             domain: domain.into(),
@@ -192,7 +191,7 @@ mod tests {
         let gradients = found[0].correlation.unwrap();
         assert_eq!(gradients.pairs, 6);
         assert!((gradients.value - 1.0).abs() < 1e-12);
-        // Three runs rank nothing.
+        // Three runs are too few to rank.
         assert!(found[1].correlation.is_none());
     }
 }

@@ -1,14 +1,14 @@
-//! A transfer matrix as a page.
+//! HTML page of a transfer matrix.
 
 use minijinja::{Value, context};
 
 use super::Transfer;
 use super::markdown::sentences;
-use crate::charts::{Cell, Colours, Heatmap, heatmap};
+use crate::charts::{Cell, Colors, Heatmap, heatmap};
 use crate::wording::{count, percent, signed};
 use crate::{ReportError, page};
 
-/// The page.
+/// Renders the page.
 pub fn render(transfer: &Transfer) -> Result<String, ReportError> {
     let early: Vec<Value> = transfer
         .rows
@@ -34,7 +34,7 @@ pub fn render(transfer: &Transfer) -> Result<String, ReportError> {
 
 fn map<'a>(
     transfer: &'a Transfer,
-    (id, title, colours): (&'a str, &'a str, Colours),
+    (id, title, colors): (&'a str, &'a str, Colors),
     cell: &dyn Fn(usize, usize) -> Cell,
 ) -> Heatmap<'a> {
     let rows = 0..transfer.rows.len();
@@ -45,7 +45,7 @@ fn map<'a>(
         rows: transfer.rows.iter().map(|row| row.domain.clone()).collect(),
         columns: transfer.scored.clone(),
         axes: ("tuned on", "scored on"),
-        colours,
+        colors,
         cells: rows
             .map(|row| {
                 columns
@@ -62,8 +62,8 @@ fn changes(transfer: &Transfer) -> Heatmap<'_> {
         transfer,
         (
             "changes",
-            "Change of every domain by tuning on every domain",
-            Colours::LargestRise,
+            "Change of each domain by tuning on each domain",
+            Colors::LargestIncrease,
         ),
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
@@ -79,13 +79,13 @@ fn cosines(transfer: &Transfer) -> Heatmap<'_> {
         (
             "cosines",
             "Cosine of the base's gradients on two domains",
-            Colours::Turned,
+            Colors::Negated,
         ),
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
             let cosine = tuned.gradient_cosines[column];
             Cell {
-                // Gradients that point apart forecast forgetting.
+                // Gradients in opposite directions forecast forgetting.
                 value: -cosine,
                 text: signed(cosine),
                 sure: tuned.domain != *scored,

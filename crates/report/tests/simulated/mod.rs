@@ -1,4 +1,4 @@
-//! Simulated frontiers: methods, seeds, domains and groups of documents whose truth is known.
+//! Simulated frontiers: methods, seeds, domains and document groups with known truth.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -9,17 +9,17 @@ use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings};
 
 const NICHE: &str = "niche";
 
-/// A simulated frontier: each method has a true gain and a true rise of every retained domain.
+/// A simulated frontier: each method has a true gain and a true change of every retained domain.
 #[derive(Clone)]
 pub struct Truth {
-    /// Of each method, its gain and its rise.
+    /// Gain and mean forgetting of each method.
     pub methods: Vec<(f64, f64)>,
     pub seeds: u64,
     pub retained: usize,
     pub groups: usize,
-    /// Standard deviations: of a run, of a group in all runs, of a group in one run.
+    /// Standard deviations of a run, of a group in all runs, and of a group in one run.
     pub spread: [f64; 3],
-    /// Whether groups change log-normally.
+    /// Set if groups change log-normally.
     pub skewed: bool,
 }
 
@@ -46,14 +46,14 @@ fn spread(random: &mut Random, skewed: bool) -> f64 {
 
 impl Truth {
     fn names(&self) -> Vec<String> {
-        let retained = (0..self.retained).map(|number| format!("old-{number}"));
+        let retained = (0..self.retained).map(|number| format!("retained-{number}"));
         retained.chain([NICHE.to_owned()]).collect()
     }
 
-    /// The base, and every run.
+    /// Draws the scores of the base and of every run.
     pub fn draw(&self, random: &mut Random) -> (SplitScores, Vec<ScoredRun>) {
         let splits = [(); 2].map(|()| self.split(random));
-        // A run is as good on one split as on the other.
+        // A run has the same effect on both splits.
         let runs: Vec<Vec<f64>> = (0..self.methods.len() * self.seeds as usize)
             .map(|_| {
                 self.names()
@@ -73,7 +73,7 @@ impl Truth {
             let changes: Vec<f64> = (0..=self.retained)
                 .map(|at| if at == self.retained { -gain } else { rise } + of_run[at])
                 .collect();
-            let [development, test] = [0, 1].map(|at| {
+            let [dev, test] = [0, 1].map(|at| {
                 let own = self.own(random);
                 splits[at].scores(Some((&changes, &own)))
             });
@@ -85,16 +85,13 @@ impl Truth {
                     tokens: 1000,
                     seconds: 1.0,
                 },
-                scored: SplitScores {
-                    dev: development,
-                    test,
-                },
+                scored: SplitScores { dev, test },
             });
         }
         (base, scored)
     }
 
-    /// What each group of each domain does in one run alone.
+    /// Draws the changes of each group of each domain that are specific to one run.
     fn own(&self, random: &mut Random) -> Vec<Vec<f64>> {
         let groups = |random: &mut Random| {
             let draw = |_| self.spread[2] * spread(random, self.skewed);
@@ -125,7 +122,7 @@ impl Truth {
     }
 }
 
-/// The documents of one split: their sizes, and what they do in all runs.
+/// Documents of one split: their sizes and their common changes in all runs.
 struct Documents {
     names: Vec<String>,
     sizes: Vec<Vec<u64>>,
@@ -133,7 +130,7 @@ struct Documents {
 }
 
 impl Documents {
-    /// Of the base, or of a run that changes each domain by so much, and each group of it by so much more.
+    /// Returns the scores of the base, or of a run with these changes of each domain and each of its groups.
     fn scores(&self, run: Option<(&[f64], &[Vec<f64>])>) -> ScoresByDomain {
         let document = |domain: usize, at: usize| {
             let bytes = self.sizes[domain][at];

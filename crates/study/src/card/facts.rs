@@ -1,4 +1,4 @@
-//! What a checkpoint's own files, those of its run and a report say of it.
+//! Facts of a model card, gathered from the checkpoint's files, its run and a forgetting report.
 
 use std::path::{Path, PathBuf};
 
@@ -15,55 +15,55 @@ use serde::de::DeserializeOwned;
 
 use crate::StudyError;
 
-/// All that a card is written from.
+/// Everything that a card is written from.
 pub struct Facts {
-    /// Where it will be: `owner/name`, or else the checkpoint's folder.
+    /// Published location: `owner/name`, or else the checkpoint's folder.
     pub place: String,
-    /// Its shape; an adapter's, that of its base.
+    /// Shape of the model; for an adapter, the shape of its base.
     pub model: ModelConfig,
-    /// What it is, if it is an adapter.
+    /// Adapter configuration, if the checkpoint is an adapter.
     pub adapter: Option<LoraConfig>,
-    /// What it was tuned from, or is an adapter for.
+    /// Base that the model was tuned from or the adapter belongs to.
     pub base: Option<NamedBase>,
-    /// As the base's card, or the user, says.
+    /// License given by the user, or else by the base's card.
     pub license: Option<String>,
-    /// What is put before a document, as text, where the tokenizer has a name for it.
+    /// Text of the token that begins a document, if the tokenizer names it.
     pub begin: Option<String>,
-    /// Whether conversations can be rendered.
+    /// Set if the tokenizer has a chat template.
     pub chats: bool,
-    /// How it was fine-tuned.
+    /// Record of the fine-tuning, if there was one.
     pub lineage: Option<Lineage>,
-    /// The run's whole config.
+    /// Complete configuration of the run.
     pub config: Option<toml::Table>,
-    /// Where its run stood.
+    /// Training state at the checkpoint.
     pub state: Option<State>,
-    /// What it scored when it was saved.
+    /// Scores measured when the checkpoint was saved.
     pub scores: Option<CurvePoint>,
-    /// What it was trained and watched on, as far as it is here.
+    /// Datasets that the run trained or evaluated on, as far as they still exist.
     pub datasets: Vec<Dataset>,
-    /// Of a pretraining: each domain's share of what was read.
+    /// Share of each domain in the training tokens of a pretraining.
     pub shares: Vec<(String, f64)>,
-    /// What a report says of it, and how it was made.
+    /// Entry of this model in a forgetting report, with the report's settings.
     pub report: Option<(RunReport, Settings)>,
 }
 
-/// What is options of the user.
+/// Choices of the user.
 pub struct CardOptions<'a> {
-    /// Where it will be.
+    /// Published location.
     pub place: String,
-    /// A `report.json`.
+    /// Forgetting report (`report.json` or its folder).
     pub report: Option<&'a Path>,
-    /// A license's name.
+    /// Name of the license.
     pub license: Option<&'a str>,
-    /// Another name for the base.
+    /// Base to use in place of the recorded one.
     pub base: Option<&'a Path>,
 }
 
 impl Facts {
-    /// Gathers what there is; what an earlier run has not left is left out.
+    /// Gathers the facts that are available; missing files leave their facts out.
     ///
     /// # Errors
-    /// A checkpoint that can't be read; a report that can't, or does not have it.
+    /// A checkpoint that can't be read; a report that can't be read or has no entry for the checkpoint.
     pub fn gather(folder: &Path, options: &CardOptions) -> Result<Self, StudyError> {
         let over = resolve_base(folder, options.base)?;
         let model = polymath_model::load_config_over(folder, over.as_deref())?;
@@ -105,7 +105,7 @@ impl Facts {
     }
 }
 
-/// What the base is called: as the user says, else as the adapter or the run does; with `@` before a revision.
+/// Returns the name of the base: the user's, else the adapter's, else the run's. A revision is kept apart.
 fn name_of_base(
     folder: &Path,
     lineage: Option<&Lineage>,
@@ -135,7 +135,7 @@ fn name_of_base(
 
 fn config_of(run: &Path) -> Result<Option<toml::Table>, StudyError> {
     let path = run.join("run.toml");
-    // A model from elsewhere has none.
+    // A model from elsewhere has no run.
     if !polymath_input::exists(&path)? {
         return Ok(None);
     }
@@ -146,7 +146,7 @@ fn config_of(run: &Path) -> Result<Option<toml::Table>, StudyError> {
     Ok(Some(table))
 }
 
-/// What a file of JSON says; `None` where there is none.
+/// Reads a JSON file; `None` if there is no such file.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StudyError> {
     if !polymath_input::exists(path)? {
         return Ok(None);
@@ -157,21 +157,21 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StudyError> 
     Ok(Some(value))
 }
 
-/// The evaluation after `step` of a run.
+/// Returns the evaluation after `step` of a run.
 fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, StudyError> {
     let path = run.join("metrics.jsonl");
     if !polymath_input::exists(&path)? {
         return Ok(None);
     }
     let text = polymath_files::read(&path).map_err(StudyError::file(&path))?;
-    // Other lines are of training steps; the last may be cut off, and one that can't be read is named by the run.
+    // Other lines are training steps, and the last one may be cut off.
     let points = text
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok());
     Ok(points.into_iter().find(|point| point.step == step))
 }
 
-/// The data sets of a run, as far as they are still here; what is here and is left out is said.
+/// Opens the datasets of a run that still exist; warns about one that can't be opened.
 fn datasets_of(
     config: Option<&toml::Table>,
     lineage: Option<&Lineage>,
@@ -194,11 +194,11 @@ fn datasets_of(
             Ok(dataset) => dataset,
             Err(error @ DataError::File { .. }) => return Err(error.into()),
             Err(error) => {
-                tracing::warn!("the card says nothing of the data set: {error}");
+                tracing::warn!("the card leaves out a dataset: {error}");
                 continue;
             }
         };
-        // One that was prepared again since is not what the model was trained on.
+        // A dataset that was prepared again is not the one that the model was trained on.
         if !lineage.is_some_and(|lineage| lineage.is_of_other_data(&dataset)) {
             datasets.push(dataset);
         }
@@ -206,7 +206,7 @@ fn datasets_of(
     Ok(datasets)
 }
 
-/// Each domain's share of a pretraining, where its data set is still here.
+/// Returns the share of each domain in a pretraining, if its dataset still exists.
 fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
     let config = config.cloned().map(toml::Value::Table);
     let config = config.and_then(|config| config.try_into::<PretrainConfig>().ok());
@@ -224,7 +224,7 @@ fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
         .collect()
 }
 
-/// What the report says of the checkpoint in `folder`.
+/// Returns the report's entry for the checkpoint in `folder`.
 fn report_of(path: &Path, folder: &Path) -> Result<(RunReport, Settings), StudyError> {
     let file = match path.is_dir() {
         true => path.join("report.json"),
@@ -254,7 +254,7 @@ struct License {
     license: Option<String>,
 }
 
-/// The license in the base's card. A base that is not to be had, or has no card, leaves it open.
+/// Returns the license from the base's card, if the base and its card are available.
 fn license_of(base: &NamedBase) -> Option<String> {
     let name = match &base.revision {
         Some(revision) => format!("{}@{revision}", base.name),
@@ -276,9 +276,9 @@ fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, StudyE
     read_json(&folder.join("tokenizer_config.json"))
 }
 
-/// The text of the token that begins documents, as `transformers` will know it.
+/// Returns the text of the token that begins documents, as `transformers` will know it.
 fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, StudyError> {
-    // Where there is no tokenizer, nothing says how documents begin.
+    // Without a tokenizer, the beginning of a document is unknown.
     let Ok(tokenizer) = polymath_model::tokenizer_over(folder, base) else {
         return Ok(None);
     };
@@ -286,7 +286,7 @@ fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, Stu
     let token = settings.and_then(|settings| settings.bos_token);
     Ok(token.and_then(|token| match token {
         serde_json::Value::String(token) => Some(token),
-        // Older settings spell out what the token does to the space around it.
+        // Older settings store a table: the text and the handling of spaces around it.
         token => Some(token.get("content")?.as_str()?.to_owned()),
     }))
 }

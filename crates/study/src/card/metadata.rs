@@ -1,4 +1,4 @@
-//! A card's facts for the hub: what it lists, filters and shows beside the text.
+//! YAML front matter of a card: the facts that the hub lists and filters by.
 
 use polymath_hub::{DatasetFiles, Repository};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::text::name;
 use crate::StudyError;
 
-/// As the hub names them.
+/// Front matter with the hub's own key names.
 #[derive(Serialize)]
 struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,10 +56,10 @@ struct Metric {
     value: f64,
 }
 
-/// The YAML, with a line's end after the last fact.
+/// Returns the YAML, ending with a newline.
 pub fn render(facts: &Facts) -> Result<String, StudyError> {
     let base = facts.base.as_ref().map(|base| base.name.clone());
-    // A base that only this machine has is no base to the hub.
+    // A local base means nothing on the hub.
     let base_model = base.filter(|name| is_on_the_hub(name));
     let relation = match facts.adapter {
         Some(_) => "adapter",
@@ -86,7 +86,7 @@ pub fn render(facts: &Facts) -> Result<String, StudyError> {
     })
 }
 
-/// Whether a base has the form of a repository's name, and no folder here has that name.
+/// Returns whether `name` has the form of a repository id and no local path has that name.
 pub fn is_on_the_hub(name: &str) -> bool {
     Repository::parse(name).is_some() && !std::path::Path::new(name).exists()
 }
@@ -106,7 +106,7 @@ fn tags(facts: &Facts) -> Vec<String> {
     tags
 }
 
-/// Data sets of the hub among the sources that the run's config names.
+/// Returns the hub datasets among the texts that the run's configuration names.
 fn datasets(facts: &Facts) -> Vec<String> {
     let texts = facts.config.as_ref().and_then(|config| config.get("texts"));
     let texts = texts.and_then(toml::Value::as_array);
@@ -120,7 +120,7 @@ fn datasets(facts: &Facts) -> Vec<String> {
     names
 }
 
-/// Bits per byte of every domain: the report's, else those measured when the checkpoint was saved.
+/// Returns bits per byte of each domain: from the report, else from the evaluation at the checkpoint.
 fn model_index(facts: &Facts) -> Vec<IndexedModel> {
     let scores: Vec<(String, f64)> = match (&facts.report, &facts.scores) {
         (Some((run, _)), _) => run

@@ -1,4 +1,4 @@
-//! A model card: what a checkpoint was trained on, what it scores and what it forgot, from what its run left behind.
+//! Model cards: training data, scores and forgetting of a checkpoint, from the files of its run.
 
 mod facts;
 mod metadata;
@@ -11,7 +11,7 @@ pub use paths::shown;
 
 use crate::StudyError;
 
-/// The whole of a `README.md`: facts for the hub in YAML, then text for a person.
+/// Returns the whole `README.md`: front matter for the hub, then the text.
 pub fn render(facts: &Facts) -> Result<String, StudyError> {
     let metadata = metadata::render(facts)?;
     Ok(format!("---\n{metadata}---\n\n{}", text::render(facts)))

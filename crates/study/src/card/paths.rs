@@ -1,8 +1,8 @@
-//! What a card says of paths: those of this machine are nobody else's business.
+//! Paths as a card shows them: absolute paths are shortened to their last part.
 
 use std::path::Path;
 
-/// A path as others may see it: of an absolute one, only its end.
+/// Returns a path for publication: an absolute path is cut to its last part.
 pub fn shown(path: &Path) -> String {
     if path.is_absolute() {
         let end = path.file_name().unwrap_or_default().to_string_lossy();
@@ -12,18 +12,18 @@ pub fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A config with its absolute paths cut to their ends.
-pub fn without_places(value: &toml::Value) -> toml::Value {
+/// Returns a configuration with its absolute paths cut to their last parts.
+pub fn without_local_paths(value: &toml::Value) -> toml::Value {
     match value {
         toml::Value::String(text) if Path::new(text).is_absolute() => {
             toml::Value::String(shown(Path::new(text)))
         }
         toml::Value::Array(values) => {
-            toml::Value::Array(values.iter().map(without_places).collect())
+            toml::Value::Array(values.iter().map(without_local_paths).collect())
         }
         toml::Value::Table(table) => {
             let entries = table.iter();
-            let shown = entries.map(|(key, value)| (key.clone(), without_places(value)));
+            let shown = entries.map(|(key, value)| (key.clone(), without_local_paths(value)));
             toml::Value::Table(shown.collect())
         }
         value => value.clone(),
@@ -34,12 +34,12 @@ pub fn without_places(value: &toml::Value) -> toml::Value {
 mod tests {
     use super::*;
 
-    /// Absolute paths are cut wherever they stand; everything else stays, in its order.
+    /// Absolute paths are cut at any depth; everything else stays, in its order.
     #[test]
-    fn places_of_this_machine_are_cut() {
+    fn absolute_paths_are_shortened() {
         let text = "seed = 1\nrun = \"/home/someone/runs/a\"\ntexts = [\"notes/*.md\", \"/tmp/b.txt\"]\n\n[t]\nx = \"/y\"\n";
         let value: toml::Value = toml::Value::Table(text.parse().unwrap());
-        let shown = toml::to_string(&without_places(&value)).unwrap();
+        let shown = toml::to_string(&without_local_paths(&value)).unwrap();
         assert_eq!(
             shown,
             "seed = 1\nrun = \"…/a\"\ntexts = [\"notes/*.md\", \"…/b.txt\"]\n\n[t]\nx = \"…/y\"\n"

@@ -1,4 +1,4 @@
-//! A card's text.
+//! Text of a model card.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,20 +8,20 @@ use polymath_report::untrusted::{block, code, inline, printable};
 
 use super::facts::Facts;
 use super::metadata::is_on_the_hub;
-use super::paths::{shown, without_places};
+use super::paths::{shown, without_local_paths};
 use polymath_report::duration;
 
-/// From the title to the commands.
+/// Returns the text from the title to the commands.
 pub fn render(facts: &Facts) -> String {
-    let mut text = format!("# {}\n\n{}\n", inline(name(facts)), what_it_is(facts));
+    let mut text = format!("# {}\n\n{}\n", inline(name(facts)), description(facts));
     text += &training(facts);
     text += &scores(facts);
-    text += &use_of_it(facts);
+    text += &usage(facts);
     text += &reproduction(facts);
     text
 }
 
-/// A run's checkpoint is called as its run.
+/// Returns the title: the run's name where the folder is a checkpoint of a run.
 pub fn name(facts: &Facts) -> &str {
     let parts = facts.place.trim_end_matches('/').rsplit('/');
     let is_checkpoint =
@@ -32,13 +32,13 @@ pub fn name(facts: &Facts) -> &str {
         .unwrap_or(&facts.place)
 }
 
-/// A base, as a link where others can follow it.
+/// Returns the name of the base, as a link if it is on the hub.
 fn base_name(facts: &Facts) -> Option<String> {
     let base = facts.base.as_ref()?;
     if !is_on_the_hub(&base.name) {
         return Some(code(&shown(Path::new(&base.name))));
     }
-    // A repository's name is letters, digits and `-_.`: it can't leave the address.
+    // A repository id consists of letters, digits and `-_.`, so the link is safe.
     let link = format!(
         "[{}](https://huggingface.co/{})",
         inline(&base.name),
@@ -50,10 +50,10 @@ fn base_name(facts: &Facts) -> Option<String> {
     })
 }
 
-fn what_it_is(facts: &Facts) -> String {
+fn description(facts: &Facts) -> String {
     let model = &facts.model;
     let shape = format!(
-        "{} parameters: {} blocks of width {}, {} query and {} key/value heads, a vocabulary of {} tokens, a context of {}",
+        "{} parameters: {} layers of width {}, {} query and {} key/value heads, a vocabulary of {} tokens, a context of {}",
         millions(model.parameter_count()),
         model.num_hidden_layers,
         model.hidden_size,
@@ -90,7 +90,7 @@ fn what_it_is(facts: &Facts) -> String {
     }
 }
 
-/// A count as a person says it.
+/// Formats a count for reading.
 fn millions(count: u64) -> String {
     match count {
         0..10_000 => count.to_string(),
@@ -100,7 +100,7 @@ fn millions(count: u64) -> String {
     }
 }
 
-/// A size as a person says it.
+/// Formats a number of bytes for reading.
 fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
@@ -118,7 +118,7 @@ fn training(facts: &Facts) -> String {
     }
     if let Some(state) = &facts.state {
         text += &format!(
-            "\nThis checkpoint is of step {}: {} tokens had been read, in {} of training, with the seed {}.\n",
+            "\nThis checkpoint was saved at step {}, after {} tokens and {} of training, with seed {}.\n",
             state.step,
             millions(state.tokens),
             duration(state.seconds),
@@ -126,22 +126,22 @@ fn training(facts: &Facts) -> String {
         );
     }
     if !rows.is_empty() {
-        text += "\n| domain | | training text | tokens | held out |\n|---|---|--:|--:|--:|\n";
+        text += "\n| domain | | training text | tokens | held-out |\n|---|---|--:|--:|--:|\n";
         text += &rows;
     }
     match text.is_empty() {
         true => text,
-        false => format!("\n## What it was trained on\n{text}"),
+        false => format!("\n## Training data\n{text}"),
     }
 }
 
-/// A domain: what it was to this run, and how much of it there is.
+/// Returns the table row of a domain: its role in the run and its size.
 fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
     let share = facts.shares.iter().find(|(name, _)| name == domain);
     let role = match (&facts.lineage, share) {
-        (Some(lineage), _) if lineage.niche == domain => "what it was tuned for".into(),
-        (Some(_), _) => "watched for forgetting".into(),
-        (None, Some((_, share))) => format!("{:.1} % of what was read", share * 100.0),
+        (Some(lineage), _) if lineage.niche == domain => "niche".into(),
+        (Some(_), _) => "retained".into(),
+        (None, Some((_, share))) => format!("{:.1} % of the training tokens", share * 100.0),
         (None, None) => "not trained on".to_owned(),
     };
     format!(
@@ -156,9 +156,9 @@ fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
 fn scores(facts: &Facts) -> String {
     if let Some((run, settings)) = &facts.report {
         return format!(
-            "\n## What it gained and what it forgot\n\n{}\n\nBits per byte on held-out documents, lower is better, each \
+            "\n## Gain and forgetting\n\n{}\n\nBits per byte on held-out documents, lower is better, each \
              document scored by the base and by this model with a context of {} tokens. The intervals are paired bootstraps \
-             over documents; *kept* and *forgotten* are sure at a tolerance of {} bits per byte, with Holm's correction over \
+             over documents; *kept* and *forgotten* hold at a tolerance of {} bits per byte, with Holm's correction over \
              all domains.\n\n{}",
             inline(&run.headline()),
             settings.context,
@@ -174,11 +174,11 @@ fn scores(facts: &Facts) -> String {
         .as_ref()
         .and_then(|config| config.get("evaluation"));
     let tokens = evaluation.and_then(|table| table.get("max_tokens")?.as_integer());
-    let sample = tokens.map_or(String::new(), |tokens| {
-        format!(", on at most {tokens} held-out tokens of each domain")
+    let limit = tokens.map_or(String::new(), |tokens| {
+        format!(" on at most {tokens} held-out tokens per domain")
     });
     let mut text = format!(
-        "\n## What it scores\n\nMeasured when it was saved{sample}; lower is better.\n\n| domain | bits per byte |\n|---|--:|\n"
+        "\n## Scores\n\nBits per byte on held-out documents when the checkpoint was saved{limit}. Lower is better.\n\n| domain | bits per byte |\n|---|--:|\n"
     );
     for (domain, bits) in &point.heldout_bits_per_byte {
         text += &format!("| {} | {bits:.3} |\n", inline(domain));
@@ -186,7 +186,7 @@ fn scores(facts: &Facts) -> String {
     text
 }
 
-fn use_of_it(facts: &Facts) -> String {
+fn usage(facts: &Facts) -> String {
     let place = python(&facts.place);
     let load = match &facts.adapter {
         Some(_) => format!(
@@ -210,18 +210,18 @@ fn use_of_it(facts: &Facts) -> String {
     );
     let command = format!("polymath generate {} --prompt \"…\"\n", shell(&facts.place));
     let mut text = format!(
-        "\n## How to use it\n\n{}\n{}",
+        "\n## Usage\n\n{}\n{}",
         block("python", &script),
         block("sh", &command)
     );
     if let Some(begin) = &facts.begin {
         text += &format!(
-            "\nEvery document that it has read began with {}, so a prompt does too.\n",
+            "\nEvery training document began with {}, so begin prompts with it.\n",
             code(begin)
         );
     }
     if facts.chats {
-        text += "\nIts tokenizer has a chat template: `tokenizer.apply_chat_template`.\n";
+        text += "\nThe tokenizer has a chat template: `tokenizer.apply_chat_template`.\n";
     }
     text
 }
@@ -240,15 +240,15 @@ fn reproduction(facts: &Facts) -> String {
         let [base, run] = [base.name.as_str(), run].map(|path| shell(&shown(Path::new(path))));
         commands += &format!("polymath forget {base} {run} -o report\n");
     }
-    let config = without_places(&toml::Value::Table(config.clone()));
+    let config = without_local_paths(&toml::Value::Table(config.clone()));
     let mut text = format!(
-        "\n## How to make it again\n\n{}\n`run.toml`:\n\n{}",
+        "\n## Reproduction\n\n{}\n`run.toml`:\n\n{}",
         block("sh", &commands),
         block("toml", &toml::to_string(&config).unwrap_or_default())
     );
     for dataset in &facts.datasets {
         text += &format!(
-            "\nThe data set {} was made of sources and settings with the digest {}.\n",
+            "\nThe dataset {} was prepared from sources and settings with the digest {}.\n",
             code(&shown(dataset.path())),
             code(&dataset.manifest().source)
         );
@@ -258,15 +258,15 @@ fn reproduction(facts: &Facts) -> String {
         .as_ref()
         .map(|state| state.program_version.as_str());
     text += &format!(
-        "\nMade with Polymath {}, which gives the same bits for the same config, data and machine.\n",
+        "\nMade with Polymath {}, which gives bit-identical results for the same configuration, data and machine.\n",
         inline(version.unwrap_or(env!("CARGO_PKG_VERSION")))
     );
     text
 }
 
-/// A string of Python.
+/// Quotes a string for Python.
 fn python(text: &str) -> String {
-    // What JSON escapes, Python reads; the other characters that are not shown are escaped the same way.
+    // Python reads JSON escapes; other unprintable characters are escaped too.
     let quoted = serde_json::Value::from(text).to_string();
     let shown = |sign: char| match printable(sign.encode_utf8(&mut [0; 4])) {
         Cow::Borrowed(_) => sign.to_string(),
@@ -275,7 +275,7 @@ fn python(text: &str) -> String {
     quoted.chars().map(shown).collect()
 }
 
-/// A word of a shell's command line.
+/// Quotes a word for a shell.
 fn shell(text: &str) -> String {
     let plain = |sign: char| sign.is_alphanumeric() || "-_./@:=+…".contains(sign);
     match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
@@ -288,7 +288,7 @@ fn shell(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Names of folders stay one word and one string.
+    /// Folder names stay one shell word and one Python string.
     #[test]
     fn commands_and_scripts_are_quoted() {
         assert_eq!(shell("runs/small/best"), "runs/small/best");

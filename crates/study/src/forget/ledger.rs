@@ -1,4 +1,4 @@
-//! The leak ledger of `forget`: what each run was tuned on, against every held-out set.
+//! Leak ledger: overlap of each run's fine-tuning text with all held-out documents.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Over every domain of the data sets; of two of one name the first counts, as in scoring.
+    /// Creates a ledger over all domains. If two datasets share a domain name, the first counts, as in scoring.
     pub fn new(datasets: &'a [Dataset], progress: &'a dyn Progress) -> Self {
         let mut heldout: Vec<(&Dataset, &str)> = Vec::new();
         for dataset in datasets {
@@ -35,11 +35,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The overlap of every held-out set with the text that a run was tuned on; none, with a warning, where that text is
-    /// not here any more.
+    /// Returns the overlap of each domain's held-out documents with the text that a run was tuned on. Warns and returns
+    /// nothing if that text no longer exists.
     ///
     /// # Errors
-    /// A data set that can't be read.
+    /// A dataset that can't be read.
     pub fn of(&mut self, lineage: &Lineage) -> Result<Vec<Overlap>, StudyError> {
         let key = (lineage.dataset.clone(), lineage.niche.clone());
         if let Some((_, known)) = self.measured.iter().find(|(measured, _)| *measured == key) {
@@ -55,14 +55,14 @@ impl<'a> Ledger<'a> {
                     &opened
                 }
                 Err(error) => {
-                    tracing::warn!("the leak ledger lacks the text that was tuned on: {error}");
+                    tracing::warn!("the leak ledger lacks the fine-tuning text: {error}");
                     return Ok(Vec::new());
                 }
             },
         };
         if lineage.is_of_other_data(dataset) {
             tracing::warn!(
-                "the leak ledger lacks the text that was tuned on: `{}` was prepared again since",
+                "the leak ledger lacks the fine-tuning text: `{}` was prepared again after the run",
                 key.0.display()
             );
             return Ok(Vec::new());
@@ -70,7 +70,7 @@ impl<'a> Ledger<'a> {
         let begin = Instant::now();
         let found = measure_overlaps(&self.heldout, (dataset, &key.1))?;
         self.progress.say(&format!(
-            "leak ledger: `{}` of `{}` against {} held-out sets in {:.1} s",
+            "leak ledger: `{}` of `{}` against {} domains in {:.1} s",
             key.1,
             key.0.display(),
             self.heldout.len(),

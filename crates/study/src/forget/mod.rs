@@ -1,4 +1,4 @@
-//! The forgetting report of finished checkpoints: load, score, lineage, leak ledger, evidence.
+//! Forgetting report of finished checkpoints: loading, scores, lineage, leak ledger, evidence.
 
 mod ledger;
 
@@ -16,37 +16,37 @@ use crate::scoring::{Checkpoint, Target, open_datasets, open_tasks, score};
 use crate::{Setup, StudyError};
 use ledger::Ledger;
 
-/// Tokens of each domain whose scores are kept to show what was forgotten: 8 MB for a model.
+/// Tokens of each domain whose scores are kept as evidence: 8 MB per model.
 const KEPT_TOKENS: u64 = 2_000_000;
 
-/// The split of the held-out documents that a report judges on.
+/// Split of the held-out documents that a report is computed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JudgedSplit {
-    /// `test` where the checkpoints were chosen on `dev`, else all; a domain with no document in `test` is scored whole.
+    /// `test` if the checkpoints were chosen on `dev`, else all. A domain without documents in `test` is scored whole.
     #[default]
     ByLineage,
-    /// This split alone.
+    /// One split.
     Split(HeldoutSplit),
     /// All held-out documents.
     All,
 }
 
-/// Options of [`forget`]; the default is that of the command line.
+/// Options of [`forget`]. The defaults are those of the command line.
 #[derive(Debug, Clone)]
 pub struct ForgetOptions {
-    /// Folders of datasets; if empty, those of the tuned checkpoints' own runs.
+    /// Dataset folders. If empty: the datasets of the tuned checkpoints' own runs.
     pub datasets: Vec<PathBuf>,
-    /// Files or folders of tasks with choices.
+    /// Files or folders of multiple-choice tasks.
     pub tasks: Vec<PathBuf>,
-    /// Context, stride and bound on tokens; the split is that of `split`.
+    /// Context, stride and maximum of tokens. Its `split` is replaced by the `split` of these options.
     pub windows: WindowOptions,
-    /// The split that is judged on.
+    /// Split that the report is computed on.
     pub split: JudgedSplit,
-    /// The base of tuned checkpoints that are adapters; by default the one that each names.
+    /// Base of tuned checkpoints that are adapters. Default: the base that each names.
     pub adapter_base: Option<PathBuf>,
-    /// The domain that was tuned for; by default what each run says.
+    /// Niche. Default: the niche that each run records.
     pub niche: Option<String>,
-    /// Change below which a domain counts as kept, in bits per byte.
+    /// Change in bits per byte below which a domain counts as kept.
     pub tolerance: f64,
     /// Seed of the bootstrap.
     pub seed: u64,
@@ -70,7 +70,8 @@ impl Default for ForgetOptions {
     }
 }
 
-/// Scores a base and models tuned from it (checkpoints or run folders) on the same held-out documents, and compares them.
+/// Scores a base and models tuned from it (checkpoints or run folders) on the same held-out documents, and compares
+/// them.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -90,7 +91,7 @@ impl Default for ForgetOptions {
 /// ```
 ///
 /// # Errors
-/// A checkpoint, task or dataset that can't be opened; what does not fit each other; what scoring says.
+/// A checkpoint, task or dataset that can't be opened; parts that don't fit each other; errors of scoring.
 pub fn forget(
     base: &Path,
     tuned: &[PathBuf],
@@ -136,9 +137,14 @@ pub fn forget(
             base: over.as_deref(),
         };
         let mut scores = score(checkpoint, &target, setup)?;
-        scores.named = named.display().to_string();
+        scores.named = Some(named.display().to_string());
         let niche = options.niche.as_deref();
-        if let Some(lineage) = describe(&mut scores, folder, &before.sha256, niche)? {
+        if let Some(lineage) = describe(
+            &mut scores,
+            folder,
+            before.sha256.as_deref().unwrap_or_default(),
+            niche,
+        )? {
             scores.overlaps = ledger.of(&lineage)?;
         }
         gather_evidence(&before, &mut scores, &datasets, options.seed)?;
@@ -156,14 +162,14 @@ pub fn forget(
     Ok(ForgettingReport::new(&before, &runs, settings)?)
 }
 
-/// Scores the base, with what its datasets' held-out text has in common with their training text.
+/// Scores the base and adds the overlap of its datasets' held-out and training text.
 fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
     let checkpoint = Checkpoint {
         folder: base,
         base: None,
     };
     let mut scores = score(checkpoint, target, setup)?;
-    scores.sha256 = polymath_model::sha256_of_weights(base)?;
+    scores.sha256 = Some(polymath_model::sha256_of_weights(base)?);
     scores.overlaps = target
         .datasets
         .iter()
@@ -172,7 +178,7 @@ fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores
     Ok(scores)
 }
 
-/// The split by which the checkpoints were chosen: `dev` where it was for any of them.
+/// Returns the split that the checkpoints were chosen on: `dev` if any of them was.
 fn chosen_on(base: &Path, tuned: &[PathBuf]) -> Result<Option<HeldoutSplit>, StudyError> {
     let mut chosen = None;
     for folder in std::iter::once(base).chain(tuned.iter().map(PathBuf::as_path)) {
@@ -181,7 +187,7 @@ fn chosen_on(base: &Path, tuned: &[PathBuf]) -> Result<Option<HeldoutSplit>, Stu
     Ok(chosen)
 }
 
-/// How a run was tuned, what for, and how its held-out scores went; what its folder says it was made from.
+/// Fills in the method, the niche and the learning curve of a run. Returns its lineage.
 fn describe(
     scores: &mut ModelScores,
     folder: &Path,
@@ -190,27 +196,22 @@ fn describe(
 ) -> Result<Option<Lineage>, StudyError> {
     let lineage = Lineage::of(folder)?;
     if !polymath_model::is_adapter(folder) {
-        scores.sha256 = polymath_model::sha256_of_weights(folder)?;
+        scores.sha256 = Some(polymath_model::sha256_of_weights(folder)?);
     }
-    if let Some(lineage) = &lineage {
-        scores.tuned_from = lineage.base_sha256.clone();
-    }
-    scores.method = lineage
-        .as_ref()
-        .map_or("tuned".into(), |lineage| lineage.method.clone());
+    let recorded = lineage.as_ref();
+    scores.tuned_from = recorded.map(|lineage| lineage.base_sha256.clone());
+    scores.method = Some(recorded.map_or("tuned".into(), |lineage| lineage.method.clone()));
     scores.niche = niche
         .map(str::to_owned)
-        .or(lineage.as_ref().map(|lineage| lineage.niche.clone()))
-        .unwrap_or_default();
-    scores.earlier_niches = lineage
-        .as_ref()
+        .or(recorded.map(|lineage| lineage.niche.clone()));
+    scores.earlier_niches = recorded
         .map(|lineage| lineage.niches_since(base_sha256))
         .unwrap_or_default();
     let metrics = folder
         .parent()
         .unwrap_or(Path::new("."))
         .join("metrics.jsonl");
-    // A model from elsewhere has no curve; that is no error.
+    // A model from elsewhere has no curve.
     let text = match polymath_input::exists(&metrics)? {
         true => polymath_files::read(&metrics).map_err(StudyError::file(&metrics))?,
         false => Vec::new(),
@@ -222,8 +223,8 @@ fn describe(
     Ok(lineage)
 }
 
-/// What a run lost in each domain; the scores of its single tokens are given up then, so that memory does not grow with
-/// the number of runs.
+/// Gathers the evidence of forgetting in each domain, then drops the scores of single tokens so that memory does not
+/// grow with the number of runs.
 fn gather_evidence(
     before: &ModelScores,
     run: &mut ModelScores,

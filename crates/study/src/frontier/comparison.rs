@@ -1,4 +1,4 @@
-//! Scores a frontier's finished runs, as they are and mixed with the base, each once, and compares them.
+//! Comparison of a frontier's finished runs: each is scored once, as it is and mixed with the base.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ use polymath_finetune::Finetuning;
 
 use crate::StudyError;
 
-/// A model of a run.
+/// Weights to score of a run.
 #[derive(Clone, Copy)]
-enum Which {
+enum Weights {
     Base,
     Tuned,
-    /// A share of the tuned weights, the rest being the base's.
+    /// Mixture with this share of the tuned weights; the rest is the base's.
     Mixed(f64),
 }
 
-/// Checks that every domain has documents to choose by and to report on, before anything is trained.
+/// Checks that every domain has documents in the dev and test splits, before training starts.
 ///
 /// # Errors
 /// A domain without documents in one of the splits.
@@ -36,10 +36,10 @@ pub fn check_splits(tuning: &Finetuning) -> Result<(), StudyError> {
     Ok(())
 }
 
-/// Compares runs that are all finished; `diverged` are those that are not. `say` is told what is being scored.
+/// Compares finished runs. `diverged` lists the other ones; `say` receives the name of each model that is scored.
 ///
 /// # Errors
-/// A run without a whole checkpoint; what scoring says.
+/// A run without a complete checkpoint; errors of scoring.
 pub fn compare(
     config: &FrontierConfig,
     runs: &[(PlannedRun, Finetuning)],
@@ -52,15 +52,18 @@ pub fn compare(
     };
     crate::sweep::check_bases(runs.iter().map(|(_, tuning)| tuning))?;
     let mut scoring = Scoring::new(config, first, launch, say);
-    let base = scoring.of(first, Which::Base)?;
+    let base = scoring.score(first, Weights::Base)?;
     let (mut scored, mut older) = (Vec::new(), Vec::new());
     for (run, tuning) in runs {
         if polymath_finetune::chosen_on(&tuning.best()?)?.is_none() {
             older.push(format!("{} (seed {})", run.method, run.seed));
         }
-        let mixed = config.interpolate.iter().map(|share| Which::Mixed(*share));
-        for which in std::iter::once(Which::Tuned).chain(mixed) {
-            scored.push(scoring.run((run, tuning), which)?);
+        let mixed = config
+            .interpolate
+            .iter()
+            .map(|share| Weights::Mixed(*share));
+        for weights in std::iter::once(Weights::Tuned).chain(mixed) {
+            scored.push(scoring.run((run, tuning), weights)?);
         }
     }
     let settings = Settings {
@@ -80,7 +83,7 @@ pub fn compare(
     Ok(frontier)
 }
 
-/// Scores a finished run of the recommended method with a fresh seed, and says what it confirms.
+/// Scores a finished run of the recommended method with a fresh seed and adds the confirmation to the frontier.
 ///
 /// # Errors
 /// As [`compare`].
@@ -95,16 +98,16 @@ pub fn confirm(
         .recommended_candidate()
         .and_then(|candidate| candidate.share);
     let mut scoring = Scoring::new(config, tuning, launch, say);
-    let base = scoring.of(tuning, Which::Base)?;
-    let which = share.map_or(Which::Tuned, Which::Mixed);
-    let fresh = scoring.run((run, tuning), which)?;
+    let base = scoring.score(tuning, Weights::Base)?;
+    let weights = share.map_or(Weights::Tuned, Weights::Mixed);
+    let fresh = scoring.run((run, tuning), weights)?;
     Ok(frontier.confirm(&base, &fresh)?)
 }
 
 struct Scoring<'a> {
     config: &'a FrontierConfig,
     launch: &'a Launch,
-    /// Of the base that all runs share.
+    /// SHA-256 of the base that all runs share.
     base_sha256: String,
     say: &'a mut dyn FnMut(&str),
 }
@@ -124,68 +127,68 @@ impl<'a> Scoring<'a> {
         }
     }
 
-    /// A run, as it is or mixed with the base, and its scores.
+    /// Scores a run, as it is or mixed with the base.
     fn run(
         &mut self,
         (run, tuning): (&PlannedRun, &Finetuning),
-        which: Which,
+        weights: Weights,
     ) -> Result<ScoredRun, StudyError> {
         let (tokens, seconds) = cost(tuning);
         Ok(ScoredRun {
             candidate: Candidate {
                 method: run.method.clone(),
-                share: match which {
-                    Which::Mixed(share) => Some(share),
-                    Which::Base | Which::Tuned => None,
+                share: match weights {
+                    Weights::Mixed(share) => Some(share),
+                    Weights::Base | Weights::Tuned => None,
                 },
                 seed: run.seed,
                 tokens,
                 seconds,
             },
-            scored: self.of(tuning, which)?,
+            scored: self.score(tuning, weights)?,
         })
     }
 
-    /// The scores of the base of a run, of what it became, or of a mixture of both.
-    fn of(&mut self, tuning: &Finetuning, which: Which) -> Result<SplitScores, StudyError> {
+    /// Returns the scores of a run's base, its tuned model or a mixture, computed or from the cache.
+    fn score(&mut self, tuning: &Finetuning, weights: Weights) -> Result<SplitScores, StudyError> {
         let windows = WindowOptions {
             context: Some(tuning.sequence_length()),
             max_tokens: self.config.max_tokens,
             ..WindowOptions::default()
         };
-        let file = self.file(tuning, which);
-        let key = key(&self.weights(tuning, which)?, tuning.shards(), windows);
+        let file = self.file(tuning, weights);
+        let key = key(&self.identity(tuning, weights)?, tuning.shards(), windows);
         let load = || {
-            (self.say)(&format!("scoring {}", described(tuning, which)));
-            self.load(tuning, which)
+            (self.say)(&format!("scoring {}", described(tuning, weights)));
+            self.load(tuning, weights)
         };
         score(&file, &key, load, tuning.shards(), windows)
     }
 
-    /// What stands for the model.
-    fn weights(&self, tuning: &Finetuning, which: Which) -> Result<String, StudyError> {
+    /// Returns the part of the cache key that identifies the weights.
+    fn identity(&self, tuning: &Finetuning, weights: Weights) -> Result<String, StudyError> {
         let base = &self.base_sha256;
-        Ok(match which {
-            Which::Base => base.clone(),
-            Which::Tuned => digest(&tuning.best()?, base)?,
-            Which::Mixed(share) => format!("{} {share} {base}", digest(&tuning.best()?, base)?),
+        Ok(match weights {
+            Weights::Base => base.clone(),
+            Weights::Tuned => digest(&tuning.best()?, base)?,
+            Weights::Mixed(share) => format!("{} {share} {base}", digest(&tuning.best()?, base)?),
         })
     }
 
-    fn file(&self, tuning: &Finetuning, which: Which) -> PathBuf {
+    fn file(&self, tuning: &Finetuning, weights: Weights) -> PathBuf {
         let run = tuning.run_folder();
-        match which {
-            Which::Base => self.config.output.join("base-halves.json"),
-            Which::Tuned => run.join("halves.json"),
-            Which::Mixed(share) => run.join(format!("halves-{share}.json")),
+        match weights {
+            Weights::Base => self.config.output.join("base-split-scores.json"),
+            Weights::Tuned => run.join("split-scores.json"),
+            Weights::Mixed(share) => run.join(format!("split-scores-{share}.json")),
         }
     }
 
-    fn load(&self, tuning: &Finetuning, which: Which) -> Result<Transformer, StudyError> {
-        let share = match which {
-            Which::Base => return Ok(tuning.load_tuned(self.launch, false)?),
-            Which::Tuned => return Ok(tuning.load_tuned(self.launch, true)?),
-            Which::Mixed(share) => share,
+    fn load(&self, tuning: &Finetuning, weights: Weights) -> Result<Transformer, StudyError> {
+        let share = match weights {
+            Weights::Base => return Ok(tuning.load_tuned(self.launch, false)?),
+            Weights::Tuned => return Ok(tuning.load_tuned(self.launch, true)?),
+            Weights::Mixed(share) => share,
         };
         let options = LoadOptions::frozen(&self.launch.device, self.launch.ops(Precision::F32));
         let folders = (tuning.base(), &*tuning.best()?);
@@ -195,16 +198,16 @@ impl<'a> Scoring<'a> {
     }
 }
 
-fn described(tuning: &Finetuning, which: Which) -> String {
+fn described(tuning: &Finetuning, weights: Weights) -> String {
     let run = tuning.run_folder().display();
-    match which {
-        Which::Base => tuning.named_base().display().to_string(),
-        Which::Tuned => run.to_string(),
-        Which::Mixed(share) => format!("{run} × {share}"),
+    match weights {
+        Weights::Base => tuning.named_base().display().to_string(),
+        Weights::Tuned => run.to_string(),
+        Weights::Mixed(share) => format!("{run} × {share}"),
     }
 }
 
-/// Tokens and seconds of training of a finished run, by its own record.
+/// Returns tokens and seconds of training that a finished run records.
 fn cost(tuning: &Finetuning) -> (u64, f64) {
     polymath_train::finished(tuning.run_folder())
         .map_or((0, 0.0), |state| (state.tokens, state.seconds))

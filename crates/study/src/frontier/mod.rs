@@ -1,5 +1,5 @@
-//! A frontier: several methods to tune the same base for the same niche, at equal tokens, over several seeds; what each
-//! gains, what it forgets, and which are told apart.
+//! Frontier: compares several fine-tuning methods for one base and niche at equal tokens over several seeds, by the
+//! gain on the niche and the forgetting.
 
 mod comparison;
 mod study;
@@ -18,7 +18,7 @@ use polymath_finetune::FinetuneConfig;
 
 use crate::StudyError;
 
-/// All of a frontier.
+/// Configuration of a frontier.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrontierConfig {
@@ -62,9 +62,9 @@ fn default_interpolate() -> Vec<f64> {
     vec![0.25, 0.5, 0.75]
 }
 
-/// The methods that people choose between.
-pub fn usual_ways() -> BTreeMap<String, Table> {
-    let ways = [
+/// Returns the common fine-tuning methods.
+pub fn default_methods() -> BTreeMap<String, Table> {
+    let methods = [
         ("full", "method = \"full\""),
         (
             "head",
@@ -92,11 +92,12 @@ pub fn usual_ways() -> BTreeMap<String, Table> {
             "retention = { replay = 0.05, distill = { strength = 1.0 } }",
         ),
     ];
-    ways.into_iter()
+    methods
+        .into_iter()
         .map(|(name, text)| {
             (
                 name.to_owned(),
-                text.parse().expect("the usual ways are TOML"),
+                text.parse().expect("the default methods are TOML"),
             )
         })
         .collect()
@@ -105,22 +106,22 @@ pub fn usual_ways() -> BTreeMap<String, Table> {
 /// One run of a frontier.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
-    /// The method's name.
+    /// Name of the method.
     pub method: String,
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// All of it.
+    /// Complete configuration of the run.
     pub config: FinetuneConfig,
 }
 
 impl FrontierConfig {
-    /// Every run, the seeds of a method one after the other. `source` is the file that this was read from.
+    /// Plans every run, grouped by method. `source` is the file that the configuration was read from.
     ///
     /// # Errors
-    /// The key at fault.
+    /// The invalid key.
     pub fn plan(&self, source: &Source) -> Result<Vec<PlannedRun>, StudyError> {
         let methods = match self.runs.is_empty() {
-            true => usual_ways(),
+            true => default_methods(),
             false => self.runs.clone(),
         };
         self.validate(&methods)?;
@@ -138,7 +139,7 @@ impl FrontierConfig {
         Ok(planned)
     }
 
-    /// Checks the values of the keys, but for those of the runs.
+    /// Checks the keys of the frontier itself; the runs' keys are checked when their configurations are read.
     fn validate(&self, methods: &BTreeMap<String, Table>) -> Result<(), StudyError> {
         crate::sweep::check(&self.seeds, &self.shared, &["run", "seed"])?;
         if !(self.limit > 0.0 && self.limit.is_finite()) {
@@ -150,12 +151,12 @@ impl FrontierConfig {
         let is_between = |share: &&f64| **share > 0.0 && **share < 1.0;
         if let Some(share) = self.interpolate.iter().find(|share| !is_between(share)) {
             return refuse(format!(
-                "`interpolate` has `{share}`: expected shares of the tuned weights between 0 and 1, without the ends"
+                "`interpolate` has `{share}`: expected shares of the tuned weights above 0 and below 1"
             ));
         }
         if !self.shared.contains_key("retain") {
             return refuse(
-                "`shared.retain` is not given: what is forgotten is measured on it".into(),
+                "`shared.retain` is not given: forgetting is measured on its domains".into(),
             );
         }
         let wanted = self.reference.as_ref();
@@ -168,7 +169,7 @@ impl FrontierConfig {
         }
         if let Some(seed) = self.confirm_seed.filter(|seed| self.seeds.contains(seed)) {
             return refuse(format!(
-                "`confirm_seed` = `{seed}` is among `seeds`: a recommendation is confirmed by a seed that had no part in it"
+                "`confirm_seed` = `{seed}` is among `seeds`: confirm the recommendation with a seed that did not take part in it"
             ));
         }
         let is_folder = |name: &&String| {
@@ -177,13 +178,13 @@ impl FrontierConfig {
         };
         if let Some(name) = methods.keys().find(|name| !is_folder(name)) {
             return refuse(format!(
-                "`runs.{name}`: a method's name is also a folder's: use letters, digits, `-` and `_`"
+                "`runs.{name}`: the name of a method is also a folder name: use letters, digits, `-` and `_`"
             ));
         }
         Ok(())
     }
 
-    /// The run of a method with `confirm_seed`; `None` where there is no such key.
+    /// Plans the run of `method` with `confirm_seed`; `None` if the key is not set.
     ///
     /// # Errors
     /// As [`Self::plan`].
@@ -227,7 +228,7 @@ impl FrontierConfig {
     }
 }
 
-/// Checks that two runs can be compared: at equal tokens, on the same domains.
+/// Checks that two runs are comparable: equal tokens and the same domains.
 fn check_alike(first: &PlannedRun, other: &PlannedRun) -> Result<(), StudyError> {
     let tokens = |run: &PlannedRun| {
         let training = &run.config.training;
@@ -238,7 +239,7 @@ fn check_alike(first: &PlannedRun, other: &PlannedRun) -> Result<(), StudyError>
     };
     if tokens(other) != tokens(first) {
         return refuse(format!(
-            "`runs.{}` trains on other numbers of tokens than `runs.{}`: a frontier compares at equal tokens, so set \
+            "`runs.{}` trains on another number of tokens than `runs.{}`: a frontier compares methods at equal tokens, so set \
              them in `shared.training` alone",
             other.method, first.method
         ));
@@ -262,7 +263,7 @@ fn refuse<T>(message: String) -> Result<T, StudyError> {
     Err(StudyError::Config(message))
 }
 
-/// Puts `own` over `table`, tables inside of tables too.
+/// Overrides keys of `table` by those of `own`, also in nested tables.
 fn merge(table: &mut Table, own: &Table) {
     for (key, value) in own {
         match (table.get_mut(key), value) {
@@ -287,9 +288,10 @@ mod tests {
         config.plan(&source).map_err(|error| error.to_string())
     }
 
-    /// Each way is put over what is shared, once a seed, in a folder of its own; without a list, the usual ways are.
+    /// Each method overrides the shared keys, once per seed, in its own folder. The default methods are used without a
+    /// list.
     #[test]
-    fn ways_are_put_over_what_is_shared() {
+    fn methods_override_shared_keys() {
         let runs = plan(&format!(
             "{CONFIG}[runs.slow.training]\nlearning_rate = 1e-4\n[runs.plain]\n"
         ))
@@ -315,12 +317,12 @@ mod tests {
             ]
         );
         assert_eq!(runs[3].config.run, PathBuf::from("out/slow-2"));
-        assert_eq!(plan(CONFIG).unwrap().len(), 2 * usual_ways().len());
+        assert_eq!(plan(CONFIG).unwrap().len(), 2 * default_methods().len());
     }
 
-    /// The recommended method is confirmed by a run of the seed that had no part in the choice, in a folder of its own.
+    /// The recommended method is trained once more with the fresh seed, in its own folder.
     #[test]
-    fn a_fresh_seed_confirms() {
+    fn fresh_seed_confirms_the_recommendation() {
         let text = CONFIG.replace("[shared]", "confirm_seed = 9\n[shared]");
         let config: FrontierConfig = toml::from_str(&text).unwrap();
         let source = Source::new("frontier.toml".as_ref(), &text);
@@ -328,14 +330,14 @@ mod tests {
         assert_eq!((run.method.as_str(), run.seed), ("l2sp", 9));
         assert_eq!(run.config.run, PathBuf::from("out/l2sp-9"));
         assert_eq!(run.config.seed, 9);
-        assert_eq!(plan(&text).unwrap().len(), 2 * usual_ways().len());
+        assert_eq!(plan(&text).unwrap().len(), 2 * default_methods().len());
         let config: FrontierConfig = toml::from_str(CONFIG).unwrap();
         assert!(config.confirming("l2sp", &source).unwrap().is_none());
     }
 
-    /// What can't be compared is refused by its key.
+    /// Frontiers that can't be compared are refused by their key.
     #[test]
-    fn senseless_frontiers_are_refused() {
+    fn incomparable_frontiers_are_refused() {
         let refused = |text: &str, said: &str| {
             let error = plan(text).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -1,4 +1,4 @@
-//! A frontier from its config to its report: open, train, score, compare, confirm.
+//! A frontier from its configuration to its report: open, train, score, compare, confirm.
 
 use polymath_config::Source;
 use polymath_finetune::Finetuning;
@@ -9,7 +9,7 @@ use super::{FrontierConfig, PlannedRun, check_splits, compare, confirm};
 use crate::StudyError;
 use crate::sweep::{NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
-/// A frontier whose runs are all open.
+/// A frontier with all runs open.
 pub struct FrontierStudy<'a> {
     config: &'a FrontierConfig,
     source: &'a Source,
@@ -17,11 +17,11 @@ pub struct FrontierStudy<'a> {
 }
 
 impl<'a> FrontierStudy<'a> {
-    /// Opens all runs before the first is trained: hours of work must not end in a typing error. `source` is the file that
-    /// `config` was read from. `only_inspect` writes nothing, and what is opened so can't be run.
+    /// Opens all runs before the first is trained, so that mistakes are found before hours of training. `source` is the
+    /// file that `config` was read from. With `only_inspect` nothing is written, and the study can't be run.
     ///
     /// # Errors
-    /// The key or file at fault; all are refusals.
+    /// The invalid key or file; all errors are refusals.
     pub fn open(
         config: &'a FrontierConfig,
         source: &'a Source,
@@ -44,18 +44,18 @@ impl<'a> FrontierStudy<'a> {
         })
     }
 
-    /// Returns what each run would take, and whether it is done.
+    /// Returns the size and progress of each run.
     ///
     /// # Errors
-    /// Runs that can't be compared, or are finished with other settings.
+    /// Runs that can't be compared, or finished runs with other settings.
     pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
         status(&self.named())
     }
 
-    /// Trains what is not there yet, scores every run, and writes the comparison into the config's `output`.
+    /// Trains the unfinished runs, scores all, and writes the comparison into the configured `output`.
     ///
     /// # Errors
-    /// [`StudyError::Interrupted`]; what training, scoring and the disk say.
+    /// [`StudyError::Interrupted`]; errors of training, scoring and writing.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Frontier>, StudyError> {
         let (launch, reasons) = train(&self.named(), runner)?;
         let names: Vec<String> = self.named().into_iter().map(|run| run.name).collect();
@@ -113,8 +113,8 @@ fn open_run(
     tuning.map_err(|error| StudyError::refused(format!("`runs.{}`: {error}", run.method)))
 }
 
-/// Trains the recommended method with the fresh seed, and adds what it confirms. The comparison is written before: training can
-/// be stopped.
+/// Trains the recommended method with the fresh seed and adds the confirmation. Writes the comparison first, since the
+/// training can be interrupted.
 fn confirmed(
     config: &FrontierConfig,
     mut found: Frontier,

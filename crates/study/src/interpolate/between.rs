@@ -1,4 +1,4 @@
-//! A base, a model tuned from it, and how those between them are scored and saved: what interpolation and reset share.
+//! A base and a model tuned from it: scoring and saving of the models between them, for interpolation and reset.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,42 +13,43 @@ use super::Rule;
 use crate::scoring::open_datasets;
 use crate::{OutputFolder, Setup, StudyError};
 
-/// Options of a study of the models between two.
+/// Options of a study of the models between a base and a tuned model.
 #[derive(Debug, Clone)]
 pub struct BetweenOptions {
-    /// The checkpoint that the tuned one started from, or its run folder.
+    /// Base checkpoint or its run folder.
     pub base: PathBuf,
-    /// The tuned checkpoint, or its run folder.
+    /// Tuned checkpoint or its run folder.
     pub tuned: PathBuf,
-    /// Folders of datasets; if empty, those of the tuned checkpoint's own run.
+    /// Dataset folders. If empty: the datasets of the tuned checkpoint's own run.
     pub datasets: Vec<PathBuf>,
-    /// Context, stride and bound on tokens; both splits are scored.
+    /// Context, stride and maximum of tokens. Both splits are scored.
     pub windows: WindowOptions,
-    /// The domain that was tuned for; by default what the tuned run says.
+    /// Niche. Default: the niche that the tuned run records.
     pub niche: Option<String>,
-    /// Highest mean rise of the retained domains on the dev split, in bits per byte.
+    /// Highest mean increase over the retained domains on the dev split, in bits per byte.
     pub limit: f64,
-    /// Folder for the chosen model and the figures.
+    /// Output folder for the chosen model and the figures.
     pub output: PathBuf,
 }
 
-/// Two checkpoints and what the models between them are scored on.
+/// Two checkpoints and the data to score the models between them.
 pub(crate) struct Between {
-    /// The base's folder.
+    /// Folder of the base.
     pub base: PathBuf,
-    /// The tuned checkpoint's.
+    /// Folder of the tuned checkpoint.
     pub tuned: PathBuf,
-    /// Chooses a model between them.
+    /// Rule that chooses a model between them.
     pub rule: Rule,
-    /// The folder of the result.
+    /// Output folder.
     pub output: OutputFolder,
     domains: Vec<(String, Arc<TokenShard>)>,
     windows: WindowOptions,
 }
 
 impl Between {
-    /// Checks everything, and claims the output folder, in which `own` tells an earlier result of the same study.
-    pub fn open(options: &BetweenOptions, own: &str) -> Result<Self, StudyError> {
+    /// Checks all options and claims the output folder, where one of the files `own` marks an earlier result of the
+    /// same study.
+    pub fn open(options: &BetweenOptions, own: &[&str]) -> Result<Self, StudyError> {
         if !(options.limit >= 0.0 && options.limit.is_finite()) {
             return Err(StudyError::refused(format!(
                 "`--limit {}`: expected bits per byte, 0 or more",
@@ -81,7 +82,7 @@ impl Between {
         })
     }
 
-    /// Loads both ends.
+    /// Loads both checkpoints.
     pub fn models<'a>(&'a self, setup: &'a Setup) -> Result<Interpolation<'a>, StudyError> {
         Interpolation::open(
             (&self.base, &self.tuned),
@@ -92,7 +93,7 @@ impl Between {
         .map_err(StudyError::refused)
     }
 
-    /// Writes the model at `shares` into the output, and its lineage: `how` it was made of the tuned one.
+    /// Writes the model at `shares` and its lineage into the output. `how` describes the change to the tuned model.
     pub fn write_model(
         &self,
         (models, shares): (&Interpolation, &Shares),
@@ -110,7 +111,7 @@ impl Between {
     }
 }
 
-/// The held-out documents of every domain, the first data set's where two have one of the same name.
+/// Returns the held-out documents of every domain. If two datasets share a domain name, the first counts.
 fn domains(
     datasets: &[Dataset],
     base: &Path,
@@ -131,7 +132,7 @@ fn domains(
     Ok(domains)
 }
 
-/// The domain that was tuned for, which must be there and not alone.
+/// Returns the niche, which must be one of several domains.
 fn niche(
     given: Option<&str>,
     lineage: Option<&Lineage>,
@@ -143,18 +144,18 @@ fn niche(
     let known = names.join("`, `");
     let Some(niche) = niche else {
         return Err(StudyError::refused(format!(
-            "nothing says which domain was tuned for: give `--niche`, one of `{known}`"
+            "the niche is unknown: give `--niche`, one of `{known}`"
         )));
     };
     if !names.contains(&niche.as_str()) {
         return Err(StudyError::refused(format!(
-            "the niche `{niche}` is in none of the data sets, which have `{known}`: name it with `--niche`, or give \
+            "the niche `{niche}` is in none of the datasets, which have `{known}`: name it with `--niche`, or give \
              its `--dataset`"
         )));
     }
     if names.len() == 1 {
         return Err(StudyError::refused(format!(
-            "the data sets have only the niche `{niche}`: give a `--dataset` with the old domains, whose rise is limited"
+            "the datasets have only the niche `{niche}`: give a `--dataset` with the retained domains"
         )));
     }
     Ok(niche)

@@ -1,4 +1,4 @@
-//! What stands along an interpolation, which point of it is chosen, and how it is shown.
+//! Points of an interpolation, the rule that chooses one, and their table.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use serde::Serialize;
 use super::search::Curve;
 use crate::StudyError;
 
-/// Of each domain.
+/// Bits per byte by domain.
 pub type BitsPerByte = BTreeMap<String, f64>;
 
-/// One model between two.
+/// A model between the base and the tuned model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
-    /// The share of the tuned model, where all blocks have the same.
+    /// Share of the tuned weights, if it is the same for all blocks.
     pub alpha: Option<f64>,
-    /// The share of each block.
+    /// Share of the tuned weights of each block.
     pub shares: Shares,
-    /// Mean rise over the old domains against the base, on the dev split.
+    /// Mean increase over the retained domains against the base, on the dev split.
     pub mean_increase: f64,
     /// Bits per byte on the dev split.
-    pub development: BitsPerByte,
-    /// Mean rise over the old domains against the base, on the test split.
+    pub dev: BitsPerByte,
+    /// Mean increase over the retained domains against the base, on the test split.
     pub test_mean_increase: f64,
     /// Bits per byte on the test split.
     pub test: BitsPerByte,
 }
 
-/// The values of α to try, ascending: the given ones, and both ends, since the base is what rises are measured against.
+/// Returns the values of α to try, ascending: the given ones and both ends. The base is the reference of all increases.
 ///
 /// # Errors
-/// One outside 0 to 1.
+/// A value outside 0 to 1.
 pub fn grid(alphas: &[f64]) -> Result<Vec<f64>, StudyError> {
     if let Some(alpha) = alphas.iter().find(|alpha| !(0.0..=1.0).contains(*alpha)) {
         return Err(StudyError::Config(format!(
@@ -45,18 +45,18 @@ pub fn grid(alphas: &[f64]) -> Result<Vec<f64>, StudyError> {
     Ok(grid)
 }
 
-/// By what a point is chosen: the best niche whose mean rise over the old domains keeps to the limit; where none does,
-/// the smallest rise.
+/// Rule of choice: the best niche among points whose mean increase over the retained domains is within the limit;
+/// without such a point, the smallest increase.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// The domain that was tuned for; all others are old.
+    /// Niche; all other domains are retained domains.
     pub niche: String,
-    /// In bits per byte.
+    /// Limit in bits per byte.
     pub limit: f64,
 }
 
 impl Rule {
-    /// The mean over the old domains of after − before.
+    /// Returns the mean of after − before over the retained domains.
     pub fn mean_increase(&self, before: &BitsPerByte, after: &BitsPerByte) -> f64 {
         let rises: Vec<f64> = before
             .iter()
@@ -66,21 +66,21 @@ impl Rule {
         rises.iter().sum::<f64>() / rises.len().max(1) as f64
     }
 
-    /// Whether a point is within the limit.
+    /// Returns whether a point is within the limit.
     pub fn keeps(&self, point: &Point) -> bool {
         point.mean_increase <= self.limit
     }
 
-    /// Whether `a` is strictly better than `b`.
+    /// Returns whether `a` is strictly better than `b`.
     pub fn prefers(&self, a: &Point, b: &Point) -> bool {
         match (self.keeps(a), self.keeps(b)) {
-            (true, true) => a.development[&self.niche] < b.development[&self.niche],
+            (true, true) => a.dev[&self.niche] < b.dev[&self.niche],
             (false, false) => a.mean_increase < b.mean_increase,
             (kept, _) => kept,
         }
     }
 
-    /// The best point; the first of equals.
+    /// Returns the index of the best point; of equal points, the first.
     pub fn choose(&self, points: &[Point]) -> usize {
         let mut best = 0;
         for at in 1..points.len() {
@@ -93,10 +93,11 @@ impl Rule {
 }
 
 impl Curve {
-    /// A table in Markdown: a line for each point, its niche and mean old bits per byte on either split.
+    /// Formats a Markdown table with a line per point: its niche and the mean increase of the retained domains on both
+    /// splits.
     pub fn table(&self, rule: &Rule) -> String {
         let mut text = format!(
-            "| α | {0}, development | old rise, development | {0}, test | old rise, test | |\n|---|--:|--:|--:|--:|---|\n",
+            "| α | {0}, dev | retained, dev | {0}, test | retained, test | |\n|---|--:|--:|--:|--:|---|\n",
             inline(&rule.niche)
         );
         for (at, point) in self.points.iter().enumerate() {
@@ -110,7 +111,7 @@ impl Curve {
             };
             text += &format!(
                 "| {alpha} | {:.4} | {:+.4} | {:.4} | {:+.4} | {mark} |\n",
-                point.development[&rule.niche],
+                point.dev[&rule.niche],
                 point.mean_increase,
                 point.test[&rule.niche],
                 point.test_mean_increase

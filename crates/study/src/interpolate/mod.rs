@@ -1,4 +1,4 @@
-//! The models between a base and a tuned checkpoint, and the best of them.
+//! Interpolation between a base and a tuned checkpoint, and the choice of the best point.
 
 pub(crate) mod between;
 mod curve;
@@ -13,31 +13,31 @@ use serde_json::json;
 use crate::{Setup, StudyError};
 use between::Between;
 
-/// The file of the curve, written last: a folder with it is an interpolation's own.
+/// File of the curve, written last. It marks a folder as the result of an interpolation.
 const CURVE: &str = "interpolation.json";
 
 /// Options of [`interpolate`].
 #[derive(Debug, Clone)]
 pub struct InterpolateOptions {
-    /// The two ends, what they are scored on and where the result goes.
+    /// Checkpoints, data and output folder.
     pub between: BetweenOptions,
-    /// Shares of the tuned model to try; 0 and 1 always are.
+    /// Shares of the tuned weights to try, besides 0 and 1.
     pub alphas: Vec<f64>,
-    /// Look for a share of its own for each block, after the best for all alike.
+    /// Also searches for a share per block, starting from the best common share.
     pub per_block: bool,
 }
 
-/// Scores the models between a base and a tuned checkpoint, and writes the chosen one and the curve (WiSE-FT; Wortsman
-/// 2022). Returns the curve and the rule by which its point was chosen.
+/// Scores the models between a base and a tuned checkpoint, and writes the chosen one and the curve (WiSE-FT, Wortsman
+/// et al. 2022). Returns the curve and the rule that chose its point.
 ///
 /// # Errors
-/// Ends, data or an output folder that don't fit; what scoring and the disk say.
+/// Checkpoints, data or an output folder that don't fit; errors of scoring and writing.
 pub fn interpolate(
     options: &InterpolateOptions,
     setup: &Setup,
 ) -> Result<(Curve, Rule), StudyError> {
     let grid = grid(&options.alphas).map_err(StudyError::refused)?;
-    let between = Between::open(&options.between, CURVE)?;
+    let between = Between::open(&options.between, &[CURVE])?;
     let models = between.models(setup)?;
     let rule = &between.rule;
     let search = Search {
@@ -49,8 +49,8 @@ pub fn interpolate(
             .alpha
             .map_or("per block".to_owned(), |alpha| format!("α {alpha:.2}"));
         setup.progress.say(&format!(
-            "{alpha}  {} {:.4}  old domains {:+.4}",
-            rule.niche, point.development[&rule.niche], point.mean_increase
+            "{alpha}  {} {:.4}  retained domains {:+.4}",
+            rule.niche, point.dev[&rule.niche], point.mean_increase
         ));
     })?;
     let chosen = &curve.points[curve.chosen];

@@ -1,4 +1,4 @@
-//! The search along an interpolation after training (WiSE-FT; Wortsman 2022): α chosen on the dev split of the held-out
+//! Search along an interpolation (WiSE-FT, Wortsman et al. 2022): α is chosen on the dev split of the held-out
 //! documents and reported on the test split.
 
 use polymath_data::HeldoutSplit;
@@ -8,32 +8,32 @@ use serde::Serialize;
 use super::curve::{BitsPerByte, Point, Rule};
 use crate::StudyError;
 
-/// Weights between the two models, and what they score.
+/// Points between the two models and the chosen one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Curve {
-    /// The whole curve, by ascending α; after it, with a search per block, what that found.
+    /// Points by ascending α, then the result of the search per block, if there was one.
     pub points: Vec<Point>,
-    /// The one that was chosen.
+    /// Index of the chosen point.
     pub chosen: usize,
-    /// Whether it keeps to the limit on the dev split.
+    /// Set if the chosen point is within the limit on the dev split.
     pub within_limit: bool,
 }
 
-/// A search along an interpolation.
+/// Search along an interpolation.
 pub struct Search<'a> {
-    /// The models between the two.
+    /// Models between the base and the tuned model.
     pub models: &'a Interpolation<'a>,
-    /// Chooses among them.
+    /// Rule of choice.
     pub rule: &'a Rule,
 }
 
 impl Search<'_> {
-    /// Scores the whole `grid` of α, as [`super::grid`] makes it, on both splits, and chooses by `dev`; then, with `per_block`, goes
-    /// once over the blocks from the last to the first, giving each the α of the grid that is best with the others as
-    /// they are.
+    /// Scores the `grid` of α (see [`super::grid`]) on both splits and chooses by `dev`. With `per_block`, then visits
+    /// the blocks once from the last to the first, and gives each the α of the grid that is best with the other blocks
+    /// unchanged.
     ///
     /// # Errors
-    /// What scoring says.
+    /// Errors of scoring.
     pub fn run(
         &self,
         grid: &[f64],
@@ -45,7 +45,7 @@ impl Search<'_> {
         let mut points: Vec<Point> = Vec::new();
         for alpha in grid {
             let shares = self.models.alike(*alpha);
-            let mut point = self.develop(&shares, &before)?;
+            let mut point = self.on_dev(&shares, &before)?;
             point.alpha = Some(*alpha);
             point.test = self.measure(&shares, HeldoutSplit::Test)?;
             let first = points.first().map_or(&point.test, |first| &first.test);
@@ -62,7 +62,7 @@ impl Search<'_> {
                 for alpha in grid {
                     let mut shares = best.shares.clone();
                     shares.insert(block.clone(), *alpha);
-                    let point = self.develop(&shares, &before)?;
+                    let point = self.on_dev(&shares, &before)?;
                     if rule.prefers(&point, &best) {
                         best = point;
                     }
@@ -82,23 +82,23 @@ impl Search<'_> {
         })
     }
 
-    fn develop(&self, shares: &Shares, before: &BitsPerByte) -> Result<Point, StudyError> {
-        // The base itself is measured already.
-        let development = match shares.values().all(|share| *share == 0.0) {
+    fn on_dev(&self, shares: &Shares, before: &BitsPerByte) -> Result<Point, StudyError> {
+        // The base was already measured.
+        let dev = match shares.values().all(|share| *share == 0.0) {
             true => before.clone(),
             false => self.measure(shares, HeldoutSplit::Dev)?,
         };
         Ok(Point {
             alpha: None,
             shares: shares.clone(),
-            mean_increase: self.rule.mean_increase(before, &development),
-            development,
+            mean_increase: self.rule.mean_increase(before, &dev),
+            dev,
             test_mean_increase: 0.0,
             test: BitsPerByte::new(),
         })
     }
 
-    /// Bits per byte of every domain on one split.
+    /// Returns bits per byte of every domain on one split.
     fn measure(&self, shares: &Shares, split: HeldoutSplit) -> Result<BitsPerByte, StudyError> {
         let scores = self.models.scores(shares, split)?.into_iter();
         Ok(scores

@@ -1,4 +1,4 @@
-//! The base's mean loss gradient on a domain.
+//! Mean loss gradient of the base on a domain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,17 +10,18 @@ use polymath_train::to_token_batch;
 
 use crate::StudyError;
 
-/// Rows that the model reads at once.
+/// Rows per batch.
 const ROWS: usize = 8;
 
-/// A direction in the space of all parameters.
+/// Gradient with respect to all parameters, by name.
 pub struct Gradient(BTreeMap<String, Tensor>);
 
 impl Gradient {
-    /// Of about `tokens` tokens of a domain's training text, in rows of `sequence_length`. The model's parameters all move.
+    /// Computes the gradient on about `tokens` tokens of a domain's training text in rows of `sequence_length`, with
+    /// respect to the trainable parameters of `model`.
     ///
     /// # Errors
-    /// What the model says.
+    /// Errors of the model.
     pub fn of(
         model: &Transformer,
         (domain, shard): (&str, Arc<TokenShard>),
@@ -55,10 +56,10 @@ impl Gradient {
         Ok(Self(sums))
     }
 
-    /// The cosine of the angle between two; 0 where one of them is nothing.
+    /// Returns the cosine similarity of two gradients; 0 if one of them is zero.
     ///
     /// # Errors
-    /// The device's own.
+    /// Errors of the device.
     pub fn cosine(&self, other: &Self) -> Result<f64, StudyError> {
         let scale = (self.product(self)? * other.product(other)?).sqrt();
         if scale == 0.0 {

@@ -1,4 +1,4 @@
-//! From finished runs to the matrix.
+//! The transfer matrix of finished runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use super::gradient::Gradient;
 use super::{OpenRun, TransferConfig, TransferData};
-use crate::kept::kept;
+use crate::cache::cached;
 use crate::scores::{digest, key, score};
 use polymath_finetune::Finetuning;
 
 use crate::StudyError;
 
-/// Scores what finished runs became on every domain, each once, and sets it beside what the base forecasts. `say` is told
-/// what is being done.
+/// Scores finished runs on every domain, each run once, beside the forecasts from the base's gradients and an early
+/// checkpoint. `say` receives the name of each step.
 ///
 /// # Errors
-/// A run without a whole checkpoint; what scoring says.
+/// A run without a complete checkpoint; errors of scoring.
 pub fn measure(
     config: &TransferConfig,
     (runs, data): (&[OpenRun], &TransferData),
@@ -75,7 +75,7 @@ struct Matrix<'a> {
 
 impl Matrix<'_> {
     fn base(&mut self, any: &Finetuning) -> Result<SplitScores, StudyError> {
-        let file = self.config.output.join("base-halves.json");
+        let file = self.config.output.join("base-split-scores.json");
         let weights = self.base_sha256.clone();
         self.score((&file, &weights), any.named_base(), &|launch| {
             Ok(any.load_tuned(launch, false)?)
@@ -83,14 +83,15 @@ impl Matrix<'_> {
     }
 
     fn tuned(&mut self, tuning: &Finetuning) -> Result<SplitScores, StudyError> {
-        let file = tuning.run_folder().join("halves.json");
+        let file = tuning.run_folder().join("split-scores.json");
         let weights = digest(&tuning.best()?, &self.base_sha256)?;
         self.score((&file, &weights), tuning.run_folder(), &|launch| {
             Ok(tuning.load_tuned(launch, true)?)
         })
     }
 
-    /// Scores of the model that `weights` stands for and that `name` is told by, from `file` where they are there.
+    /// Scores the model with the identity `weights`, or reads its scores from the cache `file`. `name` is shown to the
+    /// user.
     fn score(
         &mut self,
         (file, weights): (&Path, &str),
@@ -106,7 +107,8 @@ impl Matrix<'_> {
         score(file, &key, load, heldout, self.windows)
     }
 
-    /// Of every domain with every one, in the order of the scored ones; kept, since they are the base's alone.
+    /// Returns the gradient cosines of each domain with every scored domain. They depend on the base alone and are
+    /// cached.
     fn cosines(&mut self, any: &Finetuning) -> Result<BTreeMap<String, Vec<f64>>, StudyError> {
         let mut key = format!(
             "1 rule-{BATCH_RULE} {} {} {:?}",
@@ -116,7 +118,7 @@ impl Matrix<'_> {
             key = format!("{key} {}", dataset.fingerprint());
         }
         let file = self.config.output.join("cosines.json");
-        let found = kept(&file, &key, || {
+        let found = cached(&file, None, &key, || {
             let cosines = self.measure_cosines(any)?;
             Ok(Cosines { cosines })
         })?;
@@ -137,7 +139,7 @@ impl Matrix<'_> {
         let mut gradients = Vec::new();
         for dataset in &self.data.datasets {
             for name in dataset.domain_names() {
-                (self.say)(&format!("the base's gradient on {name}"));
+                (self.say)(&format!("gradient of the base on {name}"));
                 let domain = (name, dataset.shard(name, Split::Train)?);
                 let length = self.windows.context.unwrap_or(any.sequence_length());
                 let size = (self.config.gradient_tokens, length);
@@ -153,7 +155,8 @@ impl Matrix<'_> {
             .collect()
     }
 
-    /// How far a run had moved on its own niche, the first of what is watched, at its early look; kept with the run.
+    /// Returns the divergence of a run from the base on its own niche (its first domain) at its early checkpoint;
+    /// cached.
     fn early_divergence(&mut self, run: &OpenRun) -> Result<f64, StudyError> {
         let tuning = &run.tuning;
         let niche = &tuning.shards()[..1];
@@ -164,7 +167,7 @@ impl Matrix<'_> {
             self.windows,
         );
         let file = tuning.run_folder().join("early.json");
-        let found = kept(&file, &key, || {
+        let found = cached(&file, None, &key, || {
             let untuned = tuning.load_tuned(self.launch, false)?;
             let moved = tuning.load_checkpoint(self.launch, &run.early)?;
             Ok(Early {
@@ -174,7 +177,7 @@ impl Matrix<'_> {
         Ok(found.nats_a_token)
     }
 
-    /// The seeds of one domain.
+    /// Returns the matrix row of a domain from its runs over all seeds.
     fn row(
         &mut self,
         runs: &[OpenRun],
@@ -202,20 +205,20 @@ impl Matrix<'_> {
     }
 }
 
-/// What is kept of the gradients.
+/// Cached gradient cosines.
 #[derive(Serialize, Deserialize)]
 struct Cosines {
     cosines: BTreeMap<String, Vec<f64>>,
 }
 
-/// What is kept of a run's early look.
+/// Cached divergence of a run's early checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Early {
     nats_a_token: f64,
 }
 
-/// The change in a domain on the test split: each run's best checkpoint was chosen on the dev split.
+/// Returns the change in a domain on the test split; the best checkpoints were chosen on the dev split.
 fn change(name: &str, base: &SplitScores, after: &[SplitScores]) -> Result<Figure, StudyError> {
-    let runs: Vec<&DomainScores> = after.iter().map(|halves| &halves.test[name]).collect();
+    let runs: Vec<&DomainScores> = after.iter().map(|scores| &scores.test[name]).collect();
     Ok(change_over_seeds(&base.test[name], &runs)?)
 }

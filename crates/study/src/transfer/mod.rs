@@ -1,5 +1,5 @@
-//! Transfer: one base tuned briefly on each of several domains and scored on all of them, beside what gradients and an
-//! early look forecast.
+//! Transfer matrix: one base tuned briefly on each of several domains and scored on all of them, beside forecasts from
+//! gradients and an early checkpoint.
 
 mod gradient;
 mod matrix;
@@ -20,7 +20,7 @@ use polymath_finetune::{FinetuneConfig, Finetuning};
 
 use crate::StudyError;
 
-/// All of a transfer matrix.
+/// Configuration of a transfer matrix.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransferConfig {
@@ -59,31 +59,31 @@ fn default_early_share() -> f64 {
     0.05
 }
 
-/// One run.
+/// One run of a transfer matrix.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
-    /// What it is tuned on.
+    /// Domain that it is tuned on.
     pub domain: String,
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// All of it.
+    /// Complete configuration of the run.
     pub config: FinetuneConfig,
 }
 
-/// The data of a transfer matrix, open from the start.
+/// Data of a transfer matrix, opened before training.
 pub struct TransferData {
     /// Held-out documents of every domain.
     pub heldout: Vec<(String, Arc<TokenShard>)>,
-    /// The data sets that hold them.
+    /// Datasets with these domains.
     pub datasets: Vec<Dataset>,
 }
 
 impl TransferConfig {
-    /// Every run, the seeds of a domain one after the other, and what they are scored on. `source` is the file that this
-    /// was read from.
+    /// Plans every run, grouped by domain, and opens the data to score. `source` is the file that the configuration was
+    /// read from.
     ///
     /// # Errors
-    /// The key at fault; a data set that can't be opened.
+    /// The invalid key; a dataset that can't be opened.
     pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, TransferData), StudyError> {
         self.validate()?;
         let mut scored: Vec<(String, Arc<TokenShard>)> = Vec::new();
@@ -107,7 +107,7 @@ impl TransferConfig {
         for name in &self.domains {
             if known().all(|other| other != name) {
                 return refuse(format!(
-                    "`domains` has `{name}`, which is in none of the data sets; they have `{}`",
+                    "`domains` has `{name}`, which is in none of the datasets; they have `{}`",
                     known().collect::<Vec<_>>().join("`, `")
                 ));
             }
@@ -171,17 +171,17 @@ impl TransferConfig {
     }
 }
 
-/// A run that is open, and the checkpoint of its early look.
+/// An open run and the folder of its early checkpoint.
 pub struct OpenRun {
-    /// What it is tuned on.
+    /// Domain that it is tuned on.
     pub domain: String,
-    /// The run.
+    /// The fine-tuning.
     pub tuning: Finetuning,
     early: PathBuf,
 }
 
 impl OpenRun {
-    /// Has the checkpoint of the early look, after `share` of the run, kept.
+    /// Creates the run and makes it keep its checkpoint after `share` of the training.
     pub fn new(domain: String, mut tuning: Finetuning, share: f64) -> Self {
         let early = tuning.keep_at(share);
         Self {

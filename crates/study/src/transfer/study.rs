@@ -1,4 +1,4 @@
-//! A transfer matrix from its config to its report: open, train, score, compare.
+//! A transfer matrix from its configuration to its report: open, train, score, compare.
 
 use polymath_config::Source;
 use polymath_finetune::Finetuning;
@@ -9,7 +9,7 @@ use super::{OpenRun, TransferConfig, TransferData, measure};
 use crate::StudyError;
 use crate::sweep::{NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
-/// A transfer matrix whose runs are all open.
+/// A transfer matrix with all runs open.
 pub struct TransferStudy<'a> {
     config: &'a TransferConfig,
     data: TransferData,
@@ -17,11 +17,11 @@ pub struct TransferStudy<'a> {
 }
 
 impl<'a> TransferStudy<'a> {
-    /// Opens all runs before the first is trained. `source` is the file that `config` was read from. `only_inspect` writes
-    /// nothing, and what is opened so can't be run.
+    /// Opens all runs before the first is trained. `source` is the file that `config` was read from. With
+    /// `only_inspect` nothing is written, and the study can't be run.
     ///
     /// # Errors
-    /// The key or file at fault; all are refusals.
+    /// The invalid key or file; all errors are refusals.
     pub fn open(
         config: &'a TransferConfig,
         source: &Source,
@@ -45,18 +45,18 @@ impl<'a> TransferStudy<'a> {
         Ok(Self { config, data, runs })
     }
 
-    /// Returns what each run would take, and whether it is done.
+    /// Returns the size and progress of each run.
     ///
     /// # Errors
-    /// Runs that can't be compared, or are finished with other settings.
+    /// Runs that can't be compared, or finished runs with other settings.
     pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
         status(&self.named())
     }
 
-    /// Tunes on each domain in turn, scores all, and writes the matrix into the config's `output`.
+    /// Trains on each domain in turn, scores all runs, and writes the matrix into the configured `output`.
     ///
     /// # Errors
-    /// [`StudyError::Interrupted`]; what training, scoring and the disk say.
+    /// [`StudyError::Interrupted`]; errors of training, scoring and writing.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Transfer>, StudyError> {
         let (launch, reasons) = train(&self.named(), runner)?;
         let names: Vec<String> = self.named().into_iter().map(|run| run.name).collect();

@@ -1,4 +1,4 @@
-//! Tasks with choices, base against tuned.
+//! Comparison of multiple-choice tasks.
 
 mod shown;
 
@@ -15,49 +15,49 @@ use polymath_eval::{ItemScore, TaskScores};
 
 pub use shown::{html, lines, markdown};
 
-/// Items that are shown of a task with their texts.
+/// Maximum number of items shown with their texts per task.
 const SHOWN: usize = 20;
 
-/// A task with choices, base against tuned.
+/// Results of a multiple-choice task, base against tuned model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
-    /// Its name.
+    /// Name of the task.
     pub task: String,
-    /// How many items it has.
+    /// Number of items.
     pub items: usize,
-    /// How many had their context cut to what the base reads.
+    /// Number of items whose context was cut to the base's context.
     pub items_cut: usize,
-    /// Of the likeliest choices; of a cloze, of what greedy decoding gives.
+    /// Accuracy by likelihood; for a cloze, by greedy decoding.
     #[serde(rename = "acc")]
     pub accuracy: AccuracyReport,
-    /// Of the choices that are likeliest a character; null for clozes.
+    /// Accuracy by likelihood per character; `None` for clozes.
     #[serde(rename = "acc_norm")]
-    pub normalised_accuracy: Option<AccuracyReport>,
-    /// The lines of the items that the base answers and the tuned model does not.
+    pub normalized_accuracy: Option<AccuracyReport>,
+    /// Lines of the items that the base answers and the tuned model does not.
     pub lost_lines: Vec<u64>,
-    /// The lines of those that the tuned model answers and the base does not.
+    /// Lines of the items that the tuned model answers and the base does not.
     pub won_lines: Vec<u64>,
-    /// The first of the lost items, with their texts.
+    /// First lost items with their texts.
     pub lost: Vec<LostItem>,
 }
 
-/// Shares of answered items, base against tuned.
+/// Shares of answered items, base against tuned model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AccuracyReport {
-    /// Share that the base answers.
+    /// Share of the items that the base answers.
     pub base: Figure,
-    /// Share that the tuned model answers.
+    /// Share of the items that the tuned model answers.
     pub tuned: Figure,
-    /// tuned − base, over the same items.
+    /// Tuned minus base, over the same items.
     pub change: Figure,
     /// McNemar's mid-p-value.
     pub p_value: f64,
-    /// The same with Holm's correction over all tests of the report.
+    /// p-value with Holm's correction over all tests of the report.
     pub adjusted_p_value: f64,
 }
 
 impl AccuracyReport {
-    /// Of answers to the same items, and the group of each; of no groups, each item is its own.
+    /// Compares answers to the same items. `groups` has the group of each item; if empty, each item is its own group.
     pub(super) fn of((base, tuned): (&[bool], &[bool]), groups: &[u64]) -> Self {
         let p_value = mcnemar(base, tuned, groups);
         Self {
@@ -71,28 +71,28 @@ impl AccuracyReport {
 }
 
 impl TaskReport {
-    /// Both accuracies, or the one that a cloze has.
+    /// Returns both accuracies, or the single one of a cloze.
     pub(super) fn accuracies(&mut self) -> impl Iterator<Item = &mut AccuracyReport> {
-        [Some(&mut self.accuracy), self.normalised_accuracy.as_mut()]
+        [Some(&mut self.accuracy), self.normalized_accuracy.as_mut()]
             .into_iter()
             .flatten()
     }
 }
 
-/// An item that the base answers and the tuned model does not.
+/// Item that the base answers and the tuned model does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LostItem {
-    /// Its line in the task's file.
+    /// Line in the file of the task.
     pub line: u64,
-    /// Its context.
+    /// Context of the item.
     pub context: String,
-    /// The right choice.
+    /// Right choice.
     pub answer: String,
-    /// What the tuned model chooses instead; null for a cloze.
+    /// Choice of the tuned model; `None` for a cloze.
     pub chosen: Option<String>,
 }
 
-/// A run's tasks against the base's.
+/// Compares the tasks of a run with those of the base.
 ///
 /// # Errors
 /// Base and run were not given the same tasks.
@@ -104,7 +104,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<TaskReport>,
             (Some(before), Some(after)) if before.task.items == after.task.items => (before, after),
             _ => {
                 return Err(ReportError::Report(format!(
-                    "base and `{}` were not given the same items of the task `{name}`: give both the same file",
+                    "base and `{}` were not given the same items of the task `{name}`: score both with the same file",
                     run.path
                 )));
             }
@@ -116,7 +116,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<TaskReport>,
 
 fn of_task(name: &str, (before, after): (&TaskScores, &TaskScores)) -> TaskReport {
     let (base, tuned) = (before.right(), after.right());
-    let normalised = before.right_normalised().zip(after.right_normalised());
+    let normalized = before.right_normalized().zip(after.right_normalized());
     let pairs = || before.items.iter().zip(&after.items);
     let lost = || pairs().filter(|(before, after)| before.right && !after.right);
     let won = pairs().filter(|(before, after)| !before.right && after.right);
@@ -127,7 +127,7 @@ fn of_task(name: &str, (before, after): (&TaskScores, &TaskScores)) -> TaskRepor
         items: before.items.len(),
         items_cut: before.items_cut(),
         accuracy: AccuracyReport::of((&base, &tuned), &[]),
-        normalised_accuracy: normalised
+        normalized_accuracy: normalized
             .map(|(base, tuned)| AccuracyReport::of((&base, &tuned), &[])),
         lost_lines: lost().map(|(item, _)| item.line).collect(),
         won_lines: won.map(|(item, _)| item.line).collect(),

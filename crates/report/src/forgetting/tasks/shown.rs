@@ -1,4 +1,4 @@
-//! Tasks as the page, the Markdown and the terminal show them.
+//! Tasks in HTML, Markdown and the terminal.
 
 use minijinja::{Value, context};
 
@@ -6,18 +6,18 @@ use super::{AccuracyReport, LostItem, TaskReport};
 use crate::untrusted::inline;
 use crate::wording::{count, percent, points, points_interval, probability, share_interval};
 
-/// Signs of a context that are shown: its end, where the choice follows.
+/// Maximum number of characters of a context that are shown: its end, which the choice follows.
 const CONTEXT: usize = 200;
 
-/// The accuracies of a task, each under the harness's name for it.
+/// Returns the accuracies of a task under their names in lm-evaluation-harness.
 fn accuracies(task: &TaskReport) -> impl Iterator<Item = (&'static str, &AccuracyReport)> {
-    let normalised = task.normalised_accuracy.as_ref();
-    [("acc", Some(&task.accuracy)), ("acc_norm", normalised)]
+    let normalized = task.normalized_accuracy.as_ref();
+    [("acc", Some(&task.accuracy)), ("acc_norm", normalized)]
         .into_iter()
         .filter_map(|(name, accuracy)| Some((name, accuracy?)))
 }
 
-/// One task's part of the page.
+/// Returns the template values of a task.
 pub fn html(task: &TaskReport) -> Value {
     let rows: Vec<Value> = accuracies(task)
         .map(|(measure, accuracy)| {
@@ -51,7 +51,7 @@ pub fn html(task: &TaskReport) -> Value {
     }
 }
 
-/// A run's tasks in Markdown.
+/// Renders the tasks of a run in Markdown.
 pub fn markdown(tasks: &[TaskReport]) -> String {
     if tasks.is_empty() {
         return String::new();
@@ -84,7 +84,7 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
             "\n{} items of {} that the base answers and this run does not{}:\n\n",
             task.lost_lines.len(),
             inline(&task.task),
-            some_of_them(task)
+            note_on_more(task)
         );
         for item in &task.lost {
             let chosen = item.chosen.as_ref().map_or(String::new(), |chosen| {
@@ -101,7 +101,7 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
     text
 }
 
-/// A run's tasks for the terminal, a line an accuracy.
+/// Renders the tasks of a run for the terminal, one line per accuracy.
 pub fn lines(tasks: &[TaskReport]) -> String {
     let line = |task: &TaskReport, (measure, accuracy): (&str, &AccuracyReport)| {
         format!(
@@ -119,15 +119,15 @@ pub fn lines(tasks: &[TaskReport]) -> String {
     tasks.iter().flat_map(of_task).collect()
 }
 
-fn some_of_them(task: &TaskReport) -> &'static str {
+fn note_on_more(task: &TaskReport) -> &'static str {
     if task.lost.len() < task.lost_lines.len() {
-        "; some of them"
+        "; first items shown"
     } else {
         ""
     }
 }
 
-/// The end of an item's context, in one line.
+/// Returns the end of an item's context in one line.
 fn end(item: &LostItem) -> String {
     let words: Vec<&str> = item.context.split_whitespace().collect();
     let text = words.join(" ");

@@ -1,9 +1,9 @@
-//! How often intervals hold the truth and verdicts are wrong, in simulated domains: a few rows in every test run, the whole table
-//! by `scripts/check/coverage.sh`.
+//! Coverage of intervals and error rates of verdicts in simulated domains: a few rows in every test run, the whole
+//! table by `scripts/check/coverage.sh`.
 
 use std::f64::consts::LN_2;
 
-// Of `libm`, so that the simulated domains are the same on every machine.
+// From `libm`, so that the simulated domains are the same on every machine.
 use libm::{exp, pow};
 
 use crate::forgetting::{ForgettingReport, ModelScores, Settings};
@@ -11,68 +11,68 @@ use polymath_eval::statistics::Verdict;
 use polymath_eval::statistics::{LEVEL, LimitVerdict, PairedBootstrap, Random};
 use polymath_eval::{DocumentScore, DomainScores};
 
-/// Of the bootstrap: fewer than a report draws, since a simulation averages over many.
+/// Bootstrap resamples: fewer than in a report, since a simulation averages over many trials.
 const RESAMPLES: usize = 400;
-/// The rise that is the truth, in nats a byte.
+/// True increase in nats per byte.
 const TRUTH: f64 = 0.1;
-/// How far the changes of two groups lie apart.
+/// Standard deviation of the changes of groups.
 const SPREAD: f64 = 0.05;
-/// The share of a change's variance that documents of one group have in common.
+/// Share of a change's variance that is common to the documents of a group.
 const COMMON: f64 = 0.8;
-/// The most documents of a group, where groups have several.
+/// Maximum number of documents per group, if groups have several.
 const MOST_DOCUMENTS: usize = 10;
-/// Of a document, in bytes.
+/// Median size of a document in bytes.
 const MIDDLE_SIZE: f64 = 2000.0;
 
-/// How the change of a byte differs between documents, around the same mean.
+/// Distribution of the change per byte over documents, with a fixed mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Changes {
     Normal,
-    /// Student's t of 3 degrees of freedom: some lie far out on either side.
+    /// Student's t with 3 degrees of freedom: outliers on either side.
     Heavy,
-    /// A very few lose far more than the rest: skewness 6.
+    /// Log-normal: very few documents lose far more than the rest (skewness 6).
     LogNormal,
-    /// As this power of the document's size, and normal around it.
+    /// Normal around a mean that grows with this power of the document's size.
     Growing(f64),
-    /// The same, and log-normal around it.
+    /// Log-normal around a mean that grows with this power of the document's size.
     GrowingLogNormal(f64),
 }
 
-/// A kind of domain.
+/// Parameters of a simulated domain.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     /// σ of the log-normal sizes of documents.
     sizes: f64,
     changes: Changes,
     groups: usize,
-    /// Whether a group has 1 to 10 documents that hang together, else one.
+    /// Set if a group has 1 to 10 correlated documents, else one.
     clustered: bool,
 }
 
 impl Row {
-    /// Whether it is told how documents would do that are taken for independent.
+    /// Returns whether the coverage with independent documents is also computed.
     fn is_counted_by_documents(&self) -> bool {
         self.clustered && self.groups <= 64
     }
 }
 
-/// What came of a row, as shares of the trials.
+/// Outcome of a row, as shares of the trials.
 #[derive(Debug, Default)]
 struct Outcome {
     covered: f64,
-    /// Covered by an interval that takes documents for independent.
+    /// Covered by an interval that treats documents as independent.
     covered_by_documents: f64,
-    /// Kept, at a limit that is the truth.
+    /// Kept at a limit equal to the truth.
     kept: f64,
-    /// Broken, at a limit that is the truth.
+    /// Broken at a limit equal to the truth.
     broken: f64,
-    /// Kept, at a limit that lies [`Trials::room`] above the truth.
+    /// Kept at a limit [`Trials::room`] above the truth.
     power: f64,
 }
 
 struct Trials {
     number: u64,
-    /// How far above the truth a limit lies of which `power` is told, in nats a byte.
+    /// Distance of the limit from the truth for `power`, in nats per byte.
     room: f64,
 }
 
@@ -81,7 +81,7 @@ struct Domain {
 }
 
 impl Domain {
-    /// Of mean 0.
+    /// Draws noise with mean 0.
     fn noise(&mut self, changes: Changes) -> f64 {
         match changes {
             Changes::Normal | Changes::Growing(_) => self.random.normal(),
@@ -95,7 +95,7 @@ impl Domain {
         }
     }
 
-    /// A document's bytes and change, of which Σ change / Σ bytes has the expectation [`TRUTH`].
+    /// Draws the bytes and the change of a document; the expectation of Σ change / Σ bytes is [`TRUTH`].
     fn document(&mut self, row: &Row, common: f64) -> (u64, f64) {
         let bytes = (MIDDLE_SIZE * exp(row.sizes * self.random.normal()))
             .round()
@@ -121,7 +121,7 @@ impl Domain {
         (bytes as u64, rate * bytes)
     }
 
-    /// Base and tuned model on a domain.
+    /// Draws the scores of base and tuned model on a domain.
     fn scores(&mut self, row: &Row) -> (DomainScores, DomainScores) {
         let (mut base, mut tuned) = (DomainScores::default(), DomainScores::default());
         for group in 0..row.groups {
@@ -179,7 +179,7 @@ impl Trials {
     }
 }
 
-/// The share of reports with any wrong verdict, where every old domain changes by exactly the tolerance.
+/// Returns the share of reports with any wrong verdict if every retained domain changes by exactly the tolerance.
 fn family_wise(row: &Row, (domains, runs): (usize, usize), reports: u64) -> f64 {
     let mut domain = Domain { random: Random(7) };
     let mut wrong = 0;
@@ -191,7 +191,7 @@ fn family_wise(row: &Row, (domains, runs): (usize, usize), reports: u64) -> f64 
             let (before, after) = domain.scores(row);
             for (run, scores) in tuned.iter_mut().enumerate() {
                 scores.path = format!("run-{run}");
-                // Runs share the documents, and most of what happens to them.
+                // Runs share the documents and most of their changes.
                 let own = domain.scores_like(&before, &after);
                 scores.domains.insert(name.clone(), own);
             }
@@ -212,7 +212,7 @@ fn family_wise(row: &Row, (domains, runs): (usize, usize), reports: u64) -> f64 
 }
 
 impl Domain {
-    /// Another run on the same documents: a third of the spread of its changes is its own.
+    /// Draws another run on the same documents, with a third of the changes' spread on its own.
     fn scores_like(&mut self, before: &DomainScores, after: &DomainScores) -> DomainScores {
         let mut own = after.clone();
         for (document, base) in own.documents.iter_mut().zip(&before.documents) {
@@ -239,9 +239,10 @@ fn row(sizes: f64, changes: Changes, groups: usize, clustered: bool) -> Row {
     }
 }
 
-/// 93–98 % where changes scatter evenly, whatever the sizes; works of several documents by groups, which by documents are not.
+/// Intervals cover the truth in 93–98 % of trials for evenly distributed changes of any sizes, and for works of several
+/// documents by groups, but not by documents.
 #[test]
-fn intervals_hold_the_truth() {
+fn intervals_cover_the_truth() {
     for sizes in [0.0, 1.0, 1.5] {
         for changes in [Changes::Normal, Changes::Heavy] {
             let outcome = quick().of(&row(sizes, changes, 30, false));
@@ -257,10 +258,10 @@ fn intervals_hold_the_truth() {
     assert!(outcome.covered_by_documents < 0.88, "{outcome:?}");
 }
 
-/// At a limit that is the truth, kept comes in no more than 3.5 % (with the simulation's own chance, 5 %), also where a few
-/// documents lose far more than the rest and where the larger lose more of each byte; so does forgotten.
+/// At a limit equal to the truth, kept and forgotten occur in at most 3.5 % of trials (5 % with simulation error), also
+/// for skewed changes and if larger documents lose more per byte.
 #[test]
-fn wrong_verdicts_are_few() {
+fn wrong_verdicts_are_rare() {
     let rows = [
         row(0.0, Changes::LogNormal, 16, false),
         row(1.0, Changes::LogNormal, 64, false),
@@ -279,9 +280,10 @@ fn wrong_verdicts_are_few() {
     }
 }
 
-/// Kept at a true change of 0, a tolerance of half the standard deviation and 32 groups: in 70 %, less the simulation's chance.
+/// At a true change of 0 with a tolerance of half the standard deviation and 32 groups, 70 % are kept (less simulation
+/// error).
 #[test]
-fn what_is_kept_is_found() {
+fn small_changes_are_kept() {
     let trials = Trials {
         number: 1500,
         room: SPREAD / 2.0,
@@ -290,22 +292,22 @@ fn what_is_kept_is_found() {
     assert!(outcome.power > 0.675, "{outcome:?}");
 }
 
-/// A report of six comparisons with skewed changes in groups of several documents: any wrong verdict in no more than 6 %, with
-/// the simulation's chance 8 %.
+/// A report with six tests on skewed changes in groups of documents has any wrong verdict in at most 6 % (8 % with
+/// simulation error).
 #[test]
-fn reports_are_seldom_wrong() {
+fn reports_are_rarely_wrong() {
     let wrong = family_wise(&row(1.0, Changes::LogNormal, 24, true), (3, 2), 150);
     assert!(wrong <= 0.08, "{wrong}");
 }
 
-/// The whole table; see `scripts/check/coverage.sh`.
+/// Prints the whole table of `scripts/check/coverage.sh`.
 #[test]
 #[ignore = "takes minutes: scripts/check/coverage.sh runs it"]
 fn coverage_table() {
     let number = std::env::var("TRIALS").map_or(1000, |number| number.parse().expect("a number"));
     let percent = |share: f64| format!("{:.1}", 100.0 * share);
     println!(
-        "| σ of lengths | changes | documents a group | groups | covered, % | by documents, % | false kept, % | false forgotten, % |"
+        "| σ of lengths | changes | documents per group | groups | covered, % | by documents, % | false kept, % | false forgotten, % |"
     );
     println!("|--:|---|---|--:|--:|--:|--:|--:|");
     let kinds = [

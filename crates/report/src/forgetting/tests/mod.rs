@@ -1,4 +1,4 @@
-//! What the report promises.
+//! Verdicts, summary, forms and escaping of the report.
 
 mod coverage;
 mod sureness;
@@ -29,11 +29,11 @@ fn model(path: &str, niche: &str, factors: [f64; 3]) -> ModelScores {
         heldout_bits_per_byte: BTreeMap::from([("chemistry".into(), value)]),
     };
     let answers = (0..20).map(|at| at % 2 == 0 && niche.is_empty()).collect();
-    let method = if niche.is_empty() { "" } else { "full" };
+    let method = (!niche.is_empty()).then(|| "full".to_owned());
     ModelScores {
         path: path.into(),
-        method: method.into(),
-        niche: niche.into(),
+        method,
+        niche: (!niche.is_empty()).then(|| niche.into()),
         domains: ["chemistry", "competition", "leaky"]
             .into_iter()
             .zip(factors)
@@ -114,7 +114,7 @@ fn refusal(base: &ModelScores, run: ModelScores, settings: Settings) -> String {
     error.to_string()
 }
 
-/// The niche gains, the old domain is forgotten, and what leaks is not judged.
+/// The niche gains, the retained domain is forgotten, and the leaking one is withheld.
 #[test]
 fn verdicts_follow_the_scores() {
     let report = report();
@@ -141,9 +141,9 @@ fn verdicts_follow_the_scores() {
     assert!(report.headline().contains("forgot chemistry"));
 }
 
-/// The summary leaves out what is withheld, and the gain is the niche's change with the sign turned.
+/// The summary leaves out withheld domains, and the gain is the negated change of the niche.
 #[test]
-fn the_summary_follows_the_domains() {
+fn summary_follows_the_domains() {
     let report = report();
     let run = &report.runs[0];
     let (niche, chemistry) = (&run.domains[0], &run.domains[1]);
@@ -158,9 +158,9 @@ fn the_summary_follows_the_domains() {
     assert_eq!(worst.domain, "chemistry");
 }
 
-/// What is left of an earlier niche's gain is no old domain's change: it is told, and in no mean.
+/// An earlier niche is not a retained domain: it is shown, and part of no mean.
 #[test]
-fn earlier_niches_are_not_old() {
+fn earlier_niches_are_not_retained_domains() {
     let mut second = model("checkpoints/second/best", "competition", [0.5, 0.7, 1.2]);
     second.earlier_niches = vec!["chemistry".into()];
     let report = ForgettingReport::new(&base(), &[second], Settings::default()).unwrap();
@@ -173,7 +173,7 @@ fn earlier_niches_are_not_old() {
     let expected = [
         ("competition", Role::Niche, Verdict::Gained),
         ("chemistry", Role::Earlier, Verdict::Gained),
-        ("leaky", Role::Old, Verdict::Forgotten),
+        ("leaky", Role::Retained, Verdict::Forgotten),
     ];
     assert_eq!(roles, expected);
     let mean = run.summary.mean_forgetting.unwrap();
@@ -187,7 +187,7 @@ fn earlier_niches_are_not_old() {
     );
 }
 
-/// The base against itself: exactly no change, intervals [0, 0], everything kept, and the page says so.
+/// The base against itself: no change at all, intervals [0, 0], everything kept, and the page says so.
 #[test]
 fn base_against_itself_changes_nothing() {
     let report = ForgettingReport::new(&base(), &[base()], Settings::default()).unwrap();
@@ -201,9 +201,9 @@ fn base_against_itself_changes_nothing() {
     assert!(html::render(&report).unwrap().contains("does not differ"));
 }
 
-/// A run's figures do not depend on what else is scored or compared.
+/// Figures of a domain do not depend on other domains.
 #[test]
-fn domains_are_judged_apart() {
+fn domains_are_judged_independently() {
     let both = report();
     let without = |mut model: ModelScores| {
         model.domains.remove("chemistry");
@@ -219,16 +219,16 @@ fn domains_are_judged_apart() {
     assert_eq!(uncorrected(alone.unwrap()), uncorrected(both));
 }
 
-/// What can't be compared is refused, and the refusal names the run and the domain.
+/// Scores that can't be compared are refused with the names of the run and the domain.
 #[test]
-fn what_cannot_be_compared_is_refused() {
+fn incomparable_scores_are_refused() {
     let mut partial = tuned();
     partial.domains.remove("chemistry");
     let text = refusal(&base(), partial, Settings::default());
     assert!(text.contains("`chemistry`") && text.contains("`checkpoints/tuned/best` was not"));
 
     let mut elsewhere = tuned();
-    elsewhere.niche = "cooking".into();
+    elsewhere.niche = Some("cooking".into());
     let text = refusal(&base(), elsewhere, Settings::default());
     assert!(
         text.contains("`cooking`") && text.contains("`leaky`"),
@@ -254,9 +254,9 @@ fn what_cannot_be_compared_is_refused() {
     assert!(refusal(&base(), tuned(), settings).contains("`-1`"));
 }
 
-/// Runs are called by their folders; where that is not enough, by their paths.
+/// Runs are named by their folders, or by their paths if the folders have the same name.
 #[test]
-fn runs_are_named_apart() {
+fn run_names_are_unique() {
     let named = |paths: [&str; 2]| {
         let runs = paths.map(|path| ModelScores {
             path: path.into(),
@@ -280,12 +280,12 @@ fn runs_are_named_apart() {
     assert_eq!(named(["x/full", "y/full"]), ["x/full", "y/full"]);
 }
 
-/// `report.json` has the keys that other programs read, and reads back as what was written.
+/// `report.json` keeps its keys and reads back as written.
 #[test]
 fn json_keeps_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], 4);
+    assert_eq!(json["schema"], 5);
     assert_eq!(json["base"], "checkpoints/base/best");
     let run = &json["runs"][0];
     assert_eq!(run["path"], "checkpoints/tuned/best");
@@ -294,7 +294,7 @@ fn json_keeps_its_schema() {
         (&niche["role"], &niche["verdict"]),
         (&"niche".into(), &"gained".into())
     );
-    assert_eq!(run["domains"][1]["role"], "old");
+    assert_eq!(run["domains"][1]["role"], "retained");
     for key in [
         "base_bits_per_byte",
         "tuned_bits_per_byte",
@@ -313,7 +313,34 @@ fn json_keeps_its_schema() {
     assert_eq!(back, report);
 }
 
-/// Each form of the report holds the figures, nothing else is left in the folder, and the page needs nothing from
+/// A stored report of schema version 4 is read with its earlier words; other versions are refused.
+#[test]
+fn earlier_reports_are_read() {
+    let text = include_str!("fixtures/report-4.json");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    std::fs::write(&path, text).unwrap();
+    let report = ForgettingReport::read(&path).unwrap();
+    let settings = &report.settings;
+    assert_eq!(
+        (settings.chosen_on, settings.split),
+        (Some(HeldoutSplit::Dev), Some(HeldoutSplit::Test))
+    );
+    let retained: Vec<&DomainReport> = report.runs[0].retained().collect();
+    assert_eq!(retained.len(), 1);
+    assert_eq!(retained[0].name, "chemistry");
+    assert!(report.headline().contains("forgot chemistry (+0.210)"));
+    assert!(html::render(&report).unwrap().contains("chemistry"));
+
+    std::fs::write(&path, text.replace("\"schema\": 4", "\"schema\": 3")).unwrap();
+    let error = ForgettingReport::read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("its `schema` is 3, expected 4 or 5"),
+        "{error}"
+    );
+}
+
+/// Each form of the report contains the figures, no other file stays in the folder, and the page loads nothing from
 /// outside.
 #[test]
 fn every_form_is_written() {
@@ -341,7 +368,7 @@ fn every_form_is_written() {
     }
 }
 
-/// Names with the signs of HTML and Markdown in them are text, not mark-up.
+/// Names with characters of HTML and Markdown are shown as text.
 #[test]
 fn names_are_escaped() {
     let rename = |mut model: ModelScores| {
@@ -353,7 +380,7 @@ fn names_are_escaped() {
     let report = report.unwrap();
     assert!(!html::render(&report).unwrap().contains("<b>"));
     assert!(markdown::render(&report).contains("| \\<b\\>\\|x |"));
-    // The whole report has the same lines, whatever a domain is called and wherever the checkpoints lie.
+    // The report has the same lines for any domain name and path.
     let name = "x\n\n# h\n![i](https://t.example/p.png)\n```\n| a | b |";
     let named = |report: &ForgettingReport| {
         let mut report = report.clone();
@@ -380,9 +407,9 @@ fn names_are_escaped() {
     );
 }
 
-/// The ledger names what was trained on and every held-out set, with both shares; what was not measured says so.
+/// The ledger shows each training text and held-out domain with both shares, and marks missing measurements.
 #[test]
-fn the_leak_ledger_is_shown() {
+fn leak_ledger_is_shown() {
     let mut report = report();
     for text in [markdown::render(&report), html::render(&report).unwrap()] {
         assert!(text.contains("40.0 %") && text.contains("7.0 %"), "{text}");
@@ -394,9 +421,9 @@ fn the_leak_ledger_is_shown() {
     }
 }
 
-/// What was forgotten is shown with its figures, text is never mark-up, and of a withheld domain nothing is shown.
+/// Evidence is shown with its figures and as plain text; a withheld domain has none.
 #[test]
-fn what_was_forgotten_is_shown() {
+fn evidence_is_shown() {
     let report = report();
     let run = &report.runs[0];
     assert!(run.evidence.contains_key("chemistry") && !run.evidence.contains_key("leaky"));

@@ -1,10 +1,10 @@
-//! What the report says of how sure it is: groups, corrections, rankings.
+//! Significance in the report: groups, corrections, rankings.
 
 use super::*;
 
-/// Domains and questions of all runs are judged together: each p-value is Holm's over all of them.
+/// Domains and questions of all runs are tested together: each p-value is Holm-corrected over all of them.
 #[test]
-fn all_tests_are_corrected_for_one_another() {
+fn all_tests_are_corrected_together() {
     let ask_more = |mut model: ModelScores| {
         let unchanged = vec![true; 20];
         model.questions.insert("competition".into(), unchanged);
@@ -33,9 +33,10 @@ fn all_tests_are_corrected_for_one_another() {
     assert!(chemistry.adjusted_p_value > chemistry.p_value);
 }
 
-/// Questions of one template stand and fall together: ten that were lost of one template show nothing, of ten templates much.
+/// Questions of one template count once: ten losses in one template show nothing, in ten templates they are
+/// significant.
 #[test]
-fn questions_of_a_template_are_one() {
+fn questions_of_a_template_count_once() {
     let of = |groups: Vec<u64>| {
         let mut base = base();
         base.question_groups = BTreeMap::from([("chemistry".into(), groups)]);
@@ -52,7 +53,7 @@ fn questions_of_a_template_are_one() {
     assert!(width(&together) > 1.5 * width(&apart));
 }
 
-/// Documents of one work count once: in the groups that are told, in the interval, and in the verdict.
+/// Documents of one work count once: in the number of groups, the interval and the verdict.
 #[test]
 fn works_count_once() {
     let in_works = |mut model: ModelScores, works: u64| {
@@ -96,12 +97,12 @@ fn works_count_once() {
             .iter()
             .all(|domain| domain.interval.is_some())
     );
-    // Without groups, the page says so.
+    // Without groups, the report has a note.
     let text = markdown::render(&super::report());
     assert!(text.contains("stores no groups") && text.contains("How sure is this?"));
 }
 
-/// Few effective groups show no domain as kept, and the report says how many groups would.
+/// Few effective groups are not enough for a verdict of kept, and the report says how many groups would decide.
 #[test]
 fn few_groups_keep_nothing() {
     let uneven = |mut model: ModelScores| {
@@ -133,9 +134,9 @@ fn few_groups_keep_nothing() {
     );
 }
 
-/// Two seeds of one method are not ranked; a run that is clearly better is; runs of different niches are not compared.
+/// Two seeds of one method are not ranked, a clearly better run is, and runs of different niches are not compared.
 #[test]
-fn runs_are_ranked_where_documents_tell_them_apart() {
+fn runs_are_ranked_by_significant_differences() {
     let run = |path: &str, shift: f64| {
         let mut model = tuned();
         model.path = path.into();
@@ -156,7 +157,9 @@ fn runs_are_ranked_where_documents_tell_them_apart() {
         (&None, &None)
     );
     assert!(
-        alike.headline().contains("tell none of the 2 runs apart"),
+        alike
+            .headline()
+            .contains("None of the 2 runs is significantly better"),
         "{}",
         alike.headline()
     );
@@ -168,10 +171,14 @@ fn runs_are_ranked_where_documents_tell_them_apart() {
     let ranking = apart.ranking.as_ref().unwrap();
     assert_eq!(ranking.least_forgetting.as_deref(), Some("better"));
     assert_eq!(ranking.most_gain.as_deref(), Some("better"));
-    assert!(apart.headline().contains("told apart from every other"));
+    assert!(
+        apart
+            .headline()
+            .contains("significantly against every other run")
+    );
     assert_eq!(ranking.pairs.len(), 3);
     let mut elsewhere = run("elsewhere", 0.0);
-    elsewhere.niche = "chemistry".into();
+    elsewhere.niche = Some("chemistry".into());
     let mixed = of(&[run("seed", 0.0), elsewhere]);
     assert!(
         mixed
@@ -180,7 +187,7 @@ fn runs_are_ranked_where_documents_tell_them_apart() {
     );
 }
 
-/// A run that forgot and gained so many bits per byte.
+/// Returns a run that forgot and gained these bits per byte.
 fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
     let mut model = tuned();
     model.path = path.into();
@@ -190,7 +197,7 @@ fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
             _ => forgotten,
         };
         scores.documents = base().domains[name].documents.clone();
-        // 19 pairs of documents that stray as far up as down, each run by another amount.
+        // 19 pairs of documents deviate symmetrically, by another amount in each run.
         let astray = [1.0, -1.0].into_iter().cycle().take(38).chain([0.0]);
         for (document, astray) in scores.documents.iter_mut().zip(astray) {
             document.nats += document.bytes as f64 * by_byte * std::f64::consts::LN_2;
@@ -200,9 +207,9 @@ fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
     model
 }
 
-/// The sentence of a run says whether its niche gained, lost or neither, and what became of the others.
+/// The sentence of a run says whether its niche gained, lost or neither, and describes the retained domains.
 #[test]
-fn each_run_is_told_as_it_went() {
+fn run_sentences_follow_the_verdicts() {
     let sentence = |figures: [f64; 2]| {
         let runs = [run_of("middle", figures)];
         let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
@@ -221,7 +228,7 @@ fn each_run_is_told_as_it_went() {
         ),
         (
             [-0.2, 0.0],
-            "middle shows no sure change on competition (0.000 bits per byte); it ",
+            "middle shows no significant change on competition (0.000 bits per byte); it ",
             "; it kept all 2 ",
         ),
     ] {
@@ -231,10 +238,10 @@ fn each_run_is_told_as_it_went() {
     }
 }
 
-/// Where one run gains most and another forgets least, each sentence names its own run with that run's
-/// figures; a run that is told apart in one of them alone is named in that one.
+/// If one run gains most and another forgets least, each sentence has its own run with its figures; a run that is
+/// significantly better in only one of them is named only there.
 #[test]
-fn each_superlative_has_its_own_run() {
+fn each_best_run_is_named_with_its_figures() {
     let headline = |figures: [[f64; 2]; 3]| {
         let paths = ["greedy", "middle", "thrifty"].iter().zip(figures);
         let runs: Vec<ModelScores> = paths.map(|(path, figures)| run_of(path, figures)).collect();
@@ -246,7 +253,7 @@ fn each_superlative_has_its_own_run() {
     let thrifty = "thrifty forgot least: +0.100 on average, for a gain of +0.250.";
     let both = "thrifty both gained most on its niche (+0.500 bits per byte) and forgot least (+0.100 on average";
     let [no_gain, no_loss] =
-        ["gained most", "forgot least"].map(|what| format!("Which run {what} is not told apart."));
+        ["gained significantly more", "forgot significantly less"].map(|what| format!("No run {what} than all others."));
     for (figures, said) in [
         ([[0.3, 0.5], [0.2, 0.4], [0.1, 0.25]], [greedy, thrifty]),
         ([[0.3, 0.5], [0.1, 0.4], [0.1, 0.25]], [greedy, &no_loss]),
@@ -259,14 +266,14 @@ fn each_superlative_has_its_own_run() {
     }
 }
 
-/// Of several old domains, the bound on the worst holds for all of them: it lies above the worst one's own.
+/// The bound on the worst retained domain holds for all of them: it is above the largest change.
 #[test]
-fn the_worst_is_bounded_for_all() {
+fn worst_domain_has_a_simultaneous_bound() {
     let report = ForgettingReport::new(&base(), &[tuned()], Settings::default()).unwrap();
     let worst = report.runs[0].summary.worst_forgetting.as_ref().unwrap();
-    let old: Vec<&DomainReport> = report.runs[0].old().collect();
-    assert_eq!(old.len(), 2);
-    let largest = old
+    let retained: Vec<&DomainReport> = report.runs[0].retained().collect();
+    assert_eq!(retained.len(), 2);
+    let largest = retained
         .iter()
         .filter_map(|domain| domain.change)
         .fold(f64::MIN, f64::max);
@@ -274,9 +281,9 @@ fn the_worst_is_bounded_for_all() {
     assert!(worst.bound.unwrap() > largest);
 }
 
-/// A run with another tokenizer than its base's says that its context is another stretch of text.
+/// The report notes a run whose tokenizer differs from its base's.
 #[test]
-fn another_context_is_told() {
+fn other_tokens_are_noted() {
     let mut run = tuned();
     run.own_tokens = true;
     let report = ForgettingReport::new(&base(), &[run], Settings::default()).unwrap();
@@ -286,11 +293,11 @@ fn another_context_is_told() {
     assert!(!markdown::render(&super::report()).contains("in other tokens than its base"));
 }
 
-/// With many comparisons, an interval that just leaves the tolerance out decides nothing any more, and the report says
-/// why; what is clear stays so.
+/// With many tests, an interval that barely excludes the tolerance decides nothing, and the report gives the reason;
+/// clear changes stay decided.
 #[test]
-fn verdicts_are_corrected_for_their_number() {
-    // Documents of one size: every other one changes by 1.8 % or so, the others do not.
+fn verdicts_are_corrected_for_the_number_of_tests() {
+    // Documents of equal size: every second one changes, the others do not.
     let uneven = |factor: f64| {
         let mut scores = scores(1.0);
         for (at, document) in scores.documents.iter_mut().enumerate() {

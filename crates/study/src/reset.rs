@@ -1,9 +1,9 @@
-//! Blocks of a tuned model reset to the base's weights, without training.
+//! Reset of single layers of a tuned model to the base's weights, without training.
 
 use std::path::Path;
 
 use polymath_data::HeldoutSplit;
-use polymath_report::revert::{Block, Revert, Step, by_rate, place};
+use polymath_report::reset::{Block, Reset, Step, by_rate, place};
 
 use crate::Setup;
 use crate::StudyError;
@@ -12,21 +12,21 @@ use crate::interpolate::Rule;
 use crate::interpolate::between::Between;
 use polymath_eval::{Interpolation, Shares};
 
-/// A folder with this file is a reset's own.
-const FOUND: &str = "revert.json";
+/// File that marks a folder as the result of a reset, and its name in earlier versions.
+const OWN: [&str; 2] = ["reset.json", "revert.json"];
 
-/// Resets blocks of a tuned checkpoint to the base's weights, scores what comes of it, and writes the chosen model and the
-/// figures.
+/// Resets the layers of a tuned checkpoint that reduce forgetting most for the niche they cost, then writes the chosen
+/// model and the figures.
 ///
 /// # Errors
-/// Ends, data or an output folder that don't fit; what scoring and the disk say.
-pub fn revert(options: &BetweenOptions, setup: &Setup) -> Result<Revert, StudyError> {
-    let between = Between::open(options, FOUND)?;
+/// Checkpoints, data or an output folder that don't fit; errors of scoring and writing.
+pub fn reset(options: &BetweenOptions, setup: &Setup) -> Result<Reset, StudyError> {
+    let between = Between::open(options, &OWN)?;
     let models = between.models(setup)?;
     let folders = (&*between.base, &*between.tuned);
     let say = &mut |text: &str| setup.progress.say(text);
     let (found, shares) = search(&models, &between.rule, folders, say)?;
-    let how = format!("{} blocks put back", found.steps[found.chosen].put_back);
+    let how = format!("{} blocks reset", found.steps[found.chosen].reset);
     between.write_model((&models, &shares), &how)?;
     found.write(between.output.path())?;
     drop(models);
@@ -34,21 +34,20 @@ pub fn revert(options: &BetweenOptions, setup: &Setup) -> Result<Revert, StudyEr
     Ok(found)
 }
 
-/// Puts each block back on its own, then all of them one after the other, the one that regains most for each bit of
-/// the niche first; `say` is told each block and each step. With it, the shares of the step that is chosen.
+/// Resets each block on its own, then all of them cumulatively, by the forgetting removed per bit of the niche. `say`
+/// receives a line for each block and step. Returns the result and the shares of the chosen step.
 ///
 /// # Errors
-/// What scoring says.
+/// Errors of scoring.
 fn search(
     models: &Interpolation,
     rule: &Rule,
     (base, tuned): (&Path, &Path),
     say: &mut dyn FnMut(&str),
-) -> Result<(Revert, Shares), StudyError> {
+) -> Result<(Reset, Shares), StudyError> {
     let niche = rule.niche.as_str();
-    let before = |half| models.scores(&models.alike(0.0), half);
-    let (before_development, before_test) =
-        (before(HeldoutSplit::Dev)?, before(HeldoutSplit::Test)?);
+    let before = |split| models.scores(&models.alike(0.0), split);
+    let (before_dev, before_test) = (before(HeldoutSplit::Dev)?, before(HeldoutSplit::Test)?);
     let whole = models.alike(1.0);
     let after = models.scores(&whole, HeldoutSplit::Dev)?;
     let mut blocks = Vec::new();
@@ -58,7 +57,7 @@ fn search(
         let scores = models.scores(&shares, HeldoutSplit::Dev)?;
         let block = Block::new(name, niche, (&after, &scores))?;
         say(&format!(
-            "{name} put back: old domains regain {:+.4}, {niche} loses {:+.4}",
+            "{name} reset: retained domains recover {:+.4}, cost on {niche} {:+.4}",
             block.regained, block.lost
         ));
         blocks.push(block);
@@ -67,25 +66,25 @@ fn search(
     let mut shares = whole;
     let mut steps = Vec::new();
     let mut all_shares = Vec::new();
-    for put_back in 0..=blocks.len() {
-        if let Some(last) = put_back.checked_sub(1) {
+    for reset in 0..=blocks.len() {
+        if let Some(last) = reset.checked_sub(1) {
             shares.insert(blocks[last].name.clone(), 0.0);
         }
-        let development = models.scores(&shares, HeldoutSplit::Dev)?;
+        let dev = models.scores(&shares, HeldoutSplit::Dev)?;
         let test = models.scores(&shares, HeldoutSplit::Test)?;
         let step = Step {
-            put_back,
-            development: place(niche, (&before_development, &development)),
+            reset,
+            dev: place(niche, (&before_dev, &dev)),
             test: place(niche, (&before_test, &test)),
         };
         say(&format!(
-            "{put_back} blocks put back: gain {:+.4}, mean forgetting {:+.4}",
-            step.development.0, step.development.1
+            "{reset} blocks reset: gain {:+.4}, mean forgetting {:+.4}",
+            step.dev.0, step.dev.1
         ));
         steps.push(step);
         all_shares.push(shares.clone());
     }
-    let found = Revert::new((base, tuned), (niche, rule.limit), (blocks, steps));
+    let found = Reset::new((base, tuned), (niche, rule.limit), (blocks, steps));
     let chosen = all_shares.swap_remove(found.chosen);
     Ok((found, chosen))
 }

@@ -1,4 +1,4 @@
-//! Where forgetting sits: one block at a time put back to the base's weights, and the best set of blocks to put back.
+//! Reset of single layers to the base's weights: the layers that cause forgetting, and the best set to reset.
 
 mod markdown;
 mod page;
@@ -13,36 +13,36 @@ use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::paired_change;
 use polymath_eval::{DomainScores, ScoresByDomain};
 
-/// Of `revert.json`.
-const SCHEMA: u32 = 1;
+/// Schema version of `reset.json`.
+const SCHEMA: u32 = 2;
 const RESAMPLES: usize = 1000;
 
-/// What putting one block back does to the tuned model, on the development half.
+/// Effect of resetting one block of the tuned model, on the dev split.
 #[derive(Debug, Clone, Serialize)]
 pub struct Block {
-    /// Its name.
+    /// Name of the block.
     pub name: String,
-    /// Of every domain against the tuned model.
+    /// Change of every domain against the tuned model.
     pub changes: BTreeMap<String, Figure>,
-    /// Mean fall of the old domains.
+    /// Mean decrease over the retained domains.
     pub regained: f64,
-    /// Rise of the niche.
+    /// Increase of the niche.
     pub lost: f64,
 }
 
 impl Block {
-    /// Of one block, from the scores of the tuned model and of that with the block put back.
+    /// Compares the scores of the tuned model with those of the model with the block reset.
     ///
     /// # Errors
-    /// Scores of other documents.
+    /// Scores of different documents.
     pub fn new(
         name: &str,
         niche: &str,
-        (tuned, reverted): (&ScoresByDomain, &ScoresByDomain),
+        (tuned, reset): (&ScoresByDomain, &ScoresByDomain),
     ) -> Result<Self, ReportError> {
         let mut changes = BTreeMap::new();
         for (domain, before) in tuned {
-            let found = paired_change(before, &reverted[domain], RESAMPLES, 0)?;
+            let found = paired_change(before, &reset[domain], RESAMPLES, 0)?;
             changes.insert(
                 domain.clone(),
                 Figure {
@@ -51,20 +51,20 @@ impl Block {
                 },
             );
         }
-        let old: Vec<f64> = changes
+        let retained: Vec<f64> = changes
             .iter()
             .filter(|(domain, _)| *domain != niche)
             .map(|(_, change)| change.value)
             .collect();
         Ok(Self {
             name: name.to_owned(),
-            regained: -old.iter().sum::<f64>() / old.len().max(1) as f64,
+            regained: -old.len() / old.len().max(1) as f64,
             lost: changes.get(niche).map_or(0.0, |change| change.value),
             changes,
         })
     }
 
-    /// Bits regained for each one lost on the niche; without end where nothing is lost.
+    /// Returns the recovered bits per bit lost on the niche; infinite if the niche loses nothing.
     pub fn rate(&self) -> f64 {
         match (self.regained, self.lost) {
             (regained, _) if regained <= 0.0 => 0.0,
@@ -74,7 +74,7 @@ impl Block {
     }
 }
 
-/// Blocks from the one whose return regains most for each bit of the niche; of equal rates the one that regains more.
+/// Sorts blocks by descending [`Block::rate`], equal rates by the recovered bits.
 pub fn by_rate(blocks: &mut [Block]) {
     blocks.sort_by(|a, b| {
         let rates = b.rate().total_cmp(&a.rate());
@@ -82,18 +82,18 @@ pub fn by_rate(blocks: &mut [Block]) {
     });
 }
 
-/// The tuned model with the first so many blocks put back.
+/// The tuned model with its first blocks reset.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// Blocks that are put back.
-    pub put_back: usize,
-    /// Against the base on the development half: fall of the niche, mean rise of the old domains.
-    pub development: (f64, f64),
-    /// The same on the test half.
+    /// Number of reset blocks.
+    pub reset: usize,
+    /// Gain on the niche and mean forgetting against the base, on the dev split.
+    pub dev: (f64, f64),
+    /// Gain on the niche and mean forgetting against the base, on the test split.
     pub test: (f64, f64),
 }
 
-/// Gain on the niche and mean rise of the old domains of a model against the base.
+/// Returns the gain on the niche and the mean increase of the retained domains against the base.
 pub fn place(niche: &str, (base, model): (&ScoresByDomain, &ScoresByDomain)) -> (f64, f64) {
     let bits = |scores: &DomainScores| scores.bits_per_byte();
     let (mut gain, mut rises) = (0.0, Vec::new());
@@ -108,7 +108,7 @@ pub fn place(niche: &str, (base, model): (&ScoresByDomain, &ScoresByDomain)) -> 
     (gain, rises.iter().sum::<f64>() / rises.len().max(1) as f64)
 }
 
-/// The step that gains most with the mean rise inside the limit; where none is inside, the one that forgets least.
+/// Returns the step with the most gain within the limit; without such a step, the one that forgets least.
 pub fn choose(places: &[(f64, f64)], limit: f64) -> usize {
     let inside = (0..places.len()).filter(|step| places[*step].1 <= limit);
     let best = inside.max_by(|a, b| places[*a].0.total_cmp(&places[*b].0));
@@ -116,37 +116,37 @@ pub fn choose(places: &[(f64, f64)], limit: f64) -> usize {
         .unwrap_or(0)
 }
 
-/// All of it.
+/// Result of a reset.
 #[derive(Debug, Clone, Serialize)]
-pub struct Revert {
-    /// Of the file.
+pub struct Reset {
+    /// Schema version of the file.
     pub schema: u32,
-    /// The base's checkpoint.
+    /// Checkpoint of the base.
     pub base: String,
-    /// The tuned checkpoint.
+    /// Tuned checkpoint.
     pub tuned: String,
-    /// The domain that was tuned for.
+    /// Niche of the tuned model.
     pub niche: String,
-    /// The highest mean rise of the old domains on the development half.
+    /// Highest mean increase of the retained domains on the dev split.
     pub limit: f64,
-    /// Every block, the one that regains most for each bit of the niche first.
+    /// Blocks in the order of [`by_rate`].
     pub blocks: Vec<Block>,
-    /// No block put back, then the first, the first two, and so on.
+    /// Cumulative steps: no block reset, then the first, the first two, and so on.
     pub steps: Vec<Step>,
-    /// The step that is offered.
+    /// Index of the chosen step.
     pub chosen: usize,
-    /// Whether it keeps to the limit on the development half.
+    /// Set if the chosen step is within the limit on the dev split.
     pub within_limit: bool,
 }
 
-impl Revert {
-    /// Of blocks in their order, and the steps along it.
+impl Reset {
+    /// Creates the result from ordered blocks and the steps along them.
     pub fn new(
         (base, tuned): (&Path, &Path),
         (niche, limit): (&str, f64),
         (blocks, steps): (Vec<Block>, Vec<Step>),
     ) -> Self {
-        let places: Vec<(f64, f64)> = steps.iter().map(|step| step.development).collect();
+        let places: Vec<(f64, f64)> = steps.iter().map(|step| step.dev).collect();
         let chosen = choose(&places, limit);
         Self {
             schema: SCHEMA,
@@ -161,19 +161,19 @@ impl Revert {
         }
     }
 
-    /// As Markdown, which reads well in a terminal too.
+    /// Renders Markdown, which is also readable in a terminal.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }
 
-    /// Writes `revert.html`, `revert.md` and `revert.json` into `folder`.
+    /// Writes `reset.html`, `reset.md` and `reset.json` into `folder`.
     ///
     /// # Errors
     /// A file that can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), ReportError> {
         crate::page::write_forms(
             folder,
-            "revert",
+            "reset",
             self,
             (page::render(self)?, self.markdown()),
         )
@@ -193,9 +193,9 @@ mod tests {
         }
     }
 
-    /// A block that costs the niche nothing comes first, one that regains nothing last.
+    /// A block without cost on the niche comes first, one without recovery last.
     #[test]
-    fn blocks_are_ranked_by_what_they_cost() {
+    fn blocks_are_ranked_by_recovery_per_cost() {
         let mut blocks = [
             block("useless", -0.1, 0.1),
             block("fair", 0.2, 0.1),
@@ -207,9 +207,9 @@ mod tests {
         assert_eq!(order, ["free", "fair", "dear", "useless"]);
     }
 
-    /// The most gain inside the limit; where none is inside, the least forgetting.
+    /// The step with the most gain within the limit is chosen; without one, the step with the least forgetting.
     #[test]
-    fn steps_are_chosen_inside_the_limit() {
+    fn steps_are_chosen_within_the_limit() {
         let places = [(1.0, 0.5), (0.8, 0.1), (0.9, 0.1), (0.1, 0.0)];
         assert_eq!(choose(&places, 0.1), 2);
         assert_eq!(choose(&places, 0.05), 3);

@@ -1,4 +1,4 @@
-//! A report of made-up scores.
+//! Reports of synthetic scores.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use polymath_eval::{DocumentScore, DomainScores, SplitScores};
 use polymath_report::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
 use polymath_report::forgetting::CurvePoint;
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
-use polymath_report::revert::{Block, Revert, Step, place};
+use polymath_report::reset::{Block, Reset, Step, place};
 use polymath_report::transfer::{Row, Setting, Transfer};
 use polymath_report::{ForgettingReport, ModelScores, ReportError, Settings};
 
-/// A domain's name, its documents, its base's bits per byte.
+/// Name, number of documents and base bits per byte of each domain.
 const DOMAINS: [(&str, usize, f64); 7] = [
     ("chemistry", 240, 1.31),
     ("competition", 180, 2.05),
@@ -22,7 +22,7 @@ const DOMAINS: [(&str, usize, f64); 7] = [
     ("mathematics", 310, 1.12),
     ("physics", 260, 1.27),
 ];
-/// A run's name, its method, and its change in each domain.
+/// Name, method and change per domain of each run.
 const RUNS: [(&str, &str, [f64; 7]); 3] = [
     (
         "competition-full",
@@ -41,11 +41,11 @@ const RUNS: [(&str, &str, [f64; 7]); 3] = [
     ),
 ];
 
-/// Three runs over seven domains, with all that a report can hold.
+/// Returns a report of three runs over seven domains with all sections.
 ///
 /// # Errors
-/// None, as long as the scores fit together.
-#[allow(dead_code, reason = "each user takes a part")]
+/// Scores that do not fit together.
+#[allow(dead_code, reason = "used by some of the programs")]
 pub fn report() -> Result<ForgettingReport, ReportError> {
     let base = scores("checkpoints/small/best", "", &[0.0; 7]);
     let runs: Vec<ModelScores> = RUNS
@@ -53,7 +53,7 @@ pub fn report() -> Result<ForgettingReport, ReportError> {
         .map(|(name, method, changes)| {
             let path = format!("checkpoints/{name}/best");
             let mut run = scores(&path, method, changes);
-            run.niche = "competition".into();
+            run.niche = Some("competition".into());
             run.curve = curve(changes);
             run.overlaps = overlaps();
             run.evidence = evidence(changes);
@@ -67,29 +67,29 @@ pub fn report() -> Result<ForgettingReport, ReportError> {
     ForgettingReport::new(&base, &runs, settings)
 }
 
-/// Two stages, the second tuned from the first.
+/// Returns a report of two stages, the second tuned from the first.
 ///
 /// # Errors
-/// None, as long as the scores fit together.
-#[allow(dead_code, reason = "each user takes a part")]
+/// Scores that do not fit together.
+#[allow(dead_code, reason = "used by some of the programs")]
 pub fn chain() -> Result<ForgettingReport, ReportError> {
     let mut base = scores("checkpoints/small/best", "", &[0.0; 7]);
-    base.sha256 = "base".into();
+    base.sha256 = Some("base".into());
     let mut first = scores("checkpoints/competition/best", "full", &RUNS[0].2);
-    first.niche = "competition".into();
-    (first.tuned_from, first.sha256) = ("base".into(), "first".into());
+    first.niche = Some("competition".into());
+    (first.tuned_from, first.sha256) = (Some("base".into()), Some("first".into()));
     let changes = [0.3, -0.2, -0.7, 0.31, 0.02, 0.03, 0.2];
     let mut second = scores("checkpoints/letters/best", "full", &changes);
-    second.niche = "letters".into();
-    (second.tuned_from, second.sha256) = ("first".into(), "second".into());
+    second.niche = Some("letters".into());
+    (second.tuned_from, second.sha256) = (Some("first".into()), Some("second".into()));
     ForgettingReport::new(&base, &[first, second], Settings::default())
 }
 
-/// Three methods over two seeds, each mixed with the base at one half.
+/// Returns a frontier of three methods over two seeds, each also mixed with the base at one half.
 ///
 /// # Errors
-/// None, as long as the scores fit together.
-#[allow(dead_code, reason = "each user takes a part")]
+/// Scores that do not fit together.
+#[allow(dead_code, reason = "used by some of the programs")]
 pub fn frontier() -> Result<Frontier, ReportError> {
     let both = |changes: &[f64]| {
         let scores = scores("", "", changes).domains;
@@ -126,8 +126,8 @@ pub fn frontier() -> Result<Frontier, ReportError> {
     Frontier::new(settings, &base, &runs)
 }
 
-/// Every domain tuned on in turn.
-#[allow(dead_code, reason = "each user takes a part")]
+/// Returns a transfer matrix of all domains.
+#[allow(dead_code, reason = "used by some of the programs")]
 pub fn transfer() -> Transfer {
     let row = |(number, (domain, _, _)): (usize, &(&str, usize, f64))| {
         let change = |at: usize| {
@@ -169,12 +169,12 @@ pub fn transfer() -> Transfer {
     )
 }
 
-/// Three blocks, put back one by one and one after the other.
+/// Returns a reset of three blocks, one at a time and cumulatively.
 ///
 /// # Errors
-/// None, as long as the scores fit together.
-#[allow(dead_code, reason = "each user takes a part")]
-pub fn revert() -> Result<Revert, ReportError> {
+/// Scores that do not fit together.
+#[allow(dead_code, reason = "used by some of the programs")]
+pub fn reset() -> Result<Reset, ReportError> {
     let changed = |share: f64| {
         let changes = RUNS[0].2.map(|change| change * share);
         scores("", "", &changes).domains
@@ -182,28 +182,25 @@ pub fn revert() -> Result<Revert, ReportError> {
     let (tuned, base) = (changed(1.0), changed(0.0));
     let names = ["layer 000", "layer 001", "embedding and head"];
     let blocks = (1..).zip(names).map(|(number, name)| {
-        let reverted = changed(1.0 - 0.15 * f64::from(number));
-        Block::new(name, "competition", (&tuned, &reverted))
+        let reset = changed(1.0 - 0.15 * f64::from(number));
+        Block::new(name, "competition", (&tuned, &reset))
     });
-    let steps = (0..4).map(|put_back| {
-        let place = place(
-            "competition",
-            (&base, &changed(1.0 - put_back as f64 / 3.0)),
-        );
+    let steps = (0..4).map(|reset| {
+        let place = place("competition", (&base, &changed(1.0 - reset as f64 / 3.0)));
         Step {
-            put_back,
-            development: place,
+            reset,
+            dev: place,
             test: place,
         }
     });
-    Ok(Revert::new(
+    Ok(Reset::new(
         ("base".as_ref(), "tuned".as_ref()),
         ("competition", 0.1),
         (blocks.collect::<Result<_, _>>()?, steps.collect()),
     ))
 }
 
-/// Documents of very different sizes, each with a change of its own.
+/// Returns scores of documents of very different sizes, each with its own change.
 fn scores(path: &str, method: &str, changes: &[f64]) -> ModelScores {
     let mut domains = BTreeMap::new();
     for ((name, documents, base), change) in DOMAINS.iter().zip(changes) {
@@ -237,14 +234,14 @@ fn scores(path: &str, method: &str, changes: &[f64]) -> ModelScores {
     });
     ModelScores {
         path: path.into(),
-        method: method.into(),
+        method: (!method.is_empty()).then(|| method.into()),
         domains,
         questions: questions.into_iter().collect(),
         ..ModelScores::default()
     }
 }
 
-/// A tenth of the manuals' sequences and nearly half of its documents stand in what was tuned on.
+/// Returns overlaps where a tenth of the manuals' sequences and 41 % of their documents are in the fine-tuning text.
 fn overlaps() -> Vec<Overlap> {
     let overlap = |(name, _, _): &(&str, usize, f64)| Overlap {
         train: "competition".into(),
@@ -256,7 +253,7 @@ fn overlaps() -> Vec<Overlap> {
     DOMAINS.iter().map(overlap).collect()
 }
 
-/// Of every old domain that lost something: a document, the frequencies, two questions.
+/// Returns evidence for each retained domain with a loss: documents, frequencies and questions.
 fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
     let words = "The reaction of sodium hydroxide with dilute hydrochloric acid gives sodium chloride and water; the \
                  naïve reader may check the masses on both sides, and will find that <nothing> is lost. ";
@@ -307,11 +304,11 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
         };
         ((*name).to_owned(), evidence)
     };
-    let old = DOMAINS
+    let lost = DOMAINS
         .iter()
         .zip(changes)
         .filter(|(_, change)| **change > 0.0);
-    old.map(of_domain).collect()
+    lost.map(of_domain).collect()
 }
 
 fn curve(changes: &[f64]) -> Vec<CurvePoint> {
@@ -334,7 +331,7 @@ fn curve(changes: &[f64]) -> Vec<CurvePoint> {
     (0..=16).map(|at| point(at * 50)).collect()
 }
 
-/// A number from 0 to 1 that looks random.
+/// Returns a deterministic pseudorandom number from 0 to 1.
 fn waves(at: usize, salt: usize) -> f64 {
     ((at * 7919 + salt * 104_729) as f64 * 12.9898).sin().abs() * 43_758.545 % 1.0
 }
