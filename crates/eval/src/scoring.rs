@@ -1,4 +1,4 @@
-//! What a model makes of held-out documents.
+//! Scores of held-out documents: bits per byte, in a single pass or repeatedly during training.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -10,63 +10,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// Tokens that are scored at once; more gains no speed and costs memory.
+/// Maximum number of tokens per forward pass; more is not faster and costs memory.
 pub(crate) const TOKENS_AT_ONCE: usize = 4096;
-/// The in-training subsample is the same in every run, so that curves can be compared.
+/// Seed of the sample during training: the same in every run, so that curves can be compared.
 const SUBSAMPLE_SEED: u64 = 0;
 
-/// The score of one document.
+/// Score of one document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DocumentScore {
     /// −ln p, summed over its scored tokens.
     pub nats: f64,
-    /// Its scored tokens, the end-of-text token included.
+    /// Number of scored tokens, including the end-of-text token.
     pub tokens: u64,
-    /// UTF-8 bytes of its scored text.
+    /// Size of its scored text in UTF-8 bytes.
     pub bytes: u64,
 }
 
-/// The scores of a document's single tokens.
+/// Scores of a document's single tokens.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenScores {
-    /// The document's place in its shard.
+    /// Index of the document in its shard.
     pub document: u32,
-    /// −ln p of each of its tokens; NaN where it is not scored (a prompt).
+    /// −ln p of each token; NaN if it is not scored (a prompt).
     pub nats: Vec<f32>,
 }
 
-/// The scores of a domain's held-out documents, in the shard's order.
+/// Scores of a domain's held-out documents, in the order of the shard.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DomainScores {
-    /// One a document.
+    /// Score of each document.
     pub documents: Vec<DocumentScore>,
-    /// The group of each document: documents of one group are not independent of each other. Empty where the data set
-    /// knows none; then each document is its own.
+    /// Group of each document: documents of one group are not independent. Empty if the dataset has no groups; each
+    /// document is then its own group.
     pub groups: Vec<u64>,
-    /// What a group is; none where the data set knows none.
+    /// Kind of group; `None` if the dataset has none.
     pub grouping: Option<Grouping>,
-    /// Those of single tokens, of as many of the first documents as [`score_tokens`] was asked for; not of documents
-    /// that the model reads in other tokens than the data set stores.
+    /// Scores of single tokens, for as many of the first documents as requested from [`score_tokens`], without
+    /// documents that the model reads in other tokens than those stored in the dataset.
     pub tokens_of: Vec<TokenScores>,
 }
 
 impl DomainScores {
-    /// Σ −log₂ p over tokens / Σ UTF-8 bytes. Two tokenizers can be compared by it, which they can't by loss.
+    /// Returns Σ −log₂ p over tokens / Σ UTF-8 bytes. Unlike the loss, it can be compared between tokenizers.
     pub fn bits_per_byte(&self) -> f64 {
         self.nats() / (std::f64::consts::LN_2 * self.bytes().max(1) as f64)
     }
 
-    /// exp of the mean −ln p of a token.
+    /// Returns exp of the mean −ln p of a token.
     pub fn perplexity(&self) -> f64 {
         (self.nats() / self.tokens().max(1) as f64).exp()
     }
 
-    /// Scored tokens.
+    /// Returns the number of scored tokens.
     pub fn tokens(&self) -> u64 {
         self.documents.iter().map(|document| document.tokens).sum()
     }
 
-    /// UTF-8 bytes of the scored text.
+    /// Returns the size of the scored text in UTF-8 bytes.
     pub fn bytes(&self) -> u64 {
         self.documents.iter().map(|document| document.bytes).sum()
     }
@@ -76,34 +76,34 @@ impl DomainScores {
     }
 }
 
-/// Scores of every domain's documents, by the domain's name.
+/// Scores of every domain's documents, by domain name.
 pub type ScoresByDomain = BTreeMap<String, DomainScores>;
 
 /// Scores of a checkpoint on both splits of the held-out documents.
 #[derive(Debug, Clone)]
 pub struct SplitScores {
-    /// To choose by.
+    /// Scores on the split that checkpoints are chosen on.
     pub dev: ScoresByDomain,
-    /// To report on.
+    /// Scores on the split that results are reported on.
     pub test: ScoresByDomain,
 }
 
-/// How documents are cut for a model's context.
+/// Windows that documents are cut into for a model's context.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WindowOptions {
-    /// Tokens of context; default: the model's.
+    /// Context in tokens. Default: the model's.
     pub context: Option<usize>,
-    /// Tokens between two windows of a long document; default: the context.
+    /// Distance in tokens between two windows of a long document. Default: the context.
     pub stride: Option<usize>,
-    /// Score whole documents in a seeded order, up to the first that does not fit so many tokens; at least one.
+    /// Maximum of scored tokens: whole documents in a seeded order up to the first that does not fit, at least one.
     pub max_tokens: Option<u64>,
-    /// Only the documents of this part.
+    /// Split to score; all documents if `None`.
     pub split: Option<HeldoutSplit>,
 }
 
-/// The answer of a callback that watches scoring: `()`, or a [`ControlFlow`] that can stop it.
+/// Return type of a progress callback: `()`, or a [`ControlFlow`] that can stop scoring.
 pub trait Answer {
-    /// Whether scoring is to stop.
+    /// Returns whether scoring stops.
     fn stops(&self) -> bool;
 }
 
@@ -119,11 +119,12 @@ impl Answer for ControlFlow<()> {
     }
 }
 
-/// Scores a shard's documents, every token once. `progress` takes the tokens done and in all after each batch.
+/// Scores the documents of a shard, every token once. `progress` receives the numbers of scored tokens and of all after
+/// each batch.
 ///
 /// # Errors
-/// A context longer than the model's; a shard made with another tokenizer, or cut off meanwhile; [`EvalError::Stopped`]
-/// where `progress` says so.
+/// A context longer than the model's; a shard of another tokenizer or one that was truncated meanwhile;
+/// [`EvalError::Stopped`] from `progress`.
 pub fn score_shard<A: Answer>(
     model: &Transformer,
     shard: &TokenShard,
@@ -133,7 +134,7 @@ pub fn score_shard<A: Answer>(
     score_tokens((model, shard), windows, 0, progress)
 }
 
-/// [`score_shard`], which also keeps the scores of single tokens: those of the first documents that have no more than
+/// Scores the documents like [`score_shard`], and keeps the scores of single tokens of the first documents with at most
 /// `keep` stored tokens together, four bytes each.
 ///
 /// # Errors
@@ -176,7 +177,7 @@ pub fn score_tokens<A: Answer>(
         }
         shard.check_length()?;
     }
-    // Prompts count among all tokens, but are not scored.
+    // Prompts count among all tokens but are not scored.
     progress(all, all);
     Ok(DomainScores {
         documents,
@@ -186,7 +187,7 @@ pub fn score_tokens<A: Answer>(
     })
 }
 
-/// The group of each document; empty where the shard stores none.
+/// Returns the group of each document; empty if the shard stores none.
 fn groups_of(shard: &TokenShard, documents: &[u32]) -> Vec<u64> {
     let groups = documents
         .iter()
@@ -194,7 +195,7 @@ fn groups_of(shard: &TokenShard, documents: &[u32]) -> Vec<u64> {
     groups.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// Returns how many independent groups of documents [`score_shard`] scores with these windows.
+/// Returns the number of independent document groups that [`score_shard`] scores with these windows.
 ///
 /// # Errors
 /// A context longer than the model's.
@@ -211,7 +212,7 @@ pub fn scored_groups(
     })
 }
 
-/// How documents are cut for a model.
+/// Returns the windows of documents for a model.
 pub(crate) fn scoring_options(
     (model, shard): (&Transformer, &TokenShard),
     windows: WindowOptions,
@@ -228,7 +229,7 @@ pub(crate) fn scoring_options(
             "a stride of {stride} tokens: windows of {context} tokens would leave some out, expected at most the context"
         )));
     }
-    // A row is padded to its length: one longer than every document would only hold padding.
+    // A row is padded to its length, so it is no longer than the longest document.
     let shard = shard.stored();
     let lengths = (0..shard.documents()).map(|document| shard.document(document).len());
     let length = context.min(lengths.max().unwrap_or(0).max(TOKENS_AT_ONCE));
@@ -243,8 +244,8 @@ pub(crate) fn scoring_options(
     })
 }
 
-/// Room for the tokens' scores of the first of `documents`, `most` tokens at most; none for those that have other
-/// tokens than the data set's.
+/// Returns buffers for token scores of the first `documents`, up to `most` tokens; `None` for documents with other
+/// tokens than those stored in the dataset.
 fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Option<TokenScores>> {
     let mut left = most;
     let mut kept = Vec::new();
@@ -263,7 +264,7 @@ fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Opti
     kept
 }
 
-/// A data set's batch as the model takes it.
+/// Converts a batch of the dataset to a batch of the model.
 pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
     TokenBatch {
         input_ids: batch.input_ids,
@@ -273,27 +274,27 @@ pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
     }
 }
 
-/// Scores the same seeded choice of held-out documents again and again during training.
+/// Scores the same seeded sample of held-out documents repeatedly during training.
 ///
-/// A domain whose held-out documents are all in one split, and not in the one that is to be scored, is scored on what
-/// it has: see [`HeldoutEvaluator::warning`].
+/// A domain without documents in the chosen split is scored on all its held-out documents; see
+/// [`HeldoutEvaluator::warning`].
 pub struct HeldoutEvaluator {
     shards: Vec<(String, Arc<TokenShard>)>,
     windows: WindowOptions,
 }
 
 impl HeldoutEvaluator {
-    /// Of these domains' shards.
+    /// Creates an evaluator of these domains.
     pub fn new(shards: Vec<(String, Arc<TokenShard>)>, windows: WindowOptions) -> Self {
         Self { shards, windows }
     }
 
-    /// Returns the split of the held-out documents that is scored; `None` where it is all of them.
+    /// Returns the split that is scored; `None` for all held-out documents.
     pub fn split(&self) -> Option<HeldoutSplit> {
         self.windows.split
     }
 
-    /// Names the domains that have no document in the split, and what is scored of them instead.
+    /// Returns a warning that names the domains without documents in the split.
     pub fn warning(&self) -> Option<String> {
         let split = self.split()?;
         let without: Vec<&str> = self
@@ -304,15 +305,15 @@ impl HeldoutEvaluator {
             .collect();
         (!without.is_empty()).then(|| {
             format!(
-                "`{}` has no held-out document in the {} split: all of its held-out text is scored during the run, so that no \
-                 other is left to judge by; prepare it with more documents or a greater `heldout_fraction`",
+                "`{}` has no held-out document in the {} split: all of its held-out text is scored during the run, so that none \
+                is left for the final result; prepare it with more documents or a greater `heldout_fraction`",
                 without.join("`, `"),
                 split.name()
             )
         })
     }
 
-    /// Bits per byte of every domain.
+    /// Returns bits per byte of every domain.
     ///
     /// # Errors
     /// As [`score_shard`].
@@ -339,7 +340,7 @@ impl HeldoutEvaluator {
         Ok(found)
     }
 
-    /// The windows for a shard: of the split, where the shard has any document there.
+    /// Returns the windows for a shard: with the split, if the shard has documents in it.
     fn of(&self, shard: &TokenShard) -> WindowOptions {
         WindowOptions {
             split: self.split().filter(|split| has(shard, *split)),
@@ -352,7 +353,7 @@ fn has(shard: &TokenShard, split: HeldoutSplit) -> bool {
     (0..shard.documents()).any(|index| shard.split_of(index) == split)
 }
 
-/// Tokens that are scored at most.
+/// Returns the maximum number of scored tokens.
 fn size(shard: &TokenShard, windows: WindowOptions) -> u64 {
     let is_wanted = |index: &usize| {
         windows

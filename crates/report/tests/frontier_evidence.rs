@@ -1,4 +1,4 @@
-//! Frontiers of simulated methods whose truth is known: what is told apart, what intervals hold, what is recommended.
+//! Frontiers of simulated methods with known truth: significant differences, coverage of intervals, recommendations.
 
 mod simulated;
 
@@ -8,8 +8,7 @@ use polymath_report::Diverged;
 use polymath_report::frontier::{Frontier, Outcome};
 use simulated::{Random, Truth, settings, share};
 
-/// Among methods that are equal, one that is printed as beaten is rare; of one that is far better in both figures, all
-/// others are beaten.
+/// Equal methods are rarely dominated, and a method that is far better in both figures dominates all others.
 #[test]
 fn equal_methods_are_not_ranked() {
     let equal = Truth {
@@ -38,7 +37,7 @@ fn equal_methods_are_not_ranked() {
         (best.name.as_str(), best.frontier_share),
         ("m02", Some(1.0))
     );
-    // The reference is the first by name; the difference is the truth's, inside its interval.
+    // The reference is the first by name; the true difference is inside the interval.
     let apart = best.against_reference.unwrap();
     for (found, truth) in [(apart.gain, 0.1), (apart.mean_forgetting, -0.019)] {
         let [low, high] = found.interval.unwrap();
@@ -52,9 +51,9 @@ fn equal_methods_are_not_ranked() {
     );
 }
 
-/// Intervals hold what new groups and new seeds give; those over seeds alone, and over groups alone, would not.
+/// Intervals cover the results on new groups and new seeds; intervals over seeds or groups alone would not.
 #[test]
-fn levels_cover_new_groups_and_seeds() {
+fn intervals_cover_new_groups_and_seeds() {
     let truth = Truth {
         methods: vec![(0.5, 0.02)],
         spread: [0.003, 0.012, 0.003],
@@ -65,12 +64,12 @@ fn levels_cover_new_groups_and_seeds() {
     }
 }
 
-/// A method outside the limit is recommended rarely, though it seems to be inside in half of all draws; one that is far
-/// inside is recommended always, and a fresh run confirms it.
+/// A method just outside the limit is rarely recommended, though half of all draws show it inside. One far inside is
+/// always recommended, and a fresh run confirms it.
 #[test]
-fn recommendations_are_inside() {
+fn recommendations_are_within_the_limit() {
     let truth = Truth {
-        // The one that gains most is just outside.
+        // The method with the most gain is just outside.
         methods: vec![(0.4, 0.02), (0.8, 0.0505)],
         ..Truth::default()
     };
@@ -119,10 +118,10 @@ fn recommendations_are_inside() {
     );
 }
 
-/// One seed ranks nothing; below five groups there is no interval, and below twenty a mark; a method that diverged with
-/// a seed is neither compared nor recommended; other documents and other domains are refused.
+/// A single seed ranks nothing, fewer than five groups have no interval, and fewer than twenty are noted. A method with
+/// a diverged seed is neither compared nor recommended. Other documents and other domains are refused.
 #[test]
-fn what_says_too_little_is_not_ranked() {
+fn insufficient_evidence_is_not_ranked() {
     let one = Truth {
         seeds: 1,
         methods: vec![(0.5, 0.04), (0.9, 0.01)],
@@ -237,14 +236,14 @@ fn diverged_methods_are_not_recommended() {
     assert_eq!(recommended(&settings), ("m02".to_owned(), others));
 }
 
-/// The worst domain is chosen on the dev split: among equal domains its figure on the test split is not too large,
-/// where the largest rise of each run would be.
+/// The worst domain is chosen on the dev split: among equal domains, its figure on the test split is unbiased, unlike
+/// the largest change of each run.
 #[test]
-fn the_worst_domain_is_not_a_maximum_of_noise() {
+fn worst_domain_is_unbiased() {
     let truth = Truth {
         methods: vec![(0.5, 0.02)],
         retained: 7,
-        // Documents alone: what a run does to a domain is the same on both splits.
+        // Variation of documents only: a run has the same effect on a domain on both splits.
         spread: [0.0005, 0.01, 0.004],
         ..Truth::default()
     };
@@ -264,9 +263,9 @@ fn the_worst_domain_is_not_a_maximum_of_noise() {
     assert!(of_maxima > 0.023, "{of_maxima}");
 }
 
-/// Prints how often intervals of a method's figures hold the truth, how often any of eleven equal methods is printed as
-/// beaten or is told apart in one figure, and how often a method outside the limit is recommended: the rows of
-/// `scripts/check/coverage.sh`.
+/// Prints the rows of `scripts/check/coverage.sh`: coverage of the intervals of a method's figures, how often any of
+/// eleven equal methods is dominated or differs significantly in one figure, and how often a method outside the limit
+/// is recommended.
 #[test]
 #[ignore = "takes many minutes: see scripts/check/coverage.sh"]
 fn coverage_table() {
@@ -294,7 +293,7 @@ fn coverage_table() {
         }
     }
     println!(
-        "\n| eleven equal methods: seeds | groups | skewed | any beaten | any told apart in a figure |"
+        "\n| eleven equal methods: seeds | groups | skewed | any dominated | any significant difference |"
     );
     println!("|--:|--:|---|--:|--:|");
     for (seeds, groups) in [(2, 20), (3, 20), (3, 100), (5, 20)] {
@@ -306,7 +305,7 @@ fn coverage_table() {
                 skewed,
                 ..Truth::default()
             };
-            let [beaten, apart] = told_apart(&truth, 200);
+            let [beaten, apart] = false_differences(&truth, 200);
             println!("| {seeds} | {groups} | {skewed} | {beaten:.3} | {apart:.3} |");
         }
     }
@@ -328,7 +327,7 @@ fn coverage_table() {
     }
 }
 
-/// The shares of frontiers whose intervals of gain and mean forgetting hold the truth of the first method.
+/// Returns the shares of frontiers whose intervals of gain and mean forgetting cover the truth of the first method.
 fn coverage(truth: &Truth, trials: usize) -> [f64; 2] {
     let mut random = Random(11);
     let (gain, rise) = truth.methods[0];
@@ -345,9 +344,9 @@ fn coverage(truth: &Truth, trials: usize) -> [f64; 2] {
     covered.map(|count| count as f64 / trials as f64)
 }
 
-/// The shares of frontiers of equal methods in which any is printed as beaten, and in which any differs for sure from
-/// the reference in one of its figures.
-fn told_apart(truth: &Truth, trials: usize) -> [f64; 2] {
+/// Returns the shares of frontiers of equal methods in which any is dominated, and in which any differs significantly
+/// from the reference in one of its figures.
+fn false_differences(truth: &Truth, trials: usize) -> [f64; 2] {
     let mut random = Random(12);
     let mut found = [0usize; 2];
     for _ in 0..trials {

@@ -36,7 +36,7 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Stages a folder that must not exist or be empty.
+    /// Stages a folder that must be new or empty.
     ///
     /// # Errors
     /// The folder holds files, or can't be created.
@@ -50,7 +50,7 @@ impl OutputFolder {
         Self::stage(target)
     }
 
-    /// Stages a folder that must not exist, be empty, or hold an earlier result of the same command, marked by one of
+    /// Stages a folder that must be new, empty, or hold an earlier result of the same command, marked by one of
     /// the files `own`. The earlier result is replaced.
     ///
     /// # Errors

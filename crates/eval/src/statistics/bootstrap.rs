@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::ratio::{Sums, centred, group_sums};
+use super::ratio::{Sums, centered, group_sums};
 use super::shape::Shape;
 use super::student;
 use super::{Against, GroupDraws, Side};
@@ -80,12 +80,12 @@ impl PairedBootstrap {
         check_resamples(resamples)?;
         let whole = Sums::of(sums.iter().copied());
         let rate = whole.rate(); // nats a byte
-        let centred = centred(&sums, rate);
-        let error = Sums::of(centred.iter().copied()).error(0.0);
-        let mut draws = GroupDraws::new(centred.len(), seed);
+        let centered = centered(&sums, rate);
+        let error = Sums::of(centered.iter().copied()).error(0.0);
+        let mut draws = GroupDraws::new(centered.len(), seed);
         let (mut changes, mut studentized) = (Vec::new(), Vec::new());
         for _ in 0..resamples {
-            let drawn = Sums::of(draws.draw().iter().map(|place| centred[*place]));
+            let drawn = Sums::of(draws.draw().iter().map(|place| centered[*place]));
             let moved = drawn.rate();
             changes.push((rate + moved) / LN_2);
             let own = drawn.error(moved).max(LEAST_ERROR * error);
@@ -98,9 +98,9 @@ impl PairedBootstrap {
             error: error / LN_2,
             changes,
             studentized,
-            shape: Shape::of(&centred),
+            shape: Shape::of(&centered),
             documents: base.documents.len(),
-            groups: centred.len(),
+            groups: centered.len(),
         })
     }
 

@@ -30,13 +30,13 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Of groups' sums around the mean change.
-    pub fn of(centred: &[Pair]) -> Self {
-        let count = centred.len() as f64;
+    pub fn of(centered: &[Pair]) -> Self {
+        let count = centered.len() as f64;
         let mean = |power: i32| {
-            let powers = centred.iter().map(|pair| pair.nats.powi(power));
+            let powers = centered.iter().map(|pair| pair.nats.powi(power));
             powers.sum::<f64>() / count
         };
-        let effective = effective_groups(centred);
+        let effective = effective_groups(centered);
         let variance = mean(2);
         let skewness = if variance > 0.0 {
             mean(3) / variance.powf(1.5)
@@ -46,7 +46,7 @@ impl Shape {
         Self {
             effective,
             skew: skewness / effective.sqrt(),
-            unevenness: 1.0 - kish(centred) / count,
+            unevenness: 1.0 - kish(centered) / count,
         }
     }
 
@@ -75,7 +75,7 @@ impl Shape {
     }
 }
 
-/// How many groups of one size, whose changes scatter normally, would tell as much, of `centred` ones (e, bytes): the
+/// How many groups of one size, whose changes scatter normally, would tell as much, of `centered` ones (e, bytes): the
 /// least of
 ///
 /// - (Σ bytes)² / Σ bytes² (Kish 1965),
@@ -83,14 +83,14 @@ impl Shape {
 ///   fourth moment (Satterthwaite 1946),
 ///
 /// and 3 at least, below which Student's expansion is of no use.
-fn effective_groups(centred: &[Pair]) -> f64 {
-    let count = centred.len() as f64;
-    let sum = |of: fn(&Pair) -> f64| centred.iter().map(of).sum::<f64>();
+fn effective_groups(centered: &[Pair]) -> f64 {
+    let count = centered.len() as f64;
+    let sum = |of: fn(&Pair) -> f64| centered.iter().map(of).sum::<f64>();
     let squares = sum(|pair| pair.nats.powi(2));
     let kurtosis = count * sum(|pair| pair.nats.powi(4)) / squares.powi(2);
     let freedom = 2.0 * count / (kurtosis - 1.0).max(1e-9);
     // Where nothing scatters, the kurtosis is no number, which `min` passes over.
-    kish(centred).min(freedom + 1.0).max(LEAST_EFFECTIVE)
+    kish(centered).min(freedom + 1.0).max(LEAST_EFFECTIVE)
 }
 
 /// (Σ bytes)² / Σ bytes²

@@ -1,4 +1,4 @@
-//! A frontier: its methods, which are told apart, and the one to take.
+//! Figures of a frontier: its methods, the significant differences, and the recommendation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,78 +18,79 @@ use polymath_eval::SplitScores;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, PairedBootstrap};
 
-/// Of `frontier.json`. 2 compared means over seeds without the documents' chance.
-const SCHEMA: u32 = 3;
-/// Of the bootstrap of a confirmation.
+/// Schema version of `frontier.json`. Version 3 had `development_gain` and `development_worst` for `dev_gain` and
+/// `dev_worst`.
+const SCHEMA: u32 = 4;
+/// Bootstrap resamples of a confirmation.
 const RESAMPLES: usize = 4000;
-/// Fewer groups than this are marked: intervals rest on what few show of how much they differ.
+/// Number of groups below which a domain is marked, since its intervals are unreliable.
 const FEW_GROUPS: usize = 20;
-/// The method that others are compared with, where there is one of this name.
+/// Default method that others are compared with.
 const REFERENCE: &str = "full";
 
-/// What a frontier is of.
+/// Settings of a frontier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The domain that was tuned for.
+    /// Niche of all runs.
     pub niche: String,
-    /// What a retained domain may lose for a method to be recommended, in bits per byte.
+    /// Forgetting limit of every retained domain, in bits per byte, that a recommended method must keep.
     pub limit: f64,
-    /// The method that others are compared with; default: `full`, else the first by name.
+    /// Method that others are compared with. Default: `full`, else the first by name.
     pub reference: Option<String>,
-    /// Runs that diverged; a method with such a run is neither compared nor recommended.
+    /// Runs that diverged. A method with such a run is neither compared nor recommended.
     pub diverged: Vec<Diverged>,
 }
 
-/// Groups of documents of one domain on one split.
+/// Number of document groups of one domain on one split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitGroups {
-    /// Its name.
+    /// Name of the domain.
     pub domain: String,
-    /// `dev` or `test`.
+    /// Name of the split, `dev` or `test`.
     pub split: &'static str,
-    /// How many.
+    /// Number of groups.
     pub groups: usize,
 }
 
-/// The area of (forgetting avoided) × gain that methods cover, from the corner of no gain and the most mean forgetting
-/// of any.
+/// Hypervolume: area of gain × avoided forgetting covered by the methods, from the corner without gain and with the
+/// highest mean forgetting of any method.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hypervolume {
-    /// Of the methods that were trained.
+    /// Area of the trained methods.
     pub trained: Figure,
-    /// With what was mixed.
+    /// Area including the mixtures.
     pub mixed: Figure,
 }
 
-/// All of a frontier.
+/// Frontier of methods.
 #[derive(Debug, Serialize)]
 pub struct Frontier {
-    /// Of the file.
+    /// Schema version of the file.
     pub schema: u32,
-    /// The domain that was tuned for.
+    /// Niche of all runs.
     pub niche: String,
-    /// What a retained domain may lose for a method to be recommended.
+    /// Forgetting limit of every retained domain that a recommended method must keep.
     pub limit: f64,
-    /// The method that others are compared with.
+    /// Method that the others are compared with.
     pub reference: String,
-    /// Methods, and methods mixed with the base; most gain first.
+    /// Methods, and methods mixed with the base, by descending gain.
     pub methods: Vec<Method>,
-    /// Every run, and every run mixed with the base.
+    /// All runs, and all runs mixed with the base.
     pub runs: Vec<RunFigures>,
-    /// How many standard errors a difference lies from 0 where it is told from it; none where nothing is compared.
+    /// Number of standard errors of a significant difference; `None` if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub critical: Option<f64>,
-    /// See [`Hypervolume`].
+    /// Hypervolume of the methods.
     pub hypervolume: Hypervolume,
-    /// The method of most gain whose upper bound keeps every retained domain inside the limit, on the dev split.
+    /// Method with the most gain whose upper bounds are within the limit in every retained domain, on the dev split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended: Option<Recommendation>,
     /// Groups of every domain on both splits.
     pub groups: Vec<SplitGroups>,
-    /// Runs that diverged and are in no figure.
+    /// Runs that diverged and are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<Diverged>,
-    /// What else a reader must know.
+    /// Further notes for the reader.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -98,17 +99,17 @@ impl Frontier {
     /// Compares all runs with the base and with one another.
     ///
     /// # Errors
-    /// Runs that were scored on different documents or domains; scores that are no numbers; no run at all.
+    /// Runs that were scored on different documents or domains; scores that are not finite; no run at all.
     pub fn new(
         settings: Settings,
         base: &SplitScores,
         scored: &[ScoredRun],
     ) -> Result<Self, ReportError> {
         let test = SplitOfAll::new(base, scored, |scored| &scored.test);
-        let development = SplitOfAll::new(base, scored, |scored| &scored.dev);
-        let splits = (&test, &development);
+        let dev = SplitOfAll::new(base, scored, |scored| &scored.dev);
+        let splits = (&test, &dev);
         test.check(scored)?;
-        development.check(scored)?;
+        dev.check(scored)?;
         let niche = settings.niche.as_str();
         let mut runs = Vec::new();
         for (number, run) in scored.iter().enumerate() {
@@ -130,7 +131,7 @@ impl Frontier {
         let complete = Complete::of(&methods, &numbers, (scored, &settings.diverged));
         let (reference, notes) = reference(&settings, (&methods, &complete))?;
         let recommended = recommend(
-            &development,
+            &dev,
             (&complete.names, &complete.runs),
             (niche, settings.limit),
         )?;
@@ -143,7 +144,7 @@ impl Frontier {
             runs,
             critical: None,
             recommended,
-            groups: [groups(&test, "test")?, groups(&development, "dev")?].concat(),
+            groups: [groups(&test, "test")?, groups(&dev, "dev")?].concat(),
             diverged: settings.diverged,
             notes: notes.into_iter().collect(),
             niche: settings.niche.clone(),
@@ -152,8 +153,8 @@ impl Frontier {
         Ok(frontier)
     }
 
-    /// Compares the complete methods with one another on the test split. One seed says nothing of another, and so
-    /// nothing of methods; too few groups say nothing of others.
+    /// Compares the complete methods with one another on the test split. Does nothing with a single seed or too few
+    /// groups, which say nothing about variation.
     fn compare(&mut self, test: &SplitOfAll, complete: &Complete) -> Result<(), ReportError> {
         let seeds = complete.runs.first().map_or(0, Vec::len);
         let mut domains: Vec<(&String, DomainSums)> = Vec::new();
@@ -180,7 +181,7 @@ impl Frontier {
         Ok(())
     }
 
-    /// Takes in what the resamples say.
+    /// Stores the results of the resamples.
     fn take(&mut self, comparisons: &Comparisons, found: &Resampled, complete: &Complete) {
         let [trained, mixed] = found.hypervolumes;
         self.hypervolume.trained.interval = Some(trained);
@@ -192,7 +193,7 @@ impl Frontier {
             .iter()
             .position(|name| *name == self.reference);
         for (number, at) in complete.places.iter().enumerate() {
-            // In the order of gain: the first that beats it is the one of most gain.
+            // In the order of gain: the first that dominates has the most gain.
             let mut others = 0..complete.places.len();
             let beaten = others.find(|other| comparisons.beats(*other, number, found.critical));
             let method = &mut self.methods[*at];
@@ -223,7 +224,7 @@ impl Frontier {
         }
     }
 
-    /// The same, with what a run of the recommended method with a fresh seed came to.
+    /// Adds the result of a run of the recommended method with a fresh seed.
     ///
     /// # Errors
     /// Scores of other documents.
@@ -233,7 +234,7 @@ impl Frontier {
         for name in figures.rises.keys() {
             let (before, after) = (&base.test[name], &fresh.scored.test[name]);
             let bootstrap = PairedBootstrap::new(before, after, RESAMPLES, 0)?;
-            // Each arm is one-sided at the level; all have to be kept, so that none is corrected for the others.
+            // Each test is one-sided at the level. All domains must be kept, so the tests need no correction.
             let against = bootstrap.against(self.limit);
             verdicts.push(against.map_or(LimitVerdict::Undecided, |against| {
                 against.verdict(2.0 * LEVEL)
@@ -246,12 +247,12 @@ impl Frontier {
         Ok(self)
     }
 
-    /// The methods that were trained, most gain first.
+    /// Returns the trained methods by descending gain.
     pub fn trained(&self) -> impl Iterator<Item = &Method> {
         self.methods.iter().filter(|method| method.share.is_none())
     }
 
-    /// The trained methods that one mixed with the base surely beats, each with that.
+    /// Returns the trained methods that a mixture significantly dominates, each with that mixture.
     pub fn beaten_by_mixing(&self) -> Vec<(&Method, &Method)> {
         let mixed = |name: &String| {
             let mut mixed = self.methods.iter().filter(|method| method.share.is_some());
@@ -262,8 +263,8 @@ impl Frontier {
             .collect()
     }
 
-    /// What a table shows: every trained method, and of the mixed ones the recommended and those that beat a trained
-    /// one.
+    /// Returns the methods of the tables: all trained ones, and mixtures that are recommended or dominate a trained
+    /// method.
     pub fn shown(&self) -> impl Iterator<Item = &Method> {
         let beating: BTreeSet<&String> = self
             .trained()
@@ -274,19 +275,19 @@ impl Frontier {
         })
     }
 
-    /// The domains with fewer than 20 groups, which are marked.
+    /// Returns the domains with fewer than 20 groups.
     pub fn few_groups(&self) -> impl Iterator<Item = &SplitGroups> {
         self.groups.iter().filter(|found| found.groups < FEW_GROUPS)
     }
 
-    /// The recommended method, as one of its runs has it.
+    /// Returns a run of the recommended method.
     pub fn recommended_candidate(&self) -> Option<&Candidate> {
         let recommended = self.recommended.as_ref()?;
         let mut candidates = self.runs.iter().map(|run| &run.candidate);
         candidates.find(|candidate| candidate.name() == recommended.name)
     }
 
-    /// Whether a method is the recommended one.
+    /// Returns whether a method is the recommended one.
     pub fn is_recommended(&self, method: &Method) -> bool {
         let recommended = self.recommended.as_ref();
         recommended.is_some_and(|recommended| recommended.name == method.name)
@@ -312,13 +313,13 @@ impl Hypervolume {
     }
 }
 
-/// The most mean forgetting of any method.
+/// Returns the highest mean forgetting of any method.
 fn corner(methods: &[Method]) -> f64 {
     let forgetting = methods.iter().map(|method| method.mean_forgetting.value);
     forgetting.fold(0.0, f64::max)
 }
 
-/// Both figures of every complete method, on the test split.
+/// Returns both figures of every complete method on the test split.
 fn comparisons<'a>(
     domains: &'a [(&String, DomainSums)],
     niche: &str,
@@ -346,7 +347,7 @@ fn comparisons<'a>(
     }
 }
 
-/// The method that others are compared with, and a note where it is not the one that was asked for.
+/// Returns the method that others are compared with, and a note if it is not the configured one.
 fn reference(
     settings: &Settings,
     (methods, complete): (&[Method], &Complete),
@@ -366,11 +367,11 @@ fn reference(
     let first = all.iter().find(compared).or(all.first());
     let Some(first) = first.map(|name| (*name).to_owned()) else {
         return Err(ReportError::Report(
-            "a frontier takes at least one finished run".into(),
+            "a frontier needs at least one finished run".into(),
         ));
     };
     let note = settings.reference.is_some().then(|| {
-        format!("`reference` = `{wanted}` has no finished run of every seed: the others are compared with `{first}`")
+        format!("`reference` = `{wanted}` does not have a finished run of every seed: the methods are compared with `{first}`")
     });
     Ok((first, note))
 }

@@ -1,4 +1,4 @@
-//! A frontier as Markdown, and its sentences.
+//! Markdown of a frontier, and its sentences.
 
 use super::figures::Frontier;
 use super::method::Method;
@@ -9,7 +9,7 @@ use crate::wording::{interval, percent, signed};
 use polymath_eval::statistics::FEWEST_GROUPS;
 use polymath_eval::statistics::Figure;
 
-/// The tables, and what they say.
+/// Renders the sentences and tables.
 pub fn render(frontier: &Frontier) -> String {
     let mut text = format!(
         "# Gain on {} against forgetting\n\n",
@@ -27,7 +27,7 @@ pub fn render(frontier: &Frontier) -> String {
     for method in frontier.shown() {
         let seconds = match method.share {
             None => format!("{:.0}", method.seconds),
-            Some(_) => "none more".to_owned(),
+            Some(_) => "–".to_owned(),
         };
         let worst = format!(
             "{} {}",
@@ -44,12 +44,12 @@ pub fn render(frontier: &Frontier) -> String {
     text
 }
 
-/// Paired differences from the reference.
+/// Renders the paired differences from the reference.
 fn differences(frontier: &Frontier) -> String {
     let reference = inline(&frontier.reference);
     let mut text = format!(
-        "## Against {reference}\n\nPaired differences in bits per byte, same documents and seeds. All intervals hold together with \
-         95 %.\n\n\
+        "## Against {reference}\n\nPaired differences in bits per byte, same documents and seeds. The 95 % intervals are \
+         simultaneous.\n\n\
          | method | gain − {reference}’s | mean forgetting − {reference}’s | place | best in |\n|---|--:|--:|---|--:|\n"
     );
     for method in frontier.shown() {
@@ -67,21 +67,21 @@ fn differences(frontier: &Frontier) -> String {
     text + "\n"
 }
 
-/// What is known of a method's place, in words.
+/// Describes whether a method is dominated.
 pub fn place(method: &Method, form: Form) -> String {
     match (
         &method.beaten_by,
-        &method.not_told_apart_from,
+        &method.not_differences_found_from,
         method.frontier_share,
     ) {
-        (Some(other), _, _) => format!("beaten by {}", form.name(other)),
-        (None, Some(other), _) => format!("not told apart from {}", form.name(other)),
-        (None, None, Some(_)) => "not beaten".into(),
+        (Some(other), _, _) => format!("dominated by {}", form.name(other)),
+        (None, Some(other), _) => format!("not significantly worse than {}", form.name(other)),
+        (None, None, Some(_)) => "not dominated".into(),
         (None, None, None) => "not compared".into(),
     }
 }
 
-/// A figure with its interval.
+/// Formats a figure with its interval.
 fn figure(estimate: &Figure) -> String {
     match estimate.interval {
         Some(ends) => format!("{} {}", signed(estimate.value), interval(Some(ends))),
@@ -89,7 +89,7 @@ fn figure(estimate: &Figure) -> String {
     }
 }
 
-/// The language that sentences are written in.
+/// Output format of sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// Plain text, for a page that escapes it.
@@ -105,7 +105,7 @@ impl Form {
         }
     }
 
-    /// `text` between `marks` that only Markdown has.
+    /// Encloses `text` in `marks` in Markdown.
     fn marked(self, marks: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
@@ -114,10 +114,10 @@ impl Form {
     }
 }
 
-/// The recommendation, then what is told apart, then what limits the evidence.
+/// Returns sentences: the recommendation, the significant differences, then the limits of the evidence.
 pub fn sentences(frontier: &Frontier, form: Form) -> Vec<String> {
     let mut sentences = vec![recommendation(frontier, form)];
-    sentences.push(told_apart(frontier, form));
+    sentences.push(differences_found(frontier, form));
     sentences.extend(diverged::sentence(&frontier.diverged, &|text| {
         form.name(text)
     }));
@@ -127,8 +127,8 @@ pub fn sentences(frontier: &Frontier, form: Form) -> Vec<String> {
     sentences
 }
 
-/// What is told apart, or why nothing is.
-fn told_apart(frontier: &Frontier, form: Form) -> String {
+/// Returns a sentence on the significant differences, or on why there are none.
+fn differences_found(frontier: &Frontier, form: Form) -> String {
     if frontier.critical.is_none() {
         let seeds = frontier.methods.iter().map(|method| method.seeds).max();
         return match (frontier.trained().count(), seeds) {
@@ -146,14 +146,14 @@ fn told_apart(frontier: &Frontier, form: Form) -> String {
         .filter_map(|method| {
             let other = method.beaten_by.as_ref()?;
             let (name, other) = (form.name(&method.name), form.name(other));
-            Some(format!("{name} is beaten by {other}"))
+            Some(format!("{name} is dominated by {other}"))
         })
         .collect();
     match beaten.is_empty() {
-        true => "No method is told from another as gaining more and forgetting less: their order in the tables can be chance."
+        true => "No method gains significantly more and forgets significantly less than another: their order in the tables may be chance."
             .into(),
         false => format!(
-            "For sure, and together with 95 %: {}. Of the others, none surely gains more and forgets less than another.",
+            "Significant (simultaneous 95 % level): {}. No other method gains significantly more and forgets significantly less than another.",
             beaten.join(", ")
         ),
     }
@@ -181,14 +181,11 @@ fn hypervolume(frontier: &Frontier) -> String {
         format!("{:.4}{}", estimate.value, ends.unwrap_or_default())
     };
     let mixed = match frontier.methods.iter().any(|method| method.share.is_some()) {
-        true => format!(
-            "; {} with what was mixed",
-            shown(&frontier.hypervolume.mixed)
-        ),
+        true => format!("; {} with mixtures", shown(&frontier.hypervolume.mixed)),
         false => String::new(),
     };
     format!(
-        "Hypervolume {}{mixed}: the area of gain × mean forgetting avoided that the methods cover, from no gain and the most \
+        "Hypervolume {}{mixed}: area of gain × avoided mean forgetting that the methods cover, from no gain and the highest mean \
          forgetting of any method.",
         shown(&frontier.hypervolume.trained)
     )
@@ -202,19 +199,19 @@ fn recommendation(frontier: &Frontier, form: Form) -> String {
             .any(|few| few.split == "dev" && few.groups < FEWEST_GROUPS);
         return match few {
             true => format!(
-                "Nothing is recommended: a retained domain has fewer than five groups of held-out documents, which bound no rise, \
-                 be it within {limit} bits per byte or not."
+                "Nothing is recommended: a retained domain has fewer than five groups of held-out documents, too few to bound the forgetting by \
+                 {limit} bits per byte."
             ),
             false => format!(
-                "No method is surely within {limit} bits per byte in every retained domain, on the dev split: retain more strongly, or \
+                "No method keeps every retained domain significantly within {limit} bits per byte on the dev split: use stronger retention, or \
                  tune with {}.",
                 form.marked("`", &format!("polymath finetune --limits {limit}"))
             ),
         };
     };
     format!(
-        "Recommended for at most {limit} bits per byte lost in any retained domain: {}, which gains most on the dev split among \
-         the methods that are inside with their upper bounds ({} is nearest: at most {}). {}",
+        "Recommended for a forgetting limit of {limit} bits per byte in every retained domain: {}, with the most gain on the dev split among \
+         the methods whose upper bounds are within the limit ({} is nearest: at most {}). {}",
         form.marked("**", &form.name(&found.name)),
         form.name(&found.domain),
         signed(found.upper_bound),
@@ -225,7 +222,7 @@ fn recommendation(frontier: &Frontier, form: Form) -> String {
 fn confirmation(found: &Recommendation, form: Form) -> String {
     let Some(fresh) = &found.confirmation else {
         return format!(
-            "Not confirmed on a fresh seed: {} does that.",
+            "Not confirmed on a fresh seed: set {}.",
             form.marked("`", "confirm_seed")
         );
     };

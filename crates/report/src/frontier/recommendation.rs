@@ -1,4 +1,4 @@
-//! Which method to take: the one of most gain whose upper bound keeps every retained domain inside the limit.
+//! Recommendation: the method with the most gain whose upper bounds are within the limit in every retained domain.
 
 use std::collections::BTreeMap;
 
@@ -15,49 +15,49 @@ use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, Random};
 const RESAMPLES: usize = 2000;
 const SEED: u64 = 26;
 
-/// A method that is inside the limit on the dev split, and gains most there.
+/// Method that is within the limit on the dev split and gains most there.
 #[derive(Debug, Clone, Serialize)]
 pub struct Recommendation {
-    /// The method.
+    /// Name of the method.
     pub name: String,
-    /// The retained domain that comes closest to the limit.
+    /// Retained domain that is closest to the limit.
     pub domain: String,
-    /// The upper bound of that domain's rise on the dev split: those of all methods hold together with 95 %.
+    /// Upper bound of that domain's change on the dev split, simultaneous at 95 % over all methods.
     pub upper_bound: f64,
-    /// What a run of a fresh seed came to; none where there is none.
+    /// Result of a run with a fresh seed, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Confirmation>,
 }
 
-/// What a run of a fresh seed says of the recommendation.
+/// Outcome of a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It gained for sure, and every retained domain kept the limit.
+    /// It gained significantly, and every retained domain kept the limit.
     Confirmed,
-    /// It lost for sure, or a retained domain broke the limit.
+    /// It lost significantly, or a retained domain broke the limit.
     Refuted,
-    /// Neither.
+    /// Neither confirmed nor refuted.
     Undecided,
 }
 
-/// A run of the recommended method with a seed that had no part in the choice, on the test split.
+/// Result of a run of the recommended method with a seed outside the comparison, on the test split.
 #[derive(Debug, Clone, Serialize)]
 pub struct Confirmation {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// What it says.
+    /// Outcome of the confirmation.
     pub outcome: Outcome,
-    /// Fall on the niche.
+    /// Gain on the niche.
     pub gain: Figure,
-    /// Mean rise over the retained domains.
+    /// Mean forgetting of the retained domains.
     pub mean_forgetting: Figure,
-    /// Rise of each retained domain.
+    /// Change of each retained domain.
     pub rises: BTreeMap<String, Figure>,
 }
 
 impl Confirmation {
-    /// Of a fresh run, and the verdicts on its retained domains against the limit.
+    /// Creates a confirmation from a fresh run and the verdicts on its retained domains.
     pub(super) fn new(run: &RunFigures, verdicts: &[LimitVerdict]) -> Self {
         let is = |wanted| move |verdict: &LimitVerdict| *verdict == wanted;
         let [low, high] = run
@@ -81,20 +81,20 @@ impl Confirmation {
     }
 }
 
-/// Recommends one of the methods, whose runs have these numbers in the dev split, all with the same seeds. None where
-/// no method is inside, or where a domain has too few groups to bound anything.
+/// Recommends one of the methods, given the indices of their runs on the dev split, all with the same seeds. `None` if
+/// no method is within the limit, or if a domain has too few groups for a bound.
 ///
 /// # Errors
-/// Scores that are no numbers.
+/// Scores that are not finite.
 pub fn recommend(
-    development: &SplitOfAll,
+    dev: &SplitOfAll,
     (names, methods): (&[String], &[Vec<usize>]),
     (niche, limit): (&str, f64),
 ) -> Result<Option<Recommendation>, ReportError> {
-    let domains: Vec<&String> = development.names().filter(|name| *name != niche).collect();
+    let domains: Vec<&String> = dev.names().filter(|name| *name != niche).collect();
     let mut sums = Vec::new();
     for name in &domains {
-        sums.push(development.sums(name, methods)?);
+        sums.push(dev.sums(name, methods)?);
     }
     if methods.is_empty() || sums.iter().any(|sums| sums.groups() < FEWEST_GROUPS) {
         return Ok(None);
@@ -104,9 +104,7 @@ pub fn recommend(
         .zip(&sums)
         .map(|(name, sums)| {
             let of_method = |runs: &Vec<usize>| -> Vec<f64> {
-                runs.iter()
-                    .map(|run| development.rise(name, *run))
-                    .collect()
+                runs.iter().map(|run| dev.rise(name, *run)).collect()
             };
             let values = methods.iter().map(of_method).collect();
             FigureOfAll::new(vec![(sums, 1.0)], values, false)
@@ -117,9 +115,7 @@ pub fn recommend(
         rise.value((method, None)) + errors * rise.error((method, None))
     };
     let gain = |method: usize| {
-        let falls = methods[method]
-            .iter()
-            .map(|run| -development.rise(niche, *run));
+        let falls = methods[method].iter().map(|run| -dev.rise(niche, *run));
         mean(&falls.collect::<Vec<_>>())
     };
     let inside = (0..methods.len()).filter_map(|method| {
@@ -136,9 +132,9 @@ pub fn recommend(
     }))
 }
 
-/// How many standard errors above its rise a domain's bound lies, so that in 95 % no method whose worst domain is
-/// outside the limit seems to be inside. Of each method the domain counts that comes closest to the limit: all of them
-/// are to be inside, so that one test of each method is enough (an intersection-union test).
+/// Returns the number of standard errors between a domain's change and its upper bound, such that with 95 % probability
+/// no method with a domain outside the limit seems to be within it. For each method, the domain closest to the limit
+/// counts: since all domains must be within, one test per method is enough (an intersection-union test).
 fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
     let room = |method: usize, rise: &FigureOfAll| {
         let alone = (method, None);
