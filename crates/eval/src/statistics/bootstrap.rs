@@ -1,4 +1,4 @@
-//! A change in bits per byte, its interval and what it says against a limit, by resampling groups of documents.
+//! Change in bits per byte with its interval and tests, by a bootstrap over document groups.
 
 use std::f64::consts::LN_2;
 
@@ -8,57 +8,57 @@ use super::student;
 use super::{Against, GroupDraws, Side};
 use crate::{DomainScores, EvalError};
 
-/// Two-sided: the intervals are of 95 %, and what is judged is judged at it.
+/// Two-sided significance level of verdicts; intervals have 95 %.
 pub const LEVEL: f64 = 0.05;
-/// Fewer groups than these say too little of how much groups differ: they have no interval and no verdict.
+/// Minimum number of groups for an interval and a verdict; fewer say too little about their variation.
 pub const FEWEST_GROUPS: usize = 5;
-/// A resample's standard error is not taken for smaller than this share of the sample's: one that leaves out the few
-/// groups that change would make the interval endless.
+/// Minimum of a resample's standard error as a share of the sample's: a resample without the few groups that change
+/// would make the interval infinite.
 pub(super) const LEAST_ERROR: f64 = 0.2;
 
-/// A difference with its 95 % interval.
+/// A change with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
-    /// tuned − base, in bits per byte.
+    /// Tuned minus base, in bits per byte.
     pub value: f64,
-    /// The interval's lower and upper end; none below [`FEWEST_GROUPS`] groups.
+    /// Lower and upper end of the interval; `None` with fewer than [`FEWEST_GROUPS`] groups.
     pub interval: Option<[f64; 2]>,
-    /// How many documents it rests on.
+    /// Number of documents.
     pub documents: usize,
-    /// How many independent groups they make.
+    /// Number of independent groups of documents.
     pub groups: usize,
-    /// How many groups of one size and with normally scattered changes would tell as much.
+    /// Number of equally large groups with normally distributed changes that would give the same precision.
     pub effective_groups: f64,
 }
 
-/// The change in bits per byte from a base to a model tuned from it,
+/// Paired cluster bootstrap of the change in bits per byte from a base to a tuned model,
 ///
 /// r = Σ(nats_tuned − nats_base) / (ln 2 · Σ bytes),
 ///
-/// and what a paired cluster bootstrap makes of it: each resample draws whole groups of documents with replacement, the
-/// same ones for both models. Without groups, each document is its own. Two intervals are drawn from the resamples, and
-/// the one that reaches further counts at each end:
+/// where each resample draws whole groups of documents with replacement, the same for both models. Without groups, each
+/// document is its own group. Two intervals are computed from the resamples, and the one that extends further counts at
+/// each end:
 ///
-/// - the percentile interval, expanded to what Student's *t* says of so few groups (Hesterberg 2015, *What Teachers
-///   Should Know About the Bootstrap*). Where a few groups hold most of the text, or most of what scatters, no more
-///   than these few speak: see [`Change::effective_groups`];
+/// - the percentile interval, expanded for few groups by Student's *t* (Hesterberg 2015, *What Teachers Should Know
+///   About the Bootstrap*). If a few groups contain most of the text or most of the variance, their effective number
+///   counts: see [`Change::effective_groups`];
 /// - the studentized interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* =
 ///   (r* − r) / s*, and s is the ratio's linearized standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats − r · bytes.
 ///
-/// The first holds the truth where sizes are unequal, the second reaches further towards the side where a few groups
-/// change far more than the rest; each falls short where the other does not. Where the changes are skewed, the arm on the
-/// side of the long tail is stretched further: by 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is
-/// the skewness over √(effective groups), less the 0.07 that chance gives. In a test of fewer than 15 effective groups,
-/// both arms are stretched by 15 / (effective groups) too, and in any test by 1 + 0.2 u, where u is 1 less the share of the
-/// groups that Kish's effective number by size is.
+/// The first covers the truth for unequal sizes, the second extends further to the side where a few groups change far
+/// more than the rest; each falls short where the other does not. For skewed changes, the end on the side of the long
+/// tail is moved outward: by the factor 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is the
+/// skewness over √(effective groups), less the 0.07 expected by chance. In a test with fewer than 15 effective groups,
+/// both ends are also moved outward by 15 / (effective groups), and in any test by 1 + 0.2 u, where u is 1 minus Kish's
+/// effective number of groups by size as a share of the number of groups.
 #[derive(Debug, Clone)]
 pub struct PairedBootstrap {
     value: f64,
-    /// s.
+    /// Standard error s of the change.
     error: f64,
-    /// r* of every resample, ascending.
+    /// Change r* of every resample, ascending.
     changes: Vec<f64>,
-    /// t* of every resample, ascending.
+    /// Studentized deviation t* of every resample, ascending.
     studentized: Vec<f64>,
     shape: Shape,
     documents: usize,
@@ -69,7 +69,7 @@ impl PairedBootstrap {
     /// Draws the resamples.
     ///
     /// # Errors
-    /// The two were not scored on the same documents; there are none; a score is not a finite number; no resamples.
+    /// Models that were not scored on the same documents; no documents; a score that is not finite; no resamples.
     pub fn new(
         base: &DomainScores,
         tuned: &DomainScores,
@@ -104,7 +104,7 @@ impl PairedBootstrap {
         })
     }
 
-    /// The change with its 95 % interval.
+    /// Returns the change with its 95 % interval.
     pub fn change(&self) -> Change {
         let end = |side| {
             let arm = self.end(side, LEVEL) - self.value;
@@ -134,7 +134,7 @@ impl PairedBootstrap {
         })
     }
 
-    /// The end of a test's interval on one side, of the two-sided `level`: one-sided it is half that. None below
+    /// Returns the bound of a test on one side, at the two-sided `level` (half of it one-sided). `None` with fewer than
     /// [`FEWEST_GROUPS`] groups.
     pub fn bound(&self, side: Side, level: f64) -> Option<f64> {
         let arm = self.end(side, level) - self.value;
@@ -142,15 +142,15 @@ impl PairedBootstrap {
         self.has_spread().then_some(stretched)
     }
 
-    /// About how many groups of the same kind would decide on which side of `limit` the change lies, at the two-sided
-    /// `level`, were the change what it is now; none where it equals the limit.
+    /// Returns the approximate number of similar groups that would decide on which side of `limit` the change is, at
+    /// the two-sided `level` and for the present change; `None` if it equals the limit.
     pub fn deciding_groups(&self, limit: f64, level: f64) -> Option<usize> {
         let (side, distance) = (self.side_of(limit), (limit - self.value).abs());
         if distance == 0.0 || !self.has_spread() {
             return None;
         }
         let arm = (self.end(side, level) - self.value).abs() * self.shape.skew_stretch(side);
-        // An arm is as long as one over the root of the number of groups.
+        // The distance of a bound is proportional to 1 / √groups.
         let for_length = (arm / distance).powi(2);
         let for_shape = super::FEWEST_EFFECTIVE / self.shape.effective;
         Some((self.groups as f64 * for_length.max(for_shape)).ceil() as usize)
@@ -160,7 +160,7 @@ impl PairedBootstrap {
         self.groups >= FEWEST_GROUPS
     }
 
-    /// The side of the change on which `limit` lies.
+    /// Returns the side of the change on which `limit` is.
     fn side_of(&self, limit: f64) -> Side {
         if self.value > limit {
             Side::Lower
@@ -169,7 +169,7 @@ impl PairedBootstrap {
         }
     }
 
-    /// The end of the interval of the two-sided `level`, before it is stretched for skewness.
+    /// Returns the end of the interval at the two-sided `level`, before it is moved outward for skewness.
     fn end(&self, side: Side, level: f64) -> f64 {
         let tail = student::expanded_tail(level, self.shape.effective);
         let t = |share| quantile(&self.studentized, share) * self.error;
@@ -191,21 +191,21 @@ impl PairedBootstrap {
         }
         let stretch = self.shape.test_stretch(self.side_of(limit));
         let nearer = self.value + (limit - self.value) / stretch;
-        // Of each interval: half the level at which it ends at the limit.
+        // Half the level at which each interval ends at the limit.
         let percentile = student::level_of_distance(self.distance(nearer), self.shape.effective);
         let t = share_below(&self.studentized, (self.value - nearer) / self.error);
         let studentized = if self.value > limit { 1.0 - t } else { t };
         (2.0 * percentile.max(studentized)).min(1.0)
     }
 
-    /// How many standard deviations `limit` lies from the middle of the resamples, by the share of them beyond it;
-    /// where there is none, as if they were normal.
+    /// Returns the distance of `limit` from the middle of the resamples in standard deviations, by the share of
+    /// resamples beyond it; beyond all resamples, by the normal distribution.
     fn distance(&self, limit: f64) -> f64 {
         let (first, last) = (self.changes[0], self.changes[self.changes.len() - 1]);
         let below = share_below(&self.changes, limit);
         let counted = student::distance_of_tail(below.min(1.0 - below));
         if (first..=last).contains(&limit) {
-            // On the far side of the middle, it speaks for the other side.
+            // A limit beyond the middle belongs to the other side.
             let other_side = (below > 0.5) == (self.value > limit);
             return if other_side { 0.0 } else { counted };
         }
@@ -223,7 +223,7 @@ pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
     Ok(())
 }
 
-/// [`PairedBootstrap::change`] alone.
+/// Returns the change alone; see [`PairedBootstrap::change`].
 ///
 /// ```
 /// use polymath_eval::statistics::paired_change;
@@ -239,7 +239,7 @@ pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
 /// assert!((change.value - tuned.bits_per_byte() + base.bits_per_byte()).abs() < 1e-12);
 /// let [low, high] = change.interval.unwrap();
 /// assert!(low > 0.0 && high > change.value);
-/// // A model against itself has changed by nothing, exactly.
+/// // A model has no change against itself.
 /// assert_eq!(paired_change(&base, &base, 2000, 1)?.value, 0.0);
 /// # Ok::<(), polymath_eval::EvalError>(())
 /// ```
@@ -255,7 +255,7 @@ pub fn paired_change(
     Ok(PairedBootstrap::new(base, tuned, resamples, seed)?.change())
 }
 
-/// The value that `share` of the sorted values lie below, interpolated: the i-th of n lies at i / (n + 1).
+/// Returns the quantile of sorted values, interpolated: the i-th of n is at i / (n + 1).
 pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let last = (sorted.len() - 1) as f64;
     let at = (share * (sorted.len() + 1) as f64 - 1.0).clamp(0.0, last);
@@ -263,7 +263,7 @@ pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     below + (above - below) * at.fract()
 }
 
-/// The share of the sorted values below `value`: [`quantile`] turned round. Never 0 or 1, as far as so few can tell.
+/// Returns the share of sorted values below `value`, the inverse of [`quantile`]; never 0 or 1.
 fn share_below(sorted: &[f64], value: f64) -> f64 {
     let count = sorted.partition_point(|found| *found < value);
     let rank = match (count.checked_sub(1).map(|at| sorted[at]), sorted.get(count)) {

@@ -1,15 +1,16 @@
-//! McNemar's test of paired answers, by its mid-p-value, and the same over groups of answers.
+//! McNemar's test of paired answers by its mid-p-value, also over groups of answers.
 
 use std::collections::HashMap;
 
-/// The two-sided mid-p-value, were both models equally good, of a split at least as uneven among the questions that only
-/// one of them answers: the probability of a more uneven one and half that of one as uneven (Fagerland, Lydersen & Laake
-/// 2013, *The McNemar test for binary matched-pairs data*: mid-p are better than exact conditional tests).
+/// Returns the two-sided mid-p-value of the questions that only one model answers, under the hypothesis that both
+/// models are equally good: the probability of a more uneven split plus half that of an equally uneven one (Fagerland,
+/// Lydersen & Laake 2013, *The McNemar test for binary matched-pairs data*: mid-p tests are better than exact
+/// conditional tests).
 ///
-/// With `groups`, one a question, questions of one group stand and fall together: the test turns the sign of whole groups'
-/// net wins. Where each question is a group of its own, it is McNemar's. Empty groups stand for that too.
+/// With `groups`, one per question, the test changes the sign of whole groups' net wins, since questions of one group
+/// are dependent. It is McNemar's test if each question is its own group, or if `groups` is empty.
 ///
-/// The two must answer the same questions in the same order.
+/// Both must answer the same questions in the same order.
 ///
 /// ```
 /// use polymath_eval::statistics::mcnemar;
@@ -30,13 +31,13 @@ pub fn mcnemar(base: &[bool], tuned: &[bool], groups: &[u64]) -> f64 {
         .collect();
     let total = differences.iter().sum::<i64>().unsigned_abs() as usize;
     let distribution = signed_sums(&sizes);
-    // Sums run from −Σ sizes; what is as far out on the other side is as likely.
+    // Sums range from −Σ sizes; the distribution is symmetric.
     let most: usize = sizes.iter().sum();
     let tail: f64 = distribution[most + total..].iter().sum();
     (2.0 * tail - distribution[most + total]).min(1.0)
 }
 
-/// Of each group, how many more of its questions `tuned` answers than `base`.
+/// Returns for each group the number of questions that `tuned` answers minus the number that `base` answers.
 pub(super) fn net_wins(base: &[bool], tuned: &[bool], groups: &[u64]) -> Vec<i64> {
     let difference = |(before, after): (&bool, &bool)| i64::from(*after) - i64::from(*before);
     let differences = base.iter().zip(tuned).map(difference);
@@ -56,7 +57,7 @@ pub(super) fn net_wins(base: &[bool], tuned: &[bool], groups: &[u64]) -> Vec<i64
     sums
 }
 
-/// The probability of each value from −Σ sizes to Σ sizes of Σ ± size, each sign as likely as the other.
+/// Returns the distribution of Σ ± size from −Σ sizes to Σ sizes, with independent random signs.
 fn signed_sums(sizes: &[usize]) -> Vec<f64> {
     let most: usize = sizes.iter().sum();
     let mut probabilities = vec![0.0; 2 * most + 1];
@@ -96,7 +97,7 @@ mod tests {
         mcnemar(&base, &tuned, &[])
     }
 
-    /// The values worked out by hand from the binomial distribution: the tail, less half of its own term on either side.
+    /// Values match the binomial distribution by hand: the tail minus half of its own term on either side.
     #[test]
     fn matches_the_binomial() {
         assert!((of_split(6, 0) - 1.0 / 64.0).abs() < 1e-12);
@@ -105,7 +106,7 @@ mod tests {
         assert!((of_split(3, 3) - 1.0).abs() < 1e-12);
     }
 
-    /// Thousands of differing answers neither underflow nor overflow: close to the normal approximation.
+    /// Thousands of differing answers neither underflow nor overflow, and match the normal approximation.
     #[test]
     fn large_counts_stay_finite() {
         // 2 · (1 − Φ((1100 − 1000) / √500)) = 7.74e-6
@@ -113,7 +114,7 @@ mod tests {
         assert!((7.3e-6..8.2e-6).contains(&p), "{p}");
     }
 
-    /// Groups of three questions each: by hand from the eight ways to sign net wins of 3, 2 and 1.
+    /// Groups of three questions match values by hand from the eight combinations of signs of net wins 3, 2 and 1.
     #[test]
     fn groups_stand_and_fall_together() {
         let base = [true, true, true, true, true, false, true, false, false];
@@ -121,9 +122,9 @@ mod tests {
             false, false, false, false, false, false, false, false, false,
         ];
         let groups = [1, 1, 1, 2, 2, 2, 3, 3, 3];
-        // |6| in two of eight ways: half of them.
+        // |6| in two of eight cases: half of them.
         assert!((mcnemar(&base, &tuned, &groups) - 1.0 / 8.0).abs() < 1e-12);
-        // One question a group is McNemar's, whatever the groups are called.
+        // One question per group is McNemar's test, for any names of the groups.
         let own: Vec<u64> = (0..9).rev().collect();
         let (grouped, apart) = (mcnemar(&base, &tuned, &own), mcnemar(&base, &tuned, &[]));
         assert!((grouped - apart).abs() < 1e-15);

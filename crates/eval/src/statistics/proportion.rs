@@ -1,4 +1,4 @@
-//! Shares of right answers, and how surely two of the same items differ.
+//! Shares of right answers, and their change over the same items.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::Figure;
 /// Of the standard normal distribution: 97.5 % lie below.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The share of `true`, with its 95 % score interval (Wilson 1927): unlike one by resampling, it has a width where all
-/// items are right, or none. Of no items at all, 0 with the interval [0, 1].
+/// Returns the share of `true` with its 95 % score interval (Wilson 1927): unlike a bootstrap interval, it has a width
+/// even if all items are right, or none. For no items, 0 with the interval [0, 1].
 ///
 /// With `groups`, one an item, it is that of as many independent items as tell as much: the number of items over the
 /// design effect of their groups (Kish 1965). Without, each item is its own.
@@ -28,8 +28,8 @@ pub fn share(right: &[bool], groups: &[u64]) -> Figure {
     }
 }
 
-/// The lowest share, with 97.5 %, of cases that go well, of which so many of so many did (Clopper & Pearson 1934): where all
-/// of ten did, 69 %.
+/// Returns the lower 97.5 % bound on the probability of success after `well` successes in `of` trials (Clopper &
+/// Pearson 1934): 69 % for ten of ten.
 ///
 /// ```
 /// use polymath_eval::statistics::proportion::at_least;
@@ -44,11 +44,11 @@ pub fn at_least(well: u64, of: u64) -> f64 {
     beta.inverse_cdf(0.025)
 }
 
-/// The change in the share from `base` to `tuned`, which answer the same items in the same order, with its 95 % interval:
-/// Newcombe's (1998, *Improved confidence intervals for the difference between binomial proportions based on paired data*,
-/// method 10), which puts the two shares' own score intervals together,
+/// Returns the change in the share from `base` to `tuned`, which answer the same items in the same order, with its 95 %
+/// interval by Newcombe (1998, *Improved confidence intervals for the difference between binomial proportions based on
+/// paired data*, method 10), which combines the score intervals of both shares,
 ///
-/// Δ − √(d₁² − 2 φ d₁ d₂ + d₂²), with φ the correlation of the answers and d the distances to the ends,
+/// Δ − √(d₁² − 2 φ d₁ d₂ + d₂²), with φ the correlation of the answers and d the distances to the ends.
 ///
 /// and so has a width where no answer changed: that few items saw no change does not say that there is none. With `groups`,
 /// the counts are those of as many independent items as tell as much of the change.
@@ -67,7 +67,7 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     let (before, after) = (wilson(both + lost, total), wilson(both + won, total));
     let margins = (both + lost) * (won + neither) * (both + won) * (lost + neither);
     let product = both * neither - lost * won;
-    // Method 10's correction for continuity, where answers go together.
+    // Continuity correction of method 10 for positively correlated answers.
     let corrected = if product > 0.0 {
         (product - total / 2.0).max(0.0)
     } else {
@@ -84,7 +84,7 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     };
     let below = |figure: Score| figure.value - figure.low;
     let above = |figure: Score| figure.high - figure.value;
-    // From the counts: no change is exactly 0.
+    // Computed from the counts, so that no change is exactly 0.
     let value = (won - lost) / total.max(1.0);
     Figure {
         value,
@@ -95,9 +95,9 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     }
 }
 
-/// How many times the variance of a mean of independent values theirs has, where values of one group hang together: 1 at
-/// least. Where nothing scatters, or there is one group alone, nothing says how
-/// much they do: then each group counts once.
+/// Returns the design effect: the variance of the mean relative to that of independent values, for values that are
+/// correlated within groups; at least 1. Without variation, or with a single group, the correlation is unknown and each
+/// group counts once.
 fn design_effect(values: &[f64], groups: &[u64]) -> f64 {
     let mut sums: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
     let count = values.len() as f64;
@@ -150,7 +150,7 @@ fn wilson(right: f64, total: f64) -> Score {
     let half = (share * (1.0 - share) * square + square * square / 4.0).sqrt() / (1.0 + square);
     Score {
         value: share,
-        // Rounding must not leave the share itself out.
+        // Rounding must not exclude the share itself.
         low: (middle - half).clamp(0.0, share),
         high: (middle + half).clamp(share, 1.0),
     }
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Wilson's interval, worked out by hand: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
+    /// Wilson's interval against values by hand: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
     #[test]
     fn shares_match_the_hand() {
         let of = |right: usize, total| {
@@ -195,14 +195,14 @@ mod tests {
         assert_eq!(of(0, 0).interval, Some([0.0, 1.0]));
     }
 
-    /// Newcombe's own example of 50 pairs.
+    /// Newcombe's example of 50 pairs.
     #[test]
     fn changes_match_the_paper() {
         let (base, tuned) = answers(36, 2, 12, 0);
         close(paired_change(&base, &tuned, &[]), [0.2, 0.0569, 0.3404]);
     }
 
-    /// No change is exactly 0 with 0 inside; the other direction has its signs turned.
+    /// No change is exactly 0 inside its interval; exchanging the models reverses the signs.
     #[test]
     fn changes_are_symmetric() {
         let (base, tuned) = answers(30, 12, 2, 6);
@@ -219,7 +219,8 @@ mod tests {
         assert!(low < 0.0 && high > 0.0, "{same:?}");
     }
 
-    /// Items in threes that always fall together tell as much as a third of them; items in groups that do not, as much as all.
+    /// Groups of three identical items have the precision of a third of the items; groups of independent items, that of
+    /// all items.
     #[test]
     fn groups_count_for_what_they_tell() {
         let (base, tuned) = answers(12, 6, 2, 10);
@@ -245,8 +246,8 @@ mod tests {
         assert_eq!(paired_change(&base, &tuned, &own), once);
     }
 
-    /// Over all outcomes of 40 items, weighted by how likely each is, the interval holds the true change in 92 % to 99 % of
-    /// cases, be the answers alike or not, frequent or rare.
+    /// Over all outcomes of 40 items, weighted by their probabilities, the interval covers the true change in 92 % to
+    /// 99 % of cases, for correlated and independent, frequent and rare answers.
     #[test]
     fn changes_are_covered() {
         let total = 40;
@@ -256,7 +257,7 @@ mod tests {
             .flat_map(|(both, lost)| (0..=total - both - lost).map(move |won| (both, lost, won)))
             .map(|(both, lost, won)| [both, lost, won, total - both - lost - won])
             .collect();
-        // The shares of items that both answer, that are lost, that are won, and that neither answers.
+        // Shares of items that both models answer, that are lost, that are won, and that neither answers.
         for shares in [
             [0.5, 0.1, 0.1, 0.3],
             [0.4, 0.3, 0.05, 0.25],

@@ -1,35 +1,36 @@
-//! How unevenly groups carry a change, and how far its bounds are moved outward for that.
+//! Distribution of a change over groups, and the correction of bounds for skewness and unequal sizes.
 
 use super::Side;
 use super::ratio::Pair;
 
-/// Fewer effective groups than these never show that a limit is kept.
+/// Minimum number of effective groups to show that a limit is kept.
 pub const FEWEST_EFFECTIVE: f64 = 15.0;
-/// Below so many effective groups, Student's expansion is of no use.
+/// Minimum of the effective number of groups, below which Student's expansion is meaningless.
 const LEAST_EFFECTIVE: f64 = 3.0;
-/// Skewness over √(effective groups) that normal changes show by chance.
+/// Skewness over √(effective groups) expected by chance for normal changes.
 const CHANCE_SKEW: f64 = 0.07;
-/// How much an interval's end is moved outward for each unit of skewness beyond [`CHANCE_SKEW`].
+/// Factor by which an interval's end is moved outward per unit of skewness beyond [`CHANCE_SKEW`].
 const INTERVAL_STRETCH: f64 = 2.0;
-/// The same of a test's bound: a wrong verdict costs more than a long interval.
+/// Factor by which a test's bound is moved outward per unit of skewness: a wrong verdict costs more than a long
+/// interval.
 const TEST_STRETCH: f64 = 7.0;
-/// How much a test's bound is moved outward where one group holds all of the text: the sample may lack other large ones, whose
-/// changes may differ from those of small ones.
+/// Factor by which a test's bound is moved outward if one group contains all text: the sample may lack other large
+/// groups, whose changes may differ from those of small ones.
 const SIZE_STRETCH: f64 = 0.2;
 
-/// The shape of the groups' changes around their mean.
+/// Shape of the distribution of the groups' changes around their mean.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
-    /// See [`effective_groups`].
+    /// Effective number of groups; see [`effective_groups`].
     pub effective: f64,
-    /// Skewness over √(effective groups): above 0 where a few groups changed far more upward than the rest.
+    /// Skewness over √(effective groups): positive if a few groups increased far more than the rest.
     skew: f64,
-    /// 1 − (Kish's effective number of groups by size) / groups: 0 where all groups are of one size.
+    /// 1 − (Kish's effective number of groups by size) / groups: 0 for groups of equal size.
     unevenness: f64,
 }
 
 impl Shape {
-    /// Of groups' sums around the mean change.
+    /// Computes the shape from the groups' sums relative to the mean change.
     pub fn of(centered: &[Pair]) -> Self {
         let count = centered.len() as f64;
         let mean = |power: i32| {
@@ -50,18 +51,18 @@ impl Shape {
         }
     }
 
-    /// The factor by which an interval reaches further on `side`: where a few groups lie far out there, more of them may be
-    /// missing from the sample.
+    /// Returns the factor by which an interval's end on `side` is moved outward: if a few groups are far out there,
+    /// more of them may be missing from the sample.
     pub fn interval_stretch(self, side: Side) -> f64 {
         1.0 + INTERVAL_STRETCH * self.excess(side)
     }
 
-    /// The factor by which a test's bound lies further out.
+    /// Returns the factor by which a test's bound is moved outward.
     pub fn test_stretch(self, side: Side) -> f64 {
         self.skew_stretch(side) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
     }
 
-    /// The part of [`Shape::test_stretch`] that more groups of the same kind would not take away.
+    /// Returns the part of [`Shape::test_stretch`] that does not shrink with more groups of the same kind.
     pub fn skew_stretch(self, side: Side) -> f64 {
         (1.0 + TEST_STRETCH * self.excess(side)) * (1.0 + SIZE_STRETCH * self.unevenness)
     }
@@ -75,25 +76,25 @@ impl Shape {
     }
 }
 
-/// How many groups of one size, whose changes scatter normally, would tell as much, of `centered` ones (e, bytes): the
-/// least of
+/// Returns the number of equally large groups with normally distributed changes that would give the same precision as
+/// the `centered` groups (e, bytes): the smallest of
 ///
 /// - (Σ bytes)² / Σ bytes² (Kish 1965),
-/// - 2 n / (κ − 1) + 1 with κ = n · Σ e⁴ / (Σ e²)²: as many show as little of the spread, whose estimate varies with the
-///   fourth moment (Satterthwaite 1946),
+/// - 2 n / (κ − 1) + 1 with κ = n · Σ e⁴ / (Σ e²)²: the number of normally distributed groups whose variance is
+///   estimated as precisely, since its error depends on the fourth moment (Satterthwaite 1946),
 ///
-/// and 3 at least, below which Student's expansion is of no use.
+/// and at least 3, below which Student's expansion is meaningless.
 fn effective_groups(centered: &[Pair]) -> f64 {
     let count = centered.len() as f64;
     let sum = |of: fn(&Pair) -> f64| centered.iter().map(of).sum::<f64>();
     let squares = sum(|pair| pair.nats.powi(2));
     let kurtosis = count * sum(|pair| pair.nats.powi(4)) / squares.powi(2);
     let freedom = 2.0 * count / (kurtosis - 1.0).max(1e-9);
-    // Where nothing scatters, the kurtosis is no number, which `min` passes over.
+    // Without variation the kurtosis is NaN, which `min` ignores.
     kish(centered).min(freedom + 1.0).max(LEAST_EFFECTIVE)
 }
 
-/// (Σ bytes)² / Σ bytes²
+/// Returns Kish's effective number of groups by size, (Σ bytes)² / Σ bytes².
 fn kish(groups: &[Pair]) -> f64 {
     let sum = |of: fn(&Pair) -> f64| groups.iter().map(of).sum::<f64>();
     sum(|pair| pair.bytes).powi(2) / sum(|pair| pair.bytes.powi(2))

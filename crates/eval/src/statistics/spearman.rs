@@ -1,46 +1,47 @@
-//! How well one ranking forecasts another.
+//! Rank correlation between a forecast and a measurement.
 
 use serde::{Deserialize, Serialize};
 
 use super::random::Random;
 use super::student::t_quantile;
 
-/// Random relabelings of a permutation test, where there are more than so many.
+/// Number of random relabelings of a permutation test if all relabelings are more.
 const RELABELINGS: usize = 5_000;
-/// Fewer values rank nothing.
+/// Minimum number of values for a ranking.
 const FEWEST: usize = 4;
-/// Short of ±1, where Fisher's transformation has no end.
+/// Largest |ρ| for Fisher's transformation, which is infinite at ±1.
 const FARTHEST: f64 = 0.999_999;
 
 /// Spearman's ρ with its 95 % interval and its p-value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
-    /// From −1 to 1.
+    /// Rank correlation from −1 to 1.
     pub value: f64,
     /// By a jackknife that leaves out one domain at a time with all pairs that it is in, on Fisher's transformation, with
     /// Student's *t* of one degree of freedom less than there are domains; null where a domain less leaves too few pairs.
     pub interval: Option<[f64; 2]>,
-    /// Two-sided, by relabeling the domains of one side (Mantel 1967; the quadratic assignment procedure).
+    /// Two-sided p-value, by relabeling the domains of one side (Mantel 1967; the quadratic assignment procedure).
     pub p_value: f64,
-    /// How many pairs it rests on.
+    /// Number of pairs.
     pub pairs: usize,
-    /// How many domains make them.
+    /// Number of domains in these pairs.
     pub domains: usize,
 }
 
-/// Two values of the domain `column` as one on `row` makes them; equal for a domain by itself.
+/// Two values for a pair of domains: `column` scored after tuning on `row`. Both are equal for a value of a single
+/// domain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dyad {
-    /// The domain whose row it is.
+    /// Domain of the row.
     pub row: usize,
-    /// The domain whose column it is.
+    /// Domain of the column.
     pub column: usize,
-    /// What forecasts, and what comes.
+    /// Forecast and measured value.
     pub values: [f64; 2],
 }
 
-/// Spearman's ρ of values by pairs of domains, which hang together where they share a domain; `None` of fewer than 4, or
-/// where one side is all the same. `seed` draws the relabelings.
+/// Computes Spearman's ρ over pairs of domains, which are dependent if they share a domain. `None` for fewer than 4
+/// pairs, or if one side is constant. `seed` draws the relabelings.
 ///
 /// ```
 /// use polymath_eval::statistics::{Dyad, spearman};
@@ -66,7 +67,7 @@ pub fn spearman(dyads: &[Dyad], seed: u64) -> Option<Correlation> {
     })
 }
 
-/// The domains that stand in a row or a column.
+/// Returns the domains of rows and columns.
 fn domains(dyads: &[Dyad]) -> Vec<usize> {
     let mut domains: Vec<usize> = dyads
         .iter()
@@ -85,7 +86,7 @@ fn rho(dyads: &[Dyad]) -> Option<f64> {
     correlation(&ranks_of(0), &ranks_of(1))
 }
 
-/// Of two rankings; `None` of fewer than 4, or where one is all the same.
+/// Returns the rank correlation; `None` for fewer than 4 values, or if one side is constant.
 fn correlation(first: &[f64], second: &[f64]) -> Option<f64> {
     let middle = (first.len() as f64 - 1.0) / 2.0;
     let product = |a: &[f64], b: &[f64]| -> f64 {
@@ -119,9 +120,9 @@ fn jackknife(dyads: &[Dyad], domains: &[usize], value: f64) -> Option<[f64; 2]> 
     ])
 }
 
-/// The share of relabelings of the second side's domains that give a ρ at least as far from 0: of all where they are few,
-/// else of random ones, the observed one among them. Domains that have a row are exchanged among themselves, and so are
-/// those that only have a column.
+/// Returns the share of relabelings of the second side's domains with ρ at least as far from 0: over all relabelings if
+/// they are few, else over random ones including the observed one. Domains with a row are exchanged among each other,
+/// and so are domains with only a column.
 fn relabel(dyads: &[Dyad], domains: &[usize], value: f64, seed: u64) -> f64 {
     let place = |domain: usize| domains.binary_search(&domain).expect("it is among them");
     let count = domains.len();
@@ -166,7 +167,7 @@ fn factorial(count: usize) -> f64 {
     (1..=count).map(|at| at as f64).product()
 }
 
-/// Every order of the rows with every order of the columns.
+/// Returns every order of the rows combined with every order of the columns.
 fn relabelings(rows: &[usize], columns: &[usize]) -> Vec<Vec<usize>> {
     let count = rows.len() + columns.len();
     let mut all = Vec::new();
@@ -200,14 +201,14 @@ fn orders(items: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Exchanges the labels at some places among themselves.
+/// Shuffles the labels at some positions.
 fn shuffle(labels: &mut [usize], places: &[usize], random: &mut Random) {
     for at in (1..places.len()).rev() {
         labels.swap(places[at], places[random.below(at + 1)]);
     }
 }
 
-/// Ranks from 0; equals share the mean of theirs.
+/// Returns ranks from 0; equal values share their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     values
         .iter()
@@ -232,7 +233,7 @@ mod tests {
         spearman(&dyads.collect::<Vec<_>>(), 1)
     }
 
-    /// Hand-made rankings, ties among them, and what says nothing.
+    /// Small rankings match values by hand, with ties and degenerate cases.
     #[test]
     fn rankings_by_hand() {
         let rising = [(1.0, 10.0), (2.0, 20.0), (3.0, 25.0), (9.0, 26.0)];
@@ -243,7 +244,7 @@ mod tests {
         assert!((found.value - 0.9).abs() < 1e-12);
         let [low, high] = found.interval.unwrap();
         assert!(low < 0.9 && 0.9 < high && high <= 1.0);
-        // Of 120 orders, 1 gives 1, 4 give 0.9, and as many are as far below 0.
+        // Among 120 orders, 1 has ρ = 1, 4 have 0.9, and as many are as far below 0.
         assert!((found.p_value - 10.0 / 120.0).abs() < 1e-12);
         let ties = [(1.0, 4.0), (1.0, 3.0), (2.0, 2.0), (2.0, 1.0)];
         // Ranks ½ ½ 2½ 2½ against 3 2 1 0.
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(plain(&[(1.0, 1.0); 6]), None);
     }
 
-    /// Ordered pairs of `domains` whose two values go together only by what each row and column has of its own.
+    /// Returns ordered pairs of `domains` whose two values are correlated only through effects of rows and columns.
     fn matrix(domains: usize, random: &mut Random) -> Vec<Dyad> {
         let mut unit = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
         let effects: Vec<[f64; 4]> = (0..domains)
@@ -274,8 +275,8 @@ mod tests {
         dyads
     }
 
-    /// Two matrices that have nothing to do with each other: relabeling their domains finds something in 5 % of cases, and
-    /// the jackknife over domains holds the truth in 93 % at least, where pairs taken for independent do in 75 %.
+    /// For two unrelated matrices, relabeling domains is significant in 5 % of cases, and the jackknife over domains
+    /// covers the truth in at least 93 %, where an interval for independent pairs covers 75 %.
     #[test]
     fn pairs_hang_together_by_their_domains() {
         let mut random = Random(4);
