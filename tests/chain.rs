@@ -73,7 +73,7 @@ fn chains_are_recognised_and_measured() {
     assert!((measure(0) - (bits(1, 0) - bits(2, 0))).abs() < 1e-9);
     assert!((measure(1) - (bits(0, 1) - bits(1, 1))).abs() < 1e-9);
     let text = std::fs::read_to_string(at.join("report/report.md")).unwrap();
-    assert!(text.contains("Stage after stage") && text.contains("Chaudhry 2018"));
+    assert!(text.contains("Chain of fine-tunings") && text.contains("Chaudhry 2018"));
 
     let role = |report: &Value, run: usize| -> Value {
         let domains = report["runs"][run]["domains"].as_array().unwrap();

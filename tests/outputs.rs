@@ -200,7 +200,7 @@ fn reports_replace_only_reports() {
     write(at, "mine/report.md", "precious");
     forget("mine")
         .code(2)
-        .stderr(contains("`mine/report.md` is there"));
+        .stderr(contains("`mine/report.md` exists"));
     assert_eq!(
         fs::read_to_string(at.join("mine/report.md")).unwrap(),
         "precious"

@@ -182,7 +182,7 @@ fn finished_runs_are_compared_with_their_own_base() {
     frontier()
         .assert()
         .code(2)
-        .stderr(contains("start from one base").and(contains("`sweep/slow-1` from")));
+        .stderr(contains("must start from the same base").and(contains("`sweep/slow-1` from")));
     assert!(!at.join("sweep/slow-1").exists());
 }
 

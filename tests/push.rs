@@ -84,8 +84,8 @@ fn models_are_pushed_with_a_card() {
         "model-index:",
         "bits_per_byte",
         "fine-tuned (full) from `runs/base/best` on *asked*",
-        "| asked | what it was tuned for |",
-        "| counting | watched for forgetting |",
+        "| asked | niche |",
+        "| counting | retained |",
         "| **asked** (niche) |",
         "| domain | base | tuned | change |",
         "AutoModelForCausalLM.from_pretrained(\"tester/tuned\")",
@@ -154,9 +154,9 @@ fn cards_are_written_alone() {
     let card = std::fs::read_to_string(at.join("card.md")).unwrap();
     for part in [
         "# base\n",
-        "| counting | 74.0 % of what was read |",
+        "| counting | 74.0 % of the training tokens |",
         "| asked | not trained on |",
-        "## What it scores",
+        "## Scores",
         "polymath pretrain run.toml",
         "hidden_size = 32",
         "tokenizer.bos_token + prompt",
@@ -177,12 +177,12 @@ fn cards_are_written_alone() {
     report_forgetting(at);
     refused(
         &["runs/base", "--card", "x.md", "--report", "report"],
-        "says nothing of",
+        "has no entry for",
     );
     held::write(at, "old/report.json", "{\"schema\": 1}");
     refused(
         &["runs/tuned", "--card", "x.md", "--report", "old"],
-        "make it anew with `polymath forget`",
+        "create it again with `polymath forget`",
     );
     assert_eq!(hub.requests(), 0);
 }

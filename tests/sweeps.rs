@@ -273,7 +273,7 @@ fn a_diverging_run_does_not_end_the_others() {
     };
     run()
         .stdout(
-            contains("| full |").and(contains("Diverged, and in no figure here: a-bad (seed 1:")),
+            contains("| full |").and(contains("Diverged and left out: a-bad (seed 1:")),
         )
         .stderr(contains("error: 2 of 4 runs diverged: a-bad, seed 1 ("));
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
@@ -285,11 +285,11 @@ fn a_diverging_run_does_not_end_the_others() {
         (2, &"a-bad".into(), &2.into())
     );
     let page = std::fs::read_to_string(at.join("frontier/frontier.html")).unwrap();
-    assert!(page.contains("Diverged, and in no figure here"));
+    assert!(page.contains("Diverged and left out"));
 
     let note = at.join("frontier/a-bad-1/diverged.json");
     let before = modified(&note);
-    run().stderr(contains("a-bad, seed 1: diverged before, and is left out"));
+    run().stderr(contains("a-bad, seed 1: left out, since it diverged before"));
     assert_eq!(modified(&note), before, "it was trained again");
     assert_eq!(
         std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap(),
@@ -330,7 +330,7 @@ fn a_frontier_mends_the_links_of_finished_runs() {
         std::fs::remove_file(run.join(name)).unwrap();
         std::os::unix::fs::symlink("step-000003", run.join(name)).unwrap();
     }
-    std::fs::remove_file(run.join("halves.json")).unwrap();
+    std::fs::remove_file(run.join("split-scores.json")).unwrap();
     assert_eq!(compared(), expected);
     assert_eq!(
         std::fs::read_link(run.join("latest")).unwrap(),

@@ -75,7 +75,7 @@ fn forgotten(at: &Path, [base, tuned]: [&str; 2], more: &[&str]) -> BTreeMap<Str
         .args(more)
         .assert()
         .success()
-        .stderr(contains("with another tokenizer").and(contains("tokenised again")));
+        .stderr(contains("with another tokenizer").and(contains("tokenized again")));
     let report = json(&at.join("report/report.json"));
     let domains = report["runs"][0]["domains"].as_array().unwrap();
     domains

@@ -97,7 +97,7 @@ def main():
             largest = max(largest, *(abs(a - b) for a, b in zip(likelihoods, item["log_likelihoods"], strict=True)))
             pairs = [(sample["acc"], item["right"], "acc")]
             if "acc_norm" in sample:
-                pairs.append((sample["acc_norm"], item["right_normalised"], "acc_norm"))
+                pairs.append((sample["acc_norm"], item["right_normalized"], "acc_norm"))
             same = greedy == item["greedy"]
             for their, our, measure in pairs:
                 same &= bool(their) == our

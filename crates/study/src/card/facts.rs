@@ -240,7 +240,7 @@ fn report_of(path: &Path, folder: &Path) -> Result<(RunReport, Settings), StudyE
     let run = found.ok_or_else(|| {
         let known: Vec<&str> = report.runs.iter().map(|run| run.path.as_str()).collect();
         StudyError::refused(format!(
-            "`{}` says nothing of `{}`: it is of `{}`",
+            "`{}` has no entry for `{}`, only for `{}`",
             file.display(),
             folder.display(),
             known.join("`, `")
