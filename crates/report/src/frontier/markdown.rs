@@ -71,7 +71,7 @@ fn differences(frontier: &Frontier) -> String {
 pub fn place(method: &Method, form: Form) -> String {
     match (
         &method.beaten_by,
-        &method.not_differences_found_from,
+        &method.not_told_apart_from,
         method.frontier_share,
     ) {
         (Some(other), _, _) => format!("dominated by {}", form.name(other)),

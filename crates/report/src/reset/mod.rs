@@ -58,7 +58,7 @@ impl Block {
             .collect();
         Ok(Self {
             name: name.to_owned(),
-            regained: -old.len() / old.len().max(1) as f64,
+            regained: -retained.iter().sum::<f64>() / retained.len().max(1) as f64,
             lost: changes.get(niche).map_or(0.0, |change| change.value),
             changes,
         })

@@ -33,11 +33,12 @@ pub struct FrontierConfig {
     /// Method that the others are compared with; default: `full`, else the first by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the recommendation.
+    /// Seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the
+    /// recommendation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_seed: Option<u64>,
-    /// Held-out tokens of each domain and split that the comparison scores; default: all. Give room for at least 20 groups
-    /// of documents (works, files) a domain.
+    /// Held-out tokens of each domain and split that the comparison scores; default: all. Give room for at least 20
+    /// groups of documents (works, files) a domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Shares of the tuned weights at which every run is also mixed with the base and scored, without training.
