@@ -312,8 +312,7 @@ fn same_lines(plain: &str, named: &str) {
     let text = |card: &str| card.split("\n---\n").nth(1).unwrap().to_owned();
     let (plain, named) = (text(plain), text(named));
     assert_eq!(named.lines().count(), plain.lines().count(), "{named}");
-    let quotes_code =
-        |line: &&str| line.starts_with("Every training document began with `");
+    let quotes_code = |line: &&str| line.starts_with("Every training document began with `");
     let prose: Vec<&str> = named.lines().filter(|line| !quotes_code(line)).collect();
     assert!(!prose.join("\n").contains("![x]"), "{named}");
 }

@@ -272,9 +272,7 @@ fn a_diverging_run_does_not_end_the_others() {
         command.assert().code(1)
     };
     run()
-        .stdout(
-            contains("| full |").and(contains("Diverged and left out: a-bad (seed 1:")),
-        )
+        .stdout(contains("| full |").and(contains("Diverged and left out: a-bad (seed 1:")))
         .stderr(contains("error: 2 of 4 runs diverged: a-bad, seed 1 ("));
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
@@ -289,7 +287,9 @@ fn a_diverging_run_does_not_end_the_others() {
 
     let note = at.join("frontier/a-bad-1/diverged.json");
     let before = modified(&note);
-    run().stderr(contains("a-bad, seed 1: left out, since it diverged before"));
+    run().stderr(contains(
+        "a-bad, seed 1: left out, since it diverged before",
+    ));
     assert_eq!(modified(&note), before, "it was trained again");
     assert_eq!(
         std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap(),
