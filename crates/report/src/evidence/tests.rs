@@ -1,5 +1,4 @@
-//! Losses by hand: of documents whose tokens change by known amounts, of their groups by frequency, of
-//! questions.
+//! Evidence against values by hand: documents with known changes, token groups by frequency, and questions.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -11,9 +10,9 @@ use polymath_data::{
 use super::*;
 
 const DOMAIN: &str = "letters";
-/// By how many bits each token of a document rises, by the document's place, unless it is too short to be shown.
+/// Increase in bits of each token of a document, by the document's index, unless it is too short to be shown.
 const RISES: [f64; 5] = [0.25, -1.0, 2.0, 0.5, 1.0];
-/// The first so many tokens of a document are its prompt.
+/// Number of prompt tokens at the beginning of a document.
 const PROMPT: usize = 3;
 
 fn rise(shard: &TokenShard, document: usize) -> f64 {
@@ -23,7 +22,7 @@ fn rise(shard: &TokenShard, document: usize) -> f64 {
     }
 }
 
-/// A dataset of 120 documents, a third of them too short to be shown, and 30 questions.
+/// Returns a dataset of 120 documents, a third of them too short to be shown, and 30 questions.
 fn dataset(folder: &std::path::Path) -> Dataset {
     let text = |number: usize| {
         let word = |at: usize| format!("{} ", (number * 7 + at * at) % 97);
@@ -64,7 +63,7 @@ fn dataset(folder: &std::path::Path) -> Dataset {
     prepare(&config, false, &NoProgress).unwrap()
 }
 
-/// The scores of single tokens: one bit each, and with `by` the rise of their document.
+/// Returns scores of one bit per token, plus `by` times the increase of the document.
 fn scores(shard: &TokenShard, by: f64) -> DomainScores {
     let tokens = |document: usize| {
         let bits = 1.0 + by * rise(shard, document);
@@ -92,11 +91,11 @@ fn near(found: f64, expected: f64) {
 }
 
 #[test]
-fn what_was_lost_is_found() {
+fn losses_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = dataset(folder.path());
     let shard = dataset.shard(DOMAIN, Split::Heldout).unwrap();
-    // The first question is answered before and after, the next 23 before only, the last of them after only.
+    // The first question is answered by both, the next 23 by the base only, the last by the tuned model only.
     let answers: (Vec<bool>, Vec<bool>) = (0..30).map(|at| (at < 24, at == 0 || at == 29)).unzip();
     let evidence = Evidence {
         dataset: &dataset,
@@ -119,7 +118,7 @@ fn what_was_lost_is_found() {
     assert_frequencies(&found.frequencies, &dataset, &shard);
 }
 
-/// The three documents that lost most a byte are shown, of those that are long enough, the worst first.
+/// Checks the three long enough documents with the largest loss per byte, the worst first.
 fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
     let change = |document: &usize| {
         let stored = shard.document(*document);
@@ -144,7 +143,7 @@ fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
             (stored.bytes, stored.len() - 1)
         );
         near(found.change, change(&expected));
-        // Each token of the stretch, which is within the document, is a piece.
+        // Each token of the section, which is within the document, is a piece.
         let unscored = PROMPT.saturating_sub(found.from);
         assert_eq!(found.pieces.len(), WINDOW.min(found.tokens));
         for (at, piece) in found.pieces.iter().enumerate() {
@@ -157,8 +156,7 @@ fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
     }
 }
 
-/// The mean rise over the scored tokens of each group, counted in the training text and summed here by a table of its
-/// own.
+/// Checks the mean increase over the scored tokens of each group, with an independent count of the training text.
 fn assert_frequencies(found: &[FrequencyGroup], dataset: &Dataset, shard: &TokenShard) {
     let tokens_of = |shard: &TokenShard, index: usize| {
         let mut tokens = Vec::new();
@@ -197,21 +195,21 @@ fn assert_frequencies(found: &[FrequencyGroup], dataset: &Dataset, shard: &Token
     }
 }
 
-/// The stretch is the worst one, and unscored tokens count for nothing.
+/// The section with the largest loss is found; unscored tokens count as no change.
 #[test]
-fn the_worst_stretch_is_found() {
+fn worst_section_is_found() {
     let mut changes = vec![Some(0.1); 500];
     changes[300..310].fill(Some(2.0));
     changes[40] = None;
-    let from = worst_stretch(&changes);
+    let from = worst_section(&changes);
     assert!((190..=300).contains(&from), "{from}");
-    assert_eq!(worst_stretch(&changes[..50]), 0);
-    assert_eq!(worst_stretch(&[]), 0);
+    assert_eq!(worst_section(&changes[..50]), 0);
+    assert_eq!(worst_section(&[]), 0);
 }
 
-/// A character that is not whole waits for its other bytes; a wrong byte does not.
+/// An incomplete character is detected; an invalid byte is not incomplete.
 #[test]
-fn characters_are_joined() {
+fn incomplete_characters_are_detected() {
     assert!(is_cut("é".as_bytes().split_at(1).0));
     assert!(is_cut(&"a🙂".as_bytes()[..3]));
     assert!(!is_cut("é".as_bytes()));

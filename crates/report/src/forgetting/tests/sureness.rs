@@ -252,8 +252,8 @@ fn each_best_run_is_named_with_its_figures() {
         "greedy gained most on its niche: +0.500 bits per byte, at +0.300 of forgetting on average";
     let thrifty = "thrifty forgot least: +0.100 on average, for a gain of +0.250.";
     let both = "thrifty both gained most on its niche (+0.500 bits per byte) and forgot least (+0.100 on average";
-    let [no_gain, no_loss] =
-        ["gained significantly more", "forgot significantly less"].map(|what| format!("No run {what} than all others."));
+    let [no_gain, no_loss] = ["gained significantly more", "forgot significantly less"]
+        .map(|what| format!("No run {what} than all others."));
     for (figures, said) in [
         ([[0.3, 0.5], [0.2, 0.4], [0.1, 0.25]], [greedy, thrifty]),
         ([[0.3, 0.5], [0.1, 0.4], [0.1, 0.25]], [greedy, &no_loss]),
