@@ -113,7 +113,7 @@ pub fn small_model(dataset: &Dataset) -> anyhow::Result<Transformer> {
     )?;
     let ops = Ops::fused(Precision::F32);
     let options = LoadOptions::trained(&Device::Cpu, ops);
-    Ok(Transformer::initialise(config, 1, &options)?)
+    Ok(Transformer::initialize(config, 1, &options)?)
 }
 
 /// The batches of one domain.

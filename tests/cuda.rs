@@ -140,7 +140,7 @@ fn models_compute_alike() {
     for config in [llama(), gpt2()] {
         for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2)] {
             let make = |device: &Device| {
-                Transformer::initialise(config.clone(), 11, &options(device, precision)).unwrap()
+                Transformer::initialize(config.clone(), 11, &options(device, precision)).unwrap()
             };
             let what = format!("{:?} {precision:?}", config.family);
             let expected = pass(&make(&Device::Cpu));
@@ -170,7 +170,7 @@ fn adapters_compute_alike() {
         let make = |device: &Device| {
             let frozen = LoadOptions::frozen(device, Ops::fused(Precision::F32));
             let config = llama();
-            let base = Transformer::initialise(config.clone(), 3, &frozen).unwrap();
+            let base = Transformer::initialize(config.clone(), 3, &frozen).unwrap();
             let weights: BTreeMap<String, Tensor> = base
                 .parameters()
                 .into_iter()
@@ -186,7 +186,7 @@ fn adapters_compute_alike() {
                 published: None,
                 sha256: None,
             };
-            let mut adapter = Adapter::initialise(lora, (&config, &weights), 5, nowhere).unwrap();
+            let mut adapter = Adapter::initialize(lora, (&config, &weights), 5, nowhere).unwrap();
             for (name, tensor) in &mut adapter.weights {
                 if name.contains("lora_B") {
                     *tensor = (tensor.ones_like().unwrap() * 0.1).unwrap();
@@ -209,7 +209,7 @@ fn continuations_are_the_same() {
     for config in [llama(), gpt2()] {
         let tokens = |device: &Device| -> Vec<u32> {
             let model =
-                Transformer::initialise(config.clone(), 7, &options(device, Precision::F32))
+                Transformer::initialize(config.clone(), 7, &options(device, Precision::F32))
                     .unwrap();
             let greedy = SamplingConfig {
                 temperature: 0.0,

@@ -126,6 +126,6 @@ fn out_and_in() {
         .args(["import", "prepare.toml", "-o", "toml-back"])
         .assert()
         .code(2)
-        .stderr(contains("`prepare.toml`: is no GGUF file"));
+        .stderr(contains("`prepare.toml`: is not a GGUF file"));
     assert!(!at.join("toml-back").exists());
 }

@@ -132,11 +132,11 @@ fn datasets_of_the_hub_are_sources() {
         ("hf://tester/texts", "expected `hf://datasets/owner/name"),
         (
             "hf://datasets/tester/texts/*.csv",
-            "no file there fits `*.csv`",
+            "no file of a supported format matches `*.csv`",
         ),
         (
             "hf://datasets/tester/texts/test",
-            "no file, folder or split there is called `test`",
+            "the repository has no file, folder or split `test`",
         ),
         ("hf://datasets/tester/nothing", "check the name"),
     ] {

@@ -227,7 +227,7 @@ fn failed_pushes_say_what_was_sent() {
 
     let private = ["runs/base", "--push", "tester/base", "--private"];
     let assert = export(&hub, at, &private).assert().code(1);
-    assert.stderr(contains("is there already, and public"));
+    assert.stderr(contains("exists already and is public"));
 }
 
 /// An adapter is of use to others only with a base that they can get: it is named, and must be the one it was trained on.

@@ -1,4 +1,4 @@
-//! A sound file of every format, made by the program itself out of made-up text.
+//! Writes a valid file of every format, produced by the program itself from made-up text.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,12 +18,12 @@ use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_train::{Launch, Silent};
 use serde_json::json;
 
-/// A template with what templates are made of: a loop, a filter, a condition, a macro.
+/// Chat template with the usual constructs: a loop, a filter, a condition, a macro.
 const TEMPLATE: &str = "{% macro name(role) %}{{ role | upper }}{% endmacro %}{% for message in messages %}{% if loop.first %}\
 {{ bos_token }}{% endif %}{{ name(message['role']) }}: {{ message['content'] | trim }}{{ eos_token }}\\n{% endfor %}\
 {% if add_generation_prompt %}ASSISTANT: {% endif %}";
 
-/// Files whose readers want the whole of one folder of this name.
+/// Files whose readers need the whole folder of this name.
 const MODEL_FILES: [&str; 5] = [
     "config.json",
     "generation_config.json",
@@ -35,7 +35,7 @@ const MODEL_FILES: [&str; 5] = [
 /// Writes the corpus into the new folder `at`.
 ///
 /// # Errors
-/// A folder that can't be written.
+/// Fails if the folder can't be written.
 pub fn write(at: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(at)?;
     let at = at.canonicalize()?;
@@ -44,7 +44,7 @@ pub fn write(at: &Path) -> anyhow::Result<()> {
     write_models(&at).context("models")
 }
 
-/// Sentences of made-up words.
+/// Generates sentences of made-up words.
 fn sentences() -> Vec<String> {
     let syllables = ["ba", "do", "ki", "lu", "me", "no", "pa", "ri", "so", "tu"];
     (0..80usize)
@@ -106,7 +106,7 @@ fn write_text(at: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A parquet file of one column.
+/// Writes a parquet file of one column.
 fn table(sentences: &[String]) -> anyhow::Result<Vec<u8>> {
     let schema = Arc::new(parse_message_type(
         "message text { required binary text (UTF8); }",
@@ -128,7 +128,7 @@ fn table(sentences: &[String]) -> anyhow::Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-/// A dataset, a short pretraining, and an adapter tuned from it.
+/// Writes a dataset, a short pretraining run, and an adapter tuned from it.
 fn write_runs(at: &Path) -> anyhow::Result<()> {
     let here = |name: &str| at.join(name).display().to_string();
     let mut config: PrepareConfig = polymath_config::load(&at.join("prepare.toml"), &[])?;
@@ -155,7 +155,8 @@ fn write_runs(at: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Model folders out of the run's checkpoint: whole, in two shards, with another chat template, as an adapter, as GGUF.
+/// Writes model folders from the run's checkpoint: whole, in two shards, with another chat template, as an adapter, as
+/// GGUF.
 fn write_models(at: &Path) -> anyhow::Result<()> {
     let checkpoint = at.join("run/best");
     for folder in ["model", "chatting", "sharded"] {
@@ -189,7 +190,7 @@ fn write_models(at: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parts the weights of a folder into two files with an index.
+/// Splits the weights of a folder into two files with an index.
 fn shard(folder: &Path) -> anyhow::Result<()> {
     let whole = folder.join("model.safetensors");
     let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(&whole, &Device::Cpu)?;

@@ -1,4 +1,4 @@
-//! Each kind of file that the program reads, and its reader.
+//! File formats that the program reads, with their readers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,30 +12,30 @@ use polymath_finetune::FinetuneConfig;
 use polymath_model::{Generation, LoadOptions, Ops, Precision, SamplingConfig};
 use polymath_pretrain::{PretrainConfig, Pretraining};
 
-/// A kind of file.
+/// File format and its reader.
 pub struct Format {
-    /// Its name.
+    /// Name of the format.
     pub name: &'static str,
-    /// The sound file, in the corpus.
+    /// Path of the valid file in the corpus.
     pub file: &'static str,
-    /// Kind of mutation.
+    /// Kind of content, which decides the alterations.
     pub kind: Kind,
-    /// Reads it in a copy of the corpus.
+    /// Reads the file in a copy of the corpus.
     pub read: fn(&Path) -> anyhow::Result<()>,
 }
 
-/// Structure of a file, which decides the mutations.
+/// Kind of a file's content, which decides how the file is altered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Text, in which words are replaced too.
+    /// Text; words are replaced too.
     Text,
     /// Bytes.
     Binary,
-    /// The length of a JSON header in eight bytes, the header, and bytes: safetensors.
+    /// Length of a JSON header in eight bytes, the header, and bytes: safetensors.
     Headed,
 }
 
-/// All of them.
+/// All formats.
 pub const FORMATS: [Format; 22] = [
     headed("safetensors", "model/model.safetensors", |at| {
         generate(at, "model")
@@ -112,7 +112,7 @@ const fn text(
     }
 }
 
-/// The format of this name.
+/// Returns the format of this name.
 pub fn named(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
@@ -121,7 +121,7 @@ fn options() -> LoadOptions<'static> {
     LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32))
 }
 
-/// Loads a model, and lets it say two tokens.
+/// Loads a model and generates two tokens.
 fn generate(at: &Path, folder: &str) -> anyhow::Result<()> {
     let folder = at.join(folder);
     let folder = polymath_train::resolve_checkpoint(&folder)?;
@@ -140,7 +140,7 @@ fn generate(at: &Path, folder: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a folder out of a GGUF file, and loads it.
+/// Imports a GGUF file into a folder and loads it.
 fn import(at: &Path) -> anyhow::Result<()> {
     let folder = at.join("imported");
     let _ = std::fs::remove_dir_all(&folder);
@@ -201,7 +201,7 @@ fn prepare_config(at: &Path) -> anyhow::Result<()> {
     Ok(config.validate()?)
 }
 
-/// Runs the checks of a dry run, for pretraining and fine-tuning.
+/// Validates the configs of pretraining and fine-tuning as a dry run does.
 fn pretrain_config(at: &Path) -> anyhow::Result<()> {
     let file = at.join("pretrain.toml");
     let as_finetuning: Result<FinetuneConfig, _> = polymath_config::load(&file, &[]);
@@ -213,7 +213,7 @@ fn pretrain_config(at: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads what the start of a run reads of it.
+/// Reads the parts of a run folder that the start of a run reads.
 fn run(at: &Path) -> anyhow::Result<()> {
     let run = at.join("run");
     let checkpoint = polymath_train::verify(&run.join("latest"));

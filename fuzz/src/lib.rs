@@ -1,9 +1,9 @@
-//! Altered files against every reader of the program.
+//! Feeds altered files to every reader of the program.
 //!
-//! A [`Format`] is a kind of file with the function that reads it. [`corpus::write`] makes a sound file of each,
-//! [`mutation`] alters it, and whatever comes of it, the reader must return: no panic, no hang, no memory beyond what
-//! the file needs. Two programs drive them: `mutants` (this crate's own, on a stable toolchain, see
-//! `scripts/check/mutate-files.py`) and the targets of `cargo fuzz` in `fuzz_targets/`.
+//! A [`Format`] is a kind of file with the function that reads it. [`corpus::write`] writes a valid file of each, and
+//! [`mutation`] alters it. For every altered file, the reader must return: no panic, no hang, no memory beyond what the
+//! file needs. Two programs use this crate: `mutants` (on a stable toolchain, see `scripts/check/mutate-files.py`) and
+//! the targets of `cargo fuzz` in `fuzz_targets/`.
 
 pub mod corpus;
 pub mod formats;
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 pub use formats::{FORMATS, Format, Kind};
 
-/// A copy of the corpus in which one file is replaced again and again.
+/// Copy of the corpus in which one file is replaced again and again.
 pub struct Scratch {
     folder: PathBuf,
 }
@@ -23,7 +23,7 @@ impl Scratch {
     /// Copies `corpus` into the new folder `folder`.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn new(corpus: &Path, folder: &Path) -> std::io::Result<Self> {
         copy(corpus, folder)?;
         Ok(Self {
@@ -31,12 +31,12 @@ impl Scratch {
         })
     }
 
-    /// Puts `bytes` into the place of the format's file, and reads it.
+    /// Replaces the format's file by `bytes` and reads it.
     ///
     /// # Errors
-    /// Whatever the reader refuses.
+    /// Error of the reader.
     pub fn read(&self, format: &Format, bytes: &[u8]) -> anyhow::Result<()> {
-        // A new file each time: readers may have mapped the one before.
+        // A new file each time: readers may have mapped the previous one.
         let path = self.folder.join(format.file);
         std::fs::remove_file(&path)?;
         std::fs::write(&path, bytes)?;
@@ -63,10 +63,10 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads `bytes` as the format of this name: what `cargo fuzz` calls. The corpus is made once a process.
+/// Reads `bytes` as the format of this name. `cargo fuzz` calls it. The corpus is written once per process.
 ///
 /// # Panics
-/// A format that is not known, a corpus that can't be made, and whatever a reader should not do.
+/// Panics if the format is unknown, if the corpus can't be written, or if the reader panics.
 pub fn fuzz(name: &str, bytes: &[u8]) {
     static SCRATCH: OnceLock<Scratch> = OnceLock::new();
     let scratch = SCRATCH.get_or_init(|| {
@@ -76,6 +76,6 @@ pub fn fuzz(name: &str, bytes: &[u8]) {
         Scratch::new(&corpus, &copy).expect("a folder for temporary files")
     });
     let format = formats::named(name).expect("a format of this crate");
-    // A refused file counts as much as one that is read.
+    // A refused file is as good as one that is read.
     let _ = scratch.read(format, bytes);
 }

@@ -1,16 +1,16 @@
-//! Alterations of a file: a function of the seed and the number of the mutant alone.
+//! Alterations of a file: a pure function of the seed and the mutant's number.
 
 use crate::Kind;
 
 /// Pseudo-random numbers (SplitMix64).
-pub struct Draw(u64);
+pub struct Random(u64);
 
-impl Draw {
-    /// Makes the generator of one mutant.
+impl Random {
+    /// Creates the generator of one mutant.
     pub fn new(seed: u64, number: u64) -> Self {
-        let mut draw = Self(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        draw.next();
-        draw
+        let mut random = Self(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        random.next();
+        random
     }
 
     fn next(&mut self) -> u64 {
@@ -21,7 +21,7 @@ impl Draw {
         z ^ (z >> 31)
     }
 
-    /// Below `limit`, which is at least 1.
+    /// Returns a number below `limit`, which is at least 1.
     fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
@@ -31,7 +31,7 @@ impl Draw {
     }
 }
 
-/// Most alterations of one mutant.
+/// Maximum number of alterations of one mutant.
 const MOST: usize = 6;
 
 /// Sizes that overflow, fill memory or are off by one, as 8 bytes.
@@ -52,7 +52,7 @@ const SIZES: [u64; 14] = [
     u64::MAX,
 ];
 
-/// Replacements of a number, a string or a word of JSON, TOML and templates.
+/// Replacements for a number, a string or a word of JSON, TOML and templates.
 const WORDS: [&str; 34] = [
     "0",
     "-0",
@@ -90,24 +90,24 @@ const WORDS: [&str; 34] = [
     "{\"a\":{\"a\":{\"a\":{}}}}",
 ];
 
-/// Alters the bytes of a file: in half of the mutants once, so that readers get far into the file, else several times.
-pub fn mutate(bytes: &[u8], kind: Kind, draw: &mut Draw) -> Vec<u8> {
-    let alterations = match draw.below(2) {
+/// Alters the bytes of a file. Half of the mutants have a single alteration, so that readers get far into the file.
+pub fn mutate(bytes: &[u8], kind: Kind, random: &mut Random) -> Vec<u8> {
+    let alterations = match random.below(2) {
         0 => 1,
-        _ => 1 + draw.below(MOST),
+        _ => 1 + random.below(MOST),
     };
-    if kind == Kind::Headed && draw.below(2) == 0 {
-        return mutate_header(bytes, alterations, draw);
+    if kind == Kind::Headed && random.below(2) == 0 {
+        return mutate_header(bytes, alterations, random);
     }
     let mut mutant = bytes.to_vec();
     for _ in 0..alterations {
-        alter_as(&mut mutant, kind == Kind::Text, draw);
+        alter_as(&mut mutant, kind == Kind::Text, random);
     }
     mutant
 }
 
-/// Alters the JSON before the bytes of a file; in most mutants, the length before it is right.
-fn mutate_header(bytes: &[u8], alterations: usize, draw: &mut Draw) -> Vec<u8> {
+/// Alters the JSON header of a file. In most mutants, the stated header length is correct.
+fn mutate_header(bytes: &[u8], alterations: usize, random: &mut Random) -> Vec<u8> {
     let length = bytes
         .first_chunk()
         .map_or(0, |length| u64::from_le_bytes(*length));
@@ -115,69 +115,69 @@ fn mutate_header(bytes: &[u8], alterations: usize, draw: &mut Draw) -> Vec<u8> {
     let (header, data) = rest.split_at((length as usize).min(rest.len()));
     let mut header = header.to_vec();
     for _ in 0..alterations {
-        alter_as(&mut header, true, draw);
+        alter_as(&mut header, true, random);
     }
-    let told = match draw.below(8) {
+    let told = match random.below(8) {
         0 => length,
         _ => header.len() as u64,
     };
     [&told.to_le_bytes(), &header[..], data].concat()
 }
 
-fn alter_as(bytes: &mut Vec<u8>, is_text: bool, draw: &mut Draw) {
-    if is_text && draw.below(4) > 0 {
-        replace_word(bytes, draw);
+fn alter_as(bytes: &mut Vec<u8>, is_text: bool, random: &mut Random) {
+    if is_text && random.below(4) > 0 {
+        replace_word(bytes, random);
     } else {
-        alter(bytes, draw);
+        alter(bytes, random);
     }
 }
 
-/// A place; half of them near the beginning, where headers are.
-fn place(length: usize, draw: &mut Draw) -> usize {
-    match draw.below(2) {
-        0 => draw.below(length.min(512)),
-        _ => draw.below(length),
+/// Returns a position; half of them are near the beginning, where headers are.
+fn place(length: usize, random: &mut Random) -> usize {
+    match random.below(2) {
+        0 => random.below(length.min(512)),
+        _ => random.below(length),
     }
 }
 
-fn alter(bytes: &mut Vec<u8>, draw: &mut Draw) {
+fn alter(bytes: &mut Vec<u8>, random: &mut Random) {
     if bytes.is_empty() {
-        bytes.push(draw.next() as u8);
+        bytes.push(random.next() as u8);
         return;
     }
-    let at = place(bytes.len(), draw);
-    let span = 1 + draw.below(64).min(bytes.len() - at - 1);
-    match draw.below(10) {
-        0 | 1 => bytes[at] ^= 1 << draw.below(8),
-        2 => bytes[at] = draw.next() as u8,
-        3 => bytes[at] = [0, 0xff, 0x7f, 0x80, b'"', b'\n', b'{', b'}'][draw.below(8)],
+    let at = place(bytes.len(), random);
+    let span = 1 + random.below(64).min(bytes.len() - at - 1);
+    match random.below(10) {
+        0 | 1 => bytes[at] ^= 1 << random.below(8),
+        2 => bytes[at] = random.next() as u8,
+        3 => bytes[at] = [0, 0xff, 0x7f, 0x80, b'"', b'\n', b'{', b'}'][random.below(8)],
         4 | 5 => {
-            let size = SIZES[draw.below(SIZES.len())].to_le_bytes();
-            let width = [1, 2, 4, 8][draw.below(4)].min(bytes.len() - at);
+            let size = SIZES[random.below(SIZES.len())].to_le_bytes();
+            let width = [1, 2, 4, 8][random.below(4)].min(bytes.len() - at);
             bytes[at..at + width].copy_from_slice(&size[..width]);
         }
         6 => drop(bytes.drain(at..at + span)),
         7 => {
             let copied = bytes[at..at + span].to_vec();
-            let to = place(bytes.len(), draw);
+            let to = place(bytes.len(), random);
             drop(bytes.splice(to..to, copied));
         }
         8 => bytes.truncate(at),
         _ => {
-            let repeats = 1 + draw.below(300);
+            let repeats = 1 + random.below(300);
             let sign = bytes[at];
             drop(bytes.splice(at..at, std::iter::repeat_n(sign, repeats)));
         }
     }
 }
 
-/// Puts another word into the place of a number, a string or a name.
-fn replace_word(bytes: &mut Vec<u8>, draw: &mut Draw) {
+/// Replaces a number, a string or a name by another word.
+fn replace_word(bytes: &mut Vec<u8>, random: &mut Random) {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-+".contains(&byte);
     if bytes.is_empty() {
         return;
     }
-    let mut begin = place(bytes.len(), draw);
+    let mut begin = place(bytes.len(), random);
     while begin < bytes.len() && !is_word(bytes[begin]) {
         begin += 1;
     }
@@ -189,10 +189,10 @@ fn replace_word(bytes: &mut Vec<u8>, draw: &mut Draw) {
         end += 1;
     }
     let quoted = begin > 0 && end < bytes.len() && bytes[begin - 1] == b'"' && bytes[end] == b'"';
-    if quoted && draw.below(2) == 0 {
+    if quoted && random.below(2) == 0 {
         (begin, end) = (begin - 1, end + 1);
     }
-    let word = draw.of(&WORDS);
+    let word = random.of(&WORDS);
     drop(bytes.splice(begin..end, word.bytes()));
 }
 
@@ -200,12 +200,13 @@ fn replace_word(bytes: &mut Vec<u8>, draw: &mut Draw) {
 mod tests {
     use super::*;
 
-    /// The same number gives the same mutant, other numbers others, and few are the file itself.
+    /// Checks that the same number gives the same mutant, that other numbers give others, and that few mutants equal
+    /// the file.
     #[test]
-    fn mutants_depend_on_their_number() {
+    fn a_mutant_is_a_function_of_its_number() {
         let file = br#"{"a": 12, "b": ["text", 3.5], "c": {"d": true}}"#;
         let mutants = |seed: u64| -> Vec<Vec<u8>> {
-            let mutant = |number| mutate(file, Kind::Text, &mut Draw::new(seed, number));
+            let mutant = |number| mutate(file, Kind::Text, &mut Random::new(seed, number));
             (0..500).map(mutant).collect()
         };
         assert_eq!(mutants(1), mutants(1));
@@ -219,9 +220,10 @@ mod tests {
         assert!(same.count() < 20);
     }
 
-    /// Some mutants of a file with a header have a header of another length, stated correctly, and the same data.
+    /// Checks that some mutants of files with a header have a header of another, correctly stated length and unchanged
+    /// data.
     #[test]
-    fn headers_are_altered_apart() {
+    fn a_header_is_altered_without_its_data() {
         let header = br#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
         let length = (header.len() as u64).to_le_bytes();
         let file = [&length[..], header, &[7; 8]].concat();
@@ -231,7 +233,8 @@ mod tests {
                 && mutant.ends_with(&[7; 8])
                 && told == Some(mutant.len() as u64 - 16)
         };
-        let mutants = (0..400).map(|number| mutate(&file, Kind::Headed, &mut Draw::new(1, number)));
+        let mutants =
+            (0..400).map(|number| mutate(&file, Kind::Headed, &mut Random::new(1, number)));
         assert!(mutants.filter(is_apart).count() > 100);
     }
 }

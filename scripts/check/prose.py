@@ -30,6 +30,7 @@ CLEAN = [
     "crates/files",
     "crates/hub",
     "crates/input",
+    "crates/model",
     "crates/ops",
     "crates/pretrain",
     "crates/tokenizer",

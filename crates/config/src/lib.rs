@@ -1,8 +1,8 @@
-//! Reading TOML configuration.
+//! Reads TOML configuration files.
 //!
-//! Every struct of settings lives beside what it configures; this crate only reads them: it applies
-//! `key.sub=value` overrides from the command line, and turns a parser's complaint into a sentence with the
-//! file, the line and the nearest known key.
+//! Every settings struct lives beside the code that it configures. This crate only reads them: it applies
+//! `key.sub=value` overrides from the command line, and turns a parser error into a message with the file, the line and
+//! the nearest known key.
 //!
 //! ```
 //! #[derive(Debug, serde::Deserialize)]
@@ -25,42 +25,42 @@ use std::path::{Path, PathBuf};
 use polymath_input::InputError;
 use serde::de::DeserializeOwned;
 
-/// A configuration that can't be used; always the user's to mend, never the program's.
+/// Error of a configuration that can't be used. The user can mend it; it is never a fault of the program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file can't be read.
     #[error("can't read the config `{}`: {source}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Reason of the failure.
         source: std::io::Error,
     },
     /// A line of the file is at fault.
     #[error("`{}`, line {line}: {message}", path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// Fault, and the way to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
     /// The file as a whole is at fault (a missing key).
     #[error("`{}`: {message}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Fault, and the way to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
     /// A `key=value` of the command line is at fault.
     #[error("override `{argument}`: {message}")]
     Override {
-        /// The argument as it was given.
+        /// Argument as given on the command line.
         argument: String,
-        /// Fault, and the way to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
 }
@@ -83,45 +83,45 @@ impl From<InputError> for ConfigError {
     }
 }
 
-/// Reads the settings `T` from the TOML file at `path`, with `overrides` of the form `key.sub=value` on top. A text
+/// Reads the settings `T` from the TOML file at `path` and applies `overrides` of the form `key.sub=value`. A string
 /// that begins with `~/` is a path in the home folder.
 ///
 /// # Errors
-/// An unreadable file, broken TOML, an unknown key (with the nearest known one), a value of the wrong type, or
-/// an override that can't be placed.
+/// Fails on an unreadable file, broken TOML, an unknown key (the message names the nearest known one), a value of the
+/// wrong type, or an override that can't be applied.
 pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T, ConfigError> {
     load_exclusive(path, overrides, &[])
 }
 
-/// [`load`], where an override of one key of an `exclusive` pair takes the other out of the file: who gives
-/// `training.steps` on the command line means it in place of the file's `training.tokens`.
+/// Reads settings as [`load`] does. An override of one key of an `exclusive` pair removes the other key of the pair
+/// from the file: `training.steps=…` on the command line replaces the file's `training.tokens`.
 ///
 /// # Errors
-/// As [`load`].
+/// Same as [`load`].
 pub fn load_exclusive<T: DeserializeOwned>(
     path: &Path,
     overrides: &[String],
     exclusive: &[[&str; 2]],
 ) -> Result<T, ConfigError> {
-    let text = overrides::at_home(&polymath_input::read_text(path)?);
-    let kept = overrides::without_rivals(&text, overrides, exclusive);
+    let text = overrides::expand_home_paths(&polymath_input::read_text(path)?);
+    let kept = overrides::without_exclusive_counterparts(&text, overrides, exclusive);
     parse(path, &kept, overrides)
 }
 
 /// Reads the settings `T` from `text`; `path` is only named in errors.
 ///
 /// # Errors
-/// As [`load`], but for reading the file.
+/// Same as [`load`], except for reading the file.
 pub fn parse<T: DeserializeOwned>(
     path: &Path,
     text: &str,
     overrides: &[String],
 ) -> Result<T, ConfigError> {
-    let merged = overrides::at_home(&overrides::apply(path, text, overrides)?);
+    let merged = overrides::expand_home_paths(&overrides::apply(path, text, overrides)?);
     toml::from_str(&merged).map_err(|error| explain(path, text, &merged, overrides, &error))
 }
 
-/// Places the parser's error: on the line of the user's own file, or on the override that caused it.
+/// Assigns a parser error to a line of the user's own file, or to the override that caused it.
 fn explain(
     path: &Path,
     text: &str,
@@ -146,7 +146,7 @@ fn explain(
             argument: argument.clone(),
             message,
         },
-        // A missing key is reported at the head of its table, which says nothing by its line alone.
+        // A missing key is reported at the head of its table: that line alone does not help.
         (Some(line), None) if !message.starts_with("the key") => ConfigError::Line {
             path,
             line: line + 1,
@@ -160,14 +160,14 @@ fn explain(
     }
 }
 
-/// The line of `text` that holds byte `at`.
+/// Returns the line of `text` that holds byte `at`.
 fn line_at(text: &str, at: usize) -> &str {
     let at = at.min(text.len());
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     text[start..].lines().next().unwrap_or_default()
 }
 
-/// Serde's phrases in a user's words, with the nearest known key where one is unknown.
+/// Translates Serde's messages into plain words and adds the nearest known key where a key or value is unknown.
 fn readable(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("missing field ") {
         return format!("the key {rest} is missing");
@@ -194,7 +194,7 @@ fn readable(message: &str) -> String {
     format!("unknown {kind} `{unknown}`: {hint} (known here: {list})").replace(":  (", " (")
 }
 
-/// The member of `known` that is spelled most like `word`, if any is close enough to be meant.
+/// Returns the member of `known` that is most similar to `word`, if one is similar enough to be a likely typo.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()

@@ -1,4 +1,4 @@
-//! `key.sub=value` arguments, written into the document before it is read.
+//! Inserts `key.sub=value` arguments into the document before it is read.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,8 +7,8 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 
 use crate::ConfigError;
 
-/// The text of the config with every override in its place. Text without overrides comes back as it is, so that
-/// its lines keep their numbers.
+/// Returns the text of the config with every override applied. Text without overrides is returned unchanged, so that
+/// line numbers stay the same.
 pub fn apply(path: &Path, text: &str, overrides: &[String]) -> Result<String, ConfigError> {
     if overrides.is_empty() {
         return Ok(text.to_owned());
@@ -30,9 +30,13 @@ pub fn apply(path: &Path, text: &str, overrides: &[String]) -> Result<String, Co
     Ok(document.to_string())
 }
 
-/// The text without the keys whose rivals are overridden. A line goes empty rather than away, so that the others keep
-/// their numbers; text that is no TOML comes back as it is, to be complained of later.
-pub fn without_rivals(text: &str, overrides: &[String], exclusive: &[[&str; 2]]) -> String {
+/// Returns the text without the keys whose exclusive counterparts are overridden. Such a line is blanked, not removed,
+/// so that line numbers stay the same. Text that is not TOML is returned unchanged; the parser reports it later.
+pub fn without_exclusive_counterparts(
+    text: &str,
+    overrides: &[String],
+    exclusive: &[[&str; 2]],
+) -> String {
     let given = |key: &str| {
         let of = |argument: &String| argument.split('=').next().map(str::trim) == Some(key);
         overrides.iter().any(of)
@@ -64,9 +68,9 @@ pub fn without_rivals(text: &str, overrides: &[String], exclusive: &[[&str; 2]])
     kept
 }
 
-/// Puts the home folder in place of `~` in texts that begin with `~/`. Lines keep their numbers; text that is not TOML
-/// is returned unchanged, since the parser reports it later.
-pub fn at_home(text: &str) -> String {
+/// Replaces `~` by the home folder in strings that begin with `~/`. Line numbers stay the same. Text that is not TOML
+/// is returned unchanged; the parser reports it later.
+pub fn expand_home_paths(text: &str) -> String {
     let mut changed = text.to_owned();
     if !text.contains("~/") {
         return changed;
@@ -85,7 +89,7 @@ pub fn at_home(text: &str) -> String {
     changed
 }
 
-/// Collects the places of texts that begin with `~/`, and their paths in the home folder.
+/// Collects the spans of strings that begin with `~/`, with their expanded paths.
 fn collect_paths(item: &Item, paths: &mut Vec<(Range<usize>, String)>) {
     match item {
         Item::Value(value) => collect_in_value(value, paths),
@@ -118,22 +122,22 @@ fn collect_in_value(value: &Value, paths: &mut Vec<(Range<usize>, String)>) {
     }
 }
 
-/// The parts of a dotted key; one with a dot in it is quoted, as in TOML: `domains."v1.2".paths`.
+/// Splits a dotted key into its parts. A part that contains a dot is quoted, as in TOML: `domains."v1.2".paths`.
 fn parts(key: &str) -> Result<Vec<String>, String> {
     if !key.contains(['"', '\'']) {
         return Ok(key.split('.').map(str::to_owned).collect());
     }
     let parts = toml_edit::Key::parse(key)
-        .map_err(|error| format!("the key before `=` is no TOML: {}", error.message()))?;
+        .map_err(|error| format!("the key before `=` is not TOML: {}", error.message()))?;
     Ok(parts.iter().map(|part| part.get().to_owned()).collect())
 }
 
-/// Sets the one value that `argument` names, making the tables on its way.
+/// Sets the one value that `argument` names and creates the tables on the path to it.
 fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
         .split_once('=')
         .ok_or("expected `key=value`, as in `training.steps=100`")?;
-    // A value that isn't TOML is taken as a string, so that a shell needs no nested quotes.
+    // A value that is not TOML is taken as a string, so that the shell needs no nested quotes.
     let value: Value = value
         .trim()
         .parse()
@@ -166,22 +170,22 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{apply, at_home, without_rivals};
+    use super::{apply, expand_home_paths, without_exclusive_counterparts};
 
-    /// A key with a dot in it is quoted.
+    /// Checks that a quoted key with a dot in it is one part.
     #[test]
-    fn quoted_keys_are_one_part() {
+    fn a_quoted_key_is_one_part() {
         let text = "[domains.\"my d v1.2\"]\npaths = [\"a\"]\n";
         let apply = |argument: &str| apply("a.toml".as_ref(), text, &[argument.to_owned()]);
         let changed = apply("domains.\"my d v1.2\".paths=[\"b\"]").unwrap();
         assert_eq!(changed, text.replace("\"a\"", "\"b\""));
         let error = apply("domains.\"my d.paths=1").unwrap_err().to_string();
-        assert!(error.contains("is no TOML"), "{error}");
+        assert!(error.contains("is not TOML"), "{error}");
     }
 
-    /// Paths at home are found wherever they stand, and nothing else is changed.
+    /// Checks that `~/` is expanded wherever a string begins with it, and that nothing else changes.
     #[test]
-    fn paths_are_at_home() {
+    fn tilde_paths_are_expanded() {
         let home = polymath_input::expand_home("~/x")
             .trim_end_matches("/x")
             .to_owned();
@@ -190,8 +194,8 @@ mod tests {
             "a = \"{home}/t\" # ~/u\nb = [\"{home}/v\", \"w~/\"]\nc = {{ d = \"{home}/y\" }}\n[[e]]\nf = \"~\"\ng.h = \
              \"{home}/z\"\n"
         );
-        assert_eq!(at_home(text), expected);
-        assert_eq!(at_home("a = \"~/\nb"), "a = \"~/\nb");
+        assert_eq!(expand_home_paths(text), expected);
+        assert_eq!(expand_home_paths("a = \"~/\nb"), "a = \"~/\nb");
     }
 
     const TEXT: &str = "run = \"a\"\n[training]\ntokens = 20_000 # many\nbatch_size = 4\n";
@@ -199,12 +203,13 @@ mod tests {
 
     fn kept(overrides: &[&str]) -> String {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        without_rivals(TEXT, &overrides, PAIRS)
+        without_exclusive_counterparts(TEXT, &overrides, PAIRS)
     }
 
-    /// An override takes its rival out of the file and nothing else; given both, or neither, the file stays.
+    /// Checks that an override removes only its exclusive counterpart, and that the file stays as it is when both or
+    /// neither are given.
     #[test]
-    fn an_override_takes_its_rival_out() {
+    fn an_override_removes_its_exclusive_counterpart() {
         let without = kept(&["training.steps=5"]);
         assert!(!without.contains("tokens"), "{without}");
         assert_eq!(without.lines().count(), TEXT.lines().count());

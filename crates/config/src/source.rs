@@ -1,4 +1,4 @@
-//! A config whose parts are put together before they are read.
+//! Reads settings from tables that are assembled from parts of a config file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{ConfigError, line_at, overrides, readable};
 
-/// A config file's text, to say on which of its lines a key is at fault that is read later.
+/// Text of a config file, kept to name the line of a key that turns out to be wrong later.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
@@ -17,13 +17,13 @@ impl Source {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// An unreadable file.
+    /// Fails if the file can't be read.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = overrides::at_home(&polymath_input::read_text(path)?);
+        let text = overrides::expand_home_paths(&polymath_input::read_text(path)?);
         Ok(Self::new(path, &text))
     }
 
-    /// Takes `text`; `path` is only named in errors.
+    /// Keeps `text`; `path` is only named in errors.
     pub fn new(path: &Path, text: &str) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -31,11 +31,11 @@ impl Source {
         }
     }
 
-    /// The settings `T` from a table that was put together from parts of the file.
+    /// Reads the settings `T` from a table that was assembled from parts of the file.
     ///
     /// # Errors
-    /// An unknown key (with the nearest known one), a missing key, a value of the wrong type: with the line of the file
-    /// where only one has such a key.
+    /// Fails on an unknown key (the message names the nearest known one), a missing key or a value of the wrong type.
+    /// The message names the line of the file if only one line has such a key.
     pub fn read_table<T: DeserializeOwned>(&self, table: &toml::Table) -> Result<T, ConfigError> {
         let together = toml::to_string(table).expect("a table of TOML is TOML");
         toml::from_str(&together).map_err(|error: toml::de::Error| {
@@ -62,13 +62,13 @@ impl Source {
         })
     }
 
-    /// The lines, counted from 1, on which `key` is given a value.
+    /// Returns the numbers of the lines, counted from 1, that give `key` a value.
     fn lines_with(&self, key: &str) -> Vec<usize> {
         let gives = |line: &str| {
             let line = line.split('#').next().unwrap_or_default();
             line.match_indices(key).any(|(at, _)| {
                 let before = line[..at].chars().next_back();
-                let whole = before.is_none_or(|letter| !is_of_key(letter));
+                let whole = before.is_none_or(|letter| !is_key_character(letter));
                 whole && line[at + key.len()..].trim_start().starts_with('=')
             })
         };
@@ -80,7 +80,7 @@ impl Source {
     }
 }
 
-fn is_of_key(letter: char) -> bool {
+fn is_key_character(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_' || letter == '-'
 }
 
@@ -109,9 +109,9 @@ mod tests {
         }
     }
 
-    /// A key at fault is placed on its own line of the file, or named where several lines have it.
+    /// Checks that a wrong key is reported with its line, or by name alone where several lines have it.
     #[test]
-    fn keys_are_placed_in_the_file() {
+    fn wrong_keys_are_reported_with_their_line() {
         let error = read("a");
         assert!(
             error.contains("`a.toml`, line 5: unknown key `step`: did you mean `steps`?"),

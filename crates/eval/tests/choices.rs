@@ -46,7 +46,7 @@ fn model() -> Transformer {
         .resolve(LETTERS.len(), CONTEXT, (0, 0))
         .unwrap();
     let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
-    Transformer::initialise(config, 8, &options).unwrap()
+    Transformer::initialize(config, 8, &options).unwrap()
 }
 
 fn save_tokenizer(path: &Path) {

@@ -1,9 +1,9 @@
 //! Durable writes, staging, locks, and reading of regular files only.
 //!
-//! Whatever must survive a crash is written through this crate: beside its place, synced, renamed, and its folder
-//! synced. The name beside the place ends in `.polymath-tmp`, which no other program uses, so that what a killed
-//! process left behind is recognized and cleared, and a stranger's file never is. A lock on what is staged tells a
-//! leftover from the work of a process that is alive.
+//! Everything that must survive a crash is written through this crate: to a temporary name in the same folder, synced,
+//! renamed, and the folder synced. The temporary name ends in `.polymath-tmp`, which no other program uses. So the
+//! leftovers of a killed process are recognized and cleared, and another program's files never are. A lock on the
+//! staged file or folder tells a leftover from the work of a live process.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;

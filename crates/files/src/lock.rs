@@ -1,4 +1,4 @@
-//! A lock that one process holds at a time, with its id for those that come too late.
+//! A lock that one process holds at a time. The lock file names the process id for processes that come later.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::regular::{open_to_write, refuse_irregular};
 
-/// A lock file that this process holds. The system releases the lock when the process ends, however it ends.
+/// Lock file that this process holds. The system releases the lock when the process ends, for any reason.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -14,24 +14,24 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A reader that does not ask whether the lock is held must not see a process that has ended.
+        // A reader that does not check the lock must not be told of a process that has ended.
         let _ = self.file.set_len(0);
     }
 }
 
-/// The outcome of [`lock`].
+/// Outcome of [`lock`].
 #[derive(Debug)]
 pub enum Attempt {
-    /// This process holds the lock now.
+    /// This process now holds the lock.
     Locked(Lock),
-    /// Another process holds it; its id, where it is known.
+    /// Another process holds the lock; its id, if known.
     HeldBy(Option<u32>),
 }
 
-/// Tries to take the lock file `path`, which is made if it is not there. It is not opened through a link.
+/// Tries to take the lock file `path` and creates it if it is missing. Does not follow a link.
 ///
 /// # Errors
-/// A file that can't be written; a link or something else in its place.
+/// Fails if the file can't be written, or if `path` is a link or not a regular file.
 pub fn lock(path: &Path) -> Result<Attempt> {
     let mut file = open_to_write(path)?;
     refuse_irregular(&file.metadata()?)?;
@@ -46,11 +46,10 @@ pub fn lock(path: &Path) -> Result<Attempt> {
     Ok(Attempt::Locked(Lock { file }))
 }
 
-/// The process that holds the lock file `path`, if one does: `Some(None)` where its id is not known. Nothing is
-/// written.
+/// Returns the process that holds the lock file `path`, if any; `Some(None)` if its id is not known. Writes nothing.
 ///
 /// # Errors
-/// A file that can't be read; a link or something else in its place.
+/// Fails if the file can't be read, or if `path` is a link or not a regular file.
 pub fn holder(path: &Path) -> Result<Option<Option<u32>>> {
     let mut file = crate::regular::open(path)?;
     match file.try_lock() {
@@ -60,7 +59,7 @@ pub fn holder(path: &Path) -> Result<Option<Option<u32>>> {
     }
 }
 
-/// The process id in a lock file. It is not there in the instant between taking the lock and writing it.
+/// Returns the process id in a lock file. It is missing in the instant between taking the lock and writing the id.
 fn process_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -71,9 +70,10 @@ fn process_in(file: &mut File) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// The second one is told who was first; a lock that is dropped can be taken again, and a link is not followed.
+    /// Checks that the second process learns who holds the lock, that a dropped lock can be taken again, and that a
+    /// link is not followed.
     #[test]
-    fn one_holds_the_lock() {
+    fn a_second_process_is_told_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".lock");
         let held = lock(&path).unwrap();

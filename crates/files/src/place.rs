@@ -1,16 +1,16 @@
-//! Places: names beside them, moving into them, and what a killed process leaves there.
+//! Temporary names beside a path, renames onto the path, and cleanup of the leftovers of killed processes.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-/// Ends the name of what is being written.
+/// Suffix of the name of a file or folder that is being written.
 const STAGED: &str = ".polymath-tmp";
-/// Ends the name of a folder that makes room for its successor.
+/// Suffix of the name of a folder that is being replaced.
 const REPLACED: &str = ".polymath-old";
 
-/// The folder that holds `path`.
+/// Returns the folder that contains `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -18,7 +18,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// The same path, ending in a name: `.` is the folder that it stands for.
+/// Returns the same path with a final name: `.` becomes the folder that it stands for.
 pub(crate) fn named(path: &Path) -> Result<PathBuf> {
     match path.file_name() {
         Some(_) => Ok(path.to_path_buf()),
@@ -30,7 +30,7 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            "the path ends in no name",
+            "the path has no final name",
         ));
     };
     let mut hidden = OsStr::new(".").to_owned();
@@ -39,22 +39,22 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf> {
     Ok(parent(path).join(hidden))
 }
 
-/// Returns the path at which `path` is written before it gets its name.
+/// Returns the temporary path at which `path` is written before the rename.
 pub(crate) fn staged(path: &Path) -> Result<PathBuf> {
     beside(path, STAGED)
 }
 
-/// Returns true for the name of a leftover of a killed process of this program.
+/// Returns whether a file or folder name is a leftover of a killed process of this program.
 pub fn is_leftover(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && (name.ends_with(STAGED) || name.ends_with(REPLACED))
 }
 
-/// Clears what killed processes left in `folder`: half-written files go, and a folder that was moved away for a
-/// successor which never came gets its place back. The caller holds whatever lock protects the folder.
+/// Clears the leftovers of killed processes in `folder`: removes half-written files, and restores a folder that was
+/// moved aside for a replacement that never came. The caller holds the lock that protects the folder.
 ///
 /// # Errors
-/// A folder that can't be read or written.
+/// Fails if the folder can't be read or written.
 pub fn clear_leftovers(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -64,15 +64,15 @@ pub fn clear_leftovers(folder: &Path) -> Result<()> {
         }
         let shown = name.to_string_lossy();
         match shown.strip_suffix(REPLACED) {
-            Some(original) => give_back(&folder.join(&original[1..]))?,
+            Some(original) => restore_replaced(&folder.join(&original[1..]))?,
             None => remove(&path)?,
         }
     }
     Ok(())
 }
 
-/// Moves a folder back that [`replace`] had moved away from `path` when it was killed.
-pub(crate) fn give_back(path: &Path) -> Result<()> {
+/// Restores the folder that [`replace`] had moved away from `path` when the process was killed.
+pub(crate) fn restore_replaced(path: &Path) -> Result<()> {
     let old = beside(path, REPLACED)?;
     if std::fs::symlink_metadata(&old).is_err() {
         return Ok(());
@@ -83,10 +83,10 @@ pub(crate) fn give_back(path: &Path) -> Result<()> {
     std::fs::rename(&old, path)
 }
 
-/// Removes a file, link or folder, if it is there.
+/// Removes a file, link or folder, if it exists.
 ///
 /// # Errors
-/// The system's own.
+/// I/O errors.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
@@ -102,41 +102,41 @@ pub fn remove(path: &Path) -> Result<()> {
 /// Waits until the names in a folder are on the disk.
 ///
 /// # Errors
-/// The system's own.
+/// I/O errors.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     Names::open(folder)?.sync()
 }
 
-/// The names in a folder. Opened before a name is moved there: a folder that can't be opened is known while nothing
-/// has moved.
+/// Open handle of a folder, to sync the names in it. It is opened before the rename, so that a folder that can't be
+/// opened is known before anything has moved.
 pub(crate) struct Names(Option<File>);
 
 impl Names {
     /// Opens the folder.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         // Only Unix can open a folder as a file.
         cfg!(unix).then(|| File::open(folder)).transpose().map(Self)
     }
 
-    /// Waits until they are on the disk.
+    /// Waits until the names are on the disk.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub(crate) fn sync(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 
-    /// Waits until they are on the disk, the new name `path` among them. Where that can't be had, `path` is removed,
-    /// so that the command can be run again.
+    /// Waits until the names, including the new name `path`, are on the disk. On failure, `path` is removed so that the
+    /// command can be run again.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub(crate) fn sync_new(&self, path: &Path) -> Result<()> {
         self.sync().inspect_err(|_| {
-            // The first error is the one that is reported.
+            // The first error is the one to report.
             let _ = remove(path);
         })
     }
@@ -155,7 +155,7 @@ pub(crate) fn sync_all(folder: &Path) -> Result<()> {
     sync_folder(folder)
 }
 
-/// Renames `from` to `to`, which must not exist, or be an empty folder where `from` is one.
+/// Renames `from` to `to`. `to` must not exist, or may be an empty folder if `from` is a folder.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         // The system refuses a folder that is not empty, and a file.
@@ -175,7 +175,7 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Gives the folder `from` the place of `to`, whatever is there, and removes that.
+/// Moves the folder `from` to `to`, and removes what was at `to`.
 pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
     match std::fs::rename(from, to) {
         Err(error)
@@ -197,11 +197,12 @@ pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    replace_in_two(from, to)
+    replace_by_two_renames(from, to)
 }
 
-/// [`replace`] where the system can't exchange two folders: for an instant there is none, which [`give_back`] mends.
-fn replace_in_two(from: &Path, to: &Path) -> Result<()> {
+/// Replaces a folder as [`replace`] does where the system can't exchange two folders. For an instant `to` does not
+/// exist; [`restore_replaced`] repairs that after a crash.
+fn replace_by_two_renames(from: &Path, to: &Path) -> Result<()> {
     let old = beside(to, REPLACED)?;
     remove(&old)?;
     std::fs::rename(to, &old)?;
@@ -212,7 +213,7 @@ fn replace_in_two(from: &Path, to: &Path) -> Result<()> {
     remove(&old)
 }
 
-/// Returns true if the error says that a file system lacks the flags of `renameat2`.
+/// Returns whether the file system lacks the flags of `renameat2`.
 #[cfg(target_os = "linux")]
 fn is_unsupported(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
@@ -223,12 +224,12 @@ fn is_unsupported(error: rustix::io::Errno) -> bool {
 mod tests {
     use super::*;
 
-    /// A folder takes the place of another, by either way; a folder that lost its place to none gets it back.
+    /// Checks both methods of replacing a folder, and that a folder whose replacement never came is restored.
     #[test]
     fn folders_are_replaced() {
         let root = tempfile::tempdir().unwrap();
         let to = root.path().join("model");
-        for (number, way) in [replace, replace_in_two].into_iter().enumerate() {
+        for (number, way) in [replace, replace_by_two_renames].into_iter().enumerate() {
             let from = root.path().join("new");
             std::fs::create_dir_all(&to).unwrap();
             std::fs::write(to.join("old"), "old").unwrap();
@@ -250,9 +251,9 @@ mod tests {
         assert!(to.join("new").exists() && !old.exists());
     }
 
-    /// Only what carries the program's own ending is taken for a leftover.
+    /// Checks that only names with the program's own suffix count as leftovers.
     #[test]
-    fn a_strangers_file_is_left_alone() {
+    fn other_programs_files_are_left_alone() {
         let root = tempfile::tempdir().unwrap();
         for name in [
             ".tmp-notes",

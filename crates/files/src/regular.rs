@@ -1,17 +1,18 @@
-//! Opening a file to read it.
+//! Opens regular files for reading.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
-/// Opens a file to read it. Anything but a regular file is refused: a named pipe would wait for a writer for ever,
-/// and a device may never end.
+/// Opens a file for reading. Refuses anything but a regular file: a named pipe would block until a writer comes, and a
+/// device may never end.
 ///
 /// # Errors
-/// The system's own; a folder, pipe, socket or device.
+/// I/O errors; a folder, pipe, socket or device.
 pub fn open(path: impl AsRef<Path>) -> Result<File> {
     let path = path.as_ref();
-    // Asked before it is opened, since opening a device may do something, and after, since the path may have changed.
+    // The type is checked before the file is opened, since opening a device may have effects, and after, since the path
+    // may have changed.
     refuse_irregular(&std::fs::metadata(path)?)?;
     let file = open_at_once(path)?;
     refuse_irregular(&file.metadata()?)?;
@@ -21,7 +22,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<File> {
 /// Reads a whole file, as [`std::fs::read`] does, and refuses what [`open`] refuses.
 ///
 /// # Errors
-/// As [`open`].
+/// Same as [`open`].
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
@@ -31,26 +32,26 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 /// Reads a whole file of UTF-8, as [`std::fs::read_to_string`] does, and refuses what [`open`] refuses.
 ///
 /// # Errors
-/// As [`open`]; a file that is not UTF-8.
+/// Same as [`open`]; a file that is not UTF-8.
 pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Returns true if there is a file at `path`, with links followed. A path that can't be looked up is an error, where
-/// [`Path::is_file`] takes it for one that is not there: a setting would be left out without a word.
+/// Returns whether there is a file at `path`; follows links. A path that can't be looked up is an error.
+/// [`Path::is_file`] would report it as missing, and a settings file would be ignored silently.
 ///
 /// # Errors
-/// The system's own.
+/// I/O errors.
 pub fn is_file(path: impl AsRef<Path>) -> Result<bool> {
     Ok(look_up(path.as_ref())?.is_some_and(|found| found.is_file()))
 }
 
-/// Returns true if there is anything at `path`, by the rules of [`is_file`].
+/// Returns whether there is anything at `path`; errors as for [`is_file`].
 ///
 /// # Errors
-/// The system's own.
+/// I/O errors.
 pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     Ok(look_up(path.as_ref())?.is_some())
 }
@@ -69,8 +70,8 @@ fn look_up(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Opens a file of this program's own to write it, and makes it where it is missing; a link in its place is not
-/// followed, and a pipe is not waited for.
+/// Opens one of this program's own files for writing and creates it if it is missing. Does not follow a link and does
+/// not wait for a pipe.
 pub(crate) fn open_to_write(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -116,7 +117,7 @@ fn kind(_found: &Metadata) -> &'static str {
     "something else"
 }
 
-/// Opens without waiting: a pipe that took the file's place meanwhile is opened at once, and then refused.
+/// Opens without blocking: a pipe that has taken the file's place opens at once and is then refused.
 #[cfg(unix)]
 fn open_at_once(path: &Path) -> Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -135,7 +136,8 @@ fn open_at_once(path: &Path) -> Result<File> {
 mod tests {
     use super::*;
 
-    /// Pipes, devices and folders are refused at once, by what they are; a link to a file is a file.
+    /// Checks that pipes, devices and folders are refused at once with their type, and that a link to a file is
+    /// accepted.
     #[test]
     fn only_regular_files_are_opened() {
         let folder = tempfile::tempdir().unwrap();

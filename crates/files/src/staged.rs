@@ -1,4 +1,4 @@
-//! Writing beside a place, and moving into it when everything is on the disk.
+//! Files and folders that are written under a temporary name and renamed once everything is on the disk.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -9,35 +9,35 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::place::{self, Names};
 use crate::regular::open_to_write;
 
-/// Paths that this process is writing, to be removed if it has to leave.
+/// Temporary paths that this process is writing; they are removed if it has to exit early.
 static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes whatever this process is writing, before it leaves in the middle of it. Nothing is moved into place from
-/// then on: the caller ends the process.
+/// Removes everything that this process is writing, before it exits early. Nothing is renamed into place from then on:
+/// the caller must end the process.
 pub fn abandon() {
     let under_way = under_way();
     for path in &*under_way {
-        // A leaving process can do no more about it; the next one clears it.
+        // The process is exiting; a later one clears what is left.
         let _ = place::remove(path);
     }
     std::mem::forget(under_way);
 }
 
-/// Replaces the file at `path` by `bytes`, durably, or leaves it as it was.
+/// Replaces the file at `path` by `bytes` durably, or leaves it as it was.
 ///
 /// # Errors
-/// The system's own: a full disk, a folder that can't be written.
+/// I/O errors: a full disk, a folder that can't be written.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut staged = StagedFile::create(path)?;
     staged.file().write_all(bytes)?;
     staged.commit()
 }
 
-/// A file that is written beside its place; dropped before [`Self::commit`], it is removed.
+/// File that is written under a temporary name. If it is dropped before [`Self::commit`], it is removed.
 #[derive(Debug)]
 pub struct StagedFile {
     file: File,
@@ -46,17 +46,17 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// Begins to write what will stand at `target`. While another process writes the same file, this one waits.
+    /// Starts writing the file that will be at `target`. Waits while another process writes the same file.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub fn create(target: &Path) -> Result<Self> {
         let target = &place::named(target)?;
         let beside = place::staged(target)?;
         let file = loop {
             let file = open_to_write(&beside)?;
             file.lock()?;
-            // The other one may have moved it into place while this one waited.
+            // The other process may have renamed the file while this one waited.
             if is_at(&file, &beside)? {
                 break file;
             }
@@ -70,23 +70,23 @@ impl StagedFile {
         })
     }
 
-    /// The open file.
+    /// Returns the open file.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Waits until it is on the disk, and moves it into its place, over what is there.
+    /// Waits until the content is on the disk, then renames the file to the target and replaces any file there.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub fn commit(self) -> Result<()> {
         self.finish(|from, to| std::fs::rename(from, to))?.sync()
     }
 
-    /// The same, where nothing may be there.
+    /// Commits as [`Self::commit`] does, but fails if the target exists.
     ///
     /// # Errors
-    /// The system's own; something is there.
+    /// I/O errors; the target exists.
     pub fn commit_new(self) -> Result<()> {
         self.finish(place::rename_new)?.sync_new(&self.target)
     }
@@ -105,24 +105,24 @@ impl Drop for StagedFile {
     }
 }
 
-/// A folder that is filled beside its place; dropped before it is moved there, it is removed.
+/// Folder that is filled under a temporary name. If it is dropped before the rename, it is removed.
 #[derive(Debug)]
 pub struct StagedFolder {
     beside: PathBuf,
     target: PathBuf,
-    /// Locked, so that a process that is alive is told from one that was killed.
+    /// Lock that tells a live process from a killed one.
     #[cfg(unix)]
     lock: File,
 }
 
 impl StagedFolder {
-    /// Begins a folder that will stand at `target`. What a killed process left of the same folder is cleared.
+    /// Starts a folder that will be at `target`. Clears the leftovers of killed processes for the same folder.
     ///
     /// # Errors
-    /// The system's own; another process is writing the same folder.
+    /// I/O errors; another process is writing the same folder.
     pub fn create(target: &Path) -> Result<Self> {
         let target = &place::named(target)?;
-        place::give_back(target)?;
+        place::restore_replaced(target)?;
         let beside = place::staged(target)?;
         let staged = loop {
             match std::fs::create_dir(&beside) {
@@ -140,7 +140,7 @@ impl StagedFolder {
         Ok(staged)
     }
 
-    /// Locks the folder beside its place; `None` where another process has moved it away meanwhile.
+    /// Locks the temporary folder; `None` if another process has moved it meanwhile.
     #[cfg(unix)]
     fn take(beside: &Path, target: &Path) -> Result<Option<Self>> {
         let lock = match File::open(beside) {
@@ -173,32 +173,33 @@ impl StagedFolder {
         }))
     }
 
-    /// The folder to fill.
+    /// Returns the folder to fill.
     pub fn path(&self) -> &Path {
         &self.beside
     }
 
-    /// Waits until all of it is on the disk, and moves it into its place, where nothing or an empty folder may be.
+    /// Waits until everything in the folder is on the disk, then renames it to the target, which must be missing or an
+    /// empty folder.
     ///
     /// # Errors
-    /// The system's own; a folder that is not empty, or a file, in its place.
+    /// I/O errors; the target is a file or a folder that is not empty.
     pub fn commit_new(self) -> Result<()> {
         self.finish(place::rename_new)?.sync_new(&self.target)
     }
 
-    /// The same, in place of the folder that is there, which goes.
+    /// Commits as [`Self::commit_new`] does, but replaces and removes the folder at the target.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub fn replace(self) -> Result<()> {
         self.finish(place::replace)?.sync()
     }
 
-    /// Waits until the one file `name` in it is on the disk, and moves that to the target, over what is there: for a
-    /// file whose writer takes a path and may replace the file that it finds there. The folder goes.
+    /// Waits until the file `name` in the folder is on the disk, then renames that file to the target and replaces any
+    /// file there. Made for writers that take a path and may replace the file at that path. Removes the folder.
     ///
     /// # Errors
-    /// The system's own.
+    /// I/O errors.
     pub fn commit_file(self, name: &str) -> Result<()> {
         let path = self.beside.join(name);
         File::open(&path)?.sync_all()?;
@@ -231,8 +232,8 @@ impl Drop for StagedFolder {
     }
 }
 
-/// Renames `from`, which is what was written `beside` or lies in it, to `to`, while nobody abandons what is under way.
-/// Returns the names that `to` is one of now, which are still to be synced.
+/// Renames `from`, which is `beside` or lies in it, to `to`, and holds the lock that [`abandon`] takes. Returns the
+/// handle of the target's folder, whose names are still to be synced.
 fn into_place(
     beside: &Path,
     from: &Path,
@@ -246,10 +247,10 @@ fn into_place(
     Ok(names)
 }
 
-/// Removes what was not moved into place.
+/// Removes what was not renamed into place.
 fn discard(beside: &Path, is_own: impl FnOnce() -> bool) {
     if under_way().remove(beside) && is_own() {
-        // A full disk gets its space back; if even that fails, the first error is the one that is reported.
+        // This frees the space on a full disk. If it fails too, the first error is the one that is reported.
         let _ = place::remove(beside);
     }
 }
@@ -257,8 +258,7 @@ fn discard(beside: &Path, is_own: impl FnOnce() -> bool) {
 /// Returns whether the open file or folder still has this name.
 ///
 /// # Errors
-/// The system's own, unless there is nothing of this name: who tries again until the name is right must not do so for
-/// ever.
+/// I/O errors, unless nothing has this name: a caller that retries until the name matches must not loop forever.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -288,9 +288,10 @@ mod tests {
         names
     }
 
-    /// A file appears whole or not at all, over the old one only where that is wanted, and leaves nothing beside it.
+    /// Checks that a file appears whole or not at all, replaces an old one only where that is wanted, and leaves no
+    /// temporary file.
     #[test]
-    fn files_are_whole() {
+    fn a_file_appears_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         write(&path, b"one").unwrap();
@@ -303,7 +304,7 @@ mod tests {
         assert!(staged.commit_new().is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(names(folder.path()), ["file"]);
-        // A longer one that a killed process left does not show through.
+        // A longer leftover of a killed process does not show through.
         std::fs::write(place::staged(&path).unwrap(), "half of something long").unwrap();
         write(&path, b"four").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"four");
@@ -314,9 +315,9 @@ mod tests {
         assert_eq!(names(folder.path()), ["file"]);
     }
 
-    /// Writers of one file take turns: every one of them stands whole at some time.
+    /// Checks that concurrent writers of one file take turns, so that the file is always one writer's content.
     #[test]
-    fn writers_take_turns() {
+    fn concurrent_writers_take_turns() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::thread::scope(|scope| {
@@ -330,10 +331,10 @@ mod tests {
         assert!(found.iter().all(|byte| *byte == found[0]));
     }
 
-    /// A folder appears whole, never over files that are there; what a killed process left is cleared, what a living
-    /// one writes is not.
+    /// Checks that a folder appears whole and never replaces files that exist, that the leftovers of a killed process
+    /// are cleared, and that the work of a live process is not.
     #[test]
-    fn folders_are_whole() {
+    fn a_folder_appears_whole_or_not_at_all() {
         let root = tempfile::tempdir().unwrap();
         let target = root.path().join("model");
         let beside = place::staged(&target).unwrap();

@@ -1,27 +1,27 @@
-//! Files are read and moved into place by this crate alone: code that opens a path another way waits for ever on a
-//! named pipe, and code that renames another way does not sync.
+//! Only this crate reads files and renames them into place: opening a path directly can block forever on a named pipe,
+//! and renaming directly does not sync.
 
 use std::path::{Path, PathBuf};
 
-/// Ways around this crate.
+/// Calls that bypass this crate.
 const FORBIDDEN: [&str; 4] = [
     "File::open(",
     "fs::read(",
     "fs::read_to_string(",
     "fs::rename(",
 ];
-/// Exceptions: the file, and a part of the line.
-const MEANT: [(&str, &str); 6] = [
-    // The kernel's own file about this process.
+/// Allowed uses: the file, and a part of the line.
+const ALLOWED: [(&str, &str); 6] = [
+    // Process status from the kernel.
     ("cli/src/signals.rs", "/proc/self/status"),
     ("cli/src/commands/bench.rs", "/proc/self/status"),
-    // Links and checkpoints of a run, whose folder is synced by the caller.
+    // Links and checkpoints of a run; the caller syncs their folder.
     ("train/src/run_folder.rs", "fs::rename("),
-    // Parts of the hub's cache, which is checked by its digests.
+    // Parts of the hub's cache, which are verified by their digests.
     ("hub/src/resume.rs", "fs::rename("),
-    // A folder, to sync it.
+    // A folder that is opened to sync it.
     ("data/src/preparation/prepare.rs", "fs::File::open(folder)"),
-    // Opened a second time, after it was found to be a regular file.
+    // Opened again after it was found to be a regular file.
     ("model/src/safetensors_file.rs", "File::open(&self.path)"),
 ];
 
@@ -37,7 +37,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn nobody_reads_or_renames_another_way() {
+fn no_crate_bypasses_durable_reads_and_renames() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(crates).unwrap() {
@@ -58,10 +58,10 @@ fn nobody_reads_or_renames_another_way() {
         for (number, line) in (1..).zip(code.lines()) {
             let used = FORBIDDEN.iter().any(|way| {
                 let before = line.find(way).map(|at| &line[..at]);
-                // `ParquetFile::open(` is no way around, and neither is a comment.
+                // `ParquetFile::open(` does not bypass the crate, and neither does a comment.
                 before.is_some_and(|before| !before.ends_with(char::is_alphanumeric))
             });
-            let meant = MEANT
+            let meant = ALLOWED
                 .iter()
                 .any(|(file, part)| name == *file && line.contains(part));
             if used && !meant && !line.trim_start().starts_with("//") {

@@ -70,7 +70,7 @@ impl Finetuning {
             },
             None => {
                 let on = (&self.model, &weights);
-                Adapter::initialise(lora.clone(), on, self.config.seed, base)?
+                Adapter::initialize(lora.clone(), on, self.config.seed, base)?
             }
         };
         let model = self.model.clone();

@@ -205,13 +205,13 @@ fn change(
         return Ok(());
     };
     let text = String::from_utf8_lossy(text);
-    let json = polymath_input::parse_json(text.trim_start_matches(polymath_input::MARK));
+    let json = polymath_input::parse_json(text.trim_start_matches(polymath_input::BYTE_ORDER_MARK));
     let mut json = json.map_err(|error| {
         FinetuneError::Config(format!("the base's `{name}` is no JSON: {error}"))
     })?;
     change(&mut json.value);
     let mut text = format!("{:#}\n", json.value);
-    if let Some(half) = json.half {
+    if let Some(half) = json.lone_surrogate {
         text = text.replace(half, "\u{fffd}");
     }
     files.set(name, text.into_bytes());

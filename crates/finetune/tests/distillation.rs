@@ -11,7 +11,7 @@ use polymath_data::{
     Batch, BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, Split, TokenShard,
 };
 use polymath_finetune::retention::{Base, Distillation, Itself, Lesson, Retaining};
-use polymath_model::{Composition, TokenizerFiles, Transformer};
+use polymath_model::{DocumentSampler, TokenizerFiles, Transformer};
 use polymath_train::{LanguageModel, Objective, to_token_batch};
 use tiny::{VOCABULARY, assert_close, frozen, shard, trained, values};
 
@@ -291,9 +291,9 @@ fn the_pool_is_the_base() {
 #[test]
 fn documents_do_not_depend_on_their_neighbours() {
     let base = frozen(1);
-    let composition = Composition {
+    let composition = DocumentSampler {
         temperature: 0.9,
-        longest: 16,
+        max_tokens: 16,
         seed: 3,
     };
     let together = composition.documents(&base, 0, 24).unwrap();
@@ -312,7 +312,7 @@ fn documents_do_not_depend_on_their_neighbours() {
         let alone = composition.documents(&base, number as u64, 1).unwrap();
         assert_eq!(alone[0], *document);
     }
-    let other = Composition {
+    let other = DocumentSampler {
         seed: 4,
         ..composition
     };
@@ -329,9 +329,9 @@ fn what_the_base_generates_is_kept() {
         tokenizer: tokenizer_json().into_bytes(),
         base_sha256: "base".into(),
         tokens: 500,
-        composition: Composition {
+        composition: DocumentSampler {
             temperature: 1.0,
-            longest: 16,
+            max_tokens: 16,
             seed: 3,
         },
     };

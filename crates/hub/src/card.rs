@@ -1,9 +1,9 @@
-//! The card of a repository, `README.md`: facts in YAML between two lines `---`, then text.
+//! The card of a repository (`README.md`): metadata in YAML between two `---` lines, then text.
 
-/// The card's file.
+/// Name of the card's file.
 pub const CARD: &str = "README.md";
 
-/// The YAML at the beginning of a card, if there is any.
+/// Returns the YAML metadata at the beginning of a card, if there is any.
 pub fn front_matter(card: &str) -> Option<&str> {
     let text = card.trim_start_matches('\u{feff}').trim_start();
     let text = text.strip_prefix("---")?;
@@ -22,9 +22,9 @@ pub fn front_matter(card: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// Only what stands between the marks is facts.
+    /// Checks that only the text between the two `---` lines is metadata.
     #[test]
-    fn cards_begin_with_facts() {
+    fn front_matter_lies_between_the_marks() {
         let card = "---\nlicense: mit\ntags:\n- a\n---\n# Title\n---\n";
         assert_eq!(front_matter(card), Some("license: mit\ntags:\n- a\n"));
         assert_eq!(front_matter("---\r\na: 1\r\n---\r\n"), Some("a: 1\r\n"));

@@ -1,4 +1,4 @@
-//! Files of a dataset's repository.
+//! Files of a dataset repository.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,13 @@ use crate::remote::{Listing, Remote, RemoteFile, names_in};
 use crate::splits::Splits;
 use crate::{DatasetFiles, HubError};
 
-/// The files that an address names, sorted, in the hub's cache, downloaded where they are not there yet. Of a folder,
-/// a split or the whole repository, those that `is_known` by their names are meant; a file or a glob means what it
-/// says. Where the hub can't be reached, those of them that are in its cache.
+/// Returns the files that an address selects, sorted, in the hub's cache; downloads those that are missing. For a
+/// folder, a split or the whole repository, only files whose names satisfy `is_known` are selected; a file or a glob is
+/// taken literally. If the hub can't be reached, returns the selected files that are in the cache.
 ///
 /// # Errors
-/// No such repository or revision, no right to it, no way to reach the hub; no file that fits.
+/// Fails if there is no such repository or revision, access is denied, the hub can't be reached and the cache holds
+/// nothing, or no file matches.
 pub fn dataset_files(
     files: &DatasetFiles,
     is_known: &dyn Fn(&str) -> bool,
@@ -53,13 +54,13 @@ pub fn dataset_files(
     }
 }
 
-/// A card that can't be read says nothing; one in another encoding still names its files.
+/// Reads a card. A card that can't be read is empty; one in another encoding still names its files.
 fn read(path: PathBuf) -> String {
     let bytes = polymath_files::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The names that `which` means, sorted. The card is asked for only where it may matter.
+/// Returns the names that `which` selects, sorted. The card is fetched only where it may matter.
 fn choose(
     names: &[String],
     which: &str,
@@ -77,7 +78,7 @@ fn choose(
             Ok(pattern) => pattern,
             Err(reason) => return Ok(Err(reason)),
         };
-        // Everything below a folder is meant as the folder is.
+        // A glob that ends in `**` is filtered like a folder.
         let all = which.ends_with("**");
         keep(&|name| pattern.matches(name) && (!all || is_known(name)))
     } else if names.iter().any(|name| name == which) {
@@ -94,7 +95,7 @@ fn choose(
                 let files = splits.by_name(which, is_known);
                 if files.is_empty() {
                     return Ok(Err(format!(
-                        "no file, folder or split there is called `{which}`; {}",
+                        "the repository has no file, folder or split `{which}`; {}",
                         splits.known(is_known)
                     )));
                 }
@@ -107,26 +108,28 @@ fn choose(
     }
     let wanted = if which.is_empty() { "**" } else { which };
     Ok(Err(format!(
-        "no file there fits `{wanted}` and is of a kind that is read (of many data sets in another form, the hub keeps a \
-         copy in parquet: `@refs/convert/parquet` after the name)"
+        "no file of a supported format matches `{wanted}` (for many datasets in another format, the hub keeps a \
+         parquet copy: `@refs/convert/parquet` after the name)"
     )))
 }
 
-/// A glob in which `*` stays within a folder.
+/// Glob in which `*` does not match `/`.
 pub(crate) struct Pattern(glob::Pattern);
 
 impl Pattern {
+    /// Parses a glob.
+    ///
     /// # Errors
-    /// Text that is no glob.
+    /// Text that is not a glob.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        // At the end, the `glob` crate takes `**` for folders only.
+        // At the end of a glob, the `glob` crate matches `**` with folders only.
         let whole = match text.strip_suffix("**") {
             Some(folder) => format!("{folder}**/*"),
             None => text.to_owned(),
         };
         glob::Pattern::new(&whole)
             .map(Self)
-            .map_err(|error| format!("`{text}` is no glob: {error}"))
+            .map_err(|error| format!("`{text}` is not a glob: {error}"))
     }
 
     pub(crate) fn matches(&self, name: &str) -> bool {
@@ -148,10 +151,10 @@ mod tests {
         choose(&names, which, &known, &|| Ok(card.to_owned())).unwrap()
     }
 
-    /// A file, a folder, a glob, a split of the card and one by its files' names; and what there is, where there is
-    /// none.
+    /// Checks the selection of a file, a folder, a glob, a split of the card and a split by file names, and the error
+    /// that lists the choices.
     #[test]
-    fn addresses_choose_files() {
+    fn an_address_selects_files() {
         let names = [
             "README.md",
             "data/test-0.parquet",
@@ -178,8 +181,12 @@ mod tests {
         assert!(
             chosen(&names, "*.csv", "")
                 .unwrap_err()
-                .contains("no file there fits `*.csv`")
+                .contains("no file of a supported format matches `*.csv`")
         );
-        assert!(chosen(&names, "[", "").unwrap_err().contains("is no glob"));
+        assert!(
+            chosen(&names, "[", "")
+                .unwrap_err()
+                .contains("is not a glob")
+        );
     }
 }

@@ -1,45 +1,45 @@
-//! Why something of the hub is not to be had, in a sentence that says how to mend it.
+//! Errors of the hub, with a hint how to mend them.
 
 use hf_hub::HFError;
 
 use crate::Repository;
 
-/// Why something of the hub is not to be had, or nothing can be given to it.
+/// Error of a download from the hub or a push to it.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// Something can't be taken.
-    #[error("`{repository}` can't be had from the hub: {reason}")]
-    Take {
+    /// A download failed.
+    #[error("`{repository}` can't be downloaded from the hub: {reason}")]
+    Download {
         /// `owner/name[@revision]`.
         repository: String,
-        /// Why not, and how to mend it.
+        /// Reason, and how to mend it.
         reason: String,
     },
-    /// Something can't be given.
+    /// A push failed.
     #[error("`{repository}` can't be pushed to: {reason}")]
-    Give {
+    Push {
         /// `owner/name[@revision]`.
         repository: String,
-        /// Why not, how far it came, and how to mend it.
+        /// Reason, how much was sent, and how to mend it.
         reason: String,
     },
 }
 
-/// A failure to take something.
+/// Creates the error of a failed download.
 pub(crate) fn failure(repository: &Repository, reason: impl Into<String>) -> HubError {
-    HubError::Take {
+    HubError::Download {
         repository: repository.to_string(),
         reason: reason.into(),
     }
 }
 
-/// Returns true if `HF_HUB_OFFLINE` says that only the cache may be asked.
+/// Returns whether `HF_HUB_OFFLINE` allows only the cache.
 pub(crate) fn is_offline() -> bool {
     let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
     ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
 }
 
-/// Returns true if the hub did not answer, or not sensibly; an answer about the repository is no such error.
+/// Returns whether the hub did not answer or had a server error. An answer about the repository itself is final.
 pub(crate) fn is_unreachable(error: &HFError) -> bool {
     match error {
         HFError::Request { .. } => true,
@@ -48,14 +48,15 @@ pub(crate) fn is_unreachable(error: &HFError) -> bool {
     }
 }
 
-/// Fault, and the way to mend it.
+/// Describes an error of the hub client and how to mend it.
 pub(crate) fn explain(error: &HFError) -> String {
     let (status, code) = answer(error);
     let mend = match (status, code) {
         (401, _) => {
-            "set `HF_TOKEN`, or log in with `hf auth login`; a repository that does not exist is answered alike"
+            "set `HF_TOKEN`, or log in with `hf auth login`; the hub answers the same for a repository that does not \
+             exist"
         }
-        (403, _) => "ask for access on its page, and set a `HF_TOKEN` that may do this",
+        (403, _) => "ask for access on its page, and set a `HF_TOKEN` that is allowed to do this",
         (404, "RevisionNotFound") => "name a branch, tag or commit after `@`",
         (404, _) => "check the name; a private one needs `HF_TOKEN`",
         (429, _) => "wait a while, or set `HF_TOKEN`",
@@ -73,7 +74,7 @@ pub(crate) fn explain(error: &HFError) -> String {
     format!("{reason} ({mend})")
 }
 
-/// The status that the hub answered with, 0 where it did not answer, and its own word for the reason.
+/// Returns the HTTP status of the hub's answer, 0 if it did not answer, and the hub's error code.
 fn answer(error: &HFError) -> (u16, &str) {
     let context = match error {
         HFError::Http { context }

@@ -1,8 +1,8 @@
-//! Models and datasets of the Hugging Face hub: download and push.
+//! Downloads models and datasets from the Hugging Face hub and pushes models to it.
 //!
-//! Everything goes through the hub's own client, [`hf_hub`], and so through its cache (`HF_HOME`, `HF_HUB_CACHE`), its
-//! token (`HF_TOKEN`, or the one that `hf auth login` left) and its address (`HF_ENDPOINT`). With `HF_HUB_OFFLINE=1`
-//! only the cache is asked.
+//! Everything uses the hub's own client, [`hf_hub`], and so its cache (`HF_HOME`, `HF_HUB_CACHE`), its token
+//! (`HF_TOKEN`, or the one saved by `hf auth login`) and its address (`HF_ENDPOINT`). With `HF_HUB_OFFLINE=1`, only the
+//! cache is used.
 //!
 //! ```no_run
 //! use polymath_hub::{Repository, model_folder};

@@ -1,4 +1,4 @@
-//! A model, or an adapter, out of a repository.
+//! Downloads a model or an adapter from a repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
-/// Files that are read beside weights and their config, if they exist. The state of a training run is not among them.
+/// Files that are downloaded beside the weights and their config, if they exist. Other files of a training run are not.
 const COMPANIONS: [&str; 6] = [
     "generation_config.json",
     "tokenizer.json",
@@ -27,13 +27,13 @@ const COMPANIONS: [&str; 6] = [
     CARD,
 ];
 
-/// The folder in the hub's cache that holds a model's or an adapter's config, tokenizer and safetensors files,
-/// downloaded where they are not there yet. The small files come first, and `accept` sees their folder before any
-/// weights are asked for: what it can't use costs no download.
+/// Returns the folder in the hub's cache that holds the config, tokenizer and safetensors files of a model or an
+/// adapter; downloads those that are missing. The small files come first: `accept` checks their folder before any
+/// weights are downloaded, so that an unusable model costs no download.
 ///
 /// # Errors
-/// No such repository or revision, no right to it, no way to reach the hub; a repository without safetensors files;
-/// what `accept` says.
+/// Fails if there is no such repository or revision, access is denied, the hub can't be reached, the repository has no
+/// safetensors files, or `accept` refuses.
 pub fn model_folder(
     repository: &Repository,
     accept: &dyn Fn(&Path) -> Result<(), String>,
@@ -67,14 +67,14 @@ pub fn model_folder(
     remote.fetch(&all)
 }
 
-/// Contents of a repository.
+/// Content of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Model,
     Adapter,
 }
 
-/// Returns the contents that files of these names make, or the reason why they make none; `{}` stands for the
+/// Returns the kind of a repository with these files, or the reason why it can't be used; `{}` stands for the
 /// repository's name.
 fn kind(names: &[String]) -> Result<Kind, String> {
     let has = |name: &str| names.iter().any(|found| found == name);
@@ -102,7 +102,7 @@ fn kind(names: &[String]) -> Result<Kind, String> {
     })
 }
 
-/// Returns true for a file that is read and is not weights.
+/// Returns whether a file is downloaded and is not weights.
 fn is_small(kind: Kind, name: &str) -> bool {
     let own: &[&str] = match kind {
         Kind::Model => &[CONFIG, INDEX],
@@ -117,7 +117,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The files of the weights: one, or those that the index in `folder` names.
+/// Returns the weight files: a single one, or those that the index in `folder` names.
 fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<String>, String> {
     let one = |name: &str| Ok(BTreeSet::from([name.to_owned()]));
     match kind {
@@ -138,7 +138,7 @@ fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<
     }
 }
 
-/// Returns true if all weights are in a folder of the cache.
+/// Returns whether a folder of the cache holds all weights.
 fn is_whole(folder: &Path, kind: Kind, names: &[String]) -> bool {
     let weights = weight_names(folder, kind, names);
     weights.is_ok_and(|files| files.iter().all(|file| folder.join(file).is_file()))
@@ -153,9 +153,10 @@ mod tests {
         kind(&names)
     }
 
-    /// A repository's files say what it is; pickled weights are named with the way to convert them.
+    /// Checks that file names tell models and adapters apart, and that the error for pickled weights says how to
+    /// convert them.
     #[test]
-    fn files_say_what_a_repository_is() {
+    fn file_names_tell_the_kind_of_repository() {
         assert_eq!(kind_of(&[CONFIG, WEIGHTS]), Ok(Kind::Model));
         assert_eq!(
             kind_of(&[CONFIG, INDEX, "pytorch_model.bin"]),

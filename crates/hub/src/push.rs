@@ -1,4 +1,4 @@
-//! A folder's files to the hub, in one commit: all of them are there then, or none.
+//! Pushes a folder's files to the hub in one commit: all of them arrive, or none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use hf_hub::repository::{CommitInfo, CommitOperation, RepoTypeModel};
 use hf_hub::{HFClientSync, HFError, HFRepositorySync};
 
 use crate::error::{explain, is_offline};
-use crate::transfer::Arrivals;
+use crate::transfer::TransferProgress;
 use crate::{HubError, Repository};
 
-/// Content of a pushed file.
+/// Content of a file to push.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Content of this file.
+    /// Content of this local file.
     File(PathBuf),
-    /// This.
+    /// These bytes.
     Bytes(Vec<u8>),
 }
 
 impl Content {
-    /// In bytes; 0 of a file that can't be read.
+    /// Returns the size in bytes; 0 for a file that can't be read.
     pub fn size(&self) -> u64 {
         match self {
             Self::File(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
@@ -32,24 +32,24 @@ impl Content {
 /// A file to push.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// Its path in the repository.
+    /// Path in the repository.
     pub name: String,
     /// Content of the file.
     pub content: Content,
-    /// True if a file of this name that the repository has already is left as it is.
-    pub unless_there: bool,
+    /// Keeps a file of this name that exists in the repository.
+    pub keep_existing: bool,
 }
 
-/// Files, repository and branch of a push.
+/// A commit to push and its repository.
 #[derive(Debug)]
 pub struct Push<'a> {
-    /// The repository and its branch; both are made where they are not there yet.
+    /// Repository and branch; both are created if they are missing.
     pub repository: &'a Repository,
-    /// True if only its owner may see it.
+    /// Makes a new repository private.
     pub private: bool,
-    /// All of its files; others that are there already stay.
+    /// Files to write; other files in the repository stay.
     pub files: Vec<Upload>,
-    /// The commit's message.
+    /// Message of the commit.
     pub message: String,
 }
 
@@ -58,23 +58,23 @@ pub struct Push<'a> {
 pub struct Pushed {
     /// Address of the commit.
     pub url: String,
-    /// True if a file was left as it was in the repository.
-    pub kept: bool,
+    /// True if an existing file was kept.
+    pub kept_existing: bool,
 }
 
-/// Makes the repository where there is none, and commits the files to it.
+/// Creates the repository if it is missing, and commits the files to it.
 ///
 /// # Errors
-/// No way to the hub or no right to write there; a repository that is public, where `private` is asked for; a
-/// transfer that breaks. The message says what was sent and what was not.
+/// Fails if the hub can't be reached, write access is denied, the repository is public although `private` is set, or
+/// the transfer breaks. The message says how much was sent.
 pub fn push(push: &Push) -> Result<Pushed, HubError> {
     let repository = push.repository;
-    let refused = |reason: String| HubError::Give {
+    let refused = |reason: String| HubError::Push {
         repository: repository.to_string(),
         reason,
     };
     if is_offline() {
-        let reason = "`HF_HUB_OFFLINE` forbids to ask the hub: push without it";
+        let reason = "`HF_HUB_OFFLINE` forbids requests to the hub: unset it to push";
         return Err(refused(reason.into()));
     }
     let nothing = |error: HFError| refused(format!("{}; nothing was sent", explain(&error)));
@@ -84,7 +84,7 @@ pub fn push(push: &Push) -> Result<Pushed, HubError> {
         .map_err(|reason| refused(format!("{reason}; nothing was sent")))?;
     let mut operations = Vec::new();
     for file in &push.files {
-        if file.unless_there && is_there(&remote, push, &file.name).map_err(nothing)? {
+        if file.keep_existing && file_exists(&remote, push, &file.name).map_err(nothing)? {
             continue;
         }
         operations.push(match &file.content {
@@ -92,8 +92,8 @@ pub fn push(push: &Push) -> Result<Pushed, HubError> {
             Content::Bytes(bytes) => CommitOperation::add_bytes(file.name.as_str(), bytes.clone()),
         });
     }
-    let kept = operations.len() < push.files.len();
-    let arrivals = Arc::new(Arrivals::default());
+    let kept_existing = operations.len() < push.files.len();
+    let arrivals = Arc::new(TransferProgress::default());
     let sent = remote
         .create_commit()
         .operations(operations)
@@ -105,12 +105,12 @@ pub fn push(push: &Push) -> Result<Pushed, HubError> {
     match sent {
         Ok(commit) => Ok(Pushed {
             url: url(commit, repository),
-            kept,
+            kept_existing,
         }),
         Err(error) => {
             let mut reason = explain(&error);
             if made {
-                reason += &format!("; the repository `{}` was made", repository.id());
+                reason += &format!("; the repository `{}` was created", repository.id());
             }
             reason += &what_was_sent(push, &arrivals, bytes);
             Err(refused(reason))
@@ -118,7 +118,7 @@ pub fn push(push: &Push) -> Result<Pushed, HubError> {
     }
 }
 
-/// Makes the repository and the branch where they are missing; whether the repository is new.
+/// Creates the repository and the branch if they are missing. Returns whether the repository is new.
 fn make(
     client: &HFClientSync,
     remote: &HFRepositorySync<RepoTypeModel>,
@@ -137,7 +137,7 @@ fn make(
         let info = remote.info().send().map_err(|error| explain(&error))?;
         if info.private != Some(true) {
             return Err(format!(
-                "`{id}` is there already, and public: make it private on its page first, or push to another"
+                "`{id}` exists already and is public: make it private on its page first, or push to another"
             ));
         }
     }
@@ -150,7 +150,7 @@ fn make(
     Ok(is_new)
 }
 
-fn is_there(
+fn file_exists(
     remote: &HFRepositorySync<RepoTypeModel>,
     push: &Push,
     name: &str,
@@ -164,8 +164,8 @@ fn url(commit: CommitInfo, repository: &Repository) -> String {
     commit.unwrap_or_else(|| repository.to_string())
 }
 
-/// Progress of a push that failed.
-fn what_was_sent(push: &Push, arrivals: &Arrivals, bytes: u64) -> String {
+/// Describes how much a failed push had sent.
+fn what_was_sent(push: &Push, arrivals: &TransferProgress, bytes: u64) -> String {
     let files = push.files.len();
     let content = if arrivals.is_committing() {
         "the content of all large files had been sent, the commit with the small ones was refused"

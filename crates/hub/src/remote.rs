@@ -1,4 +1,4 @@
-//! A repository of the hub as this program takes files from it: listed first, fetched into the cache, checked by size.
+//! A repository of the hub: lists its files, fetches them into the cache and checks their sizes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,38 +7,38 @@ use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync};
 
 use crate::error::{explain, failure, is_offline, is_unreachable};
 use crate::resume::{INCOMPLETE, resume};
-use crate::transfer::Arrivals;
+use crate::transfer::TransferProgress;
 use crate::{HubError, Repository};
 
-/// Attempts to fetch files that did not arrive whole.
+/// Number of attempts to fetch files that did not arrive whole.
 const ATTEMPTS: usize = 3;
 
-/// A file of a repository.
+/// File of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteFile {
-    /// Its path there.
+    /// Path in the repository.
     pub(crate) path: String,
-    /// In bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// Its git object: the file itself, or, of a large file, the note that stands for it.
+    /// Git object id: of the file itself, or of the LFS pointer of a large file.
     pub(crate) object: String,
-    /// True if git holds only a note of it.
+    /// True if git holds only an LFS pointer.
     pub(crate) is_large: bool,
 }
 
-/// Contents of a repository.
+/// Files of a repository.
 pub(crate) enum Listing {
-    /// The files that the hub names.
+    /// The files that the hub lists.
     Files(Vec<RemoteFile>),
-    /// The hub can't be asked, and this folder of its cache is what is left of an earlier time; and why.
+    /// The hub can't be asked: the folder of an earlier download in the cache, and the reason.
     Cached(PathBuf, String),
 }
 
-/// A repository at a revision, and the cache that its files go to.
+/// Repository at a revision, and the cache for its files.
 pub(crate) struct Remote<'a, T: RepoType> {
     pub(crate) repository: &'a Repository,
     pub(crate) client: HFRepositorySync<T>,
-    /// The folder of the whole cache.
+    /// Root folder of the cache.
     pub(crate) cache: PathBuf,
 }
 
@@ -56,7 +56,7 @@ impl<'a, T: RepoType> Remote<'a, T> {
         })
     }
 
-    /// The repository's name as a folder of the cache.
+    /// Returns the name of the repository's folder in the cache.
     pub(crate) fn folder_name(&self) -> String {
         let kind = self.client.repo_type().plural();
         format!(
@@ -65,15 +65,15 @@ impl<'a, T: RepoType> Remote<'a, T> {
         )
     }
 
-    /// Its files; where the hub can't be reached or must not be asked, what is in the cache.
+    /// Lists the files; falls back to the cache if the hub can't be reached or must not be asked.
     pub(crate) fn list(&self) -> Result<Listing, HubError> {
         if is_offline() {
             let cached = self.cached().ok_or_else(|| {
-                let reason = "it is not in the cache, and `HF_HUB_OFFLINE` forbids to ask the hub: download it once \
-                              without";
+                let reason = "it is not in the cache, and `HF_HUB_OFFLINE` forbids requests to the hub: unset it to \
+                              download it once";
                 failure(self.repository, reason)
             })?;
-            let reason = "`HF_HUB_OFFLINE` forbids to ask the hub for the rest";
+            let reason = "`HF_HUB_OFFLINE` forbids to download the rest";
             return Ok(Listing::Cached(cached, reason.into()));
         }
         let tree = self.client.list_tree().recursive(true);
@@ -90,8 +90,7 @@ impl<'a, T: RepoType> Remote<'a, T> {
         }
     }
 
-    /// Fetches files into the cache, and returns the folder there in which they all are, whole. What is cut off goes
-    /// on.
+    /// Fetches files into the cache and returns the folder that holds all of them, whole. Resumes partial downloads.
     pub(crate) fn fetch(&self, files: &[RemoteFile]) -> Result<PathBuf, HubError> {
         let stopped = |error: HFError| failure(self.repository, explain(&error));
         let mut attempt = 0;
@@ -107,7 +106,7 @@ impl<'a, T: RepoType> Remote<'a, T> {
                     if attempt == ATTEMPTS {
                         let (path, size) = (&broken.path, broken.size);
                         let reason = format!(
-                            "`{path}` does not arrive as the {size} bytes that it is said to be: run the command again"
+                            "`{path}` did not arrive with its full {size} bytes: run the command again"
                         );
                         return Err(failure(self.repository, reason));
                     }
@@ -124,11 +123,11 @@ impl<'a, T: RepoType> Remote<'a, T> {
             .snapshot_download()
             .revision(self.repository.revision.as_str())
             .allow_patterns(names)
-            .progress(Arrivals::default())
+            .progress(TransferProgress::default())
             .send()
     }
 
-    /// The newest snapshot in the cache.
+    /// Returns the newest snapshot in the cache.
     fn cached(&self) -> Option<PathBuf> {
         let found = self
             .client
@@ -139,11 +138,11 @@ impl<'a, T: RepoType> Remote<'a, T> {
         found.ok()
     }
 
-    /// Takes a file that is not what it should be (the client keeps the page of an error as if it were the file) out
-    /// of the cache, and marks it as cut off at its beginning, so that it is fetched with every answer looked at.
+    /// Removes a file of the wrong size from the cache and marks it as a partial download of 0 bytes, so that the next
+    /// attempt fetches it and checks every answer. (The client stores an error page as if it were the file.)
     fn begin_again(&self, folder: &Path, file: &RemoteFile) {
         let link = folder.join(&file.path);
-        // If any of this can't be done, the next attempt finds the file as it is, and says so.
+        // If a step fails, the next attempt finds the same file and reports it.
         if let Ok(blob) = link.canonicalize() {
             let _ = std::fs::remove_file(&blob);
             let _ = std::fs::write(incomplete(&blob), b"");
@@ -152,14 +151,14 @@ impl<'a, T: RepoType> Remote<'a, T> {
     }
 }
 
-/// Returns the path of a file of the cache while it arrives.
+/// Returns the path of a cache file while it is downloaded.
 pub(crate) fn incomplete(blob: &Path) -> PathBuf {
     let mut path = blob.as_os_str().to_owned();
     path.push(INCOMPLETE);
     path.into()
 }
 
-/// Returns true if the connection broke while content arrived.
+/// Returns whether the connection broke during a transfer.
 pub(crate) fn is_cut_off(error: &HFError) -> bool {
     matches!(error, HFError::Request { source, .. } if source.is_body() || source.is_decode())
 }
@@ -180,7 +179,7 @@ fn files_of(entries: Vec<RepoTreeEntry>) -> Vec<RemoteFile> {
         }),
         RepoTreeEntry::Directory { .. } => None,
     });
-    // A path that leads out of the cache is no file of a repository.
+    // A path that leads out of the cache is not a file of the repository.
     let mut files: Vec<RemoteFile> = files
         .filter(|file| {
             file.path
@@ -192,13 +191,13 @@ fn files_of(entries: Vec<RepoTreeEntry>) -> Vec<RemoteFile> {
     files
 }
 
-/// Returns true if a fetched file is as long as the hub says.
+/// Returns whether a fetched file has the size that the hub states.
 fn is_whole(folder: &Path, file: &RemoteFile) -> bool {
     let found = std::fs::metadata(folder.join(&file.path));
     found.is_ok_and(|found| found.len() == file.size)
 }
 
-/// A name as a glob that matches nothing else.
+/// Escapes a name into a glob that matches nothing else.
 fn escape(name: &str) -> String {
     let mut glob = String::new();
     for letter in name.chars() {
@@ -211,13 +210,13 @@ fn escape(name: &str) -> String {
     glob
 }
 
-/// All files below a folder, sorted, as paths within it.
+/// Returns all files below a folder, sorted, as paths relative to it.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(inner) = folders.pop() {
         for entry in std::fs::read_dir(inner).into_iter().flatten().flatten() {
-            // The cache's entries are links; what counts is where they lead.
+            // The entries of the cache are links; the type of their target counts.
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 
-/// `owner/name`, or `owner/name@revision`: a repository of the hub, and a branch, tag or commit of it.
+/// Repository of the hub at a branch, tag or commit: `owner/name` or `owner/name@revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     pub(crate) owner: String,
@@ -11,7 +11,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Reads `owner/name[@revision]`; nothing for what can't be one, such as a path of another depth.
+    /// Parses `owner/name[@revision]`; `None` if `text` can't be one, such as a path of another depth.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, name) = path.split_once('/')?;
@@ -26,17 +26,17 @@ impl Repository {
         })
     }
 
-    /// `owner/name`.
+    /// Returns `owner/name`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    /// The branch, tag or commit.
+    /// Returns the branch, tag or commit.
     pub fn revision(&self) -> &str {
         &self.revision
     }
 
-    /// The same repository at another branch, tag or commit.
+    /// Returns the same repository at another branch, tag or commit.
     #[must_use]
     pub fn at(self, revision: impl Into<String>) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Display for Repository {
     }
 }
 
-/// The hub's rule for the names of owners and repositories.
+/// Checks the hub's rule for names of owners and repositories.
 fn is_segment(text: &str) -> bool {
     let edge = |letter: Option<char>| letter.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     edge(text.chars().next())
@@ -67,27 +67,25 @@ fn is_segment(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Files of a dataset's repository: `hf://datasets/owner/name[@revision][/which]`.
+/// Files of a dataset repository: `hf://datasets/owner/name[@revision][/which]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFiles {
-    /// The repository.
+    /// Repository of the dataset.
     pub repository: Repository,
-    /// Selection of its files: a file, a folder, a glob, a split, or a configuration and its split. All of them, if
-    /// empty.
+    /// Selected files: a file, a folder, a glob, a split, or a configuration and its split. All files if empty.
     pub which: String,
 }
 
 impl DatasetFiles {
-    /// Beginning of every such address.
+    /// Prefix of every such address.
     pub const SCHEME: &str = "hf://";
 
-    /// Reads an address. Nothing for one that is not `hf://datasets/owner/name…`.
+    /// Parses an address; `None` if it is not `hf://datasets/owner/name…`.
     pub fn parse(text: &str) -> Option<Self> {
         let path = text.strip_prefix(Self::SCHEME)?.strip_prefix("datasets/")?;
         let mut segments = path.split('/');
         let mut repository = format!("{}/{}", segments.next()?, segments.next()?);
-        // The only revisions with a `/` that are told from a path are the hub's own: `refs/pr/1`,
-        // `refs/convert/parquet`.
+        // The only revisions with a `/` that differ from a path are the hub's own: `refs/pr/1`, `refs/convert/parquet`.
         if repository.ends_with("@refs") {
             repository = format!("{repository}/{}/{}", segments.next()?, segments.next()?);
         }
@@ -103,9 +101,9 @@ impl DatasetFiles {
 mod tests {
     use super::*;
 
-    /// A repository's name is told from a path.
+    /// Checks that a repository's name is told from a path.
     #[test]
-    fn names_are_told_from_paths() {
+    fn repository_names_are_told_from_paths() {
         for name in ["HuggingFaceTB/SmolLM2-135M", "a/b.c@v1.0", "a/b@refs/pr/3"] {
             assert_eq!(Repository::parse(name).unwrap().to_string(), name);
         }
@@ -117,9 +115,9 @@ mod tests {
         }
     }
 
-    /// An address names a repository and its files.
+    /// Checks that an address names a repository and its files.
     #[test]
-    fn addresses_name_files() {
+    fn an_address_names_a_repository_and_files() {
         let files = DatasetFiles::parse("hf://datasets/o/n@v2/data/*.jsonl").unwrap();
         assert_eq!(files.repository.to_string(), "o/n@v2");
         assert_eq!(files.which, "data/*.jsonl");

@@ -1,9 +1,9 @@
-//! Downloads that were cut off, in this run or an earlier one, go on where they stopped.
+//! Resumes downloads that were cut off in this run or an earlier one.
 //!
-//! The hub's client begins such a file again. What had arrived it leaves in its cache as `<tag>.incomplete`, under
-//! the lock that every Hugging Face tool takes there; so the rest is asked for by range, checked against the tag, and
-//! the client then finds the file whole. It writes from the beginning on, also what comes out of the chunked store,
-//! where several chunks are under way at once.
+//! The hub's client starts such a file again. It leaves the partial content in its cache as `<tag>.incomplete`, under
+//! the lock that every Hugging Face tool takes there. So the rest is requested by range and checked against the tag,
+//! and the client then finds the file whole. The client writes a file from its beginning in order, even content of the
+//! chunked store, where several chunks are in flight at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -17,27 +17,27 @@ use sha2::Sha256;
 use crate::remote::{Remote, RemoteFile, is_cut_off};
 use crate::transfer::{Direction, tell};
 
-/// End of the name of a file that is not whole.
+/// Suffix of the name of a partial file.
 pub(crate) const INCOMPLETE: &str = ".incomplete";
-/// Bytes that are asked for at once; each time a few small requests go ahead.
+/// Bytes per request; each request costs a few small ones first.
 const PIECE: u64 = 64 << 20;
-/// Attempts to get a piece.
+/// Number of attempts per piece.
 const ATTEMPTS: usize = 4;
 
 /// Completes those of `files` that were cut off.
 ///
 /// # Errors
-/// What the hub answers; a full disk.
+/// Fails on an error of the hub, or on a full disk.
 pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> Result<(), HFError> {
     let folder = remote.folder_name();
     let blobs = remote.cache.join(&folder).join("blobs");
-    for tag in leftovers(&blobs) {
+    for tag in partial_tags(&blobs) {
         let Some(file) = files.iter().find(|file| has_tag(file, &tag)) else {
             continue;
         };
         let locks = remote.cache.join(".locks").join(&folder);
         let Some(_lock) = lock(&locks, &tag)? else {
-            // Another process is at it.
+            // Another process is downloading this file.
             continue;
         };
         let partial = blobs.join(format!("{tag}{INCOMPLETE}"));
@@ -45,15 +45,15 @@ pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> R
         if tag_of(&partial, file)? == tag {
             std::fs::rename(&partial, blobs.join(&tag))?;
         } else {
-            // The part that had arrived was something else.
+            // The partial content was of another file.
             std::fs::remove_file(&partial)?;
         }
     }
     Ok(())
 }
 
-/// The tags of what lies incomplete in a folder.
-fn leftovers(blobs: &Path) -> Vec<String> {
+/// Returns the tags of the partial files in a folder.
+fn partial_tags(blobs: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(blobs).into_iter().flatten().flatten();
     let mut tags: Vec<String> = entries
         .filter_map(|entry| {
@@ -65,8 +65,8 @@ fn leftovers(blobs: &Path) -> Vec<String> {
     tags
 }
 
-/// Returns true if a file is kept under this tag: its git object's name, or the SHA-256 of a large file, which its
-/// git object, a note of three lines, tells of.
+/// Returns whether the cache stores a file under this tag. The tag is the git object id of a small file, or the SHA-256
+/// of a large file, which its LFS pointer (three lines of text) names.
 fn has_tag(file: &RemoteFile, tag: &str) -> bool {
     if !file.is_large {
         return file.object == tag;
@@ -78,14 +78,14 @@ fn has_tag(file: &RemoteFile, tag: &str) -> bool {
     file.object == git_object(note.len() as u64, note.as_bytes()).unwrap_or_default()
 }
 
-/// The name that git gives to content of so many bytes.
+/// Returns the git object id of content of the given size.
 fn git_object(size: u64, content: impl Read) -> std::io::Result<String> {
     let mut hasher = Sha1::new_with_prefix(format!("blob {size}\0"));
     digest(content, &mut hasher)?;
     Ok(hexadecimal(&hasher.finalize()))
 }
 
-/// The tag that the content of `path` has, if it is that of `file`.
+/// Returns the tag of the content at `path`, assuming that it is the content of `file`.
 fn tag_of(path: &Path, file: &RemoteFile) -> std::io::Result<String> {
     let content = polymath_files::open(path)?;
     if !file.is_large {
@@ -135,7 +135,7 @@ fn complete<T: RepoType>(
         if piece.len() as u64 != until - have {
             let (asked, came) = (until - have, piece.len());
             let path = &file.path;
-            let reason = format!("{came} bytes of `{path}` came where {asked} were asked for");
+            let reason = format!("received {came} bytes of `{path}`, expected {asked}");
             return Err(HFError::Other(reason));
         }
         out.write_all(&piece)?;
@@ -146,7 +146,7 @@ fn complete<T: RepoType>(
     Ok(())
 }
 
-/// A stretch of a file; a connection that breaks is made again.
+/// Fetches a byte range of a file; reconnects if the connection breaks.
 fn piece<T: RepoType>(
     remote: &Remote<T>,
     file: &RemoteFile,
@@ -172,9 +172,9 @@ fn piece<T: RepoType>(
 mod tests {
     use super::*;
 
-    /// Git's own names: of a file, and of the note that stands for a large one.
+    /// Checks the git object ids of a file and of the LFS pointer of a large file.
     #[test]
-    fn files_are_told_by_their_tags() {
+    fn tags_are_git_and_lfs_object_ids() {
         let mut file = RemoteFile {
             path: "a".into(),
             size: 6,

@@ -1,4 +1,4 @@
-//! Files of a split: as the dataset's card says, else as their names do, by the rules of the `datasets` library.
+//! Files of a split: as declared by the dataset's card, else by the file names, by the rules of the `datasets` library.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use serde::Deserialize;
 use crate::card::front_matter;
 use crate::dataset::Pattern;
 
-/// The words by which files' names tell their split; the first of each row is what the split is called.
+/// Words in file names that tell the split; the first word of each row is the name of the split.
 const WORDS: [&[&str]; 3] = [
     &["train", "training"],
     &["validation", "valid", "val", "dev"],
     &["test", "testing", "eval", "evaluation"],
 ];
 
-/// Description of a dataset's files in its card.
+/// Data files that a card declares.
 #[derive(Default, Deserialize)]
 struct Card {
     #[serde(default)]
@@ -34,7 +34,7 @@ struct Configuration {
 #[serde(untagged)]
 enum DataFiles {
     Splits(Vec<SplitFiles>),
-    /// Without a split's name, all of it is for training.
+    /// Paths without the name of a split; all of them are the training split.
     Training(Paths),
 }
 
@@ -60,14 +60,14 @@ impl Paths {
     }
 }
 
-/// The splits of a dataset with these files.
+/// Splits of a dataset with these files.
 pub(crate) struct Splits<'a> {
     names: &'a [String],
     card: Card,
 }
 
 impl<'a> Splits<'a> {
-    /// A card whose facts can't be read says nothing.
+    /// Reads the card; metadata that can't be read counts as empty.
     pub(crate) fn new(names: &'a [String], card: &str) -> Self {
         let facts = front_matter(card).and_then(|yaml| serde_saphyr::from_str(yaml).ok());
         Self {
@@ -76,14 +76,14 @@ impl<'a> Splits<'a> {
         }
     }
 
-    /// The files of `split`, `configuration/split` or a whole `configuration`, where the card names it.
+    /// Returns the files of `split`, `configuration/split` or a whole `configuration`, if the card declares it.
     pub(crate) fn declared(&self, which: &str) -> Option<Vec<String>> {
         let configurations = &self.card.configs;
         let named = |name: &str| configurations.iter().find(|one| one.config_name == name);
         if let Some((configuration, split)) = which.split_once('/') {
             return self.files(named(configuration)?, Some(split));
         }
-        // A split by itself is one of the configuration that is called `default`, or of the only one.
+        // A split without a configuration belongs to the configuration `default`, or to the only one.
         let standard = named("default").or(match configurations.as_slice() {
             [only] => Some(only),
             _ => None,
@@ -93,7 +93,7 @@ impl<'a> Splits<'a> {
             .or_else(|| self.files(named(which)?, None))
     }
 
-    /// The files of a configuration's split, or of all of them.
+    /// Returns the files of one split of a configuration, or of all its splits.
     fn files(&self, configuration: &Configuration, split: Option<&str>) -> Option<Vec<String>> {
         let all: Vec<(&str, &[String])> = match configuration.data_files.as_ref()? {
             DataFiles::Splits(splits) => splits
@@ -128,8 +128,8 @@ impl<'a> Splits<'a> {
         Some(files.cloned().collect())
     }
 
-    /// The files that belong to `split`, or to `folder/split`, by the words in their names; where no name has such a
-    /// word, all are for training.
+    /// Returns the files of `split`, or of `folder/split`, by the words in their names. If no name has such a word, all
+    /// files are the training split.
     pub(crate) fn by_name(&self, which: &str, is_known: &dyn Fn(&str) -> bool) -> Vec<String> {
         let (folder, split) = match which.rsplit_once('/') {
             Some((folder, split)) => (format!("{folder}/"), split),
@@ -152,7 +152,7 @@ impl<'a> Splits<'a> {
             .collect()
     }
 
-    /// Lists the choices for a person.
+    /// Describes the splits to choose from, for an error message.
     pub(crate) fn known(&self, is_known: &dyn Fn(&str) -> bool) -> String {
         let mut splits = BTreeSet::new();
         for configuration in &self.card.configs {
@@ -175,7 +175,7 @@ impl<'a> Splits<'a> {
             splits.extend(files.filter_map(|name| split_of(name)).map(str::to_owned));
         }
         match splits.is_empty() {
-            true => "nothing there is called a split".into(),
+            true => "it has no splits".into(),
             false => {
                 let splits: Vec<String> = splits.into_iter().collect();
                 format!("it has the splits `{}`", splits.join("`, `"))
@@ -184,13 +184,13 @@ impl<'a> Splits<'a> {
     }
 }
 
-/// The split that a file's name, or that of a folder it is in, tells.
+/// Returns the split that the name of a file or of its folders tells.
 fn split_of(name: &str) -> Option<&'static str> {
     let named = |words: &&&[&str]| words_of(name).any(|word| words.contains(&word));
     WORDS.iter().find(named).map(|words| words[0])
 }
 
-/// A path's words: what stands between slashes, dots, hyphens, underscores, spaces and digits.
+/// Splits a path into words at slashes, dots, hyphens, underscores, spaces and digits.
 fn words_of(name: &str) -> impl Iterator<Item = &str> {
     name.split(|letter: char| "/.-_ ".contains(letter) || letter.is_ascii_digit())
 }
@@ -207,9 +207,9 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// The card's splits, by their names alone, with their configuration's, and a configuration as a whole.
+    /// Checks the splits of a card: by name alone, with their configuration, and a whole configuration.
     #[test]
-    fn cards_declare_splits() {
+    fn a_card_declares_splits() {
         let names = names(&[
             "d/a-0.jsonl",
             "d/more/b.jsonl",
@@ -234,9 +234,9 @@ mod tests {
         );
     }
 
-    /// Words in names tell splits, and only whole words; without any, everything is for training.
+    /// Checks that only whole words tell a split, and that without any all files are the training split.
     #[test]
-    fn names_tell_splits() {
+    fn file_names_tell_splits() {
         let all = names(&[
             "c/dev.jsonl",
             "c/train-00.jsonl",

@@ -1,4 +1,4 @@
-//! Progress of downloads and pushes.
+//! Progress of downloads and uploads.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -17,11 +17,11 @@ pub enum Direction {
 /// Progress of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
-    /// Direction.
+    /// Direction of the transfer.
     pub direction: Direction,
-    /// Bytes that have arrived.
+    /// Bytes transferred so far.
     pub bytes: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub total_bytes: u64,
 }
 
@@ -29,12 +29,12 @@ type Watcher = Box<dyn Fn(Transfer) + Send + Sync>;
 
 static WATCHER: OnceLock<Watcher> = OnceLock::new();
 
-/// Has `watcher` told of every transfer of this process from now on; the first watcher stays.
+/// Registers `watcher` to be called with the progress of every transfer of this process. Only the first watcher counts.
 pub fn watch_transfers(watcher: impl Fn(Transfer) + Send + Sync + 'static) {
     let _kept_the_first = WATCHER.set(Box::new(watcher));
 }
 
-/// Tells the watcher, if there is one.
+/// Calls the watcher, if there is one.
 pub(crate) fn tell(direction: Direction, bytes: u64, total_bytes: u64) {
     if let Some(watcher) = WATCHER.get() {
         watcher(Transfer {
@@ -45,23 +45,23 @@ pub(crate) fn tell(direction: Direction, bytes: u64, total_bytes: u64) {
     }
 }
 
-/// Adds up what arrives of every file of a transfer.
+/// Sums the progress over the files of a transfer.
 #[derive(Default)]
-pub(crate) struct Arrivals {
+pub(crate) struct TransferProgress {
     total_bytes: OnceLock<u64>,
     files: Mutex<BTreeMap<String, u64>>,
-    /// True if all content has arrived and only the commit is left.
+    /// Set when all content has arrived and only the commit is left.
     committing: OnceLock<()>,
 }
 
-impl Arrivals {
-    /// Bytes that have arrived so far.
+impl TransferProgress {
+    /// Returns the bytes that have arrived so far.
     pub(crate) fn bytes(&self) -> u64 {
         let arrived = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         arrived.values().sum()
     }
 
-    /// True if all content had arrived, and the commit alone failed.
+    /// Returns whether all content had arrived and only the commit failed.
     pub(crate) fn is_committing(&self) -> bool {
         self.committing.get().is_some()
     }
@@ -79,7 +79,7 @@ impl Arrivals {
     }
 }
 
-impl ProgressHandler for Arrivals {
+impl ProgressHandler for TransferProgress {
     fn on_progress(&self, event: &ProgressEvent) {
         let (direction, bytes) = match event {
             ProgressEvent::Download(event) => {

@@ -1,4 +1,4 @@
-//! Gzip and Zstandard, known by their first bytes.
+//! Gzip and Zstandard files, recognized by their first bytes.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read};
@@ -9,18 +9,18 @@ use flate2::bufread::GzDecoder;
 use crate::InputError;
 use crate::text::{POINTER, pointer};
 
-/// Bytes that are read from the disk at once.
+/// Bytes per read from the disk.
 const BUFFER: usize = 1 << 18;
-/// Zstandard frames are read whose window is up to two to this many bytes, 2 GiB: the most of `zstd --long=31`.
+/// Binary logarithm of the largest window of a Zstandard frame that is read: 2 GiB, the maximum of `zstd --long=31`.
 const LONGEST_WINDOW: u32 = 31;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard, whatever its name. Calls
-/// `watch` with the bytes that leave the disk, as they do.
+/// Opens a file and decompresses it if its first bytes are those of Gzip or Zstandard, whatever its name. Calls `watch`
+/// with the number of bytes of each read from the disk.
 ///
 /// # Errors
-/// A file that can't be opened; a Git LFS pointer.
+/// Fails if the file can't be opened or is a Git LFS pointer.
 pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead + 'a>, InputError> {
     if path.is_dir() {
         return Err(InputError::content(path, "is a folder: expected a file"));
@@ -46,13 +46,13 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
     })
 }
 
-/// Returns true if a frame begins here, or one that decoders skip.
+/// Returns whether a Zstandard frame begins here, or a frame that decoders skip.
 fn is_zstandard(bytes: &[u8]) -> bool {
     let skipped = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     bytes.starts_with(&ZSTANDARD) || skipped(bytes)
 }
 
-/// A file that tells how much of it is read.
+/// File that reports the bytes read from it.
 struct Watched<'a> {
     file: File,
     watch: &'a dyn Fn(u64),
@@ -66,12 +66,12 @@ impl Read for Watched<'_> {
     }
 }
 
-/// The members of a Gzip file one after another. Zeros after the last are padding (of tapes and `tar`), as for `gzip`
-/// and Python.
+/// Reader of all members of a Gzip file in order. Zeros after the last member are padding (of tapes and `tar`), as for
+/// `gzip` and Python.
 struct Gzip<R: BufRead> {
-    /// `None` only while members change.
+    /// `None` only during the change of members.
     member: Option<GzDecoder<R>>,
-    /// True if the last member ended.
+    /// True if the last member has ended.
     ended: bool,
 }
 
@@ -83,7 +83,7 @@ impl<R: BufRead> Gzip<R> {
         }
     }
 
-    /// Goes on to the next member; `false` where there is none.
+    /// Moves to the next member; returns `false` if there is none.
     fn next_member(&mut self) -> std::io::Result<bool> {
         let Some(member) = self.member.take() else {
             return Ok(false);
@@ -100,7 +100,7 @@ impl<R: BufRead> Gzip<R> {
                 continue;
             }
             if found[0] != GZIP[0] {
-                let message = "after the end of the compressed text come bytes that are not Gzip: it was damaged, or something \
+                let message = "bytes that are not Gzip follow the compressed text: the file was damaged, or something \
                                was appended to it";
                 return Err(Error::new(ErrorKind::InvalidData, message));
             }
@@ -131,7 +131,7 @@ impl<R: BufRead> Read for Gzip<R> {
     }
 }
 
-/// Compressed text, whose errors say what may have happened to the file.
+/// Decompressed text with errors that say what may have happened to the file.
 struct Decompressed<R>(R);
 
 impl<R: Read> Read for Decompressed<R> {
@@ -139,7 +139,7 @@ impl<R: Read> Read for Decompressed<R> {
         self.0.read(buffer).map_err(|error| {
             let reason = match error.kind() {
                 ErrorKind::UnexpectedEof => {
-                    "the compressed text ends in its middle: the file was cut off, fetch it again"
+                    "the compressed text is incomplete: the file was cut off, fetch it again"
                 }
                 ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other
                     if error.raw_os_error().is_none() =>
@@ -184,9 +184,10 @@ mod tests {
         Ok(text)
     }
 
-    /// Compression is known by the first bytes: several members or frames, padding, frames to skip, long windows.
+    /// Checks that compression is recognized by the first bytes: several members or frames, padding, skippable frames,
+    /// long windows.
     #[test]
-    fn compression_is_known_by_the_bytes() {
+    fn compression_is_recognized_by_the_first_bytes() {
         assert_eq!(read(b"plain").unwrap(), "plain");
         assert_eq!(read(b"").unwrap(), "");
         assert_eq!(read(&gzip("one")).unwrap(), "one");
@@ -207,9 +208,9 @@ mod tests {
         assert_eq!(read(&long.finish().unwrap()).unwrap(), "far");
     }
 
-    /// Refuses a file that is cut off or followed by something else.
+    /// Checks that content that is cut off or followed by something else is refused.
     #[test]
-    fn damage_is_refused() {
+    fn damaged_files_are_refused() {
         let text = "words ".repeat(1000);
         for whole in [gzip(&text), zstandard(&text)] {
             let cut = read(&whole[..whole.len() - 9]).unwrap_err();

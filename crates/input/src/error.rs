@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A file that can't be read; names the file, and the line where there is one.
+/// Error of a file that can't be read. Names the file, and the line if there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The file can't be opened or read.
@@ -10,27 +10,27 @@ pub enum InputError {
     File {
         /// `open` or `read`.
         action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The reason.
+        /// Reason of the failure.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file has wrong content.
     #[error("`{}`: {message}", path.display())]
     Content {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Fault, and the way to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
-    /// A line of the file is not what it should be.
+    /// A line of the file has wrong content.
     #[error("`{}:{line}`: {message}", path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: u64,
-        /// Fault, and the way to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
 }

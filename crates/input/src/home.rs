@@ -1,9 +1,9 @@
-//! `~` at the start of a path.
+//! Expansion of `~` at the start of a path.
 
 use std::borrow::Cow;
 
-/// Replaces a leading `~` or `~/` by the home folder, as a shell does where it sees one. `~name` and a `~` elsewhere
-/// stay, and so does all where no home folder is known.
+/// Replaces a leading `~` or `~/` by the home folder, as a shell does. Leaves `~name` and a `~` elsewhere, and leaves
+/// the path unchanged if the home folder is not known.
 pub fn expand_home(path: &str) -> Cow<'_, str> {
     let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     expand(path, home.as_deref().and_then(std::path::Path::to_str))
@@ -22,7 +22,7 @@ fn expand<'a>(path: &'a str, home: Option<&str>) -> Cow<'a, str> {
 mod tests {
     use super::*;
 
-    /// Only a leading `~` of one's own home is expanded.
+    /// Checks that only a leading `~` of the user's own home is expanded.
     #[test]
     fn a_leading_tilde_is_expanded() {
         let home = Some("/home/ada/");

@@ -1,4 +1,4 @@
-//! JSON as Python reads it.
+//! Reads JSON as Python does.
 
 use std::path::Path;
 
@@ -6,33 +6,33 @@ use serde_json::Value;
 
 use crate::{InputError, read_text};
 
-/// A value that was read, and what was not quite JSON in it.
+/// Value that was read, with marks of what is not standard JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Json {
-    /// The value; `NaN` and infinities are null in it.
+    /// Parsed value; `NaN` and infinities become null.
     pub value: Value,
-    /// Character that stands for lone surrogates (escapes of a surrogate without its partner), where there are
-    /// any. It stands nowhere else.
-    pub half: Option<char>,
+    /// Character that replaces lone surrogates (an escaped half of a UTF-16 pair without the other), if there are any.
+    /// It occurs nowhere else in the value.
+    pub lone_surrogate: Option<char>,
 }
 
-/// Fault of a text that is not JSON, and its place.
+/// Description and position of a syntax error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (line {line}, column {column})")]
 pub struct JsonError {
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub line: u64,
-    /// Bytes into the line, counted from 1.
+    /// Byte position in the line, counted from 1.
     pub column: u64,
-    /// Fault.
+    /// Description of the fault.
     pub message: String,
 }
 
-/// Reads a file of JSON as `json.load` of Python does (`NaN`, infinities, halves of characters, keys that come
-/// twice), with or without a byte order mark.
+/// Reads a JSON file as Python's `json.load` does (`NaN`, infinities, lone surrogates, repeated keys), with or without
+/// a byte order mark.
 ///
 /// # Errors
-/// As [`read_text`]; what is not JSON, with its line.
+/// Same as [`read_text`]; text that is not JSON, with its line.
 pub fn read_json(path: &Path) -> Result<Value, InputError> {
     let text = read_text(path)?;
     let json = parse_json(&text).map_err(|error| InputError::Line {
@@ -40,16 +40,16 @@ pub fn read_json(path: &Path) -> Result<Value, InputError> {
         line: error.line,
         message: format!("is not JSON: {} (column {})", error.message, error.column),
     })?;
-    Ok(match json.half {
+    Ok(match json.lone_surrogate {
         None => json.value,
-        Some(half) => replaced(json.value, half),
+        Some(lone_surrogate) => replaced(json.value, lone_surrogate),
     })
 }
 
-/// Reads a file as [`read_json`] does, and returns it as text that is JSON: as it stands, where it is.
+/// Reads a file as [`read_json`] does and returns it as standard JSON text; unchanged if it is standard JSON.
 ///
 /// # Errors
-/// As [`read_json`].
+/// Same as [`read_json`].
 pub fn read_json_text(path: &Path) -> Result<String, InputError> {
     let text = read_text(path)?;
     match serde_json::from_str::<Value>(&text) {
@@ -58,19 +58,27 @@ pub fn read_json_text(path: &Path) -> Result<String, InputError> {
     }
 }
 
-/// Reads JSON as Python's `json.loads` does.
+/// Parses JSON as Python's `json.loads` does.
 ///
 /// # Errors
-/// What is not JSON.
+/// Text that is not JSON.
 pub fn parse_json(text: &str) -> Result<Json, JsonError> {
     let error = match serde_json::from_str(text) {
-        Ok(value) => return Ok(Json { value, half: None }),
+        Ok(value) => {
+            return Ok(Json {
+                value,
+                lone_surrogate: None,
+            });
+        }
         Err(error) => error,
     };
-    if let Some((mended, half)) = mend(text)
+    if let Some((mended, lone_surrogate)) = mend(text)
         && let Ok(value) = serde_json::from_str(&mended)
     {
-        return Ok(Json { value, half });
+        return Ok(Json {
+            value,
+            lone_surrogate,
+        });
     }
     let (line, column) = (error.line() as u64, error.column() as u64);
     let message = error.to_string();
@@ -82,30 +90,30 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
     })
 }
 
-/// A value with the replacement character for halves of characters.
-fn replaced(value: Value, half: char) -> Value {
-    let mend = |text: String| match text.contains(half) {
-        true => text.replace(half, "\u{fffd}"),
+/// Replaces the marker of lone surrogates by the replacement character in all strings of a value.
+fn replaced(value: Value, lone_surrogate: char) -> Value {
+    let mend = |text: String| match text.contains(lone_surrogate) {
+        true => text.replace(lone_surrogate, "\u{fffd}"),
         false => text,
     };
     match value {
         Value::String(text) => Value::String(mend(text)),
         Value::Array(values) => values
             .into_iter()
-            .map(|value| replaced(value, half))
+            .map(|value| replaced(value, lone_surrogate))
             .collect(),
         Value::Object(fields) => fields
             .into_iter()
-            .map(|(name, value)| (mend(name), replaced(value, half)))
+            .map(|(name, value)| (mend(name), replaced(value, lone_surrogate)))
             .collect(),
         other => other,
     }
 }
 
-/// The text with `null` for numbers that JSON does not have, and a character for halves of characters; `None` where
-/// there is neither.
+/// Returns the text with `null` for numbers that JSON does not have, and a marker character for lone surrogates; `None`
+/// if there is neither.
 fn mend(text: &str) -> Option<(String, Option<char>)> {
-    // Characters that Unicode keeps for a program's own use; one that the text does not have.
+    // The marker is a Unicode noncharacter (reserved for internal use) that the text does not contain.
     let marker = ('\u{fdd5}'..='\u{fdef}').find(|marker| {
         let escape = format!("\\u{:04x}", u32::from(*marker));
         !text.contains(*marker) && !text.to_ascii_lowercase().contains(&escape)
@@ -122,7 +130,7 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
                 None
             }
             (b'\\', true) => match surrogate(rest) {
-                Some(Surrogate::Half) => {
+                Some(Surrogate::Lone) => {
                     halves += 1;
                     mended.push(marker);
                     Some(6)
@@ -159,12 +167,12 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
 }
 
 enum Surrogate {
-    /// Two escapes that are one character.
+    /// Two escapes that form one character.
     Pair,
-    Half,
+    Lone,
 }
 
-/// The surrogate that is escaped at the start of `text`.
+/// Returns the kind of the surrogate that is escaped at the start of `text`.
 fn surrogate(text: &str) -> Option<Surrogate> {
     let code = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -172,13 +180,13 @@ fn surrogate(text: &str) -> Option<Surrogate> {
     };
     match code(0)? {
         0xd800..=0xdbff if matches!(code(6), Some(0xdc00..=0xdfff)) => Some(Surrogate::Pair),
-        0xd800..=0xdfff => Some(Surrogate::Half),
+        0xd800..=0xdfff => Some(Surrogate::Lone),
         _ => None,
     }
 }
 
-/// The length of the number at the beginning of `text`, 0 where there is none, and whether it is finite: Python
-/// writes and reads `NaN` and `Infinity`, and reads `1e999` as infinite.
+/// Returns the length of the number at the start of `text`, 0 if there is none, and whether the number is finite.
+/// Python writes and reads `NaN` and `Infinity`, and reads `1e999` as infinite.
 fn number(text: &str) -> (usize, bool) {
     let names = ["NaN", "Infinity", "-Infinity"];
     if let Some(name) = names.into_iter().find(|name| text.starts_with(name)) {
@@ -187,7 +195,7 @@ fn number(text: &str) -> (usize, bool) {
     let of_number = |letter: char| matches!(letter, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
     let length = text.find(|letter| !of_number(letter)).unwrap_or(text.len());
     let value = text[..length].parse::<f64>();
-    // A text that is no number at all stays, and the parser refuses it.
+    // Text that is not a number stays, and the parser refuses it.
     (length, value.map_or(true, f64::is_finite))
 }
 
@@ -197,14 +205,14 @@ mod tests {
 
     use super::*;
 
-    /// Numbers and halves of characters that JSON does not have are read as Python reads them, and strings that only
+    /// Checks that non-finite numbers and lone surrogates are read as Python reads them, and that strings that only
     /// look like them stay.
     #[test]
     fn python_json_is_read() {
         let read = |text: &str| parse_json(text).unwrap();
         let plain = read(r#"{"a": "NaN", "b": [1e3, -2], "a": 3}"#);
         assert_eq!(
-            (plain.value, plain.half),
+            (plain.value, plain.lone_surrogate),
             (json!({"a": 3, "b": [1e3, -2]}), None)
         );
         let numbers = read(
@@ -213,26 +221,26 @@ mod tests {
         let expected = json!({
             "a": null, "b": [null, null, -1, null, 0.0, 2500.0], "c": "-Infinity \" NaN 1e999"
         });
-        assert_eq!((numbers.value, numbers.half), (expected, None));
+        assert_eq!((numbers.value, numbers.lone_surrogate), (expected, None));
         let halves =
             read(r#"["\ud800", "\udc00x", "\ud83d\ude00", "\\ud800", "\ud800\u0041", "\n\ud83d"]"#);
-        let half = halves.half.unwrap();
+        let lone_surrogate = halves.lone_surrogate.unwrap();
         let expected = [
-            half.to_string(),
-            format!("{half}x"),
+            lone_surrogate.to_string(),
+            format!("{lone_surrogate}x"),
             "😀".into(),
             "\\ud800".into(),
-            format!("{half}A"),
-            format!("\n{half}"),
+            format!("{lone_surrogate}A"),
+            format!("\n{lone_surrogate}"),
         ];
         assert_eq!(halves.value, json!(expected));
         let taken = read("[\"\u{fdd5}\", \"\\ufdd6\", \"\\ud800\"]");
-        assert_eq!(taken.half, Some('\u{fdd7}'));
+        assert_eq!(taken.lone_surrogate, Some('\u{fdd7}'));
     }
 
-    /// Refuses what Python refuses, with its place.
+    /// Checks that text that Python refuses is refused with its position.
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn text_that_is_not_json_is_refused() {
         let refused = |text: &str| parse_json(text).unwrap_err();
         let comma = refused("{\n\"a\": 1,\n}");
         assert_eq!((comma.line, comma.column), (3, 1));
@@ -250,9 +258,9 @@ mod tests {
         }
     }
 
-    /// A file's errors name it, and halves of characters become replacement characters.
+    /// Checks that errors of a file name it, and that lone surrogates become replacement characters.
     #[test]
-    fn files_are_read() {
+    fn lone_surrogates_of_files_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         std::fs::write(&path, "\u{feff}{\"a\": \"\\ud800\", \"b\": NaN}").unwrap();

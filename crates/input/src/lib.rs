@@ -1,7 +1,8 @@
-//! Opening files that others wrote.
+//! Opens files of any origin.
 //!
-//! All text, JSON and TOML is read through here: compression is known by a file's first bytes, not by its name; a
-//! byte order mark is stripped; UTF-16 and Git LFS pointers are named; JSON is read as Python reads it.
+//! All text, JSON and TOML is read through this crate. It recognizes compression by the first bytes of a file, not by
+//! its name, strips a byte order mark, refuses UTF-16 and Git LFS pointers with a clear message, and reads JSON as
+//! Python does.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -14,16 +15,16 @@
 
 mod compressed;
 mod error;
+mod existence;
 mod home;
 mod json;
 mod panics;
 mod text;
-mod there;
 
 pub use compressed::open;
 pub use error::InputError;
+pub use existence::{exists, is_file};
 pub use home::expand_home;
 pub use json::{Json, JsonError, parse_json, read_json, read_json_text};
 pub use panics::catch_panic;
-pub use text::{MARK, decode, read_text, refuse_pointer};
-pub use there::{exists, is_file};
+pub use text::{BYTE_ORDER_MARK, decode, read_text, refuse_pointer};

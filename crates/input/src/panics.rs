@@ -1,11 +1,12 @@
-//! Panics of libraries that read what others wrote.
+//! Catches panics of libraries that read untrusted files.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// Calls `work`; `None` where it panics. The panic is not reported on stderr: the caller says what was wrong. For a
-/// library that takes parts of a file for granted and has no check to call before; what it built is to be dropped.
+/// Calls `work` and returns its result, or `None` if it panics. The panic is not printed to stderr: the caller reports
+/// the error. This is for libraries that trust parts of a file and offer no check to call before. The caller must drop
+/// what they built.
 ///
 /// ```
 /// assert_eq!(polymath_input::catch_panic(|| 3), Some(3));

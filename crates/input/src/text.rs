@@ -1,21 +1,21 @@
-//! UTF-8, and what is not.
+//! Reads UTF-8 text and reports other encodings.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::{InputError, open};
 
-/// Beginning of a Git LFS pointer: the file itself was not fetched.
+/// First bytes of a Git LFS pointer: a file whose content was not fetched.
 pub(crate) const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// A file that is read whole may be so long.
+/// Maximum length of a file that is read whole.
 const LONGEST: u64 = 1 << 30;
-/// The byte order mark, which says nothing in UTF-8.
-pub const MARK: char = '\u{feff}';
+/// Byte order mark, which has no meaning in UTF-8.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a file as text: decompressed, UTF-8, without a byte order mark.
+/// Reads a file as text: decompresses it, checks that it is UTF-8 and strips a byte order mark.
 ///
 /// # Errors
-/// A file that can't be read, is a Git LFS pointer, is not UTF-8 or is longer than 1 GiB.
+/// Fails if the file can't be read, is a Git LFS pointer, is not UTF-8 or is longer than 1 GiB.
 pub fn read_text(path: &Path) -> Result<String, InputError> {
     let mut bytes = Vec::new();
     let read = open(path, &|_| ())?
@@ -27,17 +27,17 @@ pub fn read_text(path: &Path) -> Result<String, InputError> {
     decode(path, 1, &bytes, true)?;
     // Checked already.
     let text = String::from_utf8(bytes).unwrap_or_default();
-    Ok(match text.strip_prefix(MARK) {
+    Ok(match text.strip_prefix(BYTE_ORDER_MARK) {
         Some(rest) => rest.to_owned(),
         None => text,
     })
 }
 
-/// Returns `bytes`, which begin in line `first_line` of the file, as text. Unless `whole`, the last character may be
-/// cut off, and is left out.
+/// Decodes `bytes`, which begin in line `first_line` of the file, as UTF-8. Unless `whole` is set, an incomplete last
+/// character is left out.
 ///
 /// # Errors
-/// What is not UTF-8, with its line and its place there.
+/// Bytes that are not UTF-8, with their line and position.
 pub fn decode<'a>(
     path: &Path,
     first_line: u64,
@@ -60,7 +60,7 @@ pub fn decode<'a>(
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if sound.is_empty() => {
             "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`"
         }
-        _ => "convert the file, as with `iconv -f latin1 -t utf-8`",
+        _ => "convert the file, for example with `iconv -f latin1 -t utf-8`",
     };
     let column = sound.len() - line_start + 1;
     let newlines = sound.iter().filter(|&&byte| byte == b'\n').count() as u64;
@@ -71,11 +71,11 @@ pub fn decode<'a>(
     })
 }
 
-/// Refuses a Git LFS pointer: for files that are opened in another way than through [`open`]. A file that can't be
-/// opened is left to who opens it.
+/// Refuses a Git LFS pointer. For files that are not opened through [`open`]. A file that can't be opened passes: the
+/// caller's own open reports it.
 ///
 /// # Errors
-/// The pointer, and how to fetch the file.
+/// The file is a pointer; the message says how to fetch the content.
 pub fn refuse_pointer(path: &Path) -> Result<(), InputError> {
     let mut first = [0; POINTER.len()];
     let read = polymath_files::open(path).and_then(|mut file| file.read_exact(&mut first));
@@ -102,9 +102,9 @@ mod tests {
         read_text(&path).map_err(|error| error.to_string())
     }
 
-    /// A byte order mark is stripped, other encodings are named with their line.
+    /// Checks that a byte order mark is stripped and that other encodings are reported with their line.
     #[test]
-    fn other_encodings_are_named() {
+    fn other_encodings_are_reported_with_their_line() {
         assert_eq!(
             read("\u{feff}one\u{feff}".as_bytes()).unwrap(),
             "one\u{feff}"
@@ -124,9 +124,9 @@ mod tests {
         }
     }
 
-    /// A pointer is told from text that only mentions one.
+    /// Checks that a pointer is told from text that only mentions one.
     #[test]
-    fn pointers_are_named() {
+    fn pointers_are_told_from_text() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         assert!(

@@ -1,11 +1,12 @@
-//! A checkpoint's logits, gradients and greedy text, for other programs to compare with: `scripts/check/hf.sh`.
+//! Writes a checkpoint's logits, gradients and greedy text, so that other programs can compare: `scripts/check/hf.sh`.
 //!
-//! `cargo run --release --example forward -- <model or adapter folder> <tokens.json> <output folder>` reads one list of token
-//! ids, and writes
+//! `cargo run --release --example forward -- <model or adapter folder> <tokens.json> <output folder>` reads one list of
+//! token ids and writes
 //!
-//! - `forward.safetensors`: `logits` (tokens − 1, vocabulary); `loss`, the mean of each next token's; its gradient, by
-//!   parameter; and `greedy`, the tokens that continue the first half of those given, [`CONTINUED`] at most;
-//! - `saved`, the checkpoint as this program saves it; and `merged`, where it is an adapter, the base with the adapter in it.
+//! - `forward.safetensors`: `logits` (tokens − 1, vocabulary); `loss`, the mean over the next tokens; its gradient, by
+//!   parameter; and `greedy`, up to [`CONTINUED`] tokens that continue the first N/2 of the N given tokens;
+//! - `saved`, the checkpoint as this program saves it; and `merged`, the base with the adapter merged, if the folder is
+//!   an adapter.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,7 +18,7 @@ use polymath_model::{
     TokenizerFiles, Transformer,
 };
 
-/// Tokens of greedy text.
+/// Maximum number of greedy tokens.
 const CONTINUED: usize = 32;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// As it is trained: an adapter stays beside its base, and it alone moves.
+/// Loads the folder as training does: an adapter stays beside its base, and only the adapter is trainable.
 fn load(folder: &Path) -> Result<Transformer, ModelError> {
     let ops = Ops::fused(Precision::F32);
     let mut options = LoadOptions::trained(&Device::Cpu, ops);

@@ -1,5 +1,5 @@
-//! How long loading takes beside reading the file into memory: `cargo run --release -p polymath-model --example load_time [--
-//! <megabytes>]`.
+//! Compares the time to load a checkpoint with the time to read its file into memory: `cargo run --release -p
+//! polymath-model --example load_time [-- <megabytes>]`.
 
 #[path = "../tests/random_model/mod.rs"]
 mod random_model;
@@ -11,11 +11,11 @@ use polymath_model::{LoadOptions, Ops, Precision};
 
 use random_model::RandomModel;
 
-/// That of the command: it asks the system for large pages.
+/// The allocator of the command line program: it asks the system for large pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The best of so many.
+/// Number of repetitions; the best one counts.
 const TRIES: usize = 5;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! One batch of packed token rows, as the model takes it.
+//! A batch of packed token rows.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use polymath_ops::Segments;
 
 use crate::ModelError;
 
-/// Rows of packed documents; every vector holds `rows × sequence` entries, row after row.
+/// Rows of packed documents. Every vector has `rows × sequence` entries in row-major order.
 #[derive(Debug, Clone)]
 pub struct TokenBatch {
-    /// What the model reads.
+    /// Input tokens.
     pub input_ids: Vec<u32>,
-    /// What it should predict at each position, or [`crate::IGNORED`].
+    /// Target token of each position, or [`crate::IGNORED`].
     pub targets: Vec<u32>,
-    /// Where, within its row, the document of each position begins; attention stops there.
+    /// Start of each position's document within its row; attention does not cross it.
     pub document_starts: Vec<u32>,
-    /// How many rows.
+    /// Number of rows.
     pub rows: usize,
 }
 
-/// A batch on the device, with what each layer needs of it computed once.
+/// Batch on the device, with what all layers share computed once.
 pub(crate) struct Prepared {
-    /// `(batch, sequence)`
+    /// Input tokens: `(batch, sequence)`.
     pub input_ids: Tensor,
     pub targets: Arc<[u32]>,
     pub positions: Arc<[u32]>,
@@ -30,12 +30,12 @@ pub(crate) struct Prepared {
 }
 
 impl TokenBatch {
-    /// The length of each row.
+    /// Returns the length of each row.
     pub fn sequence_length(&self) -> usize {
         self.input_ids.len().checked_div(self.rows).unwrap_or(0)
     }
 
-    /// How many targets count.
+    /// Returns the number of targets that count.
     pub fn scored_tokens(&self) -> usize {
         self.targets
             .iter()
@@ -51,13 +51,14 @@ impl TokenBatch {
             || self.document_starts.len() != total
         {
             return Err(ModelError::Input(format!(
-                "a batch of {rows} rows has {} inputs, {} targets and {} document starts: they must be equally many",
+                "a batch of {rows} rows has {} inputs, {} targets and {} document starts: the three numbers must be \
+                 equal",
                 self.input_ids.len(),
                 self.targets.len(),
                 self.document_starts.len()
             )));
         }
-        // Positions restart with each document, as if it stood alone.
+        // Positions restart at each document, as if it stood alone.
         let positions: Arc<[u32]> = self
             .document_starts
             .iter()

@@ -1,15 +1,15 @@
-//! Bounds on the numbers of a shape. A `config.json` is not trusted: nothing is allocated for a number before it is checked.
+//! Bounds on the sizes of a model. A `config.json` is untrusted: nothing is allocated for a size before it is checked.
 
 use crate::sizes::check_size;
 use crate::{ModelConfig, ModelError, SlidingWindow};
 
-/// The most parameters of a model.
+/// Maximum number of parameters of a model.
 const MOST_PARAMETERS: u64 = 1 << 42;
 
-/// Checks every number of a shape by itself, and the number of parameters.
+/// Checks the range of every size and the number of parameters.
 ///
 /// # Errors
-/// The first key that is out of its range.
+/// Fails with the first key that is out of range.
 pub(crate) fn check(config: &ModelConfig) -> Result<(), ModelError> {
     let sizes = [
         ("vocab_size", config.vocab_size),
@@ -35,7 +35,7 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), ModelError> {
     let deviation = config.initializer_range;
     if !(deviation >= 0.0 && deviation.is_finite()) {
         return refuse(format!(
-            "`initializer_range` is {deviation}: expected 0 or a number above"
+            "`initializer_range` is {deviation}: expected 0 or more"
         ));
     }
     let tokens = [
@@ -60,7 +60,7 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), ModelError> {
 }
 
 impl SlidingWindow {
-    /// Checks it against the rest of the config.
+    /// Checks the window against the rest of the config.
     pub(crate) fn validate(&self, config: &ModelConfig) -> Result<(), ModelError> {
         let refuse = |message: String| Err(ModelError::Architecture(message));
         if self.size == 0 {

@@ -1,4 +1,4 @@
-//! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer and its settings.
+//! Model folders in Hugging Face's layout: `config.json`, `model.safetensors`, the tokenizer and its settings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use crate::adapter::{base_folder, is_adapter, load_adapter, save_adapter};
 use crate::hugging_face::{self, TokenIds, read_json};
 use crate::model_folder::{GENERATION_CONFIG, TOKENIZER, write};
 use crate::weights::{
-    WEIGHTS, counted, has_own_head, listed, passengers, read_weights, write_weights,
+    WEIGHTS, counted, has_own_head, listed, read_weights, unused_tensors, write_weights,
 };
 use crate::{LoadOptions, ModelConfig, ModelError, TokenizerFiles, Transformer};
 
 const CONFIG: &str = "config.json";
 
-/// The tokenizer of a model folder.
+/// Returns the tokenizer file of a model folder.
 ///
 /// # Errors
-/// The folder has none.
+/// Fails if the folder has none.
 pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
     let path = folder.join(TOKENIZER);
     if path.is_file() {
@@ -31,10 +31,10 @@ pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
     }
 }
 
-/// The same; an adapter that was saved without one has its base's, which `base` stands in for.
+/// Returns the tokenizer file of a folder; an adapter without one uses that of its base, or of `base` if given.
 ///
 /// # Errors
-/// As [`tokenizer_in`]; an adapter whose base is missing.
+/// Fails like [`tokenizer_in`], or if an adapter's base is missing.
 pub fn tokenizer_over(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
     if is_adapter(folder) && !polymath_input::is_file(&folder.join(TOKENIZER))? {
         return tokenizer_in(&base_folder(folder, base)?);
@@ -42,11 +42,11 @@ pub fn tokenizer_over(folder: &Path, base: Option<&Path>) -> Result<PathBuf, Mod
     tokenizer_in(folder)
 }
 
-/// Writes the model into the existing folder `folder`; of a model with an adapter, the adapter only. The caller makes it
-/// durable and moves it into place.
+/// Writes the model into the existing folder `folder`; for a model with an adapter, writes only the adapter. The caller
+/// syncs the folder and renames it into place.
 ///
 /// # Errors
-/// The file that can't be written or copied.
+/// Fails if a file can't be written or copied.
 pub fn save(
     folder: &Path,
     model: &Transformer,
@@ -62,10 +62,10 @@ pub fn save(
     save_weights(folder, model.config(), model.parameters(), tokenizer)
 }
 
-/// Writes weights, by the names of [`ModelConfig::parameter_shapes`], as a model folder.
+/// Writes weights, named as in [`ModelConfig::parameter_shapes`], as a model folder.
 ///
 /// # Errors
-/// As [`save`].
+/// Same as [`save`].
 pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     folder: &Path,
     config: &ModelConfig,
@@ -78,8 +78,8 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     write_weights(&folder.join(WEIGHTS), config, weights)
 }
 
-/// Sees to it that the folder's `generation_config.json` names every token that ends a generated text; one that does so
-/// already stays byte for byte.
+/// Makes the folder's `generation_config.json` name every end token of the model. A file that does is left unchanged
+/// byte for byte.
 fn save_ends(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let path = folder.join(GENERATION_CONFIG);
     let mut settings = match read_settings(&path)? {
@@ -97,11 +97,11 @@ fn save_ends(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     write(&path, format!("{settings:#}\n").as_bytes())
 }
 
-/// Reads a JSON object, as Python writes it; `None` where there is no such file.
+/// Reads a JSON object as Python writes it; `None` if the file does not exist.
 fn read_settings(path: &Path) -> Result<Option<serde_json::Value>, ModelError> {
     let found = polymath_tokenizer::read_optional_json(path)?;
     if found.as_ref().is_some_and(|settings| !settings.is_object()) {
-        return Err(ModelError::content(path, "is no JSON object"));
+        return Err(ModelError::content(path, "is not a JSON object"));
     }
     Ok(found)
 }
@@ -109,12 +109,12 @@ fn read_settings(path: &Path) -> Result<Option<serde_json::Value>, ModelError> {
 /// Reads only the `config.json` of a model folder, or of an adapter's base.
 ///
 /// # Errors
-/// No folder, no such file, or a field that is not supported.
+/// Fails if the folder or the file is missing, or a field is not supported.
 pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
     load_config_over(folder, None)
 }
 
-/// Refuses a path that leads to no folder, with the reason: it is not there, a link leads round, or it is something else.
+/// Refuses a path that is not a folder, with the reason: it does not exist, is a link loop, or is something else.
 fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
     let expected = "expected a checkpoint such as `checkpoints/<run>/best`";
     let reason = match std::fs::metadata(folder) {
@@ -134,11 +134,11 @@ fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
     Err(ModelError::content(folder, reason))
 }
 
-/// The same; if the folder is an adapter's, `base` stands in for the base that it names. Whether that is the base that it
-/// was trained on, loading asks.
+/// Reads the config as [`load_config`] does. For an adapter's folder, `base` replaces the base that it names. Does not
+/// check that it is the base that the adapter was trained on; loading does.
 ///
 /// # Errors
-/// As [`load_config`]; an adapter whose base is missing.
+/// Fails like [`load_config`], or if an adapter's base is missing.
 pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfig, ModelError> {
     refuse_no_folder(folder)?;
     if is_adapter(folder) {
@@ -167,7 +167,7 @@ pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfi
     Ok(config)
 }
 
-/// What ends a generated text by the folder's `generation_config.json`, if there is one.
+/// Returns the end tokens in the folder's `generation_config.json`, if there is one.
 fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
     let path = folder.join(GENERATION_CONFIG);
     if !polymath_input::is_file(&path)? {
@@ -177,13 +177,13 @@ fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
     hugging_face::generation_ends(&path, &text)
 }
 
-/// What a model folder, or an adapter's base, holds that is not used, each a sentence for a person.
+/// Describes the content of a model folder, or of an adapter's base, that is not used: one sentence each.
 ///
 /// # Errors
-/// As [`load_config_over`].
-pub fn left_out(folder: &Path, base: Option<&Path>) -> Result<Vec<String>, ModelError> {
+/// Same as [`load_config_over`].
+pub fn unused_content(folder: &Path, base: Option<&Path>) -> Result<Vec<String>, ModelError> {
     if is_adapter(folder) {
-        return left_out(&base_folder(folder, base)?, None);
+        return unused_content(&base_folder(folder, base)?, None);
     }
     let config = load_config(folder)?;
     let mut said = Vec::new();
@@ -192,7 +192,7 @@ pub fn left_out(folder: &Path, base: Option<&Path>) -> Result<Vec<String>, Model
     let (stated, unknown) = read_json(&path, &text)?;
     if !unknown.is_empty() {
         said.push(format!(
-            "`{}` has {} that no model of its family has a use for, left out: {}",
+            "`{}` has {} that models of its family do not use, ignored: {}",
             path.display(),
             counted(unknown.len(), "key"),
             unknown.join(", ")
@@ -205,30 +205,30 @@ pub fn left_out(folder: &Path, base: Option<&Path>) -> Result<Vec<String>, Model
             path.display()
         ));
     }
-    let passengers = passengers(folder, &config)?;
-    if !passengers.is_empty() {
+    let unused_tensors = unused_tensors(folder, &config)?;
+    if !unused_tensors.is_empty() {
         said.push(format!(
-            "`{}` has {} beside the language model's, left out: {}",
+            "`{}` has {} besides those of the language model, ignored: {}",
             folder.display(),
-            counted(passengers.len(), "tensor"),
-            listed(&passengers)
+            counted(unused_tensors.len(), "tensor"),
+            listed(&unused_tensors)
         ));
     }
     Ok(said)
 }
 
-/// Reads a model folder.
+/// Loads a model folder.
 ///
 /// # Errors
-/// A file that is missing, cut off or of another shape than `config.json` says, by its name.
+/// Fails with the file that is missing, cut off or of another shape than `config.json` says.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<Transformer, ModelError> {
     load_over(folder, None, options)
 }
 
-/// The same; if the folder is an adapter's, `base` stands in for the base that it names.
+/// Loads a model as [`load`] does. For an adapter's folder, `base` replaces the base that it names.
 ///
 /// # Errors
-/// As [`load`]; an adapter whose base is missing or another one.
+/// Fails like [`load`], or if an adapter's base is missing or a different one.
 pub fn load_over(
     folder: &Path,
     base: Option<&Path>,
@@ -242,11 +242,11 @@ pub fn load_over(
         .map_err(|error| ModelError::content(&folder.join(WEIGHTS), error.to_string()))
 }
 
-/// An adapter's base with the adapter in it: nothing is wrapped around a model that only computes. `base` stands in for
-/// the base that the adapter names.
+/// Loads a model with any adapter merged into its base, which is faster for inference. `base` replaces the base that
+/// the adapter names.
 ///
 /// # Errors
-/// An adapter whose base is missing or another one.
+/// Fails if an adapter's base is missing or a different one.
 pub fn load_merged(
     folder: &Path,
     base: Option<&Path>,
@@ -261,10 +261,11 @@ pub fn load_merged(
     Ok((config, weights))
 }
 
-/// Reads the weights of a model folder, by the names of [`ModelConfig::parameter_shapes`], as f32 on the CPU; an adapter's merged into its base's.
+/// Reads the weights of a model folder as f32 on the CPU, named as in [`ModelConfig::parameter_shapes`]; merges an
+/// adapter into its base.
 ///
 /// # Errors
-/// As [`load`], but for shapes.
+/// Same as [`load`], except for shapes.
 pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
     if is_adapter(folder) {
         return Ok(load_merged(folder, None)?.1);
@@ -272,10 +273,10 @@ pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelErro
     read_weights(folder, &load_config(folder)?)
 }
 
-/// The names of the parameters in a model folder.
+/// Returns the names of the parameters in a model folder.
 ///
 /// # Errors
-/// As [`load_config`].
+/// Same as [`load_config`].
 pub fn parameter_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let shapes = load_config(folder)?.parameter_shapes();
     Ok(shapes.into_iter().map(|(name, _)| name).collect())

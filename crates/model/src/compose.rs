@@ -1,4 +1,4 @@
-//! Many documents at once from a model, each as if it were alone.
+//! Samples many documents at once from a model, each independent of the others.
 
 use std::sync::Arc;
 
@@ -6,36 +6,36 @@ use candle_core::Tensor;
 use polymath_ops::Segments;
 
 use crate::batch::Prepared;
-use crate::initialise::mix;
+use crate::initialize::mix;
 use crate::network::{Cache, empty_cache};
 use crate::{ModelError, Transformer};
 
-/// How documents are drawn from a model's own distribution.
+/// Settings for sampling documents from a model's own distribution.
 #[derive(Debug, Clone, Copy)]
-pub struct Composition {
-    /// 1 is the model's own distribution.
+pub struct DocumentSampler {
+    /// Sampling temperature; 1 is the model's own distribution.
     pub temperature: f64,
-    /// Documents end at the end-of-text token, or are cut after so many tokens.
-    pub longest: usize,
-    /// The same seed gives the same documents.
+    /// Maximum number of tokens of a document; it ends earlier at an end-of-text token.
+    pub max_tokens: usize,
+    /// Seed; the same seed gives the same documents.
     pub seed: u64,
 }
 
-/// Documents under way.
+/// Document being sampled.
 struct Row {
-    /// Which of the documents it is.
+    /// Index of the document.
     document: usize,
-    /// What the model reads next.
+    /// Next token that the model reads.
     pending: u32,
     ended: bool,
 }
 
-impl Composition {
-    /// The documents with the numbers `first..first + count`, computed side by side: their tokens after the
-    /// beginning-of-text token, the end-of-text token included where there is one.
+impl DocumentSampler {
+    /// Samples the documents `first..first + count` in one batch. Returns their tokens after the begin token, including
+    /// the end-of-text token if the document ended.
     ///
     /// # Errors
-    /// A length beyond the model's context; a temperature that is not above 0.
+    /// Fails if the length exceeds the model's context or the temperature is not above 0.
     pub fn documents(
         &self,
         model: &Transformer,
@@ -43,10 +43,10 @@ impl Composition {
         count: usize,
     ) -> Result<Vec<Vec<u32>>, ModelError> {
         let config = model.config();
-        if self.longest > config.max_position_embeddings {
+        if self.max_tokens > config.max_position_embeddings {
             return Err(ModelError::Input(format!(
                 "documents of {} tokens: the model's context is {}",
-                self.longest, config.max_position_embeddings
+                self.max_tokens, config.max_position_embeddings
             )));
         }
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
@@ -64,7 +64,7 @@ impl Composition {
             })
             .collect();
         let mut cache = empty_cache(config.num_hidden_layers);
-        for position in 0..self.longest {
+        for position in 0..self.max_tokens {
             drop_ended(&mut rows, &mut cache, model)?;
             if rows.is_empty() {
                 break;
@@ -83,14 +83,14 @@ impl Composition {
         Ok(documents)
     }
 
-    /// The draw for a position of a document, whatever else is under way.
+    /// Returns the random number for a position of a document, independent of the other documents.
     fn uniform(&self, document: u64, position: u64) -> f64 {
         let stream = mix(self.seed ^ mix(document));
         (mix(stream.wrapping_add(mix(position))) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
-/// The logits `(rows × vocabulary)` after each row's pending token, which stands at `position`.
+/// Returns the logits `(rows × vocabulary)` after each row's pending token, which is at `position`.
 fn next_logits(
     model: &Transformer,
     rows: &[Row],
@@ -107,7 +107,7 @@ fn next_logits(
     Ok(model.next_logits(&prepared, cache)?.to_vec1::<f32>()?)
 }
 
-/// Takes out what has ended, once it is a quarter of the rows: copying the cache costs more than a few idle rows.
+/// Removes ended documents once they are a quarter of the rows: copying the cache costs more than a few idle rows.
 fn drop_ended(
     rows: &mut Vec<Row>,
     cache: &mut Cache,
@@ -138,7 +138,7 @@ fn drop_ended(
     Ok(())
 }
 
-/// The token at `uniform` ∈ [0, 1) of softmax(logits / temperature), by ascending id.
+/// Draws a token from softmax(logits / temperature) by `uniform` ∈ [0, 1), in the order of ids.
 fn draw(logits: &[f32], temperature: f64, uniform: f64) -> u32 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let masses: Vec<f64> = logits
@@ -159,10 +159,10 @@ fn draw(logits: &[f32], temperature: f64, uniform: f64) -> u32 {
 mod tests {
     use super::*;
 
-    /// Shares of draws are those of the softmax at the temperature.
+    /// Checks that the frequencies of draws follow the softmax at the temperature.
     #[test]
-    fn draws_follow_the_softmax() {
-        // At temperature 2, e^(ln 9 / 2) = 3: a quarter and three quarters.
+    fn frequencies_follow_the_softmax() {
+        // At temperature 2, e^(ln 9 / 2) = 3: probabilities 1/4 and 3/4.
         let logits = [0.0f32, 9f32.ln()];
         let ones = (0..1000)
             .filter(|step| draw(&logits, 2.0, f64::from(*step) / 1000.0) == 1)

@@ -1,4 +1,4 @@
-//! The shape of a model: the `[model]` table of a config, and all that follows from it.
+//! Model configuration: the `[model]` table of a config and the sizes derived from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,10 +58,10 @@ fn default_tied() -> bool {
 }
 
 impl ArchitectureConfig {
-    /// The whole configuration of a model over `vocab_size` tokens with contexts of `sequence_length`.
+    /// Derives the complete configuration of a model with `vocab_size` tokens and contexts of `sequence_length`.
     ///
     /// # Errors
-    /// Sizes that don't fit together, by the names of their keys.
+    /// Fails with the keys of sizes that do not fit together.
     pub fn resolve(
         &self,
         vocab_size: usize,
@@ -116,7 +116,7 @@ impl ArchitectureConfig {
         Ok(config)
     }
 
-    /// Checks the sizes by themselves, before anything is multiplied or allocated.
+    /// Checks each size alone, before anything is multiplied or allocated.
     fn check_sizes(&self) -> Result<(), ModelError> {
         let sizes = [
             ("hidden_size", Some(self.hidden_size)),
@@ -137,74 +137,75 @@ impl ArchitectureConfig {
     }
 }
 
-/// What blocks are made of.
+/// Architecture family: the kind of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// RMSNorm, rotary positions and SwiGLU: Llama, Mistral, Qwen2, Qwen3.
     Llama,
-    /// LayerNorm, learned positions and a GELU without a gate, with biases everywhere but on the output projection.
+    /// LayerNorm, learned positions and an ungated GELU; biases everywhere except in the output projection.
     Gpt2,
 }
 
-/// Everything that fixes a model's parameters and arithmetic; stored as Hugging Face's `config.json`.
+/// Complete configuration of a model, which fixes its parameters and arithmetic; stored as Hugging Face's
+/// `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// What its blocks are made of.
+    /// Architecture family.
     pub family: Family,
-    /// Norms on queries and keys: a Qwen3, else a Llama.
+    /// Normalization of queries and keys (Qwen3).
     pub qk_norm: bool,
-    /// Number of tokens.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width of the SwiGLU, or of GPT-2's GELU.
     pub intermediate_size: usize,
-    /// Number of blocks.
+    /// Number of transformer blocks.
     pub num_hidden_layers: usize,
-    /// Query heads of each block.
+    /// Number of query heads per block.
     pub num_attention_heads: usize,
-    /// Key/value heads of each block.
+    /// Number of key/value heads per block.
     pub num_key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Longest context.
+    /// Maximum context.
     pub max_position_embeddings: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How the rotary frequencies are stretched for contexts longer than those of pretraining.
+    /// Scaling of the rotary frequencies for contexts longer than in pretraining.
     pub rope_scaling: Option<RopeScaling>,
     /// Biases on the projections to queries, keys and values, as in Qwen2 and GPT-2.
     pub attention_bias: bool,
-    /// Which layers see the last keys only: all of a Mistral, some of a Qwen2 or Qwen3.
+    /// Sliding window and its layers: all layers of a Mistral, some of a Qwen2 or Qwen3.
     pub sliding_window: Option<SlidingWindow>,
-    /// ε of the norms.
+    /// ε of the normalization layers.
     pub rms_norm_eps: f64,
-    /// The output projection is the embedding.
+    /// True if the output projection is the embedding.
     pub tie_word_embeddings: bool,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
-    /// What every document begins with.
+    /// Begin token of every document.
     pub bos_token_id: u32,
-    /// What every document ends with.
+    /// End token of every document.
     pub eos_token_id: u32,
-    /// What ends a generated text as well: a chat model's turns end with tokens of their own. Documents go on after them.
+    /// Further tokens that end a generated text, such as the end of a chat turn. Documents continue after them.
     pub other_eos_token_ids: Vec<u32>,
 }
 
 impl ModelConfig {
-    /// Whether a generated text ends with this token.
+    /// Returns whether a generated text ends with this token.
     pub fn ends(&self, token: u32) -> bool {
         token == self.eos_token_id || self.other_eos_token_ids.contains(&token)
     }
 
-    /// The tokens that end a generated text.
+    /// Returns the tokens that end a generated text.
     pub fn all_ends(&self) -> impl Iterator<Item = u32> {
         [self.eos_token_id]
             .into_iter()
             .chain(self.other_eos_token_ids.iter().copied())
     }
 
-    /// Lets generated texts end with these tokens as well.
+    /// Adds tokens that end a generated text.
     pub fn add_ends(&mut self, ends: &[u32]) {
         for end in ends {
             if !self.ends(*end) {
@@ -213,10 +214,10 @@ impl ModelConfig {
         }
     }
 
-    /// Checks that every number is in its range, and that the sizes fit together.
+    /// Checks that every size is in range and that the sizes fit together.
     ///
     /// # Errors
-    /// The first key that is out of its range, or the first pair of keys that contradict each other.
+    /// Fails with the first key that is out of range, or the first pair of keys that contradict each other.
     pub fn validate(&self) -> Result<(), ModelError> {
         bounds::check(self)?;
         if !self
@@ -231,7 +232,7 @@ impl ModelConfig {
         match self.family {
             Family::Llama if !self.head_dim.is_multiple_of(2) => {
                 Err(ModelError::Architecture(format!(
-                    "`head_dim` = {} is odd: rotary positions turn pairs, so it must be even",
+                    "`head_dim` = {} is odd: rotary positions rotate pairs, so it must be even",
                     self.head_dim
                 )))
             }
@@ -243,7 +244,7 @@ impl ModelConfig {
         }
     }
 
-    /// What GPT-2 has no field for is as it always is there.
+    /// Checks a GPT-2's settings, including those that it has no field for.
     fn validate_gpt2(&self) -> Result<(), ModelError> {
         let whole = self.num_attention_heads * self.head_dim == self.hidden_size
             && self.num_key_value_heads == self.num_attention_heads;
@@ -257,8 +258,8 @@ impl ModelConfig {
         ))
     }
 
-    /// The shape of every parameter, by its Hugging Face name as a Llama has it, in the order of a forward pass. GPT-2's
-    /// file has names of its own, which are known where it is read and written only.
+    /// Returns the shape of every parameter by its Llama name in Hugging Face's files, in the order of the forward
+    /// pass. GPT-2's own names occur only where its files are read and written.
     pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
         let queries = self.num_attention_heads * self.head_dim;
@@ -305,7 +306,7 @@ impl ModelConfig {
         shapes
     }
 
-    /// Number of parameters; a tied output projection counts once.
+    /// Returns the number of parameters; a tied output projection counts once.
     pub fn parameter_count(&self) -> u64 {
         self.parameter_shapes()
             .iter()

@@ -1,13 +1,13 @@
-//! The keys of a `config.json` that are not read here: which change nothing, which ask for another computation, and which
-//! are unknown.
+//! Keys of a `config.json` that are not read: those without effect, those that require an unsupported computation, and
+//! unknown ones.
 
 use serde_json::Value;
 
 use crate::ModelError;
 use crate::fields::{Fields, shown};
 
-/// Keys that `transformers` writes or reads for other purposes than a forward pass of these families: provenance, special
-/// tokens, generation, dropout (training here drops nothing) and the heads of other tasks.
+/// Keys that `transformers` uses for other purposes than the forward pass of these families: provenance, special
+/// tokens, generation, dropout (not used in training here) and heads of other tasks.
 const WITHOUT_EFFECT: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -72,7 +72,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "unk_token_id",
     "use_cache",
 ];
-/// The same of GPT-2: the heads of its other tasks.
+/// Keys without effect in GPT-2: heads of its other tasks.
 const WITHOUT_EFFECT_IN_GPT2: &[&str] = &[
     "summary_activation",
     "summary_first_dropout",
@@ -81,8 +81,8 @@ const WITHOUT_EFFECT_IN_GPT2: &[&str] = &[
     "summary_use_proj",
 ];
 
-/// Keys by which some implementation computes something else, refused unless they switch nothing on: null, false, 0, an
-/// empty list or object.
+/// Keys that change the computation in other implementations. They are refused unless their value is off: null, false,
+/// 0, an empty list or object.
 const COMPUTED_ELSEWHERE: &[&str] = &[
     "add_bias",
     "add_cross_attention",
@@ -140,7 +140,7 @@ const COMPUTED_ELSEWHERE: &[&str] = &[
     "use_post_attention_norm",
     "use_qk_norm",
 ];
-/// Limits of logits, which are off at 0.
+/// Limits of logits; 0 turns them off.
 const OFF_AT_ZERO: &[&str] = &[
     "attn_logit_softcapping",
     "final_logit_softcapping",
@@ -149,7 +149,7 @@ const OFF_AT_ZERO: &[&str] = &[
     "normalize_embedding",
     "attn_logit_cap",
 ];
-/// Factors, which are off at 1.
+/// Factors; 1 turns them off.
 const OFF_AT_ONE: &[&str] = &[
     "attention_factor",
     "attention_multiplier",
@@ -171,16 +171,16 @@ const OFF_AT_ONE: &[&str] = &[
     "scale_emb",
 ];
 
-/// Checks the keys that nothing has read so far. Returns the unknown ones, as `key` = value.
+/// Checks the keys that were not read. Returns the unknown ones, as `key` = value.
 ///
 /// # Errors
-/// A key by which another implementation computes something else.
+/// Fails with a key that changes the computation in other implementations.
 pub(crate) fn check_rest(fields: &Fields, gpt2: bool) -> Result<Vec<String>, ModelError> {
     check_architectures(fields)?;
     if fields.get("is_causal") == Some(&Value::Bool(false)) {
         return fields.refuse("is_causal", "true: a decoder, which sees no later token");
     }
-    // Read, so that it is not among the unknown ones; a decoder is what is computed here whatever it says.
+    // The key is read so that it is not reported as unknown; the model is a decoder whatever it says.
     fields.get("is_decoder");
     let mut unknown = Vec::new();
     for (key, value) in fields.unread() {
@@ -189,10 +189,13 @@ pub(crate) fn check_rest(fields: &Fields, gpt2: bool) -> Result<Vec<String>, Mod
         }
         let number = value.as_f64();
         if OFF_AT_ONE.contains(&key) && number != Some(1.0) {
-            return fields.refuse(key, "1, or none: this factor is not computed here");
+            return fields.refuse(
+                key,
+                "1, or no such key: this program does not apply the factor",
+            );
         }
         if OFF_AT_ZERO.contains(&key) && number != Some(0.0) {
-            return fields.refuse(key, "0, or none: it is not computed here");
+            return fields.refuse(key, "0, or no such key: this program does not compute it");
         }
         if COMPUTED_ELSEWHERE.contains(&key) && number != Some(0.0) {
             return fields.refuse(key, expected(key));
@@ -211,11 +214,11 @@ fn expected(key: &str) -> &'static str {
             "none: quantized weights are not read; save the model dequantized (`model.dequantize()`, `save_pretrained`)"
         }
         "attention_bias" | "mlp_bias" | "is_encoder_decoder" | "add_cross_attention" => "false",
-        _ => "it to be off or absent: it is not computed here",
+        _ => "it to be off or absent: this program does not compute it",
     }
 }
 
-/// A model for another task has another head, and was trained for that.
+/// Checks the architecture's name: a model for another task has another head and other training.
 fn check_architectures(fields: &Fields) -> Result<(), ModelError> {
     let Some(value) = fields.get("architectures") else {
         return Ok(());

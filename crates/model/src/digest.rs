@@ -1,14 +1,14 @@
-//! What a file or bytes are known by.
+//! SHA-256 digests of files and bytes.
 
 use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file in hexadecimal.
 ///
 /// # Errors
-/// The file can't be read.
+/// Fails if the file can't be read.
 pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
     let mut file = polymath_files::open(path)?;
     let mut hasher = Sha256::new();
@@ -23,7 +23,7 @@ pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
     Ok(hexadecimal(&hasher.finalize()))
 }
 
-/// The SHA-256 of bytes, in hexadecimal.
+/// Returns the SHA-256 of bytes in hexadecimal.
 pub fn sha256_of_bytes(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }

@@ -1,4 +1,4 @@
-//! What a transformer needs to be held to another one's predictions.
+//! Distillation: compares a transformer's predictions with those of a teacher.
 
 use std::sync::Arc;
 
@@ -8,15 +8,16 @@ use polymath_ops::{Comparison, DistilledLoss, Teacher, TopK};
 use crate::{ModelError, TokenBatch, Transformer};
 
 impl Transformer {
-    /// [`Self::loss_of`], with `strength`·T²·Σ KL(teacher ‖ this model) beside it over the comparison's positions, which
-    /// count the batch's, row after row: scalars, of which the total is in the graph of the trainable parameters.
+    /// Computes [`Self::loss_of`] plus `strength`·T²·Σ KL(teacher ‖ this model) over the comparison's positions, which
+    /// index the batch's tokens in row-major order. Returns scalars; the total is in the graph of the trainable
+    /// parameters.
     ///
     /// # Shapes
     /// (tokens, hidden), `targets` tokens → ()
     ///
     /// # Errors
-    /// As [`Self::loss_of`]; a teacher with another vocabulary; a position without a target.
-    pub fn held_loss_of(
+    /// Same as [`Self::loss_of`]; a teacher with another vocabulary; a position without a target.
+    pub fn distillation_loss_of(
         &self,
         hidden: &Tensor,
         targets: &Arc<[u32]>,
@@ -28,10 +29,10 @@ impl Transformer {
             .cross_entropy_distilled(hidden, self.head(), targets, held)?)
     }
 
-    /// Σ KL(teacher ‖ this model) over the comparison's positions, in nats; nothing is tracked.
+    /// Returns Σ KL(teacher ‖ this model) over the comparison's positions, in nats. Tracks no gradients.
     ///
     /// # Errors
-    /// As [`Self::held_loss_of`].
+    /// Same as [`Self::distillation_loss_of`].
     pub fn divergence(
         &self,
         batch: &TokenBatch,
@@ -45,10 +46,10 @@ impl Transformer {
         Ok(f64::from(sum.to_scalar::<f32>()?))
     }
 
-    /// This model as the teacher at `positions` of a batch; nothing is tracked.
+    /// Returns this model's predictions at `positions` of a batch as a teacher. Tracks no gradients.
     ///
     /// # Errors
-    /// As [`Self::loss`].
+    /// Same as [`Self::loss`].
     pub fn teach(&self, batch: &TokenBatch, positions: &[u32]) -> Result<Teacher, ModelError> {
         let hidden = self.at(&self.detached_states(batch)?, positions)?;
         Ok(Teacher::Live {
@@ -57,10 +58,11 @@ impl Transformer {
         })
     }
 
-    /// The same, its `k` likeliest tokens at each position only.
+    /// Returns the `k` most likely tokens at each position with their probabilities, for a stored teacher. Tracks no
+    /// gradients.
     ///
     /// # Errors
-    /// As [`Self::loss`]; `k` beyond the vocabulary.
+    /// Same as [`Self::loss`]; `k` beyond the vocabulary.
     pub fn likeliest(
         &self,
         batch: &TokenBatch,
@@ -72,7 +74,7 @@ impl Transformer {
         Ok(self.ops().top_k(&hidden, head, k, temperature)?)
     }
 
-    /// The rows of `states` at `positions`.
+    /// Selects the rows of `states` at `positions`.
     fn at(&self, states: &Tensor, positions: &[u32]) -> Result<Tensor, ModelError> {
         let positions = Tensor::from_slice(positions, positions.len(), self.device())?;
         Ok(states.index_select(&positions, 0)?)

@@ -1,10 +1,10 @@
-//! What can go wrong with a model or its folder.
+//! Errors of models and their folders.
 
 use std::path::{Path, PathBuf};
 
 use polymath_input::InputError;
 
-/// An error of this crate; every one names the file or the value at fault.
+/// Error of this crate. Every variant names the file or the value at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
@@ -14,39 +14,39 @@ pub enum ModelError {
     /// A file can't be read or written.
     #[error("can't {action} `{}`: {source}", path.display())]
     File {
-        /// `read`, `write`, …
+        /// Verb of the failed action: `read`, `write`, …
         action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Reason of the failure.
         source: std::io::Error,
     },
-    /// A file of a checkpoint folder is there but does not say what it should.
+    /// A file of a checkpoint folder has wrong content.
     #[error("`{}`: {message}", path.display())]
     Content {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong, and how to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
-    /// Weights that compute nothing but NaN.
+    /// Weights with NaN or infinite values, which can only compute NaN.
     #[error(
         "`{}`: the parameter `{name}` has NaN or infinite values: take a checkpoint from before they appeared, or get the \
          file again", path.display()
     )]
     NotFinite {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The parameter.
+        /// Name of the parameter.
         name: String,
     },
-    /// Weights that are not saved, since they compute nothing but NaN.
+    /// Weights that are not saved, since they have NaN or infinite values.
     #[error("the parameter `{0}` has NaN or infinite values: it is not saved")]
     Unsaved(String),
     /// An architecture that can't be built.
     #[error("{0}")]
     Architecture(String),
-    /// A batch or prompt that the model can't take.
+    /// A batch or prompt that the model can't process.
     #[error("{0}")]
     Input(String),
 }

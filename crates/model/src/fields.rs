@@ -1,4 +1,4 @@
-//! The keys of a JSON object that another program wrote, each read as its type; errors name the file and the key.
+//! Typed access to the keys of a JSON object from another program. Errors name the file and the key.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::ModelError;
 
-/// The keys of an object. Keeps account of the keys that were asked for, so that the others can be named.
+/// Keys of a JSON object. Records which keys were read, so that the others can be reported.
 pub(crate) struct Fields<'a> {
     path: &'a Path,
     values: Map<String, Value>,
-    /// Whether the text has Python's `NaN` or `Infinity`, which are null in the values.
-    has_strange_numbers: bool,
+    /// True if the text has Python's `NaN` or `Infinity`, which become null in the values.
+    has_non_finite_numbers: bool,
     read: RefCell<BTreeSet<String>>,
 }
 
@@ -21,10 +21,10 @@ impl<'a> Fields<'a> {
     /// Parses `text`, the content of the file `path`.
     ///
     /// # Errors
-    /// Text that is no JSON object.
+    /// Fails if the text is not a JSON object.
     pub fn parse(path: &'a Path, text: &str) -> Result<Self, ModelError> {
         let strict = serde_json::from_str(text);
-        let has_strange_numbers = strict.is_err();
+        let has_non_finite_numbers = strict.is_err();
         let value = match strict {
             Ok(value) => value,
             Err(_) => {
@@ -37,7 +37,7 @@ impl<'a> Fields<'a> {
             Value::Object(values) => Ok(Self {
                 path,
                 values,
-                has_strange_numbers,
+                has_non_finite_numbers,
                 read: RefCell::default(),
             }),
             _ => Err(ModelError::content(
@@ -47,23 +47,23 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &'a Path {
         self.path
     }
 
-    /// The value of a key; `None` where it is absent or null.
+    /// Returns the value of a key; `None` if it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.stated(key).filter(|value| !value.is_null())
     }
 
-    /// The value of a key, null included.
+    /// Returns the value of a key, including null.
     pub fn stated(&self, key: &str) -> Option<&Value> {
         self.read.borrow_mut().insert(key.to_owned());
         self.values.get(key)
     }
 
-    /// An error about the value of a key.
+    /// Returns an error about the value of a key.
     pub fn refuse<T>(&self, key: &str, expected: &str) -> Result<T, ModelError> {
         let message = match self.values.get(key) {
             None => format!("`{key}` is missing: expected {expected}"),
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
         Err(ModelError::content(self.path, message))
     }
 
-    /// A size.
+    /// Reads a size.
     pub fn size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         match self.get(key) {
             None => self.absent(key, "a whole number"),
@@ -86,7 +86,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A size that must be there.
+    /// Reads a required size.
     pub fn required_size(&self, key: &str) -> Result<usize, ModelError> {
         match self.size(key)? {
             Some(size) => Ok(size),
@@ -94,7 +94,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A real number.
+    /// Reads a real number.
     pub fn real(&self, key: &str) -> Result<Option<f64>, ModelError> {
         match self.get(key) {
             None => self.absent(key, "a number"),
@@ -105,10 +105,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// No number, unless it was one that JSON does not have.
+    /// Returns no number for an absent or null value, or an error if null may stand for a number that JSON does not
+    /// have.
     fn absent<T>(&self, key: &str, expected: &str) -> Result<Option<T>, ModelError> {
         match self.values.get(key) {
-            Some(Value::Null) if self.has_strange_numbers => Err(ModelError::content(
+            Some(Value::Null) if self.has_non_finite_numbers => Err(ModelError::content(
                 self.path,
                 format!(
                     "`{key}` is null, `NaN` or `Infinity`: expected {expected}, or no such key"
@@ -118,7 +119,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A switch.
+    /// Reads a boolean.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
         match self.get(key) {
             None => Ok(None),
@@ -127,16 +128,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text.
+    /// Reads a string.
     pub fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => self.refuse(key, "a text"),
+            Some(_) => self.refuse(key, "a string"),
         }
     }
 
-    /// The keys that nothing asked for and that say something.
+    /// Returns the keys that were not read and whose value is not neutral.
     pub fn unread(&self) -> impl Iterator<Item = (&str, &Value)> {
         let read = self.read.borrow().clone();
         self.values
@@ -146,7 +147,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether a value switches nothing on: null, false, an empty list, object or text.
+/// Returns whether a value turns nothing on: null, false, an empty list, object or string.
 pub(crate) fn is_neutral(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -157,7 +158,7 @@ pub(crate) fn is_neutral(value: &Value) -> bool {
     }
 }
 
-/// A value for a message: text between backticks, long values cut.
+/// Formats a value for a message: strings in backticks, long values cut.
 pub(crate) fn shown(value: &Value) -> String {
     const LONGEST: usize = 200;
     let text = match value {
@@ -178,9 +179,10 @@ mod tests {
         Fields::parse(Path::new("config.json"), text).unwrap()
     }
 
-    /// A value of another type is refused by its key, and null is absent; not so a number that JSON does not have.
+    /// Checks that a value of another type is refused with its key, that null counts as absent, and that a number that
+    /// JSON does not have does not.
     #[test]
-    fn values_have_types() {
+    fn values_of_other_types_are_refused() {
         let fields = fields("{\"a\": 3, \"b\": -1, \"c\": 2.5, \"d\": null, \"e\": \"x\"}");
         assert_eq!(fields.size("a").unwrap(), Some(3));
         assert_eq!(fields.size("d").unwrap(), None);
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_finite() {
+    fn non_finite_numbers_are_refused() {
         let fields = fields(r#"{"a": NaN, "b": -Infinity, "c": 1}"#);
         for key in ["a", "b"] {
             let error = fields.real(key).unwrap_err().to_string();
@@ -215,9 +217,9 @@ mod tests {
         assert_eq!(fields.real("d").unwrap(), None);
     }
 
-    /// Keys that were asked for, and those that switch nothing on, are accounted for.
+    /// Checks that keys that were read or are neutral are not reported.
     #[test]
-    fn the_rest_is_named() {
+    fn unread_keys_are_reported() {
         let fields = fields(r#"{"a": 1, "b": 2, "c": false, "d": {}, "e": ["x"]}"#);
         fields.size("a").unwrap();
         let rest: Vec<&str> = fields.unread().map(|(key, _)| key).collect();

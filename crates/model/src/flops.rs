@@ -1,29 +1,31 @@
-//! How many floating-point operations a model takes.
+//! Floating-point operations of training.
 
 use crate::{EMBEDDING, LoraConfig, ModelConfig};
 
-/// Rows that are looked up and no factor of a product, though they are a matrix.
+/// Matrices that are looked up by row and take part in no matrix product.
 const LOOKED_UP: [&str; 2] = [EMBEDDING, "model.embed_positions.weight"];
 
 impl ModelConfig {
-    /// Floating-point operations of training on one token, where the parameters that `moving` names are trained.
+    /// Returns the floating-point operations of training on one token, where `trainable` selects the trainable
+    /// parameters.
     ///
-    /// With all of them it is `6·N + 6·layers·heads·head_dim·sequence`: N counts the parameters of matrix products (the
-    /// output projection, but not the look-up of embeddings), each of which is used once forward, once for the gradient of
-    /// its input and once for its own. Attention is 2 products of `2·sequence·heads·head_dim` forward, twice that
-    /// backward, half of it under the causal mask. A parameter that stays needs no gradient of its own, and what lies
-    /// before the first one that moves needs none at all.
+    /// If all are trainable, it is `6·N + 6·layers·heads·head_dim·sequence`. N counts the parameters of matrix products
+    /// (including the output projection, excluding the embedding lookup). Each is used once in the forward pass, once
+    /// for the gradient of its input and once for its own gradient. Attention takes 2 products of
+    /// `2·sequence·heads·head_dim` in the forward pass and twice that in the backward pass, halved by the causal mask.
+    /// A frozen parameter needs no gradient of its own, and everything before the first trainable parameter needs none
+    /// at all.
     pub fn training_flops_per_token(
         &self,
         sequence_length: usize,
-        moving: &dyn Fn(&str) -> bool,
+        trainable: &dyn Fn(&str) -> bool,
     ) -> f64 {
-        self.training_flops(sequence_length, moving, None)
+        self.training_flops(sequence_length, trainable, None)
     }
 
-    /// The same where only an adapter moves. A target's own weight has no gradient; A and B are two more matrix products,
-    /// and A's input needs a gradient only where something moves before it. DoRA's row norms, which are computed once a
-    /// batch and not once a token, are left out.
+    /// Returns the floating-point operations of training on one token if only an adapter is trainable. The adapted
+    /// weight has no gradient. A and B are two more matrix products; the input of A needs a gradient only if something
+    /// before it is trainable. DoRA's row norms are left out: they are computed once per batch, not once per token.
     pub fn adapter_training_flops_per_token(
         &self,
         sequence_length: usize,
@@ -32,8 +34,8 @@ impl ModelConfig {
         self.training_flops(sequence_length, &|_| false, Some(adapter))
     }
 
-    /// Of the forward pass of a layer's attention on one token: 2 products with the keys that it sees, on average
-    /// sequence/2, and w − w²/(2·sequence) of them through a window of w.
+    /// Returns the operations of a layer's attention on one token in the forward pass: 2 products with the visible
+    /// keys, on average sequence/2 of them, or w − w²/(2·sequence) with a window of w.
     fn attention_flops(&self, layer: usize, sequence_length: usize) -> f64 {
         let width = (self.num_attention_heads * self.head_dim) as f64;
         let sequence = sequence_length as f64;
@@ -46,43 +48,43 @@ impl ModelConfig {
     fn training_flops(
         &self,
         sequence_length: usize,
-        moving: &dyn Fn(&str) -> bool,
+        trainable: &dyn Fn(&str) -> bool,
         adapter: Option<&LoraConfig>,
     ) -> f64 {
         let mut layers = 0..self.num_hidden_layers;
-        let mut moved = false; // whether anything so far moves
+        let mut needs_gradient = false; // whether anything so far is trainable
         let mut flops = 0.0;
-        let mut matrix = |shape: &[usize], moves: bool, moved: bool| {
-            let products = 1.0 + f64::from(u8::from(moves)) + f64::from(u8::from(moved));
+        let mut matrix = |shape: &[usize], moves: bool, needs_gradient: bool| {
+            let products = 1.0 + f64::from(u8::from(moves)) + f64::from(u8::from(needs_gradient));
             flops += 2.0 * products * shape.iter().product::<usize>() as f64;
         };
         let mut mixing = 0.0;
         for (name, shape) in self.parameter_shapes() {
-            let moves = moving(&name);
+            let moves = trainable(&name);
             if shape.len() == 2 && !LOOKED_UP.contains(&name.as_str()) {
-                matrix(&shape, moves, moved);
+                matrix(&shape, moves, needs_gradient);
             }
             let module = name.strip_suffix(".weight").unwrap_or(&name);
             if let (Some(adapter), [outputs, inputs]) = (adapter, &shape[..])
                 && adapter.adapts(module)
             {
-                matrix(&[adapter.rank, *inputs], true, moved);
+                matrix(&[adapter.rank, *inputs], true, needs_gradient);
                 matrix(&[*outputs, adapter.rank], true, true);
-                moved = true;
+                needs_gradient = true;
             }
-            moved |= moves;
-            // The attention itself comes before its output projection; what moves in a layer so far is before it.
+            needs_gradient |= moves;
+            // Attention comes before its output projection, and after every other parameter of the layer so far.
             if name.ends_with("v_proj.weight") {
                 let layer = layers.next().unwrap_or_default();
-                mixing +=
-                    self.attention_flops(layer, sequence_length) * if moved { 3.0 } else { 1.0 };
+                mixing += self.attention_flops(layer, sequence_length)
+                    * if needs_gradient { 3.0 } else { 1.0 };
             }
         }
         if self.tie_word_embeddings {
             matrix(
                 &[self.vocab_size, self.hidden_size],
-                moving(EMBEDDING),
-                moved,
+                trainable(EMBEDDING),
+                needs_gradient,
             );
         }
         flops + mixing

@@ -1,4 +1,4 @@
-//! Text from a model: a key/value cache, and sampling by temperature, top-k and top-p.
+//! Text generation with a key/value cache and sampling by temperature, top-k and top-p.
 
 use std::sync::Arc;
 
@@ -6,24 +6,25 @@ use candle_core::Tensor;
 use polymath_ops::Segments;
 
 use crate::batch::Prepared;
-use crate::initialise::mix;
+use crate::initialize::mix;
 use crate::network::{Cache, empty_cache};
 use crate::{ModelError, Transformer};
 
-/// How the next token is drawn.
+/// Settings for sampling the next token.
 #[derive(Debug, Clone, Copy)]
 pub struct SamplingConfig {
-    /// 0 takes the likeliest token; 1 samples from the model's own distribution.
+    /// Temperature: 0 takes the most likely token; 1 samples from the model's own distribution.
     pub temperature: f64,
-    /// Only the `k` likeliest tokens; `None`: all.
+    /// Samples only from the `k` most likely tokens; `None`: all.
     pub top_k: Option<usize>,
-    /// Only the likeliest tokens that make up this share of the probability (Holtzman 2020); 1: all.
+    /// Samples only from the most likely tokens that make up this share of the probability ([nucleus
+    /// sampling](https://arxiv.org/abs/1904.09751), Holtzman 2020); 1: all.
     pub top_p: f64,
-    /// The same seed gives the same text.
+    /// Seed; the same seed gives the same text.
     pub seed: u64,
 }
 
-/// An iterator over generated tokens; it ends at an end-of-text token, or where the context is full.
+/// Iterator over generated tokens. It ends at an end-of-text token or when the context is full.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -46,19 +47,19 @@ pub struct Generation<'a> {
     pending: Vec<u32>,
     read: usize,
     drawn: u64,
-    beginning: Option<Beginning<'a>>,
+    beginning: Option<RequiredText<'a>>,
 }
 
-/// Text that the tokens have to begin with.
-struct Beginning<'a> {
-    /// The bytes that are still to come.
+/// Text that the generated tokens must begin with.
+struct RequiredText<'a> {
+    /// Bytes of the text that are still to be generated.
     left: Vec<u8>,
-    /// The bytes of a token.
+    /// Returns the bytes of a token.
     bytes: &'a dyn Fn(u32) -> &'a [u8],
 }
 
-impl Beginning<'_> {
-    /// Takes tokens that do not go on with the text out of the draw; where there are none that do, all stay.
+impl RequiredText<'_> {
+    /// Excludes tokens that do not continue the text; if none does, all stay.
     fn restrict(&self, logits: &mut [f32]) {
         let goes_on = |token: u32| {
             let bytes = (self.bytes)(token);
@@ -75,10 +76,10 @@ impl Beginning<'_> {
 }
 
 impl<'a> Generation<'a> {
-    /// Continues `prompt`, which should begin with the model's beginning-of-text token.
+    /// Continues `prompt`, which should begin with the model's begin token.
     ///
     /// # Errors
-    /// An empty prompt, one as long as the context, or sampling settings out of range.
+    /// Fails if the prompt is empty or fills the context, or if a sampling setting is out of range.
     pub fn new(
         model: &'a Transformer,
         prompt: &[u32],
@@ -129,12 +130,13 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// The same, but the generated text begins with `text`, whatever tokens make it: `bytes` gives those of a token. So a
-    /// prompt's last spaces become part of the next word's token, as in the texts that a model has learned.
+    /// Makes the generated text begin with `text`, whichever tokens it takes; `bytes` returns the bytes of a token. So
+    /// the trailing spaces of a prompt become part of the next word's token, as in the texts that the model was trained
+    /// on.
     #[must_use]
     pub fn beginning_with(mut self, text: &str, bytes: &'a dyn Fn(u32) -> &'a [u8]) -> Self {
         let left = text.as_bytes().to_vec();
-        self.beginning = (!left.is_empty()).then_some(Beginning { left, bytes });
+        self.beginning = (!left.is_empty()).then_some(RequiredText { left, bytes });
         self
     }
 
@@ -186,10 +188,11 @@ impl Iterator for Generation<'_> {
     }
 }
 
-/// The token at `uniform` ∈ [0, 1) of the truncated distribution, likeliest first; equal logits by lower id.
+/// Draws a token from the truncated distribution by `uniform` ∈ [0, 1), most likely first; equal logits are ordered by
+/// id.
 fn draw(logits: &[f32], sampling: &SamplingConfig, uniform: f64) -> u32 {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    // What is taken out of the draw can't be drawn by rounding either.
+    // Rounding must not select an excluded token.
     if logits.iter().any(|logit| *logit > f32::NEG_INFINITY) {
         order.retain(|token| logits[*token as usize] != f32::NEG_INFINITY);
     }
@@ -254,14 +257,14 @@ mod tests {
         }
     }
 
-    /// A text that has to come first narrows the draw to tokens that go on with it, whole or in part.
+    /// Checks that a required text restricts the draw to tokens that continue it, wholly or in part.
     #[test]
-    fn a_beginning_narrows_the_draw() {
+    fn a_required_text_restricts_the_draw() {
         const TOKENS: [&[u8]; 6] = [b"a", b" ", b"  b", b" b", b"", b"   "];
         let bytes = |token: u32| TOKENS[token as usize];
         let allowed = |left: &[u8]| {
             let mut logits = vec![0.0; TOKENS.len()];
-            let beginning = Beginning {
+            let beginning = RequiredText {
                 left: left.to_vec(),
                 bytes: &bytes,
             };
@@ -280,8 +283,8 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_the_softmax() {
-        // p = softmax(ln 1, ln 3): a quarter and three quarters.
+    fn frequencies_follow_the_softmax() {
+        // p = softmax(ln 1, ln 3): 1/4 and 3/4.
         let logits = [0.0f32, 3f32.ln()];
         let ones = (0..1000)
             .filter(|step| {

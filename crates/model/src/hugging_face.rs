@@ -1,4 +1,4 @@
-//! A model's shape as Hugging Face's `config.json`, written and read.
+//! Hugging Face's `config.json`: reading and writing.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::fields::Fields;
 use crate::{Family, ModelConfig, ModelError, Rope, SlidingWindow, gpt2, sizes, sliding_window};
 
 impl ModelConfig {
-    /// The text of `config.json`.
+    /// Returns the text of `config.json`.
     pub fn to_json(&self) -> String {
         let value = match self.family {
             Family::Llama => self.llama_json(),
@@ -57,19 +57,20 @@ impl ModelConfig {
         value
     }
 
-    /// Reads the text of a `config.json`; `path` is only named in errors.
+    /// Parses the text of a `config.json`; `path` is only named in errors.
     ///
     /// # Errors
-    /// A field that is missing, out of its range, or that asks for something this program does not compute.
+    /// Fails if a field is missing, out of range, or requires an unsupported computation.
     pub fn from_json(path: &Path, text: &str) -> Result<Self, ModelError> {
         Ok(read_json(path, text)?.0)
     }
 }
 
-/// The shape in the text of a `config.json`, and the keys in it that are unknown, as `key` = value.
+/// Returns the configuration in a `config.json`, and its unknown keys as `key` = value.
 pub(crate) fn read_json(path: &Path, text: &str) -> Result<(ModelConfig, Vec<String>), ModelError> {
     let fields = Fields::parse(path, text)?;
-    // Before any other key: files of other families lack many of these keys, and their name says more than what is missing.
+    // The family comes first: files of other families lack many of these keys, and the family's name is a better error
+    // than a missing key.
     let config = match fields.text("model_type")? {
         Some("gpt2") => gpt2::read(&fields)?,
         Some(name) => match Kind::named(name) {
@@ -87,15 +88,15 @@ pub(crate) fn read_json(path: &Path, text: &str) -> Result<(ModelConfig, Vec<Str
 
 const KNOWN: &str = "`llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`";
 
-/// A `model_type` of the Llama family, and what `transformers` takes where its `config.json` lacks a key.
+/// Model type of the Llama family with the defaults of `transformers` for missing keys.
 pub(crate) struct Kind {
     pub name: &'static str,
     qk_norm: bool,
     /// Biases on queries, keys and values.
     qkv_bias: bool,
-    /// `None`: as many as query heads.
+    /// Default number of key/value heads; `None`: the number of query heads.
     key_value_heads: Option<usize>,
-    /// `None`: `hidden_size / num_attention_heads`.
+    /// Default width of a head; `None`: `hidden_size / num_attention_heads`.
     head_dim: Option<usize>,
 }
 
@@ -128,7 +129,7 @@ impl Kind {
     }
 }
 
-/// The shape of a model of the Llama family.
+/// Reads the configuration of a model of the Llama family.
 fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
     let size = |key: &str| required_size(fields, key);
     let hidden_size = size("hidden_size")?;
@@ -137,7 +138,7 @@ fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
     let max_position_embeddings = size("max_position_embeddings")?;
     let num_key_value_heads = match fields.size("num_key_value_heads")? {
         Some(heads) => heads,
-        // Null says as many as query heads; a missing key says what the family has.
+        // Null means the number of query heads; a missing key means the family's default.
         None if fields.stated("num_key_value_heads").is_some() => num_attention_heads,
         None => kind.key_value_heads.unwrap_or(num_attention_heads),
     };
@@ -169,7 +170,7 @@ fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
         attention_bias: kind.qkv_bias,
         sliding_window: SlidingWindow::read(
             fields,
-            &sliding_window::Place {
+            &sliding_window::ModelFacts {
                 model_type: kind.name,
                 layers: num_hidden_layers,
                 context: max_position_embeddings,
@@ -184,7 +185,7 @@ fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// A size of a shape that must be there, within its bounds: later keys are multiplied by it.
+/// Reads a required size within its bounds; later keys are multiplied by it.
 pub(crate) fn required_size(fields: &Fields, key: &str) -> Result<usize, ModelError> {
     let size = fields.required_size(key)?;
     let checked = sizes::check_size(key, key, size);
@@ -192,7 +193,7 @@ pub(crate) fn required_size(fields: &Fields, key: &str) -> Result<usize, ModelEr
     Ok(size)
 }
 
-/// One token, or a list.
+/// Token id or list of token ids.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum TokenIds {
@@ -201,7 +202,7 @@ pub(crate) enum TokenIds {
 }
 
 impl TokenIds {
-    /// What ends a text of this model.
+    /// Returns the tokens that end a text of this model.
     pub fn ends(config: &ModelConfig) -> Self {
         match &config.other_eos_token_ids[..] {
             [] => Self::One(config.eos_token_id),
@@ -216,7 +217,7 @@ impl TokenIds {
         }
     }
 
-    /// The ids under a key; none where it is absent, null or an empty list.
+    /// Reads the ids under a key; empty if it is absent, null or an empty list.
     fn read(fields: &Fields, key: &str) -> Result<Vec<u32>, ModelError> {
         let Some(value) = fields.get(key) else {
             return Ok(Vec::new());
@@ -226,13 +227,13 @@ impl TokenIds {
             Ok(ids) => Ok(ids),
             Err(_) => fields.refuse(
                 key,
-                "the id of a token of the vocabulary, or a list of such",
+                "the id of a token of the vocabulary, or a list of them",
             ),
         }
     }
 }
 
-/// The tokens that documents begin and end with.
+/// Begin and end tokens of documents.
 pub(crate) struct SpecialTokens {
     pub bos: u32,
     pub eos: u32,
@@ -240,8 +241,8 @@ pub(crate) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `bos_token_id` and `eos_token_id`. Documents end with the first of several ends, and begin with it where there
-    /// is no beginning.
+    /// Reads `bos_token_id` and `eos_token_id`. If there are several end tokens, documents end with the first. If there
+    /// is no begin token, documents begin with the end token.
     pub fn read(fields: &Fields) -> Result<Self, ModelError> {
         let ends = TokenIds::read(fields, "eos_token_id")?;
         let Some((&eos, others)) = ends.split_first() else {
@@ -265,7 +266,7 @@ impl SpecialTokens {
     }
 }
 
-/// What ends a generated text by the text of a `generation_config.json`. Ids below 0 are no token's, and end nothing.
+/// Reads the end tokens of a `generation_config.json`. Negative ids are no tokens and are ignored.
 pub(crate) fn generation_ends(path: &Path, text: &str) -> Result<Vec<u32>, ModelError> {
     let fields = Fields::parse(path, text)?;
     let ids = match fields.get("eos_token_id") {
@@ -278,7 +279,7 @@ pub(crate) fn generation_ends(path: &Path, text: &str) -> Result<Vec<u32>, Model
         match id.as_i64().map(u32::try_from) {
             Some(Ok(id)) => ends.push(id),
             Some(Err(_)) if id.as_i64() < Some(0) => {}
-            _ => return fields.refuse("eos_token_id", "the id of a token, or a list of such"),
+            _ => return fields.refuse("eos_token_id", "the id of a token, or a list of them"),
         }
     }
     Ok(ends)

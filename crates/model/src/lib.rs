@@ -1,8 +1,9 @@
-//! The transformer, its named parameters, checkpoints in the Hugging Face layout, and generation.
+//! The transformer with its named parameters, checkpoints in Hugging Face's layout, and text generation.
 //!
-//! A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and optionally
-//! query/key norms (then it is a Qwen3), biases on queries, keys and values (a Qwen2), or a sliding window (a Mistral);
-//! or a GPT-2: LayerNorm, learned positions, GELU. Names and `config.json` are Hugging Face's, so that every checkpoint folder opens in `transformers`.
+//! A model is a decoder of the Llama family or a GPT-2. The Llama family has RMSNorm, rotary positions, grouped-query
+//! attention and SwiGLU, and optionally query/key norms (Qwen3), biases on queries, keys and values (Qwen2), or a
+//! sliding window (Mistral). GPT-2 has LayerNorm, learned positions and GELU. Parameter names and `config.json` are
+//! Hugging Face's, so that `transformers` opens every checkpoint folder.
 //!
 //! ```
 //! use candle_core::Device;
@@ -12,7 +13,7 @@
 //! let shape: ArchitectureConfig = serde_json::from_str(shape)?;
 //! let config = shape.resolve(32, 8, (0, 0))?; // 32 tokens, a context of 8
 //! let ops = Ops::fused(Precision::F32);
-//! let model = Transformer::initialise(config, 1, &LoadOptions::trained(&Device::Cpu, ops))?;
+//! let model = Transformer::initialize(config, 1, &LoadOptions::trained(&Device::Cpu, ops))?;
 //! let batch = TokenBatch {
 //!     input_ids: vec![0, 5, 6, 7],
 //!     targets: vec![5, 6, 7, 0],
@@ -43,7 +44,7 @@ mod generate;
 mod gguf;
 mod gpt2;
 mod hugging_face;
-mod initialise;
+mod initialize;
 mod memory;
 mod model_folder;
 mod names;
@@ -64,10 +65,10 @@ pub use adapter::{
 };
 pub use batch::TokenBatch;
 pub use checkpoint::{
-    left_out, load, load_config, load_config_over, load_merged, load_over, load_weights,
-    parameter_names, save, save_weights, tokenizer_in, tokenizer_over,
+    load, load_config, load_config_over, load_merged, load_over, load_weights, parameter_names,
+    save, save_weights, tokenizer_in, tokenizer_over, unused_content,
 };
-pub use compose::Composition;
+pub use compose::DocumentSampler;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use digest::{sha256_of_bytes, sha256_of_file};
 pub use error::ModelError;

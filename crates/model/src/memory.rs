@@ -1,25 +1,25 @@
-//! Memory that can be had: what the system, its control groups and the process's own limits leave.
+//! Available memory, within the limits of the system, the control groups and the process.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes that this process can still take, where the system says (Linux): the least of the system's available memory and
-/// free swap, of what each control group of the process leaves, and of the limits on its address space. Caches of files
-/// count as free.
+/// Returns the bytes that this process can still allocate, on systems that tell (Linux): the minimum of the system's
+/// available memory and free swap, the remainder of each control group, and the limits on the address space. File
+/// caches count as free.
 pub fn available_memory() -> Option<u64> {
-    Places {
+    SystemFiles {
         process: Path::new("/proc"),
         groups: Path::new("/sys/fs/cgroup"),
     }
     .available()
 }
 
-/// Where the system says it.
-struct Places<'a> {
+/// Folders of the system's files.
+struct SystemFiles<'a> {
     process: &'a Path,
     groups: &'a Path,
 }
 
-impl Places<'_> {
+impl SystemFiles<'_> {
     fn available(&self) -> Option<u64> {
         let of_groups = self
             .groups()
@@ -35,7 +35,7 @@ impl Places<'_> {
         Some(available + kilobytes(&text, "SwapFree:").unwrap_or(0))
     }
 
-    /// Of `ulimit -v` and `-d`.
+    /// Returns the remainder of `ulimit -v` and `-d`.
     fn of_limits(&self) -> Option<u64> {
         let limits = read(&self.process.join("self/limits"))?;
         let status = read(&self.process.join("self/status"))?;
@@ -51,7 +51,7 @@ impl Places<'_> {
         all.into_iter().flatten().min()
     }
 
-    /// The folders of the process's groups and of those that these are in, of both versions.
+    /// Returns the folders of the process's control groups and their parents, of cgroup v1 and v2.
     fn groups(&self) -> Vec<PathBuf> {
         let text = read(&self.process.join("self/cgroup")).unwrap_or_default();
         let mut folders = Vec::new();
@@ -66,7 +66,7 @@ impl Places<'_> {
                 _ => continue,
             };
             let path = root.join(path.trim_start_matches('/'));
-            // In a container the path may be the host's: the root then is the container's own group.
+            // In a container the path may be the host's; then the root is the container's own group.
             let within = path
                 .ancestors()
                 .take_while(|folder| folder.starts_with(&root));
@@ -76,7 +76,7 @@ impl Places<'_> {
     }
 }
 
-/// What a group's limit leaves; `None` where it has none.
+/// Returns the remainder of a group's limit; `None` if it has none.
 fn left_in(group: &Path) -> Option<u64> {
     let number = |name: &str| read(&group.join(name))?.trim().parse::<u64>().ok();
     let (limit, used, caches) = match number("memory.max") {
@@ -101,14 +101,14 @@ fn left_in(group: &Path) -> Option<u64> {
     Some(limit.saturating_sub(held))
 }
 
-/// A number of kB after `name`, in bytes.
+/// Reads a number of kB after `name`, in bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let count: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(count * 1024)
 }
 
-/// The text of a file that other systems, and other versions of this one, do not have.
+/// Reads a file that other systems and other versions of Linux may lack.
 fn read(path: &Path) -> Option<String> {
     polymath_files::read_to_string(path).ok()
 }
@@ -131,7 +131,7 @@ mod tests {
         }
 
         fn available(&self) -> Option<u64> {
-            Places {
+            SystemFiles {
                 process: &self.0.path().join("proc"),
                 groups: &self.0.path().join("cgroup"),
             }
@@ -144,9 +144,9 @@ mod tests {
         "MemTotal: 9000 kB\nMemFree: 1 kB\nMemAvailable:    4000 kB\nSwapFree:    96 kB\n",
     );
 
-    /// The least of all limits counts, in whichever group above the process it stands.
+    /// Checks that the smallest limit counts, in any parent group.
     #[test]
-    fn the_least_counts() {
+    fn the_smallest_limit_counts() {
         assert_eq!(System::new(&[]).available(), None);
         assert_eq!(System::new(&[MEMINFO]).available(), Some(4096 * 1024));
         let second = [
@@ -194,10 +194,10 @@ mod tests {
         );
     }
 
-    /// This system says something that is above nothing.
+    /// Checks that this system reports available memory above zero.
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_system_says_it() {
+    fn linux_reports_available_memory() {
         assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

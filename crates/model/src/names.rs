@@ -1,4 +1,4 @@
-//! Names of parameters, as Hugging Face's Llama has them.
+//! Parameter names, as in Hugging Face's Llama.
 
 /// Parameter of the token embedding, (vocabulary, hidden).
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -14,10 +14,10 @@ pub fn layer_of(name: &str) -> Option<usize> {
         .ok()
 }
 
-/// Returns the block that a parameter is counted to: `layer 007`, or `embedding and head` for what is in no layer.
+/// Returns the block of a parameter: `layer 007`, or `embedding and head` for parameters outside the layers.
 pub fn block_of(name: &str) -> String {
     match layer_of(name) {
-        // Three digits keep the order of the blocks in that of their names.
+        // Three digits make the alphabetical order of the names the order of the blocks.
         Some(layer) => format!("layer {layer:03}"),
         None => "embedding and head".to_owned(),
     }

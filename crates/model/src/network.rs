@@ -1,4 +1,4 @@
-//! The forward pass over weights that may or may not be tracked.
+//! Forward pass over weights with or without gradients.
 
 use std::sync::Arc;
 
@@ -9,34 +9,34 @@ use polymath_ops::{self as ops, Ops, Placement, RotaryTable, Segments};
 use crate::adapter::Projection;
 use crate::{Family, LoraConfig, ModelConfig};
 
-/// Keys and values of the tokens read so far, one pair a layer: `(batch, tokens, key/value heads, head_dim)`.
+/// Keys and values of the tokens read so far, one pair per layer: `(batch, tokens, key/value heads, head_dim)`.
 pub(crate) type Cache = Vec<KvCache>;
 
-/// Tokens that a cache has room for at first, and grows by: an appended token then moves none of the others.
+/// Initial capacity and growth of a cache in tokens: appending a token then rarely moves the others.
 const CACHE_TOKENS: usize = 256;
 
-/// An empty cache of so many layers.
+/// Creates an empty cache for the given number of layers.
 pub(crate) fn empty_cache(layers: usize) -> Cache {
-    // KvCache::new allocates nothing yet.
+    // KvCache::new does not allocate yet.
     vec![KvCache::new(1, CACHE_TOKENS); layers]
 }
 
-/// What every layer of one forward pass shares.
+/// Inputs that all layers of a forward pass share.
 pub(crate) struct Pass<'a> {
     pub ops: Ops,
-    /// None where positions are learned.
+    /// Rotary table; `None` if positions are learned.
     pub rotary: Option<&'a RotaryTable>,
     pub positions: &'a Arc<[u32]>,
     pub segments: &'a Segments,
-    /// The same of layers with a sliding window.
+    /// Segments for layers with a sliding window.
     pub windowed: Segments,
-    /// Decides what adapters drop; nothing is dropped without.
+    /// Seed of the adapters' dropout; `None` for no dropout.
     pub noise: Option<u64>,
-    /// Whether a block keeps its input alone for the backward pass, and computes the rest again.
+    /// Recomputes the activations of a block in the backward pass and keeps only its input (activation checkpointing).
     pub recompute: bool,
 }
 
-/// The weights in the shape of the computation.
+/// Weights arranged for the forward pass.
 pub(crate) struct Network {
     embedding: Tensor,
     /// Learned positions: (positions, hidden).
@@ -49,7 +49,7 @@ pub(crate) struct Network {
 #[derive(Clone)]
 struct Norm {
     weight: Tensor,
-    /// With one it is a layer norm, without a root-mean-square norm.
+    /// Bias: a norm with one is a LayerNorm, a norm without one an RMSNorm.
     bias: Option<Tensor>,
     epsilon: f64,
 }
@@ -63,14 +63,14 @@ struct Attention {
     output: Projection,
     query_key_norm: Option<(Norm, Norm)>,
     head_dim: usize,
-    /// Keys that a query sees, if not all.
+    /// Number of keys that a query sees; `None` for all.
     window: Option<usize>,
 }
 
 #[derive(Clone)]
 struct FeedForward {
     norm: Norm,
-    /// Without one, the activation is a GELU of `up`.
+    /// Gate of the SwiGLU; without one, the activation is a GELU of `up`.
     gate: Option<Projection>,
     up: Projection,
     down: Projection,
@@ -83,7 +83,7 @@ struct Block {
 }
 
 impl Network {
-    /// Takes the weights by their Hugging Face names from `weight`, those of an adapter too.
+    /// Takes the weights, including an adapter's, by their Hugging Face names from `weight`.
     pub fn new(
         config: &ModelConfig,
         adapter: Option<&LoraConfig>,
@@ -154,13 +154,13 @@ impl Network {
         })
     }
 
-    /// The output projection: `(vocabulary, hidden)`.
+    /// Returns the output projection: `(vocabulary, hidden)`.
     pub fn head(&self) -> &Tensor {
         &self.head
     }
 
-    /// Token ids `(batch, sequence)` to the last norm's output `(batch, sequence, hidden)`. With a cache, the ids
-    /// continue what it holds, and it grows by them.
+    /// Maps token ids `(batch, sequence)` to the output of the final norm `(batch, sequence, hidden)`. With a cache,
+    /// the ids continue its content, and they are appended to it.
     pub fn hidden(
         &self,
         pass: &Pass,
@@ -197,7 +197,7 @@ impl Norm {
 }
 
 impl Block {
-    /// Its tensors, in an order that never changes.
+    /// Returns the tensors of the block in a fixed order.
     fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let Self {
             attention,
@@ -222,7 +222,7 @@ impl Block {
         tensors
     }
 
-    /// [`Self::forward`] without a cache, of which only x is kept.
+    /// Computes [`Self::forward`] without a cache and keeps only x for the backward pass.
     fn recomputed(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let mut block = self.clone();
         let mut tracked = Vec::new();
@@ -257,13 +257,14 @@ impl Block {
         })
     }
 
-    /// Both halves with their norms and residuals. Without a cache each is one operation where there is one for it; with one, the weights are
-    /// used where they lie, since a token that is generated costs little more than reading them.
+    /// Computes attention and feed-forward with their norms and residuals. Without a cache, each is a single fused
+    /// operation if there is one. With a cache, the weights are used in place: generating a token costs little more
+    /// than reading them.
     fn forward(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
         match past {
             Some(past) => {
-                let x = self.attention.by_parts(pass, x, Some(past))?;
-                self.feed_forward.by_parts(pass, &x)
+                let x = self.attention.unfused(pass, x, Some(past))?;
+                self.feed_forward.unfused(pass, &x)
             }
             None => {
                 let x = self.attention.forward(pass, x)?;
@@ -273,8 +274,8 @@ impl Block {
     }
 }
 
-/// Lets go of the keys and values before the last `window`, which no later token sees, once they are so many that copying the
-/// others is worth it.
+/// Drops the keys and values before the last `window`, which no later token sees, once they are so many that copying
+/// the others pays off.
 fn forget_unseen(past: &mut KvCache, window: usize) -> Result<()> {
     let held = past.k_cache().current_seq_len();
     if held.saturating_sub(window) < CACHE_TOKENS {
@@ -289,7 +290,7 @@ fn forget_unseen(past: &mut KvCache, window: usize) -> Result<()> {
 }
 
 impl Attention {
-    /// Whom each token sees here, where whole rows are read.
+    /// Returns the keys visible to each token when whole rows are read.
     fn segments<'a>(&self, pass: &'a Pass) -> &'a Segments {
         match self.window {
             Some(_) => &pass.windowed,
@@ -301,7 +302,7 @@ impl Attention {
         let projections = [&self.query, &self.key, &self.value, &self.output];
         let plain = projections.iter().all(|part| part.is_plain());
         let (true, None, Some(rotary)) = (plain, &self.norm.bias, pass.rotary) else {
-            return self.by_parts(pass, x, None);
+            return self.unfused(pass, x, None);
         };
         let norms = self.query_key_norm.as_ref();
         let weights = ops::SelfAttention {
@@ -321,7 +322,7 @@ impl Attention {
         pass.ops.self_attention(x, &weights, &placement)
     }
 
-    fn by_parts(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
+    fn unfused(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
         let (batch, sequence, _) = x.dims3()?;
         let normed = self.norm.forward(pass.ops, x)?;
         let heads = |projection: &Projection| -> Result<Tensor> {
@@ -366,13 +367,13 @@ impl Attention {
 impl FeedForward {
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let (Some(gate), None) = (&self.gate, &self.norm.bias) else {
-            return self.by_parts(pass, x);
+            return self.unfused(pass, x);
         };
         if ![gate, &self.up, &self.down]
             .iter()
             .all(|part| part.is_plain())
         {
-            return self.by_parts(pass, x);
+            return self.unfused(pass, x);
         }
         let weights = ops::FeedForward {
             norm: &self.norm.weight,
@@ -384,7 +385,7 @@ impl FeedForward {
         pass.ops.feed_forward(x, &weights)
     }
 
-    fn by_parts(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
+    fn unfused(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let normed = self.norm.forward(pass.ops, x)?;
         let project = |projection: &Projection| projection.forward(pass.ops, &normed, pass.noise);
         let active = match &self.gate {

@@ -1,4 +1,4 @@
-//! Rows for tokens that a model's tokenizer is given.
+//! Parameter rows for tokens that are added to a model's tokenizer.
 
 use std::collections::BTreeMap;
 
@@ -6,32 +6,32 @@ use candle_core::{DType, Tensor};
 
 use crate::{EMBEDDING, HEAD, ModelConfig, ModelError};
 
-/// The parameters with a row for each token; a tied head has none of its own.
+/// Parameters with a row per token; a tied head has none of its own.
 const BY_TOKEN: [&str; 2] = [EMBEDDING, HEAD];
-/// Rows that are summed at once.
+/// Number of rows that are summed at once.
 const ROWS: usize = 4096;
 
-/// Where new tokens stand among all.
+/// Position of new tokens in the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewRows {
-    /// Tokens of the tokenizer before; theirs are the first rows.
+    /// Number of tokens in the tokenizer before; they have the first rows.
     pub known: usize,
-    /// New tokens; theirs are the rows that follow.
+    /// Number of new tokens; they have the following rows.
     pub added: usize,
 }
 
 impl NewRows {
-    /// The parameters that get new rows, of a model's parameters `names`.
+    /// Returns those of a model's parameters `names` that get new rows.
     pub fn parameters(names: &[String]) -> Vec<&String> {
         let by_token = |name: &&String| BY_TOKEN.contains(&name.as_str());
         names.iter().filter(by_token).collect()
     }
 
-    /// The config of the model with the new tokens. Rows that it has beyond its tokenizer's tokens (padding, which many models
-    /// have) are taken first, so that its vocabulary grows only by what they lack.
+    /// Returns the config of the model with the new tokens. Padding rows beyond the tokenizer's tokens, which many
+    /// models have, are used first: the vocabulary grows only by the rest.
     ///
     /// # Errors
-    /// A tokenizer of more tokens than the model has.
+    /// Fails if the tokenizer has more tokens than the model.
     pub fn extend(self, config: &ModelConfig) -> Result<ModelConfig, ModelError> {
         if self.known > config.vocab_size {
             return Err(ModelError::Architecture(format!(
@@ -45,10 +45,10 @@ impl NewRows {
         })
     }
 
-    /// Sets each new row of the embedding, and of a head of its own, to the mean of the known tokens' rows.
+    /// Sets each new row of the embedding, and of an untied head, to the mean of the known tokens' rows.
     ///
     /// # Errors
-    /// The device's own.
+    /// Fails on an error of the device.
     pub fn fill(self, weights: &mut BTreeMap<String, Tensor>) -> Result<(), ModelError> {
         for name in BY_TOKEN {
             if let Some(weight) = weights.get_mut(name) {
@@ -61,7 +61,7 @@ impl NewRows {
     fn filled(self, weight: &Tensor) -> Result<Tensor, candle_core::Error> {
         let (rows, width) = weight.dims2()?;
         let known = weight.narrow(0, 0, self.known)?;
-        // In double precision: of a hundred thousand rows, single sums would lose digits.
+        // The sum is in double precision: single precision would lose digits over a hundred thousand rows.
         let mut sum = Tensor::zeros(width, DType::F64, weight.device())?;
         for start in (0..self.known).step_by(ROWS) {
             let some = known.narrow(0, start, ROWS.min(self.known - start))?;
@@ -93,9 +93,10 @@ mod tests {
         weights[BY_TOKEN[0]].to_vec2().unwrap()
     }
 
-    /// New rows are the mean of the known tokens' rows, not of padding, which they take first.
+    /// Checks that new rows are the mean of the known tokens' rows without the padding, and that they replace the
+    /// padding first.
     #[test]
-    fn new_rows_are_the_mean() {
+    fn new_rows_are_the_mean_of_known_rows() {
         let known = [[1.0, 5.0], [2.0, -7.0], [6.0, 5.0]];
         let mean = vec![3.0, 1.0];
         let new = |added| NewRows { known: 3, added };

@@ -1,4 +1,4 @@
-//! Rotary frequencies of a model, and how a `config.json` states them.
+//! Rotary frequencies of a model and their keys in `config.json`.
 
 use candle_core::Device;
 use polymath_ops::RotaryTable;
@@ -8,17 +8,17 @@ use crate::config::default_rope_theta;
 use crate::fields::{Fields, is_neutral, shown};
 use crate::{Family, ModelConfig, ModelError, RopeScaling};
 
-/// Rotary positions, as a `config.json` states them.
+/// Rotary positions of a `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
-    /// How they are stretched.
+    /// Scaling of the frequencies.
     pub scaling: Option<RopeScaling>,
 }
 
 const EXPECTED: &str = "null, or the `rope_type` `default`, `linear` or `llama3` with its numbers";
-/// The keys of `rope_scaling`, of which each kind reads some.
+/// Keys of `rope_scaling`; each type reads some of them.
 const SCALING_KEYS: &[&str] = &[
     "rope_type",
     "type",
@@ -30,8 +30,8 @@ const SCALING_KEYS: &[&str] = &[
 ];
 
 impl Rope {
-    /// Reads `rope_theta` and `rope_scaling`, which newer files call `rope_parameters`. Versions of `transformers` disagree
-    /// on which of two values counts, so that a contradiction is refused.
+    /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters` of newer files. Versions of `transformers` disagree
+    /// on which of two values takes precedence, so a contradiction is refused.
     pub fn read(fields: &Fields) -> Result<Self, ModelError> {
         let mut theta: Option<(String, f64)> = None;
         let mut scaling: Option<(&str, Option<RopeScaling>)> = None;
@@ -94,13 +94,14 @@ fn contradiction<T>(fields: &Fields, one: &str, other: &str) -> Result<T, ModelE
     Err(ModelError::content(
         fields.path(),
         format!(
-            "`{one}` and `{other}` contradict each other, and versions of `transformers` disagree on which counts: remove \
+            "`{one}` and `{other}` contradict each other, and versions of `transformers` disagree on which takes \
+             precedence: remove \
              the one that the model was not trained with"
         ),
     ))
 }
 
-/// The stretch in the object under `field`.
+/// Reads the scaling in the object under `field`.
 fn read_scaling(
     fields: &Fields,
     field: &str,
@@ -134,7 +135,7 @@ fn read_scaling(
         let value = shown(value);
         return Err(ModelError::content(
             fields.path(),
-            format!("`{field}.{key}` = {value} is not computed here: expected it absent"),
+            format!("`{field}.{key}` = {value} is not supported: expected no such key"),
         ));
     }
     if kind.is_none_or(|kind| kind == "default") {
@@ -146,7 +147,7 @@ fn read_scaling(
     }
     let mut known = value.clone();
     known["rope_type"] = kind.cloned().unwrap_or_default();
-    // Whatever is wrong with it, the sentence below shows it whole and says what is expected.
+    // The message below shows an invalid object whole and says what is expected.
     let scaling = serde_json::from_value::<RopeScaling>(known).ok();
     match scaling.filter(|scaling| scaling.is_valid()) {
         Some(scaling) => Ok(Some(scaling)),
@@ -154,7 +155,7 @@ fn read_scaling(
     }
 }
 
-/// The angles of all positions; none where positions are learned.
+/// Returns the rotary table of all positions; `None` if positions are learned.
 pub(crate) fn rotary_table(
     config: &ModelConfig,
     device: &Device,
@@ -170,7 +171,8 @@ pub(crate) fn rotary_table(
     Ok(Some(table?))
 }
 
-/// θ^(−2i/d) for the pairs i of a head (Su 2021), stretched where the model asks for it.
+/// Returns θ^(−2i/d) for the pairs i of a head ([RoPE](https://arxiv.org/abs/2104.09864), Su 2021), scaled as
+/// configured.
 pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
     let stretch = |frequency| {
         let scaling = config.rope_scaling;
@@ -179,7 +181,7 @@ pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
     frequencies(config).map(stretch).collect()
 }
 
-/// What the stretch divides each of these frequencies by.
+/// Returns the divisor of each frequency.
 pub(crate) fn divisors(config: &ModelConfig) -> Vec<f64> {
     let stretched = inverse_frequencies(config);
     let pairs = frequencies(config).zip(stretched);

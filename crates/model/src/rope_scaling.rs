@@ -1,27 +1,27 @@
-//! Scaling of rotary frequencies, for contexts longer than those of pretraining.
+//! Scaling of rotary frequencies for contexts longer than in pretraining.
 
 use std::f64::consts::TAU;
 
 use serde::{Deserialize, Serialize};
 
-/// Scaling of rotary frequencies; written as Hugging Face's `rope_scaling`.
+/// Scaling of the rotary frequencies; serialized as Hugging Face's `rope_scaling`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum RopeScaling {
-    /// All of them divided by `factor`.
+    /// Divides all frequencies by `factor`.
     Linear {
-        /// Above 0.
+        /// Factor above 0.
         factor: f64,
     },
-    /// Llama 3.1's: short waves stay, long ones are divided by `factor`, those between go from one to the other.
+    /// Scaling of Llama 3.1: short wavelengths stay, long ones are divided by `factor`, those between are interpolated.
     Llama3 {
-        /// Above 0.
+        /// Factor above 0.
         factor: f64,
-        /// Waves longer than the original context by this are long.
+        /// Waves longer than the original context divided by this are long.
         low_freq_factor: f64,
-        /// Waves shorter than the original context by this are short.
+        /// Waves shorter than the original context divided by this are short.
         high_freq_factor: f64,
-        /// Context of pretraining, in tokens.
+        /// Context of pretraining in tokens.
         original_max_position_embeddings: usize,
     },
 }
@@ -50,7 +50,7 @@ impl RopeScaling {
         }
     }
 
-    /// Whether the numbers make sense.
+    /// Returns whether all parameters are in range.
     pub(crate) fn is_valid(self) -> bool {
         let above = |value: f64| value > 0.0 && value.is_finite();
         match self {
@@ -75,9 +75,9 @@ impl RopeScaling {
 mod tests {
     use super::*;
 
-    /// Short waves stay, long ones are divided, and the change between has no step.
+    /// Checks that short wavelengths stay, long ones are divided, and the transition is continuous.
     #[test]
-    fn llama3_stretches_long_waves_only() {
+    fn llama3_scales_long_wavelengths_only() {
         let scaling = RopeScaling::Llama3 {
             factor: 8.0,
             low_freq_factor: 1.0,

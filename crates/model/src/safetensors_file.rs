@@ -1,4 +1,4 @@
-//! A safetensors file, read a tensor at a time: what a file holds is in memory once, as f32, whatever its type there.
+//! Safetensors files, read one tensor at a time: memory holds each value once, as f32, whatever the type in the file.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -17,26 +17,26 @@ use safetensors::{Dtype, SafeTensorError, View};
 
 use crate::ModelError;
 
-/// Values of half precision that are read at once, before they are widened: 1 MB.
+/// Half-precision values that are read at once before conversion: 1 MB.
 const AT_ONCE: usize = 1 << 19;
-/// The longest header that is read: the format's own limit.
+/// Maximum length of the header: the format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// An open file: its header is read, its tensors are not. It is opened once, so that all tensors are those of one file
-/// whatever its path leads to meanwhile.
+/// Open file whose header is read. It is opened only once, so that all tensors come from the same file even if its path
+/// is replaced.
 pub(crate) struct SafetensorsFile {
     path: PathBuf,
     file: File,
     header: Metadata,
-    /// Where the header ends and the first tensor begins.
+    /// Offset of the end of the header, where the first tensor begins.
     data: u64,
 }
 
 impl SafetensorsFile {
-    /// Reads the header, and checks that the file is as long as it says.
+    /// Reads the header and checks that the file is as long as it states.
     ///
     /// # Errors
-    /// A file that can't be read, is cut off or is no safetensors file.
+    /// Fails if the file can't be read, is cut off or is not a safetensors file.
     pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
         let broken = |reason: &str| {
             let message = format!(
@@ -53,7 +53,7 @@ impl SafetensorsFile {
             .map_err(|_| broken("it has no header"))?;
         let length = u64::from_le_bytes(length);
         if length > LONGEST_HEADER || length + 8 > size {
-            return Err(broken("its header ends outside of it"));
+            return Err(broken("its header ends outside the file"));
         }
         let mut text = vec![0; length as usize];
         file.read_exact(&mut text)
@@ -64,7 +64,7 @@ impl SafetensorsFile {
         let expected = data + header.data_len() as u64;
         if size != expected {
             return Err(broken(&format!(
-                "{size} bytes, where its header says {expected}"
+                "{size} bytes, but its header says {expected}"
             )));
         }
         Ok(Self {
@@ -75,20 +75,20 @@ impl SafetensorsFile {
         })
     }
 
-    /// The tensors' names, in the order in which they stand in the file.
+    /// Returns the names of the tensors in file order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.header.offset_keys()
     }
 
-    /// What is written into the header beside the tensors.
+    /// Returns the metadata in the header.
     pub(crate) fn metadata(&self) -> Option<&HashMap<String, String>> {
         self.header.metadata().as_ref()
     }
 
-    /// The tensors of these names, as f32 on the CPU, read on all threads.
+    /// Reads the tensors of these names as f32 on the CPU, in parallel.
     ///
     /// # Errors
-    /// A type that is not supported; a file that changes meanwhile.
+    /// Fails for an unsupported type, or if the file changes meanwhile.
     pub(crate) fn read_all(&self, names: Vec<String>) -> Result<Vec<(String, Tensor)>, ModelError> {
         let read = |name: String| {
             let tensor = self.read(&name)?;
@@ -97,15 +97,15 @@ impl SafetensorsFile {
         names.into_par_iter().map(read).collect()
     }
 
-    /// Whether the file has a tensor of this name.
+    /// Returns whether the file has a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.header.info(name).is_some()
     }
 
-    /// Whether the tensor `name` is that called `other_name` in the file `other`, value for value.
+    /// Returns whether the tensor `name` equals the tensor `other_name` of the file `other`, value for value.
     ///
     /// # Errors
-    /// A tensor that is in neither, or can't be read.
+    /// Fails if a tensor is missing or can't be read.
     pub(crate) fn is_same(
         &self,
         name: &str,
@@ -144,7 +144,7 @@ impl SafetensorsFile {
         })
     }
 
-    /// The file, at the beginning of a tensor.
+    /// Returns a reader of the file at the start of a tensor.
     fn at(&self, info: &TensorInfo) -> FromOffset<'_> {
         FromOffset {
             file: &self.file,
@@ -155,17 +155,17 @@ impl SafetensorsFile {
     fn read(&self, name: &str) -> Result<Tensor, ModelError> {
         let info = self.info(name)?;
         let mut file = self.at(info);
-        // Weights are kept in f32 whatever the file holds: they are the optimizer's master copy.
+        // Weights are kept in f32 whatever the file's type: they are the optimizer's master copy.
         let mut values = vec![0f32; info.shape.iter().product()];
         let read = match info.dtype {
-            Dtype::F32 => in_stretches(&mut values, |to| {
+            Dtype::F32 => in_chunks(&mut values, |to| {
                 file.read_exact(bytemuck::cast_slice_mut(to))
             }),
             Dtype::F16 => widen(&mut file, &mut values, |from: &[f16], to| {
                 from.convert_to_f32_slice(to)
             }),
             Dtype::BF16 => widen(&mut file, &mut values, |from: &[u16], to| {
-                // The upper half of an f32's bits.
+                // A bf16 is the upper half of an f32's bits.
                 for (to, bits) in to.iter_mut().zip(from) {
                     *to = f32::from_bits(u32::from(*bits) << 16);
                 }
@@ -190,9 +190,9 @@ impl SafetensorsFile {
     }
 }
 
-/// Has `read` fill a stretch at a time. Returns whether all values are finite: each stretch is looked at while the processor's
-/// cache holds it.
-fn in_stretches(
+/// Calls `read` to fill one chunk at a time. Returns whether all values are finite; each chunk is checked while it is
+/// in the processor's cache.
+fn in_chunks(
     values: &mut [f32],
     mut read: impl FnMut(&mut [f32]) -> std::io::Result<()>,
 ) -> std::io::Result<bool> {
@@ -204,11 +204,11 @@ fn in_stretches(
     Ok(is_finite)
 }
 
-/// Writes tensors as the file `path`, which has the mode that the umask gives to new files, or that of the file that it
-/// replaces. The library writes a temporary file of its own, which only its owner may read.
+/// Writes tensors to the file `path`. The file mode is that of new files by the umask, or that of the file that is
+/// replaced. (The library's temporary file is readable only by its owner.)
 ///
 /// # Errors
-/// Tensors that don't fit the format; a file that can't be written.
+/// Fails if the tensors do not fit the format or the file can't be written.
 pub fn write_safetensors<S, V, I>(
     path: &Path,
     tensors: I,
@@ -225,7 +225,7 @@ where
     Ok(std::fs::set_permissions(path, permissions)?)
 }
 
-/// Reads an open file from an offset on. Threads share the file, so none moves its position.
+/// Reader of an open file from an offset on. Threads share the file, so its own position is not used.
 struct FromOffset<'a> {
     file: &'a File,
     offset: u64,
@@ -242,14 +242,14 @@ impl Read for FromOffset<'_> {
     }
 }
 
-/// Reads as many values as `to` has, a stretch at a time. Returns whether all are finite.
+/// Reads `to.len()` values, one chunk at a time. Returns whether all are finite.
 fn widen<T: Pod>(
     file: &mut impl Read,
     to: &mut [f32],
     convert: impl Fn(&[T], &mut [f32]),
 ) -> std::io::Result<bool> {
     let mut narrow = vec![T::zeroed(); AT_ONCE.min(to.len())];
-    in_stretches(to, |to| {
+    in_chunks(to, |to| {
         let narrow = &mut narrow[..to.len()];
         file.read_exact(bytemuck::cast_slice_mut(narrow))?;
         convert(narrow, to);
@@ -261,7 +261,7 @@ fn widen<T: Pod>(
 mod tests {
     use super::*;
 
-    /// All tensors are those of the file that was opened, although another one has its name now.
+    /// Checks that all tensors come from the file that was opened, even if another file has its name now.
     #[test]
     fn a_file_is_opened_once() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Largest sizes of a shape.
+//! Maximum sizes of a model.
 
 use crate::ModelError;
 
-/// The largest value of each size: above those of any model that is known, and no product of them overflows.
+/// Maximum of each size: larger than in any known model, and small enough that no product overflows.
 const LARGEST: [(&str, usize); 9] = [
     ("vocab_size", 1 << 24),
     ("hidden_size", 1 << 20),
@@ -14,10 +14,11 @@ const LARGEST: [(&str, usize); 9] = [
     ("max_position_embeddings", 1 << 30),
     ("sliding_window", 1 << 30),
 ];
-/// Checks a size that a file or a user gives; `key` is its name in [`ModelConfig`](crate::ModelConfig), `shown` the one that the user knows it by.
+/// Checks a size from a file or a user. `key` is its name in [`ModelConfig`](crate::ModelConfig), `shown` the name that
+/// the user knows.
 ///
 /// # Errors
-/// A size of 0, or above the largest.
+/// Fails if the size is 0 or above the maximum.
 pub(crate) fn check_size(key: &str, shown: &str, size: usize) -> Result<(), ModelError> {
     let largest = LARGEST.iter().find(|(known, _)| *known == key);
     let largest = largest.map_or(usize::MAX, |(_, largest)| *largest);

@@ -1,4 +1,4 @@
-//! Attention that sees the last keys only (Beltagy 2020, Jiang 2023), in all layers or some: how `config.json` says so.
+//! Sliding-window attention in all layers or some (Beltagy 2020, Jiang 2023), and its keys in `config.json`.
 
 use serde_json::Value;
 
@@ -6,33 +6,33 @@ use crate::ModelError;
 use crate::fields::Fields;
 use crate::sizes::check_size;
 
-/// What `transformers` takes where a `config.json` lacks `sliding_window`.
+/// Window of `transformers` if a `config.json` lacks `sliding_window`.
 pub(crate) const DEFAULT_SIZE: usize = 4096;
-/// What it takes of Qwen where there is no `max_window_layers`.
+/// Default of `transformers` for Qwen's `max_window_layers`.
 const DEFAULT_FIRST_LAYER: usize = 28;
 const SLIDING: &str = "sliding_attention";
 const FULL: &str = "full_attention";
 
-/// A window on the keys, and the layers that have it.
+/// Sliding window and the layers that have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlidingWindow {
-    /// Keys that a query sees, its own included: one at i sees those at j with i − size < j ≤ i.
+    /// Number of keys that a query sees, including its own: query i sees keys j with i − size < j ≤ i.
     pub size: usize,
-    /// Of each layer, whether it has the window; the others see all keys before.
+    /// Layers with the window, as one flag per layer; the others see all earlier keys.
     pub layers: Vec<bool>,
 }
 
-/// The model whose `config.json` is read.
-pub(crate) struct Place<'a> {
+/// Facts of the model whose `config.json` is read.
+pub(crate) struct ModelFacts<'a> {
     pub model_type: &'a str,
-    /// Its layers.
+    /// Number of layers.
     pub layers: usize,
-    /// Its longest context.
+    /// Maximum context.
     pub context: usize,
 }
 
 impl SlidingWindow {
-    /// The same window in each of so many layers.
+    /// Creates the same window for the given number of layers.
     pub fn everywhere(size: usize, layers: usize) -> Self {
         Self {
             size,
@@ -40,20 +40,20 @@ impl SlidingWindow {
         }
     }
 
-    /// The keys that a query of `layer` sees, if not all.
+    /// Returns the number of keys that a query of `layer` sees; `None` for all.
     pub fn of_layer(&self, layer: usize) -> Option<usize> {
         let slides = self.layers.get(layer).copied().unwrap_or(false);
         slides.then_some(self.size)
     }
 
-    /// Reads the keys of a `config.json`; `None` where no layer has a window.
-    pub(crate) fn read(fields: &Fields, place: &Place) -> Result<Option<Self>, ModelError> {
+    /// Reads the keys of a `config.json`; `None` if no layer has a window.
+    pub(crate) fn read(fields: &Fields, place: &ModelFacts) -> Result<Option<Self>, ModelError> {
         let size = match fields.stated("sliding_window") {
-            // Null is no window, but none at all is `transformers`' own.
+            // Null means no window; a missing key means the default of `transformers`.
             None => Some(DEFAULT_SIZE),
             Some(_) => fields.size("sliding_window")?,
         };
-        // Qwen's switch; Mistral has none, its window alone decides.
+        // Qwen has this switch; for Mistral the window alone decides.
         let switch = fields.flag("use_sliding_window")?;
         let first = fields.size("max_window_layers")?;
         let kinds = layer_types(fields, place.layers)?;
@@ -96,7 +96,7 @@ impl SlidingWindow {
         Ok(window)
     }
 
-    /// Writes it among the fields of a `config.json` of a `model_type`.
+    /// Adds the window to the fields of a `config.json` of the given `model_type`.
     pub(crate) fn write(&self, model_type: &str, fields: &mut Value) {
         fields["sliding_window"] = self.size.into();
         if model_type == "mistral" {
@@ -110,8 +110,12 @@ impl SlidingWindow {
     }
 }
 
-/// A Llama has no window: `transformers` ignores the keys, and whoever wrote them meant another model.
-fn refuse_window<T>(fields: &Fields, place: &Place, slides: bool) -> Result<Option<T>, ModelError> {
+/// Refuses a window of a Llama: `transformers` ignores the keys, so the file was meant for another model.
+fn refuse_window<T>(
+    fields: &Fields,
+    place: &ModelFacts,
+    slides: bool,
+) -> Result<Option<T>, ModelError> {
     let expected = "none, as a Llama has no window: a model with one is a `mistral`";
     if slides {
         return fields.refuse("layer_types", expected);
@@ -123,7 +127,7 @@ fn refuse_window<T>(fields: &Fields, place: &Place, slides: bool) -> Result<Opti
     }
 }
 
-/// Of each layer, whether `layer_types` gives it a window.
+/// Reads `layer_types` as one flag per layer: whether it has the window.
 fn layer_types(fields: &Fields, layers: usize) -> Result<Option<Vec<bool>>, ModelError> {
     let Some(value) = fields.get("layer_types") else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The tensors of a model's file, and the parameters that each of them holds.
+//! Tensors of a model's file and the parameters that each of them holds.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use candle_core::{Result, Tensor};
 
 use crate::{Family, ModelConfig, gpt2};
 
-/// How a tensor lies in the file.
+/// Layout of a tensor in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     AsOurs,
-    /// A matrix as `(in, out)`, the transpose of ours.
+    /// Matrix of shape `(in, out)`: the transpose of the parameter.
     Transposed,
 }
 
-/// A tensor of the file.
+/// Tensor of the file.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    /// What it is called in what `transformers` writes.
+    /// Name in files written by `transformers`.
     pub name: String,
-    /// The parameters that it holds, one after the other, by our names.
+    /// Names of the parameters that the tensor holds, in order.
     pub parameters: Vec<String>,
     pub layout: Layout,
 }
 
-/// All tensors of a model's file.
+/// Returns all tensors of a model's file.
 pub(crate) fn stored(config: &ModelConfig) -> Vec<Stored> {
     match config.family {
         Family::Gpt2 => gpt2::stored(config),
@@ -38,7 +38,7 @@ pub(crate) fn stored(config: &ModelConfig) -> Vec<Stored> {
 }
 
 impl Stored {
-    /// A parameter as it is, under the name `name`.
+    /// Creates a tensor named `name` that holds one parameter unchanged.
     pub fn single(name: String, parameter: &str) -> Self {
         Self {
             name,
@@ -47,17 +47,17 @@ impl Stored {
         }
     }
 
-    /// What it may be called in a file.
+    /// Returns the names that the tensor may have in a file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.name.as_str()).chain(self.name.strip_prefix(gpt2::PREFIX))
     }
 
-    /// Whether a file's tensor of this name is it.
+    /// Returns whether a file's tensor of this name is this tensor.
     pub fn is_called(&self, name: &str) -> bool {
         self.names().any(|known| known == name)
     }
 
-    /// Its parameters, from the file's tensor. One of another shape gives parameters of other shapes.
+    /// Splits the file's tensor into its parameters. A tensor of another shape gives parameters of other shapes.
     pub fn split(&self, tensor: Tensor) -> Result<Vec<(String, Tensor)>> {
         let tensor = match self.layout {
             Layout::Transposed if tensor.rank() == 2 => tensor.t()?,
@@ -73,7 +73,7 @@ impl Stored {
             .collect()
     }
 
-    /// The file's tensor, from its parameters; `None` if one is missing.
+    /// Joins the parameters to the file's tensor; `None` if one is missing.
     pub fn join(&self, parameters: &BTreeMap<&str, &Tensor>) -> Result<Option<Tensor>> {
         let parts: Option<Vec<&Tensor>> = self
             .parameters

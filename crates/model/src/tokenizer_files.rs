@@ -1,4 +1,4 @@
-//! A tokenizer and what stands beside it, read once and saved with every checkpoint.
+//! A tokenizer and its companion files, read once and saved with every checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use crate::model_folder::{GENERATION_CONFIG, TOKENIZER, write};
 use crate::{ModelConfig, ModelError, sha256_of_bytes};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// Goes along from a base to what is tuned from it, where it exists; also beside an adapter, so that nothing is lost when
-/// it is merged.
+/// Files that are copied from a base to the models tuned from it, if they exist. They are saved beside an adapter too,
+/// so that nothing is lost in a merge.
 const COMPANIONS: [&str; 5] = [
     TOKENIZER_CONFIG,
     GENERATION_CONFIG,
@@ -20,21 +20,21 @@ const COMPANIONS: [&str; 5] = [
     "chat_template.jinja",
 ];
 
-/// A `tokenizer.json` and its companions, in memory: what becomes of the folder that they were read from makes no
-/// difference to the checkpoints of a run.
+/// Contents of a `tokenizer.json` and its companion files. They are kept in memory, so that later changes of their
+/// folder do not affect the checkpoints of a run.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
-    /// Where it was read, for errors.
+    /// Path that was read, for errors.
     path: PathBuf,
-    /// By name.
+    /// Contents by file name.
     files: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl TokenizerFiles {
-    /// Reads a `tokenizer.json`, and its companions where they stand beside it.
+    /// Reads a `tokenizer.json` and the companion files beside it.
     ///
     /// # Errors
-    /// A file that can't be read.
+    /// Fails if a file can't be read.
     pub fn read(tokenizer: &Path) -> Result<Self, ModelError> {
         let mut files = BTreeMap::from([(TOKENIZER.to_owned(), read(tokenizer)?)]);
         for name in COMPANIONS {
@@ -49,20 +49,20 @@ impl TokenizerFiles {
         })
     }
 
-    /// The content of one of the files, by its name.
+    /// Returns the content of a file by its name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(AsRef::as_ref)
     }
 
-    /// Replaces one of the files, or adds it.
+    /// Replaces or adds a file.
     pub fn set(&mut self, name: &str, content: impl Into<Arc<[u8]>>) {
         self.files.insert(name.to_owned(), content.into());
     }
 
-    /// SHA-256 of the `tokenizer.json`.
+    /// Returns the SHA-256 of the `tokenizer.json`.
     ///
     /// # Errors
-    /// There is none.
+    /// Fails if there is no `tokenizer.json`.
     pub fn sha256(&self) -> Result<String, ModelError> {
         Ok(sha256_of_bytes(self.json()?))
     }
@@ -72,11 +72,11 @@ impl TokenizerFiles {
             .ok_or_else(|| ModelError::content(&self.path, "there is no `tokenizer.json`"))
     }
 
-    /// Writes the files into the existing folder `folder`; where the tokenizer's settings are missing, they are written for
+    /// Writes the files into the existing folder `folder`. If the tokenizer's settings are missing, writes settings for
     /// a model of `config`.
     ///
     /// # Errors
-    /// The file that can't be written; a tokenizer that can't be read.
+    /// Fails if a file can't be written or the tokenizer can't be read.
     pub fn write(&self, folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
         let json = self.json()?;
         for (name, content) in &self.files {

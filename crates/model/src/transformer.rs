@@ -1,4 +1,4 @@
-//! The model as the rest of the program sees it: named parameters, some of which move, and what it computes.
+//! The model: named parameters, trainable or frozen, and the computations on them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use candle_core::{DType, Device, Tensor, Var};
 use polymath_ops::{Ops, RotaryTable, Scores};
 
 use crate::batch::Prepared;
-use crate::initialise::{self, mix};
+use crate::initialize::{self, mix};
 use crate::network::{Cache, Network, Pass};
 use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError, TokenBatch};
 
-/// How a model is put on a device, and which of its parameters move.
+/// Device, operations and trainable parameters of a loaded model.
 #[derive(Clone)]
 pub struct LoadOptions<'a> {
-    /// Where it computes.
+    /// Device of the parameters.
     pub device: Device,
-    /// How it computes.
+    /// Implementation and precision of the operations.
     pub ops: Ops,
-    /// Says of a parameter's name whether it is trained.
+    /// Returns whether the parameter of a name is trainable.
     pub trainable: &'a dyn Fn(&str) -> bool,
 }
 
 impl LoadOptions<'_> {
-    /// Nothing is trained: for evaluation and generation.
+    /// Freezes all parameters, for evaluation and generation.
     pub fn frozen(device: &Device, ops: Ops) -> Self {
         Self {
             device: device.clone(),
@@ -33,7 +33,7 @@ impl LoadOptions<'_> {
         }
     }
 
-    /// Everything is trained.
+    /// Makes all parameters trainable.
     pub fn trained(device: &Device, ops: Ops) -> Self {
         Self {
             device: device.clone(),
@@ -43,20 +43,20 @@ impl LoadOptions<'_> {
     }
 }
 
-/// A decoder-only transformer with its parameters.
+/// Decoder-only transformer with its parameters.
 ///
-/// Two views share one storage: the tracked one trains, and the detached one scores and generates, since Candle has
-/// no other way to leave the graph alone.
+/// Two views share the same storage: a tracked one for training, and a detached one for scoring and generation, since
+/// Candle has no other way to compute without a graph.
 pub struct Transformer {
     config: ModelConfig,
     adapter: Option<(LoraConfig, AdapterBase)>,
-    /// Decides, with the batch, what the adapter drops.
+    /// Seed of the adapter's dropout in this step.
     noise: AtomicU64,
     trainable: BTreeMap<String, Var>,
     frozen: BTreeMap<String, Tensor>,
     tracked: Network,
     detached: Network,
-    /// None where positions are learned.
+    /// Rotary table; `None` if positions are learned.
     rotary: Option<RotaryTable>,
     device: Device,
     ops: Ops,
@@ -65,24 +65,24 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// A new model with seeded weights.
+    /// Creates a new model with seeded weights.
     ///
     /// # Errors
-    /// A configuration that contradicts itself; no memory on the device.
-    pub fn initialise(
+    /// Fails if the configuration contradicts itself or the device has too little memory.
+    pub fn initialize(
         config: ModelConfig,
         seed: u64,
         options: &LoadOptions,
     ) -> Result<Self, ModelError> {
         config.validate()?;
-        let weights = initialise::initialise(&config, seed, &options.device)?;
+        let weights = initialize::initialize(&config, seed, &options.device)?;
         Self::from_weights(config, weights.into_iter().collect(), options)
     }
 
-    /// A model over given weights, which must have the names and shapes of [`ModelConfig::parameter_shapes`].
+    /// Creates a model from weights, which must have the names and shapes of [`ModelConfig::parameter_shapes`].
     ///
     /// # Errors
-    /// The first parameter that is missing, or whose shape is another.
+    /// Fails with the first parameter that is missing or of another shape.
     pub fn from_weights(
         config: ModelConfig,
         weights: BTreeMap<String, Tensor>,
@@ -91,10 +91,11 @@ impl Transformer {
         Self::assemble(config, weights, None, options)
     }
 
-    /// The same with an adapter beside the projections, whose parameters have their own names.
+    /// Creates a model as [`Self::from_weights`] does, with an adapter beside the projections; its parameters have
+    /// their own names.
     ///
     /// # Errors
-    /// As [`Self::from_weights`]; an adapter for another architecture.
+    /// Same as [`Self::from_weights`]; an adapter for another architecture.
     pub fn with_adapter(
         config: ModelConfig,
         mut weights: BTreeMap<String, Tensor>,
@@ -124,7 +125,7 @@ impl Transformer {
             })?;
             if tensor.dims() != shape {
                 return Err(ModelError::Architecture(format!(
-                    "the parameter `{name}` has the shape {:?}: `config.json` asks for {shape:?}",
+                    "the parameter `{name}` has the shape {:?}: `config.json` requires {shape:?}",
                     tensor.dims()
                 )));
             }
@@ -160,12 +161,12 @@ impl Transformer {
         })
     }
 
-    /// Its shape.
+    /// Returns the configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The adapter as it stands, if there is one.
+    /// Returns the adapter with its current parameters, if there is one.
     pub fn adapter(&self) -> Option<Adapter> {
         let (config, base) = self.adapter.clone()?;
         let names = config.parameter_shapes(&self.config);
@@ -181,24 +182,24 @@ impl Transformer {
         })
     }
 
-    /// Says which step of which run begins: what adapters drop depends on this, the batch and the projection, and on
-    /// nothing else, so that a resumed run drops the same.
+    /// Starts a step of a run: the adapter's dropout depends only on the seed, the step, the batch and the projection,
+    /// so that a resumed run drops the same inputs.
     pub fn begin_step(&self, seed: u64, step: u64) {
         self.noise
             .store(mix(mix(seed).wrapping_add(step)), Ordering::SeqCst);
     }
 
-    /// The parameters that move, by name.
+    /// Returns the trainable parameters by name.
     pub fn trainable(&self) -> &BTreeMap<String, Var> {
         &self.trainable
     }
 
-    /// The parameters that stay, by name.
+    /// Returns the frozen parameters by name.
     pub fn frozen(&self) -> &BTreeMap<String, Tensor> {
         &self.frozen
     }
 
-    /// All parameters, by name, detached from any graph.
+    /// Returns all parameters by name, detached from any graph.
     pub fn parameters(&self) -> BTreeMap<&str, Tensor> {
         let moving = self
             .trainable
@@ -211,72 +212,73 @@ impl Transformer {
         moving.chain(staying).collect()
     }
 
-    /// Where it computes.
+    /// Returns the device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// How it computes.
+    /// Returns the implementation of the operations.
     pub fn ops(&self) -> Ops {
         self.ops
     }
 
-    /// The same model, with `z_loss`·(ln Σ e^logit)² of each target added to its loss.
+    /// Adds `z_loss`·(ln Σ e^logit)² of each target to the loss.
     #[must_use]
     pub fn with_z_loss(mut self, z_loss: f64) -> Self {
         self.z_loss = z_loss;
         self
     }
 
-    /// The same model, whose generated texts end with these tokens as well.
+    /// Adds tokens that end generated texts.
     #[must_use]
     pub fn with_ends(mut self, ends: &[u32]) -> Self {
         self.config.add_ends(ends);
         self
     }
 
-    /// The same model; with `recompute`, a block keeps its input alone for the backward pass, and computes the rest again.
+    /// Turns activation checkpointing on or off: a block keeps only its input for the backward pass and recomputes the
+    /// rest.
     #[must_use]
     pub fn with_recompute(mut self, recompute: bool) -> Self {
         self.recompute = recompute;
         self
     }
 
-    /// The sum of −ln p over the batch's targets, and of the z-loss where one is set: a scalar in the graph of the
+    /// Returns the sum of −ln p over the batch's targets, plus the z-loss if one is set: a scalar in the graph of the
     /// trainable parameters.
     ///
     /// # Errors
-    /// A batch that is longer than the context, or holds a token outside the vocabulary.
+    /// Fails if the batch is longer than the context or has a token outside the vocabulary.
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?;
         self.loss_of(&hidden, &targets)
     }
 
-    /// [`Self::loss`] of the positions of [`Self::hidden_states`] that have a target.
+    /// Computes [`Self::loss`] for the positions of [`Self::hidden_states`] that have a target.
     ///
     /// # Shapes
     /// (tokens, hidden), `targets` tokens → ()
     ///
     /// # Errors
-    /// Another number of targets than positions; a target outside the vocabulary.
+    /// Fails if the numbers of targets and positions differ, or a target is outside the vocabulary.
     pub fn loss_of(&self, hidden: &Tensor, targets: &Arc<[u32]>) -> Result<Tensor, ModelError> {
         let head = self.tracked.head();
         Ok(self.ops.cross_entropy(hidden, head, targets, self.z_loss)?)
     }
 
-    /// What the output projection reads at each position, the last norm's output, in the graph of the trainable parameters:
-    /// with [`Self::head`], what another objective than [`Self::loss`] begins with.
+    /// Returns the output of the final norm at each position, which the output projection reads, in the graph of the
+    /// trainable parameters. Together with [`Self::head`] it is the input of objectives other than [`Self::loss`].
     ///
     /// # Shapes
     /// → (rows × sequence, hidden)
     ///
     /// # Errors
-    /// As [`Self::loss`].
+    /// Same as [`Self::loss`].
     pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         Ok(self.tracked_states(batch)?.0)
     }
 
-    /// The output projection, in the graph of the trainable parameters: logits are `hidden · headᵀ`.
+    /// Returns the output projection in the graph of the trainable parameters: logits are `hidden · headᵀ`.
     ///
     /// # Shapes
     /// (vocabulary, hidden)
@@ -284,12 +286,12 @@ impl Transformer {
         self.tracked.head()
     }
 
-    /// What [`Self::with_z_loss`] set.
+    /// Returns the weight set by [`Self::with_z_loss`].
     pub(crate) fn z_loss(&self) -> f64 {
         self.z_loss
     }
 
-    /// The last norm's output at each position, `(tokens, hidden)`, in the graph; and the batch's targets.
+    /// Returns the final norm's output at each position, `(tokens, hidden)`, in the graph, and the batch's targets.
     pub(crate) fn tracked_states(
         &self,
         batch: &TokenBatch,
@@ -305,7 +307,7 @@ impl Transformer {
         Ok((hidden.flatten_to(1)?, prepared.targets))
     }
 
-    /// The same, in no graph.
+    /// Returns the final norm's output outside the graph.
     pub(crate) fn detached_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
         let prepared = batch.prepare(&self.device)?;
@@ -314,15 +316,15 @@ impl Transformer {
             .flatten_to(1)?)
     }
 
-    /// The output projection, in no graph.
+    /// Returns the output projection outside the graph.
     pub(crate) fn detached_head(&self) -> &Tensor {
         self.detached.head()
     }
 
-    /// −ln p of every target, and whether it was the likeliest token; nothing is tracked.
+    /// Returns −ln p of every target and whether it was the most likely token. Tracks no gradients.
     ///
     /// # Errors
-    /// As [`Self::loss`].
+    /// Same as [`Self::loss`].
     pub fn score(&self, batch: &TokenBatch) -> Result<Scores, ModelError> {
         self.check(batch)?;
         let prepared = batch.prepare(&self.device)?;
@@ -334,18 +336,19 @@ impl Transformer {
             .score(&hidden, self.detached.head(), &prepared.targets)?)
     }
 
-    /// The logits of every position: `(batch, sequence, vocabulary)`. For checks and small inputs: training and
-    /// scoring never hold them all.
+    /// Returns the logits of every position: `(batch, sequence, vocabulary)`. Meant for checks and small inputs;
+    /// training and scoring never hold all logits at once.
     ///
     /// # Errors
-    /// As [`Self::loss`].
+    /// Same as [`Self::loss`].
     pub fn logits(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
         let hidden = self.hidden(&self.detached, &batch.prepare(&self.device)?, None)?;
         Ok(self.ops.linear(&hidden, self.detached.head(), None)?)
     }
 
-    /// The logits `(vocabulary)` after the last of `prepared`'s tokens, which continue what the cache holds.
+    /// Returns the logits `(vocabulary)` after the last of `prepared`'s tokens, which continue the content of the
+    /// cache.
     pub(crate) fn next_logits(
         &self,
         prepared: &Prepared,
@@ -366,7 +369,7 @@ impl Transformer {
         Ok(network.hidden(&self.pass(prepared), &prepared.input_ids, cache)?)
     }
 
-    /// A pass that drops nothing.
+    /// Creates a forward pass without dropout.
     fn pass<'a>(&'a self, prepared: &'a Prepared) -> Pass<'a> {
         Pass {
             ops: self.ops,
@@ -382,7 +385,8 @@ impl Transformer {
         }
     }
 
-    /// What the adapter drops in this step's batch: the parts of a batch that is computed in parts differ by their tokens.
+    /// Returns the dropout seed of a batch in this step. Parts of a batch that are computed separately differ by their
+    /// tokens.
     fn noise_for(&self, batch: &TokenBatch) -> Option<u64> {
         let (lora, _) = self.adapter.as_ref()?;
         if lora.dropout == 0.0 {

@@ -1,4 +1,4 @@
-//! The weights of a model folder: one safetensors file, or several that an index names.
+//! Weights of a model folder: one safetensors file, or several named by an index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -15,20 +15,18 @@ use crate::stored::{Stored, stored};
 use crate::{Family, HEAD, ModelConfig, ModelError, available_memory};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
-/// Where large models are cut into several files: which parameter is in which.
+/// Index of large models: the file of each parameter.
 const INDEX: &str = "model.safetensors.index.json";
-
-/// An output projection of its own, in files of every family.
 
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The files that hold a model's weights, sorted by name.
+/// Returns the files that hold a model's weights, sorted by name.
 ///
 /// # Errors
-/// There are none, or the index is broken or names one that is not there.
+/// Fails if there are none, or the index is broken or names a missing file.
 pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let whole = folder.join(WEIGHTS);
     if polymath_input::is_file(&whole)? {
@@ -66,7 +64,7 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     }
 }
 
-/// Whether a file of this name is in the folder or below: it is no absolute path, and has no `..`.
+/// Returns whether a file of this name is in the folder or below: it is not absolute and has no `..`.
 fn stays_inside(name: &str) -> bool {
     let mut parts = Path::new(name).components().peekable();
     parts.peek().is_some()
@@ -74,11 +72,11 @@ fn stays_inside(name: &str) -> bool {
         && !name.contains('\\')
 }
 
-/// Tells a model's weights apart from all others: the SHA-256 of `model.safetensors`, or, of several files, that of
-/// theirs in order.
+/// Returns a digest that identifies a model's weights: the SHA-256 of `model.safetensors`, or, for several files, that
+/// of their digests in order.
 ///
 /// # Errors
-/// No weights, or a file that can't be read.
+/// Fails if there are no weights or a file can't be read.
 pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
     let digest = |path: &PathBuf| sha256_of_file(path).map_err(ModelError::file("read", path));
     let digests: Vec<String> = weight_files(folder)?
@@ -91,11 +89,11 @@ pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
     }
 }
 
-/// The parameters that `config` asks for, by our names, as f32 on the CPU. Beside them, memory holds a stretch of a file for each thread.
+/// Reads the parameters of `config` as f32 on the CPU. Besides them, memory holds one chunk of a file per thread.
 ///
 /// # Errors
-/// A file that is missing or cut off, a parameter that is in none, a tensor that only another architecture has a use for, a
-/// value that is no finite number.
+/// Fails if a file is missing or cut off, a parameter is missing, a tensor belongs to another architecture, or a value
+/// is not finite.
 pub(crate) fn read_weights(
     folder: &Path,
     config: &ModelConfig,
@@ -103,9 +101,9 @@ pub(crate) fn read_weights(
     refuse_too_large(folder, config)?;
     let all = stored(config);
     let mut missing: BTreeSet<usize> = (0..all.len()).collect();
-    let places = Places::of(&all);
+    let places = TensorIndex::of(&all);
     let mut weights = BTreeMap::new();
-    let mut left_out = LeftOut::default();
+    let mut unused = UnusedTensors::default();
     let files = weight_files(folder)?;
     for path in &files {
         let file = SafetensorsFile::open(path)?;
@@ -116,7 +114,7 @@ pub(crate) fn read_weights(
                     tensors.push(&all[at]);
                     names.push(name);
                 }
-                None => left_out.add(name, config),
+                None => unused.add(name, config),
             }
         }
         for (tensor, (_, values)) in tensors.iter().zip(file.read_all(names)?) {
@@ -131,35 +129,39 @@ pub(crate) fn read_weights(
         let message = format!("the parameter `{}` is missing", all[*at].name);
         return Err(ModelError::content(place, message));
     }
-    left_out.refuse_own(place, config)?;
+    unused.refuse_own(place, config)?;
     Ok(weights)
 }
 
-/// The tensors of a folder's files that are not used, and are nothing but passengers: heads of other tasks, and the like.
+/// Returns the unused tensors of a folder's files that do not belong to the model itself: heads of other tasks, and the
+/// like.
 ///
 /// # Errors
-/// A file that is missing or cut off.
-pub(crate) fn passengers(folder: &Path, config: &ModelConfig) -> Result<Vec<String>, ModelError> {
+/// Fails if a file is missing or cut off.
+pub(crate) fn unused_tensors(
+    folder: &Path,
+    config: &ModelConfig,
+) -> Result<Vec<String>, ModelError> {
     let all = stored(config);
-    let places = Places::of(&all);
-    let mut left_out = LeftOut::default();
+    let places = TensorIndex::of(&all);
+    let mut unused = UnusedTensors::default();
     for path in weight_files(folder)? {
         for name in SafetensorsFile::open(&path)?.names() {
             if places.find(&name).is_none() {
-                left_out.add(name, config);
+                unused.add(name, config);
             }
         }
     }
-    Ok(left_out.passengers)
+    Ok(unused.others)
 }
 
-/// Whether the file has an output projection of its own beside the embedding, with other values: then the two are not tied,
+/// Returns whether the file has an output projection with other values than the embedding. Then the two are not tied,
 /// whatever `config.json` says, as in `transformers`.
 ///
 /// # Errors
-/// A file that can't be read.
+/// Fails if a file can't be read.
 pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, ModelError> {
-    // What is missing or broken is explained where the weights are read.
+    // Missing or broken files are reported when the weights are read.
     let Ok(files) = weight_files(folder) else {
         return Ok(false);
     };
@@ -185,7 +187,7 @@ pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, 
     }
 }
 
-/// Refuses weights that memory has no room for, before they are read.
+/// Refuses weights that do not fit into memory before they are read.
 fn refuse_too_large(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let needed = config.parameter_count() * size_of::<f32>() as u64;
     match available_memory() {
@@ -202,10 +204,10 @@ fn refuse_too_large(folder: &Path, config: &ModelConfig) -> Result<(), ModelErro
     }
 }
 
-/// Where each name of a file stands among the tensors of a model.
-struct Places<'a>(HashMap<&'a str, usize>);
+/// Index of a model's tensors by the names that they may have in a file.
+struct TensorIndex<'a>(HashMap<&'a str, usize>);
 
-impl<'a> Places<'a> {
+impl<'a> TensorIndex<'a> {
     fn of(all: &'a [Stored]) -> Self {
         let names = all.iter().enumerate();
         Self(
@@ -220,19 +222,19 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Tensors of a model's files that are not used.
+/// Unused tensors of a model's files.
 #[derive(Default)]
-struct LeftOut {
-    /// Parts of the model itself, by their names.
+struct UnusedTensors {
+    /// Names of tensors that belong to the model itself.
     own: Vec<String>,
-    /// The others.
-    passengers: Vec<String>,
+    /// Names of other tensors.
+    others: Vec<String>,
 }
 
-impl LeftOut {
+impl UnusedTensors {
     fn add(&mut self, name: String, config: &ModelConfig) {
         let gpt2 = config.family == Family::Gpt2;
-        // Frequencies and the causal mask, which older files hold; and a head that is the embedding.
+        // Older files hold frequencies and the causal mask, and some hold a head that is the embedding.
         let is_computed = name.ends_with(".rotary_emb.inv_freq")
             || gpt2 && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"));
         let is_tied = name == HEAD && config.tie_word_embeddings;
@@ -245,11 +247,11 @@ impl LeftOut {
         };
         match parts.iter().any(|part| name.starts_with(part)) {
             true => self.own.push(name),
-            false => self.passengers.push(name),
+            false => self.others.push(name),
         }
     }
 
-    /// Refuses parts of another model: without them, its own would not compute what it was trained for.
+    /// Refuses tensors of another model: without them, the model would not compute what it was trained for.
     fn refuse_own(&self, place: &Path, config: &ModelConfig) -> Result<(), ModelError> {
         if self.own.is_empty() {
             return Ok(());
@@ -267,13 +269,13 @@ impl LeftOut {
     }
 }
 
-/// A number of things, in words.
+/// Formats a count with its noun.
 pub(crate) fn counted(count: usize, thing: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{plural}")
 }
 
-/// The first of some names.
+/// Formats the first of some names.
 pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let first = names.iter().take(SHOWN).map(|name| format!("`{name}`"));
@@ -284,11 +286,11 @@ pub(crate) fn listed(names: &[String]) -> String {
     text
 }
 
-/// Refuses to save what is not finite.
+/// Refuses to save values that are not finite.
 ///
 /// # Errors
-/// The first parameter with a value that is no finite number.
-pub(crate) fn refuse_strange<'a, N: AsRef<str> + 'a>(
+/// Fails with the first parameter that has a NaN or infinite value.
+pub(crate) fn refuse_non_finite<'a, N: AsRef<str> + 'a>(
     weights: impl Iterator<Item = (N, &'a Tensor)>,
 ) -> Result<(), ModelError> {
     for (name, tensor) in weights {
@@ -299,17 +301,17 @@ pub(crate) fn refuse_strange<'a, N: AsRef<str> + 'a>(
     Ok(())
 }
 
-/// Writes parameters as the file `path` of a model folder, under the names that such a model has there.
+/// Writes parameters to the file `path` of a model folder, under the names of the model's family.
 ///
 /// # Errors
-/// A parameter that is missing or not finite; a file that can't be written.
+/// Fails if a parameter is missing or not finite, or the file can't be written.
 pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
     path: &Path,
     config: &ModelConfig,
     weights: BTreeMap<N, Tensor>,
 ) -> Result<(), ModelError> {
-    refuse_strange(weights.iter())?;
-    // `transformers` reads this to know whose memory layout the file has.
+    refuse_non_finite(weights.iter())?;
+    // `transformers` reads this to learn the memory layout of the file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let written = match config.family {
         Family::Llama => write_safetensors(path, weights, Some(metadata)),

@@ -1,5 +1,5 @@
-//! Low-rank adapters against their definition in f64: the scales of LoRA and rsLoRA in numbers, DoRA's magnitudes, every
-//! gradient, and dropout in expectation.
+//! Compares low-rank adapters with their definition in f64: the scales of LoRA and rsLoRA in numbers, DoRA's
+//! magnitudes, every gradient, and the expectation of dropout.
 
 mod llama_reference;
 
@@ -16,7 +16,7 @@ const VOCABULARY: u32 = 17;
 const RANK: usize = 4;
 const MODULES: [&str; 3] = ["self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj"];
 
-/// An adapter's kind and s by hand, for α = 10 and r = 4: α/r = 2.5, α/√r = 5.
+/// Kinds of adapters with s computed by hand, for α = 10 and r = 4: α/r = 2.5, α/√r = 5.
 const KINDS: [(bool, bool, f64); 4] = [
     (false, false, 2.5),
     (true, false, 5.0),
@@ -37,7 +37,7 @@ fn config() -> ModelConfig {
 
 fn base() -> BTreeMap<String, Tensor> {
     let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
-    let model = Transformer::initialise(config(), 3, &options).unwrap();
+    let model = Transformer::initialize(config(), 3, &options).unwrap();
     let parameters = model.parameters().into_iter();
     parameters
         .map(|(name, tensor)| (name.to_owned(), tensor))
@@ -55,14 +55,14 @@ fn lora(rank_stabilised: bool, dora: bool) -> LoraConfig {
     }
 }
 
-/// An adapter whose A, B and magnitudes all follow waves, none at its first value.
+/// Builds an adapter whose A, B and magnitudes all follow waves; none has its initial value.
 fn learned(lora: LoraConfig) -> Adapter {
     let nowhere = AdapterBase {
         folder: "base".into(),
         published: None,
         sha256: None,
     };
-    let mut adapter = Adapter::initialise(lora, (&config(), &base()), 5, nowhere).unwrap();
+    let mut adapter = Adapter::initialize(lora, (&config(), &base()), 5, nowhere).unwrap();
     for (number, (name, tensor)) in adapter.weights.iter_mut().enumerate() {
         let (around, height) = match name.contains("magnitude") {
             true => (1.5, 0.5),
@@ -89,7 +89,7 @@ fn of_tensors(tensors: &BTreeMap<String, Tensor>) -> Weights {
     tensors.iter().map(of).collect()
 }
 
-/// W + s·B·A, element after element.
+/// Computes W + s·B·A, element by element.
 fn added(base: &[f64], a: &[f64], b: &[f64], scale: f64) -> Vec<f64> {
     let inputs = a.len() / RANK;
     let detour = |row: usize, column: usize| -> f64 {
@@ -105,8 +105,8 @@ fn length(row: &[f64]) -> f64 {
     row.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// The weights that an adapter comes to: W + s·B·A, with DoRA each row scaled to its magnitude over the row's length in
-/// `lengths_of`, which the gradient leaves alone.
+/// Computes the effective weights of an adapter: W + s·B·A, with DoRA each row scaled to its magnitude over the norm of
+/// the row in `lengths_of`, which is constant for the gradient.
 fn effective(adapter: &Weights, lengths_of: &Weights, scale: f64) -> Weights {
     let mut weights = of_tensors(&base());
     for (name, base) in &mut weights {
@@ -133,7 +133,7 @@ fn effective(adapter: &Weights, lengths_of: &Weights, scale: f64) -> Weights {
     weights
 }
 
-/// Two packed documents a row.
+/// Builds rows of two packed documents each.
 fn batch() -> TokenBatch {
     TokenBatch {
         input_ids: (0..20).map(|at| at * 7 % VOCABULARY).collect(),
@@ -143,7 +143,7 @@ fn batch() -> TokenBatch {
     }
 }
 
-/// Beside the base, and merged into it, an adapter is W + s·B·A with the s of its kind.
+/// Checks that an adapter, beside the base or merged into it, computes W + s·B·A with the s of its kind.
 #[test]
 fn scales_are_those_of_the_papers() {
     for (rank_stabilised, dora, scale) in KINDS {
@@ -167,10 +167,10 @@ fn scales_are_those_of_the_papers() {
     }
 }
 
-/// Every element of the gradients of A, B and the magnitudes is the slope of the definition; with DoRA the rows' lengths are
-/// constants, as in the paper.
+/// Checks every element of the gradients of A, B and the magnitudes against the slope of the definition; with DoRA the
+/// row norms are constants, as in the paper.
 #[test]
-fn gradients_are_slopes_in_every_direction() {
+fn gradients_are_slopes_of_the_definition() {
     for (rank_stabilised, dora, scale) in KINDS {
         let adapter = learned(lora(rank_stabilised, dora));
         let own = of_tensors(&adapter.weights);
@@ -190,8 +190,8 @@ fn gradients_are_slopes_in_every_direction() {
     }
 }
 
-/// Dropped inputs are made up for: over many steps the mean change of the loss is the change without dropout, for a detour
-/// that is small enough to add up. Without the rescaling it would be 0.6 of it, and 1.67 of it if that were done twice.
+/// Checks that dropout preserves the mean: over many steps, the mean change of the loss equals the change without
+/// dropout, for a small adapter. Without the rescaling it would be 0.6 of it, and with a double rescaling 1.67 of it.
 #[test]
 fn dropout_keeps_the_mean() {
     const STEPS: u64 = 1500;

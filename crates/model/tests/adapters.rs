@@ -1,4 +1,4 @@
-//! What adapters promise, each checked against something independent.
+//! Checks the guarantees of adapters against independent computations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -29,7 +29,7 @@ fn ops() -> Ops {
 
 fn base() -> BTreeMap<String, Tensor> {
     let model =
-        Transformer::initialise(config(), 3, &LoadOptions::frozen(&Device::Cpu, ops())).unwrap();
+        Transformer::initialize(config(), 3, &LoadOptions::frozen(&Device::Cpu, ops())).unwrap();
     let parameters = model.parameters().into_iter();
     parameters
         .map(|(name, tensor)| (name.to_owned(), tensor))
@@ -45,10 +45,10 @@ fn nowhere() -> AdapterBase {
 }
 
 fn fresh(lora: LoraConfig) -> Adapter {
-    Adapter::initialise(lora, (&config(), &base()), 5, nowhere()).unwrap()
+    Adapter::initialize(lora, (&config(), &base()), 5, nowhere()).unwrap()
 }
 
-/// An adapter that does something: B is not zero, and no magnitude is its row's length.
+/// Builds a trained adapter: B is not zero, and no magnitude is the norm of its row.
 fn learned(lora: LoraConfig) -> Adapter {
     let mut adapter = fresh(lora);
     for (name, tensor) in &mut adapter.weights {
@@ -114,8 +114,8 @@ fn kinds() -> [LoraConfig; 3] {
     ]
 }
 
-/// Before the first step nothing has changed: the merged weights are the base's, bit for bit, and the adapted model
-/// computes what the base does. Only the adapter moves.
+/// Checks that a new adapter changes nothing: the merged weights equal the base's bit for bit, the adapted model
+/// computes what the base does, and only the adapter is trainable.
 #[test]
 fn new_adapters_change_nothing() {
     for lora in kinds() {
@@ -132,14 +132,15 @@ fn new_adapters_change_nothing() {
         }
         let adapted = with(adapter.clone());
         assert!(adapted.trainable().keys().eq(adapter.weights.keys()));
-        // The base's half blocks are one operation and the adapted ones several, whose sums round in their own order.
+        // The base runs each half block as one operation and the adapted model as several, whose sums round in another
+        // order.
         assert!(difference(&adapted, &plain(base())) < 1e-5);
     }
 }
 
-/// A begins uniform within ±1/√in, as PEFT's does, by a draw of its own for each projection and seed; B begins at zero.
+/// Checks that A is uniform in ±1/√in, as in PEFT, with other values for each projection and seed, and that B is zero.
 #[test]
-fn a_begins_within_its_inputs() {
+fn initial_adapters_are_uniform_in_a_and_zero_in_b() {
     let lora = LoraConfig {
         rank: 12,
         targets: vec!["q_proj".into(), "k_proj".into(), "down_proj".into()],
@@ -149,7 +150,7 @@ fn a_begins_within_its_inputs() {
     let (mut seen, mut widths) = (Vec::new(), BTreeSet::new());
     for seed in [5, 6] {
         let adapter =
-            Adapter::initialise(lora.clone(), (&config(), &base()), seed, nowhere()).unwrap();
+            Adapter::initialize(lora.clone(), (&config(), &base()), seed, nowhere()).unwrap();
         for (name, tensor) in &adapter.weights {
             let values = flat(tensor);
             if name.contains("lora_B") {
@@ -176,9 +177,9 @@ fn a_begins_within_its_inputs() {
     assert_eq!((seen.len(), widths.len()), (2 * 2 * 3, 2));
 }
 
-/// What is merged computes what stood beside, and something other than the base.
+/// Checks that the merged model computes what the adapter beside its base does, and not what the base does.
 #[test]
-fn merged_is_unmerged() {
+fn a_merged_adapter_computes_what_it_does_beside_its_base() {
     for lora in kinds() {
         let adapter = learned(lora);
         let mut merged = base();
@@ -189,8 +190,8 @@ fn merged_is_unmerged() {
     }
 }
 
-/// The gradients of A, B and the magnitude are the loss's finite differences. DoRA's norm is a constant to the gradient,
-/// as in the paper, so that its A and B are checked without it.
+/// Checks the gradients of A, B and the magnitude against finite differences of the loss. DoRA's norm is constant for
+/// the gradient, as in the paper, so its A and B are checked without it.
 #[test]
 fn gradients_are_finite_differences() {
     for lora in kinds() {
@@ -204,7 +205,7 @@ fn gradients_are_finite_differences() {
             }
             let gradient = gradients.get(variable).unwrap().flatten_all().unwrap();
             let gradient = gradient.to_vec1::<f32>().unwrap();
-            // Along the gradient's own direction the difference is largest, and rounding matters least.
+            // The difference is largest along the gradient's own direction, where rounding matters least.
             let length = gradient
                 .iter()
                 .map(|g| f64::from(*g).powi(2))
@@ -228,7 +229,8 @@ fn gradients_are_finite_differences() {
     }
 }
 
-/// Dropout is the same for the same seed, step and batch, other for another step, and absent in scoring.
+/// Checks that dropout is the same for the same seed, step and batch, different for another step, and absent in
+/// scoring.
 #[test]
 fn dropout_is_reproducible() {
     let lora = LoraConfig {
@@ -244,14 +246,14 @@ fn dropout_is_reproducible() {
     assert_eq!(first.to_bits(), loss(&other).to_bits());
     other.begin_step(2, 4);
     assert_ne!(first.to_bits(), loss(&other).to_bits());
-    // Scoring is that of the adapter without dropout, whatever step it is.
+    // Scoring ignores dropout whatever the step.
     assert_eq!(
         difference(&model, &with(learned(LoraConfig::default()))),
         0.0
     );
 }
 
-/// A base's folder that need not be a model: only its weights' file is looked at.
+/// Creates a base's folder that need not be a model: only its weights file is read.
 fn base_folder(at: &Path) -> std::path::PathBuf {
     let folder = at.join("base");
     std::fs::create_dir_all(&folder).unwrap();
@@ -259,13 +261,14 @@ fn base_folder(at: &Path) -> std::path::PathBuf {
     folder
 }
 
-/// What is saved is read back, under PEFT's names; an adapter on another base is refused by both digests.
+/// Checks that a saved adapter is read back, under PEFT's names, and that an adapter with another base is refused with
+/// both digests.
 #[test]
-fn files_round_trip() {
+fn adapter_files_survive_a_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     for lora in kinds() {
         let mut adapter = learned(lora);
-        // Of no file at all.
+        // The digest of no file.
         let sha256 = "a".repeat(64);
         adapter.base.folder = base_folder(folder.path());
         save_adapter(folder.path(), &adapter).unwrap();
@@ -290,7 +293,8 @@ fn files_round_trip() {
     }
 }
 
-/// A folder written by hand as PEFT writes it: `target_modules` an expression, one projection, s = 6/3.
+/// Checks a folder written by hand as PEFT writes it: `target_modules` is a regular expression, one projection, s =
+/// 6/3.
 #[test]
 fn peft_folders_load() {
     let folder = tempfile::tempdir().unwrap();
@@ -308,7 +312,7 @@ fn peft_folders_load() {
         (name("lora_B"), ones((16, 3))),
     ]);
     candle_core::safetensors::save(&weights, at.join("adapter_model.safetensors")).unwrap();
-    // The base that it names is not here.
+    // The base that the adapter names does not exist here.
     let error = load_adapter(at, None).unwrap_err().to_string();
     assert!(
         error.contains("`elsewhere`") && error.contains("`--base`"),
@@ -317,7 +321,7 @@ fn peft_folders_load() {
     let adapter = load_adapter(at, Some(&at.join("base"))).unwrap();
     let mut merged = base();
     adapter.merge(&config(), &mut merged).unwrap();
-    // Each element rises by 2 · Σ over three of 1·1.
+    // Each element rises by s = 2 times the sum over 3 ranks of 1·1.
     for (name, tensor) in base() {
         let rise = (&merged[&name] - tensor).unwrap().flatten_all().unwrap();
         let expected = if name == format!("{QUERY}.weight") {
@@ -336,7 +340,7 @@ fn peft_folders_load() {
     assert!(error.contains("`bias`"), "{error}");
 }
 
-/// A folder as PEFT writes it, of one adapted projection, with these keys changed; and what loading it says.
+/// Loads a folder as PEFT writes it, with one adapted projection and with these keys changed.
 fn peft_with(words: &serde_json::Value) -> Result<Adapter, String> {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -368,8 +372,8 @@ fn peft_with(words: &serde_json::Value) -> Result<Adapter, String> {
     load_adapter(at, None).map_err(|error| error.to_string())
 }
 
-/// Every key of PEFT 0.21's `LoraConfig`, each with a value that asks for something else than W + s·B·A over this base, and
-/// keys that do not exist yet: refused by name. What is refused says so before the weights are read.
+/// Checks that every key of PEFT 0.21's `LoraConfig`, with a value that needs another computation than W + s·B·A, and
+/// unknown keys are refused by name, before the weights are read.
 #[test]
 fn peft_keys_are_accepted_one_by_one() {
     use serde_json::json;
@@ -425,7 +429,7 @@ fn peft_keys_are_accepted_one_by_one() {
             "{key} = {value}: {error}"
         );
     }
-    // What changes nothing: provenance, how A began, and which of the file's own modules are meant.
+    // Keys without effect: provenance, the initialization of A, and the selection of modules.
     for words in [
         json!({}),
         json!({"init_lora_weights": "gaussian", "target_modules": "all-linear"}),
@@ -446,9 +450,9 @@ fn peft_keys_are_accepted_one_by_one() {
     assert_eq!(stabilised.config.scale(), 4.0);
 }
 
-/// An adapter whose weights are no numbers is neither read nor saved.
+/// Checks that an adapter with weights that are not finite is neither read nor saved.
 #[test]
-fn adapters_are_finite() {
+fn non_finite_adapters_are_neither_read_nor_saved() {
     let folder = tempfile::tempdir().unwrap();
     let mut adapter = learned(LoraConfig::default());
     adapter.base.folder = base_folder(folder.path());
@@ -477,7 +481,7 @@ fn adapters_are_finite() {
     );
 }
 
-/// Values out of range and targets that match nothing are refused by name.
+/// Checks that values out of range and targets without a match are refused by name.
 #[test]
 fn bad_settings_are_refused() {
     let refused = |lora: LoraConfig| lora.validate(&config()).unwrap_err().to_string();
@@ -501,7 +505,7 @@ fn bad_settings_are_refused() {
         targets: vec![name.into()],
         ..good()
     };
-    // The end of a name begins after a dot.
+    // The end of a name must begin after a dot.
     for wrong in ["proj", "c_attn", "lm_head", ""] {
         let error = refused(targets(wrong));
         assert!(
@@ -512,8 +516,8 @@ fn bad_settings_are_refused() {
     assert!(targets("layers.1.mlp.up_proj").validate(&config()).is_ok());
 }
 
-/// With every projection adapted at rank r, a matrix product costs its forward pass and its input's gradient, once
-/// something before it moves, and the detour three products of its own.
+/// Checks the count of operations with every projection adapted at rank r: a matrix product costs its forward pass,
+/// plus the gradient of its input after the first adapter; the adapter costs three products of its own.
 #[test]
 fn operations_are_counted() {
     let lora = LoraConfig {
@@ -524,7 +528,7 @@ fn operations_are_counted() {
     let forward: f64 = config.training_flops_per_token(16, &|_| false);
     let [outputs, inputs] = lora.modules(&config)[0].1;
     let head = 23.0 * 16.0;
-    // Only the output projection is after it; A's input needs no gradient.
+    // Only the output projection comes after it; the input of A needs no gradient.
     let extra = 2.0 * (head + 2.0 * (8 * inputs) as f64 + 3.0 * (8 * outputs) as f64);
     assert_eq!(
         config.adapter_training_flops_per_token(16, &lora),

@@ -1,19 +1,19 @@
-//! The model against its definition in f64: logits of packed rows, losses with ignored targets, every gradient, and text
-//! that is drawn token after token.
+//! Compares the model with its definition in f64: logits of packed rows, losses with ignored targets, every gradient,
+//! and generated text.
 
 mod llama_reference;
 
 use candle_core::Device;
 use llama_reference::{Weights, apart, documents, elements, gradient, logits, loss, weights};
 use polymath_model::{
-    ArchitectureConfig, Composition, Generation, IGNORED, Implementation, LoadOptions, ModelConfig,
-    Ops, Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
+    ArchitectureConfig, DocumentSampler, Generation, IGNORED, Implementation, LoadOptions,
+    ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
 };
 
 const VOCABULARY: u32 = 19;
 const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
-/// Two layers with shared key/value heads; the last one of `kind` has a window of 3 in its second layer.
+/// Returns a config of two layers with shared key/value heads; the last `kind` has a window of 3 in its second layer.
 fn config(kind: usize) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -39,10 +39,10 @@ fn model(config: &ModelConfig, implementation: Implementation) -> Transformer {
         precision: Precision::F32,
     };
     let options = LoadOptions::trained(&Device::Cpu, ops);
-    Transformer::initialise(config.clone(), 11, &options).unwrap()
+    Transformer::initialize(config.clone(), 11, &options).unwrap()
 }
 
-/// Two rows of packed documents, of lengths 5, 1, 6 and 3, 9; every third target is ignored.
+/// Builds two rows of packed documents, of lengths 5, 1, 6 and 3, 9; every third target is ignored.
 fn packed() -> TokenBatch {
     let starts = [[0; 5].as_slice(), &[5], &[6; 6], &[0; 3], &[3; 9]].concat();
     TokenBatch {
@@ -60,7 +60,7 @@ fn packed() -> TokenBatch {
     }
 }
 
-/// Each document of a packed row has the logits that it has alone, from position 0 on.
+/// Checks that each document of a packed row has the logits that it has alone, from position 0 on.
 #[test]
 fn packed_documents_are_computed_as_if_alone() {
     for kind in 0..3 {
@@ -82,7 +82,8 @@ fn packed_documents_are_computed_as_if_alone() {
     }
 }
 
-/// The loss is the sum over the scored targets, and every gradient is its slope; with blocks computed again, too.
+/// Checks that the loss is the sum over the scored targets and that every gradient is its slope, with activation
+/// checkpointing too.
 #[test]
 fn losses_and_gradients_are_those_of_the_definition() {
     for kind in 0..3 {
@@ -111,7 +112,7 @@ fn losses_and_gradients_are_those_of_the_definition() {
     }
 }
 
-/// z-loss adds its weight times (ln Σ e^logit)² for each scored target.
+/// Checks that the z-loss adds its weight times (ln Σ e^logit)² for each scored target.
 #[test]
 fn z_loss_is_the_squared_normalizer_of_scored_targets() {
     let config = config(0);
@@ -132,7 +133,7 @@ fn z_loss_is_the_squared_normalizer_of_scored_targets() {
     assert!(share < 1e-6, "off by {share}");
 }
 
-/// SplitMix64's finalizer over a Weyl sequence (Steele, Lea & Flood 2014): what the draws are made of.
+/// Finalizer of SplitMix64 over a Weyl sequence (Steele, Lea & Flood 2014), the source of all draws.
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -144,8 +145,8 @@ fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The token at `uniform` of softmax(logits / temperature) over `order`, cut by top-k and top-p; and how far the draw is from
-/// the token's nearest edge, in probability.
+/// Returns the token at `uniform` of softmax(logits / temperature) over `order`, truncated by top-k and top-p, and the
+/// distance of the draw from the token's nearest edge, in probability.
 fn drawn(logits: &[f64], order: &[usize], sampling: &SamplingConfig, uniform: f64) -> (u32, f64) {
     let kept = &order[..sampling.top_k.unwrap_or(order.len()).min(order.len())];
     let shares = |kept: &[usize]| -> Vec<f64> {
@@ -180,10 +181,10 @@ fn by_likelihood(logits: &[f64]) -> Vec<usize> {
     order
 }
 
-/// Every token is the known draw from the logits of the whole text before it, computed from position 0 on without a cache: at
-/// temperatures on both sides of 1, with top-k, with top-p, and with both.
+/// Checks that every generated token is the expected draw from the logits of the whole prefix, computed without a
+/// cache: at temperatures below and above 1, with top-k, with top-p, and with both.
 #[test]
-fn generated_tokens_are_known_draws_from_the_whole_prefix() {
+fn generated_tokens_are_draws_from_the_whole_prefix() {
     let samplings = [
         (0.7, None, 1.0),
         (1.6, None, 1.0),
@@ -229,7 +230,7 @@ fn generated_tokens_are_known_draws_from_the_whole_prefix() {
     );
 }
 
-/// A text ends before any of the tokens that end it, where the known draws first give one, and not earlier.
+/// Checks that a text ends at the first end token in the expected draws, and not earlier.
 #[test]
 fn texts_end_at_each_stop_token() {
     let mut ended_by = Vec::new();
@@ -269,19 +270,20 @@ fn texts_end_at_each_stop_token() {
     );
 }
 
-/// Documents that are composed side by side and end at different lengths are each the known draws from their own logits.
+/// Checks that documents sampled in one batch, with different lengths, are each the expected draws from their own
+/// logits.
 #[test]
-fn composed_documents_are_known_draws_from_their_own_prefix() {
+fn sampled_documents_are_draws_from_their_own_prefix() {
     let config = config(2);
     let model = model(&config, Implementation::Fused);
     let weights = weights(&model);
-    let composition = Composition {
+    let sampler = DocumentSampler {
         temperature: 0.7,
-        longest: 30,
+        max_tokens: 30,
         seed: 3,
     };
     let first = 5;
-    let documents = composition.documents(&model, first, 24).unwrap();
+    let documents = sampler.documents(&model, first, 24).unwrap();
     let lengths: Vec<usize> = documents.iter().map(Vec::len).collect();
     let distinct: std::collections::BTreeSet<&usize> = lengths.iter().collect();
     assert!(distinct.len() > 4, "{lengths:?}");
@@ -295,7 +297,7 @@ fn composed_documents_are_known_draws_from_their_own_prefix() {
     let (mut checked, mut all) = (0, 0);
     for (number, document) in documents.iter().enumerate() {
         let text = [&[config.bos_token_id], &document[..]].concat();
-        let stream = mix(composition.seed ^ mix(first + number as u64));
+        let stream = mix(sampler.seed ^ mix(first + number as u64));
         let logits = logits(&config, &weights, &text);
         for (position, token) in document.iter().enumerate() {
             let uniform = unit(mix(stream.wrapping_add(mix(position as u64))));

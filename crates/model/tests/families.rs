@@ -1,4 +1,4 @@
-//! Every family of models, each against candle-transformers, an independent implementation.
+//! Compares every family of models with candle-transformers, an independent implementation.
 
 mod letters;
 
@@ -42,11 +42,11 @@ fn config() -> ModelConfig {
     }
 }
 
-/// A checkpoint folder as another program would have written it: its own words in `config.json`, biases and norms that are
-/// not at their first values.
+/// Writes a checkpoint folder as another program does: with extra keys in `config.json`, and biases and norms that do
+/// not have their initial values.
 fn write(folder: &Path, config: &ModelConfig, words: &Value) {
     let options = LoadOptions::frozen(&Device::Cpu, ops());
-    let fresh = Transformer::initialise(config.clone(), 5, &options).unwrap();
+    let fresh = Transformer::initialize(config.clone(), 5, &options).unwrap();
     let weights: BTreeMap<String, Tensor> = fresh
         .parameters()
         .into_iter()
@@ -84,7 +84,7 @@ fn input_ids() -> Vec<u32> {
         .collect()
 }
 
-/// Our logits of the last token, of the folder as it was loaded and as it is after being saved by us.
+/// Returns our logits of the last token, after checking that the saved folder gives the same.
 fn ours(folder: &Path) -> Tensor {
     let options = LoadOptions::frozen(&Device::Cpu, ops());
     let loaded = polymath_model::load(folder, &options).unwrap();
@@ -111,7 +111,7 @@ fn ours(folder: &Path) -> Tensor {
     found
 }
 
-/// Reads the folder's `config.json`, with what candle-transformers wants besides, and its weights.
+/// Reads the folder's weights and its `config.json` with the keys that candle-transformers requires.
 fn theirs<C: serde::de::DeserializeOwned>(
     folder: &Path,
     besides: &Value,
@@ -146,7 +146,7 @@ fn assert_close(ours: &Tensor, theirs: &Tensor, name: &str) {
 }
 
 #[test]
-fn llama_3_with_stretched_frequencies() {
+fn llama_3_with_scaled_frequencies() {
     let folder = tempfile::tempdir().unwrap();
     let scaling = RopeScaling::Llama3 {
         factor: 8.0,
@@ -166,14 +166,15 @@ fn llama_3_with_stretched_frequencies() {
     let logits = model.forward(&input(), 0, &mut cache).unwrap();
     let found = ours(folder.path());
     assert_close(&found, &logits, "llama 3");
-    // Without the stretching it is another model.
+    // Without the scaling it is another model.
     let plain = tempfile::tempdir().unwrap();
     write(plain.path(), &self::config(), &json!({}));
     let difference = (found - ours(plain.path())).unwrap().abs().unwrap();
     assert!(difference.max(0).unwrap().to_scalar::<f32>().unwrap() > 1e-2);
 }
 
-/// A window shorter than the text, and one that holds it. Theirs is one key wider than `transformers` and its papers have it.
+/// Checks a window shorter than the text and one longer. The window of candle-transformers is one key wider than that
+/// of `transformers` and the papers.
 #[test]
 fn mistral_with_a_window() {
     for window in [1, 7, 20, 64] {
@@ -184,7 +185,7 @@ fn mistral_with_a_window() {
             "hidden_act": "silu", "tie_word_embeddings": false, "sliding_window": window - 1
         });
         let (config, builder): (mistral::Config, _) = theirs(folder.path(), &besides);
-        // It knows no tied head: the embedding stands in for it.
+        // Its Mistral has no tied head: the embedding replaces it.
         let embedding = builder.get((97, 48), "model.embed_tokens.weight").unwrap();
         let path = folder.path().join("model.safetensors");
         let mut weights = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
@@ -203,7 +204,8 @@ fn qwen2_with_biases() {
         attention_bias: true,
         ..config()
     };
-    // With its window off, and with one in all layers: theirs slides in all of them whatever it is told.
+    // Checks the window off, and on in all layers: candle-transformers applies it in all layers whatever the config
+    // says.
     for (slides, window) in [(false, 65), (true, 9)] {
         let folder = tempfile::tempdir().unwrap();
         let words =
@@ -234,9 +236,9 @@ fn qwen3_with_norms() {
     assert_close(&ours(folder.path()), &logits, "qwen3");
 }
 
-/// What is not computed is refused by its field.
+/// Checks that an unsupported computation is refused with its field.
 #[test]
-fn what_is_not_computed_is_named() {
+fn unsupported_computations_are_refused_by_field() {
     let refused = |words: Value, said: &str| {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &config(), &words);
@@ -278,7 +280,7 @@ fn what_is_not_computed_is_named() {
         json!({"model_type": "gpt_neox"}),
         "`model_type` = `gpt_neox`",
     );
-    // The older name of the type, and a default that changes nothing.
+    // The older name of the type, and a default without effect.
     for words in [
         json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
         json!({"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
@@ -289,9 +291,9 @@ fn what_is_not_computed_is_named() {
     }
 }
 
-/// Training a model with biases: each gets a gradient that finite differences agree with.
+/// Trains a model with biases and checks the gradient of each by finite differences.
 #[test]
-fn biases_learn() {
+fn biases_have_gradients() {
     let folder = tempfile::tempdir().unwrap();
     let biased = ModelConfig {
         attention_bias: true,

@@ -1,5 +1,5 @@
-//! GGUF files: every family comes back as it was, in the order of rows and under the names that llama.cpp reads, and what is
-//! broken or foreign is refused with a sentence.
+//! GGUF files: every family survives a round trip, with the row order and the names that llama.cpp reads, and broken or
+//! foreign files are refused with a message.
 
 mod pieces;
 
@@ -18,7 +18,7 @@ use polymath_model::{
 use serde_json::json;
 use tokenizers::Tokenizer;
 
-/// A Llama whose rows are no whole number of blocks.
+/// Returns a Llama whose rows are not a whole number of blocks.
 fn llama() -> ModelConfig {
     ModelConfig {
         family: Family::Llama,
@@ -44,7 +44,7 @@ fn llama() -> ModelConfig {
     }
 }
 
-/// One whose tokenizer is as SentencePiece makes them, with three ids that it does not fill.
+/// Returns a Llama for a SentencePiece tokenizer, with three ids without a token.
 fn over_pieces() -> ModelConfig {
     ModelConfig {
         vocab_size: tokenizer("pieces").get_vocab_size(true) + 3,
@@ -55,7 +55,7 @@ fn over_pieces() -> ModelConfig {
     }
 }
 
-/// Every family and stretch, each with another way of cutting text.
+/// Returns every family and rotary scaling, each with another pre-tokenizer.
 fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
     let llama3 = RopeScaling::Llama3 {
         factor: 3.3,
@@ -126,14 +126,14 @@ fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
     ]
 }
 
-/// A model folder whose norms and biases are not at their first values.
+/// Writes a model folder whose norms and biases do not have their initial values.
 fn write(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer) {
     let ops = Ops {
         implementation: Implementation::Fused,
         precision: Precision::F32,
     };
     let options = LoadOptions::frozen(&Device::Cpu, ops);
-    let fresh = Transformer::initialise(config.clone(), 5, &options).unwrap();
+    let fresh = Transformer::initialize(config.clone(), 5, &options).unwrap();
     let moved = |(name, weight): (&str, Tensor)| {
         let wave = (0..weight.elem_count()).map(|at| (at as f32 * 1.7).sin() * 0.3);
         let wave = Tensor::from_iter(wave, &Device::Cpu).unwrap();
@@ -156,7 +156,7 @@ fn options(kind: GgufType) -> GgufExport<'static> {
     }
 }
 
-/// A folder and its file.
+/// Writes a folder and its exported file.
 fn exported(at: &Path, config: &ModelConfig, cut: &str, kind: GgufType) -> PathBuf {
     write(at, config, &tokenizer(cut));
     let file = at.join("model.gguf");
@@ -186,10 +186,10 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Exported in f32 and imported, every family is the same model bit for bit, with the same shape and the same tokens of
-/// the oddest text, special tokens read or not.
+/// Checks that every family, exported in f32 and imported, is the same model bit for bit, with the same shape and the
+/// same tokens of odd text, with special tokens recognized or not.
 #[test]
-fn every_family_comes_back() {
+fn every_family_survives_a_round_trip() {
     for (name, config, cut) in families() {
         let place = tempfile::tempdir().unwrap();
         let file = exported(place.path(), &config, cut, GgufType::F32);
@@ -216,10 +216,10 @@ fn every_family_comes_back() {
     }
 }
 
-/// In a `llama`, row 1 of a head's queries is the first of its second half, since neighbours turn together; in the others,
-/// and in values everywhere, rows stay.
+/// Checks that row 1 of a head's queries in a `llama` is the first row of the head's upper half, since adjacent pairs
+/// rotate together; elsewhere, and in values everywhere, rows keep their order.
 #[test]
-fn rows_lie_as_llama_cpp_turns_them() {
+fn rows_have_llama_cpps_order() {
     for (name, config, cut) in families() {
         let place = tempfile::tempdir().unwrap();
         let file = exported(place.path(), &config, cut, GgufType::F32);
@@ -229,7 +229,7 @@ fn rows_lie_as_llama_cpp_turns_them() {
         let is_gpt2 = config.family == Family::Gpt2;
         for (place, part) in ["q", "k", "v"].into_iter().enumerate() {
             let before = &ours[&format!("model.layers.1.self_attn.{part}_proj.weight")];
-            // A GPT-2 has them as one, one after the other.
+            // A GPT-2 stores queries, keys and values as one tensor.
             let after = match is_gpt2 {
                 true => {
                     let all = stored(&file, "blk.1.attn_qkv.weight");
@@ -239,7 +239,7 @@ fn rows_lie_as_llama_cpp_turns_them() {
                 false => stored(&file, &format!("blk.1.attn_{part}.weight")),
             };
             let turned = is_llama && part != "v";
-            // The second head, so that heads stay apart.
+            // The second head shows that heads stay separate.
             let first = config.head_dim;
             let expected = if turned {
                 first + config.head_dim / 2
@@ -256,9 +256,9 @@ fn rows_lie_as_llama_cpp_turns_them() {
     }
 }
 
-/// The keys and tensors that llama.cpp asks for.
+/// Checks the keys and tensors that llama.cpp requires.
 #[test]
-fn keys_are_llama_cpps() {
+fn keys_and_tensors_are_those_that_llama_cpp_requires() {
     let place = tempfile::tempdir().unwrap();
     let (_, config, cut) = families().swap_remove(3);
     write(place.path(), &config, &tokenizer(cut));
@@ -302,7 +302,7 @@ fn keys_are_llama_cpps() {
         .iter()
         .map(|kind| kind.to_i32().unwrap())
         .collect();
-    // Special at either end, a user's, and four that only fill up.
+    // One special token at each end, a user-defined one, and four fillers.
     assert_eq!(kinds[..2], [3, 1]);
     assert_eq!(kinds[337..], [1, 3, 4, 5, 5, 5, 5]);
     assert_eq!(
@@ -310,7 +310,7 @@ fn keys_are_llama_cpps() {
         "[PAD343]"
     );
     assert_eq!(list("tokenizer.ggml.merges").len(), 338 - 257);
-    // Divisors: 1 for short waves, the factor for long ones.
+    // Divisors: 1 for short wavelengths, the factor for long ones.
     let divisors = values(&stored(&file, "rope_freqs.weight"));
     assert_eq!((divisors[0], divisors[3]), (1.0, 3.3));
     assert!(!found.tensor_infos.contains_key("output.weight"), "tied");
@@ -324,10 +324,10 @@ fn keys_are_llama_cpps() {
     assert_eq!(settings["add_bos_token"], false);
 }
 
-/// Over pieces, llama.cpp joins those two neighbours whose joined text has the best score: from the keys alone, that gives
-/// the same tokens of the oddest text, with a space before it or none.
+/// Checks that joining the adjacent pieces with the best score, as llama.cpp does from the keys alone, gives the same
+/// tokens of odd text, with a space before it or none.
 #[test]
-fn scores_say_what_merges_do() {
+fn scores_are_equivalent_to_merges() {
     for (begins, scheme) in [(true, "always"), (false, "never")] {
         let mut json = serde_json::to_value(tokenizer("pieces")).unwrap();
         json["normalizer"] = serde_json::Value::Null;
@@ -350,7 +350,7 @@ fn scores_say_what_merges_do() {
         let list = |key: &str| found[key].to_vec().unwrap();
         let kinds = list("tokenizer.ggml.token_type");
         let kinds: Vec<i32> = kinds.iter().map(|kind| kind.to_i32().unwrap()).collect();
-        // Unknown, two special ones, bytes; a user's, and three that only fill up.
+        // Unknown, two special ones, bytes; a user-defined one and three fillers.
         assert_eq!(kinds[..4], [2, 3, 3, 6]);
         assert_eq!(kinds[258..260], [6, 1]);
         assert_eq!(kinds[kinds.len() - 5..], [1, 4, 5, 5, 5]);
@@ -369,7 +369,7 @@ fn scores_say_what_merges_do() {
     }
 }
 
-/// Tokens as llama.cpp's documentation of its tokenizer over pieces tells: by score, of equals the first.
+/// Tokenizes as llama.cpp's documentation describes its piece tokenizer: by score, the first of equals.
 fn joined_by_score(
     text: &str,
     begins_with_space: bool,
@@ -400,9 +400,9 @@ fn joined_by_score(
     tokens.collect()
 }
 
-/// Where nothing tells otherwise, text begins as every document did; a chat template writes its own beginning.
+/// Checks that text begins with the begin token unless a chat template writes its own beginning.
 #[test]
-fn beginnings() {
+fn text_begins_with_bos_unless_a_chat_template_does_it() {
     let place = tempfile::tempdir().unwrap();
     write(place.path(), &llama(), &tokenizer("smollm"));
     std::fs::remove_file(place.path().join("tokenizer_config.json")).unwrap();
@@ -418,9 +418,9 @@ fn beginnings() {
     }
 }
 
-/// Quantised matrices come back near what they were, and norms exactly.
+/// Checks that quantized matrices are close to the originals, and that norms are exact.
 #[test]
-fn quantised_weights_are_near() {
+fn quantized_weights_are_close() {
     let wide = ModelConfig {
         hidden_size: 256,
         intermediate_size: 512,
@@ -462,9 +462,9 @@ fn quantised_weights_are_near() {
     }
 }
 
-/// Rows that are no whole number of blocks are told of, and stored in what fits.
+/// Checks that rows that are not a whole number of blocks are stored in the next fitting type, with a note.
 #[test]
-fn narrow_rows_fall_back() {
+fn narrow_rows_fall_back_to_a_type_that_fits() {
     let place = tempfile::tempdir().unwrap();
     write(place.path(), &llama(), &tokenizer("smollm"));
     let file = place.path().join("model.gguf");
@@ -482,9 +482,10 @@ fn narrow_rows_fall_back() {
     }
 }
 
-/// What llama.cpp would read otherwise is refused, by what is at fault, and nothing is written.
+/// Checks that a tokenizer or shape that llama.cpp would read differently is refused with the fault, and that nothing
+/// is written.
 #[test]
-fn what_llama_cpp_does_not_have_is_refused() {
+fn models_that_llama_cpp_reads_differently_are_refused() {
     let refused = |config: &ModelConfig, tokenizer: &Tokenizer, said: &str| {
         let place = tempfile::tempdir().unwrap();
         write(place.path(), config, tokenizer);
@@ -520,7 +521,7 @@ fn what_llama_cpp_does_not_have_is_refused() {
     };
     let incomplete = merges(&|merges| drop(merges.pop()));
     refused(&over_pieces(), &incomplete, "never joins");
-    // The first of two that make the same token goes to the end.
+    // The first of two merges that produce the same token moves to the end.
     let split = merges(&|merges| {
         let made = |merge: &serde_json::Value| {
             format!(
@@ -568,9 +569,9 @@ fn what_llama_cpp_does_not_have_is_refused() {
     refused(&wide, &tokenizer("qwen2"), "`head_dim` = 96");
 }
 
-/// Text that llama.cpp does not compose first is told of.
+/// Checks the note that llama.cpp does not normalize to composed characters.
 #[test]
-fn composing_is_told_of() {
+fn missing_normalization_is_noted() {
     let place = tempfile::tempdir().unwrap();
     let mut composing = tokenizer("qwen2");
     let nfc = json!({"type": "NFC"});
@@ -588,9 +589,9 @@ fn composing_is_told_of() {
     assert_eq!(ids(place.path(), ODD, false), ids(&back, ODD, false));
 }
 
-/// Nothing is overwritten, neither a file nor a folder.
+/// Checks that neither a file nor a folder is overwritten.
 #[test]
-fn what_is_there_stays() {
+fn nothing_is_overwritten() {
     let place = tempfile::tempdir().unwrap();
     let file = exported(place.path(), &llama(), "smollm", GgufType::F16);
     let error = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap_err();
@@ -605,13 +606,13 @@ fn what_is_there_stays() {
     assert!(error.to_string().contains("already there"), "{error}");
 }
 
-/// A file and what is imported of it, with some of its bytes changed.
-struct Spoiled {
+/// An exported file, and the import of altered versions of it.
+struct AlteredFile {
     place: tempfile::TempDir,
     whole: Vec<u8>,
 }
 
-impl Spoiled {
+impl AlteredFile {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let file = exported(place.path(), &llama(), "smollm", GgufType::Q8_0);
@@ -619,9 +620,9 @@ impl Spoiled {
         Self { place, whole }
     }
 
-    /// What importing these bytes says; the folder, if there is one, is taken away again.
+    /// Imports these bytes and returns the error, if any; removes the folder again.
     fn import(&self, bytes: &[u8]) -> Result<(), String> {
-        let file = self.place.path().join("spoiled.gguf");
+        let file = self.place.path().join("altered.gguf");
         std::fs::write(&file, bytes).unwrap();
         let back = self.place.path().join("back");
         let found = import_gguf(&file, &back).map_err(|error| error.to_string());
@@ -632,7 +633,7 @@ impl Spoiled {
         found
     }
 
-    /// The same file with what `change` makes of a key's bytes, from its name on.
+    /// Returns the file with the bytes of a key altered by `change`, from its name on.
     fn with(&self, key: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
         let mut bytes = self.whole.clone();
         let at = bytes
@@ -644,18 +645,18 @@ impl Spoiled {
     }
 }
 
-/// A file that is cut off anywhere, or is none at all, is refused with a sentence that names it.
+/// Checks that a file that is cut off anywhere or is not a GGUF file is refused with a message that names it.
 #[test]
 fn cut_off_and_foreign_files_are_refused() {
-    let spoiled = Spoiled::new();
-    spoiled.import(&spoiled.whole).unwrap();
-    let length = spoiled.whole.len();
+    let altered = AlteredFile::new();
+    altered.import(&altered.whole).unwrap();
+    let length = altered.whole.len();
     let cuts = (0..64)
         .chain((64..length).step_by(length / 97))
         .chain([length - 40]);
     for cut in cuts {
-        let error = spoiled.import(&spoiled.whole[..cut]).unwrap_err();
-        assert!(error.contains("spoiled.gguf"), "{cut}: {error}");
+        let error = altered.import(&altered.whole[..cut]).unwrap_err();
+        assert!(error.contains("altered.gguf"), "{cut}: {error}");
         let sentence = error.contains("cut off") || error.contains("begin with");
         assert!(sentence, "{cut}: {error}");
     }
@@ -665,16 +666,16 @@ fn cut_off_and_foreign_files_are_refused() {
         b"GGUF\x01\0\0\0",
         b"GGUF\xff\xff\xff\xff",
     ] {
-        spoiled.import(foreign).unwrap_err();
+        altered.import(foreign).unwrap_err();
     }
 }
 
-/// What a file says of itself is not believed: sizes that no tensor has, blocks without end, keys of another kind.
+/// Checks that false statements of a file are refused: sizes that no tensor has, too many blocks, keys of another type.
 #[test]
-fn lies_are_refused() {
-    let spoiled = Spoiled::new();
+fn false_sizes_are_refused() {
+    let altered = AlteredFile::new();
     let number = |key: &'static str, value: u32| {
-        spoiled.with(key, move |bytes| {
+        altered.with(key, move |bytes| {
             let at = key.len() + 4;
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         })
@@ -697,7 +698,7 @@ fn lies_are_refused() {
             number("llama.attention.key_length", 16),
             "`llama.attention.value_length` is 8",
         ),
-        (number("llama.feed_forward_length", 96), "ask for [96, 48]"),
+        (number("llama.feed_forward_length", 96), "require [96, 48]"),
         (
             number("tokenizer.ggml.eos_token_id", 4000),
             "there are 344 tokens",
@@ -707,23 +708,23 @@ fn lies_are_refused() {
             "`max_position_embeddings` is 0",
         ),
     ] {
-        let error = spoiled.import(&bytes).unwrap_err();
+        let error = altered.import(&bytes).unwrap_err();
         assert!(error.contains(said), "{said}: {error}");
     }
-    let named = spoiled.with("general.architecture", |bytes| {
+    let named = altered.with("general.architecture", |bytes| {
         let value = "general.architecture".len() + 12;
         bytes[value..value + 5].copy_from_slice(b"gemma");
     });
-    let error = spoiled.import(&named).unwrap_err();
+    let error = altered.import(&named).unwrap_err();
     assert!(
         error.contains("`general.architecture` is `gemma`"),
         "{error}"
     );
 }
 
-/// A file that is aligned to nothing, by which the library would divide.
+/// Checks that a file with an alignment of 0, by which the library would divide, is refused.
 #[test]
-fn no_alignment_is_refused() {
+fn an_alignment_of_zero_is_refused() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("model.gguf");
     for (value, fine) in [
@@ -746,11 +747,11 @@ fn no_alignment_is_refused() {
     }
 }
 
-/// Bytes that flipped anywhere in the header give a model or a sentence, never a panic.
+/// Checks that flipped bytes anywhere in the header give a model or an error, never a panic.
 #[test]
 fn flipped_bytes_never_panic() {
-    let spoiled = Spoiled::new();
-    let header = content(&spoiled.place.path().join("model.gguf")).tensor_data_offset as usize;
+    let altered = AlteredFile::new();
+    let header = content(&altered.place.path().join("model.gguf")).tensor_data_offset as usize;
     let mut state = 7u64;
     let mut draw = |below: usize| {
         state = state
@@ -760,15 +761,15 @@ fn flipped_bytes_never_panic() {
     };
     let (mut read, mut refused) = (0, 0);
     for round in 0..1200 {
-        let mut bytes = spoiled.whole.clone();
-        // The keys of the shape stand at the front, the tensors' places at the end.
+        let mut bytes = altered.whole.clone();
+        // The keys of the shape are at the front, the tensor offsets at the end.
         let at = match round % 3 {
             0 => draw(1200),
             1 => header - 1 - draw(1400),
             _ => draw(header),
         };
         bytes[at] ^= 1 << draw(8);
-        match spoiled.import(&bytes) {
+        match altered.import(&bytes) {
             Ok(()) => read += 1,
             Err(_) => refused += 1,
         }

@@ -1,4 +1,4 @@
-//! GPT-2 against a plain one over the tensors of its file, which it reads and writes.
+//! Compares GPT-2 with a plain implementation over the tensors of its file, including reading and writing.
 
 mod gpt2_reference;
 mod letters;
@@ -36,7 +36,7 @@ fn model(implementation: Implementation) -> Transformer {
     polymath_model::load(folder.path(), &options).unwrap()
 }
 
-/// `rows` rows of one document each.
+/// Builds `rows` rows of one document each.
 fn batch(rows: usize, length: usize) -> TokenBatch {
     let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
     let ids = |shift: usize| {
@@ -62,9 +62,9 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The logits are those of the plain GPT-2, fused and reference.
+/// Checks the logits against the plain GPT-2, fused and reference.
 #[test]
-fn logits_are_those_of_the_plain_one() {
+fn logits_equal_those_of_the_plain_model() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         for length in [1, 7, POSITIONS] {
@@ -81,9 +81,9 @@ fn logits_are_those_of_the_plain_one() {
     }
 }
 
-/// So are the gradients of every parameter; and they have the same bits where blocks are computed again on the way back.
+/// Checks the gradients of every parameter, with the same bits under activation checkpointing.
 #[test]
-fn gradients_are_those_of_the_plain_one() {
+fn gradients_equal_those_of_the_plain_model() {
     let rows = batch(1, 33);
     let variables: BTreeMap<String, Var> = tensors()
         .into_iter()
@@ -124,10 +124,10 @@ fn gradients_are_those_of_the_plain_one() {
     }
 }
 
-/// Folders of other programs, with `transformer.` before the names and without, come out as `transformers` writes them,
-/// bit for bit, without the mask and the head that is the embedding.
+/// Checks that folders of other programs, with or without the prefix `transformer.`, are saved as `transformers` writes
+/// them, bit for bit, without the mask and the tied head.
 #[test]
-fn folders_round_trip() {
+fn folders_survive_a_round_trip() {
     for prefix in ["transformer.", ""] {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = write(folder.path(), prefix, &json!({}));
@@ -152,7 +152,7 @@ fn folders_round_trip() {
     }
 }
 
-/// A head that has weights of its own is read, written, and not the embedding.
+/// Checks that an untied head is read and written with its own weights.
 #[test]
 fn an_untied_head_has_weights_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn an_untied_head_has_weights_of_its_own() {
     assert!(largest_difference(&found, &(expected * 2.0).unwrap()) < 2e-4);
 }
 
-/// Positions begin again with each document: two in one row score as each does alone.
+/// Checks that positions restart at each document: two in one row score as each does alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -192,7 +192,8 @@ fn packed_documents_do_not_see_each_other() {
     }
 }
 
-/// Generation with the cache takes what the whole text's logits favour, up to the last position and no further.
+/// Checks that generation with the cache takes the most likely token of the whole text's logits, up to the last
+/// position and no further.
 #[test]
 fn cached_generation_ends_with_the_positions() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -222,9 +223,9 @@ fn cached_generation_ends_with_the_positions() {
     }
 }
 
-/// Learned positions are looked up and multiply nothing.
+/// Checks that learned positions, which are looked up, count no operations.
 #[test]
-fn positions_cost_no_product() {
+fn learned_positions_count_no_operations() {
     let model = model(Implementation::Fused);
     let config = model.config();
     assert_eq!(config.family, Family::Gpt2);
@@ -234,9 +235,9 @@ fn positions_cost_no_product() {
     assert_eq!(config.training_flops_per_token(8, &|_| true), all);
 }
 
-/// What is not computed is refused by its field; what means the same is not.
+/// Checks that an unsupported computation is refused with its field, and that equivalent values are not.
 #[test]
-fn what_is_not_computed_is_named() {
+fn unsupported_computations_are_refused_by_field() {
     let folder = tempfile::tempdir().unwrap();
     let config = |words: Value| {
         write(folder.path(), "", &words);
@@ -282,9 +283,9 @@ fn what_is_not_computed_is_named() {
     assert!(found.tie_word_embeddings);
 }
 
-/// A tensor that is missing or of another shape is named.
+/// Checks that a tensor that is missing or of another shape is reported by name.
 #[test]
-fn broken_weights_are_named() {
+fn broken_weights_are_reported_by_name() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "", &json!({}));
     let error = |tensors: &BTreeMap<String, Tensor>| {
@@ -312,7 +313,7 @@ fn broken_weights_are_named() {
     }
 }
 
-/// No adapter for GPT-2 is made or read, and the sentence says what to do instead.
+/// Checks that an adapter for GPT-2 is neither created nor read, and that the error offers an alternative.
 #[test]
 fn adapters_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -324,7 +325,7 @@ fn adapters_are_refused() {
         sha256: None,
         published: None,
     };
-    let made = Adapter::initialise(LoraConfig::default(), (&config, &weights), 1, base);
+    let made = Adapter::initialize(LoraConfig::default(), (&config, &weights), 1, base);
     let said = made.err().unwrap().to_string();
     assert!(
         said.contains("`c_attn`") && said.contains("`frozen`"),

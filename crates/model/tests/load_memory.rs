@@ -1,4 +1,5 @@
-//! Loading takes little more memory than the weights in f32; alone in its process, which is measured.
+//! Checks that loading takes little more memory than the weights in f32. The test is alone in its process, whose memory
+//! is measured.
 
 #![cfg(target_os = "linux")]
 
@@ -11,7 +12,7 @@ use random_model::RandomModel;
 
 const MEGABYTE: usize = 1 << 20;
 
-/// The most memory that this process has held so far, in bytes.
+/// Returns the peak memory of this process in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -19,8 +20,8 @@ fn peak() -> usize {
     kilobytes.parse::<usize>().unwrap() * 1024
 }
 
-/// A model of 100 MB in f32, from files of f32, bf16 and f16: far from twice as much is held at any time. It is
-/// about a tenth more, and somewhat more again where the system lends memory in large pages.
+/// Loads a model of 100 MB in f32 from files of f32, bf16 and f16: the peak is far below twice the size. It is about a
+/// tenth more, and somewhat more again where the system provides memory in large pages.
 #[test]
 fn weights_are_in_memory_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Outputs of transformers, PEFT and llama.cpp's package, frozen by `scripts/check/fixtures.sh`: the same logits of the same
-//! folders, and the same names in the files that are written.
+//! Compares with outputs of transformers, PEFT and llama.cpp's package that `scripts/check/fixtures.sh` froze: the
+//! logits of the same folders, and the names in written files.
 
 mod drawn;
 mod letters;
@@ -51,7 +51,7 @@ fn assert_logits(model: &Transformer, fixture: &Value, case: &Value, what: &str)
     assert!(share < 1e-5, "{what}: {share}");
 }
 
-/// A folder as transformers writes it.
+/// Writes a folder as transformers does.
 fn write_folder(folder: &Path, config: &Value) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
@@ -65,8 +65,8 @@ fn options() -> LoadOptions<'static> {
     LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32))
 }
 
-/// Every family has the parameters and the logits that it has in transformers, and its saved `config.json` says what
-/// transformers wrote of each field that both have.
+/// Checks that every family has the parameters and the logits that it has in transformers, and that its saved
+/// `config.json` agrees with transformers in every field that both have.
 #[test]
 fn folders_of_transformers_give_its_logits() {
     let fixture = fixture("transformers.json");
@@ -105,8 +105,8 @@ fn folders_of_transformers_give_its_logits() {
     }
 }
 
-/// LoRA, rsLoRA, DoRA and both, in folders as PEFT writes them, give its logits; what is saved here has PEFT's names, and the
-/// settings that decide the scale.
+/// Checks that LoRA, rsLoRA, DoRA and both, in folders as PEFT writes them, give PEFT's logits, and that saved adapters
+/// have PEFT's names and the settings that decide the scale.
 #[test]
 fn adapters_of_peft_give_its_logits() {
     let (fixture, bases) = (fixture("peft.json"), fixture("transformers.json"));
@@ -157,7 +157,7 @@ fn adapters_of_peft_give_its_logits() {
     }
 }
 
-/// A new adapter's settings go into PEFT's fields, each under its own name.
+/// Checks that a new adapter's settings are written to PEFT's fields, each under its own name.
 #[test]
 fn new_adapters_have_the_fields_of_peft() {
     let root = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ fn new_adapters_have_the_fields_of_peft() {
     let config = load_config(&base).unwrap();
     let weights = polymath_model::load_weights(&base).unwrap();
     let named = any_adapter(&root, &base).base;
-    let adapter = Adapter::initialise(lora, (&config, &weights), 5, named).unwrap();
+    let adapter = Adapter::initialize(lora, (&config, &weights), 5, named).unwrap();
     let saved = root.path().join("saved");
     std::fs::create_dir(&saved).unwrap();
     save_adapter(&saved, &adapter).unwrap();
@@ -192,7 +192,7 @@ fn new_adapters_have_the_fields_of_peft() {
     assert_eq!(found["peft_type"], "LORA");
 }
 
-/// Any adapter over `base`, for what it says of its base.
+/// Builds an adapter over `base`, to test its record of the base.
 fn any_adapter(root: &tempfile::TempDir, base: &Path) -> Adapter {
     let case = &fixture("peft.json")["cases"]["LoRA"];
     let folder = root.path().join("any");
@@ -208,8 +208,8 @@ fn any_adapter(root: &tempfile::TempDir, base: &Path) -> Adapter {
     load_adapter(&folder, Some(base)).unwrap()
 }
 
-/// Every architecture of a GGUF: its parameters under llama.cpp's names, all the keys that it reads, and no key or tensor of
-/// another name.
+/// Checks every architecture's GGUF file: the parameters have llama.cpp's names, all the keys that it reads are
+/// present, and no key or tensor has another name.
 #[test]
 fn gguf_files_have_llama_cpps_names() {
     let fixture = fixture("gguf.json");
@@ -223,7 +223,7 @@ fn gguf_files_have_llama_cpps_names() {
     for (architecture, config, cut) in families() {
         let root = tempfile::tempdir().unwrap();
         let files = pieces::write_tokenizer(root.path(), &pieces::tokenizer(cut));
-        let model = Transformer::initialise(config.clone(), 5, &options()).unwrap();
+        let model = Transformer::initialize(config.clone(), 5, &options()).unwrap();
         let weights = model.parameters().into_iter();
         let weights = weights
             .map(|(name, tensor)| (name.to_owned(), tensor))
@@ -245,14 +245,14 @@ fn gguf_files_have_llama_cpps_names() {
         let keys: BTreeSet<String> = content.metadata.keys().cloned().collect();
         let missing: Vec<&String> = own.difference(&keys).collect();
         assert!(missing.is_empty(), "{architecture}: {missing:?}");
-        let strange = keys
+        let unknown = keys
             .iter()
             .filter(|key| !own.contains(*key) && !general.contains(*key));
-        // Numbers of our own stand under our own name.
-        let strange: Vec<&String> = strange
+        // Keys of this program have its own prefix.
+        let unknown: Vec<&String> = unknown
             .filter(|key| !key.starts_with("polymath."))
             .collect();
-        assert!(strange.is_empty(), "{architecture}: {strange:?}");
+        assert!(unknown.is_empty(), "{architecture}: {unknown:?}");
         let needed = [
             "general.architecture",
             "tokenizer.ggml.model",
@@ -288,10 +288,10 @@ fn gguf_files_have_llama_cpps_names() {
             })
             .collect();
         let missing: Vec<&String> = expected.difference(&found).collect();
-        let strange: Vec<&String> = found.difference(&expected).collect();
+        let unknown: Vec<&String> = found.difference(&expected).collect();
         assert!(
-            missing.is_empty() && strange.is_empty(),
-            "{architecture}: {missing:?} {strange:?}"
+            missing.is_empty() && unknown.is_empty(),
+            "{architecture}: {missing:?} {unknown:?}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the model promises, each checked against something independent.
+//! Checks the guarantees of the model against independent computations.
 
 mod letters;
 
@@ -40,10 +40,10 @@ fn config(key_value_heads: usize, tied: bool, qk_norm: bool) -> ModelConfig {
 
 fn model(config: ModelConfig, implementation: Implementation) -> Transformer {
     let options = LoadOptions::trained(&Device::Cpu, ops(implementation));
-    Transformer::initialise(config, 11, &options).unwrap()
+    Transformer::initialize(config, 11, &options).unwrap()
 }
 
-/// `rows` rows of one document each, of tokens that follow a simple rule.
+/// Builds `rows` rows of one document each, of tokens that follow a simple rule.
 fn batch(rows: usize, sequence: usize) -> TokenBatch {
     let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
     let ids = |shift: usize| {
@@ -64,7 +64,8 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     difference.max(0).unwrap().to_scalar::<f32>().unwrap()
 }
 
-/// The z-loss adds to what is minimised, in proportion to its weight, and not to what is reported of held-out text.
+/// Checks that the z-loss adds to the training loss in proportion to its weight, and not to the scores of held-out
+/// text.
 #[test]
 fn z_loss_is_trained_and_not_reported() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -90,7 +91,7 @@ fn z_loss_is_trained_and_not_reported() {
     }
 }
 
-/// The logits of a saved folder equal those of candle-transformers' Llama, an independent implementation.
+/// Checks that the logits of a saved folder equal those of candle-transformers' Llama, an independent implementation.
 #[test]
 fn exported_logits_match_candle_transformers() {
     use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
@@ -125,9 +126,9 @@ fn exported_logits_match_candle_transformers() {
     }
 }
 
-/// A saved folder comes back with the same parameters, bit for bit, and says what it is.
+/// Checks that a saved folder is read back with the same parameters, bit for bit, and with its metadata.
 #[test]
-fn folders_round_trip() {
+fn folders_survive_a_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = write_tokenizer(folder.path());
     let saved = model(config(2, false, true), Implementation::Fused);
@@ -144,9 +145,9 @@ fn folders_round_trip() {
     assert!(settings.contains("\"eos_token\": \"t0\""), "{settings}");
 }
 
-/// A cut-off, missing or foreign file is named in one sentence.
+/// Checks that a cut-off, missing or foreign file is reported in one sentence.
 #[test]
-fn broken_folders_are_named() {
+fn broken_folders_are_reported_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = write_tokenizer(folder.path());
     let saved = model(config(2, true, false), Implementation::Fused);
@@ -188,7 +189,7 @@ fn broken_folders_are_named() {
     assert!(error(Path::new("/nowhere")).contains("`/nowhere`"));
 }
 
-/// Two documents packed in one row score exactly as each does alone.
+/// Checks that two documents packed in one row score exactly as each does alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -211,7 +212,7 @@ fn packed_documents_do_not_see_each_other() {
     }
 }
 
-/// Training's loss is the sum of what scoring finds, and ignored targets add nothing.
+/// Checks that the training loss is the sum of the scores, and that ignored targets add nothing.
 #[test]
 fn loss_is_the_sum_of_scores() {
     let model = model(config(3, true, true), Implementation::Fused);
@@ -226,9 +227,10 @@ fn loss_is_the_sum_of_scores() {
     assert!((sum - loss).abs() < 1e-3 * sum, "{sum} {loss}");
 }
 
-/// A text ends at any of the tokens that `config.json` and `generation_config.json` say, which a saved folder keeps.
+/// Checks that a text ends at any end token of `config.json` and `generation_config.json`, and that a saved folder
+/// keeps them.
 #[test]
-fn texts_end_at_any_end() {
+fn texts_end_at_any_end_token() {
     let folder = tempfile::tempdir().unwrap();
     let sampling = SamplingConfig {
         temperature: 0.0,
@@ -263,9 +265,10 @@ fn texts_end_at_any_end() {
     assert!(text(at_once).is_empty());
 }
 
-/// Ends that join are saved in both files that other programs read; a file that names them already stays as it is.
+/// Checks that added end tokens are saved in both files that other programs read, and that a file that names them
+/// already stays unchanged.
 #[test]
-fn new_ends_are_saved() {
+fn added_end_tokens_are_saved() {
     let folder = tempfile::tempdir().unwrap();
     let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
     for folder in [&base, &tuned] {
@@ -290,7 +293,8 @@ fn new_ends_are_saved() {
     assert_eq!(config["eos_token_id"], serde_json::json!([0, 7]));
 }
 
-/// Greedy generation with the cache takes, at every step, the token that the whole sequence's logits favour.
+/// Checks that greedy generation with the cache takes, at every step, the most likely token of the whole sequence's
+/// logits.
 #[test]
 fn cached_generation_equals_uncached() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -329,9 +333,9 @@ fn cached_generation_equals_uncached() {
     }
 }
 
-/// A model that can't learn one batch by heart has a broken gradient: the loss falls below 0.05 nats a token.
+/// Checks that the model can overfit one batch to below 0.05 nats per token; with a broken gradient it can't.
 #[test]
-fn overfits_one_batch() {
+fn the_model_overfits_one_batch() {
     for (implementation, qk_norm) in [
         (Implementation::Fused, false),
         (Implementation::Reference, false),
@@ -374,7 +378,7 @@ fn overfits_one_batch() {
     }
 }
 
-/// What is out of range is refused with a sentence, not a panic.
+/// Checks that values out of range are refused with an error, not a panic.
 #[test]
 fn bad_batches_are_refused() {
     let model = model(config(2, true, false), Implementation::Fused);
@@ -398,10 +402,10 @@ fn bad_batches_are_refused() {
     assert!(error.contains("does not divide"), "{error}");
 }
 
-/// The whole model costs what the formula says, nothing moving a third of it, and the last norm alone no more than the
-/// gradient that reaches it.
+/// Checks the operations of training: the formula for the whole model, a third of it if nothing is trainable, and for
+/// the last norm alone only the gradient that reaches it.
 #[test]
-fn only_what_moves_is_paid_for() {
+fn frozen_parameters_count_no_gradient_operations() {
     let config = config(2, true, false);
     let shapes = config.parameter_shapes();
     let matrices = shapes.iter().filter(|(_, shape)| shape.len() == 2);
@@ -415,7 +419,7 @@ fn only_what_moves_is_paid_for() {
     let norm = config.training_flops_per_token(8, &|name| name == "model.norm.weight");
     let head = (2 * config.vocab_size * config.hidden_size) as f64;
     assert_eq!(norm, all / 3.0 + head);
-    // Through a window of 2, the 8 tokens see 1.75 keys on average, the first half of one, where 4 stood before.
+    // With a window of 2, the 8 tokens see 1.75 keys on average (the first one counts half), where they saw 4 before.
     let windowed = ModelConfig {
         sliding_window: Some(SlidingWindow::everywhere(2, 3)),
         ..config

@@ -1,4 +1,4 @@
-//! Computing blocks again on the way back changes what is kept, and nothing else.
+//! Checks that activation checkpointing changes only the memory, not the results.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use polymath_model::{
     Ops, Precision, SlidingWindow, TokenBatch, Transformer,
 };
 
-/// With a window in some layers, where there are norms of queries and keys.
+/// Returns a config with a window in some layers if queries and keys are normalized.
 fn config(qk_norm: bool) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_str(&format!(
         r#"{{"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "initializer_range": 0.2,
@@ -32,7 +32,7 @@ fn ops(implementation: Implementation) -> Ops {
     }
 }
 
-/// Two packed documents a row.
+/// Builds rows of two packed documents each.
 fn batch() -> TokenBatch {
     TokenBatch {
         input_ids: (0..32).map(|at| at * 7 % 31).collect(),
@@ -42,7 +42,7 @@ fn batch() -> TokenBatch {
     }
 }
 
-/// The loss and every gradient, in bits.
+/// Returns the bits of the loss and of every gradient.
 fn backward(model: &Transformer) -> (u32, BTreeMap<String, Vec<u32>>) {
     model.begin_step(3, 4);
     let loss = model.loss(&batch()).unwrap();
@@ -68,8 +68,8 @@ fn assert_same(make: impl Fn() -> Transformer) {
     }
 }
 
-/// The loss and all gradients are the same to the last bit: fused and reference, with and without norms of queries and
-/// keys, with everything moving and with the last block alone.
+/// Checks that the loss and all gradients are the same to the last bit: fused and reference, with and without query/key
+/// norms, with all parameters trainable and with the last block alone.
 #[test]
 fn gradients_are_the_same_bits() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -81,20 +81,20 @@ fn gradients_are_the_same_bits() {
                         ops: ops(implementation),
                         trainable: &|name| !last_only || name.contains("layers.2."),
                     };
-                    Transformer::initialise(config(qk_norm), 11, &options).unwrap()
+                    Transformer::initialize(config(qk_norm), 11, &options).unwrap()
                 });
             }
         }
     }
 }
 
-/// So they are with adapters, whose dropout falls on the same places when a block is computed again.
+/// Checks the same with adapters: a recomputed block drops the same inputs.
 #[test]
-fn adapters_drop_the_same() {
+fn recomputed_blocks_drop_the_same_inputs() {
     for dora in [false, true] {
         assert_same(|| {
             let options = LoadOptions::frozen(&Device::Cpu, ops(Implementation::Fused));
-            let base = Transformer::initialise(config(false), 3, &options).unwrap();
+            let base = Transformer::initialize(config(false), 3, &options).unwrap();
             let weights: BTreeMap<String, Tensor> = base
                 .parameters()
                 .into_iter()
@@ -111,7 +111,7 @@ fn adapters_drop_the_same() {
                 sha256: None,
             };
             let mut adapter =
-                Adapter::initialise(lora, (&config(false), &weights), 5, nowhere).unwrap();
+                Adapter::initialize(lora, (&config(false), &weights), 5, nowhere).unwrap();
             for (name, tensor) in &mut adapter.weights {
                 if name.contains("lora_B") {
                     *tensor = (tensor.ones_like().unwrap() * 0.1).unwrap();

@@ -1,4 +1,4 @@
-//! Model folders that are not what they seem: every number, key and tensor is used, refused by its name, or listed.
+//! Untrusted model folders: every size, key and tensor is used, refused by name, or reported as unused.
 
 mod letters;
 
@@ -9,7 +9,8 @@ use candle_core::{DType, Device, Tensor};
 use letters::write_tokenizer;
 use polymath_model::{
     ArchitectureConfig, LoadOptions, ModelConfig, ModelError, Ops, Precision, RopeScaling,
-    TokenBatch, TokenizerFiles, Transformer, left_out, load_config, load_weights, save_weights,
+    TokenBatch, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
+    unused_content,
 };
 use serde_json::{Value, json};
 
@@ -27,13 +28,13 @@ fn options() -> LoadOptions<'static> {
     LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32))
 }
 
-/// A model folder.
+/// Temporary model folder.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new(tied: bool) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        let fresh = Transformer::initialise(shape(tied), 5, &options()).unwrap();
+        let fresh = Transformer::initialize(shape(tied), 5, &options()).unwrap();
         let tokenizer = write_tokenizer(folder.path());
         save_weights(
             folder.path(),
@@ -49,7 +50,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// Changes keys of the `config.json`; `"absent"` removes one.
+    /// Changes keys of the `config.json`; the value `"absent"` removes a key.
     fn config(&self, words: &Value) {
         let path = self.path().join("config.json");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -93,7 +94,7 @@ impl Folder {
     }
 }
 
-/// What reading the config says with these keys changed.
+/// Reads the config with these keys changed.
 fn config_with(words: Value) -> Result<ModelConfig, String> {
     let folder = Folder::new(true);
     folder.config(&words);
@@ -108,7 +109,8 @@ fn assert_refused(words: Value, said: &str) {
     );
 }
 
-/// A kilobyte can't take all memory: sizes have bounds, alone and together, and are checked before anything is made of them.
+/// Checks that a small file can't exhaust the memory: sizes have bounds, alone and together, and are checked before any
+/// allocation.
 #[test]
 fn sizes_have_bounds() {
     for (words, said) in [
@@ -178,7 +180,7 @@ fn sizes_have_bounds() {
     ] {
         assert_refused(words, said);
     }
-    // A GPT-2's sizes have their own names.
+    // The sizes of a GPT-2 have their own names.
     let gpt2 = |words: Value| {
         let mut all = json!({
             "model_type": "gpt2", "vocab_size": 97, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2,
@@ -209,7 +211,7 @@ fn sizes_have_bounds() {
     }
 }
 
-/// The same in `[model]`, by the names of its keys.
+/// Checks the bounds of the `[model]` table, by the names of its keys.
 #[test]
 fn sizes_of_a_new_model_have_bounds() {
     let refused = |words: Value, said: &str| {
@@ -252,18 +254,19 @@ fn sizes_of_a_new_model_have_bounds() {
     );
 }
 
-/// The longest context costs nothing until it is read: a model with one of 2³⁰ tokens loads, and computes the same bits.
+/// Checks that a long context costs nothing until it is used: a model with one of 2³⁰ tokens loads and computes the
+/// same bits.
 #[test]
-fn long_contexts_cost_nothing() {
+fn long_contexts_cost_nothing_until_used() {
     let folder = Folder::new(true);
     let before = folder.logits();
     folder.config(&json!({"max_position_embeddings": 1 << 30}));
     assert_eq!(folder.logits(), before);
 }
 
-/// A family that is not computed is named before any key that it lacks.
+/// Checks that an unsupported family is reported before any key that it lacks.
 #[test]
-fn other_families_are_named_first() {
+fn unsupported_families_are_reported_first() {
     for (name, text) in [
         (
             "phi",
@@ -303,7 +306,8 @@ fn other_families_are_named_first() {
     assert!(error.to_string().contains("JSON object"), "{error}");
 }
 
-/// Two values of one number are refused, whichever keys they stand under; equal ones are one.
+/// Checks that two different values of one number are refused, whichever keys hold them, and that equal ones are
+/// accepted.
 #[test]
 fn rotary_contradictions_are_refused() {
     let both = |inner: f64| json!({"rope_theta": 10_000.0, "rope_parameters": {"rope_type": "default", "rope_theta": inner}});
@@ -354,9 +358,9 @@ fn rotary_contradictions_are_refused() {
     }
 }
 
-/// Every document ends with a token: none, and what is none, is said.
+/// Checks that an end token is required, and that a value that is not a token is reported.
 #[test]
-fn ends_are_tokens() {
+fn end_tokens_are_required_and_checked() {
     for words in [
         json!({"eos_token_id": null}),
         json!({"eos_token_id": "absent"}),
@@ -371,9 +375,9 @@ fn ends_are_tokens() {
     assert_refused(json!({"bos_token_id": -1}), "`bos_token_id` = -1");
     let found = config_with(json!({"bos_token_id": null, "eos_token_id": [7, 8, 7]})).unwrap();
     assert_eq!((found.bos_token_id, found.eos_token_id), (7, 7));
-    // The 2 stands in the folder's `generation_config.json`.
+    // The 2 comes from the folder's `generation_config.json`.
     assert_eq!(found.other_eos_token_ids, [8, 2]);
-    // A `generation_config.json` names more ends; what is no token ends nothing.
+    // A `generation_config.json` names more end tokens; a value that is not a token ends nothing.
     let folder = Folder::new(true);
     let at = folder.path().join("generation_config.json");
     std::fs::write(&at, r#"{"eos_token_id": [5, -1, 2]}"#).unwrap();
@@ -390,10 +394,10 @@ fn ends_are_tokens() {
     assert!(error.contains("generation_config.json"), "{error}");
 }
 
-/// A key by which another program computes something else is refused; one that switches it off is not; one that nobody
-/// knows is listed.
+/// Checks that a key that changes the computation in another program is refused unless its value is off, and that
+/// unknown keys are reported.
 #[test]
-fn keys_are_accounted_for() {
+fn every_key_is_used_refused_or_reported() {
     for (words, key) in [
         (json!({"attention_bias": true}), "attention_bias"),
         (json!({"mlp_bias": true}), "mlp_bias"),
@@ -461,10 +465,13 @@ fn keys_are_accounted_for() {
         "pretraining_tp": 2, "attention_dropout": 0.1, "transformers_version": "5.24.0", "pad_token_id": -1,
         "rope_interleaved": false, "_name_or_path": "x", "architectures": ["LlamaForCausalLM"], "use_cache": false,
     }));
-    assert_eq!(left_out(folder.path(), None).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        unused_content(folder.path(), None).unwrap(),
+        Vec::<String>::new()
+    );
     assert_eq!(folder.logits(), before);
     folder.config(&json!({"unsloth_version": "2026.1", "heads_of_hydra": 9}));
-    let said = left_out(folder.path(), None).unwrap().join("\n");
+    let said = unused_content(folder.path(), None).unwrap().join("\n");
     assert!(
         said.contains("2 keys")
             && said.contains("`heads_of_hydra` = 9")
@@ -474,9 +481,9 @@ fn keys_are_accounted_for() {
     assert_eq!(folder.logits(), before);
 }
 
-/// What `transformers` takes for a key that is missing, and for null.
+/// Checks the defaults of `transformers` for missing keys and for null.
 #[test]
-fn missing_keys_are_the_familys() {
+fn missing_keys_get_the_familys_defaults() {
     let heads = |model_type: &str, stated: Value| {
         let words = json!({
             "model_type": model_type, "num_attention_heads": 32, "hidden_size": 256, "num_key_value_heads": stated,
@@ -492,9 +499,9 @@ fn missing_keys_are_the_familys() {
     assert_eq!(heads("qwen3", json!(4)), (4, 128));
 }
 
-/// A head of the file's own is used, whatever the flag says; one that is the embedding is none.
+/// Checks that an untied head in the file is used, whatever the flag says, and that one equal to the embedding is not.
 #[test]
-fn a_head_of_its_own_is_used() {
+fn an_untied_head_is_used_whatever_the_flag_says() {
     let tied = Folder::new(true);
     let before = tied.logits();
     let mut tensors = tied.tensors();
@@ -502,9 +509,9 @@ fn a_head_of_its_own_is_used() {
     tensors.insert("lm_head.weight".into(), embedding.clone());
     tied.write(&tensors);
     assert!(load_config(tied.path()).unwrap().tie_word_embeddings);
-    assert!(left_out(tied.path(), None).unwrap().is_empty());
+    assert!(unused_content(tied.path(), None).unwrap().is_empty());
     assert_eq!(tied.logits(), before);
-    // In another type the values are compared, not the bytes.
+    // The values are compared, not the bytes of another type.
     let half = embedding.to_dtype(DType::BF16).unwrap();
     let widened = half.to_dtype(DType::F32).unwrap();
     tensors.insert("lm_head.weight".into(), half);
@@ -518,7 +525,7 @@ fn a_head_of_its_own_is_used() {
     tied.write(&tensors);
     let config = load_config(tied.path()).unwrap();
     assert!(!config.tie_word_embeddings);
-    let said = left_out(tied.path(), None).unwrap().join("\n");
+    let said = unused_content(tied.path(), None).unwrap().join("\n");
     assert!(
         said.contains("`lm_head.weight` with other values"),
         "{said}"
@@ -527,7 +534,7 @@ fn a_head_of_its_own_is_used() {
     for (found, expected) in tied.logits().iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
-    // Saved again, it says so itself.
+    // A folder that is saved again states it in its config.
     let again = tempfile::tempdir().unwrap();
     let model = polymath_model::load(tied.path(), &options()).unwrap();
     let tokenizer = TokenizerFiles::read(&tied.path().join("tokenizer.json")).unwrap();
@@ -536,10 +543,10 @@ fn a_head_of_its_own_is_used() {
     assert!(text.contains("\"tie_word_embeddings\": false"), "{text}");
 }
 
-/// Parts of another model are refused with their number, buffers that are computed here are none, and what is beside the
-/// model is listed.
+/// Checks that tensors of another model are refused with their number, that computed buffers are ignored, and that
+/// tensors beside the model are reported.
 #[test]
-fn tensors_are_accounted_for() {
+fn every_tensor_is_used_refused_or_reported() {
     for (name, dims) in [
         ("model.layers.0.self_attn.q_proj.bias", &[16][..]),
         ("model.layers.1.self_attn.q_norm.weight", &[8]),
@@ -558,10 +565,10 @@ fn tensors_are_accounted_for() {
     let folder = Folder::new(true);
     let before = folder.logits();
     folder.add("model.layers.0.self_attn.rotary_emb.inv_freq", &[4]);
-    assert!(left_out(folder.path(), None).unwrap().is_empty());
+    assert!(unused_content(folder.path(), None).unwrap().is_empty());
     folder.add("score.weight", &[2, 16]);
     folder.add("v_head.summary.weight", &[1, 16]);
-    let said = left_out(folder.path(), None).unwrap().join("\n");
+    let said = unused_content(folder.path(), None).unwrap().join("\n");
     assert!(
         said.contains("2 tensors") && said.contains("`score.weight`"),
         "{said}"
@@ -569,10 +576,10 @@ fn tensors_are_accounted_for() {
     assert_eq!(folder.logits(), before);
 }
 
-/// A weight that is no number is named with its file, whatever type it has and wherever it stands; nothing of that kind is
+/// Checks that a weight that is not finite is reported with its file, whatever its type and position, and that none is
 /// saved.
 #[test]
-fn weights_are_finite() {
+fn non_finite_weights_are_neither_read_nor_saved() {
     for (strange, kind) in [
         (f32::NAN, DType::F32),
         (f32::INFINITY, DType::F32),
@@ -594,7 +601,7 @@ fn weights_are_finite() {
             "{error}"
         );
     }
-    let fresh = Transformer::initialise(shape(true), 5, &options()).unwrap();
+    let fresh = Transformer::initialize(shape(true), 5, &options()).unwrap();
     let mut weights: BTreeMap<&str, Tensor> = fresh.parameters();
     let norm = (weights["model.norm.weight"].clone() * f64::INFINITY).unwrap();
     weights.insert("model.norm.weight", norm);
@@ -608,7 +615,7 @@ fn weights_are_finite() {
     assert!(!place.path().join(WEIGHTS).exists());
 }
 
-/// An index names files beside it, and no others.
+/// Checks that an index names only files beside it.
 #[test]
 fn an_index_stays_in_its_folder() {
     let folder = Folder::new(true);

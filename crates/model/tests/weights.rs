@@ -30,7 +30,7 @@ fn config() -> ModelConfig {
 
 fn weights() -> BTreeMap<String, Tensor> {
     let options = LoadOptions::trained(&Device::Cpu, Ops::fused(Precision::F32));
-    let model = Transformer::initialise(config(), 3, &options).unwrap();
+    let model = Transformer::initialize(config(), 3, &options).unwrap();
     let named = model.parameters().into_iter();
     named
         .map(|(name, tensor)| (name.to_owned(), tensor))
@@ -42,8 +42,8 @@ fn save(path: &Path, weights: BTreeMap<String, Tensor>) {
     candle_core::safetensors::save(&weights, path).unwrap();
 }
 
-/// A model in two files with an index, in half precision, with a tensor more than is asked for, as `save_pretrained`
-/// may leave it; and what is missing is named.
+/// Checks a model in two files with an index, in half precision, with an extra tensor, as `save_pretrained` may leave
+/// it, and that missing files are reported.
 #[test]
 fn models_in_several_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ fn models_in_several_files_are_read() {
         assert!(largest.to_scalar::<f32>().unwrap() < 1e-2, "{name}");
         assert_eq!(loaded[name].dtype(), DType::F32);
     }
-    // Every file counts for what the base is known by.
+    // The digest of the base covers every file.
     let digest = sha256_of_weights(at).unwrap();
     let second = std::fs::read(at.join(files[1])).unwrap();
     save(&at.join(files[1]), BTreeMap::new());
@@ -104,7 +104,7 @@ fn models_in_several_files_are_read() {
     );
 }
 
-/// Pickled weights are refused with the way to convert them.
+/// Checks that pickled weights are refused with a way to convert them.
 #[test]
 fn pickled_weights_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Models with a sliding window: which layer sees what, in rows, behind a cache, and in what is saved.
+//! Models with a sliding window: the visible keys of each layer, in rows and behind a cache, and saved configs.
 
 mod letters;
 
@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use letters::write_tokenizer;
 use polymath_model::{
-    ArchitectureConfig, Composition, Generation, Implementation, LoadOptions, ModelConfig, Ops,
+    ArchitectureConfig, DocumentSampler, Generation, Implementation, LoadOptions, ModelConfig, Ops,
     Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
 };
 
 const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
-/// Three layers, of which those that are named see `size` keys.
+/// Returns a config of three layers, of which the selected ones see `size` keys.
 fn config(size: usize, layers: [bool; 3]) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -38,7 +38,7 @@ fn options(implementation: Implementation) -> LoadOptions<'static> {
 }
 
 fn model(config: ModelConfig, implementation: Implementation) -> Transformer {
-    Transformer::initialise(config, 11, &options(implementation)).unwrap()
+    Transformer::initialize(config, 11, &options(implementation)).unwrap()
 }
 
 fn tokens(count: usize) -> Vec<u32> {
@@ -56,17 +56,17 @@ fn row(input_ids: Vec<u32>, document_starts: Vec<u32>) -> TokenBatch {
     }
 }
 
-/// (tokens, vocabulary).
+/// Returns the logits: (tokens, vocabulary).
 fn logits(model: &Transformer, input_ids: Vec<u32>) -> Vec<Vec<f32>> {
     let starts = vec![0; input_ids.len()];
     let logits = model.logits(&row(input_ids, starts)).unwrap();
     logits.get(0).unwrap().to_vec2().unwrap()
 }
 
-/// With the attention of one layer alone left in, another first token changes what lies inside that layer's window, and
-/// beyond it exactly where the layer has none.
+/// Checks each layer with the attention of the others removed: another first token changes the positions inside that
+/// layer's window, and those beyond it only if the layer has no window.
 #[test]
-fn each_layer_sees_what_it_should() {
+fn each_layer_sees_the_keys_of_its_window() {
     const WINDOW: usize = 50;
     for implementation in BOTH {
         for layers in [
@@ -107,7 +107,8 @@ fn each_layer_sees_what_it_should() {
     }
 }
 
-/// Fused and reference training agree, packed documents do not see each other, and the window counts within each.
+/// Checks that fused and reference training agree, that packed documents do not see each other, and that the window
+/// counts within each document.
 #[test]
 fn packed_documents_have_windows_of_their_own() {
     let configured = || config(6, [true, false, true]);
@@ -156,9 +157,10 @@ fn packed_documents_have_windows_of_their_own() {
     }
 }
 
-/// Text generated behind a cache that lets go of what no window shows is what the whole text's logits favour.
+/// Checks that generation behind a cache that drops invisible keys takes the most likely tokens of the whole text's
+/// logits.
 #[test]
-fn the_cache_obeys_the_window() {
+fn the_cache_drops_keys_outside_the_window() {
     for implementation in BOTH {
         for (size, layers) in [(7, [true, false, true]), (1, [true; 3]), (60, [true; 3])] {
             let model = model(config(size, layers), implementation);
@@ -181,30 +183,30 @@ fn the_cache_obeys_the_window() {
     }
 }
 
-/// Documents that are composed side by side, some of which end before the others, are those that are composed alone.
+/// Checks that documents sampled in one batch, some of which end earlier, equal those sampled alone.
 #[test]
-fn composed_documents_do_not_depend_on_each_other() {
+fn sampled_documents_do_not_depend_on_each_other() {
     let model = model(config(5, [true, false, true]), Implementation::Fused);
-    let composition = Composition {
+    let sampler = DocumentSampler {
         temperature: 1.0,
-        longest: 280,
+        max_tokens: 280,
         seed: 3,
     };
-    let together = composition.documents(&model, 0, 64).unwrap();
+    let together = sampler.documents(&model, 0, 64).unwrap();
     let lengths: Vec<usize> = together.iter().map(Vec::len).collect();
     assert!(lengths.iter().any(|length| *length < 100), "{lengths:?}");
     assert!(lengths.contains(&280), "{lengths:?}");
     for (number, document) in together.iter().enumerate() {
         if number < 4 || document.len() == 280 {
-            let alone = composition.documents(&model, number as u64, 1).unwrap();
+            let alone = sampler.documents(&model, number as u64, 1).unwrap();
             assert_eq!(alone[0], *document, "document {number}");
         }
     }
 }
 
-/// The window goes into `config.json` in the words of its family, and comes back.
+/// Checks that the window is written to `config.json` in the keys of its family and read back.
 #[test]
-fn windows_are_saved() {
+fn windows_are_saved_in_the_familys_keys() {
     let everywhere = [true; 3];
     let cases = [
         (config(9, everywhere), false, "mistral"),
@@ -229,7 +231,7 @@ fn windows_are_saved() {
             assert_eq!(fields["max_window_layers"], first.unwrap());
         }
     }
-    // What `transformers` would take where the field is missing; null is none.
+    // Default of `transformers` if the field is missing; null means no window.
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = write_tokenizer(folder.path());
     let saved = model(config(9, everywhere), Implementation::Fused);

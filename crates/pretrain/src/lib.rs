@@ -164,7 +164,7 @@ impl Pretraining {
         let options = LoadOptions::trained(&launch.device, ops);
         let transformer = match run.resumed() {
             Some(from) => polymath_model::load(&from.path, &options)?,
-            None => Transformer::initialise(self.model.clone(), self.config.seed, &options)?,
+            None => Transformer::initialize(self.model.clone(), self.config.seed, &options)?,
         };
         let transformer = transformer
             .with_z_loss(self.config.training.z_loss)

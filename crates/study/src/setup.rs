@@ -32,7 +32,7 @@ impl Setup<'_> {
     /// # Errors
     /// A folder that can't be read.
     pub fn note_unused_files(&self, folder: &Path, base: Option<&Path>) -> Result<(), StudyError> {
-        for sentence in polymath_model::left_out(folder, base)? {
+        for sentence in polymath_model::unused_content(folder, base)? {
             self.progress.say(&format!("note: {sentence}"));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The tokens that begin and end a document.
+//! Begin and end tokens of a document.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::{Settings, TokenizerError, read_optional_json};
 
-/// Usual names of the token that ends a document.
+/// Usual names of the end token.
 const ENDS: [&str; 6] = [
     "<|endoftext|>",
     "</s>",
@@ -16,42 +16,42 @@ const ENDS: [&str; 6] = [
     "<eos>",
     "[SEP]",
 ];
-/// Usual names of the token that begins a document.
+/// Usual names of the begin token.
 const BEGINS: [&str; 4] = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
 
-/// Begin and end tokens as a user names them in the `[tokenizer]` table.
+/// Begin and end tokens as the `[tokenizer]` table of a config names them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConfiguredEnds<'a> {
-    /// `bos_token`.
+    /// Value of `bos_token`.
     pub begin: Option<&'a str>,
-    /// `eos_token`.
+    /// Value of `eos_token`.
     pub end: Option<&'a str>,
 }
 
-/// The tokens that begin and end a document, and where each was found.
+/// Begin and end tokens of a document, with the source of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentEnds {
-    /// Id of the token that is read before a document.
+    /// Id of the token before a document.
     pub begin: u32,
-    /// Id of the token that ends a document.
+    /// Id of the token after a document.
     pub end: u32,
-    /// The source of `begin`: a key, a file, or the special tokens.
+    /// Source of `begin`: a key, a file, or the special tokens.
     pub begin_source: String,
-    /// The source of `end`.
+    /// Source of `end`.
     pub end_source: String,
 }
 
-/// A token, and where it was found.
-type Found = Option<(u32, String)>;
+/// Token id and its source.
+type SourcedToken = Option<(u32, String)>;
 
 impl DocumentEnds {
-    /// Finds the tokens that begin and end a document for the tokenizer at `path`, in this order: the `[tokenizer]`
-    /// table; `config.json`, whose model reads the tokens; `tokenizer_config.json` and `special_tokens_map.json`;
-    /// `generation_config.json`; a special token of a usual name. An ordinary entry of the vocabulary is never taken
-    /// because of its name. A text without a begin token begins with the end token.
+    /// Finds the begin and end tokens for the tokenizer at `path`. The sources, first match wins: the `[tokenizer]`
+    /// table; `config.json`, since the model reads these tokens; `tokenizer_config.json` and `special_tokens_map.json`;
+    /// `generation_config.json`; a special token with a usual name. An ordinary vocabulary entry is never taken for its
+    /// name. Without a begin token, a text begins with the end token.
     ///
     /// # Errors
-    /// A named token that is not in the vocabulary; settings that can't be read; no end token.
+    /// Fails if a named token is not in the vocabulary, a settings file can't be read, or no end token is found.
     pub fn find(
         path: &Path,
         tokenizer: &Tokenizer,
@@ -103,7 +103,11 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn configured(&self, key: &'static str, name: Option<&str>) -> Result<Found, TokenizerError> {
+    fn configured(
+        &self,
+        key: &'static str,
+        name: Option<&str>,
+    ) -> Result<SourcedToken, TokenizerError> {
         let Some(name) = name else {
             return Ok(None);
         };
@@ -116,13 +120,13 @@ impl Finder<'_> {
         }
     }
 
-    /// A token that the settings name, else one of `file`'s ids, else a special token of a usual name.
+    /// Returns the token that the settings name, else the token id of `file`, else a special token with a usual name.
     fn named(
         &self,
         key: &'static str,
         file: &'static str,
         usual: &[&str],
-    ) -> Result<Found, TokenizerError> {
+    ) -> Result<SourcedToken, TokenizerError> {
         if let Some(named) = self.settings.names.get(key) {
             let id = self.tokenizer.token_to_id(&named.token).ok_or_else(|| {
                 let path = self.path.with_file_name(named.file);
@@ -150,8 +154,8 @@ impl Finder<'_> {
         }))
     }
 
-    /// `bos_token_id` and the first `eos_token_id` of a file beside the tokenizer, where they are tokens of it.
-    fn ids_of(&self, file: &'static str) -> Result<(Found, Found), TokenizerError> {
+    /// Returns `bos_token_id` and the first `eos_token_id` of a file beside the tokenizer, if the vocabulary has them.
+    fn ids_of(&self, file: &'static str) -> Result<(SourcedToken, SourcedToken), TokenizerError> {
         let fields = read_optional_json(&self.path.with_file_name(file))?.unwrap_or_default();
         let found = |key: &str| {
             let value = &fields[key];
@@ -173,11 +177,11 @@ mod tests {
     use crate::settings::tests::toy;
     use serde_json::json;
 
-    struct Shelf(tempfile::TempDir);
+    struct TokenizerFolder(tempfile::TempDir);
 
-    impl Shelf {
+    impl TokenizerFolder {
         fn new(special: &[(&str, u32)]) -> Self {
-            let shelf = Self(tempfile::tempdir().unwrap());
+            let folder = Self(tempfile::tempdir().unwrap());
             let mut tokenizer = toy();
             let tokens = special.iter().map(|(content, id)| {
                 json!({
@@ -186,8 +190,8 @@ mod tests {
                 })
             });
             tokenizer["added_tokens"] = tokens.collect();
-            shelf.write("tokenizer.json", tokenizer);
-            shelf
+            folder.write("tokenizer.json", tokenizer);
+            folder
         }
 
         fn write(&self, name: &str, json: Value) {
@@ -207,51 +211,51 @@ mod tests {
         end: None,
     };
 
-    /// An ordinary `<s>` is never the begin token, whatever its name.
+    /// Checks that an ordinary `<s>` is never taken as the begin token.
     #[test]
-    fn ordinary_entries_are_not_taken_by_their_names() {
-        let shelf = Shelf::new(&[]);
-        let error = shelf.find(NONE).unwrap_err();
+    fn ordinary_entries_are_not_begin_tokens() {
+        let folder = TokenizerFolder::new(&[]);
+        let error = folder.find(NONE).unwrap_err();
         assert!(error.contains("`tokenizer.eos_token`"), "{error}");
-        let shelf = Shelf::new(&[("[SEP]", 8)]);
-        assert_eq!(shelf.find(NONE), Ok((8, 8, "the special tokens".into())));
-        let shelf = Shelf::new(&[("[SEP]", 8), ("<s>", 6)]);
-        assert_eq!(shelf.find(NONE).unwrap().0, 6);
+        let folder = TokenizerFolder::new(&[("[SEP]", 8)]);
+        assert_eq!(folder.find(NONE), Ok((8, 8, "the special tokens".into())));
+        let folder = TokenizerFolder::new(&[("[SEP]", 8), ("<s>", 6)]);
+        assert_eq!(folder.find(NONE).unwrap().0, 6);
     }
 
-    /// The user's choice, the model's ids, the settings, the special tokens: in this order.
+    /// Checks the order of sources: the user's choice, the model's ids, the settings, the special tokens.
     #[test]
-    fn settings_count_before_names() {
-        let shelf = Shelf::new(&[("[SEP]", 8), ("<s>", 6)]);
-        shelf.write("generation_config.json", json!({"eos_token_id": [0, 1]}));
+    fn sources_are_searched_in_order() {
+        let folder = TokenizerFolder::new(&[("[SEP]", 8), ("<s>", 6)]);
+        folder.write("generation_config.json", json!({"eos_token_id": [0, 1]}));
         assert_eq!(
-            shelf.find(NONE),
+            folder.find(NONE),
             Ok((6, 0, "`generation_config.json`".into()))
         );
-        shelf.write("special_tokens_map.json", json!({"eos_token": "<e>"}));
+        folder.write("special_tokens_map.json", json!({"eos_token": "<e>"}));
         assert_eq!(
-            shelf.find(NONE),
+            folder.find(NONE),
             Ok((6, 5, "`special_tokens_map.json`".into()))
         );
-        shelf.write(
+        folder.write(
             "tokenizer_config.json",
             json!({"eos_token": "[SEP]", "bos_token": null}),
         );
         assert_eq!(
-            shelf.find(NONE),
+            folder.find(NONE),
             Ok((8, 8, "`tokenizer_config.json`".into()))
         );
-        shelf.write(
+        folder.write(
             "config.json",
             json!({"eos_token_id": [1, 0], "bos_token_id": -1}),
         );
-        assert_eq!(shelf.find(NONE), Ok((1, 1, "`config.json`".into())));
+        assert_eq!(folder.find(NONE), Ok((1, 1, "`config.json`".into())));
         let configured = ConfiguredEnds {
             begin: Some("a"),
             end: Some("b"),
         };
         assert_eq!(
-            shelf.find(configured),
+            folder.find(configured),
             Ok((0, 1, "`tokenizer.eos_token`".into()))
         );
         let unknown = ConfiguredEnds {
@@ -259,19 +263,19 @@ mod tests {
             end: Some("<none>"),
         };
         assert!(
-            shelf
+            folder
                 .find(unknown)
                 .unwrap_err()
                 .contains("`<none>` is not in")
         );
     }
 
-    /// A setting that names a token that is not there is an error with the file's name.
+    /// Checks that a setting with an unknown token is an error with the file's name.
     #[test]
-    fn unknown_names_are_refused() {
-        let shelf = Shelf::new(&[("[SEP]", 8)]);
-        shelf.write("tokenizer_config.json", json!({"eos_token": "<none>"}));
-        let error = shelf.find(NONE).unwrap_err();
+    fn settings_with_unknown_tokens_are_refused() {
+        let folder = TokenizerFolder::new(&[("[SEP]", 8)]);
+        folder.write("tokenizer_config.json", json!({"eos_token": "<none>"}));
+        let error = folder.find(NONE).unwrap_err();
         assert!(
             error.contains("tokenizer_config.json") && error.contains("<none>"),
             "{error}"

@@ -4,22 +4,22 @@ use std::path::Path;
 
 use polymath_input::InputError;
 
-/// An error of this crate; every one names the file or the key at fault.
+/// Error of this crate. Every variant names the file or the key at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// A file can't be read, or does not say what it should.
+    /// The file can't be read or has wrong content.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A key of the `[tokenizer]` table holds something that can't be.
+    /// The value of a key of the `[tokenizer]` table is invalid.
     #[error("`tokenizer.{key}`: {message}")]
     Key {
-        /// The key.
+        /// Name of the key.
         key: &'static str,
-        /// The fault, and how to mend it.
+        /// Description of the fault and how to mend it.
         message: String,
     },
-    /// A text that can't be encoded.
+    /// The text can't be encoded.
     #[error("tokenizer: {0}")]
     Text(String),
 }

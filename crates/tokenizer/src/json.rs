@@ -1,14 +1,14 @@
-//! Files of JSON that may be missing.
+//! Reads JSON files that may be missing.
 
 use std::path::Path;
 
 use polymath_input::InputError;
 use serde_json::Value;
 
-/// Reads a file of JSON; `None` where there is no such file.
+/// Reads a JSON file; `None` if it does not exist.
 ///
 /// # Errors
-/// A file that can't be read, or is not JSON: with the place of the fault.
+/// Fails if the file can't be read or is not JSON; the message has the position of the fault.
 pub fn read_optional_json(path: &Path) -> Result<Option<Value>, InputError> {
     match polymath_input::is_file(path)? {
         true => polymath_input::read_json(path).map(Some),

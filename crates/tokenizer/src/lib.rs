@@ -1,5 +1,5 @@
-//! Tokenizers as the whole program opens them: `tokenizer.json` with the settings beside it, the tokens that begin and
-//! end a document, prompts, and decoding a token at a time.
+//! Opens tokenizers for all crates: `tokenizer.json` with the settings files beside it, begin and end tokens of
+//! documents, prompts, and streaming decoding.
 //!
 //! ```no_run
 //! use polymath_tokenizer::*;

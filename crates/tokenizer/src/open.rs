@@ -1,4 +1,4 @@
-//! The one way to open a `tokenizer.json`.
+//! Opens a `tokenizer.json`. No other code does.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::{Settings, TokenizerError, untrusted};
 
-/// Opens a `tokenizer.json` with the settings beside it, as `transformers` does: the tokens that the settings name as
-/// special are special. Padding and truncation are switched off: they are meant for batches of another program.
+/// Opens a `tokenizer.json` with the settings files beside it, as `transformers` does: tokens that the settings mark as
+/// special are special. Padding and truncation are switched off; they are meant for the batches of another program.
 ///
 /// # Errors
-/// A file that is no tokenizer; settings that can't be read.
+/// Fails if the file is not a tokenizer or a settings file can't be read.
 pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = open_alone(path)?;
     let known = tokenizer.get_added_tokens_decoder();
@@ -18,7 +18,7 @@ pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     let changed: Vec<AddedToken> = named
         .into_iter()
         .filter(|token| {
-            // A token that the vocabulary lacks has no row in a model: nothing can be made of it.
+            // A token that the vocabulary lacks has no row in the model's embedding and is ignored.
             let id = tokenizer.token_to_id(&token.content);
             id.is_some_and(|id| known.get(&id) != Some(token))
         })
@@ -29,11 +29,11 @@ pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     Ok(tokenizer)
 }
 
-/// Opens a `tokenizer.json` without the settings beside it: to compare or change the file itself. Padding and
+/// Opens a `tokenizer.json` without the settings files beside it, to compare or change the file itself. Padding and
 /// truncation are switched off.
 ///
 /// # Errors
-/// A file that is no tokenizer.
+/// Fails if the file is not a tokenizer.
 pub fn open_alone(path: &Path) -> Result<Tokenizer, TokenizerError> {
     if !path.is_file() {
         let message = "no such tokenizer: expected a `tokenizer.json`";
@@ -42,19 +42,24 @@ pub fn open_alone(path: &Path) -> Result<Tokenizer, TokenizerError> {
     load(path, &polymath_input::read_text(path)?)
 }
 
-/// Opens the content of a `tokenizer.json` that was read before, without the settings beside it; `path` is only
-/// named in errors.
+/// Parses the content of a `tokenizer.json`, without the settings files beside it; `path` is only named in errors.
 ///
 /// # Errors
-/// Content that is no tokenizer.
+/// Fails if the content is not a tokenizer.
 pub fn parse(path: &Path, content: &[u8]) -> Result<Tokenizer, TokenizerError> {
     let text = polymath_input::decode(path, 1, content, true)?;
-    load(path, text.trim_start_matches(polymath_input::MARK))
+    load(
+        path,
+        text.trim_start_matches(polymath_input::BYTE_ORDER_MARK),
+    )
 }
 
 fn load(path: &Path, text: &str) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = untrusted::load(text).map_err(|error| {
-        TokenizerError::content(path, format!("is no tokenizer that can be read: {error}"))
+        TokenizerError::content(
+            path,
+            format!("is not a tokenizer that can be read: {error}"),
+        )
     })?;
     tokenizer
         .with_truncation(None)
@@ -68,10 +73,10 @@ mod tests {
     use super::*;
     use crate::settings::tests::toy;
 
-    /// Padding and truncation change no tokens; a token that the settings name is special, even if it is an ordinary
-    /// entry of the vocabulary.
+    /// Checks that padding and truncation are switched off, and that tokens that the settings mark as special are
+    /// special even if they are ordinary vocabulary entries.
     #[test]
-    fn settings_beside_a_tokenizer_count() {
+    fn settings_beside_a_tokenizer_are_applied() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         let mut json = toy();

@@ -1,14 +1,14 @@
-//! Prompts as a model reads them.
+//! Encodes prompts.
 
 use tokenizers::Tokenizer;
 
 use crate::TokenizerError;
 
-/// The tokens of a prompt: `begin`, then those of `text`, unless they begin with it already. Special tokens in the text
-/// are meant.
+/// Encodes a prompt: `begin`, then the tokens of `text`, unless they begin with `begin` already. Special tokens in the
+/// text are recognized.
 ///
 /// # Errors
-/// A text that the tokenizer library can't encode.
+/// Fails if the tokenizer library can't encode the text.
 pub fn encode_prompt(
     tokenizer: &Tokenizer,
     text: &str,
@@ -24,21 +24,21 @@ pub fn encode_prompt(
     Ok(tokens)
 }
 
-/// The tokens of a prompt and of its continuation, encoded as one text.
+/// Tokens of a prompt and its continuation, encoded as one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Continuation {
-    /// The tokens of both, after the begin token.
+    /// Tokens of both, after the begin token.
     pub tokens: Vec<u32>,
-    /// Number of given tokens, the begin token included. A token that reaches over the end of the prompt belongs to the
+    /// Number of prompt tokens, including the begin token. A token across the end of the prompt belongs to the
     /// continuation.
     pub given: usize,
 }
 
 impl Continuation {
-    /// Encodes `prompt` and `continuation` as one text after the token `begin`, which is not put there twice.
+    /// Encodes `prompt` and `continuation` as one text after the token `begin`, which is not added twice.
     ///
     /// # Errors
-    /// A text that the tokenizer library can't encode.
+    /// Fails if the tokenizer library can't encode the text.
     pub fn encode(
         tokenizer: &Tokenizer,
         begin: u32,
@@ -57,7 +57,7 @@ impl Continuation {
     }
 }
 
-/// Counts the tokens, from the first, that end within the first `length` bytes of their text.
+/// Counts the leading tokens that end within the first `length` bytes of their text.
 pub fn tokens_within(offsets: &[(usize, usize)], length: usize) -> usize {
     let beyond = offsets.iter().position(|(_, to)| *to > length);
     beyond.unwrap_or(offsets.len())
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Letters, ` b` as one token, and a begin token.
+    /// Builds a tokenizer of letters, ` b` as one token, and a begin token.
     fn tokenizer() -> Tokenizer {
         let begin = json!({
             "id": 5, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -87,9 +87,9 @@ mod tests {
         json.to_string().parse().unwrap()
     }
 
-    /// A token over the boundary belongs to the continuation, wherever the space is written.
+    /// Checks that a token across the boundary belongs to the continuation, wherever the space is.
     #[test]
-    fn a_token_over_the_boundary_is_not_given() {
+    fn a_token_across_the_boundary_belongs_to_the_continuation() {
         let encode = |prompt, continuation| {
             let found = Continuation::encode(&tokenizer(), 5, (prompt, continuation)).unwrap();
             (found.tokens, found.given)
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(encode("", "<s>a"), (vec![5, 5, 0], 1));
     }
 
-    /// The begin token stands before a prompt once.
+    /// Checks that the begin token is added only once.
     #[test]
     fn the_begin_token_is_not_doubled() {
         let tokens = |text| encode_prompt(&tokenizer(), text, 5).unwrap();

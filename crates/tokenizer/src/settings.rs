@@ -1,4 +1,4 @@
-//! The settings beside a `tokenizer.json`.
+//! Settings files beside a `tokenizer.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tokenizers::AddedToken;
 
 use crate::{TokenizerError, read_optional_json};
 
-/// The files that name a tokenizer's special tokens, the one that counts first.
+/// Files that name a tokenizer's special tokens; the first one takes precedence.
 pub const SETTINGS_FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 /// Keys that name one special token each.
 const NAMES: [&str; 7] = [
@@ -23,10 +23,10 @@ const NAMES: [&str; 7] = [
 /// Keys that list further special tokens.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
-/// Special tokens as the files beside a tokenizer name them.
+/// Special tokens as the settings files name them.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// By key (`bos_token`, …): the token, and the file that names it.
+    /// Token and its file by key (`bos_token`, …).
     pub names: BTreeMap<&'static str, NamedToken>,
     /// Keys that a file sets to null.
     pub nulls: Vec<&'static str>,
@@ -34,20 +34,20 @@ pub struct Settings {
     pub added_tokens: Vec<AddedToken>,
 }
 
-/// A special token, and the file that names it.
+/// Special token and the file that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedToken {
-    /// The token.
+    /// Text of the token.
     pub token: String,
-    /// The name of the file.
+    /// Name of the file.
     pub file: &'static str,
 }
 
 impl Settings {
-    /// Reads the settings beside the tokenizer at `path`; empty where there are none.
+    /// Reads the settings files beside the tokenizer at `path`; empty if there are none.
     ///
     /// # Errors
-    /// A file that is there but can't be read.
+    /// Fails if a file exists but can't be read.
     pub fn beside(path: &Path) -> Result<Self, TokenizerError> {
         let mut settings = Self::default();
         for file in SETTINGS_FILES {
@@ -106,7 +106,7 @@ impl Settings {
     }
 }
 
-/// A token of the settings: a text, or an object with its `content` and flags.
+/// Parses a token of the settings: a string, or an object with `content` and flags.
 fn added(token: &Value, special: bool) -> Option<AddedToken> {
     let content = token.as_str().or(token["content"].as_str())?;
     let flag = |name: &str| token[name].as_bool();
@@ -124,7 +124,7 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A tokenizer of single letters, with `<e>` as an ordinary entry.
+    /// Builds a tokenizer of single letters, with `<e>` as an ordinary entry.
     pub(crate) fn toy() -> Value {
         json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
@@ -137,9 +137,9 @@ pub(crate) mod tests {
         })
     }
 
-    /// The first file counts; a token's flags are those of `added_tokens_decoder`.
+    /// Checks that the first file takes precedence, and that a token's flags come from `added_tokens_decoder`.
     #[test]
-    fn names_are_found_in_order() {
+    fn the_first_settings_file_takes_precedence() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         let write = |name: &str, json: Value| {

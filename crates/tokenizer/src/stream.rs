@@ -1,26 +1,26 @@
-//! Decoding a token at a time.
+//! Streaming decoder: one token at a time.
 
 use tokenizers::Tokenizer;
 
-/// A character that stands for bytes that are no UTF-8.
+/// Character that stands for bytes that are not UTF-8.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Decodes tokens as they come. The pieces, joined, equal the result of decoding all tokens at once: bytes that are not
-/// yet a character are kept back, and become replacement characters if none follows.
+/// Decodes tokens as they arrive. The concatenated pieces equal the text of decoding all tokens at once: bytes of an
+/// incomplete character are held back, and become replacement characters if the character is never completed.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// The tokens that are still needed to decode the next one.
+    /// Tokens that are still needed to decode the next one.
     window: Vec<u32>,
-    /// Number of tokens of the window that were already returned as text.
-    told_tokens: usize,
-    /// The text of the window that was given back.
-    told: String,
-    /// True if the tokenizer turns runs of byte tokens (`<0x0A>`) into characters.
+    /// Number of tokens of the window whose text was returned.
+    returned_tokens: usize,
+    /// Text of the window that was returned.
+    returned: String,
+    /// True if the tokenizer combines runs of byte tokens (`<0x0A>`) into characters.
     byte_fallback: bool,
 }
 
 impl<'a> TextStream<'a> {
-    /// A stream of `tokenizer`'s tokens; special tokens are silent.
+    /// Creates a stream of `tokenizer`'s tokens; special tokens produce no text.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
         let is_fallback = |decoder: &serde_json::Value| decoder["type"] == "ByteFallback";
@@ -28,62 +28,62 @@ impl<'a> TextStream<'a> {
         Self {
             tokenizer,
             window: Vec::new(),
-            told_tokens: 0,
-            told: String::new(),
+            returned_tokens: 0,
+            returned: String::new(),
             byte_fallback: is_fallback(&decoder)
                 || inner.is_some_and(|inner| inner.iter().any(is_fallback)),
         }
     }
 
-    /// Takes a token, and returns the text that is certain now; often nothing.
+    /// Takes a token and returns the text that is certain now, often empty.
     pub fn push(&mut self, token: u32) -> String {
         self.window.push(token);
-        // The characters of a run of bytes are known when the run ends; special tokens in it are silent.
+        // The characters of a run of bytes are known when the run ends; special tokens in it produce no text.
         if self.byte_fallback && (self.is_byte(token) || self.is_silent(token)) {
             return String::new();
         }
         let text = self.decode();
-        // A text that ends in the middle of a character may go on with the next token.
+        // An incomplete character may be completed by the next token.
         let certain = text.strip_suffix(REPLACEMENT).unwrap_or(&text);
         let new = self.new_part(certain);
         if certain.len() == text.len() {
-            self.told = text;
+            self.returned = text;
             self.forget();
         } else {
-            self.told = certain.to_owned();
+            self.returned = certain.to_owned();
         }
         new
     }
 
-    /// Drops tokens that the next one does not need. Decoders treat the first token of a text specially: the last
-    /// tokens that have a text of their own stay.
+    /// Drops tokens that the next one does not need. Keeps the last tokens that have text of their own, since decoders
+    /// treat the first token of a text differently.
     fn forget(&mut self) {
-        let later = self.window.split_off(self.told_tokens);
+        let later = self.window.split_off(self.returned_tokens);
         let earlier = std::mem::replace(&mut self.window, later);
         let text = self.decode();
         if text.is_empty() {
             self.window.splice(..0, earlier).for_each(drop);
         } else {
-            self.told = text;
-            self.told_tokens = self.window.len();
+            self.returned = text;
+            self.returned_tokens = self.window.len();
         }
     }
 
-    /// Ends the stream, and returns what was held back.
+    /// Ends the stream and returns the text that was held back.
     pub fn finish(self) -> String {
         self.new_part(&self.decode())
     }
 
-    /// The part of the window's text that was not given back yet.
+    /// Returns the part of the window's text that was not returned yet.
     fn new_part(&self, text: &str) -> String {
-        let common = self.told.chars().zip(text.chars());
-        let same = common.take_while(|(told, now)| told == now);
-        let length = same.map(|(told, _)| told.len_utf8()).sum::<usize>();
+        let common = self.returned.chars().zip(text.chars());
+        let same = common.take_while(|(returned, now)| returned == now);
+        let length = same.map(|(returned, _)| returned.len_utf8()).sum::<usize>();
         text[length..].to_owned()
     }
 
     fn decode(&self) -> String {
-        // A decoder that fails has no text for these tokens.
+        // If the decoder fails, these tokens have no text.
         let decoded = self.tokenizer.decode(&self.window, true);
         decoded.unwrap_or_else(|_| REPLACEMENT.to_string())
     }
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes as tokens 0 to 255, then words, then an end that is special.
+    /// Builds a tokenizer with bytes as tokens 0 to 255, then words, then a special end token.
     fn tokenizer(decoder: serde_json::Value, bytes: impl Fn(u8) -> String) -> Tokenizer {
         let words = ["▁a", "▁", "bb", "éé", "▁中", "Ġx", ".."];
         let names = (0..=255).map(bytes).chain(words.map(String::from));
@@ -163,9 +163,9 @@ mod tests {
         tokenizer(decoder, letter)
     }
 
-    /// Whatever tokens come, the pieces are the text of the whole.
+    /// Checks that for any tokens, the concatenated pieces equal the text of all tokens.
     #[test]
-    fn pieces_are_the_whole() {
+    fn pieces_concatenate_to_the_whole_text() {
         for tokenizer in [fallback(), metaspace(), byte_level()] {
             let mut state = 1_u64;
             for _ in 0..400 {
@@ -175,7 +175,7 @@ mod tests {
                         .wrapping_add(1);
                     ((state >> 33) % below) as u32
                 };
-                // Bytes of one character often stand together, whole or cut.
+                // Bytes of one character often occur together, complete or cut.
                 let tokens: Vec<u32> = (0..draw(12) + 1)
                     .flat_map(|_| match draw(4) {
                         0 => vec![draw(264)],
@@ -192,9 +192,9 @@ mod tests {
         }
     }
 
-    /// Characters come as soon as they are whole, and spaces stay.
+    /// Checks that characters are returned as soon as they are complete, and that spaces are kept.
     #[test]
-    fn text_comes_early() {
+    fn text_is_returned_as_soon_as_it_is_certain() {
         let tokenizer = byte_level();
         let mut stream = TextStream::new(&tokenizer);
         let pieces: Vec<String> = [0x61, 0xe4, 0xb8, 0xad, 0xff, 0x62]

@@ -1,4 +1,4 @@
-//! Refusals of a stranger's `tokenizer.json` that would fill the memory or make the library panic.
+//! Checks of an untrusted `tokenizer.json`, which could fill the memory or make the tokenizer library panic.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,20 +6,20 @@ use polymath_input::catch_panic;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// Token ids are below this: tables by id are made of it. The largest vocabularies have some 300,000 tokens.
+/// Upper bound of token ids, since tables are indexed by id. The largest vocabularies have about 300,000 tokens.
 const MOST_TOKENS: u32 = 1 << 24;
-/// Characters that a decoder takes off a token's end, or a part of text that is one word.
+/// Maximum number of characters that a decoder strips from the end of a token, or that a splitter cuts as one word.
 const MOST_CHARACTERS: u64 = 1 << 16;
-/// Base64 of a table of SentencePiece; usual ones have some 300 kB.
+/// Maximum length of a SentencePiece table in Base64; usual ones have about 300 kB.
 const LONGEST_CHARSMAP: usize = 16 << 20;
 
-/// Loads a tokenizer, and refuses one whose parts the library takes for granted.
+/// Loads a tokenizer, and refuses one that violates the library's assumptions.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Description of the fault.
 pub(crate) fn load(json: &str) -> Result<Tokenizer, String> {
-    // The library indexes its merges without looking: there is no check of its own to call before. What it builds is
-    // dropped with the panic, so nothing half-made is seen.
+    // The library indexes its merges without bounds checks and offers no check to call before. After a panic,
+    // everything that it built is dropped, so nothing half-built is visible.
     let loaded = catch_panic(|| json.parse::<Tokenizer>());
     let tokenizer = loaded
         .ok_or("its parts contradict each other: the tokenizer library can't load it")?
@@ -54,7 +54,7 @@ fn check_ids(tokenizer: &Tokenizer) -> Result<(), String> {
     }
 }
 
-/// Checks a normalizer, a splitter or a decoder, and those that it is a sequence of.
+/// Checks a normalizer, a splitter or a decoder, or each part of a sequence of them.
 fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     for list in ["normalizers", "pretokenizers", "decoders"] {
         for inner in part[list].as_array().into_iter().flatten() {
@@ -69,7 +69,7 @@ fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     };
     match part["type"].as_str() {
         Some("FixedLength") => bound("length", 1),
-        // The library takes `stop` characters off a token without asking if it has so many.
+        // The library strips `stop` characters from a token without checking that it has so many.
         Some("Strip") if is_decoder => match part["stop"].as_u64() {
             None | Some(0) => bound("start", 0),
             Some(stop) => Err(format!(
@@ -83,7 +83,7 @@ fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     }
 }
 
-/// Walks through the table of a SentencePiece normalizer as the library will, which does not check its bounds.
+/// Walks the table of a SentencePiece normalizer as the library will; the library does not check bounds.
 fn check_charsmap(base64: &str) -> Result<(), String> {
     let broken = |what: &str| format!("`precompiled_charsmap` is broken: {what}");
     if base64.len() > LONGEST_CHARSMAP {
@@ -137,7 +137,7 @@ fn check_charsmap(base64: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Encodes a text of many scripts and decodes the tokens, those at the ends of the vocabulary too.
+/// Encodes a text of many scripts and decodes the tokens, including the first and last ids of the vocabulary.
 fn probe(tokenizer: &Tokenizer) -> Result<(), String> {
     let text = "A rose,  is\tnaïve:\n\n它 🙂 'e\u{301}' 1887 ﬁ </s> \u{0}\u{feff}Ⅳ";
     catch_panic(|| {
@@ -174,7 +174,7 @@ mod tests {
         load(&tokenizer.to_string()).err()
     }
 
-    /// Table of a charsmap in which the root leads by the byte `a` to the leaf `leaf`; its texts are `b` and an end.
+    /// Builds a charsmap whose root leads by the byte `a` to the leaf `leaf`; its texts are `b` and an end.
     fn charsmap(leaf: u32, length: usize) -> String {
         let mut units = vec![0u32; length];
         units[0] = 256 << 10;
@@ -187,9 +187,9 @@ mod tests {
         STANDARD.encode(bytes)
     }
 
-    /// Sound parts are loaded.
+    /// Checks that valid parts are loaded.
     #[test]
-    fn sound_tokenizers_are_loaded() {
+    fn valid_tokenizers_are_loaded() {
         assert_eq!(refused(|_| ()), None);
         let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
         assert_eq!(refused(|tokenizer| tokenizer["decoder"] = strip), None);
@@ -197,9 +197,9 @@ mod tests {
         assert_eq!(refused(|tokenizer| tokenizer["normalizer"] = map), None);
     }
 
-    /// Refuses parts that would panic or fill the memory later, in sequences too.
+    /// Checks that parts that would panic or fill the memory later are refused, in sequences too.
     #[test]
-    fn broken_parts_are_named() {
+    fn broken_parts_are_refused_by_name() {
         let check = |said: &str, change: &dyn Fn(&mut Value)| {
             let message = refused(change).unwrap_or_default();
             assert!(message.contains(said), "{said}: {message}");

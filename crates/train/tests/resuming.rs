@@ -60,7 +60,7 @@ impl Kind {
 
     fn fresh(self) -> Bare {
         let options = LoadOptions::trained(&Device::Cpu, Ops::fused(self.precision));
-        Bare(Transformer::initialise(Self::config(), 2, &options).unwrap())
+        Bare(Transformer::initialize(Self::config(), 2, &options).unwrap())
     }
 
     fn load(self, folder: &Path) -> Bare {

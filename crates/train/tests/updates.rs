@@ -46,7 +46,7 @@ fn config() -> ModelConfig {
 
 fn model() -> Transformer {
     let options = LoadOptions::trained(&Device::Cpu, Ops::fused(Precision::F32));
-    Transformer::initialise(config(), 5, &options).unwrap()
+    Transformer::initialize(config(), 5, &options).unwrap()
 }
 
 /// Four rows of packed documents. The first two have two scored targets each, the last two five each, so that a mean of the

@@ -32,7 +32,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let flops_per_token = shape.training_flops_per_token(sequence, &|_| true);
     let ops = environment.ops(config.training.precision().map_err(Failure::usage)?);
     let options = LoadOptions::trained(&environment.device, ops);
-    let model = Transformer::initialise(shape, config.seed, &options)?
+    let model = Transformer::initialize(shape, config.seed, &options)?
         .with_recompute(!config.training.recompute.is_none());
     let mut optimizer = Optimizer::new(&config.training, model.trainable(), ops)?;
 

@@ -111,7 +111,7 @@ pub fn push(
         files,
         message: message.unwrap_or_else(|| "A checkpoint, pushed by Polymath".into()),
     })?;
-    if pushed.kept {
+    if pushed.kept_existing {
         environment.say(&format!(
             "the `{CARD}` that `{repository}` has was left as it is: to replace it, give another with `--card`"
         ));
@@ -158,7 +158,7 @@ fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
             files.push(Upload {
                 name,
                 content: Content::File(path),
-                unless_there: false,
+                keep_existing: false,
             });
         }
     }
@@ -205,7 +205,7 @@ fn upload(name: &str, text: String) -> Upload {
     Upload {
         name: name.to_owned(),
         content: Content::Bytes(text.into_bytes()),
-        unless_there: false,
+        keep_existing: false,
     }
 }
 
@@ -228,7 +228,7 @@ fn chosen_card(
     }
     let text = card(folder, repository.id(), arguments)?;
     Ok(Upload {
-        unless_there: true,
+        keep_existing: true,
         ..upload(CARD, text)
     })
 }

@@ -69,7 +69,7 @@ fn question(line: &str) -> Result<Question, String> {
     let json = parse_json(line).map_err(|error| wrong(&error))?;
     let question: Question = serde_json::from_value(json.value).map_err(|error| wrong(&error))?;
     let has = |half| question.prompt.contains(half) || question.answer.contains(half);
-    if json.half.is_some_and(has) {
+    if json.lone_surrogate.is_some_and(has) {
         return Err(wrong(&"it has half of a character in its text"));
     }
     if question.group.as_deref() == Some("") {

@@ -161,7 +161,7 @@ fn item(text: &str, line: u64) -> Result<TaskItem, String> {
         None => return Err(format!("no `context`: {EXPECTED}")),
     };
     let choices = choices(fields.get("choices"))?;
-    if let Some(half) = json.half
+    if let Some(half) = json.lone_surrogate
         && choices
             .iter()
             .chain([&context])

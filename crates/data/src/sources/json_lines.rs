@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use polymath_input::{MARK, decode, parse_json};
+use polymath_input::{BYTE_ORDER_MARK, decode, parse_json};
 
 use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
@@ -51,7 +51,7 @@ pub(crate) fn read(
             }
         };
         let text = match number {
-            1 => text.strip_prefix(MARK).unwrap_or(text),
+            1 => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
             _ => text,
         };
         if text.trim().is_empty() {
@@ -70,7 +70,7 @@ fn record(line: &str, records: Records) -> Result<Record, String> {
         .map_err(|error| format!("is not JSON: {} (column {})", error.message, error.column))?;
     let record = records.read(&json.value, Some(line))?;
     let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
-    if json.half.is_some_and(is_broken) {
+    if json.lone_surrogate.is_some_and(is_broken) {
         return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its partner)".into());
     }
     Ok(record)

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use polymath_input::{MARK, decode};
+use polymath_input::{BYTE_ORDER_MARK, decode};
 
 use crate::DataError;
 use crate::sources::document::{Each, SourceDocument};
@@ -41,7 +41,7 @@ pub(crate) fn read(
             Err(error) => return Err(error.into()),
         };
         let text = match is_start {
-            true => text.strip_prefix(MARK).unwrap_or(text),
+            true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
             false => text,
         };
         is_start = false;

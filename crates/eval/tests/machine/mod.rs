@@ -64,7 +64,7 @@ impl Machine {
 
     /// Returns a model with random weights.
     pub fn random() -> Transformer {
-        Transformer::initialise(config(), 3, &options()).unwrap()
+        Transformer::initialize(config(), 3, &options()).unwrap()
     }
 
     /// Saves a tokenizer with one token per letter, and one for an empty line.

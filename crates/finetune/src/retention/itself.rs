@@ -9,7 +9,7 @@ use polymath_data::{
     TargetFolder, TokenizerManifest,
 };
 use polymath_model::sha256_of_bytes;
-use polymath_model::{Composition, Transformer};
+use polymath_model::{DocumentSampler, Transformer};
 use polymath_train::sha256_of;
 
 use crate::FinetuneError;
@@ -32,7 +32,7 @@ pub struct Itself {
     /// At least so many tokens.
     pub tokens: u64,
     /// How each document is drawn.
-    pub composition: Composition,
+    pub composition: DocumentSampler,
 }
 
 impl Itself {

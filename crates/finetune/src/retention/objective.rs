@@ -81,7 +81,7 @@ impl Retaining<'_> {
             .as_ref()
             .map_or(1.0, |pressure| pressure.factor());
         let strength = distillation.strength * factor;
-        let held = transformer.held_loss_of(hidden, targets, (&comparison, strength))?;
+        let held = transformer.distillation_loss_of(hidden, targets, (&comparison, strength))?;
         Ok(Losses {
             total: held.total,
             task: held.task,

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use polymath_data::{
     BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, Replay, ReplayStream, Split,
 };
-use polymath_model::{Composition, LoadOptions, Ops, Precision, Transformer};
+use polymath_model::{DocumentSampler, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{BatchSource, Launch, Observer, Penalty};
 
 use super::itself::DOMAIN;
@@ -222,9 +222,9 @@ impl Finetuning {
                 .to_vec(),
             base_sha256: base_sha256.to_owned(),
             tokens: replay.tokens(),
-            composition: Composition {
+            composition: DocumentSampler {
                 temperature: replay.temperature,
-                longest: self.sequence_length,
+                max_tokens: self.sequence_length,
                 seed: self.config.seed,
             },
         };

@@ -23,7 +23,7 @@ pub fn model(seed: u64, options: &LoadOptions) -> Transformer {
     )
     .unwrap();
     let config = architecture.resolve(VOCABULARY, 16, (0, 0)).unwrap();
-    Transformer::initialise(config, seed, options).unwrap()
+    Transformer::initialize(config, seed, options).unwrap()
 }
 
 pub fn trained(seed: u64) -> Transformer {

@@ -1,4 +1,4 @@
-//! What an adapter is: its rank, its strength, and which projections it stands beside.
+//! Adapter configuration: rank, scale and adapted projections.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +19,12 @@ pub struct LoraConfig {
     pub targets: Vec<String>,
     /// True to scale by α/√r (Kalajdzievski 2023), so that a high rank does not learn more slowly.
     pub rank_stabilised: bool,
-    /// Whether each row's length is a parameter of its own (DoRA); the fine-tuning method decides it.
+    /// True if the norm of each row is a parameter of its own (DoRA); the fine-tuning method decides it.
     #[serde(skip)]
     pub dora: bool,
 }
 
-/// Every projection of a block.
+/// Names of the projections of a block.
 const PROJECTIONS: [&str; 7] = [
     "q_proj",
     "k_proj",
@@ -52,7 +52,7 @@ impl LoraConfig {
     /// Checks every value, and that every target is a projection of the model.
     ///
     /// # Errors
-    /// The key at fault, and the choices.
+    /// Fails with the wrong key and the valid choices.
     pub fn validate(&self, model: &ModelConfig) -> Result<(), ModelError> {
         refuse_gpt2(model)?;
         let refuse = |message: String| Err(ModelError::Architecture(message));
@@ -90,7 +90,7 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// s in y = W·x + s·B·(A·x).
+    /// Returns s in y = W·x + s·B·(A·x).
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
         self.alpha
@@ -101,19 +101,19 @@ impl LoraConfig {
             }
     }
 
-    /// Whether the projection called `module` has an adapter.
+    /// Returns whether the projection named `module` has an adapter.
     pub fn adapts(&self, module: &str) -> bool {
         self.targets.iter().any(|target| names(target, module))
     }
 
-    /// The adapted projections with their weights' shapes `[out, in]`, in the model's order.
+    /// Returns the adapted projections with the shapes `[out, in]` of their weights, in the model's order.
     pub fn modules(&self, model: &ModelConfig) -> Vec<(String, [usize; 2])> {
         let mut modules = modules(model);
         modules.retain(|(name, _)| self.adapts(name));
         modules
     }
 
-    /// Names and shapes of the adapter's parameters.
+    /// Returns the names and shapes of the adapter's parameters.
     pub fn parameter_shapes(&self, model: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         let mut shapes = Vec::new();
         for (module, [outputs, inputs]) in self.modules(model) {
@@ -127,13 +127,13 @@ impl LoraConfig {
     }
 }
 
-/// Why there are no adapters for GPT-2. Three small detours beside queries, keys and values are not PEFT's one beside all of
-/// them, which has one A and one dropout.
+/// Explains why GPT-2 has no adapters. Three updates beside queries, keys and values differ from PEFT's single one for
+/// all three, which has one A and one dropout.
 pub(super) const NOT_FOR_GPT2: &str = "a GPT-2 takes no adapter: its queries, keys and values are one projection (`c_attn`) \
      to PEFT, and three here. Fine-tune it with `method` = `full` or `frozen`; merge an adapter that was made elsewhere \
      with PEFT's `merge_and_unload`";
 
-/// Adapters are for the others.
+/// Refuses adapters for GPT-2.
 pub(super) fn refuse_gpt2(model: &ModelConfig) -> Result<(), ModelError> {
     match model.family {
         Family::Llama => Ok(()),
@@ -141,14 +141,14 @@ pub(super) fn refuse_gpt2(model: &ModelConfig) -> Result<(), ModelError> {
     }
 }
 
-/// Whether `target` is `module`, or the end of it that begins after a dot.
+/// Returns whether `target` equals `module`, or the end of it after a dot.
 pub(super) fn names(target: &str, module: &str) -> bool {
     module
         .strip_suffix(target)
         .is_some_and(|before| before.is_empty() || (before.ends_with('.') && !target.is_empty()))
 }
 
-/// The projections of all blocks.
+/// Returns the projections of all blocks.
 fn modules(model: &ModelConfig) -> Vec<(String, [usize; 2])> {
     let shapes = model.parameter_shapes().into_iter();
     shapes

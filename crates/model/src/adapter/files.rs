@@ -1,4 +1,4 @@
-//! An adapter as PEFT's folder: `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapter folders in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use super::{A, Adapter, AdapterBase, LoraConfig, NamedBase};
 use crate::ModelError;
 use crate::model_folder::write;
 use crate::safetensors_file::{SafetensorsFile, write_safetensors};
-use crate::weights::{refuse_strange, sha256_of_weights, weight_files};
+use crate::weights::{refuse_non_finite, sha256_of_weights, weight_files};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT puts before the names of the base.
+/// Prefix that PEFT puts before the parameter names of the base.
 const PREFIX: &str = "base_model.model.";
-/// In the weights' metadata, since PEFT refuses keys in `adapter_config.json` that it does not know.
+/// Key in the metadata of the weights file: PEFT refuses unknown keys in `adapter_config.json`.
 const BASE_SHA256: &str = "base_sha256";
 
-/// Whether a folder holds an adapter.
+/// Returns whether a folder holds an adapter.
 pub fn is_adapter(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
 }
@@ -27,7 +27,7 @@ pub fn is_adapter(folder: &Path) -> bool {
 /// Writes an adapter into the existing folder `folder`.
 ///
 /// # Errors
-/// A parameter that is not finite; the file that can't be written.
+/// Fails if a parameter is not finite or a file can't be written.
 pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> {
     let lora = &adapter.config;
     let alpha = if lora.alpha.fract() == 0.0 {
@@ -35,7 +35,7 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
     } else {
         json!(lora.alpha)
     };
-    refuse_strange(adapter.weights.iter())?;
+    refuse_non_finite(adapter.weights.iter())?;
     let named = adapter.base.named();
     let config = json!({
         "alpha_pattern": {},
@@ -60,7 +60,8 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
         "use_rslora": lora.rank_stabilised,
     });
     write(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())?;
-    // One entry and no more: the library writes several in random order, and the same adapter is to be the same file.
+    // The metadata has a single entry: the library writes several in random order, and the same adapter must give the
+    // same file.
     let base = adapter.base.sha256.iter();
     let metadata: HashMap<_, _> = base
         .map(|sha256| (BASE_SHA256.to_owned(), sha256.clone()))
@@ -79,18 +80,18 @@ fn read_config(folder: &Path) -> Result<PeftConfig, ModelError> {
     PeftConfig::read(&path, &polymath_input::read_text(&path)?)
 }
 
-/// What an adapter's folder says of its base: a folder, or a model of the hub.
+/// Returns the base that an adapter's folder names: a folder, or a model of the hub.
 ///
 /// # Errors
-/// An `adapter_config.json` that is missing or not supported.
+/// Fails if `adapter_config.json` is missing or not supported.
 pub fn named_base(folder: &Path) -> Result<NamedBase, ModelError> {
     Ok(read_config(folder)?.base)
 }
 
-/// The folder of an adapter's base, which `base` stands in for; whether it is the right one is not asked.
+/// Returns the folder of an adapter's base, or `base` if given. Does not check that it is the right base.
 ///
 /// # Errors
-/// As [`named_base`]; there is no model in it.
+/// Same as [`named_base`]; a folder without a model.
 pub(crate) fn base_folder(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
     let found = match base {
         Some(base) => base.to_path_buf(),
@@ -102,17 +103,17 @@ pub(crate) fn base_folder(folder: &Path, base: Option<&Path>) -> Result<PathBuf,
     Err(ModelError::content(
         folder,
         format!(
-            "is an adapter for the base `{}`, which is no model folder here: give the base's folder with `--base`",
+            "is an adapter for the base `{}`, which is not a model folder here: give the base's folder with `--base`",
             found.display()
         ),
     ))
 }
 
-/// Reads an adapter. `base` stands in for the folder that it names as its base; where the adapter knows its base's
-/// SHA-256, the folder must hold that base.
+/// Reads an adapter. `base` replaces the folder of the base that the adapter names. If the adapter records the SHA-256
+/// of its base, the folder must hold that base.
 ///
 /// # Errors
-/// A file that is missing or not PEFT's; a base that is missing or another one.
+/// Fails if a file is missing or not PEFT's, or if the base is missing or a different one.
 pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, ModelError> {
     let peft = read_config(folder)?;
     let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
@@ -133,7 +134,7 @@ pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, Model
             return Err(ModelError::content(&folder.join(WEIGHTS), message));
         }
     }
-    // The names in the file say exactly what is adapted; `target_modules` may be an expression.
+    // The parameter names say exactly which modules are adapted; `target_modules` may be a regular expression.
     let targets: Vec<String> = weights
         .keys()
         .filter_map(|name| name.strip_suffix(&format!(".{A}")))
@@ -151,7 +152,7 @@ pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, Model
     })
 }
 
-/// The base is the one that the adapter was trained on.
+/// Checks that the base is the one that the adapter was trained on.
 fn check_base(folder: &Path, base: &AdapterBase) -> Result<(), ModelError> {
     let Some(expected) = &base.sha256 else {
         return Ok(());

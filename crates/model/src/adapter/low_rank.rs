@@ -1,41 +1,41 @@
-//! The computation of a projection that may have an adapter beside it.
+//! Forward pass of a projection with an optional low-rank adapter.
 
 use candle_core::{D, Result, Tensor};
 use polymath_ops::Ops;
 
 use super::{A, B, LoraConfig, MAGNITUDE};
-use crate::initialise::{fnv1a, mix};
+use crate::initialize::{fnv1a, mix};
 
-/// A projection, and the detour beside it.
+/// Projection with an optional adapter.
 #[derive(Clone)]
 pub(crate) struct Projection {
     pub weight: Tensor,
     bias: Option<Tensor>,
-    detour: Option<Detour>,
+    branch: Option<LoraBranch>,
 }
 
 #[derive(Clone)]
-struct Detour {
+struct LoraBranch {
     a: Tensor,
     b: Tensor,
     magnitude: Option<Tensor>,
     scale: f64,
     dropout: f64,
-    /// Sets this projection's dropout apart from every other's.
+    /// Seed of this projection's dropout, different from that of every other projection.
     stream: u64,
 }
 
 impl Projection {
-    /// The projection called `module`; its tensors come from `weight` by name.
+    /// Creates the projection named `module`; its tensors come from `weight` by name.
     pub fn new(
         module: &str,
         adapter: Option<&LoraConfig>,
         weight: &dyn Fn(&str) -> Result<Tensor>,
     ) -> Result<Self> {
         let part = |part: &str| weight(&format!("{module}.{part}"));
-        let detour = match adapter.filter(|adapter| adapter.adapts(module)) {
+        let branch = match adapter.filter(|adapter| adapter.adapts(module)) {
             None => None,
-            Some(adapter) => Some(Detour {
+            Some(adapter) => Some(LoraBranch {
                 a: part(A)?,
                 b: part(B)?,
                 magnitude: adapter.dora.then(|| part(MAGNITUDE)).transpose()?,
@@ -47,47 +47,48 @@ impl Projection {
         Ok(Self {
             weight: part("weight")?,
             bias: None,
-            detour,
+            branch,
         })
     }
 
-    /// With a bias, which stays as it is beside an adapter.
+    /// Adds a bias, which is not changed by an adapter.
     pub fn with_bias(self, bias: Option<Tensor>) -> Self {
         Self { bias, ..self }
     }
 
-    /// Its tensors, in an order that never changes.
+    /// Returns the tensors of the projection in a fixed order.
     pub fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let mut tensors = vec![&mut self.weight];
         tensors.extend(&mut self.bias);
-        if let Some(detour) = &mut self.detour {
-            tensors.extend([&mut detour.a, &mut detour.b]);
-            tensors.extend(&mut detour.magnitude);
+        if let Some(branch) = &mut self.branch {
+            tensors.extend([&mut branch.a, &mut branch.b]);
+            tensors.extend(&mut branch.magnitude);
         }
         tensors
     }
 
-    /// Whether there is no adapter and no bias, so that the weight alone says everything.
+    /// Returns whether there is no adapter and no bias, so that the weight alone defines the projection.
     pub fn is_plain(&self) -> bool {
-        self.detour.is_none() && self.bias.is_none()
+        self.branch.is_none() && self.bias.is_none()
     }
 
-    /// y = W·x + s·B·A·drop(x), or with DoRA m/‖W + s·B·A‖ · that, the norm of each row being a constant to the
-    /// gradient, as in the paper; and the bias, if there is one. `noise` decides what is dropped; nothing is without.
+    /// Computes y = W·x + s·B·A·drop(x), or with DoRA m/‖W + s·B·A‖ times that, plus the bias if there is one. The row
+    /// norms are constants for the gradient, as in the [paper](https://arxiv.org/abs/2402.09353). `noise` seeds the
+    /// dropout; without it nothing is dropped.
     ///
     /// # Shapes
     /// (batch, sequence, in) → (batch, sequence, out)
     pub fn forward(&self, ops: Ops, x: &Tensor, noise: Option<u64>) -> Result<Tensor> {
-        let Some(detour) = &self.detour else {
+        let Some(branch) = &self.branch else {
             return ops.linear(x, &self.weight, self.bias.as_ref()); // (batch, sequence, out)
         };
         let straight = ops.linear(x, &self.weight, None)?;
-        let x = detour.drop(x, noise)?;
-        let narrow = ops.linear(&x, &detour.a, None)?; // (batch, sequence, rank)
-        let around = (ops.linear(&narrow, &detour.b, None)? * detour.scale)?;
+        let x = branch.drop(x, noise)?;
+        let narrow = ops.linear(&x, &branch.a, None)?; // (batch, sequence, rank)
+        let around = (ops.linear(&narrow, &branch.b, None)? * branch.scale)?;
         let mut y = (straight + around)?;
-        if let Some(magnitude) = &detour.magnitude {
-            let moved = shifted(&self.weight, (&detour.a, &detour.b), detour.scale)?;
+        if let Some(magnitude) = &branch.magnitude {
+            let moved = shifted(&self.weight, (&branch.a, &branch.b), branch.scale)?;
             y = y.broadcast_mul(&(magnitude / row_norms(&moved)?)?)?;
         }
         match &self.bias {
@@ -97,8 +98,8 @@ impl Projection {
     }
 }
 
-impl Detour {
-    /// Zeroes a share of x and scales the rest up, so that the mean stays.
+impl LoraBranch {
+    /// Zeroes a share of x and scales up the rest to preserve the mean.
     fn drop(&self, x: &Tensor, noise: Option<u64>) -> Result<Tensor> {
         let Some(noise) = noise.filter(|_| self.dropout > 0.0) else {
             return Ok(x.clone());
@@ -115,12 +116,12 @@ impl Detour {
     }
 }
 
-/// W + s·B·A in no graph: `(out, in)`.
+/// Computes W + s·B·A outside the graph: `(out, in)`.
 pub(super) fn shifted(weight: &Tensor, (a, b): (&Tensor, &Tensor), scale: f64) -> Result<Tensor> {
     weight.detach() + (b.detach().matmul(&a.detach())? * scale)?
 }
 
-/// The length of each row, above zero: `(out, in)` → `(out)`.
+/// Computes the norm of each row, above zero: `(out, in)` → `(out)`.
 pub(super) fn row_norms(weight: &Tensor) -> Result<Tensor> {
     weight.sqr()?.sum(D::Minus1)?.sqrt()?.maximum(1e-30f32)
 }

@@ -1,4 +1,4 @@
-//! PEFT's `adapter_config.json`: which keys are read, and which values of the others change nothing.
+//! PEFT's `adapter_config.json`: the keys that are read, and the values of other keys that have no effect.
 
 use std::path::Path;
 
@@ -9,51 +9,52 @@ use super::{LoraConfig, NamedBase};
 use crate::ModelError;
 use crate::fields::{Fields, is_neutral};
 
-/// The widest adapter: no model is wider.
+/// Maximum rank; no model is wider.
 const LARGEST_RANK: usize = 1 << 20;
 
-/// What is read of an `adapter_config.json`.
+/// Content of an `adapter_config.json`.
 pub(super) struct PeftConfig {
     pub base: NamedBase,
-    /// Without the targets: the names in the file of weights say exactly what is adapted.
+    /// LoRA settings without the targets: the parameter names in the weights file say exactly which modules are
+    /// adapted.
     pub lora: LoraConfig,
     targets: Targets,
 }
 
-/// Which modules PEFT would adapt.
+/// Modules that PEFT would adapt.
 #[derive(Default)]
 struct Targets {
-    /// The ends of their names; `None` where an expression says it.
+    /// Ends of the module names; `None` for a regular expression.
     ends: Option<Vec<String>>,
-    /// The ends of those that it leaves out.
+    /// Ends of the names of excluded modules.
     excluded: Vec<String>,
-    /// Their layers, if not all.
+    /// Adapted layers; `None` for all.
     layers: Option<Vec<u64>>,
 }
 
-/// Keys that change nothing whatever their value: provenance, where training begins or how it is done, and numbers of
-/// switches that are off.
+/// Keys without effect whatever their value: provenance, initialization, training settings, and numbers of options that
+/// are off.
 const WITHOUT_EFFECT: &[&str] = &[
     "auto_mapping",
-    // How A and B began is not what they are.
+    // The initialization of A and B does not change what they are.
     "eva_config",
     "inference_mode",
-    // The names in the file say it.
+    // The parameter names in the file say it.
     "layers_pattern",
     "megatron_core",
     "peft_version",
     "qalora_group_size",
     "runtime_config",
 ];
-/// Ways to begin that leave the base as it is. The others (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`) change it.
-const BEGINNINGS: &[&str] = &["gaussian", "orthogonal", "eva", "mica"];
+/// Initializations that leave the base unchanged. The others (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`) change it.
+const INITIALIZATIONS: &[&str] = &["gaussian", "orthogonal", "eva", "mica"];
 
 impl PeftConfig {
-    /// Reads the text of an `adapter_config.json`. Keys and values are accepted one by one: what is not known to be computed
-    /// here, or to change nothing, is refused.
+    /// Parses the text of an `adapter_config.json`. Keys and values are accepted one by one: anything that is not known
+    /// to be supported, or to have no effect, is refused.
     ///
     /// # Errors
-    /// The key at fault.
+    /// Fails with the wrong key.
     pub fn read(path: &Path, text: &str) -> Result<Self, ModelError> {
         let fields = Fields::parse(path, text)?;
         if fields.text("peft_type")? != Some("LORA") {
@@ -68,7 +69,7 @@ impl PeftConfig {
                 format!("`fan_in_fan_out` is `true`, as it is for a GPT-2, and {NOT_FOR_GPT2}");
             return Err(ModelError::content(path, message));
         }
-        check_beginning(&fields)?;
+        check_initialization(&fields)?;
         if fields.text("bias")?.is_some_and(|bias| bias != "none") {
             return fields.refuse("bias", "`none`: biases that were trained are not read");
         }
@@ -96,7 +97,7 @@ impl PeftConfig {
     /// Checks that PEFT would adapt each of these modules, too.
     ///
     /// # Errors
-    /// A module that the config does not name.
+    /// Fails with a module that the config does not name.
     pub fn check_targets(&self, path: &Path, modules: &[String]) -> Result<(), ModelError> {
         match modules.iter().find(|module| !self.targets.has(module)) {
             None => Ok(()),
@@ -133,11 +134,11 @@ fn read_lora(fields: &Fields) -> Result<LoraConfig, ModelError> {
     })
 }
 
-/// `init_lora_weights` says how A and B began, and with some values that the base was changed for it.
-fn check_beginning(fields: &Fields) -> Result<(), ModelError> {
+/// Checks `init_lora_weights`: some values mean that the base was changed.
+fn check_initialization(fields: &Fields) -> Result<(), ModelError> {
     match fields.get("init_lora_weights") {
         None | Some(Value::Bool(_)) => Ok(()),
-        Some(Value::String(name)) if BEGINNINGS.contains(&name.as_str()) => Ok(()),
+        Some(Value::String(name)) if INITIALIZATIONS.contains(&name.as_str()) => Ok(()),
         Some(_) => fields.refuse(
             "init_lora_weights",
             "true, false, `gaussian`, `orthogonal`, `eva` or `mica`. The others change the base's weights before training: \
@@ -151,11 +152,11 @@ fn hint(key: &str) -> &'static str {
         "modules_to_save" | "trainable_token_indices" | "target_parameters" | "lora_bias" => {
             "none: such parameters are not read; merge the adapter where it was made, with PEFT's `merge_and_unload`"
         }
-        "rank_pattern" | "alpha_pattern" => "{}: one rank and one strength for all modules",
+        "rank_pattern" | "alpha_pattern" => "{}: one rank and one scale for all modules",
         "alora_invocation_tokens" => {
-            "null: an adapter that is switched on by tokens of the text is not computed here"
+            "null: an adapter that tokens of the text activate is not supported"
         }
-        _ => "it unset: it is not computed here, or unknown",
+        _ => "it unset: this program does not compute it, or does not know it",
     }
 }
 
@@ -164,7 +165,7 @@ impl Targets {
         let list = |key: &str| -> Result<Option<Vec<String>>, ModelError> {
             match fields.get(key) {
                 None => Ok(Some(Vec::new())),
-                // An expression of Python, or `all-linear`.
+                // A Python regular expression, or `all-linear`.
                 Some(Value::String(_)) => Ok(None),
                 Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
                     let names = names.iter().filter_map(Value::as_str);

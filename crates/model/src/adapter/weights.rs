@@ -1,4 +1,4 @@
-//! An adapter's parameters: made, and merged into those of its base.
+//! Adapter parameters: creation, checks and merging into the base.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -8,22 +8,23 @@ use candle_core::{Device, Tensor};
 use super::config::refuse_gpt2;
 use super::low_rank::{row_norms, shifted};
 use super::{A, B, LoraConfig, MAGNITUDE};
-use crate::initialise::uniform;
+use crate::initialize::uniform;
 use crate::{ModelConfig, ModelError};
 
-/// What an adapter was trained on.
+/// Base that an adapter was trained on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterBase {
-    /// Its model folder.
+    /// Model folder of the base.
     pub folder: PathBuf,
-    /// What it is called on the hub, where it comes from there: whoever gets the adapter finds it by that.
+    /// Name of the base on the hub, if it is published there; a recipient of the adapter finds the base by it.
     pub published: Option<NamedBase>,
-    /// SHA-256 of its weights ([`crate::sha256_of_weights`]); not known of adapters that were made elsewhere.
+    /// SHA-256 of the base's weights ([`crate::sha256_of_weights`]); unknown for adapters made by other programs.
     pub sha256: Option<String>,
 }
 
 impl AdapterBase {
-    /// What an adapter's folder says of it. A folder is told from a name on the hub by its `./`.
+    /// Returns the name of the base to write into an adapter's folder. A folder starts with `./`, to tell it from a
+    /// name on the hub.
     pub(super) fn named(&self) -> NamedBase {
         self.published.clone().unwrap_or_else(|| {
             let folder = match self.folder.components().next() {
@@ -38,33 +39,34 @@ impl AdapterBase {
     }
 }
 
-/// What an adapter's base is called.
+/// Name of an adapter's base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedBase {
-    /// `owner/name` of the hub, or a folder.
+    /// `owner/name` on the hub, or a folder.
     pub name: String,
-    /// A branch, tag or commit of the hub's repository; `None` means its newest.
+    /// Branch, tag or commit of the hub's repository; `None` for the newest.
     pub revision: Option<String>,
 }
 
-/// Parameters that turn a base into something else.
+/// Parameters of an adapter and their base.
 #[derive(Debug, Clone)]
 pub struct Adapter {
-    /// What they are.
+    /// Adapter configuration.
     pub config: LoraConfig,
-    /// By name, such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
+    /// Parameters by name, such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
     pub weights: BTreeMap<String, Tensor>,
-    /// What they belong to.
+    /// Base of the adapter.
     pub base: AdapterBase,
 }
 
 impl Adapter {
-    /// An adapter that changes nothing yet: A uniform within ±1/√in (Kaiming's bound with a = √5, as PEFT's), B zero, each
-    /// magnitude its row's length. A's values depend on the seed and its name only.
+    /// Creates an adapter that does not change the model yet: A uniform in ±1/√in (Kaiming's bound with a = √5, as in
+    /// PEFT), B zero, and each magnitude the norm of its row. The values of A depend only on the seed and the
+    /// parameter's name.
     ///
     /// # Errors
-    /// A config that does not fit the model; a base without one of its projections.
-    pub fn initialise(
+    /// Fails if the config does not fit the model, or if the base lacks one of the projections.
+    pub fn initialize(
         config: LoraConfig,
         (model, weights): (&ModelConfig, &BTreeMap<String, Tensor>),
         seed: u64,
@@ -94,10 +96,10 @@ impl Adapter {
         })
     }
 
-    /// The first parameter that is missing, left over or of another shape than the model asks for.
+    /// Checks that the parameters have exactly the names and shapes that the model requires.
     ///
     /// # Errors
-    /// Its name.
+    /// Fails with the first parameter that is missing, extra or of another shape.
     pub fn check(&self, model: &ModelConfig) -> Result<(), ModelError> {
         refuse_gpt2(model)?;
         let shapes = self.config.parameter_shapes(model);
@@ -107,7 +109,7 @@ impl Adapter {
                 let found =
                     found.map_or("missing".into(), |found| format!("of the shape {found:?}"));
                 return Err(ModelError::Architecture(format!(
-                    "the adapter's parameter `{name}` is {found}: the base and its rank ask for {shape:?}"
+                    "the adapter's parameter `{name}` is {found}: the base and its rank require {shape:?}"
                 )));
             }
         }
@@ -123,10 +125,10 @@ impl Adapter {
         }
     }
 
-    /// The base's weights with the adapter in them: W + s·B·A, or with DoRA m·(W + s·B·A)/‖W + s·B·A‖, row by row.
+    /// Merges the adapter into the base's weights: W + s·B·A, or with DoRA m·(W + s·B·A)/‖W + s·B·A‖, row by row.
     ///
     /// # Errors
-    /// An adapter that does not fit these weights.
+    /// Fails if the adapter does not fit these weights.
     pub fn merge(
         &self,
         model: &ModelConfig,

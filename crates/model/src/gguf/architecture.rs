@@ -1,8 +1,8 @@
-//! What llama.cpp calls a family of models.
+//! llama.cpp's names of model architectures.
 
 use crate::{ModelConfig, ModelError};
 
-/// A family that both programs compute.
+/// Architecture that both programs support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Architecture {
     Llama,
@@ -11,16 +11,16 @@ pub(super) enum Architecture {
     Gpt2,
 }
 
-/// For sentences.
+/// List of the architectures for error messages.
 pub(super) const KNOWN: &str = "`llama`, `qwen2`, `qwen3` or `gpt2`";
 
 impl Architecture {
-    /// The one that computes what `config` says.
+    /// Returns the architecture that computes `config`.
     ///
     /// # Errors
-    /// A family without one, or a shape that llama.cpp does not compute.
+    /// Fails for a family or a shape that llama.cpp does not support.
     pub fn of(config: &ModelConfig) -> Result<Self, ModelError> {
-        // The family stands in `config.json` alone, so that there is one place that decides it.
+        // Only `config.json` names the family, so that a single place decides it.
         let json: serde_json::Value = serde_json::from_str(&config.to_json()).unwrap_or_default();
         let family = json["model_type"].as_str().unwrap_or_default();
         let architecture = Self::named(family).ok_or_else(|| {
@@ -46,7 +46,7 @@ impl Architecture {
         Ok(architecture)
     }
 
-    /// By `general.architecture`, which is Hugging Face's `model_type` too.
+    /// Returns the architecture with this `general.architecture`, which equals Hugging Face's `model_type`.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Gpt2]
             .into_iter()
@@ -62,12 +62,12 @@ impl Architecture {
         }
     }
 
-    /// The key of a setting of this architecture.
+    /// Returns the key of a setting of this architecture.
     pub fn key(self, setting: &str) -> String {
         format!("{}.{setting}", self.name())
     }
 
-    /// The key of what norms add to a variance.
+    /// Returns the key of the ε of the normalization layers.
     pub fn epsilon(self) -> &'static str {
         match self {
             Self::Gpt2 => "attention.layer_norm_epsilon",
@@ -75,14 +75,14 @@ impl Architecture {
         }
     }
 
-    /// Whether positions are turned by, not added.
+    /// Returns whether positions are rotary, not learned.
     pub fn is_rotary(self) -> bool {
         self != Self::Gpt2
     }
 
-    /// Whether rotary positions turn neighbouring numbers of a head, as in the first Llama's own files; elsewhere, as
-    /// everywhere in Hugging Face's files, number i turns with number i + half.
-    pub fn turns_neighbours(self) -> bool {
+    /// Returns whether rotary positions rotate pairs of adjacent components of a head, as in the original Llama files.
+    /// Otherwise, as in all Hugging Face files, component i pairs with component i + width/2.
+    pub fn rotates_adjacent_pairs(self) -> bool {
         self == Self::Llama
     }
 }

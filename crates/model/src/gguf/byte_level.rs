@@ -1,4 +1,4 @@
-//! A byte-level BPE: text is cut into words, their bytes are joined merge by merge.
+//! Byte-level BPE: text is split into words, and the bytes of each word are merged.
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Value as Json, json};
@@ -7,35 +7,35 @@ use super::metadata::Metadata;
 use super::pre_tokenizer::PreTokenizer;
 use crate::ModelError;
 
-/// `none` or `nfc`: what is done to text before all else. Ours, since llama.cpp knows no such thing.
+/// Key for the normalization before all else: `none` or `nfc`. The key is this program's own, since llama.cpp has none.
 const NORMALIZER: &str = "polymath.tokenizer.normalizer";
 const PRE_TOKENIZER: &str = "tokenizer.ggml.pre";
 const MERGES: &str = "tokenizer.ggml.merges";
 
-/// What a byte-level tokenizer has beside its tokens.
+/// Content of a byte-level tokenizer besides its tokens.
 pub(super) struct ByteLevel {
-    /// Each pair as its parts with a space between, which no part has.
+    /// Merges: the two parts of each with a space between; no part contains a space.
     merges: Vec<String>,
     pre: &'static PreTokenizer,
     composes: bool,
 }
 
 impl ByteLevel {
-    /// llama.cpp's `tokenizer.ggml.model`.
+    /// Value of llama.cpp's `tokenizer.ggml.model`.
     pub const NAME: &str = "gpt2";
 
-    /// Of a `tokenizer.json`.
+    /// Reads the tokenizer from a `tokenizer.json`.
     ///
     /// # Errors
-    /// One that llama.cpp would cut text otherwise for.
+    /// Fails for a tokenizer whose text llama.cpp would split differently.
     pub fn of(tokenizer: &Json) -> Result<Self, String> {
         let model = &tokenizer["model"];
         let composes = composes(&tokenizer["normalizer"])?;
         let ignore_merges = model["ignore_merges"] == true;
         let pre = PreTokenizer::of(&tokenizer["pre_tokenizer"], ignore_merges).ok_or_else(|| {
             format!(
-                "llama.cpp has no pre-tokenizer that cuts text as this does, and other tokens would be worse than no \
-                 file: `pre_tokenizer` = {} with `ignore_merges` = {ignore_merges}",
+                "llama.cpp has no pre-tokenizer that splits text as this one does, and wrong tokens would be worse \
+                 than no file: `pre_tokenizer` = {} with `ignore_merges` = {ignore_merges}",
                 tokenizer["pre_tokenizer"]
             )
         })?;
@@ -46,21 +46,21 @@ impl ByteLevel {
         })
     }
 
-    /// Of a GGUF.
+    /// Reads the tokenizer from a GGUF file.
     ///
     /// # Errors
-    /// A way of cutting text that is not known; merges that are missing or none.
+    /// Fails if the pre-tokenizer is unknown or the merges are missing or empty.
     pub fn read(metadata: &Metadata) -> Result<Self, ModelError> {
         let name = metadata.required(PRE_TOKENIZER, metadata.text(PRE_TOKENIZER)?)?;
         let pre = PreTokenizer::named(name).ok_or_else(|| {
             metadata.content(format!(
-                "`{PRE_TOKENIZER}` is `{name}`, which is not known here: expected one of {}",
+                "`{PRE_TOKENIZER}` is `{name}`, which is unknown: expected one of {}",
                 PreTokenizer::all_names()
             ))
         })?;
         let merges = metadata.required(MERGES, metadata.texts(MERGES)?)?;
         if !merges.iter().all(|merge| merge.contains(' ')) {
-            return Err(metadata.content(format!("`{MERGES}` has one that is no pair")));
+            return Err(metadata.content(format!("`{MERGES}` has a merge that is not a pair")));
         }
         let composes = match metadata.text(NORMALIZER)? {
             Some(normalizer) => normalizer == "nfc",
@@ -73,7 +73,7 @@ impl ByteLevel {
         })
     }
 
-    /// Its keys in a GGUF.
+    /// Returns the keys of the tokenizer in a GGUF file.
     pub fn keys(self) -> Vec<(&'static str, Value)> {
         let text = |text: &str| Value::String(text.to_owned());
         let merges = self.merges.into_iter().map(Value::String).collect();
@@ -84,21 +84,21 @@ impl ByteLevel {
         ]
     }
 
-    /// What llama.cpp does otherwise.
+    /// Describes the differences in llama.cpp.
     pub fn note(&self) -> Option<String> {
         self.composes.then(|| {
-            "this tokenizer composes characters (NFC) first, which llama.cpp does not: there, text that is not composed \
-             gets other tokens"
+            "this tokenizer normalizes text to composed characters (NFC), which llama.cpp does not: there, text with \
+             decomposed characters gets other tokens"
                 .into()
         })
     }
 
-    /// Whether text begins with a special token, where in llama.cpp the kind of tokenizer decides that.
+    /// Returns whether text begins with the begin token by default in llama.cpp.
     pub fn begins(&self) -> Option<bool> {
         self.pre.begins()
     }
 
-    /// Its part of a `tokenizer.json`.
+    /// Returns the tokenizer's part of a `tokenizer.json`.
     pub fn to_json(&self, vocabulary: Json) -> Json {
         let pairs = self.merges.iter().filter_map(|merge| merge.split_once(' '));
         json!({
@@ -116,7 +116,7 @@ impl ByteLevel {
     }
 }
 
-/// Whether text is composed (NFC) before all else.
+/// Returns whether text is normalized to composed characters (NFC) first.
 fn composes(normalizer: &Json) -> Result<bool, String> {
     let alone = match normalizer["normalizers"].as_array().map(Vec::as_slice) {
         Some([]) => &Json::Null,
@@ -127,7 +127,7 @@ fn composes(normalizer: &Json) -> Result<bool, String> {
         Json::Null => Ok(false),
         nfc if nfc["type"] == "NFC" => Ok(true),
         other => Err(format!(
-            "llama.cpp does not change text before it is cut, but this tokenizer does: `normalizer` = {other}"
+            "llama.cpp does not normalize text before it is split, but this tokenizer does: `normalizer` = {other}"
         )),
     }
 }
@@ -135,7 +135,7 @@ fn composes(normalizer: &Json) -> Result<bool, String> {
 fn merges(pairs: &Json) -> Result<Vec<String>, String> {
     let pairs = pairs.as_array().map_or(&[][..], Vec::as_slice);
     if pairs.is_empty() {
-        return Err("the tokenizer has no merges, which llama.cpp asks for".into());
+        return Err("the tokenizer has no merges, which llama.cpp requires".into());
     }
     let joined = pairs.iter().map(|pair| {
         let (left, right) = (pair[0].as_str()?, pair[1].as_str()?);

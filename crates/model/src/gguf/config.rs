@@ -1,4 +1,4 @@
-//! A model's shape as keys of a GGUF, written and read.
+//! Conversion between a model configuration and GGUF keys.
 
 use candle_core::quantized::gguf_file::Value;
 
@@ -8,7 +8,7 @@ use super::rotary;
 use crate::config::default_rope_theta;
 use crate::{Family, ModelConfig, ModelError};
 
-/// The keys of an architecture that are read, or change nothing: where a file came from, and numbers of what is off.
+/// Keys of an architecture that are read or have no effect: provenance, and numbers of options that are off.
 const READ: &[&str] = &[
     "attention.causal",
     "attention.head_count",
@@ -35,7 +35,7 @@ const READ: &[&str] = &[
     "vocab_size",
 ];
 
-/// The keys of a shape.
+/// Returns the GGUF keys of a configuration.
 pub(super) fn keys(architecture: Architecture, config: &ModelConfig) -> Vec<(String, Value)> {
     let sizes = [
         ("vocab_size", config.vocab_size),
@@ -66,8 +66,8 @@ pub(super) fn keys(architecture: Architecture, config: &ModelConfig) -> Vec<(Str
     keys
 }
 
-/// What a file says beside its architecture's keys.
-pub(super) struct Besides {
+/// Facts about a file that its architecture's keys do not state.
+pub(super) struct OtherFacts {
     pub vocab_size: usize,
     pub tied: bool,
     pub bos_token_id: u32,
@@ -75,11 +75,11 @@ pub(super) struct Besides {
     pub other_eos_token_ids: Vec<u32>,
 }
 
-/// The shape that a file's keys give; a stretch that only a tensor tells of is not among them.
+/// Reads the configuration from a file's keys, except for a rotary scaling that only a tensor states.
 ///
 /// # Errors
-/// A key that is missing, or that asks for something this program does not compute.
-pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig, ModelError> {
+/// Fails if a key is missing or requires an unsupported computation.
+pub(super) fn read(metadata: &Metadata, facts: OtherFacts) -> Result<ModelConfig, ModelError> {
     refuse_unsupported(metadata)?;
     let hidden_size = metadata.size("embedding_length")?;
     let heads = metadata.size("attention.head_count")?;
@@ -108,7 +108,7 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
     let config = ModelConfig {
         family: if is_gpt2 { Family::Gpt2 } else { Family::Llama },
         qk_norm: architecture == Architecture::Qwen3,
-        vocab_size: besides.vocab_size,
+        vocab_size: facts.vocab_size,
         hidden_size,
         intermediate_size: metadata.size("feed_forward_length")?,
         num_hidden_layers: metadata.size("block_count")?,
@@ -125,11 +125,11 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
         attention_bias: is_gpt2 || architecture == Architecture::Qwen2,
         sliding_window: None,
         rms_norm_eps: metadata.required(&architecture.key(epsilon), found)?,
-        tie_word_embeddings: besides.tied,
+        tie_word_embeddings: facts.tied,
         initializer_range: 0.02,
-        bos_token_id: besides.bos_token_id,
-        eos_token_id: besides.eos_token_id,
-        other_eos_token_ids: besides.other_eos_token_ids,
+        bos_token_id: facts.bos_token_id,
+        eos_token_id: facts.eos_token_id,
+        other_eos_token_ids: facts.other_eos_token_ids,
     };
     for (setting, real) in [
         (epsilon, config.rms_norm_eps),
@@ -146,11 +146,10 @@ pub(super) fn read(metadata: &Metadata, besides: Besides) -> Result<ModelConfig,
     Ok(config)
 }
 
-/// Refuses a key of the architecture that is not read and switches something on: 0 and false are off, and so is a factor
-/// of 1.
+/// Refuses a key of the architecture that is not read and turns something on. 0, false and a factor of 1 are off.
 fn refuse_unsupported(metadata: &Metadata) -> Result<(), ModelError> {
     let prefix = metadata.architecture.key("");
-    // Sorted, so that the same file is refused in the same words.
+    // The keys are sorted, so that the same file always gives the same error.
     let mut settings: Vec<(&str, &Value)> = metadata
         .values
         .iter()
@@ -169,7 +168,7 @@ fn refuse_unsupported(metadata: &Metadata) -> Result<(), ModelError> {
             _ => false,
         };
         if !is_off && !READ.contains(&setting) {
-            return Err(metadata.refuse(setting, "is set, which is not computed here"));
+            return Err(metadata.refuse(setting, "is set, which is not supported"));
         }
     }
     let causal = metadata.flag(&metadata.architecture.key("attention.causal"))?;

@@ -1,4 +1,4 @@
-//! A model folder as a GGUF file.
+//! Export of a model folder to a GGUF file.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -9,34 +9,36 @@ use candle_core::{Device, Tensor};
 use polymath_files::StagedFile;
 
 use super::architecture::Architecture;
-use super::parameters::{Stored, layout, to_pairs, turned_heads};
-use super::quantisation::{GgufType, store};
+use super::parameters::{Stored, layout, reordered_heads, to_pairs};
+use super::quantization::{GgufType, store};
 use super::vocabulary::Vocabulary;
 use super::{config, rotary};
 use crate::adapter::is_adapter;
 use crate::{
-    ModelConfig, ModelError, left_out, load_config_over, load_merged, load_weights, tokenizer_over,
+    ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_over,
+    unused_content,
 };
 
-/// They are added to what is read, with nothing in between: as llama.cpp's own tools, this program does not round them.
+/// Learned positions are added to the embeddings unchanged; this program does not round them, like llama.cpp's own
+/// tools.
 const POSITIONS: &str = "model.embed_positions.weight";
 
-/// How a model is written.
+/// Options of the export.
 #[derive(Debug, Clone, Copy)]
 pub struct GgufExport<'a> {
-    /// Of the matrices.
+    /// Type of the matrices.
     pub kind: GgufType,
-    /// The tokenizer's chat template.
+    /// Chat template of the tokenizer.
     pub chat_template: Option<&'a str>,
-    /// Where the folder is an adapter's: its base, if not the one that it names.
+    /// Base of the adapter if `folder` is one, instead of the base that it names.
     pub base: Option<&'a Path>,
 }
 
-/// Writes the model of `folder`, an adapter merged into its base, as the new file `file` for llama.cpp: beside it, synced,
-/// renamed. Returns what a user should know of it, a sentence each.
+/// Writes the model of `folder` (an adapter merged into its base) as the new file `file` for llama.cpp, through a
+/// temporary file that is synced and renamed. Returns notes for the user, one sentence each.
 ///
 /// # Errors
-/// A file that is there already; a family, a tokenizer or a shape that llama.cpp does not have; a full disk.
+/// Fails if the file exists, the family, tokenizer or shape is not supported by llama.cpp, or the disk is full.
 pub fn export_gguf(
     folder: &Path,
     file: &Path,
@@ -54,7 +56,7 @@ pub fn export_gguf(
     let mut vocabulary = Vocabulary::of(&tokenizer, &config, options.chat_template)?;
     let mut notes = std::mem::take(&mut vocabulary.notes);
     notes.extend(fallbacks(&config, options.kind));
-    notes.extend(left_out(folder, options.base)?);
+    notes.extend(unused_content(folder, options.base)?);
     let mut keys = vec![
         (
             "general.architecture".to_owned(),
@@ -98,7 +100,7 @@ fn is_output(config: &ModelConfig, parameter: &str) -> bool {
     parameter == output
 }
 
-/// How many matrices are of another type than was asked for.
+/// Describes the matrices whose type differs from the requested one.
 fn fallbacks(config: &ModelConfig, kind: GgufType) -> Option<String> {
     let shapes = config.parameter_shapes();
     let matrices = shapes
@@ -111,13 +113,13 @@ fn fallbacks(config: &ModelConfig, kind: GgufType) -> Option<String> {
         .collect();
     let first = other.first()?;
     Some(format!(
-        "the rows of {} of {} matrices are no whole number of blocks: these are stored in a larger type ({first:?})",
+        "the rows of {} of {} matrices are not a whole number of blocks: these are stored in a larger type ({first:?})",
         other.len(),
         matrices.count(),
     ))
 }
 
-/// The parameters as they are stored; those in f32 go as they are turned into others.
+/// Converts the parameters to their stored type; f32 copies are freed as they are converted.
 fn tensors(
     folder: &Path,
     (config, architecture): (&ModelConfig, Architecture),
@@ -142,11 +144,11 @@ fn tensors(
                 .ok_or_else(|| refuse("is missing".into()))?;
             if weight.dims() != shape {
                 return Err(refuse(format!(
-                    "has the shape {:?}: `config.json` asks for {shape:?}",
+                    "has the shape {:?}: `config.json` requires {shape:?}",
                     weight.dims()
                 )));
             }
-            parts.push(match turned_heads(architecture, config, name) {
+            parts.push(match reordered_heads(architecture, config, name) {
                 Some(heads) => to_pairs(&weight, heads)?,
                 None => weight,
             });
@@ -167,7 +169,7 @@ fn tensors(
     Ok(tensors)
 }
 
-/// The type of a tensor.
+/// Returns the type of a stored tensor.
 fn type_of(place: &Stored, config: &ModelConfig, kind: GgufType) -> GgmlDType {
     let first = &place.parts[0].0;
     if first == POSITIONS {
@@ -187,7 +189,7 @@ fn write(
         .map(|(name, tensor)| (&name[..], tensor))
         .collect();
     let mut staged = StagedFile::create(file).map_err(ModelError::file("write", file))?;
-    // Another process may have written it while this one waited.
+    // Another process may have written the file while this one waited.
     refuse_existing(file)?;
     let mut writer = BufWriter::new(staged.file());
     gguf_file::write(&mut writer, &keys, &tensors)

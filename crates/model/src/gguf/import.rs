@@ -1,4 +1,4 @@
-//! A GGUF file as a model folder.
+//! Import of a GGUF file as a model folder.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -10,24 +10,24 @@ use polymath_files::StagedFolder;
 use polymath_ops::is_finite;
 
 use super::architecture::{Architecture, KNOWN};
-use super::config::{self, Besides};
+use super::config::{self, OtherFacts};
+use super::imported_tokenizer::ImportedTokenizer;
 use super::metadata::Metadata;
-use super::parameters::{OUTPUT, layout, to_halves, turned_heads};
-use super::rebuilt::Rebuilt;
+use super::parameters::{OUTPUT, layout, reordered_heads, to_halves};
 use super::rotary;
 use super::vocabulary::SETTINGS;
 use crate::model_folder::TOKENIZER;
 use crate::{ModelConfig, ModelError, TokenizerFiles, save_weights};
 
-/// The most values that a byte of a GGUF stands for: 2 bits a weight, and scales.
+/// Maximum number of values per byte of a GGUF file: 2 bits per weight, plus scales.
 const VALUES_OF_A_BYTE: usize = 4;
 
-/// Writes the model of the GGUF `file`, in whatever types Candle reads, as the new Hugging Face folder `folder` with
-/// weights in f32: beside it, synced, renamed.
+/// Converts the GGUF `file`, in any type that Candle reads, to the new Hugging Face folder `folder` with f32 weights,
+/// through a temporary folder that is synced and renamed.
 ///
 /// # Errors
-/// A folder that is there already; a file that is cut off or none; an architecture, a tokenizer or a setting that is not
-/// computed here.
+/// Fails if the folder exists, the file is cut off or not GGUF, or the architecture, the tokenizer or a setting is not
+/// supported.
 pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
     refuse_taken(folder)?;
     polymath_input::refuse_pointer(file)?;
@@ -38,21 +38,21 @@ pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
         architecture: architecture(file, &content)?,
         values: &content.metadata,
     };
-    let tokenizer = Rebuilt::of(&metadata)?;
-    let besides = Besides {
+    let tokenizer = ImportedTokenizer::of(&metadata)?;
+    let facts = OtherFacts {
         vocab_size: tokenizer.vocab_size,
         tied: !content.tensor_infos.contains_key(OUTPUT),
         bos_token_id: tokenizer.bos_token_id,
         eos_token_id: tokenizer.eos_token_id,
         other_eos_token_ids: tokenizer.other_eos_token_ids.clone(),
     };
-    let config = config::read(&metadata, besides)?;
+    let config = config::read(&metadata, facts)?;
     let reader = Reader {
         bytes: &bytes,
         content: &content,
         metadata: &metadata,
     };
-    let config = reader.stretched(config)?;
+    let config = reader.with_scaling(config)?;
     let weights = reader.weights(&config)?;
     let mut files = TokenizerFiles::default();
     files.set(TOKENIZER, tokenizer.tokenizer.into_bytes());
@@ -76,24 +76,24 @@ fn refuse_taken(folder: &Path) -> Result<(), ModelError> {
 fn open(file: &Path, bytes: &[u8]) -> Result<Content, ModelError> {
     let refuse = |message: &str| ModelError::content(file, message);
     if !bytes.starts_with(b"GGUF") {
-        return Err(refuse("is no GGUF file, which would begin with `GGUF`"));
+        return Err(refuse("is not a GGUF file, which would begin with `GGUF`"));
     }
     if has_no_alignment(bytes) {
         return Err(refuse("`general.alignment` is 0: expected a power of two"));
     }
     Content::read(&mut Cursor::new(bytes)).map_err(|error| {
         refuse(&format!(
-            "is not a whole GGUF file of version 2 or 3 with types that are known here ({}): it may have been cut off \
+            "is not a whole GGUF file of version 2 or 3 with supported types ({}): it may have been cut off \
              while copied",
             first_line(&error)
         ))
     })
 }
 
-/// Whether the file is to be aligned to 0 bytes, by which Candle would divide.
+/// Returns whether the file states an alignment of 0 bytes, by which Candle would divide.
 fn has_no_alignment(bytes: &[u8]) -> bool {
     const KEY: &[u8] = b"general.alignment";
-    // Past the key, the number of the type (8, 16 or 32 bits, with a sign or without), then the value.
+    // After the key come the type's number (8, 16 or 32 bits, signed or unsigned) and the value.
     let is_zero = |rest: &[u8]| {
         let width = match rest
             .first_chunk::<4>()
@@ -113,7 +113,7 @@ fn has_no_alignment(bytes: &[u8]) -> bool {
         .any(|(at, window)| window == KEY && is_zero(&bytes[at + KEY.len()..]))
 }
 
-/// Candle adds the frames of its call stack to some messages.
+/// Returns the first line of an error: Candle adds the frames of its call stack to some messages.
 fn first_line(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
@@ -127,12 +127,12 @@ fn architecture(file: &Path, content: &Content) -> Result<Architecture, ModelErr
     };
     Architecture::named(name).ok_or_else(|| {
         refuse(format!(
-            "`{key}` is `{name}`, which is not computed here: expected {KNOWN}"
+            "`{key}` is `{name}`, which is not supported: expected {KNOWN}"
         ))
     })
 }
 
-/// The tensors of a file.
+/// Reader of a file's tensors.
 struct Reader<'a> {
     bytes: &'a [u8],
     content: &'a Content,
@@ -140,8 +140,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// With the stretch of rotary frequencies that only a tensor tells.
-    fn stretched(&self, config: ModelConfig) -> Result<ModelConfig, ModelError> {
+    /// Adds the rotary scaling that only a tensor states.
+    fn with_scaling(&self, config: ModelConfig) -> Result<ModelConfig, ModelError> {
         if !self.has_divisors() {
             return Ok(config);
         }
@@ -149,7 +149,7 @@ impl Reader<'_> {
             return Err(self.metadata.refuse(
                 "rope.scaling.factor",
                 format!(
-                    "is given beside the tensor `{}`: expected one stretch",
+                    "is given beside the tensor `{}`: expected one scaling",
                     rotary::DIVISORS
                 ),
             ));
@@ -162,16 +162,16 @@ impl Reader<'_> {
         })
     }
 
-    /// llama.cpp reads them in this architecture only.
+    /// Returns whether the file may have rotary divisors: llama.cpp reads them in this architecture only.
     fn has_divisors(&self) -> bool {
         self.metadata.architecture == Architecture::Llama
             && self.content.tensor_infos.contains_key(rotary::DIVISORS)
     }
 
-    /// Every parameter of the model, by our name, in f32.
+    /// Reads every parameter of the model in f32, by its Hugging Face name.
     fn weights(&self, config: &ModelConfig) -> Result<BTreeMap<String, Tensor>, ModelError> {
         let infos = &self.content.tensor_infos;
-        // A number of blocks may be anything, but each has tensors.
+        // The number of blocks may be anything, but each block has tensors.
         if config.num_hidden_layers > infos.len() {
             return Err(self.metadata.refuse(
                 "block_count",
@@ -201,13 +201,13 @@ impl Reader<'_> {
         }
         if let Some(name) = unknown.keys().next() {
             return Err(self.metadata.content(format!(
-                "has the tensor `{name}`, which no `{}` that is computed here has",
+                "has the tensor `{name}`, which no supported `{}` has",
                 architecture.name()
             )));
         }
         if values.div_ceil(VALUES_OF_A_BYTE) > self.bytes.len() {
             return Err(self.metadata.content(format!(
-                "has {} bytes, which can't be the {values} parameters that it tells of: it may have been cut off while \
+                "has {} bytes, which can't be the {values} parameters that it states: it may have been cut off while \
                  copied",
                 self.bytes.len()
             )));
@@ -217,13 +217,13 @@ impl Reader<'_> {
             let whole = self.tensor(&place.name, &place.shape())?;
             let mut row = 0;
             for (name, shape) in place.parts {
-                // A copy, so that no part holds the whole.
+                // The part is copied, so that it does not keep the whole tensor alive.
                 let part = match shape[0] == whole.dim(0)? {
                     true => whole.clone(),
                     false => whole.narrow(0, row, shape[0])?.copy()?,
                 };
                 row += shape[0];
-                let weight = match turned_heads(architecture, config, &name) {
+                let weight = match reordered_heads(architecture, config, &name) {
                     Some(heads) => to_halves(&part, heads)?,
                     None => part,
                 };
@@ -233,7 +233,7 @@ impl Reader<'_> {
         Ok(weights)
     }
 
-    /// A tensor of this shape, in f32.
+    /// Reads a tensor of the given shape in f32.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let refuse = |message: String| {
             self.metadata
@@ -241,10 +241,10 @@ impl Reader<'_> {
         };
         let info = self.content.tensor_infos.get(name);
         let info = info.ok_or_else(|| refuse("is missing".into()))?;
-        // Before it is read: Candle multiplies whatever sizes a file gives.
+        // The shape is checked before reading: Candle multiplies any sizes that a file states.
         if info.shape.dims() != shape {
             return Err(refuse(format!(
-                "has the shape {:?}: the file's own keys ask for {shape:?}",
+                "has the shape {:?}: the file's own keys require {shape:?}",
                 info.shape.dims()
             )));
         }
@@ -268,7 +268,7 @@ impl Reader<'_> {
     }
 }
 
-/// Fills a new folder beside `folder`, and gives it its name when all of it is on the disk.
+/// Fills a new temporary folder and renames it to `folder` once everything is on the disk.
 fn into_place(
     folder: &Path,
     fill: &dyn Fn(&Path) -> Result<(), ModelError>,

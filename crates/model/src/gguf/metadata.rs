@@ -1,4 +1,4 @@
-//! The keys of a GGUF file, each read as what it should be.
+//! Typed access to the keys of a GGUF file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use candle_core::quantized::gguf_file::Value;
 use super::architecture::Architecture;
 use crate::ModelError;
 
-/// A file's keys; errors name the file and the key.
+/// Keys of a file. Errors name the file and the key.
 pub(super) struct Metadata<'a> {
     pub path: &'a Path,
     pub architecture: Architecture,
@@ -16,12 +16,12 @@ pub(super) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// An error of the whole file.
+    /// Returns an error about the whole file.
     pub fn content(&self, message: impl Into<String>) -> ModelError {
         ModelError::content(self.path, message)
     }
 
-    /// An error of a setting of the architecture.
+    /// Returns an error about a setting of the architecture.
     pub fn refuse(&self, setting: &str, message: impl AsRef<str>) -> ModelError {
         let key = self.architecture.key(setting);
         self.content(format!("`{key}` {}", message.as_ref()))
@@ -31,7 +31,7 @@ impl<'a> Metadata<'a> {
         self.content(format!("`{key}` is not {expected}"))
     }
 
-    /// A key that must be there.
+    /// Returns a required key's value.
     pub fn required<T>(&self, key: &str, found: Option<T>) -> Result<T, ModelError> {
         found.ok_or_else(|| {
             self.content(format!(
@@ -44,7 +44,7 @@ impl<'a> Metadata<'a> {
         match self.values.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.wrong(key, "a text")),
+            Some(_) => Err(self.wrong(key, "a string")),
         }
     }
 
@@ -56,7 +56,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// A whole number of 32 bits, whatever type it has.
+    /// Reads a whole number of 32 bits in any type.
     pub fn number(&self, key: &str) -> Result<Option<u32>, ModelError> {
         let Some(value) = self.values.get(key) else {
             return Ok(None);
@@ -67,21 +67,21 @@ impl<'a> Metadata<'a> {
             .ok_or_else(|| self.wrong(key, "a whole number from 0 to 2³² − 1"))
     }
 
-    /// A list of texts.
+    /// Reads a list of strings.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, ModelError> {
         let text = |value: &'a Value| match value {
             Value::String(text) => Some(text.as_str()),
             _ => None,
         };
-        self.list(key, "a list of texts", text)
+        self.list(key, "a list of strings", text)
     }
 
-    /// A list of whole numbers.
+    /// Reads a list of whole numbers.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, ModelError> {
         self.list(key, "a list of whole numbers", whole)
     }
 
-    /// A list of numbers.
+    /// Reads a list of real numbers.
     pub fn reals(&self, key: &str) -> Result<Option<Vec<f32>>, ModelError> {
         let real = |value: &Value| match value {
             Value::F32(value) => Some(*value),
@@ -108,24 +108,25 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// A setting of the architecture.
+    /// Reads a text setting of the architecture.
     pub fn text_of(&self, setting: &str) -> Result<Option<&'a str>, ModelError> {
         self.text(&self.architecture.key(setting))
     }
 
-    /// A setting of the architecture.
+    /// Reads a numeric setting of the architecture.
     pub fn number_of(&self, setting: &str) -> Result<Option<usize>, ModelError> {
         let found = self.number(&self.architecture.key(setting))?;
         Ok(found.map(|number| number as usize))
     }
 
-    /// A setting of the architecture that must be there.
+    /// Reads a required size of the architecture.
     pub fn size(&self, setting: &str) -> Result<usize, ModelError> {
         let found = self.number_of(setting)?;
         self.required(&self.architecture.key(setting), found)
     }
 
-    /// A setting of the architecture: the decimal number that was rounded to 32 bits there, so that 1e-5 is 1e-5 again.
+    /// Reads a real setting of the architecture: the shortest decimal number that rounds to the stored 32 bits, so that
+    /// 1e-5 is 1e-5 again.
     pub fn real_of(&self, setting: &str) -> Result<Option<f64>, ModelError> {
         let key = self.architecture.key(setting);
         match self.values.get(&key) {

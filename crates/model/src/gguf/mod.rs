@@ -1,23 +1,23 @@
-//! Models as GGUF, the one file that llama.cpp reads: written and read.
+//! Export to and import from GGUF, the single-file format of llama.cpp.
 //!
-//! The container and the quantised types are Candle's; here is what stands in it: which parameter has which name, how the
-//! rows of a head lie, and what a tokenizer becomes.
+//! Candle provides the container and the quantized types. This module defines the content: the names of the parameters,
+//! the row order of attention heads, and the tokenizer's keys.
 
 mod architecture;
 mod byte_level;
 mod config;
 mod export;
 mod import;
+mod imported_tokenizer;
 mod metadata;
 mod parameters;
 mod pieces;
 mod pre_tokenizer;
-mod quantisation;
-mod rebuilt;
+mod quantization;
 mod rotary;
 mod scheme;
 mod vocabulary;
 
 pub use export::{GgufExport, export_gguf};
 pub use import::import_gguf;
-pub use quantisation::GgufType;
+pub use quantization::GgufType;

@@ -1,11 +1,11 @@
-//! What parameters are called in a GGUF, and how their rows lie there.
+//! Parameter names and row order in GGUF files.
 
 use candle_core::{Result, Tensor};
 
 use super::architecture::Architecture;
 use crate::ModelConfig;
 
-/// Ours, theirs.
+/// Modules outside the blocks: Hugging Face name, GGUF name.
 const OUTSIDE: [(&str, &str); 4] = [
     ("model.embed_tokens", "token_embd"),
     ("model.embed_positions", "position_embd"),
@@ -26,23 +26,23 @@ const OF_A_BLOCK: [(&str, &str); 11] = [
     ("mlp.down_proj", "ffn_down"),
 ];
 
-/// What a GPT-2 has as one.
+/// Name of GPT-2's joint projection to queries, keys and values.
 const QUERIES_KEYS_VALUES: &str = "attn_qkv";
 
-/// The output projection's name there; a tied model has none.
+/// Name of the output projection in GGUF; a tied model has none.
 pub(super) const OUTPUT: &str = "output.weight";
 
-/// A tensor of a GGUF.
+/// Tensor of a GGUF file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// Its name there.
+    /// Name in the GGUF file.
     pub name: String,
-    /// Our parameters whose rows stand in it, one after the other, and their shapes.
+    /// Parameters whose rows the tensor holds in order, with their shapes.
     pub parts: Vec<(String, Vec<usize>)>,
 }
 
 impl Stored {
-    /// Its shape: the rows of all parts.
+    /// Returns the shape: the rows of all parts.
     pub fn shape(&self) -> Vec<usize> {
         let rows = self.parts.iter().map(|(_, shape)| shape[0]);
         let mut shape = vec![rows.fold(0, usize::saturating_add)];
@@ -51,10 +51,10 @@ impl Stored {
     }
 }
 
-/// The tensors of a model.
+/// Returns the GGUF tensors of a model.
 ///
 /// # Errors
-/// A parameter of ours that has no place there.
+/// Fails if a parameter has no GGUF name.
 pub(super) fn layout(
     architecture: Architecture,
     config: &ModelConfig,
@@ -67,7 +67,7 @@ pub(super) fn layout(
                 "the parameter `{parameter}` has no place in a GGUF of the architecture `{architecture}`"
             )
         })?;
-        // A block's queries, keys and values follow each other, each with its weight and its bias.
+        // The queries, keys and values of a block follow each other, each with its weight and its bias.
         match all
             .iter_mut()
             .rev()
@@ -84,7 +84,7 @@ pub(super) fn layout(
     Ok(all)
 }
 
-/// The name of our parameter there; `None` where it has none.
+/// Returns the GGUF name of a parameter; `None` if it has none.
 fn name_of(architecture: Architecture, parameter: &str) -> Option<String> {
     let theirs = |names: &[(&str, &'static str)], ours: &str| {
         let found = names.iter().find(|(known, _)| *known == ours);
@@ -104,8 +104,8 @@ fn name_of(architecture: Architecture, parameter: &str) -> Option<String> {
     Some(format!("blk.{layer}.{name}.{kind}"))
 }
 
-/// How many heads' rows our parameter has, where they lie otherwise there.
-pub(super) fn turned_heads(
+/// Returns the number of heads of a parameter whose rows have another order in GGUF.
+pub(super) fn reordered_heads(
     architecture: Architecture,
     config: &ModelConfig,
     parameter: &str,
@@ -116,11 +116,12 @@ pub(super) fn turned_heads(
     ];
     let found = heads.iter().find(|(end, _)| parameter.ends_with(end));
     found
-        .filter(|_| architecture.turns_neighbours())
+        .filter(|_| architecture.rotates_adjacent_pairs())
         .map(|(_, heads)| *heads)
 }
 
-/// The rows of each head, from a first and a second half to pairs of one of either.
+/// Reorders the rows of each head from two halves to adjacent pairs: row i of the lower half is followed by row i of
+/// the upper one.
 ///
 /// # Shapes
 /// (heads · width, in) → (heads · width, in)
@@ -129,7 +130,7 @@ pub(super) fn to_pairs(weight: &Tensor, heads: usize) -> Result<Tensor> {
     swap(weight, (heads, 2, half))
 }
 
-/// The inverse of [`to_pairs`].
+/// Inverts [`to_pairs`].
 pub(super) fn to_halves(weight: &Tensor, heads: usize) -> Result<Tensor> {
     let half = weight.dim(0)? / heads / 2;
     swap(weight, (heads, half, 2))
@@ -146,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// Two heads of four rows: the halves 0 1 | 2 3 become the pairs 0 2 | 1 3, and come back.
+    /// Checks two heads of four rows: the halves 0 1 | 2 3 become the pairs 0 2 | 1 3, and the inverse restores them.
     #[test]
     fn pairs_and_halves_are_inverse() {
         let rows: Vec<f32> = (0..8).map(|row| row as f32).collect();
@@ -157,9 +158,9 @@ mod tests {
         assert_eq!(values(&to_halves(&pairs, 2).unwrap()), rows);
     }
 
-    /// llama.cpp's names, and none for what it does not have.
+    /// Checks llama.cpp's names, and that other parameters have none.
     #[test]
-    fn names() {
+    fn parameters_have_gguf_names() {
         for (ours, theirs) in [
             ("model.embed_tokens.weight", "token_embd.weight"),
             ("lm_head.weight", OUTPUT),

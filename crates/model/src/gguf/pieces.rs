@@ -1,48 +1,48 @@
-//! A BPE over pieces of text, with bytes where no piece fits, as SentencePiece makes it: the tokenizers of Llama 2 and of the
-//! first Mistral. Spaces are `▁`, and a word has its space in front of it.
+//! BPE over pieces of text with a byte fallback, as SentencePiece produces it: the tokenizers of Llama 2 and of the
+//! first Mistral. Spaces are `▁`, and a word includes the space before it.
 //!
-//! llama.cpp has no list of merges for it. It joins any two neighbours whose joined text is a token, those of the best
-//! score first, so that a list of merges that is complete and in order says the same.
+//! llama.cpp has no list of merges for it. It joins any two adjacent pieces whose joined text is a token, highest score
+//! first. A list of merges that is complete and in order is equivalent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
 
+use super::imported_tokenizer::Tokens;
 use super::metadata::Metadata;
-use super::rebuilt::Tokens;
 use super::vocabulary::{NORMAL, UNKNOWN};
 use crate::ModelError;
 
 const SCORES: &str = "tokenizer.ggml.scores";
 const SPACE_IN_FRONT: &str = "tokenizer.ggml.add_space_prefix";
-/// What stands for a space.
+/// Character that stands for a space.
 const SPACE: &str = "▁";
 
-/// What a tokenizer over pieces has beside its tokens.
+/// Content of a piece tokenizer besides its tokens.
 pub(super) struct Pieces {
-    /// In the order of a `tokenizer.json`.
+    /// Merges in the order of a `tokenizer.json`.
     merges: Vec<[String; 2]>,
-    /// Whether a space is put before a text.
+    /// True if a space is put before a text.
     begins_with_space: bool,
-    /// Whether that is done at the very beginning alone.
+    /// True if the space is put only at the very beginning of a text.
     only_at_first: bool,
     unknown: Option<String>,
 }
 
 impl Pieces {
-    /// llama.cpp's `tokenizer.ggml.model`.
+    /// Value of llama.cpp's `tokenizer.ggml.model`.
     pub const NAME: &str = "llama";
 
-    /// Of a `tokenizer.json`.
+    /// Reads the tokenizer from a `tokenizer.json`.
     ///
     /// # Errors
-    /// One that llama.cpp would make other tokens for.
+    /// Fails for a tokenizer for which llama.cpp would produce other tokens.
     pub fn of(tokenizer: &Json) -> Result<Self, String> {
         let model = &tokenizer["model"];
         if model["ignore_merges"] == true {
             return Err(
-                "`ignore_merges` is true: llama.cpp has no such tokenizer over pieces".into(),
+                "`ignore_merges` is true: llama.cpp does not support it in a SentencePiece tokenizer".into(),
             );
         }
         let vocabulary = model["vocab"].as_object().cloned().unwrap_or_default();
@@ -51,12 +51,13 @@ impl Pieces {
             .find(|byte| !vocabulary.contains_key(byte))
         {
             return Err(format!(
-                "the tokenizer has no token `{missing}`: expected one for each byte, for what no piece has"
+                "the tokenizer has no token `{missing}`: expected one for each byte, for text without a piece"
             ));
         }
         let (begins_with_space, only_at_first) = spaces(tokenizer).ok_or_else(|| {
             format!(
-                "llama.cpp puts `{SPACE}` for each space, and one before a text, and no more: `normalizer` = {}, \
+                "llama.cpp replaces each space by `{SPACE}`, puts one before a text, and changes nothing else: \
+                 `normalizer` = {}, \
                  `pre_tokenizer` = {}",
                 tokenizer["normalizer"], tokenizer["pre_tokenizer"]
             )
@@ -72,10 +73,10 @@ impl Pieces {
         Ok(pieces)
     }
 
-    /// Of a GGUF: every way to make a piece of two, the best score first.
+    /// Reads the tokenizer from a GGUF file: lists every way to split a piece in two, highest score first.
     ///
     /// # Errors
-    /// No score for every token.
+    /// Fails unless every token has a score.
     pub fn read(metadata: &Metadata, tokens: &Tokens) -> Result<Self, ModelError> {
         let scores = metadata.required(SCORES, metadata.reals(SCORES)?)?;
         if scores.len() != tokens.names.len() {
@@ -90,7 +91,7 @@ impl Pieces {
         let places: HashMap<&str, usize> = places.map(|id| (tokens.names[id], id)).collect();
         let mut joined: Vec<(usize, usize, usize)> = Vec::new();
         for (piece, id) in &places {
-            for (left, right) in halves(piece) {
+            for (left, right) in splits(piece) {
                 if let (Some(left), Some(right)) = (places.get(left), places.get(right)) {
                     joined.push((*id, *left, *right));
                 }
@@ -113,7 +114,7 @@ impl Pieces {
         })
     }
 
-    /// Its keys in a GGUF with these tokens.
+    /// Returns the keys of the tokenizer in a GGUF file with these tokens.
     pub fn keys(self, tokens: &[String]) -> Vec<(&'static str, Value)> {
         let mut scores: HashMap<String, f32> = HashMap::new();
         for [left, right] in &self.merges {
@@ -128,7 +129,7 @@ impl Pieces {
         ]
     }
 
-    /// What llama.cpp does otherwise.
+    /// Describes the differences in llama.cpp.
     pub fn note(&self) -> Option<String> {
         self.only_at_first.then(|| {
             "this tokenizer puts a space before a text, but none after a special token, where llama.cpp puts one too".into()
@@ -139,7 +140,7 @@ impl Pieces {
         self.unknown.as_deref() == Some(token)
     }
 
-    /// Its part of a `tokenizer.json`.
+    /// Returns the tokenizer's part of a `tokenizer.json`.
     pub fn to_json(&self, vocabulary: Json) -> Json {
         let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
         let mut decoders = vec![
@@ -165,7 +166,8 @@ impl Pieces {
         })
     }
 
-    /// A score is a token's: all merges that make it must come before or after all that make another.
+    /// Checks the order of merges. A token has a single score, so all merges that produce one token must come before or
+    /// after all merges that produce another.
     fn check_order(&self) -> Result<(), String> {
         let mut ranks: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for (rank, [left, right]) in self.merges.iter().enumerate() {
@@ -199,10 +201,11 @@ impl Pieces {
             .map(|[left, right]| (&left[..], &right[..]))
             .collect();
         for piece in vocabulary.keys().filter(|piece| is_piece(piece)) {
-            let mut parts = halves(piece).filter(|(left, right)| is_piece(left) && is_piece(right));
+            let mut parts = splits(piece).filter(|(left, right)| is_piece(left) && is_piece(right));
             if let Some((left, right)) = parts.find(|pair| !known.contains(pair)) {
                 return Err(format!(
-                    "llama.cpp joins any two neighbours whose text is a token, but this tokenizer never joins `{left}` and \
+                    "llama.cpp joins any two adjacent pieces whose joined text is a token, but this tokenizer never \
+                     joins `{left}` and \
                      `{right}`: expected all merges that SentencePiece would do"
                 ));
             }
@@ -211,12 +214,12 @@ impl Pieces {
     }
 }
 
-/// A byte's token.
+/// Returns the token of a byte.
 fn byte(value: u8) -> String {
     format!("<0x{value:02X}>")
 }
 
-/// Whether a token stands for a byte.
+/// Returns whether a token stands for a byte.
 pub(super) fn is_byte(token: &str) -> bool {
     let digits = token
         .strip_prefix("<0x")
@@ -226,18 +229,18 @@ pub(super) fn is_byte(token: &str) -> bool {
     })
 }
 
-/// Every way to cut a text in two.
-fn halves(text: &str) -> impl Iterator<Item = (&str, &str)> {
+/// Returns every way to split a text in two.
+fn splits(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.char_indices().skip(1).map(|(at, _)| text.split_at(at))
 }
 
 fn merges(pairs: &Json) -> Result<Vec<[String; 2]>, String> {
     serde_json::from_value(pairs.clone())
-        .map_err(|error| format!("its merges are no pairs: {error}"))
+        .map_err(|error| format!("its merges are not pairs: {error}"))
 }
 
-/// Whether a space is put before a text, and whether that is not done after a special token; `None` for what llama.cpp
-/// does not do to text.
+/// Returns whether a space is put before a text, and whether none is put after a special token; `None` for a
+/// normalization that llama.cpp does not have.
 fn spaces(tokenizer: &Json) -> Option<(bool, bool)> {
     let (normalizer, cut) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
     if normalizer.is_null() {

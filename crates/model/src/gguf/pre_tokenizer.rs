@@ -1,12 +1,12 @@
-//! How text is cut into words before merges: what a `tokenizer.json` says, and which name llama.cpp has for it.
+//! Pre-tokenizers, which split text into words before merges: their form in `tokenizer.json` and their llama.cpp names.
 
 use serde_json::{Value, json};
 
-/// Llama 3's expression.
+/// Regular expression of Llama 3.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen2's.
+/// Regular expression of Qwen2.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// The beginning of both, and another way to write it.
+/// Beginning of both expressions, and another form of it.
 const CONTRACTIONS: [&str; 2] = [
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
     "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])",
@@ -14,20 +14,20 @@ const CONTRACTIONS: [&str; 2] = [
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
-    /// GPT-2's expression, which the byte-level step has in it.
+    /// Splits by GPT-2's expression, which the byte-level step contains.
     Words,
-    /// The same, after every digit was set apart.
+    /// Splits by GPT-2's expression after separating every digit.
     LoneDigits,
     Expression(&'static str),
 }
 
-/// A way to cut text that both programs have.
+/// Pre-tokenizer that both programs have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
-    /// llama.cpp's names; the first is written.
+    /// Names in llama.cpp; the first one is written.
     names: &'static [&'static str],
     cut: Cut,
-    /// Whether a word that is a token is taken whole, whatever the merges say: in llama.cpp, the name decides this too.
+    /// True if a word that is a token is taken whole, whatever the merges say. In llama.cpp, the name decides this too.
     ignore_merges: bool,
 }
 
@@ -68,12 +68,12 @@ const KNOWN: [PreTokenizer; 5] = [
 ];
 
 impl PreTokenizer {
-    /// By llama.cpp's name.
+    /// Returns the pre-tokenizer with this llama.cpp name.
     pub fn named(name: &str) -> Option<&'static Self> {
         KNOWN.iter().find(|known| known.names.contains(&name))
     }
 
-    /// All names, for sentences.
+    /// Returns all names for an error message.
     pub fn all_names() -> String {
         let names: Vec<&str> = KNOWN
             .iter()
@@ -83,7 +83,7 @@ impl PreTokenizer {
         format!("`{}`", names.join("`, `"))
     }
 
-    /// The one that a tokenizer's `pre_tokenizer`, as the tokenizer library writes it, and its model's `ignore_merges` say.
+    /// Returns the pre-tokenizer for the tokenizer library's `pre_tokenizer` and `ignore_merges`.
     pub fn of(pre_tokenizer: &Value, ignore_merges: bool) -> Option<&'static Self> {
         let cut = cut_of(pre_tokenizer)?;
         KNOWN
@@ -99,17 +99,18 @@ impl PreTokenizer {
         self.ignore_merges
     }
 
-    /// Whether text begins with a special token, where in llama.cpp the name decides that too.
+    /// Returns whether text begins with the begin token, which the name decides in llama.cpp.
     pub fn begins(&self) -> Option<bool> {
         (self.name() == "llama-bpe").then_some(true)
     }
 
-    /// Whether the tokenizers that have this way of cutting compose characters (NFC) before it, which no GGUF tells.
+    /// Returns whether tokenizers with this pre-tokenizer usually normalize to composed characters (NFC); a GGUF file
+    /// does not state it.
     pub fn usually_composes(&self) -> bool {
         self.cut == Cut::Expression(QWEN2)
     }
 
-    /// The `pre_tokenizer` of a `tokenizer.json`.
+    /// Returns the `pre_tokenizer` of a `tokenizer.json`.
     pub fn to_json(&self) -> Value {
         let first = match self.cut {
             Cut::Words => return byte_level(true),
@@ -142,7 +143,7 @@ fn cut_of(value: &Value) -> Option<Cut> {
     if first["type"] == "Digits" && first["individual_digits"] == true {
         return is_byte_level(second, true).then_some(Cut::LoneDigits);
     }
-    // These expressions leave nothing of a text out, so that what they match and what they cut off are the same.
+    // These expressions match all of a text, so that matches and gaps are isolated alike.
     let isolates = first["behavior"] == "Isolated" && first["invert"] == false
         || first["behavior"] == "Removed" && first["invert"] == true;
     if first["type"] != "Split" || !isolates || !is_byte_level(second, false) {
@@ -160,9 +161,9 @@ fn cut_of(value: &Value) -> Option<Cut> {
 mod tests {
     use super::*;
 
-    /// What is written is known again, under each of its names.
+    /// Checks that what is written is recognized again, under each of its names.
     #[test]
-    fn round_trip() {
+    fn pre_tokenizers_survive_a_round_trip() {
         for known in &KNOWN {
             assert_eq!(
                 PreTokenizer::of(&known.to_json(), known.ignore_merges),
@@ -174,9 +175,9 @@ mod tests {
         }
     }
 
-    /// What cuts otherwise has no name.
+    /// Checks that another pre-tokenizer has no name.
     #[test]
-    fn others_are_not_known() {
+    fn other_pre_tokenizers_have_no_name() {
         let mut spaced = byte_level(true);
         spaced["add_prefix_space"] = true.into();
         let merged = PreTokenizer::of(&byte_level(true), true);
@@ -193,9 +194,9 @@ mod tests {
         }
     }
 
-    /// The contractions of llama.cpp's own way of writing, and a split that removes what is not matched.
+    /// Checks the contractions in llama.cpp's own form, and a split that removes unmatched text.
     #[test]
-    fn other_spellings() {
+    fn equivalent_expressions_are_recognized() {
         let mut value = PreTokenizer::named("llama-bpe").unwrap().to_json();
         let split = &mut value["pretokenizers"][0];
         split["pattern"]["Regex"] = LLAMA3.replace(CONTRACTIONS[0], CONTRACTIONS[1]).into();

@@ -1,5 +1,5 @@
-//! Stretched rotary frequencies: llama.cpp has a key for `linear`, and for `llama3` a tensor of what each frequency is
-//! divided by.
+//! Scaled rotary frequencies. llama.cpp has a key for `linear`, and for `llama3` a tensor with the divisor of each
+//! frequency.
 
 use candle_core::quantized::gguf_file::Value;
 
@@ -8,12 +8,13 @@ use super::metadata::Metadata;
 use crate::rope::divisors;
 use crate::{ModelConfig, ModelError, RopeScaling};
 
-/// The tensor of divisors, of half a head's width.
+/// Name of the tensor of divisors; its length is half the head width.
 pub(super) const DIVISORS: &str = "rope_freqs.weight";
-/// Of `llama3`, the numbers that the divisors come from, as in `config.json`: ours, for reading the file again.
+/// Key for the parameters of `llama3` from which the divisors come, as in `config.json`. The key is this program's own,
+/// for reading the file again.
 const NUMBERS: &str = "polymath.rope_scaling";
 
-/// The keys of a stretch.
+/// Returns the keys of a rotary scaling.
 pub(super) fn keys(architecture: Architecture, scaling: RopeScaling) -> Vec<(String, Value)> {
     match scaling {
         RopeScaling::Linear { factor } => vec![
@@ -33,10 +34,10 @@ pub(super) fn keys(architecture: Architecture, scaling: RopeScaling) -> Vec<(Str
     }
 }
 
-/// The divisors that a file of this model needs.
+/// Returns the divisors that a file of this model needs.
 ///
 /// # Errors
-/// An architecture that llama.cpp computes without them.
+/// Fails for an architecture that llama.cpp computes without divisors.
 pub(super) fn needed(
     architecture: Architecture,
     config: &ModelConfig,
@@ -46,8 +47,8 @@ pub(super) fn needed(
     }
     if architecture != Architecture::Llama {
         return Err(ModelError::Architecture(format!(
-            "`rope_scaling` of type `llama3` can't be written for the architecture `{}`: llama.cpp stretches so in \
-             `llama` only",
+            "`rope_scaling` of type `llama3` can't be written for the architecture `{}`: llama.cpp scales frequencies \
+             this way in `llama` only",
             architecture.name()
         )));
     }
@@ -58,13 +59,13 @@ fn rounded(config: &ModelConfig) -> Vec<f32> {
     divisors(config).iter().map(|by| *by as f32).collect()
 }
 
-/// The stretch that a file's keys ask for; `llama3` is known by its divisors alone.
+/// Reads the scaling from a file's keys; `llama3` is recognized by its divisors alone.
 ///
 /// # Errors
-/// Another kind.
+/// Fails for another kind of scaling.
 pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, ModelError> {
     let kind = metadata.text_of("rope.scaling.type")?.unwrap_or("linear");
-    // The same under its older name; two values would be two models.
+    // The factor may have its older name; two different values would be two models.
     let factors = (
         metadata.real_of("rope.scaling.factor")?,
         metadata.real_of("rope.scale_linear")?,
@@ -74,7 +75,7 @@ pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, Mode
             return Err(metadata.refuse(
                 "rope.scaling.factor",
                 format!(
-                    "is {new}, but the older `rope.scale_linear` is {old}: expected one stretch"
+                    "is {new}, but the older `rope.scale_linear` is {old}: expected one scaling"
                 ),
             ));
         }
@@ -82,7 +83,7 @@ pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, Mode
     };
     match (kind, factor) {
         ("none", _) => Ok(None),
-        // llama.cpp takes 0 for no stretch.
+        // llama.cpp takes 0 for no scaling.
         ("linear", None | Some(0.0 | 1.0)) => Ok(None),
         ("linear", Some(factor)) if factor > 0.0 && factor.is_finite() => {
             Ok(Some(RopeScaling::Linear { factor }))
@@ -93,15 +94,16 @@ pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, Mode
         )),
         (other, _) => Err(metadata.refuse(
             "rope.scaling.type",
-            format!("is `{other}`, which is not computed here: expected `none` or `linear`"),
+            format!("is `{other}`, which is not supported: expected `none` or `linear`"),
         )),
     }
 }
 
-/// The numbers of `llama3` that give a file's divisors: those that the file names, else those of Meta's models.
+/// Returns the parameters of `llama3` that give a file's divisors: those stated in the file, else those of Meta's
+/// models.
 ///
 /// # Errors
-/// Neither do.
+/// Fails if neither gives these divisors.
 pub(super) fn from_divisors(
     metadata: &Metadata,
     config: &ModelConfig,
@@ -122,19 +124,19 @@ pub(super) fn from_divisors(
         .find(|scaling| scaling.is_valid() && gives(*scaling, config, found))
         .ok_or_else(|| {
             metadata.content(format!(
-                "the tensor `{DIVISORS}` stretches rotary frequencies in a way that is not known here: expected that of \
+                "the tensor `{DIVISORS}` scales rotary frequencies in an unknown way: expected that of \
                  Llama 3 (1, 4 and 8192)"
             ))
         })
 }
 
-/// Whether `scaling` gives these divisors, but for rounding.
+/// Returns whether `scaling` gives these divisors, up to rounding.
 fn gives(scaling: RopeScaling, config: &ModelConfig, found: &[f32]) -> bool {
     let expected = rounded(&ModelConfig {
         rope_scaling: Some(scaling),
         ..config.clone()
     });
-    // Theirs were computed from frequencies in f32.
+    // The file's divisors were computed from frequencies in f32.
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs();
     expected.len() == found.len() && expected.iter().zip(found).all(close)
 }

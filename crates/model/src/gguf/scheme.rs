@@ -1,12 +1,12 @@
-//! How a tokenizer makes tokens of text: the two ways that both programs have.
+//! The two kinds of tokenizers that both programs support.
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::Value as Json;
 
 use super::byte_level::ByteLevel;
+use super::imported_tokenizer::Tokens;
 use super::metadata::Metadata;
 use super::pieces::{Pieces, is_byte};
-use super::rebuilt::Tokens;
 use super::vocabulary::{BYTE, UNKNOWN};
 use crate::ModelError;
 
@@ -18,17 +18,17 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// Of a `tokenizer.json`.
+    /// Reads the tokenizer from a `tokenizer.json`.
     ///
     /// # Errors
-    /// One that llama.cpp does not have.
+    /// Fails for a tokenizer that llama.cpp does not have.
     pub fn of(tokenizer: &Json) -> Result<Self, String> {
         let model = &tokenizer["model"];
         if model["type"] != "BPE" {
             return Err(format!(
-                "the tokenizer is {}: expected a BPE, byte-level as of GPT-2, Llama 3, SmolLM2, Qwen or `polymath prepare`, \
-                 or over pieces as of Llama 2",
-                model["type"].as_str().unwrap_or("of no type")
+                "the tokenizer is {}: expected a BPE, byte-level as in GPT-2, Llama 3, SmolLM2, Qwen or `polymath \
+                 prepare`, or SentencePiece as in Llama 2",
+                model["type"].as_str().unwrap_or("without a type")
             ));
         }
         for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
@@ -43,24 +43,24 @@ impl Scheme {
         })
     }
 
-    /// Of a GGUF.
+    /// Reads the tokenizer from a GGUF file.
     ///
     /// # Errors
-    /// Another kind of tokenizer, or one that is not whole.
+    /// Fails for another kind of tokenizer, or an incomplete one.
     pub fn read(metadata: &Metadata, tokens: &Tokens) -> Result<Self, ModelError> {
         match metadata.required(MODEL, metadata.text(MODEL)?)? {
             ByteLevel::NAME => Ok(Self::ByteLevel(ByteLevel::read(metadata)?)),
             Pieces::NAME => Ok(Self::Pieces(Pieces::read(metadata, tokens)?)),
             other => Err(metadata.content(format!(
-                "`{MODEL}` is `{other}`: expected `{}`, a byte-level BPE, or `{}`, one over pieces, since no other kind is \
-                 rebuilt here",
+                "`{MODEL}` is `{other}`: expected `{}`, a byte-level BPE, or `{}`, a SentencePiece BPE; no other kind \
+                 is supported",
                 ByteLevel::NAME,
                 Pieces::NAME
             ))),
         }
     }
 
-    /// The kind that llama.cpp has for a token of this scheme alone.
+    /// Returns llama.cpp's kind of a token that only this scheme defines.
     pub fn kind(&self, token: &str) -> Option<i32> {
         let Self::Pieces(pieces) = self else {
             return None;
@@ -71,7 +71,7 @@ impl Scheme {
         is_byte(token).then_some(BYTE)
     }
 
-    /// Its keys in a GGUF with these tokens.
+    /// Returns the keys of the tokenizer in a GGUF file with these tokens.
     pub fn keys(self, tokens: &[String]) -> Vec<(&'static str, Value)> {
         let (name, mut keys) = match self {
             Self::ByteLevel(bytes) => (ByteLevel::NAME, bytes.keys()),
@@ -81,7 +81,7 @@ impl Scheme {
         keys
     }
 
-    /// What a user should know of it.
+    /// Describes the differences in llama.cpp, for the user.
     pub fn note(&self) -> Option<String> {
         match self {
             Self::ByteLevel(bytes) => bytes.note(),
@@ -89,7 +89,7 @@ impl Scheme {
         }
     }
 
-    /// Whether text begins with a special token, where a GGUF does not say it; `None` where nothing does.
+    /// Returns whether text begins with the begin token if the GGUF file does not state it; `None` if nothing tells.
     pub fn begins(&self) -> Option<bool> {
         match self {
             Self::ByteLevel(bytes) => bytes.begins(),
@@ -97,7 +97,7 @@ impl Scheme {
         }
     }
 
-    /// `normalizer`, `pre_tokenizer`, `decoder` and `model` of a `tokenizer.json`.
+    /// Returns `normalizer`, `pre_tokenizer`, `decoder` and `model` of a `tokenizer.json`.
     pub fn to_json(&self, vocabulary: Json) -> Json {
         match self {
             Self::ByteLevel(bytes) => bytes.to_json(vocabulary),

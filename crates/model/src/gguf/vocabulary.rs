@@ -1,4 +1,4 @@
-//! A `tokenizer.json` as keys of a GGUF.
+//! Conversion of a `tokenizer.json` to GGUF keys.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,33 +9,33 @@ use tokenizers::Tokenizer;
 use super::scheme::Scheme;
 use crate::{ModelConfig, ModelError};
 
-/// llama.cpp's kinds of tokens.
+/// Kinds of tokens in llama.cpp.
 pub(super) const NORMAL: i32 = 1;
-/// Stands for what is no token.
+/// Kind of the token for text that has no token.
 pub(super) const UNKNOWN: i32 = 2;
-/// Never read from text unless asked for.
+/// Kind of tokens that are only recognized in text on request.
 pub(super) const CONTROL: i32 = 3;
-/// Always read from text as it stands.
+/// Kind of tokens that are always matched literally in text.
 pub(super) const USER_DEFINED: i32 = 4;
 pub(super) const UNUSED: i32 = 5;
 pub(super) const BYTE: i32 = 6;
-/// Beside `tokenizer.json`: special tokens by name, and how text begins.
+/// Settings file beside `tokenizer.json`: special tokens by name, and the beginning of texts.
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
-/// What ends a text beside the end of a document: a turn, a message.
+/// Tokens that end a text besides the end of a document: of a turn, of a message.
 pub(super) const OTHER_ENDS: [&str; 2] =
     ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
-/// Keys of [`SETTINGS`], and llama.cpp's.
+/// Keys of [`SETTINGS`] and the corresponding llama.cpp keys.
 pub(super) const NAMED: [(&str, &str); 2] = [
     ("pad_token", "tokenizer.ggml.padding_token_id"),
     ("unk_token", "tokenizer.ggml.unknown_token_id"),
 ];
 
-/// What fills a vocabulary up to the model's.
+/// Returns the name of a token that fills the vocabulary up to the model's size.
 pub(super) fn filler(id: usize) -> String {
     format!("[PAD{id}]")
 }
 
-/// A tokenizer as llama.cpp has it.
+/// Tokenizer in llama.cpp's form.
 pub(super) struct Vocabulary {
     tokens: Vec<String>,
     kinds: Vec<i32>,
@@ -43,15 +43,16 @@ pub(super) struct Vocabulary {
     begins: bool,
     named: Vec<(&'static str, u32)>,
     template: Option<String>,
-    /// What a user should know of it.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
 impl Vocabulary {
-    /// Of the tokenizer at `path`, for a model of this shape; `template` is its chat template.
+    /// Converts the tokenizer at `path` for a model of this configuration; `template` is its chat template.
     ///
     /// # Errors
-    /// A tokenizer of another kind, or one that llama.cpp would cut text otherwise for, or with more tokens than the model.
+    /// Fails for an unsupported kind of tokenizer, one whose text llama.cpp would split differently, or one with more
+    /// tokens than the model.
     pub fn of(
         path: &Path,
         config: &ModelConfig,
@@ -71,7 +72,7 @@ impl Vocabulary {
             .filter(|ids| !ids.is_empty())
         {
             notes.push(format!(
-                "a GGUF names three tokens that end a text: there, {others:?} end none"
+                "a GGUF names at most three tokens that end a text: in llama.cpp, {others:?} do not end one"
             ));
         }
         notes.extend(scheme.note());
@@ -86,7 +87,7 @@ impl Vocabulary {
         })
     }
 
-    /// The keys for a model of `config`.
+    /// Returns the keys for a model of `config`.
     pub fn keys(self, config: &ModelConfig) -> Vec<(String, Value)> {
         let kinds = self.kinds.into_iter().map(Value::I32).collect();
         let mut keys = self.scheme.keys(&self.tokens);
@@ -116,7 +117,7 @@ impl Vocabulary {
     }
 }
 
-/// Every id's token and its kind; ids without one get a name that no text has.
+/// Returns the token and the kind of every id; ids without a token get a filler name that no text contains.
 fn tokens(
     tokenizer: &Tokenizer,
     scheme: &Scheme,
@@ -150,7 +151,7 @@ fn tokens(
         let token = found.cloned().unwrap_or_else(|| filler(id));
         if let Some(before) = ids.insert(token.clone(), id) {
             return Err(format!(
-                "the token `{token}` has the ids {before} and {id}: llama.cpp takes each once"
+                "the token `{token}` has the ids {before} and {id}: llama.cpp allows each only once"
             ));
         }
         kinds.push(found.map_or(UNUSED, |_| kind(id as u32, &token)));
@@ -159,7 +160,7 @@ fn tokens(
     Ok((tokens, kinds))
 }
 
-/// What llama.cpp leaves out of added tokens.
+/// Describes the options of added tokens that llama.cpp ignores.
 fn strips(tokenizer: &Tokenizer) -> Vec<String> {
     let mut names: Vec<String> = tokenizer
         .get_added_tokens_decoder()
@@ -172,12 +173,12 @@ fn strips(tokenizer: &Tokenizer) -> Vec<String> {
         return names;
     }
     vec![format!(
-        "llama.cpp does not take white space away beside the tokens `{}`, nor ask for words of their own",
+        "llama.cpp does not strip white space around the tokens `{}`, nor require them to be whole words",
         names.join("`, `")
     )]
 }
 
-/// The settings beside a tokenizer; null where there are none.
+/// Reads the settings beside a tokenizer; null if there are none.
 fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
     if !polymath_input::is_file(path)? {
         return Ok(serde_json::Value::Null);
@@ -185,8 +186,8 @@ fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
     Ok(polymath_input::read_json(path)?)
 }
 
-/// Whether text begins with `bos`: as the settings say, or as the tokenizer itself does it; where neither tells, a chat
-/// template writes its own beginning, and other text begins as every document did in training here.
+/// Returns whether text begins with `bos`, by the settings or by the tokenizer itself. If neither tells: a chat
+/// template writes its own beginning, and other text begins as every document did in training.
 fn begins(
     tokenizer: &Tokenizer,
     settings: &serde_json::Value,
@@ -204,7 +205,7 @@ fn begins(
     itself || template.is_none()
 }
 
-/// The special tokens that the settings name, as a text or an object with its `content`.
+/// Returns the special tokens that the settings name, as a string or an object with `content`.
 fn named(tokenizer: &Tokenizer, settings: &serde_json::Value) -> Vec<(&'static str, u32)> {
     let id = |key: &str| {
         let value = &settings[key];

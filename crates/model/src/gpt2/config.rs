@@ -1,4 +1,4 @@
-//! GPT-2's `config.json`, written and read.
+//! GPT-2's `config.json`.
 
 use serde_json::{Value, json};
 
@@ -7,17 +7,17 @@ use crate::fields::Fields;
 use crate::hugging_face::{SpecialTokens, TokenIds};
 use crate::{Family, ModelConfig, ModelError, sizes};
 
-/// What an activation may be called: two names of one function.
+/// Two names of the same activation function.
 const ACTIVATIONS: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
 
-/// The content of `config.json`.
+/// Returns the content of `config.json`.
 pub(crate) fn to_json(config: &ModelConfig) -> Value {
     json!({
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": config.vocab_size,
         "n_positions": config.max_position_embeddings,
-        // Its older name, which some converters still ask for.
+        // Older name of `n_positions`, which some converters require.
         "n_ctx": config.max_position_embeddings,
         "n_embd": config.hidden_size,
         "n_layer": config.num_hidden_layers,
@@ -40,7 +40,7 @@ pub(crate) fn to_json(config: &ModelConfig) -> Value {
     })
 }
 
-/// The names of a Llama's sizes that `transformers` takes for GPT-2's, too.
+/// Llama's names of sizes that `transformers` also accepts for GPT-2.
 const ALIASES: [(&str, &str); 4] = [
     ("hidden_size", "n_embd"),
     ("max_position_embeddings", "n_positions"),
@@ -48,7 +48,7 @@ const ALIASES: [(&str, &str); 4] = [
     ("num_hidden_layers", "n_layer"),
 ];
 
-/// Reads the keys of a GPT-2's `config.json`. Dropout is not among them: training here drops nothing.
+/// Reads a GPT-2's `config.json`. Dropout is ignored: training here uses none.
 pub(crate) fn read(fields: &Fields) -> Result<ModelConfig, ModelError> {
     refuse_aliases(fields)?;
     refuse_other_computations(fields)?;
@@ -96,7 +96,7 @@ fn check_size(fields: &Fields, key: &str, ours: &str, size: usize) -> Result<usi
     Ok(size)
 }
 
-/// A size under two names must be one. `n_ctx` is what `n_positions` was called first.
+/// Refuses two different values of one size. `n_ctx` is the older name of `n_positions`.
 fn refuse_aliases(fields: &Fields) -> Result<(), ModelError> {
     let pairs = ALIASES.into_iter().chain([("n_ctx", "n_positions")]);
     for (alias, key) in pairs {

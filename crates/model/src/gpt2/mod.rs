@@ -1,6 +1,6 @@
-//! GPT-2 as Hugging Face writes it: a `config.json` with words of its own, and weights with other names and layouts.
+//! GPT-2 in Hugging Face's format: a `config.json` with its own keys, and weights with other names and layouts.
 //!
-//! Everywhere else the parameters are called as a Llama's are, so that one pattern means the same of every family.
+//! Everywhere else the parameters have Llama's names, so that a name pattern means the same for every family.
 
 mod config;
 mod names;

@@ -1,13 +1,13 @@
-//! What a GPT-2 file calls its tensors, and which parameters each of them holds.
+//! Names of the tensors in a GPT-2 file, and the parameters that each of them holds.
 
 use crate::ModelConfig;
 use crate::stored::Layout::{self, AsOurs, Transposed};
 use crate::stored::Stored;
 
-/// What stands before the names of all tensors but the output projection's; some files leave it out.
+/// Prefix of all tensors but the output projection; some files omit it.
 pub(crate) const PREFIX: &str = "transformer.";
 
-/// Outside the blocks: name there, name here.
+/// Modules outside the blocks: GPT-2 name, Llama name.
 const OUTSIDE: [(&str, &str); 4] = [
     ("wte.weight", "model.embed_tokens.weight"),
     ("wpe.weight", "model.embed_positions.weight"),
@@ -15,7 +15,7 @@ const OUTSIDE: [(&str, &str); 4] = [
     ("ln_f.bias", "model.norm.bias"),
 ];
 
-/// The modules of a block: name there, names here, and how the weight lies: those of `Conv1D` are transposed.
+/// Modules of a block: GPT-2 name, Llama names, and the layout of the weight; those of `Conv1D` are transposed.
 const MODULES: [(&str, &[&str], Layout); 6] = [
     ("ln_1", &["input_layernorm"], AsOurs),
     (
@@ -29,7 +29,7 @@ const MODULES: [(&str, &[&str], Layout); 6] = [
     ("mlp.c_proj", &["mlp.down_proj"], Transposed),
 ];
 
-/// All tensors of a model's file. Older files hold besides `attn.bias` and `attn.masked_bias`, which are the causal mask.
+/// Returns all tensors of a model's file. Older files also hold `attn.bias` and `attn.masked_bias`, the causal mask.
 pub(crate) fn stored(config: &ModelConfig) -> Vec<Stored> {
     let outside = OUTSIDE.iter();
     let mut tensors: Vec<Stored> = outside

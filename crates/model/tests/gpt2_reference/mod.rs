@@ -1,4 +1,4 @@
-//! A GPT-2 written down plainly, over the tensors of its file, and folders as other programs write them.
+//! A plain GPT-2 over the tensors of its file, and folders as other programs write them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -13,7 +13,7 @@ pub const LAYERS: usize = 3;
 const WIDTH: usize = 30;
 const HEADS: usize = 6; // of an odd width, which no rotation could take
 
-/// The file's tensors by name, without `transformer.`: norms and biases not at their first values.
+/// Returns the file's tensors by name, without `transformer.`; norms and biases do not have their initial values.
 pub fn tensors() -> BTreeMap<String, Tensor> {
     let mut state = 7u64;
     let mut numbers = |dims: &[usize], around: f32, spread: f32| {
@@ -53,7 +53,7 @@ pub fn tensors() -> BTreeMap<String, Tensor> {
     tensors
 }
 
-/// `config.json` as `transformers` writes it, with other words where they are given.
+/// Returns `config.json` as `transformers` writes it, with the keys of `words` replaced.
 pub fn config(words: &Value) -> Value {
     let mut config = json!({
         "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
@@ -68,7 +68,7 @@ pub fn config(words: &Value) -> Value {
     config
 }
 
-/// Writes the weights of a folder, with what other programs leave in such files besides.
+/// Writes the weights of a folder, with the extra tensors of other programs.
 pub fn write_tensors(path: &Path, prefix: &str, tensors: &BTreeMap<String, Tensor>) {
     let mut all: HashMap<String, Tensor> = tensors
         .iter()
@@ -86,7 +86,7 @@ pub fn write_tensors(path: &Path, prefix: &str, tensors: &BTreeMap<String, Tenso
     candle_core::safetensors::save(&all, path).unwrap();
 }
 
-/// x·W + b, W being `(in, out)`.
+/// Computes x·W + b, with W of shape `(in, out)`.
 fn projected(x: &Tensor, of: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
     x.matmul(&of[&format!("{name}.weight")])?
         .broadcast_add(&of[&format!("{name}.bias")])
@@ -101,7 +101,7 @@ fn normed(x: &Tensor, of: &BTreeMap<String, Tensor>, name: &str) -> Result<Tenso
         .broadcast_add(&of[&format!("{name}.bias")])
 }
 
-/// The logits of one document: (tokens, vocabulary).
+/// Computes the logits of one document: (tokens, vocabulary).
 pub fn logits(of: &BTreeMap<String, Tensor>, ids: &[u32]) -> Result<Tensor> {
     let (count, device) = (ids.len(), &Device::Cpu);
     let places = Tensor::arange(0, count as u32, device)?;
@@ -134,7 +134,7 @@ pub fn logits(of: &BTreeMap<String, Tensor>, ids: &[u32]) -> Result<Tensor> {
     normed(&x, of, "ln_f")?.matmul(&of["wte.weight"].t()?)
 }
 
-/// Σ −ln p of each target.
+/// Computes Σ −ln p over the targets.
 pub fn loss(of: &BTreeMap<String, Tensor>, ids: &[u32], targets: &[u32]) -> Result<Tensor> {
     let targets = Tensor::from_slice(targets, (targets.len(), 1), &Device::Cpu)?;
     log_softmax(&logits(of, ids)?, D::Minus1)?
@@ -143,7 +143,7 @@ pub fn loss(of: &BTreeMap<String, Tensor>, ids: &[u32], targets: &[u32]) -> Resu
         .neg()
 }
 
-/// The file's tensor `name` out of parameters by our names.
+/// Builds the file's tensor `name` from the parameters with Hugging Face's Llama names.
 pub fn of_file(name: &str, ours: &dyn Fn(&str) -> Tensor) -> Tensor {
     let outside = [
         ("wte.weight", "model.embed_tokens.weight"),

@@ -1,11 +1,11 @@
-//! A tokenizer for model folders.
+//! Tokenizer for model folders.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use polymath_model::TokenizerFiles;
 
-/// A tokenizer of single letters, enough to make a folder whole.
+/// Writes a tokenizer of single letters, enough to complete a folder.
 pub fn write_tokenizer(folder: &Path) -> TokenizerFiles {
     let tokenizer = folder.join("tokenizer.json");
     let vocabulary: HashMap<String, usize> = (0..97).map(|id| (format!("t{id}"), id)).collect();

@@ -1,5 +1,5 @@
-//! A Llama in f64, one document after the other and one number at a time: the definition that fused kernels, packed rows,
-//! caches, adapters and training steps are compared with.
+//! A Llama in f64, one document and one number at a time: the definition that fused kernels, packed rows, caches,
+//! adapters and training steps are compared with.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
@@ -8,16 +8,16 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 use polymath_model::{IGNORED, ModelConfig, TokenBatch, Transformer};
 
-/// Parameters by name, row after row.
+/// Parameters by name, in row-major order.
 pub type Weights = BTreeMap<String, Vec<f64>>;
 
-/// The elements of a tensor, row after row.
+/// Returns the elements of a tensor in row-major order.
 pub fn elements(tensor: &Tensor) -> Vec<f64> {
     let tensor = tensor.to_dtype(DType::F64).unwrap();
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// All parameters of a model.
+/// Returns all parameters of a model.
 pub fn weights(model: &Transformer) -> Weights {
     let parameters = model.parameters().into_iter();
     parameters
@@ -25,7 +25,7 @@ pub fn weights(model: &Transformer) -> Weights {
         .collect()
 }
 
-/// The largest |found − expected|, as a share of the largest |expected|; infinite where something is not finite.
+/// Returns the largest |found − expected| as a share of the largest |expected|; infinite if a value is not finite.
 pub fn apart(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     if found.iter().chain(expected).any(|x| !x.is_finite()) {
@@ -50,7 +50,7 @@ pub fn documents(batch: &TokenBatch) -> Vec<Range<usize>> {
     found
 }
 
-/// Σ −ln p over the targets of a packed batch, each document computed as if it were alone.
+/// Computes Σ −ln p over the targets of a packed batch, each document as if it were alone.
 pub fn loss(config: &ModelConfig, weights: &Weights, batch: &TokenBatch) -> f64 {
     let of = |range: Range<usize>| {
         let rows = logits(config, weights, &batch.input_ids[range.clone()]);
@@ -63,14 +63,14 @@ pub fn loss(config: &ModelConfig, weights: &Weights, batch: &TokenBatch) -> f64 
     documents(batch).into_iter().map(of).sum()
 }
 
-/// −ln softmax(logits)[target].
+/// Computes −ln softmax(logits)[target].
 pub fn surprise(logits: &[f64], target: u32) -> f64 {
     let highest = logits.iter().copied().fold(f64::MIN, f64::max);
     let sum: f64 = logits.iter().map(|logit| (logit - highest).exp()).sum();
     highest + sum.ln() - logits[target as usize]
 }
 
-/// ∂loss/∂parameter for every element of `name`, by central differences in f64.
+/// Computes ∂loss/∂parameter for every element of `name`, by central differences in f64.
 pub fn gradient(weights: &Weights, name: &str, loss: &dyn Fn(&Weights) -> f64) -> Vec<f64> {
     const STEP: f64 = 1e-5;
     let mut moved = weights.clone();
@@ -87,7 +87,7 @@ pub fn gradient(weights: &Weights, name: &str, loss: &dyn Fn(&Weights) -> f64) -
         .collect()
 }
 
-/// The logits after each token of one document: (tokens, vocabulary).
+/// Computes the logits after each token of one document: (tokens, vocabulary).
 pub fn logits(config: &ModelConfig, weights: &Weights, ids: &[u32]) -> Vec<Vec<f64>> {
     let embedding = &weights["model.embed_tokens.weight"];
     let width = config.hidden_size;
@@ -121,7 +121,7 @@ pub fn logits(config: &ModelConfig, weights: &Weights, ids: &[u32]) -> Vec<Vec<f
         .collect()
 }
 
-/// x ← x + W_o · attention(norm(x)), over the tokens of one document whose first has position 0.
+/// Computes x ← x + W_o · attention(norm(x)) over the tokens of one document; the first has position 0.
 fn attend<'a>(
     config: &ModelConfig,
     layer: usize,
@@ -203,7 +203,7 @@ fn rms_norm(x: &[f64], gain: &[f64], epsilon: f64) -> Vec<f64> {
         .collect()
 }
 
-/// W · x, W being (out, in).
+/// Computes W · x, with W of shape (out, in).
 fn linear(x: &[f64], weight: &[f64]) -> Vec<f64> {
     weight.chunks(x.len()).map(|row| dot(row, x)).collect()
 }

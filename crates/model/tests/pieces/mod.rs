@@ -1,4 +1,4 @@
-//! Tokenizers for model folders: byte-level ones, each cutting text in a way of its own, and one over pieces.
+//! Tokenizers for model folders: byte-level ones with different pre-tokenizers, and a SentencePiece-style one.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// Text of all kinds: what one tokenizer cuts otherwise than another.
+/// Text of all kinds, which different tokenizers split differently.
 pub const ODD: &str = "It's 2024, they'LL say: naïve façades cost 1234567.89 €!\n\n\tfor (int i = 0; i<10; ++i) {}   \r\n  \
                        中文和日本語テキスト 🙂👩‍👩‍👧 Ünïcödé e\u{301} \u{2003}x  end <|endoftext|> <tool> ١٢٣ ½ ";
 
-/// How text is cut, and whether a word that is a token is taken whole.
+/// Returns the pre-tokenizer of a name, and whether a word that is a token is taken whole.
 pub fn cut(name: &str) -> (Value, bool) {
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let after = |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
@@ -38,7 +38,7 @@ pub fn cut(name: &str) -> (Value, bool) {
     }
 }
 
-/// A tokenizer that was trained on the text above, with 340 tokens, a special one at either end and one of a user's.
+/// Trains a tokenizer on the text above, with 340 tokens: a special one at each end and a user-defined one.
 pub fn tokenizer(name: &str) -> Tokenizer {
     if name == "pieces" {
         return over_pieces();
@@ -69,14 +69,15 @@ pub fn tokenizer(name: &str) -> Tokenizer {
     serde_json::from_value(json).unwrap()
 }
 
-/// Writes it as `tokenizer.json`.
+/// Writes the tokenizer as `tokenizer.json`.
 pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer) -> TokenizerFiles {
     let path = folder.join("tokenizer.json");
     tokenizer.save(&path, false).unwrap();
     TokenizerFiles::read(&path).unwrap()
 }
 
-/// A tokenizer over pieces of the text above, with every merge that SentencePiece would do, and bytes for some of its signs.
+/// Builds a SentencePiece-style tokenizer of the text above, with every merge that SentencePiece would do, and bytes
+/// for some characters.
 fn over_pieces() -> Tokenizer {
     let text: Vec<char> = format!("▁{}", ODD.replace(' ', "▁")).chars().collect();
     let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);

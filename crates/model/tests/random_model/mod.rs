@@ -7,16 +7,16 @@ use std::path::Path;
 use polymath_model::{ArchitectureConfig, ModelConfig};
 use serde_json::json;
 
-/// What is written.
+/// Shape of the model to write.
 pub struct RandomModel {
     pub config: ModelConfig,
 }
 
 impl RandomModel {
-    /// About so many megabytes in f32.
+    /// Creates a model of about the given size in f32.
     pub fn of_megabytes(megabytes: usize) -> Self {
         let width = 512;
-        // Of a block: 4·width² in attention and 3·width·4·width in the feed-forward part.
+        // A block has 4·width² parameters in attention and 3·width·4·width in the feed-forward part.
         let block = 16 * width * width * 4;
         let vocabulary = 16_000;
         let blocks = (megabytes * 1_000_000).saturating_sub(vocabulary * width * 4) / block;
@@ -39,7 +39,8 @@ impl RandomModel {
         Self { config }
     }
 
-    /// Writes `config.json` and `model.safetensors` with weights of this type (`F32`, `BF16` or `F16`) into a new folder.
+    /// Writes `config.json` and `model.safetensors` with weights of this type (`F32`, `BF16` or `F16`) into a new
+    /// folder.
     pub fn write(&self, folder: &Path, data_type: &str) -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("config.json"), self.config.to_json())?;
@@ -64,7 +65,7 @@ impl RandomModel {
                 state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1);
-                // Between 2⁻⁷ and 2⁻⁵ in every type: the exponent is set, sign and fraction are drawn.
+                // Values are between 2⁻⁷ and 2⁻⁵ in every type: the exponent is fixed, sign and fraction are random.
                 let drawn = (state >> 48) as u16;
                 match data_type {
                     "F16" => value.copy_from_slice(&(drawn & 0x87ff | 0x2000).to_le_bytes()),

@@ -1,4 +1,4 @@
-//! `mutants`: reads altered files in a process that may fail, watched by one that does not.
+//! `mutants`: reads altered files in a worker process that may crash, watched by a supervisor process that does not.
 
 mod supervisor;
 mod worker;
@@ -6,10 +6,10 @@ mod worker;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use polymath_fuzz::mutation::{Draw, mutate};
+use polymath_fuzz::mutation::{Random, mutate};
 use polymath_fuzz::{FORMATS, Format, corpus, formats};
 
-/// Alters sound files and reads them: no reader may panic, hang, or take more memory than the file needs.
+/// Alters valid files and reads them: no reader may panic, hang, or take more memory than the file needs.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -18,9 +18,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write a sound file of every format into a new folder.
+    /// Write a valid file of every format into a new folder.
     Corpus {
-        /// The folder.
+        /// Folder to write.
         folder: PathBuf,
     },
     /// List the formats, each with its file.
@@ -33,28 +33,28 @@ enum Command {
     Emit {
         #[command(flatten)]
         mutants: Mutants,
-        /// The folder.
+        /// Folder to write.
         #[arg(long)]
         into: PathBuf,
     },
 }
 
-/// Mutants of one format.
+/// Range of mutants of one format.
 #[derive(Args, Clone)]
 struct Mutants {
-    /// The folder of sound files.
+    /// Folder of valid files.
     #[arg(long)]
     corpus: PathBuf,
-    /// The format's name; `planted` fails on purpose.
+    /// Name of the format; `planted` fails on purpose.
     #[arg(long)]
     format: String,
-    /// The seed.
+    /// Seed of the alterations.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The first mutant.
+    /// First mutant.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// The one after the last.
+    /// End of the range, exclusive.
     #[arg(long)]
     to: u64,
 }
@@ -64,18 +64,19 @@ impl Mutants {
         if self.format == worker::PLANTED.name {
             return Ok(&worker::PLANTED);
         }
-        formats::named(&self.format)
-            .ok_or_else(|| anyhow::anyhow!("`{}` is no format: see `mutants formats`", self.format))
+        formats::named(&self.format).ok_or_else(|| {
+            anyhow::anyhow!("`{}` is not a format: see `mutants formats`", self.format)
+        })
     }
 
-    /// The sound file.
+    /// Reads the valid file.
     fn sound(&self) -> anyhow::Result<Vec<u8>> {
         Ok(std::fs::read(self.corpus.join(self.format()?.file))?)
     }
 
     fn bytes(&self, sound: &[u8], number: u64) -> anyhow::Result<Vec<u8>> {
-        let mut draw = Draw::new(self.seed, number);
-        Ok(mutate(sound, self.format()?.kind, &mut draw))
+        let mut random = Random::new(self.seed, number);
+        Ok(mutate(sound, self.format()?.kind, &mut random))
     }
 }
 

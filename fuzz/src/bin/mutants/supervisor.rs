@@ -1,4 +1,4 @@
-//! The process that starts workers, and counts what becomes of their mutants.
+//! Supervisor: starts workers and counts the outcomes of their mutants.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use polymath_fuzz::{FORMATS, corpus};
 
-use crate::worker::{self, PLANTED, Told};
+use crate::worker::{self, Event, PLANTED};
 
-/// A reader that computes longer for one mutant hangs, and so does one that only waits as long as a busy machine
-/// never lets it wait. One that hangs on purpose is not waited for so long.
-fn time_limits(name: &str) -> Times {
-    let seconds = |computing, all| Times {
+/// Returns the time limits of a format. A reader that computes longer for one mutant hangs; so does one that waits
+/// longer than even a busy machine would let it wait. The limits of `planted`, which hangs on purpose, are short.
+fn time_limits(name: &str) -> TimeLimits {
+    let seconds = |computing, all| TimeLimits {
         computing: Duration::from_secs(computing),
         all: Duration::from_secs(all),
     };
@@ -25,24 +25,24 @@ fn time_limits(name: &str) -> Times {
     }
 }
 
-/// Time limit of one mutant.
+/// Time limits of one mutant.
 #[derive(Debug, Clone, Copy)]
-struct Times {
-    /// Processor time of a mutant.
+struct TimeLimits {
+    /// Processor time.
     computing: Duration,
-    /// On the clock.
+    /// Wall-clock time.
     all: Duration,
 }
 
-/// Interval at which a silent worker is checked.
+/// Interval between checks of a silent worker.
 const TICK: Duration = Duration::from_millis(500);
-/// Ticks of the system's processor time in a second: the same on every Linux.
+/// Clock ticks per second in the system's counts of processor time: the same on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Mutants that a worker reads before a fresh one goes on.
+/// Mutants per worker process.
 const PER_WORKER: u64 = 20_000;
 
-/// Formats to read, and the number of mutants.
+/// Formats and mutants to read.
 #[derive(Args)]
 pub struct Run {
     /// Formats; default: all.
@@ -50,24 +50,24 @@ pub struct Run {
     /// Mutants of each format.
     #[arg(long, default_value_t = 50_000)]
     mutants: u64,
-    /// The seed.
+    /// Seed of the alterations.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The first mutant: the command that shows a fault again begins there.
+    /// First mutant; the command that reproduces a fault starts there.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Stop each format after so many seconds.
     #[arg(long)]
     seconds: Option<u64>,
-    /// A folder that `mutants corpus` has written; default: one is made.
+    /// Folder written by `mutants corpus`; default: a new temporary one.
     #[arg(long)]
     corpus: Option<PathBuf>,
-    /// Read `planted` too, whose reader fails on purpose: unless every kind of failure is counted, the exit code is 1.
+    /// Read `planted` too, whose reader fails on purpose: the exit code is 1 unless every kind of failure is counted.
     #[arg(long)]
     self_check: bool,
 }
 
-/// Results of a format's mutants.
+/// Outcomes of a format's mutants.
 #[derive(Default)]
 struct Count {
     read: u64,
@@ -76,16 +76,16 @@ struct Count {
     faults: Vec<Fault>,
 }
 
-/// A reader that failed.
+/// Failure of a reader.
 struct Fault {
     number: u64,
-    kind: Kind,
+    kind: Failure,
     told: String,
 }
 
-/// Failure of a reader.
+/// Kind of a reader's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum Failure {
     Panic,
     Hang,
     Memory,
@@ -95,21 +95,26 @@ enum Kind {
 impl Run {
     /// Reads the mutants and prints the table.
     pub fn run(&self) -> anyhow::Result<()> {
-        let place = std::env::temp_dir().join(format!("mutants-corpus-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("mutants-corpus-{}", std::process::id()));
         let corpus = match &self.corpus {
             Some(corpus) => corpus.clone(),
             None => {
-                corpus::write(&place)?;
-                place.clone()
+                corpus::write(&folder)?;
+                folder.clone()
             }
         };
         let mut sound = true;
         if self.self_check {
             let planted = self.count(&corpus, PLANTED.name, (0, 400), None)?;
             let kinds = kinds(&planted);
-            sound = [Kind::Panic, Kind::Hang, Kind::Memory, Kind::Death]
-                .iter()
-                .all(|kind| kinds.contains_key(kind));
+            sound = [
+                Failure::Panic,
+                Failure::Hang,
+                Failure::Memory,
+                Failure::Death,
+            ]
+            .iter()
+            .all(|kind| kinds.contains_key(kind));
             println!(
                 "planted: {}: {kinds:?}",
                 if sound { "detected" } else { "MISSED" }
@@ -139,7 +144,7 @@ impl Run {
             sound &= count.faults.is_empty();
         }
         if self.corpus.is_none() {
-            std::fs::remove_dir_all(place)?;
+            std::fs::remove_dir_all(folder)?;
         }
         std::process::exit(i32::from(!sound));
     }
@@ -152,13 +157,13 @@ impl Run {
             count.read + count.refused + count.faults.len() as u64,
             count.read,
             count.refused,
-            of(Kind::Panic),
-            of(Kind::Hang),
-            of(Kind::Memory),
-            of(Kind::Death),
+            of(Failure::Panic),
+            of(Failure::Hang),
+            of(Failure::Memory),
+            of(Failure::Death),
             count.seconds
         );
-        // The same message again and again is one fault.
+        // Repetitions of the same message are one fault.
         let mut seen = BTreeMap::new();
         for fault in &count.faults {
             seen.entry((fault.kind, place_of(&fault.told)))
@@ -172,7 +177,7 @@ impl Run {
         }
     }
 
-    /// Starts workers until all mutants are read, each after the one that the last worker died of.
+    /// Starts workers until all mutants are read; each starts after the mutant that killed the last worker.
     fn count(
         &self,
         corpus: &std::path::Path,
@@ -214,22 +219,22 @@ impl Run {
     }
 }
 
-/// Time limit of a worker.
+/// Time limits of a worker.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// For one mutant.
-    of_reader: Times,
-    /// When the format's time is over.
+    /// Limits of one mutant.
+    of_reader: TimeLimits,
+    /// End of the format's time.
     stopped: Option<Instant>,
 }
 
-/// When a worker last said something.
-struct Since {
+/// Time of a worker's last message.
+struct LastMessage {
     clock: Instant,
     computed: Duration,
 }
 
-impl Since {
+impl LastMessage {
     fn now(worker: &Child) -> Self {
         Self {
             clock: Instant::now(),
@@ -237,16 +242,16 @@ impl Since {
         }
     }
 
-    fn is_over(&self, limits: Times, worker: &Child) -> bool {
+    fn is_over(&self, limits: TimeLimits, worker: &Child) -> bool {
         self.clock.elapsed() > limits.all
             || computed(worker).saturating_sub(self.computed) > limits.computing
     }
 }
 
-/// The processor time of a worker; none of one that is gone.
+/// Returns the processor time of a worker; 0 if the process is gone.
 fn computed(worker: &Child) -> Duration {
     let text = std::fs::read_to_string(format!("/proc/{}/stat", worker.id())).unwrap_or_default();
-    // The name of the program, in parentheses, may have spaces. After it, the numbers 12 and 13 are of processor time.
+    // The program name in parentheses may contain spaces. The 12th and 13th numbers after it are user and system time.
     let fields = text
         .rsplit(')')
         .next()
@@ -260,8 +265,8 @@ fn computed(worker: &Child) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
-/// Faults by their kind.
-fn kinds(count: &Count) -> BTreeMap<Kind, usize> {
+/// Counts faults by kind.
+fn kinds(count: &Count) -> BTreeMap<Failure, usize> {
     let mut kinds = BTreeMap::new();
     for fault in &count.faults {
         *kinds.entry(fault.kind).or_default() += 1;
@@ -269,7 +274,7 @@ fn kinds(count: &Count) -> BTreeMap<Kind, usize> {
     kinds
 }
 
-/// Origin of a message: its text without the parts that differ from mutant to mutant.
+/// Returns the source of a message: its text without the parts that differ between mutants.
 fn place_of(told: &str) -> String {
     match told
         .split_once(" at ")
@@ -284,29 +289,29 @@ fn place_of(told: &str) -> String {
     }
 }
 
-/// Follows one worker to its end; the mutant that is next.
+/// Follows one worker to its end and returns the number of the next mutant.
 fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> anyhow::Result<u64> {
     let records = listen(&mut process);
     let errors = gather(&mut process);
     let mut reading = None;
     let mut next = first;
-    let mut since = Since::now(&process);
+    let mut since = LastMessage::now(&process);
     loop {
         let told = records.recv_timeout(TICK);
         if told.is_ok() {
-            since = Since::now(&process);
+            since = LastMessage::now(&process);
         }
         match told {
-            Ok((Told::Begun, number)) => (reading, next) = (Some(number), number + 1),
-            Ok((Told::Done, number)) => next = number,
+            Ok((Event::Begun, number)) => (reading, next) = (Some(number), number + 1),
+            Ok((Event::Done, number)) => next = number,
             Ok((told, number)) => {
                 reading = None;
                 match told {
-                    Told::Read => count.read += 1,
-                    Told::Refused => count.refused += 1,
+                    Event::Read => count.read += 1,
+                    Event::Refused => count.refused += 1,
                     _ => count.faults.push(Fault {
                         number,
-                        kind: Kind::Panic,
+                        kind: Failure::Panic,
                         told: String::new(),
                     }),
                 }
@@ -321,7 +326,7 @@ fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> a
                 let number = reading.take().unwrap_or(next);
                 count.faults.push(Fault {
                     number,
-                    kind: Kind::Hang,
+                    kind: Failure::Hang,
                     told: format!("takes more than {} s", limits.of_reader.computing.as_secs()),
                 });
                 next = number + 1;
@@ -331,15 +336,19 @@ fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> a
         }
     }
     let status = process.wait()?;
-    // Not there if the worker died before it was made.
-    let _ = std::fs::remove_dir_all(worker::place(process.id()));
+    // The folder is missing if the worker died before creating it.
+    let _ = std::fs::remove_dir_all(worker::folder(process.id()));
     let told = errors.join().unwrap_or_default();
     describe_panics(count, &told);
     if let Some(number) = reading.filter(|_| !status.success()) {
         let memory = told.contains("memory allocation of") || told.contains("out of memory");
         count.faults.push(Fault {
             number,
-            kind: if memory { Kind::Memory } else { Kind::Death },
+            kind: if memory {
+                Failure::Memory
+            } else {
+                Failure::Death
+            },
             told: format!("{status}: {}", told.lines().last().unwrap_or_default()),
         });
     } else if !status.success() && next == first {
@@ -348,7 +357,7 @@ fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> a
     Ok(next)
 }
 
-/// Gives the newest panics the messages that the worker has printed, in their order.
+/// Assigns the messages that the worker has printed to the newest panics, in order.
 fn describe_panics(count: &mut Count, told: &str) {
     let mut messages = Vec::new();
     let mut lines = told.lines();
@@ -360,21 +369,21 @@ fn describe_panics(count: &mut Count, told: &str) {
     let silent = count
         .faults
         .iter_mut()
-        .filter(|fault| fault.kind == Kind::Panic && fault.told.is_empty());
+        .filter(|fault| fault.kind == Failure::Panic && fault.told.is_empty());
     for (fault, message) in silent.zip(messages) {
         fault.told = message;
     }
 }
 
-/// Records of the worker.
-fn listen(worker: &mut Child) -> Receiver<(Told, u64)> {
+/// Receives the worker's records in a thread.
+fn listen(worker: &mut Child) -> Receiver<(Event, u64)> {
     let mut output = worker.stdout.take().expect("it is piped");
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut record = [0; 9];
         while output.read_exact(&mut record).is_ok() {
             let number = u64::from_le_bytes(std::array::from_fn(|at| record[at + 1]));
-            let Some(told) = Told::of(record[0]) else {
+            let Some(told) = Event::of(record[0]) else {
                 return;
             };
             if sender.send((told, number)).is_err() {
@@ -385,7 +394,7 @@ fn listen(worker: &mut Child) -> Receiver<(Told, u64)> {
     receiver
 }
 
-/// Collects the output of the worker.
+/// Collects the worker's stderr in a thread.
 fn gather(worker: &mut Child) -> std::thread::JoinHandle<String> {
     let mut errors = worker.stderr.take().expect("it is piped");
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The process that reads mutants and may die of it.
+//! Worker: reads mutants and may die of it.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,26 +9,26 @@ use polymath_fuzz::{Format, Kind, Scratch};
 
 use crate::Mutants;
 
-/// Memory beyond what the sound file took.
+/// Memory allowed beyond what the valid file took.
 const MOST_MEMORY: u64 = 1 << 30;
 
-/// Marks of a mutant, before and after it is read: this byte, then its number.
+/// Event that the worker reports for a mutant: this byte, then the number of the mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// It is about to be read.
+pub enum Event {
+    /// The mutant is about to be read.
     Begun = b'b' as isize,
-    /// It was read.
+    /// The mutant was read.
     Read = b'r' as isize,
-    /// It was refused.
+    /// The mutant was refused.
     Refused = b'x' as isize,
     /// The reader panicked.
     Panicked = b'p' as isize,
-    /// There are no more.
+    /// All mutants are done.
     Done = b'd' as isize,
 }
 
-impl Told {
-    /// By its byte.
+impl Event {
+    /// Returns the event with this byte.
     pub fn of(byte: u8) -> Option<Self> {
         let all = [
             Self::Begun,
@@ -41,7 +41,7 @@ impl Told {
     }
 }
 
-/// A reader that fails in each of the ways that are looked for: the campaign must see all of them.
+/// Reader that fails in each of the ways that the supervisor looks for. The supervisor must count all of them.
 pub const PLANTED: Format = Format {
     name: "planted",
     file: "questions.jsonl",
@@ -65,43 +65,43 @@ pub const PLANTED: Format = Format {
     },
 };
 
-/// Reads the mutants in order, and tells of each.
+/// Reads the mutants in order and reports each.
 pub fn work(mutants: &Mutants) -> anyhow::Result<()> {
     let format = mutants.format()?;
     let sound = mutants.sound()?;
-    let place = place(std::process::id());
-    let scratch = Scratch::new(&mutants.corpus, &place)?;
+    let folder = folder(std::process::id());
+    let scratch = Scratch::new(&mutants.corpus, &folder)?;
     if format.name != PLANTED.name {
         scratch.read(format, &sound)?;
     }
     limit_memory(sound.len() as u64)?;
     let mut output = std::io::stdout().lock();
-    let mut tell = |told: Told, number: u64| {
+    let mut tell = |told: Event, number: u64| {
         let mut record = [told as u8; 9];
         record[1..].copy_from_slice(&number.to_le_bytes());
         output.write_all(&record).and_then(|()| output.flush())
     };
     for number in mutants.from..mutants.to {
         let mutant = mutants.bytes(&sound, number)?;
-        tell(Told::Begun, number)?;
+        tell(Event::Begun, number)?;
         let read = catch_unwind(AssertUnwindSafe(|| scratch.read(format, &mutant)));
         let told = match read {
-            Ok(Ok(())) => Told::Read,
-            Ok(Err(_)) => Told::Refused,
-            Err(_) => Told::Panicked,
+            Ok(Ok(())) => Event::Read,
+            Ok(Err(_)) => Event::Refused,
+            Err(_) => Event::Panicked,
         };
         tell(told, number)?;
     }
-    tell(Told::Done, mutants.to)?;
+    tell(Event::Done, mutants.to)?;
     Ok(())
 }
 
-/// Returns the folder of the worker with this process id; its supervisor removes it.
-pub fn place(id: u32) -> PathBuf {
+/// Returns the folder of the worker with this process id. The supervisor removes it.
+pub fn folder(id: u32) -> PathBuf {
     std::env::temp_dir().join(format!("mutants-{id}"))
 }
 
-/// From now on, more memory than this is not to be had: what asks for it dies.
+/// Limits the memory of this process: a larger allocation kills it.
 fn limit_memory(file: u64) -> anyhow::Result<()> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));

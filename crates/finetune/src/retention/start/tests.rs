@@ -59,7 +59,7 @@ fn opened(folder: &Path, retained: &[(&str, usize)], settings: &str) -> Finetuni
     let ends = (known.bos_token_id, known.eos_token_id);
     let model = architecture.resolve(known.vocab_size, 16, ends).unwrap();
     let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
-    let base = Transformer::initialise(model, 1, &options).unwrap();
+    let base = Transformer::initialize(model, 1, &options).unwrap();
     std::fs::create_dir(folder.join("base")).unwrap();
     let tokenizer = TokenizerFiles::read(&dataset.tokenizer_path()).unwrap();
     polymath_model::save(&folder.join("base"), &base, &tokenizer).unwrap();

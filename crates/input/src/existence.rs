@@ -1,21 +1,21 @@
-//! Existence of files.
+//! Existence of files, with errors that name the path.
 
 use std::path::Path;
 
 use crate::InputError;
 
-/// As [`polymath_files::is_file`].
+/// Calls [`polymath_files::is_file`]; errors name the path.
 ///
 /// # Errors
-/// A path that can't be looked up.
+/// Fails if the path can't be looked up.
 pub fn is_file(path: &Path) -> Result<bool, InputError> {
     polymath_files::is_file(path).map_err(InputError::file("look up", path))
 }
 
-/// As [`polymath_files::exists`].
+/// Calls [`polymath_files::exists`]; errors name the path.
 ///
 /// # Errors
-/// A path that can't be looked up.
+/// Fails if the path can't be looked up.
 pub fn exists(path: &Path) -> Result<bool, InputError> {
     polymath_files::exists(path).map_err(InputError::file("look up", path))
 }

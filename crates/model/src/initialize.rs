@@ -1,15 +1,15 @@
-//! The first weights: seeded, one stream for each parameter's name, the same on every platform.
+//! Seeded initial weights: one random stream per parameter name, the same on every platform.
 
 use candle_core::{Device, Tensor};
 
 use crate::{ModelConfig, ModelError};
 
-/// The weights of a new model: normal with `initializer_range`, the projections that write to the residual stream
-/// scaled by 1/√(2·layers) (Radford 2019), norms at one, biases at nothing.
+/// Initializes the weights of a new model: normal with standard deviation `initializer_range`; projections that write
+/// to the residual stream scaled by 1/√(2·layers) (Radford 2019); normalization weights one, biases zero.
 ///
-/// A parameter's values depend on the seed, its name and its shape only: not on the order of initialisation, the
-/// number of threads, or the platform's mathematics library.
-pub fn initialise(
+/// The values of a parameter depend only on the seed, its name and its shape: not on the order of initialization, the
+/// number of threads, or the platform's math library.
+pub fn initialize(
     config: &ModelConfig,
     seed: u64,
     device: &Device,
@@ -34,7 +34,7 @@ pub fn initialise(
         .collect()
 }
 
-/// `count` draws from N(0, deviation²), by Box and Muller's transform of a counter-based generator.
+/// Draws `count` values from N(0, deviation²) by the Box–Muller transform of a counter-based generator.
 fn normal(seed: u64, name: &str, count: usize, deviation: f64) -> Vec<f32> {
     let stream = mix(seed ^ fnv1a(name));
     let uniform = |counter: u64| {
@@ -52,7 +52,7 @@ fn normal(seed: u64, name: &str, count: usize, deviation: f64) -> Vec<f32> {
     values
 }
 
-/// `count` draws from the uniform distribution within ±`bound`.
+/// Draws `count` values from the uniform distribution in ±`bound`.
 pub(crate) fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f32> {
     let stream = mix(seed ^ fnv1a(name));
     (0..count as u64)
@@ -63,7 +63,7 @@ pub(crate) fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f3
         .collect()
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea & Flood 2014), over a Weyl sequence.
+/// Finalizer of SplitMix64 (Steele, Lea & Flood 2014), over a Weyl sequence.
 pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -85,7 +85,7 @@ mod tests {
     fn draws_are_normal_and_recorded() {
         let values = normal(7, "model.layers.0.mlp.up_proj.weight", 200_001, 0.5);
         assert_eq!(values.len(), 200_001);
-        // The same bits on every platform: the first ones are written down here.
+        // The bits are the same on every platform; the first ones are recorded here.
         let bits: Vec<u32> = values[..4].iter().map(|value| value.to_bits()).collect();
         assert_eq!(
             bits,
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(first, normal(1, "a", 8, 1.0));
         assert_ne!(first, normal(2, "a", 8, 1.0));
         assert_ne!(first, normal(1, "b", 8, 1.0));
-        // A longer parameter begins as a shorter one of the same name.
+        // A longer parameter begins like a shorter one of the same name.
         assert_eq!(first, normal(1, "a", 9, 1.0)[..8]);
     }
 }

@@ -1,4 +1,4 @@
-//! The keys of a GGUF as a `tokenizer.json` and its settings.
+//! Conversion of GGUF keys to a `tokenizer.json` and its settings.
 
 use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
@@ -10,22 +10,24 @@ use super::vocabulary::{
 };
 use crate::ModelError;
 
-/// A tokenizer out of a GGUF.
-pub(super) struct Rebuilt {
-    /// The text of `tokenizer.json`.
+/// Tokenizer read from a GGUF file.
+pub(super) struct ImportedTokenizer {
+    /// Text of `tokenizer.json`.
     pub tokenizer: String,
-    /// The text of `tokenizer_config.json`.
+    /// Text of `tokenizer_config.json`.
     pub settings: String,
-    /// Number of tokens, fillers and all.
+    /// Number of tokens, including fillers.
     pub vocab_size: usize,
     pub bos_token_id: u32,
     pub eos_token_id: u32,
     pub other_eos_token_ids: Vec<u32>,
 }
 
-impl Rebuilt {
+impl ImportedTokenizer {
+    /// Reads the tokenizer from the keys of a file.
+    ///
     /// # Errors
-    /// A tokenizer of another kind, or one that contradicts itself.
+    /// Fails for an unsupported kind of tokenizer, or one that contradicts itself.
     pub fn of(metadata: &Metadata) -> Result<Self, ModelError> {
         let tokens = Tokens::read(metadata)?;
         let scheme = Scheme::read(metadata, &tokens)?;
@@ -57,7 +59,7 @@ impl Rebuilt {
     }
 }
 
-/// Every token's name and kind, by id.
+/// Names and kinds of all tokens, by id.
 pub(super) struct Tokens<'a> {
     pub names: Vec<&'a str>,
     pub kinds: Vec<i64>,
@@ -81,7 +83,7 @@ impl<'a> Tokens<'a> {
         Ok(Self { names, kinds })
     }
 
-    /// A special token's id.
+    /// Reads the id of a special token.
     fn id(&self, metadata: &Metadata, key: &str) -> Result<Option<u32>, ModelError> {
         match metadata.number(key)? {
             Some(id) if id as usize >= self.names.len() => Err(metadata.content(format!(
@@ -92,7 +94,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Ids by name, without what only fills the vocabulary up.
+    /// Returns the ids by name, without filler tokens.
     fn vocabulary(&self) -> Map<String, Value> {
         let all = self.names.iter().zip(&self.kinds).enumerate();
         all.filter(|(id, (name, kind))| **kind != i64::from(UNUSED) || **name != filler(*id))
@@ -100,7 +102,7 @@ impl<'a> Tokens<'a> {
             .collect()
     }
 
-    /// The tokens that are read as they stand: special ones, and those of a user's.
+    /// Returns the tokens that are matched literally in text: special and user-defined ones.
     fn added(&self) -> Vec<Value> {
         let all = self.names.iter().zip(&self.kinds).enumerate();
         let is_added = |kind: i64| {
@@ -119,7 +121,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// A post-processor that puts `bos` before a text.
+/// Returns a post-processor that puts `bos` before a text.
 fn begin(name: &str, bos: u32) -> Value {
     let special = json!({"SpecialToken": {"id": name, "type_id": 0}});
     let text = |id: &str, part: u32| json!({"Sequence": {"id": id, "type_id": part}});
@@ -131,7 +133,8 @@ fn begin(name: &str, bos: u32) -> Value {
     })
 }
 
-/// The text of `tokenizer.json`, once the tokenizer library has taken it and every token has its own id.
+/// Returns the text of `tokenizer.json` after checking that the tokenizer library loads it and that every token has its
+/// own id.
 fn checked(metadata: &Metadata, json: Value, tokens: &Tokens) -> Result<String, ModelError> {
     let refuse = |message: String| metadata.content(format!("its tokenizer is broken: {message}"));
     let tokenizer: Tokenizer =

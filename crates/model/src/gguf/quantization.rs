@@ -1,24 +1,24 @@
-//! In which type each parameter is stored.
+//! Storage types of parameters.
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Result, Tensor};
 
-/// The type of a file's matrices.
+/// Type of a file's matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GgufType {
-    /// 32 bits a weight: exactly the checkpoint.
+    /// 32 bits per weight: exactly the checkpoint.
     F32,
-    /// 16 bits a weight.
+    /// 16 bits per weight.
     F16,
-    /// 8.5 bits a weight, in blocks of 32 with a scale.
+    /// 8.5 bits per weight: blocks of 32 with a scale.
     Q8_0,
-    /// 4.5 bits a weight, in blocks of 256 with scales of their own for every 32; the output projection, which is the
-    /// embedding in a tied model, has 6.6 bits, as in llama.cpp's files of this type.
+    /// 4.5 bits per weight: blocks of 256 with a scale for every 32. The output projection (in a tied model, the
+    /// embedding) has 6.6 bits, as in llama.cpp's files of this type.
     Q4K,
 }
 
 impl GgufType {
-    /// llama.cpp's number for a file whose matrices are mostly of this type.
+    /// Returns llama.cpp's number for a file whose matrices are mostly of this type.
     pub(super) fn file_type(self) -> u32 {
         match self {
             Self::F32 => 0,
@@ -38,8 +38,8 @@ impl GgufType {
         }
     }
 
-    /// The type of a parameter of this shape: norms and biases stay as they are, and rows that are no whole number of
-    /// blocks are of the next type whose blocks fit.
+    /// Returns the type of a parameter of this shape. Norms and biases keep their type; rows that are not a whole
+    /// number of blocks get the next type whose blocks fit.
     pub(super) fn of(self, shape: &[usize], is_output: bool) -> GgmlDType {
         let &[_, width] = shape else {
             return GgmlDType::F32;
@@ -50,19 +50,19 @@ impl GgufType {
             .unwrap_or(GgmlDType::F32)
     }
 
-    /// Whether a parameter of this shape has another type than was asked for.
+    /// Returns whether a parameter of this shape gets another type than requested.
     pub(super) fn falls_back(self, shape: &[usize], is_output: bool) -> bool {
         shape.len() == 2 && self.of(shape, is_output) != self.wanted(is_output)
     }
 }
 
-/// The greatest number that 16 bits hold; a block's scale is one, too.
+/// Greatest number in 16 bits; the scale of a block is one, too.
 const GREATEST: f32 = 65504.0;
 
-/// Stores a parameter.
+/// Converts a parameter to its stored type.
 ///
 /// # Errors
-/// A value that would become infinite.
+/// Fails if a value would become infinite.
 pub(super) fn store(weight: &Tensor, kind: GgmlDType) -> Result<QTensor> {
     if kind != GgmlDType::F32 {
         let greatest = weight.abs()?.max_all()?.to_scalar::<f32>()?;
@@ -77,9 +77,9 @@ pub(super) fn store(weight: &Tensor, kind: GgmlDType) -> Result<QTensor> {
 mod tests {
     use super::*;
 
-    /// Blocks fit rows; norms stay.
+    /// Checks that blocks fit rows and that norms keep their type.
     #[test]
-    fn types_that_fit() {
+    fn rows_get_the_next_type_whose_blocks_fit() {
         let of = |kind: GgufType, shape: &[usize]| kind.of(shape, false);
         assert_eq!(of(GgufType::Q4K, &[64, 512]), GgmlDType::Q4K);
         assert_eq!(GgufType::Q4K.of(&[64, 512], true), GgmlDType::Q6K);
@@ -94,7 +94,7 @@ mod tests {
         assert!(!GgufType::Q4K.falls_back(&[576], false));
     }
 
-    /// What 16 bits can't hold would become infinite.
+    /// Checks that a value beyond 16 bits is refused.
     #[test]
     fn great_values_are_refused() {
         let weight = Tensor::new(&[[1e6f32; 32]], &candle_core::Device::Cpu).unwrap();
