@@ -94,7 +94,7 @@ fn chains_are_recognised_and_measured() {
     command.args(["forget", "runs/first", "runs/second", "-o", "own"]);
     command.assert().success();
     let text = std::fs::read_to_string(at.join("own/report.json")).unwrap();
-    assert_eq!(role(&serde_json::from_str(&text).unwrap(), 0), "old");
+    assert_eq!(role(&serde_json::from_str(&text).unwrap(), 0), "retained");
     // The data sets of every stage are found without being named.
     let mut command = polymath(at);
     command.args(["forget", "runs/base/best", "runs/first", "runs/second"]);
