@@ -33,6 +33,8 @@ CLEAN = [
     "crates/model",
     "crates/ops",
     "crates/pretrain",
+    "crates/report",
+    "crates/study",
     "crates/tokenizer",
     "docs",
     "examples",
