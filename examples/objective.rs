@@ -87,7 +87,7 @@ impl Evaluator for Heldout<'_> {
         bits_per_byte.values().sum::<f64>() / bits_per_byte.len() as f64
     }
 
-    fn decides(&self) -> String {
+    fn score_name(&self) -> String {
         "mean".into()
     }
 }

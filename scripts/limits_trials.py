@@ -45,7 +45,7 @@ def scores(arguments, checkpoint, niche):
     kept = arguments.out / f"{Path(checkpoint).name}-{niche}-scores.json"
     if not kept.exists():
         command = [arguments.program, "--quiet", "evaluate", str(checkpoint), "--dataset", "data/real", "--dataset", f"data/{niche}",
-                   "--half", "test", "--context", "256", "--json"]  # fmt: skip
+                   "--split", "test", "--context", "256", "--json"]  # fmt: skip
         kept.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {name: domain["bits_per_byte"] for name, domain in json.loads(kept.read_text())["domains"].items()}
 

@@ -1,15 +1,15 @@
-//! Adapters through the binary: tuned, resumed, evaluated, compared, continued, merged; and the wrong base refused.
+//! Adapters through the binary: trained, resumed, evaluated, compared, continued, merged; a wrong base is refused.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
 use assert_cmd::Command;
-use held::polymath;
+use fixture::polymath;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// A base that knows counting, and a niche of letters.
+/// Prepares a base that knows counting, and a niche of letters.
 fn prepare(at: &Path) {
     let mut config =
         "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 280\n".to_owned();
@@ -73,10 +73,10 @@ fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// The whole way of an adapter: the niche is learnt, the base's file untouched and not copied, the merged model scores as
-/// the adapter does, a run that goes on ends with the same bits, and another base is refused.
+/// Learns the niche, leaves the base's file untouched and uncopied, merges to a model with the same scores, resumes to
+/// the same bits, and refuses another base.
 #[test]
-fn adapters_live_beside_their_base() {
+fn adapters_are_trained_resumed_and_merged() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -93,7 +93,7 @@ fn adapters_live_beside_their_base() {
         assert!(!at.join(name).join("best/model.safetensors").exists());
         assert!(scores(at, &[name]).0 < scores(at, &["base"]).0);
 
-        // As if it had been killed after its sixth step.
+        // As if the run had been killed after its sixth step.
         let adapter = || bytes(&at.join(name).join("step-000012/adapter_model.safetensors"));
         let whole = adapter();
         std::fs::remove_dir_all(at.join(name).join("step-000012")).unwrap();
@@ -120,7 +120,7 @@ fn adapters_live_beside_their_base() {
         .success();
     polymath(at)
         .args([
-            "forget",
+            "report",
             "base",
             "lora",
             "dora",
@@ -131,7 +131,7 @@ fn adapters_live_beside_their_base() {
         ])
         .assert()
         .success();
-    // The base may move, but another is no base.
+    // The base may be moved, but not replaced.
     std::fs::rename(at.join("base"), at.join("moved")).unwrap();
     polymath(at)
         .args(["evaluate", "lora", "--dataset", "data"])
@@ -154,7 +154,7 @@ fn adapters_live_beside_their_base() {
         .stderr(contains("SHA-256"));
 }
 
-/// What contradicts itself or the base is refused before the first step, with the key and the choices.
+/// Refuses contradictions before the first step, with the key and the choices.
 #[test]
 fn impossible_adapters_are_refused() {
     let folder = tempfile::tempdir().unwrap();

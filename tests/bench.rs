@@ -1,6 +1,6 @@
-//! `polymath bench`, and what it says of the memory that a training step takes.
+//! `polymath bench`, and its report of a training step's memory.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
@@ -22,15 +22,15 @@ fn bench(device: &str, overrides: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What a script may read is there, and makes sense.
+/// Contains every figure that a script may read, with plausible values.
 #[test]
-fn the_report_is_whole() {
+fn the_report_has_every_figure() {
     let small = [
         "model.hidden_size=32",
         "model.intermediate_size=88",
         "training.batch_size=2",
     ];
-    let report = bench(&held::device(), &small);
+    let report = bench(&fixture::device(), &small);
     for key in [
         "tokens_per_second",
         "scoring_tokens_per_second",
@@ -44,10 +44,10 @@ fn the_report_is_whole() {
     }
 }
 
-/// With `recompute = "block"`, a deep model takes less than half of the memory: the CPU's, which is what is reported.
+/// Halves at least the memory of a deep model with `recompute = "block"` (on the CPU, whose memory is reported).
 #[cfg(target_os = "linux")]
 #[test]
-fn recomputing_blocks_saves_memory() {
+fn recomputing_layers_saves_memory() {
     let deep = [
         "model.hidden_size=64",
         "model.intermediate_size=176",

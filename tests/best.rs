@@ -1,14 +1,14 @@
-//! The best checkpoint: of a pretraining by the mean over the domains that are trained on, of a fine-tuning by the niche.
+//! Choice of the best checkpoint: of a pretraining by the mean over its domains, of a fine-tuning by the niche.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{finetune, polymath, prepare, records};
+use fixture::{finetune, polymath, prepare, records};
 use predicates::str::contains;
 use serde_json::Value;
 
-/// The scores after each step that was evaluated.
+/// Returns the scores after each evaluated step.
 fn evaluations(run: &Path) -> Vec<(u64, Value)> {
     let lines = records(run).into_iter();
     let scores = lines.filter_map(|line| {
@@ -18,7 +18,7 @@ fn evaluations(run: &Path) -> Vec<(u64, Value)> {
     scores.filter(|(step, _)| *step > 0).collect()
 }
 
-/// The step with the lowest mean over these domains.
+/// Returns the step with the lowest mean over these domains.
 fn lowest(evaluations: &[(u64, Value)], domains: &[&str]) -> u64 {
     let mean = |scores: &Value| {
         let of = |name: &&str| scores[*name].as_f64().unwrap();
@@ -35,11 +35,11 @@ fn best(run: &Path) -> u64 {
 }
 
 #[test]
-fn the_best_checkpoint_is_that_of_its_domains() {
+fn the_best_checkpoint_is_chosen_by_its_domains() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    // Rates at which the domains do not go down together.
+    // Learning rates at which the domains do not fall together.
     let unsteady = [
         "training.learning_rate=0.05",
         "training.schedule=constant",
@@ -88,7 +88,8 @@ fn the_best_checkpoint_is_that_of_its_domains() {
     );
 }
 
-/// Scores of a checkpoint's domains on one split of the held-out documents, or on all, as the run's evaluations cut them.
+/// Scores a checkpoint's domains on one split of the held-out documents, or on all, with the windows of the run's
+/// evaluations.
 fn scored(at: &Path, checkpoint: &Path, split: Option<&str>) -> Vec<(String, f64)> {
     let mut command = polymath(at);
     command.arg("evaluate").arg(checkpoint);
@@ -105,13 +106,13 @@ fn scored(at: &Path, checkpoint: &Path, split: Option<&str>) -> Vec<(String, f64
         .collect()
 }
 
-/// What decides the best checkpoint is the dev split alone, of a base and of what is tuned from it; both say so, and the test split
-/// has no part in it.
+/// Chooses the best checkpoint on the dev split alone, for a base and for a run tuned from it, and records it; the test
+/// split has no influence.
 #[test]
 fn the_best_checkpoint_is_chosen_on_the_dev_split() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::write_corpus(at);
+    fixture::write_corpus(at);
     polymath(at)
         .args(["prepare", "prepare.toml"])
         .assert()

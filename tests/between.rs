@@ -1,8 +1,8 @@
-//! Models between a base and a tuned model, through the binary: interpolation and reset.
+//! Models between a base and a tuned checkpoint through the binary: interpolation, and reset layers.
 
-mod held;
+mod fixture;
 
-use held::{finetune, polymath, prepare};
+use fixture::{finetune, polymath, prepare};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -27,7 +27,7 @@ fn scores(at: &std::path::Path, checkpoint: &str, split: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Interpolation chooses on one split, reports both, and writes a model with the scores of its curve.
+/// Chooses the share on one split, reports both, and writes a model whose scores match its curve.
 #[test]
 fn interpolation_writes_the_chosen_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -60,9 +60,9 @@ fn interpolation_writes_the_chosen_model() {
             );
         }
     }
-    // `forget` finds the niche without being told.
+    // `report` finds the niche by itself.
     polymath(at)
-        .args(["forget", "runs/base", "mixed", "-o", "report"])
+        .args(["report", "runs/base", "mixed", "-o", "report"])
         .assert()
         .success()
         .stdout(contains("interpolated at"));
@@ -87,10 +87,10 @@ fn interpolation_writes_the_chosen_model() {
     );
 }
 
-/// Blocks are reset one at a time and cumulatively, all of them reset give the base, and the chosen checkpoint has the scores of
-/// its step. An adapter is merged into its base first.
+/// Resets layers one by one and cumulatively; resetting all of them gives the base; the written model scores like its
+/// step. An adapter is treated as the model that it makes of its base.
 #[test]
-fn resetting_blocks_finds_the_forgetting() {
+fn resetting_layers_finds_the_cause_of_the_forgetting() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -99,7 +99,7 @@ fn resetting_blocks_finds_the_forgetting() {
     let reset = |run: &str| -> Value {
         let output = format!("{run}-reset");
         let mut command = polymath(at);
-        command.args(["revert", "runs/base", &format!("runs/{run}")]);
+        command.args(["reset", "runs/base", &format!("runs/{run}")]);
         command.args(["--limit", "0.3", "-o", &output]);
         command.assert().success().stdout(contains("blocks reset"));
         assert!(at.join(&output).join("reset.html").is_file());
@@ -117,7 +117,7 @@ fn resetting_blocks_finds_the_forgetting() {
         assert_eq!(
             (test(3, 0), test(3, 1)),
             (0.0, 0.0),
-            "all blocks reset give the base"
+            "resetting all layers gives the base"
         );
         let chosen = found["chosen"].as_u64().unwrap() as usize;
         assert!(steps[chosen]["dev"][1].as_f64().unwrap() <= 0.3);

@@ -1,19 +1,19 @@
-//! One fine-tuning after another through the binary: the lineage, and what the report says of the chain.
+//! A chain of fine-tunings through the binary: the lineage, and the chain in the report.
 
-mod held;
+mod fixture;
 
-use held::{finetune, polymath, prepare, write};
+use fixture::{finetune, polymath, prepare, write};
 use predicates::str::contains;
 use serde_json::Value;
 
-/// A fine-tuned checkpoint is fine-tuned again, for another niche: the lineage remembers both, and a report over base and
-/// stages has every domain after every stage and the measures of the field. Runs that are no chain have none.
+/// Fine-tunes a tuned checkpoint on another niche: the lineage has both, and a report over base and stages has every
+/// domain after every stage and the measures of continual learning. Runs that are no chain have none.
 #[test]
-fn chains_are_recognised_and_measured() {
+fn chains_are_recognized_and_measured() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    // A second niche: the sayings in capitals.
+    // Second niche: the sayings in capitals.
     let sayings = std::fs::read_to_string(at.join("raw/asked.jsonl")).unwrap();
     let loud = sayings.to_uppercase().replace("\"TEXT\"", "\"text\"");
     write(at, "raw/loud.jsonl", &loud);
@@ -48,7 +48,7 @@ fn chains_are_recognised_and_measured() {
 
     let report = |runs: &[&str]| -> Value {
         let mut command = polymath(at);
-        command.args(["forget", "runs/base/best"]).args(runs);
+        command.args(["report", "runs/base/best"]).args(runs);
         command.args(["--dataset", "data", "--dataset", "loud", "-o", "report"]);
         command.assert().success();
         let text = std::fs::read_to_string(at.join("report/report.json")).unwrap();
@@ -61,8 +61,8 @@ fn chains_are_recognised_and_measured() {
         serde_json::json!(["asked", "loud", "counting", "letters"])
     );
     assert_eq!(chain["stages"].as_array().unwrap().len(), 3);
-    // Each stage is the run's own figures, and forgetting of the niches is backward transfer turned round where the best
-    // stage of the first niche was its own.
+    // The figures of each stage are the run's own, and forgetting of the niches is negative backward transfer if the
+    // best stage of the first niche was its own.
     let bits = |stage: usize, domain: usize| {
         chain["stages"][stage]["bits_per_byte"][domain]
             .as_f64()
@@ -84,20 +84,20 @@ fn chains_are_recognised_and_measured() {
         (role(&found, 0), role(&found, 1)),
         ("niche".into(), "earlier".into())
     );
-    // Also where the run between is not in the report.
+    // Also if the run in between is not in the report.
     assert_eq!(role(&report(&["runs/second"]), 0), "earlier");
 
     assert!(report(&["runs/first", "runs/apart"])["chain"].is_null());
     assert!(report(&["runs/first"])["chain"].is_null());
-    // Of a run's own base, it is something that the base knew.
+    // Relative to a run's own base, it is knowledge of the base.
     let mut command = polymath(at);
-    command.args(["forget", "runs/first", "runs/second", "-o", "own"]);
+    command.args(["report", "runs/first", "runs/second", "-o", "own"]);
     command.assert().success();
     let text = std::fs::read_to_string(at.join("own/report.json")).unwrap();
     assert_eq!(role(&serde_json::from_str(&text).unwrap(), 0), "retained");
-    // The data sets of every stage are found without being named.
+    // The datasets of every stage are found without being named.
     let mut command = polymath(at);
-    command.args(["forget", "runs/base/best", "runs/first", "runs/second"]);
+    command.args(["report", "runs/base/best", "runs/first", "runs/second"]);
     command
         .args(["-o", "again"])
         .assert()

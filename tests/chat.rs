@@ -1,10 +1,10 @@
 //! Conversations through the binary: from `messages` to a model that answers and stops.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{copy_of_base, polymath, prepare, write};
+use fixture::{copy_of_base, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::{Value, json};
@@ -13,10 +13,11 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A base that ends texts with another token than its chat template ends turns with learns to stop after its answer; what
-/// ends it is written where other programs look, for a model and for an adapter. Roles, weights and keys are told.
+/// Learns to stop after its answer, with a base that ends texts with another token than its chat template ends turns
+/// with. Writes the end token where other programs look, for a model and for an adapter. Reports roles, weights and
+/// keys.
 #[test]
-fn answers_end() {
+fn a_tuned_model_ends_its_answers() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -57,7 +58,7 @@ fn answers_end() {
     let generation = read(&best.join("generation_config.json"));
     assert_eq!(generation["eos_token_id"], json!([0, stop]));
     assert_eq!(generation["temperature"], 0.6);
-    // The space before the answer stands in the prompt, or is the model's to say; the begin token may be written out.
+    // The space before the answer may be in the prompt or generated; the begin token may be written out.
     for prompt in [
         "user: say 7<stop>assistant: ",
         "<|endoftext|>user: say 7<stop>assistant:",
@@ -102,7 +103,7 @@ fn answers_end() {
     assert_eq!(generation["eos_token_id"], json!([0, stop]));
 }
 
-/// A template without an end is stopped by its name, with an error.
+/// Reports a template without an end, by name.
 #[test]
 fn hostile_templates_are_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
-//! A GPU computes what the CPU computes. Needs one: `cargo test --release --features cuda --test cuda`.
+//! Compares a GPU with the CPU. Needs one: `cargo test --release --features cuda --test cuda`.
 //!
-//! The other tests of the whole command run there as well: `POLYMATH_TEST_DEVICE=cuda:0 cargo test --release --features cuda`.
+//! The other tests of the binary run on a GPU with `POLYMATH_TEST_DEVICE=cuda:0 cargo test --release --features cuda`.
 #![cfg(feature = "cuda")]
 
-mod held;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use serde_json::Value;
 const VOCABULARY: u32 = 97;
 const LENGTH: usize = 40;
 
-/// Grouped queries, norms of queries and keys, a window in every second layer, an output projection of its own.
+/// Grouped queries, norms of queries and keys, a window in every second layer, a separate output projection.
 fn llama() -> ModelConfig {
     ModelConfig {
         family: Family::Llama,
@@ -68,7 +68,7 @@ fn options(device: &Device, precision: Precision) -> LoadOptions<'static> {
     LoadOptions::trained(device, Ops::fused(precision))
 }
 
-/// Packed documents, and targets that do not count.
+/// Packed documents, and targets that are ignored.
 fn batch() -> TokenBatch {
     let token = |at: usize| ((at * at * 7 + at) as u32 % (VOCABULARY - 1)) + 1;
     let target = |at: usize| if at % 11 == 3 { IGNORED } else { token(at + 1) };
@@ -93,7 +93,7 @@ fn largest(values: impl Iterator<Item = f32>) -> f32 {
     })
 }
 
-/// The largest difference.
+/// Returns the largest difference.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     largest(found.iter().zip(expected).map(|(a, b)| a - b))
@@ -125,7 +125,7 @@ fn assert_alike(found: &Pass, expected: &Pass, tolerance: f32, what: &str) {
     assert!(loss <= tolerance, "{what}: loss {loss}");
     let nats = difference(&found.nats, &expected.nats) / largest(expected.nats.iter().copied());
     assert!(nats <= tolerance, "{what}: scores {nats}");
-    // Some are 0 but for rounding, as that of a bias that is added to all keys of a query.
+    // Some gradients are zero up to rounding, such as that of a bias added to all keys of a query.
     let least = tolerance.sqrt() * largest(expected.gradients.values().flatten().copied());
     for (name, gradient) in &expected.gradients {
         let scale = largest(gradient.iter().copied()).max(least);
@@ -134,7 +134,7 @@ fn assert_alike(found: &Pass, expected: &Pass, tolerance: f32, what: &str) {
     }
 }
 
-/// Loss, scores and every gradient, of both families, in both precisions, kept or computed again.
+/// Loss, scores and every gradient agree, for both families and precisions, with and without recomputation.
 #[test]
 fn models_compute_alike() {
     for config in [llama(), gpt2()] {
@@ -163,7 +163,7 @@ fn models_compute_alike() {
     }
 }
 
-/// With adapters, whose dropout falls on the same places.
+/// Agrees with adapters, whose dropout has the same mask.
 #[test]
 fn adapters_compute_alike() {
     for dora in [false, true] {
@@ -203,7 +203,7 @@ fn adapters_compute_alike() {
     }
 }
 
-/// Greedy text is the same, through the cache.
+/// Generates the same greedy text through the cache.
 #[test]
 fn continuations_are_the_same() {
     for config in [llama(), gpt2()] {
@@ -233,12 +233,12 @@ fn losses(run: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// Training by either optimizer goes the same way, and what was trained on a GPU is the same model on the CPU.
+/// Training by either optimizer agrees, and a model trained on a GPU is the same model on the CPU.
 #[test]
-fn runs_go_the_same_way() {
+fn training_agrees() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::write_corpus(at);
+    fixture::write_corpus(at);
     let run = |device: &str, arguments: &[&str]| {
         let mut command = assert_cmd::Command::cargo_bin("polymath").unwrap();
         command

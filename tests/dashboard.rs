@@ -1,7 +1,7 @@
-//! The dashboard through the binary, in a terminal of its own.
+//! The dashboard through the binary, in a pseudo-terminal.
 #![cfg(unix)]
 
-mod held;
+mod fixture;
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -9,19 +9,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use held::{polymath, prepare};
+use fixture::{polymath, prepare};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use predicates::str::contains;
 
-/// Enough steps to be stopped on the way.
+/// Enough steps to be stopped during training.
 const LONG: [&str; 2] = ["training.steps=100000", "run=runs/long"];
 
 fn size(length: u16) -> NonZeroU16 {
     NonZeroU16::new(length).unwrap()
 }
 
-/// What a terminal was sent, and what it shows.
-struct Seen {
+/// Bytes sent to a terminal, and its screen.
+struct TerminalState {
     bytes: Vec<u8>,
     terminal: vt100::Parser,
 }
@@ -32,24 +32,24 @@ struct Session {
     master: Box<dyn MasterPty + Send>,
     _slave: Box<dyn SlavePty + Send>,
     keys: Box<dyn Write + Send>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<TerminalState>>,
 }
 
 impl Session {
-    /// After another program has printed something.
+    /// Starts it after another program has printed something.
     fn start(folder: &Path, arguments: &[&str]) -> Self {
         let pty = native_pty_system().openpty(PtySize::default()).unwrap();
         let mut command = CommandBuilder::new("sh");
         command.args(["-c", "echo printed before; exec \"$@\"", "sh"]);
         command.arg(assert_cmd::cargo::cargo_bin("polymath"));
-        command.args(["--device", &held::device()]);
+        command.args(["--device", &fixture::device()]);
         command.args(arguments);
         command.arg("--dashboard");
         command.cwd(folder);
         command.env("TERM", "xterm-256color");
         command.env("RUST_LOG", "polymath_train=info");
         let child = pty.slave.spawn_command(command).unwrap();
-        let seen = Arc::new(Mutex::new(Seen {
+        let seen = Arc::new(Mutex::new(TerminalState {
             bytes: Vec::new(),
             terminal: vt100::Parser::new(size(24), size(80), 0),
         }));
@@ -75,7 +75,7 @@ impl Session {
         self.seen.lock().unwrap().terminal.screen().contents()
     }
 
-    /// Until the screen shows it.
+    /// Waits until the screen shows `text`.
     fn wait_for(&self, text: &str) {
         let begin = Instant::now();
         while !self.screen().contains(text) {
@@ -105,8 +105,8 @@ impl Session {
         self.master.resize(to).unwrap();
     }
 
-    /// Waits for the end, and checks that the terminal is as it was: the screen from before, with `said` on it, the cursor,
-    /// and how keys are read.
+    /// Waits for the end, and checks that the terminal is restored: the earlier screen with `said` on it, the cursor,
+    /// and the mode of the keys.
     fn end(mut self, code: u32, said: &str) -> String {
         let ended = self.child.wait().unwrap();
         self.wait_for(said);
@@ -133,14 +133,14 @@ impl Session {
             "{}",
             screen.contents()
         );
-        // What was printed after the screen was left.
+        // Text printed after the dashboard was closed.
         text.rsplit("\x1b[?1049l").next().unwrap().to_owned()
     }
 }
 
-/// A run that ends: the summary stands on the ordinary screen, after the log that was held back; so does an error.
+/// Prints the summary on the ordinary screen after the buffered log, and errors too.
 #[test]
-fn the_end_is_told_on_the_ordinary_screen() {
+fn the_summary_is_printed_on_the_ordinary_screen() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -151,7 +151,7 @@ fn the_end_is_told_on_the_ordinary_screen() {
     again.end(1, "is finished (20 steps)");
 }
 
-/// `q`, Ctrl-C and SIGTERM save and leave with 130, and the terminal is as it was; another size of it is taken up.
+/// Saves and exits with 130 on `q`, Ctrl-C and SIGTERM, restores the terminal, and follows a change of its size.
 #[test]
 fn a_stopped_run_leaves_the_terminal_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
@@ -184,9 +184,9 @@ fn a_stopped_run_leaves_the_terminal_as_it_was() {
     stopped.end(130, "stopped and saved after step");
 }
 
-/// Without a terminal, or with `--quiet`, it is refused before anything is done.
+/// Refuses the dashboard without a terminal, or with `--quiet`, before any work.
 #[test]
-fn nowhere_to_draw_is_refused() {
+fn a_dashboard_without_a_terminal_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |arguments: &[&str], sentence: &str| {
         polymath(folder.path())

@@ -1,7 +1,8 @@
 //! Runs the commands of the README, of getting started and of the guides, taken out of the pages themselves.
 //!
-//! The pages of the book are one story: they run in the order of `docs/SUMMARY.md`, in one folder, each with what those before
-//! it made. `polymath` is a script there that makes runs small; models of the hub come from the tests' own server.
+//! The pages of the book are one story: they run in the order of `docs/SUMMARY.md`, in one folder, each with what
+//! those before it made. `polymath` is a script there that makes runs small; models of the hub come from the tests'
+//! own server.
 #![cfg(unix)]
 
 mod pages;
@@ -159,7 +160,7 @@ impl Reader<'_> {
     }
 }
 
-/// What was run, and what was not.
+/// Commands that were run, and commands that were not.
 #[derive(Default)]
 struct Seen {
     pages: usize,
@@ -196,8 +197,8 @@ fn hub_with_model(at: &Path) -> Hub {
     hub
 }
 
-/// Every command of the README, of getting started and of the guides does what the page says, or the page says why it is not
-/// run here.
+/// Every command of the README, of getting started and of the guides does what the page says, or the page says why it
+/// is not run here.
 #[test]
 fn documented_commands_run() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The examples of library use run, and their objective is what it says.
+//! Runs the examples of library use, and checks their objective.
 
 #[path = "../examples/objective.rs"]
 #[allow(dead_code, reason = "an example's `main` is not called here")]
@@ -11,7 +11,7 @@ use objective::{Smoothed, batches, data, small_model};
 use polymath_model::TokenizerFiles;
 use polymath_train::{LanguageModel, Objective, Outcome, is_finished};
 
-/// Forty lines are enough: the run ends, its last evaluation is its best, and its checkpoint is a model.
+/// Trains in forty lines: the run ends, its last evaluation is its best, and its checkpoint is a model.
 #[test]
 fn pretraining_in_forty_lines() {
     let folder = tempfile::tempdir().unwrap();
@@ -29,8 +29,8 @@ fn pretraining_in_forty_lines() {
     assert!(lines.count() <= 40);
 }
 
-/// Without smoothing it is the plain loss; with it, it stands between that and the loss of knowing nothing of the targets;
-/// its gradient reaches every parameter, since the loop that trains it checks that.
+/// Equals the plain loss without smoothing, and lies between that and the loss of a uniform guess with it; its gradient
+/// reaches every parameter, since the training loop checks that.
 #[test]
 fn a_custom_objective() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn a_custom_objective() {
     };
     let expected = f64::from(plain().loss(&batch).unwrap().to_scalar::<f32>().unwrap());
     assert!((loss(0.0) - expected).abs() < 1e-4 * expected);
-    // It is linear in ε.
+    // The loss is linear in ε.
     let middle = f64::midpoint(loss(0.0), loss(1.0));
     assert!((loss(0.5) - middle).abs() < 1e-4 * middle);
     let run = folder.path().join("run");

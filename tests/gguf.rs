@@ -1,15 +1,16 @@
-//! GGUF files through the binary: out of a checkpoint and an adapter, and in again; and what is refused.
+//! GGUF files through the binary: exported from a checkpoint and an adapter, imported again; invalid requests are
+//! refused.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{finetune, polymath, prepare, write};
+use fixture::{finetune, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// Bits per byte of letters, and what is said to a prompt.
+/// Returns bits per byte of letters, and the continuation of a prompt.
 fn told(at: &Path, checkpoint: &str, dataset: &str) -> (f64, Vec<u8>) {
     let output = polymath(at)
         .args(["evaluate", checkpoint, "--dataset", dataset, "--json"])
@@ -38,10 +39,10 @@ fn export(at: &Path, checkpoint: &str, file: &str, kind: &str) -> assert_cmd::Co
     command
 }
 
-/// A checkpoint that went out and came in is the same model; so is an adapter, which is then in its base; and it is a base to
-/// fine-tune like any other.
+/// Gives the same model after export and import, also for an adapter, which is merged into its base, and a base that
+/// can be fine-tuned.
 #[test]
-fn out_and_in() {
+fn export_and_import_give_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -60,7 +61,7 @@ fn out_and_in() {
             .assert()
             .success()
             .stdout(contains(back));
-        // The tokenizer has the same tokens, but is written otherwise: the data set is prepared for it.
+        // The tokenizer has the same tokens but another file: the dataset is prepared for it.
         let data = format!("{back}-data");
         let config = std::fs::read_to_string(at.join("prepare.toml")).unwrap();
         let config = config
@@ -104,14 +105,14 @@ fn out_and_in() {
         .assert()
         .code(2)
         .stderr(contains("--gguf"));
-    // A type of numbers is a GGUF file's.
+    // A number type requires a GGUF file.
     polymath(at)
         .args(["export", "runs/base", "--push", "me/base", "--dry-run"])
         .args(["--type", "f16"])
         .assert()
         .code(2)
         .stderr(contains("--gguf"));
-    // A license is a card's.
+    // A license requires a card.
     export(at, "runs/base", "licensed.gguf", "f16")
         .args(["--license", "mit"])
         .assert()

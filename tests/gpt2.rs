@@ -1,11 +1,11 @@
-//! A GPT-2 through the binary: tuned, resumed, compared, continued, mixed; its files stay a GPT-2's.
+//! A GPT-2 through the binary: trained, resumed, compared, continued, mixed; its files remain a GPT-2's.
 
-mod held;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, polymath, write};
+use fixture::{finetune, polymath, write};
 use predicates::str::contains;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const WIDTH: usize = 24;
 const POSITIONS: usize = 48;
 const LAYERS: usize = 2;
 
-/// Names and shapes of a GPT-2's file, as the hub's own has them: without `transformer.`.
+/// Returns names and shapes of a GPT-2's file as on the hub: without `transformer.`.
 fn shapes(vocabulary: usize) -> Vec<(String, Vec<usize>)> {
     let mut shapes = vec![
         ("wte.weight".to_owned(), vec![vocabulary, WIDTH]),
@@ -40,7 +40,7 @@ fn shapes(vocabulary: usize) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
-/// A GPT-2 with first weights, over the data set's tokenizer.
+/// Writes an untrained GPT-2 over the dataset's tokenizer.
 fn write_base(at: &Path) {
     let manifest = std::fs::read_to_string(at.join("data/dataset.json")).unwrap();
     let tokenizer = serde_json::from_str::<Value>(&manifest).unwrap()["tokenizer"].clone();
@@ -83,9 +83,9 @@ fn write_base(at: &Path) {
     safetensors::serialize_to_file(views, None, &at.join("gpt2/model.safetensors")).unwrap();
 }
 
-/// The data set, and a GPT-2 that reads it.
+/// Prepares the dataset, and a GPT-2 that reads it.
 fn prepare(at: &Path) {
-    held::write_corpus(at);
+    fixture::write_corpus(at);
     polymath(at)
         .args(["prepare", "prepare.toml"])
         .assert()
@@ -93,7 +93,7 @@ fn prepare(at: &Path) {
     write_base(at);
 }
 
-/// The tensors of a folder, without `transformer.` before their names.
+/// Returns the tensors of a folder, without `transformer.` before their names.
 fn tensors(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -115,9 +115,10 @@ fn bits_per_byte(at: &Path, model: &str, domain: &str) -> f64 {
     scores["domains"][domain]["bits_per_byte"].as_f64().unwrap()
 }
 
-/// finetune (full, frozen, the head alone) → evaluate, generate, forget, interpolate, on a GPT-2 as on any other base.
+/// Runs finetune (full, frozen, the head alone), evaluate, generate, report and interpolate on a GPT-2 as on any other
+/// base.
 #[test]
-fn a_gpt2_is_tuned_and_stays_one() {
+fn a_gpt2_is_tuned_and_keeps_its_format() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -134,13 +135,13 @@ fn a_gpt2_is_tuned_and_stays_one() {
     assert!(config.contains("GPT2LMHeadModel"), "{config}");
     assert!(bits_per_byte(at, "runs/full", "asked") < bits_per_byte(at, "gpt2", "asked") - 0.5);
 
-    // As if it had been killed after its tenth step.
+    // As if the run had been killed after its tenth step.
     std::fs::remove_dir_all(at.join("runs/full/step-000020")).unwrap();
     let mut resumed = finetune(at, "full", &settings);
     resumed.arg("--resume").assert().success();
     assert!(tensors(&at.join("runs/full/step-000020")) == after);
 
-    // The last block and the norm after it move, its bias too, and nothing else.
+    // Only the last layer and the norm after it, with its bias, are trained.
     let frozen = ["base=gpt2", "method=frozen", "frozen.train_last_layers=1"];
     finetune(at, "frozen", &frozen).assert().success();
     for (name, tensor) in tensors(&at.join("runs/frozen/latest")) {
@@ -156,10 +157,10 @@ fn a_gpt2_is_tuned_and_stays_one() {
     assert!(head["lm_head.weight"] != before["wte.weight"]);
 
     let tuned = ["runs/full", "runs/frozen", "runs/head"];
-    let mut forget = polymath(at);
-    forget.args(["forget", "gpt2"]).args(tuned);
+    let mut report = polymath(at);
+    report.args(["report", "gpt2"]).args(tuned);
     let arguments = ["--dataset", "data", "--niche", "asked", "-o", "report"];
-    forget.args(arguments).assert().success();
+    report.args(arguments).assert().success();
     let mixed = [
         "interpolate",
         "gpt2",
@@ -186,9 +187,9 @@ fn a_gpt2_is_tuned_and_stays_one() {
     polymath(at).args(generate).assert().success();
 }
 
-/// What a GPT-2 can't do is refused before the first step, with the reason and the choices.
+/// Refuses unsupported settings for a GPT-2 before the first step, with the reason and the choices.
 #[test]
-fn what_a_gpt2_cannot_is_said() {
+fn unsupported_settings_of_a_gpt2_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);

@@ -1,6 +1,6 @@
-//! Models and adapters of the hub, through the real client and a server on loopback that speaks the hub's HTTP.
+//! Models and adapters of the hub, through the real client and a local server that speaks the hub's HTTP.
 
-mod held;
+mod fixture;
 mod served;
 
 use std::path::Path;
@@ -9,19 +9,19 @@ use assert_cmd::Command;
 use predicates::str::contains;
 use served::{COMMIT, Hub, PRIVATE_TOKEN, Trouble, output};
 
-/// A hub that has the base of [`held::prepare`] under the name `tester/tiny`.
+/// Starts a hub that has the base of [`fixture::prepare`] under the name `tester/tiny`.
 fn hub_with_base(at: &Path) -> Hub {
-    held::prepare(at);
+    fixture::prepare(at);
     let hub = Hub::start();
     let best = at.join("runs/base/best").canonicalize().unwrap();
     hub.serve_folder("tester/tiny", &best);
     hub
 }
 
-/// A model of the hub is one's own folder under another name: it is evaluated, continued and tuned alike, also when the
-/// hub is out of reach later; nothing is downloaded twice.
+/// Evaluates, continues and tunes a model of the hub like a local folder, also if the hub is unreachable later, and
+/// downloads nothing twice.
 #[test]
-fn models_of_the_hub_are_used_by_name() {
+fn hub_models_are_used_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = hub_with_base(at);
@@ -69,9 +69,9 @@ fn models_of_the_hub_are_used_by_name() {
     assert_eq!((&offline, &unreachable), (&local, &local));
 }
 
-/// What the hub does not give is said in a sentence with the way to mend it, and a mistyped folder asks no hub.
+/// Reports a failed download in a sentence with a remedy, and sends no request for a mistyped folder.
 #[test]
-fn what_the_hub_does_not_give_is_said() {
+fn failed_downloads_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = Hub::start();
@@ -105,7 +105,7 @@ fn what_the_hub_does_not_give_is_said() {
         "name a branch, tag or commit",
     );
     refused(&mut generate("secret/model"), "HF_TOKEN");
-    // With the token the repository opens, and what it lacks is said instead.
+    // With the token the repository opens, and the missing file is reported instead.
     refused(
         generate("secret/model").env("HF_TOKEN", PRIVATE_TOKEN),
         "no `config.json` with",
@@ -128,9 +128,9 @@ fn what_the_hub_does_not_give_is_said() {
     );
 }
 
-/// What fails on the way is tried again or said; what had arrived is not fetched twice, now or in a later run.
+/// Retries or reports failures of the transfer, and downloads nothing twice, in this run or a later one.
 #[test]
-fn downloads_go_on_where_they_were_cut_off() {
+fn interrupted_downloads_resume() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = hub_with_base(at);
@@ -141,7 +141,7 @@ fn downloads_go_on_where_they_were_cut_off() {
         command.args(["generate", name, "--prompt", "1 2", "--max-tokens", "5"]);
         command
     };
-    let expected = output(held::polymath(at).args([
+    let expected = output(fixture::polymath(at).args([
         "generate",
         "runs/base",
         "--prompt",
@@ -150,7 +150,7 @@ fn downloads_go_on_where_they_were_cut_off() {
         "5",
     ]));
 
-    // One broken connection, and answers that are no answers for a while.
+    // One broken connection, and error responses for a while.
     hub.trouble(large, Trouble::Cut(1000), 1);
     hub.trouble(
         "GET /api/models/tester/tiny/tree",
@@ -170,7 +170,7 @@ fn downloads_go_on_where_they_were_cut_off() {
         hub.ranges()
     );
 
-    // A run that gives up leaves the next one what had arrived.
+    // A run that gives up leaves its partial download to the next one.
     hub.trouble(large, Trouble::Cut(2000), 100);
     let mut stopped = with_home("cut-off", "tester/tiny");
     stopped
@@ -186,14 +186,14 @@ fn downloads_go_on_where_they_were_cut_off() {
         "{ranges:?}"
     );
 
-    // The page of an error is never taken for the file.
+    // An error page is never taken for the file.
     hub.trouble(large, Trouble::Status("429 Too Many Requests"), 100);
     let mut limited = with_home("limited", "tester/tiny");
     limited.assert().failure().stderr(contains("wait a while"));
     hub.mend();
     assert_eq!(output(&mut with_home("limited", "tester/tiny")), expected);
 
-    // A name that was given up leads to the new one.
+    // An old name leads to the new one.
     hub.rename("formerly/small", "tester/tiny");
     assert_eq!(
         output(&mut with_home("renamed", "formerly/small")),
@@ -201,10 +201,10 @@ fn downloads_go_on_where_they_were_cut_off() {
     );
 }
 
-/// So it is with what comes out of the chunked store, which the client writes from the beginning on: of a run that was
-/// killed, what had arrived is kept, also by a run that fails again.
+/// Resumes downloads from the chunked store, which the client writes from the beginning: the partial download of a
+/// killed run is kept, even if the next run fails again.
 #[test]
-fn downloads_from_the_chunked_store_go_on() {
+fn downloads_from_the_chunked_store_resume() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = hub_with_base(at);
@@ -212,13 +212,13 @@ fn downloads_from_the_chunked_store_go_on() {
     let weights = std::fs::read(at.join("runs/base/best/model.safetensors")).unwrap();
     let generate = ["--prompt", "1 2", "--max-tokens", "5"];
     let expected = output(
-        held::polymath(at)
+        fixture::polymath(at)
             .args(["generate", "runs/base"])
             .args(generate),
     );
     let with_home = |home: &str| {
         let mut command = hub.polymath(at);
-        // The store's client asks five times, after seconds, and then minutes.
+        // The store's client retries five times, after seconds, and then minutes.
         command
             .env("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")
             .env("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
@@ -230,7 +230,7 @@ fn downloads_from_the_chunked_store_go_on() {
     assert_eq!(output(&mut with_home("whole")), expected);
     assert!(hub.count("GET /cas/chunks/") > 1, "out of the store");
 
-    // What a run leaves that was killed.
+    // Files that a killed run leaves.
     let blobs = |home: &str| at.join(home).join("hub/models--tester--tiny/blobs");
     let whole = std::fs::read_dir(blobs("whole")).unwrap();
     let mut whole = whole.map(|entry| entry.unwrap().path());
@@ -256,7 +256,7 @@ fn downloads_from_the_chunked_store_go_on() {
     assert!(ranges[0].starts_with(&first), "{ranges:?}");
 }
 
-/// An adapter of the hub brings its base along; several go over one base; another base is told by its weights.
+/// Downloads the base of an adapter; several adapters share one base; another base is recognized by its weights.
 #[test]
 fn adapters_of_the_hub_find_their_base() {
     let folder = tempfile::tempdir().unwrap();
@@ -279,7 +279,7 @@ fn adapters_of_the_hub_find_their_base() {
         );
         hub.serve_folder(&format!("tester/{run}"), &best(&format!("runs/{run}")));
     }
-    // Whoever gets the folder finds the base by the name and the commit that it was trained on.
+    // Others find the base by the name and the commit that it was trained on.
     let config = std::fs::read(best("runs/first").join("adapter_config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["base_model_name_or_path"], "tester/tiny");
@@ -302,7 +302,7 @@ fn adapters_of_the_hub_find_their_base() {
     assert_eq!(second, scores("tester/second", &["--base", "tester/tiny"]));
     assert_eq!(second, scores("tester/second", &["--base", "runs/base"]));
     let report = [
-        "forget",
+        "report",
         "tester/tiny",
         "tester/first",
         "--dataset",
@@ -312,14 +312,14 @@ fn adapters_of_the_hub_find_their_base() {
     ];
     output(&mut elsewhere(&report));
 
-    // As PEFT saves it: without a tokenizer.
+    // As saved by PEFT: without a tokenizer.
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         let bytes = std::fs::read(best("runs/first").join(name)).unwrap();
         hub.serve_bytes("tester/bare", name, &bytes);
     }
     assert_eq!(first, scores("tester/bare", &[]));
 
-    held::pretrain_other(at);
+    fixture::pretrain_other(at);
     hub.serve_folder("tester/other", &best("runs/other"));
     for base in ["tester/other", "runs/other"] {
         let mut command = elsewhere(&["generate", "tester/first", "--base", base]);
@@ -330,10 +330,10 @@ fn adapters_of_the_hub_find_their_base() {
     }
 }
 
-/// Whatever is made from a base of the hub carries the tokenizer, its settings, the chat template and the base's way to
-/// generate, byte for byte.
+/// Keeps the tokenizer, its settings, the chat template and the generation settings of a hub base in every derived
+/// model, byte for byte.
 #[test]
-fn checkpoints_keep_what_stands_beside_the_weights() {
+fn checkpoints_keep_the_files_beside_the_weights() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = hub_with_base(at);

@@ -1,6 +1,6 @@
-//! Data sets of the hub, through the real client and a server on loopback: every kind of file, whole, by glob and by split.
+//! Datasets of the hub, through the real client and a local server: every file format, whole, by glob and by split.
 
-mod held;
+mod fixture;
 mod served;
 
 use std::io::Write;
@@ -13,7 +13,7 @@ use parquet::schema::parser::parse_message_type;
 use predicates::str::contains;
 use served::{Hub, Trouble, output};
 
-/// Texts that none of the others is.
+/// Returns texts that differ from all others.
 fn texts(from: u32) -> Vec<String> {
     let text = |number: u32| {
         let words: Vec<String> = (number..number + 20).map(|n| n.to_string()).collect();
@@ -30,7 +30,7 @@ fn json_lines(from: u32) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// The same texts as a table, with a column that is not asked for.
+/// Returns the same texts as a table with an additional column.
 fn table(from: u32) -> Vec<u8> {
     let schema = "message m { required int64 id; required binary text (STRING); }";
     let schema = Arc::new(parse_message_type(schema).unwrap());
@@ -65,16 +65,16 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The manifest of the data set that the sources make, without the digest of the files as they are.
+/// Returns the manifest of the dataset made from the sources, without the digest of the files.
 fn prepared(hub: &Hub, at: &Path, output_folder: &str, paths: &[&str]) -> serde_json::Value {
     let config = format!(
         "output = \"{output_folder}\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 280\n[domains.counting]\npaths = {paths:?}\n"
     );
-    held::write(at, "prepare.toml", &config);
+    fixture::write(at, "prepare.toml", &config);
     let text = output(hub.polymath(at).args(["prepare", "prepare.toml", "--json"]));
     let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
     manifest["source"].take();
-    // A table's columns that nobody asked for are told; records of JSON have none here.
+    // Unused columns of a table are reported; JSON records have none here.
     let counting = manifest["domains"]["counting"].as_object_mut().unwrap();
     if let Some(notes) = counting.remove("notes") {
         assert_eq!(
@@ -85,7 +85,7 @@ fn prepared(hub: &Hub, at: &Path, output_folder: &str, paths: &[&str]) -> serde_
     manifest
 }
 
-/// A data set of the hub is prepared as the same files on disk are, and only its files that fit are read.
+/// Prepares a dataset of the hub like the same files on disk, and reads only the matching files.
 #[test]
 fn datasets_of_the_hub_are_sources() {
     let folder = tempfile::tempdir().unwrap();
@@ -96,7 +96,7 @@ fn datasets_of_the_hub_are_sources() {
     hub.serve_bytes(name, "picture.png", b"no text at all");
     for (path, from) in [("data/a.jsonl", 0), ("data/b.jsonl", 500)] {
         hub.serve_bytes(name, path, &json_lines(from));
-        held::write(at, path, std::str::from_utf8(&json_lines(from)).unwrap());
+        fixture::write(at, path, std::str::from_utf8(&json_lines(from)).unwrap());
     }
     let of = |output_folder: &str, path: &str| prepared(&hub, at, output_folder, &[path]);
     let local = of("local", "data");
@@ -112,10 +112,10 @@ fn datasets_of_the_hub_are_sources() {
         "{fetched:?}"
     );
 
-    // Later, with the hub out of reach, what is in the cache serves.
+    // Later, with the hub unreachable, the cache is used.
     std::fs::remove_dir_all(at.join("glob")).unwrap();
     let mut offline = hub.polymath(at);
-    held::write(
+    fixture::write(
         at,
         "offline.toml",
         &format!(
@@ -141,7 +141,7 @@ fn datasets_of_the_hub_are_sources() {
         ("hf://datasets/tester/nothing", "check the name"),
     ] {
         let config = format!("output = \"wrong\"\n[domains.counting]\npaths = [\"{path}\"]\n");
-        held::write(at, "wrong.toml", &config);
+        fixture::write(at, "wrong.toml", &config);
         let mut command = hub.polymath(at);
         let assert = command.args(["prepare", "wrong.toml"]).assert().failure();
         assert
@@ -150,9 +150,9 @@ fn datasets_of_the_hub_are_sources() {
     }
 }
 
-/// Every kind of file that is read, packed or not, gives the same documents; parquet also over a connection that breaks.
+/// Reads the same documents from every file format, compressed or not; parquet also over a connection that breaks.
 #[test]
-fn every_kind_of_file_comes_from_the_hub() {
+fn every_file_format_is_read_from_the_hub() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = Hub::start();
@@ -181,7 +181,7 @@ fn every_kind_of_file_comes_from_the_hub() {
         "the table went on where it was cut off"
     );
 
-    // Texts are files of their own: as many documents.
+    // Each text file is one document.
     for (number, text) in texts(0).iter().enumerate() {
         let packed = match number % 3 {
             0 => (format!("{number}.txt"), text.clone().into_bytes()),
@@ -201,10 +201,10 @@ fn every_kind_of_file_comes_from_the_hub() {
     assert_eq!(domain(&files, "train"), domain(&manifests[0], "train"));
 }
 
-/// Splits go by the card, with a configuration before them where there are several, else by the names of files; the hub's
-/// own copy in parquet is a revision.
+/// Chooses splits by the card, with a configuration before them if there are several, else by file names; the hub's own
+/// parquet copy is a revision.
 #[test]
-fn splits_go_by_name() {
+fn splits_are_chosen_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let hub = Hub::start();
@@ -219,7 +219,7 @@ fn splits_go_by_name() {
         ("z.jsonl", 600),
     ] {
         hub.serve_bytes(name, path, &json_lines(from));
-        held::write(at, path, std::str::from_utf8(&json_lines(from)).unwrap());
+        fixture::write(at, path, std::str::from_utf8(&json_lines(from)).unwrap());
     }
     let copy = "datasets/tester/split@refs/convert/parquet";
     hub.serve_bytes(copy, "default/test/0000.parquet", &table(400));
@@ -242,7 +242,7 @@ fn splits_go_by_name() {
     let local = prepared(&hub, at, "local-test", &["y.jsonl"]);
     let address = "hf://datasets/tester/split@refs/convert/parquet/default/test";
     assert_eq!(prepared(&hub, at, "parquet", &[address]), local);
-    held::write(
+    fixture::write(
         at,
         "wrong.toml",
         "output = \"wrong\"\n[domains.d]\npaths = [\"hf://datasets/tester/split/validation\"]\n",

@@ -1,16 +1,16 @@
-//! Killed in the middle and resumed, in the ways of computing that other tests leave out; and on data that have changed.
+//! Kills and resumes runs with options that other tests leave out, and on changed data.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{
+use fixture::{
     finetune, kill_in_the_middle, polymath, prepare, records, sha_of_weights, write, write_corpus,
 };
 
 const PLACES: (&str, &str) = ("step-000003/state.json", "step-000020");
 const OFTEN: [&str; 2] = ["checkpoint.every=1", "checkpoint.keep=99"];
-/// Muon, products in bf16, and each step in two parts, whose norm is clipped.
+/// Muon, bf16 products, and each step in two parts with a clipped norm.
 const COMPUTED: [&str; 5] = [
     "training.optimizer=muon",
     "training.precision=bf16",
@@ -19,7 +19,7 @@ const COMPUTED: [&str; 5] = [
     "evaluation.every=5",
 ];
 
-/// The run `whole` and the killed one have the same weights, and the same metrics but for times.
+/// Checks that the run `whole` and the killed one have the same weights, and the same metrics but for times.
 fn assert_same(at: &Path) {
     let [whole, killed] = ["runs/whole", "runs/killed"].map(|run| at.join(run));
     assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));
@@ -70,8 +70,8 @@ fn muon_bf16_and_accumulation_resume_to_the_same_bits() {
     assert_same(at);
 }
 
-/// A run whose data set was prepared again from other text is not resumed: the refusal names the data, and the run stays as it
-/// was, to be resumed on the old data.
+/// Refuses to resume a run whose dataset was prepared again from other text: the refusal names the data, and the run
+/// stays unchanged, to be resumed on the original data.
 #[test]
 fn runs_are_not_resumed_on_other_data() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Retention limits through the binary: kept, broken, killed and resumed, and refused.
+//! Forgetting limits through the binary: kept, broken, killed and resumed, and refused.
 
-mod held;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{finetune, polymath};
+use fixture::{finetune, polymath};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -14,7 +14,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// What the controller said at each evaluation of a run.
+/// Returns the controller's record at each evaluation of a run.
 fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {
     std::fs::read_to_string(run.join("metrics.jsonl"))
         .unwrap()
@@ -26,16 +26,16 @@ fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// The base and the niche of all tests, with enough held-out documents to show that a limit is kept.
+/// Prepares the base and the niche of all tests, with enough held-out documents to show that a limit is kept.
 fn prepare(at: &Path) {
-    held::write_corpus(at);
+    fixture::write_corpus(at);
     // No two documents are near-duplicates, which would be one group.
     let counting = (0..160u32).map(|number| {
         let numbers = (10 * number..10 * number + 30).map(|number| number.to_string());
         let line = serde_json::json!({ "text": numbers.collect::<Vec<_>>().join(" ") });
         format!("{line}\n")
     });
-    held::write(at, "raw/counting.jsonl", &counting.collect::<String>());
+    fixture::write(at, "raw/counting.jsonl", &counting.collect::<String>());
     let mut command = polymath(at);
     command.args(["prepare", "prepare.toml", "heldout_fraction=0.5"]);
     command.assert().success();
@@ -44,15 +44,15 @@ fn prepare(at: &Path) {
     command.assert().success();
 }
 
-/// The exit codes of a run whose limits are kept, or neither surely kept nor surely broken.
+/// Exit codes of a run whose limits are kept, or neither kept nor broken significantly.
 const NOT_BROKEN: &[i32] = &[0, 4];
 
 const LONG: [&str; 2] = ["training.steps=60", "evaluation.max_tokens=100000"];
 
-/// `--limits` alone gives a run that replays, is held harder where it leaves the limit, and says on the test split what
-/// became of it: kept with exit 0 and a `best`; broken with exit 3, the domain, and the closest checkpoint.
+/// Runs with `--limits` alone: replays, raises the strength after a violation, and reports the verdict on the test
+/// split: kept with exit code 0 and a `best`; broken with exit code 3, the domain, and the closest checkpoint.
 #[test]
-fn limits_are_kept_or_said_to_be_broken() {
+fn limits_are_kept_or_reported_as_broken() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -83,22 +83,22 @@ fn limits_are_kept_or_said_to_be_broken() {
     );
     assert!(verdict["domains"][0].get("limit").is_none());
     assert!(at.join("runs/wide/best/config.json").is_file());
-    // There is room to spare: less is replayed than in the beginning.
+    // There is room to spare: less is replayed than at the beginning.
     let wide = controls(&at.join("runs/wide"));
     assert_eq!(wide[0]["replay_share"], 1.0 / 3.0);
     assert!(wide.last().unwrap()["replay_share"] < 0.2);
-    // The niche has as many rows as without: the replayed ones stand beside them.
+    // The niche has as many rows as without limits: the replayed ones are added.
     let metrics = std::fs::read_to_string(at.join("runs/wide/metrics.jsonl")).unwrap();
     let tokens = metrics.lines().filter_map(|line| {
         let value: Value = serde_json::from_str(line).unwrap();
         value["tokens"].as_u64()
     });
     assert!(tokens.max().unwrap() > 60 * 4 * 48 * 11 / 10);
-    // What the verdict says can be measured again: it is of the test split.
+    // The verdict can be measured again on the test split.
     let bits = |checkpoint: &str, domain: &str| {
         let mut command = polymath(at);
         command.args(["evaluate", checkpoint, "--dataset", "data"]);
-        command.args(["--context", "48", "--half", "test", "--json"]);
+        command.args(["--context", "48", "--split", "test", "--json"]);
         let scores: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         scores["domains"][domain]["bits_per_byte"].as_f64().unwrap()
     };
@@ -131,10 +131,10 @@ fn limits_are_kept_or_said_to_be_broken() {
     assert!(narrow.last().unwrap()["worst_share_of_limit"] > 1.0);
 }
 
-/// A niche that is learnt too fast for anything to hold the old domains: what is inside is found between the base and the
-/// run's end, becomes `best`, and still gains.
+/// Finds a model inside between base and end for a niche that is learned too fast for any retention; it becomes `best`
+/// and still gains.
 #[test]
-fn what_went_outside_is_brought_back_inside() {
+fn a_run_outside_its_limits_is_mixed_to_the_inside() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -152,7 +152,7 @@ fn what_went_outside_is_brought_back_inside() {
     let verdict = json(&run.join("limits.json"));
     assert_ne!(verdict["verdict"], "broken");
     assert_eq!(verdict["inside_on_the_way"], false);
-    // The limit is made use of.
+    // The limit is used.
     let changes = verdict["domains"].as_array().unwrap()[1..].iter();
     let worst = changes.map(|domain| domain["change"].as_f64().unwrap());
     assert!(worst.fold(0.0, f64::max) > 0.2 * 0.01, "{verdict}");
@@ -174,7 +174,7 @@ fn what_went_outside_is_brought_back_inside() {
     assert!(run.join("best/model.safetensors").is_file());
     assert!(run.join("closest/model.safetensors").is_file());
 
-    // Killed at the last moment before the verdict stands: it is not finished, and goes on to the same one.
+    // Killed just before the verdict is written: the run is not finished, and resumes to the same verdict.
     std::fs::remove_file(run.join("limits.json")).unwrap();
     let again = |resume: &[&str]| {
         let mut command = finetune(at, "back", &settings);
@@ -183,18 +183,18 @@ fn what_went_outside_is_brought_back_inside() {
     };
     again(&[])
         .code(1)
-        .stderr(contains("stopped before the last word on its limits"));
+        .stderr(contains("stopped before the verdict on its limits"));
     again(&["--resume"]).code(NOT_BROKEN).stdout(contains(said));
     assert_eq!(json(&run.join("limits.json")), verdict);
-    let ended = held::files(&run);
+    let ended = fixture::files(&run);
     again(&["--resume"])
         .code(NOT_BROKEN)
         .stderr(contains("nothing left to do"))
         .stdout(contains(said));
-    assert_eq!(held::files(&run), ended);
+    assert_eq!(fixture::files(&run), ended);
 
-    // Killed after the last checkpoint got its name, before the links moved: the same model between base and end, not one
-    // between the base and an older checkpoint.
+    // Killed after the last checkpoint got its name, before the links moved: the result is mixed from base and end, not
+    // from the base and an older checkpoint.
     let older = "step-000004";
     for name in ["limits.json", "best", "latest", "closest"] {
         std::fs::remove_file(run.join(name)).unwrap();
@@ -206,10 +206,10 @@ fn what_went_outside_is_brought_back_inside() {
         std::os::unix::fs::symlink(older, run.join(name)).unwrap();
     }
     again(&["--resume"]).code(NOT_BROKEN);
-    assert_eq!(held::files(&run), ended);
+    assert_eq!(fixture::files(&run), ended);
 }
 
-/// A frontier judges the limits of its runs, also of one that was killed before.
+/// Judges the limits of the runs of a frontier, also of one that was killed before.
 #[test]
 fn frontiers_judge_their_limits() {
     let folder = tempfile::tempdir().unwrap();
@@ -236,9 +236,10 @@ fn frontiers_judge_their_limits() {
     assert_eq!(std::fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
 }
 
-/// A run under limits that is stopped and resumed ends with the same bits: the controller's history is in its checkpoints.
+/// Ends with the same bits after a stop and a resumption of a run with limits: checkpoints contain the controller's
+/// history.
 #[test]
-fn resuming_goes_on_as_if_nothing_had_happened() {
+fn resuming_restores_the_controller() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -263,7 +264,7 @@ fn resuming_goes_on_as_if_nothing_had_happened() {
         String::from_utf8_lossy(&whole.stderr)
     );
 
-    // As if it had been killed after some step: what came later is gone.
+    // As if the run had been killed after this step: everything later is gone.
     let cut = finetune(at, "cut", &settings)
         .args(limits)
         .output()
@@ -297,9 +298,9 @@ fn resuming_goes_on_as_if_nothing_had_happened() {
     assert!(weights("whole") == weights("cut"));
 }
 
-/// What can't be limited is refused before anything is made.
+/// Refuses impossible limits before any work.
 #[test]
-fn limits_without_sense_are_refused() {
+fn impossible_limits_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);

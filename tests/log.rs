@@ -1,13 +1,13 @@
-//! The log: what `RUST_LOG` and `--log-format` make of it.
+//! Log output under `RUST_LOG` and `--log-format`.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{polymath, prepare};
+use fixture::{polymath, prepare};
 use serde_json::Value;
 
-/// Standard error of a short run under this `RUST_LOG`.
+/// Returns standard error of a short run under this `RUST_LOG`.
 fn log(at: &Path, filter: Option<&str>, arguments: &[&str]) -> String {
     let run = format!(
         "run=runs/{}",
@@ -23,17 +23,14 @@ fn log(at: &Path, filter: Option<&str>, arguments: &[&str]) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
-    assert!(
-        !text.contains('\x1b'),
-        "colours where there is no terminal: {text}"
-    );
+    assert!(!text.contains('\x1b'), "colors without a terminal: {text}");
     text
 }
 
-/// Only what is asked for is said, at its level and from its crate; in JSON every line is one object; a filter that is none
-/// is told, and the run goes on.
+/// Logs only the requested levels and crates; every JSON line is one object; an invalid filter is reported, and the run
+/// continues.
 #[test]
-fn levels_and_forms() {
+fn levels_and_formats_are_respected() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);

@@ -1,8 +1,9 @@
-//! The transfer matrix: a row is what was tuned on, a column what was scored, each figure the one that `evaluate` gives on the test split.
+//! The transfer matrix: rows are the tuned domains, columns the scored ones, and each figure is that of `evaluate` on
+//! the test split.
 
-mod held;
+mod fixture;
 
-use held::{polymath, prepare, write};
+use fixture::{polymath, prepare, write};
 use serde_json::Value;
 
 const TRANSFER: &str = "output = \"transfer\"\ndatasets = [\"data\"]\nseeds = [1]\ngradient_tokens = 1000\n[shared]\n\

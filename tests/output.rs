@@ -1,7 +1,7 @@
-//! Output that nobody reads, that does not fit, or that holds what a terminal would obey.
+//! Output that nobody reads, that does not fit on the disk, or that contains terminal control sequences.
 #![cfg(unix)]
 
-mod held;
+mod fixture;
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -9,27 +9,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use held::killable;
+use fixture::killable;
 
-/// A base, data and configs that all tests here read and none changes.
+/// Returns a base, data and configs that all tests here read and none changes.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        held::prepare(folder.path());
+        fixture::prepare(folder.path());
         folder
     });
     folder.path()
 }
 
-/// A pipe whose reader has left.
+/// Returns a pipe whose reader has left.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-/// A disk without room.
+/// Returns a full disk.
 fn full() -> Stdio {
     let full: File = OpenOptions::new().write(true).open("/dev/full").unwrap();
     full.into()
@@ -41,7 +41,7 @@ fn polymath(arguments: &[&str]) -> Command {
     command
 }
 
-/// Ends with `code` and without a panic; hands back what standard error was told.
+/// Checks that the command ends with `code` and without a panic, and returns its standard error.
 fn ends(mut command: Command, code: i32) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     let told = String::from_utf8(stderr).unwrap();
@@ -50,14 +50,14 @@ fn ends(mut command: Command, code: i32) -> String {
     told
 }
 
-/// Every command that prints: where its reader has left, it ends with 0 and without a word; where the disk is full, it
-/// says so and ends with 1.
+/// Ends every printing command with 0 and silently if its reader has left, and with 1 and an error if the disk is full.
 #[test]
 fn a_closed_output_is_no_error_and_a_full_one_is() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &["--help"],
         &["--version"],
         &["help", "pretrain"],
+        &["completions", "bash"],
         &["evaluate", "runs/base"],
         &["evaluate", "runs/base", "--json"],
         &["dataset", "info", "data"],
@@ -98,9 +98,9 @@ fn a_closed_output_is_no_error_and_a_full_one_is() {
     }
 }
 
-/// A command that makes something makes it, whatever becomes of its output; what is lost on a full disk is told.
+/// Completes the work of a command whose output is lost, and reports output that is lost on a full disk.
 #[test]
-fn what_is_made_is_made_without_a_reader() {
+fn work_is_completed_without_a_reader() {
     type Redirect = fn(&mut Command) -> &mut Command;
     let redirects: [(&str, Redirect, i32); 5] = [
         ("output-closed", |command| command.stdout(closed()), 0),
@@ -136,7 +136,7 @@ fn what_is_made_is_made_without_a_reader() {
             ),
             (
                 &[
-                    "forget",
+                    "report",
                     "runs/base",
                     "runs/base",
                     "-o",
@@ -157,7 +157,7 @@ fn what_is_made_is_made_without_a_reader() {
     }
 }
 
-/// An adapter in `runs/adapter`.
+/// Makes an adapter in `runs/adapter`.
 fn adapter() {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -168,7 +168,7 @@ fn adapter() {
     });
 }
 
-/// A verdict that nobody reads is still the exit code.
+/// Returns the verdict as the exit code, even if nobody reads it.
 #[test]
 fn a_broken_limit_is_told_by_the_code_alone() {
     let redirects = [
@@ -188,12 +188,12 @@ fn a_broken_limit_is_told_by_the_code_alone() {
     }
 }
 
-/// Standard output of a command on a terminal, and what standard error is told where it is none.
+/// Returns the standard output of a command on a terminal, or its standard error.
 fn on_a_terminal(arguments: &[&str]) -> String {
     use portable_pty::{CommandBuilder, PtySize, native_pty_system};
     let pty = native_pty_system().openpty(PtySize::default()).unwrap();
     let mut command = CommandBuilder::new(assert_cmd::cargo::cargo_bin("polymath"));
-    command.args(["--device", &held::device()]);
+    command.args(["--device", &fixture::device()]);
     command.args(arguments);
     command.cwd(folder());
     command.env("TERM", "xterm-256color");
@@ -215,10 +215,10 @@ fn on_a_terminal(arguments: &[&str]) -> String {
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}evil";
 const SHOWN: &str = "␛]0;owned␇␛[2J�31m�evil";
 
-/// What a terminal would obey is shown instead: in generated text, in tables, in errors, in wrong arguments. A pipe gets
-/// results as they are, errors as they are shown.
+/// Shows control sequences instead of sending them to a terminal: in generated text, tables, errors and wrong
+/// arguments. A pipe gets results unchanged and errors escaped.
 #[test]
-fn terminals_are_sent_no_sequences_from_outside() {
+fn terminals_are_sent_no_foreign_sequences() {
     let generate = [
         "generate",
         "runs/base",
@@ -240,7 +240,7 @@ fn terminals_are_sent_no_sequences_from_outside() {
         let mut command = polymath(arguments);
         let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
         for text in [told, on_a_terminal(arguments)] {
-            // The parser of arguments takes sequences out before it shows one.
+            // The argument parser removes sequences before it shows an argument.
             let shown = text.contains(SHOWN) || (arguments == wrong && text.contains("evil"));
             assert!(shown, "{text:?}");
             assert!(
@@ -250,7 +250,7 @@ fn terminals_are_sent_no_sequences_from_outside() {
         }
     }
 
-    // A dataset from elsewhere, whose author chose the names of its domains.
+    // A foreign dataset, whose author chose the names of its domains.
     let hostile = folder().join("hostile");
     copy(&folder().join("data"), &hostile);
     let manifest = std::fs::read_to_string(hostile.join("dataset.json")).unwrap();
@@ -265,12 +265,12 @@ fn terminals_are_sent_no_sequences_from_outside() {
     assert!(seen.contains(SHOWN) && !seen.contains('\u{1b}'), "{seen:?}");
 }
 
-/// What a name could try in a model card: a heading, an image that tracks its readers, HTML, the end of a block of code
-/// and of the card's facts.
+/// Attacks by a name in a model card: a heading, a tracking image, HTML, the end of a code block and of the card's
+/// metadata.
 const MARKUP: &str =
     "x\n\n# Heading\n![x](https://tracker.example/p.png)\n<img src=x>\n```\n---\n| a | b |";
 
-/// A card has the same lines and headings, whatever the begin token and the domains of its checkpoint are called.
+/// Keeps the lines and headings of a card, whatever the begin token and the domains of its checkpoint are called.
 #[test]
 fn a_card_shows_names_as_text() {
     let edit = |run: &str, file: &str, from: &str, to: &str| {
@@ -291,7 +291,7 @@ fn a_card_shows_names_as_text() {
     }
     edit("scored", "metrics.jsonl", "\"counting\"", &quoted(MARKUP));
     for run in ["begun", "named"] {
-        // A model from elsewhere: nothing says what its files were.
+        // A foreign model: nothing is known of its files.
         std::fs::remove_file(folder().join(run).join("best/state.json")).unwrap();
     }
     let begin = "\"bos_token\": \"<|endoftext|>\"";
@@ -302,7 +302,7 @@ fn a_card_shows_names_as_text() {
     }
 }
 
-/// A card with hostile names has the headings, tables and blocks of one without.
+/// Checks that a card with hostile names has the headings, tables and blocks of one without.
 fn same_lines(plain: &str, named: &str) {
     assert!(named.contains("tracker.example"), "{named}");
     let begin = |text: &str, part: &str| text.lines().filter(|line| line.starts_with(part)).count();
@@ -329,24 +329,24 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The modules that may take standard output and standard error.
+/// Modules that may use standard output and standard error.
 const WRITERS: [&str; 3] = [
     "crates/cli/src/results.rs",
     "crates/cli/src/lines.rs",
-    // The dashboard's screen: drawings, which are no lines.
+    // Screen of the dashboard: frames, not lines.
     "crates/cli/src/dashboard/screen.rs",
 ];
 
-/// Macros that panic where nobody reads, and that know no terminal.
+/// Macros that panic without a reader, and ignore whether there is a terminal.
 const MACROS: [&str; 5] = ["print!", "println!", "eprint!", "eprintln!", "dbg!"];
 
-/// What writes past the one place.
+/// Calls that bypass the modules above.
 const STREAMS: [&str; 2] = ["stdout()", "stderr()"];
 
-/// No source prints by itself: `println!` and its kin panic where the output is closed, and don't know what a terminal
-/// obeys. Tests may.
+/// Finds no source that prints by itself: `println!` and the like panic if the output is closed, and do not escape
+/// control sequences. Tests may use them.
 #[test]
-fn one_place_writes() {
+fn only_the_output_modules_write() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     gather(&root.join("src"), &mut sources);
@@ -372,7 +372,7 @@ fn one_place_writes() {
         "use `lines` or `results` of `polymath-cli`:\n{}",
         found.join("\n")
     );
-    // The check itself sees what it is for, and no more.
+    // The check finds its targets, and nothing else.
     let planted = "fn a() {\n    println!(\"x\");\n}\n#[cfg(test)]\nmod tests {\n    println!();\n}\nfn b() { dbg!(1); }\n// print!()\n";
     let seen: Vec<usize> = shipped(planted)
         .filter(|(_, line)| MACROS.iter().any(|word| calls(line, word)))
@@ -381,7 +381,7 @@ fn one_place_writes() {
     assert_eq!(seen, [2, 8]);
 }
 
-/// The lines that are compiled into the program: no comments, no item that is only for tests.
+/// Returns the lines that are compiled into the program: no comments, no items that are only for tests.
 fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut for_tests = false;
     let mut skipping = false;
@@ -402,12 +402,12 @@ fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether the next item is compiled for tests alone.
+/// Returns true if the next item is compiled for tests only.
 fn is_for_tests(line: &str) -> bool {
     line.starts_with("#[cfg(") && line.contains("test") && !line.contains("not(")
 }
 
-/// Whether `word` stands in `line` and is not the end of a longer one.
+/// Returns true if `word` is in `line` and not the end of a longer word.
 fn calls(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -415,7 +415,7 @@ fn calls(line: &str, word: &str) -> bool {
     })
 }
 
-/// All sources in a folder, but those of tests.
+/// Collects all sources in a folder, without tests.
 fn gather(folder: &Path, sources: &mut Vec<PathBuf>) {
     let paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()

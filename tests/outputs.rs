@@ -1,17 +1,17 @@
-//! What commands write over, and who may read it.
+//! Files that commands may replace, and their permissions.
 
-mod held;
+mod fixture;
 
 use std::fs;
 use std::path::Path;
 
-use held::{polymath, prepare, write, write_corpus};
+use fixture::{polymath, prepare, write, write_corpus};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-/// A model's folder, a run's and a stranger's are no place for a data set, and nothing in them changes.
+/// Refuses to write a dataset into a model's, a run's or a foreign folder, and changes nothing in it.
 #[test]
-fn data_sets_replace_only_data_sets() {
+fn datasets_replace_only_datasets() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -40,22 +40,22 @@ fn data_sets_replace_only_data_sets() {
     assert_eq!(fs::read(model.join("tokenizer.json")).unwrap(), tokenizer);
     assert!(!at.join("raw/tokenizer.json").exists() && !at.join("raw/.lock").exists());
 
-    // One that was cut off is made anew, and one that another process writes to is left alone.
+    // An interrupted one is made again, and one that another process writes to is left alone.
     fs::remove_file(at.join("data/dataset.json")).unwrap();
-    let held = fs::File::options()
+    let locked = fs::File::options()
         .write(true)
         .open(at.join("data/.lock"))
         .unwrap();
-    held.lock().unwrap();
+    locked.lock().unwrap();
     into("data", &[])
         .failure()
         .stderr(contains("another process").and(contains("is writing a dataset to it")));
     assert!(!at.join("data/dataset.json").exists());
-    drop(held);
+    drop(locked);
     into("data", &[]).success();
 }
 
-/// Two preparations of one folder at once: one of them makes it whole, and the other is told.
+/// Prepares one folder in two processes: one completes it, and the other gets an error.
 #[test]
 fn one_process_prepares_a_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn one_process_prepares_a_folder() {
     for round in 0..4 {
         let output = format!("output=both-{round}");
         let start = |seed: &str| {
-            let mut command = held::killable(at);
+            let mut command = fixture::killable(at);
             command.args(["prepare", "prepare.toml", &output, seed]);
             command.spawn().unwrap()
         };
@@ -80,7 +80,7 @@ fn one_process_prepares_a_folder() {
     }
 }
 
-/// What is written has the mode that the umask says, whatever the libraries' temporary files have.
+/// Gives files the mode of the umask, not that of the libraries' temporary files.
 #[cfg(unix)]
 #[test]
 fn files_have_the_mode_of_the_umask() {
@@ -141,7 +141,7 @@ fn files_have_the_mode_of_the_umask() {
     }
 }
 
-/// The file for items is made when all is decided: a mistake leaves nothing, and a file that is there stays.
+/// Creates the items file at the end: an error leaves nothing, and an existing file stays.
 #[test]
 fn items_are_written_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn items_are_written_at_the_end() {
     );
 }
 
-/// Reports replace reports; a stranger's file of the same name is told before anything is scored, and stays.
+/// Replaces reports by reports; refuses a foreign file of the same name before scoring, and keeps it.
 #[test]
 fn reports_replace_only_reports() {
     let folder = tempfile::tempdir().unwrap();
@@ -187,7 +187,7 @@ fn reports_replace_only_reports() {
     let forget = |output: &str| {
         let mut command = polymath(at);
         command.args([
-            "forget",
+            "report",
             "runs/base",
             "runs/base",
             "--dataset",

@@ -1,4 +1,4 @@
-//! The configs to begin with, as the README has them: a folder of notes, a model of it, and conversations that it is tuned on.
+//! The first configs of the README: a folder of notes, a model of it, and conversations to tune it on.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn polymath(at: &Path) -> Command {
     command
 }
 
-/// Fourteen notes, a file that is none, and conversations of which some say nothing.
+/// Writes fourteen notes, an unrelated file, and conversations of which some are empty.
 fn write_texts(at: &Path) {
     let notes = at.join("notes");
     std::fs::create_dir(&notes).unwrap();
@@ -96,7 +96,7 @@ fn own_text_goes_from_notes_to_a_report() {
         .assert()
         .success()
         .stdout(contains("bits per byte of notes: checkpoints/own/best"));
-    // What becomes of the conversations is said where they are read, before and at the start.
+    // The packing of the conversations is reported by the dry run and at the start.
     let said = "niche: 10 documents or files had nothing to learn in them";
     let renamed = "niche: roles read as another: `human` as `user` 80";
     let mut plan = polymath(at);
@@ -114,7 +114,7 @@ fn own_text_goes_from_notes_to_a_report() {
         .stderr(contains(renamed));
     let mut forget = polymath(at);
     forget.args([
-        "forget",
+        "report",
         "checkpoints/own",
         "checkpoints/own-chat",
         "-o",

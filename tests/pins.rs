@@ -1,13 +1,13 @@
-//! What a run holds on to: its base, its tokenizer and its data, whatever becomes of the paths that they were found by.
+//! Pinned inputs of a run: its base, tokenizer and data, whatever happens to their paths.
 
-mod held;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use candle_core::Device;
-use held::{finetune, killable, polymath, prepare, pretrain_other, write};
+use fixture::{finetune, killable, polymath, prepare, pretrain_other, write};
 use polymath_data::NoProgress;
 use polymath_finetune::{FinetuneConfig, Finetuning};
 use polymath_pretrain::{PretrainConfig, Pretraining};
@@ -16,7 +16,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// Every file below a folder, with its content.
+/// Returns every file below a folder with its content.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -38,13 +38,13 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The SHA-256 of a checkpoint's files, by its own record.
+/// Returns the SHA-256 of a checkpoint's files from its own record.
 fn sealed(checkpoint: &Path) -> Value {
     let text = fs::read_to_string(checkpoint.join("state.json")).unwrap();
     serde_json::from_str::<Value>(&text).unwrap()["sha256"].take()
 }
 
-/// Makes the link `name` of a run lead to `target`.
+/// Points the link `name` of a run to `target`.
 fn point(run: &Path, name: &str, target: &Path) {
     let link = run.join(name);
     fs::remove_file(&link).unwrap();
@@ -54,7 +54,7 @@ fn point(run: &Path, name: &str, target: &Path) {
     fs::write(&link, target.display().to_string()).unwrap();
 }
 
-/// Replaces a run's best checkpoint's weights by those of another model, as a folder that is moved into its place does.
+/// Replaces the weights of a run's best checkpoint by those of another model, as a moved folder does.
 fn replace(at: &Path, run: &str, by: &str) {
     fs::rename(at.join(run), at.join("runs/away")).unwrap();
     fs::rename(at.join(by), at.join(run)).unwrap();
@@ -76,7 +76,7 @@ fn stop_early(at: &Path, run: &str, settings: &[&str]) {
     }
     process.kill().unwrap();
     process.wait().unwrap();
-    // What may have been saved after it would let the resumed run do nothing.
+    // A later checkpoint would leave the resumed run nothing to do.
     for entry in fs::read_dir(at.join(format!("runs/{run}"))).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -86,10 +86,10 @@ fn stop_early(at: &Path, run: &str, settings: &[&str]) {
     }
 }
 
-/// A run goes on from the checkpoint that it began with although `best` leads to another now, to the same bits; where that
-/// checkpoint is gone or another, it is refused, and its record stays.
+/// Resumes from the checkpoint that a run began with, to the same bits, although `best` leads to another now. Refuses
+/// if that checkpoint is gone or changed, and keeps its record.
 #[test]
-fn a_run_stays_with_its_base() {
+fn a_run_keeps_its_base() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -118,7 +118,7 @@ fn a_run_stays_with_its_base() {
     let latest = |run: &str| sealed(&at.join(format!("runs/{run}/step-000020")));
     assert_eq!(latest("stopped"), latest("whole"));
 
-    // The checkpoint itself is another.
+    // The checkpoint itself has changed.
     stop_early(at, "lost", &["base=runs/base/step-000030"]);
     let before = tree(&at.join("runs/lost"));
     let weights = |step: &str| base.join(step).join("model.safetensors");
@@ -140,7 +140,7 @@ fn a_run_stays_with_its_base() {
     }
 }
 
-/// A sweep refuses to compare finished runs with a base, or with data, that they did not start from, by their names.
+/// Refuses to compare finished runs with a base or data that they did not start from, by name.
 #[test]
 fn finished_runs_are_compared_with_their_own_base() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,7 +167,7 @@ fn finished_runs_are_compared_with_their_own_base() {
     }
     assert_eq!(tree(&at.join("sweep")), found, "nothing is overwritten");
 
-    // A run that is added starts from the new base, which the finished one did not.
+    // A new run starts from the new base, which the finished one did not.
     fs::rename(at.join("runs/base"), at.join("runs/other")).unwrap();
     fs::rename(at.join("runs/away"), at.join("runs/base")).unwrap();
     fs::rename(at.join("runs/other"), at.join("runs/base/step-000099")).unwrap();
@@ -186,13 +186,13 @@ fn finished_runs_are_compared_with_their_own_base() {
     assert!(!at.join("sweep/slow-1").exists());
 }
 
-/// A pretraining run saves the tokenizer that its data were made with, although the data set is prepared again, and ends
+/// Saves the tokenizer that a pretraining's data were made with, although the dataset is prepared again, and ends
 /// although it is removed.
 #[test]
-fn pretraining_outlives_its_data_set() {
+fn pretraining_survives_the_loss_of_its_dataset() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::write_corpus(at);
+    fixture::write_corpus(at);
     polymath(at)
         .args(["prepare", "prepare.toml"])
         .assert()
@@ -231,10 +231,10 @@ fn pretraining_outlives_its_data_set() {
     assert_ne!(sums("replaced"), sums("removed"), "each has its own");
 }
 
-/// A fine-tuning under limits ends with its verdict although its data sets are removed when it has begun, and with new tokens
-/// although the folder of the base with them is.
+/// Ends a fine-tuning with limits with its verdict although its datasets are removed after its start, and one with new
+/// tokens although the folder of the extended base is.
 #[test]
-fn finetuning_outlives_its_data_sets() {
+fn finetuning_survives_the_loss_of_its_datasets() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -256,7 +256,7 @@ fn finetuning_outlives_its_data_sets() {
     assert!(at.join("runs/limited/limits.json").is_file());
 }
 
-/// A dry run leaves no trace, with new tokens, with raw text and in a sweep; what it was once used for has a command.
+/// Leaves no trace of a dry run, with new tokens, raw text, and in a sweep; `polymath tokenizer` writes the tokenizer.
 #[test]
 fn dry_runs_write_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The list of planted faults still fits the sources: `scripts/check/planted-faults.py` would find every line, and the tests that
-//! should catch it.
+//! Checks that the list of planted faults fits the sources: `scripts/check/planted-faults.py` would find every line,
+//! and the tests that should catch it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn every_planted_fault_finds_its_line_and_its_tests() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether there is a test program of this name, or the crate of `lib NAME`, whose unit tests are meant.
+/// Returns true if there is a test program of this name, or the crate of `lib NAME`, whose unit tests are meant.
 fn has_test(root: &Path, name: &str) -> bool {
     if let Some(name) = name.strip_prefix("lib ") {
         return root.join(format!("crates/{name}/src/lib.rs")).is_file();

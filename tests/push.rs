@@ -1,7 +1,6 @@
-//! Checkpoints pushed to the hub with their cards, through the real client, its chunked store included, and a server on
-//! loopback.
+//! Pushes checkpoints to the hub with their cards, through the real client with its chunked store, and a local server.
 
-mod held;
+mod fixture;
 mod served;
 
 use std::path::Path;
@@ -29,10 +28,10 @@ fn card(hub: &Hub, repository: &str) -> String {
     String::from_utf8(hub.files(repository).unwrap()["README.md"].clone()).unwrap()
 }
 
-/// What `runs/tuned` forgot of `runs/base`, reported in the folder `report`.
+/// Reports the forgetting of `runs/tuned` against `runs/base` in the folder `report`.
 fn report_forgetting(at: &Path) {
     let forget = [
-        "forget",
+        "report",
         "runs/base",
         "runs/tuned",
         "--dataset",
@@ -40,19 +39,19 @@ fn report_forgetting(at: &Path) {
         "-o",
         "report",
     ];
-    output(held::polymath(at).args(forget));
+    output(fixture::polymath(at).args(forget));
 }
 
-/// A model goes up as it is on the disk, without what only its run needs, and comes down as the same model; its card tells
-/// what the run and the report say; a second push leaves the card that is there, unless another is given.
+/// Pushes a model as it is on disk, without the state of its run, and downloads the same model; its card contains the
+/// facts of the run and the report; a second push keeps the existing card unless another is given.
 #[test]
 fn models_are_pushed_with_a_card() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
+    fixture::prepare(at);
     let hub = Hub::start();
     let settings = ["training.steps=4", "evaluation.every=2"];
-    held::finetune(at, "tuned", &settings).assert().success();
+    fixture::finetune(at, "tuned", &settings).assert().success();
     report_forgetting(at);
 
     let place = ["runs/tuned", "--push", "tester/tuned", "--report", "report"];
@@ -103,7 +102,7 @@ fn models_are_pushed_with_a_card() {
     };
     assert_eq!(scores("tester/tuned"), scores("runs/tuned"));
 
-    held::write(at, "mine.md", "my own words");
+    fixture::write(at, "mine.md", "my own words");
     let again = ["runs/tuned", "--push", "tester/tuned"];
     export(&hub, at, &again)
         .assert()
@@ -114,7 +113,7 @@ fn models_are_pushed_with_a_card() {
     assert_eq!(card(&hub, "tester/tuned"), "my own words");
     assert!(names(&hub, "tester/tuned").contains(&"optimizer.safetensors".to_owned()));
 
-    // A branch is made, and leaves `main` alone.
+    // A branch is created, and `main` is left alone.
     let branch = [
         "runs/base",
         "--push",
@@ -139,12 +138,12 @@ fn models_are_pushed_with_a_card() {
     again.stderr(contains("was left as it is"));
 }
 
-/// A card can be written and looked at first, over nothing that is there; a report of another run is refused.
+/// Writes a card for inspection, but over no existing file; refuses the report of another run.
 #[test]
 fn cards_are_written_alone() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
+    fixture::prepare(at);
     let hub = Hub::start();
     let refused = |arguments: &[&str], message: &str| {
         let mut command = export(&hub, at, arguments);
@@ -171,7 +170,7 @@ fn cards_are_written_alone() {
         &["runs/base", "--push", "a/b/c"],
         "expected `--push owner/name`",
     );
-    held::finetune(at, "tuned", &["training.steps=2"])
+    fixture::finetune(at, "tuned", &["training.steps=2"])
         .assert()
         .success();
     report_forgetting(at);
@@ -179,20 +178,20 @@ fn cards_are_written_alone() {
         &["runs/base", "--card", "x.md", "--report", "report"],
         "has no entry for",
     );
-    held::write(at, "old/report.json", "{\"schema\": 1}");
+    fixture::write(at, "old/report.json", "{\"schema\": 1}");
     refused(
         &["runs/tuned", "--card", "x.md", "--report", "old"],
-        "create it again with `polymath forget`",
+        "create it again with `polymath report`",
     );
     assert_eq!(hub.requests(), 0);
 }
 
-/// A push that fails says what was sent and what was not, and none of it is there.
+/// Reports which files of a failed push were sent and which were not; none of them appears.
 #[test]
-fn failed_pushes_say_what_was_sent() {
+fn failed_pushes_report_the_sent_files() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
+    fixture::prepare(at);
     let hub = Hub::start();
     let push = ["runs/base", "--push", "tester/base"];
     let fails = |message: &str| {
@@ -220,7 +219,7 @@ fn failed_pushes_say_what_was_sent() {
     );
     assert!(names(&hub, "tester/base").is_empty());
     hub.mend();
-    // Once is no failure.
+    // A single failure is retried.
     hub.trouble("/commit/", Trouble::Status("503 Service Unavailable"), 1);
     output(&mut export(&hub, at, &push));
     assert_eq!(names(&hub, "tester/base").len(), 6);
@@ -230,15 +229,15 @@ fn failed_pushes_say_what_was_sent() {
     assert.stderr(contains("exists already and is public"));
 }
 
-/// An adapter is of use to others only with a base that they can get: it is named, and must be the one it was trained on.
+/// Pushes an adapter only over a base that others can download: it must be named, and be the one of its training.
 #[test]
 fn adapters_are_pushed_over_a_base_of_the_hub() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
+    fixture::prepare(at);
     let hub = Hub::start();
     let settings = ["method=lora", "lora.rank=2", "training.steps=2"];
-    held::finetune(at, "lora", &settings).assert().success();
+    fixture::finetune(at, "lora", &settings).assert().success();
     let push = ["runs/lora", "--push", "tester/lora"];
     let alone = export(&hub, at, &push).assert().code(2);
     alone.stderr(contains("which nobody else has: push that base first"));
@@ -247,7 +246,7 @@ fn adapters_are_pushed_over_a_base_of_the_hub() {
         at,
         &["runs/base", "--push", "tester/base", "--license", "mit"],
     ));
-    held::pretrain_other(at);
+    fixture::pretrain_other(at);
     output(&mut export(
         &hub,
         at,
@@ -285,7 +284,7 @@ fn adapters_are_pushed_over_a_base_of_the_hub() {
     );
 }
 
-/// The files are listed before they are sent; a link that leads out of the folder is refused, and nothing is sent.
+/// Lists the files before they are sent; refuses a link that leads out of the folder, and sends nothing.
 #[cfg(unix)]
 #[test]
 fn links_are_not_followed_out() {
@@ -293,9 +292,9 @@ fn links_are_not_followed_out() {
 
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    held::prepare(at);
+    fixture::prepare(at);
     let hub = Hub::start();
-    held::write(at, "secret", "the key of this machine");
+    fixture::write(at, "secret", "the key of this machine");
     let best = at.join("runs/base/best");
     let push = ["runs/base", "--push", "tester/base"];
     for name in ["notes.txt", "README.md"] {

@@ -1,13 +1,13 @@
-//! What can't be right is refused by the command with a sentence, before work is spent: numbers that say nothing, runs that do
-//! not fit, weights that are no numbers; and what a model folder holds that is not used is said.
+//! Refuses invalid requests with a sentence before any work: counts of zero, runs that do not fit, weights that are not
+//! finite. Reports unused parts of a model folder.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
 use assert_cmd::Command;
 use candle_core::{Device, Tensor};
-use held::{copy_of_base, finetune, polymath, prepare, write_corpus};
+use fixture::{copy_of_base, finetune, polymath, prepare, write_corpus};
 use predicates::str::contains;
 use serde_json::Value;
 
@@ -18,9 +18,9 @@ fn refuses(command: &mut Command, said: &[&str]) {
     }
 }
 
-/// A count of nothing is named with what was expected.
+/// Names a count of zero and the expected values.
 #[test]
-fn counts_of_nothing_are_refused() {
+fn counts_of_zero_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [
         &["evaluate", "m", "--stride", "0"][..],
@@ -28,7 +28,7 @@ fn counts_of_nothing_are_refused() {
         &["evaluate", "m", "--context", "0"],
         &["generate", "m", "--max-tokens", "0"],
         &["generate", "m", "--top-k", "0"],
-        &["forget", "a", "b", "-o", "c", "--stride", "0"],
+        &["report", "a", "b", "-o", "c", "--stride", "0"],
         &["bench", "c.toml", "--steps", "0"],
     ] {
         let option = arguments[arguments.len() - 2];
@@ -39,10 +39,10 @@ fn counts_of_nothing_are_refused() {
     }
 }
 
-/// A path that leads to no model folder says what it is: a link that leads round, one to nothing, nothing, or a file.
+/// Describes a path that is no model folder: a circular link, a dangling link, a missing path, or a file.
 #[cfg(unix)]
 #[test]
-fn paths_that_are_no_folders_say_what_they_are() {
+fn paths_without_a_model_are_described() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     std::os::unix::fs::symlink("round", at.join("round")).unwrap();
@@ -74,7 +74,8 @@ fn paths_that_are_no_folders_say_what_they_are() {
     }
 }
 
-/// Sizes beyond their bounds, a warmup longer than the run, and memory that nobody has end a start and a dry run at once.
+/// Refuses sizes beyond their bounds, a warmup longer than the run, and more memory than available, in a start and a
+/// dry run.
 #[test]
 fn runs_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,7 +126,7 @@ fn runs_that_do_not_fit_are_refused() {
             refuses(&mut command, &[said]);
         }
     }
-    // Activations alone are too many, and the keys that make them fewer are named.
+    // The activations alone are too large; the error names the keys that reduce them.
     let many = [
         "training.batch_size=1000000",
         "training.sequence_length=20000",
@@ -137,7 +138,7 @@ fn runs_that_do_not_fit_are_refused() {
         &["MB are available", "`training.accumulation_steps`"],
     );
     assert!(!at.join("runs/base").exists(), "nothing was begun");
-    // The plan is printed all the same.
+    // The plan is printed nevertheless.
     let mut command = polymath(at);
     command
         .args(["pretrain", "pretrain.toml", "--dry-run"])
@@ -148,7 +149,7 @@ fn runs_that_do_not_fit_are_refused() {
         .stdout(contains("MB  of activations"));
 }
 
-/// Weights that overflow end a run with a word on it, and the checkpoint before stays the latest.
+/// Ends a run whose weights overflow with a message, and keeps the previous checkpoint as the latest.
 #[test]
 fn infinite_weights_are_not_saved() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,10 +179,10 @@ fn change_weights(model: &Path, change: impl Fn(&mut std::collections::HashMap<S
     candle_core::safetensors::save(&tensors, &path).unwrap();
 }
 
-/// A weight that is NaN is named with its file by every command that reads the model; what is beside the model, and a key that
-/// nobody knows, is said by those that use it.
+/// Names a weight that is NaN with its file in every command that reads the model; commands that use the model report
+/// its unused parts and unknown keys.
 #[test]
-fn models_are_accounted_for() {
+fn invalid_weights_and_unused_parts_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -196,7 +197,7 @@ fn models_are_accounted_for() {
         polymath(at).args(["generate", "broken", "--prompt", "1 2"]),
         polymath(at).args(["evaluate", "broken", "--dataset", "data"]),
         polymath(at).args([
-            "forget",
+            "report",
             "runs/base",
             "broken",
             "--dataset",

@@ -1,15 +1,15 @@
-//! Retention through the binary: methods together, killed and resumed, and refused.
+//! Retention through the binary: methods combined, killed and resumed, and refused.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{assert_resumes, finetune, polymath, prepare, write};
+use fixture::{assert_resumes, finetune, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// Everything at once, on data.
+/// Settings of all methods together, on data.
 const TOGETHER: [&str; 7] = [
     "retention.replay.share=0.25",
     "retention.replay.weight=2",
@@ -19,7 +19,7 @@ const TOGETHER: [&str; 7] = [
     "retention.ewc.weights={letters=2}",
     "retention.distill.strength=0.5",
 ];
-/// Where the data are gone.
+/// Settings for a base whose data are gone.
 const ALONE: [&str; 6] = [
     "retention.replay.source=self",
     "retention.replay.share=0.3",
@@ -36,7 +36,7 @@ fn metrics(at: &Path, run: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Bits per byte of `domain` at the run's last evaluation.
+/// Returns the bits per byte of `domain` at the run's last evaluation.
 fn last(lines: &[Value], domain: &str) -> f64 {
     let scores = lines
         .iter()
@@ -45,8 +45,8 @@ fn last(lines: &[Value], domain: &str) -> f64 {
     scores.unwrap()[domain].as_f64().unwrap()
 }
 
-/// Replay, L2-SP, EWC and distillation together: each is logged apart from the loss, only then; less is forgotten; the
-/// Fisher information is kept beside the base; and a run that is killed and resumed ends with the same bits.
+/// Combines replay, L2-SP, EWC and distillation: logs each apart from the loss, and only if used; forgets less; keeps
+/// the Fisher information beside the base; and resumes a killed run to the same bits.
 #[test]
 fn methods_work_together() {
     let folder = tempfile::tempdir().unwrap();
@@ -59,9 +59,9 @@ fn methods_work_together() {
         .stderr(contains(
             "measuring the Fisher information of the base on `letters`",
         ));
-    let (plain, held) = (metrics(at, "plain"), metrics(at, "whole"));
+    let (plain, retained) = (metrics(at, "plain"), metrics(at, "whole"));
     assert!(plain.iter().all(|line| line.get("penalties").is_none()));
-    let steps: Vec<&Value> = held
+    let steps: Vec<&Value> = retained
         .iter()
         .filter(|line| line.get("loss").is_some())
         .collect();
@@ -76,7 +76,7 @@ fn methods_work_together() {
             let value = value.as_f64().unwrap();
             assert!(value.is_finite() && value >= 0.0, "{name} {value}");
             let is_of_rows = name == "distill" || name == "replay"; // nothing, where a batch has none that are replayed
-            // At the base nothing is to be paid for what changed; later the parameters have moved.
+            // At the base the penalties are zero; later the parameters have changed.
             assert!(
                 number > 0 || name == "replay" || value == 0.0,
                 "{name} {value}"
@@ -93,7 +93,7 @@ fn methods_work_together() {
             .any(|step| step["penalties"]["distill"].as_f64().unwrap() > 0.0)
     );
     for domain in ["counting", "letters"] {
-        assert!(last(&held, domain) < last(&plain, domain), "{domain}");
+        assert!(last(&retained, domain) < last(&plain, domain), "{domain}");
     }
     let kept = || {
         std::fs::read_dir(at.join("runs/base/fisher"))
@@ -101,7 +101,7 @@ fn methods_work_together() {
             .count()
     };
     assert_eq!(kept(), 2);
-    // A head that is trained alone is held to the embedding that it started as; a GPU's operations hold alike.
+    // A head that is trained alone is penalized relative to the embedding that it started as; a GPU's operations agree.
     let head = [
         "method=frozen",
         "frozen.train=[\"lm_head\"]",
@@ -118,20 +118,20 @@ fn methods_work_together() {
     };
     assert!(paid("ewc") && paid("l2sp") && paid("distill"));
     assert_resumes(at, "whole", 1, &TOGETHER);
-    // The killed run found the Fisher information where the first had put it; an untied head has its own.
+    // The killed run found the Fisher information of the first; an untied head has its own.
     assert_eq!(kept(), 4);
 }
 
-/// The same where the base generates what is replayed, and its predictions are kept.
+/// Does the same with text that the base generates, and cached predictions.
 #[test]
-fn bases_without_data_retain_themselves() {
+fn bases_without_data_are_retained_by_their_own_text() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
     finetune(at, "alone", &ALONE)
         .assert()
         .success()
-        .stderr(contains("generating 1500 tokens").and(contains("likeliest 8 tokens")));
+        .stderr(contains("generating 1500 tokens").and(contains("most likely 8 tokens")));
     assert!(at.join("runs/alone/teacher.safetensors").exists());
     polymath(at)
         .args([
@@ -146,7 +146,7 @@ fn bases_without_data_retain_themselves() {
         .assert()
         .success();
     assert_resumes(at, "alone", 1, &ALONE);
-    // What the run has generated is used again, not generated again.
+    // The generated text is reused, not generated again.
     let written = |path: &str| {
         std::fs::metadata(at.join(path))
             .unwrap()
@@ -162,7 +162,7 @@ fn bases_without_data_retain_themselves() {
     assert_eq!(before, written("runs/alone.replay/self/train.safetensors"));
 }
 
-/// What contradicts itself or the data is refused before anything is made, with the key and the choices.
+/// Refuses contradictions before anything is made, with the key and the choices.
 #[test]
 fn impossible_retention_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -273,10 +273,10 @@ fn impossible_retention_is_refused() {
     }
 }
 
-/// The control has the recipe of the run that it stands beside, and not its text: it does not learn the niche, and what it
-/// loses of the old domains is far less.
+/// Trains a control run with the recipe of another run but not its text: it does not learn the niche, and forgets far
+/// less.
 #[test]
-fn controls_tell_the_recipe_from_the_niche() {
+fn controls_separate_the_recipe_from_the_niche() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -285,7 +285,7 @@ fn controls_tell_the_recipe_from_the_niche() {
         .assert()
         .success();
     let mut command = polymath(at);
-    command.args(["forget", "runs/base", "runs/full", "runs/control"]);
+    command.args(["report", "runs/base", "runs/full", "runs/control"]);
     command.args(["-o", "report"]).assert().success();
     let report = std::fs::read_to_string(at.join("report/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();

@@ -1,16 +1,16 @@
-//! How examples with prompts are put into rows, through the binary: what is said of it, and what is counted.
+//! Packing of examples with prompts through the binary: its report, and the counted tokens.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{polymath, records, write};
+use fixture::{polymath, records, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
-/// Text to pretrain on, and questions whose prompts are of up to some 100 tokens; every tenth is far longer than the base's
-/// context.
+/// Prepares text for pretraining, and questions with prompts of up to about 100 tokens; every tenth is far longer than
+/// the base's context.
 fn prepare(at: &Path) {
     let mut counting = String::new();
     let mut asked = String::new();
@@ -48,10 +48,10 @@ fn prepare(at: &Path) {
     );
 }
 
-/// What becomes of the examples is said when they are prepared, by a dry run and at the start; rows are as long as the base
+/// Reports the packing when the examples are prepared, in a dry run and at the start; rows are as long as the base
 /// allows; padding counts as no token.
 #[test]
-fn rows_are_told_and_counted() {
+fn packing_is_reported_and_tokens_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -64,7 +64,7 @@ fn rows_are_told_and_counted() {
                 .and(contains("rows of 256 cut"))
                 .and(is_match("counting: [0-9]+ examples").unwrap().not()),
         );
-    // Each domain has its best, and so has their mean, which decides the checkpoint.
+    // Each domain has its own best value, and so has the mean, which chooses the checkpoint.
     polymath(at)
         .args(["pretrain", "pretrain.toml"])
         .assert()
@@ -115,7 +115,7 @@ fn rows_are_told_and_counted() {
             .all(|step| step["loss"].as_f64().unwrap() > 0.0)
     );
 
-    // A length that is set stays.
+    // A given length is kept.
     polymath(at)
         .args([
             "finetune",

@@ -1,18 +1,18 @@
-//! Signals through the binary: what was ignored at the start stays ignored, and what stops a run stops it within seconds.
+//! Signals through the binary: a signal that was ignored at the start stays ignored, and a stop takes seconds.
 #![cfg(unix)]
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use held::{device, polymath, write_corpus};
+use fixture::{device, polymath, write_corpus};
 
-/// Long enough for any machine, short enough to see what hangs.
+/// Longer than any machine needs, short enough to notice a hang.
 const SOON: Duration = Duration::from_secs(60);
 
-/// The command, started by a shell that ignores `ignored` (a list of signals, or nothing).
+/// Starts the command from a shell that ignores `ignored` (a list of signals, or nothing).
 fn start(at: &Path, ignored: &str, arguments: &str) -> Child {
     let trap = match ignored {
         "" => String::new(),
@@ -63,7 +63,8 @@ fn lines(file: &Path) -> usize {
 
 const LONG: &str = "training.steps=200000 evaluation.every=100000";
 
-/// `nohup` ignores SIGHUP, and a shell SIGINT of what it starts in the background: the run goes on, and SIGTERM still stops it.
+/// Keeps ignoring SIGHUP under `nohup`, and SIGINT in a background job of a shell: the run continues, and SIGTERM stops
+/// it.
 #[test]
 fn ignored_signals_stay_ignored() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,7 +90,7 @@ fn ignored_signals_stay_ignored() {
     assert_eq!(end(&mut run).code(), Some(130));
     assert!(at.join("runs/long/latest/state.json").is_file());
 
-    // Where it is not ignored, the end of the terminal stops the run, and it saves.
+    // If it is not ignored, the end of the terminal stops the run, and it saves.
     let mut run = start(
         at,
         "",
@@ -102,8 +103,7 @@ fn ignored_signals_stay_ignored() {
     assert!(at.join("runs/hung/latest/state.json").is_file());
 }
 
-/// SIGTERM in a preparation, and in an evaluation that would take long, ends the command at once; nothing half-written is left,
-/// and the run goes on from there.
+/// Ends a preparation, or a long evaluation, at once on SIGTERM; leaves nothing unfinished, and the run resumes.
 #[test]
 fn long_work_is_stopped_within_seconds() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +134,7 @@ fn long_work_is_stopped_within_seconds() {
         .assert()
         .success();
 
-    // One step, and then an evaluation of all that is held out.
+    // One step, and then an evaluation of all held-out documents.
     let arguments = "pretrain pretrain.toml run=runs/stopped training.steps=3 evaluation.every=1 \
                      evaluation.max_tokens=1000000000 checkpoint.every=1";
     let mut run = start(at, "", arguments);

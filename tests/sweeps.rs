@@ -1,11 +1,11 @@
-//! A frontier and a transfer matrix through the binary: compared, killed and gone on with, and refused.
+//! A frontier and a transfer matrix through the binary: compared, killed and resumed, and refused.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 use std::time::SystemTime;
 
-use held::{kill_in_the_middle, polymath, prepare, write};
+use fixture::{kill_in_the_middle, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -20,10 +20,10 @@ fn modified(path: &Path) -> SystemTime {
     path.metadata().unwrap().modified().unwrap()
 }
 
-/// A frontier that is killed goes on with the same command: what was finished stays as it is, and the end is a comparison
-/// of every way over its seeds.
+/// Resumes a killed frontier with the same command: keeps finished runs, and ends with a comparison of every method
+/// over its seeds.
 #[test]
-fn frontiers_survive_being_killed() {
+fn a_killed_frontier_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -42,7 +42,7 @@ fn frontiers_survive_being_killed() {
     assert_eq!(modified(&first), before, "a finished run is left alone");
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
-    // Four methods, each as it is and mixed with the base at one half.
+    // Four methods, each unmixed and mixed with the base at one half.
     assert_eq!(found["methods"].as_array().unwrap().len(), 8);
     assert_eq!(found["runs"].as_array().unwrap().len(), 16);
     assert!(at.join("frontier/frontier.html").is_file());
@@ -92,7 +92,7 @@ fn frontiers_survive_being_killed() {
     );
     assert_eq!(confirmed["methods"], found["methods"]);
 
-    // Again there is nothing to do, and the answer is the same.
+    // The second call has nothing to do, and gives the same result.
     polymath(at)
         .args(["frontier", "frontier.toml"])
         .assert()
@@ -103,9 +103,9 @@ fn frontiers_survive_being_killed() {
     );
 }
 
-/// Every run is checked before the first; a finished run of other settings is not taken for this one.
+/// Checks every run before the first, and rejects a finished run with other settings.
 #[test]
-fn wrong_frontiers_are_refused_at_once() {
+fn invalid_frontiers_are_refused_before_the_first_run() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -151,7 +151,7 @@ fn wrong_frontiers_are_refused_at_once() {
         &one.replace("learning_rate = 1e-2", "learning_rate = 1e-3"),
         "finished with other settings",
     );
-    // A run of an older program saw other data in another order: alone it is compared, beside new ones it is not.
+    // A run of an older program used other data in another order: it is compared alone, but not with new ones.
     let old = at.join("frontier/full-1/step-000012/state.json");
     let text = std::fs::read_to_string(&old).unwrap();
     let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
@@ -178,10 +178,10 @@ const TRANSFER: &str = "output = \"transfer\"\ndatasets = [\"data\"]\nseeds = [1
                         [shared]\nbase = \"runs/base/best\"\n[shared.training]\nsteps = 12\nbatch_size = 4\n\
                         learning_rate = 1e-2\n[shared.evaluation]\nevery = 12\nmax_tokens = 500\n";
 
-/// A base tuned on each domain in turn and scored on all: each gains on its own, the forecasts are there, and a second
-/// call has nothing to do.
+/// Tunes a base on each domain in turn and scores all: each gains on its own domain, the forecasts are there, and a
+/// second call has nothing to do.
 #[test]
-fn transfer_is_measured_beside_its_forecast() {
+fn transfer_is_measured_and_forecast() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -218,11 +218,11 @@ fn transfer_is_measured_beside_its_forecast() {
         assert!(cosines.iter().all(|cosine| cosine.abs() < 1.0 + 1e-6));
         assert!(row["early_divergence"].as_f64().unwrap() > 0.0);
     }
-    // New to the base: the cosines are symmetric, the changes need not be.
+    // Domains new to the base: the cosines are symmetric, the changes need not be.
     let cosine = |row: usize, column: usize| found["rows"][row]["gradient_cosines"][column].clone();
     assert_eq!(cosine(0, 1), cosine(1, 0));
     assert!(at.join("transfer/transfer.html").is_file());
-    // Again nothing is trained, scored or forecast.
+    // The second call trains, scores and forecasts nothing.
     let kept = [
         "asked-1/metrics.jsonl",
         "asked-1/early.json",
@@ -258,8 +258,8 @@ const DIVERGING: &str = "output = \"frontier\"\nseeds = [1, 2]\ninterpolate = []
                          batch_size = 4\n[shared.evaluation]\nevery = 3\nmax_tokens = 500\n[runs.full]\n\
                          [runs.a-bad]\ntraining = { learning_rate = 1e8, gradient_clip = 0 }\n";
 
-/// A run that diverges is noted, the others go on, and the report and the exit code say it; the same command does not try it
-/// again, and says so, until its folder is gone.
+/// Notes a diverging run, continues the others, and reports it in the report and the exit code; the same command does
+/// not retry it, and says so, until its folder is gone.
 #[test]
 fn a_diverging_run_does_not_end_the_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -296,7 +296,7 @@ fn a_diverging_run_does_not_end_the_others() {
         text
     );
 
-    // With settings that train, in a folder of its own, the comparison is whole.
+    // With settings that train, in another folder, the comparison is complete.
     for seed in [1, 2] {
         std::fs::remove_dir_all(at.join(format!("frontier/a-bad-{seed}"))).unwrap();
     }
@@ -308,9 +308,9 @@ fn a_diverging_run_does_not_end_the_others() {
         .stdout(contains("| a-bad |").and(contains("Diverged").not()));
 }
 
-/// A frontier whose finished run was killed before its links moved has the figures of one that was not.
+/// Gives the same figures for a frontier whose finished run was killed before its links moved.
 #[test]
-fn a_frontier_mends_the_links_of_finished_runs() {
+fn a_frontier_repairs_the_links_of_finished_runs() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);

@@ -1,10 +1,11 @@
-//! Tasks with choices through the binary: scored, written item by item, compared in the report, and refused where they are none.
+//! Multiple-choice tasks through the binary: scored, written item by item, compared in the report, and refused if
+//! invalid.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::polymath;
+use fixture::polymath;
 use predicates::str::contains;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ fn write_lines(folder: &Path, name: &str, lines: impl Iterator<Item = Value>) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A base that has read letters, and the same tuned to digits until it knows nothing else.
+/// Trains a base on letters, and tunes it to digits until it knows nothing else.
 fn make_runs(folder: &Path) {
     let text = |signs: &[&str], number: usize| {
         let words: Vec<&str> = (0..30 + number)
@@ -56,8 +57,8 @@ fn write_tasks(folder: &Path) {
     write_lines(folder, "tasks/next.jsonl", std::iter::once(cloze));
 }
 
-/// The base answers what it has read, the tuned model no more; the report says which items were lost, and the page shows them;
-/// what is no task is refused.
+/// Scores a base that answers the tasks and a tuned model that no longer does; the report lists the lost items, and the
+/// page shows them; an invalid task is refused.
 #[test]
 fn tasks_are_scored_and_compared() {
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +93,7 @@ fn tasks_are_scored_and_compared() {
     }
 
     polymath(at)
-        .args(["forget", "base", "tuned", "base", "--dataset", "data"])
+        .args(["report", "base", "tuned", "base", "--dataset", "data"])
         .args(["--tasks", "tasks", "-o", "report"])
         .assert()
         .success()

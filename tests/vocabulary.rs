@@ -1,11 +1,11 @@
-//! New tokens, and models with tokenizers of their own, through the binary.
+//! New tokens, and models with different tokenizers, through the binary.
 
-mod held;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use held::{assert_resumes, finetune, polymath, prepare, write};
+use fixture::{assert_resumes, finetune, polymath, prepare, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use safetensors::SafeTensors;
@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-/// Recognised in text: the niche says it in every document.
+/// Recognized in text: the niche contains it in every document.
 const ORDINARY: &str = "tokenizer.add=[\" you said\"]";
 const SPECIAL: &str = "tokenizer.add_special=[\"<|tool|>\"]";
 
@@ -21,7 +21,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A parameter's rows.
+/// Returns a parameter's rows.
 fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -68,10 +68,10 @@ fn evaluated(at: &Path, model: &str, dataset: &str) -> Value {
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["domains"].take()
 }
 
-/// The change between two models of each domain that is not withheld.
+/// Returns the change between two models of each domain that is not withheld.
 fn forgotten(at: &Path, [base, tuned]: [&str; 2], more: &[&str]) -> BTreeMap<String, f64> {
     polymath(at)
-        .args(["forget", base, tuned, "-o", "report"])
+        .args(["report", base, tuned, "-o", "report"])
         .args(more)
         .assert()
         .success()
@@ -87,8 +87,8 @@ fn forgotten(at: &Path, [base, tuned]: [&str; 2], more: &[&str]) -> BTreeMap<Str
         .collect()
 }
 
-/// A model whose tokens are numbered otherwise, and whose rows stand accordingly, is the same function of text: every domain
-/// scores the same, through another tokenizer.
+/// Scores a model with permuted tokens and rows the same on every domain, through another tokenizer: it is the same
+/// function of text.
 #[test]
 fn models_are_compared_by_their_own_tokenizers() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn models_are_compared_by_their_own_tokenizers() {
     let base = at.join("runs/base/best");
     let embedding = rows(&base, EMBEDDING);
     let size = embedding.len();
-    // 7 has no part in common with the size.
+    // 7 has no common factor with the size.
     let number = |id: u64| (id * 7 + 5) % size as u64;
     assert!(!size.is_multiple_of(7));
     let mut moved = vec![Vec::new(); size];
@@ -143,10 +143,10 @@ fn models_are_compared_by_their_own_tokenizers() {
     }
 }
 
-/// New rows are the mean of the base's, before the first step; an extended model that has learnt nothing loses on text without
-/// new tokens no more than what it could give them. By Jensen's inequality that is ln(1 + new/known) a token.
+/// Starts new rows at the mean of the base's. Before training, an extended model loses on text without new tokens at
+/// most the probability that these can get: by Jensen's inequality, ln(1 + new/known) per token.
 #[test]
-fn untrained_tokens_cost_next_to_nothing() {
+fn untrained_tokens_cost_almost_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -180,17 +180,17 @@ fn untrained_tokens_cost_next_to_nothing() {
         let change = changes[name];
         assert!(change > 0.0 && change < most, "{name}: {change} of {most}");
     }
-    // The niche's documents are other tokens to the two models, and yet the same text.
+    // The niche's documents are other tokens to the two models, but the same text.
     assert_eq!(
         evaluated(at, "runs/still", "data")["asked"]["bytes"],
         scores["asked"]["bytes"]
     );
 }
 
-/// New tokens are learnt from a data set in the base's tokens and from raw text, beside all that retains; the checkpoint has them
-/// in its files, generates with them, is resumed to the same bits, and can itself be tuned on the old data sets.
+/// Learns new tokens from a dataset in the base's tokens and from raw text, with all retention methods; the checkpoint
+/// has them in its files, generates them, resumes to the same bits, and can be tuned on the original datasets.
 #[test]
-fn new_tokens_are_learnt() {
+fn new_tokens_are_learned() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -239,7 +239,7 @@ fn new_tokens_are_learnt() {
     assert_resumes(at, "whole", 3, &retaining);
     mixes(at);
 
-    // From raw text, the data set is made with the new tokens; the base reads it by its own.
+    // Raw text is prepared with the new tokens; the base reads it with its own.
     let config = std::fs::read_to_string(at.join("finetune.toml")).unwrap();
     let config = config.replace(
         "dataset = \"data\"\ndomain = \"asked\"",
@@ -253,7 +253,7 @@ fn new_tokens_are_learnt() {
     let changes = forgotten(at, ["runs/base/best", "runs/texts"], &[]);
     assert!(changes["niche"] < -0.5, "{changes:?}");
 
-    // A second stage reads the old data sets, and needs no new tokens.
+    // A second stage reads the original datasets, and needs no new tokens.
     finetune(at, "second", &["base=runs/whole", "domain=letters"])
         .assert()
         .success();
@@ -263,7 +263,7 @@ fn new_tokens_are_learnt() {
     );
 }
 
-/// The tuned model is mixed with the base that has its tokens, and not with the one that lacks them.
+/// Mixes the tuned model with the base that has its tokens, and not with the one that lacks them.
 fn mixes(at: &Path) {
     let between = |base: &str| {
         let mut command = polymath(at);
@@ -276,7 +276,7 @@ fn mixes(at: &Path) {
     between("runs/whole.base").success();
 }
 
-/// Limits hold for a model with new tokens, the base being measured by its own.
+/// Keeps limits for a model with new tokens; the base is measured with its own.
 #[test]
 fn limits_are_kept_with_new_tokens() {
     let folder = tempfile::tempdir().unwrap();
@@ -290,14 +290,14 @@ fn limits_are_kept_with_new_tokens() {
     ];
     finetune(at, "limited", &limits)
         .assert()
-        // Sixteen documents of a domain show that a limit is not broken, and hardly that it is kept.
+        // Sixteen documents of a domain show that a limit is not broken, but hardly that it is kept.
         .code(&[0, 4][..])
         .stdout(contains("limits, on the test split"));
 }
 
-/// Padding is used up before the vocabulary grows.
+/// Uses padding rows before it extends the vocabulary.
 #[test]
-fn padding_is_taken_first() {
+fn padding_rows_are_used_first() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -325,7 +325,7 @@ fn padding_is_taken_first() {
     }
 }
 
-/// What can't be added, and what would not be learnt, is refused before anything is made.
+/// Refuses invalid tokens, and tokens that would not be trained, before anything is made.
 #[test]
 fn impossible_tokens_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -356,7 +356,7 @@ fn impossible_tokens_are_refused() {
         ),
         (
             &[ORDINARY, frozen, "frozen.train=[\"lm_head\"]"],
-            "rows of `model.embed_tokens.weight` have to be learnt",
+            "rows of `model.embed_tokens.weight` have to be learned",
         ),
     ];
     for (settings, said) in cases {
@@ -371,7 +371,7 @@ fn impossible_tokens_are_refused() {
         .assert()
         .code(2)
         .stderr(contains("holds something else"));
-    // What trains the embedding is enough.
+    // Training the embedding is enough.
     let embedding = [
         ORDINARY,
         frozen,

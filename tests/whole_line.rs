@@ -1,15 +1,15 @@
-//! The whole line through the binary, on a tiny corpus, and what it says of bad input.
+//! The whole pipeline through the binary, on a tiny corpus, and its errors for bad input.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{copy_of_base, kill_in_the_middle, polymath, records, sha_of_weights, write};
+use fixture::{copy_of_base, kill_in_the_middle, polymath, records, sha_of_weights, write};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// Three domains that differ: counting, letters, and dialogue with prompts.
+/// Writes three different domains: counting, letters, and dialogue with prompts.
 fn write_corpus(folder: &Path) {
     let mut counting = String::new();
     let mut letters = String::new();
@@ -66,7 +66,8 @@ fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     tensors
 }
 
-/// prepare → pretrain → finetune (full and frozen) → forget, evaluate, generate: each step finds what the one before made.
+/// prepare → pretrain → finetune (full and frozen) → report, evaluate, generate: each step finds the results of the one
+/// before.
 #[test]
 fn raw_text_becomes_a_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -77,7 +78,7 @@ fn raw_text_becomes_a_report() {
         .assert()
         .success()
         .stdout(contains("counting"));
-    // The same again is no work; something else in the same place is refused.
+    // The same command again has nothing to do; another config in the same place is refused.
     polymath(at)
         .args(["prepare", "prepare.toml"])
         .assert()
@@ -125,7 +126,7 @@ fn raw_text_becomes_a_report() {
     ];
     polymath(at).args(head).assert().success();
 
-    // What is frozen is bit-identical after, what moves has moved.
+    // Frozen parameters are bit-identical afterwards, trained ones have changed.
     let (before, after) = (
         tensors(&at.join("runs/base/best")),
         tensors(&at.join("runs/frozen/latest")),
@@ -134,7 +135,7 @@ fn raw_text_becomes_a_report() {
         let moves = name.starts_with("model.layers.1.") || name == "model.norm.weight";
         assert_eq!(old != new, moves, "{name}");
     }
-    // A head that is trained alone is untied from the embedding, which stays.
+    // A head that is trained alone is untied from the embedding, which stays unchanged.
     let head = tensors(&at.join("runs/head/latest"));
     assert_eq!(head.len(), before.len() + 1);
     let of = |tensors: &[(String, Vec<u8>)], name: &str| {
@@ -155,7 +156,7 @@ fn raw_text_becomes_a_report() {
     );
 
     let runs = [
-        "forget",
+        "report",
         "runs/base",
         "runs/full",
         "runs/frozen",
@@ -191,7 +192,7 @@ fn raw_text_becomes_a_report() {
         change(0, "letters") > change(1, "letters"),
         "frozen forgets less than full"
     );
-    // The tuned runs' own text is searched for every held-out set, and what they forgot is shown in words.
+    // The tuned runs' text is searched for every held-out document, and the most forgotten words are shown.
     let full = &report["runs"][0];
     assert_eq!(full["overlaps"].as_array().unwrap().len(), 3);
     for overlap in full["overlaps"].as_array().unwrap() {
@@ -207,7 +208,7 @@ fn raw_text_becomes_a_report() {
         .collect();
     assert!(text.contains("bcd"), "{text}");
     assert!(worst["change"].as_f64() > Some(0.0));
-    // The groups of tokens hold every held-out token once, and their changes add up to the domain's.
+    // The token groups contain every held-out token once, and their changes add up to the domain's.
     let heldout = manifest(at)["domains"]["letters"]["heldout"].clone();
     let groups = letters["frequencies"].as_array().unwrap();
     let sum = |value: &dyn Fn(&Value) -> f64| groups.iter().map(value).sum::<f64>();
@@ -219,7 +220,7 @@ fn raw_text_becomes_a_report() {
         (bits - expected).abs() < 1e-3 * expected,
         "{bits} {expected}"
     );
-    // The base against itself is exactly nothing.
+    // The base against itself is exactly zero.
     for domain in report["runs"][2]["domains"].as_array().unwrap() {
         assert_eq!(domain["change"], 0.0);
         assert_eq!(domain["interval"], serde_json::json!([0.0, 0.0]));
@@ -251,7 +252,7 @@ fn raw_text_becomes_a_report() {
     assert_eq!(first, polymath(at).args(generate).output().unwrap().stdout);
 }
 
-/// A run that is killed with no warning, and resumed, ends with the same weights as one that ran through.
+/// Ends a run that is killed without warning and resumed with the same weights as an uninterrupted one.
 #[test]
 fn killed_and_resumed_equals_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,7 +267,7 @@ fn killed_and_resumed_equals_uninterrupted() {
         .assert()
         .success();
 
-    // Killed as soon as there is something to go on from.
+    // Killed as soon as there is a checkpoint to resume from.
     let start = ["pretrain", "pretrain.toml", "run=runs/killed"];
     let places = ("step-000010/state.json", "step-000030");
     kill_in_the_middle(at, &start, "runs/killed", places);
@@ -281,7 +282,7 @@ fn killed_and_resumed_equals_uninterrupted() {
     assert_eq!(records(&whole), records(&killed));
 }
 
-/// What is wrong is said in one sentence, before work starts, with the right exit code.
+/// Explains bad input in one sentence, before any work, with the right exit code.
 #[test]
 fn bad_input_is_explained() {
     let folder = tempfile::tempdir().unwrap();
@@ -401,10 +402,10 @@ fn bad_input_is_explained() {
     );
 }
 
-/// Raw text for a niche ends as the base's own config says, whatever the tokenizer's names suggest; a data set that was
-/// prepared with other ends is refused.
+/// Ends raw text of a niche with the tokens of the base's config, whatever the tokenizer's names suggest; refuses a
+/// dataset that was prepared with other end tokens.
 #[test]
-fn niche_texts_end_as_the_base_does() {
+fn niche_texts_use_the_end_tokens_of_the_base() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
@@ -416,7 +417,7 @@ fn niche_texts_end_as_the_base_does() {
         .args(["pretrain", "pretrain.toml"])
         .assert()
         .success();
-    // The same model as another program would hand it over, with another token for either end.
+    // The same model in the form of another program, with other begin and end tokens.
     copy_of_base(at, "foreign");
     let config = std::fs::read_to_string(at.join("foreign/config.json")).unwrap();
     let config = config.replace("\"eos_token_id\": 0", "\"eos_token_id\": 5");

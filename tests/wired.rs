@@ -1,13 +1,13 @@
-//! Settings of `[training]` reach the computation, in both phases: what the first steps' metrics say of each, in numbers.
+//! Checks that the settings of `[training]` reach the computation in both phases, by the metrics of the first steps.
 
-mod held;
+mod fixture;
 
 use std::path::Path;
 
-use held::{finetune, polymath, prepare, records};
+use fixture::{finetune, polymath, prepare, records};
 use serde_json::Value;
 
-/// The steps' metrics of a run with these settings.
+/// Returns the metrics of the steps of a run with these settings.
 fn steps(at: &Path, phase: &str, settings: &[&str]) -> Vec<Value> {
     let folder = at.join("runs/wired");
     let _ = std::fs::remove_dir_all(&folder);
@@ -34,7 +34,7 @@ fn settings_of_training_reach_both_phases() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    // Without a rate of their own.
+    // Without a learning rate.
     for config in ["pretrain.toml", "finetune.toml"] {
         let text = std::fs::read_to_string(at.join(config)).unwrap();
         std::fs::write(at.join(config), text.replace("learning_rate = 1e-2\n", "")).unwrap();
@@ -55,7 +55,7 @@ fn settings_of_training_reach_both_phases() {
 
         let same = ["training.warmup_steps=2", "training.schedule=constant"];
         let with = |setting: &str| steps(at, phase, &[same[0], same[1], setting]);
-        // z-loss is in the loss: its weight times the mean of squared logarithms of the softmax's sum.
+        // The z-loss is part of the loss: its weight times the mean squared log-sum-exp.
         let squared = number(&with("training.z_loss=0.01")[0], "loss") - number(&plain[0], "loss");
         let doubled = number(&with("training.z_loss=0.02")[0], "loss") - number(&plain[0], "loss");
         assert!(squared > 0.01, "{phase}: {squared}");
@@ -64,12 +64,12 @@ fn settings_of_training_reach_both_phases() {
             "{phase}: {doubled} {squared}"
         );
 
-        // Rounded to bf16, the same loss but for a little.
+        // Rounded to bf16, the loss is almost the same.
         let rounded = number(&with("training.precision=bf16")[0], "loss");
         let off = (rounded / number(&plain[0], "loss") - 1.0).abs();
         assert!(off > 0.0 && off < 0.02, "{phase}: {off}");
 
-        // Parts and recomputing change nothing but the order of sums.
+        // Accumulation and recomputation change only the order of sums.
         for setting in ["training.accumulation_steps=2", "training.recompute=block"] {
             for (line, same) in with(setting).iter().zip(&plain) {
                 let off = number(line, "loss") / number(same, "loss") - 1.0;
@@ -77,7 +77,7 @@ fn settings_of_training_reach_both_phases() {
             }
         }
 
-        // The norm is told before it is clipped, and a clipped run goes elsewhere.
+        // The norm is logged before clipping, and a clipped run differs.
         let norm = number(&plain[0], "gradient_norm");
         let clipped = with(&format!("training.gradient_clip={}", norm / 1e6));
         assert_eq!(number(&clipped[0], "gradient_norm"), norm, "{phase}");

@@ -1,5 +1,5 @@
-//! The chunked store as it gives: which chunks a file, or a range of it, is made of, and the chunks themselves. A file
-//! goes by its SHA-256 here; to its client, the store's own hash is a name like any other.
+//! The chunked store for downloads: the chunks of a file, or of a range of it. A file is named by its SHA-256 here; the
+//! client does not interpret the store's own hash.
 
 use serde_json::json;
 use xet_core_structures::xorb_object::{CompressionScheme, serialize_chunk};
@@ -7,12 +7,12 @@ use xet_core_structures::xorb_object::{CompressionScheme, serialize_chunk};
 use super::given::part;
 use super::{Request, Response, Shelf, is_large, sha256};
 
-/// Bytes of a chunk, before it is packed.
+/// Bytes of a chunk, before compression.
 const CHUNK: usize = 1000;
-/// Chunks that are fetched together.
+/// Number of chunks that are fetched together.
 const STRETCH: usize = 4;
 
-/// What opens the store.
+/// Returns the token that opens the store.
 pub fn token(port: u16) -> Response {
     let address = format!("http://127.0.0.1:{port}/cas");
     Response::json(&json!({
@@ -20,7 +20,7 @@ pub fn token(port: u16) -> Response {
     }))
 }
 
-/// The answer to a request that reads from the store; `None` for any other.
+/// Answers a request that reads from the store; `None` for any other.
 pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Option<Response> {
     let path = request.path.strip_prefix("/cas/")?;
     if let Some(hash) = path.strip_prefix("v1/reconstructions/") {
@@ -39,7 +39,7 @@ fn find<'a>(shelf: &'a Shelf, hash: &str) -> Option<&'a Vec<u8>> {
     Some(found?.1)
 }
 
-/// All chunks of a file, packed, one after the other, and where each of them begins and the last one ends.
+/// Compresses all chunks of a file, one after the other, and returns the offsets of their beginnings and of the end.
 fn pack(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let mut packed = Vec::new();
     let mut places = vec![0];
@@ -50,7 +50,7 @@ fn pack(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
     (packed, places)
 }
 
-/// The chunks that hold a file, or what is asked for of it, and where each stretch of them is to be had.
+/// Returns the chunks that contain a file, or a range of it, and the address of each run of chunks.
 fn reconstruction(request: &Request, (hash, bytes): (&str, &[u8]), port: u16) -> Response {
     let range = request.headers.get("range").and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;

@@ -1,11 +1,11 @@
-//! What the server gives: facts, listings, files.
+//! Responses of the server to reads: facts, listings, files.
 
 use serde_json::json;
 
 use super::chunked::token;
 use super::{COMMIT, Request, Response, Shelf, git_object, is_large, note, sha256};
 
-/// Entries of a listing's page: few, so that every listing has pages.
+/// Entries per page of a listing: few, so that every listing has pages.
 const PAGE: usize = 3;
 
 pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Response {
@@ -46,7 +46,7 @@ pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Response {
     }
 }
 
-/// The one commit of a branch.
+/// Returns the single commit of a branch.
 fn commit_of(key: &str) -> String {
     match key.contains('@') {
         true => git_object(key.as_bytes()),
@@ -54,7 +54,7 @@ fn commit_of(key: &str) -> String {
     }
 }
 
-/// The key of the files that a revision means, and what stands behind it in the path.
+/// Returns the key of the files of a revision, and the rest of the path.
 fn at_revision<'a>(shelf: &Shelf, repository: &str, rest: &'a str) -> Option<(String, &'a str)> {
     let behind = |revision: &str| {
         let rest = rest.strip_prefix(revision)?;
@@ -98,7 +98,7 @@ fn listing(
     answer
 }
 
-/// A small file itself; of a large one, where it is to be had.
+/// Returns a small file, or the address of a large one.
 fn resolve(shelf: &Shelf, request: &Request, (key, name): (&String, &str), port: u16) -> Response {
     let Some(bytes) = shelf.files[key].get(name) else {
         return Response::error("404 Not Found", "EntryNotFound");
@@ -128,7 +128,7 @@ fn resolve(shelf: &Shelf, request: &Request, (key, name): (&String, &str), port:
     answer
 }
 
-/// A large file from where it lies.
+/// Returns the content of a large file.
 fn content(shelf: &Shelf, request: &Request, path: &str) -> Response {
     let found = path
         .split_once("//")
@@ -139,7 +139,7 @@ fn content(shelf: &Shelf, request: &Request, path: &str) -> Response {
     }
 }
 
-/// All of the content, or the range that is asked for.
+/// Returns the whole content, or the requested range.
 pub fn part(request: &Request, bytes: &[u8]) -> Response {
     let range = request.headers.get("range").and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;

@@ -1,5 +1,5 @@
-//! A server on loopback that speaks as much of the hub's HTTP as its client asks for: listings in pages, files by redirect
-//! and by range, pushes with their store for large files; and that fails where a test says so.
+//! A local server that speaks the part of the hub's HTTP that its client uses: listings in pages, files by redirect and
+//! by range, pushes with their store for large files. It fails on request of a test.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -17,37 +17,37 @@ use assert_cmd::Command;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The one commit that every repository has, which `main` means.
+/// Single commit of every repository, which `main` means.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What opens the repositories of the owner `secret`, and lets a client write.
+/// Token that opens the repositories of the owner `secret`, and allows a client to write.
 pub const PRIVATE_TOKEN: &str = "hf_of_the_tests";
 
-/// What goes wrong with a request.
+/// Failure of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Trouble {
-    /// It is answered with this status, and a page that says nothing.
+    /// Responds with this status, and a page without information.
     Status(&'static str),
-    /// The connection breaks after so many bytes of the content.
+    /// Breaks the connection after this number of bytes of the content.
     Cut(usize),
 }
 
 #[derive(Default)]
 struct Shelf {
-    /// By repository (`owner/name`, `datasets/owner/name`, each with `@branch` for another than `main`) and path.
+    /// Files by repository (`owner/name`, `datasets/owner/name`, each with `@branch` for another than `main`) and path.
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     private: BTreeSet<String>,
-    /// Repositories whose large files are given out of the chunked store.
+    /// Repositories whose large files come from the chunked store.
     chunked: BTreeSet<String>,
-    /// Old names and new ones.
+    /// Renamed repositories: previous and current names.
     renamed: BTreeMap<String, String>,
-    /// Content that arrived in the store for large files, unpacked.
+    /// Content that arrived in the store for large files, uncompressed.
     stored: Vec<u8>,
     /// Method and path of every request.
     requests: Vec<String>,
-    /// The ranges that were given.
+    /// Ranges that were sent.
     ranges: Vec<String>,
-    /// What a request's method and path contain, what goes wrong with it, and how often.
+    /// Pending failures: a part of the request's method and path, the failure, and the number of times.
     troubles: Vec<(String, Trouble, usize)>,
 }
 
@@ -66,7 +66,7 @@ impl Hub {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shelf = shared.clone();
-                // A client that leaves early is its own affair.
+                // A client may leave early.
                 std::thread::spawn(move || answer(stream, &shelf, port).unwrap_or_default());
             }
         });
@@ -77,7 +77,7 @@ impl Hub {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The command in `folder`, with a cache of its own there and this server for a hub.
+    /// Returns the command in `folder`, with its own cache there and this server as the hub.
     pub fn polymath(&self, folder: &Path) -> Command {
         let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
         command
@@ -88,7 +88,7 @@ impl Hub {
             .env_remove("HF_HUB_CACHE")
             .env_remove("HF_TOKEN")
             .env_remove("HF_HUB_OFFLINE")
-            // A proxy of the machine must not be asked for what is on loopback.
+            // A proxy of the machine must not be used for local addresses.
             .env("NO_PROXY", "127.0.0.1");
         command
     }
@@ -107,30 +107,30 @@ impl Hub {
         }
     }
 
-    /// From now on, the repository's large files come out of the chunked store.
+    /// Serves the repository's large files from the chunked store from now on.
     pub fn keep_in_chunks(&self, repository: &str) {
         let mut shelf = self.shelf.lock().unwrap();
         shelf.chunked.insert(repository.into());
     }
 
-    /// From now on, `old` is a name that leads to `new`.
+    /// Makes `old` a name that leads to `new` from now on.
     pub fn rename(&self, old: &str, new: &str) {
         let mut shelf = self.shelf.lock().unwrap();
         shelf.renamed.insert(old.into(), new.into());
     }
 
-    /// The next `times` requests whose method and path contain `request` go wrong.
+    /// Lets the next `times` requests whose method and path contain `request` fail.
     pub fn trouble(&self, request: &str, trouble: Trouble, times: usize) {
         let mut shelf = self.shelf.lock().unwrap();
         shelf.troubles.push((request.into(), trouble, times));
     }
 
-    /// Nothing goes wrong any more.
+    /// Ends all failures.
     pub fn mend(&self) {
         self.shelf.lock().unwrap().troubles.clear();
     }
 
-    /// A repository's files; `None` where there is none of that name.
+    /// Returns a repository's files; `None` if it does not exist.
     pub fn files(&self, repository: &str) -> Option<BTreeMap<String, Vec<u8>>> {
         self.shelf.lock().unwrap().files.get(repository).cloned()
     }
@@ -139,24 +139,24 @@ impl Hub {
         self.shelf.lock().unwrap().private.contains(repository)
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests.
     pub fn requests(&self) -> usize {
         self.shelf.lock().unwrap().requests.len()
     }
 
-    /// How many requests contain this in their method and path.
+    /// Returns the number of requests whose method and path contain `part`.
     pub fn count(&self, request: &str) -> usize {
         let shelf = self.shelf.lock().unwrap();
         let all = shelf.requests.iter();
         all.filter(|found| found.contains(request)).count()
     }
 
-    /// The ranges that were given.
+    /// Returns the ranges that were sent.
     pub fn ranges(&self) -> Vec<String> {
         self.shelf.lock().unwrap().ranges.clone()
     }
 
-    /// The paths whose content was sent.
+    /// Returns the paths whose content was sent.
     pub fn downloads(&self) -> Vec<String> {
         let shelf = self.shelf.lock().unwrap();
         let sent = shelf.requests.iter().filter_map(|request| {
@@ -167,10 +167,10 @@ impl Hub {
     }
 }
 
-/// A request as far as it matters.
+/// The relevant parts of a request.
 struct Request {
     method: String,
-    /// Without the query, percent signs resolved.
+    /// Path without the query, with percent signs decoded.
     path: String,
     query: String,
     headers: BTreeMap<String, String>,
@@ -293,7 +293,7 @@ impl Shelf {
     }
 }
 
-/// Whether the hub keeps a file of this name outside of git.
+/// Returns true if the hub keeps a file of this name outside of git.
 fn is_large(path: &str) -> bool {
     path.ends_with(".safetensors") || path.ends_with(".parquet")
 }
@@ -302,7 +302,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name that git gives to content.
+/// Returns git's name of a content.
 fn git_object(content: &[u8]) -> String {
     let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", content.len()));
     hasher.update(content);
@@ -313,13 +313,13 @@ fn sha256(content: &[u8]) -> String {
     hexadecimal(&Sha256::digest(content))
 }
 
-/// What git holds in place of a large file.
+/// Returns git's pointer to a large file.
 fn note(content: &[u8]) -> String {
     let (digest, size) = (sha256(content), content.len());
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n")
 }
 
-/// What a command prints that must succeed.
+/// Returns the output of a command that must succeed.
 pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

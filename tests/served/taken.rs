@@ -1,4 +1,4 @@
-//! What the server takes: repositories, branches, commits, and the content of large files in the chunked store.
+//! Responses of the server to writes: repositories, branches, commits, and large files in the chunked store.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use xet_core_structures::xorb_object::deserialize_chunk;
 use super::chunked::token;
 use super::{COMMIT, Request, Response, Shelf, is_large, sha256};
 
-/// The answer to a request that writes; `None` for one that reads.
+/// Answers a request that writes; `None` for one that reads.
 pub fn respond(shelf: &mut Shelf, request: &Request, port: u16) -> Option<Response> {
     if let Some(path) = request.path.strip_prefix("/cas/") {
         return Some(store(shelf, request, path));
@@ -72,7 +72,7 @@ fn create(shelf: &mut Shelf, wanted: &Value) -> Response {
     Response::json(&json!({ "url": format!("http://hub/{repository}") }))
 }
 
-/// Which files go into the commit, and which into the store.
+/// Sorts files into those of the commit and those of the store.
 fn sort(wanted: &Value) -> Response {
     let files = wanted["files"].as_array().cloned().unwrap_or_default();
     let sorted = files.iter().map(|file| {
@@ -83,7 +83,7 @@ fn sort(wanted: &Value) -> Response {
     Response::json(&json!({ "files": sorted.collect::<Vec<_>>() }))
 }
 
-/// The store: what is sent as chunks is unpacked, and kept one after the other.
+/// Uncompresses received chunks and stores them one after the other.
 fn store(shelf: &mut Shelf, request: &Request, path: &str) -> Response {
     if request.method == "POST" && path.starts_with("v1/xorbs/") {
         let mut chunks = &request.body[..];
@@ -97,12 +97,12 @@ fn store(shelf: &mut Shelf, request: &Request, path: &str) -> Response {
     }
     match path {
         "v1/shards" => Response::json(&json!({ "result": 1 })),
-        // Newer ways to send the same, and the question whether a chunk is there already.
+        // Newer forms of upload, and the query for an existing chunk.
         _ => Response::error("404 Not Found", ""),
     }
 }
 
-/// All operations of a commit, or none.
+/// Applies all operations of a commit, or none.
 fn commit(shelf: &mut Shelf, key: &str, body: &[u8]) -> Response {
     let mut files = shelf.files[key].clone();
     for line in String::from_utf8_lossy(body).lines() {
@@ -131,7 +131,7 @@ fn commit(shelf: &mut Shelf, key: &str, body: &[u8]) -> Response {
     Response::json(&json!({ "success": true, "commitOid": COMMIT, "commitUrl": url }))
 }
 
-/// The content of this digest and size, wherever in the store it begins.
+/// Returns the content of this digest and size, wherever it begins in the store.
 fn stored(shelf: &Shelf, value: &Value) -> Option<Vec<u8>> {
     let size = usize::try_from(value["size"].as_u64()?).ok()?;
     let digest = value["oid"].as_str()?;

@@ -1,16 +1,16 @@
-//! Tests that this machine can't run say so: on stderr, where the test harness does not hide it, and in the file that
-//! `POLYMATH_SKIPPED` names, from which `.ci/run` counts them.
+//! Reports tests that this machine can't run: on stderr, past the test harness, and in the file `POLYMATH_SKIPPED`,
+//! from which `.ci/run` counts them.
 
 use std::io::Write;
 
-/// Says that the calling test, or a part of it, did not run, and what it needs.
+/// Reports that the calling test, or a part of it, did not run, and its requirements.
 pub fn skipped(needs: &str) {
     let thread = std::thread::current();
     let line = format!(
         "skipped: {}: needs {needs}\n",
         thread.name().unwrap_or("a test")
     );
-    // Not `eprintln!`, whose output is captured.
+    // `eprintln!` would be captured.
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os("POLYMATH_SKIPPED") {
         let file = std::fs::File::options()

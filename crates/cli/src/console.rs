@@ -1,4 +1,4 @@
-//! What a person sees while something runs: a bar on a terminal, a line now and then elsewhere.
+//! Progress on the console: a bar on a terminal, a line now and then elsewhere.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
 use crate::environment::Environment;
 use crate::{lines, signals};
 
-/// Seconds between two lines where no bar can be drawn.
+/// Interval between two lines if no bar can be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// A bar for stages that count bytes.
+/// Progress bar of stages that count bytes.
 pub struct Stages {
     visible: bool,
     draws: bool,
@@ -25,7 +25,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Shown as the environment allows.
+    /// Creates the bar, shown as the environment allows.
     pub fn new(environment: &Environment) -> Self {
         Self {
             visible: !environment.quiet,
@@ -45,7 +45,7 @@ impl Progress for Stages {
         };
         if self.draws {
             bar.enable_steady_tick(Duration::from_millis(200));
-            lines::stand_above(&bar);
+            lines::print_above(&bar);
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
@@ -62,7 +62,7 @@ impl Progress for Stages {
     fn finish(&self, summary: &str) {
         if let Some(bar) = self.current.lock().expect("no reporter panicked").take() {
             bar.finish_and_clear();
-            lines::stand_alone();
+            lines::print_directly();
             if self.visible {
                 let seconds = bar.elapsed().as_secs_f64();
                 lines::say(&format!("{}: {summary} ({seconds:.1} s)", bar.message()));
@@ -71,14 +71,14 @@ impl Progress for Stages {
     }
 }
 
-/// A study's lines, and a bar for what it scores.
+/// Lines of a study, and a bar for its scoring.
 pub struct StudyConsole<'a> {
     environment: &'a Environment,
     bar: Mutex<ProgressBar>,
 }
 
 impl<'a> StudyConsole<'a> {
-    /// Shown as the environment allows.
+    /// Creates the console, shown as the environment allows.
     pub fn new(environment: &'a Environment) -> Self {
         Self {
             environment,
@@ -123,7 +123,7 @@ impl polymath_study::Progress for StudyConsole<'_> {
     }
 }
 
-/// A training run's one line: loss, rate, time left, share of the machine's peak.
+/// Line of a training run: loss, throughput, time left, share of the machine's peak.
 pub struct TrainingConsole {
     visible: bool,
     bar: ProgressBar,
@@ -134,7 +134,7 @@ pub struct TrainingConsole {
 }
 
 impl TrainingConsole {
-    /// For a model of `flops_per_token` on a machine whose peak is `peak` FLOP/s.
+    /// Creates the console for a model of `flops_per_token` on a machine with a peak of `peak` FLOP/s.
     pub fn new(environment: &Environment, flops_per_token: f64, peak: f64) -> Self {
         Self {
             visible: !environment.quiet,
@@ -157,7 +157,7 @@ impl Drop for TrainingConsole {
     fn drop(&mut self) {
         signals::training_ends();
         self.bar.finish_and_clear();
-        lines::stand_alone();
+        lines::print_directly();
     }
 }
 
@@ -168,7 +168,7 @@ impl Observer for TrainingConsole {
             self.bar =
                 ProgressBar::new(total).with_style(style("step {pos}/{len} {wide_bar} {msg}"));
             self.bar.set_position(step);
-            lines::stand_above(&self.bar);
+            lines::print_above(&self.bar);
         }
         if step > 0 {
             self.say(&resumed(step, total));
@@ -215,15 +215,15 @@ impl Observer for TrainingConsole {
     }
 }
 
-/// That a run goes on, in a line.
+/// Returns a line that says that a run resumes.
 pub fn resumed(step: u64, total: u64) -> String {
     format!("resumed after step {step} of {total}")
 }
 
-/// An evaluation in a line. "(best)" stands at each domain that is lower than ever before, and at the mean where that
-/// decides the best checkpoint; the line ends with what made this checkpoint the best, if it is.
+/// Returns an evaluation as a line. Marks each domain that is lower than ever before with "(best)", and the mean if it
+/// chooses the best checkpoint. Ends with the name of the score if this checkpoint is the best.
 pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
-    let (decides, score) = (&metrics.decided_by, metrics.score);
+    let (decides, score) = (&metrics.score_name, metrics.score);
     let mut values: Vec<String> = metrics
         .heldout_bits_per_byte
         .iter()
@@ -247,7 +247,7 @@ pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
     line
 }
 
-/// Shows what comes from the hub and goes there from now on: a bar on a terminal, a line for each transfer elsewhere.
+/// Shows transfers from and to the hub from now on: a bar on a terminal, a line per transfer elsewhere.
 pub fn show_transfers(quiet: bool) {
     if quiet {
         return;

@@ -1,4 +1,4 @@
-//! What every command runs in: device, threads, the way of computing.
+//! Environment of every command: device, threads, implementation of the operations.
 
 use std::path::Path;
 
@@ -12,18 +12,18 @@ use crate::console::StudyConsole;
 use crate::failure::Failure;
 use crate::lines::{self, Log};
 
-/// The resolved global arguments.
+/// Resolved global arguments.
 pub struct Environment {
-    /// Where to compute.
+    /// Device to compute on.
     pub device: Device,
-    /// Whether progress may be shown.
+    /// True if progress is hidden.
     pub quiet: bool,
-    /// How operations are computed.
+    /// Implementation of the tensor operations.
     pub implementation: Implementation,
 }
 
 impl Environment {
-    /// Opens the device, starts the threads and the log.
+    /// Opens the device and starts the threads and the log.
     pub fn new(global: &Global) -> Result<Self, Failure> {
         start_log(global);
         if let Some(threads) = global.threads {
@@ -50,14 +50,14 @@ impl Environment {
         })
     }
 
-    /// A line of progress, unless it is not wanted.
+    /// Prints a line of progress, unless the console is quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {
             lines::say(text);
         }
     }
 
-    /// Returns what a study needs of this, with `progress` told.
+    /// Returns the setup of a study that reports to `progress`.
     pub fn setup<'a>(&self, progress: &'a dyn Progress) -> Setup<'a> {
         Setup {
             device: self.device.clone(),
@@ -66,13 +66,13 @@ impl Environment {
         }
     }
 
-    /// Says what a model folder, or the base of an adapter, holds that is not used.
+    /// Prints the unused parts of a model folder, or of the base of an adapter.
     pub fn say_what_is_left_out(&self, folder: &Path, base: Option<&Path>) -> Result<(), Failure> {
         let console = StudyConsole::new(self);
         Ok(self.setup(&console).note_unused_files(folder, base)?)
     }
 
-    /// How operations are computed at `precision`.
+    /// Returns the operations at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
         Ops {
             implementation: self.implementation,
@@ -80,12 +80,12 @@ impl Environment {
         }
     }
 
-    /// Whether progress bars can be drawn.
+    /// Returns true if progress bars can be drawn.
     pub fn draws_bars(&self) -> bool {
         !self.quiet && lines::is_terminal()
     }
 
-    /// Refuses a dashboard that is `wanted` and has nowhere to be.
+    /// Refuses a `wanted` dashboard if it can't be drawn.
     pub fn check_dashboard(&self, wanted: bool) -> Result<(), Failure> {
         if !wanted {
             return Ok(());
@@ -98,8 +98,8 @@ impl Environment {
         let dumb = std::env::var("TERM").is_ok_and(|name| name == "dumb");
         if dumb || !lines::is_terminal() {
             return Err(Failure::usage(anyhow!(
-                "`--dashboard` needs a terminal, and standard error is none that can be drawn on: leave it out, and \
-                 lines are printed"
+                "`--dashboard` needs a terminal, and standard error is not one that can be drawn on: leave it out to \
+                 print lines"
             )));
         }
         Ok(())
@@ -128,7 +128,7 @@ fn open_device(name: &str) -> anyhow::Result<Device> {
     }
 }
 
-/// Starts the log: warnings, or what `RUST_LOG` asks for, in the one form or the other.
+/// Starts the log at the levels of `RUST_LOG` (default: warnings) in the chosen format.
 fn start_log(global: &Global) {
     use tracing_subscriber::EnvFilter;
     let level = if global.quiet { "error" } else { "warn" };
@@ -146,14 +146,15 @@ fn start_log(global: &Global) {
         })
         .with_ansi(false)
         .log_internal_errors(false);
-    // A second start (in one process, as tests do) keeps the first. The names of modules are for those who filter by them.
+    // A second start (in one process, as in tests) keeps the first. Module names are shown only to users who filter by
+    // them.
     let _started = match global.log_format {
         LogFormat::Text => log.with_target(!asked.is_empty()).without_time().try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     if let Some(reason) = refused {
         tracing::warn!(
-            "`RUST_LOG` = `{asked}` is left aside ({reason}): expected levels, such as `info` or `polymath_train=debug`"
+            "`RUST_LOG` = `{asked}` is ignored ({reason}): expected levels, such as `info` or `polymath_train=debug`"
         );
     }
 }

@@ -1,33 +1,34 @@
-//! How a command ends when it does not end well.
+//! Failures of a command and their exit codes.
 
 use polymath_study::StudyError;
 
-/// Why the command stopped; decides the exit code.
+/// Reason why the command stopped; it determines the exit code.
 #[derive(Debug)]
 pub enum Failure {
-    /// Something went wrong: 1.
+    /// Failure of the work: 1.
     Failed(anyhow::Error),
-    /// The arguments or the config are wrong, nothing was started: 2.
+    /// Wrong arguments or config; nothing was started: 2.
     Usage(anyhow::Error),
-    /// A retention limit was broken; the run and its report stand: 3.
+    /// Broken forgetting limit; the run and its verdict are saved: 3.
     LimitBroken,
-    /// The test split does not show that every retention limit was kept, nor that one was broken; the run and its report stand: 4.
+    /// Undecided forgetting limit: the test split shows neither that all were kept nor that one was broken. The run and
+    /// its verdict are saved: 4.
     LimitUndecided,
-    /// Stopped by a signal, after saving: 130.
+    /// Stop by a signal, after saving: 130.
     Interrupted,
-    /// The reader of standard output has left: nothing to say, and no error: 0.
+    /// Closed standard output: its reader has left, which is no error: 0.
     OutputClosed,
-    /// Told already, as the help or a wrong argument; with its exit code.
+    /// Message that is already printed, such as the help; with its exit code.
     Told(u8),
 }
 
 impl Failure {
-    /// A wrong argument or config.
+    /// Wraps a wrong argument or config.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::Usage(error.into())
     }
 
-    /// The process's exit code.
+    /// Returns the exit code of the process.
     pub fn code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
@@ -40,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// What to tell the user: one line, the causes after colons.
+    /// Returns the message for the user: one line, the causes after colons.
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Failed(error) | Self::Usage(error) => Some(sentence(error)),
@@ -53,7 +54,7 @@ impl Failure {
     }
 }
 
-/// The error and its causes, without a cause that its parent has already quoted.
+/// Joins the error and its causes, without a cause that its parent already quotes.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
@@ -62,7 +63,7 @@ fn sentence(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    // Candle appends the frames of its own call stack to some messages; they say nothing to a user.
+    // Candle appends its own stack frames to some messages; they are of no use to a user.
     match text.find("\n   0: ") {
         Some(trace) => text[..trace].trim_end().to_owned(),
         None => text,

@@ -1,11 +1,11 @@
-//! `~` in arguments that no shell has expanded: quoted ones, and those of a service or a notebook.
+//! Expands `~` in arguments that no shell has expanded: quoted ones, and those of a service or a notebook.
 
 use std::ffi::OsString;
 
 /// Options whose values are text, not paths.
 const TEXTS: [&str; 2] = ["--prompt", "--message"];
 
-/// The arguments with the home folder in place of a leading `~`, also after `--option=` and `key=`.
+/// Replaces a leading `~` of each argument by the home folder, also after `--option=` and `key=`.
 pub fn at_home(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut is_text = false;
     arguments
@@ -35,9 +35,9 @@ pub fn at_home(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    /// Paths are at home wherever they stand, and texts stay.
+    /// Expands `~` in paths in every position, and leaves text unchanged.
     #[test]
-    fn paths_are_at_home() {
+    fn tilde_is_expanded_in_paths_only() {
         let home = polymath_input::expand_home("~").into_owned();
         let expanded = |arguments: &[&str]| {
             let arguments = arguments.iter().map(OsString::from);

@@ -1,4 +1,4 @@
-//! The command line: arguments in, exit code out.
+//! Command line: parses the arguments, runs the command, returns the exit code.
 
 mod arguments;
 mod commands;
@@ -15,20 +15,20 @@ mod signals;
 use std::borrow::Cow;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use polymath_report::untrusted::printable;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, help};
 use environment::Environment;
 use failure::Failure;
 
 /// Runs the command that the process was started with.
 ///
-/// The exit code is 0 when done, 1 when it failed, 2 for wrong usage or configuration, 3 when a retention limit was
-/// broken, and 130 when it was interrupted and had saved.
+/// Returns exit code 0 for success, 1 for failure, 2 for wrong usage or configuration, 3 for a broken forgetting
+/// limit, and 130 for a run that was interrupted and saved.
 pub fn run() -> ExitCode {
     let done = parse().and_then(|arguments| dispatch(&arguments));
-    // A command that has done its work has failed all the same if its results could not be told.
+    // A command fails if its results could not be printed, even if its work is done.
     let failures: Vec<Failure> = done.err().into_iter().chain(results::lost()).collect();
     for message in failures.iter().filter_map(Failure::message) {
         lines::say(&format!("error: {message}"));
@@ -39,17 +39,25 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The parser of the command line, for programs that describe it: the reference page, completions.
+/// Returns the parser of the command line, for the reference page.
 #[doc(hidden)]
 pub fn command() -> clap::Command {
-    <Arguments as clap::CommandFactory>::command()
+    help::command()
 }
 
-/// Reads the process's arguments. Help and mistakes are told like everything else: `| head` and a full disk are known.
+/// Parses the process's arguments. Prints help and errors like all output, so that `| head` and a full disk are
+/// handled.
 fn parse() -> Result<Arguments, Failure> {
-    Arguments::try_parse_from(home::at_home(std::env::args_os())).map_err(|error| {
+    let mut command = help::command();
+    let parsed = command
+        .try_get_matches_from_mut(home::at_home(std::env::args_os()))
+        .and_then(|mut matches| {
+            Arguments::from_arg_matches_mut(&mut matches)
+                .map_err(|error| error.format(&mut command))
+        });
+    parsed.map_err(|error| {
         let text = error.render();
-        // The names of files that the shell put in for a pattern may hold escape sequences.
+        // File names that the shell substituted for a pattern may contain escape sequences.
         let harmless = std::env::args_os()
             .all(|argument| matches!(printable(&argument.to_string_lossy()), Cow::Borrowed(_)));
         let told = match (error.use_stderr(), harmless) {
@@ -78,8 +86,8 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
     polymath_model::keep_freed_memory();
     signals::install()?;
     let environment = Environment::new(&arguments.global)?;
-    // On a thread of the pool: what is split into tasks then begins here, at once, and a thread that sleeps is woken
-    // only to help. From outside the pool, every product would wait for one to wake.
+    // Runs on a thread of the pool: parallel work begins here at once, and sleeping threads wake only to help. From
+    // outside the pool, every product would wait for a thread to wake.
     rayon::scope(|_| run_command(&arguments.command, &environment))
 }
 
@@ -90,9 +98,9 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Finetune(arguments) => commands::finetune::run(arguments, environment),
         Command::Tokenizer(arguments) => commands::tokenizer::run(arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, environment),
-        Command::Forget(arguments) => commands::forget::run(arguments, environment),
+        Command::Report(arguments) => commands::report::run(arguments, environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),
-        Command::Revert(arguments) => commands::revert::run(arguments, environment),
+        Command::Reset(arguments) => commands::reset::run(arguments, environment),
         Command::Frontier(arguments) => commands::frontier::run(arguments, environment),
         Command::Transfer(arguments) => commands::transfer::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),
@@ -101,6 +109,8 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Import(arguments) => commands::import::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),
         Command::Bench(arguments) => commands::bench::run(arguments, environment),
+        Command::Completions(arguments) => commands::completions::print(arguments),
+        Command::ManPages(arguments) => commands::completions::write_man_pages(arguments),
         Command::Demo(arguments) => commands::demo::run(arguments, environment),
     }
 }

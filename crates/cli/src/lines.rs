@@ -1,9 +1,9 @@
-//! Lines for a person: to standard error, above the bar that is drawn there, or, while the dashboard has the terminal,
-//! into its log, until it gives the terminal back.
+//! Prints lines for the user to standard error: above the current bar, or into the dashboard's log while it has the
+//! terminal.
 //!
-//! This is the only place that writes lines to standard error. A closed or full standard error stops nothing: nobody
-//! could be told. What lines quote may come from anyone, so only characters that a terminal shows are written
-//! ([`printable`]), whether or not there is a terminal.
+//! This is the only place that writes lines to standard error. A closed or full standard error is ignored, since there
+//! is nowhere to report it. Lines may quote foreign text, so only printable characters are written ([`printable`]),
+//! with or without a terminal.
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -14,94 +14,94 @@ use polymath_report::untrusted::printable;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The most lines that are held: a run may log for days.
-const MOST_HELD: usize = 10_000;
+/// Upper bound of the buffered lines: a run may log for days.
+const MAX_LINES: usize = 10_000;
 
-/// Where the next line goes.
-enum Place {
+/// Destination of the next line.
+enum Output {
     Terminal,
     Above(ProgressBar),
-    Held(Held),
+    Buffered(Buffer),
 }
 
-/// What waits for the terminal; the oldest lines go first.
+/// Lines that wait for the terminal; the oldest are dropped first.
 #[derive(Default)]
-struct Held {
+struct Buffer {
     lines: VecDeque<String>,
     dropped: u64,
 }
 
-static PLACE: Mutex<Place> = Mutex::new(Place::Terminal);
+static OUTPUT: Mutex<Output> = Mutex::new(Output::Terminal);
 
-fn place() -> MutexGuard<'static, Place> {
-    PLACE.lock().unwrap_or_else(PoisonError::into_inner)
+fn output() -> MutexGuard<'static, Output> {
+    OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says a line, or several. A terminal that is gone is no error: whoever is told has left.
+/// Prints one or more lines. A closed terminal is no error.
 pub fn say(text: &str) {
     say_styled(&printable(text));
 }
 
-/// Says text whose escape sequences are our own.
+/// Prints text with escape sequences of this program.
 pub fn say_styled(text: &str) {
-    match &mut *place() {
-        Place::Terminal => print(text),
-        Place::Above(bar) => bar.println(text),
-        Place::Held(held) => held.push(text),
+    match &mut *output() {
+        Output::Terminal => print(text),
+        Output::Above(bar) => bar.println(text),
+        Output::Buffered(buffer) => buffer.push(text),
     }
 }
 
 fn print(text: &str) {
-    // Where the standard error is closed, nobody reads it, and nobody could be told.
+    // A closed standard error is ignored: there is nowhere to report it.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Lines stand above `bar` from now on, which is drawn.
-pub fn stand_above(bar: &ProgressBar) {
-    let mut place = place();
-    if !matches!(*place, Place::Held(_)) {
-        *place = Place::Above(bar.clone());
+/// Prints lines above `bar` from now on.
+pub fn print_above(bar: &ProgressBar) {
+    let mut output = output();
+    if !matches!(*output, Output::Buffered(_)) {
+        *output = Output::Above(bar.clone());
     }
 }
 
-/// No bar is drawn any more.
-pub fn stand_alone() {
-    let mut place = place();
-    if matches!(*place, Place::Above(_)) {
-        *place = Place::Terminal;
+/// Prints lines directly again: no bar is drawn any more.
+pub fn print_directly() {
+    let mut output = output();
+    if matches!(*output, Output::Above(_)) {
+        *output = Output::Terminal;
     }
 }
 
-/// Lines are held from now on.
-pub fn hold() {
-    *place() = Place::Held(Held::default());
+/// Buffers lines from now on.
+pub fn buffer() {
+    *output() = Output::Buffered(Buffer::default());
 }
 
-/// Prints what was held, and holds nothing more. Done twice, the second does nothing.
+/// Prints the buffered lines and stops buffering. A second call does nothing.
 pub fn release() {
-    let mut place = place();
-    if let Place::Held(held) = std::mem::replace(&mut *place, Place::Terminal) {
-        held.print();
+    let mut output = output();
+    if let Output::Buffered(buffer) = std::mem::replace(&mut *output, Output::Terminal) {
+        buffer.print();
     }
 }
 
-/// The last lines that are held, at most `most`, without colours; and how many there have been.
-pub fn held(most: usize) -> (Vec<String>, u64) {
-    match &*place() {
-        Place::Held(held) => {
-            let first = held.lines.len().saturating_sub(most);
-            let last = held.lines.iter().skip(first);
+/// Returns the last buffered lines, at most `limit`, without colors, and the number of all lines so far.
+pub fn buffered(limit: usize) -> (Vec<String>, u64) {
+    match &*output() {
+        Output::Buffered(buffer) => {
+            let first = buffer.lines.len().saturating_sub(limit);
+            let last = buffer.lines.iter().skip(first);
             let plain = last.map(|line| ::console::strip_ansi_codes(line).into_owned());
-            (plain.collect(), held.told())
+            (plain.collect(), buffer.count())
         }
-        Place::Terminal | Place::Above(_) => (Vec::new(), 0),
+        Output::Terminal | Output::Above(_) => (Vec::new(), 0),
     }
 }
 
-impl Held {
+impl Buffer {
     fn push(&mut self, text: &str) {
         for line in text.lines().filter(|line| !line.is_empty()) {
-            if self.lines.len() == MOST_HELD {
+            if self.lines.len() == MAX_LINES {
                 self.lines.pop_front();
                 self.dropped += 1;
             }
@@ -109,37 +109,37 @@ impl Held {
         }
     }
 
-    fn told(&self) -> u64 {
+    fn count(&self) -> u64 {
         self.dropped + self.lines.len() as u64
     }
 
     fn print(self) {
         if self.dropped > 0 {
-            print(&format!("… {} earlier lines are left out", self.dropped));
+            print(&format!("… {} earlier lines omitted", self.dropped));
         }
         self.lines.iter().for_each(|line| print(line));
     }
 }
 
-/// Whether standard error is a terminal.
+/// Returns true if standard error is a terminal.
 pub fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Whether standard error is a terminal that may be sent colors.
+/// Returns true if standard error is a terminal that accepts colors.
 pub fn is_colored() -> bool {
     is_terminal() && wants_color()
 }
 
-/// Whether the user lets terminals be sent colors: <https://no-color.org>.
+/// Returns true if the user allows colors on terminals: <https://no-color.org>.
 pub fn wants_color() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no_color && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
-/// Makes the writers that `tracing` writes events to.
+/// Creates the writers of `tracing` events.
 pub struct Log {
-    /// Whether the level is colored. `tracing` is to send no escape sequences of its own.
+    /// True to color the level. `tracing` itself must send no escape sequences.
     pub colored: bool,
 }
 
@@ -157,9 +157,9 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// Takes what `tracing` writes: an event at a time.
+/// Writer of one `tracing` event at a time.
 pub struct LogWriter {
-    /// The event's level, where it is colored.
+    /// Level of the event, if it is colored.
     level: Option<Level>,
 }
 
@@ -195,15 +195,15 @@ fn painted(level: Level) -> String {
 mod tests {
     use super::*;
 
-    /// A log that never ends takes bounded memory, and the newest lines are kept.
+    /// Keeps the newest lines of an endless log in bounded memory.
     #[test]
-    fn the_newest_lines_are_held() {
-        let mut held = Held::default();
-        for number in 0..MOST_HELD + 2 {
-            held.push(&format!("\nline {number}"));
+    fn the_newest_lines_are_kept() {
+        let mut buffer = Buffer::default();
+        for number in 0..MAX_LINES + 2 {
+            buffer.push(&format!("\nline {number}"));
         }
-        assert_eq!(held.lines.len(), MOST_HELD);
-        assert_eq!(held.lines[0], "line 2");
-        assert_eq!(held.told(), MOST_HELD as u64 + 2);
+        assert_eq!(buffer.lines.len(), MAX_LINES);
+        assert_eq!(buffer.lines[0], "line 2");
+        assert_eq!(buffer.count(), MAX_LINES as u64 + 2);
     }
 }

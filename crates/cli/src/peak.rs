@@ -1,15 +1,15 @@
-//! What this machine can do at best.
+//! Measures the peak performance of this machine.
 
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::Precision;
 
-/// Of the product that is timed on a GPU.
+/// Width of the matrix product that is timed on a GPU.
 const SIZE: usize = 8192;
 
-/// The best rate that shows within `time`, in FLOP/s: of multiply-adds in the registers of a CPU's cores, as products in
-/// this precision use them, or of one large square matrix product on a GPU.
+/// Returns the highest rate measured within `time`, in FLOP/s: of multiply-adds in the registers of a CPU's cores, as
+/// products in this precision use them, or of a large square matrix product on a GPU.
 pub fn measure(device: &Device, precision: Precision, time: Duration) -> candle_core::Result<f64> {
     if device.is_cpu() {
         return Ok(polymath_model::processor_peak_flops(precision, time));
@@ -18,7 +18,7 @@ pub fn measure(device: &Device, precision: Precision, time: Duration) -> candle_
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     };
-    // Multipliers that are all alike switch few transistors, so that the clock stays higher than with those of a model.
+    // Equal factors would switch few transistors, so that the clock would be higher than with those of a model.
     let a = Tensor::randn(0f32, 1.0, (SIZE, SIZE), device)?.to_dtype(dtype)?;
     let b = Tensor::randn(0f32, 1.0, (SIZE, SIZE), device)?.to_dtype(dtype)?;
     let mut best = Duration::MAX;

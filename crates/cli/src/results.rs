@@ -1,9 +1,9 @@
-//! Results on standard output: the only place that writes there.
+//! Prints results to standard output: the only place that writes there.
 //!
-//! A command that only prints uses [`print`], [`line`] or [`Results`]: when its reader has left (`| head`), it ends at once
-//! and without a word ([`Failure::OutputClosed`]). A command that has made something uses [`announce`], which never stops
-//! it. Either way, output that is lost for another reason, such as a full disk, ends in an error and exit code 1.
-//! To a terminal, only characters that it shows are written ([`printable`]); a pipe or a file gets the text as it is.
+//! A command that only prints uses [`print`], [`line`] or [`Results`]: if its reader has left (`| head`), it ends at
+//! once and silently ([`Failure::OutputClosed`]). A command that has made something uses [`announce`], which never
+//! stops it. Output that is lost for another reason, such as a full disk, ends in an error and exit code 1. A terminal
+//! gets only printable characters ([`printable`]); a pipe or a file gets the text unchanged.
 
 use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use polymath_report::untrusted::printable;
 
 use crate::failure::Failure;
 
-/// The first announcement that was lost, but for those whose reader had left.
+/// First lost announcement, except those whose reader had left.
 static LOST: Mutex<Option<Failure>> = Mutex::new(None);
 
 /// Standard output of a command that prints piece by piece.
@@ -23,7 +23,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Takes standard output.
+    /// Locks standard output.
     pub fn open() -> Self {
         let output = std::io::stdout().lock();
         Self {
@@ -32,7 +32,7 @@ impl Results {
         }
     }
 
-    /// Writes `text`; [`flush`](Self::flush) makes sure that it is out.
+    /// Writes `text`; call [`flush`](Self::flush) at the end.
     pub fn write(&mut self, text: &str) -> Result<(), Failure> {
         let written = match self.is_terminal {
             true => self.output.write_all(printable(text).as_bytes()),
@@ -46,7 +46,7 @@ impl Results {
         self.output.flush().map_err(failure)
     }
 
-    /// Writes text that may hold escape sequences of our own.
+    /// Writes text that may contain escape sequences of this program.
     fn write_styled(&mut self, text: &str) -> Result<(), Failure> {
         self.output.write_all(text.as_bytes()).map_err(failure)
     }
@@ -59,26 +59,26 @@ fn failure(error: std::io::Error) -> Failure {
     }
 }
 
-/// Prints the result of a command that does nothing else.
+/// Prints the result of a command that only prints.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut results = Results::open();
     results.write(text)?;
     results.flush()
 }
 
-/// The same with a line break after it.
+/// Prints the result and a line break.
 pub fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Prints text whose escape sequences are our own.
+/// Prints text with escape sequences of this program.
 pub fn print_styled(text: &str) -> Result<(), Failure> {
     let mut results = Results::open();
     results.write_styled(text)?;
     results.flush()
 }
 
-/// Prints a line, or several, about what a command has made. The command goes on whatever happens to it; see [`lost`].
+/// Prints one or more lines about the output of a command. The command continues in any case; see [`lost`].
 pub fn announce(text: &str) {
     let Err(failure) = line(text.trim_end_matches('\n')) else {
         return;
@@ -89,12 +89,12 @@ pub fn announce(text: &str) {
     }
 }
 
-/// Takes the failure of an announcement, if one was lost other than by a reader that had left.
+/// Takes the failure of a lost announcement, unless its reader had left.
 pub fn lost() -> Option<Failure> {
     LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Whether standard output is a terminal that may be sent colors.
+/// Returns true if standard output is a terminal that accepts colors.
 pub fn is_colored() -> bool {
     std::io::stdout().is_terminal() && crate::lines::wants_color()
 }

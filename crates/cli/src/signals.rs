@@ -1,5 +1,6 @@
-//! Signals: a run that can save is stopped and saves, everything else ends at once. A signal that was ignored when the process
-//! started stays ignored: `nohup` protects a run from the end of its terminal, and a shell a job in the background from Ctrl-C.
+//! Handles signals: a run that can save is stopped and saves, everything else ends at once. A signal that was ignored
+//! when the process started stays ignored: `nohup` protects a run from the end of its terminal, and a shell protects a
+//! background job from Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -10,23 +11,23 @@ use anyhow::Context;
 use crate::failure::Failure;
 use crate::{dashboard, lines};
 
-/// How long a run that has nothing to save yet may take to end by itself, before the process is ended.
+/// Time that a run with nothing to save may take to end by itself before the process is ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Whether a run is to stop: a process has one such flag, however many runs it starts.
+/// Stop flag of the process, shared by all its runs.
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// The phase that decides what a signal does.
+/// Current phase; it determines the effect of a signal.
 static PHASE: AtomicU8 = AtomicU8::new(Phase::Idle as u8);
 
-/// What the process is doing.
+/// Phase of the process.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Phase {
-    /// Nothing that is saved: a signal ends the process at once.
+    /// Nothing to save: a signal ends the process at once.
     Idle,
-    /// What a run needs before or after training: it may end by itself, and loses nothing if it does not.
-    Beside,
+    /// Work before or after training: it may end by itself, and nothing is lost if it does not.
+    Around,
     /// Training, which saves when it is stopped.
     Training,
 }
@@ -39,7 +40,7 @@ fn is_in(phase: Phase) -> bool {
     PHASE.load(Ordering::SeqCst) == phase as u8
 }
 
-/// Handles signals from now on. Called once, before anything else changes what signals do.
+/// Installs the handlers. Called once, before anything else changes the handling of signals.
 pub fn install() -> Result<(), Failure> {
     listen().context("signals can't be handled")?;
     Ok(())
@@ -48,7 +49,7 @@ pub fn install() -> Result<(), Failure> {
 #[cfg(unix)]
 fn listen() -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    // Where the system does not tell, a SIGHUP that may be ignored is left alone: its default ends the process too.
+    // If the system does not tell, a SIGHUP that may be ignored is left alone: its default ends the process too.
     let (handled, ignored) = match ignored() {
         Some(mask) => (&[SIGINT, SIGTERM, SIGHUP][..], mask),
         None => (&[SIGINT, SIGTERM][..], 0),
@@ -62,7 +63,7 @@ fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Bit `signal − 1` is set for each signal that is ignored; `None` where the system has no `/proc`.
+/// Returns a mask with bit `signal − 1` set for each ignored signal; `None` if the system has no `/proc`.
 #[cfg(unix)]
 fn ignored() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -77,7 +78,7 @@ fn listen() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(interrupt)
 }
 
-/// Does what SIGINT does; the keys that stand for it call this too.
+/// Does the same as SIGINT; called for the keys of the dashboard too.
 pub fn interrupt() {
     if STOP.swap(true, Ordering::SeqCst) || is_in(Phase::Idle) {
         leave();
@@ -92,7 +93,7 @@ pub fn interrupt() {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(50));
-            if !is_in(Phase::Beside) {
+            if !is_in(Phase::Around) {
                 return;
             }
         }
@@ -104,7 +105,7 @@ pub fn interrupt() {
     }
 }
 
-/// Ends the process: the terminal is given back, and what is half written goes.
+/// Ends the process: restores the terminal and removes unfinished files.
 fn leave() -> ! {
     dashboard::leave();
     lines::release();
@@ -112,37 +113,37 @@ fn leave() -> ! {
     std::process::exit(130);
 }
 
-/// Whether the run was asked to stop.
+/// Returns true if the run was requested to stop.
 pub fn is_stopping() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// Training begins: a signal stops it, and it saves.
+/// Marks the beginning of training: a signal stops it, and it saves.
 pub fn training_begins() {
     enter(Phase::Training);
 }
 
-/// Training has ended, or failed.
+/// Marks the end of training, or its failure.
 pub fn training_ends() {
     if is_in(Phase::Training) {
-        enter(Phase::Beside);
+        enter(Phase::Around);
     }
 }
 
-/// The stop signal of one or several runs. While it lives, the first signal sets its flag; without one, a signal ends the
+/// Stop signal of one or more runs. While it lives, the first signal sets its flag; without one, a signal ends the
 /// process at once.
 pub struct StopSignal {
     flag: Arc<AtomicBool>,
 }
 
 impl StopSignal {
-    /// From now on, until it is dropped.
+    /// Listens until it is dropped.
     pub fn listen() -> Self {
-        enter(Phase::Beside);
+        enter(Phase::Around);
         Self { flag: STOP.clone() }
     }
 
-    /// Set when the run is to stop.
+    /// Returns the flag that is set when the run is to stop.
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.flag.clone()
     }

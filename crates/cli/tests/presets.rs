@@ -1,4 +1,4 @@
-//! Every preset in `configs/` loads and is valid.
+//! Checks that every preset in `configs/` loads and is valid.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ fn presets(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Data sets: every key is known and every value in range.
+/// Datasets: every key is known and every value is in range.
 #[test]
 fn prepare_presets_load() {
     for path in presets("prepare") {
@@ -35,7 +35,7 @@ fn pretrain_presets_load() {
     }
 }
 
-/// Fine-tuning: the same, and what is to move exists in a model of six layers.
+/// Fine-tuning: the same, and the trained parameters exist in a model of six layers.
 #[test]
 fn finetune_presets_load() {
     for path in presets("finetune") {
@@ -66,7 +66,7 @@ fn finetune_presets_load() {
     }
 }
 
-/// Frontiers: every run of them is a `finetune` config.
+/// Frontiers: every run is a valid `finetune` config.
 #[test]
 fn frontier_presets_load() {
     for path in presets("frontier") {

@@ -1,4 +1,4 @@
-//! Fine-tuning by an adapter: the config's side, and the model that learns so.
+//! Fine-tuning by an adapter: its config, and the adapted model.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use polymath_model::{
 
 use crate::{FinetuneError, Finetuning, Method};
 
-/// The adapter that the config asks for, if its method is one.
+/// Returns the adapter of the config, if its method is one.
 ///
 /// # Errors
 /// `[lora]` with another method; a value out of range; targets that match nothing.
@@ -35,7 +35,7 @@ pub fn choose_adapter(
     Ok(Some(lora))
 }
 
-/// A base must hold its own weights: an adapter on an adapter would name a base that is none.
+/// Refuses an adapter as the base: an adapter of an adapter would name a base that holds no weights.
 pub(crate) fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
     if polymath_model::is_adapter(base) {
         return Err(FinetuneError::Config(format!(
@@ -47,7 +47,7 @@ pub(crate) fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
 }
 
 impl Finetuning {
-    /// The base with a new adapter, or with the one that `resumed` holds.
+    /// Returns the base with a new adapter, or with the adapter in `resumed`.
     pub(crate) fn adapted(
         &self,
         lora: &LoraConfig,
@@ -63,7 +63,7 @@ impl Finetuning {
         };
         let adapter = match resumed {
             Some(folder) => Adapter {
-                // The file names projections one by one; what was asked for is the config's.
+                // The file lists projections one by one; the config has the requested targets.
                 config: lora.clone(),
                 base,
                 ..load_adapter(folder, Some(&self.base.folder))?

@@ -1,4 +1,4 @@
-//! The base of a run, resolved once and known by the hash of its weights.
+//! Base of a run, resolved once and identified by the hash of its weights.
 
 use std::path::{Path, PathBuf};
 
@@ -8,27 +8,26 @@ use polymath_train::resolve_checkpoint;
 use crate::adapter::refuse_adapter_as_base;
 use crate::{FinetuneConfig, FinetuneError, Lineage};
 
-/// The checkpoint that a run starts from.
+/// Checkpoint that a run starts from.
 #[derive(Debug, Clone)]
 pub(crate) struct PinnedBase {
-    /// Its folder, with no link on the way.
+    /// Folder of the checkpoint, without links.
     pub folder: PathBuf,
-    /// The checkpoint as the config calls it.
+    /// Path of the checkpoint as written in the config.
     pub named: PathBuf,
-    /// SHA-256 of its weights.
+    /// SHA-256 of the weights.
     pub sha256: String,
-    /// Its tokenizer.
+    /// Tokenizer of the checkpoint.
     pub tokenizer: TokenizerFiles,
 }
 
 impl PinnedBase {
-    /// Resolves the config's `base`; a run that has begun stays with the checkpoint that it began with, wherever a link
-    /// leads now.
+    /// Resolves the config's `base`. A run that has begun keeps its checkpoint, even if a link has moved since.
     ///
     /// # Errors
-    /// A base that can't be read, or is an adapter.
+    /// A base that can't be read, or that is an adapter.
     pub fn open(config: &FinetuneConfig) -> Result<Self, FinetuneError> {
-        if let Some(begun) = Self::of_begun(config)? {
+        if let Some(begun) = Self::of_started_run(config)? {
             return Ok(begun);
         }
         let folder = resolve_checkpoint(&config.base)?;
@@ -48,8 +47,8 @@ impl PinnedBase {
         })
     }
 
-    /// Returns the checkpoint that the run in the config's folder began with, where it is still there and unchanged.
-    fn of_begun(config: &FinetuneConfig) -> Result<Option<Self>, FinetuneError> {
+    /// Returns the checkpoint of the run in the config's folder, if it still exists unchanged.
+    fn of_started_run(config: &FinetuneConfig) -> Result<Option<Self>, FinetuneError> {
         if !has_checkpoints(&config.run) {
             return Ok(None);
         }
@@ -67,10 +66,10 @@ impl PinnedBase {
         }
     }
 
-    /// Checks that the weights are still those that were there when the base was resolved.
+    /// Checks that the weights have not changed since the base was resolved.
     ///
     /// # Errors
-    /// They are gone, or others.
+    /// Weights that are gone or have changed.
     pub fn check(&self) -> Result<(), FinetuneError> {
         let found = polymath_model::sha256_of_weights(&self.folder)?;
         if found == self.sha256 {
@@ -85,7 +84,7 @@ impl PinnedBase {
     }
 }
 
-/// Whether a run has saved anything.
+/// Returns true if a run has saved a checkpoint.
 fn has_checkpoints(run: &Path) -> bool {
     let is_step = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("step-");
     std::fs::read_dir(run)

@@ -1,4 +1,4 @@
-//! The `finetune` config file.
+//! Config file of `finetune`.
 
 use std::path::PathBuf;
 
@@ -47,8 +47,8 @@ pub struct FinetuneConfig {
     /// Adapter; with `method = "lora"` or `"dora"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// Trains on the text of `retain` in place of the niche's, all else the same: forgetting of such a run is an effect of
-    /// the recipe (a learning rate that starts again, other batches), not of the niche.
+    /// Trains on the text of `retain` in place of the niche's, all else the same: forgetting of such a run is an effect
+    /// of the recipe (a learning rate that starts again, other batches), not of the niche.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
     /// Retention methods.
@@ -75,16 +75,16 @@ fn default_seed() -> u64 {
     1
 }
 
-/// Where the niche comes from.
+/// Source of the niche.
 pub(crate) enum Niche<'a> {
-    /// A domain of a prepared data set.
+    /// Domain of a prepared dataset.
     Dataset(&'a PathBuf),
     /// Globs of raw text.
     Texts(&'a [String]),
 }
 
 impl FinetuneConfig {
-    /// The one source of the niche.
+    /// Returns the source of the niche, which must be unique.
     pub(crate) fn niche(&self) -> Result<Niche<'_>, FinetuneError> {
         let of_texts = [
             ("separator", self.separator.is_some()),

@@ -1,10 +1,10 @@
-//! Files of a run, written whole or not at all.
+//! Files of a run, written completely or not at all.
 
 use std::path::Path;
 
 use crate::FinetuneError;
 
-/// Writes a file durably: it stands whole or not at all.
+/// Writes a file durably: completely or not at all.
 ///
 /// # Errors
 /// A file that can't be written.

@@ -1,4 +1,4 @@
-//! How a fine-tuning ends: trained, judged, stopped, or diverged.
+//! End of a fine-tuning: trained, judged, stopped, or diverged.
 
 use std::path::Path;
 
@@ -8,34 +8,34 @@ use serde::{Deserialize, Serialize};
 use crate::retention::LimitsVerdict;
 use crate::{FinetuneError, Finetuning};
 
-/// The file of a [`Divergence`] in a run's folder.
+/// Name of the file of a [`Divergence`] in a run's folder.
 const FILE: &str = "diverged.json";
 
-/// How a run ended that did not fail.
+/// End of a run that did not fail.
 #[derive(Debug, Clone)]
 pub struct Ending {
-    /// Of training; [`Outcome::Interrupted`] also where it was stopped between its last step and the verdict.
+    /// Outcome of training; [`Outcome::Interrupted`] too if the run was stopped between its last step and the verdict.
     pub outcome: Outcome,
-    /// On the limits of a run that has some and is finished.
+    /// Verdict on the limits, if the run has limits and is finished.
     pub verdict: Option<LimitsVerdict>,
 }
 
 impl Ending {
-    /// Whether the run is finished, and judged if it has limits.
+    /// Returns true if the run is finished, and judged if it has limits.
     pub fn is_finished(&self) -> bool {
         matches!(self.outcome, Outcome::Finished { .. })
     }
 }
 
-/// The note that a run leaves which diverged.
+/// Note that a diverged run leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
-    /// What training said.
+    /// Error message of training.
     pub message: String,
 }
 
 impl Divergence {
-    /// The note in a run's folder, if there is one.
+    /// Reads the note in a run's folder, if there is one.
     ///
     /// # Errors
     /// A file that can't be read.
@@ -48,13 +48,13 @@ impl Divergence {
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             FinetuneError::Config(format!(
-                "`{}` is no note of a run that diverged: {error}; remove it to try the run again",
+                "`{}` is not a note of a diverged run: {error}; remove it to try the run again",
                 path.display()
             ))
         })
     }
 
-    /// Leaves a note of `error`, if it is a divergence.
+    /// Writes a note of `error` if it is a divergence.
     pub(crate) fn note(run: &Path, error: &FinetuneError) {
         let FinetuneError::Training(TrainError::Diverged(message)) = error else {
             return;
@@ -64,7 +64,7 @@ impl Divergence {
         };
         let text = serde_json::to_string_pretty(&note).expect("a note is text") + "\n";
         if let Err(error) = polymath_files::write(&run.join(FILE), text.as_bytes()) {
-            // The divergence itself is the error to report.
+            // The divergence is the error to report, not this one.
             tracing::warn!("can't write `{}`: {error}", run.join(FILE).display());
         }
     }
@@ -77,7 +77,7 @@ impl Divergence {
 }
 
 impl Finetuning {
-    /// The note of this run, with these settings, if it diverged.
+    /// Reads the note of this run, with these settings, if it diverged.
     ///
     /// # Errors
     /// A file that can't be read.
@@ -88,7 +88,7 @@ impl Finetuning {
         }
     }
 
-    /// What follows training: the links that are not training's own, and the verdict.
+    /// Sets the links that training does not set, and makes the verdict.
     pub(crate) fn conclude(
         &self,
         outcome: Outcome,
@@ -102,7 +102,7 @@ impl Finetuning {
             });
         };
         let Some(limits) = &self.config.retention.limits else {
-            // Of a run that was finished before, a killed process may not have moved it.
+            // A killed process may not have moved the link of a finished run.
             if let Some(from) = run.resumed().filter(|from| from.state.finished) {
                 run.mark_best(&from.state)?;
             }

@@ -1,38 +1,38 @@
-//! What can go wrong in fine-tuning.
+//! Errors of fine-tuning.
 
 use std::path::PathBuf;
 
-/// An error of this crate.
+/// Error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FinetuneError {
-    /// The config contradicts itself, the base or the data.
+    /// Config that contradicts itself, the base or the data.
     #[error("{0}")]
     Config(String),
-    /// A file of the run can't be read or written.
+    /// File of the run that can't be read or written.
     #[error("can't use `{}`: {source}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file that can't be read.
+    /// File that can't be read.
     #[error(transparent)]
     Input(#[from] polymath_input::InputError),
-    /// A tensor operation failed.
+    /// Failed tensor operation.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The data set.
+    /// Error of the dataset.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// The model.
+    /// Error of the model.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// Scoring.
+    /// Error of scoring.
     #[error(transparent)]
     Evaluation(#[from] polymath_eval::EvalError),
-    /// Training.
+    /// Error of training.
     #[error(transparent)]
     Training(#[from] polymath_train::TrainError),
 }

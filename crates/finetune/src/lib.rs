@@ -1,7 +1,7 @@
-//! Fine-tuning: what moves, what is watched, and its run.
+//! Fine-tuning: trainable parameters, retention, and the run.
 //!
-//! [`Finetuning::open`] validates everything and opens every path; [`Finetuning::run`] then trains. It meets
-//! pretraining in a checkpoint folder only.
+//! [`Finetuning::open`] validates everything and opens every path; [`Finetuning::run`] trains. Checkpoint folders are
+//! its only connection to pretraining.
 //!
 //! ```no_run
 //! use polymath_data::NoProgress;
@@ -21,8 +21,8 @@ mod config;
 mod durable;
 mod ending;
 mod error;
+mod evaluator;
 mod lineage;
-mod measured;
 mod models;
 mod niche;
 mod open;
@@ -52,21 +52,21 @@ use polymath_train::{
 
 use base::PinnedBase;
 use open::NicheData;
-use retention::{Making, Retaining, Sizes};
+use retention::{RetentionObjective, Sizes, StartContext};
 use tempfile::TempDir;
 use vocabulary::Extension;
 
-/// Peak learning rate, where the config does not say.
+/// Default peak learning rate.
 const LEARNING_RATE: f64 = 3e-4;
 
-/// What is trained: parameters of the model, or an adapter beside it.
-struct Moving<'a> {
+/// Trained parameters: those of the model, or of an adapter beside it.
+struct Trained<'a> {
     names: &'a BTreeSet<String>,
     adapter: Option<&'a LoraConfig>,
 }
 
-impl Moving<'_> {
-    /// The plan on rows of so many positions, of which a share is padding.
+impl Trained<'_> {
+    /// Returns the plan on rows of `rows.0` positions, of which the share `rows.1` is padding.
     fn plan(&self, model: &ModelConfig, training: &TrainingConfig, rows: (usize, f64)) -> Plan {
         match self.adapter {
             Some(lora) => Plan::of_adapter(model, training, rows, lora),
@@ -74,12 +74,12 @@ impl Moving<'_> {
         }
     }
 
-    /// What is retained of so many old domains takes so much memory, on rows of so many positions.
+    /// Returns the bytes that retention of this number of domains takes, on rows of this length.
     fn retention_bytes(
         &self,
         plan: &Plan,
         config: &FinetuneConfig,
-        (old, sequence_length): (u64, usize),
+        (retained, sequence_length): (u64, usize),
     ) -> u64 {
         let trained = plan.trainable_parameters;
         config.retention.memory(Sizes {
@@ -88,50 +88,50 @@ impl Moving<'_> {
                 None => plan.parameters,
             },
             trained,
-            old,
+            retained,
             sequence_length,
         })
     }
 }
 
-/// A fine-tuning that can start: the config is valid, base and data are open.
+/// A fine-tuning that is ready to start: the config is valid, base and data are open.
 pub struct Finetuning {
     config: FinetuneConfig,
     base: PinnedBase,
-    /// The base with new tokens, where any are added.
+    /// Base with new tokens, if any are added.
     extension: Option<Extension>,
     model: ModelConfig,
-    moving: BTreeSet<String>,
+    trainable: BTreeSet<String>,
     adapter: Option<LoraConfig>,
     dataset: Dataset,
     retained: Option<Dataset>,
     niche: String,
     data: NicheData,
     sequence_length: usize,
-    /// Whether the length of a row was chosen by the lengths of the niche's examples.
+    /// True if the row length was chosen to fit the niche's examples.
     fitted: bool,
-    /// The share of the positions that is padding.
+    /// Share of the positions that is padding.
     padding: f64,
-    /// What becomes of the examples that have prompts, a sentence for each domain.
+    /// Packing of the examples with prompts, one sentence per domain.
     packings: Vec<String>,
-    old: Vec<retention::Old>,
-    /// Opened by [`Self::inspect`].
+    retained_texts: Vec<retention::RetainedText>,
+    /// True if opened by [`Self::inspect`].
     only_inspected: bool,
-    /// Holds what was prepared only to be looked at.
+    /// Temporary folder of data prepared for inspection.
     _scratch: TempDir,
 }
 
 impl Finetuning {
-    /// What the run would take; where rows are replayed beside the niche's, with the share that it begins with.
+    /// Returns the cost of the run. If rows are replayed beside the niche's, it counts the initial share.
     pub fn plan(&self) -> Plan {
-        let moved = Moving {
-            names: &self.moving,
+        let moved = Trained {
+            names: &self.trainable,
             adapter: self.adapter.as_ref(),
         };
         let rows = (self.sequence_length, self.padding);
         let mut plan = moved.plan(&self.model, &self.config.training, rows);
-        let old = self.old.len() as u64;
-        plan.retention_bytes = moved.retention_bytes(&plan, &self.config, (old, rows.0));
+        let retained = self.retained_texts.len() as u64;
+        plan.retention_bytes = moved.retention_bytes(&plan, &self.config, (retained, rows.0));
         let replay = self.config.retention.replay.as_ref();
         if let Some(replay) = replay.filter(|replay| replay.beside) {
             let grown = |count: u64| (count as f64 / (1.0 - replay.share)).round() as u64;
@@ -141,13 +141,13 @@ impl Finetuning {
         plan
     }
 
-    /// Optimizer steps of the run.
+    /// Returns the optimizer steps of the run.
     pub fn total_steps(&self) -> u64 {
         let training = &self.config.training;
         training.total_steps(self.sequence_length, self.padding)
     }
 
-    /// How examples with prompts are put into rows, in sentences; nothing where there are none.
+    /// Describes the packing of examples with prompts; empty if there are none.
     pub fn packings(&self) -> Vec<String> {
         let mut said = Vec::new();
         if self.fitted {
@@ -160,27 +160,27 @@ impl Finetuning {
         said
     }
 
-    /// What the niche's data set says of it: what was read, left out and held out.
+    /// Returns the manifest of the niche: documents read, omitted and held out.
     pub fn niche_manifest(&self) -> Option<&DomainManifest> {
         self.dataset.manifest().domains.get(&self.niche)
     }
 
-    /// The domain that is tuned for.
+    /// Returns the domain of the fine-tuning.
     pub fn niche(&self) -> &str {
         &self.niche
     }
 
-    /// The domains that are scored on the way, the niche first.
+    /// Returns the domains that are scored during training, the niche first.
     pub fn watched(&self) -> Vec<&str> {
         let watched = self.data.watched.iter();
         watched.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Trains, from the base or from where the run folder stands, and judges the limits, if the run has some. A finished run
-    /// that is resumed trains nothing: what a killed process left undone after the last checkpoint is completed.
+    /// Trains from the base or from the current position of the run folder, and judges the limits, if any. For a
+    /// finished run that is resumed, only completes the work of a killed process after the last checkpoint.
     ///
     /// # Errors
-    /// A run folder that can't be used; what training says. A run that diverges leaves a note of it ([`Self::divergence`]).
+    /// A run folder that can't be used; errors of training. A diverging run leaves a note ([`Self::divergence`]).
     pub fn run(
         &self,
         launch: &Launch,
@@ -188,7 +188,7 @@ impl Finetuning {
     ) -> Result<Ending, FinetuneError> {
         if self.only_inspected {
             return Err(FinetuneError::Config(
-                "this run was opened to be inspected only: open it anew to train".into(),
+                "this run was opened for inspection only: open it again to train".into(),
             ));
         }
         if !launch.resume {
@@ -201,7 +201,7 @@ impl Finetuning {
             None => self.lineage()?,
         };
         self.base.check()?;
-        let outcome = match run.nothing_left(&self.config.checkpoint)? {
+        let outcome = match run.finished_outcome(&self.config.checkpoint)? {
             Some(outcome) => {
                 let shown = run.path().display();
                 observer.message(&format!("`{shown}` is finished: nothing left to do"));
@@ -234,7 +234,7 @@ impl Finetuning {
         }
         let ops = launch.ops(self.config.training.precision()?);
         let transformer = self.transformer(run, launch, ops)?;
-        let Some(retention) = self.start_retention(&mut Making {
+        let Some(retention) = self.start_retention(&mut StartContext {
             launch,
             ops,
             observer,
@@ -243,7 +243,7 @@ impl Finetuning {
             let step = run.resumed().map_or(0, |from| from.state.step);
             return Ok(Outcome::Interrupted { step });
         };
-        let task = Retaining {
+        let task = RetentionObjective {
             model: LanguageModel {
                 transformer: &transformer,
                 tokenizer: self.tokenizer().clone(),
@@ -251,10 +251,11 @@ impl Finetuning {
             penalties: retention.penalties,
             replay_weight: self.config.retention.replay_weight(),
             distillation: retention.distillation,
-            pressure: retention.pressure.clone(),
+            controller: retention.controller.clone(),
             lineage: Some(lineage),
         };
-        let mut evaluator = self.evaluator(&transformer, retention.pressure, (run, launch, ops))?;
+        let mut evaluator =
+            self.evaluator(&transformer, retention.controller, (run, launch, ops))?;
         let settings = Fit {
             training: &self.config.training,
             sequence_length: self.sequence_length,
@@ -276,10 +277,10 @@ impl Finetuning {
         )?)
     }
 
-    /// Whether the run is finished with these settings, base and data, and its limits are judged, if it has any.
+    /// Returns true if the run is finished with these settings, base and data, and its limits are judged.
     ///
     /// # Errors
-    /// It is finished with others.
+    /// A run that is finished with other settings.
     pub fn is_done(&self) -> Result<bool, FinetuneError> {
         let Some(state) = polymath_train::finished(&self.config.run) else {
             return Ok(false);
@@ -291,15 +292,14 @@ impl Finetuning {
         Ok(self.is_judged())
     }
 
-    /// Checks that a checkpoint of the run came from the base, the tokenizer and the data that are here now, and returns its
-    /// own record of them.
+    /// Checks that a checkpoint of the run came from the current base, tokenizer and data, and returns its lineage.
     ///
     /// # Errors
-    /// It came from others.
+    /// A checkpoint that came from others.
     pub(crate) fn check_origin(&self, checkpoint: &Path) -> Result<Lineage, FinetuneError> {
         let now = self.lineage()?;
         let saved = checkpoint.join("tokenizer.json");
-        // Adapters by earlier versions have none.
+        // Adapters of earlier versions have none.
         if polymath_input::is_file(&saved)?
             && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()?
         {
@@ -320,7 +320,7 @@ impl Finetuning {
         }
     }
 
-    /// Whether the run's folder is of these settings.
+    /// Returns true if the run in the folder has these settings.
     fn is_same(&self) -> Result<bool, FinetuneError> {
         let path = self.config.run.join("run.toml");
         match polymath_files::read_to_string(&path) {
@@ -336,12 +336,12 @@ impl Finetuning {
         ))
     }
 
-    /// The config as it is saved with the run.
+    /// Returns the config as it is saved with the run.
     fn resolved(&self) -> String {
         toml::to_string(&self.config).expect("a config that was TOML is TOML")
     }
 
-    /// Has the checkpoint after `share` of the run kept for good, and says which folder it is in.
+    /// Keeps the checkpoint after `share` of the run permanently, and returns its folder.
     pub fn keep_at(&mut self, share: f64) -> PathBuf {
         let total = self.total_steps();
         let step = ((total as f64 * share).round() as u64).max(1);
@@ -352,10 +352,10 @@ impl Finetuning {
         self.config.run.join(step_name(step))
     }
 
-    /// The folder of the run's best checkpoint; under limits that nothing kept to, of the closest.
+    /// Returns the folder of the run's best checkpoint, or of the closest one if none was inside the limits.
     ///
     /// # Errors
-    /// There is none that is whole.
+    /// A run without a complete checkpoint.
     pub fn best(&self) -> Result<PathBuf, FinetuneError> {
         let run = &self.config.run;
         let closest = run.join("closest");
@@ -364,17 +364,17 @@ impl Finetuning {
         Ok(resolve_checkpoint(if only_close { &closest } else { run })?)
     }
 
-    /// The folder of the run.
+    /// Folder of the run.
     pub fn run_folder(&self) -> &Path {
         &self.config.run
     }
 
-    /// The folder of the base, with no link on the way.
+    /// Folder of the base, without links.
     pub fn base(&self) -> &Path {
         &self.base.folder
     }
 
-    /// The base as the config calls it.
+    /// Path of the base as written in the config.
     pub fn named_base(&self) -> &Path {
         &self.base.named
     }
@@ -384,34 +384,34 @@ impl Finetuning {
         &self.base.sha256
     }
 
-    /// Checks that the base's weights are still those that were there when the run was opened.
+    /// Checks that the base's weights have not changed since the run was opened.
     ///
     /// # Errors
-    /// They are gone, or others.
+    /// Weights that are gone or have changed.
     pub fn check_base(&self) -> Result<(), FinetuneError> {
         self.base.check()
     }
 
-    /// What training starts from: the base, with new tokens where any are added.
+    /// Returns the folder that training starts from: the base, with new tokens if any are added.
     fn start(&self) -> &Path {
         self.extension
             .as_ref()
             .map_or(&self.base.folder, |extension| &extension.folder)
     }
 
-    /// The tokenizer of what is trained.
+    /// Returns the tokenizer of the trained model.
     fn tokenizer(&self) -> &TokenizerFiles {
         self.extension
             .as_ref()
             .map_or(&self.base.tokenizer, |extension| &extension.tokenizer)
     }
 
-    /// The held-out shards that are watched, the niche's first.
+    /// Held-out shards that are scored, the niche's first.
     pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
         &self.data.watched
     }
 
-    /// Tokens of a row.
+    /// Tokens per row.
     pub fn sequence_length(&self) -> usize {
         self.sequence_length
     }

@@ -1,4 +1,4 @@
-//! What a fine-tuned run started from: `base.toml`.
+//! Lineage of a fine-tuned run: `base.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,39 +8,39 @@ use serde::{Deserialize, Serialize};
 use crate::FinetuneError;
 use crate::durable;
 
-/// The file's name in a run folder.
+/// Name of the file in a run folder.
 pub const FILE: &str = "base.toml";
 
-/// Where a fine-tuning came from and what it was for; `forget` finds its defaults here.
+/// Origin and niche of a fine-tuning; `polymath report` takes its defaults from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
-    /// The base's folder, as the config named it.
+    /// Path of the base as written in the config.
     pub base: PathBuf,
-    /// The checkpoint that `base` led to when the run began; unknown of runs by earlier versions.
+    /// Checkpoint that `base` resolved to when the run began; unknown for runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
-    /// SHA-256 of its weights, which tells a base apart from another under the same name.
+    /// SHA-256 of the base's weights, which distinguishes bases of the same name.
     pub base_sha256: String,
-    /// `full`, `frozen`, `lora` or `dora`.
+    /// Fine-tuning method: `full`, `frozen`, `lora` or `dora`.
     pub method: String,
-    /// The domain that was tuned for.
+    /// Domain of the fine-tuning.
     pub niche: String,
-    /// The data set that holds the niche.
+    /// Dataset that contains the niche.
     pub dataset: PathBuf,
-    /// SHA-256 of its manifest; unknown of runs by earlier versions.
+    /// SHA-256 of its manifest; unknown for runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_sha256: Option<String>,
-    /// The data set whose domains are watched.
+    /// Dataset of the retained domains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
     /// SHA-256 of its manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_sha256: Option<String>,
-    /// The split of the held-out documents that decided which checkpoint is its best, and what was chosen since; `None` of runs
-    /// by earlier versions, whose choice was made on all held-out documents.
+    /// Split of the held-out documents that chose the best checkpoint and everything since; `None` for runs of earlier
+    /// versions, which chose on all held-out documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// Where the base was itself fine-tuned: its own lineage and that of its bases, the first one first.
+    /// Lineage of the base, if it was fine-tuned itself, the first stage first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Stage>,
 }
@@ -48,33 +48,33 @@ pub struct Lineage {
 /// A fine-tuning before this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Its base's folder.
+    /// Folder of its base.
     pub base: PathBuf,
     /// SHA-256 of that base's weights.
     pub base_sha256: String,
-    /// As in [`Lineage`].
+    /// Fine-tuning method, as in [`Lineage`].
     pub method: String,
-    /// The domain that it was tuned for.
+    /// Domain of the fine-tuning.
     pub niche: String,
-    /// The data set that holds that niche.
+    /// Dataset that contains that niche.
     pub dataset: PathBuf,
 }
 
 impl Lineage {
-    /// Writes it into a run folder or a checkpoint.
+    /// Writes the lineage into a run folder or a checkpoint.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// A file that can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), FinetuneError> {
         let text = toml::to_string(self).expect("paths and strings are always TOML");
         durable::write(&folder.join(FILE), &text)
     }
 
-    /// Checks that a run that began as `self` says can go on, or be compared, as `now` says: from the same weights, on the
-    /// same data.
+    /// Checks that a run with this lineage may resume, or be compared, under the lineage `now`: the same weights and
+    /// data.
     ///
     /// # Errors
-    /// The base or a data set that is another one now.
+    /// A base or a dataset that has changed.
     pub fn check_same(&self, now: &Self, run: &Path) -> Result<(), FinetuneError> {
         let refuse = |what: String, before: &str, after: &str| {
             Err(FinetuneError::Config(format!(
@@ -110,15 +110,15 @@ impl Lineage {
             if let (Some(before), Some(after)) = (before, after)
                 && before != after
             {
-                let what = format!("the data set `{}` (`{key}`), which", path.display());
+                let what = format!("the dataset `{}` (`{key}`), which", path.display());
                 return refuse(what, before, after);
             }
         }
         Ok(())
     }
 
-    /// Whether a data set that is in the place of the run's own, or of its retained one, is not what the run had; `false` where
-    /// that is not known.
+    /// Returns true if `found` is in the place of the run's own or retained dataset but has other content; `false` if
+    /// that is unknown.
     pub fn is_of_other_data(&self, found: &Dataset) -> bool {
         let own = (Some(self.dataset.as_path()), &self.dataset_sha256);
         let retained = (self.retain.as_deref(), &self.retain_sha256);
@@ -132,7 +132,8 @@ impl Lineage {
         })
     }
 
-    /// The fine-tunings that led to this model, the first one first: what is earlier for one that starts from it.
+    /// Returns the fine-tunings that led to this model, the first one first: the value of `earlier` for a run that
+    /// starts from it.
     pub fn stages(&self) -> Vec<Stage> {
         let own = Stage {
             base: self.base.clone(),
@@ -144,7 +145,8 @@ impl Lineage {
         self.earlier.iter().cloned().chain([own]).collect()
     }
 
-    /// What was tuned for between the base of these weights and this run; nothing where it did not come from them.
+    /// Returns the niches of the fine-tunings between the base of these weights and this run; empty if it did not come
+    /// from them.
     pub fn niches_since(&self, base_sha256: &str) -> Vec<String> {
         let since = self
             .earlier
@@ -153,10 +155,10 @@ impl Lineage {
         since.map(|stage| stage.niche.clone()).collect()
     }
 
-    /// The lineage of a checkpoint folder, or of a run folder; `None` where it was not fine-tuned here.
+    /// Returns the lineage of a checkpoint folder, or of a run folder; `None` if it was not fine-tuned by this program.
     ///
     /// # Errors
-    /// The file is there but can't be read.
+    /// A file that exists but can't be read.
     pub fn of(checkpoint: &Path) -> Result<Option<Self>, FinetuneError> {
         let beside = checkpoint.parent().unwrap_or(Path::new("."));
         for folder in [checkpoint, beside] {
@@ -175,12 +177,13 @@ impl Lineage {
     }
 }
 
-/// Returns the split of the held-out documents by whose scores `checkpoint` was chosen: by its lineage where it was fine-tuned
-/// here, else by its own record of a pretraining. `None` where the choice was made on all held-out documents, or is unknown.
+/// Returns the split of the held-out documents whose scores chose `checkpoint`: by its lineage if it was fine-tuned by
+/// this program, else by its own record of a pretraining; `None` if all held-out documents were scored, or if it is
+/// unknown.
 /// Scores on that split look better than they are; judge on the test split.
 ///
 /// # Errors
-/// A lineage that is there and can't be read.
+/// A lineage that exists but can't be read.
 pub fn chosen_on(checkpoint: &Path) -> Result<Option<HeldoutSplit>, FinetuneError> {
     Ok(match Lineage::of(checkpoint)? {
         Some(lineage) => lineage.chosen_on,

@@ -1,4 +1,4 @@
-//! The models of a run: its base, what is trained, and what became of it.
+//! Models of a run: its base, the trained model, and its checkpoints.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use polymath_model::{EMBEDDING, HEAD};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// The base, or what became of it in the run's best checkpoint, nothing of it moving; in full precision.
+    /// Loads the base, or the run's best checkpoint if `tuned`, frozen and in full precision.
     ///
     /// # Errors
-    /// What loading says.
+    /// Errors of loading.
     pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
         if !tuned {
             let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
@@ -22,10 +22,10 @@ impl Finetuning {
         self.load_checkpoint(launch, &self.best()?)
     }
 
-    /// One of the run's checkpoints, nothing of it moving; in full precision.
+    /// Loads one of the run's checkpoints, frozen and in full precision.
     ///
     /// # Errors
-    /// What loading says.
+    /// Errors of loading.
     pub fn load_checkpoint(
         &self,
         launch: &Launch,
@@ -39,14 +39,14 @@ impl Finetuning {
         )?)
     }
 
-    /// The model that is trained, as the base has it or where the run stands.
+    /// Loads the trained model from the base, or from the current position of the run.
     pub(crate) fn transformer(
         &self,
         run: &RunFolder,
         launch: &Launch,
         ops: Ops,
     ) -> Result<Transformer, FinetuneError> {
-        let moves = |name: &str| self.moving.contains(name);
+        let moves = |name: &str| self.trainable.contains(name);
         let options = LoadOptions {
             device: launch.device.clone(),
             ops,
@@ -64,13 +64,13 @@ impl Finetuning {
             .with_recompute(!self.config.training.recompute.is_none()))
     }
 
-    /// The base's weights, which must be those that the run was opened with.
+    /// Loads the base, whose weights must be those the run was opened with.
     pub(crate) fn load_base(&self, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
         self.base.check()?;
         self.load(&self.base.folder, options)
     }
 
-    /// The weights in `folder`; where the run unties the head and they are tied there, the head starts as the
+    /// Loads the weights in `folder`. If the run unties the head and it is tied there, the head starts as a copy of the
     /// embedding.
     pub(crate) fn load(
         &self,

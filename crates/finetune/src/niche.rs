@@ -1,4 +1,4 @@
-//! The niche, and the domains that are watched beside it.
+//! Data of the niche and of the retained domains.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use polymath_model::ModelConfig;
 
 use crate::{FinetuneConfig, FinetuneError};
 
-/// The niche's name, where it is made of raw text.
+/// Name of a niche that is prepared from raw text.
 const TEXTS: &str = "niche";
 
-/// The folder of a niche that is made of raw text: beside the run, not in it, since the run folder is made when everything
-/// is known to be well.
+/// Returns the folder of a niche that is prepared from raw text. It is beside the run folder, which is created only
+/// after all checks.
 pub(crate) fn niche_folder(config: &FinetuneConfig) -> PathBuf {
     let mut output = config.run.clone().into_os_string();
     output.push(".dataset");
     output.into()
 }
 
-/// The niche as a data set in `output`, its documents beginning and ending as the base's own config says.
+/// Prepares the niche as a dataset in `output`, with the first and last token of the base's config.
 pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
     output: &Path,
@@ -57,8 +57,8 @@ pub(crate) fn choose_niche(
         (None, [only]) => Ok((*only).to_owned()),
         (given, _) => {
             let problem = match given {
-                Some(name) => format!("`domain` = `{name}` is not in the data set"),
-                None => "the data set has several domains: name the niche in `domain`".to_owned(),
+                Some(name) => format!("`domain` = `{name}` is not in the dataset"),
+                None => "the dataset has several domains: name the niche in `domain`".to_owned(),
             };
             Err(FinetuneError::Config(format!(
                 "{problem}; it has `{}`",
@@ -68,19 +68,19 @@ pub(crate) fn choose_niche(
     }
 }
 
-/// Who reads data sets.
+/// Tokenizer and special tokens by which a model reads datasets.
 #[derive(Clone, Copy)]
-pub(crate) struct Reader<'a> {
-    /// Its `tokenizer.json`.
+pub(crate) struct TokenReader<'a> {
+    /// Path of its `tokenizer.json`.
     pub tokenizer: &'a Path,
-    /// That of its base, which lacks the new tokens.
+    /// Path of the base's `tokenizer.json`, without the new tokens.
     pub base_tokenizer: &'a Path,
-    /// What its documents begin and end with.
+    /// Tokens that begin and end its documents.
     pub ends: (u32, u32),
 }
 
-impl Reader<'_> {
-    /// Checks that a data set is in the reader's tokens, or in its base's.
+impl TokenReader<'_> {
+    /// Checks that a dataset is in the tokens of the reader or of its base.
     pub fn check(self, dataset: &Dataset) -> Result<(), FinetuneError> {
         if dataset.check_fits(self.tokenizer, self.ends).is_err() {
             dataset.check_fits(self.base_tokenizer, self.ends)?;
@@ -88,12 +88,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A data set in the reader's tokens.
+    /// Returns a dataset in the reader's tokens.
     pub fn read(self, dataset: &Dataset) -> Result<Reading<'_>, FinetuneError> {
         Ok(dataset.read_by(self.tokenizer, self.ends)?)
     }
 
-    /// Of a data set's documents in the reader's tokens.
+    /// Returns the fingerprint of a dataset's documents in the reader's tokens.
     pub fn fingerprint(self, dataset: &Dataset) -> Result<String, FinetuneError> {
         let fingerprint = dataset.fingerprint().to_owned();
         if !self.read(dataset)?.is_translated() {
@@ -103,7 +103,7 @@ impl Reader<'_> {
         Ok(format!("{fingerprint}+{tokenizer}"))
     }
 
-    /// The held-out shards of the niche and of every retained domain.
+    /// Returns the held-out shards of the niche and of every retained domain.
     pub fn watch(
         self,
         (dataset, niche): (&Dataset, &str),

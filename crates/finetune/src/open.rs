@@ -1,4 +1,4 @@
-//! What is checked and opened before a run: the config, the base, the data.
+//! Checks and opens the config, the base and the data of a run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,36 +9,36 @@ use polymath_model::{HEAD, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
-use crate::niche::{Reader, choose_niche, niche_folder, prepare_niche};
-use crate::retention::{Old, limits, old_domains};
+use crate::niche::{TokenReader, choose_niche, niche_folder, prepare_niche};
+use crate::retention::{RetainedText, limits, retained_domains};
 use crate::vocabulary::Extension;
-use crate::{FinetuneConfig, FinetuneError, Finetuning, Moving, choose_adapter, select};
+use crate::{FinetuneConfig, FinetuneError, Finetuning, Trained, choose_adapter, select};
 
-/// Tokens of a row of text without prompts: a base may have a context far beyond what a CPU trains on.
+/// Default tokens per row of text without prompts: a base may have a context far beyond what a CPU trains on.
 const DEFAULT_SEQUENCE: usize = 256;
 
-/// What a run is opened for.
+/// Purpose of opening a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Train,
-    /// Nothing is written but into a temporary folder.
+    /// Writes nothing outside of a temporary folder.
     Inspect,
 }
 
 impl Finetuning {
-    /// Checks the config, and opens the base and the data; raw text is prepared with the base's tokenizer.
+    /// Checks the config, and opens the base and the data; prepares raw text with the base's tokenizer.
     ///
     /// # Errors
-    /// Whatever would stop the run later and can be known now.
+    /// Every error that can be found before training.
     pub fn open(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
         Self::open_for(Purpose::Train, config, progress)
     }
 
-    /// Checks and opens the same without writing anything: raw text is prepared in a temporary folder. What is opened so says
-    /// what a run would take, and can't be run.
+    /// Does the same without writing anything: prepares raw text in a temporary folder. The result gives the cost of a
+    /// run, but can't be run.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// Same as [`Self::open`].
     pub fn inspect(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
         Self::open_for(Purpose::Inspect, config, progress)
     }
@@ -54,8 +54,8 @@ impl Finetuning {
         config.checkpoint.validate()?;
         let base = PinnedBase::open(&config)?;
         let names = polymath_model::parameter_names(&base.folder)?;
-        let mut moving = select(config.method, config.frozen.as_ref(), &names)?;
-        let extension = Extension::open(&config, &base, (&names, &moving))?;
+        let mut trainable = select(config.method, config.frozen.as_ref(), &names)?;
+        let extension = Extension::open(&config, &base, (&names, &trainable))?;
         let base_tokenizer = polymath_model::tokenizer_in(&base.folder)?;
         let scratch = tempfile::tempdir().map_err(|source| FinetuneError::File {
             path: std::env::temp_dir(),
@@ -77,24 +77,24 @@ impl Finetuning {
         let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
         if let Some(lora) = &adapter {
             let own = lora.parameter_shapes(&model).into_iter();
-            moving.extend(own.map(|(name, _)| name));
+            trainable.extend(own.map(|(name, _)| name));
         }
-        // A tied head that is chosen alone gets weights of its own, and leaves the embedding where it is.
-        if moving.contains(HEAD) {
+        // A tied head that is selected alone gets its own weights, and leaves the embedding unchanged.
+        if trainable.contains(HEAD) {
             model.tie_word_embeddings = false;
         }
-        let reader = Reader {
+        let reader = TokenReader {
             tokenizer: &tokenizer,
             base_tokenizer: &base_tokenizer,
             ends: (model.bos_token_id, model.eos_token_id),
         };
-        let moved = Moving {
-            names: &moving,
+        let moved = Trained {
+            names: &trainable,
             adapter: adapter.as_ref(),
         };
-        // Text is only prepared for what can run; of a GPU's memory nothing is known here.
+        // Raw text is prepared only for a run that fits; the memory of a GPU is unknown here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
-            // Rows that are fitted to examples are not known yet; most are no longer than those of plain text.
+            // The length of rows fitted to examples is still unknown; most are no longer than rows of plain text.
             let length = (config.training.sequence_length)
                 .unwrap_or(DEFAULT_SEQUENCE)
                 .min(model.max_position_embeddings);
@@ -108,7 +108,7 @@ impl Finetuning {
         };
         let (dataset, retained) = datasets(&config, &niche_folder, reader, &model, progress)?;
         let niche = choose_niche(&config, &dataset)?;
-        // What ends the assistant's turns in the data is learned as the end of a text.
+        // A token that ends the assistant's turns in the data also ends a generated text.
         model.add_ends(&dataset.turn_ends(&niche)?);
         let data = NicheData::open(reader, &dataset, &niche, retained.as_ref())?;
         let (sequence_length, fitted) = sequence_length(&config, &model, &data.train)?;
@@ -116,21 +116,21 @@ impl Finetuning {
         if fitted {
             config.training.sequence_length = Some(sequence_length);
         }
-        let mut old = config.retention.check(
+        let mut retained_texts = config.retention.check(
             (retained.as_ref(), &niche),
-            &moving,
+            &trainable,
             (&names, model.vocab_size),
         )?;
         if config.control {
-            old = controlled(&config, retained.as_ref(), &niche)?;
+            retained_texts = controlled(&config, retained.as_ref(), &niche)?;
         }
         let mut finetuning = Self {
-            old,
+            retained_texts,
             config,
             base,
             extension,
             model,
-            moving,
+            trainable,
             adapter,
             dataset,
             retained,
@@ -152,28 +152,27 @@ impl Finetuning {
     }
 }
 
-/// What a run reads of the niche and the watched domains, open from the start: the data sets may be replaced or removed
-/// while it runs.
+/// Data of a run, open from the start: the datasets may be replaced or removed while it runs.
 pub(crate) struct NicheData {
-    /// Of the niche's data, in the tokens that are trained on.
+    /// Fingerprint of the niche's data in the tokens of training.
     pub fingerprint: String,
-    /// The niche's training text.
+    /// Training documents of the niche.
     pub train: Arc<TokenShard>,
-    /// Held-out text, the niche's first.
+    /// Held-out documents, the niche's first.
     pub watched: Vec<(String, Arc<TokenShard>)>,
-    /// The same as the base reads it.
+    /// Same documents in the base's tokens.
     pub watched_by_base: Vec<(String, Arc<TokenShard>)>,
 }
 
 impl NicheData {
     fn open(
-        reader: Reader,
+        reader: TokenReader,
         dataset: &Dataset,
         niche: &str,
         retained: Option<&Dataset>,
     ) -> Result<Self, FinetuneError> {
         let watched = reader.watch((dataset, niche), retained)?;
-        let base = Reader {
+        let base = TokenReader {
             tokenizer: reader.base_tokenizer,
             ..reader
         };
@@ -189,7 +188,8 @@ impl NicheData {
     }
 }
 
-/// Tokens of a row, which the base must have room for, and whether they were chosen so that the niche's examples fit.
+/// Returns the tokens per row, which must fit into the base's context, and true if they were chosen to fit the niche's
+/// examples.
 fn sequence_length(
     config: &FinetuneConfig,
     model: &ModelConfig,
@@ -209,12 +209,12 @@ fn sequence_length(
     }
 }
 
-/// The data set of the niche, made in `niche_folder` if it is raw text, and that of the old domains, both of the model's
-/// tokenizer.
+/// Returns the dataset of the niche, prepared into `niche_folder` if it is raw text, and the dataset of the retained
+/// domains, both in the model's tokens.
 fn datasets(
     config: &FinetuneConfig,
     niche_folder: &Path,
-    reader: Reader,
+    reader: TokenReader,
     model: &ModelConfig,
     progress: &dyn Progress,
 ) -> Result<(Dataset, Option<Dataset>), FinetuneError> {
@@ -234,16 +234,16 @@ fn datasets(
     Ok((dataset, retained))
 }
 
-/// What a control run trains on, in place of the niche.
+/// Returns the data of a control run, in place of the niche.
 fn controlled(
     config: &FinetuneConfig,
     retained: Option<&Dataset>,
     niche: &str,
-) -> Result<Vec<Old>, FinetuneError> {
+) -> Result<Vec<RetainedText>, FinetuneError> {
     if !config.retention.is_empty() {
         return Err(FinetuneError::Config(
-            "`control` trains on what would be retained: leave `[retention]` out".into(),
+            "`control` trains on the retained domains: leave `[retention]` out".into(),
         ));
     }
-    old_domains("control", retained, niche)
+    retained_domains("control", retained, niche)
 }

@@ -1,4 +1,4 @@
-//! What moves in a fine-tuning: all parameters, or those that the config names.
+//! Selection of the trainable parameters.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
 
-/// Which parameters are trained.
+/// Fine-tuning method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// All of them.
+    /// Trains all parameters.
     Full,
-    /// Those that `[frozen]` names; the rest stays bit for bit.
+    /// Trains the parameters selected by `[frozen]`; the rest stays bit for bit.
     Frozen,
-    /// None of them: low-rank matrices beside those that `[lora]` names.
+    /// Trains low-rank matrices beside the projections selected by `[lora]`.
     Lora,
-    /// The same, with each row's length apart from its direction.
+    /// Does the same, and trains each row's magnitude apart from its direction.
     Dora,
 }
 
 impl Method {
-    /// Its name, as in the config.
+    /// Returns the name in the config.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -32,7 +32,7 @@ impl Method {
         }
     }
 
-    /// Whether an adapter is trained, and the base stays.
+    /// Returns true if an adapter is trained and the base is frozen.
     pub fn adapts(self) -> bool {
         matches!(self, Self::Lora | Self::Dora)
     }
@@ -45,17 +45,17 @@ pub struct FrozenConfig {
     /// Number of last blocks that are trained, with the norm after them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_last_layers: Option<usize>,
-    /// Parameter names, of a GPT-2 too as a Llama has them; `*` stands for anything, and a name stands for everything under
-    /// it: `lm_head`, `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
+    /// Parameter names, of a GPT-2 too as a Llama has them; `*` stands for anything, and a name stands for everything
+    /// under it: `lm_head`, `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<String>,
 }
 
-/// The parameters that move, out of `names`: none where an adapter does. `lm_head.weight` can be chosen even where the base has it tied to the
-/// embedding: the fine-tuning then unties it, so that training the head leaves the embedding alone.
+/// Selects the trainable parameters out of `names`; none for an adapter. `lm_head.weight` can be selected even if the
+/// base ties it to the embedding: fine-tuning then unties it, so that training the head leaves the embedding unchanged.
 ///
 /// # Errors
-/// `[frozen]` with another method, nothing selected, a pattern that matches nothing, more layers than there are.
+/// `[frozen]` with another method, an empty selection, a pattern that matches nothing, more layers than the base has.
 pub fn select(
     method: Method,
     frozen: Option<&FrozenConfig>,
@@ -111,7 +111,7 @@ pub fn select(
         let mut found = false;
         for name in matching {
             found = true;
-            // `*` alone or `*.weight` means what the base has; only a pattern for the head unties it.
+            // `*` and `*.weight` mean the base's parameters; only a pattern for the head unties it.
             if names.contains(name) || pattern.starts_with("lm_head") {
                 selected.insert((*name).clone());
             }
@@ -131,13 +131,13 @@ pub fn select(
     Ok(selected)
 }
 
-/// Whether `pattern` names `name`, or a part of the tree that holds it.
+/// Returns true if `pattern` selects `name`, or a part of the tree that contains it.
 fn matches(pattern: &str, name: &str) -> bool {
     glob(pattern.as_bytes(), name.as_bytes())
         || glob(format!("{pattern}.*").as_bytes(), name.as_bytes())
 }
 
-/// `*` stands for any run of characters.
+/// Matches a text against a pattern; `*` matches any run of characters.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
@@ -177,9 +177,9 @@ mod tests {
         assert!(!chosen.contains("model.layers.1.mlp.up_proj.weight"));
     }
 
-    /// A last norm with a bias (GPT-2's) moves whole, and learned positions stay.
+    /// Trains both parameters of a last norm with a bias (GPT-2's), and not the learned positions.
     #[test]
-    fn the_last_norm_moves_whole() {
+    fn weight_and_bias_of_the_last_norm_are_trained() {
         let mut names = names();
         names.extend(["model.norm.bias", "model.embed_positions.weight"].map(str::to_owned));
         let config = FrozenConfig {
@@ -195,12 +195,12 @@ mod tests {
     fn patterns_add_up() {
         let chosen = frozen(Some(1), &["model.layers.0.mlp", "*.q_proj.weight"]).unwrap();
         assert_eq!(chosen.len(), 3 + 1 + 1 + 11);
-        // `model.layers.1` is a block, not a prefix of blocks 10 and 11.
+        // `model.layers.1` is a layer, not a prefix of layers 10 and 11.
         assert_eq!(frozen(None, &["model.layers.1"]).unwrap().len(), 3);
     }
 
     #[test]
-    fn a_tied_head_can_be_chosen_by_name_only() {
+    fn a_tied_head_is_selected_by_name_only() {
         assert!(
             frozen(None, &["lm_head", "model.norm*"])
                 .unwrap()
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_nothing_is_refused() {
+    fn patterns_without_a_match_are_refused() {
         let error = frozen(None, &["model.layer.0"]).unwrap_err().to_string();
         assert!(error.contains("`model.layer.0`"), "{error}");
         assert!(

@@ -1,8 +1,8 @@
-//! Tokens that the base does not have: the `[tokenizer]` table, and the base with them.
+//! New tokens: the `[tokenizer]` table, and the base extended by them.
 //!
-//! The base with its new tokens is a model folder of its own beside the run, `<run>.base`: training starts from it, data are
-//! prepared with its tokenizer, and whatever compares weights compares with its weights. What is measured of the base is
-//! measured of the base itself, by its own tokenizer.
+//! The extended base is a model folder beside the run, `<run>.base`: training starts from it, data are prepared with
+//! its tokenizer, and comparisons of weights use its weights. Measurements of the base use the original base with its
+//! own tokenizer.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::base::PinnedBase;
 use crate::durable;
 use crate::{FinetuneConfig, FinetuneError, Method};
 
-/// Tells a folder that was made here from any other.
+/// Name of the file that marks an extended base.
 const MARK: &str = "extended.json";
 
 /// The `[tokenizer]` table: tokens that the base's tokenizer lacks.
@@ -36,7 +36,7 @@ pub struct VocabularyConfig {
 }
 
 impl VocabularyConfig {
-    /// Whether nothing is added.
+    /// Returns true if nothing is added.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -55,41 +55,41 @@ impl VocabularyConfig {
     }
 }
 
-/// The base with new tokens.
+/// Base with new tokens.
 pub(crate) struct Extension {
-    /// Its folder, which is written when the run begins.
+    /// Folder of the extended base, written when the run begins.
     pub folder: PathBuf,
-    /// Its shape.
+    /// Config of the extended model.
     pub model: ModelConfig,
-    /// Its tokenizer.
+    /// Tokenizer of the extended model.
     pub tokenizer: TokenizerFiles,
     base: PathBuf,
     rows: NewRows,
-    /// What [`MARK`] says.
+    /// Content of [`MARK`].
     mark: String,
 }
 
 impl Extension {
-    /// The extension that the config asks for, in memory; [`Self::write`] writes it. `names` are those of the base's
-    /// parameters, and `moving` those that are trained.
+    /// Builds the extension of the config in memory; [`Self::write`] writes it. `names` are the base's parameters,
+    /// `trainable` the trained ones.
     ///
     /// # Errors
-    /// Tokens that are no new ones; rows that would not be learnt; a folder of something else in its place.
+    /// Tokens that are not new; rows that would not be trained; a folder with other content in its place.
     pub fn open(
         config: &FinetuneConfig,
         base: &PinnedBase,
-        (names, moving): (&[String], &BTreeSet<String>),
+        (names, trainable): (&[String], &BTreeSet<String>),
     ) -> Result<Option<Self>, FinetuneError> {
         if config.tokenizer.is_empty() {
             return Ok(None);
         }
         let extended = extended(config, &base.folder)?;
-        check_learnt(config.method, names, moving)?;
+        check_trained(config.method, names, trainable)?;
         let rows = NewRows {
             known: extended.known,
             added: extended.added.len(),
         };
-        // Beside the run, not in it: the run folder is made when everything is known to be well.
+        // The folder is beside the run, since the run folder is created only after all checks.
         let mut folder = config.run.clone().into_os_string();
         folder.push(".base");
         let tokens: Vec<&str> = extended
@@ -111,7 +111,7 @@ impl Extension {
         Ok(Some(extension))
     }
 
-    /// Refuses a folder of something else where the extension goes.
+    /// Refuses a folder with other content in the place of the extension.
     fn refuse_occupied(&self) -> Result<(), FinetuneError> {
         let folder = &self.folder;
         let occupied = std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
@@ -125,10 +125,10 @@ impl Extension {
         Ok(())
     }
 
-    /// Writes the base with its new tokens, as a model folder.
+    /// Writes the extended base as a model folder.
     ///
     /// # Errors
-    /// A base that can't be read; a folder of something else; a full disk.
+    /// A base that can't be read; a folder with other content; a full disk.
     pub fn write(&self) -> Result<(), FinetuneError> {
         self.refuse_occupied()?;
         let (folder, model) = (&self.folder, &self.model);
@@ -145,10 +145,10 @@ impl Extension {
     }
 }
 
-/// Returns the tokenizer that a run of this config would save: the base's, with the new tokens; with it, the model's shape.
+/// Returns the tokenizer that a run of this config would save, the base's with the new tokens, and the model's config.
 ///
 /// # Errors
-/// A base that can't be read; tokens that are no new ones.
+/// A base that can't be read; tokens that are not new.
 pub fn tokenizer_of(
     config: &FinetuneConfig,
 ) -> Result<(TokenizerFiles, ModelConfig), FinetuneError> {
@@ -166,15 +166,15 @@ pub fn tokenizer_of(
     Ok((with_tokens(files, &extended)?, rows.extend(&model)?))
 }
 
-/// The tokenizer of the model in `base` with the config's new tokens.
+/// Returns the tokenizer of the model in `base` with the config's new tokens.
 fn extended(config: &FinetuneConfig, base: &Path) -> Result<ExtendedTokenizer, FinetuneError> {
     let tokenizer = polymath_model::tokenizer_in(base)?;
     ExtendedTokenizer::new(&tokenizer, &config.tokenizer.tokens()?)
         .map_err(|error| FinetuneError::Config(format!("`tokenizer`: {error}")))
 }
 
-/// Puts the extended tokenizer in the place of the base's, and names the new tokens where files beside it list all that were
-/// added.
+/// Replaces the base's tokenizer by the extended one, and adds the new tokens to the files beside it that list added
+/// tokens.
 fn with_tokens(
     mut files: TokenizerFiles,
     extended: &ExtendedTokenizer,
@@ -195,7 +195,7 @@ fn with_tokens(
     Ok(files)
 }
 
-/// Changes a file of JSON, where it is there.
+/// Changes a JSON file, if it exists.
 fn change(
     files: &mut TokenizerFiles,
     name: &str,
@@ -207,7 +207,7 @@ fn change(
     let text = String::from_utf8_lossy(text);
     let json = polymath_input::parse_json(text.trim_start_matches(polymath_input::BYTE_ORDER_MARK));
     let mut json = json.map_err(|error| {
-        FinetuneError::Config(format!("the base's `{name}` is no JSON: {error}"))
+        FinetuneError::Config(format!("the base's `{name}` is not valid JSON: {error}"))
     })?;
     change(&mut json.value);
     let mut text = format!("{:#}\n", json.value);
@@ -218,14 +218,14 @@ fn change(
     Ok(())
 }
 
-/// New rows begin as the mean of the others, all the same: they have to be learnt.
-fn check_learnt(
+/// Checks that the rows of the new tokens are trained: they all begin as the mean of the other rows.
+fn check_trained(
     method: Method,
     names: &[String],
-    moving: &BTreeSet<String>,
+    trainable: &BTreeSet<String>,
 ) -> Result<(), FinetuneError> {
     let by_token = NewRows::parameters(names);
-    let Some(name) = by_token.iter().find(|name| !moving.contains(**name)) else {
+    let Some(name) = by_token.iter().find(|name| !trainable.contains(**name)) else {
         return Ok(());
     };
     let modules: Vec<&str> = by_token
@@ -233,7 +233,7 @@ fn check_learnt(
         .map(|name| name.strip_suffix(".weight").unwrap_or(name))
         .collect();
     let train = format!("[\"{}\"]", modules.join("\", \""));
-    let what = format!("`tokenizer` adds tokens, whose rows of `{name}` have to be learnt");
+    let what = format!("`tokenizer` adds tokens, whose rows of `{name}` have to be learned");
     Err(FinetuneError::Config(if method.adapts() {
         format!(
             "{what}, and an adapter (`method` = `{}`) leaves them as they are: use `method = \"full\"`, or `\"frozen\"` with \

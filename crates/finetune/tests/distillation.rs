@@ -1,4 +1,4 @@
-//! Distillation against its definition, its cache against the live base, and what the base generates.
+//! Distillation against its definition, its cache against the live base, and the text that the base generates.
 
 mod tiny;
 
@@ -10,7 +10,9 @@ use candle_core::{Tensor, Var};
 use polymath_data::{
     Batch, BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, Split, TokenShard,
 };
-use polymath_finetune::retention::{Base, Distillation, Itself, Lesson, Retaining};
+use polymath_finetune::retention::{
+    Base, Distillation, RetentionObjective, SelfReplay, TeacherPool,
+};
 use polymath_model::{DocumentSampler, TokenizerFiles, Transformer};
 use polymath_train::{LanguageModel, Objective, to_token_batch};
 use tiny::{VOCABULARY, assert_close, frozen, shard, trained, values};
@@ -44,8 +46,8 @@ fn live(seed: u64) -> Base {
     Base::Live(Box::new(frozen(seed)))
 }
 
-fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
-    Retaining {
+fn objective_of(transformer: &Transformer, base: Base) -> RetentionObjective<'_> {
+    RetentionObjective {
         model: LanguageModel {
             transformer,
             tokenizer: TokenizerFiles::default(),
@@ -57,19 +59,19 @@ fn retaining(transformer: &Transformer, base: Base) -> Retaining<'_> {
             temperature: TEMPERATURE,
             base,
         }),
-        pressure: None,
+        controller: None,
         lineage: None,
     }
 }
 
-fn beside(objective: &Retaining, batch: &Batch) -> Tensor {
+fn divergence(objective: &RetentionObjective, batch: &Batch) -> Tensor {
     let losses = objective.losses(batch).unwrap();
-    assert_eq!(losses.beside[0].0, "distill");
-    losses.beside[0].1.clone()
+    assert_eq!(losses.auxiliary[0].0, "distill");
+    losses.auxiliary[0].1.clone()
 }
 
-/// What the term adds to the gradient of the loss.
-fn slope_beside(objective: &Retaining, batch: &Batch, parameter: &Var) -> Vec<f64> {
+/// Returns the contribution of the term to the gradient of the loss.
+fn divergence_gradient(objective: &RetentionObjective, batch: &Batch, parameter: &Var) -> Vec<f64> {
     let slope = |scalar: Tensor| {
         let gradients = scalar.backward().unwrap();
         values(gradients.get(parameter).unwrap())
@@ -83,7 +85,7 @@ fn number(scalar: &Tensor) -> f64 {
     f64::from(scalar.to_scalar::<f32>().unwrap())
 }
 
-/// softmax(logits / T) of each position, in f64.
+/// Returns softmax(logits / T) of each position, in f64.
 fn distributions(model: &Transformer, batch: &Batch) -> Vec<Vec<f64>> {
     let logits = values(&model.logits(&to_token_batch(batch)).unwrap());
     logits
@@ -99,10 +101,10 @@ fn distributions(model: &Transformer, batch: &Batch) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// A replayed token counts `weight` times: the loss of the replayed rows, as if nothing else had a target, comes (weight − 1)
-/// times beside the batch's, with its gradient, whether the predictions are held too or not.
+/// Counts a replayed token `weight` times: adds (weight − 1) times the loss of the replayed rows, as if nothing else
+/// had a target, to the batch's loss, with its gradient, with and without distillation.
 #[test]
-fn replayed_rows_count_as_often_as_is_said() {
+fn replayed_rows_count_by_their_weight() {
     const WEIGHT: f64 = 3.5;
     let tuned = trained(2);
     let parameter = &tuned.trainable()["model.layers.0.self_attn.q_proj.weight"];
@@ -121,14 +123,14 @@ fn replayed_rows_count_as_often_as_is_said() {
     let slope_of_again = slope(&again);
     assert!(number(&again) > 1.0);
     for is_held in [false, true] {
-        let mut objective = retaining(&tuned, live(1));
+        let mut objective = objective_of(&tuned, live(1));
         if !is_held {
             objective.distillation = None;
         }
         let once = objective.losses(&batch).unwrap();
         objective.replay_weight = WEIGHT;
         let often = objective.losses(&batch).unwrap();
-        let (name, term) = often.beside.last().unwrap();
+        let (name, term) = often.auxiliary.last().unwrap();
         assert_eq!(*name, "replay");
         assert_eq!(number(&often.task), number(&once.task));
         assert_close(
@@ -147,24 +149,24 @@ fn replayed_rows_count_as_often_as_is_said() {
     }
 }
 
-/// A batch of which nothing is replayed is not weighed, and says so in the log.
+/// Leaves a batch without replayed rows unweighted, and logs a zero.
 #[test]
-fn a_batch_without_replay_is_not_weighed() {
+fn a_batch_without_replay_is_not_weighted() {
     let tuned = trained(2);
     let batch = stream(shard(9), 4).batch(0);
-    let mut objective = retaining(&tuned, live(1));
+    let mut objective = objective_of(&tuned, live(1));
     objective.replay_weight = 2.0;
     let losses = objective.losses(&batch).unwrap();
-    let names: Vec<_> = losses.beside.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = losses.auxiliary.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["distill", "replay"]);
     let alone = tuned.loss(&to_token_batch(&batch)).unwrap();
     assert_eq!(number(&losses.total), number(&alone));
 }
 
-/// strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows and no others, beside an unchanged loss; the
-/// gradient is that of the sum.
+/// Equals strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows only, beside an unchanged loss, with
+/// the gradient of the sum.
 #[test]
-fn distillation_is_its_definition() {
+fn distillation_matches_its_definition() {
     let (tuned, base) = (trained(2), frozen(1));
     let batch = replayed(None).batch(0);
     let count = batch.domains.iter().filter(|domain| **domain > 0).count();
@@ -177,9 +179,9 @@ fn distillation_is_its_definition() {
         }
     }
     expected *= STRENGTH * TEMPERATURE * TEMPERATURE;
-    let objective = retaining(&tuned, live(1));
+    let objective = objective_of(&tuned, live(1));
     let losses = objective.losses(&batch).unwrap();
-    let found = number(&losses.beside[0].1);
+    let found = number(&losses.auxiliary[0].1);
     assert!(
         (found - expected).abs() < 1e-4 * expected,
         "{found} for {expected}"
@@ -190,14 +192,14 @@ fn distillation_is_its_definition() {
 
     let parameter = &tuned.trainable()["model.layers.0.input_layernorm.weight"];
     let middle = parameter.as_detached_tensor().copy().unwrap();
-    let gradient = slope_beside(&objective, &batch, parameter)[3];
+    let gradient = divergence_gradient(&objective, &batch, parameter)[3];
     let at = |offset: f32| {
         let mut moved = middle.to_vec1::<f32>().unwrap();
         moved[3] += offset;
         parameter
             .set(&Tensor::new(moved, middle.device()).unwrap())
             .unwrap();
-        number(&beside(&objective, &batch))
+        number(&divergence(&objective, &batch))
     };
     let slope = (at(0.02) - at(-0.02)) / 0.04;
     assert!(
@@ -206,30 +208,33 @@ fn distillation_is_its_definition() {
     );
 }
 
-/// The base itself is held by nothing: value and gradients are exactly zero.
+/// Gives the base itself a value and gradients of exactly zero.
 #[test]
 fn the_base_does_not_diverge_from_itself() {
     let tuned = trained(1);
     let batch = replayed(None).batch(0);
-    let objective = retaining(&tuned, live(1));
-    assert_eq!(number(&beside(&objective, &batch)), 0.0);
+    let objective = objective_of(&tuned, live(1));
+    assert_eq!(number(&divergence(&objective, &batch)), 0.0);
     for parameter in tuned.trainable().values() {
-        let slope = slope_beside(&objective, &batch, parameter);
+        let slope = divergence_gradient(&objective, &batch, parameter);
         assert!(slope.iter().all(|x| *x == 0.0));
     }
 }
 
-/// A batch without a replayed row has a value of zero and an unchanged loss.
+/// Gives a batch without a replayed row a value of zero and an unchanged loss.
 #[test]
-fn nothing_replayed_is_nothing_distilled() {
+fn a_batch_without_replay_has_no_divergence() {
     let tuned = trained(2);
     let mut batch = replayed(None).batch(0);
     batch.domains.fill(0);
-    assert_eq!(number(&beside(&retaining(&tuned, live(1)), &batch)), 0.0);
+    assert_eq!(
+        number(&divergence(&objective_of(&tuned, live(1)), &batch)),
+        0.0
+    );
 }
 
-fn lesson(stream: &ReplayStream, top_k: usize) -> Lesson<'_> {
-    Lesson {
+fn teacher(stream: &ReplayStream, top_k: usize) -> TeacherPool<'_> {
+    TeacherPool {
         stream,
         rows: 20,
         top_k,
@@ -238,47 +243,47 @@ fn lesson(stream: &ReplayStream, top_k: usize) -> Lesson<'_> {
     }
 }
 
-/// With the whole vocabulary listed, the cached pool gives what the live base gives; with less, a lower bound. The file
-/// is used again, and one that is damaged is named and made again.
+/// Equals the live base if the cached pool lists the whole vocabulary, and is a lower bound if it lists less. Reuses
+/// the file, and reports and recomputes a damaged one.
 #[test]
-fn the_pool_is_the_base() {
+fn a_pool_of_the_whole_vocabulary_equals_the_base() {
     let run = tempfile::tempdir().unwrap();
     let (tuned, base, stream) = (trained(2), frozen(1), replayed(Some(20)));
     let mut said = Vec::new();
-    let mut pool = |lesson: &Lesson, run: &Path| {
+    let mut pool = |teacher: &TeacherPool, run: &Path| {
         let stop = AtomicBool::new(false);
         let mut here = Vec::new();
-        let pool = lesson.pool(&base, run, &stop, &mut |text| here.push(text.to_owned()));
+        let pool = teacher.pool(&base, run, &stop, &mut |text| here.push(text.to_owned()));
         said.push(here.join("; "));
         Base::Pool(pool.unwrap().unwrap())
     };
     let value = |base: Base, step: u64| {
         let batch = stream.batch(step);
-        let objective = retaining(&tuned, base);
+        let objective = objective_of(&tuned, base);
         let parameter = &tuned.trainable()["model.norm.weight"];
         (
-            number(&beside(&objective, &batch)),
-            slope_beside(&objective, &batch, parameter),
+            number(&divergence(&objective, &batch)),
+            divergence_gradient(&objective, &batch, parameter),
         )
     };
-    // Step 30 has come to rows of the pool for the second time.
+    // Step 30 reaches rows of the pool for the second time.
     for step in [0, 30] {
         let (expected, slope) = value(live(1), step);
-        let (whole, whole_slope) = value(pool(&lesson(&stream, VOCABULARY), run.path()), step);
+        let (whole, whole_slope) = value(pool(&teacher(&stream, VOCABULARY), run.path()), step);
         assert!(
             (whole - expected).abs() < 1e-3 * expected,
             "{whole} {expected}"
         );
         assert_close(&whole_slope, &slope, 1e-3, "gradient");
-        let (some, _) = value(pool(&lesson(&stream, 5), run.path()), step);
+        let (some, _) = value(pool(&teacher(&stream, 5), run.path()), step);
         assert!(some > 0.0 && some <= expected, "{some} {expected}");
     }
-    let first = value(pool(&lesson(&stream, 5), run.path()), 3);
+    let first = value(pool(&teacher(&stream, 5), run.path()), 3);
     let path = run.path().join("teacher.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    assert_eq!(first, value(pool(&lesson(&stream, 5), run.path()), 3));
+    assert_eq!(first, value(pool(&teacher(&stream, 5), run.path()), 3));
     let (again, damaged) = (&said[4], &said[5]);
     assert_eq!(again, "");
     assert!(
@@ -287,9 +292,9 @@ fn the_pool_is_the_base() {
     );
 }
 
-/// Documents that are generated side by side are those that are generated alone, whatever else ends meanwhile.
+/// Generates the same documents in parallel as alone, whatever else ends meanwhile.
 #[test]
-fn documents_do_not_depend_on_their_neighbours() {
+fn documents_do_not_depend_on_their_neighbors() {
     let base = frozen(1);
     let composition = DocumentSampler {
         temperature: 0.9,
@@ -319,12 +324,12 @@ fn documents_do_not_depend_on_their_neighbours() {
     assert_ne!(together, other.documents(&base, 0, 24).unwrap());
 }
 
-/// The generated data set is whole, the same again, used again, and made again where it is damaged or of another base.
+/// Writes a complete dataset, reproducibly; reuses it, and generates it again if it is damaged or of another base.
 #[test]
-fn what_the_base_generates_is_kept() {
+fn generated_text_is_reused() {
     let root = tempfile::tempdir().unwrap();
     let base = frozen(1);
-    let itself = Itself {
+    let replay = SelfReplay {
         output: root.path().join("run.replay"),
         tokenizer: tokenizer_json().into_bytes(),
         base_sha256: "base".into(),
@@ -335,18 +340,18 @@ fn what_the_base_generates_is_kept() {
             seed: 3,
         },
     };
-    let prepare = |itself: &Itself| {
+    let prepare = |replay: &SelfReplay| {
         let mut said = Vec::new();
         let stop = AtomicBool::new(false);
-        let dataset = itself.prepare(&base, &stop, &mut |text| said.push(text.to_owned()));
+        let dataset = replay.prepare(&base, &stop, &mut |text| said.push(text.to_owned()));
         (dataset.unwrap().unwrap(), said.join("; "))
     };
-    let (first, said) = prepare(&itself);
+    let (first, said) = prepare(&replay);
     assert!(said.contains("generating 500 tokens"), "{said}");
     let shard = first.shard("self", Split::Train).unwrap();
     assert!(shard.tokens() >= 500);
     assert_eq!(first.shard("self", Split::Heldout).unwrap().documents(), 0);
-    let (again, said) = prepare(&itself);
+    let (again, said) = prepare(&replay);
     assert_eq!(
         (again.fingerprint(), said.as_str()),
         (first.fingerprint(), "")
@@ -358,15 +363,15 @@ fn what_the_base_generates_is_kept() {
     drop(shard);
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let (again, said) = prepare(&itself);
+    let (again, said) = prepare(&replay);
     assert!(
         said.contains("train.safetensors") && said.contains("again"),
         "{said}"
     );
     assert_eq!(again.fingerprint(), first.fingerprint());
-    let other = Itself {
+    let other = SelfReplay {
         base_sha256: "another".into(),
-        ..itself
+        ..replay
     };
     assert!(prepare(&other).1.contains("generating"));
     assert!(
@@ -377,7 +382,7 @@ fn what_the_base_generates_is_kept() {
     );
 }
 
-/// A tokenizer of one word for each id.
+/// Returns a tokenizer with one word per id.
 fn tokenizer_json() -> String {
     let words: Vec<String> = (0..VOCABULARY)
         .map(|id| format!("\"w{id}\": {id}"))

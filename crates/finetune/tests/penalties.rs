@@ -1,4 +1,4 @@
-//! L2-SP and EWC against their closed forms, and the Fisher information against gradients taken by hand.
+//! L2-SP and EWC against their closed forms, and the Fisher information against gradients computed one by one.
 
 mod tiny;
 
@@ -13,7 +13,7 @@ use polymath_model::Transformer;
 use polymath_train::{Penalty, to_token_batch};
 use tiny::{assert_close, frozen, numbers, ops, shard, trained, values};
 
-/// A gradient of ones for every parameter, so that what is added to it shows.
+/// Returns a gradient of ones for every parameter, so that added terms are visible.
 fn ones(model: &Transformer) -> BTreeMap<String, Tensor> {
     model
         .trainable()
@@ -22,8 +22,8 @@ fn ones(model: &Transformer) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// Numbers without a pattern, one for each element of the model's parameters.
-fn firmness(model: &Transformer) -> BTreeMap<String, Tensor> {
+/// Returns values without a pattern, one for each element of the model's parameters.
+fn importance(model: &Transformer) -> BTreeMap<String, Tensor> {
     model
         .parameters()
         .into_iter()
@@ -36,8 +36,8 @@ fn firmness(model: &Transformer) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// What a penalty adds to gradients of ones, and its value, against scale·λ·F(θ − θ₀) and λ/2·ΣF(θ − θ₀)².
-fn check(penalty: &dyn Penalty, strength: f64, held: Option<&BTreeMap<String, Tensor>>) {
+/// Compares the gradient and the value of a penalty with scale·λ·F(θ − θ₀) and λ/2·ΣF(θ − θ₀)².
+fn check(penalty: &dyn Penalty, strength: f64, importance: Option<&BTreeMap<String, Tensor>>) {
     const SCALE: f64 = 3.0;
     let (model, base) = (trained(2), frozen(1));
     let mut gradients = ones(&model);
@@ -47,10 +47,10 @@ fn check(penalty: &dyn Penalty, strength: f64, held: Option<&BTreeMap<String, Te
     let mut sum = 0.0;
     for (name, parameter) in model.parameters() {
         let anchors = values(&base.frozen()[name]);
-        let held = held.map(|held| values(&held[name]));
+        let importance = importance.map(|importance| values(&importance[name]));
         let mut expected = Vec::new();
         for (at, (parameter, anchor)) in values(&parameter).iter().zip(&anchors).enumerate() {
-            let firm = held.as_ref().map_or(1.0, |held| held[at]);
+            let firm = importance.as_ref().map_or(1.0, |importance| importance[at]);
             sum += firm * (parameter - anchor).powi(2);
             expected.push(1.0 + SCALE * strength * firm * (parameter - anchor));
         }
@@ -64,9 +64,9 @@ fn check(penalty: &dyn Penalty, strength: f64, held: Option<&BTreeMap<String, Te
     assert!(value > 0.0);
 }
 
-/// L2-SP: the gradient is λ(θ − θ₀), the value λ/2·‖θ − θ₀‖²; at the base both are exactly nothing.
+/// L2-SP has the gradient λ(θ − θ₀) and the value λ/2·‖θ − θ₀‖², both exactly zero at the base.
 #[test]
-fn l2sp_is_its_closed_form() {
+fn l2sp_matches_its_closed_form() {
     let penalty = L2sp {
         strength: 0.7,
         base: frozen(1).frozen().clone(),
@@ -86,11 +86,11 @@ fn l2sp_is_its_closed_form() {
     );
 }
 
-/// EWC: the gradient is λF(θ − θ₀), the value λ/2·ΣF(θ − θ₀)².
+/// EWC has the gradient λF(θ − θ₀) and the value λ/2·ΣF(θ − θ₀)².
 #[test]
-fn ewc_is_its_closed_form() {
+fn ewc_matches_its_closed_form() {
     let base = frozen(1);
-    let fisher = firmness(&base);
+    let fisher = importance(&base);
     let penalty = Ewc {
         strength: 2.5,
         base: base.frozen().clone(),
@@ -100,7 +100,7 @@ fn ewc_is_its_closed_form() {
     check(&penalty, 2.5, Some(&fisher));
 }
 
-/// A parameter that the loss does not reach gets no gradient from a penalty: the run's own check must still see it.
+/// Adds no gradient to a parameter that the loss does not reach: the run's gradient check must still see it.
 #[test]
 fn penalties_leave_missing_gradients_missing() {
     let model = trained(2);
@@ -126,7 +126,7 @@ fn sample() -> Sample {
     }
 }
 
-/// The Fisher information is Σ of the rows' squared gradients over their tokens, one row at a time.
+/// Equals Σ of the rows' squared gradients over their tokens, one row at a time.
 #[test]
 fn fisher_is_the_mean_of_squared_gradients() {
     let (model, sample) = (trained(3), sample());
@@ -162,7 +162,7 @@ fn fisher_is_the_mean_of_squared_gradients() {
     for (name, expected) in &expected {
         assert_close(&found[name], expected, 1e-5, name);
     }
-    // Two domains of which one counts three times as much.
+    // Two domains, one of them with three times the weight.
     let once = squares.mean().unwrap();
     let twice: BTreeMap<String, Tensor> = once
         .iter()
@@ -180,8 +180,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The cache gives the same bits again; another base, other data or settings have files of their own; a damaged one is
-/// named and made again.
+/// Reads the same bits from the cache; uses other files for another base, other data or settings; reports and
+/// recomputes a damaged file.
 #[test]
 fn fisher_is_cached() {
     let root = tempfile::tempdir().unwrap();

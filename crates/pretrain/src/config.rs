@@ -1,4 +1,4 @@
-//! The `pretrain` config file.
+//! Config file of `pretrain`.
 
 use std::path::PathBuf;
 

@@ -1,22 +1,22 @@
 //! Errors of pretraining.
 
-/// An error of this crate.
+/// Error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PretrainError {
-    /// The config contradicts itself or the data.
+    /// Config that contradicts itself or the data.
     #[error("{0}")]
     Config(String),
-    /// The dataset.
+    /// Error of the dataset.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// The model.
+    /// Error of the model.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// Scoring.
+    /// Error of scoring.
     #[error(transparent)]
     Evaluation(#[from] polymath_eval::EvalError),
-    /// Training.
+    /// Error of training.
     #[error(transparent)]
     Training(#[from] polymath_train::TrainError),
 }

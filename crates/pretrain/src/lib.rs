@@ -1,7 +1,7 @@
-//! Pretraining: its configuration and its run.
+//! Pretraining: configuration and run.
 //!
-//! [`Pretraining::open`] validates everything and opens every path; [`Pretraining::run`] then trains. What happens
-//! from step to step is `polymath-train`'s; this crate says what is trained on what, and how it is judged.
+//! [`Pretraining::open`] validates everything and opens every path; [`Pretraining::run`] trains. `polymath-train`
+//! contains the training loop; this crate chooses the data, the model and the evaluation.
 //!
 //! ```no_run
 //! use polymath_pretrain::{PretrainConfig, Pretraining};
@@ -34,12 +34,12 @@ use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
 };
 
-/// Tokens of a row, where the config does not say.
+/// Default number of tokens per row.
 const SEQUENCE_LENGTH: usize = 256;
-/// Peak learning rate, where the config does not say.
+/// Default peak learning rate.
 const LEARNING_RATE: f64 = 1e-3;
 
-/// A pretraining run that can start: the config is valid, the dataset is open.
+/// A pretraining run that is ready to start: the config is valid, the dataset is open.
 pub struct Pretraining {
     config: PretrainConfig,
     dataset: Dataset,
@@ -54,7 +54,7 @@ impl Pretraining {
     /// Checks the config and opens the dataset.
     ///
     /// # Errors
-    /// Whatever would stop the run later and can be known now.
+    /// Every error that can be found before training.
     pub fn open(config: PretrainConfig) -> Result<Self, PretrainError> {
         config.training.validate()?;
         config.evaluation.validate()?;
@@ -87,12 +87,12 @@ impl Pretraining {
         let mut mixture = config.mixture.resolve(&corpus.sizes, planned(0.0))?;
         let mut stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
         if stream.padding() > 0.0 {
-            // Fewer tokens than positions are trained on, which the repetitions are counted by.
+            // Padding leaves fewer tokens than positions; repetitions are counted in tokens.
             let planned = planned(stream.padding());
             mixture = config.mixture.resolve(&corpus.sizes, planned)?;
             stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
         }
-        // Tokens that end the assistant's turns in the data are learned as ends of a text.
+        // A token that ends the assistant's turns in the data also ends a generated text.
         for share in &mixture {
             model.add_ends(&dataset.turn_ends(&share.name)?);
         }
@@ -107,7 +107,7 @@ impl Pretraining {
         })
     }
 
-    /// Estimates the parameters, tokens, memory and time of the run.
+    /// Returns the cost of the run.
     pub fn plan(&self) -> Plan {
         Plan::new(
             &self.model,
@@ -117,7 +117,7 @@ impl Pretraining {
         )
     }
 
-    /// Describes how examples with prompts are packed, a sentence for each domain that has them.
+    /// Describes the packing of the examples with prompts, one sentence per domain.
     pub fn packings(&self) -> Vec<String> {
         let packings = self.stream.packings().into_iter();
         packings
@@ -125,25 +125,25 @@ impl Pretraining {
             .collect()
     }
 
-    /// Each domain's share of the training.
+    /// Share of each domain in training.
     pub fn mixture(&self) -> &[MixtureShare] {
         &self.mixture
     }
 
-    /// The domains that are scored on the way: all of the dataset's, those too that are left out of the mixture.
+    /// Domains that are scored during training: all domains of the dataset, including those outside the mixture.
     pub fn watched(&self) -> Vec<&str> {
         self.dataset.domain_names()
     }
 
-    /// The model's shape.
+    /// Architecture of the model.
     pub fn model(&self) -> &ModelConfig {
         &self.model
     }
 
-    /// Trains, from the beginning or from where the run folder stands.
+    /// Trains from the beginning, or from the current position of the run folder.
     ///
     /// # Errors
-    /// A run folder that can't be used; what training says.
+    /// A run folder that can't be used; errors of training.
     pub fn run(
         &self,
         launch: &Launch,
@@ -152,7 +152,7 @@ impl Pretraining {
         launch.check_memory(&self.plan())?;
         let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
         let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
-        if let Some(outcome) = run.nothing_left(&self.config.checkpoint)? {
+        if let Some(outcome) = run.finished_outcome(&self.config.checkpoint)? {
             if let Some(from) = run.resumed() {
                 run.mark_best(&from.state)?;
             }
@@ -176,7 +176,7 @@ impl Pretraining {
         for packing in self.packings() {
             observer.message(&packing);
         }
-        let mut heldout = Heldout {
+        let mut heldout = MixtureEvaluator {
             evaluator: self.evaluator()?,
             transformer: &transformer,
             trained: self
@@ -206,7 +206,7 @@ impl Pretraining {
         )?)
     }
 
-    /// Every domain of the dataset is watched, those too that are left out of the mixture.
+    /// Returns the evaluator of every domain of the dataset, including those outside the mixture.
     fn evaluator(&self) -> Result<HeldoutEvaluator, PretrainError> {
         let shards = self
             .dataset
@@ -224,10 +224,10 @@ impl Pretraining {
     }
 }
 
-/// The training text of all domains.
+/// Training documents of all domains.
 struct Corpus {
     shards: BTreeMap<String, Arc<TokenShard>>,
-    /// Tokens that an epoch trains on.
+    /// Tokens trained on per epoch, by domain.
     sizes: Vec<DomainSize>,
     sequence_length: usize,
 }
@@ -240,7 +240,7 @@ impl Corpus {
             .collect::<Result<BTreeMap<_, _>, PretrainError>>()?;
         let size = |(name, shard): (&String, &Arc<TokenShard>)| {
             let packing = Packing::of(shard, sequence_length);
-            // Nothing to learn at all is refused with the reason, where the domain is in the mixture.
+            // A domain of the mixture without a token to learn is refused later, with the reason.
             let trained = packing
                 .map(|packing| packing.tokens)
                 .filter(|tokens| *tokens > 0);
@@ -256,7 +256,7 @@ impl Corpus {
         })
     }
 
-    /// The batches of a mixture.
+    /// Returns the batches of a mixture.
     fn stream(
         &self,
         mixture: &[MixtureShare],
@@ -277,14 +277,14 @@ impl Corpus {
     }
 }
 
-/// Scores every domain on the dev split; the mean over the domains that are trained on decides the best checkpoint.
-struct Heldout<'a> {
+/// Scores every domain on the dev split; the mean over the domains of the mixture chooses the best checkpoint.
+struct MixtureEvaluator<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,
     trained: Vec<String>,
 }
 
-impl Evaluator for Heldout<'_> {
+impl Evaluator for MixtureEvaluator<'_> {
     fn evaluate(
         &mut self,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
@@ -313,7 +313,7 @@ impl Evaluator for Heldout<'_> {
         values.sum::<f64>() / self.trained.len().max(1) as f64
     }
 
-    fn decides(&self) -> String {
+    fn score_name(&self) -> String {
         match &self.trained[..] {
             [only] => only.clone(),
             _ => "mean".into(),

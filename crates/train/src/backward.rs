@@ -1,4 +1,4 @@
-//! Gradients of one optimizer step, computed at once or in parts.
+//! Computes the gradients of one optimizer step, in one pass or in parts.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use polymath_data::{Batch, IGNORED};
 
 use crate::{Objective, TrainError};
 
-/// What one step's batch costs, and where that falls.
+/// Loss, penalties and gradients of one batch.
 pub struct Backward {
-    /// The sum of the tokens' losses.
+    /// Sum of the token losses.
     pub loss: f64,
-    /// What is minimised beside it, in the unit of the mean loss.
+    /// Terms added to the loss, by name, in the unit of the mean loss.
     pub penalties: BTreeMap<String, f64>,
-    /// Tokens that the sums are over.
+    /// Number of tokens that the sums run over.
     pub scored: f64,
-    /// Of all together, as sums over the tokens.
+    /// Gradients of the summed loss and of the penalties, by parameter.
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// The loss of a batch that has targets and the penalties with their gradients, the batch computed in `parts`.
+/// Computes the loss, the penalties and the gradients of a batch that has targets, in `parts` passes.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
@@ -30,7 +30,7 @@ pub fn backward(
     let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
     for part in split(batch, parts) {
         let losses = objective.losses(&part)?;
-        for (name, term) in &losses.beside {
+        for (name, term) in &losses.auxiliary {
             *penalties.entry((*name).to_owned()).or_default() +=
                 f64::from(term.to_scalar::<f32>()?);
         }
@@ -55,7 +55,7 @@ pub fn backward(
     let scored = scored as f64;
     penalties.values_mut().for_each(|sum| *sum /= scored);
     for penalty in objective.penalties() {
-        // The gradients are of sums over tokens, a penalty stands beside their mean.
+        // The gradients belong to sums over tokens; a penalty is added to their mean.
         let value = penalty.add(objective.trainable(), &mut gradients, scored)?;
         penalties.insert(penalty.name().to_owned(), value);
     }
@@ -67,8 +67,8 @@ pub fn backward(
     })
 }
 
-/// The rows of a batch in `parts` batches, as equal as they can be: a batch with replayed rows beside the niche's has any
-/// number of them.
+/// Splits the rows of a batch into `parts` batches of nearly equal size. A batch with replayed rows beside the niche's
+/// may have any number of rows.
 fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
     if parts == 1 {
         return vec![batch.clone()];
@@ -94,9 +94,9 @@ fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
 mod tests {
     use super::*;
 
-    /// Together the parts are the batch, none of them empty, whether or not their number divides the rows.
+    /// Joins the parts to the original batch; none is empty, even if the number of parts does not divide the rows.
     #[test]
-    fn parts_are_the_batch() {
+    fn parts_join_to_the_whole_batch() {
         let tokens: Vec<u32> = (0..14).collect();
         let batch = Batch {
             input_ids: tokens.clone(),

@@ -1,4 +1,4 @@
-//! The tables `[evaluation]` and `[checkpoint]`, which both phases share: how often a run is measured and saved.
+//! The `[evaluation]` and `[checkpoint]` tables, shared by both phases: intervals of evaluation and saving.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,8 @@ use crate::TrainError;
 pub struct EvaluationConfig {
     /// Steps between two evaluations.
     pub every: u64,
-    /// Held-out tokens of each domain's dev split that are scored during the run, and of its test split in the verdict on
-    /// limits (the report scores them all); default: 20 000, under limits 40 000.
+    /// Held-out tokens of each domain's dev split that are scored during the run, and of its test split in the verdict
+    /// on limits (the report scores them all); default: 20 000, under limits 40 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
 }
@@ -52,7 +52,7 @@ impl Default for CheckpointConfig {
 }
 
 impl EvaluationConfig {
-    /// Held-out tokens of each domain that are scored on the way.
+    /// Held-out tokens of each domain that are scored during training.
     pub fn max_tokens(&self) -> u64 {
         self.max_tokens.unwrap_or(MAX_TOKENS)
     }

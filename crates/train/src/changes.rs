@@ -1,22 +1,22 @@
-//! What may change between the start of a run and its resumption.
+//! Checks that a resumed run has the configuration it was started with.
 
 use std::path::Path;
 
 use crate::TrainError;
 
-/// A resumed run must be the run that was started: only how often it is watched and saved may change.
+/// Refuses a configuration that differs from the saved one, apart from the intervals of evaluation and saving.
 pub(crate) fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainError> {
     let text = polymath_files::read_to_string(saved).map_err(TrainError::file("read", saved))?;
     let before: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         TrainError::Run(format!(
-            "`{}`, which says what the run was started with, is no TOML: {}",
+            "`{}`, the configuration the run was started with, is not valid TOML: {}",
             saved.display(),
             error.message()
         ))
     })?;
     let now: toml::Table = config.parse().unwrap_or_default();
     let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
-    // The folder may be written another way or have moved: it is the one that is open.
+    // The path of the run folder may be spelled differently or have changed: the open folder is the right one.
     keys.retain(|key| !["evaluation", "checkpoint", "run"].contains(&key.as_str()));
     for key in keys {
         if let Some(changed) = difference(key, before.get(key), now.get(key)) {
@@ -30,7 +30,7 @@ pub(crate) fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainErro
     Ok(())
 }
 
-/// The first key at or under `key` whose values differ.
+/// Returns the first key at or under `key` whose values differ.
 fn difference(
     key: &str,
     before: Option<&toml::Value>,

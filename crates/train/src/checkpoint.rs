@@ -1,4 +1,4 @@
-//! One checkpoint: what a phase saves of its model, the optimizer, and `state.json` over both.
+//! One checkpoint: the saved model, the optimizer, and the manifest `state.json`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// The manifest, written last.
+/// File name of the manifest, which is written last.
 pub(crate) const STATE: &str = "state.json";
-/// The optimizer's moments.
+/// File name of the optimizer's state.
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
-/// Version of `state.json`. Version 1 had no checksum of itself.
+/// Version of the format of `state.json`. Version 1 had no checksum of its own text.
 pub(crate) const SCHEMA: u32 = 2;
 
-/// Where a run stands; `state.json`.
+/// Position of a run; the content of `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// Of this file.
+pub struct RunState {
+    /// Version of this file's format.
     pub schema: u32,
     /// Optimizer steps done.
     pub step: u64,
@@ -28,35 +28,35 @@ pub struct State {
     pub tokens: u64,
     /// Seconds of training.
     pub seconds: f64,
-    /// Of the run.
+    /// Seed of the run.
     pub seed: u64,
-    /// What the data were.
+    /// Fingerprint of the training data.
     pub data_fingerprint: String,
-    /// Rule by which its batches were made, a version of [`polymath_data::BATCH_RULE`]; the first was not recorded.
+    /// Version of the rule that made the batches ([`polymath_data::BATCH_RULE`]); version 1 was not recorded.
     #[serde(default = "first_rule")]
     pub batch_rule: u32,
-    /// Rule by which the held-out documents of its evaluations were chosen, a version of
-    /// [`polymath_data::EVALUATION_RULE`]; the first was not recorded.
+    /// Version of the rule that chose the held-out documents of the evaluations ([`polymath_data::EVALUATION_RULE`]);
+    /// version 1 was not recorded.
     #[serde(default = "first_rule")]
     pub evaluation_rule: u32,
-    /// The split of the held-out documents whose scores decide `best`; `None` where they were of all.
+    /// Split of the held-out documents whose scores decide `best`; `None` if all documents were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// What wrote it.
+    /// Version of the program that wrote it.
     pub program_version: String,
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Whether the run was stopped before an evaluation that was due after this step.
+    /// True if the run was stopped before an evaluation that was due after this step.
     #[serde(default)]
     pub evaluation_due: bool,
-    /// Whether it was saved only because the run was stopped: the next checkpoint replaces it.
+    /// True if it was saved only because the run was stopped; the next checkpoint replaces it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
-    /// Whether this was the run's last step.
+    /// True after the run's last step.
     pub finished: bool,
     /// SHA-256 of every other file of the folder.
     pub sha256: BTreeMap<String, String>,
-    /// SHA-256 of this file's lines but this one and that of `seconds`, which no two runs have in common.
+    /// SHA-256 of this file's lines, without this one and `seconds`, which differs between any two runs.
     #[serde(default)]
     pub checksum: String,
 }
@@ -65,8 +65,8 @@ fn first_rule() -> u32 {
     1
 }
 
-impl State {
-    /// Before the first step.
+impl RunState {
+    /// Returns the state before the first step.
     pub(crate) fn fresh(
         seed: u64,
         data_fingerprint: &str,
@@ -92,7 +92,7 @@ impl State {
         }
     }
 
-    /// The text of `state.json`, completed by its checksum.
+    /// Returns the text of `state.json` with its checksum filled in.
     fn seal(&mut self) -> String {
         self.checksum = checksum(&self.text());
         self.text()
@@ -103,7 +103,7 @@ impl State {
     }
 }
 
-/// The checksum of a state's text.
+/// Returns the checksum of a state's text.
 fn checksum(text: &str) -> String {
     let counted = |line: &&str| {
         let line = line.trim_start();
@@ -122,33 +122,33 @@ struct Version {
 /// The best evaluation of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// After so many steps.
+    /// Number of steps before it.
     pub step: u64,
-    /// Lower is better.
+    /// Score; lower is better.
     pub score: f64,
 }
 
-/// A checkpoint on the disk.
+/// A checkpoint on disk.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// Its folder.
+    /// Folder of the checkpoint.
     pub path: PathBuf,
-    /// What its `state.json` says.
-    pub state: State,
+    /// Content of its `state.json`.
+    pub state: RunState,
 }
 
 impl Checkpoint {
-    /// The file of the optimizer's moments.
+    /// Path of the optimizer's state.
     pub(crate) fn optimizer(&self) -> PathBuf {
         self.path.join(OPTIMIZER)
     }
 }
 
-/// Checks that a checkpoint's files are those that were saved, and returns what its `state.json` says.
+/// Checks that a checkpoint's files are the ones that were saved, and returns its state.
 ///
 /// # Errors
-/// A file that is missing or altered, by name; a file that can't be read; a version that this program does not know.
-pub fn verify(folder: &Path) -> Result<State, TrainError> {
+/// A missing or altered file, by name; a file that can't be read; a version that this program does not know.
+pub fn verify(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
         message,
@@ -180,14 +180,14 @@ pub fn verify(folder: &Path) -> Result<State, TrainError> {
 }
 
 /// Reads a checkpoint's `state.json` and checks it against itself and the folder's name.
-fn read_state(folder: &Path) -> Result<State, TrainError> {
+fn read_state(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
         message,
     };
     let strange = |error: serde_json::Error| {
         broken(format!(
-            "`{STATE}` is not what this program writes: {error}"
+            "`{STATE}` is not in the format of this program: {error}"
         ))
     };
     let text = polymath_files::read(folder.join(STATE)).map_err(unreadable(folder, STATE))?;
@@ -200,7 +200,7 @@ fn read_state(folder: &Path) -> Result<State, TrainError> {
             folder.display()
         )));
     }
-    let state: State = serde_json::from_str(&text).map_err(strange)?;
+    let state: RunState = serde_json::from_str(&text).map_err(strange)?;
     if schema > 1 && state.checksum != checksum(&text) {
         return Err(broken(format!(
             "`{STATE}` was altered since it was saved (its own checksum differs): take another checkpoint of the run"
@@ -209,14 +209,14 @@ fn read_state(folder: &Path) -> Result<State, TrainError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     match step_of(&name) {
         Some(step) if step != state.step => Err(broken(format!(
-            "its folder is of step {step}, and its `{STATE}` of step {}",
+            "its folder is named after step {step}, but its `{STATE}` is of step {}",
             state.step
         ))),
         _ => Ok(state),
     }
 }
 
-/// A file that is not there makes a checkpoint broken; one that can't be read at the moment says nothing about it.
+/// Reports a missing file as a broken checkpoint, and a file that can't be read at the moment as an I/O error.
 fn unreadable(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> TrainError {
     let (folder, name) = (folder.to_path_buf(), name.to_owned());
     move |source| {
@@ -236,18 +236,18 @@ fn unreadable(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> Train
     }
 }
 
-/// The step in the name of a checkpoint's folder.
+/// Parses the step out of the name of a checkpoint's folder.
 pub(crate) fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("step-")?.parse().ok()
 }
 
-/// Whether the checkpoint in `folder` was saved only because the run was stopped.
+/// Returns true if the checkpoint in `folder` was saved only because the run was stopped.
 pub(crate) fn was_stopped(folder: &Path) -> bool {
     read_state(folder).is_ok_and(|state| state.stopped)
 }
 
-/// Completes `state` with the digests of what is in `folder`, and writes it there. The caller makes the folder durable.
-pub(crate) fn seal(folder: &Path, mut state: State) -> Result<State, TrainError> {
+/// Adds the digests of the files in `folder` to `state` and writes it there. The caller makes the folder durable.
+pub(crate) fn seal(folder: &Path, mut state: RunState) -> Result<RunState, TrainError> {
     state.sha256.clear();
     for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -269,7 +269,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
     Ok(paths)
 }
 
-/// The SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file in hexadecimal.
 ///
 /// # Errors
 /// The file can't be read.
@@ -277,8 +277,8 @@ pub fn sha256_of(path: &Path) -> Result<String, TrainError> {
     sha256_of_file(path).map_err(TrainError::file("read", path))
 }
 
-/// Returns the split of the held-out documents by whose scores a run's `best` was chosen, as the checkpoint in `folder`
-/// records it; `None` where they were all chosen by, or where there is no such record.
+/// Returns the split of the held-out documents whose scores chose a run's `best`, as recorded by the checkpoint in
+/// `folder`; `None` if all documents were scored, or if nothing was recorded.
 pub fn chosen_on(folder: &Path) -> Option<HeldoutSplit> {
     read_state(folder).ok()?.chosen_on
 }

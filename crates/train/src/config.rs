@@ -1,41 +1,42 @@
-//! The table `[training]`, which both phases share.
+//! The `[training]` table, shared by both phases.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Schedule of the learning rate over the run.
+/// Shape of the learning-rate schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Warmup, then half a cosine down to the minimum.
+    /// Linear warmup, then a half cosine down to the minimum.
     #[default]
     Cosine,
-    /// Warmup, a constant stretch, then a straight line down to the minimum (warmup-stable-decay).
+    /// Linear warmup, a constant phase, then a linear decay to the minimum (warmup-stable-decay).
     Wsd,
-    /// Warmup, then constant.
+    /// Linear warmup, then constant.
     Constant,
 }
 
-/// Optimizer of the parameters.
+/// Optimizer of the trainable parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerChoice {
-    /// AdamW for all of them (Loshchilov & Hutter 2019).
+    /// AdamW for all parameters ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)).
     #[default]
     Adamw,
-    /// Muon for the matrices inside the blocks, AdamW for the rest (Jordan 2024).
+    /// Muon for the matrices inside the layers, AdamW for the rest ([Jordan
+    /// 2024](https://kellerjordan.github.io/posts/muon/)).
     Muon,
 }
 
-/// The most tokens of a run, and steps.
-const MOST_TOKENS: u64 = 1_000_000_000_000_000_000;
-/// The most rows of a step.
-const MOST_ROWS: u64 = 1 << 20;
-/// The most tokens of a row.
-const LONGEST_ROW: u64 = 1 << 24;
+/// Upper bound of the tokens and of the steps of a run.
+const MAX_TOKENS: u64 = 1_000_000_000_000_000_000;
+/// Upper bound of the rows of a step.
+const MAX_ROWS: u64 = 1 << 20;
+/// Upper bound of the tokens of a row.
+const MAX_ROW_LENGTH: u64 = 1 << 24;
 
-/// Keys of which a config has one: `polymath_config::load_exclusive` takes them.
+/// Pairs of keys of which a config sets at most one, for `polymath_config::load_exclusive`.
 pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[["training.tokens", "training.steps"]];
 
 /// The `[training]` table.
@@ -51,8 +52,8 @@ pub struct TrainingConfig {
     /// Rows of each optimizer step.
     #[serde(default = "default::batch_size")]
     pub batch_size: usize,
-    /// Tokens of a row; default: 256, or the base's context where that is shorter. A fine-tuning on examples with prompts has
-    /// rows in which they fit.
+    /// Tokens of a row; default: 256, or the base's context where that is shorter. A fine-tuning on examples with
+    /// prompts has rows in which they fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_length: Option<usize>,
     /// Parts in which a step's rows are computed: more parts take less memory and give the same result.
@@ -94,8 +95,8 @@ pub struct TrainingConfig {
     /// Longest gradient (L2 norm over all parameters); 0 turns clipping off.
     #[serde(default = "default::gradient_clip")]
     pub gradient_clip: f64,
-    /// Weight of the squared logarithm of the softmax's sum, which is added to each token's loss (and to the `loss` that
-    /// is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
+    /// Weight of the squared logarithm of the softmax's sum, which is added to each token's loss (and to the `loss`
+    /// that is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub z_loss: f64,
     /// Activations that the backward pass computes again instead of keeping them: with `block`, all of a block but its
@@ -107,25 +108,25 @@ pub struct TrainingConfig {
     pub precision: String,
 }
 
-/// Activations that are kept from the forward pass for the backward pass.
+/// Activations that the backward pass recomputes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
-    /// Everything that the backward pass reads.
+    /// None: keeps all activations.
     #[default]
     None,
-    /// Each block's input; the rest of one block at a time is computed again, for about a quarter more time.
+    /// Everything but each layer's input, one layer at a time, for about 25 % more time.
     Block,
 }
 
 impl Recompute {
-    /// Whether everything is kept.
+    /// Returns true if all activations are kept.
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
 }
 
-/// What is left out of a saved config, so that one from before the key says the same.
+/// Leaves the key out of a saved config, so that it equals one saved before the key existed.
 #[allow(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde hands out references"
@@ -134,7 +135,7 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
-/// Each default stands here and nowhere else.
+/// Default values; each is defined here and nowhere else.
 mod default {
     pub fn batch_size() -> usize {
         16
@@ -172,7 +173,8 @@ mod default {
 }
 
 impl TrainingConfig {
-    /// Optimizer steps of the run, whose rows have `sequence_length` positions, of which the share `padding` holds no token.
+    /// Returns the optimizer steps of the run, for rows of `sequence_length` positions of which the share `padding` is
+    /// padding.
     pub fn total_steps(&self, sequence_length: usize, padding: f64) -> u64 {
         let positions = (self.batch_size * sequence_length).max(1) as u64;
         match (self.steps, self.tokens) {
@@ -188,7 +190,7 @@ impl TrainingConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// The key at fault, its value, and what was expected.
+    /// Names the key at fault, its value, and the expected values.
     pub fn validate(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(TrainError::Config(message));
         match (self.tokens, self.steps) {
@@ -205,23 +207,23 @@ impl TrainingConfig {
             _ => {}
         }
         let counts = [
-            ("tokens", self.tokens, MOST_TOKENS),
-            ("steps", self.steps, MOST_TOKENS),
-            ("batch_size", Some(self.batch_size as u64), MOST_ROWS),
+            ("tokens", self.tokens, MAX_TOKENS),
+            ("steps", self.steps, MAX_TOKENS),
+            ("batch_size", Some(self.batch_size as u64), MAX_ROWS),
             (
                 "sequence_length",
                 self.sequence_length.map(|length| length as u64),
-                LONGEST_ROW,
+                MAX_ROW_LENGTH,
             ),
             (
                 "accumulation_steps",
                 Some(self.accumulation_steps as u64),
-                MOST_ROWS,
+                MAX_ROWS,
             ),
             (
                 "warmup_steps",
                 self.warmup_steps.map(|steps| steps.max(1)),
-                MOST_TOKENS,
+                MAX_TOKENS,
             ),
         ];
         for (key, value, most) in counts {
@@ -244,10 +246,11 @@ impl TrainingConfig {
         self.precision().map(drop)
     }
 
-    /// Checks what depends on the tokens of a row: the run is as long as its warmup at least, and its tokens can be counted.
+    /// Checks the values that depend on the row length: the warmup fits into the run, and the total of tokens can be
+    /// counted.
     ///
     /// # Errors
-    /// The key at fault, its value, and what was expected.
+    /// Names the key at fault, its value, and the expected values.
     pub fn validate_length(&self, sequence_length: usize) -> Result<(), TrainError> {
         let total = self.total_steps(sequence_length, 0.0);
         if let Some(warmup) = self.warmup_steps.filter(|warmup| *warmup > total) {
@@ -257,17 +260,17 @@ impl TrainingConfig {
             )));
         }
         let tokens = total as u128 * self.batch_size as u128 * sequence_length as u128;
-        if tokens > u128::from(MOST_TOKENS) {
+        if tokens > u128::from(MAX_TOKENS) {
             return Err(TrainError::Config(format!(
                 "a run of {total} steps of `training.batch_size` = `{}` rows of {sequence_length} tokens: expected at most \
-                 {MOST_TOKENS} tokens in all",
+                 {MAX_TOKENS} tokens in all",
                 self.batch_size
             )));
         }
         Ok(())
     }
 
-    /// Every real number stands in its range.
+    /// Checks the range of every real number.
     fn validate_numbers(&self) -> Result<(), TrainError> {
         let smallest = f64::MIN_POSITIVE;
         let below_one = 1.0 - f64::EPSILON;
@@ -324,10 +327,10 @@ impl TrainingConfig {
         Ok(())
     }
 
-    /// The precision of matrix products.
+    /// Parses the precision of matrix products.
     ///
     /// # Errors
-    /// A name that is not one.
+    /// An unknown name.
     pub fn precision(&self) -> Result<polymath_ops::Precision, TrainError> {
         self.precision.parse().map_err(|_| {
             TrainError::Config(format!(
@@ -416,9 +419,9 @@ mod tests {
         read("steps = 5").validate().unwrap();
     }
 
-    /// A warmup may take the whole run, and no more; a run's tokens can be counted.
+    /// Accepts a warmup as long as the run and no longer, and a total of tokens that can be counted.
     #[test]
-    fn lengths_fit_each_other() {
+    fn warmup_and_tokens_must_fit_the_run() {
         let error = |text: &str| read(text).validate_length(100).map_err(|e| e.to_string());
         assert_eq!(error("steps = 5\nwarmup_steps = 5"), Ok(()));
         let said = error("steps = 5\nwarmup_steps = 6").unwrap_err();

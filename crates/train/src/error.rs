@@ -1,57 +1,57 @@
-//! What can go wrong in training.
+//! Errors of training.
 
 use std::path::{Path, PathBuf};
 
-/// An error of this crate; every one names the file, key or parameter at fault.
+/// Error of this crate; each names the file, key or parameter at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A setting that can't be.
+    /// Invalid value of a setting.
     #[error("{0}")]
     Config(String),
-    /// A run folder that can't be used as asked.
+    /// Run folder that can't be used as requested.
     #[error("{0}")]
     Run(String),
-    /// A file can't be read or written.
+    /// File that can't be read or written.
     #[error("can't {action} `{}`: {source}", path.display())]
     File {
         /// `read`, `write`, …
         action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A checkpoint that is not what it was when it was saved.
+    /// Checkpoint whose files differ from the saved ones.
     #[error("the checkpoint `{}` is broken: {message}", path.display())]
     Broken {
-        /// Its folder.
+        /// Folder of the checkpoint.
         path: PathBuf,
-        /// What does not fit.
+        /// Description of the mismatch.
         message: String,
     },
-    /// A model that is neither here nor on the hub.
+    /// Model that is neither on this machine nor on the hub.
     #[error("{0}")]
     Hub(String),
-    /// Training that has gone wrong.
+    /// Diverged training.
     #[error("{0}")]
     Diverged(String),
-    /// Stopped from outside, in an evaluation.
+    /// Evaluation that was stopped from outside.
     #[error("stopped")]
     Stopped,
-    /// A tensor operation failed.
+    /// Failed tensor operation.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The model.
+    /// Error of the model.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// A hook of the phase failed: saving or evaluating.
+    /// Failed hook of the phase: saving or evaluating.
     #[error(transparent)]
     Hook(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl TrainError {
-    /// A file that can't be used, from the system's own error.
+    /// Wraps an I/O error with the action and the path of the file.
     pub fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File {

@@ -1,4 +1,4 @@
-//! The loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
+//! The training loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -16,13 +16,13 @@ use crate::{
     StepMetrics, TrainError,
 };
 
-/// Trains `objective` on `batches` in `run`, from where the run folder stands to the last step.
+/// Trains `objective` on `batches` in `run`, from the current position of the run folder to the last step.
 ///
 /// Resuming is bit-exact: a step's batch is a function of its number, and the checkpoint holds the rest.
 ///
 /// # Errors
-/// The objective's, the evaluator's and the disk's; a loss that is no number; a trainable parameter that the gradient
-/// does not reach.
+/// Errors of the objective, the evaluator and the disk; a loss that is not finite; a trainable parameter that the
+/// gradient does not reach.
 pub fn fit<O: Objective + SaveModel>(
     fit: &Fit,
     run: &RunFolder,
@@ -39,7 +39,7 @@ pub fn fit<O: Objective + SaveModel>(
     if let Some(from) = run.resumed() {
         optimizer.load(&from.optimizer(), parameters)?;
     }
-    // A resumed run was checked when it began; its last steps may be too small to move anything.
+    // A resumed run passed the check when it began; its last updates may be too small to change a number.
     let check = match run.resumed() {
         None => Some(GradientCheck::begin(parameters)?),
         Some(_) => None,
@@ -71,10 +71,10 @@ pub fn fit<O: Objective + SaveModel>(
             return Err(diverged(step, loss, gradient_norm));
         }
         if check.is_some() && step <= 2 {
-            GradientCheck::gradients(parameters, &gradients, step)?;
+            GradientCheck::check_gradients(parameters, &gradients, step)?;
         }
 
-        // The gradient is of a sum over tokens: the mean and the clipping are one factor.
+        // The gradient belongs to a sum over tokens: one factor takes the mean and clips.
         let clip = match fit.training.gradient_clip {
             limit if limit > 0.0 && gradient_norm > limit => limit / gradient_norm,
             _ => 1.0,
@@ -86,7 +86,7 @@ pub fn fit<O: Objective + SaveModel>(
         let learning_rate = learning_rate(fit.training, fit.learning_rate, step, total);
         optimizer.step(parameters, &gradients, (update, learning_rate))?;
         if let (Some(check), 2) = (&check, step) {
-            check.moved(parameters, learning_rate)?;
+            check.check_changed(parameters, learning_rate)?;
         }
 
         let (tokens, seconds) = (batch.tokens(), begin.elapsed().as_secs_f64());
@@ -117,12 +117,12 @@ pub fn fit<O: Objective + SaveModel>(
     Ok(at.finished())
 }
 
-/// Weights that are no numbers can't be gone on with: the checkpoint before is worth more than one of them.
+/// Refuses weights that are not finite: the previous checkpoint is worth more than one of them.
 fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), TrainError> {
     for (name, parameter) in parameters {
         if !is_finite(parameter)? {
             return Err(TrainError::Diverged(format!(
-                "after step {step} the parameter `{name}` holds what is no number, so training has diverged; the \
+                "after step {step} the parameter `{name}` holds a value that is not finite, so training has diverged; the \
                  checkpoints before are untouched. Lower `training.learning_rate`, or lengthen `training.warmup_steps`"
             )));
         }
@@ -130,7 +130,7 @@ fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), 
     Ok(())
 }
 
-/// A mean over nothing is no loss: momentum alone would move the weights.
+/// Reports a batch without targets: a mean over nothing is no loss, and momentum alone would change the weights.
 fn nothing_to_learn(step: u64) -> TrainError {
     TrainError::Config(format!(
         "step {step}: no position of the batch has a target, so that there is nothing to learn: leave rows without \

@@ -1,7 +1,7 @@
-//! A check in a run's first two steps that training reaches what it should.
+//! Checks in a run's first two steps that the gradient reaches every trainable parameter.
 //!
-//! Candle has operations that cut the graph without a word: backward returns, and everything before the cut gets no
-//! gradient. A model trained so looks alive and learns little; this check refuses it within seconds.
+//! Some of Candle's operations cut the graph silently: backward returns, and everything before the cut gets no
+//! gradient. Such a model seems to train and learns little; this check refuses it within seconds.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use crate::TrainError;
 const LORA_A: &str = ".lora_A.weight";
 const LORA_B: &str = ".lora_B.weight";
 
-/// The bits of every parameter when the run began, as digests.
+/// Digest of every parameter's bits at the beginning of the run.
 pub struct GradientCheck {
     before: BTreeMap<String, u64>,
 }
 
 impl GradientCheck {
-    /// Remembers where the parameters stand.
+    /// Takes the digests of the current parameters.
     pub fn begin(parameters: &BTreeMap<String, Var>) -> Result<Self, TrainError> {
         Ok(Self {
             before: digests(parameters)?,
         })
     }
 
-    /// Every parameter has a gradient, and it is neither zero throughout nor infinite. An adapter's A may wait for its B,
-    /// which begins at zero, and is asked again at step 2.
-    pub fn gradients(
+    /// Checks that every parameter has a finite gradient that is not zero everywhere. An adapter's A may have a zero
+    /// gradient while its B, which begins at zero, is zero; it is checked again at step 2.
+    pub fn check_gradients(
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
         step: u64,
@@ -53,16 +53,16 @@ impl GradientCheck {
             if !length.is_finite() {
                 return refuse("is not finite");
             }
-            if length == 0.0 && !waits(parameters, name)? {
+            if length == 0.0 && !waits_for_b(parameters, name)? {
                 return refuse("is zero everywhere");
             }
         }
         Ok(())
     }
 
-    /// Every parameter has moved since the beginning, unless `learning_rate`, which is what Adam's first steps move a
-    /// number by, is below what its 32 bits resolve.
-    pub fn moved(
+    /// Checks that every parameter has changed since the beginning, unless `learning_rate`, the size of Adam's first
+    /// updates, is below the resolution of its 32-bit numbers.
+    pub fn check_changed(
         &self,
         parameters: &BTreeMap<String, Var>,
         learning_rate: f64,
@@ -81,8 +81,9 @@ impl GradientCheck {
     }
 }
 
-/// Whether `name` is an adapter's A whose B is still zero, so that its gradient, which passes through B, is too.
-fn waits(parameters: &BTreeMap<String, Var>, name: &str) -> Result<bool, TrainError> {
+/// Returns true if `name` is an adapter's A whose B is still zero, so that its gradient, which passes through B, is
+/// zero too.
+fn waits_for_b(parameters: &BTreeMap<String, Var>, name: &str) -> Result<bool, TrainError> {
     let partner = name
         .strip_suffix(LORA_A)
         .and_then(|module| parameters.get(&format!("{module}{LORA_B}")));
@@ -97,7 +98,7 @@ fn waits(parameters: &BTreeMap<String, Var>, name: &str) -> Result<bool, TrainEr
     Ok(largest == 0.0)
 }
 
-/// The smallest change that the parameter's smallest number can show.
+/// Returns the smallest change that the parameter's smallest number can represent.
 fn resolution(parameter: &Var) -> Result<f64, TrainError> {
     let smallest = parameter
         .as_detached_tensor()

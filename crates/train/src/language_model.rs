@@ -1,4 +1,4 @@
-//! The plain objective: predict the next token.
+//! The standard objective: next-token prediction.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +9,11 @@ use polymath_model::{TokenBatch, TokenizerFiles, Transformer};
 
 use crate::{Objective, SaveModel, TrainError};
 
-/// A transformer that learns to predict the next token, and is saved with its tokenizer.
+/// A transformer trained on next-token prediction and saved with its tokenizer.
 pub struct LanguageModel<'a> {
-    /// The model.
+    /// The transformer.
     pub transformer: &'a Transformer,
-    /// Saved beside it.
+    /// Tokenizer saved beside the weights.
     pub tokenizer: TokenizerFiles,
 }
 
@@ -33,7 +33,7 @@ impl Objective for LanguageModel<'_> {
 
 impl SaveModel for LanguageModel<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        // Weights that are no numbers, which saving refuses, were refused by `fit` as divergence.
+        // `fit` has already refused weights that are not finite, which saving would refuse.
         Ok(polymath_model::save(
             folder,
             self.transformer,
@@ -42,7 +42,7 @@ impl SaveModel for LanguageModel<'_> {
     }
 }
 
-/// A data set's batch as the model takes it.
+/// Converts a batch of the dataset to the model's input.
 pub fn to_token_batch(batch: &Batch) -> TokenBatch {
     TokenBatch {
         input_ids: batch.input_ids.clone(),

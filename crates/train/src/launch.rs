@@ -1,4 +1,4 @@
-//! How a run is started, and what it would take.
+//! Start options of a run, and an estimate of its cost.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,21 +9,21 @@ use polymath_ops::{Implementation, Ops, Precision};
 
 use crate::{Recompute, TrainError, TrainingConfig};
 
-/// What the command line says of a run, beside its config.
+/// Options of the command line that are not part of the config.
 #[derive(Clone)]
 pub struct Launch {
-    /// Where to compute.
+    /// Device to compute on.
     pub device: Device,
-    /// How operations are computed.
+    /// Implementation of the tensor operations.
     pub implementation: Implementation,
-    /// Go on with an interrupted run.
+    /// True to resume an interrupted run.
     pub resume: bool,
-    /// Set from outside to stop after the step in progress and save.
+    /// Flag set from outside to stop after the current step and save.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Launch {
-    /// A fresh run on `device`.
+    /// Returns the options of a fresh run on `device`.
     pub fn on(device: Device) -> Self {
         Self {
             device,
@@ -33,10 +33,10 @@ impl Launch {
         }
     }
 
-    /// Refuses a run that the memory beside the processor has no room for; of another device's nothing is known.
+    /// Refuses a run that does not fit into main memory. The memory of other devices is unknown.
     ///
     /// # Errors
-    /// As [`Plan::check_memory`].
+    /// Same as [`Plan::check_memory`].
     pub fn check_memory(&self, plan: &Plan) -> Result<(), TrainError> {
         match self.device.is_cpu() {
             true => plan.check_memory(available_memory()),
@@ -44,7 +44,7 @@ impl Launch {
         }
     }
 
-    /// How operations are computed at `precision`.
+    /// Returns the operations at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
         Ops {
             implementation: self.implementation,
@@ -53,35 +53,35 @@ impl Launch {
     }
 }
 
-/// What a run would take, known before its first step.
+/// Cost of a run, known before its first step.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Of the model.
+    /// Parameters of the model.
     pub parameters: u64,
-    /// Those that move.
+    /// Trainable parameters.
     pub trainable_parameters: u64,
     /// Optimizer steps.
     pub steps: u64,
-    /// Tokens of all batches, padding not counted.
+    /// Tokens of all batches, without padding.
     pub tokens: u64,
-    /// Positions of all batches, padding among them: what is computed.
+    /// Positions of all batches, with padding: the positions that are computed.
     pub positions: u64,
-    /// Floating-point operations of one token, forward and backward, for what moves.
+    /// Floating-point operations per token, forward and backward, for the trainable parameters.
     pub flops_per_token: f64,
-    /// Parameters, gradients and moments.
+    /// Bytes of parameters, gradients and optimizer state.
     pub state_bytes: u64,
-    /// What the backward pass needs of the forward pass, for the rows that are computed at once; an estimate.
+    /// Bytes of the activations kept for the backward pass, for the rows that are computed at once; an estimate.
     pub activation_bytes: u64,
-    /// Copies of the base and what else is kept or made of it, for what is retained in fine-tuning; an estimate.
+    /// Bytes of the retention methods, such as copies of the base; an estimate.
     pub retention_bytes: u64,
-    /// Of the matrix products.
+    /// Precision of the matrix products.
     pub precision: Precision,
 }
 
 impl Plan {
-    /// The plan of a model and a training, in which the parameters that `moving` names are trained, on rows of
-    /// `sequence_length` positions of which the share `padding` holds no token.
+    /// Plans training of the parameters selected by `moving`, on rows of `sequence_length` positions of which the share
+    /// `padding` is padding.
     pub fn new(
         model: &ModelConfig,
         training: &TrainingConfig,
@@ -105,12 +105,12 @@ impl Plan {
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
             activation_bytes: activation_bytes(model, training, sequence_length),
             retention_bytes: 0,
-            // One that is not known was refused when the config was read.
+            // An unknown precision was refused when the config was read.
             precision: training.precision().unwrap_or(Precision::F32),
         }
     }
 
-    /// The plan where the model stays and an adapter beside it is trained.
+    /// Plans training of an adapter over a frozen model.
     pub fn of_adapter(
         model: &ModelConfig,
         training: &TrainingConfig,
@@ -136,10 +136,10 @@ impl Plan {
         }
     }
 
-    /// Refuses a run that memory has no room for, before any work is spent on it.
+    /// Refuses a run that does not fit into memory, before any work is done.
     ///
     /// # Errors
-    /// What it would take, what there is, and the keys to change.
+    /// Names the memory required, the memory available, and the keys to change.
     pub fn check_memory(&self, available: Option<u64>) -> Result<(), TrainError> {
         let model = self.state_bytes.saturating_add(self.activation_bytes);
         let needed = model.saturating_add(self.retention_bytes);
@@ -167,17 +167,17 @@ impl Plan {
         )))
     }
 
-    /// Of the whole run.
+    /// Floating-point operations of the whole run.
     pub fn flops(&self) -> f64 {
         self.flops_per_token * self.positions as f64
     }
 }
 
-/// What the backward pass needs of the forward pass, for the rows that are computed at once; about.
+/// Estimates the bytes of activations kept for the backward pass, for the rows that are computed at once.
 fn activation_bytes(model: &ModelConfig, training: &TrainingConfig, sequence_length: usize) -> u64 {
     let rows = training.batch_size / training.accumulation_steps;
     let tokens_at_once = rows as u128 * sequence_length as u128;
-    // Of each block: its input, two norms, q, k, v, the attention's result, gate, up and their product.
+    // For each layer: its input, two norms, q, k, v, the attention's output, gate, up and their product.
     let width = model.hidden_size as u128;
     let heads = (model.num_attention_heads + model.num_key_value_heads) as u128 * 2;
     let block =
@@ -191,9 +191,9 @@ fn activation_bytes(model: &ModelConfig, training: &TrainingConfig, sequence_len
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// What the backward pass needs of an adapter's own operations, for the rows that are computed at once; about, as measured. Of
-/// each output: the base's, the adapter's, that scaled, and their sum (with DoRA also that by its magnitude); with dropout, of
-/// each input: what is kept, the mask, and what the gradients of both take.
+/// Estimates the bytes of an adapter's own activations, for the rows that are computed at once, from measurements. For
+/// each output: the base's, the adapter's, the scaled one and their sum (with DoRA also the one times its magnitude).
+/// With dropout, for each input: the kept values, the mask, and the buffers of both gradients.
 fn adapter_activation_bytes(
     (model, adapter): (&ModelConfig, &LoraConfig),
     training: &TrainingConfig,
@@ -235,8 +235,8 @@ mod tests {
         )
     }
 
-    /// What does not fit is refused with the keys that would help: of the batch where its activations are too many, of the
-    /// model where its own state is.
+    /// Refuses a run that does not fit, and names the keys that would help: batch keys if its activations are too
+    /// large, model keys if its state is.
     #[test]
     fn too_little_memory_is_refused() {
         let plan = plan("steps = 1\nbatch_size = 64");
@@ -256,21 +256,21 @@ mod tests {
             error.contains("`model.hidden_size`") && error.contains("MB are available"),
             "{error}"
         );
-        // What is retained counts as well, and is the first to go.
+        // Retention memory counts as well, and is the first to be named.
         let mut retaining = plan.clone();
         retaining.retention_bytes = 1;
         let error = retaining.check_memory(Some(all)).unwrap_err().to_string();
         assert!(error.contains("method of `[retention]`"), "{error}");
-        // Parts and recomputing take less, as they are said to.
+        // Accumulation and recomputation take less memory, as documented.
         let less = self::plan("steps = 1\nbatch_size = 64\naccumulation_steps = 4");
         assert_eq!(less.activation_bytes * 4, plan.activation_bytes);
         let less = self::plan("steps = 1\nbatch_size = 64\nrecompute = \"block\"");
         assert!(less.activation_bytes < plan.activation_bytes);
     }
 
-    /// An adapter takes its own activations beside the model's, and dropout more of them.
+    /// Counts an adapter's own activations beside the model's, and more of them with dropout.
     #[test]
-    fn adapters_take_activations_of_their_own() {
+    fn adapter_activations_are_counted() {
         let shape: ArchitectureConfig =
             toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
                 .unwrap();
@@ -310,7 +310,7 @@ mod tests {
         );
     }
 
-    /// Sizes at their bounds are counted, not overflown.
+    /// Counts sizes at their upper bounds without overflow.
     #[test]
     fn largest_sizes_do_not_overflow() {
         let shape: ArchitectureConfig = toml::from_str(

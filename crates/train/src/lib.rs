@@ -1,7 +1,7 @@
-//! The one training loop: optimizer groups, schedule, run folder, resume, metrics.
+//! Training loop: optimizer groups, schedule, run folder, resume, metrics.
 //!
-//! [`fit`] trains whatever an [`Objective`] computes on the batches of a [`BatchSource`]. Which phase it serves, what
-//! the parameters belong to and what the tokens mean are not its business.
+//! [`fit`] trains any [`Objective`] on the batches of a [`BatchSource`]. It does not know the phase, the model or the
+//! meaning of the tokens.
 //!
 //! ```no_run
 //! use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
@@ -9,8 +9,8 @@
 //! use polymath_ops::{Ops, Precision};
 //! use polymath_train::*;
 //!
-//! struct Perplexed;
-//! impl Evaluator for Perplexed {
+//! struct Fixed;
+//! impl Evaluator for Fixed {
 //!     fn evaluate(
 //!         &mut self,
 //!         _progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
@@ -38,11 +38,11 @@
 //!         evaluate_first: true,
 //!         checkpoint: &CheckpointConfig::default(),
 //!         seed: 1,
-//!         data_fingerprint: "of the data set".into(),
+//!         data_fingerprint: "sha256 of the dataset".into(),
 //!         ops: Ops::fused(Precision::F32),
 //!         stop: &AtomicBool::new(false),
 //!     };
-//!     fit(&settings, &run, (model, batches), &mut Perplexed, &mut Silent)
+//!     fit(&settings, &run, (model, batches), &mut Fixed, &mut Silent)
 //! }
 //! ```
 
@@ -70,7 +70,7 @@ mod schedule;
 mod tensorboard;
 
 pub use cadence::{CheckpointConfig, EvaluationConfig};
-pub use checkpoint::{Checkpoint, State, chosen_on, sha256_of, verify};
+pub use checkpoint::{Checkpoint, RunState, chosen_on, sha256_of, verify};
 pub use config::{EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::fit;

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one object a line, a training step or an evaluation; and the same for TensorBoard.
+//! `metrics.jsonl`: one JSON object per line for a training step or an evaluation, mirrored for TensorBoard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -10,39 +10,39 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::tensorboard::EventFile;
 
-/// In a run folder.
+/// Name of the file in a run folder.
 pub(crate) const METRICS: &str = "metrics.jsonl";
-/// Beside the metrics: lines of them that can't be read.
+/// Name of the file beside the metrics that receives unreadable lines.
 const BROKEN: &str = "metrics-broken.jsonl";
 
-/// One optimizer step.
+/// Metrics of one optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepMetrics {
-    /// Counted from 1.
+    /// Number of the step, counted from 1.
     pub step: u64,
-    /// Tokens trained on so far: the positions of all batches, padding not counted.
+    /// Tokens trained on so far: the positions of all batches, without padding.
     pub tokens: u64,
-    /// Seconds of training so far, over all resumptions; evaluations and checkpoints apart.
+    /// Seconds of training so far, over all resumptions, without evaluations and checkpoints.
     pub seconds: f64,
-    /// Nats per scored token of this step's batch.
+    /// Loss of this step's batch in nats per scored token.
     pub loss: f64,
-    /// What is minimised beside the loss, each by its name, in the loss's unit.
+    /// Terms added to the loss, by name, in the unit of the loss.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub penalties: BTreeMap<String, f64>,
-    /// This step's.
+    /// Learning rate of this step.
     pub learning_rate: f64,
-    /// L2 norm over all parameters, before clipping.
+    /// L2 norm of the gradient over all parameters, before clipping.
     pub gradient_norm: f64,
-    /// Of this step.
+    /// Tokens per second of this step.
     pub tokens_per_second: f64,
-    /// Training time to the last step, at the pace so far; for the console, not in the file.
+    /// Seconds of training to the last step, at the average pace; for the console, not in the file.
     #[serde(skip)]
     pub seconds_left: f64,
 }
 
 impl StepMetrics {
-    /// Floating-point operations a second, for a model that takes `flops_per_token`.
+    /// Returns the floating-point operations per second of a model that takes `flops_per_token`.
     pub fn flops_per_second(&self, flops_per_token: f64) -> f64 {
         self.tokens_per_second * flops_per_token
     }
@@ -52,7 +52,7 @@ impl StepMetrics {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvaluationMetrics {
-    /// After so many steps.
+    /// Number of steps before it.
     pub step: u64,
     /// Tokens trained on so far.
     pub tokens: u64,
@@ -60,16 +60,17 @@ pub struct EvaluationMetrics {
     pub seconds: f64,
     /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
-    /// What the evaluator decided by it, by name.
+    /// Decisions of the evaluator, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub control: BTreeMap<String, f64>,
-    /// Domains that are lower than at every evaluation before it; for the console, not in the file.
+    /// Domains that are lower than at every earlier evaluation; for the console, not in the file.
     #[serde(skip)]
     pub lowest: BTreeSet<String>,
-    /// Name of what decides the best checkpoint ([`crate::Evaluator::decides`]); for the console, not in the file.
+    /// Name of the score that chooses the best checkpoint ([`crate::Evaluator::score_name`]); for the console, not in
+    /// the file.
     #[serde(skip)]
-    pub decided_by: String,
-    /// Its value.
+    pub score_name: String,
+    /// Value of that score.
     #[serde(skip)]
     pub score: f64,
 }
@@ -79,14 +80,14 @@ pub struct EvaluationMetrics {
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Metrics {
-    /// Of a step.
+    /// Line of a step.
     Step(StepMetrics),
-    /// Of an evaluation.
+    /// Line of an evaluation.
     Evaluation(EvaluationMetrics),
 }
 
-/// What the run in the folder `run` has recorded until now, in order. A line that is just being written is left out, and
-/// so is one that holds a value which is no number.
+/// Reads the metrics recorded so far by the run in the folder `run`, in order. Leaves out a line that is still being
+/// written and a line with a value that is not finite.
 ///
 /// # Errors
 /// A file that can't be read.
@@ -110,19 +111,19 @@ pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
     Ok(lines.filter_map(Result::ok).collect())
 }
 
-/// The open file.
+/// The open metrics file.
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
     events: EventFile,
-    /// Lines that can't be read and were moved to another file, counted from 1.
+    /// Numbers of the unreadable lines that were moved to another file, counted from 1.
     broken: Vec<usize>,
 }
 
 impl MetricsFile {
-    /// Opens the file at `path` to go on after `step`: what a stopped run wrote beyond that is dropped. With
-    /// `evaluation_due`, so is an evaluation after `step`, which is done again. A last line without an end was being written
-    /// when the process was killed, and goes; any other line that can't be read is kept aside.
+    /// Opens the file at `path` to continue after `step`, and drops lines of later steps. With `evaluation_due`, drops
+    /// an evaluation after `step` too, since it is repeated. Drops an unterminated last line, which was being written
+    /// when the process was killed, and moves any other unreadable line to another file.
     pub fn open(path: &Path, step: u64, evaluation_due: bool) -> Result<Self, TrainError> {
         let bytes = match polymath_files::read(path) {
             Ok(bytes) => bytes,
@@ -162,7 +163,7 @@ impl MetricsFile {
         })
     }
 
-    /// A sentence about lines that could not be read, if there were any.
+    /// Returns a sentence about unreadable lines, if there were any.
     pub fn note(&self) -> Option<String> {
         let numbers: Vec<String> = self.broken.iter().take(10).map(usize::to_string).collect();
         let more = match self.broken.len() > numbers.len() {
@@ -183,14 +184,14 @@ impl MetricsFile {
     pub fn write(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let mut line = serde_json::to_string(metrics).expect("metrics are numbers and names");
         line.push('\n');
-        // One write a line, so that a reader never sees half of it.
+        // One write per line, so that a reader never sees a partial line.
         self.file
             .write_all(line.as_bytes())
             .map_err(TrainError::file("write", &self.path))?;
         self.events.write(&line)
     }
 
-    /// Waits until the lines are on the disk: a checkpoint must not outlive the record of how it came about.
+    /// Waits until the lines are on disk: a checkpoint must not outlive its record.
     pub fn sync(&self) -> Result<(), TrainError> {
         self.file
             .sync_data()
@@ -198,7 +199,7 @@ impl MetricsFile {
     }
 }
 
-/// Adds lines to the file of those that can't be read.
+/// Appends lines to the file of unreadable lines.
 fn keep_aside(path: &Path, lines: &[u8]) -> Result<(), TrainError> {
     let mut all = match polymath_files::read(path) {
         Ok(bytes) => bytes,
@@ -209,7 +210,7 @@ fn keep_aside(path: &Path, lines: &[u8]) -> Result<(), TrainError> {
     polymath_files::write(path, &all).map_err(TrainError::file("write", path))
 }
 
-/// The step of a line, and whether it is an evaluation.
+/// Returns the step of a line, and true if the line is an evaluation.
 fn position(line: &str) -> Option<(u64, bool)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let step = line.get("step")?.as_u64()?;
@@ -220,9 +221,9 @@ fn position(line: &str) -> Option<(u64, bool)> {
 mod tests {
     use super::*;
 
-    /// What is written is read again, as steps and evaluations; half a line is not there yet.
+    /// Reads written lines back as steps and evaluations, and leaves out an incomplete line.
     #[test]
-    fn what_is_written_is_read() {
+    fn written_metrics_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(METRICS);
         let step = StepMetrics {
@@ -243,7 +244,7 @@ mod tests {
             heldout_bits_per_byte: BTreeMap::from([("law".into(), 1.5)]),
             control: BTreeMap::new(),
             lowest: BTreeSet::new(),
-            decided_by: String::new(),
+            score_name: String::new(),
             score: 0.0,
         };
         let mut file = MetricsFile::open(&path, 0, false).unwrap();
@@ -257,10 +258,10 @@ mod tests {
         );
     }
 
-    /// Going on drops what is beyond the checkpoint and a line that was being written; a line that can't be read is named and
-    /// kept aside, and forbids nothing.
+    /// Drops the lines after the checkpoint and an incomplete line on resuming, moves an unreadable line aside and
+    /// reports it, and goes on.
     #[test]
-    fn broken_lines_are_kept_aside() {
+    fn unreadable_lines_are_moved_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(METRICS);
         let line = |step: u64| format!("{{\"step\":{step},\"seconds\":1.0}}\n").into_bytes();

@@ -1,4 +1,4 @@
-//! What the loop is given: what to minimise, on what, and who is told.
+//! Interfaces of the training loop: objective, batches, evaluator, observer.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -10,9 +10,9 @@ use polymath_data::{Batch, HeldoutSplit, MixtureStream, ReplayStream};
 
 use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 
-/// What is minimised, over which parameters.
+/// A loss function over trainable parameters.
 ///
-/// An objective of one's own, trained by [`crate::fit`]: `examples/objective.rs` of the repository is a whole one.
+/// `examples/objective.rs` of the repository is a complete custom objective, trained by [`crate::fit`].
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -21,13 +21,13 @@ use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 /// use polymath_data::Batch;
 /// use polymath_train::{LanguageModel, Objective, TrainError};
 ///
-/// /// The loss, and a pull of all parameters towards 0.
-/// struct Pulled<'a> {
+/// /// Language-model loss with L2 regularization.
+/// struct Regularized<'a> {
 ///     model: LanguageModel<'a>,
 ///     strength: f64,
 /// }
 ///
-/// impl Objective for Pulled<'_> {
+/// impl Objective for Regularized<'_> {
 ///     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
 ///         let mut loss = self.model.loss(batch)?;
 ///         for parameter in self.trainable().values() {
@@ -42,78 +42,78 @@ use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
 /// }
 /// ```
 pub trait Objective {
-    /// Step `step` of the run with this seed is about to begin; nothing is done, if nothing else is said.
+    /// Called before step `step` of the run with this seed. The default does nothing.
     fn begin_step(&self, _seed: u64, _step: u64) {}
 
-    /// The SUM of the batch's token losses, a scalar in the graph of the trainable parameters.
+    /// Returns the *sum* of the batch's token losses, a scalar in the graph of the trainable parameters.
     ///
     /// # Errors
-    /// What the model says.
+    /// Errors of the model.
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError>;
 
-    /// The loss, and what is minimised beside it on the same batch; the loss alone, if nothing else is said.
+    /// Returns the loss and the terms added to it on the same batch. The default returns the loss alone.
     ///
     /// # Errors
-    /// What the model says.
+    /// Errors of the model.
     fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
         Ok(Losses::of_task(self.loss(batch)?))
     }
 
-    /// What is minimised beside the loss and depends on the parameters only; nothing, if nothing else is said.
+    /// Returns the penalties, which depend on the parameters only. The default is none.
     fn penalties(&self) -> &[Box<dyn Penalty>] {
         &[]
     }
 
-    /// The parameters that move, by name.
+    /// Returns the trainable parameters by name.
     fn trainable(&self) -> &BTreeMap<String, Var>;
 }
 
-/// What a batch costs: sums over tokens, scalars.
+/// Losses of a batch: scalar sums over tokens.
 pub struct Losses {
-    /// What is minimised, in the graph of the trainable parameters.
+    /// Minimized total, in the graph of the trainable parameters.
     pub total: Tensor,
-    /// The part of it that is learnt.
+    /// Language-model part of the total.
     pub task: Tensor,
-    /// The other parts, each under the name by which it is logged.
-    pub beside: Vec<(&'static str, Tensor)>,
+    /// Other parts, each under the name in the log.
+    pub auxiliary: Vec<(&'static str, Tensor)>,
 }
 
 impl Losses {
-    /// Of what is learnt, and nothing beside it.
+    /// Returns losses that consist of the task alone.
     #[must_use]
     pub fn of_task(task: Tensor) -> Self {
         Self {
             total: task.clone(),
             task,
-            beside: Vec::new(),
+            auxiliary: Vec::new(),
         }
     }
 
-    /// The same with another sum over tokens beside it, a scalar in the graph.
+    /// Adds another sum over tokens, a scalar in the graph.
     ///
     /// # Errors
-    /// A term that is no scalar of the same type.
+    /// A term that is not a scalar of the same type.
     pub fn with(mut self, name: &'static str, term: Tensor) -> Result<Self, TrainError> {
         self.total = (self.total + &term)?;
-        self.beside.push((name, term));
+        self.auxiliary.push((name, term));
         Ok(self)
     }
 }
 
-/// An endless stream of batches that is a pure function of the step, so that resuming needs no more than its number.
+/// An endless stream of batches. A batch is a pure function of the step, so that resuming needs only its number.
 pub trait BatchSource {
-    /// The batch of optimizer step `step`, counted from 0.
+    /// Returns the batch of optimizer step `step`, counted from 0.
     fn batch(&self, step: u64) -> Batch;
 
     /// Checks, before each step, that the data can still be read. The default does nothing.
     ///
     /// # Errors
-    /// The file that can't be read any more.
+    /// Names the file that can no longer be read.
     fn check(&self) -> Result<(), TrainError> {
         Ok(())
     }
 
-    /// The share of all positions that is padding, on average; none by default.
+    /// Returns the average share of positions that are padding. The default is 0.
     fn padding(&self) -> f64 {
         0.0
     }
@@ -163,7 +163,7 @@ impl BatchSource for ReplayStream {
 
 /// Writes the model part of a checkpoint.
 pub trait SaveModel {
-    /// Writes into the existing folder `folder`.
+    /// Writes the model into the existing folder `folder`.
     ///
     /// # Errors
     /// A file that can't be written.
@@ -172,45 +172,46 @@ pub trait SaveModel {
 
 /// Measures the model on held-out documents.
 pub trait Evaluator {
-    /// Bits per byte of every domain; `progress` takes tokens done and in all, often, and says whether to go on.
+    /// Returns the bits per byte of every domain. Calls `progress` often with the tokens done and their total; it
+    /// returns `Break` to stop.
     ///
     /// # Errors
-    /// What scoring says; [`TrainError::Stopped`] where `progress` said not to go on.
+    /// Errors of scoring; [`TrainError::Stopped`] if `progress` returned `Break`.
     fn evaluate(
         &mut self,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError>;
 
-    /// What decides the best checkpoint; lower is better.
+    /// Returns the score that chooses the best checkpoint; lower is better.
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64;
 
-    /// Names what [`Self::score`] is: a domain, or e.g. the mean of several.
-    fn decides(&self) -> String {
+    /// Names [`Self::score`]: a domain, or for example the mean of several.
+    fn score_name(&self) -> String {
         "score".into()
     }
 
-    /// Returns the split of the held-out documents that it scores; `None`, the default, where it scores all of them.
+    /// Returns the split of the held-out documents that it scores. The default, `None`, means all documents.
     fn chosen_on(&self) -> Option<HeldoutSplit> {
         None
     }
 
-    /// Says before the first evaluation what is unusual about it; nothing by default.
+    /// Returns a warning to show before the first evaluation. The default is none.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// What it decided by the last evaluation, for the record; nothing, if nothing else is said.
+    /// Returns the decisions of the last evaluation for the record. The default is none.
     fn control(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
 
-    /// The same in a sentence for a person.
+    /// Returns the same decisions as a sentence for the console.
     fn note(&self) -> Option<String> {
         None
     }
 }
 
-/// Is told what happens; a console, a test.
+/// Receives the events of a run, for example for a console or a test.
 ///
 /// ```
 /// use polymath_train::{Observer, StepMetrics};
@@ -226,23 +227,23 @@ pub trait Evaluator {
 /// }
 /// ```
 pub trait Observer {
-    /// The run is about to begin or go on at `step` of `total`.
+    /// Called when the run begins or resumes at `step` of `total`.
     fn begin(&mut self, _step: u64, _total: u64) {}
-    /// A step is done.
+    /// Called after each step.
     fn after_step(&mut self, _metrics: &StepMetrics) {}
-    /// So many held-out tokens have been scored, of all that an evaluation scores.
+    /// Called with the number of held-out tokens scored so far, and the total of the evaluation.
     fn evaluating(&mut self, _done: u64, _total: u64) {}
-    /// An evaluation is done; `best` if its checkpoint is the best so far.
+    /// Called after an evaluation; `best` is true if its checkpoint is the best so far.
     fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}
-    /// A checkpoint stands at `path`.
+    /// Called after a checkpoint was saved at `path`.
     fn after_checkpoint(&mut self, _path: &Path) {}
-    /// Training has ended: all steps are done, or it was stopped and has saved.
+    /// Called at the end of training: all steps are done, or the run was stopped and saved.
     fn end(&mut self) {}
-    /// Something that a person should know.
+    /// Called with a message for the user.
     fn message(&mut self, _text: &str) {}
 }
 
-/// An observer that says nothing.
+/// Observer that ignores all events.
 pub struct Silent;
 
 impl Observer for Silent {}

@@ -1,4 +1,4 @@
-//! The optimizer over named parameters: what moves which, what it remembers, and how that is saved.
+//! Optimizer over named parameters: parameter groups, optimizer state and its serialization.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,40 +8,40 @@ use polymath_ops::{AdamW, Moments, Muon, MuonUpdate, Ops, UpdateAt};
 
 use crate::{OptimizerChoice, TrainError, TrainingConfig};
 
-/// The optimizer's state for every trainable parameter.
+/// Optimizer and its state for every trainable parameter.
 pub struct Optimizer {
     ops: Ops,
     adamw: AdamW,
     muon: Muon,
-    memory: BTreeMap<String, Memory>,
+    states: BTreeMap<String, ParameterState>,
 }
 
-/// What is remembered of a parameter's gradients; decides what moves it.
-enum Memory {
+/// Optimizer state of one parameter; the variant selects its optimizer.
+enum ParameterState {
     Adamw(Moments),
     Muon(Tensor),
 }
 
 impl Optimizer {
-    /// Moments at zero.
+    /// Creates an optimizer whose state is zero.
     ///
     /// # Errors
-    /// No memory on the device.
+    /// Out of memory on the device.
     pub fn new(
         config: &TrainingConfig,
         parameters: &BTreeMap<String, Var>,
         ops: Ops,
     ) -> Result<Self, TrainError> {
         let muon = config.optimizer == OptimizerChoice::Muon;
-        let memory = parameters
+        let states = parameters
             .iter()
             .map(|(name, parameter)| {
-                let memory = if muon && is_inner_matrix(name, parameter) {
-                    Memory::Muon(parameter.as_detached_tensor().zeros_like()?)
+                let state = if muon && is_inner_matrix(name, parameter) {
+                    ParameterState::Muon(parameter.as_detached_tensor().zeros_like()?)
                 } else {
-                    Memory::Adamw(Moments::zeros(parameter)?)
+                    ParameterState::Adamw(Moments::zeros(parameter)?)
                 };
-                Ok((name.clone(), memory))
+                Ok((name.clone(), state))
             })
             .collect::<Result<_, TrainError>>()?;
         Ok(Self {
@@ -58,34 +58,34 @@ impl Optimizer {
                 momentum: config.momentum,
                 weight_decay: config.weight_decay,
             },
-            memory,
+            states,
         })
     }
 
-    /// Moves every parameter that has a gradient.
+    /// Updates every parameter that has a gradient.
     ///
     /// # Errors
-    /// A gradient of another shape.
+    /// A gradient of the wrong shape.
     pub fn step(
         &mut self,
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
         (at, learning_rate): (UpdateAt, f64),
     ) -> Result<(), TrainError> {
-        debug_assert!(gradients.keys().all(|name| self.memory.contains_key(name)));
+        debug_assert!(gradients.keys().all(|name| self.states.contains_key(name)));
         let mut matrices = Vec::new();
-        for (name, memory) in &mut self.memory {
+        for (name, state) in &mut self.states {
             let Some(gradient) = gradients.get(name) else {
                 continue;
             };
             let parameter = &parameters[name];
-            match memory {
-                Memory::Muon(momentum) => matrices.push(MuonUpdate {
+            match state {
+                ParameterState::Muon(momentum) => matrices.push(MuonUpdate {
                     parameter,
                     gradient,
                     momentum,
                 }),
-                Memory::Adamw(moments) => {
+                ParameterState::Adamw(moments) => {
                     let weight_decay = match decays(name, parameter) {
                         true => self.adamw.weight_decay,
                         false => 0.0,
@@ -106,18 +106,18 @@ impl Optimizer {
         Ok(muon.step(self.ops, at, matrices)?)
     }
 
-    /// Writes all that is remembered to a safetensors file.
+    /// Writes the optimizer state to a safetensors file.
     ///
     /// # Errors
     /// The file can't be written.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = BTreeMap::new();
-        for (name, memory) in &self.memory {
-            match memory {
-                Memory::Muon(momentum) => {
+        for (name, state) in &self.states {
+            match state {
+                ParameterState::Muon(momentum) => {
                     tensors.insert(format!("{name}.momentum"), momentum.clone());
                 }
-                Memory::Adamw(moments) => {
+                ParameterState::Adamw(moments) => {
                     let (first, second) = moments.to_tensors()?;
                     tensors.insert(format!("{name}.first_moment"), first);
                     tensors.insert(format!("{name}.second_moment"), second);
@@ -128,10 +128,10 @@ impl Optimizer {
             .map_err(|error| TrainError::file("write", path)(std::io::Error::other(error)))
     }
 
-    /// Reads all of it from such a file.
+    /// Reads the optimizer state from such a file.
     ///
     /// # Errors
-    /// The file can't be read, or is of other parameters.
+    /// A file that can't be read, or that belongs to other parameters.
     pub fn load(
         &mut self,
         path: &Path,
@@ -146,10 +146,10 @@ impl Optimizer {
                 ))
             })
         };
-        for (name, memory) in &mut self.memory {
+        for (name, state) in &mut self.states {
             let parameter = &parameters[name];
-            match memory {
-                Memory::Muon(momentum) => {
+            match state {
+                ParameterState::Muon(momentum) => {
                     let saved = of(format!("{name}.momentum"))?;
                     if saved.dims() != parameter.dims() {
                         return Err(TrainError::Run(format!(
@@ -159,7 +159,7 @@ impl Optimizer {
                     }
                     *momentum = saved.to_device(parameter.device())?;
                 }
-                Memory::Adamw(moments) => {
+                ParameterState::Adamw(moments) => {
                     let first = of(format!("{name}.first_moment"))?;
                     let second = of(format!("{name}.second_moment"))?;
                     *moments = Moments::from_tensors(parameter, first, second)?;
@@ -170,13 +170,13 @@ impl Optimizer {
     }
 }
 
-/// The matrices that Muon moves: those inside the blocks.
+/// Returns true for the matrices that Muon updates: those inside the layers.
 fn is_inner_matrix(name: &str, parameter: &Var) -> bool {
     parameter.rank() == 2 && name.starts_with("model.layers.") && !name.contains(".lora_")
 }
 
-/// Matrices decay; norms, biases and embeddings (of positions, too) don't: pulling those to zero helps nothing (nanoGPT,
-/// Llama). A tied embedding counts as an embedding.
+/// Returns true for parameters with weight decay: matrices, but no norms, biases or embeddings (tokens or positions),
+/// as in nanoGPT and Llama. A tied embedding counts as an embedding.
 fn decays(name: &str, parameter: &Var) -> bool {
     parameter.rank() >= 2 && !name.contains("embed_tokens") && !name.contains("embed_positions")
 }

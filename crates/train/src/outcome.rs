@@ -1,27 +1,27 @@
 //! Outcome of a run.
 
-use crate::checkpoint::State;
+use crate::checkpoint::RunState;
 
 /// Outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// All steps are done.
     Finished {
-        /// How many.
+        /// Number of steps.
         steps: u64,
-        /// The best evaluation's step and score.
+        /// Step and score of the best evaluation.
         best: (u64, f64),
     },
     /// Stopped from outside, and saved after this step.
     Interrupted {
-        /// The last step done.
+        /// Last completed step.
         step: u64,
     },
 }
 
 impl Outcome {
-    /// The end of a run whose last state is `state`.
-    pub(crate) fn of(state: &State) -> Self {
+    /// Returns the outcome of a run whose last state is `state`.
+    pub(crate) fn of(state: &RunState) -> Self {
         Self::Finished {
             steps: state.step,
             best: state

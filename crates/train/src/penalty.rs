@@ -1,4 +1,4 @@
-//! What is minimised beside the loss and depends on the parameters only.
+//! Terms added to the loss that depend on the parameters only.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use candle_core::{Tensor, Var};
 
 use crate::TrainError;
 
-/// A function of the parameters whose gradient is known, so that it needs no graph.
+/// A function of the parameters with a known gradient, so that it needs no graph.
 pub trait Penalty {
-    /// What it is logged as.
+    /// Returns its name in the log.
     fn name(&self) -> &'static str;
 
-    /// Its value; `scale` times its gradient is added to those of `gradients`. A parameter without a gradient stays
-    /// without: that the loss does not reach it must be seen.
+    /// Returns its value, and adds `scale` times its gradient to `gradients`. Leaves a parameter without a gradient
+    /// without one, so that the gradient check sees that the loss does not reach it.
     ///
     /// # Errors
     /// Parameters that it was not made for.

@@ -1,46 +1,46 @@
-//! Where a run stands between two steps: what it has measured, what is due, and who is told.
+//! Position of a run between two steps: measurements, due evaluations, and notifications to the observer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use crate::checkpoint::{Best, State};
+use crate::checkpoint::{Best, RunState};
 use crate::metrics::{Metrics, MetricsFile, read_metrics};
 use crate::{
     EvaluationMetrics, Evaluator, Fit, Observer, Optimizer, Outcome, RunFolder, SaveModel,
     StepMetrics, TrainError,
 };
 
-/// What became of an evaluation.
+/// Result of a possible evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evaluated {
-    /// None was due.
+    /// No evaluation was due.
     No,
     /// Done; an earlier one is as good or better.
     NotBest,
     /// Done; the best so far.
     Best,
-    /// Due, and not done: the run was asked to stop.
+    /// Due, but skipped because the run is being stopped.
     Stopped,
 }
 
 /// A run in progress.
 pub struct Progress<'a> {
-    /// What the next checkpoint will say.
-    pub state: State,
+    /// RunState that the next checkpoint will hold.
+    pub state: RunState,
     fit: &'a Fit<'a>,
     run: &'a RunFolder,
     metrics: MetricsFile,
     evaluator: &'a mut dyn Evaluator,
     observer: &'a mut dyn Observer,
-    /// The lowest bits per byte of each domain so far.
+    /// Lowest bits per byte of each domain so far.
     lowest: BTreeMap<String, f64>,
-    /// Steps and seconds since this process began, for the time left.
+    /// Steps and seconds since this process began, for the estimate of the remaining time.
     pace: (u64, f64),
 }
 
 impl<'a> Progress<'a> {
-    /// Takes up the run where its folder stands.
+    /// Starts from the current position of the run folder.
     pub fn begin(
         fit: &'a Fit<'a>,
         run: &'a RunFolder,
@@ -51,17 +51,17 @@ impl<'a> Progress<'a> {
             observer.message(skipped);
         }
         let state = match run.resumed() {
-            None => State::fresh(fit.seed, &fit.data_fingerprint, evaluator.chosen_on()),
+            None => RunState::fresh(fit.seed, &fit.data_fingerprint, evaluator.chosen_on()),
             Some(from) if from.state.data_fingerprint == fit.data_fingerprint => from.state.clone(),
             Some(from) => {
                 return Err(TrainError::Run(format!(
-                    "the data have changed since `{}` was saved: resume on the data set it was started with, or \
+                    "the data have changed since `{}` was saved: resume on the dataset it was started with, or \
                      choose another `run`",
                     from.path.display()
                 )));
             }
         };
-        run.take_up(fit.checkpoint)?;
+        run.prepare_resume(fit.checkpoint)?;
         if let Some(note) = evaluator.warning() {
             observer.message(&note);
         }
@@ -87,8 +87,8 @@ impl<'a> Progress<'a> {
         })
     }
 
-    /// Evaluates before the first step where that was asked for, and where a stopped run left an evaluation out; then `save` is
-    /// called, since the checkpoint of the stopped run lacks what the evaluation found.
+    /// Evaluates before the first step if requested, or if a stopped run skipped an evaluation. In the second case
+    /// calls `save`, since the checkpoint of the stopped run lacks the result.
     pub fn evaluate_what_is_due(
         &mut self,
         total: u64,
@@ -108,7 +108,7 @@ impl<'a> Progress<'a> {
         Ok(evaluated)
     }
 
-    /// Takes one step into the record.
+    /// Records one step.
     pub fn record(&mut self, step: StepMetrics) -> Result<(), TrainError> {
         self.metrics.write(&step)?;
         tracing::debug!(
@@ -128,14 +128,14 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
-    /// Training time to the last step, counting the step just done, at this process's mean pace.
+    /// Estimates the seconds to the last step, counting the step just done, at this process's average pace.
     pub fn seconds_left(&self, seconds: f64, total: u64) -> f64 {
         let (steps, spent) = (self.pace.0 + 1, self.pace.1 + seconds);
         spent / steps as f64 * (total - self.state.step - 1) as f64
     }
 
-    /// Evaluates if it is time to. A run that is being stopped must leave within seconds: it notes what is due, and makes up for
-    /// it when it goes on.
+    /// Evaluates if an evaluation is due. A run that is being stopped must exit within seconds: it records that the
+    /// evaluation is due, and does it after resuming.
     pub fn evaluate(&mut self, total: u64) -> Result<Evaluated, TrainError> {
         let step = self.state.step;
         let due = step == total || step.is_multiple_of(self.fit.evaluation.every);
@@ -149,14 +149,13 @@ impl<'a> Progress<'a> {
         Ok(evaluated)
     }
 
-    /// Notes of the state that follows an evaluation whether the run is finished, and whether only a stop is the reason to save
-    /// it.
+    /// Records in the state whether the run is finished, and whether a stop is the only reason to save it.
     fn mark(&mut self, evaluated: Evaluated, total: u64) {
         self.state.finished = self.state.step == total && !self.state.evaluation_due;
         self.state.stopped = !self.is_checkpoint(evaluated);
     }
 
-    /// Whether a run that nobody stops saves a checkpoint here.
+    /// Returns true if a run that is not being stopped saves a checkpoint here.
     pub fn is_checkpoint(&self, evaluated: Evaluated) -> bool {
         let (step, kept) = (self.state.step, self.fit.checkpoint);
         let every = kept.every.unwrap_or(self.fit.evaluation.every);
@@ -166,12 +165,12 @@ impl<'a> Progress<'a> {
             || step.is_multiple_of(every)
     }
 
-    /// Whether the run was asked to stop.
+    /// Returns true if the run was requested to stop.
     pub fn is_stopping(&self) -> bool {
         self.fit.stop.load(Ordering::SeqCst)
     }
 
-    /// Training is over.
+    /// Tells the observer that training has ended.
     pub fn end(&mut self) {
         self.observer.end();
     }
@@ -186,7 +185,7 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
-    /// How the run ended, all steps done.
+    /// Returns the outcome of a finished run.
     pub fn finished(&self) -> Outcome {
         Outcome::of(&self.state)
     }
@@ -208,7 +207,7 @@ impl<'a> Progress<'a> {
         let first = self.lowest.is_empty();
         let mut lowest = take_lower(&mut self.lowest, &bits_per_byte);
         if first {
-            lowest.clear(); // there is nothing that it is lower than
+            lowest.clear(); // the first evaluation has nothing to compare with
         }
         let found = EvaluationMetrics {
             step: self.state.step,
@@ -217,11 +216,11 @@ impl<'a> Progress<'a> {
             heldout_bits_per_byte: bits_per_byte,
             control: self.evaluator.control(),
             lowest,
-            decided_by: self.evaluator.decides(),
+            score_name: self.evaluator.score_name(),
             score,
         };
         self.metrics.write(&found)?;
-        // What a run starts from is no result of it; and no number is better than none.
+        // The initial weights are not a result of the run, and NaN never replaces a score.
         let better = self.state.step > 0
             && !score.is_nan()
             && self.state.best.is_none_or(|best| score < best.score);
@@ -243,7 +242,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// Lowers what is in `lowest` to the values of an evaluation, and returns the domains that it is lower in.
+/// Lowers the values of `lowest` to those of an evaluation, and returns the domains that improved.
 fn take_lower(
     lowest: &mut BTreeMap<String, f64>,
     found: &BTreeMap<String, f64>,
@@ -262,9 +261,9 @@ fn take_lower(
 mod tests {
     use super::*;
 
-    /// Each domain has a best of its own.
+    /// Tracks the lowest value of each domain separately.
     #[test]
-    fn domains_are_lowest_apart() {
+    fn lowest_values_are_tracked_per_domain() {
         let bits = |law, plays| BTreeMap::from([("law".into(), law), ("plays".into(), plays)]);
         let mut lowest = bits(2.0, 3.0);
         let names = |found: BTreeSet<String>| found.into_iter().collect::<Vec<_>>();

@@ -1,8 +1,7 @@
-//! Resolves the path of a checkpoint to the folder that it leads to now.
+//! Resolves the path of a checkpoint to a folder whose content does not change.
 //!
-//! `best` and `latest` are links that a run moves. A command that opened its files through such a link one after the other
-//! could read two checkpoints, and a run that kept the link could go on from another base than it began with. So a path is
-//! resolved once, to a folder whose content does not change.
+//! `best` and `latest` are links that a run moves. A command that opened its files one by one through such a link could
+//! mix two checkpoints, and a run that kept the link could resume from another base. A path is therefore resolved once.
 
 use std::path::{Path, PathBuf};
 
@@ -12,20 +11,20 @@ use polymath_model::NamedBase;
 use crate::TrainError;
 use crate::checkpoint::{STATE, verify};
 
-/// Attempts to resolve a link that moves meanwhile. A run moves its links seconds apart.
+/// Attempts to resolve a link that moves at the same time. A run moves its links seconds apart.
 const ATTEMPTS: usize = 5;
 
-/// A checkpoint that a path means.
+/// A resolved checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// The folder, with no link on the way: `checkpoints/small/step-000500`.
+    /// Folder without links: `checkpoints/small/step-000500`.
     pub folder: PathBuf,
-    /// The checkpoint as a person calls it: `checkpoints/small/best`.
+    /// Path given by the user: `checkpoints/small/best`.
     pub named: PathBuf,
 }
 
 impl Resolved {
-    /// The path itself: one that leads to no checkpoint is explained by whoever opens it.
+    /// Returns the path itself; the caller that opens it explains a path that leads to no checkpoint.
     fn as_given(path: &Path) -> Self {
         Self {
             folder: path.to_path_buf(),
@@ -34,21 +33,20 @@ impl Resolved {
     }
 }
 
-/// Returns the folder of the checkpoint that a path means; see [`resolve`].
+/// Returns the folder of a checkpoint; see [`resolve`].
 ///
 /// # Errors
-/// As [`resolve`].
+/// Same as [`resolve`].
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
     Ok(resolve(path)?.folder)
 }
 
-/// Resolves the checkpoint that a path means: a model folder itself, or the best (else the latest) one of a run folder;
-/// where nothing of that name is here, `owner/name[@revision]` is a model of the Hugging Face hub, which is downloaded into
-/// its cache. Links are followed once: what they lead to later makes no difference. A checkpoint that this program wrote
-/// is verified first.
+/// Resolves the path of a checkpoint: a model folder, or a run folder, which means its best (else its latest)
+/// checkpoint. If nothing of that name exists, `owner/name[@revision]` is a model of the Hugging Face hub, which is
+/// downloaded into its cache. Links are followed once. A checkpoint of this program is verified first.
 ///
 /// # Errors
-/// A checkpoint that was altered; a model that the hub does not give.
+/// An altered checkpoint; a model that can't be downloaded.
 pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
     if let Some(repository) = on_the_hub(path) {
         let folder = download(&repository).map_err(|error| {
@@ -71,7 +69,7 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
         if checked.is_ok() && found.folder.is_dir() {
             return Ok(found);
         }
-        // A run that goes on may have removed the checkpoint while it was read, and moved its link to another.
+        // A training run may have removed the checkpoint while it was read, and moved its link to another.
         let now = follow(path)?;
         if now == found {
             return checked.map(|()| found);
@@ -89,8 +87,8 @@ fn check(folder: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// Returns the model of a repository in the hub's cache; what is no model that can be read is refused before its weights
-/// are downloaded.
+/// Downloads the model of a repository into the hub's cache. Refuses an unsupported model before its weights are
+/// downloaded.
 fn download(repository: &Repository) -> Result<PathBuf, HubError> {
     polymath_hub::model_folder(repository, &|folder| {
         match polymath_model::is_adapter(folder) {
@@ -101,11 +99,11 @@ fn download(repository: &Repository) -> Result<PathBuf, HubError> {
     })
 }
 
-/// Returns the base that the adapter in `folder` is computed over: the checkpoint that `given` means, else the one that the
-/// adapter names, here or on the hub; `None` for what is no adapter, and where what the adapter names is not to be found.
+/// Returns the base of the adapter in `folder`: the checkpoint `given`, else the one that the adapter names, on this
+/// machine or on the hub. Returns `None` if the folder holds no adapter, or if the named base is not found.
 ///
 /// # Errors
-/// As [`resolve`].
+/// Same as [`resolve`].
 pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, TrainError> {
     if !polymath_model::is_adapter(folder) {
         return Ok(None);
@@ -133,8 +131,7 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
     })
 }
 
-/// Returns what a checkpoint is called on the hub, if `path`, which was resolved to `folder`, is its name there: the commit
-/// that was taken goes with it.
+/// Returns the hub name and commit of a checkpoint if `path`, which was resolved to `folder`, is a name on the hub.
 pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
     let repository = on_the_hub(path)?;
     let commit = folder.file_name()?.to_str()?;
@@ -144,7 +141,8 @@ pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
     })
 }
 
-/// Returns the repository that a path can only mean: it has its form, and not even the folder that it would be in is here.
+/// Returns the repository if the path can't mean anything else: it has the form of one, and its parent folder does not
+/// exist.
 fn on_the_hub(path: &Path) -> Option<Repository> {
     let repository = Repository::parse(path.to_str()?)?;
     let parent = path.parent().unwrap_or(path);
@@ -155,10 +153,10 @@ fn is_file(path: &Path) -> Result<bool, TrainError> {
     polymath_files::is_file(path).map_err(TrainError::file("look up", path))
 }
 
-/// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is not passed over for the next.
+/// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is an error, not skipped.
 ///
 /// # Errors
-/// The system's own.
+/// Error of the operating system.
 fn follow(path: &Path) -> Result<Resolved, TrainError> {
     let candidates = [
         path.to_path_buf(),
@@ -176,7 +174,8 @@ fn follow(path: &Path) -> Result<Resolved, TrainError> {
     Ok(Resolved::as_given(path))
 }
 
-/// Returns the link `name` of a run; where links can't be made, it is a text file that names the checkpoint.
+/// Returns the target of the link `name` of a run. On systems without links it is a text file that names the
+/// checkpoint.
 fn link_target(run: &Path, name: &str) -> PathBuf {
     let link = run.join(name);
     match polymath_files::read_to_string(&link) {
@@ -185,8 +184,8 @@ fn link_target(run: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// Returns where a path leads with all links followed; a path without links stays as it is written, and one that was
-/// relative stays so within the current folder.
+/// Follows all links of a path. A path without links stays as it is written; a relative one stays relative within the
+/// current folder.
 fn without_links(path: &Path) -> PathBuf {
     if !path.ancestors().any(Path::is_symlink) {
         return path.to_path_buf();
@@ -210,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// A run's link is followed to its step once, and a path without links stays as it is.
+    /// Follows a run's link to its step once, and keeps a path without links.
     #[test]
     fn links_are_followed_to_their_step() {
         let root = tempfile::tempdir().unwrap();

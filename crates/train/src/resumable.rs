@@ -1,15 +1,15 @@
-//! Which runs may go on from where they stand, and be compared: those that are to be gone on with, by the rules of this program.
+//! Checks that a run may be resumed, and that runs may be compared.
 
 use std::path::Path;
 
 use polymath_data::{BATCH_RULE, EVALUATION_RULE};
 
 use crate::TrainError;
-use crate::checkpoint::{SCHEMA, State};
+use crate::checkpoint::{RunState, SCHEMA};
 use crate::run_folder::finished;
 
-/// Refuses to go on from a checkpoint that is the last, that was not to be gone on from, or whose run began by other rules.
-pub(crate) fn refuse_unfit(run: &Path, state: &State, resume: bool) -> Result<(), TrainError> {
+/// Refuses a finished checkpoint, an interrupted one without `--resume`, or one of a run with other rules.
+pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result<(), TrainError> {
     let (run, step) = (run.display(), state.step);
     if state.finished && !resume {
         return Err(TrainError::Run(format!(
@@ -40,8 +40,8 @@ pub(crate) fn refuse_unfit(run: &Path, state: &State, resume: bool) -> Result<()
     Ok(())
 }
 
-/// Refuses a run that would go on with other batches than it began with.
-fn other_batches(state: &State, run: &str) -> TrainError {
+/// Reports a run whose remaining batches would differ from those it began with.
+fn other_batches(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where \
          this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
@@ -50,8 +50,8 @@ fn other_batches(state: &State, run: &str) -> TrainError {
     ))
 }
 
-/// Refuses a run whose best checkpoint would be decided by scores of different documents.
-fn other_documents(state: &State, run: &str) -> TrainError {
+/// Reports a run whose best checkpoint would be chosen by scores of different documents.
+fn other_documents(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was interrupted after step {} by version {} of this program, which evaluates on held-out documents \
          chosen by rule {} where this one has rule {EVALUATION_RULE}: its earlier scores are of other documents, and `best` \
@@ -61,14 +61,14 @@ fn other_documents(state: &State, run: &str) -> TrainError {
     ))
 }
 
-/// Refuses to compare runs that are finished by older rules of making batches or of choosing the best checkpoint with runs that
-/// are not, or are still to be trained: they would differ in more than their settings.
+/// Refuses to compare finished runs of different versions of the batch or evaluation rule, or with runs that are still
+/// to be trained: they would differ in more than their settings.
 ///
 /// # Errors
-/// Runs of both kinds, by their folders.
+/// Names the folders of the runs with an older rule.
 pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
-    let states: Vec<Option<State>> = runs.iter().map(|run| finished(run)).collect();
-    let rules = |of: &dyn Fn(&State) -> u32, now: u32| -> Vec<u32> {
+    let states: Vec<Option<RunState>> = runs.iter().map(|run| finished(run)).collect();
+    let rules = |of: &dyn Fn(&RunState) -> u32, now: u32| -> Vec<u32> {
         let rules = states.iter().map(|state| state.as_ref().map_or(now, of));
         rules.collect()
     };
@@ -81,7 +81,7 @@ pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
     refuse_mixed(runs, &evaluations, (EVALUATION_RULE, what, best))
 }
 
-/// Refuses runs whose rules of something differ; `what` they are of and what follows are said.
+/// Refuses runs of different versions of a rule; `what` names the rule and `follows` the consequence.
 fn refuse_mixed(
     runs: &[&Path],
     rules: &[u32],

@@ -1,22 +1,22 @@
-//! A run's folder: who may write to it, what is in it, and how checkpoints come and go.
+//! Run folder: lock, content, and the life of its checkpoints.
 //!
-//! Every change of the folder is made by the process that holds its lock, and ends in one rename. A process that is killed
-//! between two renames leaves a state that the next `--resume` completes: the checkpoints' own `state.json` files say where
-//! the run stands; links, rotation and leftovers follow from them.
+//! Only the process that holds the lock changes the folder, and every change ends in one rename. If a process is killed
+//! between two renames, the next `--resume` completes the change: the checkpoints' `state.json` files define the
+//! position of the run; links, rotation and cleanup follow from them.
 
 use std::path::{Path, PathBuf};
 
 use polymath_files::{Attempt, Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
-use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, State};
+use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
 use crate::metrics::{METRICS, MetricsFile};
 use crate::resumable::refuse_unfit;
 use crate::{CheckpointConfig, Optimizer, Outcome, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
-/// What older versions of the program left half-written; this one has names for it that nobody else uses
+/// Names of unfinished files of older versions; this version uses names that nothing else uses
 /// ([`polymath_files::is_leftover`]).
 const OLD_LEFTOVERS: [&str; 7] = [
     "run.tmp",
@@ -27,35 +27,35 @@ const OLD_LEFTOVERS: [&str; 7] = [
     ".tmp-closest",
     ".tmp-mixed",
 ];
-/// The same of a checkpoint, before its name.
+/// Prefix of an unfinished checkpoint of older versions.
 const OLD_LEFTOVER: &str = ".tmp-";
 
-/// The folder of one run, held exclusively.
+/// Folder of one run, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
-    /// What `run.toml` is to say.
+    /// Content of `run.toml`.
     config: String,
     resumed: Option<Checkpoint>,
     skipped: Vec<String>,
-    // Held as long as the run lives; the system lets go of it when the process ends, however it ends.
+    // Held for the lifetime of the run; the system releases it when the process ends.
     _lock: Lock,
 }
 
 impl RunFolder {
-    /// Makes the folder, or opens it to resume; `config` is the resolved config that is saved with the run. With `resume`, a
-    /// finished run is opened too: see [`Self::nothing_left`]. A run that is resumed keeps its config and its links as they are
-    /// until [`Self::take_up`], since it may still be refused.
+    /// Creates the folder, or opens it to resume; `config` is the resolved config that is saved with the run. With
+    /// `resume`, opens a finished run too: see [`Self::finished_outcome`]. A resumed run keeps its config and links
+    /// until [`Self::prepare_resume`], since it may still be refused.
     ///
     /// # Errors
-    /// The folder is in use, finished or interrupted (without `resume`), holds something else, or was started with
+    /// A folder that is in use, finished or interrupted (without `resume`), holds something else, or was started with
     /// another config.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, TrainError> {
         let saved = path.join(CONFIG);
-        refuse_stranger(path)?;
+        refuse_foreign(path)?;
         std::fs::create_dir_all(path).map_err(TrainError::file("make the folder", path))?;
         let lock = lock(path)?;
-        // Another process may have made a run of it while this one came to the lock.
-        refuse_stranger(path)?;
+        // Another process may have created a run here before this one got the lock.
+        refuse_foreign(path)?;
         clear_leftovers(path)?;
         let (found, skipped) = newest(path)?;
         match &found {
@@ -87,12 +87,12 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Begins to change the folder of a run that goes on, which nothing refuses any more: saves the config, sets broken
-    /// checkpoints aside, points the links to where the run stands and removes old checkpoints. [`crate::fit`] does it itself.
+    /// Prepares the folder of a resumed run after all checks: saves the config, sets broken checkpoints aside, points
+    /// the links to the current step and removes old checkpoints. [`crate::fit`] calls it.
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn take_up(&self, kept: &CheckpointConfig) -> Result<(), TrainError> {
+    pub fn prepare_resume(&self, kept: &CheckpointConfig) -> Result<(), TrainError> {
         let Some(Checkpoint { state, .. }) = &self.resumed else {
             return Ok(());
         };
@@ -100,21 +100,21 @@ impl RunFolder {
         self.set_aside(state.step)?;
         self.point("latest", &step_name(state.step))?;
         self.mark_best(state)?;
-        // A process that was killed after its last checkpoint had not come to it.
+        // A process that was killed after its last checkpoint did not get to this.
         self.rotate(state.best.map(|best| best.step), kept)
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The checkpoint to go on from.
+    /// Checkpoint to resume from.
     pub fn resumed(&self) -> Option<&Checkpoint> {
         self.resumed.as_ref()
     }
 
-    /// Checkpoints that were passed over because they are broken, each with the reason.
+    /// Reasons why broken checkpoints were skipped.
     pub fn skipped(&self) -> &[String] {
         &self.skipped
     }
@@ -125,13 +125,13 @@ impl RunFolder {
             .is_some_and(|from| from.state.finished)
     }
 
-    /// The outcome of a run that was finished already, else `None`. What a killed process left undone after the last checkpoint
-    /// is completed: `latest` points to it, and old checkpoints go, as `kept` says. `best` is the caller's: see
+    /// Returns the outcome of a run that is already finished, else `None`. Completes the work of a killed process after
+    /// the last checkpoint: points `latest` to it and removes old checkpoints. The caller handles `best`: see
     /// [`Self::mark_best`].
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn nothing_left(&self, kept: &CheckpointConfig) -> Result<Option<Outcome>, TrainError> {
+    pub fn finished_outcome(&self, kept: &CheckpointConfig) -> Result<Option<Outcome>, TrainError> {
         let Some(Checkpoint { state, .. }) = self.resumed.as_ref().filter(|_| self.is_finished())
         else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl RunFolder {
     }
 
     pub(crate) fn metrics(&self) -> Result<MetricsFile, TrainError> {
-        // A fresh run keeps nothing of one that was cut off before its first checkpoint.
+        // A fresh run keeps nothing of one that was killed before its first checkpoint.
         let path = self.path.join(METRICS);
         match &self.resumed {
             Some(Checkpoint { state, .. }) => {
@@ -156,11 +156,11 @@ impl RunFolder {
         }
     }
 
-    /// Saves a checkpoint: written beside, synced, renamed; then `latest` and `best` move, and old ones go. One of the same step
-    /// is replaced.
+    /// Saves a checkpoint: written beside, synced, renamed; then moves `latest` and `best`, and removes old
+    /// checkpoints. Replaces a checkpoint of the same step.
     pub(crate) fn save(
         &self,
-        state: State,
+        state: RunState,
         model: &dyn SaveModel,
         optimizer: &Optimizer,
         kept: &CheckpointConfig,
@@ -181,15 +181,15 @@ impl RunFolder {
         Ok(place)
     }
 
-    /// Makes `best` point to the best checkpoint that `state` knows of; a link to one that is gone goes too.
+    /// Points `best` to the best checkpoint of `state`, or removes the link if that checkpoint is gone.
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn mark_best(&self, state: &State) -> Result<(), TrainError> {
+    pub fn mark_best(&self, state: &RunState) -> Result<(), TrainError> {
         if let Some(Best { step, .. }) = state.best {
             let name = step_name(step);
             let checkpoint = self.path.join(&name);
-            // One that can't be looked up is not one that is gone.
+            // A failed lookup does not mean that the checkpoint is gone.
             if polymath_files::exists(&checkpoint)
                 .map_err(TrainError::file("look up", &checkpoint))?
             {
@@ -199,7 +199,7 @@ impl RunFolder {
         self.unlink("best")
     }
 
-    /// Makes the link `name` point to `target` in the folder, in one step.
+    /// Points the link `name` of the folder to `target`, atomically.
     ///
     /// # Errors
     /// A folder that can't be written.
@@ -215,7 +215,7 @@ impl RunFolder {
         self.sync()
     }
 
-    /// Removes the link `name`, if it is there.
+    /// Removes the link `name` if it exists.
     ///
     /// # Errors
     /// A folder that can't be written.
@@ -227,7 +227,7 @@ impl RunFolder {
         polymath_files::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
     }
 
-    /// Renames the broken checkpoints beyond `step`: they must not count as checkpoints, and may still be looked into.
+    /// Renames broken checkpoints after `step`: they no longer count as checkpoints, but can be examined.
     fn set_aside(&self, step: u64) -> Result<(), TrainError> {
         for (broken, path) in steps(&self.path)? {
             if broken > step {
@@ -239,9 +239,9 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Removes what neither counts among the newest nor is the best, a milestone, or the newest itself. A checkpoint that was
-    /// saved only because the run was stopped goes as soon as there is a newer one, so that a run which was stopped keeps
-    /// what one that was not stopped keeps.
+    /// Removes checkpoints that are neither among the newest nor the best nor a milestone. A checkpoint saved only
+    /// because the run was stopped is removed once a newer one exists, so that a stopped run keeps the same checkpoints
+    /// as an uninterrupted one.
     pub(crate) fn rotate(
         &self,
         best: Option<u64>,
@@ -253,7 +253,7 @@ impl RunFolder {
         let (stopped, steps): (Vec<_>, Vec<_>) = steps
             .into_iter()
             .partition(|(step, path)| Some(*step) != newest && checkpoint::was_stopped(path));
-        // The newest always stays: it is what `latest` points to.
+        // Always keeps the newest, the target of `latest`.
         let old = steps.len().saturating_sub(kept.keep.max(1));
         for (step, path) in stopped.iter().chain(&steps[..old]) {
             if Some(*step) != best {
@@ -263,7 +263,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Removes a checkpoint: first its name, so that what is half-removed is no checkpoint.
+    /// Removes a checkpoint. Renames it first, so that a partly removed folder is not taken for a checkpoint.
     fn discard(&self, checkpoint: &Path) -> Result<(), TrainError> {
         let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
         let aside = self.path.join(format!(".old-{name}.polymath-tmp"));
@@ -273,7 +273,7 @@ impl RunFolder {
     }
 }
 
-/// The name of the checkpoint after `step` in a run folder.
+/// Returns the name of the checkpoint after `step` in a run folder.
 pub fn step_name(step: u64) -> String {
     format!("step-{step:06}")
 }
@@ -283,14 +283,14 @@ fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-/// Elsewhere links take special rights: a text file names the target.
+/// Writes a text file that names the target: links require special rights on these systems.
 #[cfg(not(unix))]
 fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::fs::write(link, target)
 }
 
-/// Where a run stands that has done all its steps; `None` of any other folder.
-pub fn finished(run: &Path) -> Option<State> {
+/// Returns the state of a finished run; `None` for any other folder.
+pub fn finished(run: &Path) -> Option<RunState> {
     if !run.is_dir() {
         return None;
     }
@@ -300,28 +300,28 @@ pub fn finished(run: &Path) -> Option<State> {
         .filter(|state| state.finished)
 }
 
-/// Whether a run folder holds a run that has done all its steps.
+/// Returns true if the folder holds a finished run.
 pub fn is_finished(run: &Path) -> bool {
     finished(run).is_some()
 }
 
-/// Refuses a folder that holds what no run made. Where another process is about to begin a run in it, that is what is said.
-fn refuse_stranger(path: &Path) -> Result<(), TrainError> {
+/// Refuses a folder with other content. If another process is creating a run in it, says so.
+fn refuse_foreign(path: &Path) -> Result<(), TrainError> {
     if path.join(CONFIG).exists() || is_unused(path)? {
         return Ok(());
     }
-    // Another process may just be making a run of it.
+    // Another process may be creating a run here.
     let held = polymath_files::holder(&path.join(LOCK)).ok().flatten();
     if let Some(process) = held {
         return Err(in_use(path, process));
     }
     Err(TrainError::Run(format!(
-        "`{}` holds files but is no run folder: choose another `run`",
+        "`{}` holds files but is not a run folder: choose another `run`",
         path.display()
     )))
 }
 
-/// Whether a folder is not there, empty, or holds only what a first start that was cut off left.
+/// Returns true if a folder is missing, empty, or holds only leftovers of an interrupted first start.
 fn is_unused(path: &Path) -> Result<bool, TrainError> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
@@ -353,7 +353,7 @@ fn in_use(path: &Path, process: Option<u32>) -> TrainError {
     ))
 }
 
-/// The checkpoints of a run, oldest first.
+/// Returns the checkpoints of a run, oldest first.
 fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
     let mut steps = Vec::new();
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
@@ -367,21 +367,21 @@ fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
     Ok(steps)
 }
 
-/// The newest whole checkpoint, and why newer ones were passed over.
+/// Returns the newest complete checkpoint, and the reasons why newer ones were skipped.
 fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
     let mut skipped = Vec::new();
     for (_, path) in steps(run)?.into_iter().rev() {
         match checkpoint::verify(&path) {
             Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
             Err(error @ TrainError::Broken { .. }) => skipped.push(error.to_string()),
-            // What can't be read at the moment, or by this version, is not broken.
+            // A checkpoint that can't be read at the moment, or by this version, is not broken.
             Err(error) => return Err(error),
         }
     }
     Ok((None, skipped))
 }
 
-/// Whether a process of this program that was killed left a file of this name in a run folder.
+/// Returns true for a name of an unfinished file of a killed process.
 fn is_leftover(name: &std::ffi::OsStr) -> bool {
     let shown = name.to_string_lossy();
     let old_checkpoint = shown
@@ -390,8 +390,7 @@ fn is_leftover(name: &std::ffi::OsStr) -> bool {
     polymath_files::is_leftover(name) || OLD_LEFTOVERS.contains(&&*shown) || old_checkpoint
 }
 
-/// Removes what a process that was killed while writing left behind, and gives a checkpoint its place back that was about to be
-/// replaced.
+/// Removes unfinished files of a killed process, and restores a checkpoint that was about to be replaced.
 fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
     polymath_files::clear_leftovers(run).map_err(TrainError::file("clear", run))?;
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
@@ -407,7 +406,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     polymath_files::write(path, bytes).map_err(TrainError::file("write", path))
 }
 
-/// Removes a file, link or folder, if it is there.
+/// Removes a file, link or folder if it exists.
 fn remove(path: &Path) -> Result<(), TrainError> {
     polymath_files::remove(path).map_err(TrainError::file("remove", path))
 }

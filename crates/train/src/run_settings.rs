@@ -1,4 +1,4 @@
-//! Settings of a run of the loop.
+//! Settings of the training loop.
 
 use std::sync::atomic::AtomicBool;
 
@@ -8,24 +8,24 @@ use crate::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 
 /// Settings of a run, apart from its model and data.
 pub struct Fit<'a> {
-    /// The optimisation.
+    /// The `[training]` table.
     pub training: &'a TrainingConfig,
-    /// Tokens of a row.
+    /// Tokens per row.
     pub sequence_length: usize,
-    /// Peak learning rate, as the phase chose it.
+    /// Peak learning rate, as chosen by the phase.
     pub learning_rate: f64,
-    /// When to evaluate.
+    /// Interval and size of evaluations.
     pub evaluation: &'a EvaluationConfig,
-    /// Whether what the run starts from is evaluated before the first step: a base is worth it, random weights are not.
+    /// True to evaluate the initial weights before the first step: useful for a base, not for random weights.
     pub evaluate_first: bool,
-    /// When to save, and what to keep.
+    /// Interval of checkpoints, and the number to keep.
     pub checkpoint: &'a CheckpointConfig,
-    /// Of the run; saved with it.
+    /// Seed of the run, saved with it.
     pub seed: u64,
-    /// What the data are; saved with it, and compared on resuming.
+    /// Fingerprint of the data, saved with the run and compared on resuming.
     pub data_fingerprint: String,
-    /// How the optimizer computes.
+    /// Implementation of the optimizer's operations.
     pub ops: Ops,
-    /// Set from outside to stop after the step in progress.
+    /// Flag set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
 }

@@ -1,17 +1,17 @@
-//! The learning rate of each step.
+//! Learning rate of each step.
 
 use crate::{Schedule, TrainingConfig};
 
-/// The longest warmup that is chosen by itself.
-const LONGEST_DEFAULT_WARMUP: u64 = 500;
+/// Upper bound of the default warmup.
+const MAX_DEFAULT_WARMUP: u64 = 500;
 
-/// The learning rate of optimizer step `step` (from 1) of `total`.
+/// Returns the learning rate of optimizer step `step` (from 1) of `total`.
 pub fn learning_rate(config: &TrainingConfig, peak: f64, step: u64, total: u64) -> f64 {
     let warmup = config
         .warmup_steps
-        .unwrap_or((total / 50).min(LONGEST_DEFAULT_WARMUP));
+        .unwrap_or((total / 50).min(MAX_DEFAULT_WARMUP));
     let minimum = peak * config.minimum_learning_rate_ratio;
-    // 1) Linear warmup; the first step already moves.
+    // 1) Linear warmup; the first step has a learning rate above 0.
     if step <= warmup {
         return peak * step as f64 / warmup as f64;
     }
@@ -19,7 +19,7 @@ pub fn learning_rate(config: &TrainingConfig, peak: f64, step: u64, total: u64) 
     if step > total && config.schedule != Schedule::Constant {
         return minimum;
     }
-    // 3) In between, by the schedule's shape. `progress` is 0 after the warmup and 1 at the last step.
+    // 3) In between, the schedule's shape. `progress` is 0 after the warmup and 1 at the last step.
     match config.schedule {
         Schedule::Constant => peak,
         Schedule::Cosine => {
@@ -38,7 +38,7 @@ pub fn learning_rate(config: &TrainingConfig, peak: f64, step: u64, total: u64) 
     }
 }
 
-/// How far `step` is from `begin` to `end`.
+/// Returns the position of `step` between `begin` (0) and `end` (1).
 fn share(step: u64, begin: u64, end: u64) -> f64 {
     (step - begin) as f64 / (end - begin).max(1) as f64
 }
@@ -61,13 +61,13 @@ mod tests {
         let at = |step| learning_rate(&config, 1.0, step, 110);
         assert_eq!(at(1), 0.1);
         assert_eq!(at(10), 1.0);
-        assert!((at(60) - 0.55).abs() < 1e-12); // Half way: the middle of peak and minimum.
+        assert!((at(60) - 0.55).abs() < 1e-12); // Halfway: the mean of peak and minimum.
         assert!((at(110) - 0.1).abs() < 1e-12);
         assert_eq!(at(500), 0.1);
     }
 
     #[test]
-    fn stable_stretch_is_flat_and_decay_is_straight() {
+    fn stable_phase_is_constant_and_decay_is_linear() {
         let config = config(Schedule::Wsd, Some(0));
         let at = |step| learning_rate(&config, 1.0, step, 100);
         assert_eq!(at(1), 1.0);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     proptest! {
-        /// After the warmup no schedule ever rises, and none leaves [minimum, peak].
+        /// Never rises after the warmup, and stays within [minimum, peak].
         #[test]
         fn never_rises_after_warmup(total in 1u64..3000, warmup in 0u64..300, kind in 0..3) {
             let schedule = [Schedule::Cosine, Schedule::Wsd, Schedule::Constant][kind as usize];

@@ -1,7 +1,7 @@
-//! The metrics once more, as the event files that TensorBoard reads.
+//! Writes the metrics as event files of TensorBoard.
 //!
-//! A file is a row of records: the length of an event (u64, little-endian), its masked CRC-32C, the event, its own masked
-//! CRC-32C. Events are Protocol Buffers; only the fields that scalars need are written.
+//! An event file is a sequence of records: the length of an event (u64, little-endian), its masked CRC-32C, the event,
+//! and the event's masked CRC-32C. Events are Protocol Buffers; only the fields of scalars are written.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::TrainError;
 
-/// Beside `metrics.jsonl`.
+/// Name of the folder beside `metrics.jsonl`.
 const FOLDER: &str = "tensorboard";
-/// What TensorBoard knows its files by.
+/// Prefix by which TensorBoard finds its files.
 const PREFIX: &str = "events.out.tfevents.";
 const VERSION: &str = "brain.Event:2";
 
-/// `tensorflow.Event`.
+/// `tensorflow.Event` message.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
     #[prost(double, tag = "1")]
@@ -32,14 +32,14 @@ struct Event {
     summary: Option<Summary>,
 }
 
-/// `tensorflow.Summary`.
+/// `tensorflow.Summary` message.
 #[derive(Clone, PartialEq, Message)]
 struct Summary {
     #[prost(message, repeated, tag = "1")]
     value: Vec<Scalar>,
 }
 
-/// `tensorflow.Summary.Value`, of one number.
+/// `tensorflow.Summary.Value` message of one number.
 #[derive(Clone, PartialEq, Message)]
 struct Scalar {
     #[prost(string, tag = "1")]
@@ -48,18 +48,18 @@ struct Scalar {
     simple_value: f32,
 }
 
-/// The open event file of a run.
+/// Open event file of a run.
 pub(crate) struct EventFile {
     path: PathBuf,
     file: File,
-    /// The time at which training would have begun without a break: events stand at it plus their `seconds`, so that
-    /// TensorBoard's axis of time is training time.
+    /// Time at which uninterrupted training would have begun. Events are placed at this time plus their `seconds`, so
+    /// that TensorBoard's time axis shows training time.
     begin: f64,
 }
 
 impl EventFile {
-    /// A new file beside `metrics` that begins with what that holds; files of before go, so that steps which a stopped run
-    /// does again do not stand twice.
+    /// Creates a file beside `metrics` that begins with the lines so far, and removes earlier files, so that repeated
+    /// steps of a stopped run do not appear twice.
     pub fn create(metrics: &Path, lines: &str) -> Result<Self, TrainError> {
         let folder = metrics.with_file_name(FOLDER);
         std::fs::create_dir_all(&folder).map_err(TrainError::file("create", &folder))?;
@@ -123,7 +123,7 @@ fn parse(line: &str) -> Option<Value> {
     serde_json::from_str(line).ok()
 }
 
-/// Every number of a line but its place: those of a step under `train/`, those of a table under its name.
+/// Returns every number of a line but its position: a step's under `train/`, a table's under its name.
 fn scalars(line: &Value) -> Vec<Scalar> {
     let mut scalars = Vec::new();
     let mut push = |tag: String, value: &Value| {
@@ -159,7 +159,7 @@ fn record(event: &Event) -> Vec<u8> {
     record
 }
 
-/// A CRC of data that hold CRCs is weak: TensorFlow turns it by 15 bits and adds a constant.
+/// Rotates a CRC by 15 bits and adds a constant, as TensorFlow does, since a CRC of data that contain CRCs is weak.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data)
         .rotate_right(15)
@@ -174,7 +174,7 @@ mod tests {
     const EVALUATION: &str =
         r#"{"step":8,"tokens":80,"seconds":3.0,"heldout_bits_per_byte":{"law":1.5}}"#;
 
-    /// The events of a file whose checksums hold.
+    /// Reads the events of a file and verifies their checksums.
     fn read(folder: &Path) -> Vec<Event> {
         let files: Vec<PathBuf> = std::fs::read_dir(folder.join(FOLDER))
             .unwrap()
@@ -196,9 +196,9 @@ mod tests {
         events
     }
 
-    /// What a resumed run keeps of its metrics stands once, and what follows is appended.
+    /// Writes the kept metrics of a resumed run once, and appends the new ones.
     #[test]
-    fn events_are_the_metrics() {
+    fn events_repeat_the_metrics() {
         let folder = tempfile::tempdir().unwrap();
         let metrics = folder.path().join("metrics.jsonl");
         EventFile::create(&metrics, "").unwrap();
@@ -236,7 +236,7 @@ mod tests {
         assert!((apart - 0.5).abs() < 1e-3, "{apart}");
     }
 
-    /// The masked checksum of TensorFlow's own tests' form: that of no bytes is the constant.
+    /// Matches TensorFlow's masked checksum; that of no bytes is the constant.
     #[test]
     fn checksums_are_masked() {
         assert_eq!(masked_crc(b""), 0xa282_ead8);

@@ -1,4 +1,5 @@
-//! A run that is killed between any two changes of its folder, or stopped anywhere, ends with the files of one that was not.
+//! Runs that are killed between any two changes of their folder, or stopped anywhere, end with the files of an
+//! uninterrupted run.
 
 mod table;
 
@@ -14,14 +15,14 @@ use polymath_train::{
 use serde_json::Value;
 use table::{CONFIG, Case, Scores, Steps, Table};
 
-/// Evaluates every 2 steps, saves every `every`.
-struct Kept {
+/// Run that evaluates every 2 steps and saves every `every` steps.
+struct TrainedRun {
     every: u64,
     keep: usize,
 }
 
-impl Kept {
-    /// Trains in `run` from where it stands.
+impl TrainedRun {
+    /// Trains in `run` from its current position.
     fn train(&self, run: &Path, stop: &AtomicBool, observer: &mut dyn Observer) -> Outcome {
         let folder = RunFolder::open(run, CONFIG, true).unwrap();
         let checkpoint = CheckpointConfig {
@@ -29,7 +30,7 @@ impl Kept {
             keep: self.keep,
             milestones: vec![5],
         };
-        if let Some(outcome) = folder.nothing_left(&checkpoint).unwrap() {
+        if let Some(outcome) = folder.finished_outcome(&checkpoint).unwrap() {
             folder.mark_best(&folder.resumed().unwrap().state).unwrap();
             return outcome;
         }
@@ -71,7 +72,7 @@ impl Kept {
     }
 }
 
-/// Everything in a run's folder by its path: links by their targets, files by their content, without times.
+/// Returns the content of a run's folder by path, without times: links by their targets, files by their text.
 fn content(run: &Path) -> BTreeMap<PathBuf, String> {
     fn add(folder: &Path, root: &Path, found: &mut BTreeMap<PathBuf, String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -81,7 +82,7 @@ fn content(run: &Path) -> BTreeMap<PathBuf, String> {
                 let target = std::fs::read_link(&path).unwrap();
                 found.insert(name, format!("-> {}", target.display()));
             } else if path.ends_with("tensorboard") || path.ends_with(".lock") {
-                // The one has times, the other a process.
+                // The metrics contain times, the lock file a process id.
             } else if path.is_dir() {
                 add(&path, root, found);
             } else {
@@ -138,7 +139,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Keeps a copy of the folder before the first and after each checkpoint.
+/// Copies the folder before the first checkpoint and after each.
 struct Snapshots {
     run: PathBuf,
     kept: PathBuf,
@@ -167,7 +168,7 @@ fn point(run: &Path, name: &str, target: &Path) {
     std::os::unix::fs::symlink(target, run.join(name)).unwrap();
 }
 
-/// The folder as it stands after each change that lies between two snapshots, killed in the middle of the change too.
+/// Makes the folder as it is after each change between two snapshots, including a kill in the middle of a change.
 fn between(before: &Path, after: &Path, make: &mut dyn FnMut(&str) -> PathBuf) {
     let names = |run: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(run).unwrap();
@@ -219,13 +220,13 @@ fn between(before: &Path, after: &Path, make: &mut dyn FnMut(&str) -> PathBuf) {
     }
 }
 
-/// Killed between any two changes of the folder, the run ends with the same files, also where only the links of the last
+/// Ends with the same files after a kill between any two changes of the folder, even if only the links of the last
 /// checkpoint or its rotation were missing.
 #[test]
-fn killed_between_any_two_changes() {
+fn a_run_killed_between_any_two_changes_ends_the_same() {
     let root = tempfile::tempdir().unwrap();
     let whole = root.path().join("whole");
-    let kept = Kept { every: 2, keep: 2 };
+    let kept = TrainedRun { every: 2, keep: 2 };
     let mut snapshots = Snapshots {
         run: whole.clone(),
         kept: root.path().join("snapshots"),
@@ -270,15 +271,15 @@ impl Observer for StopAt<'_> {
     }
 }
 
-/// Stopped after any step, in any evaluation, and in the last one, the run ends with the same files: the checkpoint that only
-/// the stop was the reason for is gone, and one whose evaluation was made up for is as if it had been evaluated at once.
+/// Ends with the same files after a stop at any step or in any evaluation. The checkpoint that was saved only because
+/// of the stop is gone, and a repeated evaluation leaves no trace.
 #[test]
-fn stopped_anywhere() {
+fn a_run_stopped_anywhere_ends_the_same() {
     let root = tempfile::tempdir().unwrap();
     for (number, kept) in [
-        Kept { every: 2, keep: 1 },
-        Kept { every: 3, keep: 2 },
-        Kept { every: 7, keep: 3 },
+        TrainedRun { every: 2, keep: 1 },
+        TrainedRun { every: 3, keep: 2 },
+        TrainedRun { every: 7, keep: 3 },
     ]
     .into_iter()
     .enumerate()
@@ -311,12 +312,12 @@ fn stopped_anywhere() {
     }
 }
 
-/// Resuming a finished run changes nothing, and is no error; without `--resume` it is refused as before.
+/// Leaves a finished run unchanged on resuming, without an error, and refuses it without `--resume`.
 #[test]
-fn a_finished_run_has_nothing_left() {
+fn resuming_a_finished_run_changes_nothing() {
     let root = tempfile::tempdir().unwrap();
     let (whole, run) = (root.path().join("whole"), root.path().join("run"));
-    let kept = Kept { every: 2, keep: 2 };
+    let kept = TrainedRun { every: 2, keep: 2 };
     kept.go_on(&whole);
     copy(&whole, &run);
     kept.go_on(&run);

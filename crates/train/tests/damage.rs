@@ -1,4 +1,4 @@
-//! What a run folder makes of damaged, strange and foreign files.
+//! Handling of damaged, unknown and foreign files in a run folder.
 #![cfg(unix)]
 
 mod table;
@@ -10,7 +10,7 @@ use polymath_train::{CheckpointConfig, RunFolder, Silent, TrainError, verify};
 use serde_json::Value;
 use table::{CONFIG, Case, StopAfter, Table};
 
-/// A run that was stopped after step 7, with checkpoints of 4, 6 and 7.
+/// Makes a run that was stopped after step 7, with checkpoints of steps 4, 6 and 7.
 fn interrupted(run: &Path) {
     let folder = RunFolder::open(run, CONFIG, false).unwrap();
     let stop = AtomicBool::new(false);
@@ -40,10 +40,9 @@ fn refused(run: &Path) -> String {
     opened.err().expect("refused").to_string()
 }
 
-/// A `state.json` that was changed in any value condemns its own checkpoint and no other; so does one in a folder of another
-/// step.
+/// Refuses the one checkpoint whose `state.json` was changed in any value, or whose folder is of another step.
 #[test]
-fn a_changed_state_condemns_only_itself() {
+fn a_changed_state_breaks_only_its_own_checkpoint() {
     type Change = fn(&mut Value);
     let changes: [Change; 5] = [
         |state| state["step"] = 2.into(),
@@ -61,7 +60,7 @@ fn a_changed_state_condemns_only_itself() {
         let folder = RunFolder::open(&run, CONFIG, true).unwrap();
         assert_eq!(folder.resumed().unwrap().state.step, 6, "{number}");
         assert!(names(&run).contains(&"step-000007".to_owned()), "{number}");
-        folder.take_up(&CheckpointConfig::default()).unwrap();
+        folder.prepare_resume(&CheckpointConfig::default()).unwrap();
         let steps: Vec<String> = names(&run)
             .into_iter()
             .filter(|name| name.contains("step-"))
@@ -81,10 +80,10 @@ fn a_changed_state_condemns_only_itself() {
     assert_eq!(folder.resumed().unwrap().state.step, 6);
 }
 
-/// A version that this program does not know, and a file that can't be read at the moment, say nothing about a checkpoint: the
-/// run is refused, and nothing in it is touched.
+/// Refuses the run and touches nothing if a checkpoint has an unknown version or a file that can't be read at the
+/// moment: neither means that it is broken.
 #[test]
-fn what_is_not_known_is_left_alone() {
+fn unknown_versions_and_unreadable_files_are_left_alone() {
     let root = tempfile::tempdir().unwrap();
     let run = root.path().join("run");
     interrupted(&run);
@@ -99,7 +98,7 @@ fn what_is_not_known_is_left_alone() {
     assert_eq!(names(&run), before);
 }
 
-/// A state that lists a pipe or a file elsewhere is broken, at once.
+/// Refuses at once a state that lists a pipe or a file elsewhere.
 #[test]
 fn listed_files_are_regular_and_own() {
     let root = tempfile::tempdir().unwrap();
@@ -121,10 +120,10 @@ fn listed_files_are_regular_and_own() {
     assert_eq!(folder.resumed().unwrap().state.step, 4);
 }
 
-/// What a first start left that was cut off is cleared, in every stage of it; a folder with anything else is a stranger's, and
-/// stays as it is.
+/// Clears the leftovers of an interrupted first start at every stage, and leaves a folder with any other content
+/// untouched.
 #[test]
-fn a_first_start_that_was_cut_off_is_begun_anew() {
+fn an_interrupted_first_start_begins_anew() {
     let root = tempfile::tempdir().unwrap();
     let stages: [&[&str]; 5] = [
         &[],
@@ -153,29 +152,29 @@ fn a_first_start_that_was_cut_off_is_begun_anew() {
         std::fs::write(foreign.join(name), "precious").unwrap();
     }
     let before = names(&foreign);
-    assert!(refused(&foreign).contains("is no run folder"));
+    assert!(refused(&foreign).contains("is not a run folder"));
     assert_eq!(names(&foreign), before);
 }
 
-/// Of two starts at once, the second is told which process holds the run, however early the first one is.
+/// Names the process that holds the run to the second of two simultaneous starts.
 #[test]
-fn the_second_start_is_told_the_reason() {
+fn the_second_of_two_starts_names_the_process() {
     let root = tempfile::tempdir().unwrap();
     let run = root.path().join("run");
     std::fs::create_dir(&run).unwrap();
-    // The first has its lock, and something half-written that no version has a name for.
+    // The first process holds its lock, and has written an unfinished file that no version has a name for.
     let held = polymath_files::lock(&run.join(".lock")).unwrap();
     std::fs::write(run.join("later.bin"), "half").unwrap();
     let told = format!("in use by another process (process {})", std::process::id());
     let error = refused(&run);
     assert!(error.contains(&told), "{error}");
     drop(held);
-    assert!(refused(&run).contains("is no run folder"));
+    assert!(refused(&run).contains("is not a run folder"));
 }
 
-/// One invalid byte in the metrics forbids nothing: the line is named and kept aside.
+/// Names and sets aside a line of the metrics with an invalid byte, and goes on.
 #[test]
-fn a_broken_line_of_the_metrics_is_kept_aside() {
+fn an_unreadable_metrics_line_is_moved_aside() {
     struct Messages(Vec<String>);
     impl polymath_train::Observer for Messages {
         fn message(&mut self, text: &str) {
@@ -203,7 +202,7 @@ fn a_broken_line_of_the_metrics_is_kept_aside() {
     assert_eq!(table::records(&run).last().unwrap()["step"], 20);
 }
 
-/// Weights that are no numbers never become a checkpoint.
+/// Never saves weights that are not finite.
 #[test]
 fn infinite_weights_are_not_saved() {
     use candle_core::{Device, Tensor};
@@ -233,10 +232,10 @@ fn infinite_weights_are_not_saved() {
     assert_eq!(verify(&run.join("latest")).unwrap().step, 4);
 }
 
-/// A best checkpoint that can't be looked up is an error: the latest is another model.
+/// Reports a best checkpoint that can't be looked up: the latest is another model.
 #[cfg(unix)]
 #[test]
-fn a_link_that_cannot_be_looked_up_is_not_passed_over() {
+fn a_link_that_cannot_be_looked_up_is_an_error() {
     use std::os::unix::fs::symlink;
 
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What is minimised beside the loss: how it is weighed, logged and clipped.
+//! Weight, log entry and clipping of terms that are added to the loss.
 
 mod table;
 
@@ -14,7 +14,7 @@ use polymath_train::{
 };
 use table::{CONFIG, Case, Scores, Steps, Table, training};
 
-/// strength·Σ parameter of the parameter `offset`, whose gradient is the strength.
+/// Penalty strength·Σ parameter on the parameter `offset`; its gradient is the strength.
 struct Slope(f64);
 
 impl Penalty for Slope {
@@ -35,7 +35,7 @@ impl Penalty for Slope {
     }
 }
 
-/// A table with a slope beside its loss, as a penalty or as a part of each batch's graph.
+/// A table with a linear term beside its loss, as a penalty or in each batch's graph.
 struct Sloping {
     table: Table,
     penalties: Vec<Box<dyn Penalty>>,
@@ -58,7 +58,7 @@ impl Objective for Sloping {
     }
 
     fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
-        // A sum over the batch's tokens, as the loss is.
+        // A sum over the batch's tokens, like the loss.
         let tokens = batch.targets.len() as f64;
         let offset = self.table.parameters["offset"].sum_all()?;
         let beside = (offset * (tokens * self.in_graph))?;
@@ -80,17 +80,17 @@ impl SaveModel for Sloping {
     }
 }
 
-/// Keeps every step's metrics.
+/// Keeps the metrics of every step.
 #[derive(Default)]
-struct Seen(RefCell<Vec<StepMetrics>>);
+struct Recorder(RefCell<Vec<StepMetrics>>);
 
-impl Observer for Seen {
+impl Observer for Recorder {
     fn after_step(&mut self, metrics: &StepMetrics) {
         self.0.borrow_mut().push(metrics.clone());
     }
 }
 
-/// Three steps; the parameters, and each step's metrics.
+/// Trains for three steps, and returns the parameters and the metrics of each step.
 fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
     let root = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(&root.path().join("run"), CONFIG, false).unwrap();
@@ -99,7 +99,7 @@ fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
         "steps = 3\nbatch_size = 4\nsequence_length = 2\nlearning_rate = 0.05\naccumulation_steps = {parts}\n\
          gradient_clip = 0.0"
     ));
-    let (mut seen, stop) = (Seen::default(), AtomicBool::new(false));
+    let (mut seen, stop) = (Recorder::default(), AtomicBool::new(false));
     let outcome = case.settings(&stop, |settings| {
         fit(
             settings,
@@ -117,10 +117,10 @@ fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
     )
 }
 
-/// A penalty counts beside the MEAN loss, whether it comes as a known gradient or in the graph, and in however many
-/// parts the batch is computed; either is logged by its name, and the loss stays the task's.
+/// Adds a penalty to the *mean* loss, whether as a known gradient or in the graph, for any number of parts. Logs it by
+/// its name, and leaves it out of `loss`.
 #[test]
-fn penalties_stand_beside_the_mean_loss() {
+fn penalties_are_added_to_the_mean_loss() {
     let (expected, metrics) = run(&Sloping::new(0.5, 0.0), 1);
     let (plain, without) = run(&Sloping::new(0.0, 0.0), 1);
     assert_ne!(expected, plain);

@@ -1,4 +1,4 @@
-//! What a run promises when it is stopped, killed or its disk fails at an awkward moment.
+//! Recovery of a run after a stop, a kill or a disk error at an awkward moment.
 
 mod table;
 
@@ -36,7 +36,7 @@ fn damage(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// A run stopped where an evaluation was due makes up for it: the same metrics lines and the same best.
+/// Repeats an evaluation that was due at a stop: the same metrics lines and the same best.
 #[test]
 fn stopping_where_an_evaluation_is_due_loses_nothing() {
     let root = tempfile::tempdir().unwrap();
@@ -55,7 +55,7 @@ fn stopping_where_an_evaluation_is_due_loses_nothing() {
     verify(&parts.join("best")).unwrap();
 }
 
-/// A broken newest checkpoint never pushes a whole one out, however few are kept.
+/// Never removes a complete checkpoint in favor of a broken newer one, even if few are kept.
 #[test]
 fn rotation_never_prefers_a_broken_checkpoint() {
     let root = tempfile::tempdir().unwrap();
@@ -68,12 +68,12 @@ fn rotation_never_prefers_a_broken_checkpoint() {
     let folder = RunFolder::open(&path, CONFIG, true).unwrap();
     assert_eq!(folder.resumed().unwrap().state.step, 16);
     folder
-        .take_up(&polymath_train::CheckpointConfig::default())
+        .prepare_resume(&polymath_train::CheckpointConfig::default())
         .unwrap();
     verify(&path.join("latest")).unwrap();
     let table = Table::load(&folder.resumed().unwrap().path);
     let stop = AtomicBool::new(false);
-    // The first save is at step 16 + 1: before the broken one would have been outlived.
+    // The first save is at step 16 + 1, before the broken checkpoint's step is passed.
     case.run(&folder, &table, &stop, &mut StopAfter(17, &stop))
         .unwrap();
     assert_eq!(verify(&path.join("latest")).unwrap().step, 17);
@@ -120,9 +120,9 @@ impl SaveModel for FullDisk {
     }
 }
 
-/// A checkpoint that can't be written names its file, leaves those before whole, and gives its space back.
+/// Names the file of a checkpoint that can't be written, keeps earlier checkpoints, and frees the space.
 #[test]
-fn a_full_disk_costs_no_earlier_checkpoint() {
+fn a_full_disk_keeps_earlier_checkpoints() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("run");
     let folder = RunFolder::open(&path, CONFIG, false).unwrap();
@@ -151,9 +151,9 @@ fn a_full_disk_costs_no_earlier_checkpoint() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A learning rate below what a number of 32 bits resolves is not taken for a dead parameter.
+/// Accepts a learning rate below the resolution of 32-bit numbers.
 #[test]
-fn tiny_rates_are_not_taken_for_dead_parameters() {
+fn tiny_learning_rates_are_not_refused() {
     let root = tempfile::tempdir().unwrap();
     let mut case = Case::new();
     case.training.learning_rate = Some(1e-12);
@@ -163,10 +163,10 @@ fn tiny_rates_are_not_taken_for_dead_parameters() {
         .unwrap();
 }
 
-/// A run that was interrupted under an older rule of the batches is refused by name, whether or not it is to be resumed, and
-/// nothing of it is touched; one that is finished can still be opened.
+/// Refuses a run interrupted under an older batch rule, with or without `--resume`, and touches nothing. A finished one
+/// can be opened.
 #[test]
-fn other_batches_are_refused() {
+fn runs_of_an_older_batch_rule_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("run");
     stop_after(8, &path, &Case::new());
@@ -174,7 +174,7 @@ fn other_batches_are_refused() {
     let text = std::fs::read_to_string(&state).unwrap();
     let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
     assert!(text.contains(&rule), "{text}");
-    // Older programs had no such key, and no checksum of the file.
+    // Older versions had no such key, and no checksum of the file.
     let before = |text: &str| {
         let text = text.replace(&rule, "");
         text.replace("\"schema\": 2", "\"schema\": 1")
@@ -196,7 +196,7 @@ fn other_batches_are_refused() {
     let found = polymath_train::finished(&whole).unwrap();
     assert_eq!((found.step, found.batch_rule), (20, 1));
     verify(&whole.join("latest")).unwrap();
-    // Beside runs of this program, or ones that are to be trained, it is not compared; alone it is.
+    // It is not compared with runs of this version or with runs still to be trained; alone it is accepted.
     let other = root.path().join("other");
     straight(&other);
     let new = root.path().join("new");
@@ -221,8 +221,8 @@ fn other_batches_are_refused() {
     );
 }
 
-/// Makes a run's state one of an older program, which had no rule of its evaluations; its files of the first version have no
-/// checksum. Returns what the file holds then.
+/// Rewrites a run's state as one of an older program without an evaluation rule; files of version 1 have no checksum.
+/// Returns the new text.
 fn forget_evaluation_rule(state: &Path) -> String {
     let text = std::fs::read_to_string(state).unwrap();
     let rule = format!(
@@ -237,10 +237,10 @@ fn forget_evaluation_rule(state: &Path) -> String {
     old
 }
 
-/// A run whose earlier evaluations were of documents that another rule chose is refused by name, and nothing of it is touched:
-/// its best score and those to come are of different documents. One that has not been evaluated yet goes on.
+/// Refuses a run whose earlier evaluations used documents chosen by another rule, and touches nothing: the best score
+/// and later ones would be of different documents. A run without an evaluation may resume.
 #[test]
-fn other_evaluations_are_refused() {
+fn runs_of_an_older_evaluation_rule_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("run");
     stop_after(8, &path, &Case::new());
@@ -262,7 +262,7 @@ fn other_evaluations_are_refused() {
     assert!(!error.to_string().contains("other documents"), "{error}");
 }
 
-/// Batches without a target, as a stream of one's own may have them.
+/// Batches without a target, as a custom stream may return.
 struct Prompts;
 
 impl BatchSource for Prompts {
@@ -275,7 +275,7 @@ impl BatchSource for Prompts {
     }
 }
 
-/// A mean over nothing is no loss of 0, and momentum alone moves nothing: the step is named, and what is saved stays.
+/// Refuses a batch without targets by its step, and keeps saved checkpoints: a mean over nothing is not a loss of 0.
 #[test]
 fn a_batch_without_targets_is_refused() {
     let root = tempfile::tempdir().unwrap();

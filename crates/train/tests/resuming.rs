@@ -1,4 +1,4 @@
-//! Runs of a Transformer that are stopped and resumed: with Muon, in bf16, computed in parts, and on data that have changed.
+//! Stopped and resumed runs of a Transformer: with Muon, in bf16, computed in parts, and on changed data.
 
 mod bare;
 mod table;
@@ -16,7 +16,7 @@ use table::{CONFIG, Case, Scores, StopAfter, optimizer_bytes, records, training}
 const STEPS: u64 = 9;
 const STOPPED: u64 = 5;
 
-/// Rows whose targets are ignored more and more.
+/// Rows with a growing number of ignored targets.
 struct Rows;
 
 impl BatchSource for Rows {
@@ -41,7 +41,7 @@ impl BatchSource for Rows {
     }
 }
 
-/// Optimizer, precision and parts of a run.
+/// Optimizer, precision and number of parts of a run.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     optimizer: &'static str,
@@ -103,7 +103,7 @@ impl Kind {
         })
     }
 
-    /// A run that stops after a step in its middle.
+    /// Makes a run that stops after a step in its middle.
     fn stopped(self, path: &Path) {
         let run = RunFolder::open(path, CONFIG, false).unwrap();
         let stop = AtomicBool::new(false);
@@ -113,9 +113,9 @@ impl Kind {
     }
 }
 
-/// Weights, optimizer and every field of the metrics but the times are those of the run that was not stopped.
+/// Reproduces the weights, the optimizer state and every metric but the times of an uninterrupted run.
 #[test]
-fn all_ways_of_computing_resume_to_the_same_bits() {
+fn every_configuration_resumes_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();
     for (number, (optimizer, precision, parts)) in [
         ("muon", Precision::F32, 1),
@@ -154,9 +154,9 @@ fn all_ways_of_computing_resume_to_the_same_bits() {
     }
 }
 
-/// A run whose data have changed since is refused by name, and nothing in its folder changes.
+/// Refuses a run whose data have changed, by name, and changes nothing in its folder.
 #[test]
-fn other_data_are_refused() {
+fn changed_data_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("run");
     let kind = Kind {
@@ -167,7 +167,7 @@ fn other_data_are_refused() {
     kind.stopped(&path);
     let before = records(&path);
     let saved = std::fs::read(path.join("run.toml")).unwrap();
-    // A broken checkpoint is set aside only by a run that goes on.
+    // Only a run that resumes sets a broken checkpoint aside.
     let broken = path.join("step-999999");
     std::fs::create_dir(&broken).unwrap();
     std::fs::remove_file(path.join("latest")).unwrap();
@@ -188,7 +188,7 @@ fn other_data_are_refused() {
         Path::new("step-999999")
     );
     assert!(broken.is_dir());
-    // What is not refused takes all of it up.
+    // An accepted run completes all of it.
     let data = "data";
     kind.train(&run, &model, data, (&never, &mut Silent))
         .unwrap();

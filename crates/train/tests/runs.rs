@@ -1,4 +1,4 @@
-//! What a run folder and the loop promise.
+//! Promises of the run folder and of the training loop.
 
 mod table;
 
@@ -17,7 +17,7 @@ use table::{
     CONFIG, Case, Scores, Steps, StopAfter, Table, optimizer_bytes, records, straight, training,
 };
 
-/// 20 steps straight equal 11 steps, a stop and a resumption: parameters, moments and metrics.
+/// Reproduces the parameters, moments and metrics of 20 steps by 11 steps, a stop and a resumption.
 #[test]
 fn resuming_is_bit_exact() {
     let root = tempfile::tempdir().unwrap();
@@ -140,7 +140,7 @@ fn the_last_step_is_evaluated_and_saved() {
     }
 }
 
-/// A step computed in four parts is the step computed at once.
+/// Computes the same step in four parts as at once.
 #[test]
 fn accumulation_equals_one_batch() {
     let root = tempfile::tempdir().unwrap();
@@ -157,7 +157,7 @@ fn accumulation_equals_one_batch() {
     }
 }
 
-/// A folder is refused while in use, when finished, when interrupted without `--resume`, and when it holds other files.
+/// Refuses a folder that is in use, finished, interrupted (without `--resume`), or holds other files.
 #[test]
 fn run_folders_are_not_overwritten() {
     let root = tempfile::tempdir().unwrap();
@@ -186,14 +186,14 @@ fn run_folders_are_not_overwritten() {
     let other = root.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("thesis.tex"), "precious").unwrap();
-    assert!(refused(&other, false, CONFIG).contains("is no run folder"));
+    assert!(refused(&other, false, CONFIG).contains("is not a run folder"));
     assert_eq!(
         std::fs::read_to_string(other.join("thesis.tex")).unwrap(),
         "precious"
     );
 }
 
-/// The best checkpoint outlives the rotation, and `best` and `latest` point where they should.
+/// Keeps the best checkpoint through the rotation, and points `best` and `latest` to the right ones.
 #[test]
 fn rotation_keeps_the_best_and_the_newest() {
     let root = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ fn rotation_keeps_the_best_and_the_newest() {
     assert_eq!(resolve_checkpoint(&path).unwrap(), path.join("step-000008"));
 }
 
-/// A milestone is saved although nothing else would, outlives the rotation, and takes no other's place.
+/// Saves a milestone and keeps it through the rotation, in addition to the other checkpoints.
 #[test]
 fn milestones_are_kept() {
     let root = tempfile::tempdir().unwrap();
@@ -239,7 +239,7 @@ fn milestones_are_kept() {
     assert!(!path.join("step-000018").exists());
 }
 
-/// A checkpoint that was cut off or altered is named and passed over for the one before.
+/// Names a truncated or altered checkpoint and uses the one before.
 #[test]
 fn broken_checkpoints_are_skipped() {
     let root = tempfile::tempdir().unwrap();
@@ -262,7 +262,7 @@ fn broken_checkpoints_are_skipped() {
             .contains("`model.safetensors` was altered")
     );
     assert!(resolve_checkpoint(&path.join("step-000007")).is_err());
-    // What a killed process left half-written goes too.
+    // Unfinished files of a killed process are removed too.
     std::fs::create_dir(path.join(".tmp-step-000009")).unwrap();
 
     let folder = RunFolder::open(&path, CONFIG, true).unwrap();
@@ -280,7 +280,7 @@ fn broken_checkpoints_are_skipped() {
     assert_eq!(table.bits(), straight(&root.path().join("whole")).bits());
 }
 
-/// A trainable parameter that the loss does not reach, and a loss that is no number, stop the run by name.
+/// Stops with the name of a trainable parameter that the loss does not reach, and at a loss that is not finite.
 #[test]
 fn dead_parameters_and_divergence_are_refused() {
     let root = tempfile::tempdir().unwrap();

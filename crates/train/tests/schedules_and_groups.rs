@@ -1,4 +1,4 @@
-//! The schedule at exact steps, and which optimizer moves which parameter, each in numbers by hand.
+//! The schedule at exact steps, and the parameter groups of the optimizers, against numbers computed by hand.
 
 mod table;
 
@@ -19,12 +19,12 @@ fn assert_rates(config: &TrainingConfig, total: u64, expected: &[(u64, f64)]) {
     }
 }
 
-/// Shares of the peak, which stands at the last step of the warm-up and falls from the next one on; the minimum is that of
-/// the last step, not of the one before or after.
+/// Checks shares of the peak, which is reached at the last step of the warmup and left at the next; the minimum is
+/// reached at the last step, not one before or after.
 #[test]
 fn schedules_have_their_values_at_exact_steps() {
     let cosine = training("steps = 1\nwarmup_steps = 4\nminimum_learning_rate_ratio = 0.2");
-    // cos 30°, 60°, 90°, … over the six steps after the warm-up.
+    // cos 30°, 60°, 90°, … over the six steps after the warmup.
     let sixth = |cosine: f64| 0.2 + 0.8 * 0.5 * (1.0 + cosine);
     let root = 3f64.sqrt() / 2.0;
     assert_rates(
@@ -68,16 +68,16 @@ fn schedules_have_their_values_at_exact_steps() {
     );
 }
 
-/// The default warm-up is 2 % of the run, and at most 500 steps.
+/// Chooses a warmup of 2 % of the run, at most 500 steps.
 #[test]
-fn the_warmup_is_chosen_by_the_length_of_the_run() {
+fn the_default_warmup_depends_on_the_length_of_the_run() {
     let config = training("steps = 1\nschedule = \"constant\"");
     assert_rates(&config, 49, &[(1, 1.0)]);
     assert_rates(&config, 1000, &[(1, 0.05), (19, 0.95), (20, 1.0)]);
     assert_rates(&config, 1_000_000, &[(250, 0.5), (499, 0.998), (500, 1.0)]);
 }
 
-/// Every kind of parameter, its shape, and whether it decays and is moved by Muon.
+/// Every kind of parameter: its shape, weight decay, and use of Muon.
 const GROUPS: [(&str, &[usize], bool, bool); 12] = [
     ("model.embed_tokens.weight", &[4, 2], false, false),
     ("model.embed_positions.weight", &[4, 2], false, false),
@@ -134,10 +134,10 @@ fn optimizer(kind: &str, parameters: &BTreeMap<String, Var>) -> Optimizer {
     Optimizer::new(&config, parameters, Ops::fused(Precision::F32)).unwrap()
 }
 
-/// Matrices without a gradient to follow shrink by 1 − η·λ = 0.9 an update, under either optimizer; embeddings, norms,
-/// biases and magnitudes stay.
+/// Shrinks matrices with a zero gradient by 1 − η·λ = 0.9 per update under either optimizer, and leaves embeddings,
+/// norms, biases and magnitudes.
 #[test]
-fn projections_decay_and_nothing_else() {
+fn only_projections_decay() {
     for kind in ["adamw", "muon"] {
         let parameters = ones();
         let zeros: BTreeMap<String, Tensor> = parameters
@@ -159,9 +159,9 @@ fn projections_decay_and_nothing_else() {
     }
 }
 
-/// Muon keeps one momentum of the matrices in the blocks, AdamW two moments of all else: what is saved says so.
+/// Saves one momentum for the matrices in the layers (Muon) and two moments for all other parameters (AdamW).
 #[test]
-fn muon_moves_the_matrices_of_the_blocks() {
+fn muon_updates_the_matrices_of_the_layers() {
     let parameters = ones();
     let folder = tempfile::tempdir().unwrap();
     for kind in ["adamw", "muon"] {
@@ -184,10 +184,10 @@ fn muon_moves_the_matrices_of_the_blocks() {
     }
 }
 
-/// Moments and momentum go through the optimizer's file: three updates, a file and three more are six, bit for bit, and not the
-/// three alone.
+/// Saves and loads moments and momentum: three updates, a file and three more equal six updates bit for bit, and differ
+/// from the last three alone.
 #[test]
-fn memories_are_carried_by_the_file() {
+fn optimizer_state_survives_saving_and_loading() {
     let gradients = |step: u64| -> BTreeMap<String, Tensor> {
         let wave = |at: usize| ((at as f32 + 1.0) * (step as f32 * 0.7 + 0.3)).sin();
         let of = |shape: &[usize]| {

@@ -1,5 +1,5 @@
-//! Whole training runs of a Transformer against the same run by hand, in f64: packed documents, ignored targets, the mean over
-//! scored targets, clipping by the global norm, warm-up and schedule, decay groups, AdamW and Muon.
+//! Whole training runs of a Transformer against a hand computation in f64: packed documents, ignored targets, the mean
+//! over scored targets, clipping by the global norm, warmup and schedule, decay groups, AdamW and Muon.
 
 mod bare;
 #[path = "../../model/tests/llama_reference/mod.rs"]
@@ -24,13 +24,13 @@ use table::{CONFIG, Case, Scores, training};
 const VOCABULARY: u32 = 13;
 const STEPS: usize = 5;
 const PEAK: f64 = 0.05;
-/// Warm-up over two steps, then a half cosine over three: 1 + cos 60°, 120° and 180°, down to a tenth.
+/// Linear warmup over two steps, then a half cosine over three: 1 + cos 60°, 120° and 180°, down to a tenth.
 const RATES: [f64; STEPS] = [0.025, 0.05, 0.03875, 0.01625, 0.005];
 const DECAY: f64 = 0.5;
 const EPSILON: f64 = 0.02;
 const BETAS: [f64; 2] = [0.9, 0.95];
 const MOMENTUM: f64 = 0.8;
-/// Between the smallest and the largest gradient norm of the runs.
+/// Clipping threshold between the smallest and the largest gradient norm of the runs.
 const CLIP: f64 = 2.5;
 
 fn config() -> ModelConfig {
@@ -49,8 +49,8 @@ fn model() -> Transformer {
     Transformer::initialize(config(), 5, &options).unwrap()
 }
 
-/// Four rows of packed documents. The first two have two scored targets each, the last two five each, so that a mean of the
-/// parts' means is another one.
+/// Four rows of packed documents. The first two have two scored targets each, the last two five each, so that the mean
+/// of the parts' means differs from the mean.
 struct Packed;
 
 impl BatchSource for Packed {
@@ -80,7 +80,7 @@ impl BatchSource for Packed {
     }
 }
 
-/// A run by hand.
+/// A run computed by hand.
 struct ByHand {
     parameters: Weights,
     first: Weights,
@@ -193,7 +193,7 @@ fn mean_loss(weights: &Weights, batch: &TokenBatch, scored: f64) -> f64 {
     loss(&config(), weights, batch) / scored
 }
 
-/// Lists by hand what decays: the projections and the head, neither norms nor the embedding.
+/// Lists the decaying parameters by hand: the projections and the head, neither norms nor the embedding.
 fn decays(name: &str) -> bool {
     name.ends_with("_proj.weight") || name == "lm_head.weight"
 }
@@ -203,15 +203,15 @@ fn is_inner_matrix(name: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Told(RefCell<Vec<StepMetrics>>);
+struct Recorder(RefCell<Vec<StepMetrics>>);
 
-impl Observer for Told {
+impl Observer for Recorder {
     fn after_step(&mut self, metrics: &StepMetrics) {
         self.0.borrow_mut().push(metrics.clone());
     }
 }
 
-/// The run as the loop does it, computed in `parts`; its parameters, metrics and saved moments are those of `expected`.
+/// Trains with the loop in `parts`, and compares parameters, metrics and saved moments with `expected`.
 fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) {
     let what = format!("{optimizer} in {parts} parts, recompute {recompute}");
     let root = tempfile::tempdir().unwrap();
@@ -223,7 +223,7 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
          weight_decay = {DECAY}\nepsilon = {EPSILON}\noptimizer = \"{optimizer}\"\nmomentum = {MOMENTUM}"
     ));
     let objective = Bare(model().with_recompute(recompute));
-    let (mut told, stop) = (Told::default(), AtomicBool::new(false));
+    let (mut told, stop) = (Recorder::default(), AtomicBool::new(false));
     let outcome = case.settings(&stop, |settings| {
         let settings = polymath_train::Fit {
             sequence_length: 6,
@@ -288,7 +288,7 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
     }
 }
 
-/// `found` is `expected` to within a share of the largest way that any element went from `start`.
+/// Checks that `found` equals `expected` within a share of the largest change of any element from `start`.
 fn assert_moved(what: &str, (found, expected): (&[f64], &[f64]), start: &[f64]) {
     assert!(found.iter().all(|x| x.is_finite()), "{what}");
     let largest = |a: &[f64], b: &[f64]| {
@@ -302,9 +302,9 @@ fn assert_moved(what: &str, (found, expected): (&[f64], &[f64]), start: &[f64]) 
     );
 }
 
-/// Five updates of AdamW, some of them clipped, computed at once and in parts.
+/// Matches five hand-computed updates of AdamW, some of them clipped, computed at once and in parts.
 #[test]
-fn adamw_runs_are_the_run_by_hand() {
+fn adamw_matches_the_hand_computation() {
     let expected = ByHand::run(false);
     let norms = expected.told.iter().map(|(_, norm)| *norm);
     let clipped = norms.clone().filter(|norm| *norm > CLIP).count();
@@ -318,9 +318,9 @@ fn adamw_runs_are_the_run_by_hand() {
     }
 }
 
-/// The same with Muon for the matrices of the blocks.
+/// Matches the hand computation with Muon for the matrices of the layers.
 #[test]
-fn muon_runs_are_the_run_by_hand() {
+fn muon_matches_the_hand_computation() {
     let expected = ByHand::run(true);
     for parts in [1, 4] {
         assert_is(&expected, "muon", parts, false);

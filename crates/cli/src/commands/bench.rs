@@ -1,4 +1,4 @@
-//! `polymath bench`: the pace of a training step, on synthetic tokens.
+//! `polymath bench`: throughput of a training step, on synthetic tokens.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::{peak, results};
 
-/// Row length, where the config leaves it to the data set.
+/// Default row length.
 const SEQUENCE_LENGTH: usize = 256;
-/// Steps that fill caches and memory pools first.
+/// Steps of warmup, to fill caches and memory pools.
 const WARM_UP: u64 = 2;
-/// How long the peak is looked for after each step.
+/// Duration of the measurement of the peak after each step.
 const PEAK_TIME: Duration = Duration::from_millis(60);
 const PHASES: [&str; 4] = ["data", "forward", "backward", "optimizer"];
 
@@ -47,7 +47,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
         if step > WARM_UP {
             steps.push([data, forward, backward, update]);
-            // Between the steps, so that all see the same machine, whatever else it does.
+            // Scored between the steps, so that both see the same load of the machine.
             let begin = Instant::now();
             model.score(&batch)?;
             scorings.push(begin.elapsed().as_secs_f64());
@@ -85,7 +85,7 @@ struct Timing {
     phases: [f64; 4],
     seconds: f64,
     tokens_per_second: f64,
-    /// What `evaluate` does with such a batch.
+    /// Throughput of `evaluate` on such a batch.
     scoring_tokens_per_second: f64,
     flops: f64,
     peak: f64,
@@ -126,12 +126,12 @@ impl Timing {
             self.flops / self.peak * 100.0
         );
         text += &format!(
-            "scoring: {:.0} tokens/s, {:.1} times as many\n",
+            "scoring: {:.0} tokens/s, {:.1} times as fast\n",
             self.scoring_tokens_per_second,
             self.scoring_tokens_per_second / self.tokens_per_second
         );
         if let Some(memory) = self.memory {
-            text += &format!("{} MB at most\n", memory / 1_000_000);
+            text += &format!("{} MB peak memory\n", memory / 1_000_000);
         }
         text
     }
@@ -142,7 +142,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Seconds of forward, backward and optimizer.
+/// Returns the seconds of forward, backward and optimizer.
 fn time_step(
     model: &Transformer,
     optimizer: &mut Optimizer,
@@ -150,7 +150,7 @@ fn time_step(
     step: u64,
 ) -> Result<[f64; 3], Failure> {
     let begin = Instant::now();
-    // A GPU computes while the program goes on: each phase waits for it.
+    // A GPU computes asynchronously: each phase waits for it.
     let since = || {
         model
             .device()
@@ -176,7 +176,7 @@ fn time_step(
     Ok([forward, backward - forward, all - backward])
 }
 
-/// Rows of one document each, of tokens without a pattern.
+/// Returns rows of one document each, of tokens without a pattern.
 fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> TokenBatch {
     let first = step as usize * rows * sequence;
     let token = |at: usize| ((first + at).wrapping_mul(2_654_435_761) >> 7) as u32 % vocabulary;
@@ -188,7 +188,7 @@ fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> To
     }
 }
 
-/// The most memory that this process has held, where the system says (Linux).
+/// Returns the peak memory of this process, if the system reports it (Linux).
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,17 +1,17 @@
-//! `polymath demo`: the whole line on the built-in corpus, in minutes on a laptop's CPU.
+//! `polymath demo`: the whole pipeline on a synthetic corpus, in minutes on a laptop's CPU.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use polymath_data::{PrepareConfig, school};
 
-use super::{finetune, forget, prepare, pretrain};
+use super::{finetune, prepare, pretrain, report};
 use crate::arguments::{self, Scoring};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::lines;
 
-/// Where everything of one demo lies.
+/// Folders of one demo.
 struct Folders {
     root: PathBuf,
 }
@@ -22,7 +22,7 @@ impl Folders {
     }
 }
 
-/// Makes the school, prepares it, pretrains on its subjects, fine-tunes on the niche twice, and reports.
+/// Writes and prepares the synthetic corpus, pretrains on its subjects, fine-tunes on the niche twice, and reports.
 pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(), Failure> {
     let folders = Folders {
         root: arguments.output.clone(),
@@ -32,8 +32,8 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
             lines::say(&format!("\n{text}"));
         }
     };
-    say("1/5  A small school is written, and prepared.");
-    let config = write_school(arguments, &folders)?;
+    say("1/5  Write and prepare a synthetic corpus.");
+    let config = write_corpus(arguments, &folders)?;
     let request = arguments::Prepare {
         config,
         overrides: Vec::new(),
@@ -42,7 +42,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
     };
     prepare::run(&request, environment)?;
 
-    say("2/5  Pretraining on its four subjects.");
+    say("2/5  Pretrain on its four subjects.");
     let base = folders.at("checkpoints/base");
     let text = pretrain_config(arguments, &folders);
     train_with(&folders.at("pretrain.toml"), &text, |file| {
@@ -57,7 +57,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
     .enumerate()
     {
         say(&format!(
-            "{}/5  Fine-tuning on competition mathematics: {method}.",
+            "{}/5  Fine-tune on competition mathematics: {method}.",
             number + 3
         ));
         let run = folders.at(&format!("checkpoints/{method}"));
@@ -76,8 +76,8 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
         tuned.push(run);
     }
 
-    say("5/5  What was gained, what was forgotten.");
-    let request = arguments::Forget {
+    say("5/5  Report what was gained and forgotten.");
+    let request = arguments::Report {
         adapter_base: None,
         base,
         tuned,
@@ -87,29 +87,29 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
             context: None,
             stride: None,
         },
-        split: arguments::ScoredSplit::default(),
+        split: arguments::SplitFilter::default(),
         tasks: arguments::Tasks::default(),
         niche: None,
         tolerance: 0.02,
         seed: arguments.seed,
         output: folders.at("report"),
     };
-    forget::run(&request, environment)
+    report::run(&request, environment)
 }
 
 fn train_file(config: &Path) -> arguments::Train {
     arguments::Train {
         config: config.to_path_buf(),
         overrides: Vec::new(),
-        // A demo that was stopped goes on where it was.
+        // A stopped demo resumes.
         resume: true,
         dry_run: false,
         dashboard: false,
     }
 }
 
-/// Trains with the config `text`, which is kept in `file`. A run that is finished with it has nothing left to do: the demo can be
-/// called again.
+/// Writes the config `text` to `file` and trains with it. A finished run has nothing left to do, so that the demo can
+/// be run again.
 fn train_with(
     file: &Path,
     text: &str,
@@ -119,7 +119,7 @@ fn train_with(
     train(file)
 }
 
-/// Writes a config of the demo, over nothing that is there and says something else.
+/// Writes a config of the demo, but never over a file with other content.
 fn write_config(file: &Path, text: &str) -> Result<(), Failure> {
     match polymath_files::read(file) {
         Ok(before) if before == text.as_bytes() => Ok(()),
@@ -127,13 +127,13 @@ fn write_config(file: &Path, text: &str) -> Result<(), Failure> {
             Ok(polymath_files::write(file, text.as_bytes())?)
         }
         _ => Err(Failure::usage(anyhow!(
-            "`{}` is there, and not of this demo: choose another `--output`, or remove it",
+            "`{}` exists and is not of this demo: choose another `--output`, or remove it",
             file.display()
         ))),
     }
 }
 
-fn write_school(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBuf, Failure> {
+fn write_corpus(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBuf, Failure> {
     let raw = folders.at("raw");
     let config = school::SchoolConfig {
         seed: arguments.seed,

@@ -1,4 +1,4 @@
-//! `polymath evaluate`: a checkpoint's scores on the domains of datasets and on tasks.
+//! `polymath evaluate`: scores of a checkpoint on the domains of datasets and on tasks.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Prints bits per byte and perplexity of every domain, and what was answered of every task.
+/// Prints bits per byte and perplexity of every domain, and the accuracy of every task.
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
     let base = resolve_base(&folder, arguments.adapter_base.as_deref())?;
-    // Whether there is a model at all comes before what it is scored on.
+    // A missing model is reported before anything about the data.
     polymath_model::load_config_over(&folder, base.as_deref())?;
     let items = arguments
         .items
@@ -110,20 +110,27 @@ fn accuracy(right: &[bool]) -> f64 {
     right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
 }
 
-impl arguments::ScoredSplit {
-    /// Returns the part that is asked for; `None` where it is all of them.
+impl arguments::SplitFilter {
+    /// Returns the chosen split; `None` for all held-out documents.
     pub fn choice(&self) -> Option<HeldoutSplit> {
-        match self.split? {
-            arguments::HeldoutChoice::Dev => Some(HeldoutSplit::Dev),
-            arguments::HeldoutChoice::Test => Some(HeldoutSplit::Test),
-            arguments::HeldoutChoice::Audit => Some(HeldoutSplit::Audit),
-            arguments::HeldoutChoice::All => None,
+        self.split?.heldout()
+    }
+}
+
+impl arguments::SplitChoice {
+    /// Returns the part of the held-out documents that this split is; `None` for `train` and for all of them.
+    pub fn heldout(self) -> Option<HeldoutSplit> {
+        match self {
+            Self::Dev => Some(HeldoutSplit::Dev),
+            Self::Test => Some(HeldoutSplit::Test),
+            Self::Audit => Some(HeldoutSplit::Audit),
+            Self::Train | Self::Heldout => None,
         }
     }
 }
 
 impl arguments::Scoring {
-    /// Returns how documents are cut, of which `split` alone is scored.
+    /// Returns the options that cut the documents of `split` into windows.
     pub fn windows(&self, split: Option<HeldoutSplit>) -> WindowOptions {
         WindowOptions {
             context: self.context,

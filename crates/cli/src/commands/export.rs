@@ -1,4 +1,4 @@
-//! `polymath export`: a checkpoint for others.
+//! `polymath export`: a checkpoint as GGUF or on the hub.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Takes the checkpoint to every place that was named.
+/// Exports the checkpoint to every given destination.
 pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(), Failure> {
     let folder =
         polymath_train::resolve_checkpoint(&arguments.checkpoint).map_err(Failure::usage)?;

@@ -1,4 +1,4 @@
-//! `polymath finetune`.
+//! `polymath finetune`: fine-tuning of a checkpoint on a niche.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{lines, results};
 
-/// Trains, or says what training would take.
+/// Trains, or prints the cost of training.
 pub fn run(
     arguments::Finetune {
         train: arguments,
@@ -62,7 +62,7 @@ pub fn run(
         let last = finetuning.plan().steps;
         if finetuning.is_limited() && outcome == (Outcome::Interrupted { step: last }) {
             lines::say(&format!(
-                "{}: stopped before the last word on its limits; go on with `--resume`",
+                "{}: stopped before the verdict on its limits; go on with `--resume`",
                 folder.display()
             ));
             return Err(Failure::Interrupted);
@@ -74,7 +74,7 @@ pub fn run(
         return Err(Failure::LimitBroken);
     }
     if verdict.judged.mixed.is_some() {
-        // Training's own best is not the one that counts.
+        // `best` is not the best checkpoint of training itself.
         results::announce(&folder.join("best").display().to_string());
     } else {
         conclude(outcome, (&folder, finetuning.niche()), environment)?;
@@ -85,20 +85,20 @@ pub fn run(
     }
 }
 
-/// What a person should know of the niche's text.
+/// Returns remarks about the niche's text.
 fn remarks(finetuning: &Finetuning) -> String {
     let niche = finetuning.niche();
     let manifest = finetuning.niche_manifest();
     manifest.map_or(String::new(), |domain| prepare::remarks(niche, domain))
 }
 
-/// The niche stands apart from the old domains.
+/// Describes a fine-tuning for the dashboard, with the niche apart from the retained domains.
 pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
     let (niche, watched) = (tuning.niche(), tuning.watched());
-    let old: Vec<&str> = watched.into_iter().filter(|name| *name != niche).collect();
+    let retained: Vec<&str> = watched.into_iter().filter(|name| *name != niche).collect();
     let mut groups = vec![Group::new("niche", [niche])];
-    if !old.is_empty() {
-        groups.push(Group::new("old", old));
+    if !retained.is_empty() {
+        groups.push(Group::new("retained", retained));
     }
     About {
         title: title.to_owned(),
@@ -107,7 +107,7 @@ pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
     }
 }
 
-/// `0.02` or `default=0.02,chemistry=0.01` as changes to the config.
+/// Turns `0.02` or `default=0.02,chemistry=0.01` into changes of the config.
 fn as_overrides(limits: &str) -> Vec<String> {
     let limit = |part: &str| match part.split_once('=') {
         Some((domain, limit)) => format!("retention.limits.{}={}", domain.trim(), limit.trim()),

@@ -35,7 +35,7 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
     let mut output = Results::open();
     output.write(given)?;
     let mut stream = TextStream::new(&tokenizer);
-    // Decoders treat the first token of a text in ways of their own: the continuation has the prompt before it.
+    // Decoders treat the first token of a text in a special way: the prompt is decoded before the continuation.
     for token in prompt {
         stream.push(token);
     }
@@ -55,9 +55,8 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
     output.flush()
 }
 
-/// A prompt without the spaces at its end, and these: in the text that a model has learned, spaces are the beginning of
-/// the next word's token, so that the continuation has to begin with them. Where no token begins with a space, the prompt
-/// stays whole.
+/// Splits trailing spaces off a prompt: in the text that a model has learned, a space belongs to the token of the next
+/// word, so that the continuation has to begin with it. If no token begins with a space, the prompt stays whole.
 fn parted<'a>(prompt: &'a str, spelling: &Spelling) -> (&'a str, &'a str) {
     let given = prompt.trim_end_matches(' ');
     match spelling.some_begin_with(b" ") {

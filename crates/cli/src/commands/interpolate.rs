@@ -13,7 +13,7 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
     let options = InterpolateOptions {
         between: arguments.between.options(),
         alphas: arguments.alphas.clone(),
-        per_block: arguments.per_block,
+        per_block: arguments.per_layer,
     };
     let console = StudyConsole::new(environment);
     let (curve, rule) = interpolate(&options, &environment.setup(&console))?;
@@ -23,7 +23,7 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
 }
 
 impl arguments::Between {
-    /// Returns what the arguments ask for.
+    /// Returns the options of a study.
     pub fn options(&self) -> BetweenOptions {
         BetweenOptions {
             base: self.base.clone(),

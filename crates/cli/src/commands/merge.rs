@@ -1,4 +1,4 @@
-//! `polymath merge`: an adapter and its base as one ordinary model folder.
+//! `polymath merge`: an adapter and its base as one model folder.
 
 use anyhow::anyhow;
 use polymath_finetune::Lineage;
@@ -15,7 +15,7 @@ pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<()
     let folder = polymath_train::resolve_checkpoint(&arguments.adapter).map_err(Failure::usage)?;
     if !is_adapter(&folder) {
         return Err(Failure::usage(anyhow!(
-            "`{}` is no adapter: expected a checkpoint of a `lora` or `dora` run, with an `adapter_config.json`",
+            "`{}` is not an adapter: expected a checkpoint of a `lora` or `dora` run, with an `adapter_config.json`",
             folder.display()
         )));
     }

@@ -1,12 +1,12 @@
-//! One file a command: reads its arguments, calls the crate that does the work, prints the result.
+//! One file per command: reads its arguments, calls the crate that does the work, prints the result.
 
 pub mod bench;
+pub mod completions;
 pub mod dataset;
 pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod finetune;
-pub mod forget;
 pub mod frontier;
 pub mod generate;
 pub mod import;
@@ -15,7 +15,8 @@ pub mod merge;
 pub mod prepare;
 pub mod pretrain;
 mod publish;
-pub mod revert;
+pub mod report;
+pub mod reset;
 mod runs;
 pub mod tasks;
 pub mod tokenizer;
@@ -25,7 +26,7 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
-/// The config of a run: a file and what the command line changes in it.
+/// Loads the config of a run: a file and the changes of the command line.
 fn load_run<T: serde::de::DeserializeOwned>(
     file: &Path,
     overrides: &[String],

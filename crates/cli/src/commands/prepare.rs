@@ -1,4 +1,4 @@
-//! `polymath prepare`.
+//! `polymath prepare`: a dataset from raw text.
 
 use polymath_data::{
     DataError, Dataset, DomainManifest, GroupKind, Grouping, Packing, PrepareConfig, Split,
@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Makes the data set and says what is in it.
+/// Prepares the dataset and prints its summary.
 pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<(), Failure> {
     let config: PrepareConfig =
         polymath_config::load(&arguments.config, &arguments.overrides).map_err(Failure::usage)?;
@@ -24,10 +24,10 @@ pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<
     Ok(())
 }
 
-/// Lengths of rows that are looked at.
+/// Row lengths to report.
 const ROWS: [usize; 5] = [256, 512, 1024, 2048, 4096];
 
-/// What rows make of the domains with prompts, a line for each length until one cuts no example.
+/// Describes the packing of the domains with prompts, one line per row length until no example is cut.
 pub fn packings(dataset: &Dataset) -> Result<String, DataError> {
     let mut text = String::new();
     for name in dataset.domain_names() {
@@ -45,7 +45,7 @@ pub fn packings(dataset: &Dataset) -> Result<String, DataError> {
     Ok(text)
 }
 
-/// A table of the domains, and what overlaps.
+/// Returns a table of the domains and their overlaps.
 pub fn summary(dataset: &Dataset) -> String {
     let manifest = dataset.manifest();
     let mut text = format!(
@@ -80,7 +80,7 @@ pub fn summary(dataset: &Dataset) -> String {
     for overlap in &manifest.overlaps {
         if overlap.exact_share > 0.0 || overlap.ngram_share > 0.01 {
             text += &format!(
-                "  overlap: {:.1} % of the 13-word sequences held out in {} stand in {}'s training text ({:.2} % of \
+                "  overlap: {:.1} % of the 13-word sequences held out in {} also occur in {}'s training text ({:.2} % of \
                  whole documents)\n",
                 overlap.ngram_share * 100.0,
                 overlap.heldout,
@@ -92,22 +92,21 @@ pub fn summary(dataset: &Dataset) -> String {
     text
 }
 
-/// Below so many held-out groups, intervals of scores say little.
+/// Number of held-out groups below which intervals of scores say little.
 const FEW: u64 = 20;
-/// Below so many, scores have no interval.
+/// Number of held-out groups below which scores have no interval.
 const TOO_FEW: u64 = 5;
 
-/// What a person should know of a domain: what was left out of it or read as something else, and what its held-out side is worth;
-/// lines, or nothing.
+/// Returns remarks about a domain, as lines: omitted or unexpected content, and the quality of its held-out split.
 pub fn remarks(name: &str, domain: &DomainManifest) -> String {
-    let mut text = heldout_side(name, domain) + &groups(name, domain);
+    let mut text = heldout_split(name, domain) + &groups(name, domain);
     for line in domain.notes.lines() {
         text += &format!("  {name}: {line}\n");
     }
     text
 }
 
-/// Says what a group is, how many are held out, and what it means where they are few.
+/// Describes the groups of a domain, and warns if few are held out.
 fn groups(name: &str, domain: &DomainManifest) -> String {
     let held = domain.heldout.groups;
     if held == 0 && domain.heldout.documents == 0 {
@@ -130,7 +129,7 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
     );
     if domain.group == GroupKind::Section {
         text += &format!(
-            "  {name}: passages are the groups: scores speak of new passages of the same work, not of other works\n"
+            "  {name}: passages are the groups: scores apply to new passages of the same work, not to other works\n"
         );
     }
     let mend =
@@ -151,19 +150,19 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
     text
 }
 
-/// Says how a held-out side was made by more than the hash of documents.
-fn heldout_side(name: &str, domain: &DomainManifest) -> String {
+/// Describes held-out documents that were not chosen by the hash alone.
+fn heldout_split(name: &str, domain: &DomainManifest) -> String {
     let held = domain.heldout.documents;
     let mut text = String::new();
     if domain.bad_records_dropped > 0 {
         text += &format!(
-            "  {name}: {} records made no document and were left out\n",
+            "  {name}: {} records contained no document and were left out\n",
             domain.bad_records_dropped
         );
     }
     if domain.empty_dropped > 0 {
         text += &format!(
-            "  {name}: {} documents or files had nothing to learn in them (white space alone, or no response) and were left out\n",
+            "  {name}: {} documents or files had nothing to learn (only white space, or no response) and were left out\n",
             domain.empty_dropped
         );
     }
@@ -186,7 +185,7 @@ fn heldout_side(name: &str, domain: &DomainManifest) -> String {
     text + &near_duplicates(name, domain)
 }
 
-/// Says what became of near-duplicates.
+/// Describes the treatment of near-duplicates.
 fn near_duplicates(name: &str, domain: &DomainManifest) -> String {
     let lines = [
         (
@@ -203,7 +202,7 @@ fn near_duplicates(name: &str, domain: &DomainManifest) -> String {
         ),
         (
             domain.near_duplicates_left,
-            "near-duplicates of the training text stay held out: scores on them say little of new text",
+            "near-duplicates of the training text stay held out: scores on them say little about new text",
         ),
     ];
     let lines = lines.into_iter().filter(|(count, _)| *count > 0);
@@ -212,7 +211,7 @@ fn near_duplicates(name: &str, domain: &DomainManifest) -> String {
         .collect()
 }
 
-/// A line with the tokens that documents begin and end with, and where they were found.
+/// Returns a line with the tokens that begin and end documents, and their sources.
 fn ends(dataset: &Dataset) -> String {
     let (tokenizer, sources) = (
         &dataset.manifest().tokenizer,

@@ -1,4 +1,4 @@
-//! `polymath pretrain`.
+//! `polymath pretrain`: training of a new model.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::signals::StopSignal;
 use crate::{lines, peak, results};
 use polymath_report::duration;
 
-/// How long the machine's peak is looked for before a run.
+/// Duration of the measurement of the machine's peak before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
 
-/// Trains, or says what training would take.
+/// Trains, or prints the cost of training.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
     let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
@@ -28,7 +28,7 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     if arguments.dry_run {
         for share in pretraining.mixture() {
             results::line(&format!(
-                "{:20} {:5.1} % of the tokens, {:.2} times through",
+                "{:20} {:5.1} % of the tokens, {:.2} epochs",
                 share.name,
                 share.weight * 100.0,
                 share.repetitions
@@ -47,14 +47,14 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         &mut *watcher,
     )?;
     drop(watcher);
-    let decided_by = match pretraining.mixture() {
+    let score_name = match pretraining.mixture() {
         [only] => only.name.clone(),
         several => format!("the mean of {} domains", several.len()),
     };
-    conclude(outcome, (&folder, &decided_by), environment)
+    conclude(outcome, (&folder, &score_name), environment)
 }
 
-/// How a run is started from this command line.
+/// Returns the start options of a run.
 pub fn launch(environment: &Environment, resume: bool, signal: &StopSignal) -> Launch {
     Launch {
         device: environment.device.clone(),
@@ -64,7 +64,7 @@ pub fn launch(environment: &Environment, resume: bool, signal: &StopSignal) -> L
     }
 }
 
-/// The domains that are trained on stand apart from those that are only watched.
+/// Describes a pretraining for the dashboard, with the trained domains apart from those that are only scored.
 fn about(pretraining: &Pretraining, run: &Path) -> About {
     let trained: Vec<String> = pretraining
         .mixture()
@@ -84,7 +84,7 @@ fn about(pretraining: &Pretraining, run: &Path) -> About {
     }
 }
 
-/// What shows a run: a line, or the dashboard, if there is something to say `about` it.
+/// Returns the observer of a run: a line, or the dashboard if `about` is given.
 pub fn watcher(
     environment: &Environment,
     plan: &Plan,
@@ -97,13 +97,13 @@ pub fn watcher(
     };
     let dashboard = Dashboard::open(about, flops, peak);
     Ok(Box::new(
-        dashboard.context("`--dashboard`: the terminal can't be taken")?,
+        dashboard.context("`--dashboard`: can't take the terminal")?,
     ))
 }
 
-/// The plan of a run, for a person.
+/// Prints the cost of a run.
 pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
-    // A cautious guess, not a measurement: `polymath bench` measures the share of this model on this machine.
+    // A cautious guess: `polymath bench` measures the share of this model on this machine.
     const USUAL_SHARE: f64 = 0.35;
     let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
     let mut text = format!(
@@ -115,10 +115,10 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     let padding = plan.positions - plan.tokens.min(plan.positions);
     if padding > 0 {
         let share = padding as f64 * 100.0 / plan.positions as f64;
-        text += &format!("  and {share:.1} % of all positions padding");
+        text += &format!("  and {share:.1} % of all positions are padding");
     }
     text += &format!(
-        "\noperations            {:>16.3e}  floating-point, at {:.3e} a position\n",
+        "\noperations            {:>16.3e}  floating-point, {:.3e} per position\n",
         plan.flops(),
         plan.flops_per_token
     );
@@ -127,23 +127,23 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
         plan.state_bytes / 1_000_000
     );
     text += &format!(
-        "                      {:>13} MB  of activations, about\n",
+        "                      {:>13} MB  of activations, estimated\n",
         plan.activation_bytes / 1_000_000
     );
     if plan.retention_bytes > 0 {
         text += &format!(
-            "                      {:>13} MB  for what is retained: of the base, beside the model\n",
+            "                      {:>13} MB  for retention: copies of the base and the like\n",
             plan.retention_bytes / 1_000_000
         );
     }
     if let Some(available) = available_memory().filter(|_| environment.device.is_cpu()) {
         text += &format!(
-            "                      {:>13} MB  are available\n",
+            "                      {:>13} MB  available\n",
             available / 1_000_000
         );
     }
     text += &format!(
-        "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, about\n",
+        "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, estimated\n",
         duration(plan.flops() / (USUAL_SHARE * peak)),
         USUAL_SHARE * 100.0,
         peak / 1e9
@@ -156,12 +156,12 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to say at the end, and the exit code.
+/// Prints the final message and returns the result of the command.
 ///
-/// `decided_by` names the domain, or the mean of several, whose score chose the best checkpoint.
+/// `score_name` names the domain, or the mean of several, whose score chose the best checkpoint.
 pub fn conclude(
     outcome: Outcome,
-    (run, decided_by): (&Path, &str),
+    (run, score_name): (&Path, &str),
     environment: &Environment,
 ) -> Result<(), Failure> {
     match outcome {
@@ -172,7 +172,7 @@ pub fn conclude(
                     run.display(),
                     best.0,
                     best.1,
-                    decided_by,
+                    score_name,
                     run.join("best").display()
                 ));
             }

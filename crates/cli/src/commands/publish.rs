@@ -1,4 +1,4 @@
-//! What `polymath export` does for the hub: a checkpoint and its card, pushed, or the card alone.
+//! Pushes a checkpoint and its card to the hub, or writes the card alone, for `polymath export`.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use crate::failure::Failure;
 use crate::{lines, results};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// What only a training run that goes on needs; without the first, the second would be no checkpoint's.
+/// Files that are only needed to resume the run; without the first, the second would describe no checkpoint.
 const STATE: [&str; 2] = ["optimizer.safetensors", "state.json"];
-/// Where a model comes from, with paths of this machine.
+/// Lineage of a model, with paths of this machine.
 const LINEAGE: &str = "base.toml";
 
-/// The card of a checkpoint that will be at `place`.
+/// Returns the card of a checkpoint that will be at `place`.
 fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<String, Failure> {
     let options = CardOptions {
         place,
@@ -30,7 +30,7 @@ fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<S
     Ok(card::render(&Facts::gather(folder, &options)?)?)
 }
 
-/// Writes the card alone.
+/// Writes only the card.
 pub fn write_card(
     (folder, given): (&Path, &Path),
     arguments: &arguments::Export,
@@ -42,7 +42,8 @@ pub fn write_card(
             file.display()
         )));
     }
-    // What stands in a run can be opened elsewhere, the run can't. Of an absolute path only the run's name is shown.
+    // A checkpoint folder can be opened elsewhere, a run folder can't. Of an absolute path only the run's name is
+    // shown.
     let best = arguments.checkpoint.join("best");
     let place = match arguments.checkpoint.is_relative() && best.is_dir() {
         true => &best,
@@ -55,7 +56,7 @@ pub fn write_card(
     Ok(())
 }
 
-/// A folder means the card in it.
+/// Returns the path of the card; a folder means the card in it.
 fn card_file(path: &Path) -> PathBuf {
     match path.is_dir() {
         true => path.join(CARD),
@@ -63,21 +64,21 @@ fn card_file(path: &Path) -> PathBuf {
     }
 }
 
-/// Lists the checkpoint's files and its card, and pushes them unless that is all that was asked for.
+/// Lists the checkpoint's files and its card, and pushes them unless `--dry-run` is given.
 pub fn push(
     (folder, name): (&Path, &str),
     arguments: &arguments::Export,
     environment: &Environment,
 ) -> Result<(), Failure> {
     let repository = repository(name, arguments.revision.as_deref()).map_err(Failure::Usage)?;
-    // Whether there is a model at all comes before what is said of it.
+    // A missing model is reported before anything else.
     if !is_adapter(folder) {
         polymath_model::load_config(folder).map_err(Failure::usage)?;
     }
     let mut files = files_of(folder, arguments.with_state)?;
     if is_adapter(folder) {
         let config = adapter_config(arguments, folder).map_err(Failure::Usage)?;
-        // What others will find under the base's name must be the base.
+        // The base under this name on the hub must be the base of the adapter.
         let base = polymath_train::resolve_base(folder, arguments.base.as_deref())?;
         polymath_model::load_adapter(folder, base.as_deref()).map_err(Failure::usage)?;
         files.retain(|file| file.name != ADAPTER_CONFIG);
@@ -120,7 +121,7 @@ pub fn push(
     Ok(())
 }
 
-/// Asks on a terminal whether to send what is listed; elsewhere nobody could answer.
+/// Asks on a terminal before sending; elsewhere nobody could answer.
 fn is_confirmed() -> Result<bool, Failure> {
     if !(std::io::stdin().is_terminal() && lines::is_terminal()) {
         return Ok(true);
@@ -136,14 +137,14 @@ fn repository(name: &str, revision: Option<&str>) -> anyhow::Result<Repository> 
         Some(revision) => format!("{name}@{revision}"),
         None => name.to_owned(),
     };
-    // A revision is given by itself.
+    // The revision is a separate option.
     let parsed = Repository::parse(&named).filter(|_| !name.contains('@'));
     parsed.ok_or_else(|| {
-        anyhow!("`{named}` is no name on the hub: expected `--push owner/name`, with a branch in `--revision`")
+        anyhow!("`{named}` is not a name on the hub: expected `--push owner/name`, with a branch in `--revision`")
     })
 }
 
-/// All files of a checkpoint but its card, where it comes from and, unless it is asked for, what only its run needs.
+/// Returns the files of a checkpoint without its card, its lineage and, unless requested, the state of its run.
 fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
     let mut files = Vec::new();
     let entries = std::fs::read_dir(folder)
@@ -166,8 +167,8 @@ fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
     Ok(files)
 }
 
-/// The place of a file of the folder, with links followed; `None` for what is no file. A link may lead to another file of the
-/// folder and, of a model in the hub's cache, to that model's own content; one that leads out could send anything.
+/// Resolves the path of a file in the folder; `None` if it is not a file. A link may lead to another file of the folder
+/// or, for a model in the hub's cache, to that model's own content; any other link could send a foreign file.
 fn file_within(folder: &Path, name: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = folder.join(name);
     let failed = || format!("can't read `{}`", path.display());
@@ -186,7 +187,7 @@ fn file_within(folder: &Path, name: &str) -> anyhow::Result<Option<PathBuf>> {
     ))
 }
 
-/// Whether `place` is content of the model whose snapshot in the hub's cache is `home`: `<model>/blobs/…` for
+/// Returns true if `place` is content of the model whose snapshot in the hub's cache is `home`: `<model>/blobs/…` for
 /// `<model>/snapshots/<commit>`.
 fn is_in_cache(home: &Path, place: &Path) -> bool {
     let Some(snapshots) = home.parent().filter(|parent| parent.ends_with("snapshots")) else {
@@ -209,7 +210,7 @@ fn upload(name: &str, text: String) -> Upload {
     }
 }
 
-/// The card that was given or lies in the checkpoint's folder; else a new one, where the repository has none.
+/// Returns the given card or the one in the checkpoint's folder, else a new one for a repository without a card.
 fn chosen_card(
     arguments: &arguments::Export,
     folder: &Path,
@@ -233,7 +234,7 @@ fn chosen_card(
     })
 }
 
-/// An adapter's config, with a base that whoever gets it can find.
+/// Returns an adapter's config with a base that others can download.
 fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Result<String> {
     let path = folder.join(ADAPTER_CONFIG);
     let text = polymath_files::read_to_string(&path)?;

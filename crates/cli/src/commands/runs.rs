@@ -1,4 +1,4 @@
-//! The runs of `frontier` and `transfer` on the command line.
+//! Runs of `frontier` and `transfer` on the command line.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{lines, results};
 
-/// Starts runs from the command line: on a dashboard if one is wanted, stopped by signals.
+/// Starts runs from the command line: on a dashboard if requested, stopped by signals.
 pub struct ConsoleRunner<'a> {
     environment: &'a Environment,
     dashboard: bool,
@@ -25,7 +25,7 @@ pub struct ConsoleRunner<'a> {
 }
 
 impl<'a> ConsoleRunner<'a> {
-    /// Shows runs as the environment allows.
+    /// Creates the runner.
     pub fn new(environment: &'a Environment, dashboard: bool) -> Self {
         Self {
             environment,
@@ -71,7 +71,7 @@ impl Runner for ConsoleRunner<'_> {
     }
 }
 
-/// Says of each run what it would take, and whether it is done.
+/// Lists the cost of each run, and its progress.
 pub fn list(runs: &[RunStatus]) -> Result<(), Failure> {
     let mut text = String::new();
     for run in runs {

@@ -1,4 +1,4 @@
-//! Tables and files of what `evaluate` scores of tasks.
+//! Tables and files of the task scores of `evaluate`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Each task's figures, under the harness's names.
+/// Returns each task's figures under the names of lm-evaluation-harness.
 pub fn json(scores: &ModelScores) -> serde_json::Value {
     let tasks: BTreeMap<&str, serde_json::Value> = scores
         .tasks
@@ -31,7 +31,7 @@ pub fn json(scores: &ModelScores) -> serde_json::Value {
     serde_json::json!(tasks)
 }
 
-/// The same as a table; empty where there are no tasks.
+/// Returns the figures as a table; empty without tasks.
 pub fn table(scores: &ModelScores) -> String {
     if scores.tasks.is_empty() {
         return String::new();
@@ -58,12 +58,12 @@ pub fn table(scores: &ModelScores) -> String {
     text
 }
 
-/// The file for what was decided of each item: checked before any work is done, written when all of it is.
+/// File with the decision on each item: checked before any work is done, written at the end.
 pub struct ItemsFile {
     path: PathBuf,
 }
 
-/// One of its lines.
+/// Line of the file.
 #[derive(Serialize)]
 struct ItemLine<'a> {
     task: &'a str,
@@ -72,7 +72,7 @@ struct ItemLine<'a> {
 }
 
 impl ItemsFile {
-    /// Checks that it can be made.
+    /// Checks that the file can be created.
     pub fn check(path: &Path) -> Result<Self, Failure> {
         if path.exists() {
             return Err(Failure::usage(anyhow!(

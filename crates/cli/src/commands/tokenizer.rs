@@ -1,4 +1,4 @@
-//! `polymath tokenizer`: the tokenizer of a fine-tuning, before it runs.
+//! `polymath tokenizer`: the tokenizer of a fine-tuning before its run.
 
 use polymath_finetune::{FinetuneConfig, tokenizer_of};
 

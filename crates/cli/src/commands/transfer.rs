@@ -1,4 +1,4 @@
-//! `polymath transfer`: one base tuned on each domain in turn, and the matrix of what that changes.
+//! `polymath transfer`: fine-tunes one base on each domain in turn and reports the transfer matrix.
 
 use polymath_config::Source;
 use polymath_study::transfer::{TransferConfig, TransferStudy};
@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Tunes on each domain in turn, scores all, and writes the matrix.
+/// Fine-tunes on each domain in turn, scores all runs, and writes the matrix.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
     let config: TransferConfig =

@@ -1,55 +1,55 @@
-//! The losses of a run in bounded memory, however long it is.
+//! Loss curve of a run in bounded memory.
 
-/// The most points that are kept; two become one when there are more.
-const MOST_POINTS: usize = 1024;
+/// Upper bound of the points; above it, pairs are merged.
+const MAX_POINTS: usize = 1024;
 
-/// Losses of one or more steps that follow each other.
+/// Losses of one or more consecutive steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// The last step.
+pub struct LossPoint {
+    /// Last step of the point.
     pub step: u64,
     pub lowest: f64,
     pub highest: f64,
-    /// The smoothed loss after the last step.
+    /// Smoothed loss after the last step.
     pub smooth: f64,
 }
 
-/// The loss over the steps, as it was and smoothed.
-pub struct Curve {
-    /// The first step.
+/// Raw and smoothed loss over the steps.
+pub struct LossCurve {
+    /// First step of the curve.
     begin: u64,
-    points: Vec<Point>,
-    /// Steps that a point holds, and those that the last one holds already.
+    points: Vec<LossPoint>,
+    /// Steps per point, and the number of steps in the last point.
     steps: (u64, u64),
-    smooth: Mean,
+    smooth: DecayingMean,
 }
 
-impl Curve {
-    /// Smoothed over about so many steps.
+impl LossCurve {
+    /// Creates a curve smoothed over about `steps` steps.
     pub fn over(steps: u64) -> Self {
         Self {
             begin: 0,
             points: Vec::new(),
             steps: (1, 1),
-            smooth: Mean::over(steps as f64),
+            smooth: DecayingMean::over(steps as f64),
         }
     }
 
-    pub fn points(&self) -> &[Point] {
+    pub fn points(&self) -> &[LossPoint] {
         &self.points
     }
 
-    /// The first and the last step.
+    /// Returns the first and the last step.
     pub fn steps(&self) -> Option<[u64; 2]> {
         Some([self.begin, self.points.last()?.step])
     }
 
-    /// The smoothed loss, once there is one.
+    /// Returns the smoothed loss, once there is one.
     pub fn smooth(&self) -> Option<f64> {
         self.smooth.value()
     }
 
-    /// Takes the next step in.
+    /// Adds a step.
     pub fn push(&mut self, step: u64, loss: f64) {
         let smooth = self.smooth.push(loss);
         let (wanted, held) = self.steps;
@@ -66,10 +66,10 @@ impl Curve {
         if self.points.is_empty() {
             self.begin = step;
         }
-        if self.points.len() == MOST_POINTS {
-            self.thin();
+        if self.points.len() == MAX_POINTS {
+            self.merge_pairs();
         }
-        self.points.push(Point {
+        self.points.push(LossPoint {
             step,
             lowest: loss,
             highest: loss,
@@ -78,9 +78,9 @@ impl Curve {
         self.steps.1 = 1;
     }
 
-    /// Two neighbours become one.
-    fn thin(&mut self) {
-        let pairs = self.points.chunks_exact(2).map(|pair| Point {
+    /// Merges each pair of neighboring points.
+    fn merge_pairs(&mut self) {
+        let pairs = self.points.chunks_exact(2).map(|pair| LossPoint {
             lowest: pair[0].lowest.min(pair[1].lowest),
             highest: pair[0].highest.max(pair[1].highest),
             ..pair[1]
@@ -90,14 +90,14 @@ impl Curve {
     }
 }
 
-/// A mean in which a value counts less, the older it is: by 1/e over `over` newer ones.
-pub struct Mean {
+/// Exponentially decaying mean: the weight of a value falls by 1/e over `over` newer values.
+pub struct DecayingMean {
     keep: f64,
     sum: f64,
     weight: f64,
 }
 
-impl Mean {
+impl DecayingMean {
     pub fn over(values: f64) -> Self {
         Self {
             keep: (-1.0 / values.max(1.0)).exp(),
@@ -106,14 +106,14 @@ impl Mean {
         }
     }
 
-    /// Takes a value in, and says the mean.
+    /// Adds a value and returns the mean.
     pub fn push(&mut self, value: f64) -> f64 {
         self.sum = self.sum * self.keep + value;
         self.weight = self.weight * self.keep + 1.0;
         self.sum / self.weight
     }
 
-    /// The mean of what there was, if there was anything.
+    /// Returns the mean, if there are values.
     pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
     }
@@ -123,10 +123,10 @@ impl Mean {
 mod tests {
     use super::*;
 
-    /// A long run takes the memory of a short one, and no extreme is lost.
+    /// Keeps a long run in the memory of a short one, and loses no extreme value.
     #[test]
     fn points_are_merged_in_order() {
-        let mut curve = Curve::over(10);
+        let mut curve = LossCurve::over(10);
         for step in 1..=10_000u64 {
             curve.push(
                 step,
@@ -138,7 +138,7 @@ mod tests {
             );
         }
         let points = curve.points();
-        assert!(points.len() <= MOST_POINTS && points.len() >= MOST_POINTS / 2);
+        assert!(points.len() <= MAX_POINTS && points.len() >= MAX_POINTS / 2);
         assert_eq!(curve.steps(), Some([1, 10_000]));
         assert!(points.windows(2).all(|pair| pair[0].step < pair[1].step));
         assert_eq!(
@@ -148,10 +148,10 @@ mod tests {
         assert_eq!(points[0].lowest, 1e-4);
     }
 
-    /// The mean of equal values is that value from the first one on, and it follows a change.
+    /// Equals a constant from the first value on, and follows a change.
     #[test]
     fn the_mean_has_no_bias() {
-        let mut mean = Mean::over(5.0);
+        let mut mean = DecayingMean::over(5.0);
         assert_eq!(mean.value(), None);
         assert!((0..3).all(|_| (mean.push(2.0) - 2.0).abs() < 1e-12));
         let after: f64 = (0..50).map(|_| mean.push(3.0)).last().unwrap();

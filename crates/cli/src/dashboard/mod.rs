@@ -1,9 +1,9 @@
-//! A run on the whole terminal.
+//! Dashboard of a run on the whole terminal.
 //!
-//! [`Dashboard`] is one more observer of the training loop. It draws on a thread of its own: a step may take many seconds,
-//! and keys, another size of the window and the clock must not wait for it. What training pays for it is a lock and a few
-//! numbers a step; drawing happens when something has changed, at most ten times a second, and goes to the terminal
-//! without the lock, so that a slow terminal slows nothing down.
+//! [`Dashboard`] is an observer of the training loop. It draws on its own thread: a step may take many seconds, and
+//! keys, resizing and the clock must not wait for it. It costs training a lock and a few numbers per step. It draws
+//! after a change, at most ten times per second, and writes to the terminal without the lock, so that a slow terminal
+//! slows nothing down.
 
 mod curve;
 mod screen;
@@ -23,33 +23,37 @@ pub use screen::leave;
 pub use state::{About, Group};
 
 use crate::{console, lines, signals};
-use state::State;
+use state::DashboardState;
 use view::Moment;
 
-/// Time between two drawings.
+/// Time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
-/// Held lines that a drawing may need.
+/// Number of buffered lines that a frame may need.
 const LOG_LINES: usize = 32;
 
-/// The dashboard of one run; dropped, it gives the terminal back, and prints what was held.
+/// Dashboard of one run. When dropped, it restores the terminal and prints the buffered lines.
 pub struct Dashboard {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DashboardState>>,
     ended: Arc<AtomicBool>,
     drawing: Option<JoinHandle<()>>,
-    /// The last evaluation in a line, which stays when the screen is gone.
+    /// Last evaluation as a line, printed after the screen is gone.
     evaluation: Option<String>,
 }
 
 impl Dashboard {
-    /// Takes the terminal for a run of `flops_per_token` on a machine whose peak is `peak` FLOP/s.
+    /// Takes the terminal for a run of `flops_per_token` on a machine with a peak of `peak` FLOP/s.
     ///
     /// # Errors
-    /// The terminal can't be taken.
+    /// A terminal that can't be taken.
     pub fn open(about: About, flops_per_token: f64, peak: f64) -> std::io::Result<Self> {
         screen::enter()?;
-        lines::hold();
+        lines::buffer();
         let mut dashboard = Self {
-            state: Arc::new(Mutex::new(State::new(about, flops_per_token, peak))),
+            state: Arc::new(Mutex::new(DashboardState::new(
+                about,
+                flops_per_token,
+                peak,
+            ))),
             ended: Arc::default(),
             drawing: None,
             evaluation: None,
@@ -60,12 +64,12 @@ impl Dashboard {
         Ok(dashboard)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DashboardState> {
         lock(&self.state)
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<DashboardState>) -> MutexGuard<'_, DashboardState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -74,7 +78,7 @@ impl Drop for Dashboard {
         signals::training_ends();
         self.ended.store(true, Ordering::SeqCst);
         if let Some(drawing) = self.drawing.take() {
-            // If it panicked, that was told already, and the run went on without it.
+            // A panic was already reported, and the run continued without the dashboard.
             let _ = drawing.join();
         }
         drop(GivesBack);
@@ -125,7 +129,7 @@ impl Observer for Dashboard {
     }
 }
 
-/// Gives the terminal back when drawing ends, also by an error or a panic: the run goes on, and lines are printed.
+/// Restores the terminal when drawing ends, also after an error or a panic: the run continues, and lines are printed.
 struct GivesBack;
 
 impl Drop for GivesBack {
@@ -135,8 +139,8 @@ impl Drop for GivesBack {
     }
 }
 
-/// Draws what has changed and takes keys, until the run has ended or the terminal is gone.
-fn draw_until(ended: &AtomicBool, state: &Mutex<State>) {
+/// Draws changes and reads keys until the run has ended or the terminal is gone.
+fn draw_until(ended: &AtomicBool, state: &Mutex<DashboardState>) {
     let _gives_back = GivesBack;
     let Ok(mut screen) = screen::open() else {
         return;
@@ -144,13 +148,13 @@ fn draw_until(ended: &AtomicBool, state: &Mutex<State>) {
     let begin = Instant::now();
     let mut shown = None;
     while !ended.load(Ordering::SeqCst) && screen::is_up() {
-        let (log, told) = lines::held(LOG_LINES);
+        let (log, told) = lines::buffered(LOG_LINES);
         let elapsed = Duration::from_secs(begin.elapsed().as_secs());
         let stopping = signals::is_stopping();
         let current = Some((lock(state).changes, told, elapsed, stopping));
         if shown != current {
             let drawn = screen::draw(&mut screen, |frame| {
-                // Held while the picture is made, not while it goes to the terminal.
+                // Locked while the frame is made, not while it is written to the terminal.
                 let state = lock(state);
                 let moment = Moment {
                     state: &state,
@@ -173,7 +177,7 @@ fn draw_until(ended: &AtomicBool, state: &Mutex<State>) {
     }
 }
 
-/// `q`, and what would have been SIGINT if the terminal still made signals of keys.
+/// Returns true for `q`, and for Ctrl-C, which is no SIGINT while the terminal is in raw mode.
 fn stops(key: KeyEvent) -> bool {
     let interrupt = key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
     key.kind == KeyEventKind::Press && (key.code == KeyCode::Char('q') || interrupt)

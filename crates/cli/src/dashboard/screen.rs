@@ -1,4 +1,4 @@
-//! The terminal while the dashboard has it, and how it is given back: at the end, on an error, by a signal, in a panic.
+//! Takes the terminal for the dashboard and restores it: at the end, on an error, by a signal, in a panic.
 
 use std::cell::Cell;
 use std::io::{BufWriter, Stderr, stderr};
@@ -15,24 +15,24 @@ use crossterm::terminal::{
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 
-/// The terminal is on standard error, as bars and lines are: standard output carries results.
+/// Terminal on standard error, like bars and lines: standard output carries results.
 pub type Screen = Terminal<CrosstermBackend<BufWriter<Stderr>>>;
 
-/// How long a drawing under way is waited for before the terminal is taken from it.
+/// Time to wait for a frame in progress before the terminal is taken from it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Whether the terminal is ours.
+/// True while the dashboard has the terminal.
 static IS_UP: AtomicBool = AtomicBool::new(false);
 
-/// Held while a drawing goes to the terminal.
+/// Locked while a frame is written to the terminal.
 static DRAWING: Mutex<()> = Mutex::new(());
 
 thread_local! {
-    /// Whether this thread holds `DRAWING`.
+    /// True if this thread holds `DRAWING`.
     static DRAWS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes the terminal: another screen, no cursor, every key for us.
+/// Takes the terminal: alternate screen, no cursor, raw mode.
 pub fn enter() -> std::io::Result<()> {
     give_back_in_a_panic();
     enable_raw_mode()?;
@@ -40,18 +40,17 @@ pub fn enter() -> std::io::Result<()> {
     crossterm::execute!(stderr(), EnterAlternateScreen, Hide).inspect_err(|_| leave())
 }
 
-/// Whether the terminal is ours.
+/// Returns true while the dashboard has the terminal.
 pub fn is_up() -> bool {
     IS_UP.load(Ordering::SeqCst)
 }
 
-/// Gives the terminal back as it was; nothing is drawn after. Done twice, the second does nothing. A terminal that is gone
-/// is no error.
+/// Restores the terminal; nothing is drawn afterwards. A second call does nothing. A closed terminal is no error.
 pub fn leave() {
     if !IS_UP.swap(false, Ordering::SeqCst) {
         return;
     }
-    // What is half drawn must not go on in the shell. If the panic is this thread's own, there is nobody to wait for.
+    // A partial frame must not appear in the shell. If the panic is this thread's own, there is nothing to wait for.
     let begin = Instant::now();
     while !DRAWS.get() && begin.elapsed() < PATIENCE {
         match DRAWING.try_lock() {
@@ -63,7 +62,7 @@ pub fn leave() {
     let _ = disable_raw_mode();
 }
 
-/// A message of a panic is printed where it can be read, whichever thread panics.
+/// Restores the terminal before a panic prints its message, whichever thread panics.
 fn give_back_in_a_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -75,12 +74,12 @@ fn give_back_in_a_panic() {
     });
 }
 
-/// A terminal to draw on.
+/// Opens a terminal to draw on.
 pub fn open() -> std::io::Result<Screen> {
     Terminal::new(CrosstermBackend::new(BufWriter::new(stderr())))
 }
 
-/// Draws, if the terminal is ours.
+/// Draws a frame if the dashboard has the terminal.
 pub fn draw(screen: &mut Screen, view: impl FnOnce(&mut Frame)) -> std::io::Result<()> {
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     if is_up() {
@@ -92,11 +91,11 @@ pub fn draw(screen: &mut Screen, view: impl FnOnce(&mut Frame)) -> std::io::Resu
     Ok(())
 }
 
-/// The next key or change of size within `time`.
+/// Returns the next key or change of size within `time`.
 pub fn wait(time: Duration) -> Option<Event> {
     let next = event::poll(time).and_then(|some| some.then(event::read).transpose());
     next.unwrap_or_else(|_| {
-        // No keys can be read any more; the display goes on.
+        // Keys can no longer be read; the display continues.
         std::thread::sleep(time);
         None
     })
@@ -135,8 +134,8 @@ mod tests {
         let _drawn = draw(&mut open().unwrap(), |_| panic!("on purpose"));
     }
 
-    /// Whichever thread panics, also the one that is drawing: the screen is as it was, the cursor is back, keys are read as
-    /// before, and the panic's message can be read.
+    /// Restores screen, cursor and keys after a panic of any thread, the drawing one included, and keeps the panic's
+    /// message readable.
     #[test]
     fn a_panic_gives_the_terminal_back() {
         for name in ["another_thread_panics", "the_drawing_panics"] {
@@ -153,7 +152,7 @@ mod tests {
             let mut reader = pty.master.try_clone_reader().unwrap();
             let reading = std::thread::spawn(move || {
                 let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-                // The other end of a terminal is no end of a file, but an error.
+                // Linux reports the closed end of a terminal as an error, not as the end of a file.
                 while let Ok(length @ 1..) = reader.read(&mut piece) {
                     bytes.extend_from_slice(&piece[..length]);
                 }

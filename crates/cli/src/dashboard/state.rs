@@ -1,32 +1,32 @@
-//! What the dashboard shows: where the run stands, apart from how that looks.
+//! DashboardState that the dashboard shows, apart from its layout.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use polymath_train::{EvaluationMetrics, Metrics, StepMetrics};
 
-use super::curve::{Curve, Mean};
+use super::curve::{DecayingMean, LossCurve};
 
 /// Steps over which throughput is averaged.
 const PACE_STEPS: f64 = 10.0;
 
-/// What is known of a run before it begins.
+/// Facts about a run that are known before it begins.
 #[derive(Debug, Clone)]
 pub struct About {
-    /// What is done: `pretraining`, `fine-tuning`.
+    /// Title: `pretraining`, `fine-tuning`.
     pub title: String,
-    /// The folder of the run.
+    /// Folder of the run.
     pub run: PathBuf,
-    /// The domains that are scored on the way, in the order in which they are shown.
+    /// Domains that are scored during training, in the order of display.
     pub groups: Vec<Group>,
 }
 
-/// Domains that belong together.
+/// Domains with the same role.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// What they are to the run: `niche`, `old`.
+    /// Role in the run: `niche`, `retained`.
     pub title: String,
-    /// Their names.
+    /// Names of the domains.
     pub domains: Vec<String>,
 }
 
@@ -39,53 +39,53 @@ impl Group {
     }
 }
 
-/// What the run does at the moment.
+/// Current activity of the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Doing {
-    /// It loads, and measures what it needs before the first step.
+pub enum Activity {
+    /// Loading, and measurements before the first step.
     Starting,
     Training,
-    /// So many held-out tokens are scored, of so many.
+    /// Scoring of held-out text: tokens done, and their total.
     Scoring(u64, u64),
 }
 
-/// Where the run stands.
-pub struct State {
+/// State of the run, as shown on the dashboard.
+pub struct DashboardState {
     pub about: About,
     flops_per_token: f64,
     peak: f64,
-    pub doing: Doing,
+    pub activity: Activity,
     pub step: u64,
     pub total: u64,
     pub last: Option<StepMetrics>,
-    pub losses: Curve,
-    pace: Mean,
-    /// Of the first evaluation.
+    pub losses: LossCurve,
+    pace: DecayingMean,
+    /// Bits per byte of the first evaluation.
     first: BTreeMap<String, f64>,
     pub latest: Option<EvaluationMetrics>,
-    /// The step of the best evaluation, where it was seen.
+    /// Step of the best evaluation, if one was seen.
     pub best: Option<u64>,
-    /// What decided it.
+    /// Name of the score that chose it.
     pub best_by: String,
-    /// The newest checkpoint.
+    /// Newest checkpoint.
     pub saved: Option<String>,
-    /// Counts what has happened: the same number, the same picture.
+    /// Number of changes; an equal number means an equal frame.
     pub changes: u64,
 }
 
-impl State {
-    /// A run of `flops_per_token` on a machine whose peak is `peak` FLOP/s, not begun.
+impl DashboardState {
+    /// Creates the state of a run of `flops_per_token` on a machine with a peak of `peak` FLOP/s, before it begins.
     pub fn new(about: About, flops_per_token: f64, peak: f64) -> Self {
         Self {
             about,
             flops_per_token,
             peak,
-            doing: Doing::Starting,
+            activity: Activity::Starting,
             step: 0,
             total: 0,
             last: None,
-            losses: Curve::over(1),
-            pace: Mean::over(PACE_STEPS),
+            losses: LossCurve::over(1),
+            pace: DecayingMean::over(PACE_STEPS),
             first: BTreeMap::new(),
             latest: None,
             best: None,
@@ -95,10 +95,10 @@ impl State {
         }
     }
 
-    /// The run begins or goes on after `step` of `total`; `earlier` is what it has recorded until then.
+    /// Begins or resumes the run after `step` of `total`; `earlier` are its recorded metrics.
     pub fn begin(&mut self, step: u64, total: u64, earlier: Vec<Metrics>) {
-        // A fiftieth of the run hides a batch's noise and no bend.
-        self.losses = Curve::over((total / 50).clamp(5, 500));
+        // A fiftieth of the run smooths the noise of a batch but no trend.
+        self.losses = LossCurve::over((total / 50).clamp(5, 500));
         (self.step, self.total) = (step, total);
         for metrics in earlier {
             match metrics {
@@ -107,12 +107,12 @@ impl State {
                 _ => {}
             }
         }
-        self.doing = Doing::Training;
+        self.activity = Activity::Training;
         self.changes += 1;
     }
 
     pub fn after_step(&mut self, metrics: &StepMetrics) {
-        self.doing = Doing::Training;
+        self.activity = Activity::Training;
         self.step = metrics.step;
         self.losses.push(metrics.step, metrics.loss);
         self.pace.push(metrics.tokens_per_second);
@@ -121,15 +121,15 @@ impl State {
     }
 
     pub fn evaluating(&mut self, done: u64, total: u64) {
-        self.doing = Doing::Scoring(done, total);
+        self.activity = Activity::Scoring(done, total);
         self.changes += 1;
     }
 
     pub fn after_evaluation(&mut self, metrics: &EvaluationMetrics, best: bool) {
-        self.doing = Doing::Training;
+        self.activity = Activity::Training;
         if best {
             self.best = Some(metrics.step);
-            self.best_by.clone_from(&metrics.decided_by);
+            self.best_by.clone_from(&metrics.score_name);
         }
         self.evaluated(metrics.clone());
         self.changes += 1;
@@ -149,18 +149,18 @@ impl State {
         self.changes += 1;
     }
 
-    /// Tokens a second, over the last steps of this process.
+    /// Returns the tokens per second over the last steps of this process.
     pub fn tokens_per_second(&self) -> Option<f64> {
         self.pace.value()
     }
 
-    /// The same as a share of what the machine can do at best.
+    /// Returns the throughput as a share of the machine's peak.
     pub fn share_of_peak(&self) -> Option<f64> {
         let share = self.tokens_per_second()? * self.flops_per_token / self.peak;
         share.is_finite().then_some(share)
     }
 
-    /// A domain's bits per byte at the first evaluation and at the last.
+    /// Returns a domain's bits per byte at the first and at the last evaluation.
     pub fn bits_per_byte(&self, domain: &str) -> Option<(f64, f64)> {
         let now = self.latest.as_ref()?.heldout_bits_per_byte.get(domain)?;
         Some((*self.first.get(domain).unwrap_or(now), *now))

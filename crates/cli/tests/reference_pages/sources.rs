@@ -19,7 +19,7 @@ pub struct Sources {
     values: BTreeMap<(String, String), String>,
     /// Fields of `impl Default`, by struct and field.
     defaults: BTreeMap<(String, String), String>,
-    /// What a type stands for.
+    /// Kind of a type's values.
     aliases: BTreeMap<String, Type>,
 }
 

@@ -1,4 +1,4 @@
-//! The `[retention]` table, and what it needs of the rest of the config.
+//! The `[retention]` table, and its requirements of the rest of the config.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ pub struct RetentionConfig {
     /// Distillation: T²·KL(base ‖ tuned) on the replayed rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
-    /// Forgetting limits, in bits per byte: the most that each retained domain may lose. The strength of the other methods
-    /// then follows.
+    /// Forgetting limits, in bits per byte: the most that each retained domain may lose. The strength of the other
+    /// methods then follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsConfig>,
 }
 
-/// An old domain's training text.
-pub(crate) struct Old {
+/// Training documents of a retained domain.
+pub(crate) struct RetainedText {
     pub name: String,
     pub shard: Arc<TokenShard>,
     /// SHA-256 of the shard.
@@ -40,20 +40,20 @@ pub(crate) struct Old {
 }
 
 impl RetentionConfig {
-    /// Whether nothing is retained.
+    /// Returns true if there is no retention.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the base's own weights are needed beside those that move.
+    /// Returns true if the base's own weights are needed beside the trained ones.
     pub(crate) fn needs_base(&self) -> bool {
         self.l2sp.is_some()
             || self.ewc.is_some()
             || self.distill.is_some()
-            || self.replays(ReplaySource::Itself)
+            || self.replays(ReplaySource::Generated)
     }
 
-    /// How much a replayed token's loss counts beside a token's of the niche.
+    /// Returns the weight of a replayed token's loss, relative to a token of the niche.
     pub(crate) fn replay_weight(&self) -> f64 {
         self.replay.as_ref().map_or(1.0, |replay| replay.weight)
     }
@@ -64,18 +64,18 @@ impl RetentionConfig {
             .is_some_and(|replay| replay.source == source)
     }
 
-    /// Checks every value, and that what the methods need is there: returns the old domains, where any method reads
-    /// them. `moving` are the names of what is trained, `base` those of the base's parameters,
-    /// which has so large a `vocabulary`.
+    /// Checks every value and the requirements of the methods, and returns the retained domains if any method reads
+    /// them. `trainable` are the trained parameters, `base` the base's parameters; the base has a vocabulary of
+    /// `vocabulary` tokens.
     ///
     /// # Errors
-    /// The key at fault, and the choices.
+    /// Names the key at fault, and the choices.
     pub(crate) fn check(
         &self,
         (retained, niche): (Option<&Dataset>, &str),
-        moving: &BTreeSet<String>,
+        trainable: &BTreeSet<String>,
         (base, vocabulary): (&[String], usize),
-    ) -> Result<Vec<Old>, FinetuneError> {
+    ) -> Result<Vec<RetainedText>, FinetuneError> {
         if let Some(strength) = self.l2sp {
             positive("retention.l2sp", strength)?;
         }
@@ -94,19 +94,19 @@ impl RetentionConfig {
             ("retention.replay", self.replays(ReplaySource::Data)),
             ("retention.ewc", self.ewc.is_some()),
         ];
-        let mut old = Vec::new();
+        let mut texts = Vec::new();
         if let Some((key, _)) = reads.iter().find(|(_, reads)| *reads) {
-            old = old_domains(key, retained, niche)?;
+            texts = retained_domains(key, retained, niche)?;
         }
         if let Some(ewc) = &self.ewc {
-            let names: Vec<&str> = old.iter().map(|old| old.name.as_str()).collect();
+            let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
             ewc.validate(&names)?;
         }
         let pulls = [
             ("retention.l2sp", self.l2sp.is_some()),
             ("retention.ewc", self.ewc.is_some()),
         ];
-        let strange = moving
+        let strange = trainable
             .iter()
             .find(|name| *name != polymath_model::HEAD && !base.contains(name));
         if let (Some((key, _)), Some(name)) = (pulls.iter().find(|(_, pulls)| *pulls), strange) {
@@ -115,40 +115,40 @@ impl RetentionConfig {
                  `frozen`, or choose `retention.replay`"
             )));
         }
-        Ok(old)
+        Ok(texts)
     }
 }
 
-/// The training text of every domain of `retain` but the niche, for what `key` asks for.
-pub(crate) fn old_domains(
+/// Returns the training documents of every domain of `retain` but the niche, as required by `key`.
+pub(crate) fn retained_domains(
     key: &str,
     retained: Option<&Dataset>,
     niche: &str,
-) -> Result<Vec<Old>, FinetuneError> {
+) -> Result<Vec<RetainedText>, FinetuneError> {
     let Some(retained) = retained else {
         return Err(FinetuneError::Config(format!(
-            "`{key}` reads what the base was trained on, and `retain` is not given: set it to that data set, or, where \
+            "`{key}` reads what the base was trained on, and `retain` is not given: set it to that dataset, or, where \
              the data are gone, choose `retention.replay = \"self\"` or `retention.l2sp`"
         )));
     };
     let names = retained.domain_names();
-    let old = names
+    let texts = names
         .iter()
         .filter(|name| **name != niche && retained.manifest().domains[**name].train.tokens > 0)
         .map(|name| {
-            Ok(Old {
+            Ok(RetainedText {
                 name: (*name).to_owned(),
                 shard: retained.shard(name, Split::Train)?,
                 sha256: retained.manifest().domains[*name].train.sha256.clone(),
             })
         })
-        .collect::<Result<Vec<Old>, FinetuneError>>()?;
-    if old.is_empty() {
+        .collect::<Result<Vec<RetainedText>, FinetuneError>>()?;
+    if texts.is_empty() {
         return Err(FinetuneError::Config(format!(
-            "`{key}` reads the old domains of `retain`, which has none with training text beside the niche `{niche}`: \
+            "`{key}` reads the retained domains of `retain`, which has none with training text beside the niche `{niche}`: \
              it has `{}`",
             names.join("`, `")
         )));
     }
-    Ok(old)
+    Ok(texts)
 }

@@ -1,4 +1,5 @@
-//! Distillation (LwF; Li & Hoiem 2016): T²·KL(base ‖ tuned) on the replayed rows, beside their loss.
+//! Distillation ([LwF; Li & Hoiem 2016](https://arxiv.org/abs/1606.09282)): T²·KL(base ‖ tuned) on the replayed rows,
+//! beside their loss.
 
 use std::collections::HashMap;
 
@@ -28,14 +29,14 @@ pub struct DistillConfig {
     pub pool_tokens: Option<u64>,
 }
 
-/// When the base's predictions are computed.
+/// Time at which the base's predictions are computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DistillCache {
-    /// For each batch: nothing is kept, nothing is left out.
+    /// For each batch: nothing is stored, nothing is omitted.
     #[default]
     #[serde(rename = "live")]
     Live,
-    /// Once, for a fixed pool of rows: the likeliest tokens, and all others as one.
+    /// Once, for a fixed pool of rows: stores the most likely tokens, and the sum of all others.
     #[serde(rename = "top-k")]
     TopK,
 }
@@ -57,7 +58,7 @@ impl Default for DistillConfig {
 }
 
 impl DistillConfig {
-    /// Checks every value; `replays` says whether any rows are.
+    /// Checks every value; `replays` is true if rows are replayed.
     pub(crate) fn validate(&self, replays: bool, vocabulary: usize) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         super::positive("retention.distill.strength", self.strength)?;
@@ -97,7 +98,7 @@ impl DistillConfig {
         self.top_k.unwrap_or(32)
     }
 
-    /// Rows of the pool, where there is one.
+    /// Returns the number of rows of the pool, if there is one.
     pub(crate) fn pool_rows(&self, sequence_length: usize) -> Option<u64> {
         let tokens = self.pool_tokens.unwrap_or(100_000);
         let rows = tokens.div_ceil(sequence_length as u64);
@@ -105,40 +106,40 @@ impl DistillConfig {
     }
 }
 
-/// What the base says of replayed rows.
+/// Source of the base's predictions on replayed rows.
 pub enum Base {
     /// The base itself.
     Live(Box<Transformer>),
-    /// Its likeliest tokens for every row of the pool.
+    /// The base's most likely tokens for every row of the pool.
     Pool(Pool),
 }
 
-/// The base's likeliest tokens at each position of known rows.
+/// The base's most likely tokens at each position of known rows.
 pub struct Pool {
-    /// Where each row's positions begin in `listed`.
+    /// Offset of each row's positions in `listed`.
     pub places: HashMap<RowKey, usize>,
-    /// Of all rows, one after another.
+    /// Tokens of all rows, one after another.
     pub listed: TopK,
 }
 
-/// What tells a row from another: its inputs and where its documents begin.
+/// Key of a row: its inputs and its document starts.
 pub type RowKey = (Vec<u32>, Vec<u32>);
 
-/// The divergence of a batch's replayed rows.
+/// Divergence of a batch's replayed rows.
 pub struct Distillation {
-    /// How much it counts.
+    /// Weight of the divergence.
     pub strength: f64,
-    /// T.
+    /// Temperature T.
     pub temperature: f64,
-    /// What the tuned model is compared with.
+    /// Source of the base's predictions.
     pub base: Base,
 }
 
 impl Distillation {
-    /// What to compare in a batch; `None` where no position of it is replayed.
+    /// Returns the comparison for a batch; `None` if no position of it is replayed.
     ///
     /// # Errors
-    /// What the base says; a row that the pool lacks.
+    /// Errors of the base; a row that is not in the pool.
     pub fn comparison(&self, batch: &Batch) -> Result<Option<Comparison>, ModelError> {
         let rows: Vec<usize> = (0..batch.rows)
             .filter(|row| batch.is_replayed(*row))
@@ -157,7 +158,7 @@ impl Distillation {
         }
         let teacher = match &self.base {
             Base::Live(base) => {
-                // The rows on their own: position i of the kept row k stands at k·length + i.
+                // Position i of the kept row k is at k·length + i.
                 let kept: Vec<u32> = rows
                     .iter()
                     .enumerate()
@@ -178,7 +179,7 @@ impl Distillation {
 }
 
 impl Pool {
-    /// What the pool has for `positions`, all in `rows` of the batch.
+    /// Returns the predictions of the pool for `positions`, all in `rows` of the batch.
     fn at(&self, batch: &Batch, rows: &[usize], positions: &[u32]) -> Result<TopK, ModelError> {
         let length = batch.sequence_length;
         let begins: HashMap<usize, usize> = rows
@@ -208,7 +209,7 @@ impl Pool {
     }
 }
 
-/// What tells a row of a batch from others.
+/// Returns the key of a row of a batch.
 pub fn row_key(batch: &Batch, row: usize) -> RowKey {
     let range = row * batch.sequence_length..(row + 1) * batch.sequence_length;
     (
@@ -217,7 +218,7 @@ pub fn row_key(batch: &Batch, row: usize) -> RowKey {
     )
 }
 
-/// Some rows of a batch.
+/// Returns some rows of a batch.
 fn select(batch: &Batch, rows: &[usize]) -> TokenBatch {
     let pick = |values: &[u32]| -> Vec<u32> {
         let length = batch.sequence_length;

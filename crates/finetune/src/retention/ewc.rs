@@ -1,5 +1,5 @@
-//! Elastic weight consolidation (Kirkpatrick 2017): λ/2·ΣF(θ − θ₀)², F the diagonal of the base's empirical Fisher
-//! information on the old domains.
+//! Elastic weight consolidation ([Kirkpatrick 2017](https://arxiv.org/abs/1612.00796)): λ/2·ΣF(θ − θ₀)², with F the
+//! diagonal of the base's empirical Fisher information on the retained domains.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use crate::FinetuneError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EwcConfig {
-    /// λ. With F a mean over tokens, 1 counts an expected rise of a nat per retained token as much as one per token of the
-    /// niche.
+    /// λ. With F a mean over tokens, 1 counts an expected rise of a nat per retained token as much as one per token of
+    /// the niche.
     pub strength: f64,
     /// Tokens of each retained domain that F is estimated on.
     #[serde(default = "default_tokens")]
@@ -31,18 +31,18 @@ fn default_tokens() -> u64 {
 }
 
 impl EwcConfig {
-    /// Checks every value against the old domains' names.
-    pub(crate) fn validate(&self, old: &[&str]) -> Result<(), FinetuneError> {
+    /// Checks every value against the names of the retained domains.
+    pub(crate) fn validate(&self, retained: &[&str]) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         super::positive("retention.ewc.strength", self.strength)?;
         if self.tokens == 0 {
             return refuse("`retention.ewc.tokens` = `0`: expected at least 1".into());
         }
         for (name, weight) in &self.weights {
-            if !old.contains(&name.as_str()) {
+            if !retained.contains(&name.as_str()) {
                 return refuse(format!(
-                    "`retention.ewc.weights` has `{name}`, which is no old domain; they are `{}`",
-                    old.join("`, `")
+                    "`retention.ewc.weights` has `{name}`, which is not a retained domain; they are `{}`",
+                    retained.join("`, `")
                 ));
             }
             if !(weight.is_finite() && *weight >= 0.0) {
@@ -51,19 +51,19 @@ impl EwcConfig {
                 ));
             }
         }
-        if old.iter().all(|name| self.weight(name) == 0.0) {
+        if retained.iter().all(|name| self.weight(name) == 0.0) {
             return refuse("`retention.ewc.weights` leaves no domain with a weight above 0".into());
         }
         Ok(())
     }
 
-    /// How much a domain counts.
+    /// Returns the weight of a domain.
     pub(crate) fn weight(&self, domain: &str) -> f64 {
         self.weights.get(domain).copied().unwrap_or(1.0)
     }
 }
 
-/// The weighted mean of the domains' Fisher information: Σ w·F / Σ w.
+/// Returns the weighted mean of the domains' Fisher information: Σ w·F / Σ w.
 pub fn combine(
     domains: Vec<(f64, BTreeMap<String, Tensor>)>,
 ) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {
@@ -82,15 +82,15 @@ pub fn combine(
     Ok(mean)
 }
 
-/// The penalty, over the parameters that move.
+/// EWC penalty over the trainable parameters.
 pub struct Ewc {
-    /// λ.
+    /// Strength λ.
     pub strength: f64,
-    /// θ₀, by name.
+    /// Parameters θ₀ of the base, by name.
     pub base: BTreeMap<String, Tensor>,
-    /// F, by name.
+    /// Fisher information F, by name.
     pub fisher: BTreeMap<String, Tensor>,
-    /// How it is computed.
+    /// Implementation of the operations.
     pub ops: Ops,
 }
 

@@ -1,8 +1,8 @@
-//! The diagonal empirical Fisher information of the base on a domain, and its cache beside the base.
+//! Diagonal empirical Fisher information of the base on a domain, and its cache beside the base.
 //!
-//! One sample is one row: as many packed tokens of the domain's training text as the run's rows have. With g the gradient
-//! of the row's summed −ln p, F = Σ g² / Σ tokens over the rows. A token's share of it is what makes ½ΣF(θ − θ₀)² an
-//! estimate of the rise of the loss per token, whatever the row's length.
+//! One sample is one row: packed tokens of the domain's training text, as many as in a row of the run. With g the
+//! gradient of the row's summed −ln p, F = Σ g² / Σ tokens over the rows. Because F is per token, ½ΣF(θ − θ₀)²
+//! estimates the rise of the loss per token for any row length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,41 +18,42 @@ use safetensors::SafeTensors;
 
 use crate::FinetuneError;
 
-/// Of the file; another one is made anew.
+/// Format of the file; a file of another format is measured again.
 const FORMAT: &str = "fisher-1";
 const DIGEST: &str = "sha256";
 const COUNTED: &str = "counted_tokens";
 
-/// What the information is of.
+/// Data and model of the measurement.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// The domain's name.
+    /// Name of the domain.
     pub domain: String,
-    /// Its training text.
+    /// Training documents of the domain.
     pub shard: Arc<TokenShard>,
-    /// SHA-256 of that.
+    /// SHA-256 of the documents.
     pub data_sha256: String,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
     /// Tokens to estimate on.
     pub tokens: u64,
-    /// Tokens of a row.
+    /// Tokens per row.
     pub sequence_length: usize,
 }
 
-/// Σ g² of every parameter, and the tokens that the rows had.
+/// Σ g² of every parameter, and the number of tokens of the rows.
 pub struct Squares {
-    /// By name.
+    /// Sums of squares by parameter.
     pub sums: BTreeMap<String, Tensor>,
-    /// Scored tokens.
+    /// Number of scored tokens.
     pub tokens: u64,
 }
 
 impl Squares {
-    /// The squared gradients of a model whose parameters all move; `None` where `stop` was set meanwhile.
+    /// Measures the squared gradients of a model whose parameters are all trainable; `None` if `stop` was set
+    /// meanwhile.
     ///
     /// # Errors
-    /// What the model says.
+    /// Errors of the model.
     pub fn measure(
         model: &Transformer,
         sample: &Sample,
@@ -79,7 +80,7 @@ impl Squares {
             let scored = batch.targets.iter().filter(|target| **target != IGNORED);
             squares.tokens += scored.count() as u64;
             squares.add(model, &to_token_batch(&batch))?;
-            // Right before the next row is read.
+            // Checked right before the next row is read.
             stream.check()?;
         }
         Ok(Some(squares))
@@ -105,10 +106,10 @@ impl Squares {
         Ok(())
     }
 
-    /// F: the squares' mean over tokens.
+    /// Returns F, the mean of the squares over tokens.
     ///
     /// # Errors
-    /// The device's own.
+    /// Errors of the device.
     pub fn mean(&self) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {
         let share = 1.0 / self.tokens.max(1) as f64;
         self.sums
@@ -119,12 +120,12 @@ impl Squares {
 }
 
 impl Sample {
-    /// Rows to estimate on, at most.
+    /// Returns the maximum number of rows to estimate on.
     fn rows(&self) -> usize {
         (self.tokens as usize).div_ceil(self.sequence_length).max(1)
     }
 
-    /// Everything that decides the numbers, as the file's metadata has it.
+    /// Returns all settings that determine the values, as the file's metadata.
     fn key(&self, parameters: &[&str]) -> BTreeMap<String, String> {
         BTreeMap::from(
             [
@@ -144,19 +145,19 @@ impl Sample {
         )
     }
 
-    /// The file in `folder` for these settings.
+    /// Returns the path of the file in `folder` for these settings.
     fn path(&self, folder: &Path, key: &BTreeMap<String, String>) -> PathBuf {
         let digest = sha256_of_bytes(format!("{key:?}").as_bytes());
         folder.join(format!("{}-{}.safetensors", self.domain, &digest[..16]))
     }
 }
 
-/// The squares of `sample` from their file in `folder`, else measured and written there; `None` where `stop` was set
-/// meanwhile. A file that is damaged is named to `say`, and made again; one that can't be written is only named, since
-/// the run can do without.
+/// Reads the squares of `sample` from their file in `folder`, or measures and writes them; `None` if `stop` was set
+/// meanwhile. Reports a damaged file to `say` and measures again. Only reports a file that can't be written, since the
+/// run does not need it.
 ///
 /// # Errors
-/// What the model says.
+/// Errors of the model.
 pub fn cached(
     model: &Transformer,
     sample: &Sample,
@@ -171,7 +172,7 @@ pub fn cached(
         Ok(Some(squares)) => return Ok(Some(squares)),
         Ok(None) => {}
         Err(reason) => say(&format!(
-            "`{}` is damaged ({reason}): made again",
+            "`{}` is damaged ({reason}): measured again",
             path.display()
         )),
     }
@@ -192,7 +193,7 @@ pub fn cached(
     Ok(Some(squares))
 }
 
-/// What the file holds; `None` where there is none, or one of something else.
+/// Reads the file; `None` if there is none, or one with other settings.
 fn read(
     path: &Path,
     key: &BTreeMap<String, String>,
@@ -203,7 +204,8 @@ fn read(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let text = |error: safetensors::SafeTensorError| format!("no whole safetensors file: {error}");
+    let text =
+        |error: safetensors::SafeTensorError| format!("not a complete safetensors file: {error}");
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(text)?;
     let metadata = metadata.metadata().clone().unwrap_or_default();
     if key
@@ -239,7 +241,7 @@ fn read(
     Ok(Some(squares))
 }
 
-/// Of the numbers, in the order of their names.
+/// Returns the digest of the values, in the order of their names.
 fn digest(squares: &Squares) -> Result<String, candle_core::Error> {
     let mut bytes = Vec::new();
     for sum in squares.sums.values() {
@@ -257,7 +259,7 @@ fn write(path: &Path, key: BTreeMap<String, String>, squares: &Squares) -> Resul
     metadata.insert(COUNTED.into(), squares.tokens.to_string());
     let write = || -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        // Two runs may write the same file at once: the second one does without.
+        // Two runs may write the same file at once: the second one goes on without it.
         let staged = StagedFolder::create(path)?;
         polymath_model::write_safetensors(
             &staged.path().join(FORMAT),

@@ -1,4 +1,5 @@
-//! L2-SP (Li, Grandvalet & Davoine 2018): λ/2·‖θ − θ₀‖², towards the base instead of towards zero.
+//! L2-SP ([Li, Grandvalet & Davoine 2018](https://arxiv.org/abs/1802.01483)): λ/2·‖θ − θ₀‖², weight decay towards the
+//! base instead of towards zero.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,13 @@ use polymath_train::{Penalty, TrainError};
 
 use super::quadratic::pull_all;
 
-/// The penalty, over the parameters that move.
+/// L2-SP penalty over the trainable parameters.
 pub struct L2sp {
-    /// λ.
+    /// Strength λ.
     pub strength: f64,
-    /// θ₀, by name.
+    /// Parameters θ₀ of the base, by name.
     pub base: BTreeMap<String, Tensor>,
-    /// How it is computed.
+    /// Implementation of the operations.
     pub ops: Ops,
 }
 

@@ -1,28 +1,28 @@
-//! Memory that a run's retention takes beside the model that is trained; an estimate.
+//! Estimate of the memory that a run's retention takes beside the trained model.
 
 use super::{ReplaySource, RetentionConfig};
 
 /// Bytes of a parameter, a gradient or a square.
 const NUMBER: u64 = 4;
 
-/// Sizes that the estimate goes by.
+/// Sizes that determine the estimate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// Parameters of the base.
+    /// Number of parameters of the base.
     pub base: u64,
-    /// Parameters that are trained.
+    /// Number of trained parameters.
     pub trained: u64,
-    /// Domains whose Fisher information is measured.
-    pub old: u64,
-    /// Tokens of a row.
+    /// Number of domains whose Fisher information is measured.
+    pub retained: u64,
+    /// Tokens per row.
     pub sequence_length: usize,
 }
 
 impl RetentionConfig {
-    /// The bytes by which the run's peak is above what its parameters, gradients, moments and activations take.
+    /// Returns the bytes by which the run's peak exceeds its parameters, gradients, moments and activations.
     ///
-    /// Copies of the base, Fisher information and cached predictions are there while the run trains. Measuring them takes more,
-    /// before gradients and moments of the run are there; the larger of both counts.
+    /// Copies of the base, Fisher information and cached predictions exist while the run trains. Measuring them takes
+    /// more memory, but happens before the run has gradients and moments; the larger of both counts.
     pub(crate) fn memory(&self, sizes: Sizes) -> u64 {
         let (base, trained) = (NUMBER * sizes.base, NUMBER * sizes.trained);
         let mut during = 0;
@@ -31,18 +31,18 @@ impl RetentionConfig {
             during += base;
         }
         if self.ewc.is_some() {
-            // A model to measure on, its gradients and their squares, a sum while it grows, and the mean of each domain.
-            before = during + base + trained * (3 + sizes.old);
+            // A model to measure on, its gradients and their squares, a growing sum, and the mean of each domain.
+            before = during + base + trained * (3 + sizes.retained);
             during += trained;
         }
-        if self.replays(ReplaySource::Itself) {
+        if self.replays(ReplaySource::Generated) {
             before = before.max(during + base);
         }
         if let Some(distill) = &self.distill {
             match distill.pool_rows(sizes.sequence_length) {
                 None => during += base,
                 Some(rows) => {
-                    // A number and a probability for each token that is kept, and the rest; twice more while it is written.
+                    // An index and a probability for each kept token, and the rest; twice as much while it is written.
                     let position = 2 * distill.top_k() as u64 + 1;
                     let pool = NUMBER * rows * sizes.sequence_length as u64 * position;
                     before = before.max(during + base + 3 * pool);
@@ -54,7 +54,7 @@ impl RetentionConfig {
             // The base is scored before training, and beside the tuned model after it.
             before = before.max(during + base);
         }
-        // Gradients and both moments of what is trained.
+        // Gradients and both moments of the trained parameters.
         during.max(before.saturating_sub(3 * trained))
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     const SIZES: Sizes = Sizes {
         base: 1000,
         trained: 1000,
-        old: 2,
+        retained: 2,
         sequence_length: 10,
     };
 
@@ -75,14 +75,14 @@ mod tests {
         config.memory(sizes)
     }
 
-    /// Each method takes the copies that it keeps; measuring counts where it takes more than training.
+    /// Counts the copies of each method, and its measurements if they take more than training.
     #[test]
-    fn methods_take_their_copies() {
+    fn methods_count_their_copies() {
         let all = |text| memory(text, SIZES);
         assert_eq!(all("replay = 0.1"), 0);
         assert_eq!(all("l2sp = 1.0"), 4000);
         assert_eq!(all("replay = 0.1\ndistill = { strength = 1.0 }"), 4000);
-        // Two copies of the base, gradients, squares, a sum and two means are more than what training has beside them.
+        // Two copies of the base, gradients, squares, a sum and two means exceed the other memory of training.
         assert_eq!(all("ewc = { strength = 1.0 }"), 4 * (2 + 3 + 2 - 3) * 1000);
         let few = Sizes {
             trained: 100,
@@ -92,7 +92,7 @@ mod tests {
             memory("ewc = { strength = 1.0 }", few),
             4 * (2 * 1000 + 2 * 100)
         );
-        // Of 100 tokens, five and their probabilities, and the rest; nothing moves but an adapter.
+        // Five of 100 tokens and their probabilities, and the rest; only an adapter is trained.
         let pool = "replay = 0.1\ndistill = { strength = 1.0, cache = \"top-k\", top_k = 5, pool_tokens = 95 }";
         assert_eq!(
             memory(
@@ -104,7 +104,7 @@ mod tests {
             ),
             4 * (1000 + 3 * 100 * 11)
         );
-        // Beside gradients and moments of the whole base, making them takes little more than keeping them.
+        // Next to gradients and moments of the whole base, measuring takes little more than keeping.
         assert_eq!(all(pool), 4 * (1000 + 3 * 100 * 11) - 3 * 4000);
         assert_eq!(
             memory(

@@ -1,19 +1,19 @@
-//! What is retained while a niche is learnt: each method a file of its own, any of them together.
+//! Retention during fine-tuning: one file per method; methods can be combined.
 //!
-//! [`RetentionConfig`] says which; `check` refuses what contradicts itself or the data before anything is made, and
-//! `start` makes what the run needs: the stream of batches, the penalties and what is distilled.
+//! [`RetentionConfig`] selects the methods. `check` refuses contradictions before anything is made, and `start` makes
+//! the stream of batches, the penalties and the distillation of a run.
 
 mod config;
 mod distill;
 mod ewc;
 mod fisher;
-mod itself;
 mod l2sp;
 pub(crate) mod limits;
 mod memory;
 mod objective;
 mod quadratic;
 mod replay;
+mod self_replay;
 mod start;
 mod teacher;
 
@@ -21,23 +21,23 @@ pub use config::RetentionConfig;
 pub use distill::{Base, DistillCache, DistillConfig, Distillation, Pool};
 pub use ewc::{Ewc, EwcConfig, combine};
 pub use fisher::{Sample, Squares, cached};
-pub use itself::Itself;
 pub use l2sp::L2sp;
 pub use limits::{
-    Allowance, DomainVerdict, Judged, LimitedDomain, LimitsConfig, LimitsVerdict, Pressed,
-    Pressure, is_outside,
+    Allowance, ControlledPenalty, Controller, DomainVerdict, Judged, LimitedDomain, LimitsConfig,
+    LimitsVerdict, is_outside,
 };
-pub use objective::Retaining;
+pub use objective::RetentionObjective;
 pub use replay::{ReplayConfig, ReplaySource};
+pub use self_replay::SelfReplay;
 
-pub(crate) use config::{Old, old_domains};
+pub(crate) use config::{RetainedText, retained_domains};
 pub(crate) use memory::Sizes;
-pub(crate) use start::Making;
-pub use teacher::Lesson;
+pub(crate) use start::StartContext;
+pub use teacher::TeacherPool;
 
 use crate::FinetuneError;
 
-/// A strength must be a number above 0: leaving the key out is how a method is turned off.
+/// Checks that a strength is above 0: a method is turned off by leaving out its key.
 fn positive(key: &str, value: f64) -> Result<(), FinetuneError> {
     if value.is_finite() && value > 0.0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The niche's loss with what is retained beside it.
+//! The niche's loss combined with the retention methods.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,30 +10,30 @@ use polymath_train::{
     LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError, to_token_batch,
 };
 
-use super::{Distillation, Pressure};
+use super::{Controller, Distillation};
 use crate::Lineage;
 
-/// A language model that is held back.
-pub struct Retaining<'a> {
-    /// What learns.
+/// Language-model objective with retention.
+pub struct RetentionObjective<'a> {
+    /// The trained model.
     pub model: LanguageModel<'a>,
-    /// What holds its parameters.
+    /// Penalties on the parameters.
     pub penalties: Vec<Box<dyn Penalty>>,
-    /// How much a replayed token's loss counts beside a token's of the niche.
+    /// Weight of a replayed token's loss, relative to a token of the niche.
     pub replay_weight: f64,
-    /// What holds its predictions.
+    /// Distillation on the replayed rows.
     pub distillation: Option<Distillation>,
-    /// How hard it is held, where there are limits.
-    pub pressure: Option<Arc<Pressure>>,
-    /// What the run started from, saved with every checkpoint.
+    /// Controller of the forgetting limits, if there are any.
+    pub controller: Option<Arc<Controller>>,
+    /// Lineage of the run, saved with every checkpoint.
     pub lineage: Option<Lineage>,
 }
 
-impl Objective for Retaining<'_> {
+impl Objective for RetentionObjective<'_> {
     fn begin_step(&self, seed: u64, step: u64) {
         self.model.begin_step(seed, step);
-        if let Some(pressure) = &self.pressure {
-            pressure.at(step + 1);
+        if let Some(controller) = &self.controller {
+            controller.set_step(step + 1);
         }
     }
 
@@ -44,10 +44,10 @@ impl Objective for Retaining<'_> {
     fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
         let tokens = to_token_batch(batch);
         let hidden = self.model.transformer.hidden_states(&tokens)?;
-        let losses = self.held(batch, &hidden, &tokens.targets.into())?;
+        let losses = self.distilled(batch, &hidden, &tokens.targets.into())?;
         match self.replay_weight == 1.0 {
             true => Ok(losses),
-            false => losses.with("replay", self.weighed(batch, &hidden)?),
+            false => losses.with("replay", self.weighted(batch, &hidden)?),
         }
     }
 
@@ -60,9 +60,9 @@ impl Objective for Retaining<'_> {
     }
 }
 
-impl Retaining<'_> {
-    /// The loss, and what the predictions are held by.
-    fn held(
+impl RetentionObjective<'_> {
+    /// Returns the loss and the distillation.
+    fn distilled(
         &self,
         batch: &Batch,
         hidden: &Tensor,
@@ -74,23 +74,24 @@ impl Retaining<'_> {
             return Ok(Losses::of_task(task()?));
         };
         let Some(comparison) = distillation.comparison(batch)? else {
-            return Losses::of_task(task()?).with("distill", nothing(hidden)?);
+            return Losses::of_task(task()?).with("distill", zero(hidden)?);
         };
         let factor = self
-            .pressure
+            .controller
             .as_ref()
-            .map_or(1.0, |pressure| pressure.factor());
+            .map_or(1.0, |controller| controller.factor());
         let strength = distillation.strength * factor;
-        let held = transformer.distillation_loss_of(hidden, targets, (&comparison, strength))?;
+        let distilled =
+            transformer.distillation_loss_of(hidden, targets, (&comparison, strength))?;
         Ok(Losses {
-            total: held.total,
-            task: held.task,
-            beside: vec![("distill", held.divergence)],
+            total: distilled.total,
+            task: distilled.task,
+            auxiliary: vec![("distill", distilled.divergence)],
         })
     }
 
-    /// What the replayed rows count beside the once that is in the loss.
-    fn weighed(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
+    /// Returns the extra weight of the replayed rows, beyond the once that is in the loss.
+    fn weighted(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
         let mut targets = batch.targets.clone();
         let rows = targets.chunks_exact_mut(batch.sequence_length);
         for (row, targets) in rows.enumerate() {
@@ -99,22 +100,22 @@ impl Retaining<'_> {
             }
         }
         if targets.iter().all(|target| *target == IGNORED) {
-            return nothing(hidden);
+            return zero(hidden);
         }
         let again = self.model.transformer.loss_of(hidden, &targets.into())?;
         Ok((again * (self.replay_weight - 1.0))?)
     }
 }
 
-/// What is logged for a batch of which nothing is replayed.
-fn nothing(hidden: &Tensor) -> Result<Tensor, TrainError> {
+/// Returns a zero for the log of a batch without replayed rows.
+fn zero(hidden: &Tensor) -> Result<Tensor, TrainError> {
     Ok(Tensor::zeros((), hidden.dtype(), hidden.device())?)
 }
 
-impl SaveModel for Retaining<'_> {
+impl SaveModel for RetentionObjective<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        if let Some(pressure) = &self.pressure {
-            pressure.save(folder)?;
+        if let Some(controller) = &self.controller {
+            controller.save(folder)?;
         }
         if let Some(lineage) = &self.lineage {
             lineage

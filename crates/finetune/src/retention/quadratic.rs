@@ -1,4 +1,4 @@
-//! What L2-SP and EWC share: each moving parameter is pulled towards the base.
+//! Quadratic penalty towards the base, shared by L2-SP and EWC.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use polymath_model::Ops;
 use polymath_ops::Pull;
 use polymath_train::TrainError;
 
-/// The base's parameters, and how firmly each element of one is held (`None`: 1).
-type Hold<'a> = (
+/// Parameters of the base, and the importance of each element of one (`None`: 1).
+type Anchor<'a> = (
     &'a BTreeMap<String, Tensor>,
     &'a dyn Fn(&str) -> Option<&'a Tensor>,
 );
 
-/// Adds factor·F(θ − θ₀) to the gradients, and returns ΣF(θ − θ₀)² over all parameters that have one.
+/// Adds factor·F(θ − θ₀) to the gradients, and returns ΣF(θ − θ₀)² over all parameters with a gradient.
 pub fn pull_all(
     ops: Ops,
     (parameters, gradients): (&BTreeMap<String, Var>, &mut BTreeMap<String, Tensor>),
-    (base, firmness): Hold,
+    (base, firmness): Anchor,
     factor: f64,
 ) -> Result<f64, TrainError> {
     let mut sums = Vec::new();
@@ -37,6 +37,6 @@ pub fn pull_all(
     if sums.is_empty() {
         return Ok(0.0);
     }
-    // One read back to the host for all of them.
+    // One transfer to the host for all of them.
     Ok(Tensor::stack(&sums, 0)?.to_vec1::<f64>()?.into_iter().sum())
 }

@@ -1,4 +1,4 @@
-//! Replay: a share of each batch's rows from what the base was trained on, or from what it says itself.
+//! Replay: a share of each batch's rows from the base's training data, or from text that it generates.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::FinetuneError;
 
-/// Where replayed rows come from.
+/// Source of replayed rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplaySource {
-    /// The old domains of `retain`.
+    /// The retained domains of `retain`.
     #[default]
     Data,
-    /// Text that the base generates before the run, for where its data are gone.
+    /// Text that the base generates before the run, for a base whose data are gone.
     #[serde(rename = "self")]
-    Itself,
+    Generated,
 }
 
 /// Replay: a share (`0.05`), `"self"`, or a table.
 ///
-/// What serde derives is of the table, and is called by the implementations below.
+/// The derived implementations of serde belong to the table, and are called by the ones below.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct ReplayConfig {
@@ -33,18 +33,18 @@ pub struct ReplayConfig {
     /// Tokens that the base generates, with `source = "self"`; default: 200 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Temperature: with `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, that of
-    /// the base's sampling.
+    /// Temperature: with `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, that
+    /// of the base's sampling.
     pub temperature: f64,
     /// True to add the replayed rows to the niche's, so that the batch grows, instead of replacing some.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
     /// Weight of a replayed token's loss; a token of the niche has weight 1.
-    #[serde(skip_serializing_if = "counts_once")]
+    #[serde(skip_serializing_if = "is_one")]
     pub weight: f64,
 }
 
-fn counts_once(weight: &f64) -> bool {
+fn is_one(weight: &f64) -> bool {
     *weight == 1.0
 }
 
@@ -81,8 +81,8 @@ impl ReplayConfig {
                 self.weight
             ));
         }
-        let itself = self.source == ReplaySource::Itself;
-        if self.tokens.is_some() && !itself {
+        let generated = self.source == ReplaySource::Generated;
+        if self.tokens.is_some() && !generated {
             return refuse(
                 "`retention.replay.tokens` says how much the base generates, but `retention.replay.source` is `data`: \
                  remove it, or set `source = \"self\"`"
@@ -92,12 +92,12 @@ impl ReplayConfig {
         if self.tokens == Some(0) {
             return refuse("`retention.replay.tokens` = `0`: expected at least 1".into());
         }
-        let (highest, expected) = if itself {
+        let (highest, expected) = if generated {
             (f64::MAX, "above 0")
         } else {
             (1.0, "from 0 to 1")
         };
-        let lowest = if itself { f64::MIN_POSITIVE } else { 0.0 };
+        let lowest = if generated { f64::MIN_POSITIVE } else { 0.0 };
         if !(lowest..=highest).contains(&self.temperature) {
             return refuse(format!(
                 "`retention.replay.temperature` = `{}`: expected a number {expected}",
@@ -107,7 +107,7 @@ impl ReplayConfig {
         Ok(())
     }
 
-    /// How many tokens the base generates.
+    /// Returns the number of tokens that the base generates.
     pub(crate) fn tokens(&self) -> u64 {
         self.tokens.unwrap_or(TOKENS)
     }
@@ -138,7 +138,7 @@ impl<'de> Visitor<'de> for Forms {
 
     fn visit_str<E: serde::de::Error>(self, source: &str) -> Result<ReplayConfig, E> {
         let source = match source {
-            "self" => ReplaySource::Itself,
+            "self" => ReplaySource::Generated,
             "data" => ReplaySource::Data,
             other => return Err(E::unknown_variant(other, &["self", "data"])),
         };

@@ -1,4 +1,4 @@
-//! What a run needs of its retention, made before the first step.
+//! Makes the retention of a run before its first step.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,53 +11,53 @@ use polymath_data::{
 use polymath_model::{DocumentSampler, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{BatchSource, Launch, Observer, Penalty};
 
-use super::itself::DOMAIN;
+use super::self_replay::DOMAIN;
 use super::{
-    Allowance, Base, DistillConfig, Distillation, Ewc, Itself, L2sp, Lesson, Pressed, Pressure,
-    ReplayConfig, ReplaySource, Sample, cached, combine,
+    Allowance, Base, ControlledPenalty, Controller, DistillConfig, Distillation, Ewc, L2sp,
+    ReplayConfig, ReplaySource, Sample, SelfReplay, TeacherPool, cached, combine,
 };
 use crate::{FinetuneError, Finetuning};
 
-/// Sets the replayed rows' order apart from the niche's.
+/// Seed that makes the order of replayed rows independent of the niche's.
 const REPLAY_SEED: u64 = 0x5eed_0000_0000_0001;
 
-/// What is retained, ready to train.
+/// Retention of a run, ready to train.
 pub(crate) struct Retention {
     pub penalties: Vec<Box<dyn Penalty>>,
     pub distillation: Option<Distillation>,
     pub batches: Box<dyn BatchSource>,
-    /// How hard it is held, where there are limits.
-    pub pressure: Option<Arc<Pressure>>,
-    /// Of all data that decide the run.
+    /// Controller of the forgetting limits, if there are any.
+    pub controller: Option<Arc<Controller>>,
+    /// Fingerprint of all data that affect the run.
     pub fingerprint: String,
 }
 
-/// What making it takes.
-pub(crate) struct Making<'a> {
+/// Inputs of making the retention of a run.
+pub(crate) struct StartContext<'a> {
     pub launch: &'a Launch,
     pub ops: Ops,
     pub observer: &'a mut dyn Observer,
 }
 
 impl Finetuning {
-    /// Makes what the run needs of its retention; `None` where it was stopped meanwhile.
+    /// Makes the retention of the run; `None` if it was stopped meanwhile.
     pub(crate) fn start_retention(
         &self,
-        making: &mut Making,
+        context: &mut StartContext,
     ) -> Result<Option<Retention>, FinetuneError> {
         let retention = &self.config.retention;
         let mut fingerprint = self.data.fingerprint.clone();
         let niche = self.niche_stream()?;
         if self.config.control {
-            for old in &self.old {
-                fingerprint = format!("{fingerprint}+{}", old.sha256);
+            for retained in &self.retained_texts {
+                fingerprint = format!("{fingerprint}+{}", retained.sha256);
             }
             let rows = (self.config.training.batch_size, self.config.seed);
             return Ok(Some(Retention {
                 penalties: Vec::new(),
                 distillation: None,
-                batches: Box::new(self.stream(self.old_parts(1.0)?, rows)?),
-                pressure: None,
+                batches: Box::new(self.stream(self.retained_parts(1.0)?, rows)?),
+                controller: None,
                 fingerprint,
             }));
         }
@@ -66,7 +66,7 @@ impl Finetuning {
                 penalties: Vec::new(),
                 distillation: None,
                 batches: Box::new(niche),
-                pressure: None,
+                controller: None,
                 fingerprint,
             }));
         }
@@ -75,53 +75,53 @@ impl Finetuning {
             base_sha256 = polymath_model::sha256_of_weights(self.start())?;
             fingerprint = format!("{fingerprint}+{base_sha256}");
         }
-        for old in &self.old {
-            fingerprint = format!("{fingerprint}+{}", old.sha256);
+        for retained in &self.retained_texts {
+            fingerprint = format!("{fingerprint}+{}", retained.sha256);
         }
-        let Some(penalties) = self.penalties(&base_sha256, making)? else {
+        let Some(penalties) = self.penalties(&base_sha256, context)? else {
             return Ok(None);
         };
         let Some(replay) = &retention.replay else {
-            let pressure = self.pressure(None);
+            let controller = self.controller(None);
             return Ok(Some(Retention {
-                penalties: pressed(penalties, pressure.as_ref()),
+                penalties: controlled(penalties, controller.as_ref()),
                 distillation: None,
                 batches: Box::new(niche),
-                pressure,
+                controller,
                 fingerprint,
             }));
         };
-        let Some(parts) = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), making)?
+        let Some(parts) = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), context)?
         else {
             return Ok(None);
         };
         let stream = Arc::new(self.replayed(niche, parts, replay)?);
-        let pressure = self.pressure(Some((Arc::clone(&stream), replay.share)));
+        let controller = self.controller(Some((Arc::clone(&stream), replay.share)));
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
-            distillation = self.distillation(distill, (&stream, &fingerprint), making)?;
+            distillation = self.distillation(distill, (&stream, &fingerprint), context)?;
             if distillation.is_none() {
                 return Ok(None);
             }
         }
         Ok(Some(Retention {
-            penalties: pressed(penalties, pressure.as_ref()),
+            penalties: controlled(penalties, controller.as_ref()),
             distillation,
             batches: Box::new(stream),
-            pressure,
+            controller,
             fingerprint,
         }))
     }
 
-    /// The controller of a run under limits.
-    fn pressure(&self, replay: Option<(Arc<ReplayStream>, f64)>) -> Option<Arc<Pressure>> {
+    /// Returns the controller of a run with limits.
+    fn controller(&self, replay: Option<(Arc<ReplayStream>, f64)>) -> Option<Arc<Controller>> {
         self.config.retention.limits.as_ref()?;
         let training = &self.config.training;
         let allowance = Allowance::new(training, self.total_steps());
-        Some(Arc::new(Pressure::new(replay, allowance)))
+        Some(Arc::new(Controller::new(replay, allowance)))
     }
 
-    /// The niche's own batches.
+    /// Returns the niche's own batches.
     fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
         let part = MixturePart {
             name: self.niche.clone(),
@@ -144,51 +144,51 @@ impl Finetuning {
         MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
     }
 
-    /// Measures what becomes of the examples that have prompts, and how much of the rows is padding.
+    /// Measures the packing of examples with prompts, and the share of padding.
     pub(crate) fn measure_rows(&mut self) -> Result<(), FinetuneError> {
         let one = (1, 0);
         let niche = match self.config.control {
-            true => self.stream(self.old_parts(1.0)?, one)?,
+            true => self.stream(self.retained_parts(1.0)?, one)?,
             false => self.niche_stream()?,
         };
         self.padding = niche.padding();
         let replay = self.config.retention.replay.clone();
         let replay = replay.filter(|replay| replay.source == ReplaySource::Data);
-        let old = match &replay {
-            Some(replay) => Some(self.stream(self.old_parts(replay.temperature)?, one)?),
+        let retained = match &replay {
+            Some(replay) => Some(self.stream(self.retained_parts(replay.temperature)?, one)?),
             None => None,
         };
-        let streams = std::iter::once(&niche).chain(&old);
+        let streams = std::iter::once(&niche).chain(&retained);
         self.packings = streams
             .flat_map(|stream| stream.packings())
             .map(|(name, packing)| format!("{name}: {packing}"))
             .collect();
-        if let (Some(replay), Some(old)) = (replay, old) {
-            self.padding = self.replayed_stream(niche, old, &replay)?.padding();
+        if let (Some(replay), Some(retained)) = (replay, retained) {
+            self.padding = self.replayed_stream(niche, retained, &replay)?.padding();
         } else if let Some(replay) = &self.config.retention.replay
             && !replay.beside
         {
-            // What the base generates has no padding.
+            // Text that the base generates has no padding.
             self.padding *= 1.0 - replay.share;
         }
         Ok(())
     }
 
-    /// The niche's batches with a share of rows from `parts`.
+    /// Returns the niche's batches with a share of rows from `parts`.
     fn replayed(
         &self,
         niche: MixtureStream,
         parts: Vec<MixturePart>,
         replay: &ReplayConfig,
     ) -> Result<ReplayStream, FinetuneError> {
-        let old = self.stream(parts, (1, self.config.seed ^ REPLAY_SEED))?;
-        self.replayed_stream(niche, old, replay)
+        let retained = self.stream(parts, (1, self.config.seed ^ REPLAY_SEED))?;
+        self.replayed_stream(niche, retained, replay)
     }
 
     fn replayed_stream(
         &self,
         niche: MixtureStream,
-        old: MixtureStream,
+        retained: MixtureStream,
         replay: &ReplayConfig,
     ) -> Result<ReplayStream, FinetuneError> {
         let distill = self.config.retention.distill.as_ref();
@@ -197,22 +197,27 @@ impl Finetuning {
             pool: distill.and_then(|distill| distill.pool_rows(self.sequence_length)),
             beside: replay.beside,
         };
-        Ok(ReplayStream::new(niche, old, replay, self.config.seed)?)
+        Ok(ReplayStream::new(
+            niche,
+            retained,
+            replay,
+            self.config.seed,
+        )?)
     }
 
-    /// Where replayed rows come from; `None` where it was stopped meanwhile.
+    /// Returns the sources of replayed rows; `None` if the run was stopped meanwhile.
     fn replayed_parts(
         &self,
         replay: &ReplayConfig,
         (base_sha256, fingerprint): (&str, &mut String),
-        making: &mut Making,
+        context: &mut StartContext,
     ) -> Result<Option<Vec<MixturePart>>, FinetuneError> {
         if replay.source == ReplaySource::Data {
-            return self.old_parts(replay.temperature).map(Some);
+            return self.retained_parts(replay.temperature).map(Some);
         }
         let mut output = self.config.run.clone().into_os_string();
         output.push(".replay");
-        let itself = Itself {
+        let replay_text = SelfReplay {
             output: output.into(),
             tokenizer: self
                 .base
@@ -228,11 +233,11 @@ impl Finetuning {
                 seed: self.config.seed,
             },
         };
-        let options = LoadOptions::frozen(&making.launch.device, making.ops);
+        let options = LoadOptions::frozen(&context.launch.device, context.ops);
         let base = self.load_base(&options)?;
-        let observer = &mut *making.observer;
+        let observer = &mut *context.observer;
         let say = &mut |text: &str| observer.message(text);
-        let Some(dataset) = itself.prepare(&base, &making.launch.stop, say)? else {
+        let Some(dataset) = replay_text.prepare(&base, &context.launch.stop, say)? else {
             return Ok(None);
         };
         *fingerprint = format!("{fingerprint}+{}", dataset.fingerprint());
@@ -243,22 +248,22 @@ impl Finetuning {
         }]))
     }
 
-    /// What holds the predictions on replayed rows; `None` where it was stopped meanwhile.
+    /// Returns the distillation on replayed rows; `None` if the run was stopped meanwhile.
     fn distillation(
         &self,
         distill: &DistillConfig,
         (stream, fingerprint): (&ReplayStream, &str),
-        making: &mut Making,
+        context: &mut StartContext,
     ) -> Result<Option<Distillation>, FinetuneError> {
-        let transformer = self.base_transformer(making)?;
+        let transformer = self.base_transformer(context)?;
         let base = match distill.pool_rows(self.sequence_length) {
             None => Base::Live(Box::new(transformer)),
             Some(rows) => {
                 let training = &self.config.training;
                 let all = self.total_steps() * training.batch_size as u64;
-                let lesson = Lesson {
+                let lesson = TeacherPool {
                     stream,
-                    // Rows that the run never comes to need no predictions; under limits it may come to any.
+                    // Rows that the run never reaches need no predictions; with limits it may reach any.
                     rows: match self.config.retention.limits {
                         Some(_) => rows,
                         None => rows.min(stream.replayed_before(all)).max(1),
@@ -270,10 +275,10 @@ impl Finetuning {
                         self.config.seed, self.sequence_length, self.config.retention.replay
                     ),
                 };
-                let observer = &mut *making.observer;
+                let observer = &mut *context.observer;
                 let say = &mut |text: &str| observer.message(text);
                 let run = &self.config.run;
-                match lesson.pool(&transformer, run, &making.launch.stop, say)? {
+                match lesson.pool(&transformer, run, &context.launch.stop, say)? {
                     Some(pool) => Base::Pool(pool),
                     None => return Ok(None),
                 }
@@ -286,14 +291,14 @@ impl Finetuning {
         }))
     }
 
-    /// The old domains, each with its share of what is replayed.
-    fn old_parts(&self, temperature: f64) -> Result<Vec<MixturePart>, FinetuneError> {
+    /// Returns the retained domains, each with its share of the replayed rows.
+    fn retained_parts(&self, temperature: f64) -> Result<Vec<MixturePart>, FinetuneError> {
         let sizes: Vec<DomainSize> = self
-            .old
+            .retained_texts
             .iter()
-            .map(|old| DomainSize {
-                name: old.name.clone(),
-                tokens: old.shard.tokens(),
+            .map(|retained| DomainSize {
+                name: retained.name.clone(),
+                tokens: retained.shard.tokens(),
             })
             .collect();
         let mixture = MixtureConfig {
@@ -303,10 +308,10 @@ impl Finetuning {
         let shares = mixture.resolve(&sizes, 1)?;
         Ok(shares
             .into_iter()
-            .zip(&self.old)
-            .map(|(share, old)| MixturePart {
+            .zip(&self.retained_texts)
+            .map(|(share, retained)| MixturePart {
                 name: share.name,
-                shard: old.shard.clone(),
+                shard: retained.shard.clone(),
                 weight: share.weight,
             })
             .collect())
@@ -315,75 +320,78 @@ impl Finetuning {
     fn penalties(
         &self,
         base_sha256: &str,
-        making: &mut Making,
+        context: &mut StartContext,
     ) -> Result<Option<Vec<Box<dyn Penalty>>>, FinetuneError> {
         let mut penalties: Vec<Box<dyn Penalty>> = Vec::new();
         let retention = &self.config.retention;
         if retention.l2sp.is_none() && retention.ewc.is_none() {
             return Ok(Some(penalties));
         }
-        let base = self.base_transformer(making)?.frozen().clone();
+        let base = self.base_transformer(context)?.frozen().clone();
         if let Some(strength) = retention.l2sp {
             penalties.push(Box::new(L2sp {
                 strength,
                 base: base.clone(),
-                ops: making.ops,
+                ops: context.ops,
             }));
         }
         if let Some(ewc) = &retention.ewc {
-            let Some(fisher) = self.fisher(base_sha256, making)? else {
+            let Some(fisher) = self.fisher(base_sha256, context)? else {
                 return Ok(None);
             };
             penalties.push(Box::new(Ewc {
                 strength: ewc.strength,
                 base,
                 fisher,
-                ops: making.ops,
+                ops: context.ops,
             }));
         }
         Ok(Some(penalties))
     }
 
-    /// The base as training starts from it, with new tokens where any are added, nothing of it moving.
-    pub(super) fn base_transformer(&self, making: &Making) -> Result<Transformer, FinetuneError> {
+    /// Loads the base that training starts from, with new tokens if any are added, frozen.
+    pub(super) fn base_transformer(
+        &self,
+        context: &StartContext,
+    ) -> Result<Transformer, FinetuneError> {
         self.load(
             self.start(),
-            &LoadOptions::frozen(&making.launch.device, making.ops),
+            &LoadOptions::frozen(&context.launch.device, context.ops),
         )
     }
 
-    /// F over the old domains, measured in full precision; `None` where it was stopped meanwhile.
+    /// Measures F over the retained domains in full precision; `None` if the run was stopped meanwhile.
     fn fisher(
         &self,
         base_sha256: &str,
-        making: &mut Making,
+        context: &mut StartContext,
     ) -> Result<Option<BTreeMap<String, Tensor>>, FinetuneError> {
         let Some(ewc) = &self.config.retention.ewc else {
             return Ok(Some(BTreeMap::new()));
         };
-        let ops = making.launch.ops(Precision::F32);
-        let options = LoadOptions::trained(&making.launch.device, ops);
+        let ops = context.launch.ops(Precision::F32);
+        let options = LoadOptions::trained(&context.launch.device, ops);
         let model = self.load(self.start(), &options)?;
         let mut domains = Vec::new();
-        for old in &self.old {
-            let weight = ewc.weight(&old.name);
+        for retained in &self.retained_texts {
+            let weight = ewc.weight(&retained.name);
             if weight == 0.0 {
                 continue;
             }
             let sample = Sample {
-                domain: old.name.clone(),
-                shard: old.shard.clone(),
-                data_sha256: old.sha256.clone(),
+                domain: retained.name.clone(),
+                shard: retained.shard.clone(),
+                data_sha256: retained.sha256.clone(),
                 base_sha256: base_sha256.to_owned(),
                 tokens: ewc.tokens,
                 sequence_length: self.sequence_length,
             };
-            let observer = &mut *making.observer;
+            let observer = &mut *context.observer;
             let squares = cached(
                 &model,
                 &sample,
                 &beside(&self.base.folder),
-                &making.launch.stop,
+                &context.launch.stop,
                 &mut |text| observer.message(text),
             )?;
             match squares {
@@ -395,24 +403,24 @@ impl Finetuning {
     }
 }
 
-/// The penalties, under a controller where there is one.
-fn pressed(
+/// Returns the penalties, scaled by the controller if there is one.
+fn controlled(
     penalties: Vec<Box<dyn Penalty>>,
-    pressure: Option<&Arc<Pressure>>,
+    controller: Option<&Arc<Controller>>,
 ) -> Vec<Box<dyn Penalty>> {
-    let Some(pressure) = pressure else {
+    let Some(controller) = controller else {
         return penalties;
     };
     let press = |penalty| -> Box<dyn Penalty> {
-        Box::new(Pressed {
+        Box::new(ControlledPenalty {
             penalty,
-            pressure: Arc::clone(pressure),
+            controller: Arc::clone(controller),
         })
     };
     penalties.into_iter().map(press).collect()
 }
 
-/// The folder of caches beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.
+/// Returns the folder of caches beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.
 fn beside(base: &Path) -> PathBuf {
     base.parent().unwrap_or(Path::new(".")).join("fisher")
 }

@@ -1,4 +1,4 @@
-//! The base's likeliest tokens for a pool of replayed rows, computed once and kept in the run's folder.
+//! Most likely tokens of the base for a pool of replayed rows, computed once and stored in the run's folder.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,35 +16,35 @@ use safetensors::{Dtype, SafeTensors};
 use super::distill::{Pool, row_key};
 use crate::FinetuneError;
 
-/// Rows that the base reads at once.
+/// Number of rows that the base reads at once.
 const AT_ONCE: u64 = 16;
-/// In the run's folder.
+/// Name of the file in the run's folder.
 const FILE: &str = "teacher.safetensors";
-/// In the metadata, one entry and no more: the library writes several in random order, and the same pool is to be the same file.
+/// Single entry of the metadata: the library writes several entries in random order, and the same pool must give the
+/// same file.
 const KEY: &str = "key";
-/// Parts what decides the pool from its SHA-256.
+/// Separator between the settings of the pool and its SHA-256.
 const DIGEST: &str = " sha256 ";
 
-/// What the pool is of.
-pub struct Lesson<'a> {
-    /// Rows of it.
+/// Request for a pool of teacher predictions.
+pub struct TeacherPool<'a> {
+    /// Source of the rows.
     pub stream: &'a ReplayStream,
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
-    /// Tokens that are kept of each distribution.
+    /// Number of tokens kept per distribution.
     pub top_k: usize,
-    /// T.
+    /// Temperature T.
     pub temperature: f64,
-    /// Of the base, the data and the seed.
+    /// Fingerprint of the base, the data and the seed.
     pub fingerprint: String,
 }
 
-impl Lesson<'_> {
-    /// The pool from its file in the folder `run`, else computed and written there; `None` where `stop` was set
-    /// meanwhile.
+impl TeacherPool<'_> {
+    /// Reads the pool from its file in the folder `run`, or computes and writes it; `None` if `stop` was set meanwhile.
     ///
     /// # Errors
-    /// What the base says.
+    /// Errors of the base.
     pub fn pool(
         &self,
         base: &Transformer,
@@ -60,12 +60,12 @@ impl Lesson<'_> {
             Ok(Some(listed)) => return Ok(Some(Pool { places, listed })),
             Ok(None) => {}
             Err(reason) => say(&format!(
-                "`{}` is damaged ({reason}): made again",
+                "`{}` is damaged ({reason}): computed again",
                 path.display()
             )),
         }
         say(&format!(
-            "computing the base's likeliest {} tokens for {} rows",
+            "computing the base's most likely {} tokens for {} rows",
             self.top_k, self.rows
         ));
         let (mut ids, mut probabilities, mut rest) = (Vec::new(), Vec::new(), Vec::new());
@@ -96,7 +96,7 @@ impl Lesson<'_> {
         Ok(Some(Pool { places, listed }))
     }
 
-    /// Where each row's positions begin.
+    /// Returns the offset of each row's positions.
     fn places(&self) -> HashMap<super::distill::RowKey, usize> {
         (0..self.rows)
             .map(|row| {
@@ -113,15 +113,16 @@ impl Lesson<'_> {
         )
     }
 
-    /// What the file holds; `None` where there is none, or one of something else.
+    /// Reads the file; `None` if there is none, or one with other settings.
     fn read(&self, path: &Path, tokens: usize) -> Result<Option<TopK>, String> {
         let bytes = match polymath_files::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        let text =
-            |error: safetensors::SafeTensorError| format!("no whole safetensors file: {error}");
+        let text = |error: safetensors::SafeTensorError| {
+            format!("not a complete safetensors file: {error}")
+        };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(text)?;
         let metadata = metadata.metadata().clone().unwrap_or_default();
         let known = metadata.get(KEY).and_then(|text| text.rsplit_once(DIGEST));

@@ -34,7 +34,7 @@ pub fn frozen(seed: u64) -> Transformer {
     model(seed, &LoadOptions::frozen(&Device::Cpu, ops()))
 }
 
-/// Writes the model of this seed as a new folder; its tokenizer stands beside it.
+/// Writes the model of this seed as a new folder, with its tokenizer beside it.
 pub fn save(folder: &Path, seed: u64) {
     std::fs::create_dir(folder).unwrap();
     let tokenizer = folder.parent().unwrap().join("tokenizer.json");
@@ -47,7 +47,7 @@ pub fn save(folder: &Path, seed: u64) {
     polymath_model::save(folder, &frozen(seed), &tokenizer).unwrap();
 }
 
-/// Documents of counting tokens, begun anywhere.
+/// Returns documents of counting tokens with arbitrary starts.
 pub fn shard(documents: u32) -> Arc<TokenShard> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.safetensors");
@@ -68,7 +68,7 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Each parameter as numbers.
+/// Returns the values of each parameter.
 pub fn numbers(parameters: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<f64>> {
     parameters
         .iter()

@@ -308,7 +308,7 @@ impl ForgettingReport {
         let refused = |reason: String| {
             let path = path.display();
             ReportError::Report(format!(
-                "`{path}` can't be read as a report ({reason}): create it again with `polymath forget`"
+                "`{path}` can't be read as a report ({reason}): create it again with `polymath report`"
             ))
         };
         let text =

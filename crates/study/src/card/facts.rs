@@ -9,7 +9,7 @@ use polymath_model::{LoraConfig, ModelConfig, NamedBase};
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_report::ForgettingReport;
 use polymath_report::forgetting::{CurvePoint, RunReport, Settings};
-use polymath_train::{State, resolve_base, resolve_checkpoint};
+use polymath_train::{RunState, resolve_base, resolve_checkpoint};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -36,7 +36,7 @@ pub struct Facts {
     /// Complete configuration of the run.
     pub config: Option<toml::Table>,
     /// Training state at the checkpoint.
-    pub state: Option<State>,
+    pub state: Option<RunState>,
     /// Scores measured when the checkpoint was saved.
     pub scores: Option<CurvePoint>,
     /// Datasets that the run trained or evaluated on, as far as they still exist.
@@ -75,7 +75,7 @@ impl Facts {
         let base = name_of_base(folder, lineage.as_ref(), options.base)?;
         let run = folder.parent().unwrap_or(Path::new("."));
         let config = config_of(run)?;
-        let state: Option<State> = read_json(&folder.join("state.json"))?;
+        let state: Option<RunState> = read_json(&folder.join("state.json"))?;
         let step = state.as_ref().map(|state| state.step);
         let given = options.license.map(str::to_owned);
         let report = options

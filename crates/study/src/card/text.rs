@@ -238,7 +238,7 @@ fn reproduction(facts: &Facts) -> String {
     if let (Some(base), Some(run)) = (&facts.base, config.get("run").and_then(toml::Value::as_str))
     {
         let [base, run] = [base.name.as_str(), run].map(|path| shell(&shown(Path::new(path))));
-        commands += &format!("polymath forget {base} {run} -o report\n");
+        commands += &format!("polymath report {base} {run} -o report\n");
     }
     let config = without_local_paths(&toml::Value::Table(config.clone()));
     let mut text = format!(

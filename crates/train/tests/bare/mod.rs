@@ -1,4 +1,4 @@
-//! A Transformer whose checkpoints are its bare weights.
+//! A Transformer whose checkpoints hold only its weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use polymath_data::Batch;
 use polymath_model::Transformer;
 use polymath_train::{Objective, SaveModel, TrainError, to_token_batch};
 
-/// Learns to predict the next token.
+/// Objective of next-token prediction without a tokenizer.
 pub struct Bare(pub Transformer);
 
 impl Objective for Bare {

@@ -1,4 +1,4 @@
-//! A tiny objective whose gradients are known, and runs of it.
+//! A tiny objective with known gradients, and runs of it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use polymath_train::{
     RunFolder, SaveModel, Silent, StepMetrics, TrainError, TrainingConfig, fit,
 };
 
-/// Learns a table of logits: the loss of a token is the squared distance of its entry from the target.
+/// Model of a table of logits: the loss of a token is the squared distance of its entry from the target.
 pub struct Table {
     pub parameters: BTreeMap<String, Var>,
 }
@@ -94,7 +94,7 @@ impl BatchSource for Steps {
     }
 }
 
-/// Scores that get better until the fifth evaluation, then worse.
+/// Evaluator whose scores improve until the fifth evaluation, then get worse.
 pub struct Scores(pub u64);
 
 impl Evaluator for Scores {
@@ -138,7 +138,7 @@ pub struct Case {
     pub training: TrainingConfig,
     pub keep: usize,
     pub milestones: Vec<u64>,
-    /// Evaluations that were done before, in an earlier part of the run.
+    /// Number of evaluations in an earlier part of the run.
     pub evaluated: u64,
 }
 
@@ -172,7 +172,7 @@ impl Case {
         })
     }
 
-    /// Hands the loop's settings to `with`.
+    /// Passes the loop's settings to `with`.
     pub fn settings<T>(&self, stop: &AtomicBool, with: impl FnOnce(&Fit) -> T) -> T {
         let settings = Fit {
             training: &self.training,
@@ -211,7 +211,7 @@ pub fn optimizer_bytes(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("latest/optimizer.safetensors")).unwrap()
 }
 
-/// Every line of a run's metrics with all its fields but those of time.
+/// Returns every line of a run's metrics with all fields but the times.
 pub fn records(run: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {

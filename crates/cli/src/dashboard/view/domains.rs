@@ -1,4 +1,4 @@
-//! Held-out bits per byte of each domain.
+//! Table of the held-out bits per byte of each domain.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Rect};
@@ -7,26 +7,27 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::part;
-use crate::dashboard::state::State;
+use crate::dashboard::state::DashboardState;
 
-/// Of a figure's column.
+/// Width of a column of numbers.
 const FIGURE: u16 = 8;
-/// From this width of the screen on, there is room for more columns.
+/// Screen width from which the table has more columns.
 const WIDE: u16 = 110;
 
-/// How wide the table is on a screen of this width.
+/// Returns the width of the table on a screen of this width.
 pub fn width(screen: u16) -> u16 {
     if screen >= WIDE { 54 } else { 36 }
 }
 
-/// A line of the table.
-enum Entry<'a> {
+/// Row of the table.
+enum TableRow<'a> {
     Group(&'a str),
     Domain(&'a str),
 }
 
-/// Now, and the change since the first evaluation; a group's title stands in the heads' line, or in one of its own.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
+/// Draws the current values and the change since the first evaluation; a group's title is in the header row or in a row
+/// of its own.
+pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
     let title = match &state.latest {
         Some(latest) => format!("held-out bits per byte, step {}", latest.step),
         None => "held-out bits per byte".to_owned(),
@@ -34,21 +35,21 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     let block = part(&title);
     let wide = area.width >= width(WIDE);
     let groups = &state.about.groups;
-    let mut entries: Vec<Entry> = groups
+    let mut entries: Vec<TableRow> = groups
         .iter()
         .flat_map(|group| {
-            let domains = group.domains.iter().map(|name| Entry::Domain(name));
-            std::iter::once(Entry::Group(&group.title)).chain(domains)
+            let domains = group.domains.iter().map(|name| TableRow::Domain(name));
+            std::iter::once(TableRow::Group(&group.title)).chain(domains)
         })
         .collect();
     let head = match entries.first() {
-        Some(Entry::Group(title)) => *title,
+        Some(TableRow::Group(title)) => *title,
         _ => "domain",
     };
     if !entries.is_empty() {
         entries.remove(0);
     }
-    // Under the rule and the heads.
+    // Rows below the rule and the header.
     let room = usize::from(area.height.saturating_sub(2));
     let left_out = fit(&mut entries, room);
     let mut rows: Vec<Row> = entries
@@ -76,24 +77,24 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     frame.render_widget(table, area);
 }
 
-/// Takes out what has no room, titles first, and hands back the domains among it.
-fn fit<'a>(entries: &mut Vec<Entry<'a>>, room: usize) -> Vec<&'a str> {
+/// Removes the rows that do not fit, titles first, and returns the removed domains.
+fn fit<'a>(entries: &mut Vec<TableRow<'a>>, room: usize) -> Vec<&'a str> {
     if entries.len() > room {
-        entries.retain(|entry| matches!(entry, Entry::Domain(_)));
+        entries.retain(|entry| matches!(entry, TableRow::Domain(_)));
     }
     if entries.len() <= room {
         return Vec::new();
     }
     let rest = entries.split_off(room.saturating_sub(1));
     let domains = rest.into_iter().filter_map(|entry| match entry {
-        Entry::Domain(name) => Some(name),
-        Entry::Group(_) => None,
+        TableRow::Domain(name) => Some(name),
+        TableRow::Group(_) => None,
     });
     domains.collect()
 }
 
-/// What is left out, with the change of the one that lost most.
-fn rest(domains: &[&str], state: &State, wide: bool) -> Row<'static> {
+/// Returns the row of the omitted domains, with the largest rise among them.
+fn rest(domains: &[&str], state: &DashboardState, wide: bool) -> Row<'static> {
     let changes = domains
         .iter()
         .filter_map(|name| state.bits_per_byte(name).map(|(first, now)| now - first));
@@ -101,13 +102,13 @@ fn rest(domains: &[&str], state: &State, wide: bool) -> Row<'static> {
     if let Some(worst) = changes.max_by(f64::total_cmp) {
         cells[0] = Cell::from(format!("… {} more, at worst", domains.len()));
         cells.extend((0..if wide { 2 } else { 1 }).map(|_| Cell::from("")));
-        cells.push(figure(format!("{worst:+.3}"), colour(worst)));
+        cells.push(figure(format!("{worst:+.3}"), color(worst)));
     }
     Row::new(cells)
 }
 
-/// Losing is red, gaining green; the sign says it too.
-fn colour(change: f64) -> Style {
+/// Returns red for a rise, green for a fall; the sign shows it too.
+fn color(change: f64) -> Style {
     match change {
         change if change > 0.0 => Style::new().fg(Color::Red),
         change if change < 0.0 => Style::new().fg(Color::Green),
@@ -115,13 +116,13 @@ fn colour(change: f64) -> Style {
     }
 }
 
-fn row<'a>(entry: &Entry<'a>, state: &State, wide: bool) -> Row<'a> {
+fn row<'a>(entry: &TableRow<'a>, state: &DashboardState, wide: bool) -> Row<'a> {
     let name = match entry {
-        Entry::Group(title) => {
+        TableRow::Group(title) => {
             let quiet = Style::new().add_modifier(Modifier::DIM);
             return Row::new([Cell::from(*title).style(quiet)]);
         }
-        Entry::Domain(name) => *name,
+        TableRow::Domain(name) => *name,
     };
     let mut cells = vec![Cell::from(format!(" {name}"))];
     let plain = Style::new();
@@ -129,14 +130,14 @@ fn row<'a>(entry: &Entry<'a>, state: &State, wide: bool) -> Row<'a> {
         return Row::new(cells);
     };
     let change = now - first;
-    let colour = colour(change);
+    let color = color(change);
     if wide {
         cells.push(figure(format!("{first:.3}"), plain));
     }
     cells.push(figure(format!("{now:.3}"), plain));
-    cells.push(figure(format!("{change:+.3}"), colour));
+    cells.push(figure(format!("{change:+.3}"), color));
     if wide {
-        cells.push(figure(format!("{:+.1}", change / first * 100.0), colour));
+        cells.push(figure(format!("{:+.1}", change / first * 100.0), color));
     }
     Row::new(cells)
 }

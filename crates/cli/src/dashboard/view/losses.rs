@@ -1,4 +1,4 @@
-//! The loss curve.
+//! Chart of the loss curve.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -8,18 +8,18 @@ use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph};
 
 use super::part;
-use crate::dashboard::curve::Point;
-use crate::dashboard::state::State;
+use crate::dashboard::curve::LossPoint;
+use crate::dashboard::state::DashboardState;
 
-/// The loss falls from far above in its first steps: this share of them does not decide how high the chart is.
+/// Share of the first steps, with their high losses, that is ignored for the height of the chart.
 const HEAD: f64 = 0.1;
-/// Nor do the highest losses, but for this share of the points.
+/// Share of the points that determines the height of the chart: the highest losses are ignored.
 const BELOW: f64 = 0.98;
-/// Below so many points, all of them decide.
+/// Below this number of points, all of them determine the height.
 const FEW: usize = 20;
 
-/// The losses of the steps as dots, and their mean as a line; what is higher than the chart stands at its edge.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
+/// Draws the losses of the steps as dots and their mean as a line, clipped to the chart.
+pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
     let block = part("loss: steps ⠢ and their mean ━");
     let points = state.losses.points();
     let Some(steps) = state.losses.steps() else {
@@ -27,13 +27,13 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
         return;
     };
     let y = bounds(points);
-    let at = |point: &Point, loss: f64| (point.step as f64, loss.clamp(y[0], y[1]));
+    let at = |point: &LossPoint, loss: f64| (point.step as f64, loss.clamp(y[0], y[1]));
     let each: Vec<(f64, f64)> = points
         .iter()
         .flat_map(|point| [at(point, point.lowest), at(point, point.highest)])
         .collect();
     let mean: Vec<(f64, f64)> = points.iter().map(|point| at(point, point.smooth)).collect();
-    // One step alone has no width.
+    // A single step has no width.
     let x = [steps[0] as f64, steps[1].max(steps[0] + 1) as f64];
     let middle = f64::midpoint(y[0], y[1]);
     let quiet = Style::new().fg(Color::DarkGray);
@@ -65,8 +65,8 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     frame.render_widget(chart, area);
 }
 
-/// Lowest and highest loss to show, with a margin.
-fn bounds(points: &[Point]) -> [f64; 2] {
+/// Returns the lowest and highest loss to show, with a margin.
+fn bounds(points: &[LossPoint]) -> [f64; 2] {
     let many = points.len() >= FEW;
     let head = if many {
         (points.len() as f64 * HEAD) as usize

@@ -1,6 +1,7 @@
-//! What the dashboard looks like: a state in, a picture out.
+//! Draws a state as a frame.
 //!
-//! Nothing is said by colour alone: numbers have their signs, the parts their titles, the loss and its mean their own marks.
+//! Color alone carries no information: numbers have signs, parts have titles, the loss and its mean have different
+//! marks.
 
 mod domains;
 mod losses;
@@ -18,41 +19,41 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Borders, LineGauge, Paragraph};
 
-use super::state::{Doing, State};
+use super::state::{Activity, DashboardState};
 use polymath_report::duration;
 
-/// Between two figures of a line.
+/// Gap between two figures of a line.
 const GAP: &str = "   ";
-/// So much of the run's folder is shown at least where time stands beside it.
+/// Shortest visible part of the run's path that still leaves room for the time.
 const SHORTEST_RUN: usize = 16;
-/// Narrower, loss and domains stand one above the other.
+/// Minimum width to draw loss and domains side by side.
 const SIDE_BY_SIDE: u16 = 64;
-/// Lower, there is only one of them.
+/// Minimum height to draw loss above domains.
 const ONE_ABOVE_THE_OTHER: u16 = 14;
 
-/// All that one picture shows.
+/// Content of one frame.
 pub struct Moment<'a> {
-    pub state: &'a State,
-    /// The last lines of the log.
+    pub state: &'a DashboardState,
+    /// Last lines of the log.
     pub log: &'a [String],
-    /// Since the dashboard was opened.
+    /// Time since the dashboard was opened.
     pub elapsed: Duration,
-    /// Whether the run was asked to stop.
+    /// True if the run was requested to stop.
     pub stopping: bool,
 }
 
-/// Draws it, on whatever room there is: what matters less goes first.
+/// Draws a frame of any size: less important parts are omitted first.
 pub fn draw(frame: &mut Frame, moment: &Moment) {
     let area = frame.area();
     if area.is_empty() {
         return;
     }
-    let beside = beside(moment.state);
+    let extras = extras(moment.state);
     let rows = [
         1,
         u16::from(area.height > 1),
         u16::from(area.height > 2),
-        u16::from(area.height > 9 && beside.is_some()),
+        u16::from(area.height > 9 && extras.is_some()),
         log_rows(area.height),
         u16::from(area.height > 4),
     ];
@@ -70,8 +71,8 @@ pub fn draw(frame: &mut Frame, moment: &Moment) {
     draw_progress(frame, progress, moment.state);
     let width = usize::from(figures.width);
     frame.render_widget(fitting(figures_of(moment.state), width), figures);
-    if let Some(beside) = beside {
-        frame.render_widget(fitting(beside, width), extra);
+    if let Some(extras) = extras {
+        frame.render_widget(fitting(extras, width), extra);
     }
     draw_middle(frame, middle, moment.state);
     draw_log(frame, log, moment.log);
@@ -79,7 +80,7 @@ pub fn draw(frame: &mut Frame, moment: &Moment) {
     neutralize(frame.buffer_mut());
 }
 
-/// Takes out what a terminal would obey: names and lines may come from anyone.
+/// Removes characters that control a terminal: names and lines may be foreign text.
 fn neutralize(buffer: &mut Buffer) {
     let is_shown =
         |sign: &char| matches!(printable(sign.encode_utf8(&mut [0; 4])), Cow::Borrowed(_));
@@ -91,7 +92,7 @@ fn neutralize(buffer: &mut Buffer) {
     }
 }
 
-/// Rows of the log, its title among them.
+/// Returns the number of rows of the log, with its title.
 fn log_rows(height: u16) -> u16 {
     match height {
         0..16 => 0,
@@ -101,7 +102,7 @@ fn log_rows(height: u16) -> u16 {
     }
 }
 
-/// What the run is, and how long it has to go.
+/// Draws the title of the run and its remaining time.
 fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     let state = moment.state;
     let mut time = format!("{} elapsed", duration(moment.elapsed.as_secs_f64()));
@@ -111,7 +112,7 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     let title = format!("polymath  {}  ", state.about.title);
     let run = state.about.run.display().to_string();
     let mut room = usize::from(area.width).saturating_sub(title.chars().count());
-    // A window that is too narrow for both shows what the run is.
+    // A window that is too narrow for both shows the title.
     let beside = time.chars().count() + 2;
     if room >= beside + run.chars().count().min(SHORTEST_RUN) {
         room -= beside;
@@ -119,12 +120,12 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     }
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let heading = Line::styled(format!("{title}{}", end_of(&run, room)), bold);
-    // As wide as it is, so that it leaves the time alone.
+    // The heading is only as wide as its text, so that it does not cover the time.
     let width = (heading.width() as u16).min(area.width);
     frame.render_widget(heading, Rect { width, ..area });
 }
 
-/// The end of a path says more than its beginning.
+/// Shortens a path at its beginning, since its end says more.
 fn end_of(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {
@@ -134,17 +135,17 @@ fn end_of(text: &str, room: usize) -> String {
     format!("…{}", kept.collect::<String>())
 }
 
-fn draw_progress(frame: &mut Frame, area: Rect, state: &State) {
+fn draw_progress(frame: &mut Frame, area: Rect, state: &DashboardState) {
     let done = state.step as f64 / state.total.max(1) as f64;
-    let label = match state.doing {
-        Doing::Starting => "starting".to_owned(),
-        Doing::Training => format!(
+    let label = match state.activity {
+        Activity::Starting => "starting".to_owned(),
+        Activity::Training => format!(
             "step {} of {}, {:.0} %",
             state.step,
             state.total,
             done * 100.0
         ),
-        Doing::Scoring(scored, all) => format!(
+        Activity::Scoring(scored, all) => format!(
             "step {} of {}, scoring held-out text: {:.0} %",
             state.step,
             state.total,
@@ -161,8 +162,8 @@ fn draw_progress(frame: &mut Frame, area: Rect, state: &State) {
     frame.render_widget(gauge, area);
 }
 
-/// The last step in figures, the most important first.
-fn figures_of(state: &State) -> Vec<String> {
+/// Returns the figures of the last step, the most important first.
+fn figures_of(state: &DashboardState) -> Vec<String> {
     let mut figures = Vec::new();
     let Some(last) = &state.last else {
         return figures;
@@ -187,8 +188,8 @@ fn figures_of(state: &State) -> Vec<String> {
     figures
 }
 
-/// What is minimised beside the loss, and what the controller decided, where there is any of it.
-fn beside(state: &State) -> Option<Vec<String>> {
+/// Returns the penalties and the decisions of the controller, if there are any.
+fn extras(state: &DashboardState) -> Option<Vec<String>> {
     let penalties = state.last.iter().flat_map(|last| &last.penalties);
     let control = state.latest.iter().flat_map(|latest| &latest.control);
     let figures: Vec<String> = penalties
@@ -198,7 +199,7 @@ fn beside(state: &State) -> Option<Vec<String>> {
     (!figures.is_empty()).then_some(figures)
 }
 
-/// As many figures as have room, from the first on.
+/// Returns as many figures as fit, from the first on.
 fn fitting(figures: Vec<String>, width: usize) -> Line<'static> {
     let mut line = String::new();
     for figure in figures {
@@ -212,8 +213,8 @@ fn fitting(figures: Vec<String>, width: usize) -> Line<'static> {
     Line::raw(line)
 }
 
-/// The loss and the domains, side by side, one above the other, or the domains alone.
-fn draw_middle(frame: &mut Frame, area: Rect, state: &State) {
+/// Draws the loss and the domains side by side, one above the other, or the domains alone.
+fn draw_middle(frame: &mut Frame, area: Rect, state: &DashboardState) {
     if area.height < 2 || area.width < 12 {
         return;
     }
@@ -236,7 +237,7 @@ fn draw_middle(frame: &mut Frame, area: Rect, state: &State) {
     }
 }
 
-/// A part of the picture: a rule with its title.
+/// Returns the block of a part: a rule with its title.
 fn part(title: &str) -> Block<'_> {
     Block::new()
         .borders(Borders::TOP)
@@ -247,7 +248,7 @@ fn part(title: &str) -> Block<'_> {
         ))
 }
 
-/// The last lines that fit, long ones broken.
+/// Draws the last lines that fit, wrapping long ones.
 fn draw_log(frame: &mut Frame, area: Rect, log: &[String]) {
     if area.is_empty() {
         return;
@@ -266,7 +267,7 @@ fn draw_log(frame: &mut Frame, area: Rect, log: &[String]) {
     frame.render_widget(Paragraph::new(Text::from(last)), inner);
 }
 
-/// What can be pressed, and what is on the disk.
+/// Draws the available keys, and the saved checkpoint.
 fn draw_keys(frame: &mut Frame, area: Rect, moment: &Moment) {
     let keys = if moment.stopping {
         "stopping after this step, then saving; q once more leaves at once"

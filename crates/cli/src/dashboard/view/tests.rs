@@ -1,4 +1,4 @@
-//! Pictures of states that a run goes through.
+//! Snapshots of frames during a run.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use ratatui::backend::TestBackend;
 use serde_json::json;
 
 use super::{Moment, draw};
-use crate::dashboard::state::{About, Group, State};
+use crate::dashboard::state::{About, DashboardState, Group};
 
 const SCIENCE: [&str; 4] = ["chemistry", "literature", "mathematics", "physics"];
 
-fn pretraining() -> State {
+fn pretraining() -> DashboardState {
     let about = About {
         title: "pretraining".into(),
         run: "checkpoints/small".into(),
@@ -21,19 +21,22 @@ fn pretraining() -> State {
             Group::new("only watched", ["competition"]),
         ],
     };
-    State::new(about, 4e7, 2e11)
+    DashboardState::new(about, 4e7, 2e11)
 }
 
-fn finetuning(old: impl IntoIterator<Item = String>) -> State {
+fn finetuning(retained: impl IntoIterator<Item = String>) -> DashboardState {
     let about = About {
         title: "fine-tuning".into(),
         run: "checkpoints/small-competition".into(),
-        groups: vec![Group::new("niche", ["competition"]), Group::new("old", old)],
+        groups: vec![
+            Group::new("niche", ["competition"]),
+            Group::new("retained", retained),
+        ],
     };
-    State::new(about, 4e7, 2e11)
+    DashboardState::new(about, 4e7, 2e11)
 }
 
-/// A loss that falls, with noise that is the same each time.
+/// Returns metrics with a falling loss and reproducible noise.
 fn step(step: u64) -> StepMetrics {
     let noise = (step.wrapping_mul(2_654_435_761) >> 7) % 100;
     let loss = 3.0 + 5.0 * (-(step as f64) / 60.0).exp() + noise as f64 / 300.0;
@@ -46,8 +49,8 @@ fn step(step: u64) -> StepMetrics {
     metrics
 }
 
-/// Every domain of the state, all of them `change` from where they were.
-fn evaluation(state: &State, step: u64, change: f64) -> EvaluationMetrics {
+/// Returns an evaluation of every domain of the state, shifted by `change`.
+fn evaluation(state: &DashboardState, step: u64, change: f64) -> EvaluationMetrics {
     let names = state.about.groups.iter().flat_map(|group| &group.domains);
     let bits: serde_json::Map<String, serde_json::Value> = names
         .enumerate()
@@ -59,7 +62,7 @@ fn evaluation(state: &State, step: u64, change: f64) -> EvaluationMetrics {
     .unwrap()
 }
 
-fn moment<'a>(state: &'a State, log: &'a [String]) -> Moment<'a> {
+fn moment<'a>(state: &'a DashboardState, log: &'a [String]) -> Moment<'a> {
     Moment {
         state,
         log,
@@ -74,21 +77,21 @@ fn picture((width, height): (u16, u16), moment: &Moment) -> String {
     terminal.backend().to_string()
 }
 
-fn trained(mut state: State, steps: std::ops::RangeInclusive<u64>) -> State {
+fn trained(mut state: DashboardState, steps: std::ops::RangeInclusive<u64>) -> DashboardState {
     steps.for_each(|number| state.after_step(&step(number)));
     state
 }
 
-/// Before the first step: what the run is, and which domains it will be judged by.
+/// Before the first step: title of the run and its domains.
 #[test]
 fn beginning() {
     let state = pretraining();
     insta::assert_snapshot!(picture((80, 24), &moment(&state, &[])));
 }
 
-/// A run half way: loss, domains with their change, pace, learning rate, time left, what is saved.
+/// In the middle of a run: loss, domains with their change, throughput, learning rate, time left, saved checkpoint.
 #[test]
-fn half_way() {
+fn middle() {
     let mut state = pretraining();
     state.begin(0, 500, Vec::new());
     state.after_evaluation(&evaluation(&state, 0, 0.0), false);
@@ -100,7 +103,7 @@ fn half_way() {
     insta::assert_snapshot!("half_way_wide", picture((132, 43), &moment(&state, &log)));
 }
 
-/// While held-out text is scored, and after `q`.
+/// During scoring of held-out text, and after `q`.
 #[test]
 fn scoring_and_stopping() {
     let mut state = pretraining();
@@ -114,7 +117,7 @@ fn scoring_and_stopping() {
     insta::assert_snapshot!(picture((80, 24), &moment));
 }
 
-/// A resumed run shows the curve and the first evaluation of what was before.
+/// Shows the curve and the first evaluation of the earlier part of a resumed run.
 #[test]
 fn resumed() {
     let mut state = pretraining();
@@ -126,7 +129,7 @@ fn resumed() {
     insta::assert_snapshot!(picture((80, 24), &moment(&state, &log)));
 }
 
-/// Twelve domains with a niche, penalties and a controller: all of it on 80 columns and 24 rows.
+/// Twelve domains with a niche, penalties and a controller on 80 columns and 24 rows.
 #[test]
 fn twelve_domains() {
     let mut state = finetuning((1..=11).map(|number| format!("subject-{number:02}")));
@@ -153,7 +156,7 @@ fn twelve_domains() {
     );
 }
 
-/// Small windows show what matters most; no size brings it down.
+/// Shows the most important parts in small windows, and draws a frame of any size.
 #[test]
 fn small_windows() {
     let mut state = finetuning((1..=11).map(|number| format!("subject-{number:02}")));
@@ -173,7 +176,7 @@ fn small_windows() {
     }
 }
 
-/// A domain's name from elsewhere, and a line that quotes one, send the terminal nothing but signs that it shows.
+/// Sends the terminal only printable characters of a domain's name, a path, or a quoting line.
 #[test]
 fn names_hold_no_sequences() {
     let name = "\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}evil";

@@ -1,22 +1,22 @@
-//! Where along a direction the limit lies.
+//! Search for the scale along a direction at which the limit is reached.
 
 use super::tilt::whole;
 use polymath_eval::Shares;
 
-/// Looks along a direction, at most.
+/// Upper bound of the evaluations along a direction.
 pub(super) const LOOKS: usize = 8;
-/// Where the worst domain uses so much of its limit, it is close enough.
+/// Share of its limit from which the worst domain is close enough.
 const CLOSE: f64 = 0.98;
-/// What is aimed at.
+/// Target share of the limit.
 const AIM: f64 = 0.99;
-/// Between the base and a run's end, rises go about as this power of the share: faster than linearly.
+/// Exponent by which rises grow with the share between the base and a run's end, about: faster than linearly.
 const POWER: f64 = 1.5;
-/// Shares of a limit below this count as this: a domain that gains has no logarithm.
+/// Lower bound of shares of a limit: a domain that gains has no logarithm.
 const LOWEST: f64 = 0.01;
-/// Less of a run than this is nothing.
+/// Smallest share of a run that is tried.
 pub(super) const LEAST: f64 = 1.0 / 64.0;
 
-/// Scales between which the limit lies, each with the worst domain's share of its limit there.
+/// Scales on both sides of the limit, each with the worst domain's share of its limit.
 pub(super) struct Bracket {
     first: f64,
     inside: Option<(f64, f64)>,
@@ -25,7 +25,7 @@ pub(super) struct Bracket {
 }
 
 impl Bracket {
-    /// Nothing known; to look at `first` first.
+    /// Creates an empty bracket that begins at `first`.
     pub(super) fn new(direction: &Shares, first: f64) -> Self {
         Self {
             first,
@@ -42,14 +42,14 @@ impl Bracket {
         }
     }
 
-    /// Whether what is inside is as close to the limit as it needs to be, or can.
+    /// Returns true if the best scale inside is close enough to the limit, or can't be larger.
     pub(super) fn is_close(&self) -> bool {
         self.inside
             .is_some_and(|(scale, worst)| worst >= CLOSE || scale >= self.whole)
     }
 
-    /// Where to look next: where the share of the limit is expected to be [`AIM`], by the power law through both ends, or
-    /// through the one that there is.
+    /// Returns the next scale to try: where the share of the limit is expected to be [`AIM`], by the power law through
+    /// both ends, or through the only one.
     pub(super) fn next(&self) -> f64 {
         let alone =
             |(scale, worst): (f64, f64)| scale * (AIM / worst.max(LOWEST)).powf(1.0 / POWER);
@@ -60,7 +60,7 @@ impl Bracket {
             (Some((low, less)), Some((high, more))) => {
                 let less = less.max(LOWEST);
                 let part = (AIM / less).ln() / (more / less).ln();
-                // Never at an end again.
+                // Stays away from both ends.
                 low * (high / low).powf(part.clamp(0.1, 0.9))
             }
         };
@@ -73,9 +73,9 @@ mod tests {
     use super::super::tilt::MOST;
     use super::*;
 
-    /// On rises that go by any power from 1 to 2, and bend, the looks come within a few percent of the limit, inside.
+    /// Comes within a few percent of the limit, from the inside, for rises of any power from 1 to 2 with curvature.
     #[test]
-    fn the_limit_is_found_in_a_few_looks() {
+    fn the_limit_is_found_in_a_few_evaluations() {
         for power in [1.0, 1.3, 1.7, 2.0] {
             for end in [0.3, 0.6, 1.05, 3.0, 12.0, 60.0] {
                 let worst = |scale: f64| end * scale.powf(power) * (1.0 + 0.5 * scale) / 1.5;

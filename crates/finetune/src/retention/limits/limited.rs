@@ -1,4 +1,5 @@
-//! A run inside its limits: its evaluations on the dev split move the controller and decide the best checkpoint.
+//! Evaluator of a run with limits: its evaluations on the dev split drive the controller and choose the best
+//! checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,35 +10,35 @@ use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, TrainError};
 
-use super::held::{Held, Standing};
-use super::{OUTSIDE, Pressure};
+use super::retained::{LimitUse, RetainedDomains};
+use super::{Controller, OUTSIDE};
 use crate::FinetuneError;
 
-/// Measures the run inside limits, moves the pressure, and takes the best niche score among what is inside.
+/// Evaluates the run, updates the controller, and scores a checkpoint by its niche if it is inside the limits.
 pub(crate) struct Limited<'a> {
     transformer: &'a Transformer,
     windows: WindowOptions,
     niche: (String, Arc<TokenShard>),
-    held: Held,
-    pressure: Arc<Pressure>,
-    standing: Standing,
+    retained: RetainedDomains,
+    controller: Arc<Controller>,
+    limit_use: LimitUse,
 }
 
 impl<'a> Limited<'a> {
-    /// Nothing measured yet.
+    /// Creates the evaluator before its first evaluation.
     pub fn new(
         (transformer, windows): (&'a Transformer, WindowOptions),
         niche: (String, Arc<TokenShard>),
-        held: Held,
-        pressure: Arc<Pressure>,
+        retained: RetainedDomains,
+        controller: Arc<Controller>,
     ) -> Self {
         Self {
             transformer,
             windows,
             niche,
-            held,
-            pressure,
-            standing: Standing::default(),
+            retained,
+            controller,
+            limit_use: LimitUse::default(),
         }
     }
 
@@ -46,17 +47,17 @@ impl<'a> Limited<'a> {
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, FinetuneError> {
         let (niche, shard) = &self.niche;
-        let all = std::iter::once((niche.as_str(), &**shard)).chain(self.held.shards());
-        let domains = 1 + self.held.shards().len() as u64;
+        let all = std::iter::once((niche.as_str(), &**shard)).chain(self.retained.shards());
+        let domains = 1 + self.retained.shards().len() as u64;
         let mut scores = BTreeMap::new();
         for (number, (name, shard)) in (0u64..).zip(all) {
-            // Domains are about equally long: they are looked at up to the same number of tokens.
+            // Domains are about equally long: each is scored up to the same number of tokens.
             let mut told = |done, all| progress(number * all + done, domains * all);
             let found = score_shard(self.transformer, shard, self.windows, &mut told)?;
             scores.insert(name.to_owned(), found);
         }
-        self.standing = self.held.stand(&scores)?;
-        self.pressure.take(&self.standing.shares)?;
+        self.limit_use = self.retained.limit_use(&scores)?;
+        self.controller.update(&self.limit_use.shares)?;
         let bits = scores.into_iter();
         Ok(bits
             .map(|(name, scores)| (name, scores.bits_per_byte()))
@@ -80,14 +81,14 @@ impl Evaluator for Limited<'_> {
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        match self.standing.share() {
+        match self.limit_use.share() {
             share if share > 1.0 => OUTSIDE + share,
             _ => bits_per_byte[&self.niche.0],
         }
     }
 
-    fn decides(&self) -> String {
-        match self.standing.share() > 1.0 {
+    fn score_name(&self) -> String {
+        match self.limit_use.share() > 1.0 {
             true => "nearness to the limits".into(),
             false => self.niche.0.clone(),
         }
@@ -95,26 +96,26 @@ impl Evaluator for Limited<'_> {
 
     fn control(&self) -> BTreeMap<String, f64> {
         let mut control = BTreeMap::new();
-        if let Some(worst) = &self.standing.worst {
+        if let Some(worst) = &self.limit_use.worst {
             control.insert("worst_share_of_limit".to_owned(), worst.share);
-            control.insert("strength".to_owned(), self.pressure.factor());
+            control.insert("strength".to_owned(), self.controller.factor());
         }
-        if let Some(share) = self.pressure.share() {
+        if let Some(share) = self.controller.share() {
             control.insert("replay_share".to_owned(), share);
-            let parts = self.pressure.parts().into_iter();
+            let parts = self.controller.parts().into_iter();
             control.extend(parts.map(|(name, part)| (format!("replayed_{name}"), part)));
         }
         control
     }
 
     fn note(&self) -> Option<String> {
-        let worst = self.standing.worst.as_ref()?;
-        let mut held = format!("strength × {:.2}", self.pressure.factor());
-        if let Some(share) = self.pressure.share() {
-            held = format!("replaying {:.1} %, {held}", share * 100.0);
+        let worst = self.limit_use.worst.as_ref()?;
+        let mut state = format!("strength × {:.2}", self.controller.factor());
+        if let Some(share) = self.controller.share() {
+            state = format!("replaying {:.1} %, {state}", share * 100.0);
         }
         Some(format!(
-            "limits: {} {:+.4} bits per byte, at most {:+.4} with 95 %, of {} allowed ({}); {held} from here",
+            "limits: {} {:+.4} bits per byte, at most {:+.4} with 95 %, of {} allowed ({}); {state} from here",
             worst.domain,
             worst.change,
             worst.bound,

@@ -1,15 +1,17 @@
-//! The last step of a run under limits: as much of what it learnt as stays inside.
+//! Last step of a run with limits: keeps as much of its change as stays inside.
 //!
-//! A niche can be learnt faster than anything holds the old domains: then no checkpoint of the run is inside. But between the
-//! base, which is, and the run's end lies a model that is, and forgetting falls faster than the gain on the way back to the
-//! base (WiSE-FT; Wortsman 2022). And where the run's end is inside with room to spare, what held it back is let go a little by
-//! going on from the base through the end. It is looked for on the dev split, as the run's best checkpoint was: first with one
-//! share of the run's change for all blocks, then with more for those whose change costs the retained domains least (see `tilt`).
+//! A niche can be learned faster than any method retains the other domains; then no checkpoint of the run is inside.
+//! But between the base, which is inside, and the run's end lies a model that is, and forgetting falls faster than the
+//! gain on the way back to the base ([WiSE-FT; Wortsman 2022](https://arxiv.org/abs/2109.01903)). If the run's end is
+//! inside with room to spare, extrapolating beyond it uses that room. The search runs on the dev split, like the choice
+//! of the best checkpoint: first with one share of the run's change for all layers, then with larger shares for layers
+//! whose change costs the retained domains least (see `tilt`).
 //!
-//! Along one direction the farthest that is inside needs no correction for the looks: rises grow along it, so that a model beyond
-//! the limit can only seem to be inside where the one at the limit does, and the nearest are tested first (fixed-sequence
-//! testing, as in Learn-then-Test; Angelopoulos 2021). The choice among directions and the best checkpoint on the way is one among
-//! several: it is paid for by bounds that hold together, and the chosen direction is followed once more by them.
+//! Along one direction, the farthest model inside needs no correction for multiple looks: rises grow along it, so that
+//! a model beyond the limit can only seem to be inside if the one at the limit does, and nearer ones are tested first
+//! (fixed-sequence testing, as in [Learn then Test; Angelopoulos 2021](https://arxiv.org/abs/2110.01052)). The choice
+//! among directions and the best checkpoint of training is a choice among several: it uses bounds that hold jointly,
+//! and the chosen direction is searched again with them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,86 +26,86 @@ use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 
 use super::bracket::{Bracket, LEAST, LOOKS};
-use super::held::Held;
+use super::retained::RetainedDomains;
 use super::tilt::{Price, along, as_far_as, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
 use polymath_eval::{Interpolation, Shares};
 
-/// How far shares are tilted towards cheap blocks.
+/// Exponents of the tilt towards cheap layers.
 const TILTS: [f64; 2] = [0.5, 1.0];
-/// The folder in the run's.
+/// Name of the folder in the run's folder.
 pub(super) const FOLDER: &str = "mixed";
 
-/// What the end of a run can be.
-pub(super) enum Mixing {
+/// Result of the search.
+pub(super) enum MixOutcome {
     /// Stopped meanwhile.
     Stopped,
-    /// Nothing on the line through base and end is better than the best checkpoint on the way.
+    /// No model on the line through base and end is better than the best checkpoint of training.
     Nothing,
-    /// It stands as [`FOLDER`]: the share of the run's change in each block.
+    /// A model was written to [`FOLDER`]: the share of the run's change in each layer.
     Mixed(Shares),
 }
 
-/// A model on the way from the base through the run's end.
+/// A model between the base and the run's end, or beyond.
 #[derive(Debug, Clone)]
-struct Found {
+struct Candidate {
     shares: Shares,
-    /// The upper bound of the worst domain's rise, as a share of its limit.
+    /// Upper bound of the worst domain's rise as a share of its limit.
     worst: f64,
-    /// The mean over the domains of their rises, as shares of their limits.
+    /// Mean over the domains of their rises as shares of their limits.
     mean: f64,
-    /// Bits per byte.
+    /// Bits per byte of the niche.
     niche: f64,
-    /// Of the dev split.
+    /// Scores on the dev split.
     scores: ScoresByDomain,
 }
 
-/// The farthest along a direction.
+/// Farthest model inside along a direction.
 struct Farthest {
     direction: Shares,
     scale: f64,
-    found: Found,
+    found: Candidate,
 }
 
-/// Why a search ends without a result.
-enum Halt {
+/// Reason why a search ends without a result.
+enum SearchEnd {
     /// Stopped from outside.
     Stopped,
     Failed(FinetuneError),
 }
 
-impl<E: Into<FinetuneError>> From<E> for Halt {
+impl<E: Into<FinetuneError>> From<E> for SearchEnd {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-/// Looks for the best of them.
-struct Search<'a> {
+/// Search for the best model inside.
+struct MixSearch<'a> {
     tuning: &'a Finetuning,
     launch: &'a Launch,
     between: Interpolation<'a>,
     ended_as_adapter: bool,
-    held: Held,
+    retained: RetainedDomains,
 }
 
 impl Finetuning {
-    /// Looks for the model on the way from the base through the run's last weights that serves the niche best with every old
-    /// domain inside its limit. Where it serves better than `best`, the run's best checkpoint inside if there is one, it is
-    /// written. `last` is the run's last checkpoint. It can be called again after it was stopped. An adapter that ended inside
-    /// is left as it is: what is written is a whole model.
+    /// Searches the line from the base through the run's last weights for the model that is best for the niche with
+    /// every retained domain inside its limit. Writes it if it is better than `best`, the run's best checkpoint inside,
+    /// if any. `last` is the run's last checkpoint. Can be called again after a stop. Keeps an adapter that ended
+    /// inside, since the result would be a whole model.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
         (best, last): (Option<&Path>, &Path),
         run: &RunFolder,
         observer: &mut dyn Observer,
-    ) -> Result<Mixing, FinetuneError> {
+    ) -> Result<MixOutcome, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
         let windows = self.limited_windows();
         let base = self.load_tuned(launch, false)?;
         let read = &self.data.watched_by_base;
-        let held = Held::score(
+        let retained = RetainedDomains::score(
             (&base, &read[1..]),
             &self.data.watched[1..],
             &limits,
@@ -111,7 +113,7 @@ impl Finetuning {
         )?;
         drop(base);
         let last = resolve_checkpoint(last)?;
-        // As mixtures are scored, in f32: the run may have scored it in bf16.
+        // Scored in f32 like the mixtures: the run may have scored it in bf16.
         let best = match best {
             Some(folder) => {
                 let model = self.load_checkpoint(launch, folder)?;
@@ -125,7 +127,7 @@ impl Finetuning {
             None => None,
         };
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        let mut search = Search {
+        let mut search = MixSearch {
             tuning: self,
             launch,
             ended_as_adapter: polymath_model::is_adapter(&last),
@@ -135,21 +137,21 @@ impl Finetuning {
                 windows,
                 options,
             )?,
-            held,
+            retained,
         };
         match search.run(best, observer) {
             Ok(Some(shares)) => {
-                self.keep_mixed(&search.between, &shares, run.path())?;
-                Ok(Mixing::Mixed(shares))
+                self.write_mixture(&search.between, &shares, run.path())?;
+                Ok(MixOutcome::Mixed(shares))
             }
-            Ok(None) => Ok(Mixing::Nothing),
-            Err(Halt::Stopped) => Ok(Mixing::Stopped),
-            Err(Halt::Failed(error)) => Err(error),
+            Ok(None) => Ok(MixOutcome::Nothing),
+            Err(SearchEnd::Stopped) => Ok(MixOutcome::Stopped),
+            Err(SearchEnd::Failed(error)) => Err(error),
         }
     }
 
-    /// Writes the model at `shares` into the folder of the run, and what it comes from.
-    fn keep_mixed(
+    /// Writes the model at `shares`, and its lineage, into the folder of the run.
+    fn write_mixture(
         &self,
         between: &Interpolation,
         shares: &Shares,
@@ -169,20 +171,21 @@ impl Finetuning {
     }
 }
 
-impl Search<'_> {
-    /// The shares of what is inside and serves the niche better than `best`, the scores of the run's best checkpoint, and the base.
+impl MixSearch<'_> {
+    /// Returns the shares of the model inside that is better for the niche than the base and than `best`, the scores of
+    /// the run's best checkpoint.
     fn run(
         &mut self,
         best: Option<ScoresByDomain>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Shares>, Halt> {
+    ) -> Result<Option<Shares>, SearchEnd> {
         let end = self.at(&self.between.alike(1.0))?;
         if end.worst <= 1.0 && self.ended_as_adapter {
             return Ok(None);
         }
         observer.message(match end.worst > 1.0 {
-            true => "the run's end is outside the limits: looking for what is inside between it and the base",
-            false => "the run's end is inside the limits: looking for what is inside beyond it",
+            true => "the run's end is outside the limits: searching for a model inside, between it and the base",
+            false => "the run's end is inside the limits: searching for a better model inside, beyond it",
         });
         let direction = end.shares.clone();
         let mut bracket = Bracket::new(&direction, 1.0);
@@ -196,9 +199,9 @@ impl Search<'_> {
             .map(|one| one.found.scores.clone())
             .collect();
         compared.extend(best.clone());
-        self.held.pay_for(&compared)?;
+        self.retained.correct_for_choice(&compared)?;
         finalists.sort_by(|a, b| a.found.niche.total_cmp(&b.found.niche));
-        let Some(found) = self.once_more(finalists.swap_remove(0))? else {
+        let Some(found) = self.retest(finalists.swap_remove(0))? else {
             return Ok(None);
         };
         if found.shares == direction {
@@ -210,14 +213,14 @@ impl Search<'_> {
         Ok((found.niche < best.min(untouched)).then_some(found.shares))
     }
 
-    /// Follows the chosen direction again, by the bounds as they are now.
-    fn once_more(&self, chosen: Farthest) -> Result<Option<Found>, Halt> {
+    /// Searches the chosen direction again, with the current bounds.
+    fn retest(&self, chosen: Farthest) -> Result<Option<Candidate>, SearchEnd> {
         let Farthest {
             direction,
             scale,
             mut found,
         } = chosen;
-        found.worst = self.held.stand(&found.scores)?.share();
+        found.worst = self.retained.limit_use(&found.scores)?.share();
         if found.worst <= 1.0 {
             return Ok(Some(found));
         }
@@ -227,19 +230,19 @@ impl Search<'_> {
         Ok(farthest.map(|farthest| farthest.found))
     }
 
-    /// What stands at `shares`.
-    fn at(&self, shares: &Shares) -> Result<Found, Halt> {
+    /// Evaluates the model at `shares`.
+    fn at(&self, shares: &Shares) -> Result<Candidate, SearchEnd> {
         if self.launch.stop.load(Ordering::SeqCst) {
-            return Err(Halt::Stopped);
+            return Err(SearchEnd::Stopped);
         }
         let scores = self.between.scores(shares, HeldoutSplit::Dev)?;
         let niche = scores[&self.tuning.niche].bits_per_byte();
-        // Farther than the run went, weights can be of no model at all.
+        // Weights far beyond the run's end can give a model that is not finite.
         if !scores
             .values()
             .all(|scores| scores.bits_per_byte().is_finite())
         {
-            return Ok(Found {
+            return Ok(Candidate {
                 shares: shares.clone(),
                 worst: f64::INFINITY,
                 mean: f64::INFINITY,
@@ -247,19 +250,19 @@ impl Search<'_> {
                 scores,
             });
         }
-        let standing = self.held.stand(&scores)?;
-        Ok(Found {
+        let limit_use = self.retained.limit_use(&scores)?;
+        Ok(Candidate {
             shares: shares.clone(),
-            worst: standing.share(),
-            mean: standing.mean,
+            worst: limit_use.share(),
+            mean: limit_use.mean,
             niche,
             scores,
         })
     }
 
-    /// The farthest inside along the direction of `even`, which has one share for all blocks, and along those with shares that
-    /// differ.
-    fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, Halt> {
+    /// Returns the farthest model inside along the direction of `even`, which has one share for all layers, and along
+    /// the tilted directions.
+    fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, SearchEnd> {
         let prices = self.prices(&even.found)?;
         let alpha = even.found.shares.values().copied().fold(0.0, f64::max);
         let mut all = vec![even];
@@ -274,14 +277,14 @@ impl Search<'_> {
         Ok(all)
     }
 
-    /// The best for the niche along `direction` of what is inside, within a few looks; `known` is what the bracket has of it
-    /// already, with its scale.
+    /// Returns the best model for the niche inside along `direction`, within a few evaluations; `known` is the model
+    /// that the bracket contains already, with its scale.
     fn farthest(
         &self,
         direction: &Shares,
         mut bracket: Bracket,
-        known: Option<(f64, Found)>,
-    ) -> Result<Option<Farthest>, Halt> {
+        known: Option<(f64, Candidate)>,
+    ) -> Result<Option<Farthest>, SearchEnd> {
         let mut best = known.filter(|(_, found)| found.worst <= 1.0);
         for _ in 0..LOOKS {
             if bracket.is_close() {
@@ -296,7 +299,7 @@ impl Search<'_> {
                 }
                 continue;
             }
-            // From here on farther serves the niche no more.
+            // Farther models are worse for the niche.
             if best
                 .as_ref()
                 .is_some_and(|(_, best)| found.niche >= best.niche)
@@ -312,8 +315,8 @@ impl Search<'_> {
         }))
     }
 
-    /// What each block's change brings and costs, around `found`.
-    fn prices(&self, found: &Found) -> Result<BTreeMap<String, Price>, Halt> {
+    /// Returns the gain and the cost of each layer's change around `found`.
+    fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, SearchEnd> {
         let price = |block: &String| {
             let mut shares = found.shares.clone();
             shares.insert(block.clone(), 0.0);

@@ -1,20 +1,21 @@
-//! What a run under limits does where its config says nothing of it.
+//! Defaults of a run with limits.
 
 use crate::FinetuneConfig;
 use crate::retention::{DistillConfig, ReplayConfig, RetentionConfig};
 
-/// Replayed rows among all, at the beginning: a row for every two of the niche.
+/// Initial share of replayed rows: one for every two rows of the niche.
 const SHARE: f64 = 1.0 / 3.0;
-/// Of the distillation, at the beginning. Where it counts as much as the loss, the niche moves the model far outside within a
-/// few steps; from here on most of what a niche needs is learnt where the old domains do not see it.
+/// Initial strength of the distillation. At a strength of 1, the niche moves the model far outside within a few steps;
+/// from 16 on, most of the niche is learned without a rise of the retained domains.
 const STRENGTH: f64 = 16.0;
-/// A run is evaluated at least so often: a controller that looks a few times only can't keep anything.
+/// Minimum number of evaluations of a run: a controller with only a few can't keep a limit.
 const LOOKS: u64 = 16;
-/// Held-out tokens of each domain that an evaluation looks at.
+/// RetainedDomains-out tokens of each domain that an evaluation scores.
 const MAX_TOKENS: u64 = 40_000;
-/// With limits and nothing that could keep them: replay beside the niche's rows, every domain alike, since each has a limit;
-/// and the base's predictions held on what is replayed, at the temperature at which bits per byte are measured. The gradient
-/// of the divergence is nothing at the base and grows with the way from it, where that of replayed text is noise at first.
+/// Fills in a method for limits without one: replay beside the niche's rows, with equal shares because each domain has
+/// its own limit, and distillation on the replayed rows at temperature 1, at which bits per byte are measured. The
+/// gradient of the divergence is zero at the base and grows with the distance from it, whereas that of replayed text is
+/// noise at first.
 pub fn fill_in_method(retention: &mut RetentionConfig) {
     let nothing = RetentionConfig {
         limits: retention.limits.clone(),
@@ -36,8 +37,8 @@ pub fn fill_in_method(retention: &mut RetentionConfig) {
     });
 }
 
-/// Looks often enough, and closely: what counts is the end of an interval, and where few documents are looked at, that is far
-/// from what there is. The run has `total` steps.
+/// Fills in enough evaluations and tokens for a run of `total` steps: limits apply to the end of an interval, which is
+/// wide for few documents.
 pub fn fill_in_schedule(config: &mut FinetuneConfig, total: u64) {
     let often = (total / LOOKS).max(1);
     config.evaluation.every = config.evaluation.every.min(often);

@@ -1,4 +1,4 @@
-//! What a run under limits does beside training: it looks at the old domains on the way, and is judged at the end.
+//! Use of the limits in a run: evaluation of the retained domains during training, and the verdict at the end.
 
 use std::sync::Arc;
 
@@ -7,43 +7,43 @@ use polymath_eval::WindowOptions;
 use polymath_model::{LoadOptions, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
 
-use super::held::Held;
 use super::limited::Limited;
-use super::mix::{FOLDER, Mixing};
+use super::mix::{FOLDER, MixOutcome};
+use super::retained::RetainedDomains;
 use super::verdict::{FILE, Judged};
-use super::{LimitsConfig, LimitsVerdict, Pressure, is_outside};
+use super::{Controller, LimitsConfig, LimitsVerdict, is_outside};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// What measures the run inside its limits, and moves `pressure` from where the run folder stands.
+    /// Returns the evaluator of the run, with `controller` restored from the current position of the run folder.
     pub(crate) fn limited<'a>(
         &'a self,
         transformer: &'a Transformer,
-        pressure: Arc<Pressure>,
+        controller: Arc<Controller>,
         (run, launch, ops): (&RunFolder, &Launch, Ops),
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         if let Some(from) = run.resumed() {
-            pressure.resume(&from.path, from.state.step)?;
+            controller.resume(&from.path, from.state.step)?;
         }
         let windows = self.limited_windows();
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
         let limits = self.config.retention.limits.clone().unwrap_or_default();
-        // The niche comes first.
-        let (niche, old) = (self.data.watched[0].clone(), &self.data.watched[1..]);
+        // The niche is first.
+        let (niche, watched) = (self.data.watched[0].clone(), &self.data.watched[1..]);
         for split in [HeldoutSplit::Dev, HeldoutSplit::Test] {
             split.check(&niche.0, &niche.1)?;
         }
         let read = &self.data.watched_by_base;
-        let held = Held::score((&base, &read[1..]), old, &limits, windows)?;
+        let retained = RetainedDomains::score((&base, &read[1..]), watched, &limits, windows)?;
         Ok(Box::new(Limited::new(
             (transformer, windows),
             niche,
-            held,
-            pressure,
+            retained,
+            controller,
         )))
     }
 
-    /// How documents are cut and chosen under limits, on the dev split; on the test split by the same rule.
+    /// Returns the windows of the dev split under limits; the test split uses the same rule.
     pub(super) fn limited_windows(&self) -> WindowOptions {
         WindowOptions {
             context: Some(self.sequence_length),
@@ -53,31 +53,31 @@ impl Finetuning {
         }
     }
 
-    /// Whether it has limits, which are judged when it has run.
+    /// Returns true if the run has limits, which are judged after training.
     pub fn is_limited(&self) -> bool {
         self.config.retention.limits.is_some()
     }
 
-    /// Whether the last word on its limits, if it has any, is said.
+    /// Returns true if the limits, if any, are judged.
     pub(crate) fn is_judged(&self) -> bool {
         !self.is_limited() || self.config.run.join(FILE).is_file()
     }
 
-    /// Refuses to begin where the run has done its steps and was stopped before the last word on its limits.
+    /// Refuses a run that has done its steps and was stopped before the verdict on its limits.
     pub(crate) fn refuse_unjudged(&self) -> Result<(), FinetuneError> {
         if self.is_judged() || !polymath_train::is_finished(&self.config.run) {
             return Ok(());
         }
         Err(FinetuneError::Config(format!(
-            "the run `{}` has done its steps and was stopped before the last word on its limits: go on with \
+            "the run `{}` has done its steps and was stopped before the verdict on its limits: go on with \
              `--resume`, or choose another `run`",
             self.config.run.display()
         )))
     }
 
-    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents; `None` where
-    /// it was stopped meanwhile, and can be asked again. If nothing was inside on the way, there is a `closest` instead of a
-    /// `best`. Where a model on the line through base and end is inside and serves the niche better, that is `best`.
+    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents; `None` if it
+    /// was stopped meanwhile, after which it can be called again. If no checkpoint was inside, `closest` takes the
+    /// place of `best`. If a model on the line through base and end is inside and better for the niche, that is `best`.
     pub(crate) fn verdict(
         &self,
         limits: &LimitsConfig,
@@ -88,7 +88,7 @@ impl Finetuning {
         let state = polymath_train::finished(path);
         let Some((last, best)) = state.and_then(|state| Some((state.step, state.best?))) else {
             return Err(FinetuneError::Config(format!(
-                "`{}` is no finished run with an evaluation: there is nothing to judge",
+                "`{}` is not a finished run with an evaluation: there is nothing to judge",
                 path.display()
             )));
         };
@@ -99,19 +99,19 @@ impl Finetuning {
         };
         // As training left it: an earlier call may have been killed after it moved a link.
         point(run, &judged, best.step)?;
-        let on_the_way = path.join(step_name(best.step));
-        let inside = judged.inside_on_the_way.then_some(&*on_the_way);
+        let in_training = path.join(step_name(best.step));
+        let inside = judged.inside_on_the_way.then_some(&*in_training);
         let ends = (inside, &*path.join(step_name(last)));
         judged.mixed = match self.mix_inside(launch, ends, run, observer)? {
-            Mixing::Stopped => return Ok(None),
-            Mixing::Nothing => None,
-            Mixing::Mixed(shares) => Some(shares),
+            MixOutcome::Stopped => return Ok(None),
+            MixOutcome::Nothing => None,
+            MixOutcome::Mixed(shares) => Some(shares),
         };
         let name = point(run, &judged, best.step)?;
         judged.checkpoint = path.join(name);
         let folder = resolve_checkpoint(&match &judged.mixed {
             Some(_) => path.join(FOLDER),
-            None => on_the_way,
+            None => in_training,
         })?;
         let base = self.load_tuned(launch, false)?;
         let tuned = self.load_checkpoint(launch, &folder)?;
@@ -140,17 +140,17 @@ impl Finetuning {
     }
 }
 
-/// Points `best` to what is inside the limits, and `closest` to the best checkpoint on the way where that was outside; there is
-/// no `best` where nothing is inside. Returns the name of the link to what counts.
+/// Points `best` to the model inside the limits, and `closest` to the best checkpoint of training if that is outside;
+/// removes `best` if no model is inside. Returns the name of the link to the result.
 fn point(run: &RunFolder, judged: &Judged, step: u64) -> Result<&'static str, FinetuneError> {
-    let on_the_way = step_name(step);
+    let in_training = step_name(step);
     match judged.inside_on_the_way {
         true => run.unlink("closest")?,
-        false => run.point("closest", &on_the_way)?,
+        false => run.point("closest", &in_training)?,
     }
     match (&judged.mixed, judged.inside_on_the_way) {
         (Some(_), _) => run.point("best", FOLDER)?,
-        (None, true) => run.point("best", &on_the_way)?,
+        (None, true) => run.point("best", &in_training)?,
         (None, false) => {
             run.unlink("best")?;
             return Ok("closest");

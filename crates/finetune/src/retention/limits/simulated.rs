@@ -8,17 +8,17 @@ use polymath_data::{ShardWriter, TokenShard};
 use polymath_eval::statistics::{LimitVerdict, Random};
 use polymath_eval::{DocumentScore, DomainScores};
 
-use super::held::{Domain, Held};
-use super::verdict::{Judged, LimitsVerdict, Scores};
+use super::retained::{RetainedDomain, RetainedDomains};
+use super::verdict::{Judged, LimitsVerdict, ScoredDomain};
 
 const LIMIT: f64 = 0.02;
 
-/// Draws what each of `count` documents changes by apart from the mean, with this deviation.
+/// Draws the deviations of `count` documents from the mean change.
 fn changes(random: &mut Random, count: usize, deviation: f64) -> Vec<f64> {
     (0..count).map(|_| deviation * random.normal()).collect()
 }
 
-/// Documents that change from two bits per byte by `rise` and by what is their own.
+/// Returns documents that change from two bits per byte by `rise` and their own deviation.
 fn scores(rise: f64, own: &[f64]) -> DomainScores {
     let document = |(at, own): (usize, &f64)| {
         let bytes = 1000 + 37 * (at as u64 % 11);
@@ -34,14 +34,14 @@ fn scores(rise: f64, own: &[f64]) -> DomainScores {
     }
 }
 
-/// The verdict on one domain, of which the tuned model's documents rise by `rise` and by what is their own.
+/// Returns the verdict on one domain whose documents rise by `rise` and their own deviation.
 fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     let judged = Judged {
         checkpoint: PathBuf::new(),
         inside_on_the_way: true,
         mixed: None,
     };
-    let scored = Scores {
+    let scored = ScoredDomain {
         domain: "law".into(),
         limit: Some(limit),
         base: scores(0.0, &vec![0.0; own.len()]),
@@ -50,14 +50,14 @@ fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     LimitsVerdict::of(judged, &[scored]).unwrap()
 }
 
-/// One domain of a shard that is not read.
-fn held(documents: usize) -> Held {
+/// Returns one domain of a shard that is not read.
+fn retained(documents: usize) -> RetainedDomains {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");
     let mut writer = ShardWriter::create(&path, 5).unwrap();
     writer.push(&[1, 0], &[], 1).unwrap();
     writer.finish().unwrap();
-    Held(vec![Domain {
+    RetainedDomains(vec![RetainedDomain {
         name: "law".into(),
         shard: Arc::new(TokenShard::open(&path).unwrap()),
         limit: Some(LIMIT),
@@ -66,8 +66,9 @@ fn held(documents: usize) -> Held {
     }])
 }
 
-fn share(held: &Held, scores: DomainScores) -> f64 {
-    held.stand(&[("law".to_owned(), scores)].into())
+fn share(retained: &RetainedDomains, scores: DomainScores) -> f64 {
+    retained
+        .limit_use(&[("law".to_owned(), scores)].into())
         .unwrap()
         .share()
 }
@@ -77,10 +78,10 @@ fn share_of(trials: u32, mut happens: impl FnMut() -> bool) -> f64 {
     count as f64 / f64::from(trials)
 }
 
-/// At a true rise that is the limit, a run is called kept in 5 % at most and broken in 5 % at most, where a point estimate would
-/// toss a coin.
+/// Calls a run whose true rise equals the limit kept in at most 5 % and broken in at most 5 % of the trials; a point
+/// estimate would toss a coin.
 #[test]
-fn at_the_limit_hardly_any_run_is_called_kept() {
+fn a_run_at_the_limit_is_rarely_called_kept() {
     let mut random = Random(1);
     let mut found = Vec::new();
     for _ in 0..300 {
@@ -97,9 +98,9 @@ fn at_the_limit_hardly_any_run_is_called_kept() {
     assert!(of(LimitVerdict::Undecided) >= 0.85);
 }
 
-/// Without any true change, 32 groups of deviation 0.02 show that a limit of 0.01 is kept in 70 % and more.
+/// Shows in at least 70 % that a limit of 0.01 is kept, without any true change, with 32 groups of deviation 0.02.
 #[test]
-fn what_does_not_change_is_mostly_shown_to_be_kept() {
+fn no_change_is_mostly_shown_to_be_kept() {
     let mut random = Random(2);
     let kept = share_of(200, || {
         let own = changes(&mut random, 32, 0.02);
@@ -108,19 +109,19 @@ fn what_does_not_change_is_mostly_shown_to_be_kept() {
     assert!(kept >= 0.7, "{kept}");
 }
 
-/// A run that goes to where its dev bound meets the limit rises by at least 0.8 of it in truth, at 100 documents, and of the runs
-/// that are called kept 5 % at most truly exceed it.
+/// Uses at least 0.8 of the limit in truth if a run goes to where its dev bound meets the limit, with 100 documents; at
+/// most 5 % of the runs called kept truly exceed it.
 #[test]
 fn the_limit_is_used_and_rarely_exceeded() {
     let mut random = Random(3);
-    let held = held(100);
+    let retained = retained(100);
     let (mut rises, mut kept, mut breached) = (0.0, 0, 0);
     let trials = 200;
     for _ in 0..trials {
         let own = changes(&mut random, 100, LIMIT);
         // The bound moves with the rise.
-        let rise = LIMIT - share(&held, scores(LIMIT, &own)) * LIMIT + LIMIT;
-        assert!((share(&held, scores(rise, &own)) - 1.0).abs() < 1e-9);
+        let rise = LIMIT - share(&retained, scores(LIMIT, &own)) * LIMIT + LIMIT;
+        assert!((share(&retained, scores(rise, &own)) - 1.0).abs() < 1e-9);
         rises += rise / LIMIT / f64::from(trials);
         let test = changes(&mut random, 100, LIMIT);
         if verdict(rise, &test, LIMIT).verdict() == LimitVerdict::Kept {
@@ -136,46 +137,47 @@ fn the_limit_is_used_and_rarely_exceeded() {
     );
 }
 
-/// The bound of the one that is chosen among several holds: of eight models that rise by the limit in truth, the one that seems
-/// to rise least is inside its bound too often without payment, and in 5 % with it. Models that are one cost nothing.
+/// Keeps the joint bound of the candidate chosen among several: of eight models that truly rise by the limit, the
+/// lowest is inside its own bound too often, and inside the joint bound in 5 %. Identical models do not widen the
+/// bound.
 #[test]
-fn the_choice_among_candidates_is_paid_for() {
+fn the_joint_bound_covers_the_choice_among_candidates() {
     let mut random = Random(4);
     let (mut unpaid, mut paid) = (0, 0);
     let trials = 150;
     for _ in 0..trials {
-        let mut held = held(60);
+        let mut retained = retained(60);
         let candidates: Vec<DomainScores> = (0..8)
             .map(|_| scores(LIMIT, &changes(&mut random, 60, 0.01)))
             .collect();
-        let least = |held: &Held| {
-            let shares = candidates.iter().map(|one| share(held, one.clone()));
+        let least = |retained: &RetainedDomains| {
+            let shares = candidates.iter().map(|one| share(retained, one.clone()));
             shares.fold(f64::INFINITY, f64::min)
         };
-        unpaid += usize::from(least(&held) <= 1.0);
+        unpaid += usize::from(least(&retained) <= 1.0);
         let all: Vec<_> = candidates
             .iter()
             .map(|one| [("law".to_owned(), one.clone())].into())
             .collect();
-        held.pay_for(&all).unwrap();
-        paid += usize::from(least(&held) <= 1.0);
+        retained.correct_for_choice(&all).unwrap();
+        paid += usize::from(least(&retained) <= 1.0);
     }
     assert!(unpaid >= trials / 5, "{unpaid}");
     assert!(paid <= trials / 12, "{paid}");
-    let mut held = held(60);
+    let mut retained = retained(60);
     let own = changes(&mut random, 60, 0.01);
     let one = || [("law".to_owned(), scores(0.01, &own))].into();
-    held.pay_for(&[one(), one(), one()]).unwrap();
-    assert!((held.0[0].widening - 1.0).abs() < 1e-9);
+    retained.correct_for_choice(&[one(), one(), one()]).unwrap();
+    assert!((retained.0[0].widening - 1.0).abs() < 1e-9);
 }
 
-/// One broken limit breaks the run, one undecided leaves it undecided, and what is said names them; nothing inside on the dev split
-/// is broken whatever the test split says.
+/// Breaks the run by one broken limit, leaves it undecided by one undecided limit, and names them; a run without a
+/// model inside on the dev split is broken whatever the test split says.
 #[test]
-fn a_run_is_as_good_as_its_worst_domain() {
+fn the_worst_domain_decides_the_verdict() {
     let mut random = Random(5);
     let own = changes(&mut random, 60, 0.002);
-    let domain = |name: &str, rise: f64, limit: Option<f64>| Scores {
+    let domain = |name: &str, rise: f64, limit: Option<f64>| ScoredDomain {
         domain: name.into(),
         limit,
         base: scores(0.0, &vec![0.0; 60]),
@@ -186,7 +188,7 @@ fn a_run_is_as_good_as_its_worst_domain() {
         inside_on_the_way,
         mixed: None,
     };
-    let of = |scored: &[Scores]| LimitsVerdict::of(judged(true), scored).unwrap();
+    let of = |scored: &[ScoredDomain]| LimitsVerdict::of(judged(true), scored).unwrap();
     let niche = || domain("niche", -0.5, None);
     let kept = || domain("law", 0.001, Some(LIMIT));
     let undecided = || domain("art", LIMIT, Some(LIMIT));
@@ -217,7 +219,8 @@ fn a_run_is_as_good_as_its_worst_domain() {
     assert_eq!(read.domains[0].limited, None);
 }
 
-/// Prints how a run that goes to where its dev bound meets the limit fares: the rows of `scripts/check/coverage.sh`.
+/// Prints the simulated results of a run that goes to where its dev bound meets the limit: the rows of
+/// `scripts/check/coverage.sh`.
 #[test]
 #[ignore = "takes minutes: see scripts/check/coverage.sh"]
 fn coverage_table() {
@@ -227,12 +230,12 @@ fn coverage_table() {
     println!("|--:|--:|--:|--:|--:|--:|");
     for (documents, deviation) in [(30, 0.5), (100, 0.5), (100, 1.0), (100, 2.0), (400, 2.0)] {
         let mut random = Random(17);
-        let held = held(documents);
+        let retained = retained(documents);
         let trials = 1000;
         let (mut rises, mut counts) = (0.0, [0usize; 3]);
         for _ in 0..trials {
             let own = changes(&mut random, documents, deviation * LIMIT);
-            let rise = LIMIT - share(&held, scores(LIMIT, &own)) * LIMIT + LIMIT;
+            let rise = LIMIT - share(&retained, scores(LIMIT, &own)) * LIMIT + LIMIT;
             rises += rise / LIMIT / f64::from(trials);
             let test = changes(&mut random, documents, deviation * LIMIT);
             match verdict(rise, &test, LIMIT).verdict() {

@@ -1,29 +1,30 @@
-//! How the run's changes are shared out over the blocks of the model.
+//! Distribution of the run's change over the layers of the model.
 //!
-//! Each block keeps a share α of its change. Where the niche's gain is gᵦα and the old domains' rise qᵦα² in each block, the
-//! most gain for a given rise is had at α ∝ gᵦ/qᵦ: blocks whose change costs the old domains little for what it gains keep
-//! more of it. Blocks are not independent, so that half of this tilt (α ∝ √(gᵦ/qᵦ)) is tried as well.
+//! Each layer keeps a share α of its change. If the niche's gain is gᵦα and the retained domains' rise qᵦα² in each
+//! layer, the largest gain for a given rise is at α ∝ gᵦ/qᵦ: layers whose change costs the retained domains little for
+//! its gain keep more of it. Layers are not independent, so that half of this tilt (α ∝ √(gᵦ/qᵦ)) is tried as well.
 
 use std::collections::BTreeMap;
 
 use polymath_eval::Shares;
 
-/// A block has at least this share of what the one with the most has, lest what was measured of it with noise takes it out.
+/// Smallest share of a layer relative to the largest, so that a noisy measurement does not remove it.
 const LEAST: f64 = 1.0 / 16.0;
-/// How far beyond the run's end a block may go: what held the run back has held the niche's own way back, too, on which more is
-/// to be had where there is room (Zheng 2025 extrapolates so from a tuned model). Farther than this it is guessing.
+/// Largest share: how far beyond the run's end a layer may go. Retention held back the niche's own progress too, so
+/// that extrapolation gains more if there is room (Zheng 2025 extrapolates from a tuned model). Farther than this is
+/// unreliable.
 pub(super) const MOST: f64 = 2.0;
 
-/// What a block's change brings and costs, by putting it back.
+/// Gain and cost of a layer's change, measured by resetting the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Price {
-    /// What the niche loses without it.
+    /// Rise of the niche's bits per byte without the change.
     pub gain: f64,
-    /// By how much the old domains' rise falls without it.
+    /// Fall of the retained domains' rise without the change.
     pub rise: f64,
 }
 
-/// Shares relative to one another, the largest 1: (gain/rise)^`power`.
+/// Returns relative shares with maximum 1: (gain/rise)^`power`.
 pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
     let worth: BTreeMap<&String, f64> = prices
         .iter()
@@ -36,7 +37,7 @@ pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
         })
         .collect();
     let finite = worth.values().copied().filter(|worth| worth.is_finite());
-    // What costs nothing is worth as much as the most that has a price.
+    // A layer without cost is worth as much as the best one with a cost.
     let most = finite.fold(0.0, f64::max);
     let relative = |worth: f64| match most > 0.0 {
         true => (worth.min(most) / most).max(LEAST),
@@ -48,7 +49,7 @@ pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
         .collect()
 }
 
-/// `direction` times `scale`, no block above [`MOST`].
+/// Returns `direction` times `scale`, with no layer above [`MOST`].
 pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
     direction
         .iter()
@@ -56,12 +57,13 @@ pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
         .collect()
 }
 
-/// The scale from which on every block has the most.
+/// Returns the scale from which on every layer has the largest share.
 pub(super) fn whole(direction: &Shares) -> f64 {
     MOST / direction.values().copied().fold(1.0, f64::min)
 }
 
-/// Where along `direction` the old domains' rise is about what it is at `alpha` in every block: Σ qα² is the same.
+/// Returns the scale along `direction` at which the retained domains' rise is about the same as at `alpha` in every
+/// layer: equal Σ qα².
 pub(super) fn as_far_as(direction: &Shares, prices: &BTreeMap<String, Price>, alpha: f64) -> f64 {
     let rise = |block: &String| prices[block].rise.max(0.0);
     let alike: f64 = direction.keys().map(rise).sum();
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     fn prices() -> BTreeMap<String, Price> {
-        // Dear, cheap, in between, and one that costs nothing.
+        // Expensive, cheap, in between, and one without cost.
         [
             ("a", 1.0, 4.0),
             ("b", 1.0, 0.5),
@@ -99,7 +101,7 @@ mod tests {
             .collect()
     }
 
-    /// Shares go as gain over rise, or its root; what costs nothing has the most, and nobody less than a sixteenth.
+    /// Gives shares of gain over rise, or its root; the largest share without cost, and never less than a sixteenth.
     #[test]
     fn cheap_blocks_keep_more() {
         assert_eq!(tilt(&prices(), 1.0), shares([0.125, 1.0, 0.5, 1.0]));
@@ -115,7 +117,7 @@ mod tests {
         assert_eq!(whole(&shares([0.125, 1.0, 0.5, 1.0])), 8.0 * MOST);
     }
 
-    /// In the model that it rests on, no other shares gain more for the same rise.
+    /// Gives the largest gain for the same rise under the model's assumptions.
     #[test]
     fn the_tilt_is_the_best_of_its_model() {
         let mut prices = prices();
@@ -141,7 +143,7 @@ mod tests {
         assert!((even.1 - odd.1).abs() < 1e-12, "{even:?} {odd:?}");
         assert!(odd.0 > 1.2 * even.0, "{even:?} {odd:?}");
         for block in ["a", "b", "c"] {
-            // A little more of one block, all together held at the same rise.
+            // A little more of one layer, rescaled to the same rise.
             let mut other = tilted.clone();
             *other.get_mut(block).unwrap() *= 1.1;
             let (gain, rise) = worth(&other);

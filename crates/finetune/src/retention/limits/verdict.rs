@@ -1,4 +1,4 @@
-//! The verdict on a run's limits: its best checkpoint against the base, on the test split of the held-out documents.
+//! Verdict on a run's limits: its best checkpoint against the base, on the test split of the held-out documents.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,68 +16,69 @@ use crate::durable;
 use polymath_eval::Shares;
 
 const RESAMPLES: usize = 4000;
-/// Each arm of the test is one-sided at 5 %, which is two-sided at twice that.
+/// Level of a two-sided interval whose arms are each one-sided at 5 %.
 pub(super) const TWO_SIDED: f64 = 2.0 * LEVEL;
-/// In the run's folder; a run that has it is judged.
+/// Name of the file in the run's folder; a run that has it is judged.
 pub(super) const FILE: &str = "limits.json";
 
-/// One domain on the test split.
+/// Verdict on one domain on the test split.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DomainVerdict {
-    /// The domain.
+    /// Name of the domain.
     pub domain: String,
-    /// tuned − base, in bits per byte.
+    /// Change: tuned − base, in bits per byte.
     pub change: f64,
-    /// Its 95 % interval; none below five groups of documents.
+    /// 95 % interval of the change; none below five groups of documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
-    /// Independent groups of documents.
+    /// Number of independent groups of documents.
     pub groups: usize,
-    /// How many groups of one size and with normally scattered changes would tell as much.
+    /// Number of equally large groups with normally distributed changes that would give the same information.
     pub effective_groups: f64,
-    /// What it may rise by, and the verdict on that; none of the niche and of a domain without a limit.
+    /// Limit and verdict; none for the niche and for a domain without a limit.
     #[serde(flatten)]
     pub limited: Option<LimitedDomain>,
 }
 
-/// A limit, and the verdict on it.
+/// Limit of a domain and the verdict on it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LimitedDomain {
-    /// In bits per byte.
+    /// Limit in bits per byte.
     pub limit: f64,
-    /// Kept where the one-sided 95 % upper bound is within the limit, broken where the lower one is beyond it.
+    /// Verdict: kept if the one-sided 95 % upper bound is within the limit, broken if the lower one is beyond it.
     pub verdict: LimitVerdict,
-    /// Where it is undecided: about how many groups of the same kind would decide, were the change what it is.
+    /// For an undecided limit: approximate number of similar groups that would decide it, if the change stayed the
+    /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_groups: Option<usize>,
 }
 
-/// The model that is judged.
+/// Judged model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judged {
-    /// The checkpoint that was measured: the run's `best`, or `closest` where nothing was inside.
+    /// Checkpoint that was measured: the run's `best`, or `closest` if none was inside.
     pub checkpoint: PathBuf,
-    /// Whether an evaluation on the way was inside, each domain with its upper bound.
+    /// True if an evaluation during training was inside, each domain with its upper bound.
     pub inside_on_the_way: bool,
-    /// Where the checkpoint lies on the way from the base through the run's end: the share of the run's change in each block.
+    /// Position of a mixed model between base and the run's end: the share of the run's change in each layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Shares>,
 }
 
-/// The verdict on all limits of a run.
+/// Verdict on all limits of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LimitsVerdict {
-    /// The model that is judged.
+    /// Judged model.
     #[serde(flatten)]
     pub judged: Judged,
-    /// The niche first, then the retained domains.
+    /// Verdicts on the domains, the niche first.
     pub domains: Vec<DomainVerdict>,
 }
 
 impl LimitsVerdict {
-    /// The verdict on all limits together: kept where each is, and the model was chosen inside them on the dev split; broken where
-    /// one is, or nothing was inside. Each limit is tested at 5 %, which is enough for all of them: where one is broken, that
-    /// one's test would have to fail (an intersection-union test).
+    /// Returns the verdict on all limits together: kept if each is kept and the model was chosen inside them on the dev
+    /// split; broken if one is broken, or no model was inside. Each limit is tested at 5 %, which suffices for all of
+    /// them: if one is broken, that one's test would have to fail (an intersection-union test).
     pub fn verdict(&self) -> LimitVerdict {
         let is = |verdict| move |domain: &LimitedDomain| domain.verdict == verdict;
         let mut limited = self.domains.iter().filter_map(|domain| domain.limited);
@@ -94,13 +95,13 @@ impl LimitsVerdict {
         }
     }
 
-    /// Whether it was inside on the dev split.
+    /// Returns true if the model was inside on the dev split.
     fn was_inside(&self) -> bool {
         self.judged.inside_on_the_way || self.judged.mixed.is_some()
     }
 
-    /// Scores both models on the test split of what each reads of the watched domains, the niche first; `windows` are those of the
-    /// dev split, so that documents are chosen by the same rule.
+    /// Scores both models on the test split of the domains, each in its own tokens, the niche first; `windows` are
+    /// those of the dev split, so that documents are chosen by the same rule.
     pub(crate) fn measure(
         (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         (tuned, watched): (&Transformer, &[(String, Arc<TokenShard>)]),
@@ -115,7 +116,7 @@ impl LimitsVerdict {
         let score = |model, shard| score_shard(model, shard, windows, &mut |_, _| ());
         let mut scored = Vec::new();
         for (number, ((name, shard), (_, read))) in watched.iter().zip(read).enumerate() {
-            scored.push(Scores {
+            scored.push(ScoredDomain {
                 domain: name.clone(),
                 limit: limit_of(limits, name).filter(|_| number > 0),
                 base: score(base, read)?,
@@ -126,7 +127,7 @@ impl LimitsVerdict {
     }
 
     /// Judges scores of the test split.
-    pub(super) fn of(judged: Judged, scored: &[Scores]) -> Result<Self, FinetuneError> {
+    pub(super) fn of(judged: Judged, scored: &[ScoredDomain]) -> Result<Self, FinetuneError> {
         let mut domains = Vec::new();
         let mut tested: Vec<(usize, f64, Against)> = Vec::new();
         for (at, scores) in scored.iter().enumerate() {
@@ -149,7 +150,8 @@ impl LimitsVerdict {
                 }),
             });
         }
-        // One false "broken" would condemn the run: these are corrected for one another. That all are kept needs no correction.
+        // One false "broken" would fail the run: these tests are corrected for their number. "All kept" needs no
+        // correction.
         let broken: Vec<f64> = tested
             .iter()
             .filter(|found| found.2.above)
@@ -172,8 +174,8 @@ impl LimitsVerdict {
         Ok(Self { judged, domains })
     }
 
-    /// The verdict in a run's folder; none where there is none, or one that can't be read or is by an earlier rule, which is
-    /// measured again.
+    /// Reads the verdict in a run's folder; `None` if there is none, or one that can't be read or follows an earlier
+    /// rule, which is measured again.
     pub(crate) fn read(run: &Path) -> Option<Self> {
         let text = polymath_files::read(run.join(FILE)).ok()?;
         serde_json::from_slice(&text).ok()
@@ -189,8 +191,8 @@ impl LimitsVerdict {
     }
 }
 
-/// A domain's scores by both models.
-pub(super) struct Scores {
+/// Scores of a domain by both models.
+pub(super) struct ScoredDomain {
     pub domain: String,
     pub limit: Option<f64>,
     pub base: DomainScores,
@@ -236,7 +238,7 @@ impl fmt::Display for LimitsVerdict {
             let shares = mixture(shares);
             writeln!(
                 formatter,
-                "`best` is the base and, of what the run changed, {shares}"
+                "`best` is the base plus {shares} of the run's change"
             )?;
         }
         let broken = self.named(LimitVerdict::Broken);
@@ -253,23 +255,24 @@ impl fmt::Display for LimitsVerdict {
             ),
             (true, broken, _) => write!(
                 formatter,
-                "inside on the dev split, but surely past the limit here: {broken}"
+                "inside on the dev split, but significantly past the limit here: {broken}"
             ),
             (false, "", _) => write!(
                 formatter,
-                "nothing was inside with its upper bound on the dev split; the closest is not surely past a limit here, which may be \
+                "nothing was inside with its upper bound on the dev split; the closest is not significantly past a limit here, which may be \
                  chance"
             ),
             (false, broken, _) => write!(
                 formatter,
-                "nothing was inside; the closest is surely past the limit here: {broken}"
+                "nothing was inside; the closest is significantly past the limit here: {broken}"
             ),
         }
     }
 }
 
 impl LimitsVerdict {
-    /// The domains with this verdict: of a broken limit by how much, of an undecided one with what would decide.
+    /// Lists the domains with this verdict: a broken limit with its excess, an undecided one with the number of groups
+    /// that would decide it.
     fn named(&self, verdict: LimitVerdict) -> String {
         let said = |domain: &DomainVerdict| {
             let limited = domain
@@ -294,7 +297,7 @@ impl LimitsVerdict {
     }
 }
 
-/// `43.8 %`, or the least and the most of any block.
+/// Formats one share as `43.8 %`, or the lowest and the highest of any layer.
 fn mixture(shares: &Shares) -> String {
     let by_share = |a: &(&String, &f64), b: &(&String, &f64)| a.1.total_cmp(b.1);
     let ends = (

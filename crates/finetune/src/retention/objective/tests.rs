@@ -49,8 +49,11 @@ fn batch() -> Batch {
     }
 }
 
-fn retaining(transformer: &Transformer, pressure: Option<Arc<Pressure>>) -> Retaining<'_> {
-    Retaining {
+fn retaining(
+    transformer: &Transformer,
+    controller: Option<Arc<Controller>>,
+) -> RetentionObjective<'_> {
+    RetentionObjective {
         model: LanguageModel {
             transformer,
             tokenizer: TokenizerFiles::default(),
@@ -58,7 +61,7 @@ fn retaining(transformer: &Transformer, pressure: Option<Arc<Pressure>>) -> Reta
         penalties: Vec::new(),
         replay_weight: 1.0,
         distillation: None,
-        pressure,
+        controller,
         lineage: None,
     }
 }
@@ -87,15 +90,15 @@ fn the_model_knows_the_step() {
 #[test]
 fn the_controller_knows_the_steps_that_are_done() {
     let training = toml::from_str("steps = 10\nbatch_size = 2").unwrap();
-    let pressure = Arc::new(Pressure::new(None, Allowance::new(&training, 10)));
+    let controller = Arc::new(Controller::new(None, Allowance::new(&training, 10)));
     let model = tiny::trained(1);
-    let objective = retaining(&model, Some(Arc::clone(&pressure)));
+    let objective = retaining(&model, Some(Arc::clone(&controller)));
     objective.begin_step(7, 4);
-    pressure
-        .take(&BTreeMap::from([("law".to_owned(), 2.0)]))
+    controller
+        .update(&BTreeMap::from([("law".to_owned(), 2.0)]))
         .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    pressure.save(folder.path()).unwrap();
+    controller.save(folder.path()).unwrap();
     let saved = std::fs::read_to_string(folder.path().join("control.json")).unwrap();
     let saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
     assert_eq!(saved["changes"].as_array().unwrap().len(), 1);

@@ -78,12 +78,12 @@ fn opened(folder: &Path, retained: &[(&str, usize)], settings: &str) -> Finetuni
 /// The first 40 rows of the niche and of what is replayed, as the run takes them.
 fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
     let launch = Launch::on(Device::Cpu);
-    let mut making = Making {
+    let mut context = StartContext {
         ops: launch.ops(Precision::F32),
         launch: &launch,
         observer: &mut Silent,
     };
-    let retention = finetuning.start_retention(&mut making).unwrap().unwrap();
+    let retention = finetuning.start_retention(&mut context).unwrap().unwrap();
     let mut rows = [Vec::new(), Vec::new()];
     for step in 0..40 {
         let batch = retention.batches.batch(step);
@@ -103,10 +103,10 @@ fn replayed_rows_have_an_order_of_their_own() {
     for seed in [1, 2] {
         let folder = tempfile::tempdir().unwrap();
         let finetuning = opened(folder.path(), &[("words", 60)], &format!("seed = {seed}"));
-        let (niche, old) = (&finetuning.data.train, &finetuning.old[0].shard);
+        let (niche, retained) = (&finetuning.data.train, &finetuning.retained_texts[0].shard);
         assert_eq!(
             (niche.tokens(), niche.documents()),
-            (old.tokens(), old.documents())
+            (retained.tokens(), retained.documents())
         );
         for order in rows(&finetuning) {
             assert!(seen.insert(order), "an order comes again");
@@ -119,10 +119,10 @@ fn replayed_rows_have_an_order_of_their_own() {
 fn retained_domains_share_by_temperature() {
     let folder = tempfile::tempdir().unwrap();
     let finetuning = opened(folder.path(), &[("few", 30), ("many", 200)], "");
-    let [few, many] = [0, 1].map(|at| finetuning.old[at].shard.tokens() as f64);
+    let [few, many] = [0, 1].map(|at| finetuning.retained_texts[at].shard.tokens() as f64);
     assert!(many > 3.0 * few);
     for temperature in [0.0, 0.5, 1.0] {
-        let parts = finetuning.old_parts(temperature).unwrap();
+        let parts = finetuning.retained_parts(temperature).unwrap();
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["few", "many"]);
         assert_eq!(parts[1].shard.tokens() as f64, many);

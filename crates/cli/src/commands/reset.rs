@@ -1,4 +1,4 @@
-//! `polymath revert`: which layers cause the forgetting, and the best ones to reset.
+//! `polymath reset`: finds the layers that cause the forgetting and resets the best ones.
 
 use polymath_study::reset;
 
@@ -8,8 +8,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Resets blocks, scores them, and writes the chosen model and the figures.
-pub fn run(arguments: &arguments::Revert, environment: &Environment) -> Result<(), Failure> {
+/// Resets layers, scores the models, and writes the chosen model and the figures.
+pub fn run(arguments: &arguments::Reset, environment: &Environment) -> Result<(), Failure> {
     let console = StudyConsole::new(environment);
     let options = arguments.between.options();
     let found = reset(&options, &environment.setup(&console))?;

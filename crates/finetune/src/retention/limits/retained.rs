@@ -1,4 +1,4 @@
-//! The retained domains on the dev split, and where a model stands to their limits.
+//! Retained domains on the dev split, and a model's use of their limits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,56 +13,56 @@ use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
 
-/// Resamples of a bound on the way.
+/// Number of resamples of a bound during training.
 const RESAMPLES: usize = 1000;
 
 /// A retained domain, and the base's scores of its dev split.
-pub(super) struct Domain {
+pub(super) struct RetainedDomain {
     pub name: String,
     pub shard: Arc<TokenShard>,
     pub limit: Option<f64>,
     pub base: DomainScores,
-    /// By how much the bound is further away than one test's on the dev split alone.
+    /// Factor by which the bound is widened, relative to a single test on the dev split alone.
     pub widening: f64,
 }
 
-/// The retained domains.
-pub(crate) struct Held(pub(super) Vec<Domain>);
+/// All retained domains.
+pub(crate) struct RetainedDomains(pub(super) Vec<RetainedDomain>);
 
-/// The domain that uses most of its limit.
+/// Domain that uses most of its limit.
 #[derive(Debug, Clone)]
-pub(crate) struct Worst {
+pub(crate) struct WorstDomain {
     pub domain: String,
-    /// Its rise on the dev split.
+    /// Rise on the dev split.
     pub change: f64,
-    /// The upper bound of its rise.
+    /// Upper bound of the rise.
     pub bound: f64,
     pub limit: f64,
-    /// The bound as a share of the limit.
+    /// Share of the limit that the bound uses.
     pub share: f64,
 }
 
-/// Where a model stands to the limits.
+/// A model's use of the limits.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Standing {
-    /// None where nothing has a limit.
-    pub worst: Option<Worst>,
-    /// Of every domain that has a limit, the upper bound of its rise as a share of that.
+pub(crate) struct LimitUse {
+    /// Domain that uses most of its limit; `None` if no domain has a limit.
+    pub worst: Option<WorstDomain>,
+    /// Upper bound of the rise as a share of the limit, for every domain with a limit.
     pub shares: BTreeMap<String, f64>,
-    /// The mean over the domains of their rises, as shares of their limits.
+    /// Mean over the domains of their rises as shares of their limits.
     pub mean: f64,
 }
 
-impl Standing {
-    /// The upper bound of the worst domain's rise, as a share of its limit.
+impl LimitUse {
+    /// Returns the upper bound of the worst domain's rise as a share of its limit.
     pub fn share(&self) -> f64 {
         self.worst.as_ref().map_or(0.0, |worst| worst.share)
     }
 }
 
-impl Held {
-    /// Scores the base on the dev split of what it reads of the domains that are `watched`. A limit can only be kept where enough
-    /// groups of documents show how much they differ.
+impl RetainedDomains {
+    /// Scores the base on the dev split of the `watched` domains, in the base's tokens. A limit needs enough groups of
+    /// documents to estimate their variance.
     pub fn score(
         (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         watched: &[(String, Arc<TokenShard>)],
@@ -83,12 +83,12 @@ impl Held {
             if limit.is_some() {
                 refuse_few((name, shard), (dev, test))?;
             }
-            Ok(Domain {
+            Ok(RetainedDomain {
                 name: name.clone(),
                 shard: Arc::clone(shard),
                 limit,
                 base: score_shard(base, read, windows, &mut |_, _| ())?,
-                widening: of_sizes(dev, test),
+                widening: widening_for(dev, test),
             })
         };
         watched
@@ -99,15 +99,15 @@ impl Held {
             .map(Self)
     }
 
-    /// Their names and documents.
+    /// Returns the names and documents of the domains.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = (&str, &TokenShard)> {
         let domains = self.0.iter();
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
-    /// Of a model's scores of the same documents.
-    pub fn stand(&self, scores: &ScoresByDomain) -> Result<Standing, FinetuneError> {
-        let mut standing = Standing::default();
+    /// Returns the use of the limits by a model with these scores.
+    pub fn limit_use(&self, scores: &ScoresByDomain) -> Result<LimitUse, FinetuneError> {
+        let mut limit_use = LimitUse::default();
         let limited = self.0.iter().filter(|domain| domain.limit.is_some());
         let count = limited.count().max(1) as f64;
         for domain in &self.0 {
@@ -122,10 +122,10 @@ impl Held {
                 .unwrap_or(f64::INFINITY);
             let bound = change + domain.widening * (bound - change);
             let share = bound.max(0.0) / limit;
-            standing.mean += change / limit / count;
-            standing.shares.insert(domain.name.clone(), share);
-            if standing.worst.is_none() || share > standing.share() {
-                standing.worst = Some(Worst {
+            limit_use.mean += change / limit / count;
+            limit_use.shares.insert(domain.name.clone(), share);
+            if limit_use.worst.is_none() || share > limit_use.share() {
+                limit_use.worst = Some(WorstDomain {
                     domain: domain.name.clone(),
                     change,
                     bound,
@@ -134,13 +134,16 @@ impl Held {
                 });
             }
         }
-        Ok(standing)
+        Ok(limit_use)
     }
 
-    /// Widens the bounds from here on so that those of several candidates hold together: the one that is chosen among them is the
-    /// one whose bound seemed to be inside, by chance or not. By the largest of their statistics in joint resamples (max-T), which
-    /// knows that models on the same documents err alike: candidates that hardly differ cost hardly anything.
-    pub fn pay_for(&mut self, candidates: &[ScoresByDomain]) -> Result<(), FinetuneError> {
+    /// Widens the bounds so that those of several candidates hold jointly: the chosen candidate is the one whose bound
+    /// seemed to be inside, perhaps by chance. Uses the maximum statistic over joint resamples (max-T), which accounts
+    /// for the correlation of models on the same documents: candidates that hardly differ hardly widen the bounds.
+    pub fn correct_for_choice(
+        &mut self,
+        candidates: &[ScoresByDomain],
+    ) -> Result<(), FinetuneError> {
         for domain in self.0.iter_mut().filter(|domain| domain.limit.is_some()) {
             let compared = |scores| {
                 vec![Compared {
@@ -169,14 +172,15 @@ impl Held {
     }
 }
 
-/// By how much a bound on `dev` groups is moved away, so that the verdict on `test` groups agrees with it as often as it would on
-/// as many: √((1 + V_test/V_dev) / 2), the variances being as one over the groups. Never nearer than the bound itself.
-fn of_sizes(dev: usize, test: usize) -> f64 {
+/// Returns the factor that moves a bound on `dev` groups away, so that the verdict on `test` groups agrees with it as
+/// often as with equally many: √((1 + V_test/V_dev) / 2), with variances inverse to the number of groups. Never below
+/// 1.
+fn widening_for(dev: usize, test: usize) -> f64 {
     let variances = dev as f64 / test.max(1) as f64;
     (f64::midpoint(1.0, variances)).sqrt().max(1.0)
 }
 
-/// Refuses a limit on a domain whose groups can't show how much they differ.
+/// Refuses a limit on a domain with too few groups to estimate their variance.
 fn refuse_few(
     (name, shard): (&str, &TokenShard),
     (dev, test): (usize, usize),
@@ -186,9 +190,9 @@ fn refuse_few(
     }
     Err(FinetuneError::Config(format!(
         "`retention.limits`: of `{name}`'s {} held-out documents, {dev} independent groups of the dev split and {test} of the test \
-         split are looked at, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
+         split are scored, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
          kept): raise `evaluation.max_tokens`; prepare `{name}` again with more text, a greater `heldout_fraction`, \
-         `heldout_paths`, or a `separator` that parts its files into documents; or give it no limit",
+         `heldout_paths`, or a `separator` that splits its files into documents; or give it no limit",
         shard.documents(),
     )))
 }
@@ -200,16 +204,16 @@ mod tests {
 
     use super::*;
 
-    /// With as large a test split the bound is that of the dev split; with a quarter of its groups it is moved away, by the root of
-    /// (1 + 4) / 2; a larger one does not move it nearer.
+    /// Keeps the bound for a test split of the same size, widens it by the root of (1 + 4) / 2 for a quarter of the
+    /// groups, and never narrows it.
     #[test]
     fn a_small_test_split_needs_more_room() {
-        assert_eq!(of_sizes(40, 40), 1.0);
-        assert!((of_sizes(40, 10) - 2.5f64.sqrt()).abs() < 1e-12);
-        assert_eq!(of_sizes(10, 40), 1.0);
+        assert_eq!(widening_for(40, 40), 1.0);
+        assert!((widening_for(40, 10) - 2.5f64.sqrt()).abs() < 1e-12);
+        assert_eq!(widening_for(10, 40), 1.0);
     }
 
-    /// Documents that all change by `change` bits per byte from 2, so that the interval is the change.
+    /// Returns documents that all change by `change` bits per byte from 2, so that the interval is the change.
     fn scored(change: f64) -> DomainScores {
         let document = |bytes: u64| DocumentScore {
             nats: (2.0 + change) * bytes as f64 * std::f64::consts::LN_2,
@@ -222,7 +226,7 @@ mod tests {
         }
     }
 
-    /// The worst domain is the one that uses most of its own limit, not the one that rose most, nor the first or last; one
+    /// Chooses the domain that uses most of its own limit, not the one that rose most, nor the first or last. A domain
     /// that gains uses nothing, and one without a limit does not count.
     #[test]
     fn the_worst_uses_most_of_its_limit() {
@@ -239,7 +243,7 @@ mod tests {
             ("deeds", -0.20, Some(0.1)),
             ("earth", 0.12, Some(0.3)),
         ];
-        let held = domains.map(|(name, _, limit)| Domain {
+        let retained = domains.map(|(name, _, limit)| RetainedDomain {
             name: name.to_owned(),
             shard: Arc::clone(&shard),
             limit,
@@ -247,21 +251,23 @@ mod tests {
             widening: 1.0,
         });
         let now = domains.map(|(name, change, _)| (name.to_owned(), scored(change)));
-        let standing = Held(held.into()).stand(&now.into()).unwrap();
-        let worst = standing.worst.as_ref().unwrap();
+        let limit_use = RetainedDomains(retained.into())
+            .limit_use(&now.into())
+            .unwrap();
+        let worst = limit_use.worst.as_ref().unwrap();
         assert_eq!((worst.domain.as_str(), worst.limit), ("birds", 0.04));
-        assert!((standing.share() - 1.25).abs() < 1e-6, "{standing:?}");
+        assert!((limit_use.share() - 1.25).abs() < 1e-6, "{limit_use:?}");
         let expected = [
             ("atoms", 0.2),
             ("birds", 1.25),
             ("deeds", 0.0),
             ("earth", 0.4),
         ];
-        assert_eq!(standing.shares.len(), expected.len());
+        assert_eq!(limit_use.shares.len(), expected.len());
         for (name, share) in expected {
-            assert!((standing.shares[name] - share).abs() < 1e-6, "{name}");
+            assert!((limit_use.shares[name] - share).abs() < 1e-6, "{name}");
         }
         let mean = (0.2 + 1.25 - 2.0 + 0.4) / 4.0;
-        assert!((standing.mean - mean).abs() < 1e-6, "{standing:?}");
+        assert!((limit_use.mean - mean).abs() < 1e-6, "{limit_use:?}");
     }
 }

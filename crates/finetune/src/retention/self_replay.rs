@@ -1,4 +1,5 @@
-//! Replay where the base's data are gone: text that the base generates, kept as a data set beside the run.
+//! Self-generated replay for a base whose data are gone: text that the base generates, kept as a dataset beside the
+//! run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,31 +16,31 @@ use polymath_train::sha256_of;
 use crate::FinetuneError;
 use crate::durable;
 
-/// The domain's name.
+/// Name of the generated domain.
 pub const DOMAIN: &str = "self";
-/// Documents that are generated side by side.
+/// Number of documents that are generated in parallel.
 const AT_ONCE: usize = 32;
 
-/// What is generated.
+/// Request for generated text.
 #[derive(Debug, Clone)]
-pub struct Itself {
-    /// The data set's folder.
+pub struct SelfReplay {
+    /// Folder of the dataset.
     pub output: PathBuf,
-    /// The content of the base's `tokenizer.json`.
+    /// Content of the base's `tokenizer.json`.
     pub tokenizer: Vec<u8>,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
-    /// At least so many tokens.
+    /// Minimum number of tokens.
     pub tokens: u64,
-    /// How each document is drawn.
+    /// Sampling of a document.
     pub composition: DocumentSampler,
 }
 
-impl Itself {
-    /// The data set, generated unless it is there already; `None` where `stop` was set meanwhile.
+impl SelfReplay {
+    /// Returns the dataset, generated unless it exists already; `None` if `stop` was set meanwhile.
     ///
     /// # Errors
-    /// What the model says; a folder that can't be written.
+    /// Errors of the model; a folder that can't be written.
     pub fn prepare(
         &self,
         base: &Transformer,
@@ -64,7 +65,7 @@ impl Itself {
         Ok(Some(Dataset::open(&self.output)?))
     }
 
-    /// A hash of all that decides the text.
+    /// Returns a hash of all settings that determine the text.
     fn source(&self) -> String {
         let text = format!(
             "self-1 {} {} {:?}",
@@ -73,7 +74,7 @@ impl Itself {
         sha256_of_bytes(text.as_bytes())
     }
 
-    /// The data set that is there; `None` where there is none or one of something else, an error where it is damaged.
+    /// Returns the existing dataset; `None` if there is none or one with other settings.
     fn existing(&self, source: &str) -> Result<Option<Dataset>, FinetuneError> {
         if !self.output.join("dataset.json").is_file() {
             return Ok(None);
@@ -118,8 +119,8 @@ impl Itself {
         Ok(Some(documents))
     }
 
-    /// Writes the documents as a data set that `polymath dataset` can look into; a document that was cut has no
-    /// end-of-text token, so that nothing learns to stop there.
+    /// Writes the documents as a dataset that `polymath dataset` can read. A truncated document has no end-of-text
+    /// token, so that the model does not learn to stop there.
     fn write(
         &self,
         base: &Transformer,
@@ -174,7 +175,7 @@ impl Itself {
             overlaps: Vec::new(),
         };
         let text = serde_json::to_string_pretty(&found).expect("a manifest is numbers and names");
-        // Written last: a folder with it is whole.
+        // Written last: a folder with a manifest is complete.
         durable::write(&manifest, &(text + "\n"))
     }
 }

@@ -1,4 +1,4 @@
-//! `polymath forget`: the report.
+//! `polymath report`: the forgetting report of tuned checkpoints.
 
 use polymath_study::{ForgetOptions, JudgedSplit, forget};
 
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::results;
 
 /// Makes the report, writes it and prints its table.
-pub fn run(arguments: &arguments::Forget, environment: &Environment) -> Result<(), Failure> {
+pub fn run(arguments: &arguments::Report, environment: &Environment) -> Result<(), Failure> {
     polymath_report::check_forms(&arguments.output, "report").map_err(Failure::usage)?;
     let options = ForgetOptions {
         datasets: arguments.scoring.dataset.clone(),

@@ -1,4 +1,4 @@
-//! The evaluations of a run while it trains: on the dev split, since they decide its best checkpoint.
+//! Evaluations during training, on the dev split, since they choose the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,15 +9,15 @@ use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{Ops, Transformer};
 use polymath_train::{Evaluator, Launch, RunFolder, TrainError};
 
-use crate::retention::Pressure;
+use crate::retention::Controller;
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Measures the run on the way: inside its limits, where it has some.
+    /// Returns the evaluator of the run; with limits, it drives their controller.
     pub(crate) fn evaluator<'a>(
         &'a self,
         transformer: &'a Transformer,
-        pressure: Option<Arc<Pressure>>,
+        controller: Option<Arc<Controller>>,
         (run, launch, ops): (&RunFolder, &Launch, Ops),
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         let windows = WindowOptions {
@@ -26,9 +26,9 @@ impl Finetuning {
             max_tokens: Some(self.config.evaluation.max_tokens()),
             split: Some(HeldoutSplit::Dev),
         };
-        match pressure {
-            Some(pressure) => self.limited(transformer, pressure, (run, launch, ops)),
-            None => Ok(Box::new(Heldout {
+        match controller {
+            Some(controller) => self.limited(transformer, controller, (run, launch, ops)),
+            None => Ok(Box::new(NicheEvaluator {
                 evaluator: HeldoutEvaluator::new(self.data.watched.clone(), windows),
                 transformer,
                 niche: &self.niche,
@@ -37,14 +37,14 @@ impl Finetuning {
     }
 }
 
-/// Scores every watched domain on the dev split; the niche decides the best checkpoint.
-struct Heldout<'a> {
+/// Scores every domain on the dev split; the niche chooses the best checkpoint.
+struct NicheEvaluator<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,
     niche: &'a str,
 }
 
-impl Evaluator for Heldout<'_> {
+impl Evaluator for NicheEvaluator<'_> {
     fn evaluate(
         &mut self,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
@@ -69,7 +69,7 @@ impl Evaluator for Heldout<'_> {
         bits_per_byte[self.niche]
     }
 
-    fn decides(&self) -> String {
+    fn score_name(&self) -> String {
         self.niche.to_owned()
     }
 }

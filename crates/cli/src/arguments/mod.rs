@@ -1,0 +1,163 @@
+//! Grammar of the command line.
+
+mod analysis;
+pub mod help;
+mod pipeline;
+mod scoring;
+mod sharing;
+mod tools;
+
+pub use analysis::{Between, Interpolate, Reset, Sweep};
+pub use pipeline::{Demo, Evaluate, Finetune, Generate, Prepare, Report, Train};
+pub use scoring::{Scoring, SplitChoice, SplitFilter, Tasks};
+pub use sharing::{Export, GgufKind, Import, Merge};
+pub use tools::{Bench, Completions, DatasetCommand, DatasetText, ManPages, Tokenizer};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Ends the help of a command with an example and, with `config`, an example of its config file.
+macro_rules! example {
+    ($example:literal) => {
+        concat!("Example:\n  ", $example)
+    };
+    ($example:literal, config $command:literal) => {
+        concat!(
+            "Example:\n  ",
+            $example,
+            "\n\nA first config, `configs/own/",
+            $command,
+            ".toml`:\n\n",
+            include_str!(concat!("../../../../configs/own/", $command, ".toml"))
+        )
+    };
+}
+
+/// Pretrain a small foundation transformer on several domains, specialize it on a niche, and report what it forgot.
+#[derive(Debug, Parser)]
+#[command(name = "polymath", version, propagate_version = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Device to compute on: `auto`, `cpu` or `cuda:N`.
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Number of threads; default: one per core.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Implementation of the tensor operations: `fused`, the fastest for the device, or `reference`, built from
+    /// Candle's operations, for comparison.
+    #[arg(
+        long,
+        global = true,
+        default_value = "fused",
+        value_name = "IMPLEMENTATION"
+    )]
+    pub ops: OpsChoice,
+    /// Hide progress; print only results and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Format of log lines.
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OpsChoice {
+    Fused,
+    #[value(alias = "composed")]
+    Reference,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn raw text into a tokenizer and token shards.
+    #[command(after_help = example!("polymath prepare configs/own/prepare.toml", config "prepare"))]
+    Prepare(Prepare),
+    /// Train a new model on a mixture of domains.
+    #[command(after_help = example!("polymath pretrain configs/own/pretrain.toml", config "pretrain"))]
+    Pretrain(Train),
+    /// Specialize a checkpoint on a niche.
+    #[command(
+        after_help = example!("polymath finetune configs/own/finetune.toml --limits 0.02", config "finetune")
+    )]
+    Finetune(Finetune),
+    /// Score a checkpoint: bits per byte and perplexity per domain.
+    #[command(after_help = example!("polymath evaluate checkpoints/small --split test"))]
+    Evaluate(Evaluate),
+    /// Report what tuned checkpoints gained and forgot against their base.
+    #[command(
+        visible_alias = "forget",
+        after_help = example!("polymath report checkpoints/small checkpoints/small-niche --output report")
+    )]
+    Report(Report),
+    /// Continue a prompt.
+    #[command(after_help = example!("polymath generate checkpoints/small --prompt 'The sun'"))]
+    Generate(Generate),
+    /// Run the whole pipeline on a built-in corpus, in minutes.
+    #[command(after_help = example!("polymath demo --output demo"))]
+    Demo(Demo),
+    /// Fine-tune a base by many methods; compare gain and forgetting.
+    #[command(after_help = example!("polymath frontier configs/frontier/formal.toml --dry-run"))]
+    Frontier(Sweep),
+    /// Fine-tune on each domain in turn; report the transfer matrix.
+    #[command(after_help = example!("polymath transfer configs/transfer/science.toml --dry-run"))]
+    Transfer(Sweep),
+    /// Interpolate base and tuned weights within a forgetting limit.
+    #[command(
+        after_help = example!("polymath interpolate checkpoints/small checkpoints/small-niche --output mixed")
+    )]
+    Interpolate(Interpolate),
+    /// Find the layers that cause the forgetting; reset the best ones.
+    #[command(
+        visible_alias = "revert",
+        after_help = example!("polymath reset checkpoints/small checkpoints/small-niche --output reset")
+    )]
+    Reset(Reset),
+    /// Merge an adapter into its base: an ordinary model folder.
+    #[command(after_help = example!("polymath merge checkpoints/small-lora --output merged"))]
+    Merge(Merge),
+    /// Export a checkpoint as GGUF or to the Hugging Face hub.
+    #[command(after_help = example!("polymath export checkpoints/small --gguf small.gguf --type q8_0"))]
+    Export(Export),
+    /// Import a GGUF file as a model folder.
+    #[command(after_help = example!("polymath import small.gguf --output imported"))]
+    Import(Import),
+    /// Inspect a prepared dataset.
+    #[command(subcommand, after_help = example!("polymath dataset info data/science"))]
+    Dataset(DatasetCommand),
+    /// Write a fine-tuning's tokenizer: the base's with the new tokens.
+    #[command(after_help = example!("polymath tokenizer configs/own/finetune.toml --output tokenizer"))]
+    Tokenizer(Tokenizer),
+    /// Measure tokens per second of a training step.
+    #[command(after_help = example!("polymath bench configs/pretrain/reference.toml"))]
+    Bench(Bench),
+    /// Print shell completions.
+    #[command(after_help = example!("polymath completions bash > ~/.local/share/bash-completion/completions/polymath"))]
+    Completions(Completions),
+    /// Write a man page per command.
+    #[command(hide = true, after_help = example!("polymath man-pages --output man1"))]
+    ManPages(ManPages),
+}
+
+use example;
+
+/// Parses a count that is at least 1.
+fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let count = text.parse::<u64>().ok().filter(|count| *count > 0);
+    count
+        .and_then(|count| T::try_from(count).ok())
+        .ok_or_else(|| "expected a whole number of at least 1".into())
+}

@@ -1,0 +1,142 @@
+//! Arguments of the commands of the pipeline, from text to report.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Scoring, SplitFilter, Tasks, at_least_one};
+
+#[derive(Debug, Args)]
+pub struct Prepare {
+    /// TOML file that lists the text of each domain.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Replace a dataset that was prepared from other sources or settings.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the dataset's manifest as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Train {
+    /// TOML file that describes the run.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Resume an interrupted run.
+    #[arg(long)]
+    pub resume: bool,
+    /// Print the cost of the run without starting it: parameters, tokens, operations, memory, time.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Show the run on the whole terminal: loss, domains, throughput, time left. `q` stops and saves it.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub dashboard: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Finetune {
+    #[command(flatten)]
+    pub train: Train,
+    /// Forgetting limits: the highest rise of the retained domains in bits per byte. One number for all, or
+    /// `default=0.02,chemistry=0.01`.
+    #[arg(long, value_name = "LIMITS")]
+    pub limits: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// Checkpoint folder, or run folder (its best checkpoint).
+    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub scoring: Scoring,
+    #[command(flatten)]
+    pub split: SplitFilter,
+    #[command(flatten)]
+    pub tasks: Tasks,
+    /// Write the decision on each task item to this new file, one JSON object per line.
+    #[arg(long, value_name = "FILE", requires = "tasks")]
+    pub items: Option<PathBuf>,
+    /// Base of the checkpoint, if it is an adapter; default: the base that it names.
+    #[arg(long = "base", value_name = "DIR")]
+    pub adapter_base: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Checkpoint that the runs started from.
+    pub base: PathBuf,
+    /// One or more checkpoints tuned from it.
+    #[arg(required = true)]
+    pub tuned: Vec<PathBuf>,
+    #[command(flatten)]
+    pub scoring: Scoring,
+    #[command(flatten)]
+    pub split: SplitFilter,
+    #[command(flatten)]
+    pub tasks: Tasks,
+    /// Base of tuned checkpoints that are adapters; default: the base that each names.
+    #[arg(long = "base", value_name = "DIR")]
+    pub adapter_base: Option<PathBuf>,
+    /// Domain of the fine-tuning; default: the niche recorded by the tuned run.
+    #[arg(long)]
+    pub niche: Option<String>,
+    /// Change in bits per byte below which a domain counts as retained.
+    #[arg(long, default_value_t = 0.02)]
+    pub tolerance: f64,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Folder for `report.html`, `report.md` and `report.json`.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// Checkpoint folder, or run folder (its best checkpoint).
+    pub checkpoint: PathBuf,
+    /// Base of the checkpoint, if it is an adapter; default: the base that it names.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// Text to continue.
+    #[arg(long, default_value = "")]
+    pub prompt: String,
+    /// Maximum length of the continuation in tokens.
+    #[arg(long, default_value_t = 256, value_parser = at_least_one::<usize>)]
+    pub max_tokens: usize,
+    /// Sampling temperature; 0 takes the most likely token every time.
+    #[arg(long, default_value_t = 0.8)]
+    pub temperature: f64,
+    /// Sample from the K most likely tokens only.
+    #[arg(long, value_name = "K", value_parser = at_least_one::<usize>)]
+    pub top_k: Option<usize>,
+    /// Sample from the most likely tokens that add up to this share only.
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
+    pub top_p: f64,
+    /// Seed of the sampling; the same seed gives the same text.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Folder for all files of the demo.
+    #[arg(long, default_value = "demo")]
+    pub output: PathBuf,
+    /// Megabytes of synthetic text per domain.
+    #[arg(long, default_value_t = 3, value_parser = at_least_one::<u64>)]
+    pub megabytes: u64,
+    /// Training steps of the pretraining; fine-tuning takes a share of them.
+    #[arg(long, default_value_t = 320, value_parser = at_least_one::<u64>)]
+    pub steps: u64,
+    /// Seed of the corpus and of training.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}

@@ -1,0 +1,80 @@
+//! Arguments of the tools around the pipeline.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use clap_complete::Shell;
+
+use super::{SplitChoice, at_least_one, example};
+
+#[derive(Debug, Args)]
+pub struct Tokenizer {
+    /// TOML file of the fine-tuning; only `base` and `[tokenizer]` are used.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// New folder for `tokenizer.json` and the files beside it; name it in `tokenizer.path` to prepare data with it.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DatasetCommand {
+    /// Print sizes, duplicates and overlaps of a dataset.
+    #[command(after_help = example!("polymath dataset info data/science"))]
+    Info {
+        /// Folder of the dataset.
+        dataset: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the text of a domain's documents, decoded from its tokens.
+    #[command(after_help = example!("polymath dataset text data/science --domain physics --split test"))]
+    Text(DatasetText),
+}
+
+#[derive(Debug, Args)]
+pub struct DatasetText {
+    /// Folder of the dataset.
+    pub dataset: PathBuf,
+    /// Domain to print.
+    #[arg(long)]
+    pub domain: String,
+    /// Split to print: `train`, `heldout`, or the `dev`, `test` or `audit` split of the held-out documents.
+    #[arg(long, default_value = "heldout")]
+    pub split: SplitChoice,
+    /// Print the source and the group before each document.
+    #[arg(long)]
+    pub sources: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Pretraining config; its model, batch and precision are used, its dataset is not.
+    pub config: PathBuf,
+    /// Changes to the config, as `key.sub=value`.
+    pub overrides: Vec<String>,
+    /// Number of tokens in the vocabulary, which a dataset would define.
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub vocabulary: u32,
+    /// Number of timed steps, after two steps of warmup.
+    #[arg(long, default_value_t = 8, value_parser = at_least_one::<u64>)]
+    pub steps: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Shell that reads the completions.
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManPages {
+    /// Folder for the pages; created if it does not exist.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+}

@@ -1,0 +1,159 @@
+//! Update rules of the controller: its level, its allowance during training, and its weights of replayed domains.
+
+use std::collections::BTreeMap;
+
+use polymath_train::{TrainingConfig, learning_rate};
+
+/// Bounds of the level; penalties are multiplied by 2^level.
+const LEVELS: (f64, f64) = (-4.0, 6.0);
+/// Gain: share of the logarithm of the violation by which the level changes at one evaluation. Forgetting responds over
+/// the next few evaluations.
+const GAIN: f64 = 0.5;
+/// Number of evaluations to extrapolate the violation linearly, since a change acts over the next few.
+const AHEAD: f64 = 1.0;
+/// Largest rise and fall of the level at one evaluation.
+const MOST: (f64, f64) = (0.5, 0.25);
+/// Violation below which the level falls. It is far below 1 because the niche gains more from a run that was restrained
+/// too much, by extrapolating from its end, than from one that was restrained too little and has to be interpolated
+/// towards the base.
+const ROOM: f64 = 0.25;
+/// Largest excess over the limit that is allowed during training, in limits, at the full learning rate.
+const BEYOND: f64 = 2.0;
+/// Bounds of the log₂ weights of replayed domains.
+const LOG_WEIGHTS: (f64, f64) = (-3.0, 3.0);
+/// Lower bound of a domain's share of its limit, also for a domain that gains.
+const LEAST: f64 = 1.0 / 16.0;
+
+/// Allowed excess of the worst domain during training. At its full learning rate a run forgets more than at its end:
+/// between almost nothing and two thirds of the forgetting vanishes as the rate falls, in the measured runs.
+#[derive(Debug, Clone, Default)]
+pub struct Allowance(Option<(TrainingConfig, u64)>);
+
+impl Allowance {
+    /// Creates the allowance of a run of `total` steps.
+    pub fn new(training: &TrainingConfig, total: u64) -> Self {
+        Self(Some((training.clone(), total)))
+    }
+
+    /// Returns the allowance after `step` in limits: 1 plus twice the remaining fall of the learning rate, as a share
+    /// of its peak.
+    pub(crate) fn at(&self, step: u64) -> f64 {
+        let Some((training, total)) = &self.0 else {
+            return 1.0;
+        };
+        let rate = |step: u64| learning_rate(training, 1.0, step, *total);
+        1.0 + BEYOND * (rate(step) - rate(*total)).max(0.0)
+    }
+}
+
+/// Returns the next level. The violation is the worst domain's share of its limit, divided by the allowance. The level
+/// rises by the logarithm of the expected violation if that exceeds 1, falls if there is room now and in the
+/// extrapolation, and stays in between. So it responds while the violation still grows, does not fall because
+/// forgetting has not responded yet, and waits while a domain recovers.
+pub(super) fn next_level(level: f64, violation: f64, before: f64) -> f64 {
+    let expected = violation + AHEAD * (violation - before);
+    let most = violation.max(expected).max(LEAST);
+    let next = if expected > 1.0 {
+        level + (GAIN * expected.log2()).min(MOST.0)
+    } else if most < ROOM {
+        level - (GAIN * (ROOM / most).log2()).min(MOST.1)
+    } else {
+        level
+    };
+    next.clamp(LEVELS.0, LEVELS.1)
+}
+
+/// Updates the log₂ weights of the replayed domains: domains that use more of their limits than others are replayed
+/// more, as in Group DRO ([Sagawa 2020](https://arxiv.org/abs/1911.08731)). `shares` are shares of the limits; a domain
+/// without a limit needs no replay.
+pub(super) fn update_log_weights(
+    before: &BTreeMap<String, f64>,
+    replayed: &[String],
+    shares: &BTreeMap<String, f64>,
+) -> BTreeMap<String, f64> {
+    let of = |share: &f64| share.max(LEAST).log2();
+    let mean = shares.values().map(of).sum::<f64>() / shares.len().max(1) as f64;
+    let log_weights = |name: &String| {
+        let apart = shares.get(name).map_or(LEAST.log2(), of) - mean;
+        let before = before.get(name).copied().unwrap_or(0.0);
+        let next = (before + GAIN * apart).clamp(LOG_WEIGHTS.0, LOG_WEIGHTS.1);
+        (name.clone(), next)
+    };
+    replayed.iter().map(log_weights).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rises if the violation is expected to exceed 1, falls with much room, stays in between, and waits while the
+    /// violation grows or recovers by itself.
+    #[test]
+    fn the_level_follows_the_worst_domain() {
+        assert_eq!(next_level(0.0, 2.0, 2.0), 0.5);
+        assert_eq!(next_level(0.0, 1.1, 0.2), 0.5);
+        assert_eq!(next_level(0.0, 100.0, 50.0), 0.5);
+        assert_eq!(next_level(1.0, 0.9, 0.9), 1.0);
+        assert_eq!(next_level(1.0, 0.2, 0.1), 1.0);
+        assert_eq!(next_level(1.0, 0.2, 0.7), 1.0 - 0.5 * 1.25f64.log2());
+        assert_eq!(next_level(1.0, 0.0, 0.0), 0.75);
+        assert_eq!(next_level(1.0, 1.4, 1.9), 1.0);
+        assert_eq!(next_level(6.0, 9.0, 9.0), 6.0);
+    }
+
+    /// Allows three times the limit at the full rate and the limit at the end; a constant rate allows no excess.
+    #[test]
+    fn the_allowance_ends_with_the_rate() {
+        let training = |text: &str| -> TrainingConfig { toml::from_str(text).unwrap() };
+        let falling = training("steps = 100\nwarmup_steps = 0\nminimum_learning_rate_ratio = 0.0");
+        let allowance = Allowance::new(&falling, 100);
+        assert!(allowance.at(1) > 2.98 && allowance.at(1) <= 3.0);
+        assert!((allowance.at(50) - 2.0).abs() < 1e-9);
+        assert_eq!(allowance.at(100), 1.0);
+        let constant = training("steps = 100\nschedule = \"constant\"");
+        assert_eq!(Allowance::new(&constant, 100).at(50), 1.0);
+    }
+
+    /// Settles inside, not far below the limit, and stays, on a simulated run whose forgetting drifts towards a value
+    /// that the level lowers by one of several powers.
+    #[test]
+    fn it_settles_inside() {
+        for start in [0.05, 0.5, 1.5, 3.0, 8.0] {
+            for power in [0.7, 1.0, 1.5, 2.0] {
+                let (mut level, mut violation, mut rise) = (0.0, 0.0, 0.0);
+                for evaluation in 0..60 {
+                    let target = start / f64::exp2(power * level);
+                    rise += 0.3 * (target - rise);
+                    level = next_level(level, rise, violation);
+                    violation = rise;
+                    if evaluation > 30 {
+                        assert!(
+                            (0.2..1.1).contains(&violation),
+                            "{start} by {power}: {violation} at {evaluation}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replays a domain that uses more of its limit than others more, within bounds; one that gains or has no limit,
+    /// less.
+    #[test]
+    fn replay_favors_domains_near_their_limits() {
+        let names = ["a", "b", "free"].map(str::to_owned);
+        let shares = BTreeMap::from([("a".to_owned(), 1.0), ("b".to_owned(), 0.25)]);
+        let first = update_log_weights(&BTreeMap::new(), &names, &shares);
+        assert_eq!((first["a"], first["b"], first["free"]), (0.5, -0.5, -1.5));
+        let mut later = first;
+        for _ in 0..20 {
+            later = update_log_weights(&later, &names, &shares);
+        }
+        assert_eq!((later["a"], later["b"], later["free"]), (3.0, -3.0, -3.0));
+        let gained = BTreeMap::from([("a".to_owned(), 0.0), ("b".to_owned(), 0.0)]);
+        assert_eq!(
+            update_log_weights(&BTreeMap::new(), &names, &gained)["a"],
+            0.0
+        );
+    }
+}
