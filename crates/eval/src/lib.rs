@@ -34,7 +34,7 @@ pub use error::EvalError;
 pub use interpolation::{Interpolation, Shares};
 pub use questions::answer_questions;
 pub use scoring::{
-    Answer, DocumentScore, DomainScores, HeldoutEvaluator, ScoresByDomain, SplitScores,
-    TokenScores, WindowOptions, score_shard, score_tokens, scored_groups,
+    Answer, DocumentScore, DomainScores, HeldoutEvaluator, ScoredGroups, ScoresByDomain,
+    SplitScores, TokenScores, WindowOptions, score_shard, score_tokens, scored_groups,
 };
 pub use tasks::{EncodedTask, ItemScore, TaskEncoder, TaskScores, score_task};

@@ -1,6 +1,6 @@
 //! Scores of held-out documents: bits per byte, in a single pass or repeatedly during training.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -195,7 +195,17 @@ fn groups_of(shard: &TokenShard, documents: &[u32]) -> Vec<u64> {
     groups.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// Returns the number of independent document groups that [`score_shard`] scores with these windows.
+/// The groups of documents that a domain's score rests on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoredGroups {
+    /// Independent groups.
+    pub count: usize,
+    /// Groups of one size that would tell as much, (Σ bytes)² / Σ bytes² (Kish 1965): the most effective groups that
+    /// the domain can have.
+    pub by_size: f64,
+}
+
+/// Counts the groups of documents that [`score_shard`] scores with these windows.
 ///
 /// # Errors
 /// A context longer than the model's.
@@ -203,12 +213,24 @@ pub fn scored_groups(
     model: &Transformer,
     shard: &TokenShard,
     windows: WindowOptions,
-) -> Result<usize, EvalError> {
+) -> Result<ScoredGroups, EvalError> {
     let batches = ScoringBatches::new(shard, scoring_options((model, shard), windows)?);
     let documents = batches.documents();
-    Ok(match &groups_of(shard, documents)[..] {
-        [] => documents.len(),
-        groups => groups.iter().collect::<BTreeSet<_>>().len(),
+    let groups = groups_of(shard, documents);
+    let mut sizes: BTreeMap<u64, f64> = BTreeMap::new();
+    for (place, document) in documents.iter().enumerate() {
+        let group = groups.get(place).copied().unwrap_or(place as u64);
+        *sizes.entry(group).or_default() += shard.document(*document as usize).bytes as f64;
+    }
+    let squares: f64 = sizes.values().map(|size| size * size).sum();
+    let sum: f64 = sizes.values().sum();
+    Ok(ScoredGroups {
+        count: sizes.len(),
+        by_size: if squares > 0.0 {
+            sum * sum / squares
+        } else {
+            0.0
+        },
     })
 }
 

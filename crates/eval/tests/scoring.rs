@@ -5,8 +5,13 @@ mod machine;
 use std::sync::Arc;
 
 use machine::{Machine, VOCABULARY};
-use polymath_data::{Question, ShardWriter, TokenShard};
-use polymath_eval::{HeldoutEvaluator, WindowOptions, answer_questions, score_shard, score_tokens};
+use polymath_data::{
+    DocumentOrigin, GroupKind, Grouping, HeldoutSplit, Question, ShardWriter, TokenShard,
+};
+use polymath_eval::{
+    HeldoutEvaluator, ScoredGroups, WindowOptions, answer_questions, score_shard, score_tokens,
+    scored_groups,
+};
 
 /// Returns documents of letters of the given lengths; every token but the last is one byte.
 fn shard(lengths: &[usize], vocabulary: usize) -> Arc<TokenShard> {
@@ -56,6 +61,41 @@ fn every_token_is_scored_once() {
         let bits = (scores.tokens() as f64) * (VOCABULARY as f64).log2() / scores.bytes() as f64;
         assert!((scores.bits_per_byte() - bits).abs() < 1e-4);
     }
+}
+
+/// Documents of a group are counted as one, by their bytes together; of a part of the documents, its groups alone.
+#[test]
+fn groups_are_counted_with_their_sizes() {
+    let model = Machine::default().model();
+    let count = |shard: &TokenShard, split| {
+        let windows = WindowOptions {
+            split,
+            ..windows(8, 8)
+        };
+        scored_groups(&model, shard, windows).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heldout.safetensors");
+    let writer = ShardWriter::create(&path, VOCABULARY).unwrap();
+    let mut writer = writer.with_groups(Grouping::of(GroupKind::File)).unwrap();
+    for (group, bytes) in [(7, 10), (9, 10), (7, 20)] {
+        let origin = DocumentOrigin {
+            group,
+            ..DocumentOrigin::default()
+        };
+        writer.push_from(origin, &[1, 0], &[], bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    let grouped = TokenShard::open(&path).unwrap();
+    let expected = ScoredGroups {
+        count: 2,
+        by_size: 40.0 * 40.0 / (30.0 * 30.0 + 10.0 * 10.0),
+    };
+    assert_eq!(count(&grouped, None), expected);
+    assert_eq!(count(&grouped, Some(HeldoutSplit::Test)).count, 1);
+    // Without groups, each document is its own.
+    let own = count(&shard(&[10, 10, 10, 30], VOCABULARY), None);
+    assert_eq!((own.count, own.by_size), (4, 3.0));
 }
 
 /// A stride beyond the context would leave out tokens and is refused.

@@ -80,6 +80,10 @@ impl Evaluator for Limited<'_> {
         self.windows.split
     }
 
+    fn warning(&self) -> Option<String> {
+        self.retained.warning()
+    }
+
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
         match self.limit_use.share() {
             share if share > 1.0 => OUTSIDE + share,

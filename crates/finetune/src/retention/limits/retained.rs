@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::ScoresByDomain;
-use polymath_eval::statistics::{Compared, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side};
-use polymath_eval::{DomainScores, WindowOptions, score_shard, scored_groups};
+use polymath_eval::statistics::{
+    Compared, FEWEST_EFFECTIVE, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side,
+};
+use polymath_eval::{DomainScores, ScoredGroups, WindowOptions, score_shard, scored_groups};
 use polymath_model::Transformer;
 
 use super::verdict::TWO_SIDED;
@@ -24,6 +26,8 @@ pub(super) struct RetainedDomain {
     pub base: DomainScores,
     /// Factor by which the bound is widened, relative to a single test on the dev split alone.
     pub widening: f64,
+    /// Groups of the test split, on which the verdict rests.
+    pub test: ScoredGroups,
 }
 
 /// All retained domains.
@@ -81,14 +85,15 @@ impl RetainedDomains {
             };
             let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
             if limit.is_some() {
-                refuse_few((name, shard), (dev, test))?;
+                refuse_few((name, shard), (dev.count, test.count))?;
             }
             Ok(RetainedDomain {
                 name: name.clone(),
                 shard: Arc::clone(shard),
                 limit,
                 base: score_shard(base, read, windows, &mut |_, _| ())?,
-                widening: widening_for(dev, test),
+                widening: widening_for(dev.count, test.count),
+                test,
             })
         };
         watched
@@ -103,6 +108,26 @@ impl RetainedDomains {
     pub fn shards(&self) -> impl ExactSizeIterator<Item = (&str, &TokenShard)> {
         let domains = self.0.iter();
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
+    }
+
+    /// Names the domains whose limits can't be shown to be kept, whatever the run does. The run says it before it starts,
+    /// so that more text can be held out first.
+    pub fn warning(&self) -> Option<String> {
+        let few =
+            |domain: &&RetainedDomain| domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE;
+        let named = |domain: &RetainedDomain| {
+            let ScoredGroups { count, by_size } = domain.test;
+            format!("`{}` ({by_size:.0} of {count})", domain.name)
+        };
+        let names: Vec<String> = self.0.iter().filter(few).map(named).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "too little is held out to show that the limits of {} are kept: that takes {FEWEST_EFFECTIVE:.0} effective groups of \
+                 the test split, and by their sizes they have no more than these. At best the verdict will be `undecided`: prepare \
+                 with a greater `heldout_groups`, raise `evaluation.max_tokens`, or give these domains no limit",
+                names.join(", ")
+            )
+        })
     }
 
     /// Returns the use of the limits by a model with these scores.
@@ -226,16 +251,52 @@ mod tests {
         }
     }
 
-    /// Chooses the domain that uses most of its own limit, not the one that rose most, nor the first or last. A domain
-    /// that gains uses nothing, and one without a limit does not count.
-    #[test]
-    fn the_worst_uses_most_of_its_limit() {
+    /// Makes a domain whose shard is not read.
+    fn domain(
+        (name, limit): (&str, Option<f64>),
+        (count, by_size): (usize, f64),
+    ) -> RetainedDomain {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("heldout.safetensors");
         let mut writer = ShardWriter::create(&path, 5).unwrap();
         writer.push(&[1, 0], &[], 1).unwrap();
         writer.finish().unwrap();
-        let shard = Arc::new(TokenShard::open(&path).unwrap());
+        RetainedDomain {
+            name: name.to_owned(),
+            shard: Arc::new(TokenShard::open(&path).unwrap()),
+            limit,
+            base: scored(0.0),
+            widening: 1.0,
+            test: ScoredGroups { count, by_size },
+        }
+    }
+
+    /// Domains whose test split has too few effective groups, by their sizes, are named before the run, with both counts; one
+    /// without a limit is not.
+    #[test]
+    fn limits_that_cannot_be_shown_are_named() {
+        let named = domain(("plays", Some(0.02)), (40, 9.4));
+        let others = || {
+            [
+                domain(("law", Some(0.02)), (15, 15.0)),
+                domain(("code", None), (5, 5.0)),
+            ]
+        };
+        assert_eq!(RetainedDomains(others().into()).warning(), None);
+        let warning = RetainedDomains(others().into_iter().chain([named]).collect())
+            .warning()
+            .unwrap();
+        assert!(warning.contains("`plays` (9 of 40)"), "{warning}");
+        assert!(
+            !warning.contains("law") && !warning.contains("code"),
+            "{warning}"
+        );
+    }
+
+    /// Chooses the domain that uses most of its own limit, not the one that rose most, nor the first or last. A domain
+    /// that gains uses nothing, and one without a limit does not count.
+    #[test]
+    fn the_worst_uses_most_of_its_limit() {
         let domains = [
             ("atoms", 0.10, Some(0.5)),
             ("birds", 0.05, Some(0.04)),
@@ -243,13 +304,7 @@ mod tests {
             ("deeds", -0.20, Some(0.1)),
             ("earth", 0.12, Some(0.3)),
         ];
-        let retained = domains.map(|(name, _, limit)| RetainedDomain {
-            name: name.to_owned(),
-            shard: Arc::clone(&shard),
-            limit,
-            base: scored(0.0),
-            widening: 1.0,
-        });
+        let retained = domains.map(|(name, _, limit)| domain((name, limit), (20, 16.0)));
         let now = domains.map(|(name, change, _)| (name.to_owned(), scored(change)));
         let limit_use = RetainedDomains(retained.into())
             .limit_use(&now.into())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use polymath_data::{ShardWriter, TokenShard};
 use polymath_eval::statistics::{LimitVerdict, Random};
-use polymath_eval::{DocumentScore, DomainScores};
+use polymath_eval::{DocumentScore, DomainScores, ScoredGroups};
 
 use super::retained::{RetainedDomain, RetainedDomains};
 use super::verdict::{Judged, LimitsVerdict, ScoredDomain};
@@ -63,6 +63,10 @@ fn retained(documents: usize) -> RetainedDomains {
         limit: Some(LIMIT),
         base: scores(0.0, &vec![0.0; documents]),
         widening: 1.0,
+        test: ScoredGroups {
+            count: documents,
+            by_size: documents as f64,
+        },
     }])
 }
 
