@@ -216,16 +216,17 @@ class Bootstrap:
 
     def end(self, side, level, stretch, few=False):
         sign = 1 if side == "upper" else -1
-        factor = 1 + stretch * max(sign * self.skew - 0.07, 0.0)
+        factor = 1 + stretch * min(max(sign * self.skew - 0.07, 0.0), 1.0)
         if few:
             factor *= max(15 / self.effective, 1.0) * (1 + 0.2 * self.unevenness)
         return (self.rate + sign * factor * self.arm(side, level)) / math.log(2)
 
 
-def bootstrap(generator, groups, sizes, resamples, seed):
+def bootstrap(generator, groups, sizes, resamples, seed, far=0.0):
+    """`far` is added to the change of the last group: one that lies far from all others."""
     documents = []
     for group in range(groups):
-        shift = 0.05 * generator.standard_normal() + 0.02 * generator.exponential()
+        shift = 0.05 * generator.standard_normal() + 0.02 * generator.exponential() + far * (group == groups - 1)
         for _ in range(int(generator.integers(1, 5))):
             size = int(2000 * math.exp(sizes * generator.standard_normal())) + 1
             documents.append([float(size * (0.03 + shift + 0.02 * generator.standard_normal())), size, group])
@@ -299,7 +300,8 @@ def all_of_it():
         "mantel": [mantel(generator, 6, s) for s in (0.0, 0.8)],
         "bootstrap": [
             bootstrap(generator, g, s, 400, seed) for g, s, seed in [(5, 0.5, 1), (12, 1.0, 2), (40, 1.0, 3), (25, 1.5, 4)]
-        ],
+        ]
+        + [bootstrap(np.random.default_rng(26), 60, 0.5, 400, 5, far=2.0)],
         "family": family(generator, 30, 4, 400, 9),
     }
 

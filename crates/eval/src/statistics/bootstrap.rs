@@ -48,9 +48,9 @@ pub struct Change {
 /// The first covers the truth for unequal sizes, the second extends further to the side where a few groups change far
 /// more than the rest; each falls short where the other does not. For skewed changes, the end on the side of the long
 /// tail is moved outward: by the factor 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is the
-/// skewness over √(effective groups), less the 0.07 expected by chance. In a test with fewer than 15 effective groups,
-/// both ends are also moved outward by 15 / (effective groups), and in any test by 1 + 0.2 u, where u is 1 minus Kish's
-/// effective number of groups by size as a share of the number of groups.
+/// skewness over √(effective groups), less the 0.07 expected by chance, and at most 1. In a test with fewer than 15
+/// effective groups, both ends are also moved outward by 15 / (effective groups), and in any test by 1 + 0.2 u, where u
+/// is 1 minus Kish's effective number of groups by size as a share of the number of groups.
 #[derive(Debug, Clone)]
 pub struct PairedBootstrap {
     value: f64,

@@ -271,8 +271,8 @@ mod tests {
         }
     }
 
-    /// Domains whose test split has too few effective groups, by their sizes, are named before the run, with both counts; one
-    /// without a limit is not.
+    /// Domains whose test split has too few effective groups, by their sizes, are named before the run, with both
+    /// counts; one without a limit is not.
     #[test]
     fn limits_that_cannot_be_shown_are_named() {
         let named = domain(("plays", Some(0.02)), (40, 9.4));
