@@ -113,8 +113,9 @@ impl RetainedDomains {
     /// Names the domains whose limits can't be shown to be kept, whatever the run does. The run says it before it starts,
     /// so that more text can be held out first.
     pub fn warning(&self) -> Option<String> {
-        let few =
-            |domain: &&RetainedDomain| domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE;
+        let few = |domain: &&RetainedDomain| {
+            domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE
+        };
         let named = |domain: &RetainedDomain| {
             let ScoredGroups { count, by_size } = domain.test;
             format!("`{}` ({by_size:.0} of {count})", domain.name)
