@@ -44,6 +44,7 @@ CLEAN = [
     "fuzz",
     "scripts",
     "src",
+    "tests",
 ]
 
 COLUMNS = 120

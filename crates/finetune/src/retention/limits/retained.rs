@@ -110,8 +110,8 @@ impl RetainedDomains {
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
-    /// Names the domains whose limits can't be shown to be kept, whatever the run does. The run says it before it starts,
-    /// so that more text can be held out first.
+    /// Names the domains whose limits can't be shown to be kept, whatever the run does. The run says it before it
+    /// starts, so that more text can be held out first.
     pub fn warning(&self) -> Option<String> {
         let few = |domain: &&RetainedDomain| {
             domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE
