@@ -6,6 +6,7 @@ mod pipeline;
 mod scoring;
 mod sharing;
 mod tools;
+mod values;
 
 pub use analysis::{Between, Interpolate, Reset, Sweep};
 pub use pipeline::{Demo, Evaluate, Finetune, Generate, Prepare, Report, Train};
@@ -15,22 +16,7 @@ pub use tools::{Bench, Completions, DatasetCommand, DatasetText, ManPages, Token
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Ends the help of a command with an example and, with `config`, an example of its config file.
-macro_rules! example {
-    ($example:literal) => {
-        concat!("Example:\n  ", $example)
-    };
-    ($example:literal, config $command:literal) => {
-        concat!(
-            "Example:\n  ",
-            $example,
-            "\n\nA first config, `configs/own/",
-            $command,
-            ".toml`:\n\n",
-            include_str!(concat!("../../../../configs/own/", $command, ".toml"))
-        )
-    };
-}
+use values::example;
 
 /// Pretrain a small foundation transformer on several domains, specialize it on a niche, and report what it forgot.
 #[derive(Debug, Parser)]
@@ -150,14 +136,4 @@ pub enum Command {
     /// Write a man page per command.
     #[command(hide = true, after_help = example!("polymath man-pages --output man1"))]
     ManPages(ManPages),
-}
-
-use example;
-
-/// Parses a count that is at least 1.
-fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let count = text.parse::<u64>().ok().filter(|count| *count > 0);
-    count
-        .and_then(|count| T::try_from(count).ok())
-        .ok_or_else(|| "expected a whole number of at least 1".into())
 }

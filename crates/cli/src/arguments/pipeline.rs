@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Scoring, SplitFilter, Tasks, at_least_one};
+use super::scoring::{Scoring, SplitFilter, Tasks};
+use super::values::at_least_one;
 
 #[derive(Debug, Args)]
 pub struct Prepare {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use super::at_least_one;
+use super::values::at_least_one;
 
 #[derive(Debug, Args)]
 pub struct Scoring {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
-use super::{SplitChoice, at_least_one, example};
+use super::scoring::SplitChoice;
+use super::values::{at_least_one, example};
 
 #[derive(Debug, Args)]
 pub struct Tokenizer {

@@ -1,0 +1,28 @@
+//! Values and help texts that several commands share.
+
+/// Ends the help of a command with an example and, with `config`, an example of its config file.
+macro_rules! example {
+    ($example:literal) => {
+        concat!("Example:\n  ", $example)
+    };
+    ($example:literal, config $command:literal) => {
+        concat!(
+            "Example:\n  ",
+            $example,
+            "\n\nA first config, `configs/own/",
+            $command,
+            ".toml`:\n\n",
+            include_str!(concat!("../../../../configs/own/", $command, ".toml"))
+        )
+    };
+}
+
+pub(crate) use example;
+
+/// Parses a count that is at least 1.
+pub fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let count = text.parse::<u64>().ok().filter(|count| *count > 0);
+    count
+        .and_then(|count| T::try_from(count).ok())
+        .ok_or_else(|| "expected a whole number of at least 1".into())
+}
