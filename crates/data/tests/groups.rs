@@ -326,6 +326,29 @@ fn a_common_document_does_not_join_groups() {
     assert_eq!(manifest.heldout.documents, manifest.heldout.groups * 8);
 }
 
+/// A group that holds most of the text is trained on whatever its hash, be there few groups beside it or many.
+#[test]
+fn most_of_the_text_is_trained_on() {
+    for (groups, seeds) in [(20, 12), (150, 6)] {
+        for seed in 0..seeds {
+            let mut desk = Desk::new();
+            desk.config.seed = seed;
+            desk.config.heldout_fraction = 0.3;
+            let mut library: Vec<(u64, u64, u64)> = (0..groups).map(|at| (at, at, 0)).collect();
+            library.extend((0..5 * groups).map(|at| (9999, 1000 + at, 0)));
+            desk.file("a.jsonl", lines(&library));
+            desk.domain("essays", &["a.jsonl"]).group_field = Some("work".into());
+            let dataset = desk.prepare().unwrap();
+            let manifest = &dataset.manifest().domains["essays"];
+            assert!(
+                manifest.train.bytes > manifest.heldout.bytes,
+                "{manifest:?}"
+            );
+            assert!(manifest.heldout.groups >= groups / 5, "{manifest:?}");
+        }
+    }
+}
+
 /// Impossible settings are refused, with the key at fault.
 #[test]
 fn groups_that_are_none_are_refused() {

@@ -46,7 +46,7 @@ impl Rule {
     }
 
     /// Chooses what is held out: by the hash, but for what was trained on before, has near-duplicates in the training
-    /// text, and would leave too little to train on; then, up to the quota, by lowest hash.
+    /// text, holds more than half of the text, and would leave too little to train on; then, up to the quota, by lowest hash.
     pub(super) fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
         let quota = self.quota(survey.groups);
         let most_groups = quota.max(survey.groups / 2);
@@ -61,8 +61,9 @@ impl Rule {
             chosen.groups() + groups <= most_groups
                 && chosen.documents + documents <= most_documents
         };
+        let fits = |content: &Content| content.bytes <= survey.bytes / 2;
         for (hash, content) in &survey.contents {
-            let by_hash = self.holds_out(*hash) && is_free(hash);
+            let by_hash = self.holds_out(*hash) && is_free(hash) && fits(content);
             if by_hash && room(&chosen, 1, content.documents) {
                 chosen.take(*hash, *content);
             }
@@ -71,7 +72,6 @@ impl Rule {
             chosen.groups() < quota
                 || chosen.bytes < least_bytes && chosen.groups() < survey.groups / 4
         };
-        let fits = |content: &Content| content.bytes <= survey.bytes / 2;
         let fill = |chosen: &mut Chosen, may: May<'_>| {
             for (hash, content) in &survey.contents {
                 if !is_short(chosen) {

@@ -72,8 +72,12 @@ impl Rule {
     /// Fills the held-out split up, as far as it is short, and returns how many documents came to it.
     fn fill(self, domain: &mut Collected, known: &Known<'_>) -> Result<u64, DataError> {
         let enough = ENOUGH.max(self.least_groups);
-        let plenty =
-            domain.train.documents > 0 && groups_of(&domain.heldout, enough as usize)? >= enough;
+        let bytes = (domain.heldout.bytes + domain.train.bytes) as f64;
+        // One group of more than half of the text makes the held-out side as large as this.
+        let is_even = domain.heldout.bytes as f64 <= f64::midpoint(1.0, self.share) * bytes;
+        let plenty = is_even
+            && domain.train.documents > 0
+            && groups_of(&domain.heldout, enough as usize)? >= enough;
         if plenty && known.before.is_none() && known.links.is_empty() {
             return Ok(0);
         }

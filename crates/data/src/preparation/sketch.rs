@@ -27,6 +27,10 @@ const OLDEST: u64 = BASE.wrapping_pow(WORDS as u32 - 1);
 const EMPTY: u32 = u32::MAX;
 /// First character of the scripts without spaces, in which each character is a word.
 const IDEOGRAPHS: char = '\u{2e80}';
+/// A word of more letters is none: text without spaces (Thai, a genome, Base64), of which each stretch of [`STRETCH`] letters counts
+/// as a word.
+const LONGEST_WORD: usize = 32;
+const STRETCH: usize = 8;
 
 /// The sketch of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +43,7 @@ impl Sketch {
         let mut take = |sequence: u64| {
             let hash = mix(sequence);
             let bin = &mut bins[(hash >> 57) as usize];
-            *bin = (*bin).min(hash as u32);
+            *bin = (*bin).min(hash as u32).min(EMPTY - 1);
         };
         // The last words, in a ring, and a polynomial in their hashes.
         let (mut last, mut count, mut rolling) = ([0; WORDS], 0, 0u64);
@@ -100,11 +104,25 @@ fn each_word(text: &str, each: &mut impl FnMut(u64)) {
             word = &folded;
         }
         if word.is_ascii() || !word.contains(|sign| sign >= IDEOGRAPHS) {
-            each(xxh3_64(word.as_bytes()));
+            each_stretch(word, each);
             continue;
         }
         let signs = word.split_inclusive(|sign| sign >= IDEOGRAPHS);
-        signs.for_each(|sign| each(xxh3_64(sign.as_bytes())));
+        signs.for_each(|sign| each_stretch(sign, each));
+    }
+}
+
+/// Calls `each` with a hash of the word; of one that is too long to be a word, with hashes of all its stretches of letters.
+fn each_stretch(word: &str, each: &mut impl FnMut(u64)) {
+    if word.len() <= LONGEST_WORD || word.chars().nth(LONGEST_WORD).is_none() {
+        return each(xxh3_64(word.as_bytes()));
+    }
+    let ends = word
+        .char_indices()
+        .map(|(at, letter)| at + letter.len_utf8())
+        .skip(STRETCH - 1);
+    for ((begin, _), end) in word.char_indices().zip(ends) {
+        each(xxh3_64(&word.as_bytes()[begin..end]));
     }
 }
 
@@ -186,6 +204,27 @@ mod tests {
                 .unwrap()
                 .is_like(&Sketch::of("one three").unwrap())
         );
+        // Text without spaces of any script: an edit of one letter leaves it alike, other text of the same letters does not.
+        let unspaced = |alphabet: &str, number: u64| -> String {
+            let letters: Vec<char> = alphabet.chars().collect();
+            let letter = |at| letters[bits(number, 5, at) as usize % letters.len()];
+            (0..600).map(letter).collect()
+        };
+        for alphabet in [
+            "acgt",
+            "abcdefghijklmnopqrstuvwxyz0123456789",
+            "กขคงจฉชซญดตถทธนบปผพฟมยรลวสหอ",
+        ] {
+            let text = unspaced(alphabet, 1);
+            let edit = text.char_indices().nth(300).unwrap().0;
+            let edited = format!("{}X{}", &text[..edit], &text[edit..]);
+            let sketch = |text: &str| Sketch::of(text).unwrap();
+            assert!(sketch(&text).is_like(&sketch(&edited)), "{alphabet}");
+            assert!(
+                !sketch(&text).is_like(&sketch(&unspaced(alphabet, 2))),
+                "{alphabet}"
+            );
+        }
         let chinese =
             "春天来了，花园里的花都开了，孩子们在草地上唱歌跳舞，老人们坐在树下喝茶聊天。"
                 .repeat(2);
