@@ -426,7 +426,8 @@ fn niche_texts_use_the_end_tokens_of_the_base() {
     write(
         at,
         "texts.toml",
-        "base = \"foreign\"\ntexts = [\"raw/asked.jsonl\"]\nrun = \"runs/texts\"\n[training]\nsteps = 4\nbatch_size = 2\n\
+        "base = \"foreign\"\ntexts = [\"raw/asked.jsonl\"]\ngroup_field = \"prompt\"\nheldout_groups = 7\nrun = \"runs/texts\"\n\
+         [training]\nsteps = 4\nbatch_size = 2\n\
          [evaluation]\nevery = 2\nmax_tokens = 200\n",
     );
     polymath(at)
@@ -437,6 +438,19 @@ fn niche_texts_use_the_end_tokens_of_the_base() {
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(manifest["tokenizer"]["eos_token_id"], 5);
     assert_eq!(manifest["tokenizer"]["bos_token_id"], 7);
+    // Its groups are those that the config names.
+    let niche = &manifest["domains"]["niche"];
+    assert_eq!(
+        (&niche["group"], &niche["group_field"]),
+        (&"field".into(), &"prompt".into())
+    );
+    assert_eq!(niche["heldout"]["groups"], 7);
+    let mut prepared = polymath(at);
+    prepared.args(["finetune", "finetune.toml", "group_field=prompt"]);
+    prepared
+        .assert()
+        .code(2)
+        .stderr(contains("`group_field` is for `texts`"));
 
     polymath(at)
         .args([

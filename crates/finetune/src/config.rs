@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polymath_data::OnBadRecord;
+use polymath_data::{GroupBy, OnBadRecord};
 use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,15 @@ pub struct FinetuneConfig {
     /// Treatment of records that make no document, as in `prepare`; with `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_bad_record: Option<OnBadRecord>,
+    /// Unit of a group of documents, as in `prepare`; with `texts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupBy>,
+    /// Field that names a record's group, as in `prepare`; with `texts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_field: Option<String>,
+    /// Least number of groups that are held out, as in `prepare`; with `texts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heldout_groups: Option<u64>,
     /// Folder of the run.
     pub run: PathBuf,
     /// Prepared dataset whose domains are watched for forgetting.
@@ -89,6 +98,9 @@ impl FinetuneConfig {
         let of_texts = [
             ("separator", self.separator.is_some()),
             ("on_bad_record", self.on_bad_record.is_some()),
+            ("group", self.group.is_some()),
+            ("group_field", self.group_field.is_some()),
+            ("heldout_groups", self.heldout_groups.is_some()),
         ];
         let given = of_texts.into_iter().find(|(_, is_given)| *is_given);
         if let (Some((key, _)), Some(_)) = (given, &self.dataset) {

@@ -42,6 +42,9 @@ pub(crate) fn prepare_niche(
     let domain = DomainConfig {
         separator: config.separator.clone(),
         on_bad_record: config.on_bad_record,
+        group: config.group,
+        group_field: config.group_field.clone(),
+        heldout_groups: config.heldout_groups,
         ..DomainConfig::default()
     };
     Ok(prepare_texts_as(&texts, domain, false, progress)?)

@@ -3,6 +3,7 @@
 use polymath_data::{
     DataError, Dataset, DomainManifest, GroupKind, Grouping, Packing, PrepareConfig, Split,
 };
+use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS};
 
 use crate::arguments;
 use crate::console::Stages;
@@ -92,10 +93,10 @@ pub fn summary(dataset: &Dataset) -> String {
     text
 }
 
-/// Number of held-out groups below which intervals of scores say little.
-const FEW: u64 = 20;
-/// Number of held-out groups below which scores have no interval.
-const TOO_FEW: u64 = 5;
+/// Number of groups below which there is no interval.
+const FEWEST: u64 = FEWEST_GROUPS as u64;
+/// Number of groups from which a domain can be kept: the effective groups that this takes, and one more.
+const ENOUGH: u64 = FEWEST_EFFECTIVE as u64 + 1;
 
 /// Returns remarks about a domain, as lines: omitted or unexpected content, and the quality of its held-out split.
 pub fn remarks(name: &str, domain: &DomainManifest) -> String {
@@ -132,22 +133,28 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
             "  {name}: passages are the groups: scores apply to new passages of the same work, not to other works\n"
         );
     }
-    let mend =
-        "hold out more (`heldout_groups`, `heldout_fraction`, `heldout_paths`), or give more text";
-    match held {
-        0..TOO_FEW => {
-            text += &format!(
-                "  {name}: {held} held-out groups are too few: scores on them get no interval and no verdict; {mend}\n"
-            );
-        }
-        TOO_FEW..FEW => {
-            text += &format!(
-                "  {name}: {held} held-out groups are few: intervals of scores on them say little; {mend}\n"
-            );
-        }
-        _ => {}
-    }
-    text
+    text + &few(name, held)
+}
+
+/// Says what few held-out groups can't show. `dev` and `test` get about half of them each.
+fn few(name: &str, held: u64) -> String {
+    let plural = if held == 1 { "group is" } else { "groups are" };
+    let said = match (held, held / 2) {
+        (0..FEWEST, _) => "too few: scores on them get no interval and no verdict".to_owned(),
+        (_, 0..FEWEST) => format!(
+            "too few: half of them are in `test`, and on fewer than {FEWEST} there is no interval and no verdict"
+        ),
+        (_, half @ FEWEST..ENOUGH) => format!(
+            "few: about {half} of them are in `test`, where no loss can be shown to be within a limit (“kept” takes \
+             {FEWEST_EFFECTIVE:.0} groups that tell as much as ones of equal size)"
+        ),
+        _ => return String::new(),
+    };
+    format!(
+        "  {name}: {held} held-out {plural} {said}; hold out {} or more (`heldout_groups`, `heldout_fraction`, `heldout_paths`), or give \
+         more text\n",
+        2 * ENOUGH
+    )
 }
 
 /// Describes held-out documents that were not chosen by the hash alone.
@@ -235,4 +242,37 @@ fn ends(dataset: &Dataset) -> String {
         named(tokenizer.bos_token_id, &sources.begin),
         named(tokenizer.eos_token_id, &sources.end)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few;
+
+    /// What is said follows from the groups of the split that results are reported on, which is half of those held out.
+    #[test]
+    fn few_groups_are_told() {
+        for (held, said) in [
+            (
+                1,
+                "1 held-out group is too few: scores on them get no interval",
+            ),
+            (4, "4 held-out groups are too few: scores"),
+            (
+                9,
+                "9 held-out groups are too few: half of them are in `test`",
+            ),
+            (
+                10,
+                "10 held-out groups are few: about 5 of them are in `test`",
+            ),
+            (31, "31 held-out groups are few: about 15 of them"),
+        ] {
+            let text = few("law", held);
+            assert!(
+                text.contains(said) && text.contains("hold out 32 or more"),
+                "{text}"
+            );
+        }
+        assert_eq!(few("law", 32), "");
+    }
 }

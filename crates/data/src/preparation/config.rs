@@ -126,8 +126,8 @@ pub struct DomainConfig {
     /// documents of a group are in one split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
-    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Intervals
-    /// need 20.
+    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Half of them
+    /// are in `test`, where an interval takes 5 and “kept” 15 of equal size: 32 or more serve both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heldout_groups: Option<u64>,
     /// Files that are held out instead of a share of `paths`.
