@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Computes crates/eval/tests/fixtures/statistics.json: the statistics of `polymath_eval::statistics`, by numpy and scipy.
+"""Computes crates/eval/tests/fixtures/statistics.json: the statistics of `polymath_eval::statistics`, whole reports and frontiers, by
+numpy and scipy.
 
 An implementation of its own: distributions from scipy, permutations by enumeration, the bootstrap from the formulas of
 docs/concepts/evidence.md. Only the generator of random numbers (SplitMix64) and the order of its draws are the program's, so that
@@ -52,22 +53,27 @@ def quantiles():
     return [{"below": b, "freedom": f, "value": float(stats.t.ppf(b, f)), "back": float(stats.t.cdf(1.3 * b, f))} for b, f in cases]
 
 
-def wilson(right, total):
+def reach(values, groups):
+    """How many standard errors to each side: of groups, Student's."""
+    number = len(set(groups))
+    return stats.norm.ppf(0.975) if number in (0, len(values)) else stats.t.ppf(0.975, number - 1)
+
+
+def wilson(right, total, z):
     if total == 0:
         return 0.0, 0.0, 1.0
-    z = stats.norm.ppf(0.975)
     p = right / total
     middle = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
     return p, middle - half, middle + half
 
 
-def newcombe(base, tuned, effect=1.0):
+def newcombe(base, tuned, effect, z):
     cell = lambda b, t: sum(x == b and y == t for x, y in zip(base, tuned)) / effect
     a, b, c, d = cell(True, True), cell(True, False), cell(False, True), cell(False, False)
     n = a + b + c + d
-    p1, l1, u1 = wilson(a + b, n)
-    p2, l2, u2 = wilson(a + c, n)
+    p1, l1, u1 = wilson(a + b, n, z)
+    p2, l2, u2 = wilson(a + c, n, z)
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     product = a * d - b * c
     if product > 0:
@@ -115,13 +121,14 @@ def answers(generator, count, groups):
     share = [float(b) for b in base]
     effect = design_effect(share, labels)
     differences = [float(t) - float(b) for b, t in zip(base, tuned)]
-    p, low, high = wilson(sum(base) / effect, count / effect)
+    z = reach(base, labels)
+    p, low, high = wilson(sum(base) / effect, count / effect, z)
     return {
         "base": base,
         "tuned": tuned,
         "groups": labels,
         "share": [p, low, high],
-        "change": list(newcombe(base, tuned, design_effect(differences, labels))),
+        "change": list(newcombe(base, tuned, design_effect(differences, labels), z)),
         "p_value": mid_p(base, tuned, labels),
     }
 
@@ -289,6 +296,271 @@ def family(generator, groups, models, resamples, seed):
     }
 
 
+# --- Whole reports -----------------------------------------------------------------------------------------------------
+
+
+def p_value(found, limit, is_niche):
+    """The level of the bound that ends at the limit, by bisection; a gain's bound reaches further where few groups speak."""
+    side = "lower" if found.rate / math.log(2) > limit else "upper"
+    sign = 1 if side == "upper" else -1
+    farther = max(15 / found.effective, 1.0) if is_niche and side == "upper" else 1.0
+    low, high = 1e-9, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        value = found.rate / math.log(2)
+        if sign * (value + farther * (found.end(side, middle, 7, True) - value) - limit) > 0:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def mean_of(figures):
+    """Zou and Donner's interval of a mean of independent estimates."""
+    n = len(figures)
+    value = sum(v for v, _, _ in figures) / n
+    below = math.sqrt(sum((v - low) ** 2 for v, low, _ in figures)) / n
+    above = math.sqrt(sum((high - v) ** 2 for v, _, high in figures)) / n
+    return [value, value - below, value + above]
+
+
+def judged(found, adjusted, limit, is_niche):
+    above = found.rate / math.log(2) > limit
+    if adjusted >= 0.05:
+        return "undecided"
+    if is_niche:
+        return "lost" if above else "gained"
+    if above:
+        return "forgotten"
+    return "kept" if found.effective >= 15 else "undecided"
+
+
+def report(generator):
+    """Two runs on a niche and three retained domains, of which one has four groups: intervals, means, bounds, verdicts."""
+    seed, tolerance = 3, 0.02
+    shapes = {"niche": (20, -0.012), "art": (40, 0.001), "law": (24, 0.024), "poems": (4, 0.01)}
+    resamples = max(4000, 80 * 2 * len(shapes))
+    domains, runs = {}, [{"domains": {}}, {"domains": {}}]
+    for name, (groups, change) in shapes.items():
+        sizes = [int(x) for x in generator.integers(300, 3000, groups)]
+        domains[name] = sizes
+        common = 0.02 * generator.standard_normal(groups)
+        for number, run in enumerate(runs):
+            own = 0.01 * generator.standard_normal(groups)
+            nats = [float(s * (change * (1 + number) + c + o)) for s, c, o in zip(sizes, common, own)]
+            run["domains"][name] = {"nats": nats}
+    for run in runs:
+        tests, old = [], []
+        for name, found in run["domains"].items():
+            limit = 0.0 if name == "niche" else tolerance
+            documents = [[n, s, at] for at, (n, s) in enumerate(zip(found["nats"], domains[name]))]
+            boot = Bootstrap(documents, resamples, (seed + fnv1a(name)) & MASK)
+            found["value"] = boot.rate / math.log(2)
+            few = boot.n < 5
+            found["interval"] = None if few else [boot.end(side, 0.05, 2) for side in ("lower", "upper")]
+            if not few:
+                found["p_value"] = max(p_value(boot, limit, name == "niche"), 2 / (resamples + 1))
+                tests.append((name, boot, limit))
+            if name not in ("niche", "poems"):
+                old.append((found, boot))
+        run["tests"] = tests
+        sidak = 2 * (1 - 0.95 ** (1 / len(old)))
+        run["mean_of_old_but_poems"] = mean_of([(f["value"], *f["interval"]) for f, _ in old])
+        run["bound_of_old_but_poems"] = max(boot.end("upper", sidak, 7, True) for _, boot in old)
+    # One correction for both runs.
+    all_tests = [(run, *test) for run in runs for test in run["tests"]]
+    adjusted = holm([run["domains"][name]["p_value"] for run, name, _, _ in all_tests])
+    for (run, name, boot, limit), p in zip(all_tests, adjusted):
+        run["domains"][name]["adjusted_p_value"] = p
+        run["domains"][name]["verdict"] = judged(boot, p, limit, name == "niche")
+    for run in runs:
+        del run["tests"]
+    return {"seed": seed, "tolerance": tolerance, "tests": len(all_tests), "domains": domains, "runs": runs}
+
+
+# --- Frontiers ---------------------------------------------------------------------------------------------------------
+
+
+def normal(random):
+    """Box and Muller's."""
+    unit = lambda: ((random.next() >> 11) + 0.5) / (1 << 53)
+    radius, angle = unit(), unit()
+    return math.sqrt(-2 * math.log(radius)) * math.cos(2 * math.pi * angle)
+
+
+def over_seeds(figure, values):
+    """Student's t over seeds added to an interval over groups."""
+    value, low, high = figure
+    if len(values) < 2:
+        return figure
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return [value, value - math.hypot(value - low, half), value + math.hypot(high - value, half)]
+
+
+class FigureOfAll:
+    """A weighted sum of domains' changes, of every method: bits by (domain, method, seed, group)."""
+
+    def __init__(self, bits, sizes, weights, of_differences):
+        self.sizes, self.weights, self.of_differences = sizes, weights, of_differences
+        self.by_seed = sum(w * b.sum(axis=2) / s.sum() for b, s, w in zip(bits, sizes, weights))
+        means = [b.mean(axis=1) for b in bits]
+        self.e = [m - np.outer(m.sum(axis=1) / s.sum(), s) for m, s in zip(means, sizes)]
+        self.groups = sum(self.covariance(e, s, w, np.ones(len(s))) for e, s, w in zip(self.e, sizes, weights))
+        self.methods, self.seeds = self.by_seed.shape
+
+    @staticmethod
+    def covariance(e, sizes, weight, times):
+        n = len(sizes)
+        return weight**2 * n / (n - 1) * (e * times) @ e.T / (sizes @ times) ** 2
+
+    def contrasts(self):
+        rows = []
+        for a in range(self.methods):
+            for b in range(a + 1, self.methods) if self.of_differences else [None]:
+                row = np.zeros(self.methods)
+                row[a] = 1
+                if b is not None:
+                    row[b] = -1
+                rows.append(row)
+        return np.array(rows)
+
+    def variance(self, covariance, by_seed):
+        """Of each contrast: over groups, and over seeds no less than the mean over all contrasts."""
+        c = self.contrasts()
+        of_groups = np.einsum("ij,jk,ik->i", c, covariance, c).clip(0)
+        if self.seeds < 2:
+            return of_groups, of_groups
+        of_seeds = np.var(c @ by_seed, axis=1, ddof=1)
+        return of_groups, np.maximum(of_seeds, of_seeds.mean()) / self.seeds
+
+    def values(self):
+        return self.contrasts() @ self.by_seed.mean(axis=1)
+
+    def errors(self):
+        groups, seeds = self.variance(self.groups, self.by_seed)
+        return np.sqrt(groups + seeds)
+
+    def draw(self, random):
+        """How far each method moves, and each contrast's statistic."""
+        moved, covariance = np.zeros(self.methods), np.zeros((self.methods, self.methods))
+        for e, sizes, weight in zip(self.e, self.sizes, self.weights):
+            n = len(sizes)
+            times = np.bincount([random.below(n) for _ in range(n)], minlength=n).astype(float)
+            shift = e @ times / (sizes @ times)
+            moved += weight * shift
+            covariance += self.covariance(e - np.outer(shift, sizes), sizes, weight, times)
+        c = self.contrasts()
+        spread = np.var(c @ self.by_seed, axis=1, ddof=1).mean()
+        freedom = (self.methods - self.of_differences) * (self.seeds - 1)
+        doubt = freedom / sum(normal(random) ** 2 for _ in range(freedom))
+        scale = math.sqrt(spread / (2 if self.of_differences else 1) * doubt)
+        drawn = np.array([[scale * normal(random) for _ in range(self.seeds)] for _ in range(self.methods)])
+        moved = moved + drawn.mean(axis=1)
+        groups, seeds = self.variance(covariance, drawn)
+        least = 0.04 * self.variance(self.groups, self.by_seed)[0]
+        return moved, (c @ moved) / np.sqrt(np.maximum(groups, least) + seeds)
+
+
+def upper_quantile(values, level):
+    ranked = sorted(values)
+    return ranked[min(max(math.ceil((1 - level) * (len(ranked) + 1)), 1), len(ranked)) - 1]
+
+
+def hypervolume(points, corner):
+    area, least = 0.0, corner
+    for gain, forgetting in sorted(points, key=lambda p: -p[0]):
+        if gain > 0 and forgetting < least:
+            area += gain * (least - forgetting)
+            least = forgetting
+    return area
+
+
+def frontier(generator):
+    """Three methods, three seeds, two retained domains: levels, max-T, hypervolume, recommendation."""
+    truths, seeds, niche, limit = [(0.5, 0.04), (0.45, 0.01), (0.3, 0.035)], 3, "niche", 0.05
+    names = ["art", "law", niche]
+    splits = {}
+    for split in ("development", "test"):
+        splits[split] = {}
+        for name in names:
+            groups = int(generator.integers(14, 22))
+            sizes = [int(x) for x in generator.integers(300, 3000, groups)]
+            common = 0.02 * generator.standard_normal(groups)
+            runs = []
+            for gain, rise in truths:
+                for _ in range(seeds):
+                    change = (-gain if name == niche else rise) + 0.004 * generator.standard_normal()
+                    own = 0.006 * generator.standard_normal(groups)
+                    runs.append([float(s * math.log(2) * (change + c + o)) for s, c, o in zip(sizes, common, own)])
+            splits[split][name] = {"sizes": sizes, "runs": runs}
+    bits = lambda split, name: np.array(splits[split][name]["runs"]).reshape(len(truths), seeds, -1) / math.log(2)
+    size = lambda split, name: np.array(splits[split][name]["sizes"], float)
+
+    def level(name, method):
+        sizes = size("test", name)
+        mean = bits("test", name)[method].mean(axis=0) * math.log(2)
+        boot = Bootstrap([[float(n), int(s), at] for at, (n, s) in enumerate(zip(mean, sizes))], 2000, 0)
+        return [boot.rate / math.log(2)] + [boot.end(side, 0.05, 2) for side in ("lower", "upper")]
+
+    gain = FigureOfAll([bits("test", niche)], [size("test", niche)], [-1.0], True)
+    old = names[:2]
+    forgetting = FigureOfAll([bits("test", n) for n in old], [size("test", n) for n in old], [0.5, 0.5], True)
+    methods = []
+    for method in range(len(truths)):
+        value, low, high = level(niche, method)
+        rises = [level(n, method) for n in old]
+        methods.append(
+            {
+                "gain": over_seeds([-value, -high, -low], gain.by_seed[method]),
+                "mean_forgetting": over_seeds(mean_of(rises), forgetting.by_seed[method]),
+            }
+        )
+    random = SplitMix64(25)
+    points = np.array([[m["gain"][0], m["mean_forgetting"][0]] for m in methods])
+    corner = points[:, 1].max()
+    maxima, areas = [], []
+    for _ in range(2000):
+        moved_gain, t_gain = gain.draw(random)
+        moved_forgetting, t_forgetting = forgetting.draw(random)
+        maxima.append(max(np.abs(t_gain).max(), np.abs(t_forgetting).max()))
+        areas.append(hypervolume(points + np.column_stack([moved_gain, moved_forgetting]), corner))
+    critical = upper_quantile(maxima, 0.05)
+    areas.sort()
+    area = hypervolume(points, corner)
+    at = lambda share: areas[int((len(areas) - 1) * share + 0.5)]
+    # The contrasts with the first method are (0, 1) and (0, 2).
+    difference = lambda figure, k: [
+        -figure.values()[k],
+        -figure.values()[k] - critical * figure.errors()[k],
+        -figure.values()[k] + critical * figure.errors()[k],
+    ]
+    for k in (1, 2):
+        methods[k]["against_first"] = {"gain": difference(gain, k - 1), "mean_forgetting": difference(forgetting, k - 1)}
+    # The recommendation, on the other split: each method by the domain with the least room.
+    rises = [FigureOfAll([bits("development", n)], [size("development", n)], [1.0], False) for n in old]
+    room = np.array([(limit - r.values()) / r.errors() for r in rises])
+    closest = room.argmin(axis=0)
+    random, maxima = SplitMix64(26), []
+    for _ in range(2000):
+        drawn = [r.draw(random)[1] for r in rises]
+        maxima.append(max(0.0, max(-drawn[closest[m]][m] for m in range(len(truths)))))
+    arms = upper_quantile(maxima, 0.05)
+    bounds = np.array([r.values() + arms * r.errors() for r in rises]).max(axis=0)
+    falls = -bits("development", niche).sum(axis=2) / size("development", niche).sum()
+    inside = [m for m in range(len(truths)) if bounds[m] <= limit]
+    chosen = max(inside, key=lambda m: falls[m].mean())
+    return {
+        "limit": limit,
+        "seeds": seeds,
+        "splits": splits,
+        "methods": methods,
+        "critical": critical,
+        "hypervolume": [area, max(2 * area - at(0.975), 0.0), max(2 * area - at(0.025), 0.0)],
+        "recommended": int(chosen),
+        "upper_bound": float(bounds[chosen]),
+    }
+
+
 def all_of_it():
     generator = np.random.default_rng(25)
     p_values = [0.01, 0.04, 0.03, 0.005, 0.5, 0.03]
@@ -303,6 +575,8 @@ def all_of_it():
         ]
         + [bootstrap(np.random.default_rng(26), 60, 0.5, 400, 5, far=2.0)],
         "family": family(generator, 30, 4, 400, 9),
+        "report": report(generator),
+        "frontier": frontier(generator),
     }
 
 

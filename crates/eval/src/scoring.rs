@@ -45,6 +45,8 @@ pub struct DomainScores {
     pub groups: Vec<u64>,
     /// Kind of group; `None` if the dataset has none.
     pub grouping: Option<Grouping>,
+    /// Whether all held-out documents were scored although one split was requested, because the domain has none in it.
+    pub whole: bool,
     /// Scores of single tokens, for as many of the first documents as requested from [`score_tokens`], without
     /// documents that the model reads in other tokens than those stored in the dataset.
     pub tokens_of: Vec<TokenScores>,
@@ -183,6 +185,7 @@ pub fn score_tokens<A: Answer>(
         documents,
         groups: groups_of(shard, batches.documents()),
         grouping: shard.has_groups().then(|| shard.grouping()),
+        whole: false,
         tokens_of: tokens_of.into_iter().flatten().collect(),
     })
 }

@@ -179,8 +179,9 @@ fn score_dataset(
         }
         setup.progress.begin(Scored::Domain(name));
         let mut progress = |done, all| setup.progress.advance(done, all);
-        let domain =
+        let mut domain =
             polymath_eval::score_tokens((model, &shard), windows, target.keep, &mut progress)?;
+        domain.whole = windows.split != target.windows.split;
         scores.domains.insert(name.to_owned(), domain);
         let questions = dataset.questions(name)?;
         if !questions.is_empty() {

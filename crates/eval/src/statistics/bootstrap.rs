@@ -122,11 +122,27 @@ impl PairedBootstrap {
     }
 
     /// The change against `limit`, in bits per byte; none below [`FEWEST_GROUPS`] groups. The p-value is the smallest
-    /// level at which [`PairedBootstrap::bound`] leaves the limit out; it can't be less than 2 / (resamples + 1), but for
-    /// a change that is the same in every group.
+    /// level at which [`PairedBootstrap::bound`] leaves the limit out; it can't be less than 2 / (resamples + 1).
     pub fn against(&self, limit: f64) -> Option<Against> {
+        let stretch = self.shape.test_stretch(self.side_of(limit));
+        self.tested(limit, stretch)
+    }
+
+    /// The change against none at all, as [`PairedBootstrap::against`] 0, but a gain has to be clearer where there are fewer than 15
+    /// effective groups: its bound is stretched by the square of 15 / (effective groups). What is kept needs 15 of them; a gain,
+    /// mostly far greater than its error, need not wait for that.
+    pub fn against_none(&self) -> Option<Against> {
+        let side = self.side_of(0.0);
+        let stretch = match side {
+            Side::Upper => self.shape.gain_stretch(),
+            Side::Lower => self.shape.test_stretch(side),
+        };
+        self.tested(0.0, stretch)
+    }
+
+    fn tested(&self, limit: f64, stretch: f64) -> Option<Against> {
         self.has_spread().then(|| Against {
-            p_value: self.p_value(limit),
+            p_value: self.p_value(limit, stretch),
             above: self.value > limit,
             groups: self.groups,
             effective_groups: self.shape.effective,
@@ -185,11 +201,16 @@ impl PairedBootstrap {
 
     /// Two-sided. A bound that is stretched by a factor leaves the limit out where an unstretched one leaves out a limit
     /// that lies nearer by that factor.
-    fn p_value(&self, limit: f64) -> f64 {
+    fn p_value(&self, limit: f64, stretch: f64) -> f64 {
         if self.error == 0.0 {
-            return if self.value == limit { 1.0 } else { 0.0 };
+            // The same in every group.
+            let least = 2.0 / (self.changes.len() + 1) as f64;
+            return if self.value == limit {
+                1.0
+            } else {
+                least.min(1.0)
+            };
         }
-        let stretch = self.shape.test_stretch(self.side_of(limit));
         let nearer = self.value + (limit - self.value) / stretch;
         // Half the level at which each interval ends at the limit.
         let percentile = student::level_of_distance(self.distance(nearer), self.shape.effective);
@@ -275,159 +296,4 @@ fn share_below(sorted: &[f64], value: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::DocumentScore;
-
-    fn scores(documents: impl Iterator<Item = (f64, u64)>) -> DomainScores {
-        DomainScores {
-            documents: documents
-                .map(|(nats, bytes)| DocumentScore {
-                    nats,
-                    tokens: bytes / 4 + 1,
-                    bytes,
-                })
-                .collect(),
-            ..DomainScores::default()
-        }
-    }
-
-    /// A model against itself has changed by exactly nothing, with an interval of [0, 0] from five groups on, none below.
-    #[test]
-    fn base_against_itself_is_exactly_zero() {
-        for count in [1, 2, 4, 5, 50] {
-            let base = scores((1..=count).map(|at| (f64::from(at) * 1.7, at as u64 * 3)));
-            let change = paired_change(&base, &base, 2000, 1).unwrap();
-            assert_eq!(change.value, 0.0);
-            assert_eq!(change.interval, (count >= 5).then_some([0.0; 2]));
-        }
-    }
-
-    /// Fewer than five groups have no interval, no verdict and no bound, however many documents they are cut into.
-    #[test]
-    fn few_groups_decide_nothing() {
-        let mut base = scores((1..50).map(|at| (f64::from(at), at as u64)));
-        let tuned = scores((1..50).map(|at| (f64::from(at * at % 37), at as u64)));
-        for (groups, some) in [(4, false), (5, true)] {
-            base.groups = (1..50).map(|at| at % groups).collect();
-            let bootstrap = PairedBootstrap::new(&base, &tuned, 500, 1).unwrap();
-            let change = bootstrap.change();
-            assert_eq!((change.documents, change.groups), (49, groups as usize));
-            assert_eq!(change.interval.is_some(), some);
-            assert_eq!(bootstrap.against(0.1).is_some(), some);
-            assert_eq!(bootstrap.bound(Side::Upper, LEVEL).is_some(), some);
-            assert_eq!(bootstrap.deciding_groups(0.1, LEVEL).is_some(), some);
-        }
-    }
-
-    /// Chunks of one work count once: each document thrice, as a group, leaves the interval as it was.
-    #[test]
-    fn copies_of_a_document_tell_nothing_new() {
-        let nats = |at: i32| (f64::from(at * at % 37), at as u64);
-        let (base, tuned) = (
-            scores((1..30).map(|at| (f64::from(at), at as u64))),
-            scores((1..30).map(nats)),
-        );
-        let thrice = |scores: &DomainScores| DomainScores {
-            documents: scores.documents.repeat(3),
-            groups: (1..30).collect::<Vec<u64>>().repeat(3),
-            ..DomainScores::default()
-        };
-        let once = paired_change(&base, &tuned, 1000, 1).unwrap();
-        let grouped = paired_change(&thrice(&base), &thrice(&tuned), 1000, 1).unwrap();
-        assert_eq!((grouped.documents, grouped.groups), (87, 29));
-        let ends = |change: Change| change.interval.unwrap();
-        for (found, expected) in ends(grouped).iter().zip(ends(once)) {
-            assert!((found - expected).abs() < 1e-9, "{found} {expected}");
-        }
-        let mut apart = thrice(&base);
-        apart.groups.clear();
-        let mut apart_tuned = thrice(&tuned);
-        apart_tuned.groups.clear();
-        let [low, high] = ends(paired_change(&apart, &apart_tuned, 1000, 1).unwrap());
-        let [wide_low, wide_high] = ends(once);
-        assert!(high - low < 0.7 * (wide_high - wide_low));
-    }
-
-    /// A constant rise of one bit per byte is found as such, with an interval of no width.
-    #[test]
-    fn a_known_change_is_found() {
-        let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
-        let tuned = scores((1..50).map(|at| (f64::from(at) * (1.0 + LN_2), at as u64)));
-        let change = paired_change(&base, &tuned, 2000, 1).unwrap();
-        let [low, high] = change.interval.unwrap();
-        for end in [change.value, low, high] {
-            assert!((end - 1.0).abs() < 1e-9, "{end}");
-        }
-    }
-
-    /// The same seed gives the same interval, another seed another one.
-    #[test]
-    fn the_seed_decides() {
-        let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
-        let tuned = scores((1..50).map(|at| (f64::from(at * at % 37), at as u64)));
-        let of = |seed| paired_change(&base, &tuned, 200, seed).unwrap();
-        assert_eq!(of(1), of(1));
-        assert_ne!(of(1).interval, of(2).interval);
-    }
-
-    /// Scores that can't be compared are refused: other documents, none, no number, no resamples.
-    #[test]
-    fn what_cannot_be_compared_is_refused() {
-        let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
-        let refused = |tuned: &DomainScores, resamples| {
-            let error = paired_change(&base, tuned, resamples, 1).unwrap_err();
-            error.to_string()
-        };
-        assert!(refused(&scores([(1.0, 1)].into_iter()), 10).contains("different documents"));
-        let diverged = scores((1..50).map(|at| (f64::NAN, at as u64)));
-        assert!(refused(&diverged, 10).contains("not finite"));
-        assert!(refused(&base, 0).contains("resamples"));
-        let nothing = DomainScores::default();
-        assert!(paired_change(&nothing, &nothing, 10, 1).is_err());
-    }
-
-    /// The p-value against a limit is below a level exactly where the bound of that level leaves the limit out, on the right
-    /// side.
-    #[test]
-    fn p_values_follow_the_bounds() {
-        let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
-        let tuned = scores((1..50).map(|at| (f64::from(at * at % 37) * 0.2, at as u64)));
-        let bootstrap = PairedBootstrap::new(&base, &tuned, 1000, 1).unwrap();
-        for level in [LEVEL, 0.1] {
-            let bound = |side| bootstrap.bound(side, level).unwrap();
-            let width = bound(Side::Upper) - bound(Side::Lower);
-            for (end, outwards) in [(bound(Side::Lower), -1.0), (bound(Side::Upper), 1.0)] {
-                let outside = bootstrap.against(end + outwards * 0.01 * width).unwrap();
-                assert!(outside.p_value < level, "{outside:?}");
-                assert_eq!(outside.above, outwards < 0.0);
-                let inside = bootstrap.against(end - outwards * 0.01 * width).unwrap();
-                assert!((level..2.0 * level).contains(&inside.p_value), "{inside:?}");
-            }
-        }
-        let value = bootstrap.change().value;
-        assert!(bootstrap.against(value).unwrap().p_value > 0.5);
-        let far = bootstrap.against(value - 100.0).unwrap().p_value;
-        assert!((far - 2.0 / 1001.0).abs() < 1e-12, "{far}");
-    }
-
-    /// As many groups as are said to decide do decide: the sample repeated so often, as groups of their own, is just decided.
-    #[test]
-    fn the_groups_that_decide_do() {
-        let nats = |at: u64| (at as f64 + (at * 7919 % 31) as f64 - 15.0, 40);
-        let many = |times: u64| scores((0..30 * times).map(|at| nats(at % 30)));
-        let flat = |times: u64| scores((0..30 * times).map(|at| ((at % 30) as f64, 40)));
-        let of = |times| PairedBootstrap::new(&flat(times), &many(times), 1000, 1).unwrap();
-        let (once, limit) = (of(1), 0.06);
-        let needed = once.deciding_groups(limit, LEVEL).unwrap();
-        assert!(
-            once.against(limit).unwrap().p_value > LEVEL && needed > 60,
-            "{needed}"
-        );
-        let times = needed as f64 / 30.0;
-        let p_value = |times: f64| of(times.round() as u64).against(limit).unwrap().p_value;
-        assert!(p_value(times * 1.3) < LEVEL, "{needed}");
-        assert!(p_value(times * 0.7) > LEVEL, "{needed}");
-        assert_eq!(once.deciding_groups(once.change().value, LEVEL), None);
-    }
-}
+mod tests;

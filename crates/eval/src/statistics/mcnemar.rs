@@ -34,7 +34,8 @@ pub fn mcnemar(base: &[bool], tuned: &[bool], groups: &[u64]) -> f64 {
     // Sums range from −Σ sizes; the distribution is symmetric.
     let most: usize = sizes.iter().sum();
     let tail: f64 = distribution[most + total..].iter().sum();
-    (2.0 * tail - distribution[most + total]).min(1.0)
+    // Of very many answers it is less than the least number, but not 0.
+    (2.0 * tail - distribution[most + total]).clamp(f64::MIN_POSITIVE, 1.0)
 }
 
 /// Returns for each group the number of questions that `tuned` answers minus the number that `base` answers.
@@ -112,6 +113,8 @@ mod tests {
         // 2 · (1 − Φ((1100 − 1000) / √500)) = 7.74e-6
         let p = of_split(1100, 900);
         assert!((7.3e-6..8.2e-6).contains(&p), "{p}");
+        let p = of_split(3000, 0);
+        assert!(p > 0.0 && p < 1e-300, "{p}");
     }
 
     /// Groups of three questions match values by hand from the eight combinations of signs of net wins 3, 2 and 1.

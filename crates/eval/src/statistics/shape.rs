@@ -66,6 +66,12 @@ impl Shape {
         self.skew_stretch(side) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
     }
 
+    /// Returns the factor of the upper bound of a gain: a sample of few groups that misses the few large ones which lost
+    /// seems to have gained.
+    pub fn gain_stretch(self) -> f64 {
+        self.test_stretch(Side::Upper) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
+    }
+
     /// Returns the part of [`Shape::test_stretch`] that does not shrink with more groups of the same kind.
     pub fn skew_stretch(self, side: Side) -> f64 {
         (1.0 + TEST_STRETCH * self.excess(side)) * (1.0 + SIZE_STRETCH * self.unevenness)

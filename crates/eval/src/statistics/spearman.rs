@@ -18,7 +18,8 @@ pub struct Correlation {
     /// Rank correlation from −1 to 1.
     pub value: f64,
     /// By a jackknife that leaves out one domain at a time with all pairs that it is in, on Fisher's transformation, with
-    /// Student's *t* of one degree of freedom less than there are domains; null where a domain less leaves too few pairs.
+    /// Student's *t* of one degree of freedom less than there are domains; null where a domain less leaves too few pairs, or
+    /// changes nothing: an interval of no width would say that ρ is known.
     pub interval: Option<[f64; 2]>,
     /// Two-sided p-value, by relabeling the domains of one side (Mantel 1967; the quadratic assignment procedure).
     pub p_value: f64,
@@ -112,6 +113,9 @@ fn jackknife(dyads: &[Dyad], domains: &[usize], value: f64) -> Option<[f64; 2]> 
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    if squares < 1e-20 {
+        return None;
+    }
     let arm = t_quantile(0.975, count - 1.0) * ((count - 1.0) / count * squares).sqrt();
     let middle = transformed(value);
     Some([
@@ -250,6 +254,9 @@ mod tests {
         // Ranks ½ ½ 2½ 2½ against 3 2 1 0.
         assert!((plain(&ties).unwrap().value + 4.0 / (4.0f64 * 5.0).sqrt()).abs() < 1e-12);
         assert_eq!(plain(&rising[..3]), None);
+        // Whatever is left out, ρ stays 1: that says little of how near to it the truth is.
+        let alike: Vec<(f64, f64)> = (0..8).map(|at| (f64::from(at), f64::from(at))).collect();
+        assert_eq!(plain(&alike).unwrap().interval, None);
         assert_eq!(plain(&[(1.0, 1.0); 6]), None);
     }
 

@@ -36,7 +36,7 @@ pub fn validate(settings: &Settings) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// Returns the number of tests of a run: its domains, questions, and one or two accuracies per task.
+/// Returns the largest number of tests of a run: its domains, questions, and one or two accuracies per task.
 pub fn tests(run: &ModelScores) -> usize {
     let asked = run.questions.values().filter(|right| !right.is_empty());
     let of_task = |task: &TaskScores| if task.task.is_cloze() { 1 } else { 2 };
@@ -175,7 +175,11 @@ fn domain(
         None
     };
     let limit = limit(role, settings);
-    let against = bootstrap.against(limit).filter(|_| !withheld);
+    let against = match role {
+        Role::Niche | Role::Earlier => bootstrap.against_none(),
+        Role::Old => bootstrap.against(limit),
+    };
+    let against = against.filter(|_| !withheld);
     let deciding = bootstrap.deciding_groups(limit, LEVEL / settings.comparisons.max(1) as f64);
     DomainReport {
         name: name.to_owned(),
@@ -196,6 +200,7 @@ fn domain(
         documents: before.documents.len() as u64,
         groups: change.groups as u64,
         grouping: before.grouping.as_ref().map(Grouping::plural),
+        whole: before.whole || after.whole,
         effective_groups: change.effective_groups,
         deciding_groups: deciding.map(|groups| groups as u64),
         bytes: before.bytes(),
@@ -211,8 +216,8 @@ fn limit(role: Role, settings: &Settings) -> f64 {
 }
 
 /// Gives the verdicts, with Holm's correction over all tests of the report (domains, questions and tasks of every run):
-/// with many tests, some intervals exclude the tolerance by chance.
-pub fn judge(runs: &mut [RunReport], settings: &Settings) {
+/// with many tests, some intervals exclude the tolerance by chance. Returns the number of tests.
+pub fn judge(runs: &mut [RunReport], settings: &Settings) -> usize {
     let p_values: Vec<f64> = runs
         .iter_mut()
         .flat_map(tested)
@@ -232,11 +237,12 @@ pub fn judge(runs: &mut [RunReport], settings: &Settings) {
         let corrected = against.corrected(domain.adjusted_p_value.unwrap_or(1.0));
         domain.verdict = verdict(domain.role, &corrected);
         if domain.verdict == Verdict::Undecided {
-            domain.reason = Some(open(domain, &against, &corrected));
+            domain.reason = Some(open(domain, &against, &corrected, settings));
         } else {
             domain.deciding_groups = None;
         }
     }
+    p_values.len()
 }
 
 /// Returns each p-value of a run with a reference to its corrected p-value.
@@ -270,7 +276,12 @@ fn verdict(role: Role, against: &Against) -> Verdict {
 }
 
 /// Explains why a domain is undecided and how many groups would decide.
-fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String {
+fn open(
+    domain: &DomainReport,
+    against: &Against,
+    corrected: &Against,
+    settings: &Settings,
+) -> String {
     let few = domain.role == Role::Retained && !against.above && !against.has_enough_groups();
     let why = if few && corrected.p_value < LEVEL {
         format!(
@@ -281,7 +292,17 @@ fn open(domain: &DomainReport, against: &Against, corrected: &Against) -> String
         let word = verdict(domain.role, against).word();
         format!("{word} by its own test, but not after correction for all tests of this report")
     } else {
-        "the bounds of the test contain the limit".into()
+        let limit = limit(domain.role, settings);
+        let what = match domain.role {
+            Role::Niche | Role::Earlier => "no change",
+            Role::Retained => "the tolerance",
+        };
+        let is_outside = |[low, high]: [f64; 2]| low > limit || high < limit;
+        let farther = match domain.interval.is_some_and(is_outside) {
+            true => ", which reach further than the interval,",
+            false => "",
+        };
+        format!("the bounds of the test{farther} contain {what}")
     };
     match against.deciding_groups {
         Some(groups) if groups < MOST_GROUPS => {

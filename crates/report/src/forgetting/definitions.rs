@@ -93,7 +93,7 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
             "Share of held-out questions that greedy decoding answers exactly, up to the end of the line or text; the change \
             with Newcombe's 95 % interval (1998, method 10); p is McNemar's two-sided mid-p-value over the same questions, \
             with Holm's correction over all tests of the report. If questions name their groups (templates), the test \
-            permutes whole groups, and the interval uses their effective number."
+            permutes whole groups, and the interval uses their effective number; below five groups there is none."
                 .to_owned(),
         ),
         (

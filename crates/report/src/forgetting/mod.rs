@@ -99,7 +99,7 @@ pub struct Settings {
     pub seed: u64,
     /// Bootstrap resamples; raised for many domains and runs.
     pub resamples: usize,
-    /// Number of tests that are corrected together; set by the report.
+    /// Number of tests that are corrected together: those that could be made; set by the report.
     pub comparisons: usize,
     /// Context in tokens that the models were scored with.
     pub context: usize,
@@ -109,6 +109,9 @@ pub struct Settings {
     /// Split that the runs' checkpoints were chosen on, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
+    /// Runs whose choice is not known, if that of others is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen_unknown: Vec<String>,
     /// Split that was scored; all held-out documents if `None`.
     #[serde(default, alias = "half", skip_serializing_if = "Option::is_none")]
     pub split: Option<HeldoutSplit>,
@@ -126,6 +129,7 @@ impl Default for Settings {
             context: 0,
             max_tokens: None,
             chosen_on: None,
+            chosen_unknown: Vec::new(),
             split: None,
             overlap_limit: OVERLAP_LIMIT,
         }
@@ -188,6 +192,9 @@ pub struct DomainReport {
     pub groups: u64,
     /// Kind of group, in the plural; `None` if the dataset stores no groups and each document counts as one.
     pub grouping: Option<String>,
+    /// Whether all held-out documents were scored although the report is of one split, which the domain lacks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// Number of equally large groups with normally distributed changes that would give the same precision.
     pub effective_groups: f64,
     /// Approximate number of similar groups that would decide an undecided domain with this change.
@@ -344,7 +351,7 @@ impl ForgettingReport {
             .iter()
             .map(|run| compare::compare(base, run, &settings))
             .collect::<Result<Vec<_>, _>>()?;
-        compare::judge(&mut reports, &settings);
+        settings.comparisons = compare::judge(&mut reports, &settings);
         compare::name_apart(&mut reports);
         Ok(Self {
             schema: SCHEMA,

@@ -54,8 +54,38 @@ fn estimand(report: &ForgettingReport) -> String {
         ),
     };
     format!(
-        "The expected change in bits per byte on new documents of each domain, with equal weight per byte. {split}{choice}"
+        "The expected change in bits per byte on new documents of each domain, with equal weight per byte. {split}{}{}{choice}",
+        unknown(report),
+        whole(report)
     )
+}
+
+/// What is said of runs of which nothing says how they were chosen, where others were by a split; nothing where there are none.
+fn unknown(report: &ForgettingReport) -> String {
+    match &report.settings.chosen_unknown[..] {
+        [] => String::new(),
+        names => format!(
+            " Of {}, nothing says on which documents the checkpoint was chosen: its figures may flatter it.",
+            names.join(", ")
+        ),
+    }
+}
+
+/// What is said of domains that have no document in the split that was asked for; nothing where all have.
+fn whole(report: &ForgettingReport) -> String {
+    let first = report.runs.first().into_iter();
+    let names: Vec<&str> = first
+        .flat_map(|run| &run.domains)
+        .filter(|domain| domain.whole)
+        .map(|domain| domain.name.as_str())
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(
+            " But {} has no document there: all its held-out documents were scored, those that checkpoints were chosen on among them.",
+            names.join(", ")
+        ),
+    }
 }
 
 fn groups(report: &ForgettingReport) -> String {

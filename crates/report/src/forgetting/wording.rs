@@ -4,6 +4,9 @@ use super::{ForgettingReport, RunReport};
 use crate::wording::{signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
+/// Note beside a ranking: the documents tell runs apart, not what made them.
+const OF_RUNS: &str = "Other seeds of the same methods may come out in another order.";
+
 /// Returns the main result. Runs are ranked only if one is significantly better than each other run.
 pub fn headline(report: &ForgettingReport) -> String {
     let sentences = || {
@@ -29,7 +32,7 @@ pub fn headline(report: &ForgettingReport) -> String {
         ),
         (Some(least), Some(most)) if least.name == most.name => format!(
             "Of {number} runs, {} both gained most on its niche ({} bits per byte) and forgot least ({} on average over the retained \
-            domains), significantly against every other run.",
+            domains), significantly against every other run. {OF_RUNS}",
             least.name,
             gain(least),
             forgetting(least)
@@ -54,7 +57,7 @@ pub fn headline(report: &ForgettingReport) -> String {
                     )
                 },
             );
-            format!("{most} {least}")
+            format!("{most} {least} {OF_RUNS}")
         }
     }
 }

@@ -110,7 +110,7 @@ pub fn forget(
         Some(context) => context,
         None => polymath_model::load_config(&base)?.max_position_embeddings,
     };
-    let chosen_on = chosen_on(&base, &tuned)?;
+    let (chosen_on, chosen_unknown) = chosen_on(&base, &resolved)?;
     let split = match options.split {
         JudgedSplit::ByLineage => split_to_judge(chosen_on),
         JudgedSplit::Split(split) => Some(split),
@@ -156,6 +156,7 @@ pub fn forget(
         context,
         max_tokens: options.windows.max_tokens,
         chosen_on,
+        chosen_unknown,
         split,
         ..Settings::default()
     };
@@ -178,13 +179,22 @@ fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores
     Ok(scores)
 }
 
-/// Returns the split that the checkpoints were chosen on: `dev` if any of them was.
-fn chosen_on(base: &Path, tuned: &[PathBuf]) -> Result<Option<HeldoutSplit>, StudyError> {
-    let mut chosen = None;
-    for folder in std::iter::once(base).chain(tuned.iter().map(PathBuf::as_path)) {
-        chosen = chosen.or(polymath_finetune::chosen_on(folder)?);
+/// Returns the split that the checkpoints were chosen on, `dev` if any of them was, and the tuned ones of which it is not
+/// known, if it is of any.
+fn chosen_on(
+    base: &Path,
+    tuned: &[Resolved],
+) -> Result<(Option<HeldoutSplit>, Vec<String>), StudyError> {
+    let mut chosen = polymath_finetune::chosen_on(base)?;
+    let mut unknown = Vec::new();
+    for Resolved { folder, named } in tuned {
+        match polymath_finetune::chosen_on(folder)? {
+            Some(split) => chosen = chosen.or(Some(split)),
+            None => unknown.push(named.display().to_string()),
+        }
     }
-    Ok(chosen)
+    unknown.retain(|_| chosen.is_some());
+    Ok((chosen, unknown))
 }
 
 /// Fills in the method, the niche and the learning curve of a run. Returns its lineage.

@@ -130,6 +130,7 @@ impl LimitsVerdict {
     pub(super) fn of(judged: Judged, scored: &[ScoredDomain]) -> Result<Self, FinetuneError> {
         let mut domains = Vec::new();
         let mut tested: Vec<(usize, f64, Against)> = Vec::new();
+        let mut deciding = Vec::new();
         for (at, scores) in scored.iter().enumerate() {
             let bootstrap = PairedBootstrap::new(&scores.base, &scores.tuned, RESAMPLES, 0)?;
             let change = bootstrap.change();
@@ -137,6 +138,11 @@ impl LimitsVerdict {
                 .limit
                 .and_then(|limit| Some((at, limit, bootstrap.against(limit)?)));
             tested.extend(against);
+            deciding.push(
+                scores
+                    .limit
+                    .and_then(|limit| bootstrap.deciding_groups(limit, TWO_SIDED)),
+            );
             domains.push(DomainVerdict {
                 domain: scores.domain.clone(),
                 change: change.value,
@@ -168,7 +174,7 @@ impl LimitsVerdict {
             domains[at].limited = Some(LimitedDomain {
                 limit,
                 verdict,
-                deciding_groups: against.deciding_groups.filter(|_| undecided),
+                deciding_groups: deciding[at].filter(|_| undecided),
             });
         }
         Ok(Self { judged, domains })
