@@ -86,6 +86,20 @@ fn recommendations_are_within_the_limit() {
     assert!(found.get("m01").copied().unwrap_or(0) <= 4, "{found:?}");
     assert!(found["m00"] >= trials - 4, "{found:?}");
 
+    // Of 24 groups of unlike sizes, a fresh run shows no rise to be within the limit, and says why.
+    let (base, mut runs) = truth.draw(&mut Random(2));
+    let fresh = runs.remove(2);
+    runs.retain(|run| run.candidate.seed < 3);
+    let frontier = Frontier::new(settings(), &base, &runs).unwrap();
+    let few = frontier.confirm(&base, &fresh).unwrap();
+    let confirmation = few.recommended.as_ref().unwrap().confirmation.clone();
+    assert_eq!(confirmation.unwrap().outcome, Outcome::Undecided);
+    let said = few.markdown();
+    assert!(
+        said.contains("does not show that retained-") && said.contains("of which that takes 15"),
+        "{said}"
+    );
+
     let larger = Truth {
         groups: 300,
         ..truth
@@ -149,6 +163,10 @@ fn insufficient_evidence_is_not_ranked() {
     }
     assert!(frontier.runs.iter().all(|run| run.gain.interval.is_none()));
     assert!(frontier.markdown().contains("retained-0 (test: 4)"));
+    let folder = tempfile::tempdir().unwrap();
+    frontier.write(folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("frontier.html")).unwrap();
+    assert!(!page.contains(">none<") && !page.contains("NaN") && !page.contains('`'));
     let some = Truth {
         groups: 19,
         ..Truth::default()

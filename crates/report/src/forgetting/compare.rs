@@ -177,7 +177,7 @@ fn domain(
     let limit = limit(role, settings);
     let against = match role {
         Role::Niche | Role::Earlier => bootstrap.against_none(),
-        Role::Old => bootstrap.against(limit),
+        Role::Retained => bootstrap.against(limit),
     };
     let against = against.filter(|_| !withheld);
     let deciding = bootstrap.deciding_groups(limit, LEVEL / settings.comparisons.max(1) as f64);

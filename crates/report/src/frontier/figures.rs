@@ -9,7 +9,7 @@ use super::comparisons::{Comparisons, Corner, Resampled};
 use super::complete::Complete;
 use super::joint::{DomainSums, FigureOfAll};
 use super::method::{Difference, Method};
-use super::recommendation::{Confirmation, Recommendation, recommend};
+use super::recommendation::{Confirmation, Judged, Recommendation, recommend};
 use super::runs::RunFigures;
 use super::scored::{Candidate, ScoredRun, SplitOfAll};
 use crate::ReportError;
@@ -230,17 +230,25 @@ impl Frontier {
     /// Scores of other documents.
     pub fn confirm(mut self, base: &SplitScores, fresh: &ScoredRun) -> Result<Self, ReportError> {
         let figures = RunFigures::new(fresh, &self.niche, base)?;
-        let mut verdicts = Vec::new();
+        let mut judged = BTreeMap::new();
         for name in figures.rises.keys() {
             let (before, after) = (&base.test[name], &fresh.scored.test[name]);
             let bootstrap = PairedBootstrap::new(before, after, RESAMPLES, 0)?;
             // Each test is one-sided at the level. All domains must be kept, so the tests need no correction.
             let against = bootstrap.against(self.limit);
-            verdicts.push(against.map_or(LimitVerdict::Undecided, |against| {
+            let verdict = against.map_or(LimitVerdict::Undecided, |against| {
                 against.verdict(2.0 * LEVEL)
-            }));
+            });
+            let effective_groups = bootstrap.change().effective_groups;
+            judged.insert(
+                name.clone(),
+                Judged {
+                    verdict,
+                    effective_groups,
+                },
+            );
         }
-        let found = Confirmation::new(&figures, &verdicts);
+        let found = Confirmation::new(&figures, &judged);
         if let Some(recommended) = &mut self.recommended {
             recommended.confirmation = Some(found);
         }

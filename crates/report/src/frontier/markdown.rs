@@ -6,8 +6,7 @@ use super::recommendation::{Outcome, Recommendation};
 use crate::diverged;
 use crate::untrusted::inline;
 use crate::wording::{interval, percent, signed};
-use polymath_eval::statistics::FEWEST_GROUPS;
-use polymath_eval::statistics::Figure;
+use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS, Figure};
 
 /// Renders the sentences and tables.
 pub fn render(frontier: &Frontier) -> String {
@@ -133,9 +132,11 @@ fn differences_found(frontier: &Frontier, form: Form) -> String {
         let seeds = frontier.methods.iter().map(|method| method.seeds).max();
         return match (frontier.trained().count(), seeds) {
             (1, _) => "One method: there is nothing to compare it with.".into(),
-            (_, Some(0 | 1)) => "One seed: a run of another seed may come out elsewhere, so that methods are not compared. Give \
-                                 `seeds` at least two values, better three or more."
-                .into(),
+            (_, Some(0 | 1)) => format!(
+                "One seed: a run of another seed may come out elsewhere, so that methods are not compared. Give {} at least two \
+                 values, better three or more.",
+                form.marked("`", "seeds")
+            ),
             _ => "Methods are not compared: fewer than two have a run of every seed, or a domain has fewer than five groups of \
                   held-out documents."
                 .into(),
@@ -167,8 +168,9 @@ fn few_groups(frontier: &Frontier, form: Form) -> Option<String> {
     (!few.is_empty()).then(|| {
         format!(
             "Fewer than 20 groups of held-out documents in {}: so few show little of how much groups differ, and fewer than five give no \
-             interval. Hold out more, or raise `max_tokens`.",
-            few.join(", ")
+             interval. Hold out more, or raise {}.",
+            few.join(", "),
+            form.marked("`", "max_tokens")
         )
     })
 }
@@ -238,8 +240,21 @@ fn confirmation(found: &Recommendation, form: Form) -> String {
         Outcome::Refuted => "Refuted by",
         Outcome::Undecided => "Neither confirmed nor refuted by",
     };
+    let open: Vec<String> = fresh
+        .open
+        .iter()
+        .map(|(name, effective)| format!("{} ({:.0})", form.name(name), effective.floor()))
+        .collect();
+    let open = match fresh.outcome {
+        Outcome::Undecided if !open.is_empty() => format!(
+            " It does not show that {} stays within the limit; in brackets the effective groups of documents, of which that takes \
+             {FEWEST_EFFECTIVE:.0}.",
+            open.join(", ")
+        ),
+        _ => String::new(),
+    };
     format!(
-        "{said} a run of the fresh seed {}: gain {}{worst}.",
+        "{said} a run of the fresh seed {}: gain {}{worst}.{open}",
         fresh.seed,
         figure(&fresh.gain)
     )

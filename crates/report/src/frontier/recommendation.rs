@@ -54,19 +54,28 @@ pub struct Confirmation {
     pub mean_forgetting: Figure,
     /// Change of each retained domain.
     pub rises: BTreeMap<String, Figure>,
+    /// The retained domains that are not shown to be within the limit, each with its effective groups.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub open: BTreeMap<String, f64>,
+}
+
+/// What a fresh run says of a retained domain.
+pub(super) struct Judged {
+    pub verdict: LimitVerdict,
+    pub effective_groups: f64,
 }
 
 impl Confirmation {
     /// Creates a confirmation from a fresh run and the verdicts on its retained domains.
-    pub(super) fn new(run: &RunFigures, verdicts: &[LimitVerdict]) -> Self {
-        let is = |wanted| move |verdict: &LimitVerdict| *verdict == wanted;
+    pub(super) fn new(run: &RunFigures, judged: &BTreeMap<String, Judged>) -> Self {
+        let is = |wanted| move |judged: &Judged| judged.verdict == wanted;
         let [low, high] = run
             .gain
             .interval
             .unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
-        let outcome = if high < 0.0 || verdicts.iter().any(is(LimitVerdict::Broken)) {
+        let outcome = if high < 0.0 || judged.values().any(is(LimitVerdict::Broken)) {
             Outcome::Refuted
-        } else if low > 0.0 && verdicts.iter().all(is(LimitVerdict::Kept)) {
+        } else if low > 0.0 && judged.values().all(is(LimitVerdict::Kept)) {
             Outcome::Confirmed
         } else {
             Outcome::Undecided
@@ -77,6 +86,11 @@ impl Confirmation {
             gain: run.gain,
             mean_forgetting: run.mean_rise,
             rises: run.rises.clone(),
+            open: judged
+                .iter()
+                .filter(|(_, judged)| judged.verdict == LimitVerdict::Undecided)
+                .map(|(name, judged)| (name.clone(), judged.effective_groups))
+                .collect(),
         }
     }
 }

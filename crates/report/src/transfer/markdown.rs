@@ -20,7 +20,10 @@ pub fn render(transfer: &Transfer) -> String {
     for row in &transfer.rows {
         text += &format!("| {} |", inline(&row.domain));
         for change in &row.changes {
-            text += &format!(" {} {} |", signed(change.value), interval(change.interval));
+            let ends = change
+                .interval
+                .map(|ends| format!(" {}", interval(Some(ends))));
+            text += &format!(" {}{} |", signed(change.value), ends.unwrap_or_default());
         }
         text += "\n";
     }
@@ -56,11 +59,14 @@ pub fn sentences(transfer: &Transfer, shown: &dyn Fn(&str) -> String) -> Vec<Str
         .iter()
         .map(|forecast| match &forecast.correlation {
             Some(found) => format!(
-                "Forecast by {}, of {}: Spearman {} {}, p {}, over {} pairs of {} domains.",
+                "Forecast by {}, of {}: Spearman {}{}, p {}, over {} pairs of {} domains.",
                 forecast.name,
                 forecast.of,
                 signed(found.value),
-                interval(found.interval),
+                match found.interval {
+                    Some(ends) => format!(" {}", interval(Some(ends))),
+                    None => " (too few pairs for an interval)".into(),
+                },
                 probability(found.p_value),
                 found.pairs,
                 found.domains

@@ -167,9 +167,7 @@ fn forecasts(scored: &[String], rows: &[Row]) -> Vec<Forecast> {
 mod tests {
     use super::*;
 
-    /// The own gain of a domain is left out of the forecasts, and forgetting is positive.
-    #[test]
-    fn forecasts_rank_the_other_domains() {
+    fn matrix() -> (Vec<String>, Vec<Row>) {
         let scored = ["a", "b", "c"].map(str::to_owned).to_vec();
         let row = |domain: &str, values: [f64; 3], cosines: [f64; 3], early_divergence| Row {
             domain: domain.into(),
@@ -187,11 +185,44 @@ mod tests {
             row("b", [0.2, -9.0, 0.5], [0.8, 1.0, 0.3], 0.2),
             row("c", [0.4, 0.3, -9.0], [0.5, 0.6, 1.0], 0.3),
         ];
+        (scored, rows.to_vec())
+    }
+
+    /// The own gain of a domain is left out of the forecasts, and forgetting is positive.
+    #[test]
+    fn forecasts_rank_the_other_domains() {
+        let (scored, rows) = matrix();
         let found = forecasts(&scored, &rows);
         let gradients = found[0].correlation.unwrap();
         assert_eq!(gradients.pairs, 6);
         assert!((gradients.value - 1.0).abs() < 1e-12);
         // Three runs are too few to rank.
         assert!(found[1].correlation.is_none());
+    }
+
+    /// The page says by which test a forecast is judged and what its intervals hold; where there is no interval, none is shown.
+    #[test]
+    fn the_page_says_how_sure_it_is() {
+        let (scored, rows) = matrix();
+        let of = |seeds| {
+            let setting = Setting {
+                base: "base".into(),
+                seeds,
+                tokens: 1000,
+                early_share: 0.05,
+            };
+            Transfer::new(setting, scored.clone(), rows.clone())
+        };
+        let page = |seeds| page::render(&of(seeds)).unwrap();
+        for said in ["Mantel 1967", "cluster bootstrap", "How sure is this?"] {
+            assert!(page(1).contains(said), "{said}");
+        }
+        assert!(page(1).contains("Of one seed") && page(3).contains("the mean over 3 runs a row"));
+        let text = of(1).markdown();
+        assert!(text.contains("| −9.000 | +0.100 |"), "{text}");
+        assert!(
+            text.contains("(too few pairs for an interval), p"),
+            "{text}"
+        );
     }
 }
