@@ -28,6 +28,7 @@ CLEAN = [
     "crates/cli",
     "crates/config",
     "crates/data",
+    "crates/eval",
     "crates/files",
     "crates/hub",
     "crates/input",

@@ -45,7 +45,7 @@ pub struct DomainScores {
     pub groups: Vec<u64>,
     /// Kind of group; `None` if the dataset has none.
     pub grouping: Option<Grouping>,
-    /// Whether all held-out documents were scored although one split was requested, because the domain has none in it.
+    /// True if all held-out documents were scored because the domain has none in the requested split.
     pub whole: bool,
     /// Scores of single tokens, for as many of the first documents as requested from [`score_tokens`], without
     /// documents that the model reads in other tokens than those stored in the dataset.

@@ -171,8 +171,8 @@ fn choices_are_scored_by_the_harness_definitions() {
     assert!((accuracy - normalized).abs() > 1e-6);
 }
 
-/// A cloze is answered if greedy decoding gives each token of its single choice, the first as well as the last; its most
-/// likely choice does not count.
+/// A cloze is answered if greedy decoding gives each token of its single choice, the first as well as the last; its
+/// most likely choice does not count.
 #[test]
 fn clozes_are_answered_by_greedy_decoding() {
     let folder = tempfile::tempdir().unwrap();

@@ -86,7 +86,7 @@ fn recommendations_are_within_the_limit() {
     assert!(found.get("m01").copied().unwrap_or(0) <= 4, "{found:?}");
     assert!(found["m00"] >= trials - 4, "{found:?}");
 
-    // Of 24 groups of unlike sizes, a fresh run shows no rise to be within the limit, and says why.
+    // With 24 groups of unequal sizes, a fresh run shows no rise to be within the limit, and says why.
     let (base, mut runs) = truth.draw(&mut Random(2));
     let fresh = runs.remove(2);
     runs.retain(|run| run.candidate.seed < 3);

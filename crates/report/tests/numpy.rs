@@ -61,7 +61,7 @@ fn models(case: &Value, takes: &dyn Fn(&str) -> bool) -> (ModelScores, Vec<Model
         };
         ModelScores {
             path: path.into(),
-            niche: niche.into(),
+            niche: (!niche.is_empty()).then(|| niche.into()),
             domains: domains
                 .iter()
                 .filter(|(name, _)| takes(name))
@@ -75,8 +75,9 @@ fn models(case: &Value, takes: &dyn Fn(&str) -> bool) -> (ModelScores, Vec<Model
     (model("base", "", None), runs.collect())
 }
 
-/// A report of two runs: intervals, p-values, Holm's correction over both runs, verdicts, the mean over domains and the bound on the
-/// worst. A domain of four groups has no interval, is not tested, and leaves the mean without an interval.
+/// A report of two runs: intervals, p-values, Holm's correction over both runs, verdicts, the mean over domains and
+/// the bound on the worst. A domain of four groups has no interval, is not tested, and leaves the mean without an
+/// interval.
 #[test]
 fn reports_are_numpys() {
     let fixture = fixture();
@@ -112,7 +113,7 @@ fn reports_are_numpys() {
                 .into_iter()
                 .zip(numbers(&expected["interval"]));
             ends.for_each(|(end, expected)| near(end, expected, name));
-            // Between two resamples, levels are interpolated in two ways.
+            // The reference interpolates levels between two resamples differently.
             for (found, key) in [
                 (domain.p_value, "p_value"),
                 (domain.adjusted_p_value, "adjusted_p_value"),
@@ -143,8 +144,8 @@ fn reports_are_numpys() {
     }
 }
 
-/// Three methods over three seeds: intervals over groups and seeds, the largest statistic of all pairs, differences from the reference,
-/// the hypervolume, and the recommendation with its bound.
+/// Three methods over three seeds: intervals over groups and seeds, the largest statistic of all pairs, differences
+/// from the reference, the hypervolume, and the recommendation with its bound.
 #[test]
 fn frontiers_are_numpys() {
     let fixture = fixture();

@@ -248,7 +248,7 @@ fn ends(dataset: &Dataset) -> String {
 mod tests {
     use super::few;
 
-    /// What is said follows from the groups of the split that results are reported on, which is half of those held out.
+    /// Counts the groups of the split that results are reported on, which has half of those held out.
     #[test]
     fn few_groups_are_told() {
         for (held, said) in [

@@ -46,7 +46,8 @@ impl Rule {
     }
 
     /// Chooses what is held out: by the hash, but for what was trained on before, has near-duplicates in the training
-    /// text, holds more than half of the text, and would leave too little to train on; then, up to the quota, by lowest hash.
+    /// text, holds more than half of the text, and would leave too little to train on; then, up to the quota, by
+    /// lowest hash.
     pub(super) fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
         let quota = self.quota(survey.groups);
         let most_groups = quota.max(survey.groups / 2);

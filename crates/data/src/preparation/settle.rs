@@ -73,7 +73,7 @@ impl Rule {
     fn fill(self, domain: &mut Collected, known: &Known<'_>) -> Result<u64, DataError> {
         let enough = ENOUGH.max(self.least_groups);
         let bytes = (domain.heldout.bytes + domain.train.bytes) as f64;
-        // One group of more than half of the text makes the held-out side as large as this.
+        // One group of more than half of the text makes the held-out split as large as this.
         let is_even = domain.heldout.bytes as f64 <= f64::midpoint(1.0, self.share) * bytes;
         let plenty = is_even
             && domain.train.documents > 0

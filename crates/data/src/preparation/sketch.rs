@@ -27,8 +27,8 @@ const OLDEST: u64 = BASE.wrapping_pow(WORDS as u32 - 1);
 const EMPTY: u32 = u32::MAX;
 /// First character of the scripts without spaces, in which each character is a word.
 const IDEOGRAPHS: char = '\u{2e80}';
-/// A word of more letters is none: text without spaces (Thai, a genome, Base64), of which each stretch of [`STRETCH`] letters counts
-/// as a word.
+/// A word of more letters is none: text without spaces (Thai, a genome, Base64), of which each stretch of [`STRETCH`]
+/// letters counts as a word.
 const LONGEST_WORD: usize = 32;
 const STRETCH: usize = 8;
 
@@ -112,7 +112,8 @@ fn each_word(text: &str, each: &mut impl FnMut(u64)) {
     }
 }
 
-/// Calls `each` with a hash of the word; of one that is too long to be a word, with hashes of all its stretches of letters.
+/// Calls `each` with a hash of the word; of one that is too long to be a word, with hashes of all its stretches of
+/// letters.
 fn each_stretch(word: &str, each: &mut impl FnMut(u64)) {
     if word.len() <= LONGEST_WORD || word.chars().nth(LONGEST_WORD).is_none() {
         return each(xxh3_64(word.as_bytes()));
@@ -204,7 +205,8 @@ mod tests {
                 .unwrap()
                 .is_like(&Sketch::of("one three").unwrap())
         );
-        // Text without spaces of any script: an edit of one letter leaves it alike, other text of the same letters does not.
+        // Text without spaces of any script: an edit of one letter leaves it alike, other text of the same letters
+        // does not.
         let unspaced = |alphabet: &str, number: u64| -> String {
             let letters: Vec<char> = alphabet.chars().collect();
             let letter = |at| letters[bits(number, 5, at) as usize % letters.len()];

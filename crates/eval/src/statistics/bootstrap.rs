@@ -43,7 +43,8 @@ pub struct Change {
 ///   About the Bootstrap*). If a few groups contain most of the text or most of the variance, their effective number
 ///   counts: see [`Change::effective_groups`];
 /// - the studentized interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* =
-///   (r* − r) / s*, and s is the ratio's linearized standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats − r · bytes.
+///   (r* − r) / s*, and s is the ratio's linearized standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats −
+///   r · bytes.
 ///
 /// The first covers the truth for unequal sizes, the second extends further to the side where a few groups change far
 /// more than the rest; each falls short where the other does not. For skewed changes, the end on the side of the long
@@ -128,9 +129,9 @@ impl PairedBootstrap {
         self.tested(limit, stretch)
     }
 
-    /// The change against none at all, as [`PairedBootstrap::against`] 0, but a gain has to be clearer where there are fewer than 15
-    /// effective groups: its bound is stretched by the square of 15 / (effective groups). What is kept needs 15 of them; a gain,
-    /// mostly far greater than its error, need not wait for that.
+    /// The change against none at all, as [`PairedBootstrap::against`] 0, but a gain has to be clearer where there
+    /// are fewer than 15 effective groups: its bound is stretched by the square of 15 / (effective groups). What is
+    /// kept needs 15 of them; a gain, mostly far greater than its error, need not wait for that.
     pub fn against_none(&self) -> Option<Against> {
         let side = self.side_of(0.0);
         let stretch = match side {
@@ -199,8 +200,8 @@ impl PairedBootstrap {
         }
     }
 
-    /// Two-sided. A bound that is stretched by a factor leaves the limit out where an unstretched one leaves out a limit
-    /// that lies nearer by that factor.
+    /// Two-sided. A bound that is stretched by a factor leaves the limit out where an unstretched one leaves out a
+    /// limit that lies nearer by that factor.
     fn p_value(&self, limit: f64, stretch: f64) -> f64 {
         if self.error == 0.0 {
             // The same in every group.

@@ -34,7 +34,7 @@ pub fn mcnemar(base: &[bool], tuned: &[bool], groups: &[u64]) -> f64 {
     // Sums range from −Σ sizes; the distribution is symmetric.
     let most: usize = sizes.iter().sum();
     let tail: f64 = distribution[most + total..].iter().sum();
-    // Of very many answers it is less than the least number, but not 0.
+    // With very many answers the value underflows; it is not 0.
     (2.0 * tail - distribution[most + total]).clamp(f64::MIN_POSITIVE, 1.0)
 }
 

@@ -7,16 +7,16 @@ use statrs::distribution::{Beta, ContinuousCDF};
 use super::student::t_quantile;
 use super::{FEWEST_GROUPS, Figure};
 
-/// Of a distribution: 97.5 % lie below the end of an interval.
+/// Share of a distribution below the upper end of an interval: 97.5 %.
 const BELOW: f64 = 0.975;
 
 /// Returns the share of `true` with its 95 % score interval (Wilson 1927): unlike a bootstrap interval, it has a width
 /// even if all items are right, or none. For no items, 0 with the interval [0, 1].
 ///
 /// With `groups`, one an item, it is that of as many independent items as tell as much: the number of items over the
-/// design effect of their groups (Kish 1965), which is known from the groups alone: Student's *t* of one degree of freedom less
-/// than there are groups takes the place of the normal distribution. Below five groups there is none. Without groups, each item is
-/// its own.
+/// design effect of their groups (Kish 1965), which is known from the groups alone: Student's *t* of one degree of
+/// freedom less than there are groups takes the place of the normal distribution. Below five groups there is none.
+/// Without groups, each item is its own.
 pub fn share(right: &[bool], groups: &[u64]) -> Figure {
     let values: Vec<f64> = right
         .iter()
@@ -57,8 +57,8 @@ pub fn at_least(well: u64, of: u64) -> f64 {
 ///
 /// Δ − √(d₁² − 2 φ d₁ d₂ + d₂²), with φ the correlation of the answers and d the distances to the ends.
 ///
-/// and so has a width where no answer changed: that few items saw no change does not say that there is none. With `groups`,
-/// the counts are those of as many independent items as tell as much of the change, as in [`share`].
+/// and so has a width where no answer changed: that few items saw no change does not say that there is none. With
+/// `groups`, the counts are those of as many independent items as tell as much of the change, as in [`share`].
 pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     let pairs = || base.iter().zip(tuned);
     let differences: Vec<f64> = pairs()
@@ -105,13 +105,13 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     }
 }
 
-/// What the groups of items do to an interval.
+/// Effect of the groups of items on an interval.
 struct Design {
     /// See [`design_effect`].
     effect: f64,
-    /// How many standard errors an interval reaches to each side.
+    /// Number of standard errors that an interval reaches to each side.
     arm: f64,
-    /// Whether there are too few groups for an interval.
+    /// True if there are too few groups for an interval.
     is_small: bool,
 }
 
@@ -271,7 +271,8 @@ mod tests {
         let grouped = paired_change(&thrice(&base), &thrice(&tuned), &groups);
         let once = paired_change(&base, &tuned, &[]);
         assert!((grouped.value - once.value).abs() < 1e-12);
-        // n / (n − 1) of the variance between groups, and Student's t of 29 degrees of freedom, make it a little longer.
+        // n / (n − 1) of the variance between groups, and Student's t of 29 degrees of freedom, make it a little
+        // longer.
         let length = |figure| ends(figure)[1] - ends(figure)[0];
         assert!((1.02..1.06).contains(&(length(grouped) / length(once))));
         let shared = share(&thrice(&base), &groups);
@@ -300,7 +301,7 @@ mod tests {
             let labels: Vec<u64> = (0..10 * groups).map(|at| at / 10).collect();
             let mut held = 0;
             for _ in 0..400 {
-                // Of each template, seven questions of ten are answered alike.
+                // Seven of ten questions of each template are answered alike.
                 let mut drawn = || -> Vec<bool> {
                     let draw = |random: &mut Random| random.unit() < 0.6;
                     let common: Vec<bool> = (0..groups).map(|_| draw(&mut random)).collect();

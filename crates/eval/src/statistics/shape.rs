@@ -66,8 +66,8 @@ impl Shape {
         self.skew_stretch(side) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
     }
 
-    /// Returns the factor of the upper bound of a gain: a sample of few groups that misses the few large ones which lost
-    /// seems to have gained.
+    /// Returns the factor of the upper bound of a gain: a sample of few groups that misses the few large ones which
+    /// lost seems to have gained.
     pub fn gain_stretch(self) -> f64 {
         self.test_stretch(Side::Upper) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
     }

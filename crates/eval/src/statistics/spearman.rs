@@ -17,9 +17,9 @@ const FARTHEST: f64 = 0.999_999;
 pub struct Correlation {
     /// Rank correlation from −1 to 1.
     pub value: f64,
-    /// By a jackknife that leaves out one domain at a time with all pairs that it is in, on Fisher's transformation, with
-    /// Student's *t* of one degree of freedom less than there are domains; null where a domain less leaves too few pairs, or
-    /// changes nothing: an interval of no width would say that ρ is known.
+    /// By a jackknife that leaves out one domain at a time with all pairs that it is in, on Fisher's transformation,
+    /// with Student's *t* of one degree of freedom less than there are domains; null where a domain less leaves too
+    /// few pairs, or changes nothing: an interval of no width would say that ρ is known.
     pub interval: Option<[f64; 2]>,
     /// Two-sided p-value, by relabeling the domains of one side (Mantel 1967; the quadratic assignment procedure).
     pub p_value: f64,

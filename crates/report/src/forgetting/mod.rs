@@ -192,7 +192,7 @@ pub struct DomainReport {
     pub groups: u64,
     /// Kind of group, in the plural; `None` if the dataset stores no groups and each document counts as one.
     pub grouping: Option<String>,
-    /// Whether all held-out documents were scored although the report is of one split, which the domain lacks.
+    /// True if all held-out documents were scored because the domain has none in the split of the report.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
     /// Number of equally large groups with normally distributed changes that would give the same precision.

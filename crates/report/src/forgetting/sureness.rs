@@ -60,7 +60,7 @@ fn estimand(report: &ForgettingReport) -> String {
     )
 }
 
-/// What is said of runs of which nothing says how they were chosen, where others were by a split; nothing where there are none.
+/// Names the runs without a record of how their checkpoint was chosen, if others have one; empty if there are none.
 fn unknown(report: &ForgettingReport) -> String {
     match &report.settings.chosen_unknown[..] {
         [] => String::new(),
@@ -71,7 +71,7 @@ fn unknown(report: &ForgettingReport) -> String {
     }
 }
 
-/// What is said of domains that have no document in the split that was asked for; nothing where all have.
+/// Names the domains without a document in the requested split; empty if all have one.
 fn whole(report: &ForgettingReport) -> String {
     let first = report.runs.first().into_iter();
     let names: Vec<&str> = first

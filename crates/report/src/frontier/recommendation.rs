@@ -59,7 +59,7 @@ pub struct Confirmation {
     pub open: BTreeMap<String, f64>,
 }
 
-/// What a fresh run says of a retained domain.
+/// Verdict of a fresh run on a retained domain.
 pub(super) struct Judged {
     pub verdict: LimitVerdict,
     pub effective_groups: f64,

@@ -200,7 +200,8 @@ mod tests {
         assert!(found[1].correlation.is_none());
     }
 
-    /// The page says by which test a forecast is judged and what its intervals hold; where there is no interval, none is shown.
+    /// The page says by which test a forecast is judged and what its intervals hold; where there is no interval, none
+    /// is shown.
     #[test]
     fn the_page_says_how_sure_it_is() {
         let (scored, rows) = matrix();

@@ -179,8 +179,8 @@ fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores
     Ok(scores)
 }
 
-/// Returns the split that the checkpoints were chosen on, `dev` if any of them was, and the tuned ones of which it is not
-/// known, if it is of any.
+/// Returns the split that the checkpoints were chosen on, `dev` if any of them was, and the tuned ones of which it is
+/// not known, if it is of any.
 fn chosen_on(
     base: &Path,
     tuned: &[Resolved],

@@ -115,8 +115,8 @@ fn what_cannot_be_compared_is_refused() {
     assert!(paired_change(&nothing, &nothing, 10, 1).is_err());
 }
 
-/// The p-value against a limit is below a level exactly where the bound of that level leaves the limit out, on the right
-/// side.
+/// The p-value against a limit is below a level exactly where the bound of that level leaves the limit out, on the
+/// right side.
 #[test]
 fn p_values_follow_the_bounds() {
     let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
@@ -161,7 +161,8 @@ fn a_gain_of_few_groups_has_to_be_clear() {
     }
 }
 
-/// As many groups as are said to decide do decide: the sample repeated so often, as groups of their own, is just decided.
+/// As many groups as are said to decide do decide: the sample repeated so often, as groups of their own, is just
+/// decided.
 #[test]
 fn the_groups_that_decide_do() {
     let nats = |at: u64| (at as f64 + (at * 7919 % 31) as f64 - 15.0, 40);

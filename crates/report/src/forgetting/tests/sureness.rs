@@ -50,7 +50,7 @@ fn questions_of_a_template_count_once() {
         let [low, high] = ends(questions.accuracy.change);
         high - low
     };
-    // What was lost is in two of five templates.
+    // The losses are in two of five templates.
     let lost_in_two = |at: u64| if at % 2 == 0 { at / 10 } else { 2 + at / 7 };
     let of_five = of((0..20).map(lost_in_two).collect());
     assert!(width(&of_five) > 1.5 * width(&apart));
@@ -285,8 +285,8 @@ fn worst_domain_has_a_simultaneous_bound() {
     assert!(worst.bound.unwrap() > largest);
 }
 
-/// A domain without a document in the split that is judged on is scored whole: the report does not say that what was chosen by is
-/// not in it. Tests that can't be made are not among those that are corrected for.
+/// A domain without a document in the split that is judged on is scored whole: the report does not say that what was
+/// chosen by is not in it. Tests that can't be made are not among those that are corrected for.
 #[test]
 fn a_domain_without_the_split_is_named() {
     let (mut base, mut run) = (base(), tuned());
