@@ -98,17 +98,17 @@ def attack(work, name, random_state):
             return f"after {killed} kills ({chosen.name}): exit {ended.code}: {observe.first_line(ended.told, '')}"
     if ended.code != 0:
         return f"after {killed} kills: exit {ended.code}: {observe.first_line(ended.told, '')}"
+    print(
+        f"{name}: {killed} kills, at most {most.memory / 1024:.0f} MB of memory ({allowed.memory / 1024:.0f} undisturbed) and "
+        f"{most.disk / 1e6:.2f} MB of disk ({allowed.disk / 1e6:.2f})",
+        flush=True,
+    )
     return judge(observe.difference(expected, observe.digest(place, SUBJECT.outputs)), killed, (most, allowed))
 
 
 def judge(unlike, killed, taken):
-    """What is wrong with a frontier that ended, or nothing; and a line of what it took."""
+    """What is wrong with a frontier that ended, or nothing."""
     most, allowed = taken
-    print(
-        f"soak: {killed} kills, at most {most.memory / 1024:.0f} MB of memory ({allowed.memory / 1024:.0f} undisturbed) and "
-        f"{most.disk / 1e6:.2f} MB of disk ({allowed.disk / 1e6:.2f})",
-        flush=True,
-    )
     if unlike:
         return f"after {killed} kills: {unlike}"
     if most.memory > allowed.memory * MEMORY_ROOM:
