@@ -147,7 +147,7 @@ fn a_run_outside_its_limits_is_mixed_to_the_inside() {
         .args(["--limits", "0.01"])
         .assert()
         .code(NOT_BROKEN)
-        .stdout(contains("of what the run changed,").and(contains("1000000").not()));
+        .stdout(contains("of the run's change").and(contains("1000000").not()));
     let run = at.join("runs/back");
     let verdict = json(&run.join("limits.json"));
     assert_ne!(verdict["verdict"], "broken");
@@ -323,6 +323,6 @@ fn impossible_limits_are_refused() {
         config.replace("retain = \"data\"\n", ""),
     )
     .unwrap();
-    refused("0.02", "`retain` gives none");
+    refused("0.02", "`retain` names none");
     assert!(!at.join("runs/refused").exists());
 }

@@ -223,7 +223,7 @@ fn reports_replace_only_reports() {
     let before = fs::read(at.join("prepare.toml")).unwrap();
     demo(".")
         .code(2)
-        .stderr(contains("`./prepare.toml` is there"));
+        .stderr(contains("`./prepare.toml` exists"));
     assert_eq!(fs::read(at.join("prepare.toml")).unwrap(), before);
     assert!(!Path::new("raw/literature.jsonl").exists());
 }

@@ -76,7 +76,7 @@ fn a_changed_state_breaks_only_its_own_checkpoint() {
     interrupted(&run);
     std::fs::rename(run.join("step-000007"), run.join("step-000009")).unwrap();
     let folder = RunFolder::open(&run, CONFIG, true).unwrap();
-    assert!(folder.skipped()[0].contains("of step 9"));
+    assert!(folder.skipped()[0].contains("named after step 9, but its `state.json` is of step 7"));
     assert_eq!(folder.resumed().unwrap().state.step, 6);
 }
 

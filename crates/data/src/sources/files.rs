@@ -19,7 +19,7 @@ use crate::sources::notes::count;
 use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig};
 
 /// Goes up when the same sources and settings would give another dataset than before.
-const METHOD: u32 = 4;
+const METHOD: u32 = 5;
 
 /// The files of a domain.
 pub(crate) struct Files {

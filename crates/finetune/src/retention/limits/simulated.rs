@@ -129,7 +129,7 @@ fn what_would_decide_a_limit_does() {
     };
     assert!(times > 3.0, "{times}");
     assert_eq!(decided(1.15), LimitVerdict::Kept);
-    assert_eq!(decided(0.75), LimitVerdict::Undecided);
+    assert_eq!(decided(0.5), LimitVerdict::Undecided);
 }
 
 /// Uses at least 0.8 of the limit in truth if a run goes to where its dev bound meets the limit, with 100 documents; at
