@@ -117,7 +117,7 @@ fn no_change_is_mostly_shown_to_be_kept() {
 #[test]
 fn what_would_decide_a_limit_does() {
     let own = changes(&mut Random(6), 30, 0.02);
-    let of = |times: usize| verdict(0.012, &own.repeat(times), LIMIT).domains[0].clone();
+    let of = |times: usize| verdict(0.016, &own.repeat(times), LIMIT).domains[0].clone();
     let once = of(1).limited.unwrap();
     assert_eq!(once.verdict, LimitVerdict::Undecided);
     let times = once.deciding_groups.unwrap() as f64 / 30.0;
@@ -129,7 +129,7 @@ fn what_would_decide_a_limit_does() {
     };
     assert!(times > 3.0, "{times}");
     assert_eq!(decided(1.15), LimitVerdict::Kept);
-    assert_eq!(decided(0.5), LimitVerdict::Undecided);
+    assert_eq!(decided(0.75), LimitVerdict::Undecided);
 }
 
 /// Uses at least 0.8 of the limit in truth if a run goes to where its dev bound meets the limit, with 100 documents; at
