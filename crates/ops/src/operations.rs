@@ -211,10 +211,10 @@ impl Ops {
         reference::embedding(weight, ids)
     }
 
-    /// `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²`, in nats, over the targets that are not [`IGNORED`],
-    /// with logits = hidden·weightᵀ: the output projection and the loss in one, so that the logits of all tokens need
-    /// never be in memory together. The second term (Chowdhery 2022, section 5) keeps the logits from drifting; a
-    /// `z_loss` of 0 leaves it out.
+    /// `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²`, in nats, over the targets that are not
+    /// [`IGNORED`](crate::IGNORED), with logits = hidden·weightᵀ: the output projection and the loss in one, so that
+    /// the logits of all tokens need never be in memory together. The second term (Chowdhery 2022, section 5) keeps
+    /// the logits from drifting; a `z_loss` of 0 leaves it out.
     ///
     /// # Shapes
     /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → ()

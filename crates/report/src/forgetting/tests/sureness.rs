@@ -51,7 +51,13 @@ fn questions_of_a_template_count_once() {
         high - low
     };
     // The losses are in two of five templates.
-    let lost_in_two = |at: u64| if at % 2 == 0 { at / 10 } else { 2 + at / 7 };
+    let lost_in_two = |at: u64| {
+        if at.is_multiple_of(2) {
+            at / 10
+        } else {
+            2 + at / 7
+        }
+    };
     let of_five = of((0..20).map(lost_in_two).collect());
     assert!(width(&of_five) > 1.5 * width(&apart));
     assert_eq!(together.accuracy.change.interval, None);
