@@ -1,5 +1,7 @@
 //! Statistics against numpy and scipy, with values from `scripts/check/statistics_reference.py`.
 
+mod values;
+
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{
     Compared, Dyad, Family, LEVEL, PairedBootstrap, Side, holm, mcnemar, proportion, spearman,
@@ -7,36 +9,11 @@ use polymath_eval::statistics::{
 };
 use polymath_eval::{DocumentScore, DomainScores};
 use serde_json::Value;
-
-fn fixture() -> Value {
-    serde_json::from_str(include_str!("fixtures/statistics.json")).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    let items = value.as_array().unwrap();
-    items.iter().map(|item| item.as_f64().unwrap()).collect()
-}
+use values::{fixture, near, number, numbers, whole};
 
 fn truths(value: &Value) -> Vec<bool> {
     let items = value.as_array().unwrap();
     items.iter().map(|item| item.as_bool().unwrap()).collect()
-}
-
-fn whole(value: &Value) -> Vec<u64> {
-    let items = value.as_array().unwrap();
-    items.iter().map(|item| item.as_u64().unwrap()).collect()
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap()
-}
-
-fn near(found: f64, expected: f64, what: &str) {
-    let scale = expected.abs().max(1.0);
-    assert!(
-        (found - expected).abs() < 1e-8 * scale,
-        "{what}: {found}, by scipy {expected}"
-    );
 }
 
 /// Student's quantiles and shares match scipy for integer and fractional degrees of freedom.

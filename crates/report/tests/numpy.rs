@@ -1,36 +1,14 @@
 //! Whole reports and frontiers against numpy and scipy: `scripts/check/statistics_reference.py` made the values.
 
+#[path = "../../eval/tests/values/mod.rs"]
+mod values;
+
 use polymath_eval::statistics::Figure;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 use serde_json::Value;
-
-fn fixture() -> Value {
-    serde_json::from_str(include_str!("../../eval/tests/fixtures/statistics.json")).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    let items = value.as_array().unwrap();
-    items.iter().map(|item| item.as_f64().unwrap()).collect()
-}
-
-fn whole(value: &Value) -> Vec<u64> {
-    let items = value.as_array().unwrap();
-    items.iter().map(|item| item.as_u64().unwrap()).collect()
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap()
-}
-
-fn near(found: f64, expected: f64, what: &str) {
-    let scale = expected.abs().max(1.0);
-    assert!(
-        (found - expected).abs() < 1e-8 * scale,
-        "{what}: {found}, by scipy {expected}"
-    );
-}
+use values::{fixture, near, number, numbers, whole};
 
 fn scores(nats: impl Iterator<Item = f64>, sizes: &[u64], groups: Vec<u64>) -> DomainScores {
     let document = |(nats, bytes): (f64, &u64)| DocumentScore {

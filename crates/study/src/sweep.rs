@@ -4,6 +4,7 @@ use std::error::Error;
 
 use polymath_data::Progress as PreparationProgress;
 use polymath_finetune::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning};
+use polymath_report::Diverged;
 use polymath_train::{Launch, Observer, Silent, TrainError, check_batch_rules};
 use toml::Table;
 
@@ -77,7 +78,7 @@ pub struct SweepEnd<T> {
 }
 
 impl<T> SweepEnd<T> {
-    pub(crate) fn new(found: Option<T>, names: &[String], diverged: &[Option<String>]) -> Self {
+    fn new(found: Option<T>, names: &[String], diverged: &[Option<String>]) -> Self {
         let lost = names.iter().zip(diverged);
         let lost = lost.filter_map(|(name, reason)| Some(format!("{name} ({})", reason.as_ref()?)));
         Self {
@@ -137,23 +138,75 @@ fn done(runs: &[NamedRun]) -> Result<Vec<bool>, StudyError> {
     Ok(done)
 }
 
+/// Opens a run, whose errors begin with `place`: its key or domain. With `only_inspect` nothing is written.
+///
+/// # Errors
+/// The invalid key or file; all errors are refusals.
+pub(crate) fn open(
+    config: FinetuneConfig,
+    place: &str,
+    only_inspect: bool,
+    runner: &dyn Runner,
+) -> Result<Finetuning, StudyError> {
+    let progress = runner.preparation();
+    let tuning = match only_inspect {
+        true => Finetuning::inspect(config, &*progress),
+        false => Finetuning::open(config, &*progress),
+    };
+    tuning.map_err(|error| StudyError::refused(format!("{place}: {error}")))
+}
+
+/// Runs of a sweep after training.
+pub(crate) struct Trained {
+    /// Launch settings of the runs.
+    pub launch: Launch,
+    names: Vec<String>,
+    /// For each run, the reason if it diverged.
+    pub reasons: Vec<Option<String>>,
+}
+
+impl Trained {
+    /// Separates the finished runs from those that diverged; `known` gives what a report calls a run, and its seed.
+    pub fn separate<R>(
+        &self,
+        runs: Vec<R>,
+        known: impl Fn(&R) -> (String, u64),
+    ) -> (Vec<R>, Vec<Diverged>) {
+        let (mut finished, mut diverged) = (Vec::new(), Vec::new());
+        for (run, reason) in runs.into_iter().zip(&self.reasons) {
+            let Some(message) = reason else {
+                finished.push(run);
+                continue;
+            };
+            let (name, seed) = known(&run);
+            diverged.push(Diverged {
+                name,
+                seed,
+                message: message.clone(),
+            });
+        }
+        (finished, diverged)
+    }
+
+    /// Ends the sweep with its result.
+    pub fn end<T>(&self, found: Option<T>) -> SweepEnd<T> {
+        SweepEnd::new(found, &self.names, &self.reasons)
+    }
+}
+
 /// Trains the unfinished runs; an interrupted run resumes from its last checkpoint. A run that diverges is recorded and
-/// not trained again, and the others continue. Returns the launch settings and, for each run, the reason if it
-/// diverged.
+/// not trained again, and the others continue.
 ///
 /// # Errors
 /// Runs that can't be compared; [`StudyError::Interrupted`]; errors of training.
-pub(crate) fn train(
-    runs: &[NamedRun],
-    runner: &dyn Runner,
-) -> Result<(Launch, Vec<Option<String>>), StudyError> {
+pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, StudyError> {
     let done = done(runs)?;
     let launch = runner.begin();
-    let mut diverged = Vec::new();
+    let mut reasons = Vec::new();
     let train_all = || {
         for (number, (run, done)) in runs.iter().zip(done).enumerate() {
             let title = format!("{}/{}  {}", number + 1, runs.len(), run.name);
-            diverged.push(match done {
+            reasons.push(match done {
                 true => {
                     // Finishes work after the last checkpoint that a killed process may have left undone.
                     run.tuning.run(&launch, &mut Silent)?;
@@ -166,7 +219,12 @@ pub(crate) fn train(
     };
     let ended: Result<(), StudyError> = train_all();
     runner.end();
-    ended.map(|()| (launch, diverged))
+    ended?;
+    Ok(Trained {
+        launch,
+        names: runs.iter().map(|run| run.name.clone()).collect(),
+        reasons,
+    })
 }
 
 /// Trains one run unless it has diverged before. Returns the reason if it diverged.

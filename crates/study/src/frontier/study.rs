@@ -2,12 +2,11 @@
 
 use polymath_config::Source;
 use polymath_finetune::Finetuning;
-use polymath_report::Diverged;
 use polymath_report::frontier::Frontier;
 
 use super::{FrontierConfig, PlannedRun, check_splits, compare, confirm};
 use crate::StudyError;
-use crate::sweep::{NamedRun, RunStatus, Runner, SweepEnd, status, train};
+use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
 /// A frontier with all runs open.
 pub struct FrontierStudy<'a> {
@@ -57,24 +56,14 @@ impl<'a> FrontierStudy<'a> {
     /// # Errors
     /// [`StudyError::Interrupted`]; errors of training, scoring and writing.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Frontier>, StudyError> {
-        let (launch, reasons) = train(&self.named(), runner)?;
-        let names: Vec<String> = self.named().into_iter().map(|run| run.name).collect();
-        let (mut finished, mut diverged) = (Vec::new(), Vec::new());
-        for ((run, tuning), reason) in self.runs.into_iter().zip(&reasons) {
-            match reason {
-                None => finished.push((run, tuning)),
-                Some(message) => diverged.push(Diverged {
-                    name: run.method,
-                    seed: run.seed,
-                    message: message.clone(),
-                }),
-            }
-        }
+        let trained = train(&self.named(), runner)?;
+        let known = |(run, _): &(PlannedRun, Finetuning)| (run.method.clone(), run.seed);
+        let (finished, diverged) = trained.separate(self.runs, known);
         if finished.is_empty() {
-            return Ok(SweepEnd::new(None, &names, &reasons));
+            return Ok(trained.end(None));
         }
         let say = &mut |text: &str| runner.say(text);
-        let mut found = compare(self.config, &finished, diverged, &launch, say)?;
+        let mut found = compare(self.config, &finished, diverged, &trained.launch, say)?;
         let method = found
             .recommended_candidate()
             .map(|candidate| candidate.method.clone());
@@ -87,7 +76,7 @@ impl<'a> FrontierStudy<'a> {
             found = confirmed(self.config, found, run, runner)?;
         }
         found.write(&self.config.output)?;
-        Ok(SweepEnd::new(Some(found), &names, &reasons))
+        Ok(trained.end(Some(found)))
     }
 
     fn named(&self) -> Vec<NamedRun<'_>> {
@@ -105,12 +94,8 @@ fn open_run(
     only_inspect: bool,
     runner: &dyn Runner,
 ) -> Result<Finetuning, StudyError> {
-    let progress = runner.preparation();
-    let tuning = match only_inspect {
-        true => Finetuning::inspect(run.config.clone(), &*progress),
-        false => Finetuning::open(run.config.clone(), &*progress),
-    };
-    tuning.map_err(|error| StudyError::refused(format!("`runs.{}`: {error}", run.method)))
+    let place = format!("`runs.{}`", run.method);
+    sweep::open(run.config.clone(), &place, only_inspect, runner)
 }
 
 /// Trains the recommended method with the fresh seed and adds the confirmation. Writes the comparison first, since the
@@ -127,8 +112,8 @@ fn confirmed(
         name: format!("{}, fresh seed {}", run.method, run.seed),
         tuning: &tuning,
     };
-    let (launch, reasons) = train(&[named], runner)?;
-    if let Some(message) = &reasons[0] {
+    let trained = train(&[named], runner)?;
+    if let Some(message) = &trained.reasons[0] {
         found.notes.push(format!(
             "The run of the fresh seed {} diverged: {message}. The recommendation is not confirmed.",
             run.seed
@@ -136,5 +121,5 @@ fn confirmed(
         return Ok(found);
     }
     let say = &mut |text: &str| runner.say(text);
-    confirm(config, found, &(run, tuning), &launch, say)
+    confirm(config, found, &(run, tuning), &trained.launch, say)
 }

@@ -1,13 +1,11 @@
 //! A transfer matrix from its configuration to its report: open, train, score, compare.
 
 use polymath_config::Source;
-use polymath_finetune::Finetuning;
-use polymath_report::Diverged;
 use polymath_report::transfer::Transfer;
 
 use super::{OpenRun, TransferConfig, TransferData, measure};
 use crate::StudyError;
-use crate::sweep::{NamedRun, RunStatus, Runner, SweepEnd, status, train};
+use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
 /// A transfer matrix with all runs open.
 pub struct TransferStudy<'a> {
@@ -32,13 +30,8 @@ impl<'a> TransferStudy<'a> {
         let (plan, data) = config.plan(source).map_err(StudyError::refused)?;
         let mut runs = Vec::new();
         for run in plan {
-            let progress = runner.preparation();
-            let tuning = match only_inspect {
-                true => Finetuning::inspect(run.config, &*progress),
-                false => Finetuning::open(run.config, &*progress),
-            };
-            let tuning = tuning
-                .map_err(|error| StudyError::refused(format!("on `{}`: {error}", run.domain)))?;
+            let place = format!("on `{}`", run.domain);
+            let tuning = sweep::open(run.config, &place, only_inspect, runner)?;
             let open = OpenRun::new(run.domain, tuning, config.early_share);
             runs.push((open, run.seed));
         }
@@ -58,27 +51,18 @@ impl<'a> TransferStudy<'a> {
     /// # Errors
     /// [`StudyError::Interrupted`]; errors of training, scoring and writing.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Transfer>, StudyError> {
-        let (launch, reasons) = train(&self.named(), runner)?;
-        let names: Vec<String> = self.named().into_iter().map(|run| run.name).collect();
-        let (mut finished, mut diverged) = (Vec::new(), Vec::new());
-        for ((run, seed), reason) in self.runs.into_iter().zip(&reasons) {
-            match reason {
-                None => finished.push(run),
-                Some(message) => diverged.push(Diverged {
-                    name: run.domain,
-                    seed,
-                    message: message.clone(),
-                }),
-            }
-        }
+        let trained = train(&self.named(), runner)?;
+        let known = |(run, seed): &(OpenRun, u64)| (run.domain.clone(), *seed);
+        let (finished, diverged) = trained.separate(self.runs, known);
         if finished.is_empty() {
-            return Ok(SweepEnd::new(None, &names, &reasons));
+            return Ok(trained.end(None));
         }
+        let finished: Vec<OpenRun> = finished.into_iter().map(|(run, _)| run).collect();
         let say = &mut |text: &str| runner.say(text);
-        let found = measure(self.config, (&finished, &self.data), &launch, say)?;
+        let found = measure(self.config, (&finished, &self.data), &trained.launch, say)?;
         let found = found.with_diverged(diverged);
         found.write(&self.config.output)?;
-        Ok(SweepEnd::new(Some(found), &names, &reasons))
+        Ok(trained.end(Some(found)))
     }
 
     fn named(&self) -> Vec<NamedRun<'_>> {
