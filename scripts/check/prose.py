@@ -29,7 +29,7 @@ CLEAN = [
     "crates/config",
     "crates/data",
     "crates/eval",
-    "crates/files",
+    "crates/base",
     "crates/hub",
     "crates/input",
     "crates/model",

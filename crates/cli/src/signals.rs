@@ -109,7 +109,7 @@ pub fn interrupt() {
 fn leave() -> ! {
     dashboard::leave();
     lines::release();
-    polymath_files::abandon();
+    polymath_base::abandon();
     std::process::exit(130);
 }
 

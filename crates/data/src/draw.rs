@@ -3,15 +3,7 @@
 //! A generator that is stepped would have to be saved, and would tie the order of draws to the order of calls. Here
 //! the draw for (seed, stream, counter) is the same whenever and wherever it is asked for.
 
-/// SplitMix64's finaliser: each input bit moves every output bit.
-pub(crate) fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// 2⁶⁴ over the golden ratio: sets neighboring numbers far apart.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+use polymath_base::{GOLDEN, mix};
 
 /// 64 random bits for the `counter`-th draw of `stream`.
 pub(crate) fn bits(seed: u64, stream: u64, counter: u64) -> u64 {

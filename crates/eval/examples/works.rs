@@ -13,7 +13,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use polymath_data::{Dataset, Split};
-use polymath_eval::statistics::{LEVEL, LimitVerdict, PairedBootstrap, Random, number_of};
+use polymath_eval::statistics::{LEVEL, LimitVerdict, PairedBootstrap, Random};
 use polymath_eval::{DocumentScore, DomainScores, WindowOptions, score_shard};
 use polymath_model::{LoadOptions, Ops, Precision};
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ fn cover(draws: u64, base: &Model, tuned: &[Model]) -> Result<(), Box<dyn Error>
             .map(|model| model.get(name).ok_or(format!("no scores of `{name}`")));
         let population = Population::new(base, tuned.collect::<Result<_, _>>()?)?;
         for size in SIZES {
-            let mut outcome = population.cover(size, draws, number_of(name))?;
+            let mut outcome = population.cover(size, draws, polymath_base::fnv1a(name))?;
             let all = draws * population.tuned.len() as u64;
             let percent = |count: u64| format!("{:.1}", 100.0 * count as f64 / all as f64);
             let others = |count: u64| match population.has_others(size) {

@@ -9,7 +9,7 @@ use crate::FinetuneError;
 /// # Errors
 /// A file that can't be written.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), FinetuneError> {
-    polymath_files::write(path, text.as_bytes()).map_err(|source| FinetuneError::File {
+    polymath_base::write(path, text.as_bytes()).map_err(|source| FinetuneError::File {
         path: path.to_path_buf(),
         source,
     })

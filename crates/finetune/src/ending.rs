@@ -41,7 +41,7 @@ impl Divergence {
     /// A file that can't be read.
     pub fn read(run: &Path) -> Result<Option<Self>, FinetuneError> {
         let path = run.join(FILE);
-        let text = match polymath_files::read(&path) {
+        let text = match polymath_base::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(FinetuneError::File { path, source }),
@@ -63,7 +63,7 @@ impl Divergence {
             message: message.clone(),
         };
         let text = serde_json::to_string_pretty(&note).expect("a note is text") + "\n";
-        if let Err(error) = polymath_files::write(&run.join(FILE), text.as_bytes()) {
+        if let Err(error) = polymath_base::write(&run.join(FILE), text.as_bytes()) {
             // The divergence is the error to report, not this one.
             tracing::warn!("can't write `{}`: {error}", run.join(FILE).display());
         }
@@ -72,7 +72,7 @@ impl Divergence {
     /// Removes the note of an earlier attempt.
     pub(crate) fn clear(run: &Path) -> Result<(), FinetuneError> {
         let path = run.join(FILE);
-        polymath_files::remove(&path).map_err(|source| FinetuneError::File { path, source })
+        polymath_base::remove(&path).map_err(|source| FinetuneError::File { path, source })
     }
 }
 

@@ -323,7 +323,7 @@ impl Finetuning {
     /// Returns true if the run in the folder has these settings.
     fn is_same(&self) -> Result<bool, FinetuneError> {
         let path = self.config.run.join("run.toml");
-        match polymath_files::read_to_string(&path) {
+        match polymath_base::read_to_string(&path) {
             Ok(saved) => Ok(saved == self.resolved()),
             Err(source) => Err(FinetuneError::File { path, source }),
         }

@@ -163,7 +163,7 @@ impl Lineage {
         let beside = checkpoint.parent().unwrap_or(Path::new("."));
         for folder in [checkpoint, beside] {
             let path = folder.join(FILE);
-            match polymath_files::read_to_string(&path) {
+            match polymath_base::read_to_string(&path) {
                 Ok(text) => {
                     return toml::from_str(&text).map(Some).map_err(|error| {
                         FinetuneError::Config(format!("`{}`: {}", path.display(), error.message()))

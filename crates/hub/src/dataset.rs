@@ -56,7 +56,7 @@ pub fn dataset_files(
 
 /// Reads a card. A card that can't be read is empty; one in another encoding still names its files.
 fn read(path: PathBuf) -> String {
-    let bytes = polymath_files::read(path).unwrap_or_default();
+    let bytes = polymath_base::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

@@ -82,18 +82,18 @@ fn has_tag(file: &RemoteFile, tag: &str) -> bool {
 fn git_object(size: u64, content: impl Read) -> std::io::Result<String> {
     let mut hasher = Sha1::new_with_prefix(format!("blob {size}\0"));
     digest(content, &mut hasher)?;
-    Ok(hexadecimal(&hasher.finalize()))
+    Ok(polymath_base::hexadecimal(&hasher.finalize()))
 }
 
 /// Returns the tag of the content at `path`, assuming that it is the content of `file`.
 fn tag_of(path: &Path, file: &RemoteFile) -> std::io::Result<String> {
-    let content = polymath_files::open(path)?;
+    let content = polymath_base::open(path)?;
     if !file.is_large {
         return git_object(file.size, content);
     }
     let mut hasher = Sha256::new();
     digest(content, &mut hasher)?;
-    Ok(hexadecimal(&hasher.finalize()))
+    Ok(polymath_base::hexadecimal(&hasher.finalize()))
 }
 
 fn digest(mut content: impl Read, hasher: &mut impl Digest) -> std::io::Result<()> {
@@ -104,10 +104,6 @@ fn digest(mut content: impl Read, hasher: &mut impl Digest) -> std::io::Result<(
             read => hasher.update(&buffer[..read]),
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock(folder: &Path, tag: &str) -> std::io::Result<Option<File>> {

@@ -25,7 +25,7 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
     if path.is_dir() {
         return Err(InputError::content(path, "is a folder: expected a file"));
     }
-    let file = polymath_files::open(path).map_err(InputError::file("open", path))?;
+    let file = polymath_base::open(path).map_err(InputError::file("open", path))?;
     let mut bytes = BufReader::with_capacity(BUFFER, Watched { file, watch });
     let first = bytes.fill_buf().map_err(InputError::file("read", path))?;
     if first.starts_with(POINTER) {

@@ -78,7 +78,7 @@ pub fn decode<'a>(
 /// The file is a pointer; the message says how to fetch the content.
 pub fn refuse_pointer(path: &Path) -> Result<(), InputError> {
     let mut first = [0; POINTER.len()];
-    let read = polymath_files::open(path).and_then(|mut file| file.read_exact(&mut first));
+    let read = polymath_base::open(path).and_then(|mut file| file.read_exact(&mut first));
     match read {
         Ok(()) if first == *POINTER => Err(pointer(path)),
         _ => Ok(()),

@@ -1,6 +1,7 @@
 //! Seeded initial weights: one random stream per parameter name, the same on every platform.
 
 use candle_core::{Device, Tensor};
+use polymath_base::{GOLDEN, fnv1a};
 
 use crate::{ModelConfig, ModelError};
 
@@ -63,18 +64,9 @@ pub(crate) fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f3
         .collect()
 }
 
-/// Finalizer of SplitMix64 (Steele, Lea & Flood 2014), over a Weyl sequence.
+/// Mixes a number by SplitMix64's finalizer over a Weyl sequence, so that neighboring numbers fall far apart.
 pub(crate) fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-pub(crate) fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    polymath_base::mix(value.wrapping_mul(GOLDEN))
 }
 
 #[cfg(test)]

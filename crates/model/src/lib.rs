@@ -35,7 +35,6 @@ mod checkpoint;
 mod compose;
 mod config;
 mod config_keys;
-mod digest;
 mod distillation;
 mod error;
 mod fields;
@@ -70,7 +69,6 @@ pub use checkpoint::{
 };
 pub use compose::DocumentSampler;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
-pub use digest::{sha256_of_bytes, sha256_of_file};
 pub use error::ModelError;
 pub use generate::{Generation, SamplingConfig};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};

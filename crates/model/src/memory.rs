@@ -110,7 +110,7 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 
 /// Reads a file that other systems and other versions of Linux may lack.
 fn read(path: &Path) -> Option<String> {
-    polymath_files::read_to_string(path).ok()
+    polymath_base::read_to_string(path).ok()
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl SafetensorsFile {
             ModelError::content(path, message)
         };
         polymath_input::refuse_pointer(path)?;
-        let mut file = polymath_files::open(path).map_err(ModelError::file("open", path))?;
+        let mut file = polymath_base::open(path).map_err(ModelError::file("open", path))?;
         let metadata = file.metadata().map_err(ModelError::file("open", path))?;
         let size = metadata.len();
         let mut length = [0; 8];

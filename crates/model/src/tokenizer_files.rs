@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::model_folder::{GENERATION_CONFIG, TOKENIZER, write};
-use crate::{ModelConfig, ModelError, sha256_of_bytes};
+use polymath_base::sha256_of_bytes;
+
+use crate::{ModelConfig, ModelError};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Files that are copied from a base to the models tuned from it, if they exist. They are saved beside an adapter too,
@@ -102,6 +104,6 @@ impl TokenizerFiles {
 }
 
 fn read(path: &Path) -> Result<Arc<[u8]>, ModelError> {
-    let bytes = polymath_files::read(path).map_err(ModelError::file("read", path))?;
+    let bytes = polymath_base::read(path).map_err(ModelError::file("read", path))?;
     Ok(bytes.into())
 }

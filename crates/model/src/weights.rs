@@ -9,10 +9,10 @@ use candle_core::Tensor;
 use polymath_ops::is_finite;
 use serde::Deserialize;
 
-use crate::digest::{sha256_of_bytes, sha256_of_file};
 use crate::safetensors_file::{SafetensorsFile, write_safetensors};
 use crate::stored::{Stored, stored};
 use crate::{Family, HEAD, ModelConfig, ModelError, available_memory};
+use polymath_base::{sha256_of_bytes, sha256_of_file};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Index of large models: the file of each parameter.

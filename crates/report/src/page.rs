@@ -40,7 +40,7 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
         return refuse(folder, "is a file, but the output is a folder");
     }
     let json = folder.join(format!("{name}.json"));
-    let is_own = match polymath_files::read(&json) {
+    let is_own = match polymath_base::read(&json) {
         Ok(bytes) => serde_json::from_slice::<serde_json::Value>(&bytes)
             .is_ok_and(|earlier| earlier.is_object()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
@@ -81,7 +81,7 @@ pub fn write_forms(
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
     for (name, text) in files {
         let path = folder.join(&name);
-        polymath_files::write(&path, text.as_bytes()).map_err(failed(&path))?;
+        polymath_base::write(&path, text.as_bytes()).map_err(failed(&path))?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub fn cached<T: Serialize + DeserializeOwned>(
     make: impl FnOnce() -> Result<T, StudyError>,
 ) -> Result<T, StudyError> {
     for file in [Some(file), earlier].into_iter().flatten() {
-        let text = polymath_files::read(file).ok();
+        let text = polymath_base::read(file).ok();
         if let Some(value) = text.and_then(|text| read(&text, key)) {
             return Ok(value);
         }
@@ -38,7 +38,7 @@ pub fn cached<T: Serialize + DeserializeOwned>(
         value: make()?,
     };
     let text = serde_json::to_string(&cached).expect("a cached value is numbers and names");
-    polymath_files::write(file, text.as_bytes()).map_err(|source| StudyError::File {
+    polymath_base::write(file, text.as_bytes()).map_err(|source| StudyError::File {
         path: file.to_path_buf(),
         source,
     })?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_files::StagedFolder;
+use polymath_base::StagedFolder;
 
 use crate::StudyError;
 

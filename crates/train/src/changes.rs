@@ -6,7 +6,7 @@ use crate::TrainError;
 
 /// Refuses a configuration that differs from the saved one, apart from the intervals of evaluation and saving.
 pub(crate) fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainError> {
-    let text = polymath_files::read_to_string(saved).map_err(TrainError::file("read", saved))?;
+    let text = polymath_base::read_to_string(saved).map_err(TrainError::file("read", saved))?;
     let before: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         TrainError::Run(format!(
             "`{}`, the configuration the run was started with, is not valid TOML: {}",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
+use polymath_base::{sha256_of_bytes, sha256_of_file};
 use polymath_data::{BATCH_RULE, EVALUATION_RULE, HeldoutSplit};
-use polymath_model::{sha256_of_bytes, sha256_of_file};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -190,7 +190,7 @@ fn read_state(folder: &Path) -> Result<RunState, TrainError> {
             "`{STATE}` is not in the format of this program: {error}"
         ))
     };
-    let text = polymath_files::read(folder.join(STATE)).map_err(unreadable(folder, STATE))?;
+    let text = polymath_base::read(folder.join(STATE)).map_err(unreadable(folder, STATE))?;
     let text = String::from_utf8_lossy(&text);
     let Version { schema } = serde_json::from_str(&text).map_err(strange)?;
     if !(1..=SCHEMA).contains(&schema) {

@@ -104,7 +104,7 @@ pub enum Metrics {
 /// ```
 pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
     let path = run.join(METRICS);
-    let bytes = polymath_files::read(&path).map_err(TrainError::file("read", &path))?;
+    let bytes = polymath_base::read(&path).map_err(TrainError::file("read", &path))?;
     let lines = bytes
         .split(|byte| *byte == b'\n')
         .map(serde_json::from_slice);
@@ -125,7 +125,7 @@ impl MetricsFile {
     /// an evaluation after `step` too, since it is repeated. Drops an unterminated last line, which was being written
     /// when the process was killed, and moves any other unreadable line to another file.
     pub fn open(path: &Path, step: u64, evaluation_due: bool) -> Result<Self, TrainError> {
-        let bytes = match polymath_files::read(path) {
+        let bytes = match polymath_base::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(TrainError::file("read", path)(error)),
@@ -150,7 +150,7 @@ impl MetricsFile {
         if !broken.is_empty() {
             keep_aside(&path.with_file_name(BROKEN), &aside)?;
         }
-        polymath_files::write(path, kept.as_bytes()).map_err(TrainError::file("write", path))?;
+        polymath_base::write(path, kept.as_bytes()).map_err(TrainError::file("write", path))?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
@@ -201,13 +201,13 @@ impl MetricsFile {
 
 /// Appends lines to the file of unreadable lines.
 fn keep_aside(path: &Path, lines: &[u8]) -> Result<(), TrainError> {
-    let mut all = match polymath_files::read(path) {
+    let mut all = match polymath_base::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(TrainError::file("read", path)(error)),
     };
     all.extend_from_slice(lines);
-    polymath_files::write(path, &all).map_err(TrainError::file("write", path))
+    polymath_base::write(path, &all).map_err(TrainError::file("write", path))
 }
 
 /// Returns the step of a line, and true if the line is an evaluation.

@@ -113,7 +113,7 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
     }
     let named = polymath_model::named_base(folder)?;
     let here = Path::new(&named.name);
-    if polymath_files::exists(here).map_err(TrainError::file("look up", here))? {
+    if polymath_base::exists(here).map_err(TrainError::file("look up", here))? {
         return resolve_checkpoint(here).map(Some);
     }
     let Some(repository) = Repository::parse(&named.name) else {
@@ -150,7 +150,7 @@ fn on_the_hub(path: &Path) -> Option<Repository> {
 }
 
 fn is_file(path: &Path) -> Result<bool, TrainError> {
-    polymath_files::is_file(path).map_err(TrainError::file("look up", path))
+    polymath_base::is_file(path).map_err(TrainError::file("look up", path))
 }
 
 /// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is an error, not skipped.
@@ -178,7 +178,7 @@ fn follow(path: &Path) -> Result<Resolved, TrainError> {
 /// checkpoint.
 fn link_target(run: &Path, name: &str) -> PathBuf {
     let link = run.join(name);
-    match polymath_files::read_to_string(&link) {
+    match polymath_base::read_to_string(&link) {
         Ok(target) => run.join(target.trim()),
         Err(_) => link,
     }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_files::{Attempt, Lock, StagedFolder};
+use polymath_base::{Attempt, Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
@@ -17,7 +17,7 @@ use crate::{CheckpointConfig, Optimizer, Outcome, SaveModel, TrainError};
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
 /// Names of unfinished files of older versions; this version uses names that nothing else uses
-/// ([`polymath_files::is_leftover`]).
+/// ([`polymath_base::is_leftover`]).
 const OLD_LEFTOVERS: [&str; 7] = [
     "run.tmp",
     "metrics.tmp",
@@ -190,7 +190,7 @@ impl RunFolder {
             let name = step_name(step);
             let checkpoint = self.path.join(&name);
             // A failed lookup does not mean that the checkpoint is gone.
-            if polymath_files::exists(&checkpoint)
+            if polymath_base::exists(&checkpoint)
                 .map_err(TrainError::file("look up", &checkpoint))?
             {
                 return self.point("best", &name);
@@ -224,7 +224,7 @@ impl RunFolder {
     }
 
     fn sync(&self) -> Result<(), TrainError> {
-        polymath_files::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
+        polymath_base::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
     }
 
     /// Renames broken checkpoints after `step`: they no longer count as checkpoints, but can be examined.
@@ -311,7 +311,7 @@ fn refuse_foreign(path: &Path) -> Result<(), TrainError> {
         return Ok(());
     }
     // Another process may be creating a run here.
-    let held = polymath_files::holder(&path.join(LOCK)).ok().flatten();
+    let held = polymath_base::holder(&path.join(LOCK)).ok().flatten();
     if let Some(process) = held {
         return Err(in_use(path, process));
     }
@@ -339,7 +339,7 @@ fn is_unused(path: &Path) -> Result<bool, TrainError> {
 
 fn lock(path: &Path) -> Result<Lock, TrainError> {
     let file = path.join(LOCK);
-    match polymath_files::lock(&file).map_err(TrainError::file("lock", &file))? {
+    match polymath_base::lock(&file).map_err(TrainError::file("lock", &file))? {
         Attempt::Locked(lock) => Ok(lock),
         Attempt::HeldBy(process) => Err(in_use(path, process)),
     }
@@ -387,12 +387,12 @@ fn is_leftover(name: &std::ffi::OsStr) -> bool {
     let old_checkpoint = shown
         .strip_prefix(OLD_LEFTOVER)
         .is_some_and(|name| checkpoint::step_of(name).is_some());
-    polymath_files::is_leftover(name) || OLD_LEFTOVERS.contains(&&*shown) || old_checkpoint
+    polymath_base::is_leftover(name) || OLD_LEFTOVERS.contains(&&*shown) || old_checkpoint
 }
 
 /// Removes unfinished files of a killed process, and restores a checkpoint that was about to be replaced.
 fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
-    polymath_files::clear_leftovers(run).map_err(TrainError::file("clear", run))?;
+    polymath_base::clear_leftovers(run).map_err(TrainError::file("clear", run))?;
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
         let path = entry.map_err(TrainError::file("read", run))?.path();
         if is_leftover(path.file_name().unwrap_or_default()) {
@@ -403,10 +403,10 @@ fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    polymath_files::write(path, bytes).map_err(TrainError::file("write", path))
+    polymath_base::write(path, bytes).map_err(TrainError::file("write", path))
 }
 
 /// Removes a file, link or folder if it exists.
 fn remove(path: &Path) -> Result<(), TrainError> {
-    polymath_files::remove(path).map_err(TrainError::file("remove", path))
+    polymath_base::remove(path).map_err(TrainError::file("remove", path))
 }

@@ -163,7 +163,7 @@ fn the_second_of_two_starts_names_the_process() {
     let run = root.path().join("run");
     std::fs::create_dir(&run).unwrap();
     // The first process holds its lock, and has written an unfinished file that no version has a name for.
-    let held = polymath_files::lock(&run.join(".lock")).unwrap();
+    let held = polymath_base::lock(&run.join(".lock")).unwrap();
     std::fs::write(run.join("later.bin"), "half").unwrap();
     let told = format!("in use by another process (process {})", std::process::id());
     let error = refused(&run);

@@ -121,10 +121,10 @@ fn train_with(
 
 /// Writes a config of the demo, but never over a file with other content.
 fn write_config(file: &Path, text: &str) -> Result<(), Failure> {
-    match polymath_files::read(file) {
+    match polymath_base::read(file) {
         Ok(before) if before == text.as_bytes() => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(polymath_files::write(file, text.as_bytes())?)
+            Ok(polymath_base::write(file, text.as_bytes())?)
         }
         _ => Err(Failure::usage(anyhow!(
             "`{}` exists and is not of this demo: choose another `--output`, or remove it",

@@ -50,7 +50,7 @@ pub fn write_card(
         false => &arguments.checkpoint,
     };
     let text = card(folder, card::shown(place), arguments)?;
-    polymath_files::write(&file, text.as_bytes())
+    polymath_base::write(&file, text.as_bytes())
         .with_context(|| format!("can't write `{}`", file.display()))?;
     results::announce(&file.display().to_string());
     Ok(())
@@ -222,7 +222,7 @@ fn chosen_card(
         None => None,
     };
     if let Some(file) = file {
-        let text = polymath_files::read_to_string(&file)
+        let text = polymath_base::read_to_string(&file)
             .with_context(|| format!("can't read the card `{}`", file.display()))
             .map_err(Failure::Usage)?;
         return Ok(upload(CARD, text));
@@ -237,7 +237,7 @@ fn chosen_card(
 /// Returns an adapter's config with a base that others can download.
 fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Result<String> {
     let path = folder.join(ADAPTER_CONFIG);
-    let text = polymath_files::read_to_string(&path)?;
+    let text = polymath_base::read_to_string(&path)?;
     let Some(given) = &arguments.base else {
         let named = polymath_model::named_base(folder)?.name;
         if card::is_on_the_hub(&named) {

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use polymath_base::StagedFile;
 use polymath_eval::ItemScore;
 use polymath_eval::statistics::Figure;
-use polymath_files::StagedFile;
 use polymath_report::ModelScores;
 use serde::Serialize;
 

@@ -20,7 +20,7 @@ impl DatasetTokenizer {
     /// Reads a given tokenizer, which stays as it is, byte for byte: it is compared by its digest.
     pub(super) fn read(path: &Path, config: &TokenizerConfig) -> Result<Self, DataError> {
         let tokenizer = open(path)?;
-        let json = polymath_files::read(path).map_err(DataError::file("read", path))?;
+        let json = polymath_base::read(path).map_err(DataError::file("read", path))?;
         let ends = document_ends(config, path, &tokenizer)?;
         // The path may lead through a link that moves, such as a run's `best`.
         if open(path)?.to_string(false).ok() != tokenizer.to_string(false).ok() {

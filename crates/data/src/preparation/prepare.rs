@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use crate::preparation::collect::collect;
@@ -19,7 +18,6 @@ use crate::preparation::encode::{Encoder, Side};
 use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
 use crate::preparation::sides;
 use crate::shards::document_source::{self, DocumentSources};
-use crate::shards::writer::hexadecimal;
 use crate::sources::chat::ChatTemplate;
 use crate::sources::files;
 use crate::tokenizer::training;
@@ -112,7 +110,7 @@ fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>,
 /// Removes what an earlier dataset left: its manifest first, so that what is half-removed does not look finished.
 fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
     let manifest = output.join("dataset.json");
-    let Ok(json) = polymath_files::read(&manifest) else {
+    let Ok(json) = polymath_base::read(&manifest) else {
         return Ok(());
     };
     fs::remove_file(&manifest).map_err(DataError::file("remove", &manifest))?;
@@ -244,7 +242,7 @@ fn write(
         heldout_fraction: config.heldout_fraction,
         tokenizer: TokenizerManifest {
             vocab_size: encoder.vocab_size(),
-            sha256: hexadecimal(&Sha256::digest(&json)),
+            sha256: polymath_base::sha256_of_bytes(&json),
             bos_token_id: ends.begin,
             eos_token_id: ends.end,
         },
@@ -329,13 +327,13 @@ fn copy_questions(config: &DomainConfig, folder: &Path) -> Result<u64, DataError
         return Ok(0);
     };
     let questions = read_questions(path)?;
-    let bytes = polymath_files::read(path).map_err(DataError::file("read", path))?;
+    let bytes = polymath_base::read(path).map_err(DataError::file("read", path))?;
     write_durably(&folder.join("questions.jsonl"), &bytes)?;
     Ok(questions.len() as u64)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    polymath_files::write(path, bytes).map_err(DataError::file("write", path))
+    polymath_base::write(path, bytes).map_err(DataError::file("write", path))
 }
 
 /// The names of files are as durable as their contents only when their folder is synced too.

@@ -33,7 +33,7 @@ impl Sides {
     /// A file that is there and can't be read.
     pub(crate) fn read(folder: &Path, domain: &str) -> Result<Option<Self>, DataError> {
         let path = folder.join(domain).join(FILE);
-        match polymath_files::read(&path) {
+        match polymath_base::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DataError::file("read", &path)(error)),
             Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| {

@@ -8,7 +8,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::draw::mix;
+use polymath_base::mix;
 
 /// Words of a sequence.
 const WORDS: usize = 5;

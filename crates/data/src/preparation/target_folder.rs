@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use polymath_files::{Attempt, Lock};
+use polymath_base::{Attempt, Lock};
 
 use crate::DataError;
 
@@ -34,7 +34,7 @@ impl TargetFolder {
         refuse_stranger(folder)?;
         fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
         let path = folder.join(LOCK);
-        match polymath_files::lock(&path).map_err(DataError::file("lock", &path))? {
+        match polymath_base::lock(&path).map_err(DataError::file("lock", &path))? {
             Attempt::Locked(lock) => {
                 // Something may have come there before the lock.
                 refuse_stranger(folder)?;
@@ -58,7 +58,7 @@ impl TargetFolder {
 /// Clears what killed processes left half-written, also in the folders of domains.
 fn clear_leftovers(folder: &Path) -> Result<(), DataError> {
     let clear =
-        |path: &Path| polymath_files::clear_leftovers(path).map_err(DataError::file("clear", path));
+        |path: &Path| polymath_base::clear_leftovers(path).map_err(DataError::file("clear", path));
     clear(folder)?;
     for entry in fs::read_dir(folder).map_err(DataError::file("read the folder", folder))? {
         let entry = entry.map_err(DataError::file("read the folder", folder))?;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::draw::mix;
 use crate::{DataError, HeldoutSplit, TokenShard};
+use polymath_base::mix;
 
 /// `dev` and `test` get at least so many groups each, where there are twice as many. Below 15 no domain counts as kept.
 const FEWEST: usize = 16;

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
-use crate::shards::writer::hexadecimal;
 use crate::tokenizer::vocabulary::extends;
 use crate::{
     DataError, DomainManifest, Manifest, Question, SCHEMA, Spelling, Split, SplitManifest,
@@ -44,7 +42,7 @@ impl Dataset {
     /// A folder that is not a finished dataset, or is not whole.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = path.join("dataset.json");
-        let json = polymath_files::read(&file).map_err(|source| match source.kind() {
+        let json = polymath_base::read(&file).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::content(
                 path,
                 "no finished dataset here (`dataset.json` is missing): make one with `polymath prepare`",
@@ -77,14 +75,14 @@ impl Dataset {
         }
         let dataset = Dataset {
             path: path.to_path_buf(),
-            fingerprint: hexadecimal(&Sha256::digest(&json)),
+            fingerprint: polymath_base::sha256_of_bytes(&json),
             tokenizer,
             manifest,
             shards,
         };
         // Preparing again removes the manifest before any other file, and writes it after all others: the same one
         // before and after means that all files are of it.
-        if polymath_files::read(&file).ok() != Some(json) {
+        if polymath_base::read(&file).ok() != Some(json) {
             return Err(DataError::content(
                 path,
                 "is being prepared again by another process: wait until it is done",
@@ -149,7 +147,7 @@ impl Dataset {
 
     /// Returns true if the shards were made with this `tokenizer.json`, byte for byte.
     pub(crate) fn was_made_with(&self, tokenizer: &Path) -> Result<bool, DataError> {
-        let bytes = polymath_files::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
+        let bytes = polymath_base::read(tokenizer).map_err(DataError::file("read", tokenizer))?;
         Ok(bytes == *self.tokenizer)
     }
 
@@ -259,8 +257,8 @@ fn open_shard(path: &Path, expected: &SplitManifest) -> Result<Arc<TokenShard>, 
 
 /// Reads the tokenizer, which must be the manifest's.
 fn open_tokenizer(path: &Path, manifest: &Manifest) -> Result<Arc<[u8]>, DataError> {
-    let bytes = polymath_files::read(path).map_err(DataError::file("read", path))?;
-    if hexadecimal(&Sha256::digest(&bytes)) != manifest.tokenizer.sha256 {
+    let bytes = polymath_base::read(path).map_err(DataError::file("read", path))?;
+    if polymath_base::sha256_of_bytes(&bytes) != manifest.tokenizer.sha256 {
         return Err(DataError::content(
             path,
             "not the tokenizer that the dataset was prepared with: prepare it again",

@@ -51,7 +51,7 @@ impl DocumentSources {
         let path = folder.join(FILE);
         let json = serde_json::to_vec(self)
             .map_err(|error| DataError::content(&path, error.to_string()))?;
-        polymath_files::write(&path, &json).map_err(DataError::file("write", &path))
+        polymath_base::write(&path, &json).map_err(DataError::file("write", &path))
     }
 
     /// Returns the source of the `index`-th document of one of the domain's shards; `None` where it is not known.
@@ -75,7 +75,7 @@ impl Dataset {
     /// A list that can't be read.
     pub fn sources(&self, domain: &str) -> Result<DocumentSources, DataError> {
         let path = self.path().join(domain).join(FILE);
-        match polymath_files::read(&path) {
+        match polymath_base::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(DocumentSources::default())
             }

@@ -70,7 +70,7 @@ impl TokenShard {
     /// A file that can't be read, or is not a whole shard.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         polymath_input::refuse_pointer(path)?;
-        let file = polymath_files::open(path).map_err(DataError::file("open", path))?;
+        let file = polymath_base::open(path).map_err(DataError::file("open", path))?;
         // SAFETY: the map is read-only, and shards are never changed in place: they are written under another name and
         // renamed, so that a shard that is replaced stays mapped as it was. Another program may cut the file off all
         // the same: `check_length` asks before each pass.

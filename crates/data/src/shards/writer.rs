@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use polymath_files::StagedFile;
+use polymath_base::StagedFile;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
@@ -212,13 +212,9 @@ impl ShardWriter {
             copy(&mut source, staged.file(), &mut digest).map_err(failed)?;
         }
         staged.commit().map_err(failed)?;
-        self.written.sha256 = hexadecimal(&digest.finalize());
+        self.written.sha256 = polymath_base::hexadecimal(&digest.finalize());
         Ok(self.written)
     }
-}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Says what a group is in the header's metadata.

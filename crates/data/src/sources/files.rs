@@ -12,7 +12,6 @@ use walkdir::DirEntry;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::preparation::target_folder::LOCK;
-use crate::shards::writer::hexadecimal;
 use crate::sources::chat::template_file;
 use crate::sources::format;
 use crate::sources::notes::count;
@@ -330,12 +329,12 @@ pub(crate) fn fingerprint(
             add("questions", path)?;
         }
     }
-    Ok(hexadecimal(&digest.finalize()))
+    Ok(polymath_base::hexadecimal(&digest.finalize()))
 }
 
 fn content(path: &Path) -> Result<u128, DataError> {
     let mut hasher = Xxh3Default::new();
-    let mut file = polymath_files::open(path).map_err(DataError::file("open", path))?;
+    let mut file = polymath_base::open(path).map_err(DataError::file("open", path))?;
     let mut buffer = vec![0; 1 << 18];
     loop {
         let read = file

@@ -97,7 +97,7 @@ fn write_lines(
     lines: impl Iterator<Item = serde_json::Value>,
 ) -> Result<(), DataError> {
     let write = || -> std::io::Result<()> {
-        let mut staged = polymath_files::StagedFile::create(path)?;
+        let mut staged = polymath_base::StagedFile::create(path)?;
         let mut file = std::io::BufWriter::new(staged.file());
         for line in lines {
             writeln!(file, "{line}")?;

@@ -1,6 +1,6 @@
 //! A small seeded generator, the same on every platform (SplitMix64; Steele, Lea & Flood 2014).
 
-use crate::draw::mix;
+use polymath_base::{GOLDEN, fnv1a, mix};
 
 /// A stream of random numbers.
 pub struct Random(u64);
@@ -12,7 +12,7 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
@@ -32,10 +32,8 @@ impl Random {
     }
 }
 
-/// FNV-1a.
+/// Hashes a text by FNV-1a, mixed once more so that similar texts fall far apart.
 pub fn hash(text: &str) -> u64 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    (hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let hash = fnv1a(text);
+    (hash ^ (hash >> 29)).wrapping_mul(GOLDEN)
 }

@@ -150,7 +150,7 @@ mod tests {
     fn training_is_linear_in_the_length_of_words() {
         let mut state = 1u64;
         let mut letters = || {
-            state = crate::draw::mix(state);
+            state = polymath_base::mix(state);
             ["a", "c", "g", "t"][(state % 4) as usize]
         };
         let texts: Vec<String> = (0..10)

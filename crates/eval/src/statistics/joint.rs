@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 
 use super::bootstrap::{LEAST_ERROR, check_resamples, quantile};
 use super::ratio::{Pair, Sums, centered, group_sums};
-use super::{FEWEST_GROUPS, GroupDraws, number_of};
+use super::{FEWEST_GROUPS, GroupDraws};
 use crate::{DomainScores, EvalError};
 
 /// One domain of a comparison: two models on the same documents.
@@ -79,7 +79,10 @@ impl Family {
         }
         for (name, members) in &domains {
             check_groups(name, members)?;
-            let mut draws = GroupDraws::new(members[0].1.len(), seed.wrapping_add(number_of(name)));
+            let mut draws = GroupDraws::new(
+                members[0].1.len(),
+                seed.wrapping_add(polymath_base::fnv1a(name)),
+            );
             let members: Vec<(usize, Part)> = members
                 .iter()
                 .map(|(at, sums)| (*at, Part::of(sums)))

@@ -21,7 +21,7 @@ pub use holm::holm;
 pub use joint::{Compared, Comparison, Family};
 pub use mcnemar::mcnemar;
 pub use mean::mean_figure;
-pub use random::{GroupDraws, Random, number_of};
+pub use random::{GroupDraws, Random};
 pub use ratio::{Pair, group_sums};
 pub use seeds::OverSeeds;
 pub use shape::FEWEST_EFFECTIVE;

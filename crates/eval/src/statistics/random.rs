@@ -2,6 +2,8 @@
 
 use std::f64::consts::TAU;
 
+use polymath_base::{GOLDEN, mix};
+
 /// SplitMix64 generator: small and the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
@@ -9,11 +11,8 @@ pub struct Random(pub u64);
 impl Random {
     /// Draws 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(GOLDEN);
+        mix(self.0)
     }
 
     /// Draws an integer from 0 to `count` − 1.
@@ -31,13 +30,6 @@ impl Random {
         let (radius, angle) = (self.unit(), self.unit());
         (-2.0 * libm::log(radius)).sqrt() * libm::cos(TAU * angle)
     }
-}
-
-/// Returns a hash of a name (FNV-1a), so that a domain's draws do not depend on what else is compared.
-pub fn number_of(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// Bootstrap resamples of groups: each draws as many groups as there are, with replacement. The same seed gives the

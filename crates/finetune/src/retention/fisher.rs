@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
+use polymath_base::StagedFolder;
+use polymath_base::sha256_of_bytes;
 use polymath_data::{BATCH_RULE, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
-use polymath_files::StagedFolder;
-use polymath_model::{Transformer, sha256_of_bytes};
+use polymath_model::Transformer;
 use polymath_train::to_token_batch;
 use safetensors::SafeTensors;
 
@@ -199,7 +200,7 @@ fn read(
     key: &BTreeMap<String, String>,
     model: &Transformer,
 ) -> Result<Option<Squares>, String> {
-    let bytes = match polymath_files::read(path) {
+    let bytes = match polymath_base::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),

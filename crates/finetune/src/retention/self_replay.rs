@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use polymath_base::sha256_of_bytes;
 use polymath_data::{
     DataError, Dataset, DomainManifest, EndSources, Manifest, SCHEMA, ShardWriter, Split,
     TargetFolder, TokenizerManifest,
 };
-use polymath_model::sha256_of_bytes;
 use polymath_model::{DocumentSampler, Transformer};
 use polymath_train::sha256_of;
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use polymath_base::StagedFolder;
+use polymath_base::sha256_of_bytes;
 use polymath_data::{BATCH_RULE, ReplayStream};
-use polymath_files::StagedFolder;
-use polymath_model::sha256_of_bytes;
 use polymath_model::{TopK, Transformer};
 use polymath_train::to_token_batch;
 use safetensors::tensor::TensorView;
@@ -115,7 +115,7 @@ impl TeacherPool<'_> {
 
     /// Reads the file; `None` if there is none, or one with other settings.
     fn read(&self, path: &Path, tokens: usize) -> Result<Option<TopK>, String> {
-        let bytes = match polymath_files::read(path) {
+        let bytes = match polymath_base::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),

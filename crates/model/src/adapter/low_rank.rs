@@ -4,7 +4,9 @@ use candle_core::{D, Result, Tensor};
 use polymath_ops::Ops;
 
 use super::{A, B, LoraConfig, MAGNITUDE};
-use crate::initialize::{fnv1a, mix};
+use polymath_base::fnv1a;
+
+use crate::initialize::mix;
 
 /// Projection with an optional adapter.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use polymath_files::StagedFile;
+use polymath_base::StagedFile;
 
 use super::architecture::Architecture;
 use super::parameters::{Stored, layout, reordered_heads, to_pairs};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::{Device, Tensor};
-use polymath_files::StagedFolder;
+use polymath_base::StagedFolder;
 use polymath_ops::is_finite;
 
 use super::architecture::{Architecture, KNOWN};
@@ -31,7 +31,7 @@ const VALUES_OF_A_BYTE: usize = 4;
 pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
     refuse_taken(folder)?;
     polymath_input::refuse_pointer(file)?;
-    let bytes = polymath_files::read(file).map_err(ModelError::file("read", file))?;
+    let bytes = polymath_base::read(file).map_err(ModelError::file("read", file))?;
     let content = open(file, &bytes)?;
     let metadata = Metadata {
         path: file,

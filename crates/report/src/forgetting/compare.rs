@@ -15,7 +15,7 @@ use crate::wording::count;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{
     Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm,
-    mean_figure, number_of,
+    mean_figure,
 };
 use polymath_eval::{DomainScores, TaskScores};
 
@@ -54,7 +54,7 @@ pub fn compare(
     let mut judged_retained = Vec::new();
     for (name, tuned) in &run.domains {
         let before = &base.domains[name];
-        let seed = settings.seed.wrapping_add(number_of(name));
+        let seed = settings.seed.wrapping_add(polymath_base::fnv1a(name));
         let bootstrap = PairedBootstrap::new(before, tuned, settings.resamples, seed)
             .map_err(|error| ReportError::Report(format!("`{}` on `{name}`: {error}", run.path)))?;
         let role = if run.niche.as_ref() == Some(name) {

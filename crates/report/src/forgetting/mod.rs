@@ -319,7 +319,7 @@ impl ForgettingReport {
             ))
         };
         let text =
-            polymath_files::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+            polymath_base::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let report: Self =
             serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
         if ![4, SCHEMA].contains(&report.schema) {

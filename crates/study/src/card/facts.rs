@@ -163,7 +163,7 @@ fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, StudyError> {
     if !polymath_input::exists(&path)? {
         return Ok(None);
     }
-    let text = polymath_files::read(&path).map_err(StudyError::file(&path))?;
+    let text = polymath_base::read(&path).map_err(StudyError::file(&path))?;
     // Other lines are training steps, and the last one may be cut off.
     let points = text
         .split(|byte| *byte == b'\n')
@@ -261,7 +261,7 @@ fn license_of(base: &NamedBase) -> Option<String> {
         None => base.name.clone(),
     };
     let folder = resolve_checkpoint(Path::new(&name)).ok()?;
-    let card = polymath_files::read_to_string(folder.join(CARD)).ok()?;
+    let card = polymath_base::read_to_string(folder.join(CARD)).ok()?;
     let facts: License = serde_saphyr::from_str(front_matter(&card)?).ok()?;
     facts.license
 }

@@ -223,7 +223,7 @@ fn describe(
         .join("metrics.jsonl");
     // A model from elsewhere has no curve.
     let text = match polymath_input::exists(&metrics)? {
-        true => polymath_files::read(&metrics).map_err(StudyError::file(&metrics))?,
+        true => polymath_base::read(&metrics).map_err(StudyError::file(&metrics))?,
         false => Vec::new(),
     };
     scores.curve = text

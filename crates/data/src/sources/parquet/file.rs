@@ -45,7 +45,7 @@ impl<'a> ParquetFile<'a> {
     /// type; a way of compression that is not read.
     pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
         polymath_input::refuse_pointer(path)?;
-        let file = polymath_files::open(path).map_err(DataError::file("open", path))?;
+        let file = polymath_base::open(path).map_err(DataError::file("open", path))?;
         let size = file
             .metadata()
             .map_err(DataError::file("open", path))?

@@ -63,7 +63,7 @@ impl Controller {
     /// A file that can't be read.
     pub fn resume(&self, checkpoint: &Path, step: u64) -> Result<(), TrainError> {
         let path = checkpoint.join(FILE);
-        let text = polymath_files::read(&path).map_err(TrainError::file("read", &path))?;
+        let text = polymath_base::read(&path).map_err(TrainError::file("read", &path))?;
         let state: ControllerState = serde_json::from_slice(&text).map_err(|error| {
             TrainError::Config(format!(
                 "`{}` is not the state of a controller: {error}",

@@ -18,10 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use polymath_base::StagedFolder;
 use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::ScoresByDomain;
 use polymath_eval::score_shard;
-use polymath_files::StagedFolder;
 use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 

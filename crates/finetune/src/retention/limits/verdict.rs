@@ -183,7 +183,7 @@ impl LimitsVerdict {
     /// Reads the verdict in a run's folder; `None` if there is none, or one that can't be read or follows an earlier
     /// rule, which is measured again.
     pub(crate) fn read(run: &Path) -> Option<Self> {
-        let text = polymath_files::read(run.join(FILE)).ok()?;
+        let text = polymath_base::read(run.join(FILE)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 

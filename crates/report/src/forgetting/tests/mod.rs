@@ -353,7 +353,7 @@ fn every_form_is_written() {
         .collect();
     names.sort();
     assert_eq!(names, ["report.html", "report.json", "report.md"]);
-    let read = |name: &str| polymath_files::read_to_string(folder.path().join(name)).unwrap();
+    let read = |name: &str| polymath_base::read_to_string(folder.path().join(name)).unwrap();
     let change = crate::wording::signed(report.runs[0].domains[1].change.unwrap());
     for text in [read("report.md"), read("report.html"), report.table()] {
         assert!(

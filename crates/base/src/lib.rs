@@ -8,17 +8,21 @@
 //! ```
 //! # let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("state.json");
-//! polymath_files::write(&path, b"{}")?;
-//! assert_eq!(polymath_files::read(&path)?, b"{}");
+//! polymath_base::write(&path, b"{}")?;
+//! assert_eq!(polymath_base::read(&path)?, b"{}");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod digest;
 mod lock;
 mod place;
+mod random;
 mod regular;
 mod staged;
 
+pub use digest::{fnv1a, hexadecimal, sha256_of_bytes, sha256_of_file};
 pub use lock::{Attempt, Lock, holder, lock};
 pub use place::{clear_leftovers, is_leftover, remove, sync_folder};
+pub use random::{GOLDEN, mix};
 pub use regular::{exists, is_file, open, read, read_to_string};
 pub use staged::{StagedFile, StagedFolder, abandon, write};

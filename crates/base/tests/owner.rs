@@ -71,7 +71,7 @@ fn no_crate_bypasses_durable_reads_and_renames() {
     }
     assert!(
         around.is_empty(),
-        "use `polymath_files` or `polymath_input`:\n{}",
+        "use `polymath_base` or `polymath_input`:\n{}",
         around.join("\n")
     );
 }
