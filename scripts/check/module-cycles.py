@@ -23,7 +23,6 @@ EXCEPTIONS = {
     ("cli", "dashboard/view"): "panels use the frame that draws them",
     ("report", ""): "the types of a report lie in the file that renders them, until they get a file below the pages",
     ("model", "gguf"): "writer and reader of a format share its vocabulary, tables and errors",
-    ("finetune", ""): "studies of finished runs share this crate with training until they are a crate of their own",
 }
 
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"

@@ -35,17 +35,6 @@ pub fn choose_adapter(
     Ok(Some(lora))
 }
 
-/// Refuses an adapter as the base: an adapter of an adapter would name a base that holds no weights.
-pub(crate) fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
-    if polymath_model::is_adapter(base) {
-        return Err(FinetuneError::Config(format!(
-            "`base` = `{}` is an adapter: merge it first with `polymath merge {0} -o <folder>`, and start from that folder",
-            base.display()
-        )));
-    }
-    Ok(())
-}
-
 impl Finetuning {
     /// Returns the base with a new adapter, or with the adapter in `resumed`.
     pub(crate) fn adapted(

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use polymath_model::TokenizerFiles;
 use polymath_train::resolve_checkpoint;
 
-use crate::adapter::refuse_adapter_as_base;
 use crate::{FinetuneConfig, FinetuneError, Lineage};
 
 /// Checkpoint that a run starts from.
@@ -82,6 +81,17 @@ impl PinnedBase {
             self.sha256
         )))
     }
+}
+
+/// Refuses an adapter as the base: an adapter of an adapter would name a base that holds no weights.
+fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
+    if polymath_model::is_adapter(base) {
+        return Err(FinetuneError::Config(format!(
+            "`base` = `{}` is an adapter: merge it first with `polymath merge {0} -o <folder>`, and start from that folder",
+            base.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Returns true if a run has saved a checkpoint.

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use polymath_data::{GroupBy, OnBadRecord};
+use polymath_data::{GroupBy, NewTokens, OnBadRecord};
 use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig};
+use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig};
 
 /// Configuration of a fine-tuning run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -118,5 +118,41 @@ impl FinetuneConfig {
                 "neither `dataset` nor `texts` is given: one of them holds the niche".into(),
             )),
         }
+    }
+}
+
+/// The `[tokenizer]` table: tokens that the base's tokenizer lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VocabularyConfig {
+    /// New tokens that are recognized wherever they stand in a text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<String>,
+    /// File with more new tokens, one a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_file: Option<PathBuf>,
+    /// New special tokens: meant only where a chat template writes them, and silent in decoded text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_special: Vec<String>,
+}
+
+impl VocabularyConfig {
+    /// Returns true if nothing is added.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the new tokens, those of the file included.
+    pub(crate) fn tokens(&self) -> Result<NewTokens, FinetuneError> {
+        let mut ordinary = self.add.clone();
+        if let Some(path) = &self.add_file {
+            let text = polymath_input::read_text(path)?;
+            let lines = text.lines().filter(|line| !line.is_empty());
+            ordinary.extend(lines.map(str::to_owned));
+        }
+        Ok(NewTokens {
+            ordinary,
+            special: self.add_special.clone(),
+        })
     }
 }

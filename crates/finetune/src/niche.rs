@@ -130,3 +130,40 @@ impl TokenReader<'_> {
         Ok(watched)
     }
 }
+
+/// Data of a run, open from the start: the datasets may be replaced or removed while it runs.
+pub(crate) struct NicheData {
+    /// Fingerprint of the niche's data in the tokens of training.
+    pub fingerprint: String,
+    /// Training documents of the niche.
+    pub train: Arc<TokenShard>,
+    /// Held-out documents, the niche's first.
+    pub watched: Vec<(String, Arc<TokenShard>)>,
+    /// Same documents in the base's tokens.
+    pub watched_by_base: Vec<(String, Arc<TokenShard>)>,
+}
+
+impl NicheData {
+    /// Opens the data, those of the base in its own tokens.
+    pub fn open(
+        reader: TokenReader,
+        dataset: &Dataset,
+        niche: &str,
+        retained: Option<&Dataset>,
+    ) -> Result<Self, FinetuneError> {
+        let watched = reader.watch((dataset, niche), retained)?;
+        let base = TokenReader {
+            tokenizer: reader.base_tokenizer,
+            ..reader
+        };
+        Ok(Self {
+            fingerprint: reader.fingerprint(dataset)?,
+            train: reader.read(dataset)?.shard(niche, Split::Train)?,
+            watched_by_base: match reader.tokenizer == reader.base_tokenizer {
+                true => watched.clone(),
+                false => base.watch((dataset, niche), retained)?,
+            },
+            watched,
+        })
+    }
+}

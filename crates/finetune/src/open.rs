@@ -1,18 +1,18 @@
 //! Checks and opens the config, the base and the data of a run.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::utils::cuda_is_available;
-use polymath_data::{Dataset, Progress, Split, TokenShard, fitting_length};
+use polymath_data::{Dataset, Progress, TokenShard, fitting_length};
 use polymath_model::{HEAD, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
-use crate::niche::{TokenReader, choose_niche, niche_folder, prepare_niche};
+use crate::niche::{NicheData, TokenReader, choose_niche, niche_folder, prepare_niche};
 use crate::retention::{RetainedText, limits, retained_domains};
+use crate::tuning::Trained;
 use crate::vocabulary::Extension;
-use crate::{FinetuneConfig, FinetuneError, Finetuning, Trained, choose_adapter, select};
+use crate::{FinetuneConfig, FinetuneError, Finetuning, choose_adapter, select};
 
 /// Default tokens per row of text without prompts: a base may have a context far beyond what a CPU trains on.
 const DEFAULT_SEQUENCE: usize = 256;
@@ -149,42 +149,6 @@ impl Finetuning {
             limits::fill_in_schedule(&mut finetuning.config, total);
         }
         Ok(finetuning)
-    }
-}
-
-/// Data of a run, open from the start: the datasets may be replaced or removed while it runs.
-pub(crate) struct NicheData {
-    /// Fingerprint of the niche's data in the tokens of training.
-    pub fingerprint: String,
-    /// Training documents of the niche.
-    pub train: Arc<TokenShard>,
-    /// Held-out documents, the niche's first.
-    pub watched: Vec<(String, Arc<TokenShard>)>,
-    /// Same documents in the base's tokens.
-    pub watched_by_base: Vec<(String, Arc<TokenShard>)>,
-}
-
-impl NicheData {
-    fn open(
-        reader: TokenReader,
-        dataset: &Dataset,
-        niche: &str,
-        retained: Option<&Dataset>,
-    ) -> Result<Self, FinetuneError> {
-        let watched = reader.watch((dataset, niche), retained)?;
-        let base = TokenReader {
-            tokenizer: reader.base_tokenizer,
-            ..reader
-        };
-        Ok(Self {
-            fingerprint: reader.fingerprint(dataset)?,
-            train: reader.read(dataset)?.shard(niche, Split::Train)?,
-            watched_by_base: match reader.tokenizer == reader.base_tokenizer {
-                true => watched.clone(),
-                false => base.watch((dataset, niche), retained)?,
-            },
-            watched,
-        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! New tokens: the `[tokenizer]` table, and the base extended by them.
+//! Base extended by the new tokens of the `[tokenizer]` table.
 //!
 //! The extended base is a model folder beside the run, `<run>.base`: training starts from it, data are prepared with
 //! its tokenizer, and comparisons of weights use its weights. Measurements of the base use the original base with its
@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use polymath_data::{ExtendedTokenizer, NewTokens};
+use polymath_data::ExtendedTokenizer;
 use polymath_model::{ModelConfig, NewRows, TokenizerFiles};
 use polymath_train::resolve_checkpoint;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::base::PinnedBase;
@@ -19,41 +18,6 @@ use crate::{FinetuneConfig, FinetuneError, Method};
 
 /// Name of the file that marks an extended base.
 const MARK: &str = "extended.json";
-
-/// The `[tokenizer]` table: tokens that the base's tokenizer lacks.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct VocabularyConfig {
-    /// New tokens that are recognized wherever they stand in a text.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub add: Vec<String>,
-    /// File with more new tokens, one a line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub add_file: Option<PathBuf>,
-    /// New special tokens: meant only where a chat template writes them, and silent in decoded text.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub add_special: Vec<String>,
-}
-
-impl VocabularyConfig {
-    /// Returns true if nothing is added.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    fn tokens(&self) -> Result<NewTokens, FinetuneError> {
-        let mut ordinary = self.add.clone();
-        if let Some(path) = &self.add_file {
-            let text = polymath_input::read_text(path)?;
-            let lines = text.lines().filter(|line| !line.is_empty());
-            ordinary.extend(lines.map(str::to_owned));
-        }
-        Ok(NewTokens {
-            ordinary,
-            special: self.add_special.clone(),
-        })
-    }
-}
 
 /// Base with new tokens.
 pub(crate) struct Extension {

@@ -3,6 +3,7 @@
 //! [`RetentionConfig`] selects the methods. `check` refuses contradictions before anything is made, and `start` makes
 //! the stream of batches, the penalties and the distillation of a run.
 
+mod batches;
 mod config;
 mod distill;
 mod ewc;

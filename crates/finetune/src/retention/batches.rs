@@ -1,0 +1,171 @@
+//! Batches of a run: rows of the niche, and replayed rows.
+
+use polymath_data::{
+    BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, Replay, ReplayStream, Split,
+};
+use polymath_model::{DocumentSampler, LoadOptions};
+
+use super::self_replay::DOMAIN;
+use super::{ReplayConfig, ReplaySource, SelfReplay, StartContext};
+use crate::{FinetuneError, Finetuning};
+
+/// Seed that makes the order of replayed rows independent of the niche's.
+const REPLAY_SEED: u64 = 0x5eed_0000_0000_0001;
+
+impl Finetuning {
+    /// Returns the niche's own batches.
+    pub(super) fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
+        let part = MixturePart {
+            name: self.niche.clone(),
+            shard: self.data.train.clone(),
+            weight: 1.0,
+        };
+        let rows = self.config.training.batch_size;
+        Ok(self.stream(vec![part], (rows, self.config.seed))?)
+    }
+
+    pub(super) fn stream(
+        &self,
+        parts: Vec<MixturePart>,
+        (rows, seed): (usize, u64),
+    ) -> Result<MixtureStream, polymath_data::DataError> {
+        let shape = BatchShape {
+            rows,
+            sequence_length: self.sequence_length,
+        };
+        MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
+    }
+
+    /// Measures the packing of examples with prompts, and the share of padding.
+    pub(crate) fn measure_rows(&mut self) -> Result<(), FinetuneError> {
+        let one = (1, 0);
+        let niche = match self.config.control {
+            true => self.stream(self.retained_parts(1.0)?, one)?,
+            false => self.niche_stream()?,
+        };
+        self.padding = niche.padding();
+        let replay = self.config.retention.replay.clone();
+        let replay = replay.filter(|replay| replay.source == ReplaySource::Data);
+        let retained = match &replay {
+            Some(replay) => Some(self.stream(self.retained_parts(replay.temperature)?, one)?),
+            None => None,
+        };
+        let streams = std::iter::once(&niche).chain(&retained);
+        self.packings = streams
+            .flat_map(|stream| stream.packings())
+            .map(|(name, packing)| format!("{name}: {packing}"))
+            .collect();
+        if let (Some(replay), Some(retained)) = (replay, retained) {
+            self.padding = self.replayed_stream(niche, retained, &replay)?.padding();
+        } else if let Some(replay) = &self.config.retention.replay
+            && !replay.beside
+        {
+            // Text that the base generates has no padding.
+            self.padding *= 1.0 - replay.share;
+        }
+        Ok(())
+    }
+
+    /// Returns the niche's batches with a share of rows from `parts`.
+    pub(super) fn replayed(
+        &self,
+        niche: MixtureStream,
+        parts: Vec<MixturePart>,
+        replay: &ReplayConfig,
+    ) -> Result<ReplayStream, FinetuneError> {
+        let retained = self.stream(parts, (1, self.config.seed ^ REPLAY_SEED))?;
+        self.replayed_stream(niche, retained, replay)
+    }
+
+    fn replayed_stream(
+        &self,
+        niche: MixtureStream,
+        retained: MixtureStream,
+        replay: &ReplayConfig,
+    ) -> Result<ReplayStream, FinetuneError> {
+        let distill = self.config.retention.distill.as_ref();
+        let replay = Replay {
+            share: replay.share,
+            pool: distill.and_then(|distill| distill.pool_rows(self.sequence_length)),
+            beside: replay.beside,
+        };
+        Ok(ReplayStream::new(
+            niche,
+            retained,
+            replay,
+            self.config.seed,
+        )?)
+    }
+
+    /// Returns the sources of replayed rows; `None` if the run was stopped meanwhile.
+    pub(super) fn replayed_parts(
+        &self,
+        replay: &ReplayConfig,
+        (base_sha256, fingerprint): (&str, &mut String),
+        context: &mut StartContext,
+    ) -> Result<Option<Vec<MixturePart>>, FinetuneError> {
+        if replay.source == ReplaySource::Data {
+            return self.retained_parts(replay.temperature).map(Some);
+        }
+        let mut output = self.config.run.clone().into_os_string();
+        output.push(".replay");
+        let replay_text = SelfReplay {
+            output: output.into(),
+            tokenizer: self
+                .base
+                .tokenizer
+                .get("tokenizer.json")
+                .unwrap_or_default()
+                .to_vec(),
+            base_sha256: base_sha256.to_owned(),
+            tokens: replay.tokens(),
+            composition: DocumentSampler {
+                temperature: replay.temperature,
+                max_tokens: self.sequence_length,
+                seed: self.config.seed,
+            },
+        };
+        let options = LoadOptions::frozen(&context.launch.device, context.ops);
+        let base = self.load_base(&options)?;
+        let observer = &mut *context.observer;
+        let say = &mut |text: &str| observer.message(text);
+        let Some(dataset) = replay_text.prepare(&base, &context.launch.stop, say)? else {
+            return Ok(None);
+        };
+        *fingerprint = format!("{fingerprint}+{}", dataset.fingerprint());
+        Ok(Some(vec![MixturePart {
+            name: DOMAIN.to_owned(),
+            shard: dataset.shard(DOMAIN, Split::Train)?,
+            weight: 1.0,
+        }]))
+    }
+
+    /// Returns the retained domains, each with its share of the replayed rows.
+    pub(super) fn retained_parts(
+        &self,
+        temperature: f64,
+    ) -> Result<Vec<MixturePart>, FinetuneError> {
+        let sizes: Vec<DomainSize> = self
+            .retained_texts
+            .iter()
+            .map(|retained| DomainSize {
+                name: retained.name.clone(),
+                tokens: retained.shard.tokens(),
+            })
+            .collect();
+        let mixture = MixtureConfig {
+            temperature: Some(temperature),
+            ..MixtureConfig::default()
+        };
+        let shares = mixture.resolve(&sizes, 1)?;
+        Ok(shares
+            .into_iter()
+            .zip(&self.retained_texts)
+            .map(|(share, retained)| MixturePart {
+                name: share.name,
+                shard: retained.shard.clone(),
+                weight: share.weight,
+            })
+            .collect())
+    }
+}

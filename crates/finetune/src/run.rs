@@ -1,0 +1,178 @@
+//! Run of an opened fine-tuning, from its start or its last checkpoint to its end.
+
+use std::path::Path;
+
+use polymath_train::{Fit, LanguageModel, Launch, Observer, Outcome, RunFolder, fit, step_name};
+
+use crate::retention::{RetentionObjective, StartContext};
+use crate::{Divergence, Ending, FinetuneError, Finetuning, Lineage};
+
+/// Default peak learning rate.
+const LEARNING_RATE: f64 = 3e-4;
+
+impl Finetuning {
+    /// Trains from the base or from the current position of the run folder, and judges the limits, if any. For a
+    /// finished run that is resumed, only completes the work of a killed process after the last checkpoint.
+    ///
+    /// # Errors
+    /// A run folder that can't be used; errors of training. A diverging run leaves a note ([`Self::divergence`]).
+    pub fn run(
+        &self,
+        launch: &Launch,
+        observer: &mut dyn Observer,
+    ) -> Result<Ending, FinetuneError> {
+        if self.only_inspected {
+            return Err(FinetuneError::Config(
+                "this run was opened for inspection only: open it again to train".into(),
+            ));
+        }
+        if !launch.resume {
+            self.refuse_unjudged()?;
+        }
+        launch.check_memory(&self.plan())?;
+        let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
+        let lineage = match run.resumed() {
+            Some(from) => self.check_origin(&from.path)?,
+            None => self.lineage()?,
+        };
+        self.base.check()?;
+        let outcome = match run.finished_outcome(&self.config.checkpoint)? {
+            Some(outcome) => {
+                let shown = run.path().display();
+                observer.message(&format!("`{shown}` is finished: nothing left to do"));
+                outcome
+            }
+            None => {
+                Divergence::clear(run.path())?;
+                self.train(&run, lineage, (launch, observer))
+                    .inspect_err(|error| Divergence::note(run.path(), error))?
+            }
+        };
+        self.conclude(outcome, &run, (launch, observer))
+    }
+
+    /// Trains in an open run folder.
+    fn train(
+        &self,
+        run: &RunFolder,
+        lineage: Lineage,
+        (launch, observer): (&Launch, &mut dyn Observer),
+    ) -> Result<Outcome, FinetuneError> {
+        if run.resumed().is_none() {
+            lineage.write(run.path())?;
+        }
+        if let Some(extension) = &self.extension {
+            extension.write()?;
+        }
+        for packing in self.packings() {
+            observer.message(&packing);
+        }
+        let ops = launch.ops(self.config.training.precision()?);
+        let transformer = self.transformer(run, launch, ops)?;
+        let Some(retention) = self.start_retention(&mut StartContext {
+            launch,
+            ops,
+            observer,
+        })?
+        else {
+            let step = run.resumed().map_or(0, |from| from.state.step);
+            return Ok(Outcome::Interrupted { step });
+        };
+        let task = RetentionObjective {
+            model: LanguageModel {
+                transformer: &transformer,
+                tokenizer: self.tokenizer().clone(),
+            },
+            penalties: retention.penalties,
+            replay_weight: self.config.retention.replay_weight(),
+            distillation: retention.distillation,
+            controller: retention.controller.clone(),
+            lineage: Some(lineage),
+        };
+        let mut evaluator =
+            self.evaluator(&transformer, retention.controller, (run, launch, ops))?;
+        let settings = Fit {
+            training: &self.config.training,
+            sequence_length: self.sequence_length,
+            learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
+            evaluation: &self.config.evaluation,
+            evaluate_first: true,
+            checkpoint: &self.config.checkpoint,
+            seed: self.config.seed,
+            data_fingerprint: retention.fingerprint,
+            ops,
+            stop: &launch.stop,
+        };
+        Ok(fit(
+            &settings,
+            run,
+            (&task, &*retention.batches),
+            &mut *evaluator,
+            observer,
+        )?)
+    }
+
+    /// Returns true if the run is finished with these settings, base and data, and its limits are judged.
+    ///
+    /// # Errors
+    /// A run that is finished with other settings.
+    pub fn is_done(&self) -> Result<bool, FinetuneError> {
+        let Some(state) = polymath_train::finished(&self.config.run) else {
+            return Ok(false);
+        };
+        if !self.is_same()? {
+            return Err(self.finished_otherwise());
+        }
+        self.check_origin(&self.config.run.join(step_name(state.step)))?;
+        Ok(self.is_judged())
+    }
+
+    /// Checks that a checkpoint of the run came from the current base, tokenizer and data, and returns its lineage.
+    ///
+    /// # Errors
+    /// A checkpoint that came from others.
+    pub(crate) fn check_origin(&self, checkpoint: &Path) -> Result<Lineage, FinetuneError> {
+        let now = self.lineage()?;
+        let saved = checkpoint.join("tokenizer.json");
+        // Adapters of earlier versions have none.
+        if polymath_input::is_file(&saved)?
+            && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()?
+        {
+            return Err(FinetuneError::Config(format!(
+                "the run `{}` was begun with another tokenizer than that of `base` with the new tokens of `tokenizer`: \
+                 `{}` differs from it. Restore what it was begun with, choose another `run`, or remove the run's folder to \
+                 begin anew",
+                self.config.run.display(),
+                saved.display()
+            )));
+        }
+        match Lineage::of(checkpoint)? {
+            Some(before) => {
+                before.check_same(&now, &self.config.run)?;
+                Ok(before)
+            }
+            None => Ok(now),
+        }
+    }
+
+    /// Returns true if the run in the folder has these settings.
+    pub(crate) fn is_same(&self) -> Result<bool, FinetuneError> {
+        let path = self.config.run.join("run.toml");
+        match polymath_base::read_to_string(&path) {
+            Ok(saved) => Ok(saved == self.resolved()),
+            Err(source) => Err(FinetuneError::File { path, source }),
+        }
+    }
+
+    fn finished_otherwise(&self) -> FinetuneError {
+        FinetuneError::Config(format!(
+            "`{}` is finished with other settings: remove it, or choose another folder",
+            self.config.run.display()
+        ))
+    }
+
+    /// Returns the config as it is saved with the run.
+    fn resolved(&self) -> String {
+        toml::to_string(&self.config).expect("a config that was TOML is TOML")
+    }
+}

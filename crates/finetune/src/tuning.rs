@@ -1,0 +1,232 @@
+//! Opened fine-tuning: its config, base and data, and what it costs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polymath_data::{Dataset, DomainManifest, HeldoutSplit, TokenShard};
+use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
+use polymath_train::{Plan, TrainingConfig, resolve_checkpoint, step_name};
+use tempfile::TempDir;
+
+use crate::base::PinnedBase;
+use crate::niche::NicheData;
+use crate::retention::{RetainedText, Sizes};
+use crate::vocabulary::Extension;
+use crate::{FinetuneConfig, FinetuneError, Lineage};
+
+/// Trained parameters: those of the model, or of an adapter beside it.
+pub(crate) struct Trained<'a> {
+    pub names: &'a BTreeSet<String>,
+    pub adapter: Option<&'a LoraConfig>,
+}
+
+impl Trained<'_> {
+    /// Returns the plan on rows of `rows.0` positions, of which the share `rows.1` is padding.
+    pub fn plan(&self, model: &ModelConfig, training: &TrainingConfig, rows: (usize, f64)) -> Plan {
+        match self.adapter {
+            Some(lora) => Plan::of_adapter(model, training, rows, lora),
+            None => Plan::new(model, training, rows, &|name| self.names.contains(name)),
+        }
+    }
+
+    /// Returns the bytes that retention of this number of domains takes, on rows of this length.
+    pub fn retention_bytes(
+        &self,
+        plan: &Plan,
+        config: &FinetuneConfig,
+        (retained, sequence_length): (u64, usize),
+    ) -> u64 {
+        let trained = plan.trainable_parameters;
+        config.retention.memory(Sizes {
+            base: match self.adapter {
+                Some(_) => plan.parameters - trained,
+                None => plan.parameters,
+            },
+            trained,
+            retained,
+            sequence_length,
+        })
+    }
+}
+
+/// A fine-tuning that is ready to start: the config is valid, base and data are open.
+pub struct Finetuning {
+    pub(crate) config: FinetuneConfig,
+    pub(crate) base: PinnedBase,
+    /// Base with new tokens, if any are added.
+    pub(crate) extension: Option<Extension>,
+    pub(crate) model: ModelConfig,
+    pub(crate) trainable: BTreeSet<String>,
+    pub(crate) adapter: Option<LoraConfig>,
+    pub(crate) dataset: Dataset,
+    pub(crate) retained: Option<Dataset>,
+    pub(crate) niche: String,
+    pub(crate) data: NicheData,
+    pub(crate) sequence_length: usize,
+    /// True if the row length was chosen to fit the niche's examples.
+    pub(crate) fitted: bool,
+    /// Share of the positions that is padding.
+    pub(crate) padding: f64,
+    /// Packing of the examples with prompts, one sentence per domain.
+    pub(crate) packings: Vec<String>,
+    pub(crate) retained_texts: Vec<RetainedText>,
+    /// True if opened by [`Self::inspect`].
+    pub(crate) only_inspected: bool,
+    /// Temporary folder of data prepared for inspection.
+    pub(crate) _scratch: TempDir,
+}
+
+impl Finetuning {
+    /// Returns the cost of the run. If rows are replayed beside the niche's, it counts the initial share.
+    pub fn plan(&self) -> Plan {
+        let moved = Trained {
+            names: &self.trainable,
+            adapter: self.adapter.as_ref(),
+        };
+        let rows = (self.sequence_length, self.padding);
+        let mut plan = moved.plan(&self.model, &self.config.training, rows);
+        let retained = self.retained_texts.len() as u64;
+        plan.retention_bytes = moved.retention_bytes(&plan, &self.config, (retained, rows.0));
+        let replay = self.config.retention.replay.as_ref();
+        if let Some(replay) = replay.filter(|replay| replay.beside) {
+            let grown = |count: u64| (count as f64 / (1.0 - replay.share)).round() as u64;
+            plan.tokens = grown(plan.tokens);
+            plan.positions = grown(plan.positions);
+        }
+        plan
+    }
+
+    /// Returns the optimizer steps of the run.
+    pub fn total_steps(&self) -> u64 {
+        let training = &self.config.training;
+        training.total_steps(self.sequence_length, self.padding)
+    }
+
+    /// Describes the packing of examples with prompts; empty if there are none.
+    pub fn packings(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        if self.fitted {
+            said.push(format!(
+                "rows of {} tokens, in which the examples of {} fit (`training.sequence_length` sets another length)",
+                self.sequence_length, self.niche
+            ));
+        }
+        said.extend_from_slice(&self.packings);
+        said
+    }
+
+    /// Returns the manifest of the niche: documents read, omitted and held out.
+    pub fn niche_manifest(&self) -> Option<&DomainManifest> {
+        self.dataset.manifest().domains.get(&self.niche)
+    }
+
+    /// Returns the domain of the fine-tuning.
+    pub fn niche(&self) -> &str {
+        &self.niche
+    }
+
+    /// Returns the domains that are scored during training, the niche first.
+    pub fn watched(&self) -> Vec<&str> {
+        let watched = self.data.watched.iter();
+        watched.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Keeps the checkpoint after `share` of the run permanently, and returns its folder.
+    pub fn keep_at(&mut self, share: f64) -> PathBuf {
+        let total = self.total_steps();
+        let step = ((total as f64 * share).round() as u64).max(1);
+        let milestones = &mut self.config.checkpoint.milestones;
+        if !milestones.contains(&step) {
+            milestones.push(step);
+        }
+        self.config.run.join(step_name(step))
+    }
+
+    /// Returns the folder of the run's best checkpoint, or of the closest one if none was inside the limits.
+    ///
+    /// # Errors
+    /// A run without a complete checkpoint.
+    pub fn best(&self) -> Result<PathBuf, FinetuneError> {
+        let run = &self.config.run;
+        let closest = run.join("closest");
+        let only_close =
+            !polymath_input::exists(&run.join("best"))? && polymath_input::exists(&closest)?;
+        Ok(resolve_checkpoint(if only_close { &closest } else { run })?)
+    }
+
+    /// Folder of the run.
+    pub fn run_folder(&self) -> &Path {
+        &self.config.run
+    }
+
+    /// Folder of the base, without links.
+    pub fn base(&self) -> &Path {
+        &self.base.folder
+    }
+
+    /// Path of the base as written in the config.
+    pub fn named_base(&self) -> &Path {
+        &self.base.named
+    }
+
+    /// SHA-256 of the base's weights.
+    pub fn base_sha256(&self) -> &str {
+        &self.base.sha256
+    }
+
+    /// Checks that the base's weights have not changed since the run was opened.
+    ///
+    /// # Errors
+    /// Weights that are gone or have changed.
+    pub fn check_base(&self) -> Result<(), FinetuneError> {
+        self.base.check()
+    }
+
+    /// Returns the folder that training starts from: the base, with new tokens if any are added.
+    pub(crate) fn start(&self) -> &Path {
+        self.extension
+            .as_ref()
+            .map_or(&self.base.folder, |extension| &extension.folder)
+    }
+
+    /// Returns the tokenizer of the trained model.
+    pub(crate) fn tokenizer(&self) -> &TokenizerFiles {
+        self.extension
+            .as_ref()
+            .map_or(&self.base.tokenizer, |extension| &extension.tokenizer)
+    }
+
+    /// Held-out shards that are scored, the niche's first.
+    pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
+        &self.data.watched
+    }
+
+    /// Tokens per row.
+    pub fn sequence_length(&self) -> usize {
+        self.sequence_length
+    }
+
+    pub(crate) fn lineage(&self) -> Result<Lineage, FinetuneError> {
+        Ok(Lineage {
+            base: self.config.base.clone(),
+            checkpoint: Some(self.base.folder.clone()),
+            base_sha256: self.base.sha256.clone(),
+            method: match self.config.control {
+                true => format!("{}, control", self.config.method.name()),
+                false => self.config.method.name().to_owned(),
+            },
+            niche: self.niche.clone(),
+            dataset: self.dataset.path().to_path_buf(),
+            dataset_sha256: Some(self.dataset.fingerprint().to_owned()),
+            retain: self.config.retain.clone(),
+            retain_sha256: self
+                .retained
+                .as_ref()
+                .map(|retained| retained.fingerprint().to_owned()),
+            chosen_on: Some(HeldoutSplit::Dev),
+            earlier: Lineage::of(&self.base.folder)?
+                .map_or_else(Vec::new, |before| before.stages()),
+        })
+    }
+}
