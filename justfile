@@ -40,7 +40,7 @@ book:
 
 # Writes the generated pages of docs/reference
 reference:
-    POLYMATH_WRITE_REFERENCE=1 cargo test --workspace --test reference_pages
+    POLYMATH_WRITE_REFERENCE=1 cargo test --workspace --test it reference_pages::
 
 # Licenses, duplicate versions and origins of dependencies (needs cargo-deny)
 deny:

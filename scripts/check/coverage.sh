@@ -41,4 +41,4 @@ if [ "${1:-}" = --works ]; then
 fi
 TRIALS="${1:-1000}" cargo test --quiet --workspace --lib coverage_table -- --ignored --nocapture |
   grep -E '^\||^most|^$' | cat -s
-cargo test --quiet --workspace --test frontier_evidence coverage_table -- --ignored --nocapture
+cargo test --quiet --workspace --test it frontier_evidence::coverage_table -- --ignored --nocapture

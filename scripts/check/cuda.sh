@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles the workspace with `--features cuda` on a machine without a GPU or a CUDA toolkit: the compiler comes
-# from PyPI wheels. It checks that the CUDA build compiles, tests/cuda.rs with it; it can't
+# from PyPI wheels. It checks that the CUDA build compiles, tests/it/cuda.rs with it; it can't
 # run it. About half an hour on two cores, most of it for Candle's own kernels.
 #
 #   scripts/check/cuda.sh [scratch folder, default target/cuda-toolkit]

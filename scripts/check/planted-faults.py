@@ -26,6 +26,8 @@ import planted_switches as switches
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LIST = HERE / "planted-faults.toml"
+# The program of a crate's integration tests, of which each file is a module.
+JOINED = "it"
 # A fault may make a test run for ever.
 LIMIT = 900
 # So few faults are planted faster one at a time.
@@ -60,17 +62,23 @@ class Tree:
 
     def test(self, tests):
         """Runs tests; returns whether they pass, or `None` where they are not built, and what was said."""
+        said = ""
         try:
             build = self.cargo(["--no-run", *arguments_of(tests)])
             if build.returncode:
                 return None, build.stderr
-            tests = self.cargo([*arguments_of(tests), "--no-fail-fast"], LIMIT)
+            for arguments in runs_of(tests):
+                done = self.cargo(["--no-fail-fast", *arguments], LIMIT)
+                said += done.stdout + done.stderr
+                if done.returncode:
+                    return False, said
         except subprocess.TimeoutExpired:
             return False, f"no end within {LIMIT} s"
-        return tests.returncode == 0, tests.stdout + tests.stderr
+        return True, said
 
     def build(self, tests):
-        """Builds tests: their programs by name, each with the folder to run it in, and the files and lines of errors."""
+        """Builds tests: their programs by name, each with its arguments and the folder to run it in, and the files and lines of
+        errors."""
         built = self.cargo(["--no-run", "--message-format=json", *arguments_of(tests)])
         programs, errors = {}, []
         for line in built.stdout.splitlines():
@@ -78,14 +86,26 @@ class Tree:
             target, program = message.get("target", {}), message.get("executable")
             if message.get("reason") == "compiler-artifact" and program and message["profile"]["test"]:
                 folder = Path(message["manifest_path"]).parent
-                name = target["name"] if "test" in target["kind"] else f"lib {folder.name}"
-                programs.setdefault(name, []).append((program, folder))
+                for name, filters in tests_of(target, folder):
+                    programs.setdefault(name, []).append(([program, *filters], folder))
             if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
                 spans = [span for span in message["message"]["spans"] if span["is_primary"]]
                 errors += [(span["file_name"], span["line_start"], span["line_end"]) for span in spans]
         if built.returncode and not errors:
             sys.exit(f"the tests are not built:\n{built.stderr[-4000:]}")
         return programs, errors
+
+
+def tests_of(target, folder):
+    """Yields the names of the tests that a program holds, each with the arguments that choose them."""
+    if "test" not in target["kind"]:
+        yield f"lib {folder.name}", []
+    elif target["name"] != JOINED:
+        yield target["name"], []
+    else:
+        for file in folder.glob(f"tests/{JOINED}/*.rs"):
+            if file.name != "main.rs":
+                yield file.stem, [f"{file.stem}::"]
 
 
 def run(command, folder, environment, limit):
@@ -154,10 +174,19 @@ def plant(tree, fault):
     return {"outcome": "caught", "said": failed_tests(output), "seconds": seconds}
 
 
+def runs_of(tests):
+    """Cargo's arguments for tests by name, one list for each run: the files of the joined programs, programs of their own, and unit
+    tests, `lib data`. Unit tests of all crates are run, since they are built together."""
+    alone = {test for test in tests if list(ROOT.glob(f"tests/{test}.rs")) + list(ROOT.glob(f"crates/*/tests/{test}.rs"))}
+    files = [f"{test}::" for test in tests if not test.startswith("lib ") and test not in alone]
+    units = any(test.startswith("lib ") for test in tests)
+    runs = [["--test", JOINED, "--", *files]] if files else []
+    return runs + [["--test", test] for test in sorted(alone)] + ([["--lib"]] if units else [])
+
+
 def arguments_of(tests):
-    """Cargo's arguments for tests by name; `lib data` are the unit tests of a crate, which are built with all others."""
-    units = ["--lib"] if any(test.startswith("lib ") for test in tests) else []
-    return [word for test in tests if not test.startswith("lib ") for word in ("--test", test)] + units
+    """Cargo's arguments that build tests."""
+    return [word for arguments in runs_of(tests) for word in arguments[: arguments.index("--") if "--" in arguments else None]]
 
 
 class Together:
@@ -194,11 +223,11 @@ class Together:
 
     def run(self, test, number=""):
         """Runs a test's programs with one fault switched on; the names of the tests that failed, or nothing."""
-        for program, folder in self.programs[test]:
+        for command, folder in self.programs[test]:
             environment = {**os.environ, switches.VARIABLE: str(number), "CARGO_MANIFEST_DIR": str(folder)}
             limit = LIMIT if number == "" else 60 + 10 * self.seconds[test]
             try:
-                done = run([program], folder, environment, limit)
+                done = run(command, folder, environment, limit)
             except subprocess.TimeoutExpired:
                 return f"no end within {limit:.0f} s"
             if done.returncode:

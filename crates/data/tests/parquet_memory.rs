@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "it/support/desk.rs"]
 mod desk;
 
 use std::fs::File;

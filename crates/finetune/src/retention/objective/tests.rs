@@ -1,6 +1,6 @@
 //! Steps that an objective is told of: the model and the controller know them.
 
-#[path = "../../../tests/tiny/mod.rs"]
+#[path = "../../../tests/it/support/tiny.rs"]
 mod tiny;
 
 use candle_core::Device;

@@ -1,0 +1,3 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod owner;

@@ -1,0 +1,4 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod presets;
+mod reference_pages;

@@ -1,0 +1,17 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod apply_chat_template;
+mod chat;
+mod groups;
+mod ledger;
+mod mixture;
+mod packed;
+mod packing;
+mod parquet;
+mod prepare;
+mod reading;
+mod refusals;
+mod replay;
+mod scoring;
+mod split;
+mod support;

@@ -1,0 +1,5 @@
+//! Helpers that several tests share.
+
+pub mod desk;
+pub mod shelf;
+pub mod tables;

@@ -1,0 +1,73 @@
+//! Small shards to test on.
+
+use std::sync::Arc;
+
+use polymath_data::{DocumentOrigin, GroupKind, Grouping, ShardWriter, TokenShard};
+use proptest::prelude::*;
+
+/// A document's tokens (the end included) and which are scored.
+pub type Story = Vec<(u32, bool)>;
+
+/// Documents of 1 to 40 tokens.
+pub fn stories(masked: bool) -> impl Strategy<Value = Vec<Story>> {
+    let token = (1..300u32, prop_oneof![Just(true), Just(!masked)]);
+    let story = prop::collection::vec(token, 0..40).prop_map(|mut story| {
+        story.push((0, true));
+        story
+    });
+    prop::collection::vec(story, 1..20)
+}
+
+/// The shard of `stories`.
+pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
+    write(stories, 300)
+}
+
+/// Writes a shard over a vocabulary in which every token of a test may be another.
+pub fn wide(stories: &[Story]) -> Arc<TokenShard> {
+    write(stories, 1 << 24)
+}
+
+fn write(stories: &[Story], vocabulary: usize) -> Arc<TokenShard> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.safetensors");
+    let mut writer = ShardWriter::create(&path, vocabulary).unwrap();
+    for story in stories {
+        let tokens: Vec<u32> = story.iter().map(|token| token.0).collect();
+        let scored: Vec<bool> = story.iter().map(|token| token.1).collect();
+        writer.push(&tokens, &scored, tokens.len() as u64).unwrap();
+    }
+    let written = writer.finish().unwrap();
+    let shard = TokenShard::open(&path).unwrap();
+    assert_eq!(written.tokens, shard.tokens());
+    Arc::new(shard)
+}
+
+/// The shard of equal documents that are of these groups.
+pub fn grouped(groups: &[u64]) -> TokenShard {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heldout.safetensors");
+    let writer = ShardWriter::create(&path, 300).unwrap();
+    let mut writer = writer.with_groups(Grouping::of(GroupKind::Record)).unwrap();
+    for (number, group) in groups.iter().enumerate() {
+        let origin = DocumentOrigin {
+            group: *group,
+            record: number as u64,
+            ..DocumentOrigin::default()
+        };
+        writer.push_from(origin, &[1, 0], &[], 1).unwrap();
+    }
+    writer.finish().unwrap();
+    TokenShard::open(&path).unwrap()
+}
+
+/// The shard of documents of these lengths, whose tokens are numbered from 1 over all of them.
+pub fn numbered(lengths: &[usize]) -> Arc<TokenShard> {
+    let mut next = 1;
+    let story = |length: &usize| {
+        let from = next;
+        next += *length as u32;
+        (from..next).map(|token| (token, true)).collect()
+    };
+    wide(&lengths.iter().map(story).collect::<Vec<Story>>())
+}

@@ -1,0 +1,6 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod choices;
+mod reference;
+mod scoring;
+mod support;

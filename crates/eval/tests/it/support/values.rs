@@ -1,0 +1,34 @@
+//! Values of the statistics by numpy and scipy.
+
+use serde_json::Value;
+
+/// Reads the values that `scripts/check/statistics_reference.py` made.
+pub fn fixture() -> Value {
+    serde_json::from_str(include_str!("../../fixtures/statistics.json")).unwrap()
+}
+
+/// Reads an array of numbers.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    let items = value.as_array().unwrap();
+    items.iter().map(|item| item.as_f64().unwrap()).collect()
+}
+
+/// Reads an array of whole numbers.
+pub fn whole(value: &Value) -> Vec<u64> {
+    let items = value.as_array().unwrap();
+    items.iter().map(|item| item.as_u64().unwrap()).collect()
+}
+
+/// Reads a number.
+pub fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+/// Checks a value against that of the reference.
+pub fn near(found: f64, expected: f64, what: &str) {
+    let scale = expected.abs().max(1.0);
+    assert!(
+        (found - expected).abs() < 1e-8 * scale,
+        "{what}: {found}, by scipy {expected}"
+    );
+}

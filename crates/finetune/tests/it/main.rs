@@ -1,0 +1,5 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod distillation;
+mod penalties;
+mod support;

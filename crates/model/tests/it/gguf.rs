@@ -1,0 +1,777 @@
+//! GGUF files: every family survives a round trip, with the row order and the names that llama.cpp reads, and broken or
+//! foreign files are refused with a message.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::{Device, Tensor};
+use polymath_model::{
+    Family, GgufExport, GgufType, Implementation, LoadOptions, ModelConfig, Ops, Precision,
+    RopeScaling, Transformer, export_gguf, import_gguf, load_config, load_weights,
+};
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+use crate::support::pieces::{ODD, tokenizer, write_tokenizer};
+
+/// Returns a Llama whose rows are not a whole number of blocks.
+fn llama() -> ModelConfig {
+    ModelConfig {
+        family: Family::Llama,
+        qk_norm: false,
+        vocab_size: 344,
+        hidden_size: 48,
+        intermediate_size: 88,
+        num_hidden_layers: 2,
+        num_attention_heads: 6,
+        num_key_value_heads: 2,
+        head_dim: 8,
+        max_position_embeddings: 64,
+        rope_theta: 500_000.0,
+        rope_scaling: None,
+        attention_bias: false,
+        sliding_window: None,
+        rms_norm_eps: 1e-5,
+        tie_word_embeddings: true,
+        initializer_range: 0.02,
+        bos_token_id: 0,
+        eos_token_id: 338,
+        other_eos_token_ids: Vec::new(),
+    }
+}
+
+/// Returns a Llama for a SentencePiece tokenizer, with three ids without a token.
+fn over_pieces() -> ModelConfig {
+    ModelConfig {
+        vocab_size: tokenizer("pieces").get_vocab_size(true) + 3,
+        tie_word_embeddings: false,
+        bos_token_id: 1,
+        eos_token_id: 2,
+        ..llama()
+    }
+}
+
+/// Returns every family and rotary scaling, each with another pre-tokenizer.
+fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
+    let llama3 = RopeScaling::Llama3 {
+        factor: 3.3,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 32,
+    };
+    vec![
+        ("a tied Llama", llama(), "smollm"),
+        (
+            "a Llama 2",
+            ModelConfig {
+                tie_word_embeddings: false,
+                num_key_value_heads: 6,
+                rms_norm_eps: 1e-6,
+                ..llama()
+            },
+            "gpt-2",
+        ),
+        ("a Llama 2 over pieces", over_pieces(), "pieces"),
+        (
+            "a stretched Llama 3",
+            ModelConfig {
+                rope_scaling: Some(llama3),
+                ..llama()
+            },
+            "llama-bpe",
+        ),
+        (
+            "a linear stretch",
+            ModelConfig {
+                rope_scaling: Some(RopeScaling::Linear { factor: 2.5 }),
+                ..llama()
+            },
+            "smaug-bpe",
+        ),
+        (
+            "a Qwen2",
+            ModelConfig {
+                attention_bias: true,
+                sliding_window: None,
+                ..llama()
+            },
+            "qwen2",
+        ),
+        (
+            "a GPT-2",
+            ModelConfig {
+                family: Family::Gpt2,
+                attention_bias: true,
+                num_key_value_heads: 6,
+                rope_theta: 10_000.0,
+                ..llama()
+            },
+            "gpt-2",
+        ),
+        (
+            "a Qwen3",
+            ModelConfig {
+                qk_norm: true,
+                head_dim: 16,
+                tie_word_embeddings: false,
+                other_eos_token_ids: vec![339, 5],
+                ..llama()
+            },
+            "qwen2",
+        ),
+    ]
+}
+
+/// Writes a model folder whose norms and biases do not have their initial values.
+fn write(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer) {
+    let ops = Ops {
+        implementation: Implementation::Fused,
+        precision: Precision::F32,
+    };
+    let options = LoadOptions::frozen(&Device::Cpu, ops);
+    let fresh = Transformer::initialize(config.clone(), 5, &options).unwrap();
+    let moved = |(name, weight): (&str, Tensor)| {
+        let wave = (0..weight.elem_count()).map(|at| (at as f32 * 1.7).sin() * 0.3);
+        let wave = Tensor::from_iter(wave, &Device::Cpu).unwrap();
+        let moved = match weight.rank() {
+            1 => (weight + wave).unwrap(),
+            _ => weight,
+        };
+        (name.to_owned(), moved)
+    };
+    let weights: BTreeMap<String, Tensor> = fresh.parameters().into_iter().map(moved).collect();
+    let files = write_tokenizer(folder, tokenizer);
+    polymath_model::save_weights(folder, config, weights, &files).unwrap();
+}
+
+fn options(kind: GgufType) -> GgufExport<'static> {
+    GgufExport {
+        kind,
+        chat_template: None,
+        base: None,
+    }
+}
+
+/// Writes a folder and its exported file.
+fn exported(at: &Path, config: &ModelConfig, cut: &str, kind: GgufType) -> PathBuf {
+    write(at, config, &tokenizer(cut));
+    let file = at.join("model.gguf");
+    export_gguf(at, &file, &options(kind)).unwrap();
+    file
+}
+
+fn content(file: &Path) -> Content {
+    Content::read(&mut File::open(file).unwrap()).unwrap()
+}
+
+fn stored(file: &Path, name: &str) -> Tensor {
+    let content = content(file);
+    let mut reader = File::open(file).unwrap();
+    let stored = content.tensor(&mut reader, name, &Device::Cpu).unwrap();
+    stored.dequantize(&Device::Cpu).unwrap()
+}
+
+fn ids(folder: &Path, text: &str, special: bool) -> Vec<u32> {
+    let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).unwrap();
+    tokenizer.set_encode_special_tokens(special);
+    let encoded = tokenizer.encode_fast(text, false).unwrap();
+    encoded.get_ids().to_vec()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Checks that every family, exported in f32 and imported, is the same model bit for bit, with the same shape and the
+/// same tokens of odd text, with special tokens recognized or not.
+#[test]
+fn every_family_survives_a_round_trip() {
+    for (name, config, cut) in families() {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &config, cut, GgufType::F32);
+        let back = place.path().join("back");
+        import_gguf(&file, &back).unwrap();
+        assert_eq!(load_config(&back).unwrap(), config, "{name}");
+        let (before, after) = (
+            load_weights(place.path()).unwrap(),
+            load_weights(&back).unwrap(),
+        );
+        assert_eq!(before.len(), config.parameter_shapes().len());
+        for (parameter, weight) in &before {
+            assert_eq!(
+                values(weight),
+                values(&after[parameter]),
+                "{name}: {parameter}"
+            );
+        }
+        for special in [false, true] {
+            let expected = ids(place.path(), ODD, special);
+            assert_eq!(expected, ids(&back, ODD, special), "{name}");
+        }
+        assert!(!place.path().join("model.gguf.partial").exists());
+    }
+}
+
+/// Checks that row 1 of a head's queries in a `llama` is the first row of the head's upper half, since adjacent pairs
+/// rotate together; elsewhere, and in values everywhere, rows keep their order.
+#[test]
+fn rows_have_llama_cpps_order() {
+    for (name, config, cut) in families() {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &config, cut, GgufType::F32);
+        let ours = load_weights(place.path()).unwrap();
+        let row = |tensor: &Tensor, row: usize| values(&tensor.get(row).unwrap());
+        let is_llama = !config.qk_norm && !config.attention_bias;
+        let is_gpt2 = config.family == Family::Gpt2;
+        for (place, part) in ["q", "k", "v"].into_iter().enumerate() {
+            let before = &ours[&format!("model.layers.1.self_attn.{part}_proj.weight")];
+            // A GPT-2 stores queries, keys and values as one tensor.
+            let after = match is_gpt2 {
+                true => {
+                    let all = stored(&file, "blk.1.attn_qkv.weight");
+                    all.narrow(0, place * config.hidden_size, config.hidden_size)
+                        .unwrap()
+                }
+                false => stored(&file, &format!("blk.1.attn_{part}.weight")),
+            };
+            let turned = is_llama && part != "v";
+            // The second head shows that heads stay separate.
+            let first = config.head_dim;
+            let expected = if turned {
+                first + config.head_dim / 2
+            } else {
+                first + 1
+            };
+            assert_eq!(row(&after, first), row(before, first), "{name} {part}");
+            assert_eq!(
+                row(&after, first + 1),
+                row(before, expected),
+                "{name} {part}"
+            );
+        }
+    }
+}
+
+/// Checks the keys and tensors that llama.cpp requires.
+#[test]
+fn keys_and_tensors_are_those_that_llama_cpp_requires() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, config, cut) = families().swap_remove(3);
+    write(place.path(), &config, &tokenizer(cut));
+    std::fs::write(
+        place.path().join("tokenizer_config.json"),
+        json!({"pad_token": {"content": "<tool>"}, "add_bos_token": false}).to_string(),
+    )
+    .unwrap();
+    let file = place.path().join("model.gguf");
+    let options = GgufExport {
+        chat_template: Some("{{ messages }}"),
+        ..options(GgufType::F16)
+    };
+    export_gguf(place.path(), &file, &options).unwrap();
+    let found = content(&file);
+    let number = |key: &str| found.metadata[key].to_u32().unwrap();
+    let text = |key: &str| found.metadata[key].to_string().unwrap().as_str();
+    assert_eq!(text("general.architecture"), "llama");
+    assert_eq!(number("general.file_type"), 1);
+    assert_eq!(number("llama.context_length"), 64);
+    assert_eq!(number("llama.attention.head_count_kv"), 2);
+    assert_eq!(number("llama.attention.key_length"), 8);
+    assert_eq!(number("llama.rope.dimension_count"), 8);
+    assert_eq!(number("llama.vocab_size"), 344);
+    assert_eq!(
+        found.metadata["llama.rope.freq_base"].to_f32().unwrap(),
+        5e5
+    );
+    assert_eq!(text("tokenizer.ggml.model"), "gpt2");
+    assert_eq!(text("tokenizer.ggml.pre"), "llama-bpe");
+    assert_eq!(number("tokenizer.ggml.eos_token_id"), 338);
+    assert_eq!(number("tokenizer.ggml.padding_token_id"), 339);
+    assert!(
+        !found.metadata["tokenizer.ggml.add_bos_token"]
+            .to_bool()
+            .unwrap()
+    );
+    assert_eq!(text("tokenizer.chat_template"), "{{ messages }}");
+    let list = |key: &str| found.metadata[key].to_vec().unwrap();
+    let kinds: Vec<i32> = list("tokenizer.ggml.token_type")
+        .iter()
+        .map(|kind| kind.to_i32().unwrap())
+        .collect();
+    // One special token at each end, a user-defined one, and four fillers.
+    assert_eq!(kinds[..2], [3, 1]);
+    assert_eq!(kinds[337..], [1, 3, 4, 5, 5, 5, 5]);
+    assert_eq!(
+        list("tokenizer.ggml.tokens")[343].to_string().unwrap(),
+        "[PAD343]"
+    );
+    assert_eq!(list("tokenizer.ggml.merges").len(), 338 - 257);
+    // Divisors: 1 for short wavelengths, the factor for long ones.
+    let divisors = values(&stored(&file, "rope_freqs.weight"));
+    assert_eq!((divisors[0], divisors[3]), (1.0, 3.3));
+    assert!(!found.tensor_infos.contains_key("output.weight"), "tied");
+    let back = place.path().join("back");
+    import_gguf(&file, &back).unwrap();
+    let settings = std::fs::read_to_string(back.join("tokenizer_config.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["chat_template"], "{{ messages }}");
+    assert_eq!(settings["pad_token"], "<tool>");
+    assert_eq!(settings["eos_token"], "<|im_end|>");
+    assert_eq!(settings["add_bos_token"], false);
+}
+
+/// Checks that joining the adjacent pieces with the best score, as llama.cpp does from the keys alone, gives the same
+/// tokens of odd text, with a space before it or none.
+#[test]
+fn scores_are_equivalent_to_merges() {
+    for (begins, scheme) in [(true, "always"), (false, "never")] {
+        let mut json = serde_json::to_value(tokenizer("pieces")).unwrap();
+        json["normalizer"] = serde_json::Value::Null;
+        json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+        let place = tempfile::tempdir().unwrap();
+        write(
+            place.path(),
+            &over_pieces(),
+            &serde_json::from_value(json).unwrap(),
+        );
+        let file = place.path().join("model.gguf");
+        let notes = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap();
+        assert_eq!(notes, Vec::<String>::new());
+        let found = content(&file).metadata;
+        assert_eq!(found["tokenizer.ggml.model"].to_string().unwrap(), "llama");
+        assert_eq!(
+            found["tokenizer.ggml.add_space_prefix"].to_bool().unwrap(),
+            begins
+        );
+        let list = |key: &str| found[key].to_vec().unwrap();
+        let kinds = list("tokenizer.ggml.token_type");
+        let kinds: Vec<i32> = kinds.iter().map(|kind| kind.to_i32().unwrap()).collect();
+        // Unknown, two special ones, bytes; a user-defined one and three fillers.
+        assert_eq!(kinds[..4], [2, 3, 3, 6]);
+        assert_eq!(kinds[258..260], [6, 1]);
+        assert_eq!(kinds[kinds.len() - 5..], [1, 4, 5, 5, 5]);
+        let tokens = list("tokenizer.ggml.tokens");
+        let tokens = tokens
+            .iter()
+            .map(|token| token.to_string().unwrap().as_str());
+        let ids_of: BTreeMap<&str, usize> =
+            tokens.enumerate().map(|(id, token)| (token, id)).collect();
+        let scores = list("tokenizer.ggml.scores");
+        let scores: Vec<f32> = scores.iter().map(|score| score.to_f32().unwrap()).collect();
+        let text = ODD.split("<tool>").next().unwrap();
+        let expected = ids(place.path(), text, true);
+        assert_eq!(joined_by_score(text, begins, &ids_of, &scores), expected);
+        assert!(expected.iter().any(|id| (3..259).contains(id)), "bytes");
+    }
+}
+
+/// Tokenizes as llama.cpp's documentation describes its piece tokenizer: by score, the first of equals.
+fn joined_by_score(
+    text: &str,
+    begins_with_space: bool,
+    ids: &BTreeMap<&str, usize>,
+    scores: &[f32],
+) -> Vec<u32> {
+    let spaced = format!("{}{text}", if begins_with_space { " " } else { "" }).replace(' ', "▁");
+    let mut parts: Vec<String> = spaced.chars().map(String::from).collect();
+    loop {
+        let mut best: Option<(usize, f32)> = None;
+        for at in 1..parts.len() {
+            let both = format!("{}{}", parts[at - 1], parts[at]);
+            let score = ids.get(&both[..]).map(|id| scores[*id]);
+            if let Some(score) = score.filter(|score| best.is_none_or(|(_, most)| *score > most)) {
+                best = Some((at, score));
+            }
+        }
+        let Some((at, _)) = best else {
+            break;
+        };
+        let right = parts.remove(at);
+        parts[at - 1] += &right;
+    }
+    let tokens = parts.iter().flat_map(|part| match ids.get(&part[..]) {
+        Some(id) => vec![*id as u32],
+        None => part.bytes().map(|byte| 3 + u32::from(byte)).collect(),
+    });
+    tokens.collect()
+}
+
+/// Checks that text begins with the begin token unless a chat template writes its own beginning.
+#[test]
+fn text_begins_with_bos_unless_a_chat_template_does_it() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &llama(), &tokenizer("smollm"));
+    std::fs::remove_file(place.path().join("tokenizer_config.json")).unwrap();
+    for (template, begins) in [(None, true), (Some("{{ messages }}"), false)] {
+        let file = place.path().join(format!("{begins}.gguf"));
+        let options = GgufExport {
+            chat_template: template,
+            ..options(GgufType::F16)
+        };
+        export_gguf(place.path(), &file, &options).unwrap();
+        let found = content(&file).metadata["tokenizer.ggml.add_bos_token"].to_bool();
+        assert_eq!(found.unwrap(), begins);
+    }
+}
+
+/// Checks that quantized matrices are close to the originals, and that norms are exact.
+#[test]
+fn quantized_weights_are_close() {
+    let wide = ModelConfig {
+        hidden_size: 256,
+        intermediate_size: 512,
+        num_attention_heads: 4,
+        head_dim: 64,
+        ..llama()
+    };
+    for (kind, stored, most) in [
+        (GgufType::F16, GgmlDType::F16, 5e-4),
+        (GgufType::Q8_0, GgmlDType::Q8_0, 1e-2),
+        (GgufType::Q4K, GgmlDType::Q4K, 0.12),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &wide, "smollm", kind);
+        let found = content(&file);
+        assert_eq!(
+            found.tensor_infos["blk.0.ffn_down.weight"].ggml_dtype,
+            stored
+        );
+        let embedding = found.tensor_infos["token_embd.weight"].ggml_dtype;
+        let expected = if kind == GgufType::Q4K {
+            GgmlDType::Q6K
+        } else {
+            stored
+        };
+        assert_eq!(embedding, expected);
+        let back = place.path().join("back");
+        import_gguf(&file, &back).unwrap();
+        let after = load_weights(&back).unwrap();
+        for (name, before) in load_weights(place.path()).unwrap() {
+            let length = |tensor: &Tensor| {
+                let squares = tensor.sqr().unwrap().sum_all().unwrap();
+                squares.to_scalar::<f32>().unwrap().sqrt()
+            };
+            let error = length(&(&before - &after[&name]).unwrap()) / length(&before);
+            let most = if before.rank() == 1 { 0.0 } else { most };
+            assert!(error <= most, "{kind:?} {name}: {error}");
+        }
+    }
+}
+
+/// Checks that rows that are not a whole number of blocks are stored in the next fitting type, with a note.
+#[test]
+fn narrow_rows_fall_back_to_a_type_that_fits() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &llama(), &tokenizer("smollm"));
+    let file = place.path().join("model.gguf");
+    let notes = export_gguf(place.path(), &file, &options(GgufType::Q4K)).unwrap();
+    assert!(
+        notes.iter().any(|note| note.contains("15 of 15 matrices")),
+        "{notes:?}"
+    );
+    for info in content(&file).tensor_infos.values() {
+        let expected = match info.shape.rank() {
+            1 => GgmlDType::F32,
+            _ => GgmlDType::F16,
+        };
+        assert_eq!(info.ggml_dtype, expected);
+    }
+}
+
+/// Checks that a tokenizer or shape that llama.cpp would read differently is refused with the fault, and that nothing
+/// is written.
+#[test]
+fn models_that_llama_cpp_reads_differently_are_refused() {
+    let refused = |config: &ModelConfig, tokenizer: &Tokenizer, said: &str| {
+        let place = tempfile::tempdir().unwrap();
+        write(place.path(), config, tokenizer);
+        let file = place.path().join("model.gguf");
+        let error = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(!file.exists());
+    };
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = serde_json::to_value(tokenizer("smollm")).unwrap();
+        change(&mut json);
+        serde_json::from_value::<Tokenizer>(json).unwrap()
+    };
+    let spaced = changed(&|json| json["pre_tokenizer"] = json!({"type": "WhitespaceSplit"}));
+    refused(&llama(), &spaced, "`pre_tokenizer` = {");
+    let lower = changed(&|json| json["normalizer"] = json!({"type": "Lowercase"}));
+    refused(&llama(), &lower, "`normalizer` = {");
+    let words = changed(&|json| {
+        let vocabulary = json["model"]["vocab"].take();
+        json["model"] =
+            json!({"type": "WordLevel", "vocab": vocabulary, "unk_token": "<|endoftext|>"});
+    });
+    refused(&llama(), &words, "the tokenizer is WordLevel");
+    let no_bytes = changed(&|json| json["model"]["byte_fallback"] = true.into());
+    refused(&llama(), &no_bytes, "no token `<0x00>`");
+    let changed_pieces = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = serde_json::to_value(tokenizer("pieces")).unwrap();
+        change(&mut json);
+        serde_json::from_value::<Tokenizer>(json).unwrap()
+    };
+    let merges = |change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        changed_pieces(&|json| change(json["model"]["merges"].as_array_mut().unwrap()))
+    };
+    let incomplete = merges(&|merges| drop(merges.pop()));
+    refused(&over_pieces(), &incomplete, "never joins");
+    // The first of two merges that produce the same token moves to the end.
+    let split = merges(&|merges| {
+        let made = |merge: &serde_json::Value| {
+            format!(
+                "{}{}",
+                merge[0].as_str().unwrap(),
+                merge[1].as_str().unwrap()
+            )
+        };
+        let twice = merges
+            .windows(2)
+            .position(|pair| made(&pair[0]) == made(&pair[1]));
+        let first = merges.remove(twice.unwrap());
+        merges.push(first);
+    });
+    refused(&over_pieces(), &split, "both before and after");
+    let cut = changed_pieces(&|json| {
+        json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    });
+    refused(&over_pieces(), &cut, "`pre_tokenizer` = {");
+    let small = ModelConfig {
+        vocab_size: 339,
+        ..llama()
+    };
+    refused(
+        &small,
+        &tokenizer("smollm"),
+        "the token `<tool>` has the id 339",
+    );
+    let (_, stretched, _) = families().swap_remove(3);
+    let stretched = ModelConfig {
+        qk_norm: true,
+        ..stretched
+    };
+    refused(
+        &stretched,
+        &tokenizer("qwen2"),
+        "`rope_scaling` of type `llama3`",
+    );
+    let wide = ModelConfig {
+        attention_bias: true,
+        sliding_window: None,
+        head_dim: 16,
+        ..llama()
+    };
+    refused(&wide, &tokenizer("qwen2"), "`head_dim` = 96");
+}
+
+/// Checks the note that llama.cpp does not normalize to composed characters.
+#[test]
+fn missing_normalization_is_noted() {
+    let place = tempfile::tempdir().unwrap();
+    let mut composing = tokenizer("qwen2");
+    let nfc = json!({"type": "NFC"});
+    composing
+        .with_normalizer(Some(
+            serde_json::from_value::<tokenizers::NormalizerWrapper>(nfc).unwrap(),
+        ))
+        .unwrap();
+    write(place.path(), &llama(), &composing);
+    let file = place.path().join("model.gguf");
+    let notes = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap();
+    assert!(notes[0].contains("NFC"), "{notes:?}");
+    let back = place.path().join("back");
+    import_gguf(&file, &back).unwrap();
+    assert_eq!(ids(place.path(), ODD, false), ids(&back, ODD, false));
+}
+
+/// Checks that neither a file nor a folder is overwritten.
+#[test]
+fn nothing_is_overwritten() {
+    let place = tempfile::tempdir().unwrap();
+    let file = exported(place.path(), &llama(), "smollm", GgufType::F16);
+    let error = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap_err();
+    assert!(error.to_string().contains("already there"), "{error}");
+    assert_eq!(
+        content(&file).metadata["general.file_type"]
+            .to_u32()
+            .unwrap(),
+        1
+    );
+    let error = import_gguf(&file, place.path()).unwrap_err();
+    assert!(error.to_string().contains("already there"), "{error}");
+}
+
+/// An exported file, and the import of altered versions of it.
+struct AlteredFile {
+    place: tempfile::TempDir,
+    whole: Vec<u8>,
+}
+
+impl AlteredFile {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let file = exported(place.path(), &llama(), "smollm", GgufType::Q8_0);
+        let whole = std::fs::read(file).unwrap();
+        Self { place, whole }
+    }
+
+    /// Imports these bytes and returns the error, if any; removes the folder again.
+    fn import(&self, bytes: &[u8]) -> Result<(), String> {
+        let file = self.place.path().join("altered.gguf");
+        std::fs::write(&file, bytes).unwrap();
+        let back = self.place.path().join("back");
+        let found = import_gguf(&file, &back).map_err(|error| error.to_string());
+        assert_eq!(back.exists(), found.is_ok());
+        if found.is_ok() {
+            std::fs::remove_dir_all(back).unwrap();
+        }
+        found
+    }
+
+    /// Returns the file with the bytes of a key altered by `change`, from its name on.
+    fn with(&self, key: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        let mut bytes = self.whole.clone();
+        let at = bytes
+            .windows(key.len())
+            .position(|window| window == key.as_bytes())
+            .unwrap();
+        change(&mut bytes[at..]);
+        bytes
+    }
+}
+
+/// Checks that a file that is cut off anywhere or is not a GGUF file is refused with a message that names it.
+#[test]
+fn cut_off_and_foreign_files_are_refused() {
+    let altered = AlteredFile::new();
+    altered.import(&altered.whole).unwrap();
+    let length = altered.whole.len();
+    let cuts = (0..64)
+        .chain((64..length).step_by(length / 97))
+        .chain([length - 40]);
+    for cut in cuts {
+        let error = altered.import(&altered.whole[..cut]).unwrap_err();
+        assert!(error.contains("altered.gguf"), "{cut}: {error}");
+        let sentence = error.contains("cut off") || error.contains("begin with");
+        assert!(sentence, "{cut}: {error}");
+    }
+    for foreign in [
+        &b"PK\x03\x04 a zip"[..],
+        b"{}",
+        b"GGUF\x01\0\0\0",
+        b"GGUF\xff\xff\xff\xff",
+    ] {
+        altered.import(foreign).unwrap_err();
+    }
+}
+
+/// Checks that false statements of a file are refused: sizes that no tensor has, too many blocks, keys of another type.
+#[test]
+fn false_sizes_are_refused() {
+    let altered = AlteredFile::new();
+    let number = |key: &'static str, value: u32| {
+        altered.with(key, move |bytes| {
+            let at = key.len() + 4;
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        })
+    };
+    for (bytes, said) in [
+        (
+            number("llama.block_count", u32::MAX),
+            "`num_hidden_layers` is 4294967295",
+        ),
+        (number("llama.block_count", 1), "has the tensor `blk.1."),
+        (
+            number("llama.embedding_length", u32::MAX),
+            "`hidden_size` is 4294967295",
+        ),
+        (
+            number("llama.attention.head_count", 0),
+            "`num_attention_heads` is 0",
+        ),
+        (
+            number("llama.attention.key_length", 16),
+            "`llama.attention.value_length` is 8",
+        ),
+        (number("llama.feed_forward_length", 96), "require [96, 48]"),
+        (
+            number("tokenizer.ggml.eos_token_id", 4000),
+            "there are 344 tokens",
+        ),
+        (
+            number("llama.context_length", 0),
+            "`max_position_embeddings` is 0",
+        ),
+    ] {
+        let error = altered.import(&bytes).unwrap_err();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    let named = altered.with("general.architecture", |bytes| {
+        let value = "general.architecture".len() + 12;
+        bytes[value..value + 5].copy_from_slice(b"gemma");
+    });
+    let error = altered.import(&named).unwrap_err();
+    assert!(
+        error.contains("`general.architecture` is `gemma`"),
+        "{error}"
+    );
+}
+
+/// Checks that a file with an alignment of 0, by which the library would divide, is refused.
+#[test]
+fn an_alignment_of_zero_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("model.gguf");
+    for (value, fine) in [
+        (Value::U32(0), false),
+        (Value::U8(0), false),
+        (Value::U32(32), true),
+    ] {
+        let keys = [("general.alignment", &value)];
+        let mut out = File::create(&file).unwrap();
+        candle_core::quantized::gguf_file::write(&mut out, &keys, &[]).unwrap();
+        let error = import_gguf(&file, &place.path().join("back"))
+            .unwrap_err()
+            .to_string();
+        let said = if fine {
+            "general.architecture"
+        } else {
+            "`general.alignment` is 0"
+        };
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// Checks that flipped bytes anywhere in the header give a model or an error, never a panic.
+#[test]
+fn flipped_bytes_never_panic() {
+    let altered = AlteredFile::new();
+    let header = content(&altered.place.path().join("model.gguf")).tensor_data_offset as usize;
+    let mut state = 7u64;
+    let mut draw = |below: usize| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..1200 {
+        let mut bytes = altered.whole.clone();
+        // The keys of the shape are at the front, the tensor offsets at the end.
+        let at = match round % 3 {
+            0 => draw(1200),
+            1 => header - 1 - draw(1400),
+            _ => draw(header),
+        };
+        bytes[at] ^= 1 << draw(8);
+        match altered.import(&bytes) {
+            Ok(()) => read += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} {refused}");
+}

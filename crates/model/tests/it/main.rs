@@ -1,0 +1,15 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod adapter_definition;
+mod adapters;
+mod definition;
+mod families;
+mod gguf;
+mod gpt2;
+mod other_programs;
+mod promises;
+mod recompute;
+mod support;
+mod untrusted;
+mod weights;
+mod windows;

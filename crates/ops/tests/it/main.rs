@@ -1,0 +1,13 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod bf16;
+mod blocks;
+mod distillation;
+mod gradients;
+mod muon;
+mod optimizer;
+mod parity;
+mod promises;
+mod pull;
+mod support;
+mod window;

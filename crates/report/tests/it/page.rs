@@ -1,0 +1,177 @@
+//! Reports in a browser.
+
+#[path = "../../../../tests/skipped/mod.rs"]
+mod skipped;
+#[path = "../../examples/synthetic/mod.rs"]
+mod synthetic;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use polymath_report::write;
+use skipped::skipped;
+
+/// Script that counts the visible shapes and labels of every chart and adds the counts to the page for `--dump-dom`.
+const PROBE: &str = "<script>
+const found = [...document.querySelectorAll('svg[role=img]')].map(chart => {
+  const shapes = [...chart.querySelectorAll('line, rect, polyline, polygon, circle')]
+    .filter(shape => { const box = shape.getBoundingClientRect(); return box.width + box.height > 0; });
+  const box = chart.getBoundingClientRect();
+  const labels = [...chart.querySelectorAll('text')].filter(text => text.textContent.trim() !== '');
+  const outside = labels.filter(text => {
+    const own = text.getBoundingClientRect();
+    return own.width > 0 && (own.left < box.left - 2 || own.right > box.right + 2);
+  });
+  return [chart.getAttribute('aria-labelledby').split('-title')[0], Math.round(box.width), shapes.length, labels.length,
+    outside.length].join(' ');
+});
+const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+document.body.insertAdjacentHTML('beforeend', '<pre id=probe>' + found.join('\\n') + '\\nspills ' + wide + '</pre>');
+</script>";
+
+fn chromium() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .flat_map(|name| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path)
+                .map(|folder| folder.join(name))
+                .collect::<Vec<_>>()
+        })
+        .find(|path| path.is_file())
+}
+
+/// Returns the rendered page and the messages of the console.
+fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(chromium)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+        ])
+        .args(["--no-first-run", "--disable-background-networking"])
+        .args(["--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--dump-dom"])
+        .arg(format!("--window-size={width},1000"))
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let console = said.lines().filter(|line| line.contains(":CONSOLE"));
+    let page = String::from_utf8_lossy(&output.stdout).into_owned();
+    (page, console.map(str::to_owned).collect())
+}
+
+/// Chart as the browser rendered it.
+#[derive(Debug)]
+struct Chart {
+    name: String,
+    width: u32,
+    shapes: u32,
+    labels: u32,
+    /// Number of labels that extend beyond the picture.
+    outside: u32,
+}
+
+/// Returns the charts of a page. Checks that the console is silent and that nothing is wider than the window.
+fn charts(chromium: &Path, page: &Path, width: u32) -> Vec<Chart> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let probed = page.with_extension("probed.html");
+    std::fs::write(&probed, text.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
+    let (drawn, console) = open(chromium, &probed, width);
+    assert!(console.is_empty(), "{console:?}");
+    let found = drawn.split("<pre id=\"probe\">").nth(1);
+    let found = found.and_then(|rest| rest.split("</pre>").next());
+    let found = found.expect("the probe ran");
+    let (charts, spills) = found.rsplit_once('\n').unwrap();
+    assert_eq!(spills, "spills 0", "at {width}");
+    let chart = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let numbers: Vec<u32> = fields[1..]
+            .iter()
+            .map(|field| field.parse().unwrap())
+            .collect();
+        Chart {
+            name: fields[0].to_owned(),
+            width: numbers[0],
+            shapes: numbers[1],
+            labels: numbers[2],
+            outside: numbers[3],
+        }
+    };
+    charts.lines().map(chart).collect()
+}
+
+fn assert_drawn(chart: &Chart) {
+    assert!(chart.width > 200, "no room: {chart:?}");
+    assert!(chart.shapes >= 6 && chart.labels >= 5, "empty: {chart:?}");
+    assert_eq!(chart.outside, 0, "labels outside: {chart:?}");
+}
+
+/// Every chart of the report is drawn within its frame, the page fits the window, and the console is silent, on wide
+/// and narrow windows.
+#[test]
+fn report_renders_in_a_browser() {
+    let Some(chromium) = chromium() else {
+        skipped("Chromium");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write(&synthetic::report().unwrap(), folder.path()).unwrap();
+    let page = folder.path().join("report.html");
+    for (width, hidden) in [
+        (1200, "forest-narrow"),
+        (780, "forest-narrow"),
+        (500, "forest-wide"),
+    ] {
+        let charts = charts(&chromium, &page, width);
+        // Two forest plots, one of them visible, a curve per run, and the trade-off.
+        assert_eq!(charts.len(), 6, "{charts:?}");
+        for chart in &charts {
+            if chart.name == hidden {
+                assert_eq!((chart.width, chart.shapes), (0, 0));
+            } else {
+                assert_drawn(chart);
+            }
+        }
+    }
+    // Errors on the console are detected.
+    let broken = folder.path().join("broken.html");
+    std::fs::write(&broken, "<script>nothing.there()</script>").unwrap();
+    let (_, console) = open(&chromium, &broken, 800);
+    assert_eq!(console.len(), 1, "{console:?}");
+}
+
+/// The chain's picture and the pages of a frontier, a transfer matrix and a reset render too.
+#[test]
+fn every_page_renders_in_a_browser() {
+    let Some(chromium) = chromium() else {
+        skipped("Chromium");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let report = synthetic::chain().unwrap();
+    assert_eq!(report.chain.as_ref().unwrap().stages.len(), 3);
+    write(&report, folder.path()).unwrap();
+    synthetic::frontier().unwrap().write(folder.path()).unwrap();
+    synthetic::transfer().write(folder.path()).unwrap();
+    synthetic::reset().unwrap().write(folder.path()).unwrap();
+    let pages = [
+        ("frontier.html", ["tradeoff", "domains"]),
+        ("transfer.html", ["changes", "cosines"]),
+        ("reset.html", ["blocks", "tradeoff"]),
+    ];
+    for width in [1200, 500] {
+        let report = charts(&chromium, &folder.path().join("report.html"), width);
+        assert_drawn(report.iter().find(|chart| chart.name == "chain").unwrap());
+        for (page, expected) in pages {
+            let found = charts(&chromium, &folder.path().join(page), width);
+            let names: Vec<&str> = found.iter().map(|chart| chart.name.as_str()).collect();
+            assert_eq!(names, expected, "{page}");
+            found.iter().for_each(assert_drawn);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Helpers that several tests share.
+
+pub mod simulated;
+#[path = "../../../../eval/tests/it/support/values.rs"]
+pub mod values;

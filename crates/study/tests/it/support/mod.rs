@@ -1,0 +1,4 @@
+//! Helpers that several tests share.
+
+#[path = "../../../../finetune/tests/it/support/tiny.rs"]
+pub mod tiny;

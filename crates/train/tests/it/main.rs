@@ -1,0 +1,11 @@
+//! Integration tests of the crate, in one program: each program links everything.
+
+mod boundaries;
+mod damage;
+mod penalties;
+mod recovery;
+mod resuming;
+mod runs;
+mod schedules_and_groups;
+mod support;
+mod updates;

@@ -1,0 +1,139 @@
+//! Models between a base and a tuned checkpoint through the binary: interpolation, and reset layers.
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::support::fixture::{finetune, polymath, prepare};
+
+/// Splits, as results and arguments name them.
+const SPLITS: [&str; 2] = ["dev", "test"];
+
+/// Scores a checkpoint on one split of the dataset.
+fn scores(at: &std::path::Path, checkpoint: &str, split: &str) -> Value {
+    let output = polymath(at)
+        .args([
+            "evaluate",
+            checkpoint,
+            "--dataset",
+            "data",
+            "--split",
+            split,
+            "--json",
+        ])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Chooses the share on one split, reports both, and writes a model whose scores match its curve.
+#[test]
+fn interpolation_writes_the_chosen_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "full", &[]).assert().success();
+    let interpolate = ["interpolate", "runs/base", "runs/full", "-o", "mixed"];
+    polymath(at)
+        .args(interpolate)
+        .args(["--alphas", "0.25,0.5", "--limit", "0.3"])
+        .assert()
+        .success()
+        .stdout(contains("chosen").and(contains("| 0.25 |")));
+    let curve = std::fs::read_to_string(at.join("mixed/interpolation.json")).unwrap();
+    let curve: Value = serde_json::from_str(&curve).unwrap();
+    let points = curve["points"].as_array().unwrap();
+    assert_eq!(points.len(), 4);
+    assert_eq!(points[0]["mean_increase"], 0.0);
+    let chosen = &points[curve["chosen"].as_u64().unwrap() as usize];
+    assert!(chosen["mean_increase"].as_f64().unwrap() <= 0.3);
+    // Scoring each split again gives the same figures.
+    for split in SPLITS {
+        let scores = scores(at, "mixed", split);
+        for domain in ["asked", "counting", "letters"] {
+            let found = scores["domains"][domain]["bits_per_byte"].as_f64().unwrap();
+            let expected = chosen[split][domain].as_f64().unwrap();
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "{split} {domain}: {found} {expected}"
+            );
+        }
+    }
+    // `report` finds the niche by itself.
+    polymath(at)
+        .args(["report", "runs/base", "mixed", "-o", "report"])
+        .assert()
+        .success()
+        .stdout(contains("interpolated at"));
+
+    let refused = |arguments: &[&str], sentence: &str| {
+        let mut command = polymath(at);
+        command
+            .args(arguments)
+            .assert()
+            .code(2)
+            .stderr(contains(sentence));
+    };
+    refused(
+        &["interpolate", "runs/base", "runs/full", "-o", "data"],
+        "choose another `--output`",
+    );
+    refused(&[&interpolate[..], &["--alphas", "2"]].concat(), "`2`");
+    refused(&[&interpolate[..], &["--limit=-1"]].concat(), "--limit");
+    refused(
+        &[&interpolate[..], &["--niche", "cooking"]].concat(),
+        "`asked`, `counting`, `letters`",
+    );
+}
+
+/// Resets layers one by one and cumulatively; resetting all of them gives the base; the written model scores like its
+/// step. An adapter is treated as the model that it makes of its base.
+#[test]
+fn resetting_layers_finds_the_cause_of_the_forgetting() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "full", &[]).assert().success();
+    finetune(at, "lora", &["method=lora"]).assert().success();
+    let reset = |run: &str| -> Value {
+        let output = format!("{run}-reset");
+        let mut command = polymath(at);
+        command.args(["reset", "runs/base", &format!("runs/{run}")]);
+        command.args(["--limit", "0.3", "-o", &output]);
+        command.assert().success().stdout(contains("blocks reset"));
+        assert!(at.join(&output).join("reset.html").is_file());
+        let text = std::fs::read_to_string(at.join(&output).join("reset.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    for run in ["full", "lora"] {
+        let found = reset(run);
+        let steps = found["steps"].as_array().unwrap();
+        // Two layers, embedding and head.
+        assert_eq!(found["blocks"].as_array().unwrap().len(), 3);
+        assert_eq!(steps.len(), 4);
+        let test = |step: usize, at: usize| steps[step]["test"][at].as_f64().unwrap();
+        assert!(test(0, 0) > 0.0, "the tuned model gains");
+        assert_eq!(
+            (test(3, 0), test(3, 1)),
+            (0.0, 0.0),
+            "resetting all layers gives the base"
+        );
+        let chosen = found["chosen"].as_u64().unwrap() as usize;
+        assert!(steps[chosen]["dev"][1].as_f64().unwrap() <= 0.3);
+    }
+    // The written model is that of the chosen step.
+    let found = reset("full");
+    let chosen = found["chosen"].as_u64().unwrap() as usize;
+    let step = &found["steps"][chosen];
+    for split in SPLITS {
+        let asked = |checkpoint| {
+            let scores = scores(at, checkpoint, split);
+            scores["domains"]["asked"]["bits_per_byte"]
+                .as_f64()
+                .unwrap()
+        };
+        let gain = asked("runs/base") - asked("full-reset");
+        let expected = step[split][0].as_f64().unwrap();
+        assert!((gain - expected).abs() < 1e-6, "{split}: {gain} {expected}");
+    }
+}

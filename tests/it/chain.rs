@@ -1,0 +1,105 @@
+//! A chain of fine-tunings through the binary: the lineage, and the chain in the report.
+
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::support::fixture::{finetune, polymath, prepare, write};
+
+/// Fine-tunes a tuned checkpoint on another niche: the lineage has both, and a report over base and stages has every
+/// domain after every stage and the measures of continual learning. Runs that are no chain have none.
+#[test]
+fn chains_are_recognized_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    // Second niche: the sayings in capitals.
+    let sayings = std::fs::read_to_string(at.join("raw/asked.jsonl")).unwrap();
+    let loud = sayings.to_uppercase().replace("\"TEXT\"", "\"text\"");
+    write(at, "raw/loud.jsonl", &loud);
+    let tokenizer = at.join("data/tokenizer.json");
+    write(
+        at,
+        "loud.toml",
+        &format!(
+            "output = \"loud\"\nheldout_fraction = 0.2\n[tokenizer]\npath = \"{}\"\n[domains.loud]\npaths = [\"raw/loud.jsonl\"]\n",
+            tokenizer.display()
+        ),
+    );
+    polymath(at)
+        .args(["prepare", "loud.toml"])
+        .assert()
+        .success();
+    finetune(at, "first", &[]).assert().success();
+    finetune(
+        at,
+        "second",
+        &["base=runs/first/best", "dataset=loud", "domain=loud"],
+    )
+    .assert()
+    .success();
+    finetune(at, "apart", &["training.steps=10"])
+        .assert()
+        .success();
+    let lineage = std::fs::read_to_string(at.join("runs/second/base.toml")).unwrap();
+    let (own, earlier) = lineage.split_once("[[earlier]]").unwrap();
+    assert!(own.contains("niche = \"loud\""), "{lineage}");
+    assert!(earlier.contains("niche = \"asked\"") && earlier.contains("base = \"runs/base/best\""));
+
+    let report = |runs: &[&str]| -> Value {
+        let mut command = polymath(at);
+        command.args(["report", "runs/base/best"]).args(runs);
+        command.args(["--dataset", "data", "--dataset", "loud", "-o", "report"]);
+        command.assert().success();
+        let text = std::fs::read_to_string(at.join("report/report.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let found = report(&["runs/first", "runs/second"]);
+    let chain = &found["chain"];
+    assert_eq!(
+        chain["domains"],
+        serde_json::json!(["asked", "loud", "counting", "letters"])
+    );
+    assert_eq!(chain["stages"].as_array().unwrap().len(), 3);
+    // The figures of each stage are the run's own, and forgetting of the niches is negative backward transfer if the
+    // best stage of the first niche was its own.
+    let bits = |stage: usize, domain: usize| {
+        chain["stages"][stage]["bits_per_byte"][domain]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(bits(1, 0) < bits(0, 0) && bits(2, 1) < bits(1, 1));
+    let measure = |at: usize| chain["measures"][at]["value"].as_f64().unwrap();
+    assert!((measure(0) - (bits(1, 0) - bits(2, 0))).abs() < 1e-9);
+    assert!((measure(1) - (bits(0, 1) - bits(1, 1))).abs() < 1e-9);
+    let text = std::fs::read_to_string(at.join("report/report.md")).unwrap();
+    assert!(text.contains("Chain of fine-tunings") && text.contains("Chaudhry 2018"));
+
+    let role = |report: &Value, run: usize| -> Value {
+        let domains = report["runs"][run]["domains"].as_array().unwrap();
+        let asked = domains.iter().find(|domain| domain["name"] == "asked");
+        asked.unwrap()["role"].clone()
+    };
+    assert_eq!(
+        (role(&found, 0), role(&found, 1)),
+        ("niche".into(), "earlier".into())
+    );
+    // Also if the run in between is not in the report.
+    assert_eq!(role(&report(&["runs/second"]), 0), "earlier");
+
+    assert!(report(&["runs/first", "runs/apart"])["chain"].is_null());
+    assert!(report(&["runs/first"])["chain"].is_null());
+    // Relative to a run's own base, it is knowledge of the base.
+    let mut command = polymath(at);
+    command.args(["report", "runs/first", "runs/second", "-o", "own"]);
+    command.assert().success();
+    let text = std::fs::read_to_string(at.join("own/report.json")).unwrap();
+    assert_eq!(role(&serde_json::from_str(&text).unwrap(), 0), "retained");
+    // The datasets of every stage are found without being named.
+    let mut command = polymath(at);
+    command.args(["report", "runs/base/best", "runs/first", "runs/second"]);
+    command
+        .args(["-o", "again"])
+        .assert()
+        .success()
+        .stdout(contains("backward transfer"));
+}

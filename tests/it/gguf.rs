@@ -1,0 +1,131 @@
+//! GGUF files through the binary: exported from a checkpoint and an adapter, imported again; invalid requests are
+//! refused.
+
+use std::path::Path;
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::support::fixture::{finetune, polymath, prepare, write};
+
+/// Returns bits per byte of letters, and the continuation of a prompt.
+fn told(at: &Path, checkpoint: &str, dataset: &str) -> (f64, Vec<u8>) {
+    let output = polymath(at)
+        .args(["evaluate", checkpoint, "--dataset", dataset, "--json"])
+        .output()
+        .unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bits = &value["domains"]["letters"]["bits_per_byte"];
+    let said = polymath(at)
+        .args([
+            "generate",
+            checkpoint,
+            "--prompt",
+            "12 13",
+            "--temperature",
+            "0",
+        ])
+        .args(["--max-tokens", "12"])
+        .output()
+        .unwrap();
+    (bits.as_f64().unwrap(), said.stdout)
+}
+
+fn export(at: &Path, checkpoint: &str, file: &str, kind: &str) -> assert_cmd::Command {
+    let mut command = polymath(at);
+    command.args(["export", checkpoint, "--gguf", file, "--type", kind]);
+    command
+}
+
+/// Gives the same model after export and import, also for an adapter, which is merged into its base, and a base that
+/// can be fine-tuned.
+#[test]
+fn export_and_import_give_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let lora = ["method=lora", "lora.rank=4"];
+    finetune(at, "lora", &lora).assert().success();
+    for (run, file, back) in [
+        ("runs/base", "base.gguf", "base-back"),
+        ("runs/lora", "lora.gguf", "lora-back"),
+    ] {
+        export(at, run, file, "f32")
+            .assert()
+            .success()
+            .stdout(contains(file));
+        polymath(at)
+            .args(["import", file, "-o", back])
+            .assert()
+            .success()
+            .stdout(contains(back));
+        // The tokenizer has the same tokens but another file: the dataset is prepared for it.
+        let data = format!("{back}-data");
+        let config = std::fs::read_to_string(at.join("prepare.toml")).unwrap();
+        let config = config
+            .replace("output = \"data\"", &format!("output = \"{data}\""))
+            .replace(
+                "vocab_size = 300",
+                &format!("path = \"{back}/tokenizer.json\""),
+            );
+        write(at, "again.toml", &config);
+        polymath(at)
+            .args(["prepare", "again.toml"])
+            .assert()
+            .success();
+        assert_eq!(told(at, run, "data"), told(at, back, &data));
+    }
+    assert_ne!(told(at, "runs/base", "data"), told(at, "runs/lora", "data"));
+    let settings = [
+        "base=base-back",
+        "dataset=base-back-data",
+        "retain=base-back-data",
+        "training.steps=2",
+    ];
+    finetune(at, "tuned", &settings).assert().success();
+
+    export(at, "runs/base", "base.gguf", "f16")
+        .assert()
+        .code(2)
+        .stderr(contains("already there"));
+    polymath(at)
+        .args(["import", "base.gguf", "-o", "base-back"])
+        .assert()
+        .code(2)
+        .stderr(contains("already there"));
+    // Its rows are too narrow for blocks of 256.
+    export(at, "runs/base", "small.gguf", "q4_k")
+        .assert()
+        .success()
+        .stderr(contains("Q8_0"));
+    polymath(at)
+        .args(["export", "runs/base"])
+        .assert()
+        .code(2)
+        .stderr(contains("--gguf"));
+    // A number type requires a GGUF file.
+    polymath(at)
+        .args(["export", "runs/base", "--push", "me/base", "--dry-run"])
+        .args(["--type", "f16"])
+        .assert()
+        .code(2)
+        .stderr(contains("--gguf"));
+    // A license requires a card.
+    export(at, "runs/base", "licensed.gguf", "f16")
+        .args(["--license", "mit"])
+        .assert()
+        .code(2)
+        .stderr(contains("--license").and(contains("--card")));
+    assert!(!at.join("licensed.gguf").exists());
+    export(at, "runs/nothing", "nothing.gguf", "f16")
+        .assert()
+        .code(2)
+        .stderr(contains("runs/nothing"));
+    polymath(at)
+        .args(["import", "prepare.toml", "-o", "toml-back"])
+        .assert()
+        .code(2)
+        .stderr(contains("`prepare.toml`: is not a GGUF file"));
+    assert!(!at.join("toml-back").exists());
+}

@@ -1,0 +1,403 @@
+//! Models and adapters of the hub, through the real client and a local server that speaks the hub's HTTP.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::str::contains;
+
+use crate::support::fixture;
+use crate::support::served::{COMMIT, Hub, PRIVATE_TOKEN, Trouble, output};
+
+/// Starts a hub that has the base of [`fixture::prepare`] under the name `tester/tiny`.
+fn hub_with_base(at: &Path) -> Hub {
+    fixture::prepare(at);
+    let hub = Hub::start();
+    let best = at.join("runs/base/best").canonicalize().unwrap();
+    hub.serve_folder("tester/tiny", &best);
+    hub
+}
+
+/// Evaluates, continues and tunes a model of the hub like a local folder, also if the hub is unreachable later, and
+/// downloads nothing twice.
+#[test]
+fn hub_models_are_used_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = hub_with_base(at);
+
+    let scores = |command: &mut Command, name: &str| {
+        let text = output(command.args(["evaluate", name, "--dataset", "data", "--json"]));
+        let scores: serde_json::Value = serde_json::from_str(&text).unwrap();
+        scores["domains"].clone()
+    };
+    let expected = scores(&mut hub.polymath(at), "runs/base/best");
+    assert_eq!(scores(&mut hub.polymath(at), "tester/tiny"), expected);
+    let downloads = hub.downloads();
+    assert!(
+        downloads
+            .iter()
+            .any(|path| path.ends_with("model.safetensors"))
+    );
+    assert!(
+        !downloads
+            .iter()
+            .any(|path| path.ends_with("optimizer.safetensors")),
+        "{downloads:?}"
+    );
+    let pinned = format!("tester/tiny@{COMMIT}");
+    assert_eq!(scores(&mut hub.polymath(at), &pinned), expected);
+    assert_eq!(hub.downloads(), downloads, "from the cache");
+
+    let tune = [
+        "finetune",
+        "finetune.toml",
+        "base=tester/tiny",
+        "run=tuned",
+        "training.steps=2",
+    ];
+    output(hub.polymath(at).args(tune));
+    assert!(at.join("tuned/best/model.safetensors").is_file());
+
+    let continued = |name: &str, (variable, value): (&str, &str)| {
+        let prompt = ["generate", name, "--prompt", "1 2", "--max-tokens", "5"];
+        output(hub.polymath(at).env(variable, value).args(prompt))
+    };
+    let offline = continued("tester/tiny", ("HF_HUB_OFFLINE", "1"));
+    let unreachable = continued("tester/tiny", ("HF_ENDPOINT", "http://127.0.0.1:9"));
+    let local = continued("runs/base", ("HF_HUB_OFFLINE", "0"));
+    assert_eq!((&offline, &unreachable), (&local, &local));
+}
+
+/// Reports a failed download in a sentence with a remedy, and sends no request for a mistyped folder.
+#[test]
+fn failed_downloads_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = Hub::start();
+    hub.serve_bytes("tester/pickled", "pytorch_model.bin", b"\x80\x02");
+    let shape = r#"{"model_type": "gemma", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 8, "rms_norm_eps": 1e-5}"#;
+    hub.serve_bytes("tester/gemma", "config.json", shape.as_bytes());
+    hub.serve_bytes("tester/gemma", "model.safetensors", b"large");
+    hub.serve_bytes("secret/model", "config.json", b"{}");
+    let generate = |name: &str| {
+        let mut command = hub.polymath(at);
+        command.args(["generate", name]);
+        command
+    };
+    let refused = |command: &mut Command, message: &str| {
+        command.assert().failure().stderr(contains(message));
+    };
+    refused(
+        &mut generate("tester/absent"),
+        "there is no folder `tester/absent` here, and",
+    );
+    refused(&mut generate("tester/pickled"), "safe_serialization=True");
+    refused(&mut generate("tester/gemma"), "`model_type` = `gemma`");
+    let fetched = hub.downloads().join(" ");
+    assert!(
+        !fetched.contains(".bin") && !fetched.contains("safetensors"),
+        "{fetched}"
+    );
+    refused(
+        &mut generate("tester/pickled@v9"),
+        "name a branch, tag or commit",
+    );
+    refused(&mut generate("secret/model"), "HF_TOKEN");
+    // With the token the repository opens, and the missing file is reported instead.
+    refused(
+        generate("secret/model").env("HF_TOKEN", PRIVATE_TOKEN),
+        "no `config.json` with",
+    );
+    refused(
+        generate("tester/tiny").env("HF_HUB_OFFLINE", "1"),
+        "`HF_HUB_OFFLINE` forbids",
+    );
+
+    let asked = hub.requests();
+    std::fs::create_dir(at.join("runs")).unwrap();
+    refused(
+        &mut generate("runs/mistyped"),
+        "`runs/mistyped`: is not there",
+    );
+    assert_eq!(
+        hub.requests(),
+        asked,
+        "a folder's name is not sent anywhere"
+    );
+}
+
+/// Retries or reports failures of the transfer, and downloads nothing twice, in this run or a later one.
+#[test]
+fn interrupted_downloads_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = hub_with_base(at);
+    let large = "GET /cdn/tester/tiny//model.safetensors";
+    let with_home = |home: &str, name: &str| {
+        let mut command = hub.polymath(at);
+        command.env("HF_HOME", at.join(home));
+        command.args(["generate", name, "--prompt", "1 2", "--max-tokens", "5"]);
+        command
+    };
+    let expected = output(fixture::polymath(at).args([
+        "generate",
+        "runs/base",
+        "--prompt",
+        "1 2",
+        "--max-tokens",
+        "5",
+    ]));
+
+    // One broken connection, and error responses for a while.
+    hub.trouble(large, Trouble::Cut(1000), 1);
+    hub.trouble(
+        "GET /api/models/tester/tiny/tree",
+        Trouble::Status("503 Service Unavailable"),
+        2,
+    );
+    hub.trouble(
+        "HEAD /tester/tiny",
+        Trouble::Status("429 Too Many Requests"),
+        1,
+    );
+    assert_eq!(output(&mut with_home("cut-once", "tester/tiny")), expected);
+    assert_eq!(hub.ranges().len(), 1);
+    assert!(
+        hub.ranges()[0].starts_with("bytes=1000-"),
+        "{:?}",
+        hub.ranges()
+    );
+
+    // A run that gives up leaves its partial download to the next one.
+    hub.trouble(large, Trouble::Cut(2000), 100);
+    let mut stopped = with_home("cut-off", "tester/tiny");
+    stopped
+        .assert()
+        .failure()
+        .stderr(contains("run the command again"));
+    hub.mend();
+    let asked = hub.ranges().len();
+    assert_eq!(output(&mut with_home("cut-off", "tester/tiny")), expected);
+    let ranges = &hub.ranges()[asked..];
+    assert!(
+        ranges.len() == 1 && ranges[0].starts_with("bytes=2000-"),
+        "{ranges:?}"
+    );
+
+    // An error page is never taken for the file.
+    hub.trouble(large, Trouble::Status("429 Too Many Requests"), 100);
+    let mut limited = with_home("limited", "tester/tiny");
+    limited.assert().failure().stderr(contains("wait a while"));
+    hub.mend();
+    assert_eq!(output(&mut with_home("limited", "tester/tiny")), expected);
+
+    // An old name leads to the new one.
+    hub.rename("formerly/small", "tester/tiny");
+    assert_eq!(
+        output(&mut with_home("renamed", "formerly/small")),
+        expected
+    );
+}
+
+/// Resumes downloads from the chunked store, which the client writes from the beginning: the partial download of a
+/// killed run is kept, even if the next run fails again.
+#[test]
+fn downloads_from_the_chunked_store_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = hub_with_base(at);
+    hub.keep_in_chunks("tester/tiny");
+    let weights = std::fs::read(at.join("runs/base/best/model.safetensors")).unwrap();
+    let generate = ["--prompt", "1 2", "--max-tokens", "5"];
+    let expected = output(
+        fixture::polymath(at)
+            .args(["generate", "runs/base"])
+            .args(generate),
+    );
+    let with_home = |home: &str| {
+        let mut command = hub.polymath(at);
+        // The store's client retries five times, after seconds, and then minutes.
+        command
+            .env("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")
+            .env("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
+            .env("HF_HOME", at.join(home))
+            .args(["generate", "tester/tiny"])
+            .args(generate);
+        command
+    };
+    assert_eq!(output(&mut with_home("whole")), expected);
+    assert!(hub.count("GET /cas/chunks/") > 1, "out of the store");
+
+    // Files that a killed run leaves.
+    let blobs = |home: &str| at.join(home).join("hub/models--tester--tiny/blobs");
+    let whole = std::fs::read_dir(blobs("whole")).unwrap();
+    let mut whole = whole.map(|entry| entry.unwrap().path());
+    let blob = whole
+        .find(|path| std::fs::read(path).unwrap() == weights)
+        .expect("the weights in the cache");
+    let tag = blob.file_name().unwrap().to_str().unwrap();
+    std::fs::create_dir_all(blobs("killed")).unwrap();
+    let arrived = blobs("killed").join(format!("{tag}.incomplete"));
+    std::fs::write(&arrived, &weights[..2500]).unwrap();
+
+    let broken = Trouble::Status("503 Service Unavailable");
+    hub.trouble("GET /cas/chunks/", broken, 100);
+    hub.trouble("GET /cdn/", broken, 100);
+    with_home("killed").assert().failure();
+    hub.mend();
+    let kept = std::fs::read(&arrived).unwrap();
+    assert!(kept.len() >= 2500 && weights.starts_with(&kept));
+    let asked = hub.ranges().len();
+    assert_eq!(output(&mut with_home("killed")), expected);
+    let ranges = &hub.ranges()[asked..];
+    let first = format!("bytes={}-", kept.len());
+    assert!(ranges[0].starts_with(&first), "{ranges:?}");
+}
+
+/// Downloads the base of an adapter; several adapters share one base; another base is recognized by its weights.
+#[test]
+fn adapters_of_the_hub_find_their_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = hub_with_base(at);
+    let best = |run: &str| at.join(run).join("best").canonicalize().unwrap();
+    let lora = [
+        "method=lora",
+        "lora.rank=2",
+        "base=tester/tiny",
+        "training.steps=4",
+    ];
+    for (run, seed) in [("first", "seed=1"), ("second", "seed=2")] {
+        let name = format!("run=runs/{run}");
+        let mut command = hub.polymath(at);
+        output(
+            command
+                .args(["finetune", "finetune.toml", &name, seed])
+                .args(lora),
+        );
+        hub.serve_folder(&format!("tester/{run}"), &best(&format!("runs/{run}")));
+    }
+    // Others find the base by the name and the commit that it was trained on.
+    let config = std::fs::read(best("runs/first").join("adapter_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["base_model_name_or_path"], "tester/tiny");
+    assert_eq!(config["revision"], COMMIT);
+
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = hub.polymath(at);
+        command
+            .env("HF_HOME", at.join("another-home"))
+            .args(arguments);
+        command
+    };
+    let scores = |name: &str, more: &[&str]| {
+        let arguments = ["evaluate", name, "--dataset", "data", "--json"];
+        output(&mut elsewhere(&[&arguments, more].concat()))
+    };
+    let (first, second) = (scores("tester/first", &[]), scores("tester/second", &[]));
+    assert_ne!(first, second);
+    assert_eq!(first, scores("runs/first", &[]));
+    assert_eq!(second, scores("tester/second", &["--base", "tester/tiny"]));
+    assert_eq!(second, scores("tester/second", &["--base", "runs/base"]));
+    let report = [
+        "report",
+        "tester/tiny",
+        "tester/first",
+        "--dataset",
+        "data",
+        "-o",
+        "report",
+    ];
+    output(&mut elsewhere(&report));
+
+    // As saved by PEFT: without a tokenizer.
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let bytes = std::fs::read(best("runs/first").join(name)).unwrap();
+        hub.serve_bytes("tester/bare", name, &bytes);
+    }
+    assert_eq!(first, scores("tester/bare", &[]));
+
+    fixture::pretrain_other(at);
+    hub.serve_folder("tester/other", &best("runs/other"));
+    for base in ["tester/other", "runs/other"] {
+        let mut command = elsewhere(&["generate", "tester/first", "--base", base]);
+        command
+            .assert()
+            .failure()
+            .stderr(contains("whose weights have the SHA-256"));
+    }
+}
+
+/// Keeps the tokenizer, its settings, the chat template and the generation settings of a hub base in every derived
+/// model, byte for byte.
+#[test]
+fn checkpoints_keep_the_files_beside_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let hub = hub_with_base(at);
+    let beside = [
+        (
+            "generation_config.json",
+            r#"{"eos_token_id": [0, 5], "temperature": 0.6}"#,
+        ),
+        (
+            "tokenizer_config.json",
+            r#"{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "x": 1}"#,
+        ),
+        (
+            "special_tokens_map.json",
+            r#"{"eos_token": "<|endoftext|>"}"#,
+        ),
+        ("added_tokens.json", r#"{"<|extra|>": 300}"#),
+        (
+            "chat_template.jinja",
+            "{% for message in messages %}{{ message.content }}{% endfor %}",
+        ),
+    ];
+    for (name, text) in beside {
+        hub.serve_bytes("tester/tiny", name, text.as_bytes());
+    }
+    let tune = |run: &str, settings: &[&str]| {
+        let run = format!("run=runs/{run}");
+        let mut command = hub.polymath(at);
+        command.args([
+            "finetune",
+            "finetune.toml",
+            "base=tester/tiny",
+            "training.steps=2",
+            &run,
+        ]);
+        output(command.args(settings));
+    };
+    tune("full", &[]);
+    tune("frozen", &["method=frozen", "frozen.train_last_layers=1"]);
+    tune("lora", &["method=lora"]);
+    output(
+        hub.polymath(at)
+            .args(["merge", "runs/lora", "-o", "merged"]),
+    );
+    let mixed = [
+        "interpolate",
+        "tester/tiny",
+        "runs/full",
+        "-o",
+        "mixed",
+        "--alphas",
+        "0.5",
+    ];
+    output(hub.polymath(at).args(mixed).args(["--limit", "9"]));
+    for made in [
+        "runs/full/best",
+        "runs/frozen/best",
+        "runs/lora/best",
+        "merged",
+        "mixed",
+    ] {
+        for (name, text) in beside {
+            let found = std::fs::read_to_string(at.join(made).join(name));
+            assert_eq!(found.unwrap_or_default(), text, "{made}/{name}");
+        }
+        assert!(at.join(made).join("tokenizer.json").is_file());
+    }
+}

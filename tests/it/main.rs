@@ -1,0 +1,36 @@
+//! Tests of the binary and of the workspace as a whole, in one program: each program links everything.
+
+mod adapters;
+mod bench;
+mod best;
+mod between;
+mod chain;
+mod chat;
+mod cuda;
+mod dashboard;
+mod documented;
+mod examples;
+mod gguf;
+mod gpt2;
+mod hub;
+mod hub_datasets;
+mod killed;
+mod limits;
+mod log;
+mod matrix;
+mod output;
+mod outputs;
+mod own_text;
+mod pins;
+mod planted;
+mod push;
+mod refused;
+mod retention;
+mod rows;
+mod signals;
+mod support;
+mod sweeps;
+mod tasks;
+mod vocabulary;
+mod whole_line;
+mod wired;

@@ -1,0 +1,446 @@
+//! Output that nobody reads, that does not fit on the disk, or that contains terminal control sequences.
+#![cfg(unix)]
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use crate::support::fixture;
+use crate::support::fixture::killable;
+
+/// Returns a base, data and configs that all tests here read and none changes.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        fixture::prepare(folder.path());
+        folder
+    });
+    folder.path()
+}
+
+/// Returns a pipe whose reader has left.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// Returns a full disk.
+fn full() -> Stdio {
+    let full: File = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    full.into()
+}
+
+fn polymath(arguments: &[&str]) -> Command {
+    let mut command = killable(folder());
+    command.args(arguments).stderr(Stdio::piped());
+    command
+}
+
+/// Checks that the command ends with `code` and without a panic, and returns its standard error.
+fn ends(mut command: Command, code: i32) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let told = String::from_utf8(stderr).unwrap();
+    assert!(!told.contains("panicked"), "{command:?}: {told}");
+    assert_eq!(status.code(), Some(code), "{command:?}: {told}");
+    told
+}
+
+/// Ends every printing command with 0 and silently if its reader has left, and with 1 and an error if the disk is full.
+#[test]
+fn a_closed_output_is_no_error_and_a_full_one_is() {
+    let commands: [&[&str]; 13] = [
+        &["--help"],
+        &["--version"],
+        &["help", "pretrain"],
+        &["completions", "bash"],
+        &["evaluate", "runs/base"],
+        &["evaluate", "runs/base", "--json"],
+        &["dataset", "info", "data"],
+        &["dataset", "info", "data", "--json"],
+        &["dataset", "text", "data", "--domain", "counting"],
+        &[
+            "generate",
+            "runs/base",
+            "--prompt",
+            "1 2 3",
+            "--max-tokens",
+            "4",
+        ],
+        &["pretrain", "pretrain.toml", "run=runs/none", "--dry-run"],
+        &["finetune", "finetune.toml", "run=runs/none", "--dry-run"],
+        &[
+            "bench",
+            "pretrain.toml",
+            "--steps",
+            "1",
+            "--vocabulary",
+            "300",
+        ],
+    ];
+    for arguments in commands {
+        let mut command = polymath(arguments);
+        // `help` takes no options.
+        command.args((arguments[0] != "help").then_some("--quiet"));
+        command.stdout(closed());
+        assert_eq!(ends(command, 0), "", "{arguments:?}");
+        let mut command = polymath(arguments);
+        command.stdout(full());
+        let told = ends(command, 1);
+        assert!(
+            told.contains("error: can't write to standard output: "),
+            "{arguments:?}: {told}"
+        );
+    }
+}
+
+/// Completes the work of a command whose output is lost, and reports output that is lost on a full disk.
+#[test]
+fn work_is_completed_without_a_reader() {
+    type Redirect = fn(&mut Command) -> &mut Command;
+    let redirects: [(&str, Redirect, i32); 5] = [
+        ("output-closed", |command| command.stdout(closed()), 0),
+        ("output-full", |command| command.stdout(full()), 1),
+        ("error-closed", |command| command.stderr(closed()), 0),
+        ("error-full", |command| command.stderr(full()), 0),
+        (
+            "both-closed",
+            |command| command.stdout(closed()).stderr(closed()),
+            0,
+        ),
+    ];
+    for (name, redirect, code) in redirects {
+        let output = |what: &str| format!("{what}={name}/{what}");
+        let commands: [(&[&str], PathBuf); 4] = [
+            (
+                &["prepare", "prepare.toml", &output("output")],
+                folder().join(name).join("output/dataset.json"),
+            ),
+            (
+                &[
+                    "pretrain",
+                    "pretrain.toml",
+                    "training.steps=4",
+                    "evaluation.every=2",
+                    &output("run"),
+                ],
+                folder().join(name).join("run/best/model.safetensors"),
+            ),
+            (
+                &["merge", "runs/adapter", "-o", &format!("{name}/merged")],
+                folder().join(name).join("merged/model.safetensors"),
+            ),
+            (
+                &[
+                    "report",
+                    "runs/base",
+                    "runs/base",
+                    "-o",
+                    &format!("{name}/report"),
+                ],
+                folder().join(name).join("report/report.json"),
+            ),
+        ];
+        adapter();
+        for (arguments, made) in commands {
+            let mut command = polymath(arguments);
+            redirect(&mut command);
+            let told = ends(command, code);
+            assert!(made.is_file(), "{arguments:?}, {name}");
+            let lost = told.contains("error: can't write to standard output: ");
+            assert_eq!(lost, code == 1, "{arguments:?}, {name}: {told}");
+        }
+    }
+}
+
+/// Makes an adapter in `runs/adapter`.
+fn adapter() {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let settings = ["method=lora", "run=runs/adapter", "training.steps=2"];
+        let mut command = polymath(&["finetune", "finetune.toml"]);
+        command.args(settings);
+        ends(command, 0);
+    });
+}
+
+/// Returns the verdict as the exit code, even if nobody reads it.
+#[test]
+fn a_broken_limit_is_told_by_the_code_alone() {
+    let redirects = [
+        ("closed", closed as fn() -> Stdio),
+        ("full", full as fn() -> Stdio),
+    ];
+    for (name, redirect) in redirects {
+        let mut command = polymath(&["finetune", "finetune.toml", "--limits", "0.000001"]);
+        command.arg(format!("run=runs/limits-{name}"));
+        command.args([
+            "training.learning_rate=0.1",
+            "evaluation.max_tokens=4000",
+            "--quiet",
+        ]);
+        command.stdout(redirect());
+        ends(command, 3);
+    }
+}
+
+/// Returns the standard output of a command on a terminal, or its standard error.
+fn on_a_terminal(arguments: &[&str]) -> String {
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+    let pty = native_pty_system().openpty(PtySize::default()).unwrap();
+    let mut command = CommandBuilder::new(assert_cmd::cargo::cargo_bin("polymath"));
+    command.args(["--device", &fixture::device()]);
+    command.args(arguments);
+    command.cwd(folder());
+    command.env("TERM", "xterm-256color");
+    let mut child = pty.slave.spawn_command(command).unwrap();
+    let mut reader = pty.master.try_clone_reader().unwrap();
+    let reading = std::thread::spawn(move || {
+        let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = reader.read(&mut piece) {
+            bytes.extend_from_slice(&piece[..length]);
+        }
+        String::from_utf8(bytes).unwrap()
+    });
+    child.wait().unwrap();
+    drop(pty.slave);
+    reading.join().unwrap()
+}
+
+/// A title, a cleared screen, a C1 sequence and a reversed name.
+const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}evil";
+const SHOWN: &str = "␛]0;owned␇␛[2J�31m�evil";
+
+/// Shows control sequences instead of sending them to a terminal: in generated text, tables, errors and wrong
+/// arguments. A pipe gets results unchanged and errors escaped.
+#[test]
+fn terminals_are_sent_no_foreign_sequences() {
+    let generate = [
+        "generate",
+        "runs/base",
+        "--max-tokens",
+        "2",
+        "--quiet",
+        "--prompt",
+        HOSTILE,
+    ];
+    let seen = on_a_terminal(&generate);
+    assert!(seen.starts_with(SHOWN), "{seen:?}");
+    let mut command = polymath(&generate);
+    let piped = command.stdout(Stdio::piped()).output().unwrap().stdout;
+    assert!(piped.starts_with(HOSTILE.as_bytes()), "{piped:?}");
+
+    let missing = ["evaluate", HOSTILE];
+    let wrong = ["prepare", "prepare.toml", "--json", &format!("--{HOSTILE}")];
+    for arguments in [&missing[..], &wrong] {
+        let mut command = polymath(arguments);
+        let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        for text in [told, on_a_terminal(arguments)] {
+            // The argument parser removes sequences before it shows an argument.
+            let shown = text.contains(SHOWN) || (arguments == wrong && text.contains("evil"));
+            assert!(shown, "{text:?}");
+            assert!(
+                !text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']),
+                "{text:?}"
+            );
+        }
+    }
+
+    // A foreign dataset, whose author chose the names of its domains.
+    let hostile = folder().join("hostile");
+    copy(&folder().join("data"), &hostile);
+    let manifest = std::fs::read_to_string(hostile.join("dataset.json")).unwrap();
+    let name = serde_json::to_string(HOSTILE).unwrap();
+    std::fs::write(
+        hostile.join("dataset.json"),
+        manifest.replace("\"counting\"", &name),
+    )
+    .unwrap();
+    std::fs::rename(hostile.join("counting"), hostile.join(HOSTILE)).unwrap();
+    let seen = on_a_terminal(&["dataset", "info", "hostile"]);
+    assert!(seen.contains(SHOWN) && !seen.contains('\u{1b}'), "{seen:?}");
+}
+
+/// Attacks by a name in a model card: a heading, a tracking image, HTML, the end of a code block and of the card's
+/// metadata.
+const MARKUP: &str =
+    "x\n\n# Heading\n![x](https://tracker.example/p.png)\n<img src=x>\n```\n---\n| a | b |";
+
+/// Keeps the lines and headings of a card, whatever the begin token and the domains of its checkpoint are called.
+#[test]
+fn a_card_shows_names_as_text() {
+    let edit = |run: &str, file: &str, from: &str, to: &str| {
+        let path = folder().join(run).join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    let card = |run: &str| {
+        let file = format!("{run}.md");
+        ends(polymath(&["export", run, "--card", &file]), 0);
+        std::fs::read_to_string(folder().join(file)).unwrap()
+    };
+    let quoted = |text: &str| serde_json::to_string(text).unwrap();
+    let copies = ["plain", "scored", "begun", "named"];
+    for run in copies {
+        copy(&folder().join("runs/base"), &folder().join(run));
+    }
+    edit("scored", "metrics.jsonl", "\"counting\"", &quoted(MARKUP));
+    for run in ["begun", "named"] {
+        // A foreign model: nothing is known of its files.
+        std::fs::remove_file(folder().join(run).join("best/state.json")).unwrap();
+    }
+    let begin = "\"bos_token\": \"<|endoftext|>\"";
+    let hostile = format!("\"bos_token\": {}", quoted(MARKUP));
+    edit("named", "best/tokenizer_config.json", begin, &hostile);
+    for (plain, named) in [("plain", "scored"), ("begun", "named")] {
+        same_lines(&card(plain), &card(named));
+    }
+}
+
+/// Checks that a card with hostile names has the headings, tables and blocks of one without.
+fn same_lines(plain: &str, named: &str) {
+    assert!(named.contains("tracker.example"), "{named}");
+    let begin = |text: &str, part: &str| text.lines().filter(|line| line.starts_with(part)).count();
+    for part in ["#", "```", "---", "![", "<", "|"] {
+        assert_eq!(begin(named, part), begin(plain, part), "{part}: {named}");
+    }
+    let text = |card: &str| card.split("\n---\n").nth(1).unwrap().to_owned();
+    let (plain, named) = (text(plain), text(named));
+    assert_eq!(named.lines().count(), plain.lines().count(), "{named}");
+    let quotes_code = |line: &&str| line.starts_with("Every training document began with `");
+    let prose: Vec<&str> = named.lines().filter(|line| !quotes_code(line)).collect();
+    assert!(!prose.join("\n").contains("![x]"), "{named}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Modules that may use standard output and standard error.
+const WRITERS: [&str; 3] = [
+    "crates/cli/src/results.rs",
+    "crates/cli/src/lines.rs",
+    // Screen of the dashboard: frames, not lines.
+    "crates/cli/src/dashboard/screen.rs",
+];
+
+/// Macros that panic without a reader, and ignore whether there is a terminal.
+const MACROS: [&str; 5] = ["print!", "println!", "eprint!", "eprintln!", "dbg!"];
+
+/// Calls that bypass the modules above.
+const STREAMS: [&str; 2] = ["stdout()", "stderr()"];
+
+/// Finds no source that prints by itself: `println!` and the like panic if the output is closed, and do not escape
+/// control sequences. Tests may use them.
+#[test]
+fn only_the_output_modules_write() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    gather(&root.join("src"), &mut sources);
+    for krate in std::fs::read_dir(root.join("crates")).unwrap() {
+        gather(&krate.unwrap().path().join("src"), &mut sources);
+    }
+    assert!(sources.len() > 100, "{}", sources.len());
+    let mut found = Vec::new();
+    for source in sources {
+        let name = source.strip_prefix(root).unwrap().display().to_string();
+        let text = std::fs::read_to_string(&source).unwrap();
+        let writer = WRITERS.contains(&name.as_str());
+        let streams = STREAMS.iter().filter(|_| !writer);
+        let words: Vec<&&str> = MACROS.iter().chain(streams).collect();
+        for (number, line) in shipped(&text) {
+            if words.iter().any(|word| calls(line, word)) {
+                found.push(format!("{name}:{number}: {line}"));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "use `lines` or `results` of `polymath-cli`:\n{}",
+        found.join("\n")
+    );
+    // The check finds its targets, and nothing else.
+    let planted = "fn a() {\n    println!(\"x\");\n}\n#[cfg(test)]\nmod tests {\n    println!();\n}\nfn b() { dbg!(1); }\n// print!()\n";
+    let seen: Vec<usize> = shipped(planted)
+        .filter(|(_, line)| MACROS.iter().any(|word| calls(line, word)))
+        .map(|(number, _)| number)
+        .collect();
+    assert_eq!(seen, [2, 8]);
+}
+
+/// Returns the lines that are compiled into the program: no comments, no items that are only for tests.
+fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut for_tests = false;
+    let mut skipping = false;
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines.filter(move |(_, line)| {
+        if is_for_tests(line) {
+            for_tests = true;
+        } else if for_tests && !line.starts_with("#[") {
+            for_tests = false;
+            skipping = !line.ends_with([';', '}']);
+            return false;
+        }
+        let inside = skipping;
+        if *line == "}" {
+            skipping = false;
+        }
+        !inside && !line.trim_start().starts_with("//")
+    })
+}
+
+/// Returns true if the next item is compiled for tests only.
+fn is_for_tests(line: &str) -> bool {
+    line.starts_with("#[cfg(") && line.contains("test") && !line.contains("not(")
+}
+
+/// Returns true if `word` is in `line` and not the end of a longer word.
+fn calls(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|sign| !sign.is_alphanumeric() && sign != '_')
+    })
+}
+
+/// Collects all sources in a folder, without tests.
+fn gather(folder: &Path, sources: &mut Vec<PathBuf>) {
+    let paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let mut tests = vec!["tests".to_owned()];
+    for path in paths.iter().filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let module =
+                |line: &str| Some(line.strip_prefix("mod ")?.strip_suffix(';')?.to_owned());
+            if is_for_tests(line) {
+                tests.extend(lines.next().and_then(module));
+            }
+        }
+    }
+    for path in paths {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if tests.iter().any(|module| module == name) {
+            continue;
+        }
+        if path.is_dir() {
+            gather(&path, sources);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            sources.push(path);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Refuses invalid requests with a sentence before any work: counts of zero, runs that do not fit, weights that are not
+//! finite. Reports unused parts of a model folder.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use candle_core::{Device, Tensor};
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::support::fixture::{copy_of_base, finetune, polymath, prepare, write_corpus};
+
+fn refuses(command: &mut Command, said: &[&str]) {
+    let mut refused = command.assert().failure();
+    for said in said {
+        refused = refused.stderr(contains(*said));
+    }
+}
+
+/// Names a count of zero and the expected values.
+#[test]
+fn counts_of_zero_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["evaluate", "m", "--stride", "0"][..],
+        &["evaluate", "m", "--max-tokens", "0"],
+        &["evaluate", "m", "--context", "0"],
+        &["generate", "m", "--max-tokens", "0"],
+        &["generate", "m", "--top-k", "0"],
+        &["report", "a", "b", "-o", "c", "--stride", "0"],
+        &["bench", "c.toml", "--steps", "0"],
+    ] {
+        let option = arguments[arguments.len() - 2];
+        refuses(
+            polymath(folder.path()).args(arguments),
+            &[option, "expected a whole number of at least 1"],
+        );
+    }
+}
+
+/// Describes a path that is no model folder: a circular link, a dangling link, a missing path, or a file.
+#[cfg(unix)]
+#[test]
+fn paths_without_a_model_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::os::unix::fs::symlink("round", at.join("round")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at.join("dangling")).unwrap();
+    std::fs::write(at.join("file"), "").unwrap();
+    for (path, said) in [
+        (
+            "round",
+            "`round`: is a link to `round`, which can't be followed: Too many levels",
+        ),
+        (
+            "./round/model",
+            "`./round/model`: can't be opened: Too many levels",
+        ),
+        (
+            "dangling",
+            "`dangling`: is a link to `nowhere`, which can't be followed: No such file",
+        ),
+        (
+            "./missing",
+            "`./missing`: is not there: expected a checkpoint",
+        ),
+        ("file", "`file`: is not a folder: expected a checkpoint"),
+    ] {
+        refuses(
+            polymath(at).args(["generate", path, "--prompt", "a"]),
+            &[said],
+        );
+    }
+}
+
+/// Refuses sizes beyond their bounds, a warmup longer than the run, and more memory than available, in a start and a
+/// dry run.
+#[test]
+fn runs_that_do_not_fit_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    for (settings, said) in [
+        (
+            &["model.num_hidden_layers=1000000000000"][..],
+            "`model.num_hidden_layers` is 1000000000000",
+        ),
+        (
+            &["model.hidden_size=4000000000000000000"],
+            "`model.hidden_size` is",
+        ),
+        (
+            &["model.max_position_embeddings=1000000000000"],
+            "`model.max_position_embeddings` is",
+        ),
+        (&["model.rope_theta=-1.0"], "`rope_theta` is -1"),
+        (&["model.rms_norm_eps=-1.0"], "`rms_norm_eps` is -1"),
+        (
+            &["training.batch_size=4000000000000000000"],
+            "`training.batch_size` =",
+        ),
+        (
+            &["training.warmup_steps=31"],
+            "`training.warmup_steps` = `31` is longer than the run of 30 steps",
+        ),
+        (
+            &[
+                "model.hidden_size=32768",
+                "model.num_hidden_layers=100",
+                "model.num_attention_heads=128",
+            ],
+            "make the model smaller (`model.hidden_size`, `model.num_hidden_layers`",
+        ),
+    ] {
+        for dry in [&["--dry-run"][..], &[]] {
+            let mut command = polymath(at);
+            command
+                .args(["pretrain", "pretrain.toml"])
+                .args(settings)
+                .args(dry);
+            refuses(&mut command, &[said]);
+        }
+    }
+    // The activations alone are too large; the error names the keys that reduce them.
+    let many = [
+        "training.batch_size=1000000",
+        "training.sequence_length=20000",
+    ];
+    let mut command = polymath(at);
+    command.args(["pretrain", "pretrain.toml"]).args(many);
+    refuses(
+        &mut command,
+        &["MB are available", "`training.accumulation_steps`"],
+    );
+    assert!(!at.join("runs/base").exists(), "nothing was begun");
+    // The plan is printed nevertheless.
+    let mut command = polymath(at);
+    command
+        .args(["pretrain", "pretrain.toml", "--dry-run"])
+        .args(many);
+    command
+        .assert()
+        .failure()
+        .stdout(contains("MB  of activations"));
+}
+
+/// Ends a run whose weights overflow with a message, and keeps the previous checkpoint as the latest.
+#[test]
+fn infinite_weights_are_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    let mut command = polymath(at);
+    command.args([
+        "pretrain",
+        "pretrain.toml",
+        "training.learning_rate=1e39",
+        "training.warmup_steps=0",
+    ]);
+    command.args(["checkpoint.every=1"]);
+    refuses(&mut command, &["diverged"]);
+    assert!(!at.join("runs/base/latest").exists());
+    assert!(!at.join("runs/base/step-000001").exists());
+}
+
+fn change_weights(model: &Path, change: impl Fn(&mut std::collections::HashMap<String, Tensor>)) {
+    let path = model.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    change(&mut tensors);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+}
+
+/// Names a weight that is NaN with its file in every command that reads the model; commands that use the model report
+/// its unused parts and unknown keys.
+#[test]
+fn invalid_weights_and_unused_parts_are_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let model = copy_of_base(at, "broken");
+    change_weights(&model, |tensors| {
+        let broken = (&tensors[name] * f64::NAN).unwrap();
+        tensors.insert(name.into(), broken);
+    });
+    let broken = "base=broken";
+    for command in [
+        polymath(at).args(["generate", "broken", "--prompt", "1 2"]),
+        polymath(at).args(["evaluate", "broken", "--dataset", "data"]),
+        polymath(at).args([
+            "report",
+            "runs/base",
+            "broken",
+            "--dataset",
+            "data",
+            "-o",
+            "page",
+        ]),
+        polymath(at).args(["export", "broken", "--gguf", "broken.gguf"]),
+        &mut finetune(at, "on-broken", &[broken]),
+        &mut finetune(at, "lora-on-broken", &[broken, "method=lora"]),
+    ] {
+        refuses(command, &[name, "model.safetensors", "NaN or infinite"]);
+    }
+    let model = copy_of_base(at, "passengers");
+    change_weights(&model, |tensors| {
+        let norm = tensors["model.norm.weight"].clone();
+        tensors.insert("score.weight".into(), norm);
+    });
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["heads_of_hydra"] = 9.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let said = ["`score.weight`", "`heads_of_hydra` = 9"];
+    for command in [
+        polymath(at).args([
+            "generate",
+            "passengers",
+            "--prompt",
+            "1 2",
+            "--max-tokens",
+            "2",
+        ]),
+        polymath(at).args(["evaluate", "passengers", "--dataset", "data"]),
+        &mut finetune(
+            at,
+            "on-passengers",
+            &["base=passengers", "training.steps=2"],
+        ),
+    ] {
+        let mut done = command.assert().success();
+        for said in said {
+            done = done.stderr(contains(said));
+        }
+    }
+}

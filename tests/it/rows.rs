@@ -1,0 +1,128 @@
+//! Packing of examples with prompts through the binary: its report, and the counted tokens.
+
+use std::path::Path;
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, is_match};
+use serde_json::{Value, json};
+
+use crate::support::fixture::{polymath, records, write};
+
+/// Prepares text for pretraining, and questions with prompts of up to about 100 tokens; every tenth is far longer than
+/// the base's context.
+fn prepare(at: &Path) {
+    let mut counting = String::new();
+    let mut asked = String::new();
+    for number in 0..120u32 {
+        let numbers: Vec<String> = (number..number + 30).map(|n| n.to_string()).collect();
+        counting += &format!("{}\n", json!({ "text": numbers.join(" ") }));
+        let words = if number % 10 == 0 { 900 } else { number % 40 };
+        let prompt = format!("{number}: {}say", "no ".repeat(words as usize));
+        asked += &format!(
+            "{}\n",
+            json!({ "prompt": prompt, "response": format!(" {number}") })
+        );
+    }
+    write(at, "raw/counting.jsonl", &counting);
+    write(at, "raw/letters.jsonl", &counting.replace('1', "b"));
+    write(at, "raw/asked.jsonl", &asked);
+    write(
+        at,
+        "prepare.toml",
+        "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 300\n[domains.counting]\npaths = [\"raw/counting.jsonl\"]\n\
+         [domains.letters]\npaths = [\"raw/letters.jsonl\"]\n[domains.asked]\npaths = [\"raw/asked.jsonl\"]\n",
+    );
+    write(
+        at,
+        "pretrain.toml",
+        "dataset = \"data\"\nrun = \"base\"\n[mixture]\ndomains = [\"counting\", \"letters\"]\n[model]\nhidden_size = 32\n\
+         num_hidden_layers = 1\nnum_attention_heads = 2\n[training]\nsteps = 6\nbatch_size = 4\n\
+         sequence_length = 200\nlearning_rate = 1e-2\n[evaluation]\nevery = 2\nmax_tokens = 500\n",
+    );
+    write(
+        at,
+        "finetune.toml",
+        "base = \"base\"\ndataset = \"data\"\ndomain = \"asked\"\nrun = \"tuned\"\n[training]\ntokens = 6000\n\
+         batch_size = 4\nlearning_rate = 1e-2\n[evaluation]\nevery = 100\n",
+    );
+}
+
+/// Reports the packing when the examples are prepared, in a dry run and at the start; rows are as long as the base
+/// allows; padding counts as no token.
+#[test]
+fn packing_is_reported_and_tokens_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success()
+        .stdout(
+            contains("asked: ")
+                .and(contains("rows of 256 cut"))
+                .and(is_match("counting: [0-9]+ examples").unwrap().not()),
+        );
+    // Each domain has its own best value, and so has the mean, which chooses the checkpoint.
+    polymath(at)
+        .args(["pretrain", "pretrain.toml"])
+        .assert()
+        .success()
+        .stderr(
+            contains("counting ")
+                .and(contains("  mean "))
+                .and(contains("; best checkpoint, by mean")),
+        );
+
+    let said = [
+        "rows of 200 tokens, in which the examples of asked fit",
+        "asked: ",
+        "padding",
+    ];
+    let dry = polymath(at)
+        .args(["finetune", "finetune.toml", "--dry-run"])
+        .assert()
+        .success();
+    let dry = String::from_utf8(dry.get_output().stdout.clone()).unwrap();
+    let run = polymath(at)
+        .args(["finetune", "finetune.toml"])
+        .assert()
+        .success();
+    let run = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+    for said in said {
+        assert!(dry.contains(said), "{dry}");
+        assert!(run.contains(said), "{run}");
+    }
+    let saved = std::fs::read_to_string(at.join("tuned/run.toml")).unwrap();
+    assert!(saved.contains("sequence_length = 200"), "{saved}");
+    let steps: Vec<Value> = records(&at.join("tuned"));
+    let steps: Vec<&Value> = steps
+        .iter()
+        .filter(|line| line.get("loss").is_some())
+        .collect();
+    let count = steps.len() as u64;
+    let tokens = steps[steps.len() - 1]["tokens"].as_u64().unwrap();
+    let padded = count * 4 * 200 - tokens;
+    assert!(padded > 0, "{tokens} tokens in {count} steps");
+    assert!(
+        (5200..7000).contains(&tokens),
+        "{tokens} tokens in {count} steps, expected about 6000"
+    );
+    assert!(
+        steps
+            .iter()
+            .all(|step| step["loss"].as_f64().unwrap() > 0.0)
+    );
+
+    // A given length is kept.
+    polymath(at)
+        .args([
+            "finetune",
+            "finetune.toml",
+            "training.sequence_length=64",
+            "--dry-run",
+        ])
+        .assert()
+        .success()
+        .stdout(contains("rows of 64 cut").and(contains("in which the examples").not()));
+}

@@ -1,0 +1,149 @@
+//! Signals through the binary: a signal that was ignored at the start stays ignored, and a stop takes seconds.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::fixture::{device, polymath, write_corpus};
+
+/// Longer than any machine needs, short enough to notice a hang.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Starts the command from a shell that ignores `ignored` (a list of signals, or nothing).
+fn start(at: &Path, ignored: &str, arguments: &str) -> Child {
+    let trap = match ignored {
+        "" => String::new(),
+        signals => format!("trap '' {signals}; "),
+    };
+    let binary = assert_cmd::cargo::cargo_bin("polymath");
+    let line = format!(
+        "{trap}exec {} --device {} {arguments}",
+        binary.display(),
+        device()
+    );
+    Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(at)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn send(signal: &str, to: &Child) {
+    let sent = Command::new("kill")
+        .args([&format!("-{signal}"), &to.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < SOON, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn end(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    wait_for("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+fn lines(file: &Path) -> usize {
+    std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+const LONG: &str = "training.steps=200000 evaluation.every=100000";
+
+/// Keeps ignoring SIGHUP under `nohup`, and SIGINT in a background job of a shell: the run continues, and SIGTERM stops
+/// it.
+#[test]
+fn ignored_signals_stay_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+    let mut run = start(
+        at,
+        "HUP INT",
+        &format!("pretrain pretrain.toml run=runs/long {LONG}"),
+    );
+    let metrics = at.join("runs/long/metrics.jsonl");
+    wait_for("it trains", || lines(&metrics) > 1);
+    send("HUP", &run);
+    send("INT", &run);
+    let before = lines(&metrics);
+    wait_for("it goes on", || lines(&metrics) > before + 2);
+    assert!(run.try_wait().unwrap().is_none());
+    send("TERM", &run);
+    assert_eq!(end(&mut run).code(), Some(130));
+    assert!(at.join("runs/long/latest/state.json").is_file());
+
+    // If it is not ignored, the end of the terminal stops the run, and it saves.
+    let mut run = start(
+        at,
+        "",
+        &format!("pretrain pretrain.toml run=runs/hung {LONG}"),
+    );
+    let metrics = at.join("runs/hung/metrics.jsonl");
+    wait_for("it trains", || lines(&metrics) > 1);
+    send("HUP", &run);
+    assert_eq!(end(&mut run).code(), Some(130));
+    assert!(at.join("runs/hung/latest/state.json").is_file());
+}
+
+/// Ends a preparation, or a long evaluation, at once on SIGTERM; leaves nothing unfinished, and the run resumes.
+#[test]
+fn long_work_is_stopped_within_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    // Much text, and a vocabulary that takes long.
+    let line = std::fs::read_to_string(at.join("raw/counting.jsonl")).unwrap();
+    let many: String = (0..300)
+        .map(|number| line.replace("{\"text\":\"", &format!("{{\"text\":\"{number}x ")))
+        .collect();
+    std::fs::write(at.join("raw/counting.jsonl"), many).unwrap();
+    let mut preparing = start(at, "", "prepare prepare.toml");
+    wait_for("it prepares", || at.join("data").is_dir());
+    send("TERM", &preparing);
+    let begin = Instant::now();
+    assert!(!end(&mut preparing).success());
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    let staged = |folder: &Path| {
+        let names = std::fs::read_dir(folder).unwrap();
+        names
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .filter(|name| name.ends_with("polymath-tmp"))
+            .count()
+    };
+    assert_eq!(staged(&at.join("data")), 0);
+    polymath(at)
+        .args(["prepare", "prepare.toml"])
+        .assert()
+        .success();
+
+    // One step, and then an evaluation of all held-out documents.
+    let arguments = "pretrain pretrain.toml run=runs/stopped training.steps=3 evaluation.every=1 \
+                     evaluation.max_tokens=1000000000 checkpoint.every=1";
+    let mut run = start(at, "", arguments);
+    let metrics = at.join("runs/stopped/metrics.jsonl");
+    wait_for("it trains", || lines(&metrics) == 1);
+    send("TERM", &run);
+    let begin = Instant::now();
+    assert_eq!(end(&mut run).code(), Some(130));
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    let state = std::fs::read(at.join("runs/stopped/latest/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["step"], 1);
+    assert_eq!(state["evaluation_due"], true);
+}
