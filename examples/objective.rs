@@ -18,7 +18,7 @@ use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{IGNORED, LoadOptions, Ops, Precision, TokenizerFiles, Transformer};
 use polymath_train::{
     CheckpointConfig, EvaluationConfig, EvaluationMetrics, Evaluator, Fit, LanguageModel,
-    Objective, Observer, Outcome, RunFolder, SaveModel, TrainError, TrainingConfig, fit,
+    Objective, Observer, Outcome, RunFolder, SaveModel, Score, TrainError, TrainingConfig, fit,
     to_token_batch,
 };
 
@@ -83,8 +83,8 @@ impl Evaluator for Heldout<'_> {
         })
     }
 
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        bits_per_byte.values().sum::<f64>() / bits_per_byte.len() as f64
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
+        Score::within(bits_per_byte.values().sum::<f64>() / bits_per_byte.len() as f64)
     }
 
     fn score_name(&self) -> String {

@@ -9,7 +9,7 @@ mod pretrain;
 
 use objective::{Smoothed, batches, data, small_model};
 use polymath_model::TokenizerFiles;
-use polymath_train::{LanguageModel, Objective, Outcome, is_finished};
+use polymath_train::{Best, LanguageModel, Objective, Outcome, is_finished};
 
 /// Trains in forty lines: the run ends, its last evaluation is its best, and its checkpoint is a model.
 #[test]
@@ -19,7 +19,7 @@ fn pretraining_in_forty_lines() {
     let Outcome::Finished { steps, best } = outcome else {
         panic!("{outcome:?}");
     };
-    assert_eq!((steps, best.0), (60, 60));
+    assert_eq!((steps, best.unwrap().step), (60, 60));
     assert!(polymath_model::load_config(&folder.path().join("run/best")).is_ok());
     let code = include_str!("../../examples/pretrain.rs");
     let lines = code.lines().filter(|line| {
@@ -54,7 +54,13 @@ fn a_custom_objective() {
     let run = folder.path().join("run");
     let outcome = objective::train(&dataset, &run, 0.1).unwrap();
     assert!(
-        matches!(outcome, Outcome::Finished { best: (60, _), .. }),
+        matches!(
+            outcome,
+            Outcome::Finished {
+                best: Some(Best { step: 60, .. }),
+                ..
+            }
+        ),
         "{outcome:?}"
     );
     assert!(is_finished(&run));

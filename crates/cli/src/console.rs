@@ -9,7 +9,7 @@ use polymath_hub::Direction;
 use polymath_report::duration;
 use polymath_report::untrusted::printable;
 use polymath_study::Scored;
-use polymath_train::{EvaluationMetrics, Observer, StepMetrics};
+use polymath_train::{EvaluationMetrics, Observer, Score, StepMetrics};
 
 use crate::environment::Environment;
 use crate::{lines, signals};
@@ -232,7 +232,7 @@ pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
             false => format!("{name} {bits:.3}"),
         })
         .collect();
-    if decides == "mean" {
+    if let ("mean", Some(score)) = (&**decides, score.and_then(Score::bits_per_byte)) {
         let mark = if best { " (best)" } else { "" };
         values.push(format!("mean {score:.3}{mark}"));
     }

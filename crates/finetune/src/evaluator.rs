@@ -7,7 +7,7 @@ use std::sync::Arc;
 use polymath_data::HeldoutSplit;
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{Ops, Transformer};
-use polymath_train::{Evaluator, Launch, RunFolder, TrainError};
+use polymath_train::{Evaluator, Launch, RunFolder, Score, TrainError};
 
 use crate::retention::Controller;
 use crate::{FinetuneError, Finetuning};
@@ -65,8 +65,8 @@ impl Evaluator for NicheEvaluator<'_> {
         self.evaluator.warning()
     }
 
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        bits_per_byte[self.niche]
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
+        Score::within(bits_per_byte[self.niche])
     }
 
     fn score_name(&self) -> String {

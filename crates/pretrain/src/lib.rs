@@ -31,7 +31,8 @@ use polymath_data::{
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
-    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainError, fit,
+    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, Score, TrainError,
+    fit,
 };
 
 /// Default number of tokens per row.
@@ -305,12 +306,12 @@ impl Evaluator for MixtureEvaluator<'_> {
         self.evaluator.warning()
     }
 
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
         let values = self
             .trained
             .iter()
             .filter_map(|name| bits_per_byte.get(name));
-        values.sum::<f64>() / self.trained.len().max(1) as f64
+        Score::within(values.sum::<f64>() / self.trained.len().max(1) as f64)
     }
 
     fn score_name(&self) -> String {

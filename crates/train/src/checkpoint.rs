@@ -8,7 +8,7 @@ use polymath_base::{sha256_of_bytes, sha256_of_file};
 use polymath_data::{BATCH_RULE, EVALUATION_RULE, HeldoutSplit};
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::{Score, TrainError};
 
 /// File name of the manifest, which is written last.
 pub(crate) const STATE: &str = "state.json";
@@ -124,8 +124,8 @@ struct Version {
 pub struct Best {
     /// Number of steps before it.
     pub step: u64,
-    /// Score; lower is better.
-    pub score: f64,
+    /// Score of that evaluation.
+    pub score: Score,
 }
 
 /// A checkpoint on disk.

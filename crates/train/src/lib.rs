@@ -17,8 +17,8 @@
 //!     ) -> Result<BTreeMap<String, f64>, TrainError> {
 //!         Ok(BTreeMap::from([("literature".into(), 2.1)]))
 //!     }
-//!     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-//!         bits_per_byte.values().sum()
+//!     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
+//!         Score::within(bits_per_byte.values().sum())
 //!     }
 //! }
 //!
@@ -67,10 +67,11 @@ mod resumable;
 mod run_folder;
 mod run_settings;
 mod schedule;
+mod score;
 mod tensorboard;
 
 pub use cadence::{CheckpointConfig, EvaluationConfig};
-pub use checkpoint::{Checkpoint, RunState, chosen_on, sha256_of, verify};
+pub use checkpoint::{Best, Checkpoint, RunState, chosen_on, sha256_of, verify};
 pub use config::{EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig};
 pub use error::TrainError;
 pub use fit::fit;
@@ -87,3 +88,4 @@ pub use resumable::check_batch_rules;
 pub use run_folder::{RunFolder, finished, is_finished, step_name};
 pub use run_settings::Fit;
 pub use schedule::learning_rate;
+pub use score::Score;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
 use crate::tensorboard::EventFile;
+use crate::{Score, TrainError};
 
 /// Name of the file in a run folder.
 pub(crate) const METRICS: &str = "metrics.jsonl";
@@ -70,9 +70,9 @@ pub struct EvaluationMetrics {
     /// the file.
     #[serde(skip)]
     pub score_name: String,
-    /// Value of that score.
+    /// Value of that score; not in the file.
     #[serde(skip)]
-    pub score: f64,
+    pub score: Option<Score>,
 }
 
 /// A line of `metrics.jsonl`.
@@ -245,7 +245,7 @@ mod tests {
             control: BTreeMap::new(),
             lowest: BTreeSet::new(),
             score_name: String::new(),
-            score: 0.0,
+            score: None,
         };
         let mut file = MetricsFile::open(&path, 0, false).unwrap();
         file.write(&step).unwrap();

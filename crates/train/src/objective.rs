@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{Tensor, Var};
 use polymath_data::{Batch, HeldoutSplit, MixtureStream, ReplayStream};
 
-use crate::{EvaluationMetrics, Penalty, StepMetrics, TrainError};
+use crate::{EvaluationMetrics, Penalty, Score, StepMetrics, TrainError};
 
 /// A loss function over trainable parameters.
 ///
@@ -182,8 +182,8 @@ pub trait Evaluator {
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError>;
 
-    /// Returns the score that chooses the best checkpoint; lower is better.
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64;
+    /// Returns the score that chooses the best checkpoint.
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score;
 
     /// Names [`Self::score`]: a domain, or for example the mean of several.
     fn score_name(&self) -> String {

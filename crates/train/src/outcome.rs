@@ -1,6 +1,6 @@
 //! Outcome of a run.
 
-use crate::checkpoint::RunState;
+use crate::checkpoint::{Best, RunState};
 
 /// Outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,8 +9,8 @@ pub enum Outcome {
     Finished {
         /// Number of steps.
         steps: u64,
-        /// Step and score of the best evaluation.
-        best: (u64, f64),
+        /// The best evaluation; none if every score was NaN.
+        best: Option<Best>,
     },
     /// Stopped from outside, and saved after this step.
     Interrupted {
@@ -24,9 +24,7 @@ impl Outcome {
     pub(crate) fn of(state: &RunState) -> Self {
         Self::Finished {
             steps: state.step,
-            best: state
-                .best
-                .map_or((state.step, f64::NAN), |best| (best.step, best.score)),
+            best: state.best,
         }
     }
 }

@@ -217,20 +217,23 @@ impl<'a> Progress<'a> {
             control: self.evaluator.control(),
             lowest,
             score_name: self.evaluator.score_name(),
-            score,
+            score: Some(score),
         };
         self.metrics.write(&found)?;
         // The initial weights are not a result of the run, and NaN never replaces a score.
         let better = self.state.step > 0
             && !score.is_nan()
-            && self.state.best.is_none_or(|best| score < best.score);
+            && self
+                .state
+                .best
+                .is_none_or(|best| score.is_better_than(best.score));
         if better {
             self.state.best = Some(Best {
                 step: self.state.step,
                 score,
             });
         }
-        tracing::info!(step = found.step, score, best = better, "evaluation");
+        tracing::info!(step = found.step, ?score, best = better, "evaluation");
         self.observer.after_evaluation(&found, better);
         if let Some(note) = self.evaluator.note() {
             self.observer.message(&note);

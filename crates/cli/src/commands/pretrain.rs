@@ -167,11 +167,12 @@ pub fn conclude(
     match outcome {
         Outcome::Finished { steps, best } => {
             if !environment.quiet {
+                let step = best.map_or(steps, |best| best.step);
+                let bits = best.and_then(|best| best.score.bits_per_byte());
                 results::announce(&format!(
-                    "{}: {steps} steps done, best after step {} with {:.4} bits per byte of {}: {}",
+                    "{}: {steps} steps done, best after step {step} with {:.4} bits per byte of {}: {}",
                     run.display(),
-                    best.0,
-                    best.1,
+                    bits.unwrap_or(f64::NAN),
                     score_name,
                     run.join("best").display()
                 ));

@@ -25,7 +25,7 @@ pub use fisher::{Sample, Squares, cached};
 pub use l2sp::L2sp;
 pub use limits::{
     Allowance, ControlledPenalty, Controller, DomainVerdict, Judged, LimitedDomain, LimitsConfig,
-    LimitsVerdict, is_outside,
+    LimitsVerdict,
 };
 pub use objective::RetentionObjective;
 pub use replay::{ReplayConfig, ReplaySource};

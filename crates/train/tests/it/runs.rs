@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor, Var};
 use polymath_data::Batch;
 use polymath_train::{
-    Objective, Observer, Outcome, RunFolder, SaveModel, Silent, TrainError, fit,
+    Best, Objective, Observer, Outcome, RunFolder, SaveModel, Score, Silent, TrainError, fit,
     resolve_checkpoint, verify,
 };
 
@@ -124,7 +124,10 @@ fn the_last_step_is_evaluated_and_saved() {
             .unwrap();
         let expected = Outcome::Finished {
             steps: 7,
-            best: (best, lowest),
+            best: Some(Best {
+                step: best,
+                score: Score::within(lowest),
+            }),
         };
         assert_eq!(outcome, expected);
         let lines = records(&path);

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
-use polymath_train::{Evaluator, TrainError};
+use polymath_train::{Evaluator, Score, TrainError};
 
+use super::Controller;
 use super::retained::{LimitUse, RetainedDomains};
-use super::{Controller, OUTSIDE};
 use crate::FinetuneError;
 
 /// Evaluates the run, updates the controller, and scores a checkpoint by its niche if it is inside the limits.
@@ -84,10 +84,10 @@ impl Evaluator for Limited<'_> {
         self.retained.warning()
     }
 
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
         match self.limit_use.share() {
-            share if share > 1.0 => OUTSIDE + share,
-            _ => bits_per_byte[&self.niche.0],
+            share_of_limit if share_of_limit > 1.0 => Score::Outside { share_of_limit },
+            _ => Score::within(bits_per_byte[&self.niche.0]),
         }
     }
 

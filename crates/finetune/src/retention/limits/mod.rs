@@ -33,13 +33,6 @@ pub type LimitsConfig = BTreeMap<String, f64>;
 
 /// Key of the limit of all other domains.
 const DEFAULT: &str = "default";
-/// Added to the score of a checkpoint outside the limits: any inside is better, and among those outside the closest.
-const OUTSIDE: f64 = 1e6;
-
-/// Returns true if the score of a run's best checkpoint means that none was inside the limits.
-pub fn is_outside(score: f64) -> bool {
-    score >= OUTSIDE
-}
 
 /// Returns the limit of a domain, if it has one.
 pub(crate) fn limit_of(limits: &LimitsConfig, domain: &str) -> Option<f64> {

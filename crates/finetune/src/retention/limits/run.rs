@@ -11,7 +11,7 @@ use super::limited::Limited;
 use super::mix::{FOLDER, MixOutcome};
 use super::retained::RetainedDomains;
 use super::verdict::{FILE, Judged};
-use super::{Controller, LimitsConfig, LimitsVerdict, is_outside};
+use super::{Controller, LimitsConfig, LimitsVerdict};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
@@ -94,7 +94,7 @@ impl Finetuning {
         };
         let mut judged = Judged {
             checkpoint: path.to_path_buf(),
-            inside_on_the_way: !is_outside(best.score),
+            inside_on_the_way: best.score.is_within(),
             mixed: None,
         };
         // As training left it: an earlier call may have been killed after it moved a link.

@@ -10,7 +10,7 @@ use polymath_data::Batch;
 use polymath_ops::{Ops, Precision};
 use polymath_train::{
     BatchSource, CheckpointConfig, EvaluationConfig, Evaluator, Fit, Objective, Observer, Outcome,
-    RunFolder, SaveModel, Silent, StepMetrics, TrainError, TrainingConfig, fit,
+    RunFolder, SaveModel, Score, Silent, StepMetrics, TrainError, TrainingConfig, fit,
 };
 
 /// Model of a table of logits: the loss of a token is the squared distance of its entry from the target.
@@ -111,8 +111,8 @@ impl Evaluator for Scores {
         )]))
     }
 
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> f64 {
-        bits_per_byte["all"]
+    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
+        Score::within(bits_per_byte["all"])
     }
 }
 
