@@ -124,3 +124,19 @@ impl Tag {
 fn group_hash(key: &str) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), GROUP_SEED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stored group is a function of the key alone: datasets that were split by different seeds name the same groups, so
+    /// that their held-out documents can be compared. The side follows the seed.
+    #[test]
+    fn groups_do_not_change_with_the_seed_of_the_split() {
+        let [first, second] = [1, 2].map(|seed| Tag::of("Middlemarch", seed));
+        assert_eq!(first.origin.group, second.origin.group);
+        assert_ne!(first.side, second.side);
+        assert_ne!(first.origin.group, Tag::of("Middlemarcg", 1).origin.group);
+        assert_ne!(first.origin.group, first.side);
+    }
+}

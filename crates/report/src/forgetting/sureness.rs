@@ -194,3 +194,16 @@ const SECTIONS: &str = "passages of the same work";
 pub fn split_to_judge(chosen_on: Option<HeldoutSplit>) -> Option<HeldoutSplit> {
     (chosen_on == Some(HeldoutSplit::Dev)).then_some(HeldoutSplit::Test)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkpoint that was chosen on `dev` is judged on `test`; without a record, or chosen on `test`, on all held-out documents.
+    #[test]
+    fn a_choice_on_dev_is_judged_on_test() {
+        use HeldoutSplit::{Dev, Test};
+        let judged = [Some(Dev), Some(Test), None].map(split_to_judge);
+        assert_eq!(judged, [Some(Test), None, None]);
+    }
+}

@@ -50,6 +50,25 @@ fn equal_methods_are_not_ranked() {
     );
 }
 
+/// A method dominates only by both figures: one that only gains more, or only forgets less, dominates nothing, and all
+/// three stay on the frontier.
+#[test]
+fn one_better_figure_does_not_dominate() {
+    for better in [(0.6, 0.02), (0.5, 0.001)] {
+        let truth = Truth {
+            methods: vec![(0.5, 0.02), better, (0.5, 0.02)],
+            ..Truth::default()
+        };
+        for seed in 3..8 {
+            let frontier = truth.frontier(&mut Random(seed));
+            for method in &frontier.methods {
+                assert_eq!(method.beaten_by, None, "{} {better:?}", method.name);
+                assert!(method.on_the_frontier);
+            }
+        }
+    }
+}
+
 /// Intervals cover the results on new groups and new seeds; intervals over seeds or groups alone would not.
 #[test]
 fn intervals_cover_new_groups_and_seeds() {
