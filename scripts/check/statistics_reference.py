@@ -225,7 +225,7 @@ class Bootstrap:
         sign = 1 if side == "upper" else -1
         factor = 1 + stretch * min(max(sign * self.skew - 0.07, 0.0), 1.0)
         if few:
-            factor *= max(15 / self.effective, 1.0) * (1 + 0.2 * self.unevenness)
+            factor *= max(15 / self.effective, 1.0) ** (1 if side == "upper" else 2) * (1 + 0.2 * self.unevenness)
         return (self.rate + sign * factor * self.arm(side, level)) / math.log(2)
 
 

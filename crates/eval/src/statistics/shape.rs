@@ -61,20 +61,30 @@ impl Shape {
         1.0 + INTERVAL_STRETCH * self.excess(side)
     }
 
-    /// Returns the factor by which a test's bound is moved outward.
+    /// Returns the factor by which a test's bound is moved outward. The lower bound, which shows a loss, has no minimum of
+    /// effective groups as the upper one has ([`Against::has_enough_groups`](super::Against::has_enough_groups)): with
+    /// few of them it is moved further.
     pub fn test_stretch(self, side: Side) -> f64 {
-        self.skew_stretch(side) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
+        let few = match side {
+            Side::Upper => self.few_stretch(),
+            Side::Lower => self.few_stretch().powi(2),
+        };
+        self.skew_stretch(side) * few
     }
 
     /// Returns the factor of the upper bound of a gain: a sample of few groups that misses the few large ones which
     /// lost seems to have gained.
     pub fn gain_stretch(self) -> f64 {
-        self.test_stretch(Side::Upper) * (FEWEST_EFFECTIVE / self.effective).max(1.0)
+        self.test_stretch(Side::Upper) * self.few_stretch()
     }
 
     /// Returns the part of [`Shape::test_stretch`] that does not shrink with more groups of the same kind.
     pub fn skew_stretch(self, side: Side) -> f64 {
         (1.0 + TEST_STRETCH * self.excess(side)) * (1.0 + SIZE_STRETCH * self.unevenness)
+    }
+
+    fn few_stretch(self) -> f64 {
+        (FEWEST_EFFECTIVE / self.effective).max(1.0)
     }
 
     fn excess(self, side: Side) -> f64 {

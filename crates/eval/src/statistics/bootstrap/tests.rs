@@ -139,7 +139,7 @@ fn p_values_follow_the_bounds() {
     assert!((far - 2.0 / 1001.0).abs() < 1e-12, "{far}");
 }
 
-/// A gain is tested as a change against 0, and more strictly where few groups speak; a loss is not.
+/// A gain is tested more strictly than a change against 0 where few groups speak; a loss is tested alike by both.
 #[test]
 fn a_gain_of_few_groups_has_to_be_clear() {
     let of = |count: i32, sign: f64| {
@@ -159,6 +159,24 @@ fn a_gain_of_few_groups_has_to_be_clear() {
         let [plain, strict] = p_values(count, sign);
         assert_eq!(plain, strict, "{count} {sign}");
     }
+}
+
+/// With few effective groups, a loss is tested as strictly as a gain: the same changes with the other sign have the same
+/// p-value against 0, up to the noise of the resamples.
+#[test]
+fn losses_of_few_groups_have_to_be_as_clear_as_gains() {
+    let nats = |at: u32| f64::from(at * 7 % 5) * 0.2 + 0.2;
+    let p_value = |sign: f64| {
+        let base = scores((0..8).map(|_| (10.0, 10)));
+        let tuned = scores((0..8).map(|at| (10.0 + sign * nats(at), 10)));
+        let bootstrap = PairedBootstrap::new(&base, &tuned, 20_000, 1).unwrap();
+        bootstrap.against_none().unwrap().p_value
+    };
+    let (gain, loss) = (p_value(-1.0), p_value(1.0));
+    assert!(
+        gain > 0.01 && (gain / loss - 1.0).abs() < 0.2,
+        "{gain} {loss}"
+    );
 }
 
 /// As many groups as are said to decide do decide: the sample repeated so often, as groups of their own, is just

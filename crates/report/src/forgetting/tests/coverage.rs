@@ -66,6 +66,8 @@ struct Outcome {
     kept: f64,
     /// Broken at a limit equal to the truth.
     broken: f64,
+    /// Broken at a limit equal to the truth by the changes with the other sign: few groups change far less than the rest.
+    broken_mirrored: f64,
     /// Kept at a limit [`Trials::room`] above the truth.
     power: f64,
 }
@@ -170,6 +172,8 @@ impl Trials {
             outcome.kept += is(verdict(truth), LimitVerdict::Kept);
             outcome.broken += is(verdict(truth), LimitVerdict::Broken);
             outcome.power += is(verdict(truth + self.room / LN_2), LimitVerdict::Kept);
+            let mirrored = mirrored(&base, &tuned, trial).against(-truth).unwrap();
+            outcome.broken_mirrored += is(mirrored.verdict(LEVEL), LimitVerdict::Broken);
             if row.is_counted_by_documents() {
                 base.groups.clear();
                 outcome.covered_by_documents += share * holds(&draw(&base));
@@ -177,6 +181,15 @@ impl Trials {
         }
         outcome
     }
+}
+
+/// Compares the models the other way round, so that every change has the other sign.
+fn mirrored(base: &DomainScores, tuned: &DomainScores, seed: u64) -> PairedBootstrap {
+    let base_of_mirror = DomainScores {
+        groups: base.groups.clone(),
+        ..tuned.clone()
+    };
+    PairedBootstrap::new(&base_of_mirror, base, RESAMPLES, seed).unwrap()
 }
 
 /// Returns the share of reports with any wrong verdict if every retained domain changes by exactly the tolerance.
@@ -300,6 +313,20 @@ fn reports_are_rarely_wrong() {
     assert!(wrong <= 0.08, "{wrong}");
 }
 
+/// A loss is rarely shown where there is none, also by few groups and where a few of them change far less than the rest
+/// (2.5 % is meant; with a stretch by 15 / (effective groups) alone, 7 to 10 % were).
+#[test]
+fn losses_of_few_groups_are_rarely_false() {
+    let trials = Trials {
+        number: 1000,
+        room: 0.0,
+    };
+    for (groups, clustered) in [(10, false), (16, true)] {
+        let outcome = trials.of(&row(2.0, Changes::Growing(0.5), groups, clustered));
+        assert!(outcome.broken_mirrored <= 0.04, "{groups}: {outcome:?}");
+    }
+}
+
 /// Prints the whole table of `scripts/check/coverage.sh`.
 #[test]
 #[ignore = "takes minutes: scripts/check/coverage.sh runs it"]
@@ -307,9 +334,9 @@ fn coverage_table() {
     let number = std::env::var("TRIALS").map_or(1000, |number| number.parse().expect("a number"));
     let percent = |share: f64| format!("{:.1}", 100.0 * share);
     println!(
-        "| σ of lengths | changes | documents per group | groups | covered, % | by documents, % | false kept, % | false forgotten, % |"
+        "| σ of lengths | changes | documents per group | groups | covered, % | by documents, % | false kept, % | false forgotten, % | mirrored, % |"
     );
-    println!("|--:|---|---|--:|--:|--:|--:|--:|");
+    println!("|--:|---|---|--:|--:|--:|--:|--:|--:|");
     let kinds = [
         Changes::Normal,
         Changes::Heavy,
@@ -319,30 +346,33 @@ fn coverage_table() {
         Changes::Growing(0.5),
     ];
     let trials = Trials { number, room: 0.0 };
-    let mut worst = 0.0f64;
+    let mut worst = [0.0f64; 2];
     for changes in kinds {
         for sizes in [1.0, 1.5, 2.0] {
             for clustered in [false, true] {
                 for groups in [5, 10, 16, 32, 64, 128, 400] {
                     let row = row(sizes, changes, groups, clustered);
                     let outcome = trials.of(&row);
-                    worst = worst.max(outcome.kept);
+                    let found = [outcome.kept, outcome.broken.max(outcome.broken_mirrored)];
+                    worst = [worst[0].max(found[0]), worst[1].max(found[1])];
                     let by_documents = match row.is_counted_by_documents() {
                         true => percent(outcome.covered_by_documents),
                         false => "–".into(),
                     };
                     println!(
-                        "| {sizes} | {changes:?} | {} | {groups} | {} | {by_documents} | {} | {} |",
+                        "| {sizes} | {changes:?} | {} | {groups} | {} | {by_documents} | {} | {} | {} |",
                         if clustered { "1 to 10" } else { "1" },
                         percent(outcome.covered),
                         percent(outcome.kept),
                         percent(outcome.broken),
+                        percent(outcome.broken_mirrored),
                     );
                 }
             }
         }
     }
-    println!("\nmost false kept of any row: {} %", percent(worst));
+    let [kept, forgotten] = worst.map(percent);
+    println!("\nmost false kept of any row: {kept} %; most false forgotten: {forgotten} %");
     let trials = Trials {
         number,
         room: SPREAD / 2.0,
