@@ -80,6 +80,18 @@ compare-llama-cpp:
 compare-tasks:
     scripts/check/tasks.sh
 
+# The program without the features that can be left out
+check-no-default-features:
+    cargo clippy -p polymath-lm -p polymath-cli -p polymath-data -p polymath-hub -p polymath-train --no-default-features -- -D warnings
+
+# What each crate would publish holds what its sources include
+package:
+    scripts/check/package.sh
+
+# Type-checks for macOS, Windows and Linux arm64
+targets *TARGETS:
+    scripts/check/targets.sh {{ TARGETS }}
+
 # Compiles for CUDA on a machine without a GPU: half an hour
 cuda:
     scripts/check/cuda.sh
@@ -87,6 +99,10 @@ cuda:
 # Each operation, fused against composed
 bench-operations:
     scripts/bench/operations.sh
+
+# Seconds, packages and size of the release build, with and without features
+bench-build:
+    scripts/bench/build.sh
 
 # A training step against PyTorch's
 bench-torch:

@@ -103,8 +103,10 @@ impl Reader<'_> {
         let run = "[ \"$1 $2 $3\" = 'run --release --' ] || exit 99\nshift 3\n";
         script("cargo", &call(run));
         write_texts(at);
-        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-        std::os::unix::fs::symlink(configs, at.join("configs")).unwrap();
+        for folder in ["configs", "crates"] {
+            let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            std::os::unix::fs::symlink(there, at.join(folder)).unwrap();
+        }
         Reader {
             at: at.to_owned(),
             hub,

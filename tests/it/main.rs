@@ -7,12 +7,16 @@ mod between;
 mod chain;
 mod chat;
 mod cuda;
+#[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(all(feature = "hub", feature = "parquet"))]
 mod documented;
 mod examples;
 mod gguf;
 mod gpt2;
+#[cfg(feature = "hub")]
 mod hub;
+#[cfg(all(feature = "hub", feature = "parquet"))]
 mod hub_datasets;
 mod killed;
 mod limits;
@@ -23,6 +27,7 @@ mod outputs;
 mod own_text;
 mod pins;
 mod planted;
+#[cfg(feature = "hub")]
 mod push;
 mod refused;
 mod retention;

@@ -60,7 +60,7 @@ fn own_text_goes_from_notes_to_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_texts(at);
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/own");
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cli/configs");
     for command in ["prepare", "pretrain", "finetune"] {
         let name = format!("{command}.toml");
         std::fs::copy(configs.join(&name), at.join(&name)).unwrap();

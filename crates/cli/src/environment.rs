@@ -90,6 +90,18 @@ impl Environment {
         if !wanted {
             return Ok(());
         }
+        #[cfg(not(feature = "dashboard"))]
+        return Err(Failure::usage(anyhow!(
+            "`--dashboard`: this program was built without the dashboard: build it with `--features dashboard`, or \
+             leave the flag out to print lines"
+        )));
+        #[cfg(feature = "dashboard")]
+        self.check_terminal()
+    }
+
+    /// Refuses a terminal on which no dashboard can be drawn.
+    #[cfg(feature = "dashboard")]
+    fn check_terminal(&self) -> Result<(), Failure> {
         if self.quiet {
             return Err(Failure::usage(anyhow!(
                 "`--dashboard` and `--quiet` are both given: choose one"

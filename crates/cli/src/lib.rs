@@ -3,6 +3,10 @@
 mod arguments;
 mod commands;
 mod console;
+#[cfg(feature = "dashboard")]
+mod dashboard;
+#[cfg(not(feature = "dashboard"))]
+#[path = "dashboard_left_out.rs"]
 mod dashboard;
 mod environment;
 mod failure;

@@ -18,6 +18,10 @@ use tracing_subscriber::fmt::MakeWriter;
 const MAX_LINES: usize = 10_000;
 
 /// Destination of the next line.
+#[cfg_attr(
+    not(feature = "dashboard"),
+    allow(dead_code, reason = "only the dashboard buffers lines")
+)]
 enum Output {
     Terminal,
     Above(ProgressBar),
@@ -73,6 +77,10 @@ pub fn print_directly() {
 }
 
 /// Buffers lines from now on.
+#[cfg_attr(
+    not(feature = "dashboard"),
+    allow(dead_code, reason = "only the dashboard buffers lines")
+)]
 pub fn buffer() {
     *output() = Output::Buffered(Buffer::default());
 }
@@ -86,6 +94,10 @@ pub fn release() {
 }
 
 /// Returns the last buffered lines, at most `limit`, without colors, and the number of all lines so far.
+#[cfg_attr(
+    not(feature = "dashboard"),
+    allow(dead_code, reason = "only the dashboard buffers lines")
+)]
 pub fn buffered(limit: usize) -> (Vec<String>, u64) {
     match &*output() {
         Output::Buffered(buffer) => {
@@ -109,6 +121,10 @@ impl Buffer {
         }
     }
 
+    #[cfg_attr(
+        not(feature = "dashboard"),
+        allow(dead_code, reason = "only the dashboard buffers lines")
+    )]
     fn count(&self) -> u64 {
         self.dropped + self.lines.len() as u64
     }

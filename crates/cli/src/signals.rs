@@ -114,6 +114,7 @@ fn leave() -> ! {
 }
 
 /// Returns true if the run was requested to stop.
+#[cfg(feature = "dashboard")]
 pub fn is_stopping() -> bool {
     STOP.load(Ordering::SeqCst)
 }

@@ -1,6 +1,6 @@
 //! Reading parquet takes no more memory for a larger file; alone in its process, which is measured.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "parquet"))]
 
 #[path = "it/support/desk.rs"]
 mod desk;

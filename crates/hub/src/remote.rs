@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use hf_hub::repository::{RepoTreeEntry, RepoType};
 use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync};
 
-use crate::error::{explain, failure, is_offline, is_unreachable};
+use crate::answer::{explain, is_offline, is_unreachable};
+use crate::error::failure;
+use crate::progress::TransferProgress;
 use crate::resume::{INCOMPLETE, resume};
-use crate::transfer::TransferProgress;
+
 use crate::{HubError, Repository};
 
 /// Number of attempts to fetch files that did not arrive whole.

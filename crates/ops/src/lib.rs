@@ -37,7 +37,6 @@ mod round;
 mod scores;
 mod segments;
 #[cfg(test)]
-#[path = "../../../tests/skipped/mod.rs"]
 mod skipped;
 mod targets;
 mod teacher;

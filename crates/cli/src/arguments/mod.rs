@@ -70,14 +70,14 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Turn raw text into a tokenizer and token shards.
-    #[command(after_help = example!("polymath prepare configs/own/prepare.toml", config "prepare"))]
+    #[command(after_help = example!("polymath prepare prepare.toml", config "prepare"))]
     Prepare(Prepare),
     /// Train a new model on a mixture of domains.
-    #[command(after_help = example!("polymath pretrain configs/own/pretrain.toml", config "pretrain"))]
+    #[command(after_help = example!("polymath pretrain pretrain.toml", config "pretrain"))]
     Pretrain(Train),
     /// Specialize a checkpoint on a niche.
     #[command(
-        after_help = example!("polymath finetune configs/own/finetune.toml --limits 0.02", config "finetune")
+        after_help = example!("polymath finetune finetune.toml --limits 0.02", config "finetune")
     )]
     Finetune(Finetune),
     /// Score a checkpoint: bits per byte and perplexity per domain.
@@ -125,7 +125,7 @@ pub enum Command {
     #[command(subcommand, after_help = example!("polymath dataset info data/science"))]
     Dataset(DatasetCommand),
     /// Write a fine-tuning's tokenizer: the base's with the new tokens.
-    #[command(after_help = example!("polymath tokenizer configs/own/finetune.toml --output tokenizer"))]
+    #[command(after_help = example!("polymath tokenizer finetune.toml --output tokenizer"))]
     Tokenizer(Tokenizer),
     /// Measure tokens per second of a training step.
     #[command(after_help = example!("polymath bench configs/pretrain/reference.toml"))]

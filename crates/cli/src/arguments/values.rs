@@ -9,10 +9,10 @@ macro_rules! example {
         concat!(
             "Example:\n  ",
             $example,
-            "\n\nA first config, `configs/own/",
+            "\n\nA first config, `",
             $command,
             ".toml`:\n\n",
-            include_str!(concat!("../../../../configs/own/", $command, ".toml"))
+            include_str!(concat!("../../configs/", $command, ".toml"))
         )
     };
 }

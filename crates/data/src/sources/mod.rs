@@ -13,6 +13,10 @@ pub(crate) mod format;
 pub(crate) mod json_lines;
 pub(crate) mod normalize;
 pub(crate) mod notes;
+#[cfg(feature = "parquet")]
+pub(crate) mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "parquet_left_out.rs"]
 pub(crate) mod parquet;
 pub(crate) mod pieces;
 pub(crate) mod record;

@@ -169,6 +169,7 @@ impl<'a> Records<'a> {
     }
 
     /// Counts a field that `records` of a file have, and that is not used.
+    #[cfg(feature = "parquet")]
     pub(crate) fn note_unused(&self, field: &str, records: u64) {
         if let Some(notes) = self.notes {
             let unused_keys = [(field.to_owned(), records)].into();

@@ -7,6 +7,7 @@ mod ledger;
 mod mixture;
 mod packed;
 mod packing;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod prepare;
 mod reading;

@@ -1,6 +1,6 @@
 //! Reports in a browser.
 
-#[path = "../../../../tests/skipped/mod.rs"]
+#[path = "../../../ops/src/skipped.rs"]
 mod skipped;
 #[path = "../../examples/synthetic/mod.rs"]
 mod synthetic;

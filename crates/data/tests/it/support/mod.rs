@@ -2,4 +2,5 @@
 
 pub mod desk;
 pub mod shelf;
+#[cfg(feature = "parquet")]
 pub mod tables;

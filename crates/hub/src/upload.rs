@@ -1,0 +1,57 @@
+//! A push: its files, its repository and its result.
+
+use std::path::PathBuf;
+
+use crate::Repository;
+
+/// Content of a file to push.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Content of this local file.
+    File(PathBuf),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Content {
+    /// Returns the size in bytes; 0 for a file that can't be read.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// A file to push.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Path in the repository.
+    pub name: String,
+    /// Content of the file.
+    pub content: Content,
+    /// Keeps a file of this name that exists in the repository.
+    pub keep_existing: bool,
+}
+
+/// A commit to push and its repository.
+#[derive(Debug)]
+pub struct Push<'a> {
+    /// Repository and branch; both are created if they are missing.
+    pub repository: &'a Repository,
+    /// Makes a new repository private.
+    pub private: bool,
+    /// Files to write; other files in the repository stay.
+    pub files: Vec<Upload>,
+    /// Message of the commit.
+    pub message: String,
+}
+
+/// Result of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Address of the commit.
+    pub url: String,
+    /// True if an existing file was kept.
+    pub kept_existing: bool,
+}
