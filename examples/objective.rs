@@ -17,9 +17,9 @@ use polymath_data::{
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{IGNORED, LoadOptions, Ops, Precision, TokenizerFiles, Transformer};
 use polymath_train::{
-    CheckpointConfig, EvaluationConfig, EvaluationMetrics, Evaluator, Fit, LanguageModel,
-    Objective, Observer, Outcome, RunFolder, SaveModel, Score, TrainError, TrainingConfig, fit,
-    to_token_batch,
+    CheckpointConfig, Evaluation, EvaluationMetrics, Evaluator, Fit, Interval, LanguageModel,
+    Length, Objective, Observer, Outcome, RunFolder, SaveModel, Score, TrainError, TrainingConfig,
+    TrainingDefaults, fit, to_token_batch,
 };
 
 const DOMAIN: &str = "mathematics";
@@ -154,16 +154,23 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
     // Everything else has its default.
     let training: TrainingConfig = toml::from_str("steps = 60\nbatch_size = 8")?;
     training.validate()?;
-    let settings = Fit {
-        training: &training,
+    let training = training.resolve(&TrainingDefaults {
+        length: Length::Steps(60),
+        batch_size: 8,
         sequence_length: SEQUENCE_LENGTH,
         learning_rate: 3e-3,
-        evaluation: &EvaluationConfig {
-            every: 20,
-            max_tokens: Some(2000),
-        },
+        padding: 0.0,
+        epoch_tokens: 0,
+    });
+    let evaluation = Evaluation {
+        every: Interval::Steps(20),
+        max_tokens: 2000,
+    };
+    let settings = Fit {
+        training: &training,
+        evaluation: &evaluation,
         evaluate_first: true,
-        checkpoint: &CheckpointConfig::default(),
+        checkpoint: &CheckpointConfig::default().resolve(&evaluation),
         seed: 1,
         data_fingerprint: dataset.fingerprint().to_owned(),
         ops: transformer.ops(),

@@ -22,7 +22,7 @@ program=$1
 shift
 command=$1
 case $command in
-pretrain) set -- "$@" training.steps=4 training.batch_size=2 model.hidden_size=32 model.num_hidden_layers=2 ;;
+pretrain) set -- "$@" training.steps=4 training.batch_size=2 model.hidden_size=32 model.num_hidden_layers=2 model.num_attention_heads=4 ;;
 finetune) set -- "$@" training.steps=4 training.batch_size=2 ;;
 frontier | transfer) set -- "$@" shared.training.steps=4 shared.training.batch_size=2 ;;
 bench) set -- "$@" --steps 1 training.batch_size=2 model.hidden_size=32 model.num_hidden_layers=2 ;;

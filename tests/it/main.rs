@@ -22,6 +22,7 @@ mod killed;
 mod limits;
 mod log;
 mod matrix;
+mod old_runs;
 mod output;
 mod outputs;
 mod own_text;

@@ -11,6 +11,7 @@ mod dashboard;
 mod environment;
 mod failure;
 mod home;
+mod key_hint;
 mod lines;
 mod peak;
 mod results;
@@ -60,6 +61,9 @@ fn parse() -> Result<Arguments, Failure> {
                 .map_err(|error| error.format(&mut command))
         });
     parsed.map_err(|error| {
+        if let Some(hint) = key_hint::of(&error, std::env::args()) {
+            return Failure::usage(anyhow::anyhow!(hint));
+        }
         let text = error.render();
         // File names that the shell substituted for a pattern may contain escape sequences.
         let harmless = std::env::args_os()

@@ -15,15 +15,20 @@
 //! assert!(error.to_string().contains(expected));
 //! ```
 
+mod count;
+mod missing;
 mod overrides;
 mod source;
 
+pub use count::optional_count;
 pub use source::Source;
 
 use std::path::{Path, PathBuf};
 
 use polymath_input::InputError;
 use serde::de::DeserializeOwned;
+
+use missing::line_at;
 
 /// Error of a configuration that can't be used. The user can mend it; it is never a fault of the program.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +113,22 @@ pub fn load_exclusive<T: DeserializeOwned>(
     parse(path, &kept, overrides)
 }
 
+/// Reads the settings `T` from `overrides` alone.
+///
+/// # Errors
+/// Same as [`load`], except for reading the file.
+pub fn from_overrides<T: DeserializeOwned>(overrides: &[String]) -> Result<T, ConfigError> {
+    parse(Path::new("command line"), "", overrides)
+}
+
+/// Returns the keys of the table that `T` is read from, if it refuses unknown ones.
+pub fn known_keys<T: DeserializeOwned>() -> Vec<String> {
+    let unknown = toml::from_str::<T>("\"?\" = 0").err();
+    let message = unknown.map_or_else(String::new, |error| error.message().to_owned());
+    let quoted = message.split('`').skip(1).step_by(2);
+    quoted.skip(1).map(str::to_owned).collect()
+}
+
 /// Reads the settings `T` from `text`; `path` is only named in errors.
 ///
 /// # Errors
@@ -118,7 +139,16 @@ pub fn parse<T: DeserializeOwned>(
     overrides: &[String],
 ) -> Result<T, ConfigError> {
     let merged = overrides::expand_home_paths(&overrides::apply(path, text, overrides)?);
-    toml::from_str(&merged).map_err(|error| explain(path, text, &merged, overrides, &error))
+    toml::from_str(&merged).map_err(|error| {
+        let missing = missing::keys::<T>(&merged, &error);
+        if missing.len() > 1 {
+            return ConfigError::File {
+                path: path.to_path_buf(),
+                message: format!("the keys `{}` are missing", missing.join("`, `")),
+            };
+        }
+        explain(path, text, &merged, overrides, &error)
+    })
 }
 
 /// Assigns a parser error to a line of the user's own file, or to the override that caused it.
@@ -142,12 +172,13 @@ fn explain(
         own_line.is_none() && faulty.trim_start().starts_with(last)
     });
     match (own_line, from_command_line) {
-        (_, Some(argument)) => ConfigError::Override {
+        // A missing key is reported at the first line, which may be an override.
+        (_, Some(argument)) if !message.starts_with("the key") => ConfigError::Override {
             argument: argument.clone(),
             message,
         },
         // A missing key is reported at the head of its table: that line alone does not help.
-        (Some(line), None) if !message.starts_with("the key") => ConfigError::Line {
+        (Some(line), _) if !message.starts_with("the key") => ConfigError::Line {
             path,
             line: line + 1,
             message,
@@ -158,13 +189,6 @@ fn explain(
         },
         _ => ConfigError::File { path, message },
     }
-}
-
-/// Returns the line of `text` that holds byte `at`.
-fn line_at(text: &str, at: usize) -> &str {
-    let at = at.min(text.len());
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    text[start..].lines().next().unwrap_or_default()
 }
 
 /// Translates Serde's messages into plain words and adds the nearest known key where a key or value is unknown.
@@ -276,6 +300,35 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("[training]"), "{error}");
+    }
+
+    #[test]
+    fn all_missing_keys_are_named_at_once() {
+        let error = read("[training]\nsteps = 3\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "`a.toml`: the keys `training.learning_rate`, `run` are missing"
+        );
+        let error = from_overrides::<Settings>(&[]).unwrap_err().to_string();
+        assert!(
+            error.contains("the keys `run`, `training`, `training.learning_rate` are missing"),
+            "{error}"
+        );
+        let error = from_overrides::<Settings>(&["training.learning_rate=1".to_owned()]);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("`command line`: the key `run` is missing"),
+            "{error}"
+        );
+        let given = ["run=a", "training.learning_rate=1e-3"].map(str::to_owned);
+        assert_eq!(from_overrides::<Settings>(&given).unwrap().run, "a");
+    }
+
+    #[test]
+    fn known_keys_are_listed() {
+        assert_eq!(known_keys::<Training>(), ["learning_rate", "steps"]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::{ConfigError, line_at, overrides, readable};
+use crate::missing::line_at;
+use crate::{ConfigError, overrides, readable};
 
 /// Text of a config file, kept to name the line of a key that turns out to be wrong later.
 #[derive(Debug, Clone)]

@@ -67,6 +67,7 @@ pub struct FinetuneConfig {
     #[serde(default = "default_seed")]
     pub seed: u64,
     /// Optimization: length, batches, learning rate, optimizer.
+    #[serde(default)]
     pub training: TrainingConfig,
     /// Held-out measurements during the run.
     #[serde(default)]

@@ -23,7 +23,7 @@ impl Finetuning {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens()),
+            max_tokens: Some(self.config.evaluation.max_tokens),
             split: Some(HeldoutSplit::Dev),
         };
         match controller {

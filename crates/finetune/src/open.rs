@@ -3,19 +3,17 @@
 use std::path::Path;
 
 use candle_core::utils::cuda_is_available;
-use polymath_data::{Dataset, Progress, TokenShard, fitting_length};
+use polymath_data::{Dataset, Progress, fitting_length};
 use polymath_model::{HEAD, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
 use crate::niche::{NicheData, TokenReader, choose_niche, niche_folder, prepare_niche};
+use crate::resolve::DEFAULT_SEQUENCE;
 use crate::retention::{RetainedText, limits, retained_domains};
 use crate::tuning::Trained;
 use crate::vocabulary::Extension;
-use crate::{FinetuneConfig, FinetuneError, Finetuning, choose_adapter, select};
-
-/// Default tokens per row of text without prompts: a base may have a context far beyond what a CPU trains on.
-const DEFAULT_SEQUENCE: usize = 256;
+use crate::{BaseFacts, FinetuneConfig, FinetuneError, Finetuning, choose_adapter, select};
 
 /// Purpose of opening a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,14 +90,20 @@ impl Finetuning {
             names: &trainable,
             adapter: adapter.as_ref(),
         };
+        // The length of rows fitted to examples is still unknown; most are no longer than rows of plain text.
+        let mut facts = BaseFacts {
+            context: model.max_position_embeddings,
+            parameters: model.parameter_count(),
+            fitting: None,
+            epoch_tokens: 1,
+            padding: 0.0,
+        };
         // Raw text is prepared only for a run that fits; the memory of a GPU is unknown here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
-            // The length of rows fitted to examples is still unknown; most are no longer than rows of plain text.
-            let length = (config.training.sequence_length)
-                .unwrap_or(DEFAULT_SEQUENCE)
-                .min(model.max_position_embeddings);
-            let mut plan = moved.plan(&model, &config.training, (length, 0.0));
-            plan.retention_bytes = moved.retention_bytes(&plan, &config, (1, length));
+            let training = config.training(&facts);
+            let length = training.sequence_length;
+            let mut plan = moved.plan(&model, &training, 0.0);
+            plan.retention_bytes = moved.retention_bytes(&plan, &config.retention, (1, length));
             plan.check_memory(available_memory())?;
         }
         let niche_folder = match purpose {
@@ -111,11 +115,12 @@ impl Finetuning {
         // A token that ends the assistant's turns in the data also ends a generated text.
         model.add_ends(&dataset.turn_ends(&niche)?);
         let data = NicheData::open(reader, &dataset, &niche, retained.as_ref())?;
-        let (sequence_length, fitted) = sequence_length(&config, &model, &data.train)?;
-        config.training.validate_length(sequence_length)?;
-        if fitted {
-            config.training.sequence_length = Some(sequence_length);
-        }
+        facts.fitting = data
+            .train
+            .has_loss_mask()
+            .then(|| fitting_length(&data.train, DEFAULT_SEQUENCE, facts.context));
+        facts.epoch_tokens = data.train.tokens();
+        let resolved = config.resolve(&facts)?;
         let mut retained_texts = config.retention.check(
             (retained.as_ref(), &niche),
             &trainable,
@@ -126,7 +131,10 @@ impl Finetuning {
         }
         let mut finetuning = Self {
             retained_texts,
-            config,
+            sequence_length: resolved.training.sequence_length,
+            fitted: facts.fitting.is_some() && config.training.sequence_length.is_none(),
+            config: resolved,
+            facts,
             base,
             extension,
             model,
@@ -136,40 +144,18 @@ impl Finetuning {
             retained,
             niche,
             data,
-            sequence_length,
             only_inspected: purpose == Purpose::Inspect,
             _scratch: scratch,
-            fitted,
             padding: 0.0,
             packings: Vec::new(),
         };
         finetuning.measure_rows()?;
-        if finetuning.config.retention.limits.is_some() {
-            let total = finetuning.total_steps();
-            limits::fill_in_schedule(&mut finetuning.config, total);
+        if finetuning.padding > 0.0 {
+            // Padding makes a run of as many tokens longer, and what follows from its length.
+            finetuning.facts.padding = finetuning.padding;
+            finetuning.config = config.resolve(&finetuning.facts)?;
         }
         Ok(finetuning)
-    }
-}
-
-/// Returns the tokens per row, which must fit into the base's context, and true if they were chosen to fit the niche's
-/// examples.
-fn sequence_length(
-    config: &FinetuneConfig,
-    model: &ModelConfig,
-    niche: &TokenShard,
-) -> Result<(usize, bool), FinetuneError> {
-    let longest = model.max_position_embeddings;
-    match config.training.sequence_length {
-        Some(length) if length > longest => Err(FinetuneError::Config(format!(
-            "`training.sequence_length` = {length} is longer than the base's context of {longest}"
-        ))),
-        Some(length) => Ok((length, false)),
-        None if niche.has_loss_mask() => {
-            let fitting = fitting_length(niche, DEFAULT_SEQUENCE, longest);
-            Ok((fitting, true))
-        }
-        None => Ok((longest.min(DEFAULT_SEQUENCE), false)),
     }
 }
 

@@ -5,10 +5,7 @@ use std::path::Path;
 use polymath_train::{Fit, LanguageModel, Launch, Observer, Outcome, RunFolder, fit, step_name};
 
 use crate::retention::{RetentionObjective, StartContext};
-use crate::{Divergence, Ending, FinetuneError, Finetuning, Lineage};
-
-/// Default peak learning rate.
-const LEARNING_RATE: f64 = 3e-4;
+use crate::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning, Lineage};
 
 impl Finetuning {
     /// Trains from the base or from the current position of the run folder, and judges the limits, if any. For a
@@ -30,7 +27,10 @@ impl Finetuning {
             self.refuse_unjudged()?;
         }
         launch.check_memory(&self.plan())?;
-        let run = RunFolder::open(&self.config.run, &self.resolved(), launch.resume)?;
+        let text = self.config.to_toml();
+        let run = RunFolder::open_resolving(&self.config.run, &text, launch.resume, &|saved| {
+            self.complete(saved)
+        })?;
         let lineage = match run.resumed() {
             Some(from) => self.check_origin(&from.path)?,
             None => self.lineage()?,
@@ -67,7 +67,7 @@ impl Finetuning {
         for packing in self.packings() {
             observer.message(&packing);
         }
-        let ops = launch.ops(self.config.training.precision()?);
+        let ops = launch.ops(self.config.training.precision);
         let transformer = self.transformer(run, launch, ops)?;
         let Some(retention) = self.start_retention(&mut StartContext {
             launch,
@@ -93,8 +93,6 @@ impl Finetuning {
             self.evaluator(&transformer, retention.controller, (run, launch, ops))?;
         let settings = Fit {
             training: &self.config.training,
-            sequence_length: self.sequence_length,
-            learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
             evaluation: &self.config.evaluation,
             evaluate_first: true,
             checkpoint: &self.config.checkpoint,
@@ -159,7 +157,11 @@ impl Finetuning {
     pub(crate) fn is_same(&self) -> Result<bool, FinetuneError> {
         let path = self.config.run.join("run.toml");
         match polymath_base::read_to_string(&path) {
-            Ok(saved) => Ok(saved == self.resolved()),
+            Ok(saved) => {
+                let before = self.complete(&saved).unwrap_or(saved);
+                let (now, free) = (self.config.to_toml(), &self.config.free);
+                Ok(polymath_train::changed_key(&before, &now, free).is_none())
+            }
             Err(source) => Err(FinetuneError::File { path, source }),
         }
     }
@@ -171,8 +173,9 @@ impl Finetuning {
         ))
     }
 
-    /// Returns the config as it is saved with the run.
-    fn resolved(&self) -> String {
-        toml::to_string(&self.config).expect("a config that was TOML is TOML")
+    /// Returns a saved config with the defaults that earlier versions left out; `None` if it is no config.
+    fn complete(&self, saved: &str) -> Option<String> {
+        let saved: FinetuneConfig = toml::from_str(saved).ok()?;
+        Some(saved.resolve(&self.facts).ok()?.to_toml())
     }
 }

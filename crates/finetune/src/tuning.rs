@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use polymath_data::{Dataset, DomainManifest, HeldoutSplit, TokenShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
-use polymath_train::{Plan, TrainingConfig, resolve_checkpoint, step_name};
+use polymath_train::{Plan, Training, resolve_checkpoint, step_name};
 use tempfile::TempDir;
 
 use crate::base::PinnedBase;
 use crate::niche::NicheData;
 use crate::retention::{RetainedText, Sizes};
 use crate::vocabulary::Extension;
-use crate::{FinetuneConfig, FinetuneError, Lineage};
+use crate::{BaseFacts, FinetuneError, Lineage, ResolvedFinetune, RetentionConfig};
 
 /// Trained parameters: those of the model, or of an adapter beside it.
 pub(crate) struct Trained<'a> {
@@ -22,11 +22,11 @@ pub(crate) struct Trained<'a> {
 }
 
 impl Trained<'_> {
-    /// Returns the plan on rows of `rows.0` positions, of which the share `rows.1` is padding.
-    pub fn plan(&self, model: &ModelConfig, training: &TrainingConfig, rows: (usize, f64)) -> Plan {
+    /// Returns the plan on rows of which the share `padding` is padding.
+    pub fn plan(&self, model: &ModelConfig, training: &Training, padding: f64) -> Plan {
         match self.adapter {
-            Some(lora) => Plan::of_adapter(model, training, rows, lora),
-            None => Plan::new(model, training, rows, &|name| self.names.contains(name)),
+            Some(lora) => Plan::of_adapter(model, training, padding, lora),
+            None => Plan::new(model, training, padding, &|name| self.names.contains(name)),
         }
     }
 
@@ -34,11 +34,11 @@ impl Trained<'_> {
     pub fn retention_bytes(
         &self,
         plan: &Plan,
-        config: &FinetuneConfig,
+        retention: &RetentionConfig,
         (retained, sequence_length): (u64, usize),
     ) -> u64 {
         let trained = plan.trainable_parameters;
-        config.retention.memory(Sizes {
+        retention.memory(Sizes {
             base: match self.adapter {
                 Some(_) => plan.parameters - trained,
                 None => plan.parameters,
@@ -52,7 +52,9 @@ impl Trained<'_> {
 
 /// A fine-tuning that is ready to start: the config is valid, base and data are open.
 pub struct Finetuning {
-    pub(crate) config: FinetuneConfig,
+    pub(crate) config: ResolvedFinetune,
+    /// Properties of base and data that the defaults follow from.
+    pub(crate) facts: BaseFacts,
     pub(crate) base: PinnedBase,
     /// Base with new tokens, if any are added.
     pub(crate) extension: Option<Extension>,
@@ -84,10 +86,9 @@ impl Finetuning {
             names: &self.trainable,
             adapter: self.adapter.as_ref(),
         };
-        let rows = (self.sequence_length, self.padding);
-        let mut plan = moved.plan(&self.model, &self.config.training, rows);
-        let retained = self.retained_texts.len() as u64;
-        plan.retention_bytes = moved.retention_bytes(&plan, &self.config, (retained, rows.0));
+        let mut plan = moved.plan(&self.model, &self.config.training, self.padding);
+        let retained = (self.retained_texts.len() as u64, self.sequence_length);
+        plan.retention_bytes = moved.retention_bytes(&plan, &self.config.retention, retained);
         let replay = self.config.retention.replay.as_ref();
         if let Some(replay) = replay.filter(|replay| replay.beside) {
             let grown = |count: u64| (count as f64 / (1.0 - replay.share)).round() as u64;
@@ -99,8 +100,17 @@ impl Finetuning {
 
     /// Returns the optimizer steps of the run.
     pub fn total_steps(&self) -> u64 {
-        let training = &self.config.training;
-        training.total_steps(self.sequence_length, self.padding)
+        self.config.training.total_steps(self.padding)
+    }
+
+    /// Configuration with every default filled in, as saved with the run.
+    pub fn config(&self) -> &ResolvedFinetune {
+        &self.config
+    }
+
+    /// Describes the values that were chosen because the config leaves them out, one sentence each.
+    pub fn choices(&self) -> &[String] {
+        &self.config.choices
     }
 
     /// Describes the packing of examples with prompts; empty if there are none.

@@ -58,6 +58,37 @@ fn default_tied() -> bool {
 }
 
 impl ArchitectureConfig {
+    /// Returns a shape with defaults for everything else.
+    pub fn of_shape(width: usize, layers: usize, heads: usize) -> Self {
+        Self {
+            hidden_size: width,
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            num_key_value_heads: None,
+            head_dim: None,
+            intermediate_size: None,
+            max_position_embeddings: None,
+            rope_theta: default_rope_theta(),
+            rms_norm_eps: default_epsilon(),
+            qk_norm: false,
+            sliding_window: None,
+            tie_word_embeddings: default_tied(),
+            initializer_range: None,
+        }
+    }
+
+    /// Returns the table with the values of `resolved`, the result of [`Self::resolve`], where it has none.
+    pub fn filled(&self, resolved: &ModelConfig) -> Self {
+        Self {
+            num_key_value_heads: Some(resolved.num_key_value_heads),
+            head_dim: Some(resolved.head_dim),
+            intermediate_size: Some(resolved.intermediate_size),
+            max_position_embeddings: Some(resolved.max_position_embeddings),
+            initializer_range: Some(resolved.initializer_range),
+            ..self.clone()
+        }
+    }
+
     /// Derives the complete configuration of a model with `vocab_size` tokens and contexts of `sequence_length`.
     ///
     /// # Errors

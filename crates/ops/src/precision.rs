@@ -3,10 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Precision of matrix products; everything else is always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// f32 throughout.
+    #[default]
     F32,
     /// Inputs of matrix products are rounded to bf16 and their products summed in f32; weights, residual stream,
     /// reductions and the optimizer stay f32.

@@ -21,9 +21,11 @@ pub struct PretrainConfig {
     /// Mixture of the domains.
     #[serde(default)]
     pub mixture: MixtureConfig,
-    /// The model's shape.
-    pub model: ArchitectureConfig,
+    /// The model's shape; default: one that suits the number of training tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ArchitectureConfig>,
     /// Optimization: length, batches, learning rate, optimizer.
+    #[serde(default)]
     pub training: TrainingConfig,
     /// Held-out measurements during the run.
     #[serde(default)]

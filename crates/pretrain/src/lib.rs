@@ -16,17 +16,19 @@
 
 mod config;
 mod error;
+mod resolve;
 
 pub use config::PretrainConfig;
 pub use error::PretrainError;
+pub use resolve::{DatasetFacts, ResolvedPretrain};
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use polymath_data::{
-    BatchShape, Dataset, DomainSize, HeldoutSplit, MixturePart, MixtureShare, MixtureStream,
-    Packing, Split, TokenShard,
+    BatchShape, Dataset, DomainSize, HeldoutSplit, MixtureConfig, MixturePart, MixtureShare,
+    MixtureStream, Packing, Split, TokenShard,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
@@ -35,20 +37,15 @@ use polymath_train::{
     fit,
 };
 
-/// Default number of tokens per row.
-const SEQUENCE_LENGTH: usize = 256;
-/// Default peak learning rate.
-const LEARNING_RATE: f64 = 1e-3;
-
 /// A pretraining run that is ready to start: the config is valid, the dataset is open.
 pub struct Pretraining {
-    config: PretrainConfig,
+    config: ResolvedPretrain,
+    facts: DatasetFacts,
     dataset: Dataset,
     tokenizer: TokenizerFiles,
     model: ModelConfig,
     mixture: Vec<MixtureShare>,
     stream: MixtureStream,
-    sequence_length: usize,
 }
 
 impl Pretraining {
@@ -60,8 +57,10 @@ impl Pretraining {
         config.training.validate()?;
         config.evaluation.validate()?;
         config.checkpoint.validate()?;
-        let sequence_length = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
-        config.training.validate_length(sequence_length)?;
+        let sequence_length = config
+            .training
+            .sequence_length
+            .unwrap_or(resolve::SEQUENCE_LENGTH);
         let dataset = Dataset::open(&config.dataset)?;
         let files = TokenizerFiles::read(&dataset.tokenizer_path())?;
         let tokenizer = &dataset.manifest().tokenizer;
@@ -71,40 +70,39 @@ impl Pretraining {
                 dataset.path().display()
             )));
         }
-        let special = (tokenizer.bos_token_id, tokenizer.eos_token_id);
-        let mut model = config
-            .model
-            .resolve(tokenizer.vocab_size, sequence_length, special)?;
         let corpus = Corpus::open(&dataset, sequence_length)?;
-        let planned = |padding| {
-            Plan::new(
-                &model,
-                &config.training,
-                (sequence_length, padding),
-                &|_| true,
-            )
-            .tokens
+        let mut facts = DatasetFacts {
+            vocab_size: tokenizer.vocab_size,
+            special: (tokenizer.bos_token_id, tokenizer.eos_token_id),
+            epoch_tokens: corpus.tokens_of(&config.mixture),
+            padding: 0.0,
         };
-        let mut mixture = config.mixture.resolve(&corpus.sizes, planned(0.0))?;
-        let mut stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
+        let mut resolved = config.resolve(&facts)?;
+        let mut mixture = corpus.mixture(&resolved, facts.padding)?;
+        let mut stream = corpus.stream(&mixture, &resolved)?;
         if stream.padding() > 0.0 {
             // Padding leaves fewer tokens than positions; repetitions are counted in tokens.
-            let planned = planned(stream.padding());
-            mixture = config.mixture.resolve(&corpus.sizes, planned)?;
-            stream = corpus.stream(&mixture, &config, model.bos_token_id)?;
+            facts.padding = stream.padding();
+            resolved = config.resolve(&facts)?;
+            mixture = corpus.mixture(&resolved, facts.padding)?;
+            stream = corpus.stream(&mixture, &resolved)?;
+            // Other shares have another padding, which the steps and the warmup follow from.
+            facts.padding = stream.padding();
+            resolved = config.resolve(&facts)?;
         }
+        let mut model = resolved.architecture.clone();
         // A token that ends the assistant's turns in the data also ends a generated text.
         for share in &mixture {
             model.add_ends(&dataset.turn_ends(&share.name)?);
         }
         Ok(Self {
-            config,
+            config: resolved,
+            facts,
             dataset,
             tokenizer: files,
             model,
             mixture,
             stream,
-            sequence_length,
         })
     }
 
@@ -113,9 +111,19 @@ impl Pretraining {
         Plan::new(
             &self.model,
             &self.config.training,
-            (self.sequence_length, self.stream.padding()),
+            self.stream.padding(),
             &|_| true,
         )
+    }
+
+    /// Configuration with every default filled in, as saved with the run.
+    pub fn config(&self) -> &ResolvedPretrain {
+        &self.config
+    }
+
+    /// Describes the values that were chosen because the config leaves them out, one sentence each.
+    pub fn choices(&self) -> &[String] {
+        &self.config.choices
     }
 
     /// Describes the packing of the examples with prompts, one sentence per domain.
@@ -151,8 +159,12 @@ impl Pretraining {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, PretrainError> {
         launch.check_memory(&self.plan())?;
-        let text = toml::to_string(&self.config).expect("a config that was TOML is TOML");
-        let run = RunFolder::open(&self.config.run, &text, launch.resume)?;
+        let complete = |saved: &str| {
+            let saved: PretrainConfig = toml::from_str(saved).ok()?;
+            Some(saved.resolve(&self.facts).ok()?.to_toml())
+        };
+        let text = self.config.to_toml();
+        let run = RunFolder::open_resolving(&self.config.run, &text, launch.resume, &complete)?;
         if let Some(outcome) = run.finished_outcome(&self.config.checkpoint)? {
             if let Some(from) = run.resumed() {
                 run.mark_best(&from.state)?;
@@ -161,7 +173,7 @@ impl Pretraining {
             observer.message(&format!("`{shown}` is finished: nothing left to do"));
             return Ok(outcome);
         }
-        let ops = launch.ops(self.config.training.precision()?);
+        let ops = launch.ops(self.config.training.precision);
         let options = LoadOptions::trained(&launch.device, ops);
         let transformer = match run.resumed() {
             Some(from) => polymath_model::load(&from.path, &options)?,
@@ -188,8 +200,6 @@ impl Pretraining {
         };
         let settings = Fit {
             training: &self.config.training,
-            sequence_length: self.sequence_length,
-            learning_rate: self.config.training.learning_rate.unwrap_or(LEARNING_RATE),
             evaluation: &self.config.evaluation,
             evaluate_first: false,
             checkpoint: &self.config.checkpoint,
@@ -216,9 +226,9 @@ impl Pretraining {
             .map(|name| Ok((name.to_owned(), self.dataset.shard(name, Split::Heldout)?)))
             .collect::<Result<_, PretrainError>>()?;
         let windows = WindowOptions {
-            context: Some(self.sequence_length),
+            context: Some(self.config.training.sequence_length),
             stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens()),
+            max_tokens: Some(self.config.evaluation.max_tokens),
             split: Some(HeldoutSplit::Dev),
         };
         Ok(HeldoutEvaluator::new(shards, windows))
@@ -257,12 +267,28 @@ impl Corpus {
         })
     }
 
+    /// Returns the training tokens of the domains that take part in the mixture.
+    fn tokens_of(&self, mixture: &MixtureConfig) -> u64 {
+        let sizes = self.sizes.iter();
+        let included = sizes.filter(|size| mixture.includes(&size.name));
+        included.map(|size| size.tokens).sum()
+    }
+
+    /// Returns the share of each domain, for rows of which the share `padding` is padding.
+    fn mixture(
+        &self,
+        config: &ResolvedPretrain,
+        padding: f64,
+    ) -> Result<Vec<MixtureShare>, PretrainError> {
+        let plan = Plan::new(&config.architecture, &config.training, padding, &|_| true);
+        Ok(config.mixture.resolve(&self.sizes, plan.tokens)?)
+    }
+
     /// Returns the batches of a mixture.
     fn stream(
         &self,
         mixture: &[MixtureShare],
-        config: &PretrainConfig,
-        bos_token_id: u32,
+        config: &ResolvedPretrain,
     ) -> Result<MixtureStream, PretrainError> {
         let parts = mixture.iter().map(|share| MixturePart {
             name: share.name.clone(),
@@ -274,7 +300,8 @@ impl Corpus {
             sequence_length: self.sequence_length,
         };
         let parts = parts.collect();
-        Ok(MixtureStream::new(parts, shape, bos_token_id, config.seed)?)
+        let bos = config.architecture.bos_token_id;
+        Ok(MixtureStream::new(parts, shape, bos, config.seed)?)
     }
 }
 

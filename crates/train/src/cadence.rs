@@ -4,36 +4,86 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// The `[evaluation]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EvaluationConfig {
-    /// Steps between two evaluations.
-    pub every: u64,
-    /// Held-out tokens of each domain's dev split that are scored during the run, and of its test split in the verdict
-    /// on limits (the report scores them all); default: 20 000, under limits 40 000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_tokens: Option<u64>,
+/// Distance between two evaluations or checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number of steps, or \"never\"")]
+pub enum Interval {
+    /// Number of steps.
+    Steps(u64),
+    /// None but that at the end of the run.
+    Word(Never),
 }
 
-const MAX_TOKENS: u64 = 20_000;
+/// The word of an interval without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Never {
+    /// Only at the end of the run.
+    Never,
+}
 
-impl Default for EvaluationConfig {
-    fn default() -> Self {
-        Self {
-            every: 200,
-            max_tokens: None,
+impl Interval {
+    /// No evaluation or checkpoint but that at the end of the run.
+    pub const NEVER: Self = Self::Word(Never::Never);
+
+    /// Returns true if one is due after `step`.
+    pub fn is_due(self, step: u64) -> bool {
+        match self {
+            Self::Steps(every) => step.is_multiple_of(every),
+            Self::Word(Never::Never) => false,
+        }
+    }
+
+    /// Returns the interval, or `most` steps if it is longer.
+    pub fn at_most(self, most: u64) -> Self {
+        match self {
+            Self::Steps(every) => Self::Steps(every.min(most)),
+            Self::Word(Never::Never) => Self::Steps(most),
+        }
+    }
+
+    fn validate(self, key: &str) -> Result<(), TrainError> {
+        match self {
+            Self::Steps(0) => Err(TrainError::Config(format!(
+                "`{key}` = `0`: expected at least 1, or \"never\""
+            ))),
+            _ => Ok(()),
         }
     }
 }
+
+/// The `[evaluation]` table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Steps between two evaluations, or `"never"` for one at the end alone; default: a twentieth of the
+    /// run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<Interval>,
+    /// Held-out tokens of each domain's dev split that are scored during the run, and of its test split in the verdict
+    /// on limits (the report scores them all); default: 20 000, under limits 40 000.
+    #[serde(
+        deserialize_with = "polymath_config::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_tokens: Option<u64>,
+}
+
+/// Default number of evaluations of a run, about.
+const POINTS: u64 = 20;
+/// Default number of held-out tokens of each domain.
+const MAX_TOKENS: u64 = 20_000;
+/// Default number of checkpoints to keep.
+const KEEP: usize = 2;
 
 /// The `[checkpoint]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
-    /// Steps between two checkpoints; default: as often as an evaluation.
+    /// Steps between two checkpoints, or `"never"` for those of the best and the last step alone; default: as often as
+    /// an evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub every: Option<u64>,
+    pub every: Option<Interval>,
     /// Number of checkpoints to keep, besides the best one and the milestones.
     pub keep: usize,
     /// Steps whose checkpoints are kept for good.
@@ -45,16 +95,41 @@ impl Default for CheckpointConfig {
     fn default() -> Self {
         Self {
             every: None,
-            keep: 2,
+            keep: KEEP,
             milestones: Vec::new(),
         }
     }
 }
 
-impl EvaluationConfig {
+/// Resolved `[evaluation]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evaluation {
+    /// Distance between two evaluations.
+    pub every: Interval,
     /// Held-out tokens of each domain that are scored during training.
-    pub fn max_tokens(&self) -> u64 {
-        self.max_tokens.unwrap_or(MAX_TOKENS)
+    pub max_tokens: u64,
+}
+
+/// Resolved `[checkpoint]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checkpointing {
+    /// Distance between two checkpoints.
+    pub every: Interval,
+    /// Number of checkpoints to keep, besides the best one and the milestones.
+    pub keep: usize,
+    /// Steps whose checkpoints are kept for good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<u64>,
+}
+
+impl EvaluationConfig {
+    /// Returns the settings of a run of `total` steps with every default filled in.
+    pub fn resolve(&self, total: u64) -> Evaluation {
+        let every = (total / POINTS).max(1);
+        Evaluation {
+            every: self.every.unwrap_or(Interval::Steps(every)),
+            max_tokens: self.max_tokens.unwrap_or(MAX_TOKENS),
+        }
     }
 
     /// Checks every value.
@@ -62,29 +137,58 @@ impl EvaluationConfig {
     /// # Errors
     /// The key at fault.
     pub fn validate(&self) -> Result<(), TrainError> {
-        for (key, value) in [("every", self.every), ("max_tokens", self.max_tokens())] {
-            if value == 0 {
-                return Err(TrainError::Config(format!(
-                    "`evaluation.{key}` = `0`: expected at least 1"
-                )));
-            }
+        if let Some(every) = self.every {
+            every.validate("evaluation.every")?;
         }
-        Ok(())
+        match self.max_tokens {
+            Some(0) => Err(TrainError::Config(
+                "`evaluation.max_tokens` = `0`: expected at least 1".into(),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
 impl CheckpointConfig {
+    /// Returns the settings with every default filled in, beside those of the evaluation.
+    pub fn resolve(&self, evaluation: &Evaluation) -> Checkpointing {
+        Checkpointing {
+            every: self.every.unwrap_or(evaluation.every),
+            keep: self.keep,
+            milestones: self.milestones.clone(),
+        }
+    }
+
     /// Checks every value.
     ///
     /// # Errors
     /// The key at fault.
     pub fn validate(&self) -> Result<(), TrainError> {
-        if self.every == Some(0) {
-            return Err(TrainError::Config(
-                "`checkpoint.every` = `0`: expected at least 1, or leave it out to save after each evaluation"
-                    .into(),
-            ));
-        }
-        Ok(())
+        self.every
+            .map_or(Ok(()), |every| every.validate("checkpoint.every"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_a_number_or_a_word() {
+        let read = |text: &str| toml::from_str::<CheckpointConfig>(text);
+        let every = |text: &str| read(text).unwrap().every.unwrap();
+        assert!(every("every = 3").is_due(6) && !every("every = 3").is_due(7));
+        assert!(!every("every = \"never\"").is_due(6));
+        assert_eq!(every("every = \"never\"").at_most(4), Interval::Steps(4));
+        let saved = toml::to_string(&read("every = \"never\"").unwrap()).unwrap();
+        assert!(saved.contains("every = \"never\""), "{saved}");
+        let error = read("every = \"often\"").unwrap_err().to_string();
+        assert!(error.contains("a number of steps, or \"never\""), "{error}");
+        let error = read("every = 0")
+            .unwrap()
+            .validate()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`checkpoint.every` = `0`"), "{error}");
     }
 }

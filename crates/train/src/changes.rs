@@ -4,10 +4,16 @@ use std::path::Path;
 
 use crate::TrainError;
 
-/// Refuses a configuration that differs from the saved one, apart from the intervals of evaluation and saving.
-pub(crate) fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainError> {
+/// Refuses a configuration that differs from the saved one, apart from the intervals of evaluation and saving. The
+/// saved one is compared as `resolve` returns it, or as it is if it returns `None`.
+pub(crate) fn refuse_changes(
+    saved: &Path,
+    config: &str,
+    resolve: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), TrainError> {
     let text = polymath_base::read_to_string(saved).map_err(TrainError::file("read", saved))?;
-    let before: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+    let resolved = resolve(&text).unwrap_or(text);
+    let before: toml::Table = resolved.parse().map_err(|error: toml::de::Error| {
         TrainError::Run(format!(
             "`{}`, the configuration the run was started with, is not valid TOML: {}",
             saved.display(),
@@ -15,19 +21,29 @@ pub(crate) fn refuse_changes(saved: &Path, config: &str) -> Result<(), TrainErro
         ))
     })?;
     let now: toml::Table = config.parse().unwrap_or_default();
-    let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
     // The path of the run folder may be spelled differently or have changed: the open folder is the right one.
-    keys.retain(|key| !["evaluation", "checkpoint", "run"].contains(&key.as_str()));
-    for key in keys {
-        if let Some(changed) = difference(key, before.get(key), now.get(key)) {
-            return Err(TrainError::Run(format!(
-                "`{changed}` differs from what this run was started with (see `{}`): resume with the same config, or \
-                 choose another `run`",
-                saved.display()
-            )));
-        }
+    match first_difference(&before, &now, &["evaluation", "checkpoint", "run"]) {
+        None => Ok(()),
+        Some(changed) => Err(TrainError::Run(format!(
+            "`{changed}` differs from what this run was started with (see `{}`): resume with the same config, or \
+             choose another `run`",
+            saved.display()
+        ))),
     }
-    Ok(())
+}
+
+/// Returns the first key in which two resolved configs differ, apart from `run` and the keys of `free`. A config that
+/// is not TOML differs in `run.toml`.
+pub fn changed_key(before: &str, now: &str, free: &[&str]) -> Option<String> {
+    let (Ok(before), Ok(now)) = (before.parse(), now.parse()) else {
+        return Some("run.toml".into());
+    };
+    first_difference(&before, &now, &[&["run"], free].concat())
+}
+
+fn first_difference(before: &toml::Table, now: &toml::Table, free: &[&str]) -> Option<String> {
+    let mut keys = before.keys().chain(now.keys());
+    keys.find_map(|key| difference(key, before.get(key), now.get(key), free))
 }
 
 /// Returns the first key at or under `key` whose values differ.
@@ -35,13 +51,15 @@ fn difference(
     key: &str,
     before: Option<&toml::Value>,
     now: Option<&toml::Value>,
+    free: &[&str],
 ) -> Option<String> {
-    if before == now {
+    if before == now || free.contains(&key) {
         return None;
     }
     if let (Some(toml::Value::Table(before)), Some(toml::Value::Table(now))) = (before, now) {
         return before.keys().chain(now.keys()).find_map(|inner| {
-            difference(&format!("{key}.{inner}"), before.get(inner), now.get(inner))
+            let key = format!("{key}.{inner}");
+            difference(&key, before.get(inner), now.get(inner), free)
         });
     }
     Some(key.to_owned())

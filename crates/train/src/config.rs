@@ -1,8 +1,9 @@
 //! The `[training]` table, shared by both phases.
 
+use polymath_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::{Length, TrainError};
 
 /// Shape of the learning-rate schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,27 +32,45 @@ pub enum OptimizerChoice {
 
 /// Upper bound of the tokens and of the steps of a run.
 const MAX_TOKENS: u64 = 1_000_000_000_000_000_000;
+/// Rows of a step where a config gives the length of the run and no number of rows.
+pub const BATCH_SIZE: usize = 16;
 /// Upper bound of the rows of a step.
 const MAX_ROWS: u64 = 1 << 20;
 /// Upper bound of the tokens of a row.
 const MAX_ROW_LENGTH: u64 = 1 << 24;
 
 /// Pairs of keys of which a config sets at most one, for `polymath_config::load_exclusive`.
-pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[["training.tokens", "training.steps"]];
+pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[
+    ["training.tokens", "training.steps"],
+    ["training.tokens", "training.epochs"],
+    ["training.steps", "training.epochs"],
+];
 
 /// The `[training]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Tokens to train on, padding not counted; or `steps`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Tokens to train on, padding not counted, such as `2_000_000` or `"2M"`; or `steps`, or `epochs`. Default: as many
+    /// as the data and the model take.
+    #[serde(
+        default,
+        deserialize_with = "polymath_config::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tokens: Option<u64>,
-    /// Optimizer steps; or `tokens`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Optimizer steps, such as `3000` or `"3k"`; or `tokens`, or `epochs`.
+    #[serde(
+        default,
+        deserialize_with = "polymath_config::optional_count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub steps: Option<u64>,
-    /// Rows of each optimizer step.
-    #[serde(default = "default::batch_size")]
-    pub batch_size: usize,
+    /// Passes over the training text (of all domains together, in pretraining); or `tokens`, or `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Rows of each optimizer step; default: 16, or as many as suit the length that the program chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
     /// Tokens of a row; default: 256, or the base's context where that is shorter. A fine-tuning on examples with
     /// prompts has rows in which they fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +78,8 @@ pub struct TrainingConfig {
     /// Parts in which a step's rows are computed: more parts take less memory and give the same result.
     #[serde(default = "default::accumulation_steps")]
     pub accumulation_steps: usize,
-    /// Peak learning rate; default: 1e-3 for pretraining, 3e-4 for fine-tuning.
+    /// Peak learning rate; default: 1e-3 for pretraining, 3e-4 for fine-tuning, or one that suits the model where the
+    /// program chooses the length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Learning rate at the end of the schedule, as a share of the peak.
@@ -97,15 +117,15 @@ pub struct TrainingConfig {
     pub gradient_clip: f64,
     /// Weight of the squared logarithm of the softmax's sum, which is added to each token's loss (and to the `loss`
     /// that is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub z_loss: f64,
     /// Activations that the backward pass computes again instead of keeping them: with `block`, all of a block but its
     /// input.
-    #[serde(default, skip_serializing_if = "Recompute::is_none")]
+    #[serde(default)]
     pub recompute: Recompute,
     /// Precision: `f32`, or `bf16` for the inputs of matrix products.
-    #[serde(default = "default::precision")]
-    pub precision: String,
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// Activations that the backward pass recomputes.
@@ -126,20 +146,8 @@ impl Recompute {
     }
 }
 
-/// Leaves the key out of a saved config, so that it equals one saved before the key existed.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands out references"
-)]
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
-}
-
 /// Default values; each is defined here and nowhere else.
 mod default {
-    pub fn batch_size() -> usize {
-        16
-    }
     pub fn accumulation_steps() -> usize {
         1
     }
@@ -167,24 +175,18 @@ mod default {
     pub fn gradient_clip() -> f64 {
         1.0
     }
-    pub fn precision() -> String {
-        "f32".into()
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        toml::from_str("").expect("every key has a default")
     }
 }
 
 impl TrainingConfig {
-    /// Returns the optimizer steps of the run, for rows of `sequence_length` positions of which the share `padding` is
-    /// padding.
-    pub fn total_steps(&self, sequence_length: usize, padding: f64) -> u64 {
-        let positions = (self.batch_size * sequence_length).max(1) as u64;
-        match (self.steps, self.tokens) {
-            (Some(steps), _) => steps,
-            (None, Some(tokens)) if padding > 0.0 => {
-                (tokens as f64 / (positions as f64 * (1.0 - padding))).ceil() as u64
-            }
-            (None, Some(tokens)) => tokens.div_ceil(positions),
-            (None, None) => 0,
-        }
+    /// Returns true if the config says how long to train.
+    pub fn has_length(&self) -> bool {
+        self.tokens.is_some() || self.steps.is_some() || self.epochs.is_some()
     }
 
     /// Checks every value.
@@ -193,23 +195,28 @@ impl TrainingConfig {
     /// Names the key at fault, its value, and the expected values.
     pub fn validate(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(TrainError::Config(message));
-        match (self.tokens, self.steps) {
-            (Some(_), Some(_)) => {
-                return refuse(
-                    "`training.tokens` and `training.steps` are both given: choose one".into(),
-                );
-            }
-            (None, None) => {
-                return refuse(
-                    "neither `training.tokens` nor `training.steps` is given: one says how long to train".into(),
-                );
-            }
-            _ => {}
+        let lengths = [
+            ("tokens", self.tokens.is_some()),
+            ("steps", self.steps.is_some()),
+            ("epochs", self.epochs.is_some()),
+        ];
+        let given: Vec<&str> = lengths
+            .into_iter()
+            .filter_map(|(key, given)| given.then_some(key))
+            .collect();
+        if let [one, other, ..] = given[..] {
+            return refuse(format!(
+                "`training.{one}` and `training.{other}` are both given: choose one"
+            ));
         }
         let counts = [
             ("tokens", self.tokens, MAX_TOKENS),
             ("steps", self.steps, MAX_TOKENS),
-            ("batch_size", Some(self.batch_size as u64), MAX_ROWS),
+            (
+                "batch_size",
+                self.batch_size.map(|rows| rows as u64),
+                MAX_ROWS,
+            ),
             (
                 "sequence_length",
                 self.sequence_length.map(|length| length as u64),
@@ -236,38 +243,7 @@ impl TrainingConfig {
                 ));
             }
         }
-        if !self.batch_size.is_multiple_of(self.accumulation_steps) {
-            return refuse(format!(
-                "`training.accumulation_steps` = `{}` does not divide `training.batch_size` = `{}`: choose a divisor",
-                self.accumulation_steps, self.batch_size
-            ));
-        }
-        self.validate_numbers()?;
-        self.precision().map(drop)
-    }
-
-    /// Checks the values that depend on the row length: the warmup fits into the run, and the total of tokens can be
-    /// counted.
-    ///
-    /// # Errors
-    /// Names the key at fault, its value, and the expected values.
-    pub fn validate_length(&self, sequence_length: usize) -> Result<(), TrainError> {
-        let total = self.total_steps(sequence_length, 0.0);
-        if let Some(warmup) = self.warmup_steps.filter(|warmup| *warmup > total) {
-            return Err(TrainError::Config(format!(
-                "`training.warmup_steps` = `{warmup}` is longer than the run of {total} steps, which would never reach its \
-                 learning rate: lower it, or lengthen the run"
-            )));
-        }
-        let tokens = total as u128 * self.batch_size as u128 * sequence_length as u128;
-        if tokens > u128::from(MAX_TOKENS) {
-            return Err(TrainError::Config(format!(
-                "a run of {total} steps of `training.batch_size` = `{}` rows of {sequence_length} tokens: expected at most \
-                 {MAX_TOKENS} tokens in all",
-                self.batch_size
-            )));
-        }
-        Ok(())
+        self.validate_numbers()
     }
 
     /// Checks the range of every real number.
@@ -276,6 +252,12 @@ impl TrainingConfig {
         let below_one = 1.0 - f64::EPSILON;
         let ratio = self.minimum_learning_rate_ratio;
         let numbers = [
+            (
+                "epochs",
+                self.epochs.unwrap_or(1.0),
+                smallest..=1e6,
+                "above 0, up to 1000000",
+            ),
             (
                 "learning_rate",
                 self.learning_rate.unwrap_or(1.0),
@@ -326,18 +308,46 @@ impl TrainingConfig {
         }
         Ok(())
     }
+}
 
-    /// Parses the precision of matrix products.
+impl crate::Training {
+    /// Checks the values that depend on one another: the parts divide the rows, the warmup fits into the run, and the
+    /// total of tokens can be counted.
     ///
     /// # Errors
-    /// An unknown name.
-    pub fn precision(&self) -> Result<polymath_ops::Precision, TrainError> {
-        self.precision.parse().map_err(|_| {
-            TrainError::Config(format!(
-                "`training.precision` = `{}`: expected `f32` or `bf16`",
-                self.precision
-            ))
-        })
+    /// Names the key at fault, its value, and the expected values.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let refuse = |message: String| Err(TrainError::Config(message));
+        if !self.batch_size.is_multiple_of(self.accumulation_steps) {
+            return refuse(format!(
+                "`training.accumulation_steps` = `{}` does not divide `training.batch_size` = `{}`: choose a divisor",
+                self.accumulation_steps, self.batch_size
+            ));
+        }
+        if let Length::Tokens(tokens) = self.length
+            && tokens > MAX_TOKENS
+        {
+            return refuse(format!(
+                "a run of {tokens} tokens: expected at most {MAX_TOKENS}"
+            ));
+        }
+        let total = self.total_steps(0.0);
+        if self.warmup_steps > total {
+            return refuse(format!(
+                "`training.warmup_steps` = `{}` is longer than the run of {total} steps, which would never reach its \
+                 learning rate: lower it, or lengthen the run",
+                self.warmup_steps
+            ));
+        }
+        let tokens = u128::from(total) * self.batch_size as u128 * self.sequence_length as u128;
+        if tokens > u128::from(MAX_TOKENS) {
+            return refuse(format!(
+                "a run of {total} steps of `training.batch_size` = `{}` rows of {} tokens: expected at most \
+                 {MAX_TOKENS} tokens in all",
+                self.batch_size, self.sequence_length
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -350,39 +360,19 @@ mod tests {
     }
 
     #[test]
-    fn tokens_become_whole_steps() {
-        assert_eq!(
-            read("tokens = 1000\nbatch_size = 2").total_steps(100, 0.0),
-            5
-        );
-        assert_eq!(
-            read("tokens = 1001\nbatch_size = 2").total_steps(100, 0.0),
-            6
-        );
-        assert_eq!(read("steps = 7").total_steps(100, 0.0), 7);
-        // 150 of a step's 200 positions hold a token.
-        assert_eq!(
-            read("tokens = 1050\nbatch_size = 2").total_steps(100, 0.25),
-            7
-        );
-        assert_eq!(
-            read("tokens = 1051\nbatch_size = 2").total_steps(100, 0.25),
-            8
-        );
-        assert_eq!(read("steps = 7").total_steps(100, 0.25), 7);
-    }
-
-    #[test]
     fn contradictions_name_their_keys() {
         for (text, expected) in [
             (
                 "tokens = 5\nsteps = 5",
                 "`training.tokens` and `training.steps` are both given: choose one",
             ),
-            ("", "neither `training.tokens` nor `training.steps`"),
             (
-                "steps = 5\nbatch_size = 3\naccumulation_steps = 2",
-                "does not divide `training.batch_size` = `3`",
+                "steps = 5\nepochs = 1.0",
+                "`training.steps` and `training.epochs` are both given: choose one",
+            ),
+            (
+                "epochs = 0",
+                "`training.epochs` = `0`: expected a number above 0",
             ),
             ("steps = 0", "`training.steps` = `0`: expected at least 1"),
             ("steps = 5\nbatch_size = 0", "`training.batch_size` = `0`"),
@@ -408,10 +398,6 @@ mod tests {
                 "tokens = 9000000000000000000",
                 "`training.tokens` = `9000000000000000000`: expected at most",
             ),
-            (
-                "steps = 5\nprecision = \"f64\"",
-                "`training.precision` = `f64`",
-            ),
         ] {
             let error = read(text).validate().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -419,19 +405,40 @@ mod tests {
         read("steps = 5").validate().unwrap();
     }
 
-    /// Accepts a warmup as long as the run and no longer, and a total of tokens that can be counted.
+    /// Accepts a warmup as long as the run and no longer, parts that divide the rows, and a total of tokens that can be
+    /// counted.
     #[test]
-    fn warmup_and_tokens_must_fit_the_run() {
-        let error = |text: &str| read(text).validate_length(100).map_err(|e| e.to_string());
+    fn warmup_parts_and_tokens_must_fit_the_run() {
+        let error = |text: &str| {
+            let defaults = crate::TrainingDefaults {
+                length: Length::Steps(1),
+                batch_size: 16,
+                sequence_length: 100,
+                learning_rate: 1e-3,
+                padding: 0.0,
+                epoch_tokens: 100,
+            };
+            let training = read(text).resolve(&defaults);
+            training.validate().map_err(|e| e.to_string())
+        };
         assert_eq!(error("steps = 5\nwarmup_steps = 5"), Ok(()));
-        let said = error("steps = 5\nwarmup_steps = 6").unwrap_err();
-        assert!(
-            said.contains("`training.warmup_steps` = `6` is longer than the run of 5 steps"),
-            "{said}"
-        );
-        let said = error("tokens = 1000\nbatch_size = 2\nwarmup_steps = 6").unwrap_err();
-        assert!(said.contains("the run of 5 steps"), "{said}");
-        let said = error("steps = 900000000000000000").unwrap_err();
-        assert!(said.contains("tokens in all"), "{said}");
+        for (text, expected) in [
+            (
+                "steps = 5\nwarmup_steps = 6",
+                "`training.warmup_steps` = `6` is longer than the run of 5 steps",
+            ),
+            (
+                "tokens = 1000\nbatch_size = 2\nwarmup_steps = 6",
+                "the run of 5 steps",
+            ),
+            (
+                "steps = 5\nbatch_size = 3\naccumulation_steps = 2",
+                "does not divide `training.batch_size` = `3`",
+            ),
+            ("steps = 900000000000000000", "tokens in all"),
+        ] {
+            let said = error(text).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }

@@ -31,9 +31,7 @@ pub fn fit<O: Objective + SaveModel>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let parameters = objective.trainable();
-    let total = fit
-        .training
-        .total_steps(fit.sequence_length, batches.padding());
+    let total = fit.training.total_steps(batches.padding());
     let mut optimizer = Optimizer::new(fit.training, parameters, fit.ops)?;
     let mut at = Progress::begin(fit, run, evaluator, observer)?;
     if let Some(from) = run.resumed() {
@@ -83,7 +81,7 @@ pub fn fit<O: Objective + SaveModel>(
             step,
             gradient_scale: clip / scored,
         };
-        let learning_rate = learning_rate(fit.training, fit.learning_rate, step, total);
+        let learning_rate = learning_rate(fit.training, step, total);
         optimizer.step(parameters, &gradients, (update, learning_rate))?;
         if let (Some(check), 2) = (&check, step) {
             check.check_changed(parameters, learning_rate)?;

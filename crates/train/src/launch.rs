@@ -7,7 +7,7 @@ use candle_core::Device;
 use polymath_model::{LoraConfig, ModelConfig, available_memory};
 use polymath_ops::{Implementation, Ops, Precision};
 
-use crate::{Recompute, TrainError, TrainingConfig};
+use crate::{Recompute, TrainError, Training};
 
 /// Options of the command line that are not part of the config.
 #[derive(Clone)]
@@ -80,20 +80,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans training of the parameters selected by `moving`, on rows of `sequence_length` positions of which the share
-    /// `padding` is padding.
+    /// Plans training of the parameters selected by `moving`, on rows of which the share `padding` is padding.
     pub fn new(
         model: &ModelConfig,
-        training: &TrainingConfig,
-        (sequence_length, padding): (usize, f64),
+        training: &Training,
+        padding: f64,
         moving: &dyn Fn(&str) -> bool,
     ) -> Self {
+        let sequence_length = training.sequence_length;
         let shapes = model.parameter_shapes();
         let moved = shapes.iter().filter(|(name, _)| moving(name));
         let trainable = moved
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
-        let steps = training.total_steps(sequence_length, padding);
+        let steps = training.total_steps(padding);
         let positions = steps.saturating_mul((training.batch_size * sequence_length) as u64);
         Self {
             parameters: model.parameter_count(),
@@ -103,21 +103,20 @@ impl Plan {
             positions,
             flops_per_token: model.training_flops_per_token(sequence_length, moving),
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
-            activation_bytes: activation_bytes(model, training, sequence_length),
+            activation_bytes: activation_bytes(model, training),
             retention_bytes: 0,
-            // An unknown precision was refused when the config was read.
-            precision: training.precision().unwrap_or(Precision::F32),
+            precision: training.precision,
         }
     }
 
     /// Plans training of an adapter over a frozen model.
     pub fn of_adapter(
         model: &ModelConfig,
-        training: &TrainingConfig,
-        (sequence_length, padding): (usize, f64),
+        training: &Training,
+        padding: f64,
         adapter: &LoraConfig,
     ) -> Self {
-        let still = Self::new(model, training, (sequence_length, padding), &|_| false);
+        let still = Self::new(model, training, padding, &|_| false);
         let shapes = adapter.parameter_shapes(model).into_iter();
         let own = shapes
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
@@ -125,13 +124,11 @@ impl Plan {
         Self {
             parameters: still.parameters + own,
             trainable_parameters: own,
-            flops_per_token: model.adapter_training_flops_per_token(sequence_length, adapter),
+            flops_per_token: model
+                .adapter_training_flops_per_token(training.sequence_length, adapter),
             state_bytes: still.state_bytes + 4 * 4 * own,
-            activation_bytes: (still.activation_bytes).saturating_add(adapter_activation_bytes(
-                (model, adapter),
-                training,
-                sequence_length,
-            )),
+            activation_bytes: (still.activation_bytes)
+                .saturating_add(adapter_activation_bytes((model, adapter), training)),
             ..still
         }
     }
@@ -174,9 +171,9 @@ impl Plan {
 }
 
 /// Estimates the bytes of activations kept for the backward pass, for the rows that are computed at once.
-fn activation_bytes(model: &ModelConfig, training: &TrainingConfig, sequence_length: usize) -> u64 {
+fn activation_bytes(model: &ModelConfig, training: &Training) -> u64 {
     let rows = training.batch_size / training.accumulation_steps;
-    let tokens_at_once = rows as u128 * sequence_length as u128;
+    let tokens_at_once = rows as u128 * training.sequence_length as u128;
     // For each layer: its input, two norms, q, k, v, the attention's output, gate, up and their product.
     let width = model.hidden_size as u128;
     let heads = (model.num_attention_heads + model.num_key_value_heads) as u128 * 2;
@@ -196,8 +193,7 @@ fn activation_bytes(model: &ModelConfig, training: &TrainingConfig, sequence_len
 /// With dropout, for each input: the kept values, the mask, and the buffers of both gradients.
 fn adapter_activation_bytes(
     (model, adapter): (&ModelConfig, &LoraConfig),
-    training: &TrainingConfig,
-    sequence_length: usize,
+    training: &Training,
 ) -> u64 {
     let of_input = if adapter.dropout > 0.0 { 7 } else { 0 };
     let numbers = |(name, shape): (String, Vec<usize>)| match shape[..] {
@@ -212,7 +208,7 @@ fn adapter_activation_bytes(
         numbers /= model.num_hidden_layers.max(1) as u128;
     }
     let rows = training.batch_size / training.accumulation_steps;
-    let bytes = 4 * rows as u128 * sequence_length as u128 * numbers;
+    let bytes = 4 * rows as u128 * training.sequence_length as u128 * numbers;
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -221,18 +217,27 @@ mod tests {
     use polymath_model::ArchitectureConfig;
 
     use super::*;
+    use crate::{Length, TrainingConfig, TrainingDefaults};
+
+    /// Returns a resolved table of rows of `sequence_length` tokens.
+    fn read(text: &str, sequence_length: usize) -> Training {
+        let config: TrainingConfig = toml::from_str(text).unwrap();
+        config.resolve(&TrainingDefaults {
+            length: Length::Steps(1),
+            batch_size: 16,
+            sequence_length,
+            learning_rate: 1e-3,
+            padding: 0.0,
+            epoch_tokens: 1,
+        })
+    }
 
     fn plan(training: &str) -> Plan {
         let shape: ArchitectureConfig =
             toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
                 .unwrap();
         let model = shape.resolve(500, 128, (0, 0)).unwrap();
-        Plan::new(
-            &model,
-            &toml::from_str(training).unwrap(),
-            (128, 0.0),
-            &|_| true,
-        )
+        Plan::new(&model, &read(training, 128), 0.0, &|_| true)
     }
 
     /// Refuses a run that does not fit, and names the keys that would help: batch keys if its activations are too
@@ -276,10 +281,10 @@ mod tests {
                 .unwrap();
         let model = shape.resolve(500, 128, (0, 0)).unwrap();
         let bytes = |adapter: Option<&LoraConfig>, training: &str| {
-            let training = toml::from_str(training).unwrap();
+            let training = read(training, 128);
             let plan = match adapter {
-                Some(adapter) => Plan::of_adapter(&model, &training, (128, 0.0), adapter),
-                None => Plan::new(&model, &training, (128, 0.0), &|_| false),
+                Some(adapter) => Plan::of_adapter(&model, &training, 0.0, adapter),
+                None => Plan::new(&model, &training, 0.0, &|_| false),
             };
             plan.activation_bytes
         };
@@ -319,8 +324,8 @@ mod tests {
         )
         .unwrap();
         let model = shape.resolve(500, 16_777_216, (0, 0)).unwrap();
-        let training = toml::from_str("steps = 7\nbatch_size = 1048576").unwrap();
-        let plan = Plan::new(&model, &training, (16_777_216, 0.0), &|_| true);
+        let training = read("steps = 7\nbatch_size = 1048576", 16_777_216);
+        let plan = Plan::new(&model, &training, 0.0, &|_| true);
         assert_eq!(plan.activation_bytes, u64::MAX);
         plan.check_memory(Some(1 << 40)).unwrap_err();
     }

@@ -25,18 +25,20 @@
 //! fn train(
 //!     model: &LanguageModel,
 //!     batches: &dyn BatchSource,
-//!     training: &TrainingConfig,
+//!     training: &Training,
 //! ) -> Result<Outcome, TrainError> {
 //!     training.validate()?;
 //!     let resume = false;
 //!     let run = RunFolder::open(Path::new("checkpoints/small"), "seed = 1", resume)?;
 //!     let settings = Fit {
 //!         training,
-//!         sequence_length: 256,
-//!         learning_rate: training.learning_rate.unwrap_or(1e-3),
-//!         evaluation: &EvaluationConfig::default(),
+//!         evaluation: &EvaluationConfig::default().resolve(1000),
 //!         evaluate_first: true,
-//!         checkpoint: &CheckpointConfig::default(),
+//!         checkpoint: &Checkpointing {
+//!             every: Interval::Steps(100),
+//!             keep: 2,
+//!             milestones: Vec::new(),
+//!         },
 //!         seed: 1,
 //!         data_fingerprint: "sha256 of the dataset".into(),
 //!         ops: Ops::fused(Precision::F32),
@@ -69,10 +71,14 @@ mod run_settings;
 mod schedule;
 mod score;
 mod tensorboard;
+mod training;
 
-pub use cadence::{CheckpointConfig, EvaluationConfig};
+pub use cadence::{CheckpointConfig, Checkpointing, Evaluation, EvaluationConfig, Interval, Never};
+pub use changes::changed_key;
 pub use checkpoint::{Best, Checkpoint, RunState, chosen_on, sha256_of, verify};
-pub use config::{EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig};
+pub use config::{
+    BATCH_SIZE, EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig,
+};
 pub use error::TrainError;
 pub use fit::fit;
 pub use language_model::{LanguageModel, to_token_batch};
@@ -89,3 +95,4 @@ pub use run_folder::{RunFolder, finished, is_finished, step_name};
 pub use run_settings::Fit;
 pub use schedule::learning_rate;
 pub use score::Score;
+pub use training::{Length, Training, TrainingDefaults};

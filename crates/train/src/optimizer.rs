@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor, Var};
 use polymath_ops::{AdamW, Moments, Muon, MuonUpdate, Ops, UpdateAt};
 
-use crate::{OptimizerChoice, TrainError, TrainingConfig};
+use crate::{OptimizerChoice, TrainError, Training};
 
 /// Optimizer and its state for every trainable parameter.
 pub struct Optimizer {
@@ -28,7 +28,7 @@ impl Optimizer {
     /// # Errors
     /// Out of memory on the device.
     pub fn new(
-        config: &TrainingConfig,
+        config: &Training,
         parameters: &BTreeMap<String, Var>,
         ops: Ops,
     ) -> Result<Self, TrainError> {

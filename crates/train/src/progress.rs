@@ -138,7 +138,7 @@ impl<'a> Progress<'a> {
     /// evaluation is due, and does it after resuming.
     pub fn evaluate(&mut self, total: u64) -> Result<Evaluated, TrainError> {
         let step = self.state.step;
-        let due = step == total || step.is_multiple_of(self.fit.evaluation.every);
+        let due = step == total || self.fit.evaluation.every.is_due(step);
         let evaluated = match due {
             false => Evaluated::No,
             true if self.is_stopping() => Evaluated::Stopped,
@@ -158,11 +158,10 @@ impl<'a> Progress<'a> {
     /// Returns true if a run that is not being stopped saves a checkpoint here.
     pub fn is_checkpoint(&self, evaluated: Evaluated) -> bool {
         let (step, kept) = (self.state.step, self.fit.checkpoint);
-        let every = kept.every.unwrap_or(self.fit.evaluation.every);
         evaluated == Evaluated::Best
             || self.state.finished
             || kept.milestones.contains(&step)
-            || step.is_multiple_of(every)
+            || kept.every.is_due(step)
     }
 
     /// Returns true if the run was requested to stop.

@@ -12,7 +12,7 @@ use crate::changes::refuse_changes;
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
 use crate::metrics::{METRICS, MetricsFile};
 use crate::resumable::refuse_unfit;
-use crate::{CheckpointConfig, Optimizer, Outcome, SaveModel, TrainError};
+use crate::{Checkpointing, Optimizer, Outcome, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
@@ -50,6 +50,20 @@ impl RunFolder {
     /// A folder that is in use, finished or interrupted (without `resume`), holds something else, or was started with
     /// another config.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, TrainError> {
+        Self::open_resolving(path, config, resume, &|_| None)
+    }
+
+    /// Does the same for a folder whose saved config may lack defaults, as those of earlier versions do: `resolve`
+    /// returns a saved config with its defaults filled in, or `None` if it can't.
+    ///
+    /// # Errors
+    /// Same as [`Self::open`].
+    pub fn open_resolving(
+        path: &Path,
+        config: &str,
+        resume: bool,
+        resolve: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, TrainError> {
         let saved = path.join(CONFIG);
         refuse_foreign(path)?;
         std::fs::create_dir_all(path).map_err(TrainError::file("make the folder", path))?;
@@ -61,7 +75,7 @@ impl RunFolder {
         match &found {
             Some(found) => {
                 refuse_unfit(path, &found.state, resume)?;
-                refuse_changes(&saved, config)?;
+                refuse_changes(&saved, config, resolve)?;
             }
             None if !skipped.is_empty() => {
                 return Err(TrainError::Run(format!(
@@ -92,7 +106,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn prepare_resume(&self, kept: &CheckpointConfig) -> Result<(), TrainError> {
+    pub fn prepare_resume(&self, kept: &Checkpointing) -> Result<(), TrainError> {
         let Some(Checkpoint { state, .. }) = &self.resumed else {
             return Ok(());
         };
@@ -131,7 +145,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn finished_outcome(&self, kept: &CheckpointConfig) -> Result<Option<Outcome>, TrainError> {
+    pub fn finished_outcome(&self, kept: &Checkpointing) -> Result<Option<Outcome>, TrainError> {
         let Some(Checkpoint { state, .. }) = self.resumed.as_ref().filter(|_| self.is_finished())
         else {
             return Ok(None);
@@ -163,7 +177,7 @@ impl RunFolder {
         state: RunState,
         model: &dyn SaveModel,
         optimizer: &Optimizer,
-        kept: &CheckpointConfig,
+        kept: &Checkpointing,
     ) -> Result<PathBuf, TrainError> {
         let name = step_name(state.step);
         let place = self.path.join(&name);
@@ -242,11 +256,7 @@ impl RunFolder {
     /// Removes checkpoints that are neither among the newest nor the best nor a milestone. A checkpoint saved only
     /// because the run was stopped is removed once a newer one exists, so that a stopped run keeps the same checkpoints
     /// as an uninterrupted one.
-    pub(crate) fn rotate(
-        &self,
-        best: Option<u64>,
-        kept: &CheckpointConfig,
-    ) -> Result<(), TrainError> {
+    pub(crate) fn rotate(&self, best: Option<u64>, kept: &Checkpointing) -> Result<(), TrainError> {
         let mut steps = steps(&self.path)?;
         let newest = steps.last().map(|(step, _)| *step);
         steps.retain(|(step, _)| Some(*step) == newest || !kept.milestones.contains(step));

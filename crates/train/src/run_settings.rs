@@ -4,22 +4,18 @@ use std::sync::atomic::AtomicBool;
 
 use polymath_ops::Ops;
 
-use crate::{CheckpointConfig, EvaluationConfig, TrainingConfig};
+use crate::{Checkpointing, Evaluation, Training};
 
 /// Settings of a run, apart from its model and data.
 pub struct Fit<'a> {
     /// The `[training]` table.
-    pub training: &'a TrainingConfig,
-    /// Tokens per row.
-    pub sequence_length: usize,
-    /// Peak learning rate, as chosen by the phase.
-    pub learning_rate: f64,
+    pub training: &'a Training,
     /// Interval and size of evaluations.
-    pub evaluation: &'a EvaluationConfig,
+    pub evaluation: &'a Evaluation,
     /// True to evaluate the initial weights before the first step: useful for a base, not for random weights.
     pub evaluate_first: bool,
     /// Interval of checkpoints, and the number to keep.
-    pub checkpoint: &'a CheckpointConfig,
+    pub checkpoint: &'a Checkpointing,
     /// Seed of the run, saved with it.
     pub seed: u64,
     /// Fingerprint of the data, saved with the run and compared on resuming.

@@ -1,15 +1,10 @@
 //! Learning rate of each step.
 
-use crate::{Schedule, TrainingConfig};
-
-/// Upper bound of the default warmup.
-const MAX_DEFAULT_WARMUP: u64 = 500;
+use crate::{Schedule, Training};
 
 /// Returns the learning rate of optimizer step `step` (from 1) of `total`.
-pub fn learning_rate(config: &TrainingConfig, peak: f64, step: u64, total: u64) -> f64 {
-    let warmup = config
-        .warmup_steps
-        .unwrap_or((total / 50).min(MAX_DEFAULT_WARMUP));
+pub fn learning_rate(config: &Training, step: u64, total: u64) -> f64 {
+    let (peak, warmup) = (config.learning_rate, config.warmup_steps);
     let minimum = peak * config.minimum_learning_rate_ratio;
     // 1) Linear warmup; the first step has a learning rate above 0.
     if step <= warmup {
@@ -46,19 +41,29 @@ fn share(step: u64, begin: u64, end: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Length, TrainingConfig, TrainingDefaults};
     use proptest::prelude::*;
 
-    fn config(schedule: Schedule, warmup: Option<u64>) -> TrainingConfig {
-        let mut config: TrainingConfig = toml::from_str("steps = 1").unwrap();
-        config.schedule = schedule;
-        config.warmup_steps = warmup;
-        config
+    fn config(schedule: Schedule, warmup: u64, peak: f64) -> Training {
+        let config: TrainingConfig = toml::from_str("").unwrap();
+        Training {
+            schedule,
+            warmup_steps: warmup,
+            ..config.resolve(&TrainingDefaults {
+                length: Length::Steps(1),
+                batch_size: 1,
+                sequence_length: 1,
+                learning_rate: peak,
+                padding: 0.0,
+                epoch_tokens: 1,
+            })
+        }
     }
 
     #[test]
     fn cosine_passes_through_its_known_points() {
-        let config = config(Schedule::Cosine, Some(10));
-        let at = |step| learning_rate(&config, 1.0, step, 110);
+        let config = config(Schedule::Cosine, 10, 1.0);
+        let at = |step| learning_rate(&config, step, 110);
         assert_eq!(at(1), 0.1);
         assert_eq!(at(10), 1.0);
         assert!((at(60) - 0.55).abs() < 1e-12); // Halfway: the mean of peak and minimum.
@@ -68,8 +73,8 @@ mod tests {
 
     #[test]
     fn stable_phase_is_constant_and_decay_is_linear() {
-        let config = config(Schedule::Wsd, Some(0));
-        let at = |step| learning_rate(&config, 1.0, step, 100);
+        let config = config(Schedule::Wsd, 0, 1.0);
+        let at = |step| learning_rate(&config, step, 100);
         assert_eq!(at(1), 1.0);
         assert_eq!(at(80), 1.0);
         assert!((at(90) - 0.55).abs() < 1e-12);
@@ -81,8 +86,8 @@ mod tests {
         #[test]
         fn never_rises_after_warmup(total in 1u64..3000, warmup in 0u64..300, kind in 0..3) {
             let schedule = [Schedule::Cosine, Schedule::Wsd, Schedule::Constant][kind as usize];
-            let config = config(schedule, Some(warmup));
-            let rates: Vec<f64> = (warmup.max(1)..=total).map(|step| learning_rate(&config, 2.0, step, total)).collect();
+            let config = config(schedule, warmup, 2.0);
+            let rates: Vec<f64> = (warmup.max(1)..=total).map(|step| learning_rate(&config, step, total)).collect();
             for pair in rates.windows(2) {
                 prop_assert!(pair[1] <= pair[0] + 1e-12);
             }

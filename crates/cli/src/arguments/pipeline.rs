@@ -23,7 +23,7 @@ pub struct Prepare {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// TOML file that describes the run.
+    /// TOML file that describes the run, or its first `key=value` if there is no file.
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use polymath_model::{LoadOptions, TokenBatch, Transformer};
-use polymath_pretrain::PretrainConfig;
+use polymath_pretrain::{DatasetFacts, PretrainConfig};
 use polymath_train::Optimizer;
 
 use crate::arguments;
@@ -12,8 +12,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::{peak, results};
 
-/// Default row length.
-const SEQUENCE_LENGTH: usize = 256;
+/// Training tokens of the made-up dataset; they decide the shape of a config without one.
+const TOKENS: u64 = 20_000_000;
 /// Steps of warmup, to fill caches and memory pools.
 const WARM_UP: u64 = 2;
 /// Duration of the measurement of the peak after each step.
@@ -23,14 +23,17 @@ const PHASES: [&str; 4] = ["data", "forward", "backward", "optimizer"];
 /// Times whole steps: forward, backward, optimizer.
 pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<(), Failure> {
     let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
-    config.training.validate().map_err(Failure::usage)?;
-    let sequence = config.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
-    let shape = config
-        .model
-        .resolve(arguments.vocabulary as usize, sequence, (0, 0))
-        .map_err(Failure::usage)?;
+    let facts = DatasetFacts {
+        vocab_size: arguments.vocabulary as usize,
+        special: (0, 0),
+        epoch_tokens: TOKENS,
+        padding: 0.0,
+    };
+    let config = config.resolve(&facts).map_err(Failure::usage)?;
+    let sequence = config.training.sequence_length;
+    let shape = config.architecture().clone();
     let flops_per_token = shape.training_flops_per_token(sequence, &|_| true);
-    let ops = environment.ops(config.training.precision().map_err(Failure::usage)?);
+    let ops = environment.ops(config.training.precision);
     let options = LoadOptions::trained(&environment.device, ops);
     let model = Transformer::initialize(shape, config.seed, &options)?
         .with_recompute(!config.training.recompute.is_none());

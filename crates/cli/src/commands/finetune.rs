@@ -7,7 +7,7 @@ use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_train::Outcome;
 
 use super::prepare;
-use super::pretrain::{conclude, dry_run, launch, watcher};
+use super::pretrain::{conclude, dry_run, launch, summary, watcher};
 use crate::arguments;
 use crate::console::Stages;
 use crate::dashboard::{About, Group};
@@ -39,8 +39,11 @@ pub fn run(
             finetuning.watched().join(", ")
         ))?;
         results::print(&remarks(&finetuning))?;
-        for packing in finetuning.packings() {
-            results::line(&packing)?;
+        let config = finetuning.config();
+        let summary = summary(&folder, &finetuning.plan(), &config.training);
+        results::line(&summary)?;
+        for said in finetuning.choices().iter().chain(&finetuning.packings()) {
+            results::line(said)?;
         }
         return dry_run(&finetuning.plan(), environment);
     }
@@ -50,6 +53,11 @@ pub fn run(
     if !remarks.is_empty() {
         environment.say(remarks.trim_end());
     }
+    for choice in finetuning.choices() {
+        environment.say(choice);
+    }
+    let config = finetuning.config();
+    environment.say(&summary(&folder, &finetuning.plan(), &config.training));
     let about = arguments
         .dashboard
         .then(|| about("fine-tuning", &finetuning, &folder));

@@ -26,11 +26,18 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
-/// Loads the config of a run: a file and the changes of the command line.
+/// Loads the config of a run: a file and the changes of the command line, or `key=value` arguments alone.
 fn load_run<T: serde::de::DeserializeOwned>(
     file: &Path,
     overrides: &[String],
 ) -> Result<T, Failure> {
+    let first = file.to_str().filter(|first| first.contains('='));
+    if let Some(first) = first.filter(|_| !file.exists()) {
+        let all: Vec<String> = std::iter::once(first.to_owned())
+            .chain(overrides.iter().cloned())
+            .collect();
+        return polymath_config::from_overrides(&all).map_err(Failure::usage);
+    }
     polymath_config::load_exclusive(file, overrides, polymath_train::EXCLUSIVE_KEYS)
         .map_err(Failure::usage)
 }

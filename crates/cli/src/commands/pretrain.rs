@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use polymath_model::available_memory;
 use polymath_pretrain::{PretrainConfig, Pretraining};
-use polymath_train::{Launch, Observer, Outcome, Plan};
+use polymath_train::{Launch, Observer, Outcome, Plan, Training};
 
 use crate::arguments;
 use crate::console::TrainingConsole;
@@ -34,11 +34,19 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
                 share.repetitions
             ))?;
         }
-        for packing in pretraining.packings() {
-            results::line(&packing)?;
+        let config = pretraining.config();
+        let summary = summary(&folder, &pretraining.plan(), &config.training);
+        results::line(&summary)?;
+        for said in pretraining.choices().iter().chain(&pretraining.packings()) {
+            results::line(said)?;
         }
         return dry_run(&pretraining.plan(), environment);
     }
+    for choice in pretraining.choices() {
+        environment.say(choice);
+    }
+    let config = pretraining.config();
+    environment.say(&summary(&folder, &pretraining.plan(), &config.training));
     let about = arguments.dashboard.then(|| about(&pretraining, &folder));
     let mut watcher = watcher(environment, &pretraining.plan(), about)?;
     let signal = StopSignal::listen();
@@ -52,6 +60,21 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         several => format!("the mean of {} domains", several.len()),
     };
     conclude(outcome, (&folder, &score_name), environment)
+}
+
+/// Returns one sentence about a run: its folder, model, rows, steps and memory.
+pub fn summary(folder: &Path, plan: &Plan, training: &Training) -> String {
+    let bytes = plan.state_bytes.saturating_add(plan.activation_bytes);
+    format!(
+        "{}: {} parameters, {} of them trained; {} steps of {} rows of {} tokens; about {} MB of memory",
+        folder.display(),
+        plan.parameters,
+        plan.trainable_parameters,
+        plan.steps,
+        training.batch_size,
+        training.sequence_length,
+        bytes.saturating_add(plan.retention_bytes) / 1_000_000
+    )
 }
 
 /// Returns the start options of a run.

@@ -29,9 +29,13 @@ fn prepare_presets_load() {
 fn pretrain_presets_load() {
     for path in presets("pretrain") {
         let config: polymath_pretrain::PretrainConfig = polymath_config::load(&path, &[]).unwrap();
-        config.training.validate().unwrap();
-        let sequence = config.training.sequence_length.unwrap_or(256);
-        config.model.resolve(4096, sequence, (0, 0)).unwrap();
+        let facts = polymath_pretrain::DatasetFacts {
+            vocab_size: 4096,
+            special: (0, 0),
+            epoch_tokens: 1_000_000,
+            padding: 0.0,
+        };
+        config.resolve(&facts).unwrap();
     }
 }
 

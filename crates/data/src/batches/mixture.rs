@@ -45,6 +45,27 @@ pub struct MixtureShare {
 }
 
 impl MixtureConfig {
+    /// Returns the table with the temperature that it has if nothing else decides the shares.
+    pub fn filled(&self) -> Self {
+        let temperature = match self.weights {
+            None => Some(self.temperature.unwrap_or(1.0)),
+            Some(_) => self.temperature,
+        };
+        Self {
+            temperature,
+            ..self.clone()
+        }
+    }
+
+    /// Returns true if the domain takes part.
+    pub fn includes(&self, domain: &str) -> bool {
+        match (&self.weights, &self.domains) {
+            (Some(weights), _) => weights.get(domain).is_some_and(|weight| *weight > 0.0),
+            (None, Some(names)) => names.iter().any(|name| name == domain),
+            (None, None) => true,
+        }
+    }
+
     /// The share of each domain that takes part, in the order of `sizes`, for a run of `planned_tokens`.
     ///
     /// # Errors

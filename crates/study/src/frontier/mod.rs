@@ -233,10 +233,9 @@ impl FrontierConfig {
 fn check_alike(first: &PlannedRun, other: &PlannedRun) -> Result<(), StudyError> {
     let tokens = |run: &PlannedRun| {
         let training = &run.config.training;
-        let rows = training
-            .steps
-            .map(|steps| steps * training.batch_size as u64);
-        (training.tokens, rows)
+        let rows = training.batch_size.unwrap_or(polymath_train::BATCH_SIZE) as u64;
+        let rows = training.steps.map(|steps| steps.saturating_mul(rows));
+        (training.tokens, training.epochs, rows)
     };
     if tokens(other) != tokens(first) {
         return refuse(format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_train::{
-    CheckpointConfig, EvaluationConfig, Fit, Observer, Outcome, RunFolder, Silent, StepMetrics,
+    Checkpointing, Evaluation, Fit, Interval, Observer, Outcome, RunFolder, Silent, StepMetrics,
     fit, verify,
 };
 use serde_json::Value;
@@ -24,8 +24,8 @@ impl TrainedRun {
     /// Trains in `run` from its current position.
     fn train(&self, run: &Path, stop: &AtomicBool, observer: &mut dyn Observer) -> Outcome {
         let folder = RunFolder::open(run, CONFIG, true).unwrap();
-        let checkpoint = CheckpointConfig {
-            every: Some(self.every),
+        let checkpoint = Checkpointing {
+            every: Interval::Steps(self.every),
             keep: self.keep,
             milestones: vec![5],
         };
@@ -44,11 +44,9 @@ impl TrainedRun {
         case.settings(stop, |settings| {
             let settings = Fit {
                 training: settings.training,
-                sequence_length: settings.sequence_length,
-                learning_rate: settings.learning_rate,
-                evaluation: &EvaluationConfig {
-                    every: 2,
-                    max_tokens: Some(1),
+                evaluation: &Evaluation {
+                    every: Interval::Steps(2),
+                    max_tokens: 1,
                 },
                 evaluate_first: true,
                 checkpoint: &checkpoint,

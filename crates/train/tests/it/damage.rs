@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use polymath_train::{CheckpointConfig, RunFolder, Silent, TrainError, verify};
+use polymath_train::{RunFolder, Silent, TrainError, verify};
 use serde_json::Value;
 
 use crate::support::table;
@@ -60,7 +60,9 @@ fn a_changed_state_breaks_only_its_own_checkpoint() {
         let folder = RunFolder::open(&run, CONFIG, true).unwrap();
         assert_eq!(folder.resumed().unwrap().state.step, 6, "{number}");
         assert!(names(&run).contains(&"step-000007".to_owned()), "{number}");
-        folder.prepare_resume(&CheckpointConfig::default()).unwrap();
+        folder
+            .prepare_resume(&crate::support::table::saving())
+            .unwrap();
         let steps: Vec<String> = names(&run)
             .into_iter()
             .filter(|name| name.contains("step-"))

@@ -69,7 +69,7 @@ fn rotation_never_prefers_a_broken_checkpoint() {
     let folder = RunFolder::open(&path, CONFIG, true).unwrap();
     assert_eq!(folder.resumed().unwrap().state.step, 16);
     folder
-        .prepare_resume(&polymath_train::CheckpointConfig::default())
+        .prepare_resume(&crate::support::table::saving())
         .unwrap();
     verify(&path.join("latest")).unwrap();
     let table = Table::load(&folder.resumed().unwrap().path);
@@ -157,7 +157,7 @@ fn a_full_disk_keeps_earlier_checkpoints() {
 fn tiny_learning_rates_are_not_refused() {
     let root = tempfile::tempdir().unwrap();
     let mut case = Case::new();
-    case.training.learning_rate = Some(1e-12);
+    case.training.learning_rate = 1e-12;
     case.training.weight_decay = 0.0;
     let folder = RunFolder::open(&root.path().join("run"), CONFIG, false).unwrap();
     case.run(&folder, &Table::new(), &AtomicBool::new(false), &mut Silent)

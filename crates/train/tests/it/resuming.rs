@@ -91,7 +91,6 @@ impl Kind {
         let mut scores = Scores(run.resumed().map_or(0, |from| 1 + from.state.step / 2));
         case.settings(stop, |settings| {
             let settings = Fit {
-                sequence_length: 12,
                 data_fingerprint: data.to_owned(),
                 ops: Ops::fused(precision),
                 ..*settings

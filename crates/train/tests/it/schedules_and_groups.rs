@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use polymath_ops::{Ops, Precision, UpdateAt};
-use polymath_train::{Optimizer, TrainingConfig, learning_rate};
+use polymath_train::{Optimizer, Training, learning_rate};
 
 use crate::support::table::training;
 
-fn assert_rates(config: &TrainingConfig, total: u64, expected: &[(u64, f64)]) {
+fn assert_rates(config: &Training, total: u64, expected: &[(u64, f64)]) {
     for (step, rate) in expected {
-        let found = learning_rate(config, 2.0, *step, total);
+        let found = learning_rate(config, *step, total);
         assert!(
             (found - 2.0 * rate).abs() < 1e-12,
             "step {step} of {total}: {found}"
@@ -70,10 +70,11 @@ fn schedules_have_their_values_at_exact_steps() {
 /// Chooses a warmup of 2 % of the run, at most 500 steps.
 #[test]
 fn the_default_warmup_depends_on_the_length_of_the_run() {
-    let config = training("steps = 1\nschedule = \"constant\"");
-    assert_rates(&config, 49, &[(1, 1.0)]);
-    assert_rates(&config, 1000, &[(1, 0.05), (19, 0.95), (20, 1.0)]);
-    assert_rates(&config, 1_000_000, &[(250, 0.5), (499, 0.998), (500, 1.0)]);
+    let config = |steps: u64| training(&format!("steps = {steps}\nschedule = \"constant\""));
+    assert_rates(&config(49), 49, &[(1, 1.0)]);
+    assert_rates(&config(1000), 1000, &[(1, 0.05), (19, 0.95), (20, 1.0)]);
+    let long = [(250, 0.5), (499, 0.998), (500, 1.0)];
+    assert_rates(&config(1_000_000), 1_000_000, &long);
 }
 
 /// Every kind of parameter: its shape, weight decay, and use of Muon.

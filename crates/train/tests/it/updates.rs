@@ -221,7 +221,6 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
     let (mut told, stop) = (Recorder::default(), AtomicBool::new(false));
     let outcome = case.settings(&stop, |settings| {
         let settings = polymath_train::Fit {
-            sequence_length: 6,
             data_fingerprint: settings.data_fingerprint.clone(),
             ..*settings
         };

@@ -351,6 +351,7 @@ impl Sources {
             ("bool", _) => plain("true or false"),
             ("f64" | "f32", _) => plain("number"),
             ("u64" | "usize" | "u32" | "i64", _) => plain("integer"),
+            ("Interval", _) => plain("integer, steps, or `\"never\"`"),
             ("Table" | "Value", _) => plain("table"),
             _ if self.enums.contains_key(&name) => {
                 (Kind::Choice(self.enums[&name].values.clone()), false)

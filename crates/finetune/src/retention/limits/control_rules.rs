@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use polymath_train::{TrainingConfig, learning_rate};
+use polymath_train::{Training, learning_rate};
 
 /// Bounds of the level; penalties are multiplied by 2^level.
 const LEVELS: (f64, f64) = (-4.0, 6.0);
@@ -27,12 +27,16 @@ const LEAST: f64 = 1.0 / 16.0;
 /// Allowed excess of the worst domain during training. At its full learning rate a run forgets more than at its end:
 /// between almost nothing and two thirds of the forgetting vanishes as the rate falls, in the measured runs.
 #[derive(Debug, Clone, Default)]
-pub struct Allowance(Option<(TrainingConfig, u64)>);
+pub struct Allowance(Option<(Training, u64)>);
 
 impl Allowance {
     /// Creates the allowance of a run of `total` steps.
-    pub fn new(training: &TrainingConfig, total: u64) -> Self {
-        Self(Some((training.clone(), total)))
+    pub fn new(training: &Training, total: u64) -> Self {
+        let of_one = Training {
+            learning_rate: 1.0,
+            ..training.clone()
+        };
+        Self(Some((of_one, total)))
     }
 
     /// Returns the allowance after `step` in limits: 1 plus twice the remaining fall of the learning rate, as a share
@@ -41,7 +45,7 @@ impl Allowance {
         let Some((training, total)) = &self.0 else {
             return 1.0;
         };
-        let rate = |step: u64| learning_rate(training, 1.0, step, *total);
+        let rate = |step: u64| learning_rate(training, step, *total);
         1.0 + BEYOND * (rate(step) - rate(*total)).max(0.0)
     }
 }
@@ -104,7 +108,17 @@ mod tests {
     /// Allows three times the limit at the full rate and the limit at the end; a constant rate allows no excess.
     #[test]
     fn the_allowance_ends_with_the_rate() {
-        let training = |text: &str| -> TrainingConfig { toml::from_str(text).unwrap() };
+        let training = |text: &str| {
+            let config: polymath_train::TrainingConfig = toml::from_str(text).unwrap();
+            config.resolve(&polymath_train::TrainingDefaults {
+                length: polymath_train::Length::Steps(1),
+                batch_size: 1,
+                sequence_length: 1,
+                learning_rate: 3.0,
+                padding: 0.0,
+                epoch_tokens: 1,
+            })
+        };
         let falling = training("steps = 100\nwarmup_steps = 0\nminimum_learning_rate_ratio = 0.0");
         let allowance = Allowance::new(&falling, 100);
         assert!(allowance.at(1) > 2.98 && allowance.at(1) <= 3.0);

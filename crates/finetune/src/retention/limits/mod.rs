@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 pub use control_rules::Allowance;
 pub use controller::{ControlledPenalty, Controller};
-pub(crate) use recipe::{fill_in_method, fill_in_schedule};
+pub(crate) use recipe::{fill_in_method, schedule};
 pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
 use crate::FinetuneError;

@@ -1,6 +1,7 @@
 //! Defaults of a run with limits.
 
-use crate::FinetuneConfig;
+use polymath_train::{Evaluation, EvaluationConfig, Interval};
+
 use crate::retention::{DistillConfig, ReplayConfig, RetentionConfig};
 
 /// Initial share of replayed rows: one for every two rows of the niche.
@@ -10,6 +11,8 @@ const SHARE: f64 = 1.0 / 3.0;
 const STRENGTH: f64 = 16.0;
 /// Minimum number of evaluations of a run: a controller with only a few can't keep a limit.
 const LOOKS: u64 = 16;
+/// Most steps between two evaluations of a run that gives no interval.
+const MOST_STEPS: u64 = 200;
 /// RetainedDomains-out tokens of each domain that an evaluation scores.
 const MAX_TOKENS: u64 = 40_000;
 /// Fills in a method for limits without one: replay beside the niche's rows, with equal shares because each domain has
@@ -37,10 +40,15 @@ pub fn fill_in_method(retention: &mut RetentionConfig) {
     });
 }
 
-/// Fills in enough evaluations and tokens for a run of `total` steps: limits apply to the end of an interval, which is
+/// Returns enough evaluations and tokens for a run of `total` steps: limits apply to the end of an interval, which is
 /// wide for few documents.
-pub fn fill_in_schedule(config: &mut FinetuneConfig, total: u64) {
+pub fn schedule(config: &EvaluationConfig, total: u64) -> Evaluation {
     let often = (total / LOOKS).max(1);
-    config.evaluation.every = config.evaluation.every.min(often);
-    config.evaluation.max_tokens.get_or_insert(MAX_TOKENS);
+    Evaluation {
+        every: config
+            .every
+            .unwrap_or(Interval::Steps(MOST_STEPS))
+            .at_most(often),
+        max_tokens: config.max_tokens.unwrap_or(MAX_TOKENS),
+    }
 }

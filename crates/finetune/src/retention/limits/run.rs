@@ -48,7 +48,7 @@ impl Finetuning {
         WindowOptions {
             context: Some(self.sequence_length),
             stride: None,
-            max_tokens: Some(self.config.evaluation.max_tokens()),
+            max_tokens: Some(self.config.evaluation.max_tokens),
             split: Some(HeldoutSplit::Dev),
         }
     }

@@ -5,6 +5,7 @@ mod tiny;
 
 use candle_core::Device;
 use polymath_model::{Adapter, AdapterBase, LoadOptions, LoraConfig, TokenizerFiles, Transformer};
+use polymath_train::{Length, TrainingDefaults};
 
 use super::super::Allowance;
 use super::*;
@@ -89,7 +90,14 @@ fn the_model_knows_the_step() {
 /// An evaluation after the fifth step (number 4) moves the controller from the sixth on.
 #[test]
 fn the_controller_knows_the_steps_that_are_done() {
-    let training = toml::from_str("steps = 10\nbatch_size = 2").unwrap();
+    let training = polymath_train::TrainingConfig::default().resolve(&TrainingDefaults {
+        length: Length::Steps(10),
+        batch_size: 2,
+        sequence_length: 12,
+        learning_rate: 1e-3,
+        padding: 0.0,
+        epoch_tokens: 1,
+    });
     let controller = Arc::new(Controller::new(None, Allowance::new(&training, 10)));
     let model = tiny::trained(1);
     let objective = retaining(&model, Some(Arc::clone(&controller)));

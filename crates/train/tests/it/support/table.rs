@@ -9,8 +9,9 @@ use candle_core::{Device, Tensor, Var};
 use polymath_data::Batch;
 use polymath_ops::{Ops, Precision};
 use polymath_train::{
-    BatchSource, CheckpointConfig, EvaluationConfig, Evaluator, Fit, Objective, Observer, Outcome,
-    RunFolder, SaveModel, Score, Silent, StepMetrics, TrainError, TrainingConfig, fit,
+    BatchSource, Checkpointing, Evaluation, Evaluator, Fit, Interval, Length, Objective, Observer,
+    Outcome, RunFolder, SaveModel, Score, Silent, StepMetrics, TrainError, Training,
+    TrainingConfig, TrainingDefaults, fit,
 };
 
 /// Model of a table of logits: the loss of a token is the squared distance of its entry from the target.
@@ -129,12 +130,30 @@ impl Observer for StopAfter<'_> {
 
 pub const CONFIG: &str = "seed = 1\n[training]\nsteps = 20\n";
 
-pub fn training(text: &str) -> TrainingConfig {
-    toml::from_str(text).unwrap()
+/// Returns a resolved `[training]` table.
+pub fn training(text: &str) -> Training {
+    let config: TrainingConfig = toml::from_str(text).unwrap();
+    config.resolve(&TrainingDefaults {
+        length: Length::Steps(1),
+        batch_size: 16,
+        sequence_length: 2,
+        learning_rate: 2.0,
+        padding: 0.0,
+        epoch_tokens: 1,
+    })
+}
+
+/// Returns the default number of checkpoints to keep, with one at every second step.
+pub fn saving() -> Checkpointing {
+    Checkpointing {
+        every: Interval::Steps(2),
+        keep: 2,
+        milestones: Vec::new(),
+    }
 }
 
 pub struct Case {
-    pub training: TrainingConfig,
+    pub training: Training,
     pub keep: usize,
     pub milestones: Vec<u64>,
     /// Number of evaluations in an earlier part of the run.
@@ -175,15 +194,13 @@ impl Case {
     pub fn settings<T>(&self, stop: &AtomicBool, with: impl FnOnce(&Fit) -> T) -> T {
         let settings = Fit {
             training: &self.training,
-            sequence_length: 2,
-            learning_rate: self.training.learning_rate.unwrap(),
-            evaluation: &EvaluationConfig {
-                every: 2,
-                max_tokens: Some(1),
+            evaluation: &Evaluation {
+                every: Interval::Steps(2),
+                max_tokens: 1,
             },
             evaluate_first: true,
-            checkpoint: &CheckpointConfig {
-                every: None,
+            checkpoint: &Checkpointing {
+                every: Interval::Steps(2),
                 keep: self.keep,
                 milestones: self.milestones.clone(),
             },

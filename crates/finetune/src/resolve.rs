@@ -1,0 +1,341 @@
+//! Defaults of a fine-tuning, from its base and data, and the resolved configuration.
+
+use std::path::PathBuf;
+
+use polymath_data::{GroupBy, OnBadRecord};
+use polymath_model::LoraConfig;
+use polymath_train::{BATCH_SIZE, Checkpointing, Evaluation, Length, Training, TrainingDefaults};
+use serde::Serialize;
+
+use crate::retention::limits;
+use crate::{
+    FinetuneConfig, FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig,
+};
+
+/// Default tokens per row of text without prompts: a base may have a context far beyond what a CPU trains on.
+pub(crate) const DEFAULT_SEQUENCE: usize = 256;
+/// Peak learning rate where the config gives the length of the run.
+const LEARNING_RATE: f64 = 3e-4;
+/// Passes over the niche: up to so many tokens, so many passes; one over more.
+const EPOCHS: [(u64, u64); 2] = [(1_000_000, 3), (5_000_000, 2)];
+/// Fewest steps of a run whose batch is chosen, where the batch can be made small enough.
+const STEPS: u64 = 100;
+/// Smallest batch that is chosen, in rows.
+const FEWEST_ROWS: u64 = 4;
+/// Learning rates that are chosen, by parameters of the base: of all weights, and of an adapter. A base that has learned
+/// more is moved less.
+const RATES: [(u64, f64, f64); 3] = [
+    (10_000_000, 3e-4, 1e-3),
+    (200_000_000, 1e-4, 5e-4),
+    (u64::MAX, 5e-5, 2e-4),
+];
+
+/// Properties of the base and of the niche's data that the defaults follow from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BaseFacts {
+    /// Longest context of the base in tokens.
+    pub context: usize,
+    /// Parameters of the base.
+    pub parameters: u64,
+    /// Row length in which the niche's examples fit, if they have prompts.
+    pub fitting: Option<usize>,
+    /// Training tokens of the niche.
+    pub epoch_tokens: u64,
+    /// Share of the positions of a batch that is padding.
+    pub padding: f64,
+}
+
+/// Configuration of a fine-tuning with every default filled in. It is saved with the run as `run.toml`.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "documented in `FinetuneConfig`")]
+pub struct ResolvedFinetune {
+    pub base: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_bad_record: Option<OnBadRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heldout_groups: Option<u64>,
+    pub run: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain: Option<PathBuf>,
+    pub method: Method,
+    pub control: bool,
+    pub seed: u64,
+    #[serde(skip_serializing_if = "VocabularyConfig::is_empty")]
+    pub tokenizer: VocabularyConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+    #[serde(skip_serializing_if = "RetentionConfig::is_empty")]
+    pub retention: RetentionConfig,
+    pub training: Training,
+    pub evaluation: Evaluation,
+    pub checkpoint: Checkpointing,
+    /// Keys that the config leaves to the program and that change no weight: a finished run may have other values.
+    #[serde(skip)]
+    pub(crate) free: Vec<&'static str>,
+    /// Sentences about the values that were chosen, with reasons.
+    #[serde(skip)]
+    pub(crate) choices: Vec<String>,
+}
+
+impl ResolvedFinetune {
+    /// Returns the configuration as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings that were TOML are TOML")
+    }
+}
+
+impl FinetuneConfig {
+    /// Returns the `[training]` table with every default filled in, before it is checked.
+    pub(crate) fn training(&self, facts: &BaseFacts) -> Training {
+        let sequence_length = match facts.fitting {
+            Some(fitting) => fitting,
+            None => facts.context.min(DEFAULT_SEQUENCE),
+        };
+        let mut defaults = TrainingDefaults {
+            length: Length::Tokens(chosen_tokens(facts.epoch_tokens)),
+            batch_size: BATCH_SIZE,
+            sequence_length,
+            learning_rate: LEARNING_RATE,
+            padding: facts.padding,
+            epoch_tokens: facts.epoch_tokens,
+        };
+        if !self.training.has_length() {
+            let length = self.training.sequence_length.unwrap_or(sequence_length);
+            defaults.batch_size = chosen_rows(chosen_tokens(facts.epoch_tokens), length);
+            defaults.learning_rate = chosen_rate(facts.parameters, self.method.adapts());
+        }
+        self.training.resolve(&defaults)
+    }
+
+    /// Returns the configuration with every default filled in.
+    ///
+    /// # Errors
+    /// Values out of range, or that contradict one another.
+    pub fn resolve(&self, facts: &BaseFacts) -> Result<ResolvedFinetune, FinetuneError> {
+        self.training.validate()?;
+        self.evaluation.validate()?;
+        self.checkpoint.validate()?;
+        let training = self.training(facts);
+        if training.sequence_length > facts.context {
+            return Err(FinetuneError::Config(format!(
+                "`training.sequence_length` = {} is longer than the base's context of {}",
+                training.sequence_length, facts.context
+            )));
+        }
+        training.validate()?;
+        let mut retention = self.retention.clone();
+        limits::fill_in_method(&mut retention);
+        let total = training.total_steps(facts.padding);
+        let is_limited = retention.limits.is_some();
+        let evaluation = match is_limited {
+            true => limits::schedule(&self.evaluation, total),
+            false => self.evaluation.resolve(total),
+        };
+        let mut free = Vec::new();
+        if self.evaluation.every.is_none() && !is_limited {
+            free.push("evaluation.every");
+        }
+        if self.checkpoint.every.is_none() {
+            free.push("checkpoint.every");
+        }
+        let lora = match self.method.adapts() {
+            true => Some(self.lora.clone().unwrap_or_default()),
+            false => self.lora.clone(),
+        };
+        Ok(ResolvedFinetune {
+            base: self.base.clone(),
+            dataset: self.dataset.clone(),
+            domain: self.domain.clone(),
+            texts: self.texts.clone(),
+            separator: self.separator.clone(),
+            on_bad_record: self.on_bad_record,
+            group: self.group,
+            group_field: self.group_field.clone(),
+            heldout_groups: self.heldout_groups,
+            run: self.run.clone(),
+            retain: self.retain.clone(),
+            method: self.method,
+            control: self.control,
+            seed: self.seed,
+            tokenizer: self.tokenizer.clone(),
+            frozen: self.frozen.clone(),
+            lora,
+            retention,
+            checkpoint: self.checkpoint.resolve(&evaluation),
+            evaluation,
+            free,
+            choices: match self.training.has_length() {
+                true => Vec::new(),
+                false => choices(&training, facts),
+            },
+            training,
+        })
+    }
+}
+
+/// Describes the length, the rows and the rate that were chosen.
+fn choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
+    let Length::Tokens(tokens) = training.length else {
+        return Vec::new();
+    };
+    let passes = tokens as f64 / facts.epoch_tokens.max(1) as f64;
+    vec![
+        format!(
+            "length: {tokens} tokens, {passes:.0} passes over {} of the niche (`training.epochs` sets another)",
+            facts.epoch_tokens
+        ),
+        format!(
+            "rows: {} of {} tokens in a step; learning rate {:e}, for a base of {:.1} million parameters",
+            training.batch_size,
+            training.sequence_length,
+            training.learning_rate,
+            facts.parameters as f64 / 1e6
+        ),
+    ]
+}
+
+/// Returns the tokens of a run over a niche of this size.
+fn chosen_tokens(epoch_tokens: u64) -> u64 {
+    let found = EPOCHS.iter().find(|(most, _)| epoch_tokens <= *most);
+    (epoch_tokens * found.map_or(1, |(_, epochs)| *epochs)).max(1)
+}
+
+/// Returns a power of two of rows that gives the run enough steps.
+fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
+    let most = (tokens / (STEPS * sequence_length.max(1) as u64)).max(1);
+    let rows = (most / 2 + 1).next_power_of_two();
+    rows.clamp(FEWEST_ROWS, BATCH_SIZE as u64) as usize
+}
+
+fn chosen_rate(parameters: u64, is_adapter: bool) -> f64 {
+    let [.., last] = RATES;
+    let (_, full, adapter) = *RATES
+        .iter()
+        .find(|(most, ..)| parameters < *most)
+        .unwrap_or(&last);
+    if is_adapter { adapter } else { full }
+}
+
+#[cfg(test)]
+mod tests {
+    use polymath_train::Interval;
+
+    use super::*;
+
+    const FACTS: BaseFacts = BaseFacts {
+        context: 512,
+        parameters: 1_000_000,
+        fitting: None,
+        epoch_tokens: 100_000,
+        padding: 0.0,
+    };
+
+    fn read(text: &str) -> FinetuneConfig {
+        toml::from_str(&format!(
+            "base = \"b\"\ntexts = [\"t\"]\nrun = \"r\"\n{text}"
+        ))
+        .unwrap()
+    }
+
+    /// Three lines are a config: length, rows and rate follow from the niche and the base.
+    #[test]
+    fn three_lines_are_a_config() {
+        let small = read("").resolve(&FACTS).unwrap();
+        assert_eq!(small.training.length, Length::Tokens(300_000));
+        assert_eq!(
+            (small.training.batch_size, small.training.sequence_length),
+            (8, 256)
+        );
+        assert_eq!(small.training.learning_rate, 3e-4);
+        assert_eq!(small.choices.len(), 2);
+        let total = small.training.total_steps(0.0);
+        assert!(total >= STEPS, "{total}");
+        assert_eq!(small.evaluation.every, Interval::Steps(total / 20));
+        let large = BaseFacts {
+            parameters: 135_000_000,
+            epoch_tokens: 20_000_000,
+            context: 128,
+            ..FACTS
+        };
+        let large = read("method = \"lora\"").resolve(&large).unwrap();
+        assert_eq!(large.training.length, Length::Tokens(20_000_000));
+        assert_eq!(
+            (large.training.batch_size, large.training.sequence_length),
+            (16, 128)
+        );
+        assert_eq!(large.training.learning_rate, 5e-4);
+        assert_eq!(large.lora, Some(LoraConfig::default()));
+    }
+
+    /// A config that gives a length keeps the fixed rows and rate, for any base and niche.
+    #[test]
+    fn a_given_length_keeps_rows_and_rate() {
+        let facts = BaseFacts {
+            parameters: 135_000_000,
+            ..FACTS
+        };
+        for length in ["steps = 40", "tokens = 9000", "epochs = 2.0"] {
+            let config = read(&format!("[training]\n{length}"))
+                .resolve(&facts)
+                .unwrap();
+            let training = &config.training;
+            assert_eq!((training.batch_size, training.learning_rate), (16, 3e-4));
+            assert!(config.choices.is_empty());
+        }
+    }
+
+    /// A saved config has every default and resolves to itself, whatever the base and the data; so does one of a run
+    /// within limits.
+    #[test]
+    fn a_resolved_config_resolves_to_itself() {
+        for text in [
+            "",
+            "method = \"lora\"",
+            "[retention.limits]\ndefault = 0.02",
+        ] {
+            let saved = read(text).resolve(&FACTS).unwrap().to_toml();
+            for key in [
+                "sequence_length",
+                "warmup_steps",
+                "learning_rate",
+                "max_tokens",
+            ] {
+                assert!(saved.contains(&format!("{key} = ")), "{key}: {saved}");
+            }
+            let again: FinetuneConfig = toml::from_str(&saved).unwrap();
+            let facts = BaseFacts {
+                parameters: 135_000_000,
+                epoch_tokens: 7,
+                padding: 0.5,
+                fitting: Some(64),
+                ..FACTS
+            };
+            assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
+        }
+    }
+
+    /// Rows longer than the base's context are refused with both numbers.
+    #[test]
+    fn rows_longer_than_the_context_are_refused() {
+        let config = read("[training]\nsteps = 3\nsequence_length = 600");
+        let error = config.resolve(&FACTS).unwrap_err().to_string();
+        assert!(
+            error.contains("600 is longer than the base's context of 512"),
+            "{error}"
+        );
+    }
+}

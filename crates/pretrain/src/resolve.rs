@@ -1,0 +1,270 @@
+//! Defaults of a pretraining, from the size of its data, and the resolved configuration.
+
+use std::path::PathBuf;
+
+use polymath_data::MixtureConfig;
+use polymath_model::{ArchitectureConfig, ModelConfig};
+use polymath_train::{BATCH_SIZE, Checkpointing, Evaluation, Length, Training, TrainingDefaults};
+use serde::Serialize;
+
+use crate::{PretrainConfig, PretrainError};
+
+/// Default number of tokens per row.
+pub(crate) const SEQUENCE_LENGTH: usize = 256;
+/// Peak learning rate where the config gives the length of the run.
+const LEARNING_RATE: f64 = 1e-3;
+/// Passes over the data up to which text that is read again teaches nearly as much as new text ([Muennighoff
+/// 2023](https://arxiv.org/abs/2305.16264)).
+const EPOCHS: u64 = 4;
+/// Tokens per parameter at which a given number of operations is used best ([Hoffmann
+/// 2022](https://arxiv.org/abs/2203.15556)).
+const TOKENS_PER_PARAMETER: u64 = 20;
+/// Most floating-point operations of a run whose length is chosen: about an hour on two cores.
+const MOST_FLOPS: f64 = 1e15;
+/// Steps of a run whose batch is chosen, about.
+const STEPS: u64 = 1500;
+/// Bounds of a batch that is chosen, in rows.
+const ROWS: (u64, u64) = (8, 64);
+/// Highest learning rate that is chosen, for models of at most this width; it falls as the width grows.
+const NARROW: (f64, f64) = (3e-3, 128.0);
+/// Shapes that are chosen from: width, layers, heads.
+const SHAPES: [[usize; 3]; 10] = [
+    [64, 3, 2],
+    [96, 3, 3],
+    [128, 4, 4],
+    [192, 5, 6],
+    [256, 6, 8],
+    [320, 7, 10],
+    [384, 8, 6],
+    [512, 8, 8],
+    [640, 10, 10],
+    [768, 12, 12],
+];
+
+/// Properties of the dataset that the defaults follow from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DatasetFacts {
+    /// Tokens of the vocabulary.
+    pub vocab_size: usize,
+    /// Tokens that begin and end a document.
+    pub special: (u32, u32),
+    /// Training tokens of the domains of the mixture.
+    pub epoch_tokens: u64,
+    /// Share of the positions of a batch that is padding.
+    pub padding: f64,
+}
+
+/// Configuration of a pretraining with every default filled in. It is saved with the run as `run.toml`.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "documented in `PretrainConfig`")]
+pub struct ResolvedPretrain {
+    pub dataset: PathBuf,
+    pub run: PathBuf,
+    pub seed: u64,
+    pub mixture: MixtureConfig,
+    pub model: ArchitectureConfig,
+    pub training: Training,
+    pub evaluation: Evaluation,
+    pub checkpoint: Checkpointing,
+    /// Complete configuration of the model.
+    #[serde(skip)]
+    pub(crate) architecture: ModelConfig,
+    /// Sentences about the values that were chosen, with reasons.
+    #[serde(skip)]
+    pub(crate) choices: Vec<String>,
+}
+
+impl ResolvedPretrain {
+    /// Complete configuration of the model.
+    pub fn architecture(&self) -> &ModelConfig {
+        &self.architecture
+    }
+
+    /// Returns the configuration as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings that were TOML are TOML")
+    }
+}
+
+impl PretrainConfig {
+    /// Returns the configuration with every default filled in.
+    ///
+    /// # Errors
+    /// Values out of range, or that contradict one another.
+    pub fn resolve(&self, facts: &DatasetFacts) -> Result<ResolvedPretrain, PretrainError> {
+        self.training.validate()?;
+        self.evaluation.validate()?;
+        self.checkpoint.validate()?;
+        let mut choices = Vec::new();
+        let sequence_length = self.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
+        let budget = chosen_tokens(facts.epoch_tokens);
+        // First with rows and rate for any model, for the number of tokens.
+        let mut defaults = TrainingDefaults {
+            length: Length::Tokens(budget),
+            batch_size: BATCH_SIZE,
+            sequence_length,
+            learning_rate: LEARNING_RATE,
+            padding: facts.padding,
+            epoch_tokens: facts.epoch_tokens,
+        };
+        let tokens = tokens_of(&self.training.resolve(&defaults));
+        let shape = match &self.model {
+            Some(shape) => shape.clone(),
+            None => {
+                let shape = chosen_shape(tokens);
+                choices.push(format!(
+                    "model: {} wide, {} layers, since {tokens} tokens are best used by a model of about {} parameters \
+                     ({TOKENS_PER_PARAMETER} tokens each; `[model]` sets another shape)",
+                    shape.hidden_size,
+                    shape.num_hidden_layers,
+                    tokens / TOKENS_PER_PARAMETER
+                ));
+                shape
+            }
+        };
+        let architecture = shape.resolve(facts.vocab_size, sequence_length, facts.special)?;
+        if !self.training.has_length() {
+            defaults.batch_size = chosen_rows(tokens, sequence_length);
+            defaults.learning_rate = chosen_rate(shape.hidden_size);
+            choices.push(format!(
+                "length: {budget} tokens, {:.1} passes over the data: the most that still teach like new text, or about an \
+                 hour's work (`training.tokens` sets another)",
+                budget as f64 / facts.epoch_tokens.max(1) as f64
+            ));
+        }
+        let training = self.training.resolve(&defaults);
+        training.validate()?;
+        if !self.training.has_length() {
+            choices.push(format!(
+                "rows: {} of {} tokens in a step, learning rate {:e}",
+                training.batch_size, training.sequence_length, training.learning_rate
+            ));
+        }
+        let evaluation = self.evaluation.resolve(training.total_steps(facts.padding));
+        Ok(ResolvedPretrain {
+            dataset: self.dataset.clone(),
+            run: self.run.clone(),
+            seed: self.seed,
+            mixture: self.mixture.filled(),
+            model: shape.filled(&architecture),
+            training,
+            checkpoint: self.checkpoint.resolve(&evaluation),
+            evaluation,
+            architecture,
+            choices,
+        })
+    }
+}
+
+/// Returns the number of tokens that a run reads.
+fn tokens_of(training: &Training) -> u64 {
+    match training.length {
+        Length::Tokens(tokens) => tokens,
+        Length::Steps(steps) => {
+            steps.saturating_mul((training.batch_size * training.sequence_length) as u64)
+        }
+    }
+}
+
+/// Returns the tokens of a run over data of this size: four passes, or as many as fit into an hour's work of a model
+/// of the best size.
+fn chosen_tokens(epoch_tokens: u64) -> u64 {
+    // 6·parameters·tokens operations, with tokens = 20·parameters.
+    let parameters = (MOST_FLOPS / (6.0 * TOKENS_PER_PARAMETER as f64)).sqrt();
+    let most = TOKENS_PER_PARAMETER * parameters as u64;
+    epoch_tokens.saturating_mul(EPOCHS).clamp(1, most)
+}
+
+/// Returns the largest shape whose layers have no more parameters than these tokens are enough for.
+fn chosen_shape(tokens: u64) -> ArchitectureConfig {
+    let most = tokens / TOKENS_PER_PARAMETER;
+    // A layer has about 12·width² parameters.
+    let fits = |[width, layers, _]: &[usize; 3]| (12 * width * width * layers) as u64 <= most;
+    let chosen = SHAPES.iter().rev().find(|shape| fits(shape));
+    let [width, layers, heads] = *chosen.unwrap_or(&SHAPES[0]);
+    ArchitectureConfig::of_shape(width, layers, heads)
+}
+
+/// Returns a power of two of rows, for about [`STEPS`] steps.
+fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
+    let rows = tokens / (STEPS * sequence_length.max(1) as u64);
+    rows.max(1).next_power_of_two().clamp(ROWS.0, ROWS.1) as usize
+}
+
+fn chosen_rate(width: usize) -> f64 {
+    let (rate, narrow) = NARROW;
+    let rate = rate * (narrow / width as f64).min(1.0);
+    // Two digits: a rounder number is easier to compare and to write.
+    (rate * 1e5).round() / 1e5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(text: &str, epoch_tokens: u64) -> ResolvedPretrain {
+        let config: PretrainConfig =
+            toml::from_str(&format!("dataset = \"d\"\nrun = \"r\"\n{text}")).unwrap();
+        let facts = DatasetFacts {
+            vocab_size: 500,
+            special: (0, 0),
+            epoch_tokens,
+            padding: 0.0,
+        };
+        config.resolve(&facts).unwrap()
+    }
+
+    /// The model grows with the data, and the run stays within its bound of operations.
+    #[test]
+    fn model_and_length_follow_from_the_size_of_the_data() {
+        let mut width = 0;
+        for tokens in [1_000, 100_000, 3_000_000, 30_000_000, 3_000_000_000] {
+            let chosen = resolved("", tokens);
+            assert!(chosen.model.hidden_size >= width);
+            width = chosen.model.hidden_size;
+            let read = tokens_of(&chosen.training);
+            assert!(read <= 4 * tokens, "{read} of {tokens}");
+            let flops = 6.0 * chosen.architecture.parameter_count() as f64 * read as f64;
+            assert!(flops < 2.0 * MOST_FLOPS, "{flops:e}");
+            assert_eq!(chosen.choices.len(), 3);
+        }
+        assert!(width >= 128);
+    }
+
+    /// A config that gives a length keeps the fixed rows and rate.
+    #[test]
+    fn a_given_length_keeps_rows_and_rate() {
+        let given = "[model]\nhidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 2\n[training]\nsteps = 40";
+        let resolved = resolved(given, 100_000);
+        let training = &resolved.training;
+        assert_eq!(training.length, Length::Steps(40));
+        assert_eq!((training.batch_size, training.learning_rate), (16, 1e-3));
+        assert!(resolved.choices.is_empty());
+    }
+
+    /// A saved config has every default, and resolves to itself whatever the data.
+    #[test]
+    fn a_resolved_config_resolves_to_itself() {
+        let first = resolved("", 300_000);
+        let saved = first.to_toml();
+        for key in [
+            "sequence_length",
+            "warmup_steps",
+            "intermediate_size",
+            "head_dim",
+            "num_key_value_heads",
+            "initializer_range",
+            "temperature",
+        ] {
+            assert!(saved.contains(&format!("{key} = ")), "{key}: {saved}");
+        }
+        let again: PretrainConfig = toml::from_str(&saved).unwrap();
+        let facts = DatasetFacts {
+            vocab_size: 500,
+            special: (0, 0),
+            epoch_tokens: 7,
+            padding: 0.5,
+        };
+        assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
+    }
+}

@@ -1,0 +1,180 @@
+//! Resolved settings of the training loop: every default has its value.
+
+use polymath_ops::Precision;
+use serde::Serialize;
+
+use crate::{OptimizerChoice, Recompute, Schedule, TrainingConfig};
+
+/// Upper bound of the default warmup in steps.
+const MAX_DEFAULT_WARMUP: u64 = 500;
+
+/// Length of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    /// Tokens to train on, padding not counted.
+    Tokens(u64),
+    /// Optimizer steps.
+    Steps(u64),
+}
+
+/// Values that the phase gives to the keys of `[training]` that a config leaves out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainingDefaults {
+    /// Length of a run whose config has none.
+    pub length: Length,
+    /// Rows of a step.
+    pub batch_size: usize,
+    /// Tokens of a row.
+    pub sequence_length: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Share of the positions that is padding.
+    pub padding: f64,
+    /// Tokens of one pass over the training text.
+    pub epoch_tokens: u64,
+}
+
+/// Resolved `[training]` table. Its fields are those of [`TrainingConfig`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "documented in `TrainingConfig`")]
+pub struct Training {
+    /// Tokens or steps, under a key of that name.
+    #[serde(flatten)]
+    pub length: Length,
+    pub batch_size: usize,
+    pub sequence_length: usize,
+    pub accumulation_steps: usize,
+    pub learning_rate: f64,
+    pub minimum_learning_rate_ratio: f64,
+    pub warmup_steps: u64,
+    pub schedule: Schedule,
+    pub decay_fraction: f64,
+    pub optimizer: OptimizerChoice,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub gradient_clip: f64,
+    pub z_loss: f64,
+    pub recompute: Recompute,
+    pub precision: Precision,
+}
+
+impl Training {
+    /// Returns the optimizer steps of the run, for rows of which the share `padding` is padding.
+    pub fn total_steps(&self, padding: f64) -> u64 {
+        let positions = (self.batch_size * self.sequence_length).max(1) as u64;
+        match self.length {
+            Length::Steps(steps) => steps,
+            Length::Tokens(tokens) if padding > 0.0 => {
+                (tokens as f64 / (positions as f64 * (1.0 - padding))).ceil() as u64
+            }
+            Length::Tokens(tokens) => tokens.div_ceil(positions),
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Returns the settings with every default filled in.
+    pub fn resolve(&self, defaults: &TrainingDefaults) -> Training {
+        let length = match (self.steps, self.tokens, self.epochs) {
+            (Some(steps), ..) => Length::Steps(steps),
+            (_, Some(tokens), _) => Length::Tokens(tokens),
+            (.., Some(epochs)) => {
+                Length::Tokens(((defaults.epoch_tokens as f64 * epochs).round() as u64).max(1))
+            }
+            (None, None, None) => defaults.length,
+        };
+        let mut training = Training {
+            length,
+            batch_size: self.batch_size.unwrap_or(defaults.batch_size),
+            sequence_length: self.sequence_length.unwrap_or(defaults.sequence_length),
+            accumulation_steps: self.accumulation_steps,
+            learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
+            minimum_learning_rate_ratio: self.minimum_learning_rate_ratio,
+            warmup_steps: 0,
+            schedule: self.schedule,
+            decay_fraction: self.decay_fraction,
+            optimizer: self.optimizer,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            gradient_clip: self.gradient_clip,
+            z_loss: self.z_loss,
+            recompute: self.recompute,
+            precision: self.precision,
+        };
+        let total = training.total_steps(defaults.padding);
+        training.warmup_steps = self
+            .warmup_steps
+            .unwrap_or((total / 50).min(MAX_DEFAULT_WARMUP));
+        training
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: TrainingDefaults = TrainingDefaults {
+        length: Length::Steps(3),
+        batch_size: 2,
+        sequence_length: 100,
+        learning_rate: 0.5,
+        padding: 0.0,
+        epoch_tokens: 3000,
+    };
+
+    fn read(text: &str, padding: f64) -> Training {
+        let config: TrainingConfig = toml::from_str(text).unwrap();
+        config.resolve(&TrainingDefaults {
+            padding,
+            ..DEFAULTS
+        })
+    }
+
+    #[test]
+    fn tokens_become_whole_steps() {
+        let steps = |text: &str, padding: f64| read(text, padding).total_steps(padding);
+        assert_eq!(steps("tokens = 1000", 0.0), 5);
+        assert_eq!(steps("tokens = 1001", 0.0), 6);
+        assert_eq!(steps("steps = 7", 0.0), 7);
+        // 150 of a step's 200 positions hold a token.
+        assert_eq!(steps("tokens = 1050", 0.25), 7);
+        assert_eq!(steps("tokens = 1051", 0.25), 8);
+        assert_eq!(steps("steps = 7", 0.25), 7);
+        assert_eq!(steps("epochs = 0.5", 0.0), 8);
+        assert_eq!(steps("", 0.0), 3);
+    }
+
+    /// A resolved table is a config, and resolves to itself: a saved run is compared so.
+    #[test]
+    fn a_resolved_table_resolves_to_itself() {
+        for text in ["tokens = 90_000", "steps = 200", "epochs = 20", ""] {
+            let resolved = read(text, 0.25);
+            let saved = toml::to_string(&resolved).unwrap();
+            for key in [
+                "sequence_length",
+                "warmup_steps",
+                "learning_rate",
+                "batch_size",
+            ] {
+                assert!(saved.contains(&format!("{key} = ")), "{saved}");
+            }
+            let again: TrainingConfig = toml::from_str(&saved).unwrap();
+            let others = TrainingDefaults {
+                length: Length::Steps(9),
+                batch_size: 7,
+                sequence_length: 9,
+                learning_rate: 0.1,
+                padding: 0.0,
+                epoch_tokens: 1,
+            };
+            assert_eq!(again.resolve(&others), resolved, "{saved}");
+        }
+    }
+}
