@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use polymath_data::HeldoutSplit;
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{Ops, Transformer};
-use polymath_train::{Evaluator, Launch, RunFolder, Score, TrainError};
+use polymath_train::{Evaluator, Launch, Score, TrainError};
 
-use crate::retention::Controller;
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Returns the evaluator of the run; with limits, it drives their controller.
+    /// Returns the evaluator of the run.
     pub(crate) fn evaluator<'a>(
         &'a self,
         transformer: &'a Transformer,
-        controller: Option<Arc<Controller>>,
-        (run, launch, ops): (&RunFolder, &Launch, Ops),
+        (launch, ops): (&Launch, Ops),
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
@@ -26,8 +23,8 @@ impl Finetuning {
             max_tokens: Some(self.config.evaluation.max_tokens),
             split: Some(HeldoutSplit::Dev),
         };
-        match controller {
-            Some(controller) => self.limited(transformer, controller, (run, launch, ops)),
+        match &self.config.retention.limits {
+            Some(limits) => self.limited(transformer, limits, (launch, ops)),
             None => Ok(Box::new(NicheEvaluator {
                 evaluator: HeldoutEvaluator::new(self.data.watched.clone(), windows),
                 transformer,

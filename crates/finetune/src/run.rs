@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use polymath_train::{Fit, LanguageModel, Launch, Observer, Outcome, RunFolder, fit, step_name};
+use polymath_train::{
+    Fit, LanguageModel, Launch, Monitor, Observer, Outcome, RunFolder, fit_controlled, step_name,
+};
 
 use crate::retention::{RetentionObjective, StartContext};
 use crate::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning, Lineage};
@@ -86,11 +88,13 @@ impl Finetuning {
             penalties: retention.penalties,
             replay_weight: self.config.retention.replay_weight(),
             distillation: retention.distillation,
-            controller: retention.controller.clone(),
             lineage: Some(lineage),
         };
-        let mut evaluator =
-            self.evaluator(&transformer, retention.controller, (run, launch, ops))?;
+        let mut controller = retention.controller;
+        if let (Some(controller), Some(from)) = (&mut controller, run.resumed()) {
+            controller.resume(&from.path)?;
+        }
+        let mut evaluator = self.evaluator(&transformer, (launch, ops))?;
         let settings = Fit {
             training: &self.config.training,
             evaluation: &self.config.evaluation,
@@ -101,11 +105,15 @@ impl Finetuning {
             ops,
             stop: &launch.stop,
         };
-        Ok(fit(
+        let monitor = Monitor {
+            evaluator: &mut *evaluator,
+            controller: controller.as_mut().map(|controller| controller as _),
+        };
+        Ok(fit_controlled(
             &settings,
             run,
             (&task, &*retention.batches),
-            &mut *evaluator,
+            monitor,
             observer,
         )?)
     }

@@ -19,17 +19,19 @@ pub struct Backward {
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// Computes the loss, the penalties and the gradients of a batch that has targets, in `parts` passes.
+/// Computes the loss, the penalties and the gradients of a batch that has targets, in `parts` passes. `strength`
+/// multiplies the penalties.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
     parts: usize,
+    strength: f64,
 ) -> Result<Backward, TrainError> {
     let mut loss = 0.0;
     let mut penalties: BTreeMap<String, f64> = BTreeMap::new();
     let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
     for part in split(batch, parts) {
-        let losses = objective.losses(&part)?;
+        let losses = objective.losses(&part, strength)?;
         for (name, term) in &losses.auxiliary {
             *penalties.entry((*name).to_owned()).or_default() +=
                 f64::from(term.to_scalar::<f32>()?);
@@ -56,8 +58,8 @@ pub fn backward(
     penalties.values_mut().for_each(|sum| *sum /= scored);
     for penalty in objective.penalties() {
         // The gradients belong to sums over tokens; a penalty is added to their mean.
-        let value = penalty.add(objective.trainable(), &mut gradients, scored)?;
-        penalties.insert(penalty.name().to_owned(), value);
+        let value = penalty.add(objective.trainable(), &mut gradients, scored * strength)?;
+        penalties.insert(penalty.name().to_owned(), strength * value);
     }
     Ok(Backward {
         loss,

@@ -12,8 +12,8 @@ use crate::gradient_check::GradientCheck;
 use crate::progress::{Evaluated, Progress};
 use crate::schedule::learning_rate;
 use crate::{
-    BatchSource, Evaluator, Fit, Objective, Observer, Optimizer, Outcome, RunFolder, SaveModel,
-    StepMetrics, TrainError,
+    BatchSource, Evaluator, Fit, Monitor, Objective, Observer, Optimizer, Outcome, RunFolder,
+    SaveModel, StepMetrics, TrainError,
 };
 
 /// Trains `objective` on `batches` in `run`, from the current position of the run folder to the last step.
@@ -30,10 +30,29 @@ pub fn fit<O: Objective + SaveModel>(
     evaluator: &mut dyn Evaluator,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    let monitor = Monitor {
+        evaluator,
+        controller: None,
+    };
+    fit_controlled(fit, run, (objective, batches), monitor, observer)
+}
+
+/// Does the same as [`fit`] with a controller, which plans the steps after each evaluation. A step's batch is a function
+/// of its number and the plans so far, which the checkpoint holds too.
+///
+/// # Errors
+/// Same as [`fit`]; a plan that the batches can't follow.
+pub fn fit_controlled<'a, O: Objective + SaveModel>(
+    fit: &'a Fit,
+    run: &'a RunFolder,
+    (objective, batches): (&O, &dyn BatchSource),
+    monitor: Monitor<'a>,
+    observer: &'a mut dyn Observer,
+) -> Result<Outcome, TrainError> {
     let parameters = objective.trainable();
     let total = fit.training.total_steps(batches.padding());
     let mut optimizer = Optimizer::new(fit.training, parameters, fit.ops)?;
-    let mut at = Progress::begin(fit, run, evaluator, observer)?;
+    let mut at = Progress::begin(fit, run, monitor, observer)?;
     if let Some(from) = run.resumed() {
         optimizer.load(&from.optimizer(), parameters)?;
     }
@@ -53,15 +72,21 @@ pub fn fit<O: Objective + SaveModel>(
         });
     }
 
+    let (mut planned, mut strength) = (None, 1.0);
     while at.state.step < total {
         let begin = Instant::now();
+        for plan in at.take_plans() {
+            strength = plan.strength;
+            planned = source(&planned, batches).follow(&plan)?.or(planned);
+        }
+        let batches = source(&planned, batches);
         batches.check()?;
         let batch = batches.batch(at.state.step);
         if batch.targets.iter().all(|target| *target == IGNORED) {
             return Err(nothing_to_learn(at.state.step + 1));
         }
         objective.begin_step(fit.seed, at.state.step);
-        let found = backward(objective, &batch, fit.training.accumulation_steps)?;
+        let found = backward(objective, &batch, fit.training.accumulation_steps, strength)?;
         let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
         let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
         let step = at.state.step + 1;
@@ -113,6 +138,14 @@ pub fn fit<O: Objective + SaveModel>(
     }
     at.end();
     Ok(at.finished())
+}
+
+/// Returns the source of the current plan, `first` without one.
+fn source<'a>(
+    planned: &'a Option<Box<dyn BatchSource>>,
+    first: &'a dyn BatchSource,
+) -> &'a dyn BatchSource {
+    planned.as_deref().unwrap_or(first)
 }
 
 /// Refuses weights that are not finite: the previous checkpoint is worth more than one of them.

@@ -53,6 +53,7 @@ mod cadence;
 mod changes;
 mod checkpoint;
 mod config;
+mod control;
 mod error;
 mod fit;
 mod gradient_check;
@@ -79,8 +80,9 @@ pub use checkpoint::{Best, Checkpoint, RunState, chosen_on, sha256_of, verify};
 pub use config::{
     BATCH_SIZE, EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig,
 };
+pub use control::{ControlPlan, Controller, Monitor, ReplayPlan};
 pub use error::TrainError;
-pub use fit::fit;
+pub use fit::{fit, fit_controlled};
 pub use language_model::{LanguageModel, to_token_batch};
 pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, Metrics, StepMetrics, read_metrics};

@@ -60,7 +60,7 @@ pub struct EvaluationMetrics {
     pub seconds: f64,
     /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
-    /// Decisions of the evaluator, by name.
+    /// Further figures of the evaluator and the plan of the controller, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub control: BTreeMap<String, f64>,
     /// Domains that are lower than at every earlier evaluation; for the console, not in the file.

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 use polymath_data::{Batch, HeldoutSplit, MixtureStream, ReplayStream};
 
-use crate::{EvaluationMetrics, Penalty, Score, StepMetrics, TrainError};
+use crate::{ControlPlan, EvaluationMetrics, Penalty, Score, StepMetrics, TrainError};
 
 /// A loss function over trainable parameters.
 ///
@@ -51,15 +50,17 @@ pub trait Objective {
     /// Errors of the model.
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError>;
 
-    /// Returns the loss and the terms added to it on the same batch. The default returns the loss alone.
+    /// Returns the loss and the terms added to it on the same batch. `strength` is that of the current [`ControlPlan`],
+    /// 1 without one; it multiplies the terms that a controller may strengthen. The default returns the loss alone.
     ///
     /// # Errors
     /// Errors of the model.
-    fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
+    fn losses(&self, batch: &Batch, _strength: f64) -> Result<Losses, TrainError> {
         Ok(Losses::of_task(self.loss(batch)?))
     }
 
-    /// Returns the penalties, which depend on the parameters only. The default is none.
+    /// Returns the penalties, which depend on the parameters only. The loop multiplies them by the strength of the
+    /// current [`ControlPlan`]. The default is none.
     fn penalties(&self) -> &[Box<dyn Penalty>] {
         &[]
     }
@@ -100,10 +101,21 @@ impl Losses {
     }
 }
 
-/// An endless stream of batches. A batch is a pure function of the step, so that resuming needs only its number.
+/// An endless stream of batches. A batch is a pure function of the step, so that resuming needs only its number. A
+/// controlled run goes on with another source after each plan ([`Self::follow`]): its batches are a function of the step
+/// and the plans so far.
 pub trait BatchSource {
     /// Returns the batch of optimizer step `step`, counted from 0.
     fn batch(&self, step: u64) -> Batch;
+
+    /// Returns the source whose batches follow `plan` from its step on, and equal those of this source before it;
+    /// `None` if plans do not change its batches. The default is `None`.
+    ///
+    /// # Errors
+    /// A plan that the source can't follow.
+    fn follow(&self, _plan: &ControlPlan) -> Result<Option<Box<dyn BatchSource>>, TrainError> {
+        Ok(None)
+    }
 
     /// Checks, before each step, that the data can still be read. The default does nothing.
     ///
@@ -133,20 +145,6 @@ impl BatchSource for MixtureStream {
     }
 }
 
-impl<T: BatchSource + ?Sized> BatchSource for Arc<T> {
-    fn check(&self) -> Result<(), TrainError> {
-        (**self).check()
-    }
-
-    fn batch(&self, step: u64) -> Batch {
-        (**self).batch(step)
-    }
-
-    fn padding(&self) -> f64 {
-        (**self).padding()
-    }
-}
-
 impl BatchSource for ReplayStream {
     fn check(&self) -> Result<(), TrainError> {
         ReplayStream::check(self).map_err(|error| TrainError::Hook(Box::new(error)))
@@ -158,6 +156,15 @@ impl BatchSource for ReplayStream {
 
     fn padding(&self) -> f64 {
         ReplayStream::padding(self)
+    }
+
+    fn follow(&self, plan: &ControlPlan) -> Result<Option<Box<dyn BatchSource>>, TrainError> {
+        let Some(replay) = &plan.replay else {
+            return Ok(None);
+        };
+        let changed = self.with_change(plan.step, replay.share, Some(&replay.weights));
+        let changed = changed.map_err(|error| TrainError::Hook(Box::new(error)))?;
+        Ok(Some(Box::new(changed)))
     }
 }
 
@@ -200,12 +207,20 @@ pub trait Evaluator {
         None
     }
 
-    /// Returns the decisions of the last evaluation for the record. The default is none.
+    /// Returns the share of its limit that each limited domain uses by the last evaluation, as the run's [`Controller`]
+    /// needs it. The default is none.
+    ///
+    /// [`Controller`]: crate::Controller
+    fn limit_shares(&self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+
+    /// Returns further figures of the last evaluation for the record. The default is none.
     fn control(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
 
-    /// Returns the same decisions as a sentence for the console.
+    /// Describes these figures for the console. The default is none.
     fn note(&self) -> Option<String> {
         None
     }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::checkpoint::{Best, RunState};
 use crate::metrics::{Metrics, MetricsFile, read_metrics};
 use crate::{
-    EvaluationMetrics, Evaluator, Fit, Observer, Optimizer, Outcome, RunFolder, SaveModel,
-    StepMetrics, TrainError,
+    ControlPlan, Controller, EvaluationMetrics, Fit, Monitor, Observer, Optimizer, Outcome,
+    RunFolder, SaveModel, StepMetrics, TrainError,
 };
 
 /// Result of a possible evaluation.
@@ -31,7 +32,9 @@ pub struct Progress<'a> {
     fit: &'a Fit<'a>,
     run: &'a RunFolder,
     metrics: MetricsFile,
-    evaluator: &'a mut dyn Evaluator,
+    monitor: Monitor<'a>,
+    /// Plans that are not passed on yet.
+    plans: Vec<ControlPlan>,
     observer: &'a mut dyn Observer,
     /// Lowest bits per byte of each domain so far.
     lowest: BTreeMap<String, f64>,
@@ -44,9 +47,10 @@ impl<'a> Progress<'a> {
     pub fn begin(
         fit: &'a Fit<'a>,
         run: &'a RunFolder,
-        evaluator: &'a mut dyn Evaluator,
+        monitor: Monitor<'a>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
+        let evaluator = &*monitor.evaluator;
         for skipped in run.skipped() {
             observer.message(skipped);
         }
@@ -81,7 +85,8 @@ impl<'a> Progress<'a> {
             run,
             metrics,
             lowest,
-            evaluator,
+            plans: (monitor.controller.as_ref()).map_or_else(Vec::new, |plans| plans.plans()),
+            monitor,
             observer,
             pace: (0, 0.0),
         })
@@ -164,6 +169,11 @@ impl<'a> Progress<'a> {
             || kept.every.is_due(step)
     }
 
+    /// Returns the plans that the loop has not passed on: those of a resumed run at first, then the new ones.
+    pub fn take_plans(&mut self) -> Vec<ControlPlan> {
+        std::mem::take(&mut self.plans)
+    }
+
     /// Returns true if the run was requested to stop.
     pub fn is_stopping(&self) -> bool {
         self.fit.stop.load(Ordering::SeqCst)
@@ -178,7 +188,11 @@ impl<'a> Progress<'a> {
     pub fn save(&mut self, model: &dyn SaveModel, optimizer: &Optimizer) -> Result<(), TrainError> {
         let kept = self.fit.checkpoint;
         self.metrics.sync()?;
-        let path = self.run.save(self.state.clone(), model, optimizer, kept)?;
+        let model = Controlled {
+            model,
+            controller: self.monitor.controller.as_deref(),
+        };
+        let path = self.run.save(self.state.clone(), &model, optimizer, kept)?;
         tracing::info!(step = self.state.step, path = %path.display(), "checkpoint");
         self.observer.after_checkpoint(&path);
         Ok(())
@@ -191,7 +205,11 @@ impl<'a> Progress<'a> {
 
     fn measure(&mut self) -> Result<Evaluated, TrainError> {
         let (observer, stop) = (&mut *self.observer, self.fit.stop);
-        let bits_per_byte = self.evaluator.evaluate(&mut |done, all| {
+        let Monitor {
+            evaluator,
+            controller,
+        } = &mut self.monitor;
+        let bits_per_byte = evaluator.evaluate(&mut |done, all| {
             observer.evaluating(done, all);
             match stop.load(Ordering::SeqCst) {
                 true => ControlFlow::Break(()),
@@ -202,7 +220,14 @@ impl<'a> Progress<'a> {
             Err(TrainError::Stopped) => return Ok(Evaluated::Stopped),
             other => other?,
         };
-        let score = self.evaluator.score(&bits_per_byte);
+        let score = evaluator.score(&bits_per_byte);
+        let (mut control, mut notes) = (evaluator.control(), Vec::from_iter(evaluator.note()));
+        if let Some(controller) = controller {
+            let plan = controller.plan(self.state.step, &evaluator.limit_shares());
+            self.plans.extend(plan);
+            control.extend(controller.control());
+            notes.extend(controller.note());
+        }
         let first = self.lowest.is_empty();
         let mut lowest = take_lower(&mut self.lowest, &bits_per_byte);
         if first {
@@ -213,9 +238,9 @@ impl<'a> Progress<'a> {
             tokens: self.state.tokens,
             seconds: self.state.seconds,
             heldout_bits_per_byte: bits_per_byte,
-            control: self.evaluator.control(),
+            control,
             lowest,
-            score_name: self.evaluator.score_name(),
+            score_name: evaluator.score_name(),
             score: Some(score),
         };
         self.metrics.write(&found)?;
@@ -234,13 +259,28 @@ impl<'a> Progress<'a> {
         }
         tracing::info!(step = found.step, ?score, best = better, "evaluation");
         self.observer.after_evaluation(&found, better);
-        if let Some(note) = self.evaluator.note() {
-            self.observer.message(&note);
+        if !notes.is_empty() {
+            self.observer.message(&notes.join("; "));
         }
         Ok(match better {
             true => Evaluated::Best,
             false => Evaluated::NotBest,
         })
+    }
+}
+
+/// Model and controller of a checkpoint.
+struct Controlled<'a> {
+    model: &'a dyn SaveModel,
+    controller: Option<&'a dyn Controller>,
+}
+
+impl SaveModel for Controlled<'_> {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        if let Some(controller) = self.controller {
+            controller.save(folder)?;
+        }
+        self.model.save(folder)
     }
 }
 

@@ -3,8 +3,8 @@
 //! The run's rows are cut into stretches of about 1/share rows, and one row of each, drawn by the seed, is replayed. So
 //! the share is right over any stretch of the run to within a row, also where it is less than a row of a batch, and the
 //! batch of a step is a pure function of (seed, step). The niche's rows come in the order that they would have without
-//! replay. Where the share changes on the way, it does so between two steps, and a step's batch is a function of the
-//! seed, the step and the changes before it.
+//! replay. A stream never changes: [`ReplayStream::with_change`] returns one whose share and weights are others from a step
+//! on, so that a step's batch is a function of the seed, the step and the changes before it.
 //!
 //! What is replayed is of several domains, whose parts in it may change on the way as the share does.
 //!
@@ -12,7 +12,7 @@
 //! has the rows that it has without replay, and the batch grows.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::batches::turns::Turns;
 use crate::draw::unit;
@@ -43,10 +43,10 @@ impl Batch {
 /// The endless stream of batches of a niche, in which a share of the rows is replayed.
 #[derive(Debug)]
 pub struct ReplayStream {
-    niche: MixtureStream,
-    old: MixtureStream,
+    niche: Arc<MixtureStream>,
+    old: Arc<MixtureStream>,
     /// Periods in the order of their rows; the first begins with the run.
-    segments: Mutex<Vec<Segment>>,
+    segments: Vec<Segment>,
     pool: Option<u64>,
     beside: bool,
     padding: f64,
@@ -114,12 +114,12 @@ impl ReplayStream {
             turns: turns(&old, &weights)?,
         };
         Ok(Self {
-            segments: Mutex::new(vec![Segment {
+            segments: vec![Segment {
                 first_row: 0,
                 replayed_before: 0,
                 rate: rate(share, beside),
                 mix: Arc::new(mix),
-            }]),
+            }],
             pool,
             beside,
             padding: match beside {
@@ -127,21 +127,26 @@ impl ReplayStream {
                 false => (1.0 - share) * niche.padding() + share * old.padding(),
             },
             seed,
-            niche,
-            old,
+            niche: Arc::new(niche),
+            old: Arc::new(old),
         })
     }
 
-    /// The share from `step` on, counted from 0, and the domains' weights in it, in the order of [`Self::replayed`];
-    /// what was said of later steps is forgotten. Without weights, and with a pool, whose rows are fixed, they stay as
-    /// they are.
+    /// Returns the stream that has this share from `step` on, counted from 0, and these weights of the domains, in the
+    /// order of [`Self::replayed`]; batches of earlier steps are the same, and changes from `step` on are dropped.
+    /// Without weights, and with a pool, whose rows are fixed, the weights stay as they are.
     ///
     /// # Errors
     /// A share that is not above 0 and at most a half; weights that are none of these domains.
-    pub fn change(&self, step: u64, share: f64, weights: Option<&[f64]>) -> Result<(), DataError> {
+    pub fn with_change(
+        &self,
+        step: u64,
+        share: f64,
+        weights: Option<&[f64]>,
+    ) -> Result<Self, DataError> {
         check(share)?;
         let first_row = step * self.niche.shape().rows as u64;
-        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut segments = self.segments.clone();
         segments.retain(|segment| segment.first_row < first_row);
         let replayed_before = place_in(&segments, self.seed, first_row).1;
         let before = segments.last().map(|segment| segment.mix.clone());
@@ -155,7 +160,12 @@ impl ReplayStream {
             rate: rate(share, self.beside),
             mix,
         });
-        Ok(())
+        Ok(Self {
+            niche: Arc::clone(&self.niche),
+            old: Arc::clone(&self.old),
+            segments,
+            ..*self
+        })
     }
 
     /// A mixture of these weights, or of the domains' own, that goes on after `row` replayed rows of the one before.
@@ -228,9 +238,8 @@ impl ReplayStream {
 
     /// The domain of the replayed row at `row`, which has so many `before`, and which of its rows it is.
     fn turn(&self, row: u64, before: u64) -> (usize, u64) {
-        let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = segments.partition_point(|segment| segment.first_row <= row);
-        let mix = &segments[number.saturating_sub(1)].mix;
+        let number = (self.segments).partition_point(|segment| segment.first_row <= row);
+        let mix = &self.segments[number.saturating_sub(1)].mix;
         mix.at(self.pool.map_or(before, |pool| before % pool))
     }
 
@@ -262,8 +271,7 @@ impl ReplayStream {
     /// Returns true if a row is replayed, or one precedes it if they are added to the niche's; and the number before
     /// that.
     fn place(&self, row: u64) -> (bool, u64) {
-        let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        place_in(&segments, self.seed, row)
+        place_in(&self.segments, self.seed, row)
     }
 }
 

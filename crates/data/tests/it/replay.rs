@@ -83,7 +83,7 @@ proptest! {
         let old = stream(&[monotone(299)], 1);
         let replay = Replay { share, pool: None, beside };
         let stream = ReplayStream::new(stream(&[niche], 5), old, replay, seed).unwrap();
-        stream.change(10, later, None).unwrap();
+        let stream = stream.with_change(10, later, None).unwrap();
         let mut next = 0;
         let mut all = [0, 0];
         for step in 0..20 {
@@ -170,8 +170,8 @@ fn parts_change_between_steps() {
         ReplayStream::new(stream(&[monotone(7)], 8), stream(&shelves, 1), replay, 3).unwrap()
     };
     let stream = make();
-    stream.change(20, 0.5, Some(&[1.0, 0.1])).unwrap();
-    stream.change(10, 0.5, Some(&[1.0, 3.0])).unwrap();
+    let stream = stream.with_change(20, 0.5, Some(&[1.0, 0.1])).unwrap();
+    let stream = stream.with_change(10, 0.5, Some(&[1.0, 3.0])).unwrap();
     let mut rows = [Vec::new(), Vec::new()];
     let mut counts = [[0; 2]; 2];
     for step in 0..30 {
@@ -195,7 +195,7 @@ fn parts_change_between_steps() {
         let expected = of_domain.map(|row| &plain.targets[row * 8..row * 8 + 8]);
         assert!(rows.iter().map(Vec::as_slice).eq(expected.take(rows.len())));
     }
-    let error = stream.change(40, 0.5, Some(&[1.0])).unwrap_err();
+    let error = stream.with_change(40, 0.5, Some(&[1.0])).unwrap_err();
     assert!(
         error.to_string().contains("1 weights for 2 domains"),
         "{error}"

@@ -24,8 +24,8 @@ pub use ewc::{Ewc, EwcConfig, combine};
 pub use fisher::{Sample, Squares, cached};
 pub use l2sp::L2sp;
 pub use limits::{
-    Allowance, ControlledPenalty, Controller, DomainVerdict, Judged, LimitedDomain, LimitsConfig,
-    LimitsVerdict,
+    Allowance, ControlledReplay, DomainVerdict, Judged, LimitController, LimitedDomain,
+    LimitsConfig, LimitsVerdict, ReplayedDomain,
 };
 pub use objective::RetentionObjective;
 pub use replay::{ReplayConfig, ReplaySource};

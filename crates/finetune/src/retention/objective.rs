@@ -10,7 +10,7 @@ use polymath_train::{
     LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError, to_token_batch,
 };
 
-use super::{Controller, Distillation};
+use super::Distillation;
 use crate::Lineage;
 
 /// Language-model objective with retention.
@@ -23,8 +23,6 @@ pub struct RetentionObjective<'a> {
     pub replay_weight: f64,
     /// Distillation on the replayed rows.
     pub distillation: Option<Distillation>,
-    /// Controller of the forgetting limits, if there are any.
-    pub controller: Option<Arc<Controller>>,
     /// Lineage of the run, saved with every checkpoint.
     pub lineage: Option<Lineage>,
 }
@@ -32,19 +30,16 @@ pub struct RetentionObjective<'a> {
 impl Objective for RetentionObjective<'_> {
     fn begin_step(&self, seed: u64, step: u64) {
         self.model.begin_step(seed, step);
-        if let Some(controller) = &self.controller {
-            controller.set_step(step + 1);
-        }
     }
 
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.model.loss(batch)
     }
 
-    fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
+    fn losses(&self, batch: &Batch, strength: f64) -> Result<Losses, TrainError> {
         let tokens = to_token_batch(batch);
         let hidden = self.model.transformer.hidden_states(&tokens)?;
-        let losses = self.distilled(batch, &hidden, &tokens.targets.into())?;
+        let losses = self.distilled(batch, &hidden, (&tokens.targets.into(), strength))?;
         match self.replay_weight == 1.0 {
             true => Ok(losses),
             false => losses.with("replay", self.weighted(batch, &hidden)?),
@@ -66,7 +61,7 @@ impl RetentionObjective<'_> {
         &self,
         batch: &Batch,
         hidden: &Tensor,
-        targets: &Arc<[u32]>,
+        (targets, strength): (&Arc<[u32]>, f64),
     ) -> Result<Losses, TrainError> {
         let transformer = self.model.transformer;
         let task = || transformer.loss_of(hidden, targets);
@@ -76,11 +71,7 @@ impl RetentionObjective<'_> {
         let Some(comparison) = distillation.comparison(batch)? else {
             return Losses::of_task(task()?).with("distill", zero(hidden)?);
         };
-        let factor = self
-            .controller
-            .as_ref()
-            .map_or(1.0, |controller| controller.factor());
-        let strength = distillation.strength * factor;
+        let strength = distillation.strength * strength;
         let distilled =
             transformer.distillation_loss_of(hidden, targets, (&comparison, strength))?;
         Ok(Losses {
@@ -114,9 +105,6 @@ fn zero(hidden: &Tensor) -> Result<Tensor, TrainError> {
 
 impl SaveModel for RetentionObjective<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        if let Some(controller) = &self.controller {
-            controller.save(folder)?;
-        }
         if let Some(lineage) = &self.lineage {
             lineage
                 .write(folder)

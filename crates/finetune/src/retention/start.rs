@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use candle_core::Tensor;
 use polymath_data::ReplayStream;
@@ -10,8 +9,8 @@ use polymath_model::{LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{BatchSource, Launch, Observer, Penalty};
 
 use super::{
-    Allowance, Base, ControlledPenalty, Controller, DistillConfig, Distillation, Ewc, L2sp, Sample,
-    TeacherPool, cached, combine,
+    Allowance, Base, ControlledReplay, DistillConfig, Distillation, Ewc, L2sp, LimitController,
+    Sample, TeacherPool, cached, combine,
 };
 use crate::{FinetuneError, Finetuning};
 
@@ -21,7 +20,7 @@ pub(crate) struct Retention {
     pub distillation: Option<Distillation>,
     pub batches: Box<dyn BatchSource>,
     /// Controller of the forgetting limits, if there are any.
-    pub controller: Option<Arc<Controller>>,
+    pub controller: Option<LimitController>,
     /// Fingerprint of all data that affect the run.
     pub fingerprint: String,
 }
@@ -78,7 +77,7 @@ impl Finetuning {
         let Some(replay) = &retention.replay else {
             let controller = self.controller(None);
             return Ok(Some(Retention {
-                penalties: controlled(penalties, controller.as_ref()),
+                penalties,
                 distillation: None,
                 batches: Box::new(niche),
                 controller,
@@ -89,8 +88,8 @@ impl Finetuning {
         else {
             return Ok(None);
         };
-        let stream = Arc::new(self.replayed(niche, parts, replay)?);
-        let controller = self.controller(Some((Arc::clone(&stream), replay.share)));
+        let stream = self.replayed(niche, parts, replay)?;
+        let controller = self.controller(Some(ControlledReplay::of(&stream, replay.share)));
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
             distillation = self.distillation(distill, (&stream, &fingerprint), context)?;
@@ -99,7 +98,7 @@ impl Finetuning {
             }
         }
         Ok(Some(Retention {
-            penalties: controlled(penalties, controller.as_ref()),
+            penalties,
             distillation,
             batches: Box::new(stream),
             controller,
@@ -108,11 +107,11 @@ impl Finetuning {
     }
 
     /// Returns the controller of a run with limits.
-    fn controller(&self, replay: Option<(Arc<ReplayStream>, f64)>) -> Option<Arc<Controller>> {
+    fn controller(&self, replay: Option<ControlledReplay>) -> Option<LimitController> {
         self.config.retention.limits.as_ref()?;
         let training = &self.config.training;
         let allowance = Allowance::new(training, self.total_steps());
-        Some(Arc::new(Controller::new(replay, allowance)))
+        Some(LimitController::new(replay, allowance))
     }
 
     /// Returns the distillation on replayed rows; `None` if the run was stopped meanwhile.
@@ -242,23 +241,6 @@ impl Finetuning {
         }
         Ok(Some(combine(domains)?))
     }
-}
-
-/// Returns the penalties, scaled by the controller if there is one.
-fn controlled(
-    penalties: Vec<Box<dyn Penalty>>,
-    controller: Option<&Arc<Controller>>,
-) -> Vec<Box<dyn Penalty>> {
-    let Some(controller) = controller else {
-        return penalties;
-    };
-    let press = |penalty| -> Box<dyn Penalty> {
-        Box::new(ControlledPenalty {
-            penalty,
-            controller: Arc::clone(controller),
-        })
-    };
-    penalties.into_iter().map(press).collect()
 }
 
 /// Returns the folder of caches beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.

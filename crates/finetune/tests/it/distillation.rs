@@ -58,13 +58,12 @@ fn objective_of(transformer: &Transformer, base: Base) -> RetentionObjective<'_>
             temperature: TEMPERATURE,
             base,
         }),
-        controller: None,
         lineage: None,
     }
 }
 
 fn divergence(objective: &RetentionObjective, batch: &Batch) -> Tensor {
-    let losses = objective.losses(batch).unwrap();
+    let losses = objective.losses(batch, 1.0).unwrap();
     assert_eq!(losses.auxiliary[0].0, "distill");
     losses.auxiliary[0].1.clone()
 }
@@ -75,7 +74,7 @@ fn divergence_gradient(objective: &RetentionObjective, batch: &Batch, parameter:
         let gradients = scalar.backward().unwrap();
         values(gradients.get(parameter).unwrap())
     };
-    let with = slope(objective.losses(batch).unwrap().total);
+    let with = slope(objective.losses(batch, 1.0).unwrap().total);
     let without = slope(objective.loss(batch).unwrap());
     with.iter().zip(without).map(|(a, b)| a - b).collect()
 }
@@ -126,9 +125,9 @@ fn replayed_rows_count_by_their_weight() {
         if !is_held {
             objective.distillation = None;
         }
-        let once = objective.losses(&batch).unwrap();
+        let once = objective.losses(&batch, 1.0).unwrap();
         objective.replay_weight = WEIGHT;
-        let often = objective.losses(&batch).unwrap();
+        let often = objective.losses(&batch, 1.0).unwrap();
         let (name, term) = often.auxiliary.last().unwrap();
         assert_eq!(*name, "replay");
         assert_eq!(number(&often.task), number(&once.task));
@@ -155,7 +154,7 @@ fn a_batch_without_replay_is_not_weighted() {
     let batch = stream(shard(9), 4).batch(0);
     let mut objective = objective_of(&tuned, live(1));
     objective.replay_weight = 2.0;
-    let losses = objective.losses(&batch).unwrap();
+    let losses = objective.losses(&batch, 1.0).unwrap();
     let names: Vec<_> = losses.auxiliary.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["distill", "replay"]);
     let alone = tuned.loss(&to_token_batch(&batch)).unwrap();
@@ -179,7 +178,7 @@ fn distillation_matches_its_definition() {
     }
     expected *= STRENGTH * TEMPERATURE * TEMPERATURE;
     let objective = objective_of(&tuned, live(1));
-    let losses = objective.losses(&batch).unwrap();
+    let losses = objective.losses(&batch, 1.0).unwrap();
     let found = number(&losses.auxiliary[0].1);
     assert!(
         (found - expected).abs() < 1e-4 * expected,

@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Tensor, Var};
 use polymath_data::Batch;
 use polymath_train::{
-    Losses, Objective, Observer, Penalty, RunFolder, SaveModel, StepMetrics, TrainError, fit,
+    BatchSource, ControlPlan, Controller, Losses, Monitor, Objective, Observer, Penalty, RunFolder,
+    SaveModel, StepMetrics, TrainError, fit, fit_controlled,
 };
 
-use crate::support::table::{CONFIG, Case, Scores, Steps, Table, training};
+use crate::support::table::{CONFIG, Case, Scores, Steps, StopAfter, Table, training};
 
 /// Penalty strength·Σ parameter on the parameter `offset`; its gradient is the strength.
 struct Slope(f64);
@@ -56,7 +58,7 @@ impl Objective for Sloping {
         self.table.loss(batch)
     }
 
-    fn losses(&self, batch: &Batch) -> Result<Losses, TrainError> {
+    fn losses(&self, batch: &Batch, _: f64) -> Result<Losses, TrainError> {
         // A sum over the batch's tokens, like the loss.
         let tokens = batch.targets.len() as f64;
         let offset = self.table.parameters["offset"].sum_all()?;
@@ -142,4 +144,196 @@ fn penalties_are_added_to_the_mean_loss() {
     assert!((metrics[0].penalties["slope"] - 0.25).abs() < 1e-6);
     assert_eq!(metrics[0].loss, without[0].loss);
     assert_ne!(metrics[0].gradient_norm, without[0].gradient_norm);
+}
+
+/// Controller whose plan after step n has strength n.
+#[derive(Default)]
+struct Steering(Vec<u64>);
+
+fn plan(step: u64) -> ControlPlan {
+    ControlPlan {
+        step,
+        strength: step as f64,
+        replay: None,
+    }
+}
+
+impl Controller for Steering {
+    fn plan(&mut self, step: u64, _: &BTreeMap<String, f64>) -> Option<ControlPlan> {
+        self.0.retain(|planned| *planned < step);
+        self.0.push(step);
+        Some(plan(step)).filter(|_| step > 0)
+    }
+
+    fn plans(&self) -> Vec<ControlPlan> {
+        self.0
+            .iter()
+            .copied()
+            .filter(|step| *step > 0)
+            .map(plan)
+            .collect()
+    }
+
+    fn save(&self, checkpoint: &Path) -> Result<(), TrainError> {
+        let text = serde_json::to_string(&self.0).unwrap();
+        std::fs::write(checkpoint.join("steering.json"), text).unwrap();
+        Ok(())
+    }
+}
+
+/// Batches that are those of other steps after each plan.
+struct Following(Vec<u64>);
+
+impl BatchSource for Following {
+    fn batch(&self, step: u64) -> Batch {
+        let plans = self.0.iter().filter(|planned| **planned <= step);
+        Steps.batch(step + plans.count() as u64)
+    }
+
+    fn follow(&self, plan: &ControlPlan) -> Result<Option<Box<dyn BatchSource>>, TrainError> {
+        let plans = self.0.iter().copied().chain([plan.step]);
+        Ok(Some(Box::new(Self(plans.collect()))))
+    }
+}
+
+/// What a step sees: its strength, its targets and the scale of its penalty.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    strength: f64,
+    targets: Vec<u32>,
+    scale: f64,
+}
+
+/// Objective that notes what its steps see, with a penalty of gradient and value 1.
+struct Noting {
+    table: Table,
+    penalties: Vec<Box<dyn Penalty>>,
+    seen: Rc<RefCell<Vec<Seen>>>,
+}
+
+struct NotingPenalty(Rc<RefCell<Vec<Seen>>>);
+
+impl Penalty for NotingPenalty {
+    fn name(&self) -> &'static str {
+        "one"
+    }
+
+    fn add(
+        &self,
+        _: &BTreeMap<String, Var>,
+        gradients: &mut BTreeMap<String, Tensor>,
+        scale: f64,
+    ) -> Result<f64, TrainError> {
+        self.0.borrow_mut().last_mut().unwrap().scale = scale;
+        let gradient = gradients.remove("offset").unwrap();
+        gradients.insert("offset".into(), (gradient + scale)?);
+        Ok(1.0)
+    }
+}
+
+impl Noting {
+    fn new(table: Table) -> Self {
+        let seen = Rc::default();
+        Self {
+            table,
+            penalties: vec![Box::new(NotingPenalty(Rc::clone(&seen)))],
+            seen,
+        }
+    }
+}
+
+impl Objective for Noting {
+    fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        self.table.loss(batch)
+    }
+
+    fn losses(&self, batch: &Batch, strength: f64) -> Result<Losses, TrainError> {
+        self.seen.borrow_mut().push(Seen {
+            strength,
+            targets: batch.targets.clone(),
+            scale: 0.0,
+        });
+        Ok(Losses::of_task(self.loss(batch)?))
+    }
+
+    fn penalties(&self) -> &[Box<dyn Penalty>] {
+        &self.penalties
+    }
+
+    fn trainable(&self) -> &BTreeMap<String, Var> {
+        self.table.trainable()
+    }
+}
+
+impl SaveModel for Noting {
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        self.table.save(folder)
+    }
+}
+
+/// Trains for six steps with a controller, and returns what the steps saw, the weights and the logged penalties.
+fn controlled(path: &Path, stop_after: u64) -> (Vec<Seen>, Vec<u32>, Vec<f64>) {
+    let folder = RunFolder::open(path, CONFIG, path.exists()).unwrap();
+    let (mut table, mut steering, mut scores) = (Table::new(), Steering::default(), Scores(0));
+    if let Some(from) = folder.resumed() {
+        table = Table::load(&from.path);
+        let saved = std::fs::read_to_string(from.path.join("steering.json")).unwrap();
+        steering = Steering(serde_json::from_str(&saved).unwrap());
+        scores = Scores(1 + from.state.step / 2);
+    }
+    let objective = Noting::new(table);
+    let mut case = Case::new();
+    case.training =
+        training("steps = 6\nbatch_size = 4\nsequence_length = 2\nlearning_rate = 0.05");
+    let (mut told, stop) = (Recorder::default(), AtomicBool::new(false));
+    let mut stopping = Stopping(StopAfter(stop_after, &stop), &mut told);
+    let outcome = case.settings(&stop, |settings| {
+        let monitor = Monitor {
+            evaluator: &mut scores,
+            controller: Some(&mut steering),
+        };
+        let task = (&objective, &Following(Vec::new()) as &dyn BatchSource);
+        fit_controlled(settings, &folder, task, monitor, &mut stopping)
+    });
+    outcome.unwrap();
+    let told = told.0.into_inner();
+    let penalties = told.iter().map(|step| step.penalties["one"]);
+    (
+        objective.seen.take(),
+        objective.table.bits(),
+        penalties.collect(),
+    )
+}
+
+/// Observer that records, and stops after a step.
+struct Stopping<'a>(StopAfter<'a>, &'a mut Recorder);
+
+impl Observer for Stopping<'_> {
+    fn after_step(&mut self, metrics: &StepMetrics) {
+        self.0.after_step(metrics);
+        self.1.after_step(metrics);
+    }
+}
+
+/// A plan holds from the step after its evaluation to the next one: for the objective, the penalties and the batches. A
+/// resumed run follows the plans of its checkpoint, to the same bits.
+#[test]
+fn a_plan_holds_until_the_next_evaluation() {
+    let root = tempfile::tempdir().unwrap();
+    let (seen, bits, penalties) = controlled(&root.path().join("straight"), 99);
+    let expected = [(1.0, 0), (1.0, 1), (2.0, 3), (2.0, 4), (4.0, 6), (4.0, 7)];
+    let expected = expected.map(|(strength, step)| Seen {
+        strength,
+        targets: Steps.batch(step).targets,
+        scale: 8.0 * strength,
+    });
+    assert_eq!(seen, expected);
+    assert_eq!(penalties, expected.each_ref().map(|seen| seen.strength));
+    for stopped in [1, 2, 3, 5] {
+        let path = root.path().join(format!("stopped-{stopped}"));
+        let (before, ..) = controlled(&path, stopped);
+        let (after, resumed, _) = controlled(&path, 99);
+        assert_eq!([before, after].concat(), seen, "{stopped}");
+        assert_eq!(resumed, bits, "{stopped}");
+    }
 }

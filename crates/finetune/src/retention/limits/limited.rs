@@ -1,5 +1,4 @@
-//! Evaluator of a run with limits: its evaluations on the dev split drive the controller and choose the best
-//! checkpoint.
+//! Evaluator of a run with limits: measures the use of the limits on the dev split, which chooses the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -10,17 +9,15 @@ use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, Score, TrainError};
 
-use super::Controller;
 use super::retained::{LimitUse, RetainedDomains};
 use crate::FinetuneError;
 
-/// Evaluates the run, updates the controller, and scores a checkpoint by its niche if it is inside the limits.
+/// Evaluates the run, and scores a checkpoint by its niche if it is inside the limits.
 pub(crate) struct Limited<'a> {
     transformer: &'a Transformer,
     windows: WindowOptions,
     niche: (String, Arc<TokenShard>),
     retained: RetainedDomains,
-    controller: Arc<Controller>,
     limit_use: LimitUse,
 }
 
@@ -30,14 +27,12 @@ impl<'a> Limited<'a> {
         (transformer, windows): (&'a Transformer, WindowOptions),
         niche: (String, Arc<TokenShard>),
         retained: RetainedDomains,
-        controller: Arc<Controller>,
     ) -> Self {
         Self {
             transformer,
             windows,
             niche,
             retained,
-            controller,
             limit_use: LimitUse::default(),
         }
     }
@@ -57,7 +52,6 @@ impl<'a> Limited<'a> {
             scores.insert(name.to_owned(), found);
         }
         self.limit_use = self.retained.limit_use(&scores)?;
-        self.controller.update(&self.limit_use.shares)?;
         let bits = scores.into_iter();
         Ok(bits
             .map(|(name, scores)| (name, scores.bits_per_byte()))
@@ -98,28 +92,21 @@ impl Evaluator for Limited<'_> {
         }
     }
 
+    fn limit_shares(&self) -> BTreeMap<String, f64> {
+        self.limit_use.shares.clone()
+    }
+
     fn control(&self) -> BTreeMap<String, f64> {
-        let mut control = BTreeMap::new();
-        if let Some(worst) = &self.limit_use.worst {
-            control.insert("worst_share_of_limit".to_owned(), worst.share);
-            control.insert("strength".to_owned(), self.controller.factor());
-        }
-        if let Some(share) = self.controller.share() {
-            control.insert("replay_share".to_owned(), share);
-            let parts = self.controller.parts().into_iter();
-            control.extend(parts.map(|(name, part)| (format!("replayed_{name}"), part)));
-        }
-        control
+        let worst = self.limit_use.worst.iter();
+        worst
+            .map(|worst| ("worst_share_of_limit".to_owned(), worst.share))
+            .collect()
     }
 
     fn note(&self) -> Option<String> {
         let worst = self.limit_use.worst.as_ref()?;
-        let mut state = format!("strength × {:.2}", self.controller.factor());
-        if let Some(share) = self.controller.share() {
-            state = format!("replaying {:.1} %, {state}", share * 100.0);
-        }
         Some(format!(
-            "limits: {} {:+.4} bits per byte, at most {:+.4} with 95 %, of {} allowed ({}); {state} from here",
+            "limits: {} {:+.4} bits per byte, at most {:+.4} with 95 %, of {} allowed ({})",
             worst.domain,
             worst.change,
             worst.bound,

@@ -22,7 +22,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 pub use control_rules::Allowance;
-pub use controller::{ControlledPenalty, Controller};
+pub use controller::{ControlledReplay, LimitController, ReplayedDomain};
 pub(crate) use recipe::{fill_in_method, schedule};
 pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 

@@ -1,7 +1,5 @@
 //! Use of the limits in a run: evaluation of the retained domains during training, and the verdict at the end.
 
-use std::sync::Arc;
-
 use polymath_data::HeldoutSplit;
 use polymath_eval::WindowOptions;
 use polymath_model::{LoadOptions, Ops, Transformer};
@@ -11,35 +9,30 @@ use super::limited::Limited;
 use super::mix::{FOLDER, MixOutcome};
 use super::retained::RetainedDomains;
 use super::verdict::{FILE, Judged};
-use super::{Controller, LimitsConfig, LimitsVerdict};
+use super::{LimitsConfig, LimitsVerdict};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Returns the evaluator of the run, with `controller` restored from the current position of the run folder.
+    /// Returns the evaluator of a run with limits.
     pub(crate) fn limited<'a>(
         &'a self,
         transformer: &'a Transformer,
-        controller: Arc<Controller>,
-        (run, launch, ops): (&RunFolder, &Launch, Ops),
+        limits: &LimitsConfig,
+        (launch, ops): (&Launch, Ops),
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
-        if let Some(from) = run.resumed() {
-            controller.resume(&from.path, from.state.step)?;
-        }
         let windows = self.limited_windows();
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
-        let limits = self.config.retention.limits.clone().unwrap_or_default();
         // The niche is first.
         let (niche, watched) = (self.data.watched[0].clone(), &self.data.watched[1..]);
         for split in [HeldoutSplit::Dev, HeldoutSplit::Test] {
             split.check(&niche.0, &niche.1)?;
         }
         let read = &self.data.watched_by_base;
-        let retained = RetainedDomains::score((&base, &read[1..]), watched, &limits, windows)?;
+        let retained = RetainedDomains::score((&base, &read[1..]), watched, limits, windows)?;
         Ok(Box::new(Limited::new(
             (transformer, windows),
             niche,
             retained,
-            controller,
         )))
     }
 

@@ -1,13 +1,11 @@
-//! Steps that an objective is told of: the model and the controller know them.
+//! Steps that an objective is told of: the model knows them.
 
 #[path = "../../../tests/it/support/tiny.rs"]
 mod tiny;
 
 use candle_core::Device;
 use polymath_model::{Adapter, AdapterBase, LoadOptions, LoraConfig, TokenizerFiles, Transformer};
-use polymath_train::{Length, TrainingDefaults};
 
-use super::super::Allowance;
 use super::*;
 
 /// A model with an adapter that drops inputs, and changes what the model computes.
@@ -50,10 +48,7 @@ fn batch() -> Batch {
     }
 }
 
-fn retaining(
-    transformer: &Transformer,
-    controller: Option<Arc<Controller>>,
-) -> RetentionObjective<'_> {
+fn retaining(transformer: &Transformer) -> RetentionObjective<'_> {
     RetentionObjective {
         model: LanguageModel {
             transformer,
@@ -62,7 +57,6 @@ fn retaining(
         penalties: Vec::new(),
         replay_weight: 1.0,
         distillation: None,
-        controller,
         lineage: None,
     }
 }
@@ -71,7 +65,7 @@ fn retaining(
 #[test]
 fn the_model_knows_the_step() {
     let model = dropping();
-    let objective = retaining(&model, None);
+    let objective = retaining(&model);
     let loss = |loss: Tensor| loss.to_scalar::<f32>().unwrap().to_bits();
     let mut seen = std::collections::BTreeSet::new();
     for (seed, step) in [(7, 0), (7, 1), (7, 2), (8, 0), (8, 1)] {
@@ -79,36 +73,13 @@ fn the_model_knows_the_step() {
         let expected = loss(model.loss(&to_token_batch(&batch())).unwrap());
         model.begin_step(99, 99);
         objective.begin_step(seed, step);
-        assert_eq!(loss(objective.losses(&batch()).unwrap().total), expected);
+        assert_eq!(
+            loss(objective.losses(&batch(), 1.0).unwrap().total),
+            expected
+        );
         model.begin_step(99, 99);
         objective.model.begin_step(seed, step);
         assert_eq!(loss(objective.model.loss(&batch()).unwrap()), expected);
         assert!(seen.insert(expected), "seed {seed}, step {step}");
     }
-}
-
-/// An evaluation after the fifth step (number 4) moves the controller from the sixth on.
-#[test]
-fn the_controller_knows_the_steps_that_are_done() {
-    let training = polymath_train::TrainingConfig::default().resolve(&TrainingDefaults {
-        length: Length::Steps(10),
-        batch_size: 2,
-        sequence_length: 12,
-        learning_rate: 1e-3,
-        padding: 0.0,
-        epoch_tokens: 1,
-    });
-    let controller = Arc::new(Controller::new(None, Allowance::new(&training, 10)));
-    let model = tiny::trained(1);
-    let objective = retaining(&model, Some(Arc::clone(&controller)));
-    objective.begin_step(7, 4);
-    controller
-        .update(&BTreeMap::from([("law".to_owned(), 2.0)]))
-        .unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    controller.save(folder.path()).unwrap();
-    let saved = std::fs::read_to_string(folder.path().join("control.json")).unwrap();
-    let saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
-    assert_eq!(saved["changes"].as_array().unwrap().len(), 1);
-    assert_eq!(saved["changes"][0]["step"], 5);
 }
