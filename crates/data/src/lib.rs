@@ -69,6 +69,7 @@ pub use shards::shard::{Document, TokenShard};
 pub use shards::split::Split;
 pub use shards::writer::ShardWriter;
 pub use sources::chat::chat_template;
+pub use sources::layout::FieldNames;
 pub use sources::notes::RecordNotes;
 pub use synthetic as school;
 pub use tokenizer::spelling::Spelling;

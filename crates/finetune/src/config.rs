@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polymath_data::{GroupBy, NewTokens, OnBadRecord};
+use polymath_data::{FieldNames, GroupBy, NewTokens, OnBadRecord};
 use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,20 @@ pub struct FinetuneConfig {
     /// Prepared dataset that holds the niche; or `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<PathBuf>,
-    /// Domain of `dataset` that is the niche; required if it has several.
+    /// Domain of `dataset` that is the niche; required if it has several. With `texts`, the niche's name; default: the name
+    /// of their file or folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Globs of raw text for the niche, prepared with the base's tokenizer into `<run>.dataset`; or `dataset`.
+    /// Files, folders or globs of raw text for the niche, as `paths` in `prepare`, prepared with the base's tokenizer into `<run>.dataset`; or `dataset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
-    /// Separator of the documents in `.txt` and `.md` files, as in `prepare`; with `texts`.
+    /// Endings of the files that are read of folders and globs, as in `prepare`; with `texts`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Names of a record's fields by their meaning, as in `prepare`; with `texts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldNames>,
+    /// Separator of the documents in text files, as in `prepare`; with `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// Treatment of records that make no document, as in `prepare`; with `texts`.
@@ -97,6 +104,8 @@ impl FinetuneConfig {
     /// Returns the source of the niche, which must be unique.
     pub(crate) fn niche(&self) -> Result<Niche<'_>, FinetuneError> {
         let of_texts = [
+            ("extensions", !self.extensions.is_empty()),
+            ("fields", self.fields.is_some()),
             ("separator", self.separator.is_some()),
             ("on_bad_record", self.on_bad_record.is_some()),
             ("group", self.group.is_some()),

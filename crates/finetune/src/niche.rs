@@ -10,8 +10,90 @@ use polymath_model::ModelConfig;
 
 use crate::{FinetuneConfig, FinetuneError};
 
-/// Name of a niche that is prepared from raw text.
+/// Name of a niche of raw text in runs of earlier versions, and where its files have no name in common.
 const TEXTS: &str = "niche";
+/// Bytes of a niche's name at most: it is also a folder's.
+const LONGEST_NAME: usize = 64;
+
+/// Returns the name of a niche of raw text: that of the config, else that of a run that is there already, else that of
+/// the file or folder. A retained domain of the same name is another one, so that the niche's is marked.
+pub(crate) fn name_niche(
+    config: &FinetuneConfig,
+    patterns: &[String],
+    retained: Option<&Dataset>,
+) -> String {
+    if let Some(name) = &config.domain {
+        return name.clone();
+    }
+    // The niche of a run keeps its name, whatever else changes.
+    if let Ok(found) = Dataset::open(&niche_folder(config))
+        && let [only] = found.domain_names()[..]
+    {
+        return only.to_owned();
+    }
+    let name = name_of_texts(patterns);
+    let is_taken =
+        |name: &str| retained.is_some_and(|retained| retained.domain_names().contains(&name));
+    match is_taken(&name) {
+        true => format!("{name}-texts"),
+        false => name,
+    }
+}
+
+/// Returns the name of the file or folder that all patterns name; of several files, that of their folder.
+fn name_of_texts(patterns: &[String]) -> String {
+    let address = |pattern: &str| {
+        // The dataset's own name, without its owner and its revision.
+        let name = pattern.strip_prefix("hf://datasets/")?.split('/').nth(1)?;
+        Some(PathBuf::from(name.split('@').next().unwrap_or(name)))
+    };
+    let stems = patterns.iter().map(|pattern| {
+        address(pattern).unwrap_or_else(|| {
+            let parts = pattern.split('/');
+            let named = parts.take_while(|part| !part.contains(['*', '?', '[']));
+            PathBuf::from(named.collect::<Vec<_>>().join("/"))
+        })
+    });
+    let common = stems.reduce(|common, path| {
+        let both = common.components().zip(path.components());
+        let both = both.take_while(|(one, other)| one == other);
+        both.map(|(one, _)| one).collect()
+    });
+    let common = common.unwrap_or_default();
+    let path = match common.file_name() {
+        Some(_) => common,
+        // `.` and `..` are known by where they lead.
+        None => std::fs::canonicalize(match common.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &common,
+        })
+        .unwrap_or_default(),
+    };
+    legal(&path)
+}
+
+/// Returns a file's name without its endings, or a folder's, as a domain's name.
+fn legal(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = match path.is_dir() {
+        true => &name,
+        false => {
+            let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+            let plain = plain.unwrap_or(&name);
+            plain.rsplit_once('.').map_or(plain, |(stem, _)| stem)
+        }
+    };
+    let fitting = |letter: char| match letter.is_alphanumeric() || "-_ .".contains(letter) {
+        true => letter,
+        false => '-',
+    };
+    let name: String = name.chars().map(fitting).collect();
+    let name = name.trim_matches(|letter: char| letter == '.' || letter == '-' || letter == ' ');
+    match &name[..name.floor_char_boundary(LONGEST_NAME)] {
+        "" => TEXTS.to_owned(),
+        name => name.to_owned(),
+    }
+}
 
 /// Returns the folder of a niche that is prepared from raw text. It is beside the run folder, which is created only
 /// after all checks.
@@ -25,13 +107,13 @@ pub(crate) fn niche_folder(config: &FinetuneConfig) -> PathBuf {
 pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
     output: &Path,
-    patterns: &[String],
+    (name, patterns): (String, &[String]),
     (tokenizer, model): (&Path, &ModelConfig),
     progress: &dyn Progress,
 ) -> Result<Dataset, FinetuneError> {
     let texts = Texts {
         output: output.to_path_buf(),
-        domain: TEXTS.to_owned(),
+        domain: name,
         paths: patterns.to_vec(),
         tokenizer: tokenizer.to_path_buf(),
         bos_token_id: model.bos_token_id,
@@ -40,6 +122,8 @@ pub(crate) fn prepare_niche(
         seed: 0,
     };
     let domain = DomainConfig {
+        extensions: config.extensions.clone(),
+        fields: config.fields.clone(),
         separator: config.separator.clone(),
         on_bad_record: config.on_bad_record,
         group: config.group,
@@ -165,5 +249,39 @@ impl NicheData {
             },
             watched,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The niche is named after its file or folder; of several, after the folder that they share.
+    #[test]
+    fn texts_name_the_niche() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["notes", "v1.2"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::write(at("support.chat.jsonl.gz"), "").unwrap();
+        for (patterns, name) in [
+            (vec![at("support.chat.jsonl.gz")], "support.chat"),
+            (vec![at("notes")], "notes"),
+            (vec![at("v1.2/")], "v1.2"),
+            (vec![at("notes/**/*.md")], "notes"),
+            (vec![at("notes/a.md"), at("notes/b.md")], "notes"),
+            (
+                vec![at("odd:na*me"), at("notes/*.md")],
+                &legal(folder.path()),
+            ),
+            (vec!["a:b.csv".into()], "a-b"),
+            (vec!["hf://datasets/owner/law@main/train".into()], "law"),
+            (vec!["…".into()], TEXTS),
+        ] {
+            assert_eq!(name_of_texts(&patterns), name, "{patterns:?}");
+        }
+        let long = name_of_texts(&["é".repeat(99)]);
+        assert!(long.len() <= LONGEST_NAME && !long.is_empty());
     }
 }

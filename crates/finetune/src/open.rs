@@ -8,8 +8,12 @@ use polymath_model::{HEAD, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
+<<<<<<< HEAD
 use crate::niche::{NicheData, TokenReader, choose_niche, niche_folder, prepare_niche};
 use crate::resolve::DEFAULT_SEQUENCE;
+=======
+use crate::niche::{NicheData, TokenReader, choose_niche, name_niche, niche_folder, prepare_niche};
+>>>>>>> 227adda (Read any UTF-8 text, JSON lists, CSV, ShareGPT and tool calls)
 use crate::retention::{RetainedText, limits, retained_domains};
 use crate::tuning::Trained;
 use crate::vocabulary::Extension;
@@ -177,7 +181,8 @@ fn datasets(
         Niche::Dataset(path) => Dataset::open(path)?,
         Niche::Texts(patterns) => {
             let made_for = (reader.tokenizer, model);
-            prepare_niche(config, niche_folder, patterns, made_for, progress)?
+            let name = name_niche(config, patterns, retained.as_ref());
+            prepare_niche(config, niche_folder, (name, patterns), made_for, progress)?
         }
     };
     reader.check(&dataset)?;

@@ -35,6 +35,7 @@ pub(crate) fn collect(
     let format_of = |name: &str| Format {
         records: Records {
             text_field: config.domains[name].text_field.as_deref(),
+            fields: config.domains[name].fields.as_ref(),
             group_field: config.domains[name].group_field.as_deref(),
             template,
             notes: None,
@@ -92,7 +93,7 @@ pub(crate) fn collect(
         reader.say_end(name);
         let mut domain = reader.domain;
         domain.manifest.notes = notes.into_inner().settled();
-        domain.manifest.notes.other_files = files.others.clone();
+        domain.manifest.notes.add(files.notes.clone());
         collected.push(domain);
     }
     refused.refuse()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, GroupBy};
+use crate::{DataError, FieldNames, GroupBy};
 
 /// `heldout_groups` at most: the quota takes groups of the lowest hashes, and only so many are known.
 const MOST_GROUPS: u64 = 2000;
@@ -95,16 +95,25 @@ pub struct TokenizerConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DomainConfig {
-    /// Files, folders or globs: `.txt` and `.md` (a file is a document), `.jsonl` (a line is one), each also `.gz` or
-    /// `.zst`; `.parquet` (a row is one). Of a folder, all such files in it and its folders.
+    /// Files, folders or globs: text in UTF-8 with any ending or none (a file is a document); `.jsonl` (a line is one),
+    /// `.json` (a list of records), `.csv` and `.tsv` (a row is one); each also `.gz` or `.zst`; `.parquet` (a row is
+    /// one). Of a folder, all such files in it and its folders, but hidden ones.
     pub paths: Vec<String>,
-    /// Field of `.jsonl` and `.parquet` that holds the text; default: `text`, else `prompt` and `response` or
-    /// `completion`, else `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`). Of
-    /// prompts and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted
+    /// Endings of the files that are read of folders and globs, such as `["py", "rs"]`; default: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Field of a record that holds the text; default: `text`, else `prompt` and `response` or `completion`, else
+    /// `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`), else `conversations` (a
+    /// list of `from` and `value`). Of prompts and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted
     /// from its response by a line's end, unless one of them has white space there; messages are rendered by the chat
     /// template beside a given tokenizer, else as `role: content` and a line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
+    /// Names of a record's fields, by their meaning, such as `{ prompt = "question", response = "answer" }`: `text`; or
+    /// `prompt` and `response`; or `instruction`, `input` and `output`; or `messages`, with `role`, `content` and
+    /// `tools`; with prompts and messages also `system`. Default: see `text_field`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldNames>,
     /// Most tokens of a conversation that is rendered by a chat template; longer ones are cut after a whole turn of the
     /// assistant, and counted. Default: they are kept whole, and the end of a row may split them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,17 +121,17 @@ pub struct DomainConfig {
     /// Treatment of records that make no document; default: `error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_bad_record: Option<OnBadRecord>,
-    /// Separator of the documents in a `.txt` or `.md` file, such as `<|endoftext|>`. It and the line ends around it
+    /// Separator of the documents in a text file, such as `<|endoftext|>`. It and the line ends around it
     /// belong to no document. Default: a file is a document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of
-    /// `.jsonl`, a row of `.parquet`, a text between separators. `section`: a passage, so that scores speak of new
+    /// `.jsonl`, an element of `.json`, a row of `.csv` or `.parquet`, a text between separators. `section`: a passage, so that scores speak of new
     /// passages of the same works. Default: a record where files hold them, else a file; where there is one group only,
     /// or one is held out, `section`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupBy>,
-    /// Field of `.jsonl` and `.parquet` that names a document's group, such as the work that it was cut from. All
+    /// Field of the records that names a document's group, such as the work that it was cut from. All
     /// documents of a group are in one split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
@@ -228,6 +237,7 @@ impl PrepareConfig {
                 ));
             }
             domain.validate_groups(name)?;
+            domain.validate_fields(name)?;
             if domain.paths.is_empty() {
                 return Err(DataError::config(
                     format!("domains.{name}.paths"),
@@ -240,6 +250,32 @@ impl PrepareConfig {
 }
 
 impl DomainConfig {
+    /// Checks what says which files and fields are read.
+    fn validate_fields(&self, name: &str) -> Result<(), DataError> {
+        let wrong = |key: &str, message: &str| {
+            Err(DataError::config(format!("domains.{name}.{key}"), message))
+        };
+        let is_ending = |ending: &String| {
+            let ending = ending.trim_start_matches('.');
+            !ending.is_empty() && !ending.contains(['/', '*'])
+        };
+        if let Some(ending) = self.extensions.iter().find(|ending| !is_ending(ending)) {
+            let message =
+                format!("`{ending}` is no ending of a file's name: expected one such as `py`");
+            return wrong("extensions", &message);
+        }
+        if self.text_field.is_some() && self.fields.is_some() {
+            return wrong(
+                "fields",
+                "`text_field` and `fields` are both given: choose one",
+            );
+        }
+        match &self.fields {
+            Some(fields) => fields.validate(&format!("domains.{name}.fields")),
+            None => Ok(()),
+        }
+    }
+
     /// Checks what says which documents belong together.
     fn validate_groups(&self, name: &str) -> Result<(), DataError> {
         let wrong = |key: &str, message: &str| {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use polymath_tokenizer::DocumentEnds;
 use tokenizers::Tokenizer;
 
 use crate::preparation::collect::collect;
@@ -58,12 +59,13 @@ pub fn prepare(
     };
     let source = files::fingerprint(config, &files, given.as_ref().map(|given| &given.ends))?;
     let output = &config.output;
-    if let Some(same) = existing(output, &source, force)? {
+    let earlier = || earlier_source(config, &files, given.as_ref().map(|given| &given.ends));
+    if let Some(same) = existing(output, &source, &earlier, force)? {
         return Ok(same);
     }
     let _claimed = TargetFolder::claim(output)?;
     // Another process may have made it before this one came to the lock.
-    if let Some(same) = existing(output, &source, force)? {
+    if let Some(same) = existing(output, &source, &earlier, force)? {
         return Ok(same);
     }
 
@@ -87,19 +89,48 @@ pub fn prepare(
     Dataset::open(output)
 }
 
-/// The dataset in `output`, where it is the one that would be made.
-fn existing(output: &Path, source: &str, force: bool) -> Result<Option<Dataset>, DataError> {
+/// Returns the fingerprint that versions of Polymath gave these sources that read `.txt`, `.md`, `.jsonl` and `.parquet`
+/// alone; `None` if they read the same files.
+fn earlier_source(
+    config: &PrepareConfig,
+    files: &BTreeMap<String, files::Files>,
+    ends: Option<&DocumentEnds>,
+) -> Result<Option<String>, DataError> {
+    let earlier = files::of_earlier_versions(files);
+    let source = earlier.map(|files| files::fingerprint(config, &files, ends));
+    source.transpose()
+}
+
+/// The dataset in `output`, where it is the one that would be made, or that an earlier version made of the files that it
+/// read.
+fn existing(
+    output: &Path,
+    source: &str,
+    earlier: &dyn Fn() -> Result<Option<String>, DataError>,
+    force: bool,
+) -> Result<Option<Dataset>, DataError> {
     if !output.join("dataset.json").exists() {
         return Ok(None);
     }
     match Dataset::open(output) {
         Ok(found) if found.manifest().source == source => Ok(Some(found)),
         _ if force => Ok(None),
-        Ok(_) => Err(DataError::content(
-            output,
-            "holds a dataset made from other text or settings: choose another folder, remove this one, or let \
-             `prepare --force` replace it",
-        )),
+        Ok(found) => {
+            let is_earlier = !found.manifest().reads_all_text;
+            if is_earlier && earlier()?.as_ref() == Some(&found.manifest().source) {
+                tracing::warn!(
+                    "`{}` was prepared by an earlier version, which read only `.txt`, `.md`, `.jsonl` and `.parquet` files of \
+                     these paths, and is used as it is; `prepare --force` reads the other files too",
+                    output.display()
+                );
+                return Ok(Some(found));
+            }
+            Err(DataError::content(
+                output,
+                "holds a dataset made from other text or settings: choose another folder, remove this one, or let \
+                 `prepare --force` replace it",
+            ))
+        }
         Err(error) => Err(DataError::content(
             output,
             format!("holds a dataset that is broken ({error}): give `--force` to make it anew"),
@@ -238,6 +269,7 @@ fn write(
     let manifest = Manifest {
         schema: SCHEMA,
         source,
+        reads_all_text: true,
         seed: config.seed,
         heldout_fraction: config.heldout_fraction,
         tokenizer: TokenizerManifest {

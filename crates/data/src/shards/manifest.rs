@@ -17,6 +17,9 @@ pub struct Manifest {
     /// A hash of the sources' content and of every setting that shapes the dataset: the same again means that there
     /// is nothing to do.
     pub source: String,
+    /// True if every kind of text was read; earlier versions read `.txt`, `.md`, `.jsonl` and `.parquet` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reads_all_text: bool,
     /// Seed of the split.
     pub seed: u64,
     /// The share of documents meant for the held-out split, where a domain does not name its own held-out files.

@@ -5,16 +5,19 @@ use serde_json::Value;
 /// The field of the messages, and that of the tools that go with them.
 pub(crate) const MESSAGES: &str = "messages";
 pub(crate) const TOOLS: &str = "tools";
+/// ShareGPT's list of messages, and the system prompt beside it.
+pub(crate) const CONVERSATIONS: &str = "conversations";
+pub(crate) const SYSTEM: &str = "system";
 
 /// Fields of a prompt, and of what is to follow it.
 pub(crate) const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion")];
 
 /// The fields that are known, for a person.
 pub(crate) const FIELDS: &str = "`text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, \
-                                 nor `messages`";
+                                 nor `messages` or `conversations`";
 
 /// Known fields, in the order in which a value of another type is named.
-pub(crate) const KNOWN: [&str; 8] = [
+pub(crate) const KNOWN: [&str; 9] = [
     "text",
     "prompt",
     "response",
@@ -23,6 +26,7 @@ pub(crate) const KNOWN: [&str; 8] = [
     "input",
     "output",
     MESSAGES,
+    CONVERSATIONS,
 ];
 /// An error lists so many fields at most.
 pub(crate) const LISTED: usize = 16;

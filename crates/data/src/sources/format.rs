@@ -1,16 +1,13 @@
-//! Kinds of files, and reading of their documents one at a time.
+//! Reading of a file's documents, one at a time, by its kind.
 
 use std::path::Path;
 
 use crate::DataError;
 use crate::sources::document::Each;
+use crate::sources::kind::FileKind;
 use crate::sources::parquet::file::ParquetFile;
 use crate::sources::record::Records;
-use crate::sources::{json_lines, text_file};
-
-/// The kinds of files that are read.
-pub(crate) const KINDS: &str =
-    "`.txt`, `.md` or `.jsonl`, each also with `.gz` or `.zst`, or `.parquet`";
+use crate::sources::{json_file, json_lines, table, text_file};
 
 /// Options for reading the files of a domain.
 #[derive(Clone, Copy, Default)]
@@ -24,31 +21,30 @@ pub(crate) struct Format<'a> {
 /// Calls `each` with every document of the file, in order, and `watch` with the bytes as they leave the disk.
 ///
 /// # Errors
-/// A file that can't be read, or is of no known kind; what `each` says.
+/// A file that can't be read; what `each` says.
 pub(crate) fn read(
     path: &Path,
     format: Format,
     watch: &dyn Fn(u64),
     each: &mut Each,
 ) -> Result<(), DataError> {
-    if is_parquet(path) {
-        return ParquetFile::open(path, format.records)?.read(format.records, watch, each);
-    }
-    if is_text(path) {
-        let bytes = polymath_input::open(path, watch)?;
-        text_file::read(path, bytes, format.separator, each)
-    } else if is_known(path) {
-        let lines = polymath_input::open(path, watch)?;
-        json_lines::read(path, lines, format.records, each)
-    } else {
-        let mend = match ending(path).as_str() {
-            ".json" => "; `jq -c '.[]'` makes the lines of a `.jsonl` of a list of records",
-            _ => "",
-        };
-        Err(DataError::content(
-            path,
-            format!("is of no known kind: expected {KINDS}{mend}"),
-        ))
+    match FileKind::of(path) {
+        FileKind::Text => {
+            let bytes = polymath_input::open(path, watch)?;
+            text_file::read(path, bytes, format.separator, each)
+        }
+        FileKind::JsonLines => {
+            let lines = polymath_input::open(path, watch)?;
+            json_lines::read(path, lines, format.records, each)
+        }
+        FileKind::Json => json_file::read(path, format.records, watch, each),
+        FileKind::Table => {
+            let bytes = polymath_input::open(path, watch)?;
+            table::read(path, bytes, format.records, each)
+        }
+        FileKind::Parquet => {
+            ParquetFile::open(path, format.records)?.read(format.records, watch, each)
+        }
     }
 }
 
@@ -57,47 +53,10 @@ pub(crate) fn read(
 /// # Errors
 /// Those of [`read`] that are known without reading a text.
 pub(crate) fn check(path: &Path, records: Records) -> Result<(), DataError> {
-    match is_parquet(path) {
-        true => ParquetFile::open(path, records).map(drop),
-        false => Ok(()),
+    match FileKind::of(path) {
+        FileKind::Parquet => ParquetFile::open(path, records).map(drop),
+        _ => Ok(()),
     }
-}
-
-fn is_parquet(path: &Path) -> bool {
-    let end = path.extension();
-    end.is_some_and(|end| end.eq_ignore_ascii_case("parquet"))
-}
-
-/// Returns true if the file's name is of a kind that is read.
-pub(crate) fn is_known(path: &Path) -> bool {
-    is_parquet(path) || is_text(path) || ends(path, &[".jsonl"])
-}
-
-/// The ending of a file's name, for a person.
-pub(crate) fn ending(path: &Path) -> String {
-    match path.extension() {
-        Some(end) => format!(".{}", end.to_string_lossy().to_lowercase()),
-        None => "no ending".into(),
-    }
-}
-
-/// Returns true if the file holds records: a field's value may name the group of each.
-pub(crate) fn has_records(path: &Path) -> bool {
-    is_known(path) && !is_text(path)
-}
-
-/// Returns true if the file's name is that of a text.
-pub(crate) fn is_text(path: &Path) -> bool {
-    ends(path, &[".txt", ".md"])
-}
-
-/// Returns true if the file's name has one of these endings, apart from that of a compressed file.
-fn ends(path: &Path, endings: &[&str]) -> bool {
-    let name = path.to_string_lossy().to_lowercase();
-    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
-    endings
-        .iter()
-        .any(|end| plain.unwrap_or(&name).ends_with(end))
 }
 
 #[cfg(test)]
@@ -233,8 +192,6 @@ mod tests {
             bad[1].contains("it has `body`; name the one that holds the text in `text_field`"),
             "{bad:?}"
         );
-        let (_, bad) = read_as("a.csv", b"x", None);
-        assert!(bad[0].contains("no known kind"), "{bad:?}");
     }
 
     /// Broken JSON is refused in a field that is read, and ignored in any other.

@@ -7,6 +7,7 @@ use polymath_input::{BYTE_ORDER_MARK, decode, parse_json};
 
 use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::notes::LayoutWatch;
 use crate::sources::record::{Record, Records, emit};
 
 /// Calls `each` with the document of every line, or with what is wrong with the line.
@@ -19,6 +20,7 @@ pub(crate) fn read(
     records: Records,
     each: &mut Each,
 ) -> Result<(), DataError> {
+    let mut layouts = LayoutWatch::new(path, records.notes);
     let mut line = Vec::new();
     let mut number = 0;
     loop {
@@ -57,18 +59,28 @@ pub(crate) fn read(
         if text.trim().is_empty() {
             continue;
         }
-        match record(text.trim_end(), records) {
-            Ok(record) => emit(record, number, each)?,
+        match record(text.trim_end(), number, records) {
+            Ok(record) => {
+                layouts.see(&record.read_by, number);
+                emit(record, number, each)?;
+            }
             Err(message) => each(Err(DataError::line(path, number, message)))?,
         }
     }
 }
 
-/// The document of a line; else what is wrong with it.
-fn record(line: &str, records: Records) -> Result<Record, String> {
-    let json = parse_json(line)
-        .map_err(|error| format!("is not JSON: {} (column {})", error.message, error.column))?;
-    let record = records.read(&json.value, Some(line))?;
+/// The document of a record, which begins in line `begin` of its file; else what is wrong with it.
+pub(crate) fn record(json: &str, begin: u64, records: Records) -> Result<Record, String> {
+    let text = json;
+    let json = parse_json(text).map_err(|error| {
+        let column = error.column;
+        let place = match error.line {
+            1 => format!("column {column}"),
+            line => format!("line {}, column {column}", begin + line - 1),
+        };
+        format!("is not JSON: {} ({place})", error.message)
+    })?;
+    let record = records.read(&json.value, Some(text))?;
     let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
     if json.lone_surrogate.is_some_and(is_broken) {
         return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its partner)".into());

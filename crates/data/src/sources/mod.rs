@@ -1,16 +1,22 @@
 //! Sources: files found, read and turned into documents.
 //!
 //! Read `document` (the unit of everything that follows), `files` (the files of a domain) and `format` (their kinds)
-//! first. `text_file`, `json_lines` and `parquet` read one kind each; `record` turns a record into a document, with
-//! `chat` for messages. `notes` and `bad_records` count what is not used.
+//! first; `expand` finds files, `kind` knows them by name. `text_file`, `json_lines`, `json_file`, `table` and `parquet`
+//! read one kind each; `layout` chooses a record's fields and `record` turns it into a document, with `chat` for messages.
+//! `notes` and `bad_records` count what is not used.
 
 pub(crate) mod bad_records;
 pub(crate) mod chat;
 pub(crate) mod document;
+pub(crate) mod expand;
 pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod format;
+pub(crate) mod json_file;
 pub(crate) mod json_lines;
+pub(crate) mod json_values;
+pub(crate) mod kind;
+pub(crate) mod layout;
 pub(crate) mod normalize;
 pub(crate) mod notes;
 #[cfg(feature = "parquet")]
@@ -20,4 +26,5 @@ pub(crate) mod parquet;
 pub(crate) mod parquet;
 pub(crate) mod pieces;
 pub(crate) mod record;
+pub(crate) mod table;
 pub(crate) mod text_file;

@@ -1,10 +1,13 @@
 //! Counts of the keys and roles of records that were not used as they stand.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sources::chat::roles::known_role;
+use crate::sources::chat::roles::known_share_gpt_role;
+use crate::sources::kind::conversion_of;
 
 /// Different keys that are counted by name; further ones are counted together.
 const MOST_NAMES: usize = 64;
@@ -40,9 +43,62 @@ pub struct RecordNotes {
     /// Files of folders that are of no kind that is read, by the ending of their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_files: BTreeMap<String, u64>,
-    /// Records by the fields that they were read by, where there is more than one way.
+    /// Files that are read as text though neither `.txt` nor `.md`, by the ending of their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub text_files: BTreeMap<String, u64>,
+    /// Files left out since `extensions` does not name them, by the ending of their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unlisted_files: BTreeMap<String, u64>,
+    /// `.json`, `.csv` and `.tsv` files of folders that are left out, since their records have no known fields.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recordless_files: BTreeMap<String, u64>,
+    /// Hidden files and folders that are left out, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hidden: BTreeMap<String, u64>,
+    /// Records by the fields that they were read by, where these are others than `text` alone.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub read_by: BTreeMap<String, u64>,
+    /// The first records of a file that are read by other fields than its first one, with their lines.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mixed: Vec<String>,
+    /// Answers whose tool calls are written by the chat template, and so are not scored.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unscored_calls: u64,
+}
+
+/// Mixed layouts that are named at most.
+const MOST_MIXED: usize = 10;
+
+/// Watches the layouts of the records of one file.
+pub(crate) struct LayoutWatch<'a> {
+    path: &'a Path,
+    notes: Option<&'a RefCell<RecordNotes>>,
+    /// Layouts that were seen, in the order of the file.
+    seen: Vec<String>,
+}
+
+impl<'a> LayoutWatch<'a> {
+    pub(crate) fn new(path: &'a Path, notes: Option<&'a RefCell<RecordNotes>>) -> Self {
+        let seen = Vec::new();
+        Self { path, notes, seen }
+    }
+
+    /// Notes the record in `line` if no record before has its layout.
+    pub(crate) fn see(&mut self, layout: &str, line: u64) {
+        if self.seen.iter().any(|seen| seen == layout) {
+            return;
+        }
+        if let Some((first, notes)) = self.seen.first().zip(self.notes) {
+            let mixed = &mut notes.borrow_mut().mixed;
+            if mixed.len() < MOST_MIXED {
+                let path = self.path.display();
+                mixed.push(format!(
+                    "`{path}:{line}` is the first record read by `{layout}`; the first of the file is read by `{first}`"
+                ));
+            }
+        }
+        self.seen.push(layout.to_owned());
+    }
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -63,6 +119,10 @@ impl RecordNotes {
             (&mut self.renamed_roles, others.renamed_roles),
             (&mut self.unknown_roles, others.unknown_roles),
             (&mut self.other_files, others.other_files),
+            (&mut self.text_files, others.text_files),
+            (&mut self.unlisted_files, others.unlisted_files),
+            (&mut self.recordless_files, others.recordless_files),
+            (&mut self.hidden, others.hidden),
             (&mut self.read_by, others.read_by),
         ];
         for (all, counts) in maps {
@@ -73,11 +133,14 @@ impl RecordNotes {
         self.unweighted_messages += others.unweighted_messages;
         self.without_answer += others.without_answer;
         self.unlearned_ends += others.unlearned_ends;
+        self.unscored_calls += others.unscored_calls;
+        self.mixed.extend(others.mixed);
+        self.mixed.truncate(MOST_MIXED);
     }
 
-    /// The counts of a whole domain: that all records are read by the same fields needs no note.
+    /// The counts of a whole domain: that all records are read by `text` needs no note.
     pub(crate) fn settled(mut self) -> Self {
-        if self.read_by.len() < 2 {
+        if self.read_by.keys().all(|layout| layout == "text") {
             self.read_by.clear();
         }
         self
@@ -85,23 +148,22 @@ impl RecordNotes {
 
     /// A line for each kind of count, for a person.
     pub fn lines(&self) -> Vec<String> {
-        let listed = |what: &str, counts: &BTreeMap<String, u64>| {
-            let named = counts
-                .iter()
-                .map(|(name, count)| format!("`{name}` {count}"));
-            let named = named.collect::<Vec<_>>().join(", ");
-            (!counts.is_empty()).then(|| format!("{what}: {named}"))
-        };
         let counted = |what: &str, count: u64| (count > 0).then(|| format!("{what}: {count}"));
         let renamed = self
             .renamed_roles
             .iter()
             .fold(BTreeMap::new(), |mut all, (name, count)| {
-                let known = known_role(name).unwrap_or(name);
+                let known = known_share_gpt_role(name).unwrap_or(name);
                 *all.entry(format!("{name}` as `{known}")).or_insert(0) += count;
                 all
             });
-        [
+        let read_by = match self.read_by.len() {
+            0 | 1 => "records are read by",
+            _ => {
+                "records are read by different fields (`text_field` or `fields` names them for all)"
+            }
+        };
+        let lines = [
             listed("keys of records that are not used", &self.unused_keys),
             listed(
                 "keys of messages that are not used",
@@ -122,19 +184,56 @@ impl RecordNotes {
                  there; put the token that ends the turn inside the block",
                 self.unlearned_ends,
             ),
+            counted(
+                "answers with tool calls that are read but not scored, since the chat template writes them: put \
+                 `{% generation %}` around the assistant's turn in the template to learn them",
+                self.unscored_calls,
+            ),
+            listed(read_by, &self.read_by),
+        ];
+        let mixed = self.mixed.iter().cloned();
+        lines
+            .into_iter()
+            .flatten()
+            .chain(mixed)
+            .chain(self.file_lines())
+            .collect()
+    }
+
+    /// A line for each kind of files that are read or left out in another way than by their names alone.
+    fn file_lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = [
+            listed("files read as text", &self.text_files),
             listed(
-                "files of its folders that are left out, since they are of no kind that is read",
+                "files that are left out, since they are of no kind that is read",
                 &self.other_files,
             ),
             listed(
-                "records are read by different fields (`text_field` names one for all)",
-                &self.read_by,
+                "files that are left out, since their records have no known fields (`fields` names them)",
+                &self.recordless_files,
             ),
+            listed("files that `extensions` leaves out", &self.unlisted_files),
+            listed("hidden files and folders that are left out", &self.hidden),
         ]
         .into_iter()
         .flatten()
-        .collect()
+        .collect();
+        for (ending, count) in &self.other_files {
+            if let Some(way) = conversion_of(ending) {
+                lines.push(format!("{count} `{ending}` can be converted: {way}"));
+            }
+        }
+        lines
     }
+}
+
+/// Returns a line that lists counts by name; `None` where there are none.
+fn listed(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
+    let named = counts
+        .iter()
+        .map(|(name, count)| format!("`{name}` {count}"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    (!counts.is_empty()).then(|| format!("{what}: {named}"))
 }
 
 /// Counts one more of `name`.

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::sources::chat::{ChatTemplate, Conversation};
 use crate::sources::document::{Each, Part, SourceDocument};
-use crate::sources::fields::{FIELDS, KNOWN, LISTED, MESSAGES, PAIRS, TOOLS, group, kind};
+use crate::sources::fields::{CONVERSATIONS, FIELDS, KNOWN, LISTED, MESSAGES, group, kind};
+use crate::sources::layout::{FieldNames, Has, Layout, MessageFields};
 use crate::sources::notes::count;
 use crate::sources::pieces::{LONGEST, cut};
 use crate::{DataError, RecordNotes};
@@ -16,6 +17,8 @@ use crate::{DataError, RecordNotes};
 pub(crate) struct Records<'a> {
     /// The field that holds the text, where it is named.
     pub(crate) text_field: Option<&'a str>,
+    /// The fields by their meaning, where the config names them.
+    pub(crate) fields: Option<&'a FieldNames>,
     /// The field whose value names the group of a record.
     pub(crate) group_field: Option<&'a str>,
     /// Chat template that renders `messages`.
@@ -31,44 +34,55 @@ pub(crate) struct Record {
     pub(crate) parts: Vec<Part>,
     /// The value that names its group, where a field does.
     pub(crate) group: Option<String>,
+    /// The fields that it is read by, for a person.
+    pub(crate) read_by: String,
 }
 
 impl<'a> Records<'a> {
-    /// The fields that a record is read by, given which are texts and which are messages; `None` where there are none
-    /// of those that are known.
-    pub(crate) fn fields(
-        &self,
-        is_text: &dyn Fn(&str) -> bool,
-        is_messages: &dyn Fn(&str) -> bool,
-    ) -> Option<Vec<&'a str>> {
-        let texts = |names: &[&'static str]| -> Option<Vec<&'a str>> {
-            let all = names.iter().all(|name| is_text(name));
-            all.then(|| names.to_vec())
-        };
-        if let Some(name) = self.text_field {
-            return is_text(name).then(|| vec![name]);
+    /// Returns the layout of records that have these fields; `None` where there are none of those that are known.
+    pub(crate) fn layout_of(&self, has: &Has) -> Option<Layout<'a>> {
+        match (self.text_field, self.fields) {
+            (Some(name), _) => (has.text)(name).then_some(Layout::Text(name)),
+            (None, Some(fields)) => fields.layout(has),
+            (None, None) => Layout::usual(has),
         }
-        let pair = || {
-            PAIRS
-                .iter()
-                .find_map(|(prompt, response)| texts(&[prompt, response]))
+    }
+
+    /// Returns the layout of a record. A field that is null is an empty text, or has no messages; it is only read where
+    /// there are no others.
+    pub(crate) fn layout(&self, record: &Value) -> Option<Layout<'a>> {
+        let text = |name: &str| record.get(name).is_some_and(Value::is_string);
+        let messages = |name: &str| record.get(name).is_some_and(Value::is_array);
+        let null = |name: &str| record.get(name).is_some_and(Value::is_null);
+        let has = Has {
+            text: &text,
+            messages: &messages,
         };
-        texts(&["text"])
-            .or_else(pair)
-            .or_else(|| texts(&["instruction", "input", "output"]))
-            .or_else(|| texts(&["instruction", "output"]))
-            .or_else(|| is_messages(MESSAGES).then(|| vec![MESSAGES]))
+        self.layout_of(&has).or_else(|| {
+            self.layout_of(&Has {
+                text: &|name| text(name) || null(name),
+                messages: &null,
+            })
+        })
     }
 
     /// Reads a JSON record; `line` is the record as it stands in a file: its fields have an order there, which
     /// templates keep.
     pub(crate) fn read(&self, record: &Value, line: Option<&str>) -> Result<Record, String> {
+        let layout = self.layout(record).ok_or_else(|| self.strange(record))?;
+        let read_by = layout.names().join("`, `");
+        let mut notes = RecordNotes::default();
+        self.count_unused(record, &layout, &mut notes);
+        count(&mut notes.read_by, &read_by);
+        let parts = self.parts_of((record, line), layout, &mut notes)?;
+        let group = self.group_field.map(|name| group(record, name));
+        if let Some(all) = self.notes {
+            all.borrow_mut().add(notes);
+        }
         Ok(Record {
-            parts: self.parts_of_line(record, line)?,
-            group: self
-                .group_field
-                .map(|name| group(record, name))
-                .transpose()?,
+            parts,
+            group: group.transpose()?,
+            read_by,
         })
     }
 
@@ -77,53 +91,35 @@ impl<'a> Records<'a> {
     /// rendered by the tokenizer's chat template; where it has none, as `role: content` and a line's end.
     #[cfg(test)]
     pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
-        self.parts_of_line(record, None)
+        self.read(record, None).map(|record| record.parts)
     }
 
-    /// Returns the parts of a record; `line` is the record as written in the file.
-    fn parts_of_line(&self, record: &Value, line: Option<&str>) -> Result<Vec<Part>, String> {
-        let is_null = |name: &str| record.get(name).is_some_and(Value::is_null);
-        let field = |name: &str| match record.get(name) {
-            Some(Value::Null) => Some(""),
-            value => value.and_then(Value::as_str),
-        };
-        let messages = record.get(MESSAGES).and_then(Value::as_array);
-        let is_text = |name: &str| field(name).is_some() && !is_null(name);
-        // A field that is null is an empty text, or has no messages; it is only read where there are no others.
-        let found = self
-            .fields(&is_text, &|_| messages.is_some())
-            .or_else(|| self.fields(&|name| field(name).is_some(), &|name| is_null(name)));
-        let names = found.ok_or_else(|| self.strange(record))?;
-        let mut notes = RecordNotes::default();
-        let texts: Vec<&str> = names.iter().copied().filter_map(field).collect();
-        let is_conversation = texts.is_empty();
-        let unused = |key: &&String| {
-            let is_read = names.contains(&key.as_str());
-            let is_tools = is_conversation && key.as_str() == TOOLS;
-            let is_group = self.group_field == Some(key.as_str());
-            !(is_read || is_tools || is_group)
+    /// Counts the keys of a record that its layout does not use.
+    fn count_unused(&self, record: &Value, layout: &Layout, notes: &mut RecordNotes) {
+        let names = layout.names();
+        let tools = match layout {
+            Layout::Messages(fields) => Some(fields.tools),
+            _ => None,
         };
         for key in record
             .as_object()
             .into_iter()
             .flat_map(|fields| fields.keys())
-            .filter(unused)
         {
-            count(&mut notes.unused_keys, key);
+            let is_read = names.contains(&key.as_str());
+            let is_tools = tools == Some(key.as_str());
+            let is_group = self.group_field == Some(key.as_str());
+            if !(is_read || is_tools || is_group) {
+                count(&mut notes.unused_keys, key);
+            }
         }
-        count(&mut notes.read_by, &names.join("`, `"));
-        let parts = self.parts_of((record, line), &texts, &mut notes)?;
-        if let Some(all) = self.notes {
-            all.borrow_mut().add(notes);
-        }
-        Ok(parts)
     }
 
     /// The reason why a record makes no document: a value of another type, or the fields that it has.
     fn strange(&self, record: &Value) -> String {
         let Some(fields) = record.as_object() else {
             let mend = match record {
-                Value::Array(_) => ": `jq -c '.[]'` makes a line of each record of a list",
+                Value::Array(_) => ": name the file `.json`, which may hold a list of records",
                 _ => "",
             };
             return format!(
@@ -131,21 +127,7 @@ impl<'a> Records<'a> {
                 kind(record)
             );
         };
-        let named = self.text_field.map(|name| [name]);
-        let read = named.as_ref().map_or(&KNOWN[..], |named| &named[..]);
-        let wrong = read.iter().find_map(|name| {
-            let value = fields.get(*name)?;
-            let expected = match *name == MESSAGES {
-                true => "a list of messages",
-                false => "a text",
-            };
-            let is_fine = match *name == MESSAGES {
-                true => value.is_array(),
-                false => value.is_string(),
-            };
-            (!is_fine).then(|| format!("`{name}` is {}, expected {expected}", kind(value)))
-        });
-        if let Some(wrong) = wrong {
+        if let Some(wrong) = self.wrong_type(fields) {
             return wrong;
         }
         let mut listed: Vec<String> = fields
@@ -160,12 +142,46 @@ impl<'a> Records<'a> {
             true => "no field".to_owned(),
             false => listed.join(", "),
         };
-        match self.text_field {
-            Some(name) => format!("has no field `{name}`, as `text_field` says: it has {has}"),
-            None => format!(
-                "has neither {FIELDS}: it has {has}; name the one that holds the text in `text_field`"
+        let named = self.fields.into_iter().flat_map(FieldNames::named);
+        let mut missing = named.filter(|(_, name)| !fields.contains_key(*name));
+        match (
+            self.text_field,
+            missing.find(|(meaning, _)| !OPTIONAL.contains(meaning)),
+        ) {
+            (Some(name), _) => format!("has no field `{name}`, as `text_field` says: it has {has}"),
+            (None, Some((meaning, name))) => {
+                format!("has no field `{name}`, as `fields.{meaning}` says: it has {has}")
+            }
+            (None, None) => format!(
+                "has neither {FIELDS}: it has {has}; name the one that holds the text in `text_field`, or a prompt and its response \
+                 in `fields`"
             ),
         }
+    }
+
+    /// Names a known field that holds a value of another type.
+    fn wrong_type(&self, fields: &Map<String, Value>) -> Option<String> {
+        let usual = KNOWN.map(|name| (name, name == MESSAGES || name == CONVERSATIONS));
+        let named: Vec<(&str, bool)> = match (self.text_field, self.fields) {
+            (Some(name), _) => vec![(name, false)],
+            (None, Some(names)) => {
+                let of_record = names
+                    .named()
+                    .filter(|(meaning, _)| !IN_MESSAGES.contains(meaning));
+                of_record
+                    .map(|(meaning, name)| (name, meaning == "messages"))
+                    .collect()
+            }
+            (None, None) => usual.to_vec(),
+        };
+        named.into_iter().find_map(|(name, is_list)| {
+            let value = fields.get(name)?;
+            let (expected, is_fine) = match is_list {
+                true => ("a list of messages", value.is_array()),
+                false => ("a text", value.is_string()),
+            };
+            (!is_fine).then(|| format!("`{name}` is {}, expected {expected}", kind(value)))
+        })
     }
 
     /// Counts a field that `records` of a file have, and that is not used.
@@ -183,26 +199,50 @@ impl<'a> Records<'a> {
     fn parts_of(
         &self,
         record: (&Value, Option<&str>),
-        texts: &[&str],
+        layout: Layout,
         notes: &mut RecordNotes,
     ) -> Result<Vec<Part>, String> {
-        match *texts {
-            [text] => Ok(vec![Part::text(text, true)]),
-            [prompt, response] => Ok(pair(prompt, response)),
-            [instruction, input, output] if input.trim().is_empty() => {
-                Ok(pair(instruction, output))
+        let text = |name: &str| {
+            record
+                .0
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let after = |system: Option<&str>, prompt: &str| match system.map(text) {
+            Some(system) if !system.trim().is_empty() => apart(system, prompt) + prompt,
+            _ => prompt.to_owned(),
+        };
+        match layout {
+            Layout::Text(name) => Ok(vec![Part::text(text(name), true)]),
+            Layout::Pair {
+                system,
+                prompt,
+                response,
+            } => Ok(pair(&after(system, text(prompt)), text(response))),
+            Layout::Instruction {
+                system,
+                instruction,
+                input,
+                output,
+            } => {
+                let instruction = after(system, text(instruction));
+                match input.map(text).filter(|input| !input.trim().is_empty()) {
+                    Some(input) => Ok(pair(&(apart(&instruction, input) + input), text(output))),
+                    None => Ok(pair(&instruction, text(output))),
+                }
             }
-            [instruction, input, output] => Ok(pair(&(apart(instruction, input) + input), output)),
-            _ => self.conversation(record, notes),
+            Layout::Messages(fields) => self.conversation(record, &fields, notes),
         }
     }
 
     fn conversation(
         &self,
-        (record, line): (&Value, Option<&str>),
+        record: (&Value, Option<&str>),
+        fields: &MessageFields,
         notes: &mut RecordNotes,
     ) -> Result<Vec<Part>, String> {
-        let conversation = Conversation::read(record, line, notes)?;
+        let conversation = Conversation::read(record, fields, notes)?;
         match self.template {
             _ if conversation.is_empty() => Ok(Vec::new()),
             Some(template) => template.parts(conversation, notes),
@@ -210,6 +250,11 @@ impl<'a> Records<'a> {
         }
     }
 }
+
+/// Meanings of fields that need not be there.
+const OPTIONAL: [&str; 5] = ["input", "system", "tools", "role", "content"];
+/// Meanings of fields of a message, and of the tools, which may be a list or a text.
+const IN_MESSAGES: [&str; 3] = ["role", "content", "tools"];
 
 fn pair(prompt: &str, response: &str) -> Vec<Part> {
     vec![
@@ -227,7 +272,7 @@ fn apart(first: &str, second: &str) -> String {
 
 /// Hands the document of the `number`-th record on, a huge plain text in pieces.
 pub(crate) fn emit(record: Record, number: u64, each: &mut Each) -> Result<(), DataError> {
-    let Record { parts, group } = record;
+    let Record { parts, group, .. } = record;
     if let [
         Part {
             text, scored: true, ..

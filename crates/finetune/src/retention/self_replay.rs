@@ -159,6 +159,7 @@ impl SelfReplay {
         let found = Manifest {
             schema: SCHEMA,
             source,
+            reads_all_text: true,
             seed: self.composition.seed,
             heldout_fraction: 0.0,
             tokenizer: TokenizerManifest {

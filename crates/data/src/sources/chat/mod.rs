@@ -3,6 +3,7 @@
 
 mod conversation;
 mod environment;
+mod message;
 pub(crate) mod roles;
 mod segments;
 mod template;

@@ -24,9 +24,23 @@ const ALIASES: [(&str, &str); 8] = [
     ("prompter", "user"),
 ];
 /// The role that a dataset's name for it stands for; `None` where it has no known meaning.
-pub(crate) fn known_role(name: &str) -> Option<&'static str> {
+pub(super) fn known_role(name: &str) -> Option<&'static str> {
     let name = name.trim().to_lowercase();
     let alias = || ALIASES.iter().find(|(alias, _)| *alias == name);
     let role = ROLES.into_iter().find(|role| *role == name);
     role.or_else(|| alias().map(|(_, role)| *role))
+}
+
+/// Further roles of ShareGPT's conversations with tools, whose calls are the assistant's text.
+const SHARE_GPT: [(&str, &str); 3] = [
+    ("function_call", ASSISTANT),
+    ("observation", "tool"),
+    ("function_response", "tool"),
+];
+
+/// The role that ShareGPT's name for it stands for; `None` where it has no known meaning.
+pub(crate) fn known_share_gpt_role(name: &str) -> Option<&'static str> {
+    let lower = name.trim().to_lowercase();
+    let found = SHARE_GPT.iter().find(|(alias, _)| *alias == lower);
+    found.map(|(_, role)| *role).or_else(|| known_role(name))
 }

@@ -1,6 +1,6 @@
 //! A rendered conversation in stretches: which message says each, and what the template adds.
 
-use super::conversation::Message;
+use super::message::Message;
 
 /// Stand around each message's content while it is rendered. They are no characters (Unicode keeps them for a program's
 /// own use), so no template looks for them, and no white space, so that a template's trimming stops at them.

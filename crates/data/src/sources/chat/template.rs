@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, context};
 
-use super::conversation::{Conversation, Message};
+use super::conversation::Conversation;
 use super::environment::FUEL;
+use super::message::Message;
 use super::segments::{MOST_MESSAGES, Segment, mark, segments, segments_text};
 use crate::RecordNotes;
 use crate::sources::document::Part;
@@ -173,6 +174,10 @@ impl Template {
         notes: &mut RecordNotes,
     ) -> Vec<Part> {
         let messages = &conversation.messages;
+        if !self.marks_generation {
+            let calls = |message: &&Message| message.is_scored && message.calls_tools();
+            notes.unscored_calls += messages.iter().filter(calls).count() as u64;
+        }
         // A message that is not to be learned takes its whole `{% generation %}` along.
         let unscored_blocks: Vec<usize> = segments
             .iter()

@@ -1,7 +1,8 @@
 use serde_json::json;
 
-use super::conversation::Message;
+use super::message::Message;
 use super::*;
+use crate::sources::layout::MessageFields;
 
 const TURNS: &str = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{{ m['content'] | trim }}\
                      {{ '<|im_end|>' + '\\n' }}{% endfor %}";
@@ -25,7 +26,7 @@ fn template(source: &str) -> ChatTemplate {
 
 fn parts_of(template: &ChatTemplate, record: &Value) -> Result<(Vec<Part>, RecordNotes), String> {
     let mut notes = RecordNotes::default();
-    let conversation = Conversation::read(record, None, &mut notes)?;
+    let conversation = Conversation::read((record, None), &MessageFields::USUAL, &mut notes)?;
     Ok((template.parts(conversation, &mut notes)?, notes))
 }
 
@@ -275,7 +276,8 @@ fn deep_templates_are_stopped() {
 fn templates_are_written_for_python() {
     let rendered = |source: &str| {
         let mut notes = RecordNotes::default();
-        let conversation = Conversation::read(&talk(), None, &mut notes).unwrap();
+        let conversation =
+            Conversation::read((&talk(), None), &MessageFields::USUAL, &mut notes).unwrap();
         let messages: Vec<_> = conversation
             .messages
             .iter()

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::{Type, TypePtr};
 
-use crate::sources::fields::{FIELDS, TOOLS};
+use crate::sources::fields::FIELDS;
+use crate::sources::layout::{FieldNames, Has, Layout};
 use crate::sources::record::Records;
 
 /// An error lists so many columns at most.
@@ -18,19 +19,23 @@ const LISTED: usize = 16;
 pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
     let column = |name: &str| root.get_fields().iter().find(|field| field.name() == name);
     let texts = |name: &str| column(name).is_some_and(|field| is_text(field));
-    let messages = |name: &str| column(name).and_then(messages);
-    let names = records.fields(&texts, &|name| messages(name).is_some());
-    let Some(names) = names else {
+    let messages = |name: &str| column(name).and_then(|field| messages(field, records.fields));
+    let layout = records.layout_of(&Has {
+        text: &texts,
+        messages: &|name| messages(name).is_some(),
+    });
+    let Some(layout) = layout else {
         return Err(missing(root, records));
     };
+    let names = layout.names();
     let chosen = names.iter().filter_map(|name| match texts(name) {
         true => column(name).cloned(),
         false => messages(name),
     });
     let mut chosen: Vec<TypePtr> = chosen.collect();
-    if !names.iter().any(|name| texts(name)) {
+    if let Layout::Messages(fields) = layout {
         // The tools of a conversation go with its messages.
-        chosen.extend(column(TOOLS).and_then(readable));
+        chosen.extend(column(fields.tools).and_then(readable));
     }
     if let Some(name) = records.group_field.filter(|name| !names.contains(name)) {
         chosen.push(naming(root, name)?);
@@ -126,15 +131,28 @@ fn is_text(field: &Type) -> bool {
         && (converted || info.logical_type_ref() == Some(&LogicalType::String))
 }
 
-/// Returns the parts of a column of messages to read; none if it is no list of structs with a role and a content.
-fn messages(field: &TypePtr) -> Option<TypePtr> {
+/// Returns the parts of a column of messages to read; none if it is no list of structs with a role and a content, by the
+/// usual names or those of the config.
+fn messages(field: &TypePtr, names: Option<&FieldNames>) -> Option<TypePtr> {
     let read = readable(field)?;
     let message = element(&read)?;
     let has = |name: &str| {
         let mut fields = message.get_fields().iter();
         fields.any(|field| field.name() == name && is_text(field))
     };
-    (message.is_group() && has("role") && has("content")).then(|| read.clone())
+    let named = |[role, content]: [&str; 2]| {
+        let role = names
+            .and_then(|names| names.role.as_deref())
+            .unwrap_or(role);
+        let content = names
+            .and_then(|names| names.content.as_deref())
+            .unwrap_or(content);
+        has(role) && has(content)
+    };
+    let is_known = [["role", "content"], ["from", "value"]]
+        .into_iter()
+        .any(named);
+    (message.is_group() && is_known).then(|| read.clone())
 }
 
 /// Returns the element of a list, in the format's layout or in the layouts before it had a rule.

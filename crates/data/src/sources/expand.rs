@@ -1,0 +1,333 @@
+//! Files that paths, folders, globs and addresses name.
+
+use std::cell::RefCell;
+use std::path::{Component, Path, PathBuf};
+
+use polymath_hub::DatasetFiles;
+use walkdir::DirEntry;
+
+use crate::preparation::target_folder::LOCK;
+use crate::sources::kind::{self, FileKind, KINDS, conversion, ending, ends, is_usual};
+use crate::sources::notes::count;
+use crate::sources::record::Records;
+use crate::sources::{json_file, table};
+use crate::{DataError, DomainConfig, RecordNotes};
+
+/// A search for the files of a domain.
+pub(crate) struct Search<'a> {
+    /// The key of the config.
+    pub(crate) key: String,
+    /// Endings that `extensions` names, in lower case; none for all.
+    endings: Vec<String>,
+    records: Records<'a>,
+    /// Counts of what is left out.
+    notes: RefCell<RecordNotes>,
+}
+
+impl<'a> Search<'a> {
+    pub(crate) fn new(key: String, domain: &'a DomainConfig) -> Self {
+        let endings = domain.extensions.iter();
+        let endings = endings.map(|end| format!(".{}", end.trim_start_matches('.').to_lowercase()));
+        Self {
+            key,
+            endings: endings.collect(),
+            records: Records {
+                text_field: domain.text_field.as_deref(),
+                fields: domain.fields.as_ref(),
+                ..Records::default()
+            },
+            notes: RefCell::default(),
+        }
+    }
+
+    /// The files that a list of files, folders, globs and addresses on the hub names, sorted, without repetitions; what
+    /// is left out is counted in `notes`.
+    ///
+    /// # Errors
+    /// A pattern that is none, or that matches no file that is read; what the hub does not give.
+    pub(crate) fn expand(
+        self,
+        patterns: &[String],
+        notes: &mut RecordNotes,
+    ) -> Result<Vec<PathBuf>, DataError> {
+        let mut files = Vec::new();
+        for pattern in patterns {
+            files.extend(self.find(pattern)?);
+        }
+        files.sort();
+        files.dedup();
+        notes.add(self.notes.into_inner());
+        Ok(files)
+    }
+
+    fn find(&self, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+        let path = Path::new(pattern);
+        let found = if pattern.starts_with(DatasetFiles::SCHEME) {
+            self.download(pattern)?
+        } else if path.is_file() {
+            // As it stands: a file's name may hold letters that mean something in a glob.
+            self.check_named(path)?;
+            vec![path.to_path_buf()]
+        } else if path.is_dir() {
+            self.in_folder(path)?
+        } else if path.is_symlink() {
+            return Err(self.wrong(lost_link(path)));
+        } else {
+            self.matches(pattern)?
+        };
+        match found.is_empty() {
+            true => Err(self.wrong(self.nothing(pattern))),
+            false => Ok(found),
+        }
+    }
+
+    fn wrong(&self, message: impl Into<String>) -> DataError {
+        DataError::config(&self.key, message)
+    }
+
+    /// Says that a pattern finds nothing, and what it passed over.
+    fn nothing(&self, pattern: &str) -> String {
+        let left_out = self.notes.borrow().lines();
+        let mut message = match Path::new(pattern).is_dir() {
+            true => format!("there is no {KINDS} in the folder `{pattern}`"),
+            false if !left_out.is_empty() => format!("`{pattern}` matches no file that is read"),
+            false => format!(
+                "`{pattern}` matches no file: give a file, a folder, or a glob such as `texts/**/*.txt`"
+            ),
+        };
+        for line in left_out {
+            message += &format!("\n  {line}");
+        }
+        message
+    }
+
+    /// Refuses a file of another program that is named outright.
+    fn check_named(&self, path: &Path) -> Result<(), DataError> {
+        if is_usual(path) {
+            return Ok(());
+        }
+        if let Some(way) = conversion(path) {
+            let message = format!("is a `{}` file, which is not read: {way}", ending(path));
+            return Err(DataError::content(path, message));
+        }
+        if FileKind::of(path) == FileKind::Text {
+            if kind::is_binary(path)? {
+                let message = format!("is no text: expected {KINDS}");
+                return Err(DataError::content(path, message));
+            }
+            self.count_text(path);
+        }
+        Ok(())
+    }
+
+    fn count_text(&self, path: &Path) {
+        count(&mut self.notes.borrow_mut().text_files, &ending(path));
+    }
+
+    /// Returns true for a file of a folder or a glob that is read; counts it otherwise.
+    fn is_wanted(&self, path: &Path) -> Result<bool, DataError> {
+        if !self.is_listed(path) {
+            count(&mut self.notes.borrow_mut().unlisted_files, &ending(path));
+            return Ok(false);
+        }
+        if is_usual(path) {
+            return Ok(true);
+        }
+        let is_other = conversion(path).is_some();
+        match FileKind::of(path) {
+            FileKind::Text if is_other || kind::is_binary(path)? => {
+                count(&mut self.notes.borrow_mut().other_files, &ending(path));
+                return Ok(false);
+            }
+            FileKind::Text => self.count_text(path),
+            kind => {
+                let has_documents = match kind {
+                    FileKind::Json => json_file::has_documents(path, self.records)?,
+                    FileKind::Table => table::has_documents(path, self.records)?,
+                    _ => true,
+                };
+                if !has_documents {
+                    count(&mut self.notes.borrow_mut().recordless_files, &ending(path));
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns true if `extensions` names the file's ending, or is not given.
+    fn is_listed(&self, path: &Path) -> bool {
+        self.endings.is_empty() || ends(path, &self.endings)
+    }
+
+    /// The files in a folder and below it, without hidden ones and what this program made.
+    fn in_folder(&self, folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+        let hidden = |entry: &DirEntry| {
+            let name = entry.file_name();
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            if is_hidden {
+                count(&mut self.notes.borrow_mut().hidden, &name.to_string_lossy());
+            }
+            is_hidden || entry.file_type().is_dir() && is_own(entry.path())
+        };
+        let found = self.walk(folder, &hidden, &|_| true)?;
+        self.wanted(found)
+    }
+
+    fn wanted(&self, found: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
+        let mut files = Vec::new();
+        for path in found {
+            if self.is_wanted(&path)? {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The files of a dataset on the hub, in its cache.
+    fn download(&self, address: &str) -> Result<Vec<PathBuf>, DataError> {
+        let files = DatasetFiles::parse(address).ok_or_else(|| {
+            self.wrong(format!(
+                "`{address}` names no dataset: expected `hf://datasets/owner/name[@revision][/which]`, where `which` is a file, \
+                 a folder, a glob or a split"
+            ))
+        })?;
+        // Beside the data a repository holds cards and descriptions, so that other kinds are read by name only.
+        let is_known = |name: &str| match self.endings.is_empty() {
+            true => is_usual(Path::new(name)),
+            false => self.is_listed(Path::new(name)),
+        };
+        polymath_hub::dataset_files(&files, &is_known)
+            .map_err(|error| self.wrong(error.to_string()))
+    }
+
+    /// The files in a folder and below that are `wanted`, without what is `hidden`.
+    ///
+    /// # Errors
+    /// A folder that can't be read; a link to a folder above it; a link of a usual name that leads nowhere.
+    fn walk(
+        &self,
+        folder: &Path,
+        hidden: &dyn Fn(&DirEntry) -> bool,
+        wanted: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<PathBuf>, DataError> {
+        let is_hidden = |entry: &DirEntry| entry.depth() > 0 && hidden(entry);
+        let mut files = Vec::new();
+        let entries = walkdir::WalkDir::new(folder).follow_links(true);
+        for entry in entries.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+            let error = match entry {
+                Ok(entry) => {
+                    if entry.file_type().is_file() && wanted(entry.path()) {
+                        files.push(entry.into_path());
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let path = error.path().unwrap_or(folder).to_path_buf();
+            if let Some(above) = error.loop_ancestor() {
+                return Err(self.wrong(format!(
+                    "`{}` is a link to the folder `{}`, which it is in, so that its files would be read without end: remove the \
+                     link, or name the files themselves",
+                    path.display(),
+                    above.display()
+                )));
+            }
+            let is_meant = || wanted(&path) && is_usual(&path) && self.is_listed(&path);
+            match error.into_io_error() {
+                _ if path.is_symlink() && !is_meant() => {}
+                _ if path.is_symlink() => return Err(self.wrong(lost_link(&path))),
+                Some(source) => return Err(DataError::file("read", &path)(source)),
+                None => {}
+            }
+        }
+        Ok(files)
+    }
+
+    /// The files that a glob matches. Those in hidden folders that the glob does not name are left out, unless their
+    /// names are usual ones.
+    fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+        let mut files = Vec::new();
+        for path in self.globbed(pattern)? {
+            match hidden_part(pattern, &path).filter(|_| !is_usual(&path)) {
+                Some(part) => count(&mut self.notes.borrow_mut().hidden, &part),
+                None => files.push(path),
+            }
+        }
+        self.wanted(files)
+    }
+
+    fn globbed(&self, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+        let no_glob =
+            |error: glob::PatternError| self.wrong(format!("`{pattern}` is no glob: {error}"));
+        let Some((before, _)) = pattern.split_once("**") else {
+            let entries = glob::glob(pattern).map_err(no_glob)?;
+            let mut files = Vec::new();
+            for entry in entries {
+                let path = entry.map_err(|error| {
+                    let path = error.path().to_path_buf();
+                    DataError::file("read", &path)(error.into())
+                })?;
+                if path.is_file() {
+                    files.push(path);
+                }
+            }
+            return Ok(files);
+        };
+        // The library would follow links round and round.
+        let glob = glob::Pattern::new(pattern).map_err(no_glob)?;
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            ..glob::MatchOptions::default()
+        };
+        let fixed = &before[..before.find(['*', '?', '[']).unwrap_or(before.len())];
+        let folder = match fixed.rfind('/') {
+            Some(0) => Path::new("/"),
+            Some(end) => Path::new(&fixed[..end]),
+            None => Path::new("."),
+        };
+        let named = |path: &Path| match fixed.contains('/') {
+            true => path.to_path_buf(),
+            false => path.strip_prefix(".").unwrap_or(path).to_path_buf(),
+        };
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let wanted = |path: &Path| glob.matches_path_with(&named(path), options);
+        let files = self.walk(folder, &|_| false, &wanted)?;
+        Ok(files.iter().map(|file| named(file)).collect())
+    }
+}
+
+/// Returns true if a folder is a dataset or a run of this program: a folder of texts may contain what was made from it.
+fn is_own(folder: &Path) -> bool {
+    let mut marks = ["dataset.json", "run.toml", LOCK].iter();
+    marks.any(|mark| folder.join(mark).is_file())
+}
+
+/// Returns the first hidden folder or file on the way to a match, unless the glob itself names it.
+fn hidden_part(pattern: &str, path: &Path) -> Option<String> {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_string_lossy()),
+        _ => None,
+    });
+    let is_named = |name: &str| {
+        let mut named = pattern.split('/').filter(|part| part.starts_with('.'));
+        named.any(|part| glob::Pattern::new(part).is_ok_and(|part| part.matches(name)))
+    };
+    let mut hidden = parts.filter(|name| name.starts_with('.') && !is_named(name));
+    hidden.next().map(|name| name.into_owned())
+}
+
+/// Describes a link that can't be followed.
+fn lost_link(path: &Path) -> String {
+    let target = std::fs::read_link(path).unwrap_or_default();
+    let reason = std::fs::metadata(path)
+        .err()
+        .map_or(String::new(), |error| format!(" ({error})"));
+    format!(
+        "`{}` is a link to `{}` that leads to no file{reason}: mend or remove it",
+        path.display(),
+        target.display()
+    )
+}

@@ -1,0 +1,107 @@
+//! Documents out of `.json`: a list of records, records one after the other, or a record a line.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use polymath_input::{BYTE_ORDER_MARK, decode};
+use serde_json::Value;
+
+use crate::DataError;
+use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::json_lines::{self, record};
+use crate::sources::json_values::JsonValues;
+use crate::sources::notes::LayoutWatch;
+use crate::sources::record::{Records, emit};
+
+/// Calls `each` with the document of every record, or with what is wrong with one, and `watch` with the bytes as they
+/// leave the disk. A record's number is its place in the file, or its line where each stands in a line of its own.
+///
+/// # Errors
+/// A file that can't be read, or is no list of values; what `each` says.
+pub(crate) fn read(
+    path: &Path,
+    records: Records,
+    watch: &dyn Fn(u64),
+    each: &mut Each,
+) -> Result<(), DataError> {
+    if has_lines(path)? {
+        return json_lines::read(path, polymath_input::open(path, watch)?, records, each);
+    }
+    let mut values = JsonValues::open(path, polymath_input::open(path, watch)?)?;
+    let mut layouts = LayoutWatch::new(path, records.notes);
+    let (mut value, mut number) = (Vec::new(), 0);
+    while let Some(found) = values.next(&mut value)? {
+        number += 1;
+        let wrong = |message: String| {
+            let message = format!("record {number} {message}");
+            Err(DataError::line(path, found.line, message))
+        };
+        if found.is_long {
+            let message =
+                "is longer than 64 MB: put texts of this size into `.txt` files, one each";
+            each(wrong(message.into()))?;
+            continue;
+        }
+        let text = match decode(path, found.line, &value, true) {
+            Ok(text) => text,
+            Err(error) => {
+                each(Err(error.into()))?;
+                continue;
+            }
+        };
+        match record(text, found.line, records) {
+            Ok(record) => {
+                layouts.see(&record.read_by, found.line);
+                emit(record, number, each)?;
+            }
+            Err(message) => each(wrong(message))?,
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if the first line is a record: each is then looked for in a line of its own.
+fn has_lines(path: &Path) -> Result<bool, DataError> {
+    let bytes = polymath_input::open(path, &|_| ())?;
+    let mut bytes = bytes.take(LONGEST_RECORD as u64);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = bytes.read_until(b'\n', &mut line);
+        if read.map_err(DataError::file("read", path))? == 0 {
+            return Ok(false);
+        }
+        let Ok(text) = std::str::from_utf8(&line) else {
+            return Ok(false);
+        };
+        let text = text.trim_start_matches(BYTE_ORDER_MARK).trim();
+        if !text.is_empty() {
+            let is_record = |text: &str| {
+                let json = polymath_input::parse_json(text);
+                json.is_ok_and(|json| json.value.is_object())
+            };
+            return Ok(text.starts_with('{') && is_record(text));
+        }
+    }
+}
+
+/// Returns true if the first record has fields that make a document; a file without records has them.
+pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataError> {
+    let mut values = match JsonValues::open(path, polymath_input::open(path, &|_| ())?) {
+        Ok(values) => values,
+        Err(DataError::Line { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut value = Vec::new();
+    match values.next(&mut value) {
+        Ok(None) => Ok(true),
+        Ok(Some(_)) => {
+            let text = String::from_utf8_lossy(&value);
+            let json = polymath_input::parse_json(&text);
+            let fits = |record: &Value| records.layout(record).is_some();
+            Ok(json.is_ok_and(|json| fits(&json.value)))
+        }
+        Err(DataError::Line { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

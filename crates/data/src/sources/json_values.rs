@@ -1,0 +1,296 @@
+//! The values of a JSON list, or values one after the other, as they stream by.
+
+use std::io::BufRead;
+use std::path::Path;
+
+use polymath_input::BYTE_ORDER_MARK;
+
+use crate::DataError;
+use crate::sources::document::LONGEST_RECORD;
+
+/// A value that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The line that it begins in, from 1.
+    pub(crate) line: u64,
+    /// True if it is longer than [`LONGEST_RECORD`], and was passed over.
+    pub(crate) is_long: bool,
+}
+
+/// Finds the values of a file. In memory is one of them, whatever the length of the list.
+pub(crate) struct JsonValues<'a, R> {
+    path: &'a Path,
+    bytes: R,
+    line: u64,
+    /// True between `[` and `]`.
+    in_list: bool,
+    /// Values that were found.
+    count: u64,
+}
+
+impl<'a, R: BufRead> JsonValues<'a, R> {
+    /// Reads up to the first value.
+    ///
+    /// # Errors
+    /// A file that can't be read, or that begins with neither a list nor an object.
+    pub(crate) fn open(path: &'a Path, bytes: R) -> Result<Self, DataError> {
+        let mut values = Self {
+            path,
+            bytes,
+            line: 1,
+            in_list: false,
+            count: 0,
+        };
+        values.skip_mark()?;
+        match values.next_byte()? {
+            Some(b'[') => {
+                values.in_list = true;
+                values.bytes.consume(1);
+            }
+            Some(b'{') | None => {}
+            Some(_) => {
+                let message = "is no JSON list of records, nor an object: expected `[` or `{`";
+                return Err(values.fault(message));
+            }
+        }
+        Ok(values)
+    }
+
+    /// Reads the next value into `value`; `None` after the last.
+    ///
+    /// # Errors
+    /// A file that can't be read, or is no list of values, with its line.
+    pub(crate) fn next(&mut self, value: &mut Vec<u8>) -> Result<Option<Found>, DataError> {
+        value.clear();
+        let mut next = self.next_byte()?;
+        if self.in_list && self.count > 0 {
+            match next {
+                Some(b',') => {
+                    self.bytes.consume(1);
+                    next = self.next_byte()?;
+                    if next == Some(b']') {
+                        return Err(
+                            self.fault("is not JSON: a comma stands before the end of the list")
+                        );
+                    }
+                }
+                Some(b']') | None => {}
+                Some(_) => {
+                    return Err(self.fault("is not JSON: expected `,` or `]` after a record"));
+                }
+            }
+        }
+        match next {
+            None if self.in_list => {
+                Err(self.fault("is not JSON: the list does not end with `]` (if the file was cut off, fetch it again)"))
+            }
+            None => Ok(None),
+            Some(b']') if self.in_list => {
+                self.bytes.consume(1);
+                self.in_list = false;
+                match self.next_byte()? {
+                    None => Ok(None),
+                    Some(_) => Err(self.fault("is not JSON: something follows the end of the list")),
+                }
+            }
+            Some(b'{') => self.take(value).map(Some),
+            Some(_) if self.in_list => self.take(value).map(Some),
+            Some(_) => Err(self.fault("is not JSON: expected a record, which begins with `{`")),
+        }
+    }
+
+    /// Takes the value that begins here.
+    fn take(&mut self, value: &mut Vec<u8>) -> Result<Found, DataError> {
+        let begin = self.line;
+        let mut scan = Scan::default();
+        let mut length = 0;
+        loop {
+            let chunk = self.bytes.fill_buf();
+            let chunk = chunk.map_err(DataError::file("read", self.path))?;
+            if chunk.is_empty() {
+                return Err(DataError::line(
+                    self.path,
+                    begin,
+                    "is not JSON: the file ends inside of the record that begins here (if it was cut off, fetch it again)",
+                ));
+            }
+            let end = scan.end(chunk);
+            let taken = &chunk[..end.unwrap_or(chunk.len())];
+            length += taken.len();
+            match length <= LONGEST_RECORD {
+                true => value.extend(taken),
+                false => value.clear(),
+            }
+            self.line += taken.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let taken = taken.len();
+            self.bytes.consume(taken);
+            if end.is_some() {
+                self.count += 1;
+                return Ok(Found {
+                    line: begin,
+                    is_long: length > LONGEST_RECORD,
+                });
+            }
+        }
+    }
+
+    /// The next byte that is no white space; it stays.
+    fn next_byte(&mut self) -> Result<Option<u8>, DataError> {
+        loop {
+            let chunk = self.bytes.fill_buf();
+            let chunk = chunk.map_err(DataError::file("read", self.path))?;
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+            let blank = chunk.iter().take_while(|byte| b" \t\r\n".contains(byte));
+            let blank = blank.count();
+            let next = chunk.get(blank).copied();
+            self.line += chunk[..blank].iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.bytes.consume(blank);
+            if next.is_some() {
+                return Ok(next);
+            }
+        }
+    }
+
+    fn skip_mark(&mut self) -> Result<(), DataError> {
+        let mut mark = [0; 4];
+        let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark).as_bytes();
+        let chunk = self.bytes.fill_buf();
+        if chunk
+            .map_err(DataError::file("read", self.path))?
+            .starts_with(mark)
+        {
+            self.bytes.consume(mark.len());
+        }
+        Ok(())
+    }
+
+    fn fault(&self, message: &str) -> DataError {
+        DataError::line(self.path, self.line, message)
+    }
+}
+
+/// Finds the end of a value.
+#[derive(Default)]
+struct Scan {
+    depth: u64,
+    in_string: bool,
+    is_escaped: bool,
+    /// True after the first byte.
+    begun: bool,
+}
+
+impl Scan {
+    /// Returns the length of what belongs to the value, if it ends in this chunk.
+    fn end(&mut self, chunk: &[u8]) -> Option<usize> {
+        for (at, byte) in chunk.iter().enumerate() {
+            if self.in_string {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => {
+                        self.in_string = false;
+                        if self.depth == 0 {
+                            return Some(at + 1);
+                        }
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                // The end of the list, after a number or a word.
+                b'}' | b']' if self.depth == 0 => return Some(at.max(usize::from(!self.begun))),
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                b',' | b' ' | b'\t' | b'\r' | b'\n' if self.depth == 0 && self.begun => {
+                    return Some(at);
+                }
+                _ => {}
+            }
+            self.begun = true;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+
+    /// Values and the lines that they begin in, with buffers of `size` bytes.
+    fn values(text: &str, size: usize) -> Result<Vec<(u64, String)>, String> {
+        let path = Path::new("a.json");
+        let said = |error: DataError| error.to_string();
+        let bytes = BufReader::with_capacity(size, text.as_bytes());
+        let mut values = JsonValues::open(path, bytes).map_err(said)?;
+        let (mut all, mut value) = (Vec::new(), Vec::new());
+        while let Some(found) = values.next(&mut value).map_err(said)? {
+            all.push((found.line, String::from_utf8(value.clone()).unwrap()));
+        }
+        Ok(all)
+    }
+
+    /// Values are found wherever they are cut by a buffer, with their lines.
+    #[test]
+    fn values_are_found_with_their_lines() {
+        let text = "\u{feff}\n[{\"a\": \"]}\\\"\n,\"}, [1,\n[2]] , 3,\"x\\\\\",null\n,{}]\n";
+        let expected = [
+            (2, "{\"a\": \"]}\\\"\n,\"}"),
+            (3, "[1,\n[2]]"),
+            (4, "3"),
+            (4, "\"x\\\\\""),
+            (4, "null"),
+            (5, "{}"),
+        ];
+        // A mark is found in what is read first.
+        for size in [3, 4, 7, 1000] {
+            let found = values(text, size).unwrap();
+            let found: Vec<(u64, &str)> = found
+                .iter()
+                .map(|(line, text)| (*line, text.as_str()))
+                .collect();
+            assert_eq!(found, expected, "{size}");
+        }
+        let several = values("{\"a\": 1}\n{\n\"b\": 2}{}", 2).unwrap();
+        assert_eq!(several.len(), 3);
+        assert_eq!(several[1], (2, "{\n\"b\": 2}".to_owned()));
+        assert_eq!(values(" ", 9), Ok(vec![]));
+        assert_eq!(values("[]", 9), Ok(vec![]));
+    }
+
+    /// What is no list of values is named by its line.
+    #[test]
+    fn faults_are_named_by_line() {
+        for (text, said) in [
+            ("x", "a.json:1`: is no JSON list"),
+            ("[{}\n,{}", "a.json:2`: is not JSON: the list does not end"),
+            (
+                "[{},\n{\"a\": ",
+                "a.json:2`: is not JSON: the file ends inside",
+            ),
+            ("[{},\n]", "a.json:2`: is not JSON: a comma"),
+            ("[{}\n{}]", "a.json:2`: is not JSON: expected `,`"),
+            ("[{}]\n{}", "a.json:2`: is not JSON: something follows"),
+            ("{}\n3", "a.json:2`: is not JSON: expected a record"),
+        ] {
+            let error = values(text, 2).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        // It is for the parser to refuse these, each by its line.
+        let wrong = values("[}, ,, tru]", 3).unwrap();
+        let wrong: Vec<&str> = wrong.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(wrong, ["}", ",", "tru"]);
+        let error = values("[{\"a\": ]}]", 3).unwrap_err();
+        assert!(error.contains("expected `,`"), "{error}");
+    }
+}

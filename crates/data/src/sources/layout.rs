@@ -1,0 +1,306 @@
+//! Layouts of records: which fields hold the text, the prompt and its response, or the messages.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+use crate::sources::fields::{CONVERSATIONS, MESSAGES, PAIRS, SYSTEM, TOOLS};
+
+/// Names of a record's fields by their meaning: `fields = { prompt = "question", response = "answer" }`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FieldNames {
+    /// The text, all of it learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The prompt, which is read and not learned; with `response`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The response to `prompt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
+    /// The instruction, which is read and not learned; with `output`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
+    /// Further text of an instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The answer to `instruction`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The list of messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<String>,
+    /// The role in a message; default: `role`, else `from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The text of a message; default: `content`, else `value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The tools of a conversation; default: `tools`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+    /// The system prompt, which comes before a prompt, an instruction or messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+}
+
+/// Fields that a record is read by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A prompt and its response.
+    Pair {
+        system: Option<&'a str>,
+        prompt: &'a str,
+        response: &'a str,
+    },
+    /// An instruction, its input and the answer.
+    Instruction {
+        system: Option<&'a str>,
+        instruction: &'a str,
+        input: Option<&'a str>,
+        output: &'a str,
+    },
+    /// A conversation.
+    Messages(MessageFields<'a>),
+}
+
+/// Fields of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageFields<'a> {
+    /// The list of messages.
+    pub(crate) list: &'a str,
+    /// The system prompt beside the list.
+    pub(crate) system: Option<&'a str>,
+    /// The tools.
+    pub(crate) tools: &'a str,
+    /// The role and the text in a message, where the config names them.
+    pub(crate) role: Option<&'a str>,
+    pub(crate) content: Option<&'a str>,
+}
+
+impl MessageFields<'static> {
+    /// `messages` and `tools`.
+    pub(crate) const USUAL: Self = Self {
+        list: MESSAGES,
+        system: None,
+        tools: TOOLS,
+        role: None,
+        content: None,
+    };
+
+    /// ShareGPT's `conversations`, which may have a system prompt beside them.
+    const SHARE_GPT: Self = Self {
+        list: CONVERSATIONS,
+        system: Some(SYSTEM),
+        ..Self::USUAL
+    };
+}
+
+/// Answers which fields a record has.
+pub(crate) struct Has<'f> {
+    /// True for a field that is a text.
+    pub(crate) text: &'f dyn Fn(&str) -> bool,
+    /// True for a field that is a list of messages.
+    pub(crate) messages: &'f dyn Fn(&str) -> bool,
+}
+
+impl<'a> Layout<'a> {
+    /// Returns the layout of records that have these fields, by the usual names; `None` if there is none.
+    pub(crate) fn usual(has: &Has) -> Option<Self> {
+        let all = |names: &[&str]| names.iter().all(|name| (has.text)(name));
+        if all(&["text"]) {
+            return Some(Self::Text("text"));
+        }
+        if let Some((prompt, response)) = PAIRS.iter().find(|pair| all(&[pair.0, pair.1])) {
+            let system = None;
+            return Some(Self::Pair {
+                system,
+                prompt,
+                response,
+            });
+        }
+        if all(&["instruction", "output"]) {
+            return Some(Self::Instruction {
+                system: None,
+                instruction: "instruction",
+                input: all(&["input"]).then_some("input"),
+                output: "output",
+            });
+        }
+        let conversations = [MessageFields::USUAL, MessageFields::SHARE_GPT];
+        let mut conversations = conversations.into_iter();
+        let found = conversations.find(|fields| (has.messages)(fields.list))?;
+        Some(Self::Messages(MessageFields {
+            system: found.system.filter(|name| (has.text)(name)),
+            ..found
+        }))
+    }
+
+    /// Names of the texts, in order; none for messages.
+    pub(crate) fn texts(&self) -> Vec<&'a str> {
+        match *self {
+            Self::Text(text) => vec![text],
+            Self::Pair {
+                system,
+                prompt,
+                response,
+            } => system.into_iter().chain([prompt, response]).collect(),
+            Self::Instruction {
+                system,
+                instruction,
+                input,
+                output,
+            } => {
+                let names = system.into_iter().chain([instruction]);
+                names.chain(input).chain([output]).collect()
+            }
+            Self::Messages(_) => Vec::new(),
+        }
+    }
+
+    /// Names of the fields that every record of this layout is read by.
+    pub(crate) fn names(&self) -> Vec<&'a str> {
+        match *self {
+            Self::Messages(fields) => [fields.list].into_iter().chain(fields.system).collect(),
+            _ => self.texts(),
+        }
+    }
+}
+
+impl FieldNames {
+    /// Returns the layout that the config names, in records that have these fields; `None` where one is missing.
+    pub(crate) fn layout(&self, has: &Has) -> Option<Layout<'_>> {
+        let text = |name: &Option<String>| name.as_deref().is_some_and(|name| (has.text)(name));
+        // These need not be there.
+        let system = self.system.as_deref().filter(|name| (has.text)(name));
+        let input = self.input.as_deref().filter(|name| (has.text)(name));
+        if let Some(name) = &self.text {
+            return text(&self.text).then_some(Layout::Text(name));
+        }
+        if let (Some(prompt), Some(response)) = (&self.prompt, &self.response) {
+            let found = text(&self.prompt) && text(&self.response);
+            return found.then_some(Layout::Pair {
+                system,
+                prompt,
+                response,
+            });
+        }
+        if let (Some(instruction), Some(output)) = (&self.instruction, &self.output) {
+            let found = text(&self.instruction) && text(&self.output);
+            return found.then_some(Layout::Instruction {
+                system,
+                instruction,
+                input,
+                output,
+            });
+        }
+        let list = self
+            .messages
+            .as_deref()
+            .filter(|name| (has.messages)(name))?;
+        Some(Layout::Messages(MessageFields {
+            list,
+            system,
+            tools: self.tools.as_deref().unwrap_or(TOOLS),
+            role: self.role.as_deref(),
+            content: self.content.as_deref(),
+        }))
+    }
+
+    /// Names that the config gives, by meaning.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let names = [
+            ("text", &self.text),
+            ("prompt", &self.prompt),
+            ("response", &self.response),
+            ("instruction", &self.instruction),
+            ("input", &self.input),
+            ("output", &self.output),
+            ("messages", &self.messages),
+            ("role", &self.role),
+            ("content", &self.content),
+            ("tools", &self.tools),
+            ("system", &self.system),
+        ];
+        let given = names.into_iter();
+        given.filter_map(|(meaning, name)| Some((meaning, name.as_deref()?)))
+    }
+
+    /// Checks that the names make one layout; `key` is the config's key of this table.
+    ///
+    /// # Errors
+    /// A name that is missing, empty, or of another layout.
+    pub fn validate(&self, key: &str) -> Result<(), DataError> {
+        let wrong = |message: String| Err(DataError::config(key, message));
+        let given: Vec<&str> = self.named().map(|(meaning, _)| meaning).collect();
+        if let Some((meaning, _)) = self.named().find(|(_, name)| name.is_empty()) {
+            return wrong(format!(
+                "`{meaning}` is empty: name a field, or leave it out"
+            ));
+        }
+        // The first names are needed, the others may be there.
+        const LAYOUTS: [(&[&str], &[&str]); 4] = [
+            (&["text"], &[]),
+            (&["prompt", "response"], &["system"]),
+            (&["instruction", "output"], &["input", "system"]),
+            (&["messages"], &["role", "content", "tools", "system"]),
+        ];
+        let fits = |(needed, further): &(&[&str], &[&str])| {
+            let known = |name: &&str| needed.contains(name) || further.contains(name);
+            needed.iter().all(|name| given.contains(name)) && given.iter().all(|name| known(&name))
+        };
+        match LAYOUTS.iter().any(fits) {
+            true => Ok(()),
+            false => wrong(format!(
+                "names {}: expected `text`; or `prompt` and `response`; or `instruction` and `output` (and `input`); or \
+                 `messages` (and `role`, `content`, `tools`); each but `text` also with `system`",
+                match given.is_empty() {
+                    true => "no field".to_owned(),
+                    false => format!("`{}`", given.join("`, `")),
+                }
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of names must make one layout, and one only.
+    #[test]
+    fn names_make_one_layout() {
+        let check = |json: &str| {
+            let names: FieldNames = serde_json::from_str(json).unwrap();
+            names
+                .validate("domains.law.fields")
+                .map_err(|error| error.to_string())
+        };
+        for fine in [
+            r#"{"text": "body"}"#,
+            r#"{"prompt": "q", "response": "a", "system": "s"}"#,
+            r#"{"instruction": "i", "output": "o", "input": "x"}"#,
+            r#"{"messages": "dialog", "role": "speaker", "content": "said"}"#,
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+        for (wrong, said) in [
+            (
+                r#"{"prompt": "q"}"#,
+                "`domains.law.fields`: names `prompt`: expected",
+            ),
+            (
+                r#"{"text": "t", "messages": "m"}"#,
+                "names `text`, `messages`",
+            ),
+            (r#"{"text": "t", "system": "s"}"#, "names `text`, `system`"),
+            (r#"{}"#, "names no field"),
+            (r#"{"text": ""}"#, "`text` is empty"),
+        ] {
+            let error = check(wrong).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

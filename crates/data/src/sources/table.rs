@@ -1,0 +1,371 @@
+//! Documents out of `.csv` and `.tsv`: a record a row, below a row with the names of the columns.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Error, Read};
+use std::path::Path;
+
+use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
+use polymath_input::BYTE_ORDER_MARK;
+use serde_json::{Map, Value};
+
+use crate::DataError;
+use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::record::{Records, emit};
+
+/// Columns of a table at most.
+const MOST_COLUMNS: usize = 10_000;
+/// Bytes of the row of names at most.
+const LONGEST_HEAD: usize = 1 << 20;
+
+/// Calls `each` with the document of every row, or with what is wrong with one.
+///
+/// # Errors
+/// A file that can't be read; names that are broken or missing; a quote that is not closed; what `each` says.
+pub(crate) fn read(
+    path: &Path,
+    bytes: impl BufRead,
+    records: Records,
+    each: &mut Each,
+) -> Result<(), DataError> {
+    let mut table = Table::open(path, bytes)?;
+    let Some(names) = table.names()? else {
+        return Ok(());
+    };
+    let mut row = ByteRecord::new();
+    while let Some(line) = table.next(&mut row, LONGEST_RECORD)? {
+        let record = named(&names, &row).and_then(|row| records.read(&row, None));
+        match record {
+            Ok(record) => emit(record, line, each)?,
+            Err(message) => each(Err(DataError::line(path, line, message)))?,
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if the names of the columns make a document; an empty file has none to object to.
+pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataError> {
+    let mut table = Table::open(path, polymath_input::open(path, &|_| ())?)?;
+    let names = match table.names() {
+        Ok(Some(names)) => names,
+        Ok(None) => return Ok(true),
+        Err(DataError::Line { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let row = names
+        .into_iter()
+        .map(|name| (name, Value::String("a".into())));
+    Ok(records.layout(&Value::Object(row.collect())).is_some())
+}
+
+/// A row as the record of its columns.
+fn named(names: &[String], row: &ByteRecord) -> Result<Value, String> {
+    if row.len() != names.len() {
+        return Err(format!(
+            "has {} columns, expected {} as in the first line: a text with the separator, a quote or a line's end stands in \
+             double quotes, and quotes in it are doubled",
+            row.len(),
+            names.len()
+        ));
+    }
+    let mut record = Map::new();
+    for (name, cell) in names.iter().zip(row) {
+        let text = std::str::from_utf8(cell).map_err(|_| {
+            format!("is not UTF-8 in its column `{name}`: convert the file, for example with `iconv -f latin1 -t utf-8`")
+        })?;
+        record.insert(name.clone(), Value::String(text.to_owned()));
+    }
+    Ok(Value::Object(record))
+}
+
+/// A table that is read row by row.
+struct Table<'a, R: BufRead> {
+    path: &'a Path,
+    rows: Reader<Watched<R>>,
+}
+
+impl<'a, R: BufRead> Table<'a, R> {
+    fn open(path: &'a Path, mut bytes: R) -> Result<Self, DataError> {
+        let failed = DataError::file("read", path);
+        let first = match bytes.fill_buf() {
+            Ok(first) => first,
+            Err(error) => return Err(failed(error)),
+        };
+        let mut mark = [0; 4];
+        let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark).as_bytes();
+        let marked = if first.starts_with(mark) {
+            mark.len()
+        } else {
+            0
+        };
+        let separator = separator(path, &first[marked..]);
+        bytes.consume(marked);
+        let rows = ReaderBuilder::new()
+            .delimiter(separator)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(Watched::new(bytes, separator));
+        Ok(Self { path, rows })
+    }
+
+    /// The names of the columns; `None` for an empty file.
+    fn names(&mut self) -> Result<Option<Vec<String>>, DataError> {
+        let mut row = ByteRecord::new();
+        let Some(line) = self.next(&mut row, LONGEST_HEAD)? else {
+            return Ok(None);
+        };
+        let wrong = |message: String| Err(DataError::line(self.path, line, message));
+        if row.len() > MOST_COLUMNS {
+            return wrong(format!(
+                "has {} columns: expected at most {MOST_COLUMNS}",
+                row.len()
+            ));
+        }
+        let mut names: Vec<String> = Vec::new();
+        for (number, name) in row.iter().enumerate() {
+            let Ok(name) = std::str::from_utf8(name) else {
+                let message =
+                    "is not UTF-8: convert the file, for example with `iconv -f latin1 -t utf-8`";
+                return wrong(message.into());
+            };
+            let name = match name.trim() {
+                "" => format!("column {}", number + 1),
+                name => name.to_owned(),
+            };
+            if names.contains(&name) {
+                return wrong(format!("names two columns `{name}`: rename one of them"));
+            }
+            names.push(name);
+        }
+        Ok(Some(names))
+    }
+
+    /// Reads the next row, of at most `longest` bytes, and returns the line that it begins in.
+    fn next(&mut self, row: &mut ByteRecord, longest: usize) -> Result<Option<u64>, DataError> {
+        self.rows.get_mut().room = longest;
+        let read = self.rows.read_byte_record(row);
+        let watched = self.rows.get_mut();
+        match read {
+            Ok(is_row) => {
+                if watched.ended && watched.state == State::Quoted && watched.lines.len() <= 1 {
+                    return Err(DataError::line(
+                        self.path,
+                        watched.quote_line,
+                        "has a double quote that is not closed, so that the rest of the file is one text: close it, or \
+                         double it where it is meant",
+                    ));
+                }
+                Ok(watched.lines.pop_front().filter(|_| is_row))
+            }
+            Err(error) => {
+                let line = watched.lines.front().copied().unwrap_or(watched.line);
+                let is_long = watched.is_long;
+                match error.into_kind() {
+                    ErrorKind::Io(_) if is_long => Err(DataError::line(
+                        self.path,
+                        line,
+                        format!(
+                            "is longer than {} MB: is a double quote not closed?",
+                            longest >> 20
+                        ),
+                    )),
+                    ErrorKind::Io(error) => Err(DataError::file("read", self.path)(error)),
+                    other => {
+                        let message = format!("is no row of a table: {other:?}");
+                        Err(DataError::line(self.path, line, message))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the separator of a table's columns by its first line: a tab in `.tsv`; in `.csv` a comma, or a semicolon or a
+/// tab where the line has no comma outside of quotes.
+fn separator(path: &Path, first: &[u8]) -> u8 {
+    if crate::sources::kind::ends(path, &[".tsv"]) {
+        return b'\t';
+    }
+    let (mut in_quotes, mut counts) = (false, [0; 3]);
+    const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
+    for byte in first {
+        match byte {
+            b'"' => in_quotes = !in_quotes,
+            b'\n' | b'\r' if !in_quotes => break,
+            _ if in_quotes => {}
+            _ => {
+                if let Some(at) = SEPARATORS.iter().position(|mark| mark == byte) {
+                    counts[at] += 1;
+                }
+            }
+        }
+    }
+    match counts {
+        [0, semicolons, tabs] if semicolons > 0 && semicolons >= tabs => b';',
+        [0, _, tabs] if tabs > 0 => b'\t',
+        _ => b',',
+    }
+}
+
+/// The place in a row, by the rules of the reader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first byte of a row.
+    Row,
+    /// Before the first byte of a further column.
+    Column,
+    Plain,
+    Quoted,
+    /// After a quote in a quoted text: its end, or the first of two.
+    Quote,
+}
+
+/// Bytes on their way to the reader. It knows the line that each row begins in, and whether a quote was left open, which
+/// the reader does not say.
+struct Watched<R> {
+    bytes: R,
+    separator: u8,
+    state: State,
+    line: u64,
+    /// Lines in which rows begin that are not read yet.
+    lines: VecDeque<u64>,
+    /// Line of the last quote that began a text.
+    quote_line: u64,
+    /// Bytes that the row may still have.
+    room: usize,
+    is_long: bool,
+    ended: bool,
+}
+
+impl<R: BufRead> Watched<R> {
+    fn new(bytes: R, separator: u8) -> Self {
+        Self {
+            bytes,
+            separator,
+            state: State::Row,
+            line: 1,
+            lines: VecDeque::new(),
+            quote_line: 1,
+            room: 0,
+            is_long: false,
+            ended: false,
+        }
+    }
+
+    fn watch(&mut self, byte: u8) {
+        let is_end = byte == b'\n' || byte == b'\r';
+        if self.state == State::Row && !is_end {
+            self.lines.push_back(self.line);
+        }
+        self.state = match (self.state, byte) {
+            (State::Quoted, b'"') => State::Quote,
+            (State::Quoted, _) | (State::Quote, b'"') => State::Quoted,
+            (_, b'\n' | b'\r') => State::Row,
+            (_, byte) if byte == self.separator => State::Column,
+            (State::Row | State::Column, b'"') => {
+                self.quote_line = self.line;
+                State::Quoted
+            }
+            _ => State::Plain,
+        };
+        self.line += u64::from(byte == b'\n');
+    }
+}
+
+impl<R: BufRead> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.room == 0 {
+            self.is_long = true;
+            return Err(Error::other("a row is too long"));
+        }
+        let read = self.bytes.read(buffer)?;
+        self.ended |= read == 0 && !buffer.is_empty();
+        self.room = self.room.saturating_sub(read);
+        for byte in &buffer[..read] {
+            self.watch(*byte);
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(name: &str, text: &[u8]) -> Result<Vec<(u64, Vec<String>)>, String> {
+        let path = Path::new(name);
+        let said = |error: DataError| error.to_string();
+        let mut table = Table::open(path, text).map_err(said)?;
+        let names = table.names().map_err(said)?.unwrap_or_default();
+        let mut rows = vec![(0, names)];
+        let mut row = ByteRecord::new();
+        while let Some(line) = table.next(&mut row, 1 << 20).map_err(said)? {
+            let cells = row
+                .iter()
+                .map(|cell| String::from_utf8_lossy(cell).into_owned());
+            rows.push((line, cells.collect()));
+        }
+        Ok(rows)
+    }
+
+    /// Quotes, line ends in texts, blank lines and either line end are read, and rows are named by their first line.
+    #[test]
+    fn rows_are_known_by_their_lines() {
+        for end in ["\n", "\r\n"] {
+            let text = "\u{feff}q,\"a, b\"|\"one\ntwo\",2|||3\" pipe,\"say \"\"four\"\"\"|\"\",x|"
+                .replace('|', end);
+            let found = rows("a.csv", text.as_bytes()).unwrap();
+            let row = |line, cells: [&str; 2]| (line, cells.map(str::to_owned).to_vec());
+            assert_eq!(
+                found,
+                [
+                    row(0, ["q", "a, b"]),
+                    row(2, ["one\ntwo", "2"]),
+                    row(6, ["3\" pipe", "say \"four\""]),
+                    row(7, ["", "x"])
+                ],
+                "{end:?}"
+            );
+        }
+        // Many rows lie in what is read at once.
+        let text = format!("a,b\n{}", "\"x\n\",y\n".repeat(9000));
+        let found = rows("a.csv", text.as_bytes()).unwrap();
+        assert_eq!((found.len(), found[9000].0), (9001, 2 * 8999 + 2));
+    }
+
+    /// The first line tells the separator.
+    #[test]
+    fn the_separator_is_found() {
+        for (name, text) in [
+            ("a.csv", "a;b\n1;2\n"),
+            ("a.csv", "a\tb\n1\t2\n"),
+            ("a.csv", "a,b\n1,2\n"),
+            ("a.tsv", "a\tb\n1\t2\n"),
+            ("a.csv", "\"x,y\";b\n1;2"),
+        ] {
+            assert_eq!(
+                rows(name, text.as_bytes()).unwrap()[1].1,
+                ["1", "2"],
+                "{text}"
+            );
+        }
+        assert_eq!(rows("a.csv", b"text\nx; y\n").unwrap()[1].1, ["x; y"]);
+    }
+
+    /// What is broken is named by its line; a text is not read without end.
+    #[test]
+    fn faults_are_named_by_line() {
+        let long = format!("a,b\n1,2\n3,\"{}", "x".repeat(3 << 20));
+        for (text, said) in [
+            (
+                "a,b\n1,2\n3,\"4\n5,6\n",
+                "a.csv:3`: has a double quote that is not closed",
+            ),
+            ("a,b\n\"1\n\n2", "a.csv:2`: has a double quote"),
+            ("a,a\n", "a.csv:1`: names two columns `a`"),
+            (long.as_str(), "a.csv:3`: is longer than 1 MB"),
+        ] {
+            let error = rows("a.csv", text.as_bytes()).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}
