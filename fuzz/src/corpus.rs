@@ -76,6 +76,34 @@ fn write_text(at: &Path) -> anyhow::Result<()> {
         .chunks_exact(2)
         .map(|pair| json!({ "messages": [turn("user", &pair[0]), turn("assistant", &pair[1])] }));
     write("chat.jsonl", &lines(chats))?;
+    let list: Vec<_> = sentences
+        .iter()
+        .map(|text| json!({ "text": text }))
+        .collect();
+    write("text.json", &serde_json::to_string_pretty(&list)?)?;
+    let share_gpt = sentences.chunks_exact(2).map(|pair| {
+        json!({
+            "system": "ba",
+            "conversations": [
+                { "from": "human", "value": pair[0] },
+                { "from": "function_call", "value": "ki" },
+                { "from": "observation", "value": "lu" },
+                { "from": "gpt", "value": pair[1] },
+            ],
+        })
+    });
+    let share_gpt: Vec<_> = share_gpt.collect();
+    write(
+        "sharegpt.json",
+        &serde_json::Value::from(share_gpt).to_string(),
+    )?;
+    let rows = sentences.chunks_exact(2);
+    let rows = rows.map(|pair| format!("{},\"{}\n\"\"do\"\"\"\n", pair[0], pair[1]));
+    write(
+        "text.csv",
+        &format!("prompt,response\n{}", rows.collect::<String>()),
+    )?;
+    write("text.py", &sentences.join("\n"))?;
     let tasks = (0..6).map(
         |number| json!({ "context": "ba", "choices": ["do", "ki lu", "me"], "answer": number % 3 }),
     );

@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 /// All formats.
-pub const FORMATS: [Format; 22] = [
+pub const FORMATS: [Format; 26] = [
     headed("safetensors", "model/model.safetensors", |at| {
         generate(at, "model")
     }),
@@ -63,6 +63,12 @@ pub const FORMATS: [Format; 22] = [
     binary("parquet", "text.parquet", |at| tokenize(at, "text.parquet")),
     text("jsonl", "text.jsonl", |at| tokenize(at, "text.jsonl")),
     text("chat", "chat.jsonl", |at| tokenize(at, "chat.jsonl")),
+    text("json", "text.json", |at| tokenize(at, "text.json")),
+    text("sharegpt", "sharegpt.json", |at| {
+        tokenize(at, "sharegpt.json")
+    }),
+    text("csv", "text.csv", |at| tokenize(at, "text.csv")),
+    text("source", "text.py", |at| tokenize(at, "text.py")),
     binary("gz", "text.txt.gz", |at| tokenize(at, "text.txt.gz")),
     binary("zst", "text.jsonl.zst", |at| tokenize(at, "text.jsonl.zst")),
     text("tasks", "task.jsonl", |at| {

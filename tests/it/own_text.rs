@@ -40,6 +40,7 @@ fn write_texts(at: &Path) {
         .unwrap();
     }
     std::fs::write(notes.join("todo.org"), "* later").unwrap();
+    std::fs::write(notes.join("paper.pdf"), "%PDF-1.7").unwrap();
     let talk = |number: usize| {
         let answer = match number % 8 {
             0 => String::new(),
@@ -73,14 +74,14 @@ fn own_text_goes_from_notes_to_a_report() {
             .success()
             .stdout(contains(last));
     }
-    let left_out =
-        "files of its folders that are left out, since they are of no kind that is read: `.org` 1";
+    let left_out = "files that are left out, since they are of no kind that is read: `.pdf` 1";
     let mut prepare = polymath(at);
     prepare
         .args(["prepare", "prepare.toml"])
         .assert()
         .success()
-        .stdout(contains(left_out));
+        .stdout(contains(left_out))
+        .stdout(contains("files read as text: `.org` 1"));
     let mut quoted = polymath(at);
     quoted.args(["prepare", "prepare.toml", "output=data/other"]);
     quoted.arg("domains.\"talks v1.2\".paths=[\"chat.jsonl\"]");

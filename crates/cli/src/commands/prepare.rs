@@ -133,11 +133,12 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
             "  {name}: passages are the groups: scores apply to new passages of the same work, not to other works\n"
         );
     }
-    text + &few(name, held)
+    text + &few(name, held, domain.train.groups + held, domain.group)
 }
 
-/// Says what few held-out groups can't show. `dev` and `test` get about half of them each.
-fn few(name: &str, held: u64) -> String {
+/// Says what few of all the groups can't show that are held out, and what would mend it. `dev` and `test` get about half
+/// of them each.
+fn few(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     let plural = if held == 1 { "group is" } else { "groups are" };
     let said = match (held, held / 2) {
         (0..FEWEST, _) => "too few: scores on them get no interval and no verdict".to_owned(),
@@ -151,10 +152,33 @@ fn few(name: &str, held: u64) -> String {
         _ => return String::new(),
     };
     format!(
-        "  {name}: {held} held-out {plural} {said}; hold out {} or more (`heldout_groups`, `heldout_fraction`, `heldout_paths`), or give \
-         more text\n",
-        2 * ENOUGH
+        "  {name}: {held} held-out {plural} {said}; {}\n",
+        remedy(name, held, all, kind)
     )
+}
+
+/// Says how a domain of `all` groups gets enough of them held out. At most half can be.
+fn remedy(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
+    let (wanted, most) = (2 * ENOUGH, all / 2);
+    let mut ways = Vec::new();
+    if most >= wanted {
+        ways.push(format!(
+            "hold out {wanted} or more with `domains.{name}.heldout_groups = {wanted}` (it has {all} groups)"
+        ));
+    } else if most > held {
+        ways.push(format!(
+            "hold out {most} with `domains.{name}.heldout_groups = {most}`, half of its {all} groups"
+        ));
+    }
+    if most < wanted {
+        ways.push(format!("give more text, to hold out {wanted} or more"));
+        if kind != GroupKind::Section {
+            ways.push(format!(
+                "or split by passages with `domains.{name}.group = \"section\"`, for scores on new passages of the same works"
+            ));
+        }
+    }
+    ways.join("; ")
 }
 
 /// Describes held-out documents that were not chosen by the hash alone.
@@ -246,6 +270,8 @@ fn ends(dataset: &Dataset) -> String {
 
 #[cfg(test)]
 mod tests {
+    use polymath_data::GroupKind;
+
     use super::few;
 
     /// Counts the groups of the split that results are reported on, which has half of those held out.
@@ -267,12 +293,35 @@ mod tests {
             ),
             (31, "31 held-out groups are few: about 15 of them"),
         ] {
-            let text = few("law", held);
-            assert!(
-                text.contains(said) && text.contains("hold out 32 or more"),
-                "{text}"
-            );
+            let text = few("law", held, 400, GroupKind::File);
+            let mend =
+                "hold out 32 or more with `domains.law.heldout_groups = 32` (it has 400 groups)";
+            assert!(text.contains(said) && text.contains(mend), "{text}");
+            assert!(!text.contains("section"), "{text}");
         }
-        assert_eq!(few("law", 32), "");
+        assert_eq!(few("law", 32, 400, GroupKind::File), "");
+    }
+
+    /// The remedy is one that the domain has groups for.
+    #[test]
+    fn remedies_fit_the_groups() {
+        let of = |held, all, kind| few("law", held, all, kind);
+        let some = of(1, 31, GroupKind::File);
+        assert!(
+            some.contains(
+                "hold out 15 with `domains.law.heldout_groups = 15`, half of its 31 groups"
+            ),
+            "{some}"
+        );
+        assert!(
+            some.contains("give more text, to hold out 32")
+                && some.contains("`domains.law.group = \"section\"`")
+        );
+        let most = of(15, 31, GroupKind::Section);
+        assert!(
+            !most.contains("heldout_groups") && !most.contains("section"),
+            "{most}"
+        );
+        assert!(most.contains("give more text"), "{most}");
     }
 }

@@ -26,5 +26,6 @@ pub(crate) mod parquet;
 pub(crate) mod parquet;
 pub(crate) mod pieces;
 pub(crate) mod record;
+pub(crate) mod refusal;
 pub(crate) mod table;
 pub(crate) mod text_file;

@@ -159,9 +159,7 @@ impl RecordNotes {
             });
         let read_by = match self.read_by.len() {
             0 | 1 => "records are read by",
-            _ => {
-                "records are read by different fields (`text_field` or `fields` names them for all)"
-            }
+            _ => "records are read by different fields (`text_field` names one for all)",
         };
         let lines = [
             listed("keys of records that are not used", &self.unused_keys),

@@ -2,6 +2,8 @@
 
 mod apply_chat_template;
 mod chat;
+mod conversations;
+mod formats;
 mod groups;
 mod ledger;
 mod mixture;

@@ -81,7 +81,7 @@ fn folders_are_sources() {
         let name = format!("notes [old]/{}/{number}.{kind}", number % 3);
         desk.file(&name, format!("Note {number} is about {}.", number * 11));
     }
-    desk.file("notes [old]/picture.png", b"\x89PNG");
+    desk.file("notes [old]/picture.png", b"\x89PNG\r\n\x1a\n");
     desk.file("notes [old]/.git/HEAD.txt", "Not a note.");
     desk.domain("folder", &["notes [old]"]);
     let found = desk.prepare().unwrap();

@@ -1,0 +1,291 @@
+//! Kinds of files and layouts of records: the exact documents that each gives.
+
+use polymath_data::{FieldNames, OnBadRecord};
+
+use crate::support::desk::Desk;
+use crate::support::documents::{each, notes, texts};
+
+/// Any text of a folder is a document, whatever its name; binary files, those of other programs and hidden ones are
+/// counted.
+#[test]
+fn any_text_is_read() {
+    let mut desk = Desk::new();
+    for number in 0..6 {
+        desk.file(&format!("all/{number}.py"), format!("print({number})\n"));
+        desk.file(
+            &format!("all/src/{number}.rs"),
+            format!("const N: u32 = {number};"),
+        );
+    }
+    desk.file("all/Makefile", "all:\n\ttrue\n");
+    desk.file("all/page.html", "<p>Page</p>");
+    desk.file("all/logo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+    desk.file("all/paper.pdf", b"%PDF-1.7\n");
+    desk.file("all/book.epub", b"PK\x03\x04\0\0");
+    desk.file("all/package.json", r#"{"name": "polymath"}"#);
+    desk.file("all/.git/config", "[core]");
+    desk.file("all/.env", "KEY=1");
+    desk.domain("all", &["all"]);
+    let dataset = desk.prepare().unwrap();
+    let found = texts(&dataset, "all");
+    assert_eq!(found.len(), 14);
+    let has = |text: &str, source: &str| {
+        found
+            .iter()
+            .any(|found| found.0 == text && found.1 == text && found.2 == source)
+    };
+    assert!(has("print(3)\n", "3.py") && has("const N: u32 = 5;", "5.rs"));
+    assert!(has("all:\n\ttrue\n", "Makefile") && has("<p>Page</p>", "page.html"));
+    let lines = notes(&dataset, "all").lines().join("\n");
+    for said in [
+        "files read as text: `.html` 1, `.py` 6, `.rs` 6, `no ending` 1",
+        "of no kind that is read: `.epub` 1, `.pdf` 1, `.png` 1",
+        "1 `.pdf` can be converted: `pdftotext FILE.pdf`",
+        "1 `.epub` can be converted: `pandoc",
+        "no known fields (`fields` names them): `.json` 1",
+        "hidden files and folders that are left out: `.env` 1, `.git` 1",
+    ] {
+        assert!(lines.contains(said), "{said}\n{lines}");
+    }
+
+    // A glob passes over the same ones, and `extensions` narrows both.
+    let folder = desk.folder.path().display().to_string();
+    for paths in ["all", "all/**/*"] {
+        desk.config.domains.clear();
+        desk.config.output = desk
+            .folder
+            .path()
+            .join(format!("of-{}", paths.replace(['/', '*'], "-")));
+        let domain = desk.domain("all", &[paths]);
+        domain.extensions = vec!["py".into(), ".RS".into()];
+        let dataset = desk.prepare().unwrap();
+        assert_eq!(texts(&dataset, "all").len(), 12, "{paths}");
+        let unlisted = &notes(&dataset, "all").unlisted_files;
+        assert_eq!((unlisted[".html"], unlisted[".pdf"]), (1, 1));
+    }
+    for (name, said) in [
+        (
+            "all/paper.pdf",
+            "paper.pdf`: is a `.pdf` file, which is not read: `pdftotext",
+        ),
+        ("all/logo.png", "logo.png`: is no text"),
+        ("all/*.pdf", "matches no file that is read"),
+    ] {
+        desk.config.domains.clear();
+        desk.domain("all", &[name]);
+        let error = desk.prepare().unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains(&folder), "{error}");
+    }
+}
+
+/// A list of records and records one after the other give the documents of the same lines; a record is known by its
+/// place.
+#[test]
+fn json_lists_are_read() {
+    let mut desk = Desk::new();
+    let records = each(20, |n| format!("{{\"text\": \"text ] number {n}\"}}"));
+    for (name, content) in [
+        ("list.json", format!("[\n{}\n]\n", records.join(",\n"))),
+        ("after.json", records.join("\n\n").replace("{\"", "{\n\"")),
+        ("lines.json", records.join("\n")),
+        ("lines.ndjson", records.join("\n")),
+    ] {
+        desk.config.output = desk.folder.path().join(name.replace('.', "-"));
+        desk.config.domains.clear();
+        desk.file(name, content);
+        desk.domain("text", &[name]);
+        let found = texts(&desk.prepare().unwrap(), "text");
+        assert_eq!(found.len(), 20, "{name}");
+        let third = (
+            "text ] number 2".into(),
+            "text ] number 2".into(),
+            format!("{name}:3"),
+        );
+        assert!(found.contains(&third), "{found:?}");
+    }
+}
+
+/// A table gives a document for each row, known by its line.
+#[test]
+fn tables_are_read() {
+    let mut desk = Desk::new();
+    let rows = each(20, |n| {
+        format!("{n},\"what, \"\"{n}\"\"?\",\"answer\n{n}\"\r\n")
+    });
+    desk.file(
+        "qa.csv",
+        format!("\u{feff}id,question,reply\r\n{}", rows.concat()),
+    );
+    let rows = each(20, |n| format!("{n}\twhat {n}?\n"));
+    desk.file("qa.tsv", format!("id\ttext\n{}", rows.concat()));
+    let name = |name: &str| Some(name.to_owned());
+    desk.domain("qa", &["qa.csv"]).fields = Some(FieldNames {
+        prompt: name("question"),
+        response: name("reply"),
+        ..FieldNames::default()
+    });
+    desk.domain("tab", &["qa.tsv"]);
+    let dataset = desk.prepare().unwrap();
+    let found = texts(&dataset, "qa");
+    assert_eq!(found.len(), 20);
+    let expected = (
+        "what, \"3\"?\nanswer\n3".into(),
+        "answer\n3".into(),
+        "qa.csv:8".into(),
+    );
+    assert!(found.contains(&expected), "{found:?}");
+    assert_eq!(notes(&dataset, "qa").unused_keys["id"], 20);
+    let expected = ("what 7?".into(), "what 7?".into(), "qa.tsv:9".into());
+    assert!(texts(&dataset, "tab").contains(&expected));
+}
+
+/// A system prompt, an input and other names of fields are read as the config says.
+#[test]
+fn fields_are_named_by_the_config() {
+    let mut desk = Desk::new();
+    let records = each(20, |n| {
+        format!(r#"{{"s": "Be brief.", "q": "why {n}?", "x": "", "a": "so {n}", "text": "other"}}"#)
+    });
+    desk.file("a.jsonl", records.join("\n"));
+    let name = |name: &str| Some(name.to_owned());
+    desk.domain("asked", &["a.jsonl"]).fields = Some(FieldNames {
+        instruction: name("q"),
+        input: name("x"),
+        output: name("a"),
+        system: name("s"),
+        ..FieldNames::default()
+    });
+    let dataset = desk.prepare().unwrap();
+    let expected = (
+        "Be brief.\nwhy 4?\nso 4".into(),
+        "so 4".into(),
+        "a.jsonl:5".into(),
+    );
+    assert!(texts(&dataset, "asked").contains(&expected));
+    assert_eq!(notes(&dataset, "asked").unused_keys["text"], 20);
+    desk.config.domains.get_mut("asked").unwrap().fields = Some(FieldNames {
+        prompt: name("question"),
+        response: name("a"),
+        ..FieldNames::default()
+    });
+    desk.config.output = desk.folder.path().join("missing");
+    let error = desk.prepare().unwrap_err().to_string();
+    assert!(
+        error.contains("a.jsonl:1`: has no field `question`, as `fields.prompt` says"),
+        "{error}"
+    );
+}
+
+/// Records of several layouts in a file are named by the line where each begins.
+#[test]
+fn mixed_layouts_are_named() {
+    let mut desk = Desk::new();
+    let mut lines = each(20, |n| format!(r#"{{"text": "text {n}"}}"#));
+    lines[4] = r#"{"prompt": "q", "response": "r"}"#.into();
+    lines[9] = r#"{"conversations": [{"from": "gpt", "value": "r"}]}"#.into();
+    desk.file("a.jsonl", lines.join("\n"));
+    desk.domain("text", &["a.jsonl"]);
+    let dataset = desk.prepare().unwrap();
+    let mixed = &notes(&dataset, "text").mixed;
+    assert_eq!(mixed.len(), 2);
+    assert!(
+        mixed[0].contains("a.jsonl:5` is the first record read by `prompt`, `response`"),
+        "{mixed:?}"
+    );
+    assert!(
+        mixed[1].contains("a.jsonl:10` is the first record read by `conversations`"),
+        "{mixed:?}"
+    );
+}
+
+/// Broken files are refused by line; records that can be told apart are skipped where the config says so.
+#[test]
+fn broken_files_are_named_by_line() {
+    let mut desk = Desk::new();
+    let whole = each(20, |n| format!("{{\"text\": \"text {n}\"}}"));
+    let list = whole.join(",\n");
+    for (name, content, said) in [
+        (
+            "cut.json",
+            format!("[{list}"),
+            "cut.json:20`: is not JSON: the list does not end",
+        ),
+        (
+            "comma.json",
+            format!("[{list},\n]"),
+            "comma.json:21`: is not JSON: a comma",
+        ),
+        (
+            "in.json",
+            format!("[{list},\n{{\"text\": "),
+            "in.json:21`: is not JSON: the file ends",
+        ),
+        (
+            "bad.json",
+            format!("[{list},\n{{\"text\": x}}]"),
+            "bad.json:21`: record 21 is not JSON",
+        ),
+        (
+            "kind.json",
+            format!("[{list},\n5]"),
+            "kind.json:21`: record 21 is `5`, expected an object",
+        ),
+        (
+            "object.json",
+            "{\"data\": [1]}".into(),
+            "object.json:1`: has neither `text`",
+        ),
+        ("word.json", "true".into(), "word.json:1`: is no JSON list"),
+        (
+            "quote.csv",
+            "text\na\n\"b\nc\n".into(),
+            "quote.csv:3`: has a double quote",
+        ),
+        (
+            "wide.csv",
+            "text,id\na,1\nb,2,3\n".into(),
+            "wide.csv:3`: has 3 columns, expected 2",
+        ),
+        (
+            "names.csv",
+            "a,b\n1,2\n".into(),
+            "names.csv:2`: has neither `text`",
+        ),
+    ] {
+        desk.file(name, content);
+        desk.config.domains.clear();
+        desk.domain("text", &[name]);
+        let error = desk.prepare().unwrap_err().to_string();
+        assert!(error.contains(said), "{name}: {error}");
+    }
+    desk.config.domains.clear();
+    desk.domain("text", &["bad.json", "kind.json"])
+        .on_bad_record = Some(OnBadRecord::Skip);
+    let dataset = desk.prepare().unwrap();
+    assert_eq!(dataset.manifest().domains["text"].bad_records_dropped, 2);
+}
+
+/// A dataset that a version made which read fewer kinds of files stays as it is, until it is made anew.
+#[test]
+fn earlier_datasets_stay() {
+    let mut desk = Desk::new();
+    for number in 0..12 {
+        desk.file(
+            &format!("all/{number}.md"),
+            format!("Number {number} of several."),
+        );
+    }
+    desk.domain("all", &["all"]);
+    let first = desk.prepare().unwrap();
+    let manifest = first.path().join("dataset.json");
+    let json = std::fs::read_to_string(&manifest).unwrap();
+    desk.file("all/more.py", "print()");
+    let other = |desk: &Desk| desk.prepare().unwrap_err().to_string();
+    assert!(other(&desk).contains("made from other text"));
+    assert!(json.contains("\"reads_all_text\": true"));
+    std::fs::write(&manifest, json.replace("\"reads_all_text\": true,", "")).unwrap();
+    let again = desk.prepare().unwrap();
+    assert_eq!(again.manifest().source, first.manifest().source);
+    desk.file("all/more.md", "More.");
+    assert!(other(&desk).contains("made from other text"));
+}
