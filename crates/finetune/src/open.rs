@@ -8,12 +8,8 @@ use polymath_model::{HEAD, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
-<<<<<<< HEAD
-use crate::niche::{NicheData, TokenReader, choose_niche, niche_folder, prepare_niche};
-use crate::resolve::DEFAULT_SEQUENCE;
-=======
 use crate::niche::{NicheData, TokenReader, choose_niche, name_niche, niche_folder, prepare_niche};
->>>>>>> 227adda (Read any UTF-8 text, JSON lists, CSV, ShareGPT and tool calls)
+use crate::resolve::DEFAULT_SEQUENCE;
 use crate::retention::{RetainedText, limits, retained_domains};
 use crate::tuning::Trained;
 use crate::vocabulary::Extension;
