@@ -13,7 +13,6 @@ use crate::wording::{
 };
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
-use polymath_eval::statistics::Verdict;
 
 /// Maximum number of runs with names beside their points.
 const MOST_NAMES: usize = 5;
@@ -44,6 +43,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
         ledger => ledger(report).map(of_ledger),
         overlap_limit => percent(report.settings.overlap_limit),
         base => &report.base,
+        answer => report.answer().sentence,
         headline => report.headline(),
         several => report.runs.len() > 1,
         runs,
@@ -60,13 +60,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
 }
 
 fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
-    let judged = run
-        .retained()
-        .filter(|domain| domain.verdict != Verdict::Withheld);
-    let kept = run
-        .retained()
-        .filter(|domain| domain.verdict == Verdict::Kept)
-        .count();
+    let (kept, judged) = run.kept();
     context! {
         number,
         name => &run.name,
@@ -82,7 +76,8 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
             context! { domain => &worst.domain, change => signed(worst.change), bound }
         }),
         kept,
-        judged => judged.count(),
+        judged,
+        recommended => report.answer().recommended.contains(&run.name),
         other_context => run.other_context.then_some(OTHER_CONTEXT),
         domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
         questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),

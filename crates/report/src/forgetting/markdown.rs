@@ -6,6 +6,8 @@ use super::sureness;
 use super::tasks;
 use super::{Chain, ForgettingReport, RunReport};
 use crate::evidence::DomainEvidence;
+use polymath_eval::statistics::Figure;
+
 use crate::untrusted::{code, inline};
 use crate::wording::{
     OTHER_CONTEXT, asked, bound, count, interval, percent, plain, points, points_interval,
@@ -15,8 +17,10 @@ use crate::wording::{
 /// Renders the report in GitHub-flavored Markdown.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
-        "# Forgetting report\n\n{}\n\nBase: {}. Bits per byte on held-out documents; lower is better.\n",
+        "# Forgetting report\n\n{}{}\n\n{}Base: {}. Bits per byte on held-out documents; lower is better.\n",
+        answer(report),
         inline(&report.headline()),
+        overview(report),
         code(&report.base)
     );
     text += "\n<details><summary>How sure is this?</summary>\n\n";
@@ -48,6 +52,44 @@ pub fn render(report: &ForgettingReport) -> String {
         );
     }
     text
+}
+
+fn answer(report: &ForgettingReport) -> String {
+    match report.answer().sentence {
+        sentence if sentence.is_empty() => String::new(),
+        sentence => format!("**{}**\n\n", inline(&sentence)),
+    }
+}
+
+/// Renders a table with one row per run, if there are several.
+fn overview(report: &ForgettingReport) -> String {
+    if report.runs.len() < 2 {
+        return String::new();
+    }
+    let recommended = report.answer().recommended;
+    let mut text = String::from(
+        "| run | method | gain | mean forgetting | worst retained domain | kept |\n|---|---|--:|--:|---|--:|\n",
+    );
+    for run in &report.runs {
+        let name = match recommended.contains(&run.name) {
+            true => format!("**{}** (take this)", inline(&run.name)),
+            false => inline(&run.name),
+        };
+        let summary = &run.summary;
+        let value = |figure: Option<Figure>| signed_or_dash(figure.map(|figure| figure.value));
+        let worst = summary.worst_forgetting.as_ref();
+        let worst = worst.map_or("–".to_owned(), |worst| {
+            format!("{} {}", inline(&worst.domain), signed(worst.change))
+        });
+        let (kept, judged) = run.kept();
+        text += &format!(
+            "| {name} | {} | {} | {} | {worst} | {kept} of {judged} |\n",
+            inline(&run.method),
+            value(summary.niche_gain),
+            value(summary.mean_forgetting),
+        );
+    }
+    text + "\n"
 }
 
 fn of_run(run: &RunReport) -> String {

@@ -1,5 +1,6 @@
 //! Forgetting report: change of every domain, with significance.
 
+mod answer;
 mod chain;
 mod compare;
 mod definitions;
@@ -14,6 +15,7 @@ mod table;
 mod tasks;
 mod wording;
 
+pub use answer::Answer;
 pub use chain::{Chain, Measure, Stage};
 pub use questions::QuestionReport;
 pub use ranking::{PairReport, Ranking};
@@ -266,10 +268,21 @@ impl RunReport {
     }
 
     /// Returns the retained domains.
-    pub fn retained(&self) -> impl Iterator<Item = &DomainReport> {
+    pub fn retained(&self) -> impl Iterator<Item = &DomainReport> + Clone {
         self.domains
             .iter()
             .filter(|domain| domain.role == Role::Retained)
+    }
+
+    /// Returns the number of retained domains that are kept, and of those that are judged.
+    pub fn kept(&self) -> (usize, usize) {
+        let judged = self
+            .retained()
+            .filter(|domain| domain.verdict != Verdict::Withheld);
+        let kept = judged
+            .clone()
+            .filter(|domain| domain.verdict == Verdict::Kept);
+        (kept.count(), judged.count())
     }
 
     /// Returns a sentence on gain and forgetting.
@@ -373,6 +386,11 @@ impl ForgettingReport {
     /// Returns the main result in a few sentences.
     pub fn headline(&self) -> String {
         wording::headline(self)
+    }
+
+    /// Returns which run to take, or why none.
+    pub fn answer(&self) -> Answer {
+        Answer::of(self)
     }
 
     /// Returns a sentence on gain and forgetting per run.

@@ -70,7 +70,11 @@ pub fn render(report: &ForgettingReport) -> String {
             );
         }
     }
-    text + "\n" + &report.headline() + "\n"
+    let answer = match report.answer().sentence {
+        sentence if sentence.is_empty() => sentence,
+        sentence => sentence + "\n",
+    };
+    text + "\n" + &answer + &report.headline() + "\n"
 }
 
 fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {

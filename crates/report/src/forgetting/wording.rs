@@ -140,7 +140,7 @@ fn retained(run: &RunReport) -> Option<String> {
 }
 
 /// Joins items as `a, b and c`.
-fn list(items: &[String]) -> String {
+pub fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),

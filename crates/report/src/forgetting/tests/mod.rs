@@ -1,5 +1,6 @@
 //! Verdicts, summary, forms and escaping of the report.
 
+mod answer;
 mod coverage;
 mod sureness;
 

@@ -198,7 +198,7 @@ fn runs_are_ranked_by_significant_differences() {
 }
 
 /// Returns a run that forgot and gained these bits per byte.
-fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
+pub(super) fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
     let mut model = tuned();
     model.path = path.into();
     for (name, scores) in &mut model.domains {

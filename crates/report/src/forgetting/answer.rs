@@ -1,0 +1,208 @@
+//! First sentence of the report: which run to take, or why none.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::wording::list;
+use super::{DomainReport, ForgettingReport, RunReport};
+use crate::wording::signed;
+use polymath_eval::statistics::Verdict;
+
+/// Answer to the question which run to take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Sentences that name the run to take and why, or what stands in the way.
+    pub sentence: String,
+    /// Names of the recommended runs: at most one for each niche.
+    pub recommended: Vec<String>,
+}
+
+impl Answer {
+    /// Answers for each niche of the report: of the runs that gained on it and kept every retained domain that was judged,
+    /// the one with the most gain. Empty if the report has no run with a niche.
+    pub fn of(report: &ForgettingReport) -> Self {
+        let mut niches: BTreeMap<&str, Vec<&RunReport>> = BTreeMap::new();
+        for run in &report.runs {
+            if let Some(niche) = run.niche() {
+                niches.entry(&niche.name).or_default().push(run);
+            }
+        }
+        let several = niches.len() > 1;
+        let (mut sentences, mut recommended) = (Vec::new(), Vec::new());
+        for (niche, runs) in niches {
+            let found = Compared {
+                runs,
+                niche,
+                tolerance: report.settings.tolerance,
+            };
+            let run = found.recommended();
+            recommended.extend(run.map(|run| run.name.clone()));
+            let sentence = found.sentence(run);
+            sentences.push(match several {
+                true => format!("On {niche}: {sentence}"),
+                false => sentence,
+            });
+        }
+        Self {
+            sentence: sentences.join(" "),
+            recommended,
+        }
+    }
+}
+
+/// The runs of one niche.
+struct Compared<'a> {
+    runs: Vec<&'a RunReport>,
+    niche: &'a str,
+    tolerance: f64,
+}
+
+impl<'a> Compared<'a> {
+    fn recommended(&self) -> Option<&'a RunReport> {
+        let keeps = |run: &&&RunReport| {
+            gained(run) && judged(run).count() > 0 && judged(run).all(|domain| is_kept(domain))
+        };
+        let inside = self.runs.iter().filter(keeps).copied();
+        inside.max_by(|a, b| by(gain(a), gain(b)))
+    }
+
+    fn sentence(&self, recommended: Option<&RunReport>) -> String {
+        let within = format!("within {} bits per byte", self.tolerance);
+        if let Some(run) = recommended {
+            return format!(
+                "{} keeps {} {within} and {}: take {}.",
+                run.name,
+                all_of(judged(run).count()),
+                self.gain_of(run),
+                run.name
+            );
+        }
+        if self.runs.iter().all(|run| judged(run).count() == 0) {
+            return "No retained domain was judged: this report says nothing of forgetting. Score domains that the base knows.".into();
+        }
+        let gaining: Vec<&RunReport> = self
+            .runs
+            .iter()
+            .copied()
+            .filter(|run| gained(run))
+            .collect();
+        let Some(nearest) = gaining.iter().copied().min_by(|a, b| nearer(a, b)) else {
+            let who = match &self.runs[..] {
+                [run] => run.name.clone(),
+                _ => "None of the runs".into(),
+            };
+            let verb = if self.runs.len() == 1 {
+                "shows no"
+            } else {
+                "shows a"
+            };
+            return format!(
+                "{who} {verb} significant gain on {}: keep the base.",
+                self.niche
+            );
+        };
+        let names = |verdict| -> Vec<String> {
+            let of = judged(nearest).filter(|domain| domain.verdict == verdict);
+            of.map(|domain| domain.name.clone()).collect()
+        };
+        let (forgotten, undecided) = (names(Verdict::Forgotten), names(Verdict::Undecided));
+        let all = all_of(judged(nearest).count());
+        let opening = match &self.runs[..] {
+            [run] => format!("{} is not shown to keep {all} {within}", run.name),
+            _ => format!(
+                "No run is shown to keep {all} {within}; {} is nearest",
+                nearest.name
+            ),
+        };
+        let mut text = format!("{opening}: it {}", self.gain_of(nearest));
+        if !forgotten.is_empty() {
+            text += &format!(", forgot {}", list(&forgotten));
+        }
+        if !undecided.is_empty() {
+            text += &format!(", and {} undecided", is_or_are(&undecided));
+        }
+        text += ".";
+        if !forgotten.is_empty() {
+            text += &format!(
+                " Fine-tune with forgetting limits of {} to keep them.",
+                self.tolerance
+            );
+        } else if !undecided.is_empty() {
+            text += " More held-out documents of them would decide.";
+        }
+        text
+    }
+
+    /// Describes a run's gain: as a share of the largest gain, if there are several runs.
+    fn gain_of(&self, run: &RunReport) -> String {
+        let largest = self.runs.iter().map(|run| gain(run)).fold(0.0, f64::max);
+        let own = gain(run);
+        match self.runs.len() {
+            1 => format!("gains {} bits per byte on {}", signed(own), self.niche),
+            _ if own == largest => {
+                format!("has the largest gain on {} ({})", self.niche, signed(own))
+            }
+            _ => format!(
+                "has {:.0} % of the largest gain on {} ({} of {})",
+                100.0 * own / largest,
+                self.niche,
+                signed(own),
+                signed(largest)
+            ),
+        }
+    }
+}
+
+fn judged(run: &RunReport) -> impl Iterator<Item = &DomainReport> {
+    run.retained()
+        .filter(|domain| domain.verdict != Verdict::Withheld)
+}
+
+fn is_kept(domain: &DomainReport) -> bool {
+    domain.verdict == Verdict::Kept
+}
+
+fn gained(run: &RunReport) -> bool {
+    run.niche()
+        .is_some_and(|niche| niche.verdict == Verdict::Gained)
+}
+
+fn gain(run: &RunReport) -> f64 {
+    run.summary.niche_gain.map_or(0.0, |gain| gain.value)
+}
+
+/// Orders runs by how few domains they forgot, then by how few are undecided, then by the worst change.
+fn nearer(a: &RunReport, b: &RunReport) -> Ordering {
+    let of = |run: &RunReport, verdict| {
+        judged(run)
+            .filter(|domain| domain.verdict == verdict)
+            .count()
+    };
+    let worst = |run: &RunReport| {
+        run.summary
+            .worst_forgetting
+            .as_ref()
+            .map_or(0.0, |worst| worst.change)
+    };
+    of(a, Verdict::Forgotten)
+        .cmp(&of(b, Verdict::Forgotten))
+        .then_with(|| of(a, Verdict::Undecided).cmp(&of(b, Verdict::Undecided)))
+        .then_with(|| by(worst(a), worst(b)))
+}
+
+fn by(a: f64, b: f64) -> Ordering {
+    a.total_cmp(&b)
+}
+
+fn all_of(count: usize) -> String {
+    match count {
+        1 => "the retained domain".into(),
+        2 => "both retained domains".into(),
+        count => format!("all {count} retained domains"),
+    }
+}
+
+fn is_or_are(names: &[String]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", list(names))
+}

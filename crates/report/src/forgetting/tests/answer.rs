@@ -1,0 +1,134 @@
+//! The first sentence of the report names the run to take, or says what stands in the way.
+
+use super::sureness::run_of;
+use super::*;
+
+/// Reports on runs that forgot and gained these bits per byte.
+fn report_of(runs: &[(&str, [f64; 2])]) -> ForgettingReport {
+    let runs: Vec<ModelScores> = runs
+        .iter()
+        .map(|(path, figures)| run_of(path, *figures))
+        .collect();
+    ForgettingReport::new(&base(), &runs, Settings::default()).unwrap()
+}
+
+/// Of the runs that keep all retained domains, the one with the most gain is recommended, in every form of the report.
+#[test]
+fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() {
+    let report = report_of(&[
+        ("greedy", [0.2, 0.4]),
+        ("middle", [-0.01, 0.3]),
+        ("thrifty", [-0.1, 0.1]),
+    ]);
+    let answer = report.answer();
+    assert_eq!(answer.recommended, ["middle"]);
+    assert_eq!(
+        answer.sentence,
+        "middle keeps both retained domains within 0.02 bits per byte and has 75 % of the largest gain on competition (+0.300 of \
+        +0.400): take middle."
+    );
+    let markdown = markdown::render(&report);
+    assert!(
+        markdown.starts_with("# Forgetting report\n\n**middle keeps both"),
+        "{markdown}"
+    );
+    assert!(
+        markdown.contains("| **middle** (take this) | full | +0.300 | "),
+        "{markdown}"
+    );
+    assert_eq!(markdown.matches("take this").count(), 1);
+    assert!(
+        report
+            .table()
+            .contains("\nmiddle keeps both retained domains")
+    );
+    let html = html::render(&report).unwrap();
+    assert!(
+        html.contains("<p class=\"lead\">middle keeps both"),
+        "{html}"
+    );
+    assert_eq!(html.matches("card recommended").count(), 1);
+}
+
+/// A single run is recommended or not by its own figures.
+#[test]
+fn a_single_run_has_an_answer() {
+    let sentence = |figures| report_of(&[("alone", figures)]).answer().sentence;
+    assert_eq!(
+        sentence([-0.01, 0.3]),
+        "alone keeps both retained domains within 0.02 bits per byte and gains +0.300 bits per byte on competition: take alone."
+    );
+    assert_eq!(
+        sentence([0.2, 0.3]),
+        "alone is not shown to keep both retained domains within 0.02 bits per byte: it gains +0.300 bits per byte on competition, \
+        forgot chemistry and leaky. Fine-tune with forgetting limits of 0.02 to keep them."
+    );
+    assert_eq!(
+        sentence([-0.2, 0.0]),
+        "alone shows no significant gain on competition: keep the base."
+    );
+}
+
+/// Where no run keeps everything, the nearest is named: the one that forgot fewest domains, then least.
+#[test]
+fn the_nearest_run_is_named_if_none_keeps_everything() {
+    let report = report_of(&[("greedy", [0.2, 0.4]), ("middle", [0.1, 0.3])]);
+    let answer = report.answer();
+    assert!(answer.recommended.is_empty());
+    assert!(
+        answer.sentence.starts_with(
+            "No run is shown to keep both retained domains within 0.02 bits per byte; middle is nearest: it has 75 % of the largest"
+        ),
+        "{}",
+        answer.sentence
+    );
+    assert!(!markdown::render(&report).contains("take this"));
+
+    let unclear = report_of(&[("middle", [0.02, 0.3])]).answer().sentence;
+    assert!(
+        unclear.contains(
+            "and chemistry and leaky are undecided. More held-out documents of them would decide."
+        ),
+        "{unclear}"
+    );
+}
+
+/// Withheld domains count neither for nor against a run, and without a judged domain there is no recommendation.
+#[test]
+fn withheld_domains_are_left_out() {
+    let mut run = run_of("alone", [-0.01, 0.3]);
+    run.domains.retain(|name, _| name != "chemistry");
+    let mut base = base();
+    base.domains.retain(|name, _| name != "chemistry");
+    base.questions.clear();
+    run.questions.clear();
+    run.overlaps = vec![Overlap {
+        train: "competition".into(),
+        heldout: "leaky".into(),
+        exact_share: 0.9,
+        ngram_share: 0.9,
+        ngrams: 500,
+    }];
+    let report = ForgettingReport::new(&base, &[run], Settings::default()).unwrap();
+    let answer = report.answer();
+    assert!(answer.recommended.is_empty());
+    assert!(
+        answer.sentence.starts_with("No retained domain was judged"),
+        "{}",
+        answer.sentence
+    );
+}
+
+/// Runs of different niches have an answer each.
+#[test]
+fn each_niche_has_an_answer() {
+    let mut other = run_of("other", [-0.01, 0.3]);
+    other.niche = Some("chemistry".into());
+    let runs = [run_of("middle", [-0.01, 0.3]), other];
+    let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+    let sentence = report.answer().sentence;
+    assert!(
+        sentence.contains("On chemistry: ") && sentence.contains("On competition: middle keeps"),
+        "{sentence}"
+    );
+}
