@@ -75,6 +75,8 @@ compare-hugging-face:
     scripts/check/hf.sh
     scripts/check/finetune.sh
     scripts/check/chat.sh
+compare-openai-client CHECKPOINT:
+    scripts/check/serve.sh {{ CHECKPOINT }}
 compare-llama-cpp:
     scripts/check/gguf.sh
 compare-tasks:

@@ -138,6 +138,7 @@ fn generate(at: &Path, folder: &str) -> anyhow::Result<()> {
         temperature: 0.0,
         top_k: None,
         top_p: 1.0,
+        repetition_penalty: 1.0,
         seed: 1,
     };
     for token in Generation::new(&model, &[1, 2], sampling)?.take(2) {

@@ -50,7 +50,7 @@ def generation(arguments):
     theirs = Transformers(arguments.checkpoint, arguments.threads)
 
     def ours(tokens):
-        command = [arguments.program, "generate", arguments.checkpoint, "--prompt", PROMPT, "--temperature", "0",
+        command = [arguments.program, "generate", arguments.checkpoint, "--raw", "--prompt", PROMPT, "--temperature", "0",
                    "--max-tokens", str(tokens), "--threads", str(arguments.threads)]
         return wall(command)
 

@@ -273,7 +273,7 @@ class Check:
                     break
                 made += pending
             theirs = reader.decode(made, skip_special_tokens=True)
-            text = self.polymath("generate", folder, "--prompt", prompt, "--temperature", 0, "--max-tokens", 40)
+            text = self.polymath("generate", folder, "--raw", "--prompt", prompt, "--temperature", 0, "--max-tokens", 40)
             same += text.removeprefix(prompt).strip() == theirs.strip()
         return same
 

@@ -87,7 +87,7 @@ def check(arguments, folder):
     prompts = [text[:40] for text in texts[:3]]
     same = 0
     for prompt in prompts:
-        made = polymath(arguments, "generate", folder, "--prompt", prompt, "--temperature", 0, "--max-tokens", 40)
+        made = polymath(arguments, "generate", folder, "--raw", "--prompt", prompt, "--temperature", 0, "--max-tokens", 40)
         same += made.removeprefix(prompt).strip() == greedy(model, tokenizer, prompt).strip()
     good = tokens and abs(mine - other) <= 1e-4 and same == len(prompts)
     name = "peft" if hasattr(model, "peft_config") else "transformers"

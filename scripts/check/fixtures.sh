@@ -7,3 +7,4 @@ cd "$(dirname "$0")/../.."
 environment=${1:-target/fixtures-environment}
 python_environment "$environment" torch transformers peft gguf accelerate lm_eval
 "$environment/bin/python" scripts/check/fixtures.py
+"$environment/bin/python" scripts/check/freeze_repetition_penalty.py > crates/model/tests/fixtures/repetition_penalty.json

@@ -215,6 +215,7 @@ fn continuations_are_the_same() {
                 temperature: 0.0,
                 top_k: None,
                 top_p: 1.0,
+                repetition_penalty: 1.0,
                 seed: 1,
             };
             let text = Generation::new(&model, &[1, 5, 9], greedy).unwrap();

@@ -18,6 +18,7 @@ mod gpt2;
 mod hub;
 #[cfg(all(feature = "hub", feature = "parquet"))]
 mod hub_datasets;
+mod inference;
 mod killed;
 mod limits;
 mod log;
@@ -33,6 +34,7 @@ mod push;
 mod refused;
 mod retention;
 mod rows;
+mod serve;
 mod signals;
 mod support;
 mod sweeps;

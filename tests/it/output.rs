@@ -221,6 +221,7 @@ fn terminals_are_sent_no_foreign_sequences() {
     let generate = [
         "generate",
         "runs/base",
+        "--echo",
         "--max-tokens",
         "2",
         "--quiet",

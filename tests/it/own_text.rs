@@ -130,7 +130,7 @@ fn own_text_goes_from_notes_to_a_report() {
     assert!(at.join("report/report.html").is_file());
     let mut generate = polymath(at);
     generate.args(["generate", "checkpoints/own-chat", "--max-tokens", "3"]);
-    generate.args(["--prompt", "user: Hello\nassistant: "]);
+    generate.args(["--echo", "--prompt", "user: Hello\nassistant: "]);
     generate
         .assert()
         .success()

@@ -228,7 +228,14 @@ fn new_tokens_are_learned() {
         assert_eq!((*content, *special), (&name.into(), &is_special.into()));
     }
     assert_eq!(added.len(), expected.len());
-    let said = ["generate", "runs/whole", "--max-tokens", "5", "--prompt"];
+    let said = [
+        "generate",
+        "runs/whole",
+        "--max-tokens",
+        "5",
+        "--echo",
+        "--prompt",
+    ];
     polymath(at)
         .args(said)
         .arg("say 5, you said")

@@ -241,6 +241,7 @@ fn raw_text_becomes_a_report() {
     let generate = [
         "generate",
         "runs/base",
+        "--echo",
         "--prompt",
         "1 2 3",
         "--max-tokens",

@@ -112,6 +112,13 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Frontier(arguments) => commands::frontier::run(arguments, environment),
         Command::Transfer(arguments) => commands::transfer::run(arguments, environment),
         Command::Generate(arguments) => commands::generate::run(arguments, environment),
+        Command::Chat(arguments) => commands::chat::run(arguments, environment),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => commands::serve::run(arguments, environment),
+        #[cfg(not(feature = "serve"))]
+        Command::Serve(_) => Err(Failure::usage(anyhow::anyhow!(
+            "`serve`: this program was built without the server: build it with `--features serve`"
+        ))),
         Command::Merge(arguments) => commands::merge::run(arguments, environment),
         Command::Export(arguments) => commands::export::run(arguments, environment),
         Command::Import(arguments) => commands::import::run(arguments),

@@ -32,6 +32,11 @@ impl Results {
         }
     }
 
+    /// Returns true if standard output is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     /// Writes `text`; call [`flush`](Self::flush) at the end.
     pub fn write(&mut self, text: &str) -> Result<(), Failure> {
         let written = match self.is_terminal {

@@ -30,6 +30,12 @@ enum Phase {
     Around,
     /// Training, which saves when it is stopped.
     Training,
+    /// Serving, which ends by itself.
+    #[cfg_attr(
+        not(feature = "serve"),
+        expect(dead_code, reason = "only `serve` enters it")
+    )]
+    Serving,
 }
 
 fn enter(phase: Phase) {
@@ -88,6 +94,9 @@ pub fn interrupt() {
         return;
     }
     lines::say("\nstopping; once more to leave at once");
+    if is_in(Phase::Serving) {
+        return;
+    }
     let watch = std::thread::Builder::new().name("patience".into());
     let watching = watch.spawn(|| {
         let begin = Instant::now();
@@ -141,6 +150,13 @@ impl StopSignal {
     /// Listens until it is dropped.
     pub fn listen() -> Self {
         enter(Phase::Around);
+        Self { flag: STOP.clone() }
+    }
+
+    /// Listens until it is dropped, for a server, which has nothing to save and ends by itself.
+    #[cfg(feature = "serve")]
+    pub fn serve() -> Self {
+        enter(Phase::Serving);
         Self { flag: STOP.clone() }
     }
 

@@ -68,7 +68,7 @@ pub use shards::manifest::{
 pub use shards::shard::{Document, TokenShard};
 pub use shards::split::Split;
 pub use shards::writer::ShardWriter;
-pub use sources::chat::chat_template;
+pub use sources::chat::{ChatMessage, PromptTemplate, chat_template};
 pub use sources::layout::FieldNames;
 pub use sources::notes::RecordNotes;
 pub use synthetic as school;

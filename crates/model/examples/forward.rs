@@ -81,6 +81,7 @@ fn run(model: &Transformer, ids: &[u32]) -> Result<BTreeMap<String, Tensor>, Box
         temperature: 0.0,
         top_k: None,
         top_p: 1.0,
+        repetition_penalty: 1.0,
         seed: 0,
     };
     let text = Generation::new(model, &ids[..ids.len() / 2], greedy)?.take(CONTINUED);

@@ -7,7 +7,7 @@ use polymath_ops::Segments;
 
 use crate::batch::Prepared;
 use crate::initialize::mix;
-use crate::network::{Cache, empty_cache};
+use crate::kv_cache::{Cache, empty_cache};
 use crate::{ModelError, Transformer};
 
 /// Settings for sampling documents from a model's own distribution.

@@ -1,4 +1,4 @@
-//! Text generation with a key/value cache and sampling by temperature, top-k and top-p.
+//! Text generation with a key/value cache.
 
 use std::sync::Arc;
 
@@ -7,24 +7,11 @@ use polymath_ops::Segments;
 
 use crate::batch::Prepared;
 use crate::initialize::mix;
-use crate::network::{Cache, empty_cache};
-use crate::{ModelError, Transformer};
+use crate::sampling::{draw, penalize};
+use crate::{ModelError, SamplingConfig, TokenCache, Transformer};
 
-/// Settings for sampling the next token.
-#[derive(Debug, Clone, Copy)]
-pub struct SamplingConfig {
-    /// Temperature: 0 takes the most likely token; 1 samples from the model's own distribution.
-    pub temperature: f64,
-    /// Samples only from the `k` most likely tokens; `None`: all.
-    pub top_k: Option<usize>,
-    /// Samples only from the most likely tokens that make up this share of the probability ([nucleus
-    /// sampling](https://arxiv.org/abs/1904.09751), Holtzman 2020); 1: all.
-    pub top_p: f64,
-    /// Seed; the same seed gives the same text.
-    pub seed: u64,
-}
-
-/// Iterator over generated tokens. It ends at an end-of-text token or when the context is full.
+/// Iterator over generated tokens. It ends at an end-of-text token or when the context is full; [`Self::ending`] says
+/// which.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -33,7 +20,7 @@ pub struct SamplingConfig {
 /// let ops = Ops::fused(Precision::F32);
 /// let options = LoadOptions::frozen(&Device::Cpu, ops);
 /// let model = load("checkpoints/small/best".as_ref(), &options)?;
-/// let sampling = SamplingConfig { temperature: 0.8, top_k: None, top_p: 0.95, seed: 1 };
+/// let sampling = SamplingConfig { temperature: 0.8, top_p: 0.95, ..SamplingConfig::default() };
 /// let prompt = [model.config().bos_token_id];
 /// for token in Generation::new(&model, &prompt, sampling)?.take(100) {
 ///     println!("{}", token?);
@@ -43,11 +30,24 @@ pub struct SamplingConfig {
 pub struct Generation<'a> {
     model: &'a Transformer,
     sampling: SamplingConfig,
-    cache: Cache,
-    pending: Vec<u32>,
-    read: usize,
+    cache: TokenCache,
+    /// The prompt and the generated tokens.
+    text: Vec<u32>,
+    /// Number of tokens of the prompt that were in the cache.
+    reused: usize,
     drawn: u64,
     beginning: Option<RequiredText<'a>>,
+    further_ends: Vec<u32>,
+    ending: Option<Ending>,
+}
+
+/// Reason why a generation ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The model predicted this end token.
+    EndToken(u32),
+    /// The context is full.
+    ContextFull,
 }
 
 /// Text that the generated tokens must begin with.
@@ -85,6 +85,20 @@ impl<'a> Generation<'a> {
         prompt: &[u32],
         sampling: SamplingConfig,
     ) -> Result<Self, ModelError> {
+        Self::continuing(model, TokenCache::empty(model), prompt, sampling)
+    }
+
+    /// Continues `prompt` as [`Self::new`] does, and reads only those of its tokens that differ from the tokens in
+    /// `cache`, which is the model's own.
+    ///
+    /// # Errors
+    /// Fails like [`Self::new`].
+    pub fn continuing(
+        model: &'a Transformer,
+        mut cache: TokenCache,
+        prompt: &[u32],
+        sampling: SamplingConfig,
+    ) -> Result<Self, ModelError> {
         let (context, vocabulary) = (
             model.config().max_position_embeddings,
             model.config().vocab_size,
@@ -104,30 +118,41 @@ impl<'a> Generation<'a> {
                 "token {token} is outside the model's vocabulary of {vocabulary}"
             ));
         }
-        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-            return refuse(format!(
-                "temperature {}: expected 0 or more",
-                sampling.temperature
-            ));
-        }
-        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-            return refuse(format!(
-                "top-p {}: expected a share above 0, at most 1",
-                sampling.top_p
-            ));
-        }
-        if sampling.top_k == Some(0) {
-            return refuse("top-k 0: expected at least 1".into());
-        }
+        sampling.validate()?;
+        let reused = cache.keep_common(model, prompt)?;
         Ok(Self {
             model,
             sampling,
-            cache: empty_cache(model.config().num_hidden_layers),
-            pending: prompt.to_vec(),
-            read: 0,
+            cache,
+            text: prompt.to_vec(),
+            reused,
             drawn: 0,
             beginning: None,
+            further_ends: Vec::new(),
+            ending: None,
         })
+    }
+
+    /// Ends the text at these tokens too.
+    #[must_use]
+    pub fn ending_at(mut self, tokens: &[u32]) -> Self {
+        self.further_ends.extend_from_slice(tokens);
+        self
+    }
+
+    /// Returns the reason why the iterator has ended; `None` while it has not.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// Returns the number of the prompt's tokens that were in the cache and were not read again.
+    pub fn reused(&self) -> usize {
+        self.reused
+    }
+
+    /// Returns the cache, with all tokens that were read.
+    pub fn into_cache(self) -> TokenCache {
+        self.cache
     }
 
     /// Makes the generated text begin with `text`, whichever tokens it takes; `bytes` returns the bytes of a token. So
@@ -140,20 +165,33 @@ impl<'a> Generation<'a> {
         self
     }
 
-    fn advance(&mut self) -> Result<u32, ModelError> {
-        let new = self.pending.len();
+    /// Reads the tokens that are not in the cache and returns the logits of the next one.
+    fn read(&mut self) -> Result<Vec<f32>, ModelError> {
+        let read = self.cache.tokens().len();
+        let pending = &self.text[read..];
+        let new = pending.len();
         let prepared = Prepared {
-            input_ids: Tensor::from_slice(&self.pending, (1, new), self.model.device())?,
+            input_ids: Tensor::from_slice(pending, (1, new), self.model.device())?,
             targets: Arc::from([]),
-            positions: (self.read as u32..(self.read + new) as u32).collect(),
-            segments: Segments::causal(1, new, self.read + new),
+            positions: (read as u32..(read + new) as u32).collect(),
+            segments: Segments::causal(1, new, read + new),
         };
-        let logits = self.model.next_logits(&prepared, &mut self.cache)?;
-        self.read += new;
+        let logits = self
+            .model
+            .next_logits(&prepared, &mut self.cache.layers)
+            .inspect_err(|_| self.cache = TokenCache::empty(self.model))?;
+        self.cache.extend(pending);
+        Ok(logits.to_vec1::<f32>()?)
+    }
+
+    fn advance(&mut self) -> Result<u32, ModelError> {
+        let mut logits = self.read()?;
         let uniform = (mix(self.sampling.seed.wrapping_add(mix(self.drawn))) >> 11) as f64
             / (1u64 << 53) as f64;
         self.drawn += 1;
-        let mut logits = logits.to_vec1::<f32>()?;
+        if self.sampling.repetition_penalty != 1.0 {
+            penalize(&mut logits, &self.text, self.sampling.repetition_penalty);
+        }
         if let Some(beginning) = &self.beginning {
             beginning.restrict(&mut logits);
         }
@@ -165,7 +203,6 @@ impl<'a> Generation<'a> {
                 self.beginning = None;
             }
         }
-        self.pending = vec![token];
         Ok(token)
     }
 }
@@ -174,88 +211,29 @@ impl Iterator for Generation<'_> {
     type Item = Result<u32, ModelError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let config = self.model.config();
-        let ended = |pending: &[u32]| matches!(pending, [token] if config.ends(*token));
-        if (self.read > 0 && ended(&self.pending))
-            || self.read + self.pending.len() > config.max_position_embeddings
-        {
+        if self.ending.is_some() {
             return None;
         }
-        match self.advance() {
-            Ok(token) if config.ends(token) => None,
-            other => Some(other),
+        if self.text.len() > self.model.config().max_position_embeddings {
+            self.ending = Some(Ending::ContextFull);
+            return None;
         }
-    }
-}
-
-/// Draws a token from the truncated distribution by `uniform` ∈ [0, 1), most likely first; equal logits are ordered by
-/// id.
-fn draw(logits: &[f32], sampling: &SamplingConfig, uniform: f64) -> u32 {
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    // Rounding must not select an excluded token.
-    if logits.iter().any(|logit| *logit > f32::NEG_INFINITY) {
-        order.retain(|token| logits[*token as usize] != f32::NEG_INFINITY);
-    }
-    let by_logit = |a: &u32, b: &u32| {
-        logits[*b as usize]
-            .total_cmp(&logits[*a as usize])
-            .then(a.cmp(b))
-    };
-    if sampling.temperature == 0.0 {
-        return order.into_iter().min_by(by_logit).unwrap_or(0);
-    }
-    let keep = sampling.top_k.unwrap_or(order.len()).min(order.len());
-    if keep < order.len() {
-        order.select_nth_unstable_by(keep, by_logit);
-        order.truncate(keep);
-    }
-    order.sort_unstable_by(by_logit);
-    let highest = f64::from(logits[order[0] as usize]);
-    let mut weights: Vec<f64> = order
-        .iter()
-        .map(|token| ((f64::from(logits[*token as usize]) - highest) / sampling.temperature).exp())
-        .collect();
-    let nucleus = sampling.top_p * weights.iter().sum::<f64>();
-    let mut mass = 0.0;
-    let kept = weights.iter().position(|weight| {
-        mass += weight;
-        mass >= nucleus
-    });
-    weights.truncate(kept.map_or(weights.len(), |last| last + 1));
-    let mut remaining = uniform * weights.iter().sum::<f64>();
-    for (token, weight) in order.iter().zip(&weights) {
-        remaining -= weight;
-        if remaining < 0.0 {
-            return *token;
+        let token = match self.advance() {
+            Ok(token) => token,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.model.config().ends(token) || self.further_ends.contains(&token) {
+            self.ending = Some(Ending::EndToken(token));
+            return None;
         }
+        self.text.push(token);
+        Some(Ok(token))
     }
-    order[weights.len() - 1]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sampling(temperature: f64, top_k: Option<usize>, top_p: f64) -> SamplingConfig {
-        SamplingConfig {
-            temperature,
-            top_k,
-            top_p,
-            seed: 0,
-        }
-    }
-
-    #[test]
-    fn truncation_keeps_only_the_likeliest() {
-        let logits = [0.0f32, 2.0, 1.0, -1.0];
-        for step in 0..100 {
-            let uniform = f64::from(step) / 100.0;
-            assert_eq!(draw(&logits, &sampling(0.0, None, 1.0), uniform), 1);
-            assert_eq!(draw(&logits, &sampling(1.0, Some(1), 1.0), uniform), 1);
-            assert_eq!(draw(&logits, &sampling(1.0, None, 0.1), uniform), 1);
-            assert!([1, 2].contains(&draw(&logits, &sampling(1.0, Some(2), 1.0), uniform)));
-        }
-    }
 
     /// Checks that a required text restricts the draw to tokens that continue it, wholly or in part.
     #[test]
@@ -277,24 +255,8 @@ mod tests {
         assert_eq!(allowed(b"x"), [0, 1, 2, 3, 4, 5]);
         let logits = [1.0, f32::NEG_INFINITY, 0.0];
         for step in 0..=100 {
-            let drawn = draw(&logits, &sampling(1.0, None, 1.0), f64::from(step) / 100.0);
+            let drawn = draw(&logits, &SamplingConfig::default(), f64::from(step) / 100.0);
             assert_ne!(drawn, 1);
         }
-    }
-
-    #[test]
-    fn frequencies_follow_the_softmax() {
-        // p = softmax(ln 1, ln 3): 1/4 and 3/4.
-        let logits = [0.0f32, 3f32.ln()];
-        let ones = (0..1000)
-            .filter(|step| {
-                draw(
-                    &logits,
-                    &sampling(1.0, None, 1.0),
-                    f64::from(*step) / 1000.0,
-                ) == 1
-            })
-            .count();
-        assert!((749..=751).contains(&ones), "{ones}");
     }
 }

@@ -7,19 +7,8 @@ use candle_nn::kv_cache::KvCache;
 use polymath_ops::{self as ops, Ops, Placement, RotaryTable, Segments};
 
 use crate::adapter::Projection;
+use crate::kv_cache::{Cache, forget_unseen};
 use crate::{Family, LoraConfig, ModelConfig};
-
-/// Keys and values of the tokens read so far, one pair per layer: `(batch, tokens, key/value heads, head_dim)`.
-pub(crate) type Cache = Vec<KvCache>;
-
-/// Initial capacity and growth of a cache in tokens: appending a token then rarely moves the others.
-const CACHE_TOKENS: usize = 256;
-
-/// Creates an empty cache for the given number of layers.
-pub(crate) fn empty_cache(layers: usize) -> Cache {
-    // KvCache::new does not allocate yet.
-    vec![KvCache::new(1, CACHE_TOKENS); layers]
-}
 
 /// Inputs that all layers of a forward pass share.
 pub(crate) struct Pass<'a> {
@@ -272,21 +261,6 @@ impl Block {
             }
         }
     }
-}
-
-/// Drops the keys and values before the last `window`, which no later token sees, once they are so many that copying
-/// the others pays off.
-fn forget_unseen(past: &mut KvCache, window: usize) -> Result<()> {
-    let held = past.k_cache().current_seq_len();
-    if held.saturating_sub(window) < CACHE_TOKENS {
-        return Ok(());
-    }
-    if let (Some(key), Some(value)) = (past.k()?, past.v()?) {
-        let last = |x: Tensor| x.narrow(1, held - window, window)?.contiguous();
-        *past = KvCache::new(1, CACHE_TOKENS);
-        past.append(&last(key)?, &last(value)?)?;
-    }
-    Ok(())
 }
 
 impl Attention {

@@ -9,7 +9,8 @@ use polymath_ops::{Ops, RotaryTable, Scores};
 
 use crate::batch::Prepared;
 use crate::initialize::{self, mix};
-use crate::network::{Cache, Network, Pass};
+use crate::kv_cache::Cache;
+use crate::network::{Network, Pass};
 use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError, TokenBatch};
 
 /// Device, operations and trainable parameters of a loaded model.

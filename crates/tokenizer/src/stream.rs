@@ -71,6 +71,11 @@ impl<'a> TextStream<'a> {
 
     /// Ends the stream and returns the text that was held back.
     pub fn finish(self) -> String {
+        self.rest()
+    }
+
+    /// Returns the text that is held back, as it is if no token follows.
+    pub fn rest(&self) -> String {
         self.new_part(&self.decode())
     }
 

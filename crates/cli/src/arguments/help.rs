@@ -11,12 +11,16 @@ struct Group {
 }
 
 /// All commands that the help lists, in order.
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group {
         heading: "Pipeline",
         commands: &[
-            "prepare", "pretrain", "finetune", "evaluate", "report", "generate", "demo",
+            "prepare", "pretrain", "finetune", "evaluate", "report", "demo",
         ],
+    },
+    Group {
+        heading: "Inference",
+        commands: &["generate", "chat", "serve"],
     },
     Group {
         heading: "Analysis",

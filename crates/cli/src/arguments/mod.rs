@@ -2,6 +2,7 @@
 
 mod analysis;
 pub mod help;
+mod inference;
 mod pipeline;
 mod scoring;
 mod sharing;
@@ -9,7 +10,8 @@ mod tools;
 mod values;
 
 pub use analysis::{Between, Interpolate, Reset, Sweep};
-pub use pipeline::{Demo, Evaluate, Finetune, Generate, Prepare, Report, Train};
+pub use inference::{Chat, Generate, Sampling, Serve};
+pub use pipeline::{Demo, Evaluate, Finetune, Prepare, Report, Train};
 pub use scoring::{Scoring, SplitChoice, SplitFilter, Tasks};
 pub use sharing::{Export, GgufKind, Import, Merge};
 pub use tools::{Bench, Completions, DatasetCommand, DatasetText, ManPages, Tokenizer};
@@ -89,9 +91,15 @@ pub enum Command {
         after_help = example!("polymath report checkpoints/small checkpoints/small-niche --output report")
     )]
     Report(Report),
-    /// Continue a prompt.
+    /// Answer a prompt, or continue it.
     #[command(after_help = example!("polymath generate checkpoints/small --prompt 'The sun'"))]
     Generate(Generate),
+    /// Talk with a model, or with two side by side.
+    #[command(after_help = example!("polymath chat checkpoints/small-niche checkpoints/small"))]
+    Chat(Chat),
+    /// Serve a model to programs that speak OpenAI's protocol.
+    #[command(after_help = example!("polymath serve checkpoints/small --port 8080"))]
+    Serve(Serve),
     /// Run the whole pipeline on a built-in corpus, in minutes.
     #[command(after_help = example!("polymath demo --output demo"))]
     Demo(Demo),

@@ -100,33 +100,6 @@ pub struct Report {
 }
 
 #[derive(Debug, Args)]
-pub struct Generate {
-    /// Checkpoint folder, or run folder (its best checkpoint).
-    pub checkpoint: PathBuf,
-    /// Base of the checkpoint, if it is an adapter; default: the base that it names.
-    #[arg(long, value_name = "DIR")]
-    pub base: Option<PathBuf>,
-    /// Text to continue.
-    #[arg(long, default_value = "")]
-    pub prompt: String,
-    /// Maximum length of the continuation in tokens.
-    #[arg(long, default_value_t = 256, value_parser = at_least_one::<usize>)]
-    pub max_tokens: usize,
-    /// Sampling temperature; 0 takes the most likely token every time.
-    #[arg(long, default_value_t = 0.8)]
-    pub temperature: f64,
-    /// Sample from the K most likely tokens only.
-    #[arg(long, value_name = "K", value_parser = at_least_one::<usize>)]
-    pub top_k: Option<usize>,
-    /// Sample from the most likely tokens that add up to this share only.
-    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
-    pub top_p: f64,
-    /// Seed of the sampling; the same seed gives the same text.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-}
-
-#[derive(Debug, Args)]
 pub struct Demo {
     /// Folder for all files of the demo.
     #[arg(long, default_value = "demo")]

@@ -1,66 +1,127 @@
-//! `polymath generate`: the continuation of a prompt, streamed to the terminal.
+//! `polymath generate`: the answer to a prompt, streamed to standard output.
 
-use polymath_data::Spelling;
-use polymath_model::{Generation, LoadOptions, Precision, SamplingConfig};
-use polymath_tokenizer::{TextStream, encode_prompt};
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::Path;
 
+use anyhow::anyhow;
+use polymath_chat::{Answer, ChatMessage, ChatModel, Engine, Prompt, Request};
+
+use super::answers;
 use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results::Results;
 
-/// Prints the prompt and its continuation.
+/// Prints the answer to the prompt, or its continuation.
 pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result<(), Failure> {
-    let folder = polymath_train::resolve_checkpoint(&arguments.checkpoint)?;
-    let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
-    let base = polymath_train::resolve_base(&folder, arguments.base.as_deref())?;
-    environment.say_what_is_left_out(&folder, base.as_deref())?;
-    let model = polymath_model::load_over(&folder, base.as_deref(), &options)?;
-    let path = polymath_model::tokenizer_over(&folder, base.as_deref())?;
-    let tokenizer = polymath_tokenizer::open(&path)?;
-    let spelling = Spelling::of(&tokenizer);
-    let (given, spaces) = parted(&arguments.prompt, &spelling);
-    let prompt = encode_prompt(&tokenizer, given, model.config().bos_token_id)?;
-    let sampling = SamplingConfig {
-        temperature: arguments.temperature,
-        top_k: arguments.top_k,
-        top_p: arguments.top_p,
-        seed: arguments.seed,
+    let prompt = prompt(arguments)?;
+    let model = answers::open(
+        &arguments.checkpoint,
+        arguments.base.as_deref(),
+        environment,
+    )?;
+    let request = Request {
+        sampling: answers::sampling(&model, &arguments.sampling)?,
+        max_tokens: Some(arguments.max_tokens),
+        stop: arguments.stop.clone(),
     };
-    let bytes = |token| spelling.bytes(token);
-    let generation = Generation::new(&model, &prompt, sampling)
-        .map_err(Failure::usage)?
-        .beginning_with(spaces, &bytes);
-
-    let mut output = Results::open();
-    output.write(given)?;
-    let mut stream = TextStream::new(&tokenizer);
-    // Decoders treat the first token of a text in a special way: the prompt is decoded before the continuation.
-    for token in prompt {
-        stream.push(token);
-    }
-    let mut said = false;
-    for token in generation.take(arguments.max_tokens) {
-        output.write(&stream.push(token?))?;
-        output.flush()?;
-        said = true;
-    }
-    let rest = if said {
-        stream.finish()
-    } else {
-        spaces.to_owned()
+    let text = prompt.as_deref().unwrap_or_default();
+    let answer = match messages(arguments, prompt.as_deref(), &model)? {
+        Some(messages) => write(
+            arguments,
+            &model,
+            (Prompt::Messages(&messages), text),
+            &request,
+        )?,
+        None => write(arguments, &model, (Prompt::Text(text), text), &request)?,
     };
-    output.write(&rest)?;
-    output.write("\n")?;
-    output.flush()
+    if let Some(remark) = answers::remark(&model, &answer) {
+        environment.say(&remark);
+    }
+    environment.say(&answers::speed(&answer));
+    Ok(())
 }
 
-/// Splits trailing spaces off a prompt: in the text that a model has learned, a space belongs to the token of the next
-/// word, so that the continuation has to begin with it. If no token begins with a space, the prompt stays whole.
-fn parted<'a>(prompt: &'a str, spelling: &Spelling) -> (&'a str, &'a str) {
-    let given = prompt.trim_end_matches(' ');
-    match spelling.some_begin_with(b" ") {
-        true => prompt.split_at(given.len()),
-        false => (prompt, ""),
+/// Reads the prompt; `None` if none is given.
+fn prompt(arguments: &arguments::Generate) -> Result<Option<String>, Failure> {
+    let text = match (&arguments.prompt, &arguments.prompt_file) {
+        (Some(dash), _) if dash == "-" => standard_input()?,
+        (Some(text), _) => return Ok(Some(text.clone())),
+        (None, Some(file)) if file == Path::new("-") => standard_input()?,
+        (None, Some(file)) => polymath_input::read_text(file).map_err(Failure::usage)?,
+        (None, None) => return Ok(None),
+    };
+    // The end of the last line is the file's, not the text's.
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+}
+
+fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().read_to_string(&mut text);
+    read.map_err(|error| Failure::usage(anyhow!("can't read standard input: {error}")))?;
+    Ok(text)
+}
+
+/// Returns the conversation that the chat template is to render; `None` to continue the prompt as it is.
+fn messages(
+    arguments: &arguments::Generate,
+    prompt: Option<&str>,
+    model: &ChatModel,
+) -> Result<Option<Vec<ChatMessage>>, Failure> {
+    if let (Some(_), false) = (&arguments.system, model.has_template()) {
+        return Err(Failure::usage(anyhow!(
+            "`--system`: `{}` has no chat template, which would say where a system message goes: write it into the prompt",
+            model.name()
+        )));
     }
+    let Some(prompt) = prompt.filter(|_| model.has_template() && !arguments.raw) else {
+        return Ok(None);
+    };
+    let system = arguments.system.iter();
+    let mut messages: Vec<ChatMessage> = system
+        .map(|text| ChatMessage::new("system", text))
+        .collect();
+    messages.push(ChatMessage::new("user", prompt));
+    Ok(Some(messages))
+}
+
+fn write(
+    arguments: &arguments::Generate,
+    model: &ChatModel,
+    (prompt, text): (Prompt, &str),
+    request: &Request,
+) -> Result<Answer, Failure> {
+    let mut output = Results::open();
+    if arguments.echo {
+        let shown = match prompt {
+            // The answer begins with the spaces.
+            Prompt::Text(_) => text.trim_end_matches(' '),
+            Prompt::Messages(_) => text,
+        };
+        output.write(shown)?;
+        output.write(if matches!(prompt, Prompt::Messages(_)) {
+            "\n"
+        } else {
+            ""
+        })?;
+    }
+    let mut lost = None;
+    let mut sink = |piece: &str| match output.write(piece).and_then(|()| output.flush()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(failure) => {
+            lost = Some(failure);
+            ControlFlow::Break(())
+        }
+    };
+    let answer = Engine::new(model)
+        .answer(prompt, request, &mut sink)
+        .map_err(answers::failure)?;
+    if let Some(failure) = lost {
+        return Err(failure);
+    }
+    output.write("\n")?;
+    output.flush()?;
+    Ok(answer)
 }

@@ -1,6 +1,8 @@
 //! One file per command: reads its arguments, calls the crate that does the work, prints the result.
 
+mod answers;
 pub mod bench;
+pub mod chat;
 pub mod completions;
 pub mod dataset;
 pub mod demo;
@@ -18,6 +20,8 @@ mod publish;
 pub mod report;
 pub mod reset;
 mod runs;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tasks;
 pub mod tokenizer;
 pub mod transfer;

@@ -203,6 +203,7 @@ fn generated_tokens_are_draws_from_the_whole_prefix() {
                 temperature,
                 top_k,
                 top_p,
+                repetition_penalty: 1.0,
                 seed,
             };
             for first in 2..10 {
@@ -247,6 +248,7 @@ fn texts_end_at_each_stop_token() {
             temperature: 1.2,
             top_k: None,
             top_p: 1.0,
+            repetition_penalty: 1.0,
             seed,
         };
         let generation = Generation::new(&model, &[0, 2], sampling).unwrap();
@@ -292,6 +294,7 @@ fn sampled_documents_are_draws_from_their_own_prefix() {
         temperature: 0.7,
         top_k: None,
         top_p: 1.0,
+        repetition_penalty: 1.0,
         seed: 0,
     };
     let by_id: Vec<usize> = (0..VOCABULARY as usize).collect();

@@ -203,6 +203,7 @@ fn cached_generation_ends_with_the_positions() {
             temperature: 0.0,
             top_k: None,
             top_p: 1.0,
+            repetition_penalty: 1.0,
             seed: 0,
         };
         let mut text = vec![5u32, 17, 40];

@@ -235,6 +235,7 @@ fn texts_end_at_any_end_token() {
         temperature: 0.0,
         top_k: None,
         top_p: 1.0,
+        repetition_penalty: 1.0,
         seed: 0,
     };
     let text = |config: ModelConfig| -> Vec<u32> {
@@ -303,6 +304,7 @@ fn cached_generation_equals_uncached() {
             temperature: 0.0,
             top_k: None,
             top_p: 1.0,
+            repetition_penalty: 1.0,
             seed: 0,
         };
         let generated: Vec<u32> = Generation::new(&model, &prompt, sampling)

@@ -167,6 +167,7 @@ fn the_cache_drops_keys_outside_the_window() {
                 temperature: 0.0,
                 top_k: None,
                 top_p: 1.0,
+                repetition_penalty: 1.0,
                 seed: 0,
             };
             let mut text = tokens(90);

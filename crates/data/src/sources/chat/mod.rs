@@ -4,6 +4,7 @@
 mod conversation;
 mod environment;
 mod message;
+mod prompt;
 pub(crate) mod roles;
 mod segments;
 mod template;
@@ -20,6 +21,7 @@ use tokenizers::Tokenizer;
 
 pub(crate) use self::conversation::Conversation;
 use self::environment::{environment, on_deep_stack};
+pub use self::prompt::{ChatMessage, PromptTemplate};
 use self::template::{DEFAULT, Refusal, TOOL_USE, Template};
 use crate::sources::document::Part;
 use crate::{DataError, RecordNotes};

@@ -20,6 +20,7 @@ pub(super) const DEFAULT: &str = "default";
 pub(super) const TOOL_USE: &str = "tool_use";
 
 /// The template itself, which is rendered on a thread of its own.
+#[derive(Clone)]
 pub(super) struct Template {
     pub(super) environment: Environment<'static>,
     pub(super) file: PathBuf,
@@ -54,13 +55,23 @@ impl Template {
         messages: &[minijinja::Value],
         tools: Option<&minijinja::Value>,
     ) -> Result<String, Error> {
+        self.render_with(messages, tools, false)
+    }
+
+    /// Renders messages, and after them, if `asks` is true, the beginning of the assistant's next one.
+    pub(super) fn render_with(
+        &self,
+        messages: &[minijinja::Value],
+        tools: Option<&minijinja::Value>,
+        asks: bool,
+    ) -> Result<String, Error> {
         let name = match tools {
             Some(_) if self.environment.get_template(TOOL_USE).is_ok() => TOOL_USE,
             _ => DEFAULT,
         };
         self.environment.get_template(name)?.render(context! {
             messages => messages.to_vec(),
-            add_generation_prompt => false,
+            add_generation_prompt => asks,
             // As `transformers` gives them: a template may ask whether they are `none`.
             tools => tools.cloned().unwrap_or(minijinja::Value::from(())),
             documents => (),
@@ -226,7 +237,7 @@ impl Template {
 
     /// Returns the length of the end of a turn in the template's text after an answer: up to its first added token,
     /// where only white space comes before.
-    fn turn_end(&self, template: &str) -> usize {
+    pub(super) fn turn_end(&self, template: &str) -> usize {
         let blank = template.len() - template.trim_start().len();
         let token = self
             .added

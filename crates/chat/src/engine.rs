@@ -1,0 +1,270 @@
+//! Answers to prompts, with a cache of the tokens read so far.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use polymath_model::{Ending, Generation, SamplingConfig, TokenCache};
+use polymath_tokenizer::TextStream;
+
+use crate::stop::StopFilter;
+use crate::{ChatError, ChatMessage, ChatModel};
+
+/// Receives each piece of an answer as it comes; a break ends the answer.
+pub type Sink<'s> = &'s mut dyn FnMut(&str) -> ControlFlow<()>;
+
+/// Text that a model is to answer or continue.
+#[derive(Debug, Clone, Copy)]
+pub enum Prompt<'p> {
+    /// Text to continue as it is.
+    Text(&'p str),
+    /// Conversation to answer, rendered by the chat template.
+    Messages(&'p [ChatMessage]),
+}
+
+/// Settings of one answer.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Settings of the sampling.
+    pub sampling: SamplingConfig,
+    /// Maximum length of the answer in tokens; `None`: until the context is full.
+    pub max_tokens: Option<usize>,
+    /// Texts at which the answer ends; they are not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Request {
+    /// Creates a request without bounds.
+    pub fn new(sampling: SamplingConfig) -> Self {
+        Self {
+            sampling,
+            max_tokens: None,
+            stop: Vec::new(),
+        }
+    }
+}
+
+/// Reason why an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The model predicted this end token.
+    EndToken(u32),
+    /// The text of this stop text came.
+    Stop(String),
+    /// The answer has the maximum number of tokens.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// The receiver wanted no more.
+    Interrupted,
+}
+
+/// Answer of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Text, without the stop text.
+    pub text: String,
+    /// Reason why it ended.
+    pub end: End,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the prompt that were in the cache.
+    pub reused_tokens: usize,
+    /// Generated tokens, without the end token.
+    pub tokens: usize,
+    /// Time until the first token.
+    pub reading: Duration,
+    /// Time after the first token.
+    pub writing: Duration,
+}
+
+impl Answer {
+    /// Returns the tokens generated per second after the first one; `None` for fewer than two.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let seconds = self.writing.as_secs_f64();
+        (self.tokens > 1 && seconds > 0.0).then(|| (self.tokens - 1) as f64 / seconds)
+    }
+}
+
+/// Answers prompts with one model. A prompt that begins with the tokens of the last one and its answer is not read
+/// again.
+pub struct Engine<'m> {
+    model: &'m ChatModel,
+    cache: Option<TokenCache>,
+}
+
+impl<'m> Engine<'m> {
+    /// Creates an engine with an empty cache.
+    pub fn new(model: &'m ChatModel) -> Self {
+        Self { model, cache: None }
+    }
+
+    /// Returns the model.
+    pub fn model(&self) -> &'m ChatModel {
+        self.model
+    }
+
+    /// Forgets the tokens read so far.
+    pub fn reset(&mut self) {
+        self.cache = None;
+    }
+
+    /// Answers a prompt and hands each piece of the answer to `sink` as soon as its characters are complete.
+    ///
+    /// # Errors
+    /// Fails if the prompt can't be encoded or fills the context, or a setting is out of range.
+    pub fn answer(
+        &mut self,
+        prompt: Prompt,
+        request: &Request,
+        sink: Sink,
+    ) -> Result<Answer, ChatError> {
+        if request.stop.iter().any(String::is_empty) {
+            return Err(ChatError::Setting(
+                "an empty stop text: expected at least one character".into(),
+            ));
+        }
+        let encoded = self.encode(prompt)?;
+        let context = self.model.context();
+        if encoded.tokens.len() >= context {
+            return Err(ChatError::ContextFull {
+                tokens: encoded.tokens.len(),
+                context,
+            });
+        }
+        let begin = Instant::now();
+        let model = self.model;
+        let cache = self.cache.take();
+        let cache = cache.unwrap_or_else(|| TokenCache::empty(&model.model));
+        let bytes = |token| model.spelling.bytes(token);
+        let mut generation =
+            Generation::continuing(&model.model, cache, &encoded.tokens, request.sampling)?
+                .beginning_with(encoded.spaces, &bytes);
+        if matches!(prompt, Prompt::Messages(_)) {
+            generation = generation.ending_at(&model.turn_ends);
+        }
+        let mut writer = Writer {
+            stream: TextStream::new(&model.tokenizer),
+            filter: StopFilter::new(&request.stop),
+            sink,
+            text: String::new(),
+        };
+        if let Prompt::Text(_) = prompt {
+            // Decoders treat the first token of a text differently: the continuation is decoded after the prompt.
+            for token in &encoded.tokens {
+                writer.stream.push(*token);
+            }
+        }
+        let mut answer = Answer {
+            text: String::new(),
+            end: End::MaxTokens,
+            prompt_tokens: encoded.tokens.len(),
+            reused_tokens: generation.reused(),
+            tokens: 0,
+            reading: Duration::ZERO,
+            writing: Duration::ZERO,
+        };
+        answer.end = write_tokens(&mut generation, request, &mut writer, &mut answer)?;
+        answer.writing = begin.elapsed().saturating_sub(answer.reading);
+        self.cache = Some(generation.into_cache());
+        answer.end = writer.finish(answer.end, answer.tokens > 0);
+        answer.text = writer.text;
+        Ok(answer)
+    }
+
+    fn encode<'p>(&self, prompt: Prompt<'p>) -> Result<Encoded<'p>, ChatError> {
+        Ok(match prompt {
+            Prompt::Text(text) => {
+                let (given, spaces) = self.model.split_spaces(text);
+                Encoded {
+                    tokens: self.model.encode_text(given)?,
+                    spaces,
+                }
+            }
+            Prompt::Messages(messages) => {
+                let rendered = self.model.render(messages)?;
+                Encoded {
+                    tokens: self.model.encode_rendered(&rendered)?,
+                    spaces: "",
+                }
+            }
+        })
+    }
+}
+
+/// Prompt as tokens, and the spaces that the answer has to begin with.
+struct Encoded<'p> {
+    tokens: Vec<u32>,
+    spaces: &'p str,
+}
+
+/// Writes the generated tokens and returns why there are no more.
+fn write_tokens(
+    generation: &mut Generation,
+    request: &Request,
+    writer: &mut Writer,
+    answer: &mut Answer,
+) -> Result<End, ChatError> {
+    let begin = Instant::now();
+    while request.max_tokens.is_none_or(|most| answer.tokens < most) {
+        let next = generation.next();
+        if answer.tokens == 0 {
+            answer.reading = begin.elapsed();
+        }
+        let Some(token) = next else {
+            return Ok(match generation.ending() {
+                Some(Ending::EndToken(token)) => End::EndToken(token),
+                _ => End::ContextFull,
+            });
+        };
+        answer.tokens += 1;
+        if let Some(end) = writer.push(token?) {
+            return Ok(end);
+        }
+    }
+    Ok(End::MaxTokens)
+}
+
+/// Text of an answer on its way from tokens to the receiver.
+struct Writer<'w, 's> {
+    stream: TextStream<'w>,
+    filter: StopFilter<'w>,
+    sink: Sink<'s>,
+    text: String,
+}
+
+impl Writer<'_, '_> {
+    /// Takes a token; returns the reason if the answer ends with it.
+    fn push(&mut self, token: u32) -> Option<End> {
+        let piece = self.stream.push(token);
+        let passed = self.filter.push(&piece);
+        let sent = self.send(&passed.text);
+        match passed.stop {
+            Some(stop) => Some(End::Stop(stop)),
+            None => sent.is_break().then_some(End::Interrupted),
+        }
+    }
+
+    /// Sends what was held back, which may contain a stop text too; returns the reason of the end.
+    fn finish(&mut self, end: End, has_tokens: bool) -> End {
+        if !has_tokens || matches!(end, End::Stop(_) | End::Interrupted) {
+            return end;
+        }
+        let passed = self.filter.push(&self.stream.rest());
+        let mut text = passed.text;
+        if let Some(stop) = passed.stop {
+            let _ = self.send(&text);
+            return End::Stop(stop);
+        }
+        text += &self.filter.take();
+        let _ = self.send(&text);
+        end
+    }
+
+    fn send(&mut self, text: &str) -> ControlFlow<()> {
+        if text.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        self.text.push_str(text);
+        (self.sink)(text)
+    }
+}

@@ -1,0 +1,133 @@
+//! A model with what a conversation needs beside its weights.
+
+use std::path::Path;
+
+use polymath_data::{PromptTemplate, Spelling};
+use polymath_model::{LoadOptions, SamplingConfig, Transformer};
+use polymath_tokenizer::Settings;
+use tokenizers::Tokenizer;
+
+use crate::{ChatError, ChatMessage, default_sampling};
+
+const GENERATION_CONFIG: &str = "generation_config.json";
+
+/// Model with its tokenizer, its chat template and its sampling settings.
+pub struct ChatModel {
+    pub(crate) name: String,
+    pub(crate) model: Transformer,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) spelling: Spelling,
+    template: Option<PromptTemplate>,
+    /// Tokens that end an answer beside the model's own end tokens.
+    pub(crate) turn_ends: Vec<u32>,
+    /// True if every text begins with the model's begin token.
+    begins: bool,
+    sampling: SamplingConfig,
+}
+
+impl ChatModel {
+    /// Opens a checkpoint folder, or an adapter's folder over `base` (default: the base that it names).
+    ///
+    /// # Errors
+    /// Fails if the model, the tokenizer, the chat template or the `generation_config.json` can't be read.
+    pub fn open(
+        folder: &Path,
+        base: Option<&Path>,
+        options: &LoadOptions,
+    ) -> Result<Self, ChatError> {
+        let model = polymath_model::load_over(folder, base, options)?;
+        let path = polymath_model::tokenizer_over(folder, base)?;
+        let tokenizer = polymath_tokenizer::open(&path)?;
+        let config = model.config();
+        let ends = (config.bos_token_id, config.eos_token_id);
+        let template = PromptTemplate::open(&path, &tokenizer, ends)?;
+        let settings = Settings::beside(&path)?;
+        let named = settings.names.get("eos_token");
+        let turn_end = template.as_ref().and_then(PromptTemplate::turn_end);
+        let turn_ends = [named.map(|named| named.token.clone()), turn_end];
+        let turn_ends = turn_ends.into_iter().flatten();
+        let turn_ends = turn_ends.filter_map(|token| tokenizer.token_to_id(&token));
+        let own = folder.join(GENERATION_CONFIG);
+        let settings_file = match own.is_file() {
+            true => own,
+            false => path.with_file_name(GENERATION_CONFIG),
+        };
+        Ok(Self {
+            name: folder.display().to_string(),
+            spelling: Spelling::of(&tokenizer),
+            turn_ends: turn_ends.collect(),
+            // Without a begin token, the documents of other programs begin with no token.
+            begins: !settings.nulls.contains(&"bos_token"),
+            sampling: default_sampling(&settings_file)?,
+            model,
+            tokenizer,
+            template,
+        })
+    }
+
+    /// Returns the folder as it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns true if the model has a chat template.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Returns the number of tokens that the model can read.
+    pub fn context(&self) -> usize {
+        self.model.config().max_position_embeddings
+    }
+
+    /// Returns the settings of the model's `generation_config.json`, or a fallback.
+    pub fn default_sampling(&self) -> SamplingConfig {
+        self.sampling
+    }
+
+    /// Returns the name of a token, for messages.
+    pub fn token_name(&self, token: u32) -> String {
+        let name = self.tokenizer.id_to_token(token);
+        name.unwrap_or_else(|| token.to_string())
+    }
+
+    /// Returns the text that the chat template makes of the messages, up to where the answer begins.
+    ///
+    /// # Errors
+    /// Fails if there is no template or it refuses the messages.
+    pub fn render(&self, messages: &[ChatMessage]) -> Result<String, ChatError> {
+        let Some(template) = &self.template else {
+            return Err(ChatError::NoTemplate(self.name.clone()));
+        };
+        template.prompt(messages).map_err(ChatError::Refused)
+    }
+
+    /// Encodes a rendered conversation. It begins with the begin token, as in training, unless the tokenizer's settings
+    /// say that there is none.
+    pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+        let begin = self.model.config().bos_token_id;
+        let mut tokens = polymath_tokenizer::encode_prompt(&self.tokenizer, text, begin)?;
+        if !self.begins && tokens.len() > 1 && !text.starts_with(&self.token_name(begin)) {
+            tokens.remove(0);
+        }
+        Ok(tokens)
+    }
+
+    /// Encodes a text to continue, after the begin token.
+    pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+        let begin = self.model.config().bos_token_id;
+        let tokens = polymath_tokenizer::encode_prompt(&self.tokenizer, text, begin)?;
+        Ok(tokens)
+    }
+
+    /// Splits trailing spaces off a text to continue: in the text that a model has learned, a space belongs to the token
+    /// of the next word, so that the continuation has to begin with it. If no token begins with a space, the text stays
+    /// whole.
+    pub(crate) fn split_spaces<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
+        let given = text.trim_end_matches(' ');
+        match self.spelling.some_begin_with(b" ") {
+            true => text.split_at(given.len()),
+            false => (text, ""),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Conversations with tiny models.
+
+mod sessions;
+mod support;

@@ -1,0 +1,210 @@
+//! Sessions answer as if each prompt were read from its beginning, and read only what is new.
+
+use std::ops::ControlFlow;
+
+use polymath_chat::*;
+use polymath_model::SamplingConfig;
+use serde_json::{Value, json};
+
+use crate::support::{TEMPLATE, model};
+
+const MESSAGES: [&str; 4] = ["Hello, who are you?", "Why? 中文", "say 5", "And é then?"];
+
+fn greedy(max_tokens: usize) -> Request {
+    Request {
+        max_tokens: Some(max_tokens),
+        ..Request::new(SamplingConfig {
+            temperature: 0.0,
+            ..SamplingConfig::default()
+        })
+    }
+}
+
+fn ignore(_: &str) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Talks in a session and computes each answer from scratch too. Returns the answers.
+fn same_as_from_scratch(model: &ChatModel) -> Vec<Answer> {
+    let mut session = Session::new(model, Some("Be brief.".into()));
+    let answers = MESSAGES.map(|text| {
+        let mut messages = session.messages().to_vec();
+        messages.push(ChatMessage::new("user", text));
+        let mut pieces = String::new();
+        let mut sink = |piece: &str| {
+            pieces += piece;
+            ControlFlow::Continue(())
+        };
+        let answer = session.respond(text, &greedy(24), &mut sink).unwrap();
+        let mut engine = Engine::new(model);
+        let prompt = Prompt::Messages(&messages);
+        let again = engine.answer(prompt, &greedy(24), &mut ignore).unwrap();
+        assert_eq!(again.reused_tokens, 0);
+        assert_eq!((&answer.text, &answer.end), (&again.text, &again.end));
+        assert_eq!(answer.prompt_tokens, again.prompt_tokens);
+        assert_eq!(pieces, answer.text);
+        answer
+    });
+    answers.into()
+}
+
+/// The tokens of a turn are read once: the next prompt reads the end of the answer and the new message.
+#[test]
+fn only_new_tokens_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), Some(TEMPLATE), json!({}));
+    let answers = same_as_from_scratch(&model);
+    assert!(
+        answers.iter().any(|answer| answer.tokens > 4),
+        "{answers:?}"
+    );
+    assert_eq!(answers[0].reused_tokens, 0);
+    for (earlier, later) in answers.iter().zip(&answers[1..]) {
+        // Bytes that are no UTF-8 come back as others: the text behind them is read again.
+        let least = earlier.prompt_tokens;
+        assert!(later.reused_tokens >= least, "{earlier:?}, {later:?}");
+        if !earlier.text.contains('\u{fffd}') {
+            assert!(
+                later.reused_tokens + 1 >= least + earlier.tokens,
+                "{earlier:?}, {later:?}"
+            );
+        }
+    }
+}
+
+/// A template that rewrites earlier turns, and a sliding window, give the answers of a whole reading too.
+#[test]
+fn rewritten_turns_and_windows_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let forgetful = "{{ bos_token }}{{ messages | length }}{% for m in messages %}{{ m.role + ':' + m.content + '<|turn|>' }}\
+        {% endfor %}assistant:";
+    let answers = same_as_from_scratch(&model(folder.path(), Some(forgetful), json!({})));
+    assert!(answers[1..].iter().all(|answer| answer.reused_tokens <= 2));
+    let folder = tempfile::tempdir().unwrap();
+    let windowed = json!({"sliding_window": 16});
+    same_as_from_scratch(&model(folder.path(), Some(TEMPLATE), windowed));
+}
+
+/// A reset forgets the messages and keeps the system message; the same message has the same answer again.
+#[test]
+fn a_reset_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), Some(TEMPLATE), json!({}));
+    let mut session = Session::new(&model, Some("s".into()));
+    let first = session.respond("a", &greedy(8), &mut ignore).unwrap();
+    session.respond("b", &greedy(8), &mut ignore).unwrap();
+    session.reset();
+    assert_eq!(session.messages(), [ChatMessage::new("system", "s")]);
+    let again = session.respond("a", &greedy(8), &mut ignore).unwrap();
+    assert_eq!((first.text, 0), (again.text, again.reused_tokens));
+}
+
+/// A prompt that does not fit leaves the conversation as it was.
+#[test]
+fn a_full_context_is_said_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), Some(TEMPLATE), json!({}));
+    let mut session = Session::new(&model, None);
+    session.respond("a", &greedy(8), &mut ignore).unwrap();
+    let before = session.messages().to_vec();
+    let long = "long ".repeat(200);
+    let error = session.respond(&long, &greedy(8), &mut ignore).unwrap_err();
+    assert!(
+        matches!(error, ChatError::ContextFull { context: 640, .. }),
+        "{error}"
+    );
+    assert!(error.is_refusal());
+    assert_eq!(session.messages(), before);
+    let answer = session.respond(
+        "b",
+        &Request {
+            max_tokens: None,
+            ..greedy(1)
+        },
+        &mut ignore,
+    );
+    let answer = answer.unwrap();
+    if answer.end == End::ContextFull {
+        assert_eq!(answer.prompt_tokens + answer.tokens, 641);
+    }
+}
+
+/// Stop texts end an answer wherever they come, and are no part of it.
+#[test]
+fn stop_texts_end_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), None, json!({}));
+    let whole = Engine::new(&model)
+        .answer(Prompt::Text("abc"), &greedy(60), &mut ignore)
+        .unwrap();
+    let characters: Vec<char> = whole.text.chars().collect();
+    assert!(characters.len() > 12, "{whole:?}");
+    for from in [0, 3, 8] {
+        let stop: String = characters[from..from + 3].iter().collect();
+        let request = Request {
+            stop: vec!["never".into(), stop.clone()],
+            ..greedy(60)
+        };
+        let mut pieces = String::new();
+        let mut sink = |piece: &str| {
+            pieces += piece;
+            ControlFlow::Continue(())
+        };
+        let answer = Engine::new(&model)
+            .answer(Prompt::Text("abc"), &request, &mut sink)
+            .unwrap();
+        let expected = whole.text.split(&stop).next().unwrap();
+        assert_eq!(
+            (answer.text.as_str(), pieces.as_str()),
+            (expected, expected)
+        );
+        assert_eq!(answer.end, End::Stop(stop));
+    }
+    let empty = Request {
+        stop: vec![String::new()],
+        ..greedy(1)
+    };
+    let refused = Engine::new(&model).answer(Prompt::Text("a"), &empty, &mut ignore);
+    assert!(refused.is_err());
+}
+
+/// A model without a chat template continues the text of both, and refuses messages with a way out.
+#[test]
+fn without_a_template_text_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), None, json!({}));
+    let mut session = Session::new(&model, None);
+    let first = session.respond("one", &greedy(6), &mut ignore).unwrap();
+    session.respond("two", &greedy(6), &mut ignore).unwrap();
+    let begin = format!("one{}", first.text);
+    assert!(session.plain_text().starts_with(&begin));
+    let messages = [ChatMessage::new("user", "a")];
+    let error = Engine::new(&model)
+        .answer(Prompt::Messages(&messages), &greedy(6), &mut ignore)
+        .unwrap_err();
+    assert!(error.to_string().contains("no chat template"), "{error}");
+    let record: Value = serde_json::from_str(&session.to_json()).unwrap();
+    assert_eq!(record["text"], session.plain_text());
+}
+
+/// A saved conversation is a record of a dataset, and no file is overwritten.
+#[test]
+fn a_conversation_is_saved_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), Some(TEMPLATE), json!({}));
+    let mut session = Session::new(&model, None);
+    session.respond("a", &greedy(4), &mut ignore).unwrap();
+    let path = folder.path().join("saved.jsonl");
+    let sessions = [session];
+    save(&sessions, &path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let record: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        record["messages"][0],
+        json!({"role": "user", "content": "a"})
+    );
+    assert_eq!(record["messages"][1]["role"], "assistant");
+    let error = save(&sessions, &path).unwrap_err().to_string();
+    assert!(error.contains("exists already"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}

@@ -1,0 +1,88 @@
+//! Settings and notes that `generate`, `chat` and `serve` share.
+
+use std::path::Path;
+
+use polymath_chat::{Answer, ChatError, ChatModel, End};
+use polymath_model::{LoadOptions, Precision, SamplingConfig};
+
+use crate::arguments::Sampling;
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// Opens the model of a checkpoint, a run folder or an adapter.
+pub fn open(
+    checkpoint: &Path,
+    base: Option<&Path>,
+    environment: &Environment,
+) -> Result<ChatModel, Failure> {
+    let folder = polymath_train::resolve_checkpoint(checkpoint)?;
+    let base = polymath_train::resolve_base(&folder, base)?;
+    environment.say_what_is_left_out(&folder, base.as_deref())?;
+    let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
+    Ok(ChatModel::open(&folder, base.as_deref(), &options)?)
+}
+
+/// Returns the model's settings with those of the command line in their place.
+pub fn sampling(model: &ChatModel, given: &Sampling) -> Result<SamplingConfig, Failure> {
+    let defaults = model.default_sampling();
+    let sampling = SamplingConfig {
+        temperature: given.temperature.unwrap_or(defaults.temperature),
+        top_k: given.top_k.or(defaults.top_k),
+        top_p: given.top_p.unwrap_or(defaults.top_p),
+        repetition_penalty: given
+            .repetition_penalty
+            .unwrap_or(defaults.repetition_penalty),
+        seed: given.seed,
+    };
+    sampling.validate().map_err(Failure::usage)?;
+    Ok(sampling)
+}
+
+/// Wraps an error of an answer: wrong input or failed work.
+pub fn failure(error: ChatError) -> Failure {
+    match error.is_refusal() {
+        true => Failure::usage(error),
+        false => error.into(),
+    }
+}
+
+/// Returns a sentence about an end that a reader of the answer does not see; `None` for an ordinary end.
+pub fn remark(model: &ChatModel, answer: &Answer) -> Option<String> {
+    match &answer.end {
+        End::EndToken(token) if answer.tokens == 0 => Some(format!(
+            "the model ended at once: `{}` was its first token",
+            model.token_name(*token)
+        )),
+        End::Stop(stop) if answer.text.is_empty() => Some(format!(
+            "the answer is empty: it begins with the stop text {stop:?}"
+        )),
+        End::ContextFull => Some(format!(
+            "the context is full: {} tokens of prompt and {} of answer; the model can read {}",
+            answer.prompt_tokens,
+            answer.tokens,
+            model.context()
+        )),
+        End::MaxTokens => Some(format!(
+            "the answer was cut after {} tokens (`--max-tokens`)",
+            answer.tokens
+        )),
+        End::EndToken(_) | End::Stop(_) | End::Interrupted => None,
+    }
+}
+
+/// Returns the speed of an answer as a line.
+pub fn speed(answer: &Answer) -> String {
+    let read = answer.prompt_tokens - answer.reused_tokens;
+    let reused = match answer.reused_tokens {
+        0 => String::new(),
+        count => format!(" ({count} more were in the cache)"),
+    };
+    let written = match answer.tokens_per_second() {
+        Some(speed) => format!("{} tokens, {speed:.1} tokens/s", answer.tokens),
+        None => format!("{} tokens", answer.tokens),
+    };
+    format!(
+        "prompt: {read} tokens in {:.2} s{reused}; answer: {written}",
+        answer.reading.as_secs_f64()
+    )
+}

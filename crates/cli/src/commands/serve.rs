@@ -1,0 +1,59 @@
+//! `polymath serve`: a model for programs that speak OpenAI's protocol.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+use anyhow::anyhow;
+use polymath_serve::ServeConfig;
+
+use super::answers;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::signals::StopSignal;
+use crate::{arguments, lines};
+
+/// Serves the model until Ctrl-C.
+pub fn run(arguments: &arguments::Serve, environment: &Environment) -> Result<(), Failure> {
+    // Before the model is loaded, which may take minutes.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).map_err(|error| {
+        Failure::usage(anyhow!(
+            "`--port {}`: can't listen there ({error}): choose another one, or 0 for a free one",
+            arguments.port
+        ))
+    })?;
+    let address = listener.local_addr()?;
+    let model = answers::open(&arguments.model, arguments.base.as_deref(), environment)?;
+    let config = ServeConfig {
+        name: arguments
+            .name
+            .clone()
+            .unwrap_or_else(|| name(&arguments.model)),
+        sampling: answers::sampling(&model, &arguments.sampling)?,
+        queue: arguments.queue,
+    };
+    if !model.has_template() {
+        environment.say("no chat template: `/v1/completions` alone is answered");
+    }
+    // Where to ask is the result of the command: it is said in quiet too.
+    lines::say(&format!(
+        "serving `{}` at http://{address}/v1; Ctrl-C ends it",
+        config.name
+    ));
+    let stop = StopSignal::serve();
+    Ok(polymath_serve::serve(
+        listener,
+        &model,
+        &config,
+        &stop.flag(),
+    )?)
+}
+
+/// Returns the name of a folder; that of the run for `<run>/best`.
+fn name(model: &Path) -> String {
+    let parts: Vec<&str> = model
+        .iter()
+        .filter_map(|part| part.to_str())
+        .filter(|part| !matches!(*part, "best" | "latest" | "/" | "." | ".."))
+        .collect();
+    parts.last().map_or("polymath".into(), ToString::to_string)
+}

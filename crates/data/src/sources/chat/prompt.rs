@@ -1,0 +1,171 @@
+//! Prompts of conversations: the messages so far, and the beginning of the assistant's next one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::format::{Item, StrftimeItems};
+use minijinja::{Error, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use super::environment::on_deep_stack;
+use super::template::Template;
+use super::{ChatTemplate, DataError};
+
+/// Message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// Role: `system`, `user` or `assistant`, or another one that the template knows.
+    pub role: String,
+    /// Text of the message.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// Creates a message.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
+    }
+}
+
+/// Chat template of a tokenizer that renders prompts, as `apply_chat_template` of `transformers` does with
+/// `add_generation_prompt=True`.
+pub struct PromptTemplate {
+    template: Arc<Template>,
+}
+
+impl PromptTemplate {
+    /// Opens the template of the tokenizer at `path`; `None` if it has none. `(bos, eos)` are the tokens that begin and
+    /// end a document.
+    ///
+    /// # Errors
+    /// Fails if the template is broken or a file can't be read.
+    pub fn open(
+        path: &Path,
+        tokenizer: &Tokenizer,
+        (bos, eos): (u32, u32),
+    ) -> Result<Option<Self>, DataError> {
+        let Some(opened) = ChatTemplate::of(path, tokenizer, (bos, eos))? else {
+            return Ok(None);
+        };
+        let mut template = Arc::unwrap_or_clone(opened.template);
+        // Today's date is refused in a dataset, which must not depend on the day.
+        template
+            .environment
+            .add_function("strftime_now", strftime_now);
+        Ok(Some(Self {
+            template: Arc::new(template),
+        }))
+    }
+
+    /// Returns the file of the template.
+    pub fn file(&self) -> PathBuf {
+        self.template.file.clone()
+    }
+
+    /// Renders the messages and the beginning of the assistant's answer.
+    ///
+    /// # Errors
+    /// Says why the template refuses the messages.
+    pub fn prompt(&self, messages: &[ChatMessage]) -> Result<String, String> {
+        self.render(messages, true)
+    }
+
+    /// Finds the added token with which the template ends a message of the assistant; `None` if it uses none.
+    pub fn turn_end(&self) -> Option<String> {
+        const ANSWER: &str = "polymath";
+        let messages = [
+            ChatMessage::new("user", "a"),
+            ChatMessage::new("assistant", ANSWER),
+        ];
+        let rendered = self.render(&messages, false).ok()?;
+        let (_, after) = rendered.rsplit_once(ANSWER)?;
+        let end = after[..self.template.turn_end(after)].trim();
+        (!end.is_empty()).then(|| end.to_owned())
+    }
+
+    fn render(&self, messages: &[ChatMessage], asks: bool) -> Result<String, String> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| context! { role => &message.role, content => &message.content })
+            .collect();
+        let template = Arc::clone(&self.template);
+        let rendered = on_deep_stack(move || template.render_with(&messages, None, asks));
+        let text = rendered
+            .and_then(|text| text)
+            .map_err(|error| format!("the conversation {}", self.template.refusal(&error)))?;
+        Ok(super::segments::segments_text(&text))
+    }
+}
+
+/// Formats the current local time as Python's `datetime.now().strftime` does.
+fn strftime_now(format: &str) -> Result<String, Error> {
+    let items: Vec<Item> = StrftimeItems::new(format).collect();
+    if items.iter().any(|item| matches!(item, Item::Error)) {
+        let message = format!("strftime_now: `{format}` has an unknown directive");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    Ok(chrono::Local::now()
+        .format_with_items(items.iter())
+        .to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sources::chat::DEFAULT;
+
+    fn template(source: &str) -> PromptTemplate {
+        let added = vec!["<|im_end|>".to_owned()];
+        let sources = vec![(DEFAULT, source.to_owned())];
+        let opened = ChatTemplate::new("t.jinja".as_ref(), sources, BTreeMap::new(), added);
+        let mut template = Arc::into_inner(opened.unwrap().template).unwrap();
+        template
+            .environment
+            .add_function("strftime_now", strftime_now);
+        PromptTemplate {
+            template: Arc::new(template),
+        }
+    }
+
+    const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}\
+        {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    /// A prompt ends where the assistant begins, and longer conversations begin with shorter ones.
+    #[test]
+    fn prompts_end_where_the_assistant_begins() {
+        let template = template(CHATML);
+        let mut messages = vec![ChatMessage::new("user", "Hello")];
+        let first = template.prompt(&messages).unwrap();
+        assert_eq!(
+            first,
+            "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+        );
+        messages.push(ChatMessage::new("assistant", "Hi"));
+        messages.push(ChatMessage::new("user", "Bye"));
+        let second = template.prompt(&messages).unwrap();
+        assert!(second.starts_with(&(first + "Hi<|im_end|>\n")), "{second}");
+        assert_eq!(template.turn_end().unwrap(), "<|im_end|>");
+    }
+
+    /// Says why a template refuses, and gives the date, which a dataset may not use.
+    #[test]
+    fn refusals_and_dates() {
+        let refusing = template("{{ raise_exception('no system role') }}");
+        let error = refusing.prompt(&[]).unwrap_err();
+        assert!(
+            error.contains("no system role") && error.contains("t.jinja"),
+            "{error}"
+        );
+        let dated = template("{{ strftime_now('%Y') }}").prompt(&[]).unwrap();
+        assert!(dated.len() == 4 && dated.starts_with('2'), "{dated}");
+        let wrong = template("{{ strftime_now('%!') }}").prompt(&[]);
+        assert!(wrong.unwrap_err().contains("unknown directive"));
+        assert_eq!(template("{{ messages[0].content }}").turn_end(), None);
+    }
+}

@@ -1,0 +1,44 @@
+//! Key/value caches of the layers.
+
+use candle_core::{Result, Tensor};
+use candle_nn::kv_cache::KvCache;
+
+/// Keys and values of the tokens read so far, one pair per layer: `(batch, tokens, key/value heads, head_dim)`.
+pub(crate) type Cache = Vec<KvCache>;
+
+/// Initial capacity and growth of a cache in tokens: appending a token then rarely moves the others.
+const CACHE_TOKENS: usize = 256;
+
+/// Creates an empty cache for the given number of layers.
+pub(crate) fn empty_cache(layers: usize) -> Cache {
+    // KvCache::new does not allocate yet.
+    vec![KvCache::new(1, CACHE_TOKENS); layers]
+}
+
+/// Drops the keys and values of a layer for all tokens but the first `count`.
+pub(crate) fn keep_first(past: &mut KvCache, count: usize) -> Result<()> {
+    let (Some(key), Some(value)) = (past.k()?, past.v()?) else {
+        return Ok(());
+    };
+    *past = KvCache::new(1, CACHE_TOKENS);
+    if count > 0 {
+        let first = |x: Tensor| x.narrow(1, 0, count)?.contiguous();
+        past.append(&first(key)?, &first(value)?)?;
+    }
+    Ok(())
+}
+
+/// Drops the keys and values before the last `window`, which no later token sees, once they are so many that copying
+/// the others pays off.
+pub(crate) fn forget_unseen(past: &mut KvCache, window: usize) -> Result<()> {
+    let held = past.k_cache().current_seq_len();
+    if held.saturating_sub(window) < CACHE_TOKENS {
+        return Ok(());
+    }
+    if let (Some(key), Some(value)) = (past.k()?, past.v()?) {
+        let last = |x: Tensor| x.narrow(1, held - window, window)?.contiguous();
+        *past = KvCache::new(1, CACHE_TOKENS);
+        past.append(&last(key)?, &last(value)?)?;
+    }
+    Ok(())
+}

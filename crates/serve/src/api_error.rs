@@ -1,0 +1,82 @@
+//! Errors in OpenAI's JSON form.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use polymath_chat::ChatError;
+use serde_json::{Value, json};
+
+use crate::replies::json_response;
+
+/// Error of one request.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub status: StatusCode,
+    pub message: String,
+    /// Parameter at fault.
+    pub parameter: Option<String>,
+    /// Short name for programs.
+    pub code: Option<&'static str>,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            parameter: None,
+            code: None,
+        }
+    }
+
+    /// Creates an error about one parameter of a request.
+    pub fn parameter(name: &str, message: impl Into<String>) -> Self {
+        Self {
+            parameter: Some(name.to_owned()),
+            ..Self::new(StatusCode::BAD_REQUEST, message)
+        }
+    }
+
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self {
+            code: Some(code),
+            ..self
+        }
+    }
+
+    /// Returns the error of a request that can't be answered because the server ends.
+    pub fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping")
+    }
+
+    pub fn to_json(&self) -> Value {
+        let kind = match self.status {
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        json!({"error": {
+            "message": self.message, "type": kind, "param": self.parameter, "code": self.code,
+        }})
+    }
+}
+
+impl From<ChatError> for ApiError {
+    fn from(error: ChatError) -> Self {
+        let status = match error.is_refusal() {
+            true => StatusCode::BAD_REQUEST,
+            false => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let code =
+            matches!(error, ChatError::ContextFull { .. }).then_some("context_length_exceeded");
+        Self {
+            code,
+            ..Self::new(status, error.to_string())
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response<Body> {
+        json_response(self.status, &self.to_json())
+    }
+}

@@ -1,0 +1,379 @@
+//! Parameters of a request.
+
+use axum::http::StatusCode;
+use polymath_chat::{ChatMessage, Request};
+use polymath_model::SamplingConfig;
+use serde_json::{Map, Value, json};
+
+use crate::api_error::ApiError;
+use crate::replies::Kind;
+
+/// Maximum number of stop texts of a request.
+const MOST_STOPS: usize = 16;
+/// Tokens of a completion that does not say how many, as in OpenAI's protocol.
+const COMPLETION_TOKENS: usize = 16;
+
+/// Parameters that say something about the caller and change no answer.
+const NOTES: [&str; 7] = [
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "parallel_tool_calls",
+];
+
+/// Parameters of one kind of request.
+const COMMON: [&str; 11] = [
+    "model",
+    "temperature",
+    "top_p",
+    "top_k",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "stream",
+    "stream_options",
+];
+
+/// What is to be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    Messages(Vec<ChatMessage>),
+    Text(String),
+}
+
+/// A request in the terms of this program.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameters {
+    pub question: Question,
+    pub request: Request,
+    /// True if the answer is sent piece by piece.
+    pub stream: bool,
+    /// True if the stream ends with the number of tokens.
+    pub stream_usage: bool,
+}
+
+/// Parameters that this program has no other value for.
+fn fixed(name: &str) -> Option<Vec<Value>> {
+    let values = match name {
+        "n" | "best_of" => vec![json!(1)],
+        "frequency_penalty" | "presence_penalty" => vec![json!(0)],
+        "logprobs" | "echo" => vec![json!(false)],
+        "logit_bias" => vec![json!({})],
+        "tools" | "functions" => vec![json!([])],
+        "tool_choice" | "function_call" => vec![json!("none"), json!("auto")],
+        "response_format" => vec![json!({"type": "text"})],
+        "modalities" => vec![json!(["text"])],
+        "top_logprobs" | "suffix" => Vec::new(),
+        _ => return None,
+    };
+    Some(values)
+}
+
+/// Compares values as JSON has them: `1` and `1.0` are equal.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+impl Parameters {
+    /// Reads the body of a request; `name` is the model that is served and `defaults` its settings.
+    ///
+    /// # Errors
+    /// Fails with the first parameter that is missing, unknown, of the wrong kind or has a value without an effect.
+    pub fn read(
+        kind: Kind,
+        body: &[u8],
+        name: &str,
+        defaults: SamplingConfig,
+    ) -> Result<Self, ApiError> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                format!("the body is not JSON: {error}"),
+            )
+        })?;
+        let Value::Object(mut fields) = value else {
+            let message = "the body is not a JSON object";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, message));
+        };
+        fields.retain(|_, value| !value.is_null());
+        check_names(kind, &fields)?;
+        check_model(&fields, name)?;
+        let stream_usage = match fields.get("stream_options") {
+            None => false,
+            Some(Value::Object(options)) => flag(options, "include_usage")?,
+            Some(other) => return Err(wrong("stream_options", other, "an object")),
+        };
+        Ok(Self {
+            question: match kind {
+                Kind::Chat => Question::Messages(messages(fields.get("messages"))?),
+                Kind::Completion => Question::Text(text(fields.get("prompt"))?),
+            },
+            request: Request {
+                sampling: sampling(&fields, defaults)?,
+                max_tokens: max_tokens(kind, &fields)?,
+                stop: stops(fields.get("stop"))?,
+            },
+            stream: flag(&fields, "stream")?,
+            stream_usage,
+        })
+    }
+}
+
+fn check_names(kind: Kind, fields: &Map<String, Value>) -> Result<(), ApiError> {
+    let own = match kind {
+        Kind::Chat => "messages",
+        Kind::Completion => "prompt",
+    };
+    for (name, value) in fields {
+        if name == own || COMMON.contains(&name.as_str()) || NOTES.contains(&name.as_str()) {
+            continue;
+        }
+        let Some(values) = fixed(name) else {
+            let message = format!("`{name}`: unknown parameter");
+            return Err(ApiError::parameter(name, message).with_code("unknown_parameter"));
+        };
+        if !values.iter().any(|known| equal(known, value)) {
+            let known: Vec<String> = values.iter().map(|known| format!("`{known}`")).collect();
+            let expected = match known.is_empty() {
+                true => "nothing".to_owned(),
+                false => known.join(" or "),
+            };
+            let message = format!("`{name}` is not supported: expected {expected}");
+            return Err(ApiError::parameter(name, message).with_code("unsupported_parameter"));
+        }
+    }
+    Ok(())
+}
+
+fn check_model(fields: &Map<String, Value>, name: &str) -> Result<(), ApiError> {
+    match fields.get("model") {
+        None => Ok(()),
+        Some(Value::String(model)) if model == name => Ok(()),
+        Some(model) => {
+            let message = format!("the model {model} is not here: this server has `{name}`");
+            Err(ApiError {
+                status: StatusCode::NOT_FOUND,
+                ..ApiError::parameter("model", message).with_code("model_not_found")
+            })
+        }
+    }
+}
+
+fn flag(fields: &Map<String, Value>, name: &str) -> Result<bool, ApiError> {
+    match fields.get(name) {
+        None => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(value) => Err(wrong(name, value, "true or false")),
+    }
+}
+
+fn number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, ApiError> {
+    let Some(value) = fields.get(name) else {
+        return Ok(default);
+    };
+    value.as_f64().ok_or_else(|| wrong(name, value, "a number"))
+}
+
+fn count(fields: &Map<String, Value>, name: &str) -> Result<Option<usize>, ApiError> {
+    let Some(value) = fields.get(name) else {
+        return Ok(None);
+    };
+    let count = value.as_u64().filter(|count| *count > 0);
+    match count.and_then(|count| usize::try_from(count).ok()) {
+        Some(count) => Ok(Some(count)),
+        None => Err(wrong(name, value, "a whole number of at least 1")),
+    }
+}
+
+fn wrong(name: &str, value: &Value, expected: &str) -> ApiError {
+    // A body may have a megabyte.
+    let shown: String = value.to_string().chars().take(80).collect();
+    ApiError::parameter(name, format!("`{name}` is {shown}: expected {expected}"))
+}
+
+fn sampling(
+    fields: &Map<String, Value>,
+    defaults: SamplingConfig,
+) -> Result<SamplingConfig, ApiError> {
+    let seed = match fields.get("seed") {
+        None => defaults.seed,
+        Some(value) => match (value.as_u64(), value.as_i64()) {
+            (Some(seed), _) => seed,
+            (None, Some(negative)) => negative.cast_unsigned(),
+            _ => return Err(wrong("seed", value, "a whole number")),
+        },
+    };
+    let sampling = SamplingConfig {
+        temperature: number(fields, "temperature", defaults.temperature)?,
+        top_p: number(fields, "top_p", defaults.top_p)?,
+        top_k: count(fields, "top_k")?.or(defaults.top_k),
+        repetition_penalty: number(fields, "repetition_penalty", defaults.repetition_penalty)?,
+        seed,
+    };
+    let checked = sampling.validate();
+    checked.map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Ok(sampling)
+}
+
+fn max_tokens(kind: Kind, fields: &Map<String, Value>) -> Result<Option<usize>, ApiError> {
+    let (older, newer) = (
+        count(fields, "max_tokens")?,
+        count(fields, "max_completion_tokens")?,
+    );
+    Ok(match kind {
+        Kind::Chat => newer.or(older),
+        Kind::Completion => newer.or(older).or(Some(COMPLETION_TOKENS)),
+    })
+}
+
+fn stops(value: Option<&Value>) -> Result<Vec<String>, ApiError> {
+    let expected = format!("a text or a list of at most {MOST_STOPS} texts, none of them empty");
+    let Some(value) = value else {
+        return Ok(Vec::new());
+    };
+    let texts = match value {
+        Value::Array(texts) => texts.iter().collect(),
+        text => vec![text],
+    };
+    let texts: Option<Vec<String>> = texts
+        .into_iter()
+        .map(|text| {
+            text.as_str()
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        })
+        .collect();
+    texts
+        .filter(|texts| texts.len() <= MOST_STOPS)
+        .ok_or_else(|| wrong("stop", value, &expected))
+}
+
+fn text(value: Option<&Value>) -> Result<String, ApiError> {
+    let Some(value) = value else {
+        return Err(ApiError::parameter("prompt", "`prompt` is missing"));
+    };
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(one) if one.len() == 1 && one[0].is_string() => text(one.first()),
+        value => Err(wrong("prompt", value, "one text")),
+    }
+}
+
+fn messages(value: Option<&Value>) -> Result<Vec<ChatMessage>, ApiError> {
+    let Some(value) = value else {
+        return Err(ApiError::parameter("messages", "`messages` is missing"));
+    };
+    let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
+        return Err(wrong("messages", value, "a list of at least one message"));
+    };
+    let messages = list.iter().enumerate();
+    messages
+        .map(|(number, message)| {
+            let at = |key: &str| format!("messages[{number}].{key}");
+            let Some(role) = message["role"].as_str() else {
+                return Err(wrong(&at("role"), &message["role"], "a text"));
+            };
+            let content = content(&message["content"]).ok_or_else(|| {
+                wrong(
+                    &at("content"),
+                    &message["content"],
+                    "a text, or parts of type `text`",
+                )
+            })?;
+            Ok(ChatMessage::new(role, content))
+        })
+        .collect()
+}
+
+/// Reads a content: a text, or a list of parts that are texts.
+fn content(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => parts
+            .iter()
+            .map(|part| part["text"].as_str().filter(|_| part["type"] == "text"))
+            .collect(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: Kind, body: Value) -> Result<Parameters, ApiError> {
+        let body = body.to_string();
+        Parameters::read(kind, body.as_bytes(), "tiny", SamplingConfig::default())
+    }
+
+    /// Reads what OpenAI's client sends.
+    #[test]
+    fn requests_are_read() {
+        let body = json!({
+            "model": "tiny", "messages": [
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
+            ],
+            "temperature": 0, "max_completion_tokens": 5, "stop": "x", "stream": true, "n": 1, "user": "me",
+            "stream_options": {"include_usage": true}, "logprobs": null, "presence_penalty": 0.0
+        });
+        let read = read(Kind::Chat, body).unwrap();
+        let messages = vec![
+            ChatMessage::new("system", "s"),
+            ChatMessage::new("user", "ab"),
+        ];
+        assert_eq!(read.question, Question::Messages(messages));
+        assert_eq!(read.request.sampling.temperature, 0.0);
+        assert_eq!(read.request.max_tokens, Some(5));
+        assert_eq!(read.request.stop, ["x"]);
+        assert!(read.stream && read.stream_usage);
+    }
+
+    /// A completion has 16 tokens if the request does not say how many; a list of one prompt is one prompt.
+    #[test]
+    fn completions_have_a_default_length() {
+        let read = read(Kind::Completion, json!({"prompt": ["once"]})).unwrap();
+        assert_eq!(read.question, Question::Text("once".into()));
+        assert_eq!(read.request.max_tokens, Some(16));
+    }
+
+    /// Names the parameter at fault.
+    #[test]
+    fn wrong_parameters_are_named() {
+        let chat = |key: &str, value: Value| {
+            let mut body = json!({"messages": [{"role": "user", "content": "a"}]});
+            body[key] = value;
+            let error = read(Kind::Chat, body).unwrap_err();
+            (error.parameter, error.message, error.status.as_u16())
+        };
+        for (key, value, part) in [
+            ("n", json!(2), "expected `1`"),
+            ("tools", json!([{}]), "not supported"),
+            ("color", json!(1), "unknown parameter"),
+            ("prompt", json!("a"), "unknown parameter"),
+            ("stream", json!("yes"), "true or false"),
+            ("max_tokens", json!(0), "at least 1"),
+            ("stop", json!(["a", ""]), "none of them empty"),
+            ("stream_options", json!(true), "an object"),
+            ("seed", json!(0.5), "a whole number"),
+            ("messages", json!([]), "at least one message"),
+        ] {
+            let (parameter, message, status) = chat(key, value);
+            assert_eq!((parameter.as_deref(), status), (Some(key), 400));
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(chat("model", json!("other")).2, 404);
+        assert!(chat("temperature", json!(-1)).1.contains("temperature -1"));
+        let (parameter, ..) = chat("messages", json!([{"role": "user", "content": 1}]));
+        assert_eq!(parameter.unwrap(), "messages[0].content");
+        assert!(Parameters::read(Kind::Chat, b"[", "tiny", SamplingConfig::default()).is_err());
+    }
+}
