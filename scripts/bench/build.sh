@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Measures the release build: seconds, packages and the size of the program, with the default features and with none, each in an empty
-# target folder; then the profile without link-time optimization. The speed of a training step of each follows, so that a profile that
-# costs speed is seen. Takes half an hour on two cores, and wants the machine for itself.
+# Measures the release build: seconds, packages and the size of the program, with the default features and with none,
+# each in an empty target folder; then the profile without link-time optimization. The speed of a training step of
+# each follows, so that a profile that costs speed is seen. Takes half an hour on two cores, and wants the machine for
+# itself.
 #
 #   scripts/bench/build.sh [target folder, default target/bench-build]
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Type-checks the program for the machines of releases that this one is not: macOS, Windows and Linux on arm64. Adds the standard
-# library of each target by rustup, and says which it could not get. No compiler of C for these machines is needed: build scripts are
-# given one that makes empty objects, since nothing is linked. So this finds code that does not compile there, and nothing else:
-# the program was never linked or run on macOS or Windows, nor on Linux arm64.
+# Type-checks the program for the machines of releases that this one is not: macOS, Windows and Linux on arm64. Adds
+# the standard library of each target by rustup, and says which it could not get. No compiler of C for these machines
+# is needed: build scripts are given one that makes empty objects, since nothing is linked. So this finds code that
+# does not compile there, and nothing else: the program was never linked or run on macOS or Windows, nor on Linux arm64.
 #
 #   scripts/check/targets.sh                            all targets
 #   scripts/check/targets.sh aarch64-apple-darwin       one, or several

@@ -66,6 +66,7 @@ fn a_tuned_model_ends_its_answers() {
             .args([
                 "generate",
                 "runs/chat",
+                "--raw",
                 "--echo",
                 "--temperature",
                 "0",

@@ -441,7 +441,7 @@ fn niche_texts_use_the_end_tokens_of_the_base() {
     assert_eq!(manifest["tokenizer"]["eos_token_id"], 5);
     assert_eq!(manifest["tokenizer"]["bos_token_id"], 7);
     // Its groups are those that the config names.
-    let niche = &manifest["domains"]["niche"];
+    let niche = &manifest["domains"]["asked"];
     assert_eq!(
         (&niche["group"], &niche["group_field"]),
         (&"field".into(), &"prompt".into())

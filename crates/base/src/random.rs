@@ -1,5 +1,5 @@
-//! Mixers of pseudorandom bits (SplitMix64; Steele, Lea & Flood 2014): every draw is a function of what it is for, not of the
-//! draws before it.
+//! Mixers of pseudorandom bits (SplitMix64; Steele, Lea & Flood 2014): every draw is a function of what it is for,
+//! not of the draws before it.
 
 /// 2⁶⁴ over the golden ratio: the increment of SplitMix64, which sets neighboring numbers far apart.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

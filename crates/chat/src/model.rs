@@ -120,9 +120,9 @@ impl ChatModel {
         Ok(tokens)
     }
 
-    /// Splits trailing spaces off a text to continue: in the text that a model has learned, a space belongs to the token
-    /// of the next word, so that the continuation has to begin with it. If no token begins with a space, the text stays
-    /// whole.
+    /// Splits trailing spaces off a text to continue: in the text that a model has learned, a space belongs to the
+    /// token of the next word, so that the continuation has to begin with it. If no token begins with a space, the
+    /// text stays whole.
     pub(crate) fn split_spaces<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
         let given = text.trim_end_matches(' ');
         match self.spelling.some_begin_with(b" ") {

@@ -76,7 +76,7 @@ fn is_about_another(
     filled: &str,
     key: &str,
 ) -> bool {
-    // Of a key that is missing at the top, the parser points to the first line.
+    // The parser points to the first line for a key that is missing at the top.
     if missing(next).is_some() {
         return next.message() != before.message();
     }

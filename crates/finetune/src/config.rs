@@ -18,11 +18,12 @@ pub struct FinetuneConfig {
     /// Prepared dataset that holds the niche; or `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<PathBuf>,
-    /// Domain of `dataset` that is the niche; required if it has several. With `texts`, the niche's name; default: the name
-    /// of their file or folder.
+    /// Domain of `dataset` that is the niche; required if it has several. With `texts`, the niche's name; default:
+    /// the name of their file or folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Files, folders or globs of raw text for the niche, as `paths` in `prepare`, prepared with the base's tokenizer into `<run>.dataset`; or `dataset`.
+    /// Files, folders or globs of raw text for the niche, as `paths` in `prepare`, prepared with the base's tokenizer
+    /// into `<run>.dataset`; or `dataset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
     /// Endings of the files that are read of folders and globs, as in `prepare`; with `texts`.

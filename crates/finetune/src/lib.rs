@@ -37,7 +37,7 @@ pub use adapter::choose_adapter;
 pub use config::{FinetuneConfig, VocabularyConfig};
 pub use ending::{Divergence, Ending};
 pub use error::FinetuneError;
-pub use lineage::{Lineage, Stage, chosen_on};
+pub use lineage::{Lineage, Stage, chosen_on, datasets_of};
 pub use resolve::{BaseFacts, ResolvedFinetune};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};

@@ -177,6 +177,33 @@ impl Lineage {
     }
 }
 
+/// Returns the datasets that a checkpoint was trained on and its retained domains came from: by its lineage, else by the
+/// `run.toml` of a pretraining. Empty for a model from elsewhere.
+///
+/// # Errors
+/// A `base.toml` or `run.toml` that can't be read.
+pub fn datasets_of(checkpoint: &Path) -> Result<Vec<PathBuf>, FinetuneError> {
+    if let Some(lineage) = Lineage::of(checkpoint)? {
+        let mut paths = vec![lineage.dataset];
+        paths.extend(lineage.retain.filter(|retain| *retain != paths[0]));
+        return Ok(paths);
+    }
+    let path = checkpoint
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("run.toml");
+    let text = match polymath_base::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(FinetuneError::File { path, source }),
+    };
+    let table: toml::Table = text.parse().map_err(|error| {
+        FinetuneError::Config(format!("can't read `{}`: {error}", path.display()))
+    })?;
+    let dataset = table.get("dataset").and_then(toml::Value::as_str);
+    Ok(dataset.into_iter().map(PathBuf::from).collect())
+}
+
 /// Returns the split of the held-out documents whose scores chose `checkpoint`: by its lineage if it was fine-tuned by
 /// this program, else by its own record of a pretraining; `None` if all held-out documents were scored, or if it is
 /// unknown.

@@ -1,5 +1,6 @@
 //! Data of the niche and of the retained domains.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use polymath_data::{
 };
 use polymath_model::ModelConfig;
 
+use crate::lineage::{Lineage, datasets_of};
 use crate::{FinetuneConfig, FinetuneError};
 
 /// Name of a niche of raw text in runs of earlier versions, and where its files have no name in common.
@@ -16,28 +18,54 @@ const TEXTS: &str = "niche";
 const LONGEST_NAME: usize = 64;
 
 /// Returns the name of a niche of raw text: that of the config, else that of a run that is there already, else that of
-/// the file or folder. A retained domain of the same name is another one, so that the niche's is marked.
+/// the file or folder. A domain of that name that is retained, or that the base or one of its bases was trained on, is
+/// another one: the niche's name is marked, so that a report scores both.
 pub(crate) fn name_niche(
     config: &FinetuneConfig,
     patterns: &[String],
     retained: Option<&Dataset>,
-) -> String {
+) -> Result<String, FinetuneError> {
     if let Some(name) = &config.domain {
-        return name.clone();
+        return Ok(name.clone());
     }
     // The niche of a run keeps its name, whatever else changes.
     if let Ok(found) = Dataset::open(&niche_folder(config))
         && let [only] = found.domain_names()[..]
     {
-        return only.to_owned();
+        return Ok(only.to_owned());
     }
     let name = name_of_texts(patterns);
-    let is_taken =
-        |name: &str| retained.is_some_and(|retained| retained.domain_names().contains(&name));
-    match is_taken(&name) {
-        true => format!("{name}-texts"),
-        false => name,
+    let is_retained = retained.is_some_and(|retained| retained.domain_names().contains(&&*name));
+    match is_retained || domains_of_base(&config.base)?.contains(&name) {
+        true => Ok(format!("{name}-texts")),
+        false => Ok(name),
     }
+}
+
+/// Bases of a base that are looked at: more than any chain of fine-tunings has.
+const LONGEST_CHAIN: usize = 100;
+
+/// Returns the names of the domains that a base and its own bases were trained on, as far as their datasets are still
+/// there: those that are gone can't be scored beside the niche.
+fn domains_of_base(base: &Path) -> Result<BTreeSet<String>, FinetuneError> {
+    let mut names = BTreeSet::new();
+    let mut checkpoint = Some(base.to_path_buf());
+    for _ in 0..LONGEST_CHAIN {
+        let Some(from) = checkpoint else { break };
+        let from = polymath_train::resolve_checkpoint(&from).unwrap_or(from);
+        for dataset in datasets_of(&from)? {
+            let found = Dataset::open(&dataset).ok();
+            names.extend(
+                found
+                    .iter()
+                    .flat_map(|found| found.domain_names())
+                    .map(str::to_owned),
+            );
+        }
+        let lineage = Lineage::of(&from)?;
+        checkpoint = lineage.map(|lineage| lineage.checkpoint.unwrap_or(lineage.base));
+    }
+    Ok(names)
 }
 
 /// Returns the name of the file or folder that all patterns name; of several files, that of their folder.

@@ -177,7 +177,7 @@ fn datasets(
         Niche::Dataset(path) => Dataset::open(path)?,
         Niche::Texts(patterns) => {
             let made_for = (reader.tokenizer, model);
-            let name = name_niche(config, patterns, retained.as_ref());
+            let name = name_niche(config, patterns, retained.as_ref())?;
             prepare_niche(config, niche_folder, (name, patterns), made_for, progress)?
         }
     };

@@ -22,8 +22,8 @@ const EPOCHS: [(u64, u64); 2] = [(1_000_000, 3), (5_000_000, 2)];
 const STEPS: u64 = 100;
 /// Smallest batch that is chosen, in rows.
 const FEWEST_ROWS: u64 = 4;
-/// Learning rates that are chosen, by parameters of the base: of all weights, and of an adapter. A base that has learned
-/// more is moved less.
+/// Learning rates that are chosen, by parameters of the base: of all weights, and of an adapter. A base that has
+/// learned more is moved less.
 const RATES: [(u64, f64, f64); 3] = [
     (10_000_000, 3e-4, 1e-3),
     (200_000_000, 1e-4, 5e-4),

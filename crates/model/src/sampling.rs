@@ -163,8 +163,8 @@ mod tests {
         assert!((749..=751).contains(&ones), "{ones}");
     }
 
-    /// Penalizes as `transformers` does: each token of the text once, negative logits by the factor and positive ones by
-    /// the divisor.
+    /// Penalizes as `transformers` does: each token of the text once, negative logits by the factor and positive ones
+    /// by the divisor.
     #[test]
     fn repeated_tokens_are_penalized_as_in_transformers() {
         let frozen = include_str!("../tests/fixtures/repetition_penalty.json");

@@ -39,7 +39,7 @@ const COMMON: [&str; 11] = [
     "stream_options",
 ];
 
-/// What is to be answered.
+/// Text to answer: a conversation or a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
     Messages(Vec<ChatMessage>),

@@ -92,24 +92,7 @@ pub fn open_datasets(
 }
 
 fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, StudyError> {
-    if let Some(lineage) = Lineage::of(checkpoint)? {
-        let mut paths = vec![lineage.dataset];
-        paths.extend(lineage.retain.filter(|retain| *retain != paths[0]));
-        return Ok(paths);
-    }
-    let run = checkpoint
-        .parent()
-        .unwrap_or(Path::new("."))
-        .join("run.toml");
-    // A model from elsewhere has no such file; the caller asks for a dataset.
-    if !polymath_input::exists(&run)? {
-        return Ok(Vec::new());
-    }
-    let table: toml::Table = polymath_input::read_text(&run)?
-        .parse()
-        .map_err(|error| StudyError::Config(format!("can't read `{}`: {error}", run.display())))?;
-    let dataset = table.get("dataset").and_then(toml::Value::as_str);
-    Ok(dataset.into_iter().map(PathBuf::from).collect())
+    Ok(polymath_finetune::datasets_of(checkpoint)?)
 }
 
 /// Scores a checkpoint (or an adapter over its base) on datasets and tasks in its own tokens. Data that does not fit is

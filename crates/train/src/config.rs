@@ -50,8 +50,8 @@ pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Tokens to train on, padding not counted, such as `2_000_000` or `"2M"`; or `steps`, or `epochs`. Default: as many
-    /// as the data and the model take.
+    /// Tokens to train on, padding not counted, such as `2_000_000` or `"2M"`; or `steps`, or `epochs`. Default: as
+    /// many as the data and the model take.
     #[serde(
         default,
         deserialize_with = "polymath_config::optional_count",

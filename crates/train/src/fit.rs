@@ -37,8 +37,8 @@ pub fn fit<O: Objective + SaveModel>(
     fit_controlled(fit, run, (objective, batches), monitor, observer)
 }
 
-/// Does the same as [`fit`] with a controller, which plans the steps after each evaluation. A step's batch is a function
-/// of its number and the plans so far, which the checkpoint holds too.
+/// Does the same as [`fit`] with a controller, which plans the steps after each evaluation. A step's batch is a
+/// function of its number and the plans so far, which the checkpoint holds too.
 ///
 /// # Errors
 /// Same as [`fit`]; a plan that the batches can't follow.

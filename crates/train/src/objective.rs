@@ -102,8 +102,8 @@ impl Losses {
 }
 
 /// An endless stream of batches. A batch is a pure function of the step, so that resuming needs only its number. A
-/// controlled run goes on with another source after each plan ([`Self::follow`]): its batches are a function of the step
-/// and the plans so far.
+/// controlled run goes on with another source after each plan ([`Self::follow`]): its batches are a function of the
+/// step and the plans so far.
 pub trait BatchSource {
     /// Returns the batch of optimizer step `step`, counted from 0.
     fn batch(&self, step: u64) -> Batch;

@@ -136,8 +136,8 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
     text + &few(name, held, domain.train.groups + held, domain.group)
 }
 
-/// Says what few of all the groups can't show that are held out, and what would mend it. `dev` and `test` get about half
-/// of them each.
+/// Says what few of all the groups can't show that are held out, and what would mend it. `dev` and `test` get about
+/// half of them each.
 fn few(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     let plural = if held == 1 { "group is" } else { "groups are" };
     let said = match (held, held / 2) {

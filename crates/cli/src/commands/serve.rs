@@ -34,7 +34,7 @@ pub fn run(arguments: &arguments::Serve, environment: &Environment) -> Result<()
     if !model.has_template() {
         environment.say("no chat template: `/v1/completions` alone is answered");
     }
-    // Where to ask is the result of the command: it is said in quiet too.
+    // The address is the result of the command, so quiet mode prints it too.
     lines::say(&format!(
         "serving `{}` at http://{address}/v1; Ctrl-C ends it",
         config.name

@@ -3,8 +3,8 @@
 //! The run's rows are cut into stretches of about 1/share rows, and one row of each, drawn by the seed, is replayed. So
 //! the share is right over any stretch of the run to within a row, also where it is less than a row of a batch, and the
 //! batch of a step is a pure function of (seed, step). The niche's rows come in the order that they would have without
-//! replay. A stream never changes: [`ReplayStream::with_change`] returns one whose share and weights are others from a step
-//! on, so that a step's batch is a function of the seed, the step and the changes before it.
+//! replay. A stream never changes: [`ReplayStream::with_change`] returns one whose share and weights are others from
+//! a step on, so that a step's batch is a function of the seed, the step and the changes before it.
 //!
 //! What is replayed is of several domains, whose parts in it may change on the way as the share does.
 //!

@@ -104,9 +104,10 @@ pub struct DomainConfig {
     pub extensions: Vec<String>,
     /// Field of a record that holds the text; default: `text`, else `prompt` and `response` or `completion`, else
     /// `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`), else `conversations` (a
-    /// list of `from` and `value`). Of prompts and messages, only the response and the `assistant`'s turns are learned and scored. A prompt is parted
-    /// from its response by a line's end, unless one of them has white space there; messages are rendered by the chat
-    /// template beside a given tokenizer, else as `role: content` and a line's end.
+    /// list of `from` and `value`). Of prompts and messages, only the response and the `assistant`'s turns are
+    /// learned and scored. A prompt is parted from its response by a line's end, unless one of them has white space
+    /// there; messages are rendered by the chat template beside a given tokenizer, else as `role: content` and a
+    /// line's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
     /// Names of a record's fields, by their meaning, such as `{ prompt = "question", response = "answer" }`: `text`; or
@@ -126,9 +127,9 @@ pub struct DomainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of
-    /// `.jsonl`, an element of `.json`, a row of `.csv` or `.parquet`, a text between separators. `section`: a passage, so that scores speak of new
-    /// passages of the same works. Default: a record where files hold them, else a file; where there is one group only,
-    /// or one is held out, `section`.
+    /// `.jsonl`, an element of `.json`, a row of `.csv` or `.parquet`, a text between separators. `section`: a
+    /// passage, so that scores speak of new passages of the same works. Default: a record where files hold them, else
+    /// a file; where there is one group only, or one is held out, `section`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupBy>,
     /// Field of the records that names a document's group, such as the work that it was cut from. All

@@ -89,8 +89,8 @@ pub fn prepare(
     Dataset::open(output)
 }
 
-/// Returns the fingerprint that versions of Polymath gave these sources that read `.txt`, `.md`, `.jsonl` and `.parquet`
-/// alone; `None` if they read the same files.
+/// Returns the fingerprint that versions of Polymath gave these sources that read `.txt`, `.md`, `.jsonl` and
+/// `.parquet` alone; `None` if they read the same files.
 fn earlier_source(
     config: &PrepareConfig,
     files: &BTreeMap<String, files::Files>,
@@ -101,8 +101,8 @@ fn earlier_source(
     source.transpose()
 }
 
-/// The dataset in `output`, where it is the one that would be made, or that an earlier version made of the files that it
-/// read.
+/// The dataset in `output`, where it is the one that would be made, or that an earlier version made of the files that
+/// it read.
 fn existing(
     output: &Path,
     source: &str,

@@ -129,8 +129,8 @@ fn group_hash(key: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// The stored group is a function of the key alone: datasets that were split by different seeds name the same groups, so
-    /// that their held-out documents can be compared. The side follows the seed.
+    /// The stored group is a function of the key alone: datasets that were split by different seeds name the same
+    /// groups, so that their held-out documents can be compared. The side follows the seed.
     #[test]
     fn groups_do_not_change_with_the_seed_of_the_split() {
         let [first, second] = [1, 2].map(|seed| Tag::of("Middlemarch", seed));

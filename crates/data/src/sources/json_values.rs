@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(values("[]", 9), Ok(vec![]));
     }
 
-    /// What is no list of values is named by its line.
+    /// Text that is not a list of values is refused with its line.
     #[test]
     fn faults_are_named_by_line() {
         for (text, said) in [

@@ -1,9 +1,9 @@
 //! Sources: files found, read and turned into documents.
 //!
 //! Read `document` (the unit of everything that follows), `files` (the files of a domain) and `format` (their kinds)
-//! first; `expand` finds files, `kind` knows them by name. `text_file`, `json_lines`, `json_file`, `table` and `parquet`
-//! read one kind each; `layout` chooses a record's fields and `record` turns it into a document, with `chat` for messages.
-//! `notes` and `bad_records` count what is not used.
+//! first; `expand` finds files, `kind` knows them by name. `text_file`, `json_lines`, `json_file`, `table` and
+//! `parquet` read one kind each; `layout` chooses a record's fields and `record` turns it into a document, with
+//! `chat` for messages. `notes` and `bad_records` count what is not used.
 
 pub(crate) mod bad_records;
 pub(crate) mod chat;

@@ -179,8 +179,8 @@ impl<'a, R: BufRead> Table<'a, R> {
     }
 }
 
-/// Returns the separator of a table's columns by its first line: a tab in `.tsv`; in `.csv` a comma, or a semicolon or a
-/// tab where the line has no comma outside of quotes.
+/// Returns the separator of a table's columns by its first line: a tab in `.tsv`; in `.csv` a comma, or a semicolon
+/// or a tab where the line has no comma outside of quotes.
 fn separator(path: &Path, first: &[u8]) -> u8 {
     if crate::sources::kind::ends(path, &[".tsv"]) {
         return b'\t';
@@ -219,8 +219,8 @@ enum State {
     Quote,
 }
 
-/// Bytes on their way to the reader. It knows the line that each row begins in, and whether a quote was left open, which
-/// the reader does not say.
+/// Bytes on their way to the reader. It knows the line that each row begins in, and whether a quote was left open,
+/// which the reader does not say.
 struct Watched<R> {
     bytes: R,
     separator: u8,
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(rows("a.csv", b"text\nx; y\n").unwrap()[1].1, ["x; y"]);
     }
 
-    /// What is broken is named by its line; a text is not read without end.
+    /// Broken rows are refused with their line; an unclosed quote is not read without end.
     #[test]
     fn faults_are_named_by_line() {
         let long = format!("a,b\n1,2\n3,\"{}", "x".repeat(3 << 20));

@@ -50,9 +50,9 @@ pub struct Change {
 /// more than the rest; each falls short where the other does not. For skewed changes, the end on the side of the long
 /// tail is moved outward: by the factor 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is the
 /// skewness over √(effective groups), less the 0.07 expected by chance, and at most 1. In a test with fewer than 15
-/// effective groups, the upper end is also moved outward by 15 / (effective groups) and the lower one by its square, and
-/// in any test by 1 + 0.2 u, where u is 1 minus Kish's effective number of groups by size as a share of the number of
-/// groups.
+/// effective groups, the upper end is also moved outward by 15 / (effective groups) and the lower one by its square,
+/// and in any test by 1 + 0.2 u, where u is 1 minus Kish's effective number of groups by size as a share of the
+/// number of groups.
 #[derive(Debug, Clone)]
 pub struct PairedBootstrap {
     value: f64,
@@ -131,8 +131,9 @@ impl PairedBootstrap {
     }
 
     /// The change against none at all, as [`PairedBootstrap::against`] 0, but a gain has to be clearer where there
-    /// are fewer than 15 effective groups: its bound is moved outward by the square of 15 / (effective groups), as that of
-    /// a loss is. What is kept needs 15 of them; a gain, mostly far greater than its error, need not wait for that.
+    /// are fewer than 15 effective groups: its bound is moved outward by the square of 15 / (effective groups), as
+    /// that of a loss is. What is kept needs 15 of them; a gain, mostly far greater than its error, need not wait for
+    /// that.
     pub fn against_none(&self) -> Option<Against> {
         let side = self.side_of(0.0);
         let stretch = match side {

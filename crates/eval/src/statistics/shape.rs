@@ -61,9 +61,9 @@ impl Shape {
         1.0 + INTERVAL_STRETCH * self.excess(side)
     }
 
-    /// Returns the factor by which a test's bound is moved outward. The lower bound, which shows a loss, has no minimum of
-    /// effective groups as the upper one has ([`Against::has_enough_groups`](super::Against::has_enough_groups)): with
-    /// few of them it is moved further.
+    /// Returns the factor by which a test's bound is moved outward. The lower bound, which shows a loss, has no
+    /// minimum of effective groups as the upper one has
+    /// ([`Against::has_enough_groups`](super::Against::has_enough_groups)): with few of them it is moved further.
     pub fn test_stretch(self, side: Side) -> f64 {
         let few = match side {
             Side::Upper => self.few_stretch(),

@@ -18,8 +18,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Answers for each niche of the report: of the runs that gained on it and kept every retained domain that was judged,
-    /// the one with the most gain. Empty if the report has no run with a niche.
+    /// Answers for each niche of the report: of the runs that gained on it and kept every retained domain that was
+    /// judged, the one with the most gain. Empty if the report has no run with a niche.
     pub fn of(report: &ForgettingReport) -> Self {
         let mut niches: BTreeMap<&str, Vec<&RunReport>> = BTreeMap::new();
         for run in &report.runs {

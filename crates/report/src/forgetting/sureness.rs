@@ -199,7 +199,8 @@ pub fn split_to_judge(chosen_on: Option<HeldoutSplit>) -> Option<HeldoutSplit> {
 mod tests {
     use super::*;
 
-    /// A checkpoint that was chosen on `dev` is judged on `test`; without a record, or chosen on `test`, on all held-out documents.
+    /// A checkpoint that was chosen on `dev` is judged on `test`; without a record, or chosen on `test`, on all
+    /// held-out documents.
     #[test]
     fn a_choice_on_dev_is_judged_on_test() {
         use HeldoutSplit::{Dev, Test};

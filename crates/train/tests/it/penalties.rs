@@ -196,7 +196,7 @@ impl BatchSource for Following {
     }
 }
 
-/// What a step sees: its strength, its targets and the scale of its penalty.
+/// View of one step: its strength, its targets and the scale of its penalty.
 #[derive(Debug, Clone, PartialEq)]
 struct Seen {
     strength: f64,

@@ -131,8 +131,8 @@ fn is_text(field: &Type) -> bool {
         && (converted || info.logical_type_ref() == Some(&LogicalType::String))
 }
 
-/// Returns the parts of a column of messages to read; none if it is no list of structs with a role and a content, by the
-/// usual names or those of the config.
+/// Returns the parts of a column of messages to read; none if it is no list of structs with a role and a content, by
+/// the usual names or those of the config.
 fn messages(field: &TypePtr, names: Option<&FieldNames>) -> Option<TypePtr> {
     let read = readable(field)?;
     let message = element(&read)?;

@@ -161,8 +161,8 @@ fn a_gain_of_few_groups_has_to_be_clear() {
     }
 }
 
-/// With few effective groups, a loss is tested as strictly as a gain: the same changes with the other sign have the same
-/// p-value against 0, up to the noise of the resamples.
+/// With few effective groups, a loss is tested as strictly as a gain: the same changes with the other sign have the
+/// same p-value against 0, up to the noise of the resamples.
 #[test]
 fn losses_of_few_groups_have_to_be_as_clear_as_gains() {
     let nats = |at: u32| f64::from(at * 7 % 5) * 0.2 + 0.2;

@@ -250,7 +250,8 @@ mod tests {
         assert_eq!(resumed.changes, whole.changes);
     }
 
-    /// Plans the domains that use more of their limits more often, as the file of a checkpoint of earlier versions says.
+    /// Plans the domains that use more of their limits more often, as the file of a checkpoint of earlier versions
+    /// says.
     #[test]
     fn the_state_of_earlier_versions_is_read() {
         let folder = tempfile::tempdir().unwrap();

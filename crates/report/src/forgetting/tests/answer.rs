@@ -12,7 +12,7 @@ fn report_of(runs: &[(&str, [f64; 2])]) -> ForgettingReport {
     ForgettingReport::new(&base(), &runs, Settings::default()).unwrap()
 }
 
-/// Of the runs that keep all retained domains, the one with the most gain is recommended, in every form of the report.
+/// The report recommends, in every form, the run with the most gain among those that keep all retained domains.
 #[test]
 fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() {
     let report = report_of(&[
@@ -69,7 +69,7 @@ fn a_single_run_has_an_answer() {
     );
 }
 
-/// Where no run keeps everything, the nearest is named: the one that forgot fewest domains, then least.
+/// The report names the nearest run if none keeps everything: the one that forgot fewest domains, then least.
 #[test]
 fn the_nearest_run_is_named_if_none_keeps_everything() {
     let report = report_of(&[("greedy", [0.2, 0.4]), ("middle", [0.1, 0.3])]);

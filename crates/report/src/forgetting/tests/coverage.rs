@@ -66,7 +66,8 @@ struct Outcome {
     kept: f64,
     /// Broken at a limit equal to the truth.
     broken: f64,
-    /// Broken at a limit equal to the truth by the changes with the other sign: few groups change far less than the rest.
+    /// Broken at a limit equal to the truth by the changes with the other sign: few groups change far less than the
+    /// rest.
     broken_mirrored: f64,
     /// Kept at a limit [`Trials::room`] above the truth.
     power: f64,
