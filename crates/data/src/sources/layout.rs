@@ -249,7 +249,7 @@ impl FieldNames {
         ];
         let fits = |(needed, further): &(&[&str], &[&str])| {
             let known = |name: &&str| needed.contains(name) || further.contains(name);
-            needed.iter().all(|name| given.contains(name)) && given.iter().all(|name| known(&name))
+            needed.iter().all(|name| given.contains(name)) && given.iter().all(known)
         };
         match LAYOUTS.iter().any(fits) {
             true => Ok(()),

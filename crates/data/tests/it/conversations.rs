@@ -31,12 +31,11 @@ fn chat_desk() -> Desk {
     desk
 }
 
+/// Token ids of a document, and whether each is a target.
+type Tokens = (Vec<u32>, Vec<bool>);
+
 /// Prepares one file and returns its documents, without their sources, and its notes.
-fn prepared(
-    desk: &mut Desk,
-    name: &str,
-    content: &str,
-) -> (Vec<(Vec<u32>, Vec<bool>)>, RecordNotes) {
+fn prepared(desk: &mut Desk, name: &str, content: &str) -> (Vec<Tokens>, RecordNotes) {
     desk.file(name, content);
     desk.config.output = desk.folder.path().join(format!("of-{name}"));
     desk.config.domains.clear();

@@ -59,9 +59,8 @@ struct Compared<'a> {
 
 impl<'a> Compared<'a> {
     fn recommended(&self) -> Option<&'a RunReport> {
-        let keeps = |run: &&&RunReport| {
-            gained(run) && judged(run).count() > 0 && judged(run).all(|domain| is_kept(domain))
-        };
+        let keeps =
+            |run: &&&RunReport| gained(run) && judged(run).count() > 0 && judged(run).all(is_kept);
         let inside = self.runs.iter().filter(keeps).copied();
         inside.max_by(|a, b| by(gain(a), gain(b)))
     }
