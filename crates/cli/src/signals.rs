@@ -33,7 +33,7 @@ enum Phase {
     /// Serving, which ends by itself.
     #[cfg_attr(
         not(feature = "serve"),
-        expect(dead_code, reason = "only `serve` enters it")
+        allow(dead_code, reason = "only `serve` enters it")
     )]
     Serving,
 }

@@ -85,7 +85,7 @@ pub struct Chat {
 #[derive(Debug, Args)]
 #[cfg_attr(
     not(feature = "serve"),
-    expect(dead_code, reason = "only the server reads them")
+    allow(dead_code, reason = "only the server reads them")
 )]
 pub struct Serve {
     /// Checkpoint folder, or run folder (its best checkpoint).
