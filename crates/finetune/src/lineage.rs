@@ -177,8 +177,8 @@ impl Lineage {
     }
 }
 
-/// Returns the datasets that a checkpoint was trained on and its retained domains came from: by its lineage, else by the
-/// `run.toml` of a pretraining. Empty for a model from elsewhere.
+/// Returns the datasets that a checkpoint was trained on and its retained domains came from: by its lineage, else by
+/// the `run.toml` of a pretraining. Empty for a model from elsewhere.
 ///
 /// # Errors
 /// A `base.toml` or `run.toml` that can't be read.
