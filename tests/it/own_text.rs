@@ -125,7 +125,7 @@ fn own_text_goes_from_notes_to_a_report() {
     forget
         .assert()
         .success()
-        .stdout(contains("niche (niche)"))
+        .stdout(contains("chat (niche)"))
         .stdout(contains("notes"));
     assert!(at.join("report/report.html").is_file());
     let mut generate = polymath(at);

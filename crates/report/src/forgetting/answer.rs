@@ -86,19 +86,7 @@ impl<'a> Compared<'a> {
             .filter(|run| gained(run))
             .collect();
         let Some(nearest) = gaining.iter().copied().min_by(|a, b| nearer(a, b)) else {
-            let who = match &self.runs[..] {
-                [run] => run.name.clone(),
-                _ => "None of the runs".into(),
-            };
-            let verb = if self.runs.len() == 1 {
-                "shows no"
-            } else {
-                "shows a"
-            };
-            return format!(
-                "{who} {verb} significant gain on {}: keep the base.",
-                self.niche
-            );
+            return self.without_gain();
         };
         let names = |verdict| -> Vec<String> {
             let of = judged(nearest).filter(|domain| domain.verdict == verdict);
@@ -130,6 +118,34 @@ impl<'a> Compared<'a> {
             text += " More held-out documents of them would decide.";
         }
         text
+    }
+
+    /// Returns the sentence for runs of which none gained significantly.
+    fn without_gain(&self) -> String {
+        let (who, does) = match &self.runs[..] {
+            [run] => (run.name.as_str(), "shows no"),
+            _ => ("None of the runs", "shows a"),
+        };
+        let best = self.runs.iter().max_by(|a, b| by(gain(a), gain(b)));
+        match best.and_then(|run| Some((run, run.niche()?))) {
+            Some((run, niche))
+                if gain(run) > self.tolerance && niche.verdict == Verdict::Undecided =>
+            {
+                format!(
+                    "{who} {does} significant gain on {}, and {} groups of held-out documents are too few to tell ({}: {}). Hold out \
+                     more before you choose.",
+                    self.niche,
+                    niche.groups,
+                    run.name,
+                    signed(gain(run))
+                )
+            }
+            Some((_, niche)) if niche.verdict == Verdict::Withheld => format!(
+                "The figures on {} are withheld, since its held-out documents are in training text: there is no run to take.",
+                self.niche
+            ),
+            _ => format!("{who} {does} gain on {}: keep the base.", self.niche),
+        }
     }
 
     /// Describes a run's gain: as a share of the largest gain, if there are several runs.

@@ -65,7 +65,27 @@ fn a_single_run_has_an_answer() {
     );
     assert_eq!(
         sentence([-0.2, 0.0]),
-        "alone shows no significant gain on competition: keep the base."
+        "alone shows no gain on competition: keep the base."
+    );
+}
+
+/// A gain that too few documents show is not taken for none: the answer asks for more of them.
+#[test]
+fn too_few_documents_are_no_reason_to_keep_the_base() {
+    let few = |mut model: ModelScores| {
+        for scores in model.domains.values_mut() {
+            scores.documents.truncate(4);
+        }
+        model
+    };
+    let run = few(run_of("alone", [-0.01, 0.3]));
+    let report = ForgettingReport::new(&few(base()), &[run], Settings::default()).unwrap();
+    let answer = report.answer();
+    assert!(answer.recommended.is_empty());
+    assert_eq!(
+        answer.sentence,
+        "alone shows no significant gain on competition, and 4 groups of held-out documents are too few to tell (alone: +0.300). Hold \
+         out more before you choose."
     );
 }
 
@@ -109,6 +129,14 @@ fn withheld_domains_are_left_out() {
         ngram_share: 0.9,
         ngrams: 500,
     }];
+    let mut leaked = run.clone();
+    leaked.overlaps[0].heldout = "competition".into();
+    let report = ForgettingReport::new(&base, &[leaked], Settings::default()).unwrap();
+    let sentence = report.answer().sentence;
+    assert!(
+        sentence.starts_with("The figures on competition are withheld"),
+        "{sentence}"
+    );
     let report = ForgettingReport::new(&base, &[run], Settings::default()).unwrap();
     let answer = report.answer();
     assert!(answer.recommended.is_empty());
