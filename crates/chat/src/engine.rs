@@ -250,6 +250,7 @@ impl Writer<'_, '_> {
             return end;
         }
         let passed = self.filter.push(&self.stream.rest());
+        // The answer is over: whether the receiver wants more changes nothing.
         let mut text = passed.text;
         if let Some(stop) = passed.stop {
             let _ = self.send(&text);

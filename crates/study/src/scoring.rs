@@ -57,7 +57,7 @@ pub fn open_datasets(
     let mut paths = named.to_vec();
     if paths.is_empty() {
         for checkpoint in checkpoints {
-            for path in own_datasets(checkpoint)? {
+            for path in polymath_finetune::datasets_of(checkpoint)? {
                 if !paths.contains(&path) {
                     paths.push(path);
                 }
@@ -89,10 +89,6 @@ pub fn open_datasets(
         }
     }
     Ok(datasets)
-}
-
-fn own_datasets(checkpoint: &Path) -> Result<Vec<PathBuf>, StudyError> {
-    Ok(polymath_finetune::datasets_of(checkpoint)?)
 }
 
 /// Scores a checkpoint (or an adapter over its base) on datasets and tasks in its own tokens. Data that does not fit is

@@ -59,10 +59,11 @@ struct Compared<'a> {
 
 impl<'a> Compared<'a> {
     fn recommended(&self) -> Option<&'a RunReport> {
-        let keeps =
-            |run: &&&RunReport| gained(run) && judged(run).count() > 0 && judged(run).all(is_kept);
+        let keeps = |run: &&&RunReport| {
+            gained(run) && run.judged().count() > 0 && run.judged().all(is_kept)
+        };
         let inside = self.runs.iter().filter(keeps).copied();
-        inside.max_by(|a, b| by(gain(a), gain(b)))
+        inside.max_by(|a, b| gain(a).total_cmp(&gain(b)))
     }
 
     fn sentence(&self, recommended: Option<&RunReport>) -> String {
@@ -71,12 +72,12 @@ impl<'a> Compared<'a> {
             return format!(
                 "{} keeps {} {within} and {}: take {}.",
                 run.name,
-                all_of(judged(run).count()),
+                all_of(run.judged().count()),
                 self.gain_of(run),
                 run.name
             );
         }
-        if self.runs.iter().all(|run| judged(run).count() == 0) {
+        if self.runs.iter().all(|run| run.judged().count() == 0) {
             return "No retained domain was judged: this report says nothing of forgetting. Score domains that the base knows.".into();
         }
         let gaining: Vec<&RunReport> = self
@@ -89,11 +90,11 @@ impl<'a> Compared<'a> {
             return self.without_gain();
         };
         let names = |verdict| -> Vec<String> {
-            let of = judged(nearest).filter(|domain| domain.verdict == verdict);
+            let of = nearest.judged().filter(|domain| domain.verdict == verdict);
             of.map(|domain| domain.name.clone()).collect()
         };
         let (forgotten, undecided) = (names(Verdict::Forgotten), names(Verdict::Undecided));
-        let all = all_of(judged(nearest).count());
+        let all = all_of(nearest.judged().count());
         let opening = match &self.runs[..] {
             [run] => format!("{} is not shown to keep {all} {within}", run.name),
             _ => format!(
@@ -126,7 +127,7 @@ impl<'a> Compared<'a> {
             [run] => (run.name.as_str(), "shows no"),
             _ => ("None of the runs", "shows a"),
         };
-        let best = self.runs.iter().max_by(|a, b| by(gain(a), gain(b)));
+        let best = self.runs.iter().max_by(|a, b| gain(a).total_cmp(&gain(b)));
         match best.and_then(|run| Some((run, run.niche()?))) {
             Some((run, niche))
                 if gain(run) > self.tolerance && niche.verdict == Verdict::Undecided =>
@@ -168,11 +169,6 @@ impl<'a> Compared<'a> {
     }
 }
 
-fn judged(run: &RunReport) -> impl Iterator<Item = &DomainReport> {
-    run.retained()
-        .filter(|domain| domain.verdict != Verdict::Withheld)
-}
-
 fn is_kept(domain: &DomainReport) -> bool {
     domain.verdict == Verdict::Kept
 }
@@ -189,7 +185,7 @@ fn gain(run: &RunReport) -> f64 {
 /// Orders runs by how few domains they forgot, then by how few are undecided, then by the worst change.
 fn nearer(a: &RunReport, b: &RunReport) -> Ordering {
     let of = |run: &RunReport, verdict| {
-        judged(run)
+        run.judged()
             .filter(|domain| domain.verdict == verdict)
             .count()
     };
@@ -202,11 +198,7 @@ fn nearer(a: &RunReport, b: &RunReport) -> Ordering {
     of(a, Verdict::Forgotten)
         .cmp(&of(b, Verdict::Forgotten))
         .then_with(|| of(a, Verdict::Undecided).cmp(&of(b, Verdict::Undecided)))
-        .then_with(|| by(worst(a), worst(b)))
-}
-
-fn by(a: f64, b: f64) -> Ordering {
-    a.total_cmp(&b)
+        .then_with(|| worst(a).total_cmp(&worst(b)))
 }
 
 fn all_of(count: usize) -> String {

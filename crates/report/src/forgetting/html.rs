@@ -19,11 +19,12 @@ const MOST_NAMES: usize = 5;
 
 /// Renders the page.
 pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
+    let answer = report.answer();
     let runs: Vec<Value> = report
         .runs
         .iter()
         .enumerate()
-        .map(|(number, run)| of_run(report, number, run))
+        .map(|(number, run)| of_run(number, run, answer.recommended.contains(&run.name)))
         .collect();
     let curves: Vec<Value> = (0..report.runs.len())
         .filter_map(|number| {
@@ -43,7 +44,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
         ledger => ledger(report).map(of_ledger),
         overlap_limit => percent(report.settings.overlap_limit),
         base => &report.base,
-        answer => report.answer().sentence,
+        answer => answer.sentence,
         headline => report.headline(),
         several => report.runs.len() > 1,
         runs,
@@ -59,7 +60,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
     page::render(include_str!("template.html"), shown)
 }
 
-fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
+fn of_run(number: usize, run: &RunReport, recommended: bool) -> Value {
     let (kept, judged) = run.kept();
     context! {
         number,
@@ -67,7 +68,7 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
         method => &run.method,
         path => &run.path,
         key => key(number),
-        headline => &report.headlines()[number],
+        headline => run.headline(),
         niche => run.niche().map(|domain| domain.name.as_str()),
         gain => figure(run.summary.niche_gain),
         mean => figure(run.summary.mean_forgetting),
@@ -77,7 +78,7 @@ fn of_run(report: &ForgettingReport, number: usize, run: &RunReport) -> Value {
         }),
         kept,
         judged,
-        recommended => report.answer().recommended.contains(&run.name),
+        recommended,
         other_context => run.other_context.then_some(OTHER_CONTEXT),
         domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
         questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),

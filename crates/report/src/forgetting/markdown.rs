@@ -4,7 +4,7 @@ use super::forgotten;
 use super::ledger::ledger;
 use super::sureness;
 use super::tasks;
-use super::{Chain, ForgettingReport, RunReport};
+use super::{Answer, Chain, ForgettingReport, RunReport};
 use crate::evidence::DomainEvidence;
 use polymath_eval::statistics::Figure;
 
@@ -16,11 +16,12 @@ use crate::wording::{
 
 /// Renders the report in GitHub-flavored Markdown.
 pub fn render(report: &ForgettingReport) -> String {
+    let answer = report.answer();
     let mut text = format!(
         "# Forgetting report\n\n{}{}\n\n{}Base: {}. Bits per byte on held-out documents; lower is better.\n",
-        answer(report),
+        opening(&answer),
         inline(&report.headline()),
-        overview(report),
+        overview(report, &answer),
         code(&report.base)
     );
     text += "\n<details><summary>How sure is this?</summary>\n\n";
@@ -54,24 +55,23 @@ pub fn render(report: &ForgettingReport) -> String {
     text
 }
 
-fn answer(report: &ForgettingReport) -> String {
-    match report.answer().sentence {
-        sentence if sentence.is_empty() => String::new(),
-        sentence => format!("**{}**\n\n", inline(&sentence)),
+fn opening(answer: &Answer) -> String {
+    match answer.sentence.is_empty() {
+        true => String::new(),
+        false => format!("**{}**\n\n", inline(&answer.sentence)),
     }
 }
 
 /// Renders a table with one row per run, if there are several.
-fn overview(report: &ForgettingReport) -> String {
+fn overview(report: &ForgettingReport, answer: &Answer) -> String {
     if report.runs.len() < 2 {
         return String::new();
     }
-    let recommended = report.answer().recommended;
     let mut text = String::from(
         "| run | method | gain | mean forgetting | worst retained domain | kept |\n|---|---|--:|--:|---|--:|\n",
     );
     for run in &report.runs {
-        let name = match recommended.contains(&run.name) {
+        let name = match answer.recommended.contains(&run.name) {
             true => format!("**{}** (take this)", inline(&run.name)),
             false => inline(&run.name),
         };

@@ -268,7 +268,7 @@ impl RunReport {
     }
 
     /// Returns the retained domains.
-    pub fn retained(&self) -> impl Iterator<Item = &DomainReport> + Clone {
+    pub fn retained(&self) -> impl Iterator<Item = &DomainReport> {
         self.domains
             .iter()
             .filter(|domain| domain.role == Role::Retained)
@@ -276,13 +276,16 @@ impl RunReport {
 
     /// Returns the number of retained domains that are kept, and of those that are judged.
     pub fn kept(&self) -> (usize, usize) {
-        let judged = self
-            .retained()
-            .filter(|domain| domain.verdict != Verdict::Withheld);
-        let kept = judged
-            .clone()
+        let kept = self
+            .judged()
             .filter(|domain| domain.verdict == Verdict::Kept);
-        (kept.count(), judged.count())
+        (kept.count(), self.judged().count())
+    }
+
+    /// Returns the retained domains that are not withheld.
+    pub(crate) fn judged(&self) -> impl Iterator<Item = &DomainReport> {
+        self.retained()
+            .filter(|domain| domain.verdict != Verdict::Withheld)
     }
 
     /// Returns a sentence on gain and forgetting.
