@@ -1,4 +1,5 @@
-//! Each operation, forward and backward, fused against the reference, on the shapes of the reference model.
+//! Benchmarks each operation, forward and backward, on the shapes of the reference model: the fused kernels beside
+//! the reference implementation.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -128,7 +129,7 @@ fn operations(criterion: &mut Criterion) {
     }
 }
 
-/// Somewhere in a run.
+/// Step number and gradient scale that every benchmarked optimizer update uses.
 const AT: UpdateAt = UpdateAt {
     step: 10,
     gradient_scale: 1.0,
@@ -167,7 +168,7 @@ fn optimizer(criterion: &mut Criterion) {
     });
 }
 
-/// Muon on the matrices of a block.
+/// Benchmarks Muon on all weight matrices of one transformer block.
 fn muon(criterion: &mut Criterion) {
     let square = (HIDDEN, HIDDEN);
     let (wide, tall) = ((HIDDEN, INTERMEDIATE), (INTERMEDIATE, HIDDEN));
@@ -207,7 +208,8 @@ fn muon(criterion: &mut Criterion) {
 
 criterion_group!(benches, operations, optimizer, muon);
 
-/// Runs as the program does, on a thread of the pool, so that work is split without waking it.
+/// Runs the benchmarks on a thread of rayon's pool, as training does, so that no thread must be woken to share the
+/// work.
 fn main() {
     rayon::scope(|_| {
         benches();

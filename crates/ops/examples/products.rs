@@ -1,8 +1,10 @@
-//! The rate of single matrix products, timed on request: the other side of `scripts/bench/compare_products.py`.
+//! Times single matrix products on request. `scripts/bench/compare_products.py` starts this program to compare it
+//! with other libraries.
 //!
-//! Each line on standard input is `precision rows inputs outputs`; the answer is one line with the GFLOP/s of the three
-//! products of a linear layer: the forward pass, the gradient of its input, that of its weight. The median of the
-//! repetitions counts, and the factors are f32 tensors, whatever they are rounded to on the way.
+//! Each line on standard input is `precision rows inputs outputs`. The answer is one line with the GFLOP/s of the
+//! three products of a linear layer: the forward pass, the gradient of its input and the gradient of its weight. Each
+//! rate is the median over the repetitions. The operands are f32 tensors; rounding them to the precision is part of
+//! the measured time.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -10,7 +12,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use polymath_ops::{Implementation, Ops, Precision};
 
-/// Allocator of the command: it keeps freed memory for the next product.
+/// Global allocator. It keeps freed memory for the next product.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -38,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// GFLOP/s of x·wᵀ, dy·w and dyᵀ·x.
+/// Returns the GFLOP/s of x·wᵀ, dy·w and dyᵀ·x.
 fn rates(ops: Ops, [rows, inputs, outputs]: [usize; 3]) -> candle_core::Result<[f64; 3]> {
     let normal = |shape: (usize, usize)| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
     let x = normal((rows, inputs))?;

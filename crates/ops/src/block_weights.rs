@@ -1,4 +1,4 @@
-//! Weights of the sublayers of a transformer block, and the placement of its tokens.
+//! Weights of a transformer block's two sublayers, and the positions and visible keys of its tokens.
 
 use std::sync::Arc;
 
@@ -6,48 +6,48 @@ use candle_core::Tensor;
 
 use crate::{RotaryTable, Segments};
 
-/// Weights of the attention sublayer x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x). With query
-/// and key norms, RoPE rotates the normed heads.
+/// Weights of the attention sublayer, x + output·attention(rope(query·n), rope(key·n), value·n) with n = norm(x). If
+/// there are query and key norms, they are applied to each head before RoPE.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttention<'a> {
-    /// The norm's weight: (hidden).
+    /// Weight of the norm: (hidden).
     pub norm: &'a Tensor,
-    /// The norm's ε.
+    /// ε of the norm.
     pub epsilon: f64,
-    /// (heads·d, hidden).
+    /// Query projection: (heads·d, hidden).
     pub query: &'a Tensor,
-    /// (kv_heads·d, hidden).
+    /// Key projection: (kv_heads·d, hidden).
     pub key: &'a Tensor,
-    /// (kv_heads·d, hidden).
+    /// Value projection: (kv_heads·d, hidden).
     pub value: &'a Tensor,
-    /// (hidden, heads·d).
+    /// Output projection: (hidden, heads·d).
     pub output: &'a Tensor,
-    /// The weights of the norms of each query and each key, with the same ε: (d) twice.
+    /// Weights of the norm of each query head and of the norm of each key head, (d) each. Both norms use `epsilon`.
     pub query_key_norm: Option<(&'a Tensor, &'a Tensor)>,
 }
 
-/// Positions of tokens and the keys that each may attend to.
+/// Positions of the tokens, and the keys that each token attends to.
 #[derive(Clone, Copy, Debug)]
 pub struct Placement<'a> {
-    /// The table of angles; twice its frequencies is the dimension of a head.
+    /// RoPE angles. The table's number of frequencies is half the head dimension.
     pub rotary: &'a RotaryTable,
-    /// The position of each token: batch × sequence.
+    /// Position of each token, row after row: batch × sequence.
     pub positions: &'a Arc<[u32]>,
-    /// Visible keys of each token.
+    /// Keys that each token attends to.
     pub segments: &'a Segments,
 }
 
-/// Weights of the feed-forward sublayer x + down·(silu(gate·n)·(up·n)), n = norm(x).
+/// Weights of the feed-forward sublayer, x + down·(silu(gate·n)·(up·n)) with n = norm(x).
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForward<'a> {
-    /// The norm's weight: (hidden).
+    /// Weight of the norm: (hidden).
     pub norm: &'a Tensor,
-    /// The norm's ε.
+    /// ε of the norm.
     pub epsilon: f64,
-    /// (intermediate, hidden).
+    /// Gate projection: (intermediate, hidden).
     pub gate: &'a Tensor,
-    /// (intermediate, hidden).
+    /// Up projection: (intermediate, hidden).
     pub up: &'a Tensor,
-    /// (hidden, intermediate).
+    /// Down projection: (hidden, intermediate).
     pub down: &'a Tensor,
 }

@@ -1,7 +1,7 @@
 //! Sublayers of a transformer block, each as one operation.
 //!
-//! Candle's backward pass sets up and adds a gradient for every tensor between two operations. When a whole sublayer
-//! is one operation there is one such tensor; values inside are kept or recomputed, whichever is cheaper.
+//! Candle's backward pass allocates and adds one gradient for every tensor between two operations. A whole sublayer
+//! as one operation has only one such tensor. Its intermediate values are stored or recomputed, whichever is cheaper.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -9,13 +9,13 @@ use crate::operations::check_positions;
 use crate::{FeedForward, Ops, Placement, SelfAttention, fused};
 
 impl Ops {
-    /// Applies the attention sublayer with its norm and residual, for whole rows: no cache.
+    /// Applies the attention sublayer: norm, attention and residual. Works on whole rows, without a key/value cache.
     ///
     /// # Shapes
     /// (batch, sequence, hidden) → (batch, sequence, hidden)
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Fails if the shapes do not fit.
     pub fn self_attention(
         &self,
         x: &Tensor,
@@ -82,13 +82,13 @@ impl Ops {
         x + self.linear(&mixed.flatten_from(2)?, output, None)?
     }
 
-    /// Applies the feed-forward sublayer with its norm and residual.
+    /// Applies the feed-forward sublayer: norm, SwiGLU and residual.
     ///
     /// # Shapes
     /// (batch, sequence, hidden) → (batch, sequence, hidden)
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Fails if the shapes do not fit.
     pub fn feed_forward(&self, x: &Tensor, weights: &FeedForward) -> Result<Tensor> {
         let FeedForward {
             norm,
@@ -115,7 +115,7 @@ impl Ops {
         x + self.linear(&self.swiglu(&gate, &up)?, down, None)?
     }
 
-    /// Refuses weights that do not take x's last dimension.
+    /// Fails unless the norm and all weights take inputs as wide as x's last dimension.
     fn check_weights(&self, x: &Tensor, norm: &Tensor, weights: &[&Tensor]) -> Result<()> {
         let (_, _, hidden) = x.dims3()?;
         let fits = |weight: &&Tensor| matches!(weight.dims(), [_, inputs] if *inputs == hidden);
@@ -130,7 +130,8 @@ impl Ops {
         Ok(())
     }
 
-    /// Checks positions and segments of whole rows.
+    /// Fails unless `placement` has a position for each token and a mask for whole rows of this batch and sequence
+    /// length.
     pub(crate) fn check_placement(
         &self,
         (batch, sequence): (usize, usize),

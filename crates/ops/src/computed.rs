@@ -1,15 +1,15 @@
-//! Operations whose output or gradients were computed beforehand.
+//! Custom operations whose output or gradients were computed before Candle calls the operation.
 
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, MetalStorage, Result, Shape, Storage, Tensor, bail};
 
-/// Returns `value` with the given derivative by each tensor: value + (a − a as a constant), a = Σ tensor·derivative.
-/// Without tensors the result is in no graph.
+/// Returns a tensor with the given value whose derivative by each tensor is the given one: value + (a − detached a)
+/// with a = Σ tensor·derivative. Without tensors the result is in no graph.
 ///
 /// # Shapes
-/// () and a derivative of each tensor's shape → ()
+/// `value` is a scalar; each derivative has its tensor's shape → scalar
 pub(crate) fn with_derivatives(value: Tensor, derivatives: &[(&Tensor, Tensor)]) -> Result<Tensor> {
     let mut slope: Option<Tensor> = None;
     for (tensor, derivative) in derivatives {
@@ -25,8 +25,8 @@ pub(crate) fn with_derivatives(value: Tensor, derivatives: &[(&Tensor, Tensor)])
     }
 }
 
-/// Output that waits until the operation takes it. It gives a composition of Candle's operations a backward pass of its
-/// own on any device.
+/// Precomputed output that a custom operation returns as the result of its forward pass. With it, a composition of
+/// Candle's operations gets a hand-written backward pass on any device.
 pub(crate) struct Computed(Mutex<Option<Tensor>>);
 
 impl Computed {

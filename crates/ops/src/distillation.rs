@@ -1,4 +1,4 @@
-//! Distillation: the divergence of a model's next-token distributions from a teacher's.
+//! Distillation: the KL divergence of a model's next-token distributions from a teacher's.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use crate::targets::{IGNORED, check_targets};
 use crate::teacher::{Comparison, DistilledLoss, Teacher, TopK};
 use crate::{Ops, fused, reference};
 
-/// Rows of logits in memory at a time.
+/// Number of rows of logits that are in memory at a time.
 const ROWS: usize = 512;
 
 impl Ops {
-    /// Computes `T²·Σ KL(teacher ‖ student)` in nats, of the distributions softmax(logits / T), over all positions; the
-    /// teacher is a constant. With [`Teacher::TopK`] the tokens that are not listed are one event on either side, which
-    /// makes it a lower bound.
+    /// Computes `T²·Σ KL(teacher ‖ student)` in nats, summed over all positions, between the distributions
+    /// softmax(logits / T). No gradient flows to the teacher. With [`Teacher::TopK`], all tokens outside the
+    /// teacher's top k count as one event for both models, so the result is a lower bound of the full divergence.
     ///
-    /// With q the student and p the teacher, the gradient for the student's logits is T·(q − p), where a token that is
-    /// not listed has p = rest·q / Σ q of those. T² keeps the gradient's size as T grows (Hinton 2015). Logits exist
-    /// for a few rows at a time only.
+    /// With student q and teacher p, the gradient for the student's logits is T·(q − p). For a token outside the top
+    /// k, p is the teacher's remaining probability times q / Σ q over those tokens. The factor T² keeps the size of
+    /// the gradient as T grows (Hinton 2015). Logits are in memory for a few rows at a time only.
     ///
     /// # Shapes
     /// (tokens, width), (vocabulary, width) → ()
     ///
     /// # Errors
-    /// Shapes that do not fit; a temperature that is not above 0.
+    /// Fails if the shapes do not fit or the temperature is not above 0.
     pub fn distillation(
         &self,
         hidden: &Tensor,
@@ -40,14 +40,15 @@ impl Ops {
         reference::distillation((hidden, weight), teacher, temperature, self.precision)
     }
 
-    /// Adds `strength` times [`Ops::distillation`] of some positions to [`Ops::cross_entropy`] of all: the logits and
-    /// the products for the gradients are computed once for both.
+    /// Computes [`Ops::cross_entropy`] of all tokens plus `strength` times [`Ops::distillation`] of some positions.
+    /// The logits and the products for the gradients are computed once and serve both losses.
     ///
     /// # Shapes
     /// (tokens, width), (vocabulary, width), `targets` tokens → ()
     ///
     /// # Errors
-    /// As of both; positions that do not ascend, or have no target.
+    /// Fails if the shapes do not fit, a target is outside the vocabulary, the temperature is not above 0, or the
+    /// distilled positions are not ascending or have no target.
     pub fn cross_entropy_distilled(
         &self,
         hidden: &Tensor,
@@ -102,14 +103,14 @@ impl Ops {
         }
     }
 
-    /// Returns the `k` likeliest tokens of softmax(hidden·weightᵀ / T) at each position, likeliest first. Nothing is
-    /// tracked.
+    /// Returns the `k` most likely tokens of softmax(hidden·weightᵀ / T) at each position, most likely first. The
+    /// result is in no graph.
     ///
     /// # Shapes
     /// (tokens, width), (vocabulary, width) → tokens
     ///
     /// # Errors
-    /// Shapes that do not fit; `k` beyond the vocabulary.
+    /// Fails if the shapes do not fit or `k` exceeds the vocabulary.
     pub fn top_k(
         &self,
         hidden: &Tensor,
@@ -145,7 +146,7 @@ impl Ops {
     }
 }
 
-/// Returns the `k` likeliest tokens, their probabilities, and the remaining probability.
+/// Returns the ids of the `k` most likely tokens, their probabilities, and the total probability of all other tokens.
 fn likeliest(logits: &[f32], k: usize, temperature: f64) -> (Vec<u32>, Vec<f32>, f32) {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let by_logit = |a: &u32, b: &u32| {
@@ -167,7 +168,7 @@ fn likeliest(logits: &[f32], k: usize, temperature: f64) -> (Vec<u32>, Vec<f32>,
     (order, probabilities, (rest / total) as f32)
 }
 
-/// Checks that the teacher fits a student of `tokens` hidden states of `width`.
+/// Fails unless the shapes of student and teacher fit each other: `tokens` hidden states of `width`.
 fn check(
     (tokens, width): (usize, usize),
     weight: &Tensor,

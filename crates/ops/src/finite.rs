@@ -2,12 +2,12 @@
 
 use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
 
-/// Bits of the exponent, all set in infinities and NaN alone.
+/// Exponent bits of an f32. All of them are set only in infinities and NaN.
 const EXPONENT: u32 = 0x7f80_0000;
-/// Values checked before a search may end.
+/// Number of values that are checked before the search may stop early.
 const CHUNK: usize = 1 << 14;
 
-/// Returns true if no value is NaN or infinite. One pass, vectorized.
+/// Returns true if no value is NaN or infinite. One vectorized pass.
 pub fn all_finite(values: &[f32]) -> bool {
     values.chunks(CHUNK).all(|chunk| {
         let strange = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
@@ -15,10 +15,10 @@ pub fn all_finite(values: &[f32]) -> bool {
     })
 }
 
-/// Returns true if no element of a tensor on any device is NaN or infinite.
+/// Returns true if no element of the tensor is NaN or infinite. The tensor may be on any device.
 ///
 /// # Errors
-/// The device's own.
+/// Fails if a tensor operation on the device fails.
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     let (storage, layout) = tensor.storage_and_layout();
     if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
@@ -30,7 +30,7 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     if tensor.elem_count() == 0 {
         return Ok(true);
     }
-    // 0 · x is NaN of what is not finite, and 0 of all else; so is their sum.
+    // NaN · 0 and ∞ · 0 are NaN, every finite x · 0 is 0: the sum is NaN if any element is not finite.
     let sum = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?;
     Ok(sum.to_scalar::<f32>()? == 0.0)
 }
@@ -41,7 +41,8 @@ mod tests {
 
     use super::*;
 
-    /// A single NaN or infinity is found at any index; the largest and smallest finite numbers pass.
+    /// Checks that a single NaN or infinity is found at any index, and that the largest and smallest finite numbers
+    /// pass.
     #[test]
     fn strange_values_are_found() {
         let plain = [0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45];

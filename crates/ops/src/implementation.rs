@@ -7,15 +7,15 @@ use crate::Precision;
 /// Implementation of the operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Implementation {
-    /// Our own kernels for f32 tensors on the CPU; on a GPU, attention and the loss with a backward pass of their own.
-    /// Everything else uses the reference.
+    /// Fused CPU kernels for f32 tensors; on a GPU, attention and the loss with hand-written backward passes. All
+    /// other cases use the reference.
     #[default]
     Fused,
-    /// Compositions of Candle's operations.
+    /// Compositions of Candle's own operations.
     Reference,
 }
 
-/// Implementation and precision of the operations; a model carries one.
+/// Implementation of the operations and precision of the matrix products. Each model holds one.
 #[derive(Clone, Copy, Debug)]
 pub struct Ops {
     /// Implementation of the operations.
@@ -33,7 +33,7 @@ impl Ops {
         }
     }
 
-    /// Returns true if the fused CPU kernels take these tensors.
+    /// Returns true if the fused CPU kernels support these tensors.
     pub(crate) fn fuses(&self, tensors: &[&Tensor]) -> bool {
         self.implementation == Implementation::Fused
             && tensors
@@ -41,7 +41,7 @@ impl Ops {
                 .all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
     }
 
-    /// Returns true if attention and the loss have their own backward pass on this tensor's device.
+    /// Returns true if attention and the loss have a hand-written backward pass on this tensor's device.
     pub(crate) fn has_gpu_kernels(&self, tensor: &Tensor) -> bool {
         self.implementation == Implementation::Fused && !tensor.device().is_cpu()
     }

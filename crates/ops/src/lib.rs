@@ -1,9 +1,9 @@
 //! Differentiable operations and the optimizer step: fused kernels on the CPU, Candle's operations elsewhere.
 //!
-//! A model carries an [`Ops`]: it chooses the implementation, and each operation is a method of it. All implementations
-//! take and return Candle tensors and are differentiable by Candle's `backward`. `fused` holds the CPU kernels, `gpu`
-//! the operations with a backward pass of their own on a GPU, and `reference` the composition of Candle's operations
-//! that tests compare with. Read `implementation`, `operations` and `blocks` first.
+//! A model holds an [`Ops`], which chooses the implementation and whose methods are the operations. All
+//! implementations take and return Candle tensors, and Candle's `backward` differentiates them. `fused` holds the CPU
+//! kernels, `gpu` the operations with a hand-written backward pass on a GPU, and `reference` the compositions of
+//! Candle's operations that tests compare with. Read `implementation`, `operations` and `blocks` first.
 //!
 //! ```
 //! use candle_core::{Device, Var};
@@ -42,8 +42,8 @@ mod targets;
 mod teacher;
 mod threads;
 
-/// Measures the processor's best rate of multiply-adds within `time`, in FLOP/s, on all threads: in f32, or in bf16
-/// where the machine has an instruction for it.
+/// Measures the processor's peak rate of multiply-adds, in FLOP/s of all threads together: in f32, or in bf16 if the
+/// machine has an instruction for it. Takes about `time`.
 pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> f64 {
     fused::peak_flops(precision, time)
 }

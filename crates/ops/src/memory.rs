@@ -1,19 +1,19 @@
-//! Setting of the allocator for memory that a step frees.
+//! Allocator setting that keeps the memory that a training step frees.
 
 use std::ffi::c_long;
 
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 
-/// Option of mimalloc: milliseconds after which free memory returns to the system, −1 for never. The bindings have no
-/// name for it; the number is the same in both versions of mimalloc that they carry.
+/// Number of mimalloc's option "purge delay": milliseconds after which free memory returns to the system, −1 for
+/// never. The Rust bindings have no name for it. Both versions of mimalloc that they bundle use this number.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// Makes mimalloc keep freed memory. Without mimalloc as the program's allocator it changes nothing.
+/// Makes mimalloc keep freed memory. Has no effect if mimalloc is not the program's allocator.
 ///
-/// A step allocates and frees the same large buffers. More than a tenth of a second passes between two uses of one,
-/// after which mimalloc would return it to the system, which clears every page again.
+/// A training step allocates and frees the same large buffers. Two uses of a buffer are more than a tenth of a second
+/// apart, after which mimalloc would return its memory to the system, which then clears every page again.
 pub fn keep_freed_memory() {
     const NEVER: c_long = -1;
-    // SAFETY: the option exists, and any whole number is a value of it.
+    // SAFETY: the option exists, and any integer is a valid value.
     unsafe { mi_option_set(PURGE_DELAY, NEVER) };
 }

@@ -1,4 +1,4 @@
-//! Operations as a model calls them: shapes are checked here, once for all implementations.
+//! Operations that models call. Shapes are checked here, once for all implementations.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl Ops {
     /// (.., in), (out, in), (out) → (.., out)
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Fails if the shapes do not fit.
     pub fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (outputs, inputs) = weight.dims2()?;
         if x.rank() == 0 || x.dim(D::Minus1)? != inputs {
@@ -39,13 +39,13 @@ impl Ops {
         reference::linear(x, weight, bias, self.precision)
     }
 
-    /// y = x / √(mean(x²) + ε) · γ, over the last dimension.
+    /// Computes x / √(mean(x²) + ε) · γ, over the last dimension.
     ///
     /// # Shapes
     /// (.., width), (width) → (.., width)
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Fails if the shapes do not fit.
     pub fn rms_norm(&self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
         if x.rank() == 0 || weight.dims() != [x.dim(D::Minus1)?] {
             bail!(
@@ -60,14 +60,14 @@ impl Ops {
         reference::rms_norm(x, weight, epsilon)
     }
 
-    /// y = (x − mean(x)) / √(variance(x) + ε) · γ + β, over the last dimension; the variance is the mean squared
-    /// difference.
+    /// Computes (x − mean(x)) / √(variance(x) + ε) · γ + β, over the last dimension; the variance is the mean of (x −
+    /// mean(x))².
     ///
     /// # Shapes
     /// (.., width), (width), (width) → (.., width)
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Fails if the shapes do not fit.
     pub fn layer_norm(
         &self,
         x: &Tensor,
@@ -91,14 +91,14 @@ impl Ops {
         reference::layer_norm(x, weight, bias, epsilon)
     }
 
-    /// The Gaussian error linear unit in the approximation by a hyperbolic tangent (Hendrycks & Gimpel 2016), which is
-    /// GPT-2's: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+    /// Computes GELU in its tanh approximation (Hendrycks & Gimpel 2016), as GPT-2 does: x/2·(1 + tanh(√(2/π)·(x +
+    /// 0.044715·x³))).
     ///
     /// # Shapes
     /// (..) → (..)
     ///
     /// # Errors
-    /// The device's own.
+    /// Fails if a tensor operation on the device fails.
     pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
         if self.fuses(&[x]) {
             return fused::gelu(x);
@@ -106,13 +106,13 @@ impl Ops {
         reference::gelu(x)
     }
 
-    /// silu(gate)·up, where silu(x) = x / (1 + e⁻ˣ).
+    /// Computes silu(gate)·up, where silu(x) = x / (1 + e⁻ˣ).
     ///
     /// # Shapes
     /// (..), (..) → (..)
     ///
     /// # Errors
-    /// Shapes that differ.
+    /// Fails if the shapes differ.
     pub fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         if gate.dims() != up.dims() {
             bail!(
@@ -127,13 +127,14 @@ impl Ops {
         reference::swiglu(gate, up)
     }
 
-    /// Rotates each pair `(x[i], x[i + d/2])` of a head by its position's angle: Hugging Face's "rotate half".
+    /// Rotates each pair `(x[i], x[i + d/2])` of a head by the angle of its position, in the layout that Hugging Face
+    /// calls "rotate half".
     ///
     /// # Shapes
     /// (batch, sequence, heads, d), `positions` batch × sequence → (batch, sequence, heads, d)
     ///
     /// # Errors
-    /// Shapes that do not fit; a position outside the table.
+    /// Fails if the shapes do not fit or a position is outside the table.
     pub fn rope(&self, x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result<Tensor> {
         let (batch, sequence, _, head_dim) = x.dims4()?;
         if head_dim != 2 * table.frequencies() {
@@ -149,14 +150,15 @@ impl Ops {
         reference::rope(x, table, positions)
     }
 
-    /// softmax(q·kᵀ/√d)·v over the keys that `segments` shows each query. Query i stands at key position
-    /// key − query + i, so that a cache of earlier keys may be put in front.
+    /// Computes softmax(q·kᵀ/√d)·v over the keys that `segments` makes visible to each query. Query i is at key
+    /// position key − query + i, so that the keys of a cache can come first.
     ///
     /// # Shapes
-    /// (batch, query, heads, d), (batch, key, kv_heads, d) twice → (batch, query, heads, d); kv_heads divides heads.
+    /// (batch, query, heads, d), (batch, key, kv_heads, d) twice → (batch, query, heads, d); heads is a multiple of
+    /// kv_heads.
     ///
     /// # Errors
-    /// Shapes that do not fit each other or the segments.
+    /// Fails if the shapes do not fit each other or the segments.
     pub fn attention(
         &self,
         q: &Tensor,
@@ -193,13 +195,13 @@ impl Ops {
         reference::attention([q, k, v], segments, self.precision)
     }
 
-    /// Looks up the rows of `weight` that `ids` name.
+    /// Returns the rows of `weight` with the given ids.
     ///
     /// # Shapes
     /// (vocabulary, hidden), (batch, sequence) of u32 → (batch, sequence, hidden)
     ///
     /// # Errors
-    /// An id outside the vocabulary.
+    /// Fails if an id is outside the vocabulary.
     pub fn embedding(&self, weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
         weight.dims2()?;
         if ids.dtype() != DType::U32 {
@@ -211,16 +213,16 @@ impl Ops {
         reference::embedding(weight, ids)
     }
 
-    /// `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²`, in nats, over the targets that are not
-    /// [`IGNORED`](crate::IGNORED), with logits = hidden·weightᵀ: the output projection and the loss in one, so that
-    /// the logits of all tokens need never be in memory together. The second term (Chowdhery 2022, section 5) keeps
-    /// the logits from drifting; a `z_loss` of 0 leaves it out.
+    /// Computes `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²` in nats, over the targets other than
+    /// [`IGNORED`](crate::IGNORED), with logits = hidden·weightᵀ. Output projection and loss are one operation, so
+    /// that the logits of all tokens are never in memory together. The second term (Chowdhery 2022, section 5) keeps
+    /// the logits from drifting; a `z_loss` of 0 disables it.
     ///
     /// # Shapes
     /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → ()
     ///
     /// # Errors
-    /// Shapes that do not fit; a target outside the vocabulary.
+    /// Fails if the shapes do not fit or a target is outside the vocabulary.
     pub fn cross_entropy(
         &self,
         hidden: &Tensor,
@@ -238,13 +240,13 @@ impl Ops {
         reference::cross_entropy(hidden, weight, (targets, z_loss), self.precision)
     }
 
-    /// Scores each target: −ln p, and whether it is the likeliest token. Nothing is tracked.
+    /// Returns −ln p of each target, and whether the target is the most likely token. The result is in no graph.
     ///
     /// # Shapes
     /// (tokens, hidden), (vocabulary, hidden), `targets` tokens → tokens
     ///
     /// # Errors
-    /// As [`Self::cross_entropy`].
+    /// Fails if the shapes do not fit or a target is outside the vocabulary.
     pub fn score(&self, hidden: &Tensor, weight: &Tensor, targets: &Arc<[u32]>) -> Result<Scores> {
         check_targets("score", hidden, weight, targets)?;
         if self.fuses(&[hidden, weight]) {
@@ -254,7 +256,7 @@ impl Ops {
     }
 }
 
-/// Refuses positions that are not one for each token, or lie outside the table.
+/// Fails unless there is one position for each token and all lie within the table.
 pub(crate) fn check_positions(
     (batch, sequence): (usize, usize),
     table: &RotaryTable,

@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Precision of matrix products; everything else is always f32.
+/// Precision of matrix products. Everything else is always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// f32 throughout.
+    /// f32 for inputs, products and sums.
     #[default]
     F32,
-    /// Inputs of matrix products are rounded to bf16 and their products summed in f32; weights, residual stream,
+    /// The inputs of matrix products are rounded to bf16; their products are summed in f32. Weights, residual stream,
     /// reductions and the optimizer stay f32.
     Bf16,
 }

@@ -1,5 +1,5 @@
-//! Gradient checkpointing: a part of a network is recomputed in the backward pass instead of being kept (Chen et al.
-//! 2016, "Training Deep Nets with Sublinear Memory Cost").
+//! Gradient checkpointing: the backward pass recomputes a part of a network instead of storing its activations (Chen
+//! et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor, Var,
@@ -17,12 +17,12 @@ struct Recomputed {
     x_tracked: bool,
 }
 
-/// Computes `function(x, weights)` and keeps only x and the weights for the backward pass, which runs the function
-/// again. The gradients are the same to the last bit, since the function runs on the same numbers. `weights` are the
-/// tracked ones; whatever else the function needs it owns, and it must not be tracked.
+/// Computes `function(x, weights)` and stores only x and the weights for the backward pass, which runs the function
+/// again. Since the inputs are the same, the gradients are the same to the last bit. `weights` must contain all
+/// tracked tensors that the function uses, besides x. The function owns all others, which must not be tracked.
 ///
 /// # Errors
-/// The function's own.
+/// Fails if the function fails.
 pub fn recomputed(
     x: &Tensor,
     weights: &[Tensor],
@@ -56,7 +56,7 @@ pub fn recomputed(
 }
 
 impl Recomputed {
-    /// Splits the flat tensor into weights, as variables of a graph of their own.
+    /// Splits the flat tensor into the weights, as variables of a new graph.
     fn weights(&self, flat: &Tensor) -> Result<Vec<Var>> {
         let mut start = 0;
         let mut weights = Vec::with_capacity(self.shapes.len());
@@ -124,7 +124,7 @@ impl CustomOp2 for Recomputed {
             .map(|weight| weight.as_tensor().clone())
             .collect();
         let output = (self.function)(&x, &tensors)?;
-        // The gradient of Σ y·g with g constant is g at y.
+        // The gradient of Σ y·g for a constant g is the vector-Jacobian product of the function with g.
         let mut found = (output * gradient.detach())?.sum_all()?.backward()?;
         let dx = variable.and_then(|x| found.remove(&x));
         if weights.is_empty() {

@@ -1,27 +1,29 @@
-//! Sines and cosines of the rotary position embedding.
+//! Table of sines and cosines for rotary position embeddings (RoPE).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Positions of the first part of a table; each part after it holds as many as all before.
+/// Positions in the first part of the table. Each further part holds as many as all parts before it together.
 const FIRST_PART: u32 = 1024;
-/// Parts that hold all positions of 32 bits.
+/// Number of parts that hold all 32-bit positions.
 const PARTS: usize = 23;
 
-/// cos(p·θ) and sin(p·θ) for every position p and inverse frequency θ, on the host and on the device. A part of the
-/// table is computed when a position in it is first used: a model's longest context may be far longer than any input.
+/// Table of cos(p·θ) and sin(p·θ) for every position p and inverse frequency θ, on the host and on the device. A part
+/// of the table is computed when one of its positions is first used, since a model's maximum context may be far
+/// longer than any input.
 #[derive(Clone, Debug)]
 pub struct RotaryTable(Arc<Table>);
 
 struct Table {
     inverse_frequencies: Vec<f64>,
     max_positions: usize,
-    /// cos and sin side by side for a position: (positions, 2, frequencies).
+    /// cos and sin of each position: (positions, 2, frequencies).
     parts: [OnceLock<Box<[f32]>>; PARTS],
     device: Device,
-    /// cos and sin of the first positions on the device, (positions, frequencies) each; those that are read from there.
+    /// cos and sin of the first positions on the device, (positions, frequencies) each; `None` until first used
+    /// there.
     on_device: Mutex<Option<(Tensor, Tensor)>>,
 }
 
@@ -36,11 +38,11 @@ impl fmt::Debug for Table {
 }
 
 impl RotaryTable {
-    /// Returns the table for heads of dimension 2·`inverse_frequencies.len()` and positions below `max_positions`.
-    /// Angles are computed in f64: in f32 the last positions of a long context lose their digits.
+    /// Makes the table for heads of dimension 2·`inverse_frequencies.len()` and positions below `max_positions`.
+    /// Angles are computed in f64, because f32 loses precision at the last positions of a long context.
     ///
     /// # Errors
-    /// No frequency or no position is asked for, or one whose angle is no number.
+    /// Fails if there is no frequency or no position, or if an angle is not finite.
     pub fn new(inverse_frequencies: &[f64], max_positions: usize, device: &Device) -> Result<Self> {
         let frequencies = inverse_frequencies.len();
         if frequencies == 0 || max_positions == 0 {
@@ -64,7 +66,7 @@ impl RotaryTable {
         })))
     }
 
-    /// Sublayer the head dimension.
+    /// Returns the number of frequencies, which is half the head dimension.
     pub(crate) fn frequencies(&self) -> usize {
         self.0.inverse_frequencies.len()
     }
@@ -83,7 +85,7 @@ impl RotaryTable {
         rows[start..start + 2 * frequencies].split_at(frequencies)
     }
 
-    /// Returns cos and sin of the given positions on the device: (positions, frequencies) each.
+    /// Returns cos and sin of the given positions as tensors on the device: (positions, frequencies) each.
     pub(crate) fn select(&self, positions: &Arc<[u32]>, dtype: DType) -> Result<(Tensor, Tensor)> {
         let (cos, sin) = self.on_device(positions.iter().copied().max().unwrap_or(0))?;
         let positions = Tensor::from_slice(positions, positions.len(), &self.0.device)?;
@@ -93,7 +95,7 @@ impl RotaryTable {
         ))
     }
 
-    /// Returns cos and sin of the first positions on the device: all parts up to that of `last`.
+    /// Returns cos and sin of the first positions on the device, up to the end of the part that contains `last`.
     fn on_device(&self, last: u32) -> Result<(Tensor, Tensor)> {
         let mut cached = self
             .0
@@ -123,7 +125,7 @@ impl RotaryTable {
 }
 
 impl Table {
-    /// Computes the rows of a part that begins at the position `first`.
+    /// Computes the cosines and sines of a part of the table that begins at position `first`.
     fn rows(&self, part: usize, first: u32) -> Box<[f32]> {
         let positions = first..self.end(part, first);
         let frequencies = self.inverse_frequencies.len();
@@ -137,7 +139,7 @@ impl Table {
         rows.into()
     }
 
-    /// Returns the position after a part's last.
+    /// Returns the end position (exclusive) of a part that begins at `first`.
     fn end(&self, part: usize, first: u32) -> u32 {
         let length = if part == 0 { FIRST_PART } else { first };
         let longest = u32::try_from(self.max_positions).unwrap_or(u32::MAX);
@@ -145,7 +147,7 @@ impl Table {
     }
 }
 
-/// Returns the part that holds a position, and that part's first position.
+/// Returns the index of the part that contains a position, and the first position of that part.
 #[inline]
 fn part_of(position: u32) -> (usize, u32) {
     match (position / FIRST_PART).checked_ilog2() {
@@ -177,9 +179,10 @@ mod tests {
         }
     }
 
-    /// Every position has its own angles, on both sides of each part's edge, in whatever order they are asked for.
+    /// Checks that the positions before and after the edge of each part have the right angles, in any order of
+    /// access.
     #[test]
-    fn parts_meet() {
+    fn positions_at_part_edges_have_the_right_angles() {
         let table = RotaryTable::new(&FREQUENCIES, 9000, &Device::Cpu).unwrap();
         for edge in [8192, 1024, 4096, 2048] {
             for position in edge - 2..edge + 2 {
@@ -193,7 +196,8 @@ mod tests {
         assert_eq!((last.0, u64::from(last.1) * 2), (PARTS - 1, end));
     }
 
-    /// Unused positions are not computed: a context of 2³⁰ positions takes no memory, a short one no more than its own.
+    /// Checks that unused positions are not computed: a context of 2³⁰ positions takes no memory, and a short one
+    /// only its own.
     #[test]
     fn parts_are_computed_on_demand() {
         let computed = |table: &RotaryTable| -> usize {
@@ -209,9 +213,9 @@ mod tests {
         assert_eq!(computed(&short), 9);
     }
 
-    /// Values on the device have the same bits, also after the table has grown.
+    /// Checks that the values on the device have the same bits as those on the host, also after the table has grown.
     #[test]
-    fn the_device_has_the_same() {
+    fn device_values_equal_host_values() {
         let table = RotaryTable::new(&FREQUENCIES, 5000, &Device::Cpu).unwrap();
         for positions in [vec![3u32, 0], vec![4999, 7, 1024], vec![1023]] {
             let (cos, sin) = table.select(&positions.clone().into(), DType::F32).unwrap();

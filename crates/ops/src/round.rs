@@ -1,15 +1,15 @@
-//! Rounding to bf16 with a chosen direction: of the value or of the gradient.
+//! Rounding to bf16 of either the value or its gradient.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
-/// Rounds values to bf16 in f32 storage on the CPU, forward or backward.
+/// Custom operation that rounds to bf16, stored as f32, on the CPU: either in the forward or in the backward pass.
 ///
-/// Candle's `to_dtype` there and back would round the gradient on the wrong side: the product's *inputs* are to be
-/// rounded, and its results kept in f32, in both directions.
+/// The *inputs* of a product must be rounded, and its results must stay f32, in both passes. A round trip with
+/// Candle's `to_dtype` would instead round the gradient of an input, which is a result.
 pub(crate) enum Round {
-    /// Rounds the value; the gradient passes as it is.
+    /// Rounds the value; the gradient stays unchanged.
     Value,
-    /// Rounds the gradient; the value passes as it is.
+    /// Rounds the gradient; the value stays unchanged.
     Gradient,
 }
 

@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Visible keys of each query: its own document up to itself, and only the last ones under a window.
+/// Attention mask: each query sees the keys of its own document up to itself, or only the last of these under a
+/// window.
 ///
-/// Query i of a row stands at key position p = key − query + i and sees the keys `start..=p`, where `start` is where
-/// its document begins in the row; with a window of w, those j of them with p − w < j.
+/// Query i of a row is at key position p = key − query + i and sees the keys `start..=p`, where `start` is the index
+/// in the row at which its document begins. With a window w, it sees only those keys j with p − w < j.
 #[derive(Clone, Debug)]
 pub struct Segments {
     batch: usize,
@@ -20,11 +21,11 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Creates the mask of packed rows: `starts` gives, for each of batch × sequence positions, the row-relative index
-    /// at which its document begins.
+    /// Makes the mask of packed rows. For each of batch × sequence positions, `starts` gives the index in its row at
+    /// which its document begins.
     ///
     /// # Errors
-    /// A wrong number of starts, or one that lies after its own position.
+    /// Fails if the number of starts is not batch × sequence, or a start lies after its own position.
     pub fn new(batch: usize, sequence: usize, starts: Arc<[u32]>) -> Result<Self> {
         if starts.len() != batch * sequence {
             bail!(
@@ -53,7 +54,7 @@ impl Segments {
         })
     }
 
-    /// Creates the mask of one document a row, whose queries are the last `query` of `key` positions.
+    /// Makes the mask of rows with one document each. The queries are the last `query` of `key` positions.
     pub fn causal(batch: usize, query: usize, key: usize) -> Self {
         Self {
             batch,
@@ -66,7 +67,7 @@ impl Segments {
         }
     }
 
-    /// Returns the mask in which a query sees the last `window` keys only; it always sees its own.
+    /// Returns the mask with a window: a query sees at most the last `window` keys. It always sees its own.
     #[must_use]
     pub fn windowed(&self, window: usize) -> Self {
         Self {
@@ -77,12 +78,12 @@ impl Segments {
         }
     }
 
-    /// Shape that the attention must have: (batch, query, key).
+    /// Returns the dimensions that the attention must have: (batch, query, key).
     pub(crate) fn dims(&self) -> (usize, usize, usize) {
         (self.batch, self.query, self.key)
     }
 
-    /// Returns the keys that query `query` of row `row` sees.
+    /// Returns the range of keys that query `query` of row `row` sees.
     #[inline]
     pub(crate) fn visible(&self, row: usize, query: usize) -> std::ops::Range<usize> {
         let end = self.key - self.query + query + 1;
@@ -96,8 +97,8 @@ impl Segments {
         }
     }
 
-    /// Returns the first key of row `row` that any query sees. Without a cache this is 0; with one, a window hides the
-    /// keys before the first query's.
+    /// Returns the first key of row `row` that any query sees. This is 0 without a cache; with a cache, a window
+    /// hides the keys before the first query's.
     pub(crate) fn first_visible(&self, row: usize) -> usize {
         match self.window {
             Some(_) if self.query < self.key => self.visible(row, 0).start,
@@ -105,7 +106,8 @@ impl Segments {
         }
     }
 
-    /// Returns 0 where a key is visible and −∞ elsewhere: (batch or 1, 1, query, key). Built once and cached.
+    /// Returns the additive mask, 0 for visible keys and −∞ elsewhere: (batch or 1, 1, query, key). Computed once and
+    /// cached.
     pub(crate) fn mask(&self, device: &Device, dtype: DType) -> Result<Tensor> {
         let mask = match self.mask.get() {
             Some(mask) if mask.device().same_device(device) => mask.clone(),
@@ -118,8 +120,8 @@ impl Segments {
         mask.to_dtype(dtype)
     }
 
-    /// Returns [`Self::mask`] for every head, contiguous: (batch, heads, query, key). Built once and cached, for layers
-    /// with as many heads.
+    /// Returns [`Self::mask`] repeated for every head, contiguous: (batch, heads, query, key). Computed once and
+    /// cached for the last number of heads.
     pub(crate) fn mask_of_heads(
         &self,
         heads: usize,
@@ -142,7 +144,8 @@ impl Segments {
         Ok(mask)
     }
 
-    /// Compares positions with bounds on the device: only the bounds are copied, not (batch × query × key) numbers.
+    /// Computes the mask on the device from the bounds of each query, so that only these are copied, not (batch ×
+    /// query × key) numbers.
     fn build_mask(&self, device: &Device) -> Result<Tensor> {
         let rows = if self.starts.is_some() { self.batch } else { 1 };
         let (starts, ends): (Vec<u32>, Vec<u32>) = (0..rows)

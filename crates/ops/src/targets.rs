@@ -1,8 +1,8 @@
-//! Targets of a loss, and the target that does not count.
+//! Target value of positions that do not count in a loss.
 
 use candle_core::{Result, Tensor, bail};
 
-/// Target that is not scored.
+/// Target of a position that is not scored and does not count in the loss.
 pub const IGNORED: u32 = u32::MAX;
 
 pub(crate) fn check_targets(

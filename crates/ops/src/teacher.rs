@@ -1,4 +1,4 @@
-//! Teacher of a distillation, and the loss beside its divergence.
+//! Teacher of a distillation, and the result of a loss with a distillation term.
 
 use std::sync::Arc;
 
@@ -7,54 +7,54 @@ use candle_core::Tensor;
 /// Teacher of a distillation.
 #[derive(Clone, Debug)]
 pub enum Teacher {
-    /// Hidden states `(tokens, width)` and output projection `(vocabulary, width)`: logits are computed when needed.
+    /// Hidden states `(tokens, width)` and output projection `(vocabulary, width)`. Logits are computed when needed.
     Live {
-        /// Output of the last norm.
+        /// Output of the final norm.
         hidden: Tensor,
         /// Output projection.
         weight: Tensor,
     },
-    /// Likeliest tokens, computed beforehand; all others count as one event.
+    /// Precomputed probabilities of the teacher's top k tokens. All other tokens count as one event.
     TopK(TopK),
 }
 
-/// Likeliest tokens of each of a teacher's distributions.
+/// Top k tokens of each of a teacher's next-token distributions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopK {
-    /// Tokens listed for each position.
+    /// Number of tokens stored for each position.
     pub k: usize,
-    /// `k` tokens for each position, row after row.
+    /// Ids of the top `k` tokens, position after position.
     pub ids: Arc<[u32]>,
-    /// Probabilities of the listed tokens at the temperature in use.
+    /// Probabilities of these tokens, at the temperature of the distillation.
     pub probabilities: Arc<[f32]>,
-    /// Remaining probability of all other tokens, one for each position.
+    /// Total probability of all other tokens, one number for each position.
     pub rest: Arc<[f32]>,
 }
 
 /// Positions to distill, with the teacher and the temperature.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// Positions, ascending.
+    /// Distilled positions, ascending.
     pub positions: Vec<u32>,
-    /// Teacher's outputs at these positions.
+    /// Teacher at these positions.
     pub teacher: Teacher,
-    /// T.
+    /// Temperature T that both models' logits are divided by.
     pub temperature: f64,
 }
 
 /// Loss with a distillation term.
 #[derive(Clone, Debug)]
 pub struct DistilledLoss {
-    /// Sum of both, in the graph.
+    /// Sum of both terms, in the graph.
     pub total: Tensor,
-    /// Loss of the task; a constant.
+    /// Cross-entropy, not in the graph.
     pub task: Tensor,
-    /// Divergence times its strength; a constant.
+    /// Divergence times its strength, not in the graph.
     pub divergence: Tensor,
 }
 
 impl TopK {
-    /// Number of positions.
+    /// Returns the number of positions.
     pub fn tokens(&self) -> usize {
         self.rest.len()
     }

@@ -1,8 +1,8 @@
 //! CPU kernels for f32 tensors, as Candle custom operations with their own backward passes.
 //!
-//! Read `simd` first: every kernel is written in its arithmetic, buffers and tasks. `gemm` multiplies matrices.
-//! `layers`, `attention` and `loss` hold one operation a file; `block` fuses them into the two sublayers of a
-//! transformer block. `optimizer` updates parameters.
+//! Read `simd` first: all kernels use its arithmetic, buffers and tasks. `gemm` multiplies matrices. `layers`,
+//! `attention` and `loss` hold one operation in each file; `block` fuses them into the two sublayers of a transformer
+//! block. `optimizer` updates parameters.
 
 mod attention;
 mod block;

@@ -14,24 +14,24 @@ use crate::{Moments, Ops};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
-    /// η.
+    /// Learning rate η.
     pub learning_rate: f64,
-    /// β₁, decay rate of the mean gradient.
+    /// β₁, decay rate of the running mean of the gradient.
     pub beta1: f64,
-    /// β₂, decay rate of the mean squared gradient.
+    /// β₂, decay rate of the running mean of the squared gradient.
     pub beta2: f64,
-    /// ε, which keeps the division finite.
+    /// ε, added to the denominator to keep it above 0.
     pub epsilon: f64,
-    /// λ, decoupled from the gradient.
+    /// Weight decay λ, decoupled from the gradient.
     pub weight_decay: f64,
 }
 
-/// Step number and gradient scale of an update.
+/// Step number and gradient scale of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpdateAt {
-    /// Number of the update, from 1: it corrects the moments' bias towards 0.
+    /// Number of the update, starting at 1. It corrects the bias of the moments towards 0.
     pub step: u64,
-    /// Factor of the gradient: clipping, and the mean over tokens.
+    /// Factor of the gradient: gradient clipping times the mean over tokens.
     pub gradient_scale: f64,
 }
 
@@ -39,7 +39,7 @@ impl AdamW {
     /// Updates `parameter` and `moments` in place.
     ///
     /// # Errors
-    /// A gradient whose shape is not the parameter's.
+    /// Fails if the shapes of gradient and parameter differ.
     pub fn step(
         &self,
         ops: Ops,

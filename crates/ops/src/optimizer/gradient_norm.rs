@@ -1,13 +1,14 @@
-//! The length of all gradients together.
+//! Norm of all gradients together.
 
 use candle_core::{DType, Result, Tensor};
 
 use crate::fused;
 
-/// √Σg² over all elements of all gradients. On the CPU the order of the sum does not depend on the number of threads.
+/// Computes √Σg² over all elements of all gradients. On the CPU, the order of the sum does not depend on the number
+/// of threads.
 ///
 /// # Errors
-/// The device's own.
+/// Fails if a tensor operation on the device fails.
 pub fn gradient_norm(gradients: &[&Tensor]) -> Result<f64> {
     let mut total = 0.0;
     let mut on_device = Vec::new();
@@ -19,7 +20,7 @@ pub fn gradient_norm(gradients: &[&Tensor]) -> Result<f64> {
         }
     }
     if !on_device.is_empty() {
-        // A single read back to the host serves all of them.
+        // The squares of all gradients are read back to the host in one transfer.
         let squares = Tensor::stack(&on_device, 0)?.to_vec1::<f32>()?;
         total += squares.into_iter().map(f64::from).sum::<f64>();
     }

@@ -1,6 +1,6 @@
-//! Optimizer step: AdamW and Muon, the quadratic penalty that joins a gradient, and the gradient norm.
+//! Optimizer step: AdamW and Muon, the quadratic penalty that is added to a gradient, and the gradient norm.
 //!
-//! Read `adamw` with its state in `moments`, then `muon`.
+//! Read `adamw` with its state in `moments` first, then `muon`.
 
 mod adamw;
 mod gradient_norm;

@@ -6,14 +6,14 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 #[derive(Clone, Debug)]
 pub struct Moments(pub(crate) Storage);
 
-/// Storage of moments: updated in place on the host, replaced on a device.
+/// Storage of the moments: on the host they are updated in place, on a device they are replaced by new tensors.
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
     Host(HostMoments),
     Device { first: Tensor, second: Tensor },
 }
 
-/// Moments as slices.
+/// Moments on the host, as vectors.
 #[derive(Clone, Debug)]
 pub(crate) struct HostMoments {
     pub first: Vec<f32>,
@@ -22,19 +22,19 @@ pub(crate) struct HostMoments {
 }
 
 impl Moments {
-    /// Returns the moments before the first update.
+    /// Returns the moments before the first update: zeros.
     ///
     /// # Errors
-    /// No memory on the device.
+    /// Fails if the device has no memory left.
     pub fn zeros(parameter: &Var) -> Result<Self> {
         let zeros = parameter.as_detached_tensor().zeros_like()?;
         Self::from_tensors(parameter, &zeros, &zeros)
     }
 
-    /// Returns the means of the gradient and of its square, to be saved.
+    /// Returns the running means of the gradient and of its square as tensors, to save them.
     ///
     /// # Errors
-    /// The device's own.
+    /// Fails if a tensor operation on the device fails.
     pub fn to_tensors(&self) -> Result<(Tensor, Tensor)> {
         match &self.0 {
             Storage::Device { first, second } => Ok((first.clone(), second.clone())),
@@ -47,10 +47,10 @@ impl Moments {
         }
     }
 
-    /// Restores saved moments.
+    /// Restores saved moments on the parameter's device.
     ///
     /// # Errors
-    /// A shape that is not the parameter's.
+    /// Fails if the shape of a moment is not the parameter's.
     pub fn from_tensors(parameter: &Var, first: &Tensor, second: &Tensor) -> Result<Self> {
         for moment in [first, second] {
             if moment.dims() != parameter.dims() {
@@ -75,7 +75,7 @@ impl Moments {
         Ok(moments)
     }
 
-    /// Returns the moments as slices, converted if they are not.
+    /// Returns the moments as host vectors, converting them from tensors the first time.
     pub(crate) fn host(&mut self) -> Result<&mut HostMoments> {
         if let Storage::Device { first, second } = &self.0 {
             let values = |moment: &Tensor| moment.flatten_all()?.to_vec1::<f32>();

@@ -7,40 +7,41 @@ use super::newton_schulz::{ITERATIONS, QUINTIC};
 use crate::fused::{self, MuonFactors};
 use crate::{Ops, Precision, UpdateAt, reference};
 
-/// Elements from which on the products of one matrix keep all threads busy; the threads take smaller ones side by side.
+/// Number of elements from which the products of one matrix keep all threads busy. Smaller matrices are updated in
+/// parallel, one thread each.
 const LARGE: usize = 1 << 22;
-/// The root mean square of an AdamW update, about, in units of its learning rate (Liu 2025).
+/// Approximate root mean square of an AdamW update, in units of its learning rate (Liu 2025).
 const ADAMW_ROOT_MEAN_SQUARE: f64 = 0.2;
 
-/// Muon (Jordan 2024): momentum, made orthogonal.
+/// Muon (Jordan 2024): momentum updates whose direction is made orthogonal.
 ///
 /// ```text
 /// m ← μ·m + (1 − μ)·g        u ← μ·m + (1 − μ)·g        (Nesterov)
 /// p ← p − η·λ·p − η·0.2·√max(rows, columns)·orthogonal(u)
 /// ```
 ///
-/// The scale gives an update the root mean square of AdamW's, so that both take the same learning rate and weight decay
-/// (Liu 2025).
+/// The factor 0.2·√max(rows, columns) gives an update the root mean square of an AdamW update, so that both
+/// optimizers can use the same learning rate and weight decay (Liu 2025).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Muon {
-    /// η.
+    /// Learning rate η.
     pub learning_rate: f64,
-    /// μ, decay rate of the mean gradient.
+    /// μ, decay rate of the running mean of the gradient.
     pub momentum: f64,
-    /// λ, decoupled from the gradient.
+    /// Weight decay λ, decoupled from the gradient.
     pub weight_decay: f64,
 }
 
 /// Matrix to update, with its gradient and momentum.
 ///
 /// # Shapes
-/// (rows, columns), all three
+/// (rows, columns) for all three
 pub struct MuonUpdate<'a> {
-    /// p.
+    /// Parameter p.
     pub parameter: &'a Var,
-    /// g, before it is scaled.
+    /// Gradient g, before scaling.
     pub gradient: &'a Tensor,
-    /// m.
+    /// Momentum m.
     pub momentum: &'a mut Tensor,
 }
 
@@ -60,10 +61,10 @@ impl MuonUpdate<'_> {
 }
 
 impl Muon {
-    /// Updates matrices in place, in f32 whatever the precision of the model's products.
+    /// Updates matrices in place. Computes in f32, also if the model's products use bf16.
     ///
     /// # Errors
-    /// A parameter that is no matrix; a gradient or momentum of another shape.
+    /// Fails if a parameter is not a matrix, or if a gradient or momentum has another shape than its parameter.
     pub fn step(&self, ops: Ops, at: UpdateAt, mut updates: Vec<MuonUpdate>) -> Result<()> {
         for update in &updates {
             update.check()?;
@@ -113,17 +114,18 @@ impl Muon {
     }
 }
 
-/// Returns about U·Vᵀ of the singular value decomposition U·Σ·Vᵀ: (rows, columns) → (rows, columns).
+/// Returns an approximation of U·Vᵀ, where x = U·Σ·Vᵀ is the singular value decomposition: (rows, columns) → (rows,
+/// columns).
 fn orthogonal(x: &Tensor) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
-    // The products are of the shorter side's square.
+    // Works on the transposed matrix if that makes the products smaller.
     let tall = rows > columns;
     let x = if tall {
         x.t()?.contiguous()?
     } else {
         x.clone()
     };
-    // A gradient of zeros stays one.
+    // The small constant keeps a gradient of zeros at zero.
     let norm = x.sqr()?.sum_all()?.sqrt()?;
     let x = x.broadcast_div(&(norm + 1e-20)?)?;
     let square = reference::product(&x, &x.t()?, Precision::F32)?;
@@ -181,7 +183,7 @@ mod tests {
             .unwrap();
     }
 
-    /// Returns the step that an update of size 1 subtracts from a matrix of this gradient.
+    /// Returns the change that an update with learning rate 1 subtracts from a matrix of zeros with this gradient.
     fn step_of(implementation: Implementation, gradient: &Tensor) -> Tensor {
         let (rows, columns) = gradient.dims2().unwrap();
         let muon = Muon {
@@ -196,8 +198,8 @@ mod tests {
         parameter.as_detached_tensor().neg().unwrap()
     }
 
-    /// Fused updates match the reference for wide, tall and square matrices, rows that fill no tile, many of them, and
-    /// directions without any gradient.
+    /// Checks that fused updates match the reference for wide, tall and square matrices, for sizes that fill no tile,
+    /// for large ones, and for directions without gradient.
     #[test]
     fn fused_matches_reference() {
         for (rows, columns) in [(1, 1), (1, 9), (5, 3), (40, 40), (37, 101), (250, 131)] {
@@ -214,7 +216,7 @@ mod tests {
                 let [difference, size] = [difference, reference.abs().unwrap()]
                     .map(|x| x.flatten_all().unwrap().max(0).unwrap())
                     .map(|x| x.to_scalar::<f32>().unwrap());
-                // Rounding errors are amplified a hundredfold in directions without a gradient.
+                // Rounding errors grow a hundredfold in directions without gradient.
                 assert!(
                     difference <= 1e-3 * size,
                     "{rows}×{columns}: {difference} of {size}"
@@ -223,10 +225,10 @@ mod tests {
         }
     }
 
-    /// Several matrices that decay and remember move as in the reference, and to the same bits on any number of
-    /// threads.
+    /// Checks that several matrices with weight decay and momentum are updated as in the reference, with the same
+    /// bits on any number of threads.
     #[test]
-    fn many_move_as_one_does() {
+    fn several_matrices_match_the_reference() {
         let muon = Muon {
             learning_rate: 0.1,
             momentum: 0.9,
@@ -261,7 +263,7 @@ mod tests {
         }
     }
 
-    /// A NaN in the gradient comes out.
+    /// Checks that a NaN in the gradient makes the parameter NaN.
     #[test]
     fn nan_is_kept() {
         let mut values = vec![1f32; 12];
@@ -273,8 +275,8 @@ mod tests {
         }
     }
 
-    /// An update is about as long in every direction, however unequal the gradient is there, for wide and tall
-    /// matrices.
+    /// Checks that an update has about the same length in every direction, for gradients of very different lengths
+    /// and for wide and tall matrices.
     #[test]
     fn updates_are_orthogonal() {
         let length = |x: &Tensor| {
@@ -286,7 +288,7 @@ mod tests {
                 .unwrap()
         };
         for (rows, columns) in [(8, 24), (24, 8)] {
-            // The first direction of the shorter side has twenty times the others' gradient.
+            // The first direction of the shorter dimension has twenty times the gradient of the others.
             let short = rows.min(columns);
             let mut scales = vec![1f32; short];
             scales[0] = 20.0;
@@ -313,8 +315,8 @@ mod tests {
         }
     }
 
-    /// The first update of a matrix whose gradient is orthogonal already goes straight down it, by the scaled learning
-    /// rate, after decay.
+    /// Checks the first update of a matrix whose gradient is already orthogonal: weight decay, then a step along the
+    /// gradient by the scaled learning rate.
     #[test]
     fn the_first_update_is_the_closed_form() {
         let identity = Tensor::eye(4, DType::F32, &Device::Cpu).unwrap();
@@ -327,7 +329,7 @@ mod tests {
         let mut momentum = identity.zeros_like().unwrap();
         let tensors = (&parameter, &identity, &mut momentum);
         step(muon, Implementation::Fused, tensors, 1.0);
-        // Newton–Schulz on one singular value, the eighth-power norm of the identity being the eighth root of 4.
+        // Newton–Schulz on one singular value. The eighth-power norm of the 4 × 4 identity is the eighth root of 4.
         let [a, b, c] = QUINTIC;
         let mut s = 4f64.powf(-1.0 / 8.0);
         for _ in 0..ITERATIONS {
@@ -340,7 +342,7 @@ mod tests {
         assert!((f64::from(momentum.to_vec2::<f32>().unwrap()[1][1]) - 0.05).abs() < 1e-7);
     }
 
-    /// A zero gradient leaves a matrix unchanged but for its weight decay.
+    /// Checks that a zero gradient changes a matrix only by its weight decay.
     #[test]
     fn a_zero_gradient_moves_nothing() {
         let parameter = Var::from_tensor(&pattern(3, 5)).unwrap();

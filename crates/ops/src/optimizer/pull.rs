@@ -7,25 +7,25 @@ use crate::{Ops, fused};
 /// Quadratic penalty of a parameter: ½·factor·Σ weight·(parameter − anchor)².
 #[derive(Clone, Copy, Debug)]
 pub struct Pull<'a> {
-    /// Parameter.
+    /// Parameter to be kept near the anchor.
     pub parameter: &'a Tensor,
-    /// Anchor that the parameter is pulled towards.
+    /// Values that the parameter is pulled towards.
     pub anchor: &'a Tensor,
-    /// Weight of each element; `None`: 1 for all.
+    /// Weight of each element; `None` means 1 for all.
     pub weight: Option<&'a Tensor>,
 }
 
 impl Ops {
-    /// Computes gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)² as a scalar of f64.
+    /// Returns gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)² as an f64 scalar.
     ///
-    /// The gradient of a quadratic is known: one pass over the parameter, no graph. On the CPU the order of the sum
-    /// does not depend on the number of threads.
+    /// The gradient of a quadratic has a closed form: one pass over the parameter computes it, without a graph. On
+    /// the CPU, the order of the sum does not depend on the number of threads.
     ///
     /// # Shapes
-    /// All alike.
+    /// The same for all tensors.
     ///
     /// # Errors
-    /// Shapes that differ.
+    /// Fails if the shapes differ.
     pub fn pull(&self, gradient: &Tensor, pull: &Pull, factor: f64) -> Result<(Tensor, Tensor)> {
         let others = [Some(pull.parameter), Some(pull.anchor), pull.weight];
         let mut tensors = vec![gradient];

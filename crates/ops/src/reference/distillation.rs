@@ -1,7 +1,7 @@
 //! Distillation loss from Candle's operations.
 //!
-//! Left to Candle's graph, the logits of all rows would be kept for the backward pass. So the gradients, which are
-//! known, are computed along with the value for a few rows at a time.
+//! Candle's graph would keep the logits of all rows for the backward pass. Instead, the gradients, which have a
+//! closed form, are computed together with the loss, a few rows at a time.
 
 use candle_core::{D, Result, Tensor};
 
@@ -10,10 +10,10 @@ use crate::computed::with_derivatives;
 use crate::reference::product;
 use crate::teacher::{Teacher, TopK};
 
-/// Rows of logits in memory at a time.
+/// Number of rows of logits that are in memory at a time.
 const ROWS: usize = 512;
 
-/// T²·Σ KL(teacher ‖ student).
+/// Computes T²·Σ KL(teacher ‖ student).
 pub(crate) fn distillation(
     (hidden, weight): (&Tensor, &Tensor),
     teacher: &Teacher,
@@ -54,21 +54,21 @@ pub(crate) fn distillation(
     with_derivatives(value, &derivatives)
 }
 
-/// ln softmax over the last dimension.
+/// Returns ln softmax over the last dimension.
 fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?; // (rows, 1)
     shifted.broadcast_sub(&log_sum)
 }
 
-/// Computes Σ KL from log-probabilities, and the gradient q − p.
+/// Returns Σ KL(teacher ‖ student) of log-probabilities, and its gradient q − p for the student's logits.
 fn live(student: &Tensor, teacher: &Tensor) -> Result<(Tensor, Tensor)> {
     let p = teacher.exp()?;
     let nats = (&p * (teacher - student)?)?.sum_all()?;
     Ok((nats, (student.exp()? - p)?))
 }
 
-/// Computes [`live`] for a teacher that lists its likeliest tokens; all others are one event.
+/// Returns the same as [`live`] for a teacher's top k tokens; all other tokens count as one event.
 fn listed(student: &Tensor, top: &TopK) -> Result<(Tensor, Tensor)> {
     let (device, dtype, rows) = (student.device(), student.dtype(), top.tokens());
     let ids = Tensor::from_slice(&top.ids, (rows, top.k), device)?;
@@ -78,7 +78,7 @@ fn listed(student: &Tensor, top: &TopK) -> Result<(Tensor, Tensor)> {
     let nowhere = q.zeros_like()?;
     let others = (1.0 - nowhere.scatter_add(&ids, &p.ones_like()?, 1)?)?; // 0 for what is listed
     let mass = (&q * &others)?.sum_keepdim(D::Minus1)?.maximum(1e-30)?; // (rows, 1)
-    // The teacher's side of the rest is spread as the student's.
+    // The teacher's remaining probability is spread over the other tokens in proportion to the student's.
     let spread = (&q * &others)?.broadcast_mul(&(&rest / &mass)?)?;
     let gradient = (&q - (nowhere.scatter_add(&ids, &p, 1)? + spread)?)?;
     let entropy = |p: f32| {

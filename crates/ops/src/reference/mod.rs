@@ -1,8 +1,8 @@
-//! Reference implementation: every operation as a composition of Candle's own. A GPU runs it for all but attention and
-//! the loss.
+//! Reference implementation: every operation as a composition of Candle's own. A GPU runs it for everything but
+//! attention and the loss.
 //!
-//! Only operations that Candle can differentiate are used: those of `candle_nn` applied without a backward pass would
-//! cut the graph silently. Nothing is read back to the host but the scores.
+//! It uses only operations that Candle can differentiate: operations of `candle_nn` without a backward pass would
+//! silently cut the graph. Only the scores are read back to the host.
 
 mod distillation;
 
@@ -18,7 +18,7 @@ use crate::{Precision, RotaryTable, Scores, Segments};
 /// Rows of logits that [`score`] has in memory at a time.
 const SCORED_ROWS: usize = 1024;
 
-/// a·b of (.., m, k) and (.., k, n), with the inputs rounded as `precision` says.
+/// Computes a·b for (.., m, k) and (.., k, n), with the inputs rounded to `precision`.
 pub(crate) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
     if precision == Precision::F32 {
         return a.matmul(b);
@@ -33,7 +33,7 @@ pub(crate) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Te
     a.matmul(&b)?.to_dtype(dtype)
 }
 
-/// x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
+/// Computes x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
 pub(crate) fn linear(
     x: &Tensor,
     weight: &Tensor,
@@ -53,7 +53,7 @@ pub(crate) fn linear(
     y.reshape(dims)
 }
 
-/// x / √(mean(x²) + ε) · weight over the last dimension.
+/// Computes x / √(mean(x²) + ε) · weight over the last dimension.
 pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     let mean = (x.sqr()?.sum_keepdim(D::Minus1)? / width as f64)?;
@@ -61,7 +61,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tens
     x.broadcast_mul(&scale)?.broadcast_mul(weight)
 }
 
-/// (x − mean(x)) / √(variance(x) + ε) · weight + bias over the last dimension.
+/// Computes (x − mean(x)) / √(variance(x) + ε) · weight + bias over the last dimension.
 pub(crate) fn layer_norm(
     x: &Tensor,
     weight: &Tensor,
@@ -76,14 +76,15 @@ pub(crate) fn layer_norm(
     normed.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
-/// x/2·(1 + tanh u), u = √(2/π)·(x + 0.044715·x³). Candle's own `gelu` has a backward pass with six digits.
+/// Computes x/2·(1 + tanh u), with u = √(2/π)·(x + 0.044715·x³). The backward pass of Candle's own `gelu` is exact to
+/// six digits only.
 pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
     let cube = (x.sqr()? * x)?;
     let u = ((x + (cube * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
     (x * 0.5)? * (u.tanh()? + 1.0)?
 }
 
-/// silu(gate)·up.
+/// Computes silu(gate)·up.
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.silu()? * up
 }
@@ -102,7 +103,7 @@ pub(crate) fn rope(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> R
     Tensor::cat(&[&rotated_first, &rotated_second], D::Minus1)
 }
 
-/// softmax(q·kᵀ/√d + mask)·v, each group of query heads sharing a key/value head.
+/// Computes softmax(q·kᵀ/√d + mask)·v. Each group of query heads shares a key/value head.
 pub(crate) fn attention(
     [q, k, v]: [&Tensor; 3],
     segments: &Segments,
@@ -116,7 +117,7 @@ pub(crate) fn attention(
     let scores = product(&q, &k.t()?.contiguous()?, precision)?; // (batch, heads, query, key)
     let scores = (scores * (1.0 / (head_dim as f64).sqrt()))?;
     let scores = scores.broadcast_add(&segments.mask(q.device(), q.dtype())?)?;
-    // The largest score is subtracted as a constant: it has no part in the result, nor in the gradient.
+    // The largest score is subtracted as a constant: it cancels in the result and in the gradient.
     let largest = scores.max_keepdim(D::Minus1)?.detach();
     let weights = scores.broadcast_sub(&largest)?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
@@ -125,8 +126,9 @@ pub(crate) fn attention(
         .contiguous()
 }
 
-/// Queries, keys and values head by head, contiguous: (batch, query, heads, d), (batch, key, kv_heads, d) twice →
-/// (batch, heads, query, d), (batch, heads, key, d) twice.
+/// Returns queries, keys and values with heads before positions, contiguous, and each key/value head repeated for its
+/// query heads: (batch, query, heads, d), (batch, key, kv_heads, d) twice → (batch, heads, query, d), (batch, heads,
+/// key, d) twice.
 pub(crate) fn head_by_head([q, k, v]: [&Tensor; 3]) -> Result<[Tensor; 3]> {
     let times = q.dim(2)? / k.dim(2)?;
     Ok([
@@ -136,7 +138,7 @@ pub(crate) fn head_by_head([q, k, v]: [&Tensor; 3]) -> Result<[Tensor; 3]> {
     ])
 }
 
-/// (batch, kv_heads, key, d) → (batch, kv_heads·times, key, d), each head standing `times` in a row.
+/// Repeats each head `times` times in a row: (batch, kv_heads, key, d) → (batch, kv_heads·times, key, d).
 fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
     if times == 1 {
         return x.contiguous();
@@ -148,7 +150,8 @@ fn repeat_heads(x: &Tensor, times: usize) -> Result<Tensor> {
         .reshape((batch, heads * times, key, head_dim))
 }
 
-/// The rows of `weight` that `ids` name: (vocabulary, hidden), (batch, sequence) → (batch, sequence, hidden).
+/// Returns the rows of `weight` with the given ids: (vocabulary, hidden), (batch, sequence) → (batch, sequence,
+/// hidden).
 pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let hidden = weight.dim(1)?;
     let mut dims = ids.dims().to_vec();
@@ -156,7 +159,8 @@ pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     weight.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
 }
 
-/// Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets that count, logits = hidden·weightᵀ.
+/// Computes Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets other than `IGNORED`, with logits
+/// = hidden·weightᵀ.
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
     weight: &Tensor,
@@ -174,8 +178,8 @@ pub(crate) fn cross_entropy(
     loss + (scored.log_sum.sqr()?.sum_all()? * z_loss)?
 }
 
-/// Returns the rows of `hidden` whose target counts, with these targets; `None` if there are none. Rows without a
-/// target are dropped before the product, so that nothing in them can reach the loss.
+/// Returns the rows of `hidden` that have a target, with these targets, or `None` if there are none. Rows without a
+/// target are dropped before the product, so that even a NaN in them can't reach the loss.
 pub(crate) fn kept_rows(hidden: &Tensor, targets: &[u32]) -> Result<Option<(Tensor, Vec<u32>)>> {
     let rows = (0..targets.len() as u32).zip(targets);
     let (kept, kept_targets): (Vec<u32>, Vec<u32>) =
@@ -192,15 +196,15 @@ pub(crate) fn kept_rows(hidden: &Tensor, targets: &[u32]) -> Result<Option<(Tens
     Ok(Some((hidden, kept_targets)))
 }
 
-/// Returns a zero in `x`'s graph, whatever the values of `x`.
+/// Returns a zero that depends on `x` in the graph, even if `x` contains NaN.
 pub(crate) fn zero_of(x: &Tensor) -> Result<Tensor> {
     let nowhere = Tensor::zeros(x.shape(), DType::U8, x.device())?;
     nowhere.where_cond(x, &x.zeros_like()?)?.sum_all()
 }
 
-/// Scores of some rows' targets.
+/// Logits of some rows and the scores of their targets.
 struct Scored {
-    /// (rows, vocabulary)
+    /// Logits: (rows, vocabulary).
     logits: Tensor,
     /// −ln p(target), (rows, 1).
     nats: Tensor,
@@ -208,7 +212,7 @@ struct Scored {
     log_sum: Tensor,
 }
 
-/// Scores the rows of `hidden` (rows, hidden).
+/// Computes the logits and scores of the rows of `hidden` (rows, hidden).
 fn score_rows(
     hidden: &Tensor,
     weight: &Tensor,
@@ -228,7 +232,7 @@ fn score_rows(
     })
 }
 
-/// −ln p(target) of each token, and whether the target is the likeliest token.
+/// Returns −ln p(target) of each token, and whether the target is the most likely token.
 pub(crate) fn score(
     hidden: &Tensor,
     weight: &Tensor,

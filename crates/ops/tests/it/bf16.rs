@@ -1,5 +1,5 @@
-//! bf16 by its definition: the inputs of matrix products are rounded, everything else is exact. What is fused must be
-//! nearer to that than to the computation without rounding, which a kernel that stays in f32 would be.
+//! Tests of bf16 against its definition: the inputs of matrix products are rounded, everything else is exact. The
+//! results must be nearer to that than to a computation without rounding, so that a kernel that stays in f32 fails.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const REFERENCE: Ops = Ops {
 };
 const EPSILON: f64 = 1e-5;
 
-/// Rounding of a product's factors.
+/// Function that rounds an operand of a product, or leaves it as it is.
 type Take = fn(f64) -> f64;
 
 fn exact(x: f64) -> f64 {
@@ -32,7 +32,7 @@ fn rounded(x: f64) -> f64 {
     half::bf16::from_f32(x as f32).to_f64()
 }
 
-/// x · Wᵀ for rows of `inputs`.
+/// Returns x·Wᵀ for rows of `inputs` numbers.
 fn linear(x: &[f64], weight: &[f64], inputs: usize, take: Take) -> Vec<f64> {
     let dot = |row: &[f64], out: &[f64]| -> f64 {
         row.iter().zip(out).map(|(a, b)| take(*a) * take(*b)).sum()
@@ -52,7 +52,7 @@ fn rms_norm(x: &[f64], gain: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Packed rows: documents of `LENGTH` tokens, each with positions of its own.
+/// Shape of the packed rows: documents of `LENGTH` tokens, whose positions each start at 0.
 const BATCH: usize = 2;
 const SEQUENCE: usize = 150;
 const LENGTH: usize = 70;
@@ -69,7 +69,7 @@ fn segments() -> Result<Segments> {
     Segments::new(BATCH, SEQUENCE, starts)
 }
 
-/// softmax(q·kᵀ/√d)·v over the keys of the query's document, up to it.
+/// Returns softmax(q·kᵀ/√d)·v over the keys of the query's document, up to the query.
 fn attention(q: &[f64], k: &[f64], v: &[f64], take: Take) -> Vec<f64> {
     let mut y = Vec::with_capacity(q.len());
     for at in 0..BATCH * SEQUENCE {
@@ -98,7 +98,7 @@ fn attention(q: &[f64], k: &[f64], v: &[f64], take: Take) -> Vec<f64> {
     y
 }
 
-/// √(Σ(a − b)² / Σb²).
+/// Returns the relative distance √(Σ(a − b)² / Σb²).
 fn apart(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
@@ -106,8 +106,8 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
     (difference / squares(&mut b.iter().copied())).sqrt()
 }
 
-/// `found` is the computation with rounding, not the one without: it is at most a third as far from the first as that
-/// is from the second.
+/// Asserts that `found` is the result with rounding: its distance to it is less than a third of the distance between
+/// the results with and without rounding.
 fn assert_rounds(found: &Tensor, expected: &dyn Fn(Take) -> Vec<f64>, what: &str) {
     let (found, with, without) = (values(found), expected(rounded), expected(exact));
     let (error, between) = (apart(&found, &with), apart(&with, &without));
@@ -121,8 +121,8 @@ fn assert_rounds(found: &Tensor, expected: &dyn Fn(Take) -> Vec<f64>, what: &str
     );
 }
 
-/// Scores as large as these make the rounding of queries and keys far more than that of the weights, whose order of
-/// operations a tiled softmax may choose.
+/// Checks that attention rounds queries and keys. The scores are so large that this rounding outweighs that of the
+/// softmax weights, for which a tiled softmax may choose another order.
 #[test]
 fn packed_attention_rounds_its_factors() -> Result<()> {
     let q = (tensor(&[BATCH, SEQUENCE, HEADS, WIDTH], 1) * 6.0)?;
@@ -137,7 +137,7 @@ fn packed_attention_rounds_its_factors() -> Result<()> {
 }
 
 #[test]
-fn feed_forward_halves_round_their_factors() -> Result<()> {
+fn feed_forward_rounds_its_operands() -> Result<()> {
     let (width, inner) = (20, 33);
     let x = tensor(&[2, 37, width], 1);
     let norm = (tensor(&[width], 2) + 1.0)?;
@@ -168,7 +168,7 @@ fn feed_forward_halves_round_their_factors() -> Result<()> {
 }
 
 #[test]
-fn attention_halves_round_their_factors() -> Result<()> {
+fn self_attention_rounds_its_operands() -> Result<()> {
     let width = 20;
     let x = tensor(&[BATCH, SEQUENCE, width], 1);
     let norm = (tensor(&[width], 2) + 1.0)?;
@@ -226,8 +226,8 @@ fn attention_halves_round_their_factors() -> Result<()> {
     Ok(())
 }
 
-/// The loss and the gradients of sublayers and packed attention are those of the reference in bf16, relative to the
-/// largest; the reference in f32 is further away.
+/// Checks that the loss and the gradients of sublayers and packed attention equal those of the reference in bf16,
+/// relative to the largest element, and that the reference in f32 is further away.
 #[test]
 fn fused_gradients_are_those_of_the_reference_in_bf16() -> Result<()> {
     let keys: &[usize] = &[BATCH, SEQUENCE, KV_HEADS, WIDTH];

@@ -1,4 +1,5 @@
-//! The fused sublayers give what their parts give, forward and backward, and nothing for what is frozen.
+//! Tests of the fused sublayers: they equal the composition of their operations, forward and backward, and compute
+//! nothing for frozen weights.
 
 use std::sync::Arc;
 
@@ -66,8 +67,8 @@ fn normed_inputs(batch: usize, sequence: usize, kv_heads: usize) -> Vec<Var> {
     variables(&[x, &[20], &[24, 20], keys, keys, &[20, 24], &[6], &[6]])
 }
 
-/// The feed-forward half for odd sizes, one token, none, and more rows than the weights' gradients are summed over at
-/// once.
+/// Checks the feed-forward sublayer for odd sizes, one token, no token, and more rows than one partial sum of the
+/// weights' gradients takes.
 #[test]
 fn feed_forward_is_its_parts() {
     for (batch, sequence) in [(2, 37), (1, 1), (0, 5), (3, 100), (2, 1101)] {
@@ -81,7 +82,8 @@ fn feed_forward_is_its_parts() {
     }
 }
 
-/// The attention half for all ratios of heads, documents, one token, and none.
+/// Checks the attention sublayer for all ratios of query to key/value heads, several documents, one token, and no
+/// token.
 #[test]
 fn self_attention_is_its_parts() {
     let sizes = [
@@ -102,7 +104,7 @@ fn self_attention_is_its_parts() {
     }
 }
 
-/// Frozen weights get no gradient, and trained ones get the same as ever.
+/// Checks that frozen weights get no gradient and the others the same gradient as when all are trained.
 #[test]
 fn frozen_weights_leave_the_others_alone() -> Result<()> {
     type Function = fn(Ops, &[Tensor]) -> Result<Tensor>;
@@ -134,7 +136,7 @@ fn frozen_weights_leave_the_others_alone() -> Result<()> {
     Ok(())
 }
 
-/// Results have the same bits on 1, 2 and 3 threads.
+/// Checks that the results have the same bits on 1, 2 and 3 threads.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     let x: &[usize] = &[3, 200, 20];
@@ -156,7 +158,8 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     Ok(())
 }
 
-/// Weights that two halves share get the sum of both gradients, and the same on a second way back through the graph.
+/// Checks that weights that two sublayers share get the sum of both gradients, and the same gradient in a second
+/// backward pass.
 #[test]
 fn shared_weights_get_all_their_gradients() -> Result<()> {
     let x: &[usize] = &[2, 37, 20];

@@ -1,4 +1,5 @@
-//! The divergence from a teacher: against a reference in f64, against differences, and fused against the reference.
+//! Tests of the divergence from a teacher: against the definition in f64, gradients against finite differences, and
+//! the fused implementation against the reference.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::support::{FUSED, REFERENCE, assert_close, run, tensor, values, variab
 
 const TEMPERATURE: f64 = 2.0;
 
-/// softmax(hidden·weightᵀ / T) of each row.
+/// Returns softmax(hidden·weightᵀ / T) of each row.
 fn distributions(hidden: &Tensor, weight: &Tensor) -> Vec<Vec<f64>> {
     let (width, vocabulary) = (hidden.dim(1).unwrap(), weight.dim(0).unwrap());
     let (hidden, weight) = (values(hidden), values(weight));
@@ -28,7 +29,7 @@ fn distributions(hidden: &Tensor, weight: &Tensor) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// T²·Σ KL, over all tokens, or with those not among a row's `listed` as one.
+/// Returns T²·Σ KL over all tokens, or with all tokens outside of a row's `listed` ones as one event.
 fn reference(student: &[Vec<f64>], teacher: &[Vec<f64>], listed: Option<&[u32]>) -> f64 {
     let rows = student.len();
     let mut total = 0.0;
@@ -53,7 +54,7 @@ fn reference(student: &[Vec<f64>], teacher: &[Vec<f64>], listed: Option<&[u32]>)
     TEMPERATURE * TEMPERATURE * total
 }
 
-/// Hidden states and projections of a student and of a teacher that is wider.
+/// Returns hidden states and projections of a student and of a wider teacher.
 fn example() -> (Vec<Var>, Tensor, Tensor) {
     let student = variables(&[&[5, 3], &[9, 3]]);
     let teacher = (tensor(&[5, 4], 7) * 2.0).unwrap();
@@ -70,7 +71,7 @@ fn teachers() -> Vec<Teacher> {
     teachers
 }
 
-/// Both implementations give the value that the definition gives in f64.
+/// Checks that both implementations compute the value of the definition in f64.
 #[test]
 fn values_are_the_definition() -> Result<()> {
     let (student, hidden, weight) = example();
@@ -97,7 +98,8 @@ fn values_are_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// Gradients are derivatives: the reference in f64 against central differences, fused against the reference.
+/// Checks the gradients: the reference in f64 against central differences, and the fused implementation against the
+/// reference.
 #[test]
 fn gradients_are_derivatives() -> Result<()> {
     const STEP: f64 = 1e-5;
@@ -140,7 +142,8 @@ fn gradients_are_derivatives() -> Result<()> {
     Ok(())
 }
 
-/// Against itself a model has no divergence and no gradient: exactly with its own logits, and to rounding with a list.
+/// Checks that a model has no divergence from itself and no gradient: exactly with live logits, and up to rounding
+/// with a top k.
 #[test]
 fn divergence_from_itself_is_zero() -> Result<()> {
     let student = variables(&[&[600, 3], &[9, 3]]);
@@ -164,7 +167,7 @@ fn divergence_from_itself_is_zero() -> Result<()> {
         let results = run(&student, &|x| {
             ops.distillation(&x[0], &x[1], &listed, TEMPERATURE)
         })?;
-        // 600 rows, each to the rounding of 32 bits.
+        // 600 rows, each rounded to 32 bits.
         for result in &results {
             assert!(
                 values(result).iter().all(|x| x.abs() < 1e-3),
@@ -176,7 +179,7 @@ fn divergence_from_itself_is_zero() -> Result<()> {
     Ok(())
 }
 
-/// More rows than are computed at a time give the sum of the rows' own divergences, however they are cut.
+/// Checks that the sum over more rows than one chunk holds equals the sum of its parts, for any split.
 #[test]
 fn chunks_add_up() -> Result<()> {
     let student = variables(&[&[1100, 3], &[9, 3]]);
@@ -217,10 +220,10 @@ fn chunks_add_up() -> Result<()> {
     Ok(())
 }
 
-/// A loss and a divergence computed together are both on their own, in value and in gradient: for positions here and
-/// there, beside tokens without a target, in more rows than have logits at a time.
+/// Checks that a cross-entropy and a divergence computed together equal both computed alone, in value and gradient:
+/// for scattered positions, beside tokens without a target, and over several chunks.
 #[test]
-fn together_is_the_sum() -> Result<()> {
+fn joint_loss_is_the_sum_of_both() -> Result<()> {
     const STRENGTH: f64 = 0.7;
     const Z_LOSS: f64 = 1e-3;
     let tokens = 1100;
@@ -273,7 +276,7 @@ fn together_is_the_sum() -> Result<()> {
                 let expected = run(&student, &|x| apart(x).and_then(|[a, b]| a + b))?;
                 let found = run(&student, &|x| Ok(together(x)?.total))?;
                 for (found, expected) in found.iter().zip(&expected) {
-                    // The sum of two gradients is rounded to bf16 here; elsewhere each of them is.
+                    // Here the sum of two gradients is rounded to bf16; computed alone, each of them is.
                     let tolerance = match ops.precision {
                         Precision::F32 => 1e-4,
                         Precision::Bf16 => 1e-2,
@@ -286,9 +289,9 @@ fn together_is_the_sum() -> Result<()> {
     Ok(())
 }
 
-/// Positions that do not ascend, or have no target, are refused.
+/// Checks that distilled positions that are not ascending or have no target are refused.
 #[test]
-fn positions_that_can_not_be_held_are_refused() {
+fn invalid_distilled_positions_are_refused() {
     let (hidden, weight) = (tensor(&[3, 2], 1), tensor(&[4, 2], 2));
     let targets: Arc<[u32]> = [1, IGNORED, 2].into();
     for positions in [vec![2, 0], vec![0, 0], vec![0, 1], vec![0, 3]] {

@@ -1,5 +1,5 @@
-//! Gradients are derivatives: the reference in f64 against central differences, and fused in f32 against the reference
-//! in f64.
+//! Tests of gradients: the reference in f64 against central differences, and the fused implementation in f32 against
+//! the reference in f64.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::support::{FUSED, REFERENCE, assert_close, run, tensor, values, variab
 
 type Function<'a> = &'a dyn Fn(Ops, &[Tensor]) -> Result<Tensor>;
 
-/// Σ output·r, the function that `run` differentiates.
+/// Returns Σ output·r for a fixed random r: the scalar that is differentiated.
 fn objective(inputs: &[Tensor], function: Function) -> f64 {
     let output = function(REFERENCE, inputs).expect("an output");
     let weights = values(&tensor(output.dims(), 99));
@@ -23,7 +23,7 @@ fn objective(inputs: &[Tensor], function: Function) -> f64 {
         .sum()
 }
 
-/// ∂objective/∂input, one element at a time.
+/// Returns the central differences of the objective by one input, element by element.
 fn differences(inputs: &[Tensor], which: usize, function: Function) -> Result<Tensor> {
     const STEP: f64 = 1e-5;
     let middle = values(&inputs[which]);
@@ -61,7 +61,7 @@ fn check(what: &str, shapes: &[&[usize]], function: Function) -> Result<()> {
     Ok(())
 }
 
-/// Every operation on a small example of odd sizes.
+/// Checks the gradients of every operation on a small example of odd sizes.
 #[test]
 fn every_operation() -> Result<()> {
     check("linear", &[&[3, 5], &[4, 5], &[4]], &|ops, x| {
@@ -104,9 +104,10 @@ fn every_operation() -> Result<()> {
     )
 }
 
-/// Both halves of a block, with and without norms of queries and keys; and what is computed again on the way back.
+/// Checks the gradients of both sublayers of a block, with and without query and key norms, and of a recomputed
+/// function.
 #[test]
-fn halves_of_a_block() -> Result<()> {
+fn sublayers_of_a_block() -> Result<()> {
     let rotary = RotaryTable::new(&[1.0, 0.3], 9, &Device::Cpu)?;
     let positions: Arc<[u32]> = vec![0, 1, 0, 1, 2, 0, 1, 2, 3, 0].into();
     let segments = Segments::new(2, 5, vec![0, 0, 2, 2, 2, 0, 0, 0, 0, 4].into())?;

@@ -1,5 +1,5 @@
-//! Muon by hand: momentum over different gradients, the exact scale of tall and wide matrices, and its polynomial in
-//! closed form.
+//! Tests of Muon against a computation in plain f64: momentum over different gradients, the exact scale for tall and
+//! wide matrices, and the closed form of its polynomial.
 
 use candle_core::{Device, Result, Tensor, Var};
 use polymath_ops::{Muon, MuonUpdate, Ops, UpdateAt};
@@ -27,7 +27,7 @@ fn update(ops: Ops, parameter: &Var, gradient: &Tensor, momentum: &mut Tensor) -
     MUON.step(ops, at, vec![update])
 }
 
-/// Moves a parameter and its momentum by hand, with `orthogonal` for the direction.
+/// Updates a parameter and its momentum in plain f64, with `orthogonal` as the orthogonalization.
 fn by_hand(
     (parameter, momentum): (&mut [f64], &mut [f64]),
     gradient: &[f64],
@@ -58,9 +58,8 @@ fn assert_near(found: &[f64], expected: &[f64], share: f64, what: &str) {
     }
 }
 
-/// Three updates by three different gradients, of matrices 4:1, 1:4 and square: the way that each update goes is the
-/// one by hand, which needs the momentum of the gradients before, Nesterov's look ahead, and the scale 0.2·√max(rows,
-/// columns).
+/// Checks three updates with three different gradients against the plain computation, for matrices of 4:1, 1:4 and
+/// 1:1. This covers the momentum of earlier gradients, Nesterov's look-ahead and the scale 0.2·√max(rows, columns).
 #[test]
 fn updates_by_different_gradients_are_those_by_hand() -> Result<()> {
     for (rows, columns) in [(32, 8), (8, 32), (12, 12), (4, 1)] {
@@ -96,14 +95,15 @@ fn updates_by_different_gradients_are_those_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// A matrix 4:1 whose directions are known: the columns of U are two of a Hadamard matrix over √8, V turns by an angle.
-/// Its singular values alone move, each by the polynomial, momentum included.
+/// Checks the singular values of an update of an 8 × 2 matrix, momentum included: each is moved by the polynomial,
+/// and the directions stay. The matrix has known singular vectors: U has two columns of a Hadamard matrix over √8,
+/// and V is a rotation.
 #[test]
 fn singular_values_move_by_the_polynomial() -> Result<()> {
     let root = 8f64.sqrt();
     let sign = |bit: usize, at: usize| if at >> bit & 1 == 0 { 1.0 } else { -1.0 };
     let (cosine, sine) = (0.6, 0.8);
-    // Σ of left · s · rightᵀ over both directions: (8, 2).
+    // Returns Σ left·s·rightᵀ over both directions: (8, 2).
     let matrix = |s: [f64; 2]| -> Vec<f64> {
         let row = |at: usize| {
             let (a, b) = (sign(0, at) / root * s[0], sign(1, at) / root * s[1]);

@@ -1,4 +1,4 @@
-//! The optimizer step and the gradient norm.
+//! Tests of the AdamW step and the gradient norm.
 
 use candle_core::{Result, Var};
 use polymath_ops::{AdamW, Moments, UpdateAt, gradient_norm};
@@ -13,7 +13,7 @@ const ADAMW: AdamW = AdamW {
     weight_decay: 0.1,
 };
 
-/// The update is the formula, computed in f64, on both paths; and moments go on after having been saved.
+/// Checks that both implementations compute AdamW's formula, also after the moments were saved and restored.
 #[test]
 fn adamw_is_the_formula() -> Result<()> {
     for ops in [FUSED, REFERENCE] {
@@ -53,9 +53,9 @@ fn adamw_is_the_formula() -> Result<()> {
     Ok(())
 }
 
-/// Both paths can take turns on the same moments.
+/// Checks that both implementations can alternate on the same moments.
 #[test]
-fn paths_take_turns() -> Result<()> {
+fn implementations_can_alternate() -> Result<()> {
     let results = [[FUSED, REFERENCE], [REFERENCE, FUSED]].map(|order| -> Result<_> {
         let parameter = Var::from_tensor(&tensor(&[40], 1))?;
         let mut moments = Moments::zeros(&parameter)?;
@@ -73,7 +73,7 @@ fn paths_take_turns() -> Result<()> {
     Ok(())
 }
 
-/// The norm is that of f64, with the same bits on any number of threads; a NaN is not lost.
+/// Checks that the gradient norm equals the one in f64, has the same bits on any number of threads, and keeps a NaN.
 #[test]
 fn norm() -> Result<()> {
     let gradients = [tensor(&[300, 201], 1), tensor(&[7], 2), tensor(&[0], 3)];

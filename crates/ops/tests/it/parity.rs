@@ -1,4 +1,4 @@
-//! The fused operations match the reference, forward and backward.
+//! Tests that the fused operations equal the reference, forward and backward.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::{
     FUSED, REFERENCE, assert_close, assert_parity, numbers, run, tensor, values, variables,
 };
 
-/// Linear projections of odd sizes, of one row, and of none.
+/// Checks linear projections of odd sizes, of one row, and of no row.
 #[test]
 fn linear() {
     for (rows, inputs, outputs) in [
@@ -27,7 +27,7 @@ fn linear() {
     }
 }
 
-/// Linear projections of inputs and weights that are not contiguous.
+/// Checks linear projections whose input and weight are not contiguous.
 #[test]
 fn linear_of_strided_inputs() {
     let inputs = variables(&[&[3, 24, 10], &[24, 9]]);
@@ -40,7 +40,7 @@ fn linear_of_strided_inputs() {
     });
 }
 
-/// A side that is not tracked gets no gradient, and the other one gets its own.
+/// Checks that an untracked operand gets no gradient and the other one its usual gradient.
 #[test]
 fn linear_with_one_side_frozen() -> Result<()> {
     let inputs = variables(&[&[9, 12], &[7, 12]]);
@@ -52,13 +52,13 @@ fn linear_with_one_side_frozen() -> Result<()> {
     let y = FUSED.linear(&inputs[0].as_detached_tensor(), &inputs[1], None)?;
     let gradients = y.sum_all()?.backward()?;
     assert!(gradients.get(&inputs[1]).is_some());
-    // Each of the three operands of a biased layer is tracked alone.
+    // Tracks each of the three operands of a biased layer alone.
     let inputs = variables(&[&[9, 12], &[7, 12], &[7]]);
     let function = |x: &[Tensor]| FUSED.linear(&x[0], &x[1], Some(&x[2]));
     assert_each_alone(&inputs, &function)
 }
 
-/// A weight trained alone gets the gradient that it gets among others.
+/// Asserts that each input tracked alone gets the same gradient as when all are tracked.
 fn assert_each_alone(inputs: &[Var], function: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
     let all = run(inputs, function)?;
     for trained in 0..inputs.len() {
@@ -72,7 +72,7 @@ fn assert_each_alone(inputs: &[Var], function: &dyn Fn(&[Tensor]) -> Result<Tens
     Ok(())
 }
 
-/// Norms of odd widths, of one element, and of no rows.
+/// Checks RMS norms of odd widths, of one element, and of no rows.
 #[test]
 fn rms_norm() {
     for (rows, width) in [(130, 37), (1, 1), (3, 256), (0, 8)] {
@@ -87,7 +87,8 @@ fn rms_norm() {
     });
 }
 
-/// Layer norms of odd widths, of one element, of no rows, and of a row far from zero, which keeps its digits.
+/// Checks layer norms of odd widths, of one element, of no rows, and of a row far from zero, which must keep its
+/// precision.
 #[test]
 fn layer_norm() -> Result<()> {
     for (rows, width) in [(130, 37), (1, 1), (3, 256), (0, 8)] {
@@ -114,7 +115,7 @@ fn layer_norm() -> Result<()> {
     Ok(())
 }
 
-/// An operand of a layer norm trained alone gets its own gradient.
+/// Checks that an operand of a layer norm that is tracked alone gets its usual gradient.
 #[test]
 fn layer_norm_with_parts_frozen() -> Result<()> {
     let inputs = variables(&[&[9, 12], &[12], &[12]]);
@@ -122,7 +123,7 @@ fn layer_norm_with_parts_frozen() -> Result<()> {
     assert_each_alone(&inputs, &function)
 }
 
-/// GELU of odd lengths, of strides, of nothing, and so far out that its exponential overflows.
+/// Checks GELU of odd lengths, of strided and empty tensors, and of values whose exponential overflows.
 #[test]
 fn gelu() -> Result<()> {
     for shape in [&[3usize, 37][..], &[1], &[40_000], &[0, 5]] {
@@ -135,7 +136,7 @@ fn gelu() -> Result<()> {
     assert_parity("gelu of a transposed half", &inputs, &|ops, x| {
         ops.gelu(&x[0].narrow(1, 3, 7)?.t()?)
     });
-    // x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), computed elsewhere.
+    // Expected values of x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), computed with another program.
     let x = Tensor::new(&[-3.0f32, -0.5, 0.0, 1.0, 2.5], &Device::Cpu)?;
     let expected = [
         -0.003_637_392_081,
@@ -150,7 +151,7 @@ fn gelu() -> Result<()> {
     Ok(())
 }
 
-/// SwiGLU of odd lengths, of strides, and of nothing.
+/// Checks SwiGLU of odd lengths, of strided and of empty tensors.
 #[test]
 fn swiglu() {
     for shape in [&[3usize, 37][..], &[1], &[40_000], &[0, 5]] {
@@ -165,7 +166,7 @@ fn swiglu() {
     });
 }
 
-/// Rotary embeddings of contiguous and of strided heads.
+/// Checks rotary embeddings of contiguous and of strided heads.
 #[test]
 fn rope() -> Result<()> {
     let frequencies: Vec<f64> = (0..3).map(|i| 100f64.powf(-f64::from(i) / 3.0)).collect();
@@ -184,7 +185,7 @@ fn rope() -> Result<()> {
     Ok(())
 }
 
-/// Rows named once, many times and never.
+/// Checks embeddings whose ids occur once, many times and never.
 #[test]
 fn embedding() -> Result<()> {
     let inputs = variables(&[&[300, 17]]);
@@ -219,7 +220,8 @@ fn segments_of(kind: usize, batch: usize, sequence: usize) -> Result<Segments> {
     Segments::new(batch, sequence, (0..batch * sequence).map(start).collect())
 }
 
-/// Attention over whole rows and packed documents, with all ratios of heads, odd sizes, and a sequence of 1.
+/// Checks attention over whole rows and packed documents, with all ratios of query to key/value heads, odd sizes, and
+/// a sequence of 1.
 #[test]
 fn attention() -> Result<()> {
     for (sequence, heads, kv_heads, width) in [
@@ -243,7 +245,7 @@ fn attention() -> Result<()> {
     Ok(())
 }
 
-/// Queries, keys and values that are views of one tensor, and those whose heads come first.
+/// Checks attention whose queries, keys and values are views of one tensor, or have the heads before the positions.
 #[test]
 fn attention_of_strided_inputs() -> Result<()> {
     let segments = Segments::causal(2, 70, 70);
@@ -260,7 +262,7 @@ fn attention_of_strided_inputs() -> Result<()> {
     Ok(())
 }
 
-/// A query behind a cache of keys, and an empty batch.
+/// Checks attention with a cache of earlier keys, and with an empty batch.
 #[test]
 fn attention_with_a_cache() {
     for (batch, query, key) in [(2, 1, 90), (1, 5, 131), (0, 3, 3)] {
@@ -281,7 +283,7 @@ fn targets(tokens: usize, vocabulary: usize, ignored: bool) -> Arc<[u32]> {
     (0..tokens).map(target).collect()
 }
 
-/// The loss with and without ignored targets, across chunks, scaled, and with nothing to score.
+/// Checks the cross-entropy with and without ignored targets, over several chunks, scaled, and without any target.
 #[test]
 fn cross_entropy() {
     for (tokens, width, vocabulary) in [(700, 9, 33), (1, 4, 7), (5, 32, 100)] {
@@ -303,7 +305,7 @@ fn cross_entropy() {
     });
 }
 
-/// Scores agree with the loss, and with the reference path on which token is likeliest.
+/// Checks that scores agree with the loss, and with the reference on the most likely token.
 #[test]
 fn score() -> Result<()> {
     let (hidden, weight) = (tensor(&[600, 12], 1), tensor(&[50, 12], 2));
@@ -321,7 +323,8 @@ fn score() -> Result<()> {
     Ok(())
 }
 
-/// bf16 rounds the same values on both paths: they differ by the order of sums only, and not from f32 by much.
+/// Checks that both implementations round the same values to bf16: they differ only by the order of sums, and little
+/// from f32.
 #[test]
 fn bf16() -> Result<()> {
     let bf16 = |ops: Ops| Ops {

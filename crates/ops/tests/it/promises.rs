@@ -1,4 +1,5 @@
-//! Invariants of every operation: NaN is never lost, results do not depend on threads, nor much on the machine.
+//! Tests of invariants of every operation: NaN is never lost, results do not depend on the number of threads, and
+//! hardly on the machine.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::support::{FUSED, REFERENCE, run, tensor, values, variables};
 
 type Function = Box<dyn Fn(Ops, &[Tensor]) -> Result<Tensor> + Send + Sync>;
 
-/// Every operation on its inputs, with names.
+/// Returns every operation with its name and inputs.
 fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
     let table = RotaryTable::new(&[1.0, 0.5, 0.2, 0.1], 64, &Device::Cpu).expect("a table");
     let positions: Arc<[u32]> = (0..180).map(|i| i % 64).collect();
@@ -84,7 +85,8 @@ fn operations() -> Vec<(&'static str, Vec<Var>, Function)> {
     ]
 }
 
-/// A NaN in any input comes out as NaN, forward and in the gradients of the first input, on both paths.
+/// Checks that a NaN in any input makes the output, and the gradient of the first input, contain NaN, in both
+/// implementations.
 #[test]
 fn nan_comes_out() -> Result<()> {
     for ops in [FUSED, REFERENCE] {
@@ -117,7 +119,7 @@ fn nan_comes_out() -> Result<()> {
     Ok(())
 }
 
-/// Scores of a token with a NaN are NaN, and not correct.
+/// Checks that the score of a token with a NaN is NaN and not correct.
 #[test]
 fn nan_is_scored_as_nan() -> Result<()> {
     let hidden = Tensor::new(&[[f32::NAN, 1.0], [1.0, 0.0]], &Device::Cpu)?;
@@ -134,7 +136,7 @@ fn bits(results: &[Tensor]) -> Vec<u64> {
     results.iter().flat_map(values).map(f64::to_bits).collect()
 }
 
-/// Outputs and gradients have the same bits on 1, 2 and 3 threads, in f32 and in bf16.
+/// Checks that outputs and gradients have the same bits on 1, 2 and 3 threads, in f32 and in bf16.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     for precision in [Precision::F32, Precision::Bf16] {
@@ -153,7 +155,7 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     Ok(())
 }
 
-/// Sums that tell results apart, in f32 and in bf16.
+/// Returns one number for each operation and precision, which differs if the results do.
 fn digests() -> Result<Vec<(String, f64)>> {
     let mut digests = Vec::new();
     for precision in [Precision::F32, Precision::Bf16] {
@@ -174,7 +176,8 @@ fn digests() -> Result<Vec<(String, f64)>> {
 
 const CHILD: &str = "POLYMATH_TEST_PRINTS_DIGESTS";
 
-/// Machines without wide vectors, or without tiles, forced by a variable in a second process, compute the same.
+/// Checks that kernels without wide vectors, and those without AMX tiles, compute the same. An environment variable
+/// forces them in a second process.
 #[test]
 fn lesser_machines_agree() -> Result<()> {
     let digests = digests()?;
@@ -200,7 +203,7 @@ fn lesser_machines_agree() -> Result<()> {
                 .iter()
                 .find(|(known, _)| known == name)
                 .expect("the same names");
-            // A number between two of bf16 may be rounded to the other one where sums have another order.
+            // A number between two bf16 values may be rounded to the other one if sums have another order.
             let tolerance = match name.ends_with("Bf16") {
                 true => 1e-4,
                 false => 1e-6,

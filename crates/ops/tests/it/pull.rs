@@ -1,12 +1,13 @@
-//! The pull of a quadratic penalty.
+//! Tests of the quadratic penalty's gradient.
 
 use candle_core::{Result, Tensor};
 use polymath_ops::Pull;
 
 use crate::support::{FUSED, REFERENCE, assert_close, tensor, values};
 
-/// gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)², fused and reference, for sizes
-/// that fill no vector and more than one task; and what is added is the derivative of half the factor times the sum.
+/// Checks that both implementations return gradient + factor·weight·(parameter − anchor) and Σ weight·(parameter −
+/// anchor)², for sizes that fill no vector and for several tasks, and that the added term is the derivative of half
+/// the factor times the sum.
 #[test]
 fn pull_is_its_formula() -> Result<()> {
     const FACTOR: f64 = 0.3;
@@ -35,7 +36,7 @@ fn pull_is_its_formula() -> Result<()> {
                 assert!((found - sum).abs() < 1e-5 * sum, "{found} {sum}");
             }
         }
-        // A parameter at its anchor leaves the gradient bit for bit as it is, and the sum is 0.
+        // A parameter at its anchor leaves the gradient unchanged to the last bit, and the sum is 0.
         let still = Pull {
             parameter: &anchor,
             anchor: &anchor,
@@ -48,9 +49,9 @@ fn pull_is_its_formula() -> Result<()> {
     Ok(())
 }
 
-/// Shapes that differ are refused, and a transposed gradient is taken as it is meant.
+/// Checks that different shapes are refused and that a transposed gradient gives the right result.
 #[test]
-fn pull_minds_shapes() -> Result<()> {
+fn different_shapes_are_refused() -> Result<()> {
     let (a, b) = (tensor(&[3, 4], 1), tensor(&[4, 3], 2));
     let pull = Pull {
         parameter: &a,

@@ -1,5 +1,5 @@
-//! Attention with a sliding window: by its definition, over tile boundaries, with documents and caches, and without the
-//! work outside of it.
+//! Tests of attention with a sliding window: against its definition, across tile boundaries, with documents and
+//! caches, and without computing the tiles outside of the window.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use polymath_ops::{Ops, Precision, Segments};
@@ -8,10 +8,10 @@ use crate::support::{
     FUSED, REFERENCE, assert_close, assert_parity, run, tensor, values, variables,
 };
 
-/// Windows about the tiles of 48 queries and 64 keys, the smallest, and those that hold any row.
+/// Window lengths around those of the tiles (48 queries, 64 keys), the smallest, and some longer than any row.
 const WINDOWS: [usize; 11] = [1, 2, 31, 47, 48, 63, 64, 65, 113, 500, usize::MAX];
 
-/// Returns the start of a position's document, for documents of `length` tokens.
+/// Returns the first index of the document that contains `column`, for documents of `length` tokens.
 fn start(column: usize, length: usize) -> usize {
     column / length * length
 }
@@ -21,7 +21,8 @@ fn documents(batch: usize, sequence: usize, length: usize) -> Result<Segments> {
     Segments::new(batch, sequence, starts.collect())
 }
 
-/// softmax(q·kᵀ/√d)·v in f64, one query after the other, over the keys j of its document with i − window < j ≤ i.
+/// Returns softmax(q·kᵀ/√d)·v in f64, one query after the other, over the keys j of its document with i − window < j
+/// ≤ i.
 fn by_definition(
     [q, k, v]: [&Tensor; 3],
     window: usize,
@@ -63,7 +64,8 @@ fn by_definition(
     Tensor::from_vec(y, (batch, queries, heads, width), &Device::Cpu)
 }
 
-/// Both implementations compute the definition, for all windows, whole rows and documents, and groups of heads.
+/// Checks that both implementations equal the definition, for all windows, single and packed documents, and groups of
+/// heads.
 #[test]
 fn windows_match_the_definition() -> Result<()> {
     let (batch, sequence, width) = (2, 150, 6);
@@ -86,7 +88,7 @@ fn windows_match_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// The fused gradients match the reference over tile boundaries, in all groups of heads.
+/// Checks that the fused gradients equal those of the reference across tile boundaries, for all groups of heads.
 #[test]
 fn gradients_are_those_of_the_composition() -> Result<()> {
     for (sequence, heads, kv_heads, width) in [(150, 2, 1, 8), (65, 4, 1, 6), (129, 2, 2, 20)] {
@@ -105,7 +107,7 @@ fn gradients_are_those_of_the_composition() -> Result<()> {
     Ok(())
 }
 
-/// The reference gradients, in f64, are the slopes of the definition.
+/// Checks that the reference gradients in f64 equal the central differences of the definition.
 #[test]
 fn gradients_are_slopes_of_the_definition() -> Result<()> {
     const STEP: f64 = 1e-5;
@@ -148,7 +150,7 @@ fn gradients_are_slopes_of_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// Queries behind a cache see what their window holds of it.
+/// Checks that queries after a cache see only the cached keys within their window.
 #[test]
 fn caches_are_seen_through_the_window() -> Result<()> {
     for (batch, query, key) in [(2, 1, 200), (1, 5, 131), (1, 60, 190)] {
@@ -168,7 +170,7 @@ fn caches_are_seen_through_the_window() -> Result<()> {
     Ok(())
 }
 
-/// Tiles outside of the window are not touched: what a NaN there would spoil, forward or backward, stays a number.
+/// Checks that tiles outside of the window are skipped: a NaN there stays out of the results, forward and backward.
 #[test]
 fn work_outside_of_the_window_is_left_out() -> Result<()> {
     let sequence = 400;
@@ -179,7 +181,7 @@ fn work_outside_of_the_window_is_left_out() -> Result<()> {
         for which in [1, 2] {
             let numbers = values(&inputs[which]);
             let poisoned = numbers.iter().enumerate();
-            // The first key or value: in the first tile of keys, which queries from 112 on see nothing of.
+            // A NaN in the first key or value lies in the first tile of keys, which no query from 112 on sees.
             let poisoned = poisoned.map(|(at, x)| if at < 8 { f32::NAN } else { *x as f32 });
             let poisoned = Tensor::from_iter(poisoned, &Device::Cpu)?.reshape(shape)?;
             inputs[which].set(&poisoned)?;

@@ -1,7 +1,8 @@
-//! Backward pass of the attention heads that share keys and values: the weights are recomputed tile by tile.
+//! Backward pass of one key/value head and the query heads that share it. The attention weights are recomputed tile
+//! by tile.
 //!
-//! With S = q·kᵀ/√d, P = softmax(S) and y = P·v: dv = Pᵀ·dy, dP = dy·vᵀ, dS = P·(dP − Σ dy·y), dq = dS·k/√d and
-//! dk = dSᵀ·q/√d.
+//! With S = q·kᵀ/√d, P = softmax(S) and y = P·v: dv = Pᵀ·dy, dP = dy·vᵀ, dS = P·(dP − Σ dy·y), dq = dS·k/√d and dk =
+//! dSᵀ·q/√d.
 
 use super::forward::{KEYS, QUERIES, in_tile, visible_to};
 use super::heads::{Head, Heads, Shapes};
@@ -13,7 +14,7 @@ use crate::fused::simd::buffer::{Shared, with_buffer};
 use crate::fused::simd::level::vectorized;
 use crate::fused::simd::math::{dot, exp, multiply_add};
 
-/// Destinations of the gradients of q, k and v: memory filled with zeros.
+/// Buffers that the gradients of q, k and v are added to. They start as zeros.
 #[derive(Clone, Copy)]
 pub(in crate::fused) struct Gradients {
     pub q: Place,
@@ -21,7 +22,8 @@ pub(in crate::fused) struct Gradients {
     pub v: Place,
 }
 
-/// Tensor (batch, positions, heads, d) within a slice: its start and its first three strides.
+/// Mutable view of a tensor (batch, positions, heads, d) in a buffer: its start and its first three strides, in
+/// floats.
 #[derive(Clone, Copy)]
 pub(in crate::fused) struct Place {
     pub memory: Shared,
@@ -30,7 +32,7 @@ pub(in crate::fused) struct Place {
 }
 
 impl Place {
-    /// Describes a contiguous tensor.
+    /// Describes a contiguous tensor that starts with the buffer.
     pub fn contiguous(memory: &mut [f32], [_, positions, heads, width]: [usize; 4]) -> Self {
         Self {
             memory: Shared::new(memory),
@@ -39,7 +41,8 @@ impl Place {
         }
     }
 
-    /// Returns the destination from a position of a head on.
+    /// Returns the view's memory from the given row, position and head on, as the destination of a product that adds
+    /// to it.
     fn target(self, row: usize, position: usize, head: usize) -> Target {
         let [row_stride, stride, head_stride] = self.strides;
         let start = self.start + row * row_stride + position * stride + head * head_stride;
@@ -51,20 +54,20 @@ impl Place {
     }
 }
 
-/// Key/value head of one row, with the query heads that share it.
+/// Backward pass of one key/value head in one row, for all query heads that share it.
 pub(super) struct BackwardHead<'s, 'a> {
     shapes: &'s Shapes<'a>,
     row: usize,
     kv_head: usize,
 }
 
-/// Tiles of a key/value head, packed for the three products that use them.
+/// Keys and values of one head, packed tile by tile, once for each of the three products that read them.
 struct PackedKeys<'b> {
-    /// k as columns, for S.
+    /// Keys as columns of B, for S = q·kᵀ.
     keys: &'b [f32],
-    /// v as columns, for dP.
+    /// Values as columns of B, for dP = dy·vᵀ.
     values: &'b [f32],
-    /// k as steps, for dq.
+    /// Keys as rows of B, for dq = dS·k.
     key_steps: &'b [f32],
     tile_length: usize,
 }
@@ -83,7 +86,8 @@ struct QueryTile<'b> {
 }
 
 vectorized! {
-    /// P = e^(scale·S − log-sum) where visible and 0 elsewhere, and dS = scale·P·(dP − share), for one query.
+    /// Recomputes the softmax weights of one query and the gradient of its scores, in place: P = e^(scale·S −
+    /// log-sum) and dS = scale·P·(dP − share). Both are 0 for hidden keys.
     fn weights_and_gradients(
         scores: &mut [f32],
         gradients: &mut [f32],
@@ -112,7 +116,7 @@ impl<'a> BackwardHead<'_, 'a> {
         }
     }
 
-    /// Adds the gradients of all query heads of the group, one after the other.
+    /// Adds the gradients of all query heads that share the key/value head, one head after the other.
     pub fn run(&self, [y, dy]: [Heads; 2], log_sums: &[f32], gradients: Gradients) {
         let shapes = self.shapes;
         let [_, queries, heads, width] = shapes.q.dims;
@@ -223,8 +227,8 @@ impl<'a> BackwardHead<'_, 'a> {
                 let dk = out.k.target(self.row, start, self.kv_head);
                 let key_steps = &packed.key_steps[at..];
                 let sizes = (count, tile.count, width);
-                // SAFETY: the gradients of this row's key and value head, and of its queries, are this task's alone,
-                // and have room for the tile.
+                // SAFETY: only this task writes the gradients of this row's key/value head and of its queries, and
+                // they have room for the tile.
                 unsafe {
                     let steps = format.as_steps(weights, count, spare);
                     add_transposed(format, [steps, tile.output_steps], dv, sizes);
@@ -237,7 +241,7 @@ impl<'a> BackwardHead<'_, 'a> {
         });
     }
 
-    /// Scores to weights and their gradients to those of the scores, in place.
+    /// Replaces the scores by the softmax weights, and the gradients of the weights by those of the scores, in place.
     fn softmax_backward(
         &self,
         tile: &QueryTile,

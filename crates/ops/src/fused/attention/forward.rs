@@ -1,4 +1,4 @@
-//! The forward pass of one attention head: tiles of scores, with a softmax that is kept up as keys come in.
+//! Forward pass of one attention head: tiles of scores with an online softmax.
 
 use super::heads::{Head, Shapes};
 use super::tiles::{multiply, pack_columns, pack_steps, packed_length};
@@ -10,11 +10,12 @@ use crate::fused::simd::math::{
     LANES, exp, horizontal_max, horizontal_sum, multiply_add, scale, scaled,
 };
 
-/// Queries and keys of a tile; keys are a multiple of every panel's width.
+/// Numbers of queries and keys in a tile. The number of keys is a multiple of the panel width of every instruction
+/// set.
 pub(super) const QUERIES: usize = 48;
 pub(super) const KEYS: usize = 64;
 
-/// Query head of one row.
+/// Forward pass of one query head in one row.
 pub(super) struct ForwardHead<'a> {
     q: Head<'a>,
     k: Head<'a>,
@@ -26,11 +27,11 @@ pub(super) struct ForwardHead<'a> {
 }
 
 vectorized! {
-    /// Turns the scores of the visible keys into e^(scale·score − largest), and the others into 0. The new largest
-    /// and the sum are returned.
+    /// Replaces the scores of the visible keys by e^(scale·score − largest), and all others by 0. `before` is the
+    /// largest scaled score of earlier tiles. Returns the new largest score and the sum of the exponentials.
     fn softmax_step(scores: &mut [f32], visible: (usize, usize), scale: f32, before: f32) -> (f32, f32) {
         let (start, end) = visible;
-        // Hidden scores become e^−∞: whole vectors are faster than the exact range.
+        // Hidden scores become e^−∞ = 0: computing whole vectors is faster than computing the exact range.
         scores[..start].fill(f32::NEG_INFINITY);
         scores[end..].fill(f32::NEG_INFINITY);
         let mut lanes = [before; LANES];
@@ -62,7 +63,7 @@ vectorized! {
     }
 }
 
-/// The keys that any of `queries` sees.
+/// Returns the range (start, end) of keys that at least one of `queries` may attend to.
 pub(super) fn visible_to(
     segments: &Segments,
     row: usize,
@@ -76,7 +77,8 @@ pub(super) fn visible_to(
     bounds
 }
 
-/// The part of a query's visible keys that lies in the tile from `start` on, relative to it.
+/// Returns the part of a query's visible keys that lies in the tile of `count` keys from `start` on, relative to
+/// `start`.
 pub(super) fn in_tile(
     visible: std::ops::Range<usize>,
     start: usize,
@@ -87,7 +89,7 @@ pub(super) fn in_tile(
     (begin.min(end), end)
 }
 
-/// The keys and values of a head, packed tile by tile.
+/// Keys and values of one head, packed tile by tile.
 struct PackedKeys<'b> {
     keys: &'b [f32],
     values: &'b [f32],
@@ -109,7 +111,8 @@ impl<'a> ForwardHead<'a> {
         }
     }
 
-    /// Writes each query's output at `start + query·stride`, over what may be nothing yet, and its log-sum-exp.
+    /// Computes the attention of all queries of the head. Writes the output of each query at `start + query·stride`
+    /// of `y`, which may be uninitialized, and its log-sum-exp into `log_sums`.
     pub fn run(&self, y: Shared, (start, stride): (usize, usize), log_sums: &mut [f32]) {
         let width = self.q.width;
         let (_, queries, keys) = self.segments.dims();
@@ -117,7 +120,7 @@ impl<'a> ForwardHead<'a> {
         let tiles = keys.div_ceil(KEYS);
         with_buffer(tiles * tile_length * 2, |packed| {
             let (packed_keys, packed_values) = packed.split_at_mut(tiles * tile_length);
-            // Only the keys of a cache that the window leaves visible are packed.
+            // With a cache and a window, keys before the first visible one are not packed.
             let seen = self.segments.first_visible(self.row) / KEYS;
             for tile in seen..tiles {
                 let range = (tile * KEYS, KEYS.min(keys - tile * KEYS));
@@ -143,7 +146,7 @@ impl<'a> ForwardHead<'a> {
                     &packed,
                     log_sums,
                     |query, output, factor| {
-                        // SAFETY: a query's part of a head is written by one task.
+                        // SAFETY: one task alone writes a query's part of this head.
                         let y = unsafe { y.zeroed(start + (first + query) * stride, width) };
                         scaled(output, factor, y);
                     },
@@ -152,7 +155,8 @@ impl<'a> ForwardHead<'a> {
         });
     }
 
-    /// The outputs of a tile of queries, before the division by their sums: `write(query, output, 1 / sum)`.
+    /// Computes a tile of queries and calls `write(query, output, 1 / sum)` for each, with the output before the
+    /// division by the softmax's sum.
     fn query_tile(
         &self,
         (first, count): (usize, usize),

@@ -1,4 +1,4 @@
-//! Views of the heads of queries, keys and values.
+//! Strided views of the heads of queries, keys and values.
 
 use candle_core::{Layout, Result, Storage, bail};
 
@@ -7,7 +7,7 @@ use crate::fused::gemm::format::Format;
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::storage::strided;
 
-/// Heads of one tensor (batch, positions, heads, d), whose last stride is 1.
+/// View of a tensor (batch, positions, heads, d) whose last stride is 1.
 #[derive(Clone, Copy)]
 pub(in crate::fused) struct Heads<'a> {
     pub data: &'a [f32],
@@ -68,7 +68,7 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// Positions of one head of one row.
+/// View of one head in one row: (positions, d).
 #[derive(Clone, Copy)]
 pub(in crate::fused) struct Head<'a> {
     data: &'a [f32],
@@ -82,7 +82,7 @@ impl<'a> Head<'a> {
         &self.data[position * self.stride..][..self.width]
     }
 
-    /// Returns `count` positions from `start` on: (count, d).
+    /// Returns `count` positions from `start` on, as a matrix (count, d).
     pub fn positions(&self, (start, count): (usize, usize)) -> Matrix<'a> {
         Matrix {
             data: &self.data[start * self.stride..],
@@ -94,23 +94,23 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Operands that the forward and backward passes share.
+/// Queries, keys, values and mask, which the forward and the backward pass both read.
 pub(in crate::fused) struct Shapes<'a> {
     pub q: Heads<'a>,
     pub k: Heads<'a>,
     pub v: Heads<'a>,
     pub segments: &'a Segments,
-    /// Packed format of the products' operands.
+    /// Packed format of the operands of the products.
     pub format: Format,
 }
 
 impl Shapes<'_> {
-    /// 1/√d.
+    /// Returns the factor of the scores, 1/√d.
     pub fn scale(&self) -> f32 {
         1.0 / (self.q.dims[3] as f32).sqrt()
     }
 
-    /// Query heads that share a key/value head.
+    /// Returns the number of query heads that share a key/value head.
     pub fn group(&self) -> usize {
         self.q.dims[2] / self.k.dims[2]
     }

@@ -1,7 +1,7 @@
 //! Causal attention over packed documents, as a Candle operation: FlashAttention-style tiling with an online softmax.
 //!
-//! Read `heads` (views of queries, keys and values), `tiles` (their products), `forward` and `backward`; this file
-//! holds the operation.
+//! Read `heads` (views of queries, keys and values), `tiles` (their products), `forward` and `backward` first. This
+//! file holds the operation.
 
 mod backward;
 mod forward;
@@ -25,27 +25,27 @@ use crate::fused::simd::storage::{Floats, strided, tensor};
 use crate::{Precision, Segments};
 
 impl Shapes<'_> {
-    /// Returns the multiplications of one product, for the choice of threads.
+    /// Returns the number of multiplications of q·kᵀ, from which the number of threads is chosen.
     fn work(&self) -> usize {
         let [batch, query, heads, head_dim] = self.q.dims;
         batch * heads * query * self.k.dims[1] * head_dim
     }
 
-    /// Writes the output, contiguous, into possibly uninitialized memory, and the log-sum-exp of each query: (batch,
-    /// heads, query).
+    /// Writes the output, contiguous, into `y`, which may be uninitialized, and the log-sum-exp of each query into
+    /// `log_sums`: (batch, heads, query).
     pub fn forward(&self, y: Shared, log_sums: &mut [f32]) {
         let [batch, query, heads, head_dim] = self.q.dims;
         let log_sums = Shared::new(log_sums);
         for_each(batch * heads, self.work(), |task| {
             let (row, head) = (task / heads, task % heads);
-            // SAFETY: each task has its own queries.
+            // SAFETY: each task writes its own queries.
             let log_sums = unsafe { log_sums.slice(task * query, query) };
             let out = (row * query * heads + head) * head_dim;
             ForwardHead::new(self, row, head).run(y, (out, heads * head_dim), log_sums);
         });
     }
 
-    /// Adds the gradients of q, k and v, given the output and its gradient.
+    /// Adds the gradients of q, k and v, given the output and its gradient (`sides`).
     pub fn backward(&self, sides: [Heads; 2], log_sums: &[f32], gradients: Gradients) {
         let [batch, _, kv_heads, _] = self.k.dims;
         for_each(batch * kv_heads, self.work(), |task| {
@@ -63,7 +63,7 @@ struct Attention {
     log_sums: OnceLock<Vec<f32>>,
 }
 
-/// softmax(q·kᵀ/√d)·v over the visible keys: (batch, query, heads, d), (batch, key, kv_heads, d) twice →
+/// Computes softmax(q·kᵀ/√d)·v over the visible keys: (batch, query, heads, d), (batch, key, kv_heads, d) twice →
 /// (batch, query, heads, d).
 pub(crate) fn attention(
     [q, k, v]: [&Tensor; 3],
@@ -107,7 +107,7 @@ impl CustomOp3 for Attention {
         let [batch, query, heads, head_dim] = shapes.q.dims;
         let mut log_sums = vec![0.0; batch * heads * query];
         let fill = |y: Shared| shapes.forward(y, &mut log_sums);
-        // SAFETY: every head of every query is written.
+        // SAFETY: the tasks write every head of every query.
         let y = unsafe { filled(batch * query * heads * head_dim, fill) };
         if self.tracked {
             let _ = self.log_sums.set(log_sums);

@@ -5,7 +5,7 @@ use crate::fused::gemm::tests::numbers;
 use crate::fused::simd::buffer::Shared;
 use crate::{Precision, Segments};
 
-/// y and the gradients of q, k and v, for some gradient of y.
+/// Returns y and the gradients of q, k and v, for a fixed gradient of y.
 fn run(dims: [usize; 4], (kv_heads, window): (usize, usize), format: Format) -> [Vec<f32>; 4] {
     let [batch, positions, heads, width] = dims;
     let kv_dims = [batch, positions, kv_heads, width];
@@ -35,7 +35,8 @@ fn run(dims: [usize; 4], (kv_heads, window): (usize, usize), format: Format) -> 
     [y, dq, dk, dv]
 }
 
-/// bf16 in pairs is bf16 singly, but for the order of sums; odd sizes are where a pair lacks its second.
+/// Checks that the bf16 pair format gives the same result as the unpaired bf16 format, up to the order of sums. The
+/// odd sizes leave a pair incomplete.
 #[test]
 fn pairs_match_single_numbers() {
     for dims in [
@@ -53,7 +54,8 @@ fn pairs_match_single_numbers() {
                 for (at, paired) in paired.iter().enumerate() {
                     for (i, x) in paired.iter().enumerate() {
                         let (single, exact) = (rounded[at][i], plain[at][i]);
-                        // A weight that lies between two numbers of bf16 may be rounded to the other one.
+                        // A weight that lies between two bf16 values may be rounded up in one format and down in the
+                        // other.
                         assert!(
                             (x - single).abs() < 4e-3,
                             "{dims:?}, {shown:?}: {x}, {single}"

@@ -1,15 +1,15 @@
-//! Tiles of attention's heads, packed as their products take them.
+//! Packing and multiplication of the tiles of attention's heads.
 
 use crate::fused::gemm::format::Format;
 use crate::fused::gemm::tile::{Rows, Target, tile_shape};
 use crate::fused::simd::matrix::Matrix;
 
-/// Packs positions (count × d) as the columns of B: d is summed over.
+/// Packs positions (count × d) as the columns of B, for a product that sums over d.
 pub(super) fn pack_columns(positions: Matrix, format: Format, packed: &mut [f32]) {
     pack(positions.transposed(), format, packed);
 }
 
-/// Packs positions (count × d) as the steps of B: positions are summed over.
+/// Packs positions (count × d) as the rows of B, for a product that sums over the positions.
 pub(super) fn pack_steps(positions: Matrix, format: Format, packed: &mut [f32]) {
     pack(positions, format, packed);
 }
@@ -20,13 +20,14 @@ fn pack(b: Matrix, format: Format, packed: &mut [f32]) {
     format.pack_panels(b, panel_width, &mut packed[..length]);
 }
 
-/// Floats that [`pack_columns`] or [`pack_steps`] may need for `count` positions.
+/// Returns the largest number of floats that [`pack_columns`] or [`pack_steps`] writes for `count` positions.
 pub(super) fn packed_length(count: usize, width: usize) -> usize {
     let panel_width = tile_shape().1;
     count.next_multiple_of(panel_width) * width.next_multiple_of(panel_width)
 }
 
-/// C = A·B, or C += A·B, for A's rows (m × k) as copied and packed B (k × n), with C's rows `n` apart.
+/// Computes C = A·B, or C += A·B. A (m × k) is copied row by row, B (k × n) is packed, and the rows of C are `n`
+/// apart.
 pub(super) fn multiply(
     format: Format,
     [a, b]: [&[f32]; 2],
@@ -40,11 +41,11 @@ pub(super) fn multiply(
         stride: n,
         accumulate,
     };
-    // SAFETY: C has m rows of n, and is borrowed for this.
+    // SAFETY: C is a mutable borrow of m × n elements.
     unsafe { multiply_into(format, [a, b], target, (m, k, n)) }
 }
 
-/// C = A·B, or C += A·B, for A's rows (m × k) as copied and packed B (k × n).
+/// Computes C = A·B, or C += A·B. A (m × k) is copied row by row, and B (k × n) is packed.
 ///
 /// # Safety
 /// C has m × n elements, and no other task writes them.
@@ -55,11 +56,11 @@ pub(super) unsafe fn multiply_into(
     sizes: (usize, usize, usize),
 ) {
     let rows = Rows::contiguous(a.as_ptr(), format.places(sizes.1));
-    // SAFETY: promised by the caller; A's rows are its places one after the other.
+    // SAFETY: promised by the caller; the rows of A are contiguous.
     unsafe { multiply_checked(format, (a, rows), b, c, sizes) }
 }
 
-/// C += Aᵀ·B for the steps of A (k × m), as [`Format::as_steps`] gives them, and packed B (k × n).
+/// Computes C += Aᵀ·B. A (k × m) has the layout of [`Format::as_steps`], and B (k × n) is packed.
 ///
 /// # Safety
 /// C has m × n elements, and no other task writes them.
@@ -70,14 +71,14 @@ pub(super) unsafe fn add_transposed(
     sizes: (usize, usize, usize),
 ) {
     let rows = Rows::steps(a.as_ptr(), sizes.0);
-    // SAFETY: promised by the caller; A's places are its steps one after the other.
+    // SAFETY: promised by the caller; the rows of A, one for each step of k, are contiguous.
     unsafe { multiply_checked(format, (a, rows), b, c, sizes) }
 }
 
-/// The product, once A and B are found long enough.
+/// Checks the lengths of A and B, then computes the product.
 ///
 /// # Safety
-/// As above; `rows` are all of `a`, and no more.
+/// C has m × n elements, and no other task writes them. `rows` describes all of `a` and nothing beyond.
 unsafe fn multiply_checked(
     format: Format,
     (a, rows): (&[f32], Rows),
@@ -87,6 +88,6 @@ unsafe fn multiply_checked(
 ) {
     let places = format.places(k);
     assert!(a.len() >= m * places && b.len() >= places * n.next_multiple_of(tile_shape().1));
-    // SAFETY: the lengths of A and B were checked, the rest is promised by the caller.
+    // SAFETY: the lengths of A and B were checked; the caller promises the rest.
     unsafe { format.multiply(rows, b, c, (m, places, n)) }
 }

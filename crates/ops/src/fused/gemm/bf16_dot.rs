@@ -1,7 +1,9 @@
-//! Microkernel on the bf16 dot product: two neighboring steps of k, rounded to bf16, share the place of one f32.
+//! Microkernel on the bf16 dot product. Two consecutive steps of k, rounded to bf16, form a pair in the 32 bits of
+//! one f32.
 //!
-//! The lower half of a place holds the even step and the upper half the odd one, as `vdpbf16ps` reads them; an odd last
-//! step is joined by a zero. Packed so, a product over k steps has the layout of one over ⌈k / 2⌉ steps.
+//! The lower half of a pair holds the even step and the upper half the odd one, as `vdpbf16ps` reads them. With an
+//! odd number of steps, the last pair has a zero. Packed this way, a product over k steps has the layout of one over
+//! ⌈k / 2⌉ steps.
 
 use super::pack::{for_each_piece, interleave};
 use super::tile::{Rows, Target, Tile, store, sweep, tile_shape};
@@ -10,18 +12,18 @@ use crate::fused::simd::level::{Level, has_bf16_dot, level, vectorized};
 use crate::fused::simd::math::round_to_bf16;
 use crate::fused::simd::matrix::Matrix;
 
-/// Returns the places that `steps` steps take.
+/// Returns the number of pairs that hold `steps` steps.
 fn places(steps: usize) -> usize {
     steps.div_ceil(2)
 }
 
-/// Packs two numbers into one place.
+/// Rounds two numbers to bf16 and packs them into the 32 bits of one f32.
 #[inline(always)]
 fn pair(even: f32, odd: f32) -> f32 {
     f32::from_bits(round_to_bf16(even).to_bits() >> 16 | round_to_bf16(odd).to_bits())
 }
 
-/// Unpacks the two numbers of a place.
+/// Unpacks a pair into its even and its odd number.
 #[inline(always)]
 fn unpair(place: f32) -> (f32, f32) {
     let bits = place.to_bits();
@@ -32,7 +34,8 @@ fn unpair(place: f32) -> (f32, f32) {
 }
 
 vectorized! {
-    /// Pairs the steps of a block of contiguous rows: (steps, columns) → (places, `width`).
+    /// Packs a block with contiguous rows, joining the steps 2p and 2p + 1 of each column: (steps, columns) → (pairs,
+    /// `width`).
     fn pack_bf16_block(data: &[f32], row_stride: usize, sizes: (usize, usize), width: usize, packed: &mut [f32]) {
         let (steps, columns) = sizes;
         match columns {
@@ -58,7 +61,7 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// Pairs the neighbors of a row.
+    /// Packs a row, joining the neighbors 2p and 2p + 1.
     pub(super) fn pack_bf16_row(from: &[f32], to: &mut [f32]) {
         let (pairs, rest) = from.as_chunks::<2>();
         for (from, to) in pairs.iter().zip(&mut *to) {
@@ -71,7 +74,8 @@ vectorized! {
     }
 }
 
-/// Packs B (k × n) into panels of `width` columns: panel j, place, column. `packed` is ⌈n / width⌉·⌈k / 2⌉·width long.
+/// Packs B (k × n) into panels of `width` columns, in the order panel, pair, column. `packed` has ⌈n / width⌉·⌈k /
+/// 2⌉·width floats.
 pub(crate) fn pack_bf16_panels(b: Matrix, width: usize, packed: &mut [f32]) {
     let places = places(b.rows);
     if b.column_stride == 1 {
@@ -95,7 +99,7 @@ pub(crate) fn pack_bf16_panels(b: Matrix, width: usize, packed: &mut [f32]) {
     });
 }
 
-/// Pairs the steps of one column.
+/// Packs one column, joining the steps 2p and 2p + 1.
 fn pack_bf16_column(block: Matrix, column: usize, paired: &mut [f32]) {
     let data = &block.data[column * block.column_stride..];
     if block.row_stride == 1 {
@@ -111,7 +115,7 @@ fn pack_bf16_column(block: Matrix, column: usize, paired: &mut [f32]) {
     }
 }
 
-/// Pairs the steps of rows of `W` columns.
+/// Packs rows of `W` columns, joining the steps 2p and 2p + 1 of each column.
 #[inline(always)]
 fn pack_bf16_steps<const W: usize>(
     data: &[f32],
@@ -135,11 +139,11 @@ fn pack_bf16_steps<const W: usize>(
     }
 }
 
-/// C = A·B for `m` rows, `n` columns and `places` places of pairs, laid out as for
+/// Computes C = A·B for `m` rows, `n` columns and `places` bf16 pairs of k, laid out as for
 /// [`multiply_packed`](super::kernel::multiply_packed).
 ///
 /// # Safety
-/// As there, with `places` for k.
+/// Same contract as `multiply_packed`, with `places` for k.
 pub(crate) unsafe fn multiply_bf16_pairs(
     a: Rows,
     b: &[f32],
@@ -161,7 +165,7 @@ pub(crate) unsafe fn multiply_bf16_pairs(
     }
 }
 
-/// Tile that widens the pairs to f32, for machines without the instruction.
+/// Portable microkernel that converts the pairs to f32, for machines without the instruction.
 struct Widened<const HEIGHT: usize, const WIDTH: usize>;
 
 impl<const HEIGHT: usize, const WIDTH: usize> Tile for Widened<HEIGHT, WIDTH> {
@@ -195,15 +199,17 @@ mod x86 {
     use crate::fused::gemm::vector::{Avx512, VectorIsa, VectorTile};
     use std::arch::x86_64::*;
 
+    /// Runs the kernel for the bf16 dot product instruction.
+    ///
     /// # Safety
-    /// As [`super::multiply_bf16_pairs`], on a machine with AVX-512F and AVX-512-BF16.
+    /// Same contract as [`super::multiply_bf16_pairs`], on a machine with AVX-512F and AVX-512-BF16.
     #[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
     pub unsafe fn multiply(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.
         unsafe { sweep::<VectorTile<DotProduct>>(a, b, c, sizes) }
     }
 
-    /// Vectors of f32 whose places, in A and in B, are pairs.
+    /// AVX-512 vector whose 32-bit lanes are bf16 pairs in A and B, and f32 in C.
     struct DotProduct;
 
     impl VectorIsa for DotProduct {

@@ -1,7 +1,7 @@
 //! GEMM driver: matrix products on all threads.
 //!
 //! The order in which an element of C is summed depends on k alone: blocks of k, one after the other, each summed in
-//! order. How C is cut into tasks may therefore depend on the number of threads, and the result does not.
+//! order. Therefore the result is the same for any number of threads, although the tasks differ.
 
 use super::format::Format;
 use super::tile::{Rows, Target, tile_shape};
@@ -11,36 +11,37 @@ use crate::fused::simd::math::{dot, dot_bf16};
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::{Threads, for_each};
 
-/// Places of a block of k at most: a panel of B is then 16 or 32 KiB, which the caches keep up with.
+/// Maximum length of a block of k, in floats of packed memory. A panel of B is then 16 or 32 KiB, which the L1 and L2
+/// caches hold.
 const BLOCK_PLACES: usize = 256;
-/// Rows of A in a task at most: a block of A then stays in the second cache.
+/// Maximum rows of A in a task: a block of A then stays in the L2 cache.
 const TASK_ROWS: usize = 120;
-/// Rows and columns of a task with a long sum.
+/// Maximum rows and columns of C in a task whose k exceeds its m.
 const LONG_ROWS: usize = 132;
 const LONG_COLUMNS: usize = 256;
-/// Tiles of rows in a task of a symmetric product: the fewer, the less is computed above the diagonal.
+/// Tiles of rows in a task of a symmetric product. Fewer tiles waste less work above the diagonal.
 const SYMMETRIC_TILES: usize = 3;
-/// Rows whose mirror image a task writes.
+/// Rows that one task mirrors above the diagonal.
 const MIRRORED: usize = 32;
-/// Steps of k at most for which B is packed at a time: what bounds the memory.
+/// Maximum steps of k for which B is packed at a time. It bounds the packing memory.
 const PACKED_STEPS: usize = 4096;
 /// Columns of B that one task packs.
 const PACKED_COLUMNS: usize = 64;
-/// Multiplications that the packing of a number is worth.
+/// Cost of packing a number, in multiplications.
 const PACKING_WORK: usize = 8;
-/// Rows up to which packing the weights costs more than it saves.
+/// Maximum number of rows of A for which B is not packed: packing would cost more than it saves.
 const FEW_ROWS: usize = 4;
 
-/// Treatment of the old content of C.
+/// Choice between replacing C and adding to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
-    /// C = A·B.
+    /// Computes C = A·B.
     Replace,
-    /// C += A·B.
+    /// Computes C += A·B.
     Add,
 }
 
-/// Computes C = A·B or C += A·B, for C (m × n) in contiguous rows; the operands are rounded as `precision` says.
+/// Computes C = A·B or C += A·B, for C (m × n) in contiguous rows. `precision` sets how the operands are rounded.
 pub(crate) fn gemm(a: Matrix, b: Matrix, c: &mut [f32], store: Store, precision: Precision) {
     gemm_in(Format::of(precision), a, b, c, store);
 }
@@ -50,7 +51,7 @@ pub(crate) fn gemm_in(format: Format, a: Matrix, b: Matrix, c: &mut [f32], store
     gemm_into(format, a, b, Shared::new(c), store);
 }
 
-/// Computes [`gemm_in`] for a C that, if it is replaced, may be uninitialized.
+/// Computes [`gemm_in`] into a C that may be uninitialized if it is replaced.
 pub(crate) fn gemm_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut store: Store) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert!(b.rows == k && c.len() == m * n && a.is_within() && b.is_within());
@@ -59,7 +60,7 @@ pub(crate) fn gemm_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut sto
     }
     if k == 0 {
         if store == Store::Replace {
-            // SAFETY: no task has a part of C.
+            // SAFETY: no task is writing C yet.
             unsafe { c.zeroed(0, c.len()) };
         }
         return;
@@ -70,7 +71,7 @@ pub(crate) fn gemm_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut sto
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, n));
-        // Few rows that come here are not contiguous.
+        // Rows of A that reach this branch are many or not contiguous, so B is packed even for few.
         with_packed(part, m.max(FEW_ROWS + 1), format, |b| {
             b.multiply_into(a.block((0, m), steps), c, store, Threads::All)
         });
@@ -78,8 +79,8 @@ pub(crate) fn gemm_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut sto
     }
 }
 
-/// Computes a symmetric C = A·B, such as A·Aᵀ or a product of symmetric matrices that commute: the diagonal and the
-/// elements below it are computed, then mirrored above it.
+/// Computes a symmetric C = A·B, such as A·Aᵀ or a product of symmetric matrices that commute. Computes the diagonal
+/// and the elements below it, then mirrors them above it.
 pub(crate) fn symmetric_gemm(a: Matrix, b: Matrix, c: &mut [f32]) {
     let (m, k) = (a.rows, a.columns);
     assert!(b.rows == k && b.columns == m && c.len() == m * m && a.is_within() && b.is_within());
@@ -91,7 +92,7 @@ pub(crate) fn symmetric_gemm(a: Matrix, b: Matrix, c: &mut [f32]) {
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, m));
-        // Few rows are packed all the same: only packed columns can be taken in part.
+        // B is packed even for few rows: only a packed B can be multiplied in part.
         with_packed(part, m.max(FEW_ROWS + 1), Format::Plain, |b| {
             let places = b.places.expect("more than few rows are packed");
             let c = Shared::new(c);
@@ -111,7 +112,7 @@ pub(crate) fn symmetric_gemm(a: Matrix, b: Matrix, c: &mut [f32]) {
     mirror(c, m);
 }
 
-/// Mirrors the elements below the diagonal above it.
+/// Copies the elements below the diagonal to their mirror positions above it.
 fn mirror(c: &mut [f32], size: usize) {
     let tasks = size.div_ceil(MIRRORED);
     let c = Shared::new(c);
@@ -119,8 +120,8 @@ fn mirror(c: &mut [f32], size: usize) {
         let rows = task * MIRRORED..size.min((task + 1) * MIRRORED);
         for column in 0..rows.end {
             for row in rows.start.max(column + 1)..rows.end {
-                // SAFETY: both are in C; what mirrors these rows is written by this task alone, and what lies below the
-                // diagonal by none.
+                // SAFETY: both elements are in C. This task alone writes the mirror image of its rows, and no task
+                // writes below the diagonal.
                 unsafe {
                     *c.pointer().add(column * size + row) = *c.pointer().add(row * size + column)
                 };
@@ -129,7 +130,7 @@ fn mirror(c: &mut [f32], size: usize) {
     });
 }
 
-/// Computes the dot products of few rows with contiguous columns.
+/// Multiplies a few rows of A by the contiguous columns of B, one dot product for each element of C.
 fn few_rows(a: Matrix, b: Matrix, c: Shared, store: Store, precision: Precision) {
     let (k, n) = (a.columns, b.columns);
     let dot = match precision {
@@ -142,8 +143,8 @@ fn few_rows(a: Matrix, b: Matrix, c: Shared, store: Store, precision: Precision)
             for row in 0..a.rows {
                 let value = dot(&a.data[row * a.row_stride..][..k], b);
                 let target = c.part(row * n + column, 1).pointer();
-                // SAFETY: the element is in C, which is read only where it is added to, and the columns are this task's
-                // alone.
+                // SAFETY: the element is in C, which is read only if the product is added, and no other task has
+                // these columns.
                 unsafe {
                     target.write(match store {
                         Store::Replace => value,
@@ -155,12 +156,12 @@ fn few_rows(a: Matrix, b: Matrix, c: Shared, store: Store, precision: Precision)
     });
 }
 
-/// Returns the rows and columns of C in a task, for a product of m rows, k steps and n columns.
+/// Returns the rows and columns of C in one task, for a product of m rows, k steps and n columns.
 fn task_shape((m, k, n): (usize, usize, usize), format: Format) -> (usize, usize) {
     let (height, width) = (format.tile().0, tile_shape().1);
     let threads = rayon::current_num_threads();
     if m >= k {
-        // Gives every thread as many tasks, at least two, unless that makes them too small.
+        // Gives every thread the same number of tasks, at least two, unless that makes the tasks too small.
         let tasks = m.div_ceil(TASK_ROWS).next_multiple_of(threads);
         let rows = m.div_ceil(tasks.max(2 * threads)).max(4 * tile_shape().0);
         let rows = rows.next_multiple_of(height);
@@ -172,20 +173,21 @@ fn task_shape((m, k, n): (usize, usize, usize), format: Format) -> (usize, usize
         let columns = n.div_ceil(n.div_ceil(LONG_COLUMNS)).next_multiple_of(width);
         let column_tasks = n.div_ceil(columns);
         let row_tasks = m.div_ceil(LONG_ROWS);
-        // Gives every thread as many rows unless these are too few: an edge costs less than a waiting thread.
+        // Gives every thread the same number of rows unless these are too few: an edge costs less than a waiting
+        // thread.
         let even = row_tasks.next_multiple_of(threads);
         if height == tile_shape().0 && m >= 4 * height * even {
             return (m.div_ceil(even), columns);
         }
         let row_tasks = threads.div_ceil(column_tasks).max(row_tasks);
-        // Gives every thread as many tasks, if a few more tasks suffice for that.
+        // Gives every thread the same number of tasks if a few more tasks suffice for that.
         let even = (row_tasks..row_tasks + threads).find(|rows| rows * column_tasks % threads == 0);
         let row_tasks = even.unwrap_or(row_tasks);
         (m.div_ceil(row_tasks).next_multiple_of(height), columns)
     }
 }
 
-/// Blocks of k of equal length without edges, but for the last: (start, length).
+/// Splits k into blocks (start, length) of equal length without tile edges; only the last may be shorter.
 fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)> {
     let longest = BLOCK_PLACES * format.steps_in_place();
     let length = k.div_ceil(k.div_ceil(longest));
@@ -195,15 +197,17 @@ fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)>
         .map(move |start| (start, length.min(k - start)))
 }
 
-/// Packed operand B (k × n), ready for any number of products.
+/// Operand B (k × n), packed for any number of products.
 pub(crate) struct PackedOperand<'p> {
     b: Matrix<'p>,
-    /// Block of k after block of k, in each of them panel after panel; none where the rows are too few to pay for it.
+    /// Packed blocks of k, one after the other, each with its panels. `None` if the rows are too few for packing to
+    /// pay.
     places: Option<&'p [f32]>,
     format: Format,
 }
 
-/// Lends B to `work` for products with `rows` rows of A in all, packed in parallel where they are more than a few.
+/// Calls `work` with B prepared for products with `rows` rows of A in all. Packs B in parallel if these are more than
+/// a few.
 pub(crate) fn with_packed<R>(
     b: Matrix,
     rows: usize,
@@ -231,7 +235,7 @@ pub(crate) fn with_packed<R>(
             let part = b.block((start, length), (column, columns.min(n - column)));
             let places = format.places(length);
             let at = format.places(start) * padded + column * places;
-            // SAFETY: each part has its own place in the buffer.
+            // SAFETY: each part of B has its own range of the buffer.
             let packed = unsafe { shared.slice(at, part.columns.next_multiple_of(width) * places) };
             format.pack_panels(part, width, packed);
         });
@@ -244,12 +248,13 @@ pub(crate) fn with_packed<R>(
 }
 
 impl PackedOperand<'_> {
-    /// C = A·B or C += A·B, for C (m × n) in contiguous rows; A's rows are contiguous where B was lent for a few.
+    /// Computes C = A·B or C += A·B, for C (m × n) in contiguous rows. If B was prepared for few rows, the rows of A
+    /// must be contiguous.
     pub fn multiply(&self, a: Matrix, c: &mut [f32], store: Store, threads: Threads) {
         self.multiply_into(a, Shared::new(c), store, threads);
     }
 
-    /// Computes [`Self::multiply`] for a C that, if it is replaced, may be uninitialized.
+    /// Computes [`Self::multiply`] into a C that may be uninitialized if it is replaced.
     pub fn multiply_into(&self, a: Matrix, c: Shared, store: Store, threads: Threads) {
         let (m, k, n) = (a.rows, self.b.rows, self.b.columns);
         assert!(a.columns == k && a.is_within() && c.len() == m * n);
@@ -267,7 +272,7 @@ impl PackedOperand<'_> {
         for_each(m.div_ceil(rows) * column_tasks, m * k * n, |task| {
             let (row, column) = (task / column_tasks * rows, task % column_tasks * columns);
             let target = Target {
-                // A task's own part of C.
+                // Part of C that only this task writes.
                 pointer: c.pointer().wrapping_add(row * n + column),
                 stride: n,
                 accumulate: store == Store::Add,
@@ -277,7 +282,7 @@ impl PackedOperand<'_> {
         });
     }
 
-    /// Computes some columns of C, block of k after block of k.
+    /// Computes one task's rows and columns of C, block of k after block of k.
     fn part(&self, places: &[f32], a: Matrix, (column, columns): (usize, usize), c: Target) {
         let padded = self.b.columns.next_multiple_of(tile_shape().1);
         for (start, length) in step_blocks(a.columns, self.format) {
@@ -296,14 +301,15 @@ impl PackedOperand<'_> {
         }
     }
 
-    /// Computes a task's part of C, for one block of k.
+    /// Computes one task's rows and columns of C for one block of k.
     fn tiles(&self, a: Matrix, packed: &[f32], c: Target, columns: usize) {
         let rows = a.rows;
         let places = self.format.places(a.columns);
         assert!(a.is_within() && packed.len() >= columns * places);
         let multiply = |rows_of_a: Rows| {
             let sizes = (rows, places, columns);
-            // SAFETY: A's block was checked, B's is packed for these columns, and C's part is this task's alone.
+            // SAFETY: the block of A was checked, B is packed for these columns, and only this task writes its part
+            // of C.
             unsafe { self.format.multiply(rows_of_a, packed, c, sizes) }
         };
         self.format.with_rows(a, multiply);

@@ -1,4 +1,5 @@
-//! Packed formats of the operands of a product: plain f32, rounded to bf16 singly or in pairs, or split into parts.
+//! Packed formats of the operands of a product: f32 as it is, rounded to bf16 (one or two numbers in 32 bits), or
+//! split into three bf16 parts.
 
 #[cfg(target_arch = "x86_64")]
 use super::amx;
@@ -17,16 +18,16 @@ use crate::fused::simd::matrix::Matrix;
 /// Packed format of the operands of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Every step of k in a place of its own, as it is.
+    /// Each number as an f32.
     Plain,
-    /// Rounded to bf16, in places of f32.
+    /// Each number rounded to bf16 and stored as an f32.
     Rounded,
-    /// Rounded to bf16, two steps in a place, for the bf16 dot product.
+    /// Two steps of k, rounded to bf16, in the 32 bits of one f32, for the bf16 dot product.
     Bf16Pairs,
-    /// `Bf16Pairs` with A in blocks, for AMX tiles.
+    /// [`Bf16Pairs`](Self::Bf16Pairs) with A in blocks, for AMX tiles.
     #[cfg(target_arch = "x86_64")]
     Tiled,
-    /// Three bf16 parts whose sum is the number, with A in blocks, for AMX tiles.
+    /// Each number as three bf16 parts whose sum is the number, with A in blocks, for AMX tiles.
     #[cfg(target_arch = "x86_64")]
     Split,
 }
@@ -41,7 +42,8 @@ impl Format {
         }
     }
 
-    /// Returns the fastest format for products as small as a head's, whose operands are packed for them alone.
+    /// Returns the fastest format for products as small as those of an attention head, whose packed operands are used
+    /// only once.
     pub fn of_small(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::Plain,
@@ -52,7 +54,7 @@ impl Format {
         }
     }
 
-    /// Steps that share a place.
+    /// Returns the number of steps of k in 32 bits of packed memory.
     pub fn steps_in_place(self) -> usize {
         match self {
             Self::Plain | Self::Rounded => 1,
@@ -60,8 +62,8 @@ impl Format {
         }
     }
 
-    /// Returns the rows and steps of a whole tile of A: a task, or a block of k, that is a multiple of them has no
-    /// edge.
+    /// Returns the rows and the steps of k of a full tile of A. Tasks and blocks of k whose sizes are multiples of
+    /// these have no edge.
     pub fn tile(self) -> (usize, usize) {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -70,12 +72,13 @@ impl Format {
         }
     }
 
-    /// Places that `steps` steps take; `steps` of all blocks but the last are a multiple of a tile's.
+    /// Returns the number of f32 of packed memory that `steps` steps of k take. In all blocks but the last, `steps`
+    /// must be a multiple of a tile's steps.
     pub fn places(self, steps: usize) -> usize {
         steps.div_ceil(self.steps_in_place()) * self.parts()
     }
 
-    /// Places that a number has a part in.
+    /// Returns the number of parts that a number is stored as.
     pub fn parts(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -93,7 +96,7 @@ impl Format {
         }
     }
 
-    /// Packs B (k × n) into panels of `width` columns: panel j, place, column.
+    /// Packs B (k × n) into panels of `width` columns, in the order panel, step (or bf16 pair), column.
     pub fn pack_panels(self, b: Matrix, width: usize, packed: &mut [f32]) {
         match self {
             Self::Plain | Self::Rounded => pack_panels(b, width, self.precision(), packed),
@@ -103,7 +106,7 @@ impl Format {
         }
     }
 
-    /// Lends A (m × k) to `work`, copied or packed as its tiles take it.
+    /// Calls `work` with A (m × k) in the layout that the microkernel reads.
     pub fn with_rows<R>(self, a: Matrix, work: impl FnOnce(Rows) -> R) -> R {
         let places = self.places(a.columns);
         match self {
@@ -133,7 +136,8 @@ impl Format {
         }
     }
 
-    /// Copies contiguous rows of A (m × k), place by place; numbers in parts lie in blocks instead.
+    /// Copies the rows of A (m × k), which must be contiguous, in the layout of the microkernel. Not for the split
+    /// format, whose rows lie in blocks.
     pub fn copy_rows(self, a: Matrix, copy: &mut [f32]) {
         debug_assert_eq!(self.parts(), 1);
         let places = self.places(a.columns).max(1);
@@ -147,7 +151,8 @@ impl Format {
         }
     }
 
-    /// `values` (rows × columns) as rows of A, summed over the columns; `spare` has room for as many.
+    /// Prepares `values` (rows × columns) as the rows of A, for a product that sums over the columns. `spare` has as
+    /// many floats as `values`.
     pub fn as_rows<'v>(
         self,
         values: &'v mut [f32],
@@ -167,7 +172,8 @@ impl Format {
         }
     }
 
-    /// `values` (rows × columns) as steps of A, summed over the rows: for each place, all columns side by side.
+    /// Prepares `values` (rows × columns) as Aᵀ, for a product that sums over the rows. `spare` has as many floats as
+    /// `values`.
     pub fn as_steps<'v>(
         self,
         values: &'v mut [f32],
@@ -185,10 +191,11 @@ impl Format {
         }
     }
 
-    /// C = A·B for `m` rows, `n` columns and so many places, all laid out as for [`multiply_packed`].
+    /// Computes C = A·B for `m` rows, `n` columns and `places` floats of packed k, laid out as for
+    /// [`multiply_packed`].
     ///
     /// # Safety
-    /// As there, with the places for k.
+    /// Same contract as [`multiply_packed`], with `places` for k.
     pub unsafe fn multiply(self, a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.
         unsafe {

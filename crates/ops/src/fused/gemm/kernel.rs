@@ -3,11 +3,12 @@
 use super::tile::{Rows, Target, Tile, store, sweep};
 use crate::fused::simd::level::{Level, level};
 
-/// Computes C = A·B for `m` rows and `n` columns, where B is packed in panels of a tile's columns: panel j holds, for
-/// each p, its columns side by side, zeros where there is no column.
+/// Computes C = A·B for `m` rows and `n` columns. B is packed in panels as wide as a tile: for each step of k, panel
+/// j holds its columns side by side, filled up with zeros.
 ///
 /// # Safety
-/// A, B and C have m×k, ⌈n / columns⌉ panels of k×columns, and m×n elements as described; C overlaps neither.
+/// A has m × k elements, B has ⌈n / width⌉ panels of k × width, and C has m × n elements, laid out as described. C
+/// overlaps neither A nor B.
 pub(crate) unsafe fn multiply_packed(
     a: Rows,
     b: &[f32],
@@ -56,16 +57,20 @@ mod x86 {
     use crate::fused::gemm::tile::{Rows, Target, sweep};
     use crate::fused::gemm::vector::{Avx2, Avx512, VectorTile};
 
+    /// Runs the AVX2 kernel.
+    ///
     /// # Safety
-    /// As [`super::multiply_packed`], on a machine with AVX2 and FMA.
+    /// Same contract as [`super::multiply_packed`], on a machine with AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn multiply_avx2(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.
         unsafe { sweep::<VectorTile<Avx2>>(a, b, c, sizes) }
     }
 
+    /// Runs the AVX-512 kernel.
+    ///
     /// # Safety
-    /// As [`super::multiply_packed`], on a machine with AVX-512F.
+    /// Same contract as [`super::multiply_packed`], on a machine with AVX-512F.
     #[target_feature(enable = "avx512f,avx2,fma")]
     pub unsafe fn multiply_avx512(a: Rows, b: &[f32], c: Target, sizes: (usize, usize, usize)) {
         // SAFETY: promised by the caller.

@@ -5,11 +5,12 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::math::round_in_place;
 use crate::fused::simd::matrix::Matrix;
 
-/// Steps that are packed into all panels before the next ones: few enough to stay in the first cache, and so that the
-/// matrix is read along its rows.
+/// Steps of k that are packed into all panels before the next steps. They are few enough to stay in the L1 cache, and
+/// the matrix is read along its rows.
 const STEPS: usize = 16;
 
-/// Packs B (k × n) into panels of `width` columns: panel j, step p, column. `packed` is ⌈n / width⌉·k·width long.
+/// Packs B (k × n) into panels of `width` columns, in the order panel, step of k, column. `packed` has ⌈n /
+/// width⌉·k·width floats.
 pub(crate) fn pack_panels(b: Matrix, width: usize, precision: Precision, packed: &mut [f32]) {
     if b.column_stride == 1 {
         for_each_piece(b, width, 1, packed, |block, packed| {
@@ -27,8 +28,8 @@ pub(crate) fn pack_panels(b: Matrix, width: usize, precision: Precision, packed:
     }
 }
 
-/// Calls `piece(block of B, its part of the packed panel)` for a few steps of all panels, and then for the next ones;
-/// `in_place` steps share a place. Missing columns are 0.
+/// Calls `piece(block of B, its range of the packed panel)` for a few steps of k of all panels, then for the next
+/// steps. `in_place` steps share 32 bits. Missing columns are filled with 0.
 pub(super) fn for_each_piece(
     b: Matrix,
     width: usize,
@@ -52,7 +53,7 @@ pub(super) fn for_each_piece(
 }
 
 vectorized! {
-    /// Copies a block of contiguous rows: (steps, columns) → (steps, `width`).
+    /// Copies a block with contiguous rows: (steps, columns) → (steps, `width`).
     fn copy_block(data: &[f32], row_stride: usize, columns: usize, width: usize, packed: &mut [f32]) {
         match columns {
             4 => copy_steps::<4>(data, row_stride, width, packed),
@@ -70,7 +71,7 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// Transposes a block of contiguous columns, of which each begins `column_stride` after the one before.
+    /// Transposes a block whose columns are contiguous and begin `column_stride` floats apart.
     fn transpose_block(data: &[f32], column_stride: usize, sizes: (usize, usize), width: usize, packed: &mut [f32]) {
         let (steps, columns) = sizes;
         let (whole_steps, whole_columns) = (steps / SIDE * SIDE, columns / SIDE * SIDE);
@@ -79,7 +80,7 @@ vectorized! {
         }
         assert!(data.len() >= (columns - 1) * column_stride + steps);
         assert!(columns <= width && packed.len() >= (steps - 1) * width + columns);
-        // Along the columns, as the processor fetches ahead.
+        // Goes along the columns, in which the processor prefetches.
         for column in (0..whole_columns).step_by(SIDE) {
             for step in (0..whole_steps).step_by(SIDE) {
                 // SAFETY: the square lies within the steps and columns, and these within both slices.
@@ -100,13 +101,13 @@ vectorized! {
     }
 }
 
-/// Sides of the squares that are transposed at once.
+/// Rows and columns of the squares that are transposed at once.
 const SIDE: usize = 4;
 
-/// to[i][j] = from[j][i] for a square; each side comes with the distance of its rows.
+/// Transposes a square: to[i][j] = from[j][i]. Each operand is a pointer with its row stride.
 ///
 /// # Safety
-/// All rows of both squares can be read and written, and do not overlap.
+/// All rows of `from` can be read and all rows of `to` written, and they do not overlap.
 #[inline(always)]
 unsafe fn transpose_square(from: (*const f32, usize), to: (*mut f32, usize)) {
     // SAFETY: promised by the caller; every x86-64 has SSE.
@@ -129,7 +130,7 @@ unsafe fn transpose_square(from: (*const f32, usize), to: (*mut f32, usize)) {
     }
 }
 
-/// Copies `W` columns of each step to a panel of that width, or to the front of a wider one.
+/// Copies `W` columns of each step to the front of a panel of `width` columns.
 #[inline(always)]
 fn copy_steps<const W: usize>(data: &[f32], row_stride: usize, width: usize, packed: &mut [f32]) {
     for (p, packed) in packed.chunks_exact_mut(width).enumerate() {
@@ -141,7 +142,7 @@ fn copy_steps<const W: usize>(data: &[f32], row_stride: usize, width: usize, pac
     }
 }
 
-/// Interleaves columns of any stride. Missing columns are 0.
+/// Packs columns of any stride, one step of k after the other. Missing columns are filled with 0.
 pub(super) fn interleave(block: Matrix, width: usize, packed: &mut [f32]) {
     if block.columns < width {
         packed.fill(0.0);
@@ -150,7 +151,7 @@ pub(super) fn interleave(block: Matrix, width: usize, packed: &mut [f32]) {
     if block.row_stride == 1 {
         return transpose_block(block.data, block.column_stride, sizes, width, packed);
     }
-    // Goes in pieces that stay in the L1 cache.
+    // Works in pieces that stay in the L1 cache.
     for start in (0..block.rows).step_by(STEPS) {
         let steps = STEPS.min(block.rows - start);
         for column in 0..block.columns {

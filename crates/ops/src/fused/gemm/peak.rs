@@ -9,18 +9,18 @@ use crate::Precision;
 use crate::fused::gemm::amx;
 use crate::fused::simd::level::{Level, level};
 
-/// Rounds of multiply-adds in one try: about half a millisecond.
+/// Rounds of multiply-adds in one timing: about half a millisecond.
 const ROUNDS: usize = 1 << 17;
 
-/// Multiply-adds on sums that do not depend on each other.
+/// Loop of multiply-adds on independent sums.
 struct Spin {
     run: fn(rounds: usize, factor: f32, addend: f32) -> f32,
-    /// Operations of a round.
+    /// Floating-point operations of a round.
     flops: usize,
 }
 
 impl Spin {
-    /// Returns the fastest loop that a product in this precision uses.
+    /// Returns the fastest loop that a product in this precision uses on this machine.
     fn of(precision: Precision) -> Self {
         let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) =
             match (level(), Format::of(precision)) {
@@ -58,7 +58,7 @@ impl Spin {
 
 #[cfg(target_arch = "x86_64")]
 fn spin_tiles(rounds: usize, _factor: f32, _addend: f32) -> f32 {
-    // SAFETY: a format of the tiles is chosen only where they are.
+    // SAFETY: a format for the tiles is chosen only on machines that have them.
     unsafe { amx::spin(rounds) };
     0.0
 }
@@ -80,7 +80,8 @@ fn portable(rounds: usize, factor: f32, addend: f32) -> f32 {
 mod x86 {
     use std::arch::x86_64::*;
 
-    /// Enough to hide the latency of a multiply-add, few enough for the registers of AVX2.
+    /// Number of independent sums: enough to hide the latency of a multiply-add, few enough for the registers of
+    /// AVX2.
     pub const SUMS: usize = 12;
 
     #[target_feature(enable = "avx2,fma")]
@@ -121,13 +122,13 @@ mod x86 {
     }
 }
 
-/// Measures the best rate of multiply-adds in this precision, in FLOP/s, of all threads together within `time`.
+/// Measures the best rate of multiply-adds in this precision within `time`: FLOP/s of all threads together.
 pub(crate) fn peak_flops(precision: Precision, time: Duration) -> f64 {
     let spin = Spin::of(precision);
     let threads = rayon::current_num_threads();
     let begin = Instant::now();
     let mut best = f64::INFINITY;
-    // The first tries also wake the cores; the best one counts.
+    // The first timings also wake the cores; the best one counts.
     while begin.elapsed() < time {
         let start = Instant::now();
         rayon::broadcast(|_| black_box((spin.run)(ROUNDS, black_box(0.5), black_box(1.0))));

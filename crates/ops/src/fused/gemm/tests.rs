@@ -3,7 +3,7 @@ use super::format::Format;
 use crate::Precision;
 use crate::fused::simd::matrix::Matrix;
 
-/// Numbers between −1 and 1 that have no pattern.
+/// Returns pseudo-random numbers between −1 and 1.
 pub(in crate::fused) fn numbers(length: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
@@ -15,7 +15,7 @@ pub(in crate::fused) fn numbers(length: usize, seed: u64) -> Vec<f32> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// C = A·B in f64, and Σ|a·b|: the measure of its rounding error.
+/// Returns C = A·B in f64, and Σ|a·b| of each element, which its rounding error is measured by.
 pub(super) fn exact(a: &Matrix, b: &Matrix) -> (Vec<f64>, Vec<f64>) {
     let mut sums = vec![0.0; a.rows * b.columns];
     let mut sizes = vec![0.0; a.rows * b.columns];
@@ -47,7 +47,7 @@ const SIZES: [(usize, usize, usize); 12] = [
     (4, 0, 4),
 ];
 
-/// The product is A·B for odd sizes and all four layouts, replaced or added.
+/// Checks that the product is A·B for odd sizes and all four layouts, for replacing and adding.
 #[test]
 fn equals_the_definition() {
     for (m, k, n) in SIZES {
@@ -80,7 +80,8 @@ fn equals_the_definition() {
     }
 }
 
-/// A·Aᵀ, and a product of matrices that commute, are A·B, and symmetric to the last bit; A in rows and in columns.
+/// Checks that A·Aᵀ and a product of commuting matrices equal the exact ones and are symmetric to the last bit, for A
+/// in rows and in columns.
 #[test]
 fn symmetric_products_equal_the_definition() {
     for (m, k) in [
@@ -125,7 +126,8 @@ fn is_symmetric_product((a, b): (Matrix, Matrix), c: &[f32]) {
     }
 }
 
-/// bf16 rounds the factors, and nothing else, however they are packed: what this machine chooses, singly, and in pairs.
+/// Checks that bf16 rounds the operands and nothing else, in the format that this machine chooses and in both
+/// portable ones.
 #[test]
 fn bf16_rounds_the_factors() {
     let round = |values: &[f32]| -> Vec<f32> {
@@ -171,7 +173,7 @@ fn bf16_rounds_the_factors() {
     }
 }
 
-/// A NaN among the factors comes out, also as one of a pair.
+/// Checks that a NaN in an operand comes out, also as one of a pair.
 #[test]
 fn pairs_keep_nan() {
     for at in [0, 1, 6] {
@@ -188,7 +190,7 @@ fn pairs_keep_nan() {
     }
 }
 
-/// The result has the same bits on any number of threads.
+/// Checks that the result has the same bits on any number of threads.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     for size in [(200, 300, 170), (70, 1000, 90), (16, 64, 700)] {
@@ -213,7 +215,7 @@ pub(super) fn has_the_same_bits_on_any_threads((m, k, n): (usize, usize, usize),
     assert_eq!(run(1), run(3), "{format:?}");
 }
 
-/// GFLOP/s of the reference model's shapes: `cargo test --release -- --ignored --nocapture speed`.
+/// Prints the GFLOP/s of the reference model's products: `cargo test --release -- --ignored --nocapture speed`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {

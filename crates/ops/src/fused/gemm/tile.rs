@@ -1,28 +1,27 @@
-//! Operands of a microkernel, and the sweep of a microkernel over all tiles of C.
+//! Operands of a microkernel, and the loop that runs a microkernel over all tiles of C.
 
 use crate::fused::simd::level::{Level, level};
 
-/// Strided operand A of a tile product: tile i begins at `pointer + i·tile_stride`, and its element (row, p) stands
-/// `row·row_stride + p % RUN·step + p / RUN·run` further. Either the rows or the steps are side by side: `row_stride`
-/// or `step` is 1.
+/// Strided operand A of a product. Tile i begins at `pointer + i·tile_stride`. Its element (row, p) is
+/// `row·row_stride + p % RUN·step + p / RUN·run` floats further. `row_stride` or `step` is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     pub pointer: *const f32,
     pub tile_stride: usize,
     pub row_stride: usize,
     pub step: usize,
-    /// `RUN` steps, except in blocks.
+    /// Floats between runs of `RUN` elements of a row: `RUN` steps, except in blocks.
     pub run: usize,
 }
 
-/// Places of a row that stand side by side in a block.
+/// Elements of a row that are contiguous in a block.
 pub(crate) const RUN: usize = 16;
-/// Rows of a block.
+/// Number of rows in a block.
 #[cfg(target_arch = "x86_64")]
 pub(crate) const BLOCK_ROWS: usize = 32;
 
 impl Rows {
-    /// Describes rows of contiguous elements, `stride` apart.
+    /// Describes contiguous rows, `stride` floats apart.
     pub fn contiguous(pointer: *const f32, stride: usize) -> Self {
         Self {
             pointer,
@@ -33,7 +32,7 @@ impl Rows {
         }
     }
 
-    /// Describes steps one after the other, each with `rows` rows side by side.
+    /// Describes A stored as its transpose: for each step of k, `rows` rows side by side.
     pub fn steps(pointer: *const f32, rows: usize) -> Self {
         Self {
             pointer,
@@ -44,7 +43,7 @@ impl Rows {
         }
     }
 
-    /// Describes packed tiles: for each of `steps`, a tile's rows side by side.
+    /// Describes packed tiles: for each of `steps` steps of k, the rows of a tile side by side.
     pub fn packed(pointer: *const f32, steps: usize) -> Self {
         let height = tile_shape().0;
         Self {
@@ -56,8 +55,8 @@ impl Rows {
         }
     }
 
-    /// Describes blocks: for each `BLOCK_ROWS` rows (the tile height), blocks of `RUN` places, one after the other,
-    /// each in `parts` parts.
+    /// Describes blocks: for each group of `BLOCK_ROWS` rows (the tile height), blocks of `RUN` floats of each row,
+    /// one after the other, each in `parts` parts.
     #[cfg(target_arch = "x86_64")]
     pub fn blocks(pointer: *const f32, places: usize, parts: usize) -> Self {
         Self {
@@ -70,7 +69,7 @@ impl Rows {
     }
 }
 
-/// Destination of a tile of C: rows `stride` apart.
+/// Destination of a tile of C, with rows `stride` floats apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
     pub pointer: *mut f32,
@@ -90,25 +89,25 @@ pub(crate) fn tile_shape() -> (usize, usize) {
     }
 }
 
-/// The widest panel of any level.
+/// Width of the widest panel of any instruction set.
 const MAX_COLUMNS: usize = 32;
 
-/// Microkernel of one instruction level. `ROWS` and `COLUMNS` are those of a full tile.
+/// Microkernel of one instruction set. `ROWS` and `COLUMNS` are the size of a full tile.
 pub(super) trait Tile {
     const ROWS: usize;
     const COLUMNS: usize;
 
-    /// C = A·B, or C += A·B, for `R` rows, all columns, and k steps.
+    /// Computes C = A·B, or C += A·B, for `R` rows, all columns of a tile, and k steps.
     ///
     /// # Safety
-    /// As [`multiply_packed`], for a full panel.
+    /// Same contract as [`multiply_packed`], for a full panel.
     unsafe fn multiply<const R: usize>(a: Rows, b: *const f32, c: Target, k: usize);
 }
 
-/// Computes all tiles of C, panel after panel, so that a panel of B stays in the L1 cache while A streams by.
+/// Computes all tiles of C, panel after panel: a panel of B stays in the L1 cache while all rows of A are read.
 ///
 /// # Safety
-/// As [`multiply_packed`].
+/// Same contract as [`multiply_packed`].
 #[inline(always)]
 pub(super) unsafe fn sweep<T: Tile>(
     a: Rows,
@@ -124,7 +123,7 @@ pub(super) unsafe fn sweep<T: Tile>(
         let mut row = 0;
         while row < m {
             let rows = T::ROWS.min(m - row);
-            // SAFETY: row < m, column < n and the panel is within B; partial panels go by way of `edge`.
+            // SAFETY: row < m, column < n, and the panel is within B; partial panels are computed into `edge` first.
             unsafe {
                 let b = b.as_ptr().add(panel * k * T::COLUMNS);
                 let a = Rows {
@@ -152,6 +151,8 @@ pub(super) unsafe fn sweep<T: Tile>(
     }
 }
 
+/// Copies the part of a tile that lies within C, or adds it to C.
+///
 /// # Safety
 /// C has rows × columns elements.
 unsafe fn copy_edge(edge: &[f32], stride: usize, c: Target, (rows, columns): (usize, usize)) {
@@ -160,7 +161,7 @@ unsafe fn copy_edge(edge: &[f32], stride: usize, c: Target, (rows, columns): (us
             // SAFETY: promised by the caller.
             let target = unsafe { c.pointer.add(row * c.stride + column) };
             let value = edge[row * stride + column];
-            // SAFETY: promised by the caller; C is read only where it is added to.
+            // SAFETY: promised by the caller; C is read only if the product is added.
             unsafe {
                 target.write(match c.accumulate {
                     true => target.read() + value,
@@ -171,8 +172,10 @@ unsafe fn copy_edge(edge: &[f32], stride: usize, c: Target, (rows, columns): (us
     }
 }
 
+/// Calls the microkernel that was compiled for this number of rows.
+///
 /// # Safety
-/// As [`Tile::multiply`].
+/// Same contract as [`Tile::multiply`].
 #[inline(always)]
 unsafe fn multiply_rows<T: Tile>(rows: usize, a: Rows, b: *const f32, c: Target, k: usize) {
     // SAFETY: promised by the caller.
@@ -194,10 +197,10 @@ unsafe fn multiply_rows<T: Tile>(rows: usize, a: Rows, b: *const f32, c: Target,
     }
 }
 
-/// Stores a tile of `COLUMNS` columns.
+/// Stores a tile of `COLUMNS` columns, or adds it to C.
 ///
 /// # Safety
-/// C has a row of as many columns for each of the tile's.
+/// C has a row of `COLUMNS` elements for each row of the tile.
 #[inline(always)]
 pub(super) unsafe fn store<const COLUMNS: usize>(sums: &[[f32; COLUMNS]], c: Target) {
     for (row, sums) in sums.iter().enumerate() {
@@ -205,7 +208,7 @@ pub(super) unsafe fn store<const COLUMNS: usize>(sums: &[[f32; COLUMNS]], c: Tar
         let target = unsafe { c.pointer.add(row * c.stride).cast::<[f32; COLUMNS]>() };
         let mut sums = *sums;
         if c.accumulate {
-            // SAFETY: promised by the caller; C is read only where it is added to.
+            // SAFETY: promised by the caller; C is read only if the product is added.
             let before = unsafe { target.read() };
             for (sum, before) in sums.iter_mut().zip(before) {
                 *sum += before;

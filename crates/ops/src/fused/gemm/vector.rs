@@ -1,4 +1,4 @@
-//! Vector microkernel: tiles whose rows are two vectors, for AVX2 and AVX-512.
+//! Vector microkernel for AVX2 and AVX-512: each row of a tile is two vectors.
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -6,41 +6,49 @@ use std::marker::PhantomData;
 
 use super::tile::{Rows, Target, Tile};
 
-/// Vector instructions of a microkernel.
+/// Vector instructions that a microkernel needs.
 pub(super) trait VectorIsa {
-    /// Vector of `LANES` places of C or B.
+    /// Vector of `LANES` elements of C or B.
     type Vector: Copy;
     const LANES: usize;
     /// Rows of a full tile: as many as fit into the registers, with two vectors each.
     const ROWS: usize;
 
-    /// # Safety
-    /// The machine has the instructions. So for all that follow.
-    unsafe fn zero() -> Self::Vector;
-    /// # Safety
-    /// `LANES` numbers can be read there.
-    unsafe fn load(from: *const f32) -> Self::Vector;
-    /// # Safety
-    /// A number can be read there.
-    unsafe fn splat(from: *const f32) -> Self::Vector;
-    /// # Safety
-    /// Only the instructions.
-    unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector;
-    /// Stores `sum`, added to the old content if `accumulate` is set.
+    /// Returns a vector of zeros.
     ///
     /// # Safety
-    /// `LANES` numbers can be written there.
+    /// The machine has the instruction set. This holds for all functions of the trait.
+    unsafe fn zero() -> Self::Vector;
+    /// Loads `LANES` numbers.
+    ///
+    /// # Safety
+    /// `LANES` numbers can be read at `from`.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    /// Loads one number into all lanes.
+    ///
+    /// # Safety
+    /// A number can be read at `from`.
+    unsafe fn splat(from: *const f32) -> Self::Vector;
+    /// Returns a·b + sum.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector;
+    /// Stores `sum`, added to the old content if `accumulate` is true.
+    ///
+    /// # Safety
+    /// `LANES` numbers can be written at `to`.
     unsafe fn store(sum: Self::Vector, to: *mut f32, accumulate: bool);
 }
 
-/// Tile of rows of two vectors.
+/// Microkernel whose tiles have rows of two vectors.
 pub(super) struct VectorTile<V>(PhantomData<V>);
 
-/// Steps per iteration of an unrolled loop. Counters and pointer increments would be more than a quarter of the
-/// instructions; unrolled, a product is 1.1 to 1.3 times as fast on two Zen 3 cores that share their units with another
-/// thread.
+/// Steps of k in one iteration of the unrolled loop. Without unrolling, counters and pointer increments are more than
+/// a quarter of the instructions. Unrolling made a product 1.1 to 1.3 times as fast, on two Zen 3 cores that share
+/// their units with another hardware thread.
 const UNROLLED: usize = 4;
-/// Rows that have a pointer of their own; those that follow are found from these.
+/// Rows that have their own pointer; the other rows are addressed relative to these.
 const POINTERS: usize = 6;
 
 impl<V: VectorIsa> Tile for VectorTile<V> {
@@ -68,10 +76,10 @@ impl<V: VectorIsa> Tile for VectorTile<V> {
     }
 }
 
-/// Adds `k` steps in which the rows of A stand side by side.
+/// Adds `k` steps, for A with the rows of a step side by side.
 ///
 /// # Safety
-/// As [`Tile::multiply`].
+/// Same contract as [`Tile::multiply`].
 #[inline(always)]
 unsafe fn add_steps<V: VectorIsa, const R: usize>(
     sums: &mut [[V::Vector; 2]; R],
@@ -80,7 +88,7 @@ unsafe fn add_steps<V: VectorIsa, const R: usize>(
     k: usize,
 ) {
     let (mut a_step, mut b_step) = (a.pointer, b);
-    // SAFETY: the caller's promise: as many steps as k are read.
+    // SAFETY: the caller promises k steps, and as many are read.
     unsafe {
         for _ in 0..k / UNROLLED {
             for ahead in 0..UNROLLED {
@@ -98,10 +106,10 @@ unsafe fn add_steps<V: VectorIsa, const R: usize>(
     }
 }
 
-/// Adds `k` steps in which each row of A is contiguous.
+/// Adds `k` steps, for A with contiguous rows.
 ///
 /// # Safety
-/// As [`Tile::multiply`].
+/// Same contract as [`Tile::multiply`].
 #[inline(always)]
 unsafe fn add_rows<V: VectorIsa, const R: usize>(
     sums: &mut [[V::Vector; 2]; R],
@@ -109,12 +117,13 @@ unsafe fn add_rows<V: VectorIsa, const R: usize>(
     b: *const f32,
     k: usize,
 ) {
-    // Opaque, or the compiler keeps distances instead of pointers, more of them than there are registers.
+    // Opaque to the compiler, which would otherwise keep distances instead of pointers, and more of them than
+    // registers.
     let mut rows: [*const f32; POINTERS] =
         std::array::from_fn(|row| black_box(a.pointer.wrapping_add(row * a.row_stride)));
     let beyond = POINTERS * a.row_stride;
     let mut b_step = b;
-    // SAFETY: the caller's promise: as many steps as k are read, of R rows.
+    // SAFETY: the caller promises k steps of R rows, and as many are read.
     unsafe {
         for _ in 0..k / UNROLLED {
             for ahead in 0..UNROLLED {
@@ -134,10 +143,10 @@ unsafe fn add_rows<V: VectorIsa, const R: usize>(
     }
 }
 
-/// Adds one step: `element` says where A's is for each row.
+/// Adds one step of k. `element` returns the address of A's element in each row.
 ///
 /// # Safety
-/// R elements of A and two vectors of B can be read, on a machine with the instructions.
+/// R elements of A and two vectors of B can be read, and the machine has the instruction set.
 #[inline(always)]
 unsafe fn add_step<V: VectorIsa, const R: usize>(
     sums: &mut [[V::Vector; 2]; R],
@@ -155,7 +164,7 @@ unsafe fn add_step<V: VectorIsa, const R: usize>(
     }
 }
 
-/// AVX2 and FMA.
+/// Instruction sets AVX2 and FMA.
 pub(super) struct Avx2;
 
 impl VectorIsa for Avx2 {
@@ -199,7 +208,7 @@ impl VectorIsa for Avx2 {
     }
 }
 
-/// AVX-512F.
+/// Instruction set AVX-512F.
 pub(super) struct Avx512;
 
 impl VectorIsa for Avx512 {
@@ -248,7 +257,8 @@ mod tests {
     use super::*;
     use crate::fused::gemm::tile::{RUN, sweep};
 
-    /// Twelve rows, as AVX-512 has them, on any machine.
+    /// Portable stand-in with vectors of four numbers and tiles of twelve rows, like those of AVX-512, for tests on
+    /// any machine.
     struct Numbers;
 
     impl VectorIsa for Numbers {
@@ -284,13 +294,13 @@ mod tests {
         }
     }
 
-    /// A whole number, so that sums are exact in any order.
+    /// Returns a small integer, so that sums are exact in any order.
     fn number(row: usize, column: usize) -> f32 {
         ((row * 7 + column * 13) % 17) as f32 - 8.0
     }
 
-    /// Products are exact for row, step and column counts around those of a tile, for contiguous rows and contiguous
-    /// steps of A.
+    /// Checks that products are exact for numbers of rows, steps and columns around those of a tile, for A with
+    /// contiguous rows and with contiguous columns.
     #[test]
     fn tiles_of_twelve_rows_are_exact() {
         let (height, width) = (Numbers::ROWS, 2 * Numbers::LANES);

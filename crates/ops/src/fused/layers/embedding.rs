@@ -7,14 +7,14 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Rows of a task.
+/// Rows in a task.
 const ROWS: usize = 64;
 
 struct Embedding {
     tracked: bool,
 }
 
-/// Looks up the rows of `weight` that `ids` name: (vocabulary, hidden), (..) → (.., hidden).
+/// Returns the rows of `weight` with the given ids: (vocabulary, hidden), (..) → (.., hidden).
 pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let tracked = weight.track_op();
     weight
@@ -31,7 +31,8 @@ vectorized! {
     }
 }
 
-/// The positions of each id in order: those of `id` are `order[starts[id]..starts[id + 1]]`.
+/// Returns the positions sorted by id, and where each id starts: the positions of `id` are
+/// `order[starts[id]..starts[id + 1]]`.
 fn positions_of_ids(ids: &[u32], vocabulary: usize) -> (Vec<usize>, Vec<usize>) {
     let mut starts = vec![0; vocabulary + 1];
     for &id in ids {
@@ -79,14 +80,14 @@ impl CustomOp2 for Embedding {
                 }
             });
         };
-        // SAFETY: all rows are written.
+        // SAFETY: the tasks write all rows.
         let y = unsafe { filled(ids.len() * width, fill) };
         let mut dims = ids_layout.dims().to_vec();
         dims.push(width);
         Ok((CpuStorage::F32(y), dims.into()))
     }
 
-    /// Each row of the gradient is summed by one task, in the order of the positions.
+    /// One task sums the gradient of an id, over its positions in order.
     fn bwd(
         &self,
         weight: &Tensor,

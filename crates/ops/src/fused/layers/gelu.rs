@@ -1,4 +1,4 @@
-//! GELU: activation of a feed-forward block without a gate.
+//! GELU activation, for feed-forward layers without a gate.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -9,19 +9,19 @@ use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
 /// Constant 2·√(2/π).
 const TWICE: f32 = 1.595_769;
-/// Coefficient of x³ in u.
+/// Coefficient of x³ in the tanh approximation of GELU.
 const CUBE: f32 = 0.044_715;
 
 struct Gelu;
 
-/// x·σ(2u) with u = √(2/π)·(x + 0.044715·x³), element by element: the same as x/2·(1 + tanh u), whose small values on
-/// the left would lose their digits in the sum.
+/// Computes GELU in its tanh approximation, element by element, as x·σ(2u) with u = √(2/π)·(x + 0.044715·x³). This
+/// equals x/2·(1 + tanh u), but keeps the precision of results near 0 for negative x.
 pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Gelu)
 }
 
 vectorized! {
-    /// x·σ(2u).
+    /// Computes y = x·σ(2u).
     fn forward(x: &[f32], y: &mut [f32]) {
         for (y, &x) in y.iter_mut().zip(x) {
             let twice_u = TWICE * x * multiply_add::<FMA>(CUBE * x, x, 1.0);
@@ -29,7 +29,7 @@ vectorized! {
         }
     }
 
-    /// dx = dy·(σ + x·σ·(1 − σ)·2u′), u′ = √(2/π)·(1 + 3·0.044715·x²).
+    /// Computes dx = dy·(σ + x·σ·(1 − σ)·2u′), with u′ = √(2/π)·(1 + 3·0.044715·x²).
     fn gradient(x: &[f32], dy: &[f32], dx: &mut [f32]) {
         for ((dx, &x), dy) in dx.iter_mut().zip(x).zip(dy) {
             let twice_u = TWICE * x * multiply_add::<FMA>(CUBE * x, x, 1.0);

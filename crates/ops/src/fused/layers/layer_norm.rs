@@ -11,19 +11,19 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::row_sums::sum_rows;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Rows of a task.
+/// Rows in a task.
 const ROWS: usize = 64;
 
 struct LayerNorm {
     epsilon: f64,
-    /// x, weight, bias.
+    /// Tracking of x, the weight and the bias. No gradient is computed for an untracked one.
     tracked: [bool; 3],
-    /// mean(x) and 1 / √(variance(x) + ε) of each row, kept for the backward pass: (rows, 2).
+    /// mean(x) and 1 / √(variance(x) + ε) of each row, stored for the backward pass: (rows, 2).
     moments: OnceLock<Vec<f32>>,
 }
 
-/// (x − mean(x)) / √(variance(x) + ε) · weight + bias over the last dimension: (.., width), (width), (width) →
-/// (.., width).
+/// Computes (x − mean(x)) / √(variance(x) + ε) · weight + bias over the last dimension: (.., width), (width), (width)
+/// → (.., width).
 pub(crate) fn layer_norm(
     x: &Tensor,
     weight: &Tensor,
@@ -40,11 +40,11 @@ pub(crate) fn layer_norm(
 }
 
 vectorized! {
-    /// y = (x − mean)·scale·weight + bias for one row; mean and scale are returned.
+    /// Computes y = (x − mean)·scale·weight + bias for one row. Returns the mean and the scale.
     fn forward_row(x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32], epsilon: f32) -> [f32; 2] {
         let width = x.len() as f32;
         let mean = reduce::<FMA>(x, x, |sum, x, _| sum + x) / width;
-// Sums squared differences; squares minus the squared mean would lose the digits of a row far from zero.
+// Sums squared differences from the mean: mean(x²) − mean(x)² would lose precision for a row far from zero.
         let variance = reduce::<FMA>(x, x, |sum, x, _| {
             let centered = x - mean;
             multiply_add::<FMA>(centered, centered, sum)
@@ -56,7 +56,7 @@ vectorized! {
         [mean, scale]
     }
 
-    /// dx = scale·(g − mean(g) − n·mean(g·n)), with g = weight·dy and n = (x − mean)·scale.
+    /// Computes dx = scale·(g − mean(g) − n·mean(g·n)) for one row, with g = weight·dy and n = (x − mean)·scale.
     fn backward_row(x: &[f32], weight: &[f32], dy: &[f32], moments: &[f32], dx: &mut [f32]) {
         let (mean, scale) = (moments[0], moments[1]);
         for ((dx, weight), dy) in dx.iter_mut().zip(weight).zip(dy) {
@@ -71,7 +71,7 @@ vectorized! {
         }
     }
 
-    /// dw += n·dy and db += dy for one row.
+    /// Adds one row to the parameter gradients: dweight += n·dy and dbias += dy.
     fn add_row(x: &[f32], dy: &[f32], moments: &[f32], dweight: &mut [f32], dbias: &mut [f32]) {
         let (mean, scale) = (moments[0], moments[1]);
         for (((dweight, dbias), x), dy) in dweight.iter_mut().zip(dbias).zip(x).zip(dy) {
@@ -81,7 +81,7 @@ vectorized! {
     }
 }
 
-/// y for all rows; `moments` has two places for each.
+/// Normalizes all rows into `y`. `moments` receives two numbers for each row: its mean and its scale.
 fn normalize([x, weight, bias]: [&[f32]; 3], epsilon: f64, y: Shared, moments: &mut [f32]) {
     let (rows, width) = (moments.len() / 2, weight.len());
     let moments = Shared::new(moments);
@@ -95,7 +95,7 @@ fn normalize([x, weight, bias]: [&[f32]; 3], epsilon: f64, y: Shared, moments: &
     });
 }
 
-/// The gradient of x from that of y; `moments` are those of [`normalize`].
+/// Computes the gradient of x from that of y. `moments` are the means and scales from [`normalize`].
 fn input_gradient([x, weight, dy]: [&[f32]; 3], moments: &[f32], dx: Shared) {
     let (rows, width) = (moments.len() / 2, weight.len());
     for_each(rows.div_ceil(ROWS), 10 * x.len(), |task| {
@@ -109,7 +109,7 @@ fn input_gradient([x, weight, dy]: [&[f32]; 3], moments: &[f32], dx: Shared) {
     });
 }
 
-/// The gradients of the weight and of the bias, one after the other, from that of y.
+/// Returns the gradient of the weight, followed by that of the bias.
 fn weight_gradients([x, dy]: [&[f32]; 2], moments: &[f32], width: usize) -> Vec<f32> {
     let mut sums = vec![0.0; 2 * width];
     sum_rows(moments.len() / 2, 8 * x.len(), &mut sums, |rows, part| {
@@ -142,7 +142,7 @@ impl CustomOp3 for LayerNorm {
         let rows = x.len().checked_div(weight.len()).unwrap_or(0);
         let mut moments = vec![0.0; 2 * rows];
         let fill = |y: Shared| normalize([x, weight, bias], self.epsilon, y, &mut moments);
-        // SAFETY: all rows are written.
+        // SAFETY: the tasks write all rows.
         let y = unsafe { filled(x.len(), fill) };
         let _ = self.moments.set(moments);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
@@ -163,7 +163,7 @@ impl CustomOp3 for LayerNorm {
         let for_x = || -> Result<Tensor> {
             let weight = Floats::of(weight)?;
             let fill = |dx: Shared| input_gradient([&values, &weight, &gradient], moments, dx);
-            // SAFETY: all rows are written.
+            // SAFETY: the tasks write all rows.
             tensor(unsafe { filled(values.len(), fill) }, x.shape())
         };
         let dx = x_tracked.then(for_x).transpose()?;

@@ -12,23 +12,23 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::row_sums::sum_rows;
 use crate::fused::simd::storage::{Floats, contiguous, is_matrix, matrix, tensor, tensor_matrix};
 
-/// Rows of a task.
+/// Rows in a task.
 const ROWS: usize = 64;
 
-/// x·weightᵀ.
+/// Custom operation x·weightᵀ.
 struct Linear {
     precision: Precision,
-    /// Tracking of x and of the weight: no gradient is computed for an untracked one.
+    /// Tracking of x and the weight. No gradient is computed for an untracked one.
     tracked: (bool, bool),
 }
 
-/// x·weightᵀ + bias.
+/// Custom operation x·weightᵀ + bias.
 struct Biased {
     product: Linear,
     bias_tracked: bool,
 }
 
-/// x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
+/// Computes x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
 pub(crate) fn linear(
     x: &Tensor,
     weight: &Tensor,
@@ -48,7 +48,7 @@ pub(crate) fn linear(
     x.apply_op3(weight, &bias.contiguous()?, operation)
 }
 
-/// Computes A·B in a new vector.
+/// Returns A·B in a new vector, row after row.
 pub(crate) fn new_product(a: Matrix, b: Matrix, precision: Precision) -> Vec<f32> {
     let fill = |c: Shared| gemm_into(Format::of(precision), a, b, c, Store::Replace);
     // SAFETY: the product replaces every element.
@@ -68,7 +68,7 @@ fn add_to_rows(bias: &[f32], y: &mut [f32]) {
     });
 }
 
-/// Sums all rows.
+/// Returns the sum of all rows.
 fn sum_of_rows(gradient: &[f32], width: usize) -> Vec<f32> {
     let rows = gradient.len().checked_div(width).unwrap_or(0);
     let mut sum = vec![0.0; width];

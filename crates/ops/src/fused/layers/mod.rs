@@ -1,6 +1,7 @@
-//! Layers of a transformer, one Candle operation a file, each with its backward pass.
+//! Layers of a transformer, one Candle operation in each file, with its backward pass.
 //!
-//! Read `swiglu` or `gelu` first (elementwise), then `rms_norm` (rows, a weight gradient) and `linear` (products).
+//! Read `swiglu` or `gelu` first (elementwise), then `rms_norm` (rows, a weight gradient) and `linear` (matrix
+//! products).
 
 mod embedding;
 mod gelu;

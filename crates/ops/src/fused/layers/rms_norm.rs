@@ -11,17 +11,17 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::row_sums::sum_rows;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Rows of a task.
+/// Rows in a task.
 const ROWS: usize = 64;
 
 struct RmsNorm {
     epsilon: f64,
     tracked: (bool, bool),
-    /// 1 / √(mean(x²) + ε) of each row, kept for the backward pass.
+    /// 1 / √(mean(x²) + ε) of each row, stored for the backward pass.
     scales: OnceLock<Vec<f32>>,
 }
 
-/// x / √(mean(x²) + ε) · weight over the last dimension: (.., width), (width) → (.., width).
+/// Computes x / √(mean(x²) + ε) · weight over the last dimension: (.., width), (width) → (.., width).
 pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
     let operation = RmsNorm {
         epsilon,
@@ -32,7 +32,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tens
 }
 
 vectorized! {
-    /// y = x·scale·weight for one row; the scale is returned.
+    /// Computes y = x·scale·weight for one row, with scale = 1 / √(mean(x²) + ε). Returns the scale.
     pub(in crate::fused) fn forward_row(x: &[f32], weight: &[f32], y: &mut [f32], epsilon: f32) -> f32 {
         let squares = reduce::<FMA>(x, x, |sum, a, b| multiply_add::<FMA>(a, b, sum));
         let scale = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
@@ -42,7 +42,7 @@ vectorized! {
         scale
     }
 
-    /// y = x·scale·weight for one row whose scale is known.
+    /// Computes y = x·scale·weight for one row whose scale is known.
     fn scale_row(x: &[f32], weight: &[f32], y: &mut [f32], scale: f32) {
         for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
             *y = x * scale * weight;
@@ -50,7 +50,7 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// dx = scale·(w·dy − x·scale²·mean(w·dy·x)).
+    /// Computes dx = scale·(weight·dy − x·scale²·mean(weight·dy·x)) for one row.
     pub(in crate::fused) fn backward_row(x: &[f32], weight: &[f32], gradient: &[f32], scale: f32, dx: &mut [f32]) {
         for ((dx, weight), gradient) in dx.iter_mut().zip(weight).zip(gradient) {
             *dx = weight * gradient;
@@ -62,7 +62,7 @@ vectorized! {
         }
     }
 
-    /// dw += x·scale·dy for one row.
+    /// Adds one row to the weight gradient: dweight += x·scale·dy.
     pub(in crate::fused) fn add_weight_row(x: &[f32], gradient: &[f32], scale: f32, sum: &mut [f32]) {
         for ((sum, x), gradient) in sum.iter_mut().zip(x).zip(gradient) {
             *sum = multiply_add::<FMA>(x * scale, *gradient, *sum);
@@ -70,7 +70,8 @@ vectorized! {
     }
 }
 
-/// y = x·scale·weight for all rows, into possibly uninitialized memory; `scales` has one place for each.
+/// Normalizes all rows into `y`, which may be uninitialized. `scales` receives one number for each row: 1 /
+/// √(mean(x²) + ε).
 pub(in crate::fused) fn normalize(
     [x, weight]: [&[f32]; 2],
     epsilon: f64,
@@ -89,7 +90,7 @@ pub(in crate::fused) fn normalize(
     });
 }
 
-/// Recomputes the output of [`normalize`] from its scales.
+/// Recomputes the output of [`normalize`] from the scales that it wrote.
 pub(in crate::fused) fn normalize_again([x, weight]: [&[f32]; 2], scales: &[f32], y: &mut [f32]) {
     let width = weight.len();
     let y = Shared::new(y);
@@ -102,7 +103,8 @@ pub(in crate::fused) fn normalize_again([x, weight]: [&[f32]; 2], scales: &[f32]
     });
 }
 
-/// Computes the gradient of x from that of y, into possibly uninitialized memory; `scales` are those of [`normalize`].
+/// Computes the gradient of x from that of y, into `dx`, which may be uninitialized. `scales` are those of
+/// [`normalize`].
 pub(in crate::fused) fn input_gradient(
     [x, weight, gradient]: [&[f32]; 3],
     scales: &[f32],
@@ -119,7 +121,7 @@ pub(in crate::fused) fn input_gradient(
     });
 }
 
-/// Adds the gradient of the weight from that of y.
+/// Adds the gradient of the weight, from that of y, to `sum`.
 pub(in crate::fused) fn weight_gradient(
     [x, gradient]: [&[f32]; 2],
     scales: &[f32],
@@ -151,7 +153,7 @@ impl CustomOp2 for RmsNorm {
         let rows = x.len().checked_div(width).unwrap_or(0);
         let mut scales = vec![0.0; rows];
         let fill = |y: Shared| normalize([x, weight], self.epsilon, y, &mut scales);
-        // SAFETY: all rows are written.
+        // SAFETY: the tasks write all rows.
         let y = unsafe { filled(x.len(), fill) };
         let _ = self.scales.set(scales);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
@@ -171,7 +173,7 @@ impl CustomOp2 for RmsNorm {
         let for_x = || -> Result<Tensor> {
             let weight = Floats::of(weight)?;
             let fill = |dx: Shared| input_gradient([&values, &weight, &gradient], scales, dx);
-            // SAFETY: all rows are written.
+            // SAFETY: the tasks write all rows.
             tensor(unsafe { filled(values.len(), fill) }, x.shape())
         };
         let for_weight = || -> Result<Tensor> {

@@ -10,7 +10,7 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Positions of a task.
+/// Positions in a task.
 const POSITIONS: usize = 64;
 
 struct Rope {
@@ -18,14 +18,14 @@ struct Rope {
     positions: Arc<[u32]>,
 }
 
-/// Rotates the pairs (x[i], x[i + d/2]) of each head: (batch, sequence, heads, d).
+/// Rotates the pairs (x[i], x[i + d/2]) of each head by the angles of its position: (batch, sequence, heads, d).
 pub(crate) fn rope(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result<Tensor> {
     let (table, positions) = (table.clone(), Arc::clone(positions));
     x.contiguous()?.apply_op1(Rope { table, positions })
 }
 
 vectorized! {
-/// Rotates the heads of one position by its angles; `direction` is 1, or −1 in the backward pass.
+/// Rotates all heads of one position by its angles. `direction` is 1, or −1 in the backward pass.
     fn rotate(x: &[f32], angles: (&[f32], &[f32]), direction: f32, y: &mut [f32]) {
         let (cos, sin) = angles;
         let half = cos.len();
@@ -43,7 +43,7 @@ vectorized! {
         let _ = FMA;
     }
 
-/// Rotates heads of one position in place.
+/// Rotates all heads of one position in place. `direction` is 1, or −1 in the backward pass.
     pub(in crate::fused) fn rotate_in_place(x: &mut [f32], angles: (&[f32], &[f32]), direction: f32) {
         let (cos, sin) = angles;
         let half = cos.len();
@@ -74,7 +74,7 @@ impl Rope {
                 }
             });
         };
-        // SAFETY: all positions are written.
+        // SAFETY: the tasks write all positions.
         unsafe { filled(x.len(), fill) }
     }
 }

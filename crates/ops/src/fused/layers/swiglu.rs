@@ -11,7 +11,7 @@ struct SwiGlu {
     tracked: (bool, bool),
 }
 
-/// silu(gate)·up, element by element.
+/// Computes silu(gate)·up, element by element.
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let tracked = (gate.track_op(), up.track_op());
     gate.contiguous()?
@@ -19,14 +19,14 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 vectorized! {
-    /// silu(gate)·up.
+    /// Computes y = silu(gate)·up.
     pub(in crate::fused) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
         for ((y, &gate), up) in y.iter_mut().zip(gate).zip(up) {
             *y = gate / (1.0 + exp::<FMA>(-gate)) * up;
         }
     }
 
-    /// d silu(g) = σ(g)·(1 + g·(1 − σ(g))).
+    /// Computes dgate = dy·up·silu′(gate), with silu′(g) = σ(g)·(1 + g·(1 − σ(g))).
     fn gate_gradient(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32]) {
         for (((dgate, &gate), up), dy) in dgate.iter_mut().zip(gate).zip(up).zip(dy) {
             let sigmoid = 1.0 / (1.0 + exp::<FMA>(-gate));
@@ -34,7 +34,7 @@ vectorized! {
         }
     }
 
-    /// silu(gate)·up of a row that holds both sides one after the other, and the gradients of the sides.
+    /// Computes y = silu(gate)·up of one row (gate, then up) and the gradient of the row, in the same order.
     pub(in crate::fused) fn row_gradient(row: &[f32], dy: &[f32], y: &mut [f32], gradient: &mut [f32]) {
         let (gate, up) = row.split_at(dy.len());
         let (dgate, dup) = gradient.split_at_mut(dy.len());

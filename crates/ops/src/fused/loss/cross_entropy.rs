@@ -1,4 +1,4 @@
-//! Output projection and cross-entropy in one: logits exist for a few rows at a time only.
+//! Output projection and cross-entropy in one operation. Logits are in memory for a few rows at a time only.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,19 +23,20 @@ struct CrossEntropy {
     distilled: Option<Distilled>,
     precision: Precision,
     tracked: (bool, bool),
-    /// The gradients for an incoming gradient of 1, computed in the forward pass while the logits are there.
+    /// Gradients for an incoming gradient of 1. The forward pass computes them while it has the logits.
     gradients: OnceLock<Gradients>,
 }
 
-/// Distillation of some of the rows.
+/// Distillation of some of the positions, beside the cross-entropy of all.
 struct Distilled {
     comparison: Comparison,
     strength: f32,
-    /// Terms of the sum, for the caller.
+    /// Cross-entropy and divergence separately, for the caller.
     sums: Arc<OnceLock<Sums>>,
 }
 
-/// Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets that count, logits = hidden·weightᵀ.
+/// Computes Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)² over the targets other than [`IGNORED`], with
+/// logits = hidden·weightᵀ.
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
     weight: &Tensor,
@@ -45,7 +46,8 @@ pub(crate) fn cross_entropy(
     lose(hidden, weight, (targets, z_loss), None, precision)
 }
 
-/// Computes [`cross_entropy`] plus strength·T²·Σ KL(teacher ‖ model) over some of the rows, whose logits serve both.
+/// Computes [`cross_entropy`] of all tokens plus strength·T²·Σ KL(teacher ‖ model) of some positions. Both losses use
+/// the same logits.
 pub(crate) fn cross_entropy_distilled(
     hidden: &Tensor,
     weight: &Tensor,
@@ -93,7 +95,7 @@ fn lose(
 }
 
 impl Distilled {
-    /// Returns the distilled rows, counted among those that have a target.
+    /// Returns the indices of the distilled positions among the rows that have a target.
     fn rows(&self, targets: &[u32]) -> Vec<usize> {
         let mut positions = self.comparison.positions.iter().peekable();
         let mut rows = Vec::with_capacity(positions.len());
@@ -108,7 +110,7 @@ impl Distilled {
         rows
     }
 
-    /// Computes the losses of `rows`; `targets` are those of all positions.
+    /// Computes the losses of `rows`, which are the positions with a target. `targets` are those of all positions.
     fn losses(
         &self,
         rows: &Rows,
@@ -183,7 +185,7 @@ impl CustomOp2 for CrossEntropy {
             (weight_gradient, vocabulary),
             width,
         )?;
-        // An operation runs forward once, so that nothing can stand there yet.
+        // Candle calls the forward pass once, so the cell is empty.
         let _ = self.gradients.set(gradients);
         if let Some(distilled) = &self.distilled {
             let _ = distilled.sums.set(sums);
@@ -206,7 +208,7 @@ impl CustomOp2 for CrossEntropy {
     }
 }
 
-/// Scores each token: −ln p(target), and whether the target is the likeliest token.
+/// Returns −ln p(target) of each token, and whether the target is the most likely token.
 pub(crate) fn score(
     hidden: &Tensor,
     weight: &Tensor,
@@ -235,7 +237,7 @@ pub(crate) fn score(
             let chosen = logits[target];
             let likeliest = chosen == largest(logits) && !logits[..target].contains(&chosen);
             let nats = score_row(logits, targets[row]).nats;
-            // SAFETY: each row is in one task.
+            // SAFETY: each row belongs to one task.
             unsafe {
                 shared[0].slice(row, 1)[0] = nats;
                 shared[1].slice(row, 1)[0] = f32::from(likeliest && !nats.is_nan());

@@ -1,4 +1,4 @@
-//! Distillation loss with the output projections: logits exist for a few rows at a time only.
+//! Distillation loss, including the output projections. Logits are in memory for a few rows at a time only.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -23,11 +23,11 @@ struct Distillation {
     temperature: f32,
     precision: Precision,
     tracked: (bool, bool),
-    /// The gradients for an incoming gradient of 1, computed in the forward pass while the logits are there.
+    /// Gradients for an incoming gradient of 1. The forward pass computes them while it has the logits.
     gradients: OnceLock<Gradients>,
 }
 
-/// T²·Σ KL(teacher ‖ student).
+/// Computes T²·Σ KL(teacher ‖ student).
 pub(crate) fn distillation(
     (hidden, weight): (&Tensor, &Tensor),
     teacher: &Teacher,
@@ -46,7 +46,7 @@ pub(crate) fn distillation(
         .apply_op2(&weight.contiguous()?, operation)
 }
 
-/// Detaches the teacher and makes its rows contiguous.
+/// Detaches the teacher's tensors from their graph and makes them contiguous.
 pub(super) fn still(teacher: &Teacher) -> Result<Teacher> {
     Ok(match teacher {
         Teacher::Live { hidden, weight } => Teacher::Live {
@@ -58,7 +58,8 @@ pub(super) fn still(teacher: &Teacher) -> Result<Teacher> {
 }
 
 vectorized! {
-    /// KL(p ‖ q) of logits, of which `student` becomes T·(q − p); `shifts` are what is taken off either before.
+    /// Computes KL(p ‖ q) of one position, with p and q the softmax of (logits − shift) / T of teacher and student.
+    /// `shifts` are (student's, teacher's). Overwrites `student` by T·(q − p).
     fn divergence(student: &mut [f32], teacher: &mut [f32], shifts: (f32, f32), temperature: f32) -> f32 {
         let cold = 1.0 / temperature;
         let (mut of_student, mut of_teacher, mut apart) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
@@ -80,7 +81,7 @@ vectorized! {
         horizontal_sum(apart) / teacher_sum - (teacher_sum.ln() - student_sum.ln())
     }
 
-    /// x ← e^((x − shift) / T), and their sum.
+    /// Replaces each x by e^((x − shift) / T) and returns their sum.
     fn masses(row: &mut [f32], shift: f32, temperature: f32) -> f32 {
         let cold = 1.0 / temperature;
         let mut sums = [0f32; LANES];
@@ -94,7 +95,8 @@ vectorized! {
     }
 }
 
-/// Computes the divergence for position `at` of `top`: listed tokens stand alone, all others are one event.
+/// Computes the divergence at position `at` from a teacher's top k: each of the k tokens is an event, and all other
+/// tokens together are one.
 fn divergence_of_top(student: &mut [f32], top: &TopK, at: usize, temperature: f32) -> f32 {
     let shift = largest(student);
     let listed = at * top.k..(at + 1) * top.k;
@@ -106,7 +108,7 @@ fn divergence_of_top(student: &mut [f32], top: &TopK, at: usize, temperature: f3
     for id in ids {
         student[*id as usize] = f32::NEG_INFINITY;
     }
-    // Summed without the listed ones, so that nothing cancels where they are nearly all.
+    // Sums without the top k tokens, since a difference would cancel where they have nearly all probability.
     let others = masses(student, shift, temperature);
     let others = match others < f32::MIN_POSITIVE {
         true => f32::MIN_POSITIVE,
@@ -130,13 +132,13 @@ fn divergence_of_top(student: &mut [f32], top: &TopK, at: usize, temperature: f3
     divergence
 }
 
-/// Teacher ready for any of its rows, its weight packed once.
+/// Teacher with its output projection packed once for all rows.
 pub(super) enum PreparedTeacher<'a> {
     TopK(&'a TopK),
     Live(Matrix<'a>, &'a PackedOperand<'a>),
 }
 
-/// Calls `work` with the prepared teacher.
+/// Calls `work` with the teacher, its weight packed in `format`.
 pub(super) fn with_prepared_teacher<R>(
     teacher: &Teacher,
     format: Format,
@@ -158,7 +160,7 @@ pub(super) fn with_prepared_teacher<R>(
 }
 
 impl PreparedTeacher<'_> {
-    /// Calls `work` with the teacher's outputs at some positions.
+    /// Calls `work` with the teacher's distributions at some positions.
     fn with_rows<R>(
         &self,
         positions: Range<usize>,
@@ -186,7 +188,7 @@ impl PreparedTeacher<'_> {
     }
 }
 
-/// Rows of a teacher.
+/// Teacher's distributions at the positions from `first` on.
 struct TeacherRows<'a> {
     teacher: &'a PreparedTeacher<'a>,
     first: usize,
@@ -196,10 +198,10 @@ struct TeacherRows<'a> {
 }
 
 impl TeacherRows<'_> {
-    /// KL(teacher ‖ student) at position `at`, the student's logits becoming T·(q − p).
+    /// Returns KL(teacher ‖ student) at position `at` and overwrites the student's logits by T·(q − p).
     ///
     /// # Safety
-    /// `at` is one of the positions, and no other call is for it.
+    /// `at` is one of the positions, and no other call uses it at the same time.
     unsafe fn divergence(&self, at: usize, student: &mut [f32]) -> f32 {
         match self.teacher {
             PreparedTeacher::TopK(top) => divergence_of_top(student, top, at, self.temperature),
@@ -214,18 +216,18 @@ impl TeacherRows<'_> {
     }
 }
 
-/// Rows of a loss that are distilled too.
+/// Rows of a loss that are also distilled.
 pub(super) struct DistilledPositions<'a> {
-    /// Indices of the rows, ascending; the teacher has them one after another.
+    /// Indices of the distilled rows, ascending. Position i of the teacher belongs to row `rows[i]`.
     pub rows: &'a [usize],
     pub teacher: &'a PreparedTeacher<'a>,
     pub temperature: f32,
-    /// Factor of the divergence in the loss.
+    /// Weight of the divergence in the loss.
     pub strength: f32,
 }
 
 impl DistilledPositions<'_> {
-    /// Calls `work` with the teacher's outputs at the distilled rows among `rows`.
+    /// Calls `work` with the teacher's distributions at those of `rows` that are distilled.
     pub fn with_teacher<R>(
         &self,
         rows: Range<usize>,
@@ -244,15 +246,15 @@ impl DistilledPositions<'_> {
     }
 }
 
-/// Rows of a loss, and their teacher.
+/// Distilled rows of a loss with the teacher's distributions.
 pub(super) struct DistilledRows<'a> {
     positions: &'a DistilledPositions<'a>,
     teacher: &'a TeacherRows<'a>,
 }
 
 impl DistilledRows<'_> {
-    /// Lets `task` turn a row's logits into its gradient and adds that of the divergence if the row is distilled.
-    /// Returns the divergence, 0 for other rows.
+    /// Lets `task` overwrite the logits of `row` by the gradient of the cross-entropy. If the row is distilled, adds
+    /// the gradient of the divergence. Returns the divergence, or 0 for other rows.
     ///
     /// # Safety
     /// No other call is for this row.
@@ -268,7 +270,7 @@ impl DistilledRows<'_> {
         };
         with_buffer(logits.len(), |student| {
             student.copy_from_slice(logits);
-            // SAFETY: the row is among those that were lent, and promised to be this call's.
+            // SAFETY: the row is among the teacher's positions, and the caller promises that no other call uses it.
             let divergence = unsafe { self.teacher.divergence(at, student) };
             task(logits);
             add_scaled(student, self.positions.strength, logits);
@@ -278,7 +280,8 @@ impl DistilledRows<'_> {
 }
 
 impl Distillation {
-    /// Sums KL over a few rows of the student's logits, which become T·(q − p); `start` is the first of them.
+    /// Returns the sum of KL over a few rows and overwrites the student's logits by T·(q − p). `start` is the index
+    /// of the first row.
     fn rows(
         &self,
         start: usize,
@@ -291,7 +294,7 @@ impl Distillation {
         let cells = Shared::new(&mut nats);
         teacher.with_rows(rows, (vocabulary, self.temperature), |teacher| {
             for_each_row(student, vocabulary, |row, student| {
-                // SAFETY: each row is in one task.
+                // SAFETY: each row belongs to one task.
                 unsafe { cells.slice(row, 1)[0] = teacher.divergence(start + row, student) };
             });
         });
@@ -334,7 +337,7 @@ impl CustomOp2 for Distillation {
             (weight_gradient, vocabulary),
             width,
         )?;
-        // An operation runs forward once, so that nothing can stand there yet.
+        // Candle calls the forward pass once, so the cell is empty.
         let _ = self.gradients.set(gradients);
         let value = f64::from(self.temperature).powi(2) * total;
         Ok((CpuStorage::F32(vec![value as f32]), Shape::from(())))

@@ -1,4 +1,4 @@
-//! Gradients of a loss that are known when its forward pass ends.
+//! Gradients of a loss that the forward pass already computed.
 
 use candle_core::{Result, Tensor};
 
@@ -7,14 +7,14 @@ use crate::fused::simd::math::scaled;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, tensor};
 
-/// Gradients for the hidden states and the output projection, if tracked.
+/// Gradients of the hidden states and of the output projection; `None` if not needed.
 pub(super) struct Gradients {
     pub hidden: Option<Tensor>,
     pub weight: Option<Tensor>,
 }
 
 impl Gradients {
-    /// Wraps gradients of `(values, rows)` of `width` each, if tracked.
+    /// Makes tensors (rows, `width`) of the gradients given as `(values, rows)`.
     pub fn new(
         hidden: (Option<Vec<f32>>, usize),
         weight: (Option<Vec<f32>>, usize),
@@ -30,7 +30,7 @@ impl Gradients {
         })
     }
 
-    /// Scales the gradients by the incoming gradient.
+    /// Multiplies the gradients by the incoming gradient, a scalar.
     pub fn times(&self, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let factor = gradient.to_vec0::<f32>()?;
         let times = |gradient: &Option<Tensor>| {
@@ -43,7 +43,7 @@ impl Gradients {
     }
 }
 
-/// Computes factor·x; returns x itself for 1.
+/// Returns factor·x, or x itself for a factor of 1.
 fn times(x: &Tensor, factor: f32) -> Result<Tensor> {
     const CHUNK: usize = 1 << 14;
     if factor == 1.0 {
@@ -59,6 +59,6 @@ fn times(x: &Tensor, factor: f32) -> Result<Tensor> {
             scaled(&values[start..start + count], factor, y);
         });
     };
-    // SAFETY: all chunks are written.
+    // SAFETY: the tasks write all chunks.
     tensor(unsafe { filled(values.len(), fill) }, x.shape())
 }

@@ -1,7 +1,7 @@
 //! Output projection and loss in one operation, for a few rows of logits at a time.
 //!
-//! Read `rows` first (logits of some rows and their gradients), then `cross_entropy` and `distillation`; `gradients`
-//! keeps the gradients that the forward pass computes.
+//! Read `rows` first (logits of some rows and their gradients), then `cross_entropy` and `distillation`. `gradients`
+//! holds the gradients that the forward pass computes.
 
 mod cross_entropy;
 mod distillation;

@@ -1,4 +1,4 @@
-//! Logits, losses and gradients of a few rows of hidden states at a time.
+//! Logits, losses and gradients of hidden states, a few rows at a time.
 
 use super::distillation::DistilledPositions;
 use crate::fused::gemm::driver::{PackedOperand, Store, gemm_in, with_packed};
@@ -10,13 +10,14 @@ use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::{Threads, for_each};
 use crate::targets::IGNORED;
 
-/// Rows whose logits exist at a time: fixed, so that sums over tokens have one order.
+/// Number of rows whose logits are in memory at a time. A constant, so that sums over tokens always have the same
+/// order.
 const ROWS: usize = 512;
-/// Rows of a task.
+/// Rows in a task.
 const TASK_ROWS: usize = 16;
 
 vectorized! {
-/// Returns the largest value of a row; NaN is skipped.
+/// Returns the largest value of a row, skipping NaN.
     pub(super) fn largest(row: &[f32]) -> f32 {
         let mut lanes = [f32::NEG_INFINITY; LANES];
         let (chunks, rest) = row.as_chunks::<LANES>();
@@ -29,7 +30,7 @@ vectorized! {
         rest.iter().fold(horizontal_max(lanes), |a, &b| if b > a { b } else { a })
     }
 
-    /// x ← e^(x − shift), and their sum.
+    /// Replaces each x by e^(x − shift) and returns their sum.
     fn exponentials(row: &mut [f32], shift: f32) -> f32 {
         let mut sums = [0f32; LANES];
         let (chunks, rest) = row.as_chunks_mut::<LANES>();
@@ -47,7 +48,7 @@ vectorized! {
     }
 }
 
-/// Score of a row's target.
+/// Cross-entropy of one row, and the terms of its gradient.
 pub(super) struct Scored {
     /// −ln p(target).
     pub nats: f32,
@@ -57,12 +58,12 @@ pub(super) struct Scored {
     log_sum: f32,
 }
 
-/// Scores a row of logits, which becomes e^(logit − largest).
+/// Computes the cross-entropy of a row of logits and overwrites them by e^(logit − largest).
 pub(super) fn score_row(logits: &mut [f32], target: u32) -> Scored {
     let shift = largest(logits);
     let chosen = logits[target as usize];
     let sum = exponentials(logits, shift);
-    // A NaN among the logits is in the sum, and so in the result.
+    // A NaN logit makes the sum NaN, and so the result.
     Scored {
         nats: sum.ln() - (chosen - shift),
         sum,
@@ -70,7 +71,7 @@ pub(super) fn score_row(logits: &mut [f32], target: u32) -> Scored {
     }
 }
 
-/// Calls `each(row, its logits)` for all rows in parallel.
+/// Calls `each(row, its logits)` for all rows, in parallel.
 pub(super) fn for_each_row(
     logits: &mut [f32],
     vocabulary: usize,
@@ -81,13 +82,13 @@ pub(super) fn for_each_row(
     let logits = Shared::new(logits);
     for_each(rows.div_ceil(TASK_ROWS), work, |task| {
         for row in task * TASK_ROWS..rows.min((task + 1) * TASK_ROWS) {
-            // SAFETY: each row is in one task.
+            // SAFETY: each row belongs to one task.
             each(row, unsafe { logits.slice(row * vocabulary, vocabulary) });
         }
     });
 }
 
-/// Hidden states and the output projection, whose product are the logits.
+/// Hidden states and the output projection; their product is the logits.
 #[derive(Clone, Copy)]
 pub(super) struct Projection<'a> {
     pub hidden: Matrix<'a>,
@@ -96,7 +97,7 @@ pub(super) struct Projection<'a> {
 }
 
 impl Projection<'_> {
-    /// Calls `chunk(first row, hidden states, logits)` for a few rows at a time.
+    /// Calls `chunk(index of the first row, hidden states, logits)` for a few rows at a time.
     pub fn for_each_chunk(&self, mut chunk: impl FnMut(usize, Matrix, &mut [f32])) {
         let (rows, width, vocabulary) = (self.hidden.rows, self.hidden.columns, self.weight.rows);
         with_packed(self.weight.transposed(), rows, self.format, |weight| {
@@ -111,8 +112,9 @@ impl Projection<'_> {
         });
     }
 
-    /// Lets `turn(first row, logits)` turn the logits of a few rows at a time into their gradients, and writes the
-    /// gradients of the hidden states (rows, width) and of the weight where they are wanted; both are zeros before.
+    /// Lets `turn(index of the first row, logits)` replace the logits of a few rows at a time by their gradients.
+    /// Adds the resulting gradients of the hidden states (rows, width) and of the weight to the given buffers, which
+    /// must be zeros.
     pub fn gradients(
         &self,
         [hidden_gradient, weight_gradient]: [Option<&mut [f32]>; 2],
@@ -126,7 +128,7 @@ impl Projection<'_> {
         }
     }
 
-    /// Computes [`gradients`](Self::gradients) with the packed weight beside the gradient that needs it.
+    /// Computes [`gradients`](Self::gradients), with the weight packed for the gradient of the hidden states.
     fn gradients_in_chunks(
         &self,
         mut hidden_gradient: Option<(&mut [f32], &PackedOperand)>,
@@ -153,24 +155,24 @@ impl Projection<'_> {
     }
 }
 
-/// Rows of a loss: those that have a target.
+/// Rows of a loss that have a target.
 pub(super) struct Rows<'a> {
     pub projection: Projection<'a>,
     pub targets: &'a [u32],
     pub z_loss: f32,
 }
 
-/// Sums over all rows.
+/// Sums of the loss terms over all rows.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sums {
-    /// Sum of −ln p(target) and the z-loss.
+    /// Sum of −ln p(target) + z_loss·(ln Σ e^logit)².
     pub task: f64,
-    /// Sum of the divergence from a teacher, over the distilled rows.
+    /// Sum of the divergence from the teacher, over the distilled rows.
     pub divergence: f64,
 }
 
 impl Rows<'_> {
-    /// Computes the losses, and the gradients of their sum as in [`Projection::gradients`].
+    /// Computes the losses, and the gradients of their sum into the buffers as in [`Projection::gradients`].
     pub fn losses(
         &self,
         distilled: Option<&DistilledPositions>,
@@ -186,7 +188,7 @@ impl Rows<'_> {
         sums
     }
 
-    /// Computes the losses of the rows from `start` on, whose logits become their gradients if `tracked`.
+    /// Computes the losses of the rows from `start` on. If `tracked`, overwrites their logits by the gradients.
     fn lose(
         &self,
         distilled: Option<&DistilledPositions>,
@@ -201,14 +203,14 @@ impl Rows<'_> {
         let row_of = |row: usize, logits: &mut [f32]| {
             let scored = score_row(logits, targets[row]);
             let log_sum = scored.log_sum;
-            // SAFETY: each row is in one task.
+            // SAFETY: each row belongs to one task.
             let cell = unsafe { cells[0].slice(row, 1) };
             cell[0] = scored.nats;
             if self.z_loss != 0.0 {
                 cell[0] += self.z_loss * log_sum * log_sum;
             }
             if tracked {
-                // The derivative of the logarithm of the sum is p itself.
+                // The derivative of ln Σ e^logit by the logits is p itself.
                 scale(logits, (1.0 + 2.0 * self.z_loss * log_sum) / scored.sum);
                 logits[targets[row] as usize] -= 1.0;
             }
@@ -219,7 +221,7 @@ impl Rows<'_> {
                 distilled.with_teacher(start..start + targets.len(), vocabulary, |teacher| {
                     for_each_row(logits, vocabulary, |row, logits| {
                         let task = |logits: &mut [f32]| row_of(row, logits);
-                        // SAFETY: each row is in one task.
+                        // SAFETY: each row belongs to one task.
                         unsafe {
                             cells[1].slice(row, 1)[0] = teacher.beside(start + row, logits, task);
                         }
@@ -235,7 +237,7 @@ impl Rows<'_> {
     }
 }
 
-/// Gathers the rows that have a target: rows without one are not even read.
+/// Returns the hidden states and targets of the positions that have a target. The others are not even read.
 pub(super) fn kept_rows(hidden: &[f32], width: usize, targets: &[u32]) -> (Vec<f32>, Vec<u32>) {
     let mut rows = Vec::new();
     let mut kept = Vec::new();
@@ -248,7 +250,7 @@ pub(super) fn kept_rows(hidden: &[f32], width: usize, targets: &[u32]) -> (Vec<f
     (rows, kept)
 }
 
-/// Scatters the gradients of the kept rows back to their positions.
+/// Returns the gradients of all positions: those of [`kept_rows`] at their positions, and zeros elsewhere.
 pub(super) fn spread_rows(kept: &[f32], width: usize, targets: &[u32]) -> Vec<f32> {
     let mut all = vec![0.0; targets.len() * width];
     let mut next = 0;

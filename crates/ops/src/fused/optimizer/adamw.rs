@@ -1,4 +1,4 @@
-//! The AdamW update in one pass over parameter, gradient and moments.
+//! AdamW update in one pass over parameter, gradient and moments.
 
 use std::sync::Mutex;
 
@@ -10,10 +10,10 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{contiguous, contiguous_mut};
 use crate::optimizer::moments::HostMoments;
 
-/// Elements of a task.
+/// Elements in a task.
 const CHUNK: usize = 1 << 14;
 
-/// The numbers of one update, each as it enters the formula.
+/// Factors of one update, precomputed from the settings and the step number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpdateFactors {
     pub gradient_scale: f32,
@@ -33,7 +33,7 @@ struct Update<'a> {
     moments: Mutex<&'a mut HostMoments>,
 }
 
-/// Updates `parameter` and `moments`.
+/// Updates `parameter` and `moments` in place.
 pub(crate) fn adamw(
     parameter: &Var,
     gradient: &Tensor,
@@ -96,7 +96,7 @@ impl InplaceOp2 for Update<'_> {
         for_each(length.div_ceil(CHUNK), 8 * length, |task| {
             let start = task * CHUNK;
             let count = CHUNK.min(length - start);
-            // SAFETY: chunks do not overlap, and all three are `length` long.
+            // SAFETY: chunks do not overlap, and all three slices have `length` elements.
             let (parameter, first, second) = unsafe {
                 (
                     parameter.slice(start, count),

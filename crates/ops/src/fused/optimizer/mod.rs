@@ -1,4 +1,5 @@
-//! Optimizer updates in place: AdamW, Muon, the quadratic penalty, and the sum of squares for the gradient norm.
+//! In-place optimizer updates (AdamW and Muon), the gradient of a quadratic penalty, and the sum of squares for the
+//! gradient norm.
 
 mod adamw;
 mod muon;

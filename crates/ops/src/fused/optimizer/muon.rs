@@ -1,9 +1,9 @@
-//! Muon update in f32: Newton–Schulz on G = X·Xᵀ of the shorter side, whose products are symmetric and need half of the
-//! work, and one product with X at the end.
+//! Muon update in f32. Newton–Schulz runs on the symmetric matrix G = X·Xᵀ of X's shorter dimension, whose products
+//! need half of the work; one product with X follows.
 //!
-//! An iteration takes X to P·X, P = a + b·G + c·G², and so G to P·G·P. All of these are polynomials of the first G:
-//! they are symmetric and commute, and their product Q is what X is multiplied with. Rounding in G of 10⁻⁷ grows by a²
-//! = 11.9 in an iteration, to 0.0002 before the last, which f32 bears and bf16 would not.
+//! An iteration maps X to P·X with P = a + b·G + c·G², and so G to P·G·P. All P are polynomials of the first G, so
+//! they are symmetric and commute; their product Q multiplies X at the end. A rounding error of 10⁻⁷ in G grows by a²
+//! = 11.9 in each iteration, to 0.0002 before the last. f32 is precise enough for that; bf16 is not.
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var};
 
@@ -18,10 +18,10 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, contiguous, contiguous_mut, tensor};
 use crate::optimizer::newton_schulz::{ITERATIONS, QUINTIC};
 
-/// Elements of a task.
+/// Elements in a task.
 const CHUNK: usize = 1 << 14;
 
-/// The numbers of one update, each as it enters the formula.
+/// Factors of one update, precomputed from the settings and the matrix's shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MuonFactors {
     pub gradient_scale: f32,
@@ -32,7 +32,7 @@ pub(crate) struct MuonFactors {
     pub step_size: f32,
 }
 
-/// Updates `parameter`, a matrix, and `momentum`.
+/// Updates the matrix `parameter` and its `momentum` in place.
 pub(crate) fn muon(
     parameter: &Var,
     gradient: &Tensor,
@@ -49,14 +49,14 @@ pub(crate) fn muon(
         for_each(length.div_ceil(CHUNK), 4 * length, |task| {
             let start = task * CHUNK;
             let count = CHUNK.min(length - start);
-            // SAFETY: chunks do not overlap, and both are `length` long.
+            // SAFETY: chunks do not overlap, and both slices have `length` elements.
             let (new, direction) =
                 unsafe { (new.slice(start, count), direction.slice(start, count)) };
             let (old, gradient) = (&old[start..][..count], &gradient[start..][..count]);
             remember(&factors, old, gradient, new, direction);
         });
     }
-    // A gradient of zeros moves nothing.
+    // With a gradient of zeros, only the weight decay changes the parameter.
     let norm = square_sum_of(&direction).sqrt() as f32;
     scale(&mut direction, 1.0 / (norm + 1e-20));
     let direction = tensor(direction, parameter.shape())?;
@@ -81,7 +81,8 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// a + b·g + c·square, for the identity's row with its 1 at `diagonal`.
+    /// Replaces `square`, one row of G², by the same row of a·I + b·G + c·G². `g` is that row of G, and the identity
+    /// has its 1 at `diagonal`.
     fn quintic(square: &mut [f32], g: &[f32], diagonal: usize) {
         let [a, b, c] = QUINTIC.map(|x| x as f32);
         for (square, g) in square.iter_mut().zip(g) {
@@ -92,7 +93,7 @@ vectorized! {
     }
 }
 
-/// parameter·(1 − η·λ) − η·scale·orthogonal(direction), the direction's norm being 1.
+/// Elementwise last step: parameter·(1 − η·λ) − η·scale·orthogonal(direction), for a direction of norm 1.
 struct Update {
     factors: MuonFactors,
 }
@@ -130,7 +131,8 @@ impl InplaceOp2 for Update {
     }
 }
 
-/// Q of X (rows × columns, no more rows than columns) of norm 1: Q·X is about orthogonal.
+/// Computes Q for X (rows × columns, with no more rows than columns) of norm 1, such that Q·X is approximately
+/// orthogonal.
 fn newton_schulz(x: Matrix, q: &mut [f32]) {
     let size = x.rows;
     let square = |a: &[f32], b: &[f32], c: &mut [f32]| {
@@ -143,7 +145,7 @@ fn newton_schulz(x: Matrix, q: &mut [f32]) {
         for iteration in 0..ITERATIONS {
             square(g, g, p);
             if iteration == 0 {
-                // The eighth root of the sum of all eighth powers bounds every singular value.
+                // The eighth root of the sum of the singular values' eighth powers bounds every singular value.
                 let fourth = square_sum_of(p).sqrt() as f32 + 1e-20;
                 scale(p, 1.0 / fourth);
                 scale(g, 1.0 / fourth.sqrt());

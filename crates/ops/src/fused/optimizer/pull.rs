@@ -8,10 +8,10 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::math::{LANES, horizontal_sum, multiply_add};
 use crate::fused::simd::storage::{Floats, tensor};
 
-/// Elements of a task: fixed, so that the sum has one order.
+/// Elements in a task: a constant, so that the sum always has the same order.
 const CHUNK: usize = 1 << 13;
 
-/// gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)².
+/// Returns gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)².
 pub(crate) fn pull(gradient: &Tensor, pull: &Pull, factor: f64) -> Result<(Tensor, f64)> {
     let (parameter, anchor) = (pull.parameter.contiguous()?, pull.anchor.contiguous()?);
     let weight = pull.weight.map(Tensor::contiguous).transpose()?;
@@ -40,7 +40,8 @@ pub(crate) fn pull(gradient: &Tensor, pull: &Pull, factor: f64) -> Result<(Tenso
 }
 
 vectorized! {
-/// Adds a chunk's gradient and returns its part of the sum; every element has the weight 1.
+/// Adds the penalty's gradient to one chunk, with a weight of 1 for all elements. Returns the chunk's part of the
+/// sum.
     fn pull_alike(moved: &mut [f32], parameter: &[f32], anchor: &[f32], factor: f32) -> f32 {
         let mut sums = [0f32; LANES];
         let (moved, moved_rest) = moved.as_chunks_mut::<LANES>();
@@ -61,7 +62,7 @@ vectorized! {
         horizontal_sum(sums)
     }
 
-/// Adds a chunk's gradient and returns its part of the sum; each element has its own weight.
+/// Adds the penalty's gradient to one chunk, with a weight for each element. Returns the chunk's part of the sum.
     fn pull_weighted(moved: &mut [f32], parameter: &[f32], anchor: &[f32], weight: &[f32], factor: f32) -> f32 {
         let mut sums = [0f32; LANES];
         let (moved, moved_rest) = moved.as_chunks_mut::<LANES>();

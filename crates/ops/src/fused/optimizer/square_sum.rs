@@ -6,11 +6,11 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::Floats;
 
-/// Elements of a partial sum: fixed, so that the sum has one order.
+/// Elements in a partial sum: a constant, so that the sum always has the same order.
 const CHUNK: usize = 1 << 14;
 
 vectorized! {
-    /// Σx² in f64: gradients of a large model span more than f32 can add.
+    /// Computes Σx² in f64: the squared gradients of a large model span more magnitudes than an f32 sum can hold.
     fn squares(values: &[f32]) -> f64 {
         let mut sums = [0f64; 16];
         let (chunks, rest) = values.as_chunks::<16>();
@@ -26,12 +26,12 @@ vectorized! {
     }
 }
 
-/// Σx² of all elements.
+/// Returns Σx² over all elements.
 pub(crate) fn square_sum(x: &Tensor) -> Result<f64> {
     Ok(square_sum_of(&Floats::of(&x.contiguous()?)?))
 }
 
-/// [`square_sum`] of a slice.
+/// Returns Σx² of a slice.
 pub(crate) fn square_sum_of(values: &[f32]) -> f64 {
     let tasks = values.len().div_ceil(CHUNK);
     let parts: Vec<std::sync::OnceLock<f64>> = vec![std::sync::OnceLock::new(); tasks];

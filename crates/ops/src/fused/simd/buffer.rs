@@ -1,14 +1,14 @@
-//! Scratch memory that is reused between calls.
+//! Scratch memory that calls reuse, and memory that parallel tasks share.
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-/// A cache line of floats: the unit of alignment.
+/// Cache line of 16 floats, the unit of alignment.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "read through a pointer to floats")] [f32; 16]);
 
-/// A reusable, cache-aligned buffer of floats.
+/// Reusable, cache-aligned buffer of floats.
 #[derive(Default)]
 pub(crate) struct Buffer(Vec<Line>);
 
@@ -19,7 +19,7 @@ impl Buffer {
         if self.0.len() < lines {
             self.0.resize(lines, Line([0.0; 16]));
         }
-        // SAFETY: a line is 16 floats without padding, and the vector holds at least `length` of them.
+        // SAFETY: a line is 16 floats without padding, and the vector holds at least `length` floats.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<f32>(), length) }
     }
 }
@@ -28,8 +28,8 @@ thread_local! {
     static BUFFERS: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends a buffer of this thread to `work`. A call within the call gets another one, as happens when a thread that
-/// waits for others takes up their work.
+/// Calls `work` with a buffer of this thread, whose content is arbitrary. A nested call gets another buffer; calls
+/// nest when a thread that waits for a task runs another one meanwhile.
 pub(crate) fn with_buffer<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(buffer.take(length));
@@ -37,7 +37,7 @@ pub(crate) fn with_buffer<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) 
     result
 }
 
-/// Splits a slice into parts of the given lengths.
+/// Splits a slice into consecutive parts of the given lengths.
 pub(crate) fn split<const N: usize>(
     mut floats: &mut [f32],
     lengths: [usize; N],
@@ -49,16 +49,16 @@ pub(crate) fn split<const N: usize>(
     })
 }
 
-/// Memory that tasks share, each writing where no other does.
+/// Memory that parallel tasks share; each writes its own range.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared {
     pointer: *mut f32,
     length: usize,
 }
 
-// SAFETY: every use goes through `slice`, `zeroed` or `pointer`, whose callers keep the parts of different tasks apart.
+// SAFETY: every access goes through `slice`, `zeroed` or `pointer`, whose callers keep the ranges of tasks apart.
 unsafe impl Send for Shared {}
-// SAFETY: as above.
+// SAFETY: every access goes through `slice`, `zeroed` or `pointer`, whose callers keep the ranges of tasks apart.
 unsafe impl Sync for Shared {}
 
 impl Shared {
@@ -85,7 +85,7 @@ impl Shared {
         self.length
     }
 
-    /// Returns the range `start..start + length`.
+    /// Returns the range `start..start + length`. Panics if it exceeds the memory.
     pub fn part(self, start: usize, length: usize) -> Self {
         assert!(start <= self.length && length <= self.length - start);
         Self {
@@ -94,19 +94,23 @@ impl Shared {
         }
     }
 
+    /// Borrows the range `start..start + length`.
+    ///
     /// # Safety
-    /// The memory lives on and is used in no other way meanwhile, the range was written, and no other task holds an
-    /// overlapping range.
+    /// The memory outlives the slice and is not accessed in another way meanwhile. The range is initialized, and no
+    /// other task holds an overlapping range.
     pub unsafe fn slice<'a>(self, start: usize, length: usize) -> &'a mut [f32] {
         let part = self.part(start, length);
         // SAFETY: promised by the caller.
         unsafe { std::slice::from_raw_parts_mut(part.pointer, length) }
     }
 
-    /// Zeroes a possibly uninitialized range, which is then in the L1 cache for the writes that follow.
+    /// Fills a range, which may be uninitialized, with zeros and borrows it. It is then in the L1 cache for the
+    /// writes that follow.
     ///
     /// # Safety
-    /// The memory lives on and is used in no other way meanwhile, and no other task holds an overlapping range.
+    /// The memory outlives the slice and is not accessed in another way meanwhile. No other task holds an overlapping
+    /// range.
     pub unsafe fn zeroed<'a>(self, start: usize, length: usize) -> &'a mut [f32] {
         let part = self.part(start, length);
         // SAFETY: promised by the caller; all bits zero is 0.
@@ -116,13 +120,13 @@ impl Shared {
         }
     }
 
-    /// Writes `from` from `start` on, into possibly uninitialized memory.
+    /// Copies `from` to the range that begins at `start`, which may be uninitialized.
     ///
     /// # Safety
-    /// As [`Self::zeroed`].
+    /// Same contract as [`Self::zeroed`].
     pub unsafe fn write(self, start: usize, from: &[f32]) {
         let part = self.part(start, from.len());
-        // SAFETY: promised by the caller: what is written overlaps nothing that is borrowed.
+        // SAFETY: promised by the caller; the written range overlaps nothing that is borrowed.
         unsafe {
             part.pointer
                 .copy_from_nonoverlapping(from.as_ptr(), from.len())
@@ -130,17 +134,17 @@ impl Shared {
     }
 }
 
-/// Returns a vector of `length` floats that `fill` writes in full. Its memory is uninitialized: it is written by
-/// [`Shared::write`], [`Shared::zeroed`] or through the pointer, and no slice of it is made before.
+/// Returns a vector of `length` floats that `fill` writes in full. The memory is uninitialized when `fill` is called:
+/// it must be written with [`Shared::write`], [`Shared::zeroed`] or through the pointer before a slice of it is made.
 ///
 /// # Safety
-/// `fill` writes every element, and reads none before.
+/// `fill` writes every element, and reads none before it is written.
 pub(crate) unsafe fn filled(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
     let mut floats = Vec::<f32>::with_capacity(length);
     fill(Shared::unwritten(
         &mut floats.spare_capacity_mut()[..length],
     ));
-    // SAFETY: the capacity is `length` at least, and the caller promises that every element is written.
+    // SAFETY: the capacity is at least `length`, and the caller promises that every element is written.
     unsafe { floats.set_len(length) };
     floats
 }
@@ -149,7 +153,7 @@ pub(crate) unsafe fn filled(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32
 mod tests {
     use super::*;
 
-    /// Every way of writing new memory, over memory that was used before.
+    /// Checks all ways of writing to a new vector whose memory was used before.
     #[test]
     fn new_vectors_are_written_in_parts() {
         drop(vec![7f32; 64]);
@@ -165,17 +169,17 @@ mod tests {
                 new.part(8, 2).slice(1, 1)[0] += 0.5;
             }
         };
-        // SAFETY: all ten are written.
+        // SAFETY: `fill` writes all ten.
         let floats = unsafe { filled(10, fill) };
         assert_eq!(floats, [1.0, 2.0, 0.0, 5.0, 0.0, 5.0, 6.0, 7.0, 8.0, 9.5]);
-        // SAFETY: nothing is to be written.
+        // SAFETY: there is nothing to write.
         assert!(unsafe { filled(0, |_| {}) }.is_empty());
     }
 
-    /// A part outside of the memory is a bug that is caught.
+    /// Checks that `part` panics if the range exceeds the memory.
     #[test]
     #[should_panic(expected = "assertion failed")]
-    fn parts_lie_inside() {
+    fn ranges_beyond_the_memory_panic() {
         let mut floats = [0.0; 4];
         Shared::new(&mut floats).part(3, 2);
     }

@@ -1,4 +1,4 @@
-//! Arithmetic that takes each element by itself.
+//! Elementwise arithmetic on slices, in parallel chunks.
 
 use std::ops::Range;
 
@@ -6,15 +6,15 @@ use super::buffer::{Shared, filled};
 use super::level::vectorized;
 use super::parallel::for_each;
 
-/// Elements of a task.
+/// Elements in a task.
 const CHUNK: usize = 1 << 14;
-/// Multiplications that an element is worth, with its exponential.
+/// Cost of an element whose exponential is computed, in multiplications.
 const EXPONENTIAL: usize = 16;
-/// Multiplications that an element is worth which is only read and written.
+/// Cost of an element that is only read and written, in multiplications.
 const PASS: usize = 4;
 
 vectorized! {
-    /// to += from.
+    /// Computes to += from.
     pub(in crate::fused) fn add(from: &[f32], to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to += from;
@@ -23,7 +23,8 @@ vectorized! {
     }
 }
 
-/// Runs `work` over equal chunks of the inputs and of a new vector, all of which it writes.
+/// Runs `work` on corresponding chunks of the inputs and of a new vector, which `work` writes in full. Returns the
+/// vector.
 pub(in crate::fused) fn in_chunks<const N: usize>(
     inputs: [&[f32]; N],
     work: impl Fn([&[f32]; N], &mut [f32]) + Sync + Send,
@@ -35,11 +36,11 @@ pub(in crate::fused) fn in_chunks<const N: usize>(
             work(inputs.map(|input| &input[at.clone()]), y);
         });
     };
-    // SAFETY: all chunks are written.
+    // SAFETY: the tasks write all chunks.
     unsafe { filled(inputs[0].len(), fill) }
 }
 
-/// to = from, over what may be nothing yet.
+/// Copies `from` into `to`, which may be uninitialized.
 pub(in crate::fused) fn write(from: &[f32], to: Shared) {
     assert_eq!(from.len(), to.len());
     for_each_range(from.len(), PASS, |at| {
@@ -48,7 +49,7 @@ pub(in crate::fused) fn write(from: &[f32], to: Shared) {
     });
 }
 
-/// A vector of zeros.
+/// Returns a vector of zeros, written by all threads.
 pub(in crate::fused) fn zeros(length: usize) -> Vec<f32> {
     let fill = |to: Shared| {
         for_each_range(length, PASS, |at| {
@@ -56,21 +57,21 @@ pub(in crate::fused) fn zeros(length: usize) -> Vec<f32> {
             unsafe { to.zeroed(at.start, at.len()) };
         });
     };
-    // SAFETY: all chunks are written.
+    // SAFETY: the tasks write all chunks.
     unsafe { filled(length, fill) }
 }
 
-/// to = 0.
+/// Sets all elements to 0.
 pub(in crate::fused) fn clear(to: &mut [f32]) {
     for_each_chunk(to, PASS, |_, to| to.fill(0.0));
 }
 
-/// to += from.
+/// Computes to += from on all threads.
 pub(in crate::fused) fn add_in_place(from: &[f32], to: &mut [f32]) {
     for_each_chunk(to, PASS, |at, to| add(&from[at], to));
 }
 
-/// Runs `work(where it lies, chunk)` over chunks of `values`; an element is worth `each` multiplications.
+/// Runs `work(its range, chunk)` on chunks of `values`. `each` is the cost of an element, in multiplications.
 fn for_each_chunk(
     values: &mut [f32],
     each: usize,
@@ -84,7 +85,7 @@ fn for_each_chunk(
     });
 }
 
-/// Runs `work` over the places of chunks of `length` values; an element is worth `each` multiplications.
+/// Runs `work` on consecutive ranges that cover `0..length`. `each` is the cost of an element, in multiplications.
 fn for_each_range(length: usize, each: usize, work: impl Fn(Range<usize>) + Sync + Send) {
     for_each(length.div_ceil(CHUNK), each * length, |task| {
         let start = task * CHUNK;

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// Instruction sets that kernels are written for.
+/// Instruction sets that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     /// AVX-512F, on x86-64.
@@ -11,19 +11,19 @@ pub(crate) enum Level {
     /// AVX2 and FMA, on x86-64.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// Instructions of every machine.
+    /// Instructions that every machine has.
     Portable,
 }
 
-/// Returns the best level of this machine, or the portable one if the environment variable `POLYMATH_PORTABLE` is `1`.
-/// Detected once.
+/// Returns the best instruction set of this machine, or the portable one if the environment variable
+/// `POLYMATH_PORTABLE` is `1`. Detected once.
 #[inline]
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(detect)
 }
 
-/// Returns true if the machine has the bf16 dot product beside AVX-512 and may use it.
+/// Returns true if the machine has the bf16 dot product of AVX-512 and AVX-512 is enabled.
 #[inline]
 pub(crate) fn has_bf16_dot() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -41,7 +41,7 @@ fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")
 }
 
-/// Detects the level. In tests, `POLYMATH_TEST_AVX2` hides AVX-512, so that the AVX2 kernels run.
+/// Detects the instruction set. In tests, `POLYMATH_TEST_AVX2` hides AVX-512, so that the AVX2 kernels run.
 fn detect() -> Level {
     if std::env::var_os("POLYMATH_PORTABLE").is_some_and(|value| value == "1") {
         return Level::Portable;
@@ -59,9 +59,9 @@ fn detect() -> Level {
     Level::Portable
 }
 
-/// Defines functions that are compiled once for each level and dispatch among the copies when called. The bodies are
-/// plain loops over lanes, which the compiler turns into the vectors of the level; `FMA` says whether a fused
-/// multiply-add is an instruction there.
+/// Defines functions that are compiled once for each instruction set and choose their copy when called. The bodies
+/// are plain loops over lanes, which the compiler vectorizes. The constant `FMA` is true if the instruction set has a
+/// fused multiply-add.
 macro_rules! vectorized {
     ($($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
         $(#[$meta])*
@@ -77,9 +77,9 @@ macro_rules! vectorized {
                 fn avx2($($argument: $type),*) $(-> $result)? { body::<true>($($argument),*) }
 
                 match $crate::fused::simd::level::level() {
-                    // SAFETY: the level was found on this machine.
+                    // SAFETY: the machine has the instruction set.
                     $crate::fused::simd::level::Level::Avx512 => return unsafe { avx512($($argument),*) },
-                    // SAFETY: the level was found on this machine.
+                    // SAFETY: the machine has the instruction set.
                     $crate::fused::simd::level::Level::Avx2 => return unsafe { avx2($($argument),*) },
                     $crate::fused::simd::level::Level::Portable => {}
                 }
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use crate::skipped::skipped;
 
-    /// The level is the best one, or the one that the environment limits the machine to; kernels that can't run on this
-    /// processor are reported as skipped.
+    /// Checks that the best instruction set is chosen, or the one that an environment variable sets. Reports kernels
+    /// that can't run on this processor as skipped.
     #[test]
     fn kernels_that_cannot_run_are_reported() {
         let set = |name: &str| std::env::var_os(name).is_some();

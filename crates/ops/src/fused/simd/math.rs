@@ -2,11 +2,11 @@
 
 use super::level::vectorized;
 
-/// Lanes of a running sum: independent accumulators, enough to hide the latency of an addition.
+/// Number of lanes of a running sum. They are independent accumulators, enough to hide the latency of an addition.
 pub(crate) const LANES: usize = 32;
 
 vectorized! {
-    /// values·factor, in place.
+    /// Multiplies values by a factor, in place.
     pub(crate) fn scale(values: &mut [f32], factor: f32) {
         for value in values {
             *value *= factor;
@@ -14,7 +14,7 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// values·factor, from one slice to another.
+    /// Computes to = from·factor.
     pub(crate) fn scaled(from: &[f32], factor: f32, to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = from * factor;
@@ -22,7 +22,7 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// to += values·factor.
+    /// Computes to += from·factor.
     pub(crate) fn add_scaled(from: &[f32], factor: f32, to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = multiply_add::<FMA>(*from, factor, *to);
@@ -30,24 +30,25 @@ vectorized! {
     }
 }
 
-/// Computes a·b + c, with a single rounding if that is one instruction.
+/// Computes a·b + c, rounded once if a fused multiply-add is one instruction, and twice otherwise.
 #[inline(always)]
 pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Computes eˣ to about 2 units in the last place. NaN stays NaN; results below the smallest normal number are 0.
+/// Computes eˣ with an error of about 2 units in the last place. NaN stays NaN; results below the smallest normal
+/// number are 0.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     const LOWEST: f32 = -87.33;
     const HIGHEST: f32 = 88.37;
-    // A number so large that adding it rounds to a whole number, which then stands in the low bits.
+    // Adding this number rounds to an integer, which then stands in the low bits of the sum.
     const ROUNDER: f32 = 12_582_912.0;
     let bounded = if x < LOWEST { LOWEST } else { x }; // comparisons keep NaN, `max` would not
     let bounded = if bounded > HIGHEST { HIGHEST } else { bounded };
     let shifted = multiply_add::<FMA>(bounded, std::f32::consts::LOG2_E, ROUNDER);
     let whole = shifted - ROUNDER;
-    // ln 2 in two parts, of which the first has few digits, so that its product is exact.
+    // ln 2 in two parts. The first has few significant bits, so that its product with an integer is exact.
     let rest = multiply_add::<FMA>(whole, -0.693_359_4, bounded);
     let rest = multiply_add::<FMA>(whole, 2.121_944_4e-4, rest);
     let mut series = 1.987_569_2e-4;
@@ -67,7 +68,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     if x > HIGHEST { f32::INFINITY } else { result }
 }
 
-/// Rounds to the nearest bf16, as an f32; ties go to even and NaN stays NaN.
+/// Rounds to the nearest bf16, stored as f32. Ties go to even; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn round_to_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
@@ -80,7 +81,7 @@ pub(crate) fn round_to_bf16(x: f32) -> f32 {
     f32::from_bits(kept & 0xffff_0000)
 }
 
-/// Sums all lanes pairwise, the two halves of the vector first.
+/// Sums all lanes pairwise, lane i with lane i + width/2 first.
 #[inline(always)]
 pub(crate) fn horizontal_sum(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
@@ -93,7 +94,7 @@ pub(crate) fn horizontal_sum(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// Returns the largest lane; none may be NaN.
+/// Returns the largest lane. No lane may be NaN.
 #[inline(always)]
 pub(crate) fn horizontal_max(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
@@ -111,7 +112,7 @@ pub(crate) fn horizontal_max(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// Reduces two slices with `step` in lanes whose order depends on the length alone.
+/// Reduces two slices with `step(sum, a, b)` in lanes. The order depends on the length alone.
 #[inline(always)]
 pub(crate) fn reduce<const FMA: bool>(
     a: &[f32],
@@ -133,19 +134,19 @@ pub(crate) fn reduce<const FMA: bool>(
 }
 
 vectorized! {
-    /// a·b.
+    /// Returns the dot product a·b.
     pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
         reduce::<FMA>(a, b, |sum, a, b| multiply_add::<FMA>(a, b, sum))
     }
 
-    /// a·b of the factors rounded to bf16.
+    /// Returns the dot product of a and b, both rounded to bf16.
     pub(crate) fn dot_bf16(a: &[f32], b: &[f32]) -> f32 {
         reduce::<FMA>(a, b, |sum, a, b| {
             multiply_add::<FMA>(round_to_bf16(a), round_to_bf16(b), sum)
         })
     }
 
-    /// Copies and rounds to bf16.
+    /// Copies numbers, rounded to bf16.
     pub(crate) fn copy_rounded(from: &[f32], to: &mut [f32]) {
         for (from, to) in from.iter().zip(to) {
             *to = round_to_bf16(*from);
@@ -153,7 +154,7 @@ vectorized! {
         let _ = FMA;
     }
 
-    /// Rounds to bf16 in place.
+    /// Rounds numbers to bf16 in place.
     pub(crate) fn round_in_place(values: &mut [f32]) {
         for value in values {
             *value = round_to_bf16(*value);

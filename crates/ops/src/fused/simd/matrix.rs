@@ -1,6 +1,6 @@
 //! Strided views of matrices.
 
-/// Strided view of a matrix in a slice: element (row, column) is at `row·row_stride + column·column_stride`.
+/// Strided view of a matrix in a slice: element (row, column) is at index `row·row_stride + column·column_stride`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
     pub data: &'a [f32],
@@ -11,7 +11,7 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Views contiguous rows.
+    /// Views a slice as a matrix with contiguous rows.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(data.len() >= rows * columns);
         Self {
@@ -23,7 +23,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Transposes the view.
+    /// Returns the view of the transposed matrix.
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -34,7 +34,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Returns rows `row..row + rows` of columns `column..column + columns`.
+    /// Returns the view of rows `row..row + rows` and columns `column..column + columns`.
     pub fn block(self, (row, rows): (usize, usize), (column, columns): (usize, usize)) -> Self {
         assert!(row + rows <= self.rows && column + columns <= self.columns);
         let start = row * self.row_stride + column * self.column_stride;

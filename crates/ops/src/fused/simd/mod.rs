@@ -1,7 +1,7 @@
-//! Ground of all kernels: vector instructions, arithmetic on lanes, buffers, matrix views and parallel tasks.
+//! Foundations of all kernels: vector instructions, arithmetic on lanes, buffers, matrix views and parallel tasks.
 //!
-//! Read `level` (instruction sets and the macro that compiles a loop for each), `math`, `buffer` and `parallel` first;
-//! `chunks`, `row_sums`, `matrix` and `storage` build on them.
+//! Read `level` (instruction sets and the macro that compiles a loop for each), `math`, `buffer` and `parallel`
+//! first; `chunks`, `row_sums`, `matrix` and `storage` build on them.
 
 pub(super) mod buffer;
 pub(super) mod chunks;

@@ -1,4 +1,4 @@
-//! Sums over rows, in one order for any number of threads.
+//! Sums over rows, in an order that does not depend on the number of threads.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use super::buffer::Shared;
 use super::chunks::add;
 use super::parallel::for_each;
 
-/// Rows of a partial sum: fixed, so that the sum has one order.
+/// Rows in a partial sum: a constant, so that the sum always has the same order.
 const ROWS: usize = 64;
 
-/// Adds to `sum` what `add_rows(rows, part)` adds to a part of the same length, which begins at zero, for a few rows of
-/// `rows` at a time and in parallel. `work` is that of all rows, in multiplications.
+/// Adds to `sum` the partial sums of `rows` rows, computed in parallel. `add_rows(range, part)` adds a range of rows
+/// to a zeroed buffer as long as `sum`. `work` is the cost of all rows, in multiplications.
 pub(in crate::fused) fn sum_rows(
     rows: usize,
     work: usize,
@@ -22,7 +22,7 @@ pub(in crate::fused) fn sum_rows(
     let mut parts = vec![0.0; tasks * width];
     let shared = Shared::new(&mut parts);
     for_each(tasks, work, |task| {
-        // SAFETY: each task has its own part.
+        // SAFETY: each task has its own partial sum.
         let part = unsafe { shared.slice(task * width, width) };
         add_rows(task * ROWS..rows.min((task + 1) * ROWS), part);
     });

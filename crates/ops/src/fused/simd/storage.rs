@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, StorageRef
 
 use super::matrix::Matrix;
 
-/// The elements of a contiguous f32 tensor on the CPU.
+/// Elements of a contiguous f32 tensor on the CPU.
 pub(crate) struct Floats<'a> {
     storage: StorageRef<'a>,
     start: usize,
@@ -14,8 +14,10 @@ pub(crate) struct Floats<'a> {
 }
 
 impl<'a> Floats<'a> {
+    /// Borrows the elements of `tensor`.
+    ///
     /// # Errors
-    /// Another device or type, or a tensor that is not contiguous.
+    /// Fails if the tensor is on another device, of another type, or not contiguous.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let Some((start, end)) = layout.contiguous_offsets() else {
@@ -50,7 +52,7 @@ impl Deref for Floats<'_> {
     }
 }
 
-/// The elements of a contiguous f32 argument of a custom operation.
+/// Returns the elements of a contiguous f32 argument of a custom operation.
 pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
@@ -61,7 +63,7 @@ pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result
     }
 }
 
-/// The elements of a contiguous f32 argument that a custom operation changes.
+/// Returns the elements of a contiguous f32 argument that a custom operation changes in place.
 pub(crate) fn contiguous_mut<'a>(
     storage: &'a mut CpuStorage,
     layout: &Layout,
@@ -73,13 +75,14 @@ pub(crate) fn contiguous_mut<'a>(
     }
 }
 
-/// The elements of an argument from its first on, whatever the strides.
+/// Returns the memory of an argument from its first element on. The strides may be any.
 pub(crate) fn strided<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let values = storage.as_slice::<f32>()?;
     Ok(&values[layout.start_offset().min(values.len())..])
 }
 
-/// An argument as a matrix of its last dimension's rows, without a copy where the strides allow it.
+/// Views an argument as a matrix whose rows are the last dimension, without a copy. Fails if the strides do not allow
+/// that.
 pub(crate) fn matrix<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<Matrix<'a>> {
     let Some((rows, columns, row_stride, column_stride)) = matrix_strides(layout) else {
         bail!(
@@ -96,12 +99,13 @@ pub(crate) fn matrix<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<Mat
     })
 }
 
-/// Returns true if [`matrix`] takes the tensor as it is.
+/// Returns true if [`matrix`] can view the tensor without a copy.
 pub(crate) fn is_matrix(tensor: &Tensor) -> bool {
     matrix_strides(tensor.layout()).is_some()
 }
 
-/// (rows, columns, row stride, column stride), where all but the last dimension have one stride between them.
+/// Returns (rows, columns, row stride, column stride) of the matrix whose rows are the last dimension, or `None` if
+/// no single row stride covers all other dimensions.
 fn matrix_strides(layout: &Layout) -> Option<(usize, usize, usize, usize)> {
     let (&columns, leading) = layout.dims().split_last()?;
     let (&column_stride, strides) = layout.stride().split_last()?;
@@ -121,12 +125,12 @@ fn matrix_strides(layout: &Layout) -> Option<(usize, usize, usize, usize)> {
     Some((rows, columns, row_stride.unwrap_or(columns), column_stride))
 }
 
-/// A new tensor on the CPU.
+/// Makes a CPU tensor of values and a shape.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
 }
 
-/// [`matrix`] of a tensor's own storage.
+/// Views a tensor's own storage as in [`matrix`].
 pub(crate) fn tensor_matrix<'a>(storage: &'a Storage, layout: &Layout) -> Result<Matrix<'a>> {
     match storage {
         Storage::Cpu(storage) => matrix(storage, layout),

@@ -1,4 +1,4 @@
-//! Helpers of the operations' tests.
+//! Helpers of the tests of operations.
 
 pub mod muon_by_hand;
 
@@ -14,7 +14,7 @@ pub const REFERENCE: Ops = Ops {
     precision: Precision::F32,
 };
 
-/// Numbers between −1 and 1 that have no pattern.
+/// Returns pseudo-random numbers between −1 and 1.
 pub fn numbers(length: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
@@ -38,7 +38,7 @@ pub fn variables(shapes: &[&[usize]]) -> Vec<Var> {
     shapes.iter().enumerate().map(variable).collect()
 }
 
-/// The output, and the gradients of Σ output·r for a fixed r without a pattern.
+/// Returns the output, followed by the gradients of Σ output·r for a fixed random r.
 pub fn run(inputs: &[Var], function: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<Vec<Tensor>> {
     let tensors: Vec<Tensor> = inputs.iter().map(|var| var.as_tensor().clone()).collect();
     let output = function(&tensors)?;
@@ -62,7 +62,7 @@ pub fn values(x: &Tensor) -> Vec<f64> {
         .expect("on the CPU")
 }
 
-/// Asserts that two tensors are equal to within `tolerance` of the largest element; NaN equals NaN.
+/// Asserts that two tensors are equal to within `tolerance` times the largest element. NaN equals NaN.
 pub fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(a.dims(), b.dims(), "{what}: shapes");
     let (a, b) = (values(a), values(b));
@@ -75,7 +75,7 @@ pub fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     }
 }
 
-/// Fused equals the reference, forward and backward.
+/// Asserts that the fused implementation equals the reference, forward and backward.
 pub fn assert_parity(
     what: &str,
     inputs: &[Var],

@@ -1,15 +1,16 @@
-//! Muon's Newton–Schulz iteration in f64, one number at a time.
+//! Muon's Newton–Schulz iteration in plain f64.
 
 /// Coefficients of the quintic (Jordan 2024).
 const QUINTIC: [f64; 3] = [3.4445, -4.7750, 2.0315];
 
-/// The matrix with its singular values s moved to f(f(f(f(s / ‖s‖₈)))), f being the quintic, and its directions kept.
+/// Returns the matrix with each singular value s replaced by f(f(f(f(s / ‖s‖₈)))), where f is the quintic. Its
+/// singular vectors stay.
 pub fn orthogonal(x: &[f64], (rows, columns): (usize, usize)) -> Vec<f64> {
     if rows > columns {
         let turned = orthogonal(&transposed(x, (rows, columns)), (columns, rows));
         return transposed(&turned, (columns, rows));
     }
-    // ‖s‖₈⁸ is the trace of (X·Xᵀ)⁴. The root of the sum of squares first, so that no power is out of range.
+    // ‖s‖₈⁸ is the trace of (X·Xᵀ)⁴. The division by ‖s‖₂ first keeps every power in range.
     let frobenius = x.iter().map(|x| x * x).sum::<f64>().sqrt() + 1e-300;
     let x: Vec<f64> = x.iter().map(|x| x / frobenius).collect();
     let square = product(&x, &transposed(&x, (rows, columns)), (rows, columns, rows));
@@ -28,7 +29,7 @@ pub fn orthogonal(x: &[f64], (rows, columns): (usize, usize)) -> Vec<f64> {
     x
 }
 
-/// Applies the iteration to one singular value.
+/// Applies the four iterations to one singular value.
 #[allow(dead_code, reason = "each test file uses a part")]
 pub fn moved(singular: f64, eighth_norm: f64) -> f64 {
     let [a, b, c] = QUINTIC;

@@ -1,6 +1,7 @@
 //! Emulation of AMX tiles, for tests on a machine without them.
 //!
-//! A tile that is used as it was not configured, which the processor would refuse or take for a smaller one, fails.
+//! Panics if a tile is used in another shape than it was configured for, which the processor would refuse or silently
+//! cut off.
 
 use std::cell::RefCell;
 
@@ -37,7 +38,7 @@ pub(super) fn release() {
     TILES.take();
 }
 
-/// Lends a tile that was configured.
+/// Calls `work` with a tile. Panics if the tile is not configured.
 fn with_tile<R>(number: usize, work: impl FnOnce(&mut Tile) -> R) -> R {
     TILES.with_borrow_mut(|tiles| {
         assert!(tiles[number].rows > 0, "tile {number} is not configured");
@@ -49,8 +50,10 @@ pub(super) fn clear(number: usize) {
     with_tile(number, |tile| tile.places = Default::default());
 }
 
+/// Loads a tile from memory.
+///
 /// # Safety
-/// The tile's rows are `stride` bytes apart from `from` on.
+/// From `from` on, the rows of the tile can be read, `stride` bytes apart.
 pub(super) unsafe fn load(number: usize, from: *const f32, stride: usize) {
     with_tile(number, |tile| {
         tile.places = Default::default();
@@ -65,8 +68,10 @@ pub(super) unsafe fn load(number: usize, from: *const f32, stride: usize) {
     });
 }
 
+/// Stores a tile to memory.
+///
 /// # Safety
-/// The tile's rows go `stride` bytes apart from `to` on.
+/// From `to` on, the rows of the tile can be written, `stride` bytes apart.
 pub(super) unsafe fn store(number: usize, to: *mut f32, stride: usize) {
     with_tile(number, |tile| {
         for (row, places) in tile.places.iter().take(tile.rows).enumerate() {
@@ -79,8 +84,8 @@ pub(super) unsafe fn store(number: usize, to: *mut f32, stride: usize) {
     });
 }
 
-/// `tdpbf16ps`: the sums over the even and the odd steps are made apart, and both are added to what stands in C.
-/// Products are exact in f32; numbers below the smallest normal one are taken for 0.
+/// Emulates `tdpbf16ps`: C += A·B on bf16 pairs. The even and the odd steps of k are summed separately, and both sums
+/// are added to C. Products are exact in f32; subnormal numbers count as 0.
 pub(super) fn multiply(c: usize, [a, b]: [usize; 2]) {
     let [a, b] = [a, b].map(|number| with_tile(number, |tile| *tile));
     with_tile(c, |c| {
@@ -102,7 +107,7 @@ pub(super) fn multiply(c: usize, [a, b]: [usize; 2]) {
     });
 }
 
-/// The even and the odd step of a place.
+/// Returns the two bf16 numbers of a pair as f32: the even step of k and the odd one.
 fn halves(place: f32) -> [f32; 2] {
     let bits = place.to_bits();
     [bits << 16, bits & 0xffff_0000].map(|bits| without_subnormal(f32::from_bits(bits)))

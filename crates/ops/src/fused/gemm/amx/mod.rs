@@ -1,9 +1,9 @@
-//! Microkernel on AMX tiles: sums of 16 × 16 elements, over 16 places of pairs at a time.
+//! Microkernel on AMX tiles: blocks of 16 × 16 sums, over 16 bf16 pairs of k at a time.
 //!
-//! A tile of A is 16 rows of 16 places, one of B 16 places of 16 columns, just as
-//! [`bf16_dot`](crate::fused::gemm::bf16_dot) packs them. Two of each make four sums, which fill the eight tiles that
-//! there are. What is left at an edge is computed by tiles that are configured smaller: nothing is padded, and nothing
-//! beyond a matrix is touched.
+//! A tile of A has 16 rows of 16 pairs, and a tile of B 16 pairs of each of 16 columns, in the layout of
+//! [`bf16_dot`](crate::fused::gemm::bf16_dot). Two tiles of A and two of B give four tiles of sums: together they
+//! fill the eight tiles of the processor. Edges are computed with tiles that are configured smaller: nothing is
+//! padded, and nothing beyond a matrix is read or written.
 
 #[cfg(test)]
 mod emulated;
@@ -22,18 +22,18 @@ use self::tiles::{Configuration, PLACE, SIDE, clear, load, multiply_tiles, relea
 use crate::fused::gemm::tile::{BLOCK_ROWS, RUN, Rows, Target};
 use crate::fused::simd::buffer::with_buffer;
 
-/// Rows and columns of a whole block of C, and columns of a panel of B.
+/// Rows and columns of a full block of C: two tiles. It is also the number of columns in a panel of B.
 const PAIR: usize = 2 * SIDE;
 const _: () = assert!(RUN == SIDE && BLOCK_ROWS == PAIR);
 
-/// Equal groups of up to two tiles along one side of C.
+/// Groups of at most two tiles along one dimension of C. All groups of a span have the same lengths.
 struct Span {
     groups: Range<usize>,
-    /// Lengths of the two tiles; the second may be 0.
+    /// Rows or columns of the group's two tiles; the second may be 0.
     lengths: [usize; 2],
 }
 
-/// Splits a side into whole groups and a remainder.
+/// Splits a dimension into full groups of two tiles and a smaller remainder.
 fn spans(length: usize) -> impl Iterator<Item = Span> {
     let (groups, rest) = (length / PAIR, length % PAIR);
     let whole = Span {
@@ -49,14 +49,15 @@ fn spans(length: usize) -> impl Iterator<Item = Span> {
         .filter(|span| !span.groups.is_empty())
 }
 
-/// The parts that numbers lie in, run after run of places, and which of A's are multiplied with which of B's.
+/// Number of bf16 parts that each operand is stored as, and the pairs of parts (of A, of B) that are multiplied.
 pub(super) trait Parts {
     const COUNT: usize;
-    /// Pairs in order: neighbors share a part, which stays in its tiles.
+    /// Pairs (part of A, part of B) in the order of computation. Consecutive pairs share a part, which stays in its
+    /// tiles.
     const PAIRS: &'static [(usize, usize)];
 }
 
-/// Numbers that were rounded to bf16.
+/// Operands rounded to bf16: one part.
 pub(super) struct Rounded;
 
 impl Parts for Rounded {
@@ -64,7 +65,7 @@ impl Parts for Rounded {
     const PAIRS: &'static [(usize, usize)] = &[(0, 0)];
 }
 
-/// Numbers as [`split`] cuts them.
+/// f32 operands split into three bf16 parts by [`split`].
 pub(super) struct Split;
 
 impl Parts for Split {
@@ -72,15 +73,15 @@ impl Parts for Split {
     const PAIRS: &'static [(usize, usize)] = &[(2, 0), (1, 0), (1, 1), (0, 1), (0, 0), (0, 2)];
 }
 
-/// Products of parts that one product of numbers takes.
+/// Number of bf16 products that one product of split numbers takes.
 pub(super) const PRODUCTS_OF_SPLIT: usize = Split::PAIRS.len();
 
-/// Computes C = A·B for `m` rows, `n` columns and `places` places of pairs, laid out as for
-/// [`multiply_bf16_pairs`](crate::fused::gemm::bf16_dot::multiply_bf16_pairs), or with A in blocks. The order of an
-/// element's sum depends on the places alone.
+/// Computes C = A·B for `m` rows, `n` columns and `places` bf16 pairs of k, laid out as for
+/// [`multiply_bf16_pairs`](crate::fused::gemm::bf16_dot::multiply_bf16_pairs), or with A in blocks. The order in
+/// which an element of C is summed depends on `places` alone.
 ///
 /// # Safety
-/// As there, on a machine that [`is_there`].
+/// Same contract as `multiply_bf16_pairs`, on a machine where [`is_there`] is true.
 pub(super) unsafe fn multiply(
     a: Rows,
     b: &[f32],
@@ -101,10 +102,11 @@ pub(super) unsafe fn multiply(
     });
 }
 
-/// C = A·B for A in contiguous rows of one part or in blocks, and B in panels, with so many places of each part.
+/// Computes C = A·B, for A in contiguous rows of one part or in blocks, and B in panels, with `places` pairs in each
+/// part.
 ///
 /// # Safety
-/// As for [`multiply`].
+/// Same contract as [`multiply`].
 pub(super) unsafe fn multiply_rows<P: Parts>(
     a: Rows,
     b: &[f32],
@@ -132,7 +134,7 @@ pub(super) unsafe fn multiply_rows<P: Parts>(
         };
         for rows in spans(m) {
             for columns in spans(n) {
-                // SAFETY: rows and columns lie in the matrices, and the runs within `places`.
+                // SAFETY: rows and columns lie within the matrices, and the runs within `places`.
                 unsafe { region::<P>(a, b, c, (&rows, &columns), runs) };
             }
         }
@@ -141,20 +143,20 @@ pub(super) unsafe fn multiply_rows<P: Parts>(
     unsafe { release() };
 }
 
-/// B in panels of `PAIR` columns.
+/// B, packed into panels of `PAIR` columns.
 #[derive(Clone, Copy)]
 struct Panels {
     pointer: *const f32,
-    /// Stride between panels.
+    /// Distance between panels, in floats.
     stride: usize,
-    /// Places of a run.
+    /// Pairs of k in a run.
     depth: usize,
 }
 
-/// Computes all blocks of C of the same height and width, over `runs` runs of places.
+/// Computes all blocks of C that have the same height and width, over `runs` runs of pairs.
 ///
 /// # Safety
-/// As for [`multiply`].
+/// Same contract as [`multiply`].
 unsafe fn region<P: Parts>(
     a: Rows,
     b: Panels,
@@ -162,7 +164,7 @@ unsafe fn region<P: Parts>(
     (rows, columns): (&Span, &Span),
     runs: usize,
 ) {
-    // Contiguous rows come in tiles of another height.
+    // Contiguous rows are tiled at another height than blocks.
     let group_stride = match a.run {
         RUN => PAIR * a.row_stride,
         _ => a.tile_stride,
@@ -196,10 +198,10 @@ unsafe fn region<P: Parts>(
     }
 }
 
-/// Computes a block of `A` × `B` tiles of C, over `runs` runs of places.
+/// Computes a block of `A` × `B` tiles of C, over `runs` runs of pairs.
 ///
 /// # Safety
-/// The tiles are configured, and the matrices have their elements.
+/// The tiles are configured for these sizes, and the matrices have the elements.
 #[inline(always)]
 unsafe fn block<P: Parts, const A: usize, const B: usize>(
     a: Rows,
@@ -209,7 +211,7 @@ unsafe fn block<P: Parts, const A: usize, const B: usize>(
 ) {
     let (a_bytes, c_bytes) = (a.row_stride * PLACE, c.stride * PLACE);
     let below = c.pointer.wrapping_add(SIDE * c.stride);
-    // SAFETY: promised by the caller; a second tile is touched only where there is one.
+    // SAFETY: promised by the caller; a second tile is used only where there is one.
     unsafe {
         if c.accumulate {
             load::<0>(c.pointer, c_bytes);
@@ -280,13 +282,13 @@ unsafe fn block<P: Parts, const A: usize, const B: usize>(
     }
 }
 
-/// Multiply-adds of one round of [`spin`].
+/// Multiply-adds in one round of [`spin`].
 pub(super) const SPIN: usize = 4 * SIDE * SIDE * 2 * SIDE;
 
-/// Multiplies within the tiles, without loading or storing.
+/// Multiplies tiles without loading or storing, to measure the peak rate.
 ///
 /// # Safety
-/// On a machine that [`is_there`].
+/// The machine has AMX: [`is_there`] is true.
 pub(super) unsafe fn spin(rounds: usize) {
     // SAFETY: promised by the caller; every tile is configured.
     unsafe {

@@ -1,7 +1,7 @@
-//! Rows of A as the tiles of AMX take them: pairs of bf16, in blocks of [`BLOCK_ROWS`] rows by [`RUN`] places.
+//! Packing of A for AMX tiles: bf16 pairs in blocks of [`BLOCK_ROWS`] rows by [`RUN`] pairs.
 //!
-//! A block is 2 KiB that are read in order, which the processor sees coming; rows that are far apart it does not. The
-//! rounding is the processor's own, which takes numbers below the smallest normal one for 0, as the product does too.
+//! A block is 2 KiB of contiguous memory, which the processor prefetches; rows that are far apart it does not. The
+//! rounding to bf16 is the processor's instruction, which flushes subnormal numbers to 0, as the AMX product does.
 
 use std::arch::x86_64::*;
 
@@ -10,7 +10,8 @@ use crate::fused::gemm::tile::{BLOCK_ROWS, RUN, Rows};
 use crate::fused::simd::buffer::with_buffer;
 use crate::fused::simd::matrix::Matrix;
 
-/// Lends A (m × k) in blocks: for each `BLOCK_ROWS` rows, block after block. On a machine with AMX.
+/// Calls `work` with A (m × k) packed into blocks: for each group of `BLOCK_ROWS` rows, its blocks along k. Requires
+/// a machine with AMX.
 pub(in crate::fused::gemm) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const f32) -> R) -> R {
     let (m, places) = (a.rows, a.columns.div_ceil(2));
     assert!(a.is_within());
@@ -30,18 +31,19 @@ pub(in crate::fused::gemm) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const
     })
 }
 
-/// Returns the floats of the blocks of `rows` rows and `places` places, of `parts` parts each.
+/// Returns the number of floats in the blocks of `rows` rows and `places` pairs, in `parts` parts.
 pub(super) fn length(rows: usize, places: usize, parts: usize) -> usize {
     rows.next_multiple_of(BLOCK_ROWS) * places.next_multiple_of(RUN) * parts
 }
 
-/// Returns the offset of a row in the block of a run, or in the first of its `parts`, of `places` places in all.
+/// Returns the offset, in floats, of a row within the block of run number `run`. With several parts, it is the offset
+/// in the first part.
 pub(super) fn place(row: usize, run: usize, places: usize, parts: usize) -> usize {
     let group = length(row / BLOCK_ROWS * BLOCK_ROWS, places, parts);
     group + (run * parts * BLOCK_ROWS + row % BLOCK_ROWS) * RUN
 }
 
-/// The first `count` lanes, of at most 16.
+/// Returns a mask of the first `count` of 16 lanes.
 pub(super) fn first(count: usize) -> __mmask16 {
     match count {
         0 => 0,
@@ -49,10 +51,10 @@ pub(super) fn first(count: usize) -> __mmask16 {
     }
 }
 
-/// Copies contiguous rows into blocks.
+/// Packs a matrix with contiguous rows into blocks.
 ///
 /// # Safety
-/// A is within its data, `blocks` has room for it, and the machine has the instructions.
+/// A lies within its data, `blocks` has room for it, and the machine has AVX-512F and AVX-512-BF16.
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn copy_rows(a: Matrix, blocks: &mut [f32]) {
     let places = a.columns.div_ceil(2);
@@ -61,7 +63,7 @@ unsafe fn copy_rows(a: Matrix, blocks: &mut [f32]) {
         for run in 0..places.div_ceil(RUN) {
             let start = run * 2 * RUN;
             let rest = a.columns - start;
-            // SAFETY: the masks end with the row; a block has room for all of a run.
+            // SAFETY: the masks end with the row; a block has room for a full run.
             unsafe {
                 let low = _mm512_maskz_loadu_ps(first(rest), from.add(start));
                 let high = from.wrapping_add(start + RUN);
@@ -74,14 +76,14 @@ unsafe fn copy_rows(a: Matrix, blocks: &mut [f32]) {
     }
 }
 
-/// Turns rows that stand side by side, step after step, into blocks.
+/// Packs a matrix with contiguous columns into blocks.
 ///
 /// # Safety
-/// As [`copy_rows`].
+/// A lies within its data, `blocks` has room for it, and the machine has AVX-512F, BW and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn turn_steps(a: Matrix, blocks: &mut [f32]) {
     let places = a.columns.div_ceil(2);
-    // Word 2i is the even step's number i, and word 2i + 1 the odd one's.
+    // Word 2i is number i of the even step, and word 2i + 1 number i of the odd step.
     let order: [i16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as i16);
     // SAFETY: 32 words are 512 bits.
     let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
@@ -105,16 +107,16 @@ unsafe fn turn_steps(a: Matrix, blocks: &mut [f32]) {
                 *line = _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both));
             }
             let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
-            // SAFETY: a block has room for the rows that there are.
+            // SAFETY: a block has room for the remaining rows.
             unsafe { store_transposed(lines, (to, RUN), (a.rows - row, RUN)) };
         }
     }
 }
 
-/// Turns steps of places (places, m) into blocks.
+/// Transposes pairs (places, m) into blocks.
 ///
 /// # Safety
-/// `blocks` has room for them, and the machine has the instructions.
+/// `blocks` has room for them, and the machine has AVX-512F.
 #[target_feature(enable = "avx512f")]
 unsafe fn turn_places(steps: &[f32], (m, places): (usize, usize), blocks: &mut [f32]) {
     assert!(steps.len() == m * places);
@@ -123,16 +125,16 @@ unsafe fn turn_places(steps: &[f32], (m, places): (usize, usize), blocks: &mut [
             let from = steps.as_ptr().wrapping_add(run * RUN * m + row);
             let sizes = (places - run * RUN, m - row);
             let to = blocks[place(row, run, places, 1)..].as_mut_ptr();
-            // SAFETY: the lines are within the steps, and a block has room for the rows that there are.
+            // SAFETY: the lines are within the steps, and a block has room for the remaining rows.
             unsafe { store_transposed(load_lines((from, m), sizes), (to, RUN), (m - row, RUN)) };
         }
     }
 }
 
-/// Transposes steps (places, m) into contiguous rows (m, places).
+/// Transposes A, stored as (places, m), into contiguous rows (m, places).
 ///
 /// # Safety
-/// A has the elements, its rows side by side, on a machine with AVX-512F.
+/// A has the elements, with its rows side by side, and the machine has AVX-512F.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn rows_of_steps(a: Rows, (m, places): (usize, usize), rows: &mut [f32]) {
     debug_assert!(a.row_stride == 1 && (a.tile_stride <= a.step || m <= a.tile_stride));
@@ -151,10 +153,10 @@ pub(super) unsafe fn rows_of_steps(a: Rows, (m, places): (usize, usize), rows: &
     }
 }
 
-/// Loads up to 16 lines of up to 16 numbers, `stride` floats apart; missing numbers are zeros.
+/// Loads up to 16 lines of up to 16 numbers, `stride` floats apart, and fills the missing numbers with zeros.
 ///
 /// # Safety
-/// The numbers are there, on a machine with AVX-512F.
+/// The numbers can be read, and the machine has AVX-512F.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn load_lines(
     (from, stride): (*const f32, usize),
@@ -162,23 +164,24 @@ pub(super) unsafe fn load_lines(
 ) -> [__m512; RUN] {
     let mut loaded = [_mm512_setzero_ps(); RUN];
     for (at, line) in loaded.iter_mut().enumerate().take(lines) {
-        // SAFETY: promised by the caller; what the mask leaves out is not read.
+        // SAFETY: promised by the caller; masked lanes are not read.
         *line = unsafe { _mm512_maskz_loadu_ps(first(numbers), from.add(at * stride)) };
     }
     loaded
 }
 
-/// Writes a transposed block of 16 × 16: up to a given number of lines and numbers, the lines a stride apart.
+/// Transposes a block of 16 × 16 numbers and writes up to the given number of lines and of numbers in each, with the
+/// lines a stride apart.
 ///
 /// # Safety
-/// There is room for them, on a machine with AVX-512F.
+/// The numbers can be written, and the machine has AVX-512F.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn store_transposed(
     lines: [__m512; RUN],
     (to, stride): (*mut f32, usize),
     (count, numbers): (usize, usize),
 ) {
-    // Two lines in turn, then four, within each quarter of a vector.
+    // Interleaves two lines, then four, within each quarter of a vector.
     let mut twos = lines;
     for i in 0..RUN / 2 {
         twos[2 * i] = _mm512_unpacklo_ps(lines[2 * i], lines[2 * i + 1]);
@@ -216,7 +219,7 @@ pub(super) unsafe fn store_transposed(
         for (quarter, turned) in quarters.into_iter().enumerate() {
             let line = 4 * quarter + j;
             if line < count {
-                // SAFETY: promised by the caller; what the mask leaves out is not written.
+                // SAFETY: promised by the caller; masked lanes are not written.
                 unsafe { _mm512_mask_storeu_ps(to.add(line * stride), first(numbers), turned) };
             }
         }

@@ -1,12 +1,13 @@
-//! Split of f32 numbers for AMX tiles: three bf16 parts whose sum is the number.
+//! Split of f32 numbers for AMX tiles into three bf16 parts whose sum is the number.
 //!
-//! The 24 bits of a number are cut into 8 and 8 and 8, each of which a bf16 holds exactly. Of the nine products of the
-//! parts of two numbers, six are computed; the other three are below 2⁻²¹ of the number's product at most, and 2⁻²⁴ in
-//! the mean. That is as exact as f32 is, and the tiles do it at twice the rate of its own multiply-adds (Henry, Tang
-//! and Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations").
+//! The 24 significant bits of a number are cut into 8 + 8 + 8, each of which a bf16 holds exactly. Two numbers have
+//! nine products of parts, of which six are computed. The other three add up to less than 2⁻²¹ of the full product,
+//! and to 2⁻²⁴ on average. The result is as exact as f32, and the tiles compute it at twice the rate of f32
+//! multiply-adds (Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for
+//! higher-precision computations").
 //!
 //! Two differences from f32: an infinity has no remainder and comes out as NaN, and a part below the smallest normal
-//! number (of a number below 2⁻¹¹⁰) is taken for 0.
+//! number (from a number below 2⁻¹¹⁰) counts as 0.
 
 use std::arch::x86_64::*;
 
@@ -15,14 +16,15 @@ use crate::fused::gemm::tile::{BLOCK_ROWS, RUN};
 use crate::fused::simd::buffer::with_buffer;
 use crate::fused::simd::matrix::Matrix;
 
-/// Parts of a number.
+/// Number of parts of a number.
 pub(in crate::fused::gemm) const PARTS: usize = 3;
-/// Steps of a run of places.
+/// Steps of k in a run of pairs.
 const RUN_STEPS: usize = 2 * RUN;
-/// Columns of a panel of B.
+/// Columns in a panel of B.
 const PANEL: usize = 32;
 
-/// Lends A (m × k) in blocks, a run's parts one after the other. On a machine with AMX.
+/// Calls `work` with A (m × k) split and packed into blocks, the parts of a run one after the other. Requires a
+/// machine with AMX.
 pub(in crate::fused::gemm) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const f32) -> R) -> R {
     assert!(a.is_within());
     let places = a.columns.div_ceil(2);
@@ -40,7 +42,8 @@ pub(in crate::fused::gemm) fn with_blocks<R>(a: Matrix, work: impl FnOnce(*const
     })
 }
 
-/// Packs B (k × n) into panels: panel j, run of places, part, place, column. On a machine with AMX.
+/// Splits B (k × n) and packs it into panels, in the order panel, run, part, pair, column. Requires a machine with
+/// AMX.
 pub(in crate::fused::gemm) fn pack_panels(b: Matrix, packed: &mut [f32]) {
     let places = b.rows.div_ceil(2);
     assert!(b.is_within() && packed.len() >= b.columns.next_multiple_of(PANEL) * places * PARTS);
@@ -57,7 +60,8 @@ pub(in crate::fused::gemm) fn pack_panels(b: Matrix, packed: &mut [f32]) {
     });
 }
 
-/// Calls `work(line, run, unit)` for up to `RUN` lines by a run of steps of them, in the order in which they lie.
+/// Calls `work(line, run, unit)` for each unit of up to `RUN` lines by one run of steps, in the order in which they
+/// lie in memory.
 fn for_each_unit(lines: Matrix, mut work: impl FnMut(usize, usize, Matrix)) {
     let runs = lines.columns.div_ceil(RUN_STEPS);
     let units = lines.rows.div_ceil(RUN);
@@ -73,14 +77,14 @@ fn for_each_unit(lines: Matrix, mut work: impl FnMut(usize, usize, Matrix)) {
     }
 }
 
-/// Order within a unit: the places of a line, or the lines of a place, side by side.
+/// Layout of a unit in memory: the pairs of each line side by side (`Lines`), or the lines of each pair (`Places`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     Lines,
     Places,
 }
 
-/// Destination of the parts of a unit: the strides between lines (or places) and between parts, in floats.
+/// Destination of the parts of a unit, with the strides between lines (or pairs) and between parts, in floats.
 #[derive(Clone, Copy)]
 struct Area {
     pointer: *mut f32,
@@ -89,8 +93,10 @@ struct Area {
 }
 
 impl Area {
+    /// Stores 16 floats of each part at index `at`.
+    ///
     /// # Safety
-    /// There is room for 16 floats of each part, on a machine with AVX-512F.
+    /// There is room for 16 floats of each part, and the machine has AVX-512F.
     #[target_feature(enable = "avx512f")]
     unsafe fn put(self, at: usize, parts: [__m512; PARTS]) {
         for (part, numbers) in parts.into_iter().enumerate() {
@@ -103,11 +109,11 @@ impl Area {
     }
 }
 
-/// Writes up to 16 lines of up to 32 steps in three parts.
+/// Splits up to 16 lines of up to 32 steps and writes their three parts.
 ///
 /// # Safety
-/// There is room for 16 places of the lines that there are, or for 16 lines of the places that there are; the unit is
-/// within its data, on a machine with the instructions.
+/// `to` has room for 16 pairs of each line, or for 16 lines of each pair, by `order`. The unit is within its data,
+/// and the machine has AVX-512F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn split_unit(unit: Matrix, order: Order, to: Area) {
     let (lines, places) = (unit.rows, unit.columns.div_ceil(2));
@@ -122,12 +128,12 @@ unsafe fn split_unit(unit: Matrix, order: Order, to: Area) {
                 }
             }
             let copy = Matrix::new(&copy, RUN, RUN_STEPS).block((0, lines), (0, unit.columns));
-            // SAFETY: the same numbers, for the same place.
+            // SAFETY: the copy has the same numbers and the same destination.
             return unsafe { split_unit(copy, order, to) };
         }
     };
-    // SAFETY: the unit is within its data; the caller promises the room, and what lies the other way passes through an
-    // area that has room for a whole unit.
+    // SAFETY: the unit is within its data, and the caller promises the room. A unit in the other order is first
+    // written to a buffer that has room for a whole unit.
     unsafe {
         if order_in == order {
             return split_lying(unit, order, to);
@@ -150,10 +156,10 @@ unsafe fn split_unit(unit: Matrix, order: Order, to: Area) {
     }
 }
 
-/// Splits a unit in the order in which its numbers lie.
+/// Splits a unit and writes it in the order in which its numbers lie.
 ///
 /// # Safety
-/// As there.
+/// Same contract as [`split_unit`].
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn split_lying(unit: Matrix, order: Order, to: Area) {
     let from = unit.data.as_ptr();
@@ -191,10 +197,10 @@ unsafe fn split_lying(unit: Matrix, order: Order, to: Area) {
     }
 }
 
-/// The sign, the exponent and the first 8 bits: what a bf16 has of an f32.
+/// Mask of the sign, the exponent and the first 8 significant bits: the part of an f32 that a bf16 holds.
 const UPPER: i32 = 0xffff_0000_u32 as i32;
 
-/// The three parts of 16 numbers, each in the upper half of its word; the lower half may hold anything.
+/// Splits 16 numbers into three parts, each in the upper half of its 32-bit word. The lower half may hold anything.
 #[target_feature(enable = "avx512f")]
 fn parts(numbers: __m512) -> [__m512; PARTS] {
     let upper = _mm512_set1_epi32(UPPER);
@@ -208,7 +214,7 @@ fn parts(numbers: __m512) -> [__m512; PARTS] {
     [high, middle, _mm512_sub_ps(rest, middle)]
 }
 
-/// The parts of two steps of 16 lines, for each line side by side.
+/// Splits two steps of 16 lines, and joins the parts of each line into a pair.
 #[target_feature(enable = "avx512f")]
 fn paired([even, odd]: [__m512; 2]) -> [__m512; PARTS] {
     const UPPER_OF_B_OR_A: i32 = 0xf8; // a | b & c
@@ -224,7 +230,7 @@ fn paired([even, odd]: [__m512; 2]) -> [__m512; PARTS] {
     places
 }
 
-/// The parts of 32 steps of one line.
+/// Splits 32 consecutive steps of one line, and joins the parts of neighbors into pairs.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn neighbors([low, high]: [__m512; 2]) -> [__m512; PARTS] {
     let order: [i16; 32] = std::array::from_fn(|i| (2 * i + 1) as i16);

@@ -1,4 +1,4 @@
-//! The tiles, as the machine has them or [emulated](super::emulated).
+//! Tests of the AMX microkernel, on the processor's tiles or on [emulated](super::emulated) ones.
 
 use super::tiles::can_pack;
 use crate::fused::gemm::driver::{Store, gemm_in};
@@ -8,7 +8,7 @@ use crate::fused::gemm::tile::{Rows, Target};
 use crate::fused::simd::matrix::Matrix;
 use crate::skipped::skipped;
 
-/// Rows, steps and columns: whole tiles, edges on one side and on all, and less than a tile.
+/// Sizes (rows, steps, columns): whole tiles, edges in one and in all dimensions, and less than a tile.
 const SIZES: [(usize, usize, usize); 10] = [
     (32, 64, 32),
     (64, 512, 96),
@@ -22,12 +22,12 @@ const SIZES: [(usize, usize, usize); 10] = [
     (31, 66, 200),
 ];
 
-/// C within a wider matrix whose other elements must stay as they are.
+/// Columns by which the matrix around C is wider. They must stay unchanged.
 const MARGIN: usize = 3;
 const UNTOUCHED: f32 = 7.25;
 
-/// Returns true where the packing for tiles, which has no portable form, can't run, and says so. The tiles themselves
-/// are emulated where the machine has none.
+/// Returns true, and reports the test as skipped, if this machine can't run the packing for tiles, which has no
+/// portable form. Where a machine has no tiles, they are emulated.
 fn is_skipped() -> bool {
     if !can_pack() {
         skipped("AVX-512 with BW and BF16, to pack for tiles");
@@ -35,7 +35,8 @@ fn is_skipped() -> bool {
     !can_pack()
 }
 
-/// The tiles compute what the dot product of the vectors does, however A lies, and touch nothing beyond C.
+/// Checks that the tiles give the same result as the vector kernel on bf16 pairs, for every layout of A, and write
+/// nothing beyond C.
 #[test]
 fn tiles_agree_with_vectors() {
     if is_skipped() {
@@ -69,8 +70,8 @@ fn tiles_agree_with_vectors() {
     }
 }
 
-/// A product by parts is about as near to the exact one as multiply-adds of f32 are, however both factors lie, and
-/// touches nothing beyond C.
+/// Checks that a product of split numbers is about as close to the exact one as f32 multiply-adds are, for every
+/// layout of both operands, and writes nothing beyond C.
 #[test]
 fn parts_are_as_exact_as_f32() {
     if is_skipped() {
@@ -99,7 +100,7 @@ fn parts_are_as_exact_as_f32() {
             };
             let plain = error(&run(Format::Plain, a.rows(), b.rows()));
             let split = run(Format::Split, a.rows(), b.rows());
-            // To what stands in C the tiles add six times a run, where multiply-adds do so once.
+            // The tiles add to C six times for each run; multiply-adds do so once.
             let bound = match accumulate {
                 true => f64::from(f32::EPSILON) / 2.0,
                 false => 2.0 * plain,
@@ -123,8 +124,8 @@ fn parts_are_as_exact_as_f32() {
     }
 }
 
-/// Parts of numbers of any size: a power of two more or less only moves the result, until what is less than the
-/// smallest normal number is taken for 0.
+/// Checks that a power of two as a factor only scales the result, until numbers below the smallest normal one count
+/// as 0.
 #[test]
 fn parts_of_huge_and_tiny_numbers() {
     if is_skipped() {
@@ -156,7 +157,7 @@ fn parts_of_huge_and_tiny_numbers() {
     }
 }
 
-/// NaN and infinities come out as NaN in their row or column, and nowhere else.
+/// Checks that NaN and infinities come out as NaN in their row or column, and nowhere else.
 #[test]
 fn parts_keep_nan() {
     if is_skipped() {
@@ -187,7 +188,7 @@ fn parts_keep_nan() {
     }
 }
 
-/// A sum has the same bits wherever its row stands: within a whole tile or at the edge.
+/// Checks that a row of C has the same bits within a whole tile and at the edge.
 #[test]
 fn a_row_alone_has_the_same_bits() {
     if is_skipped() {
@@ -219,7 +220,7 @@ fn a_row_alone_has_the_same_bits() {
     }
 }
 
-/// The result has the same bits on any number of threads, also where k is cut into blocks.
+/// Checks that the result has the same bits on any number of threads, also where k is cut into blocks.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     if is_skipped() {
@@ -232,7 +233,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
-/// Returns a matrix in contiguous rows, in contiguous columns, and with gaps between its numbers.
+/// Matrix stored three times: in contiguous rows, in contiguous columns, and with gaps between its numbers.
 struct Layouts {
     size: (usize, usize),
     rows: Vec<f32>,
@@ -269,7 +270,7 @@ impl Layouts {
     }
 }
 
-/// C = A·B, or C += A·B, in a matrix that has a margin.
+/// Returns A·B, or A·B added to old content, within a matrix that has a margin on the right.
 fn multiplied(
     format: Format,
     rows: Rows,

@@ -1,9 +1,9 @@
 //! AMX tiles and their instructions.
 //!
-//! The intrinsics are not stable in Rust; the instructions are written out, and the compiler knows nothing of the
-//! tiles. They are configured, used and released within one call, in which nothing else can run on the thread.
+//! Rust has no stable intrinsics for AMX, so the instructions are inline assembly, and the compiler knows nothing of
+//! the tiles. They are configured, used and released within one call, during which the thread runs nothing else.
 //!
-//! Where a machine has no tiles, the tests compute what these would, number by number.
+//! On a machine without tiles, tests emulate them number by number.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -13,13 +13,13 @@ use std::sync::OnceLock;
 use super::emulated;
 use crate::fused::simd::level::has_bf16_dot;
 
-/// Rows, places and columns of a whole tile.
+/// Rows, pairs and columns of a full tile.
 pub(super) const SIDE: usize = 16;
-/// Bytes of a place.
+/// Bytes of a bf16 pair.
 pub(super) const PLACE: usize = size_of::<f32>();
 
-/// Returns true if the machine has the tiles and their bf16 product and the system grants them to this process. The
-/// environment variable `POLYMATH_AMX=0` turns them off. Detected once.
+/// Returns true if the machine has AMX tiles with the bf16 product and the operating system lets this process use
+/// them. The environment variable `POLYMATH_AMX=0` disables them. Detected once.
 pub(in crate::fused) fn is_there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
@@ -28,7 +28,7 @@ pub(in crate::fused) fn is_there() -> bool {
     })
 }
 
-/// Returns true if the machine has the instructions that pack numbers for the tiles.
+/// Returns true if the machine has the instructions that pack operands for the tiles.
 pub(super) fn can_pack() -> bool {
     has_bf16_dot() && is_x86_feature_detected!("avx512bw")
 }
@@ -39,15 +39,15 @@ fn is_in_processor() -> bool {
     __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16
 }
 
-/// Asks the system for the tiles: a thread carries 8 KiB more of state once it has used them.
+/// Asks the operating system for permission to use the tiles. A thread that has used them carries 8 KiB more state.
 #[cfg(target_os = "linux")]
 fn is_lent() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const REQUEST_PERMISSION: i64 = 0x1023;
     const TILE_DATA: i64 = 18;
     let result: i64;
-    // SAFETY: the system call has two numbers as arguments, and touches no memory of ours; a system that does not
-    // know the request answers with an error.
+    // SAFETY: the system call takes two numbers and touches no memory of this process. A system that does not know
+    // the request returns an error.
     unsafe {
         asm!(
             "syscall",
@@ -67,7 +67,7 @@ fn is_lent() -> bool {
     false
 }
 
-/// Configuration of the tiles: bytes in a row, and rows.
+/// Configuration of the tiles: bytes in a row and number of rows of each, as `ldtilecfg` reads it.
 #[repr(C, align(64))]
 pub(super) struct Configuration {
     palette: u8,
@@ -78,7 +78,8 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// Configures tiles 0 to 3 as sums, 4 and 5 for A, 6 and 7 for B; those without rows or columns must not be used.
+    /// Configures tiles 0 to 3 as sums, 4 and 5 for A, and 6 and 7 for B. Tiles without rows or columns must not be
+    /// used.
     pub(super) fn of(heights: [usize; 2], depth: usize, widths: [usize; 2]) -> Self {
         let mut configuration = Self {
             palette: 1,
@@ -105,8 +106,10 @@ impl Configuration {
         configuration
     }
 
+    /// Loads the configuration into the processor.
+    ///
     /// # Safety
-    /// On a machine that [`is_there`]; the sizes are at most [`SIDE`].
+    /// [`is_there`] is true, and the sizes are at most [`SIDE`].
     pub(super) unsafe fn load(&self) {
         #[cfg(test)]
         if emulated::is_needed() {
@@ -119,8 +122,10 @@ impl Configuration {
     }
 }
 
+/// Releases the tiles, so that the thread's state is small again.
+///
 /// # Safety
-/// On a machine that [`is_there`].
+/// [`is_there`] is true.
 pub(super) unsafe fn release() {
     #[cfg(test)]
     if emulated::is_needed() {
@@ -130,6 +135,8 @@ pub(super) unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
 }
 
+/// Sets a tile to zeros.
+///
 /// # Safety
 /// The tile is configured.
 #[inline(always)]
@@ -144,8 +151,10 @@ pub(super) unsafe fn clear<const TILE: usize>() {
     };
 }
 
+/// Loads a tile from memory.
+///
 /// # Safety
-/// The tile is configured, and from `from` on its rows are `stride` bytes apart.
+/// The tile is configured, and its rows can be read from `from` on, `stride` bytes apart.
 #[inline(always)]
 pub(super) unsafe fn load<const TILE: usize>(from: *const f32, stride: usize) {
     #[cfg(test)]
@@ -165,8 +174,10 @@ pub(super) unsafe fn load<const TILE: usize>(from: *const f32, stride: usize) {
     }
 }
 
+/// Stores a tile to memory.
+///
 /// # Safety
-/// The tile is configured, and its rows go `stride` bytes apart from `to` on.
+/// The tile is configured, and its rows can be written from `to` on, `stride` bytes apart.
 #[inline(always)]
 pub(super) unsafe fn store<const TILE: usize>(to: *mut f32, stride: usize) {
     #[cfg(test)]
@@ -186,10 +197,10 @@ pub(super) unsafe fn store<const TILE: usize>(to: *mut f32, stride: usize) {
     }
 }
 
-/// C += A·B.
+/// Computes C += A·B on tiles of bf16 pairs.
 ///
 /// # Safety
-/// The tiles are configured to fit each other.
+/// The three tiles are configured with sizes that fit each other.
 #[inline(always)]
 pub(super) unsafe fn multiply_tiles<const C: usize, const A: usize, const B: usize>() {
     #[cfg(test)]
