@@ -1,8 +1,8 @@
-//! An objective of your own, trained by the same loop as all others:
-//! `cargo run --release --example objective [folder]`.
+//! Custom objective, trained by the same loop as all others: `cargo run --release --example objective [folder]`.
 //!
-//! Label smoothing (Szegedy 2016): a share ε of each target is spread over the whole vocabulary, so that the model
-//! does not learn to be certain. Bits per byte are measured during the run as in every other, so that its cost shows.
+//! Label smoothing (Szegedy 2016) spreads a share ε of each target over the whole vocabulary, so that the model does
+//! not become overconfident. The run measures bits per byte as every other run does, which shows the cost of
+//! smoothing.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -25,11 +25,11 @@ use polymath_train::{
 const DOMAIN: &str = "mathematics";
 const SEQUENCE_LENGTH: usize = 128;
 
-/// Σ −(1 − ε)·ln p(target) − ε·mean(ln p), over the targets that count.
+/// Label-smoothed cross-entropy: Σ −(1 − ε)·ln p(target) − ε·mean(ln p), over the targets that are not ignored.
 pub struct Smoothed<'a> {
-    /// Trained model.
+    /// Model to train.
     pub model: LanguageModel<'a>,
-    /// ε
+    /// Share ε of each target that is spread over the vocabulary.
     pub smoothing: f64,
 }
 
@@ -65,7 +65,7 @@ impl SaveModel for Smoothed<'_> {
     }
 }
 
-/// Bits per byte of held-out text; the mean over the domains decides the best checkpoint.
+/// Evaluator that measures bits per byte of held-out text. The mean over the domains decides the best checkpoint.
 struct Heldout<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,
@@ -92,7 +92,7 @@ impl Evaluator for Heldout<'_> {
     }
 }
 
-/// Prints what is measured on the way.
+/// Observer that prints the measurements during training.
 struct Lines;
 
 impl Observer for Lines {
@@ -101,7 +101,7 @@ impl Observer for Lines {
     }
 }
 
-/// A new model of a few thousand parameters for the tokens of `dataset`.
+/// Makes a new model of a few thousand parameters with the tokenizer of `dataset`.
 pub fn small_model(dataset: &Dataset) -> anyhow::Result<Transformer> {
     let tokenizer = &dataset.manifest().tokenizer;
     let shape = "hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4";
@@ -116,7 +116,7 @@ pub fn small_model(dataset: &Dataset) -> anyhow::Result<Transformer> {
     Ok(Transformer::initialize(config, 1, &options)?)
 }
 
-/// The batches of one domain.
+/// Makes the stream of training batches of one domain.
 pub fn batches(dataset: &Dataset) -> anyhow::Result<MixtureStream> {
     let part = MixturePart {
         name: DOMAIN.into(),
@@ -131,7 +131,7 @@ pub fn batches(dataset: &Dataset) -> anyhow::Result<MixtureStream> {
     Ok(MixtureStream::new(vec![part], shape, bos, 1)?)
 }
 
-/// Trains on the dataset in the folder `run`, with a share `smoothing` of each target spread.
+/// Trains a new model on the dataset, with label smoothing of `smoothing`, in the run folder `run`.
 pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Outcome> {
     let transformer = small_model(dataset)?;
     let objective = Smoothed {
@@ -151,7 +151,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         evaluator: HeldoutEvaluator::new(vec![(DOMAIN.into(), shard)], windows),
         transformer: &transformer,
     };
-    // Everything else has its default.
+    // All other settings have their defaults.
     let training: TrainingConfig = toml::from_str("steps = 60\nbatch_size = 8")?;
     training.validate()?;
     let training = training.resolve(&TrainingDefaults {
@@ -176,7 +176,8 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         ops: transformer.ops(),
         stop: &AtomicBool::new(false),
     };
-    // A resumed run is compared with this: everything that decides its result.
+    // The run folder stores this text; a resumed run must have the same. It contains everything that decides the
+    // result.
     let resolved = format!(
         "smoothing = {smoothing}\n[training]\n{}",
         toml::to_string(&training)?
@@ -192,7 +193,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
     )?)
 }
 
-/// Writes a small school into `folder`, and prepares it.
+/// Writes a small synthetic corpus into `folder` and prepares it as a dataset.
 pub fn data(folder: &Path) -> anyhow::Result<Dataset> {
     let (raw, output) = (folder.join("raw"), folder.join("data"));
     let size = school::SchoolConfig {

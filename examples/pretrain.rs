@@ -8,7 +8,7 @@ use polymath_data::{NoProgress, prepare};
 use polymath_pretrain::Pretraining;
 use polymath_train::{EvaluationMetrics, Launch, Observer, Outcome};
 
-/// Prints what is measured on the way.
+/// Observer that prints the measurements during training.
 struct Lines;
 
 impl Observer for Lines {
@@ -17,7 +17,7 @@ impl Observer for Lines {
     }
 }
 
-/// Writes a small school into `folder`, prepares it, and pretrains on two of its subjects.
+/// Writes a small synthetic corpus into `folder`, prepares it, and pretrains on two of its domains.
 pub fn pretrain(folder: &Path) -> anyhow::Result<Outcome> {
     let [raw, data, run] = ["raw", "data", "run"].map(|name| folder.join(name));
     let size = SchoolConfig {

@@ -1,7 +1,7 @@
-//! The `polymath` command: everything happens in `polymath-cli`.
+//! The `polymath` command. All of it is in the crate `polymath-cli`.
 
-/// Allocator that keeps the large buffers of a step. The system's returns the memory, and every page of it is cleared
-/// again.
+/// Global allocator. It keeps the large buffers of a training step, whereas the system's allocator returns them to
+/// the system, which then clears every page again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,5 @@
-//! Adapters through the binary: trained, resumed, evaluated, compared, continued, merged; a wrong base is refused.
+//! Tests of LoRA adapters through the binary: trained, resumed, evaluated, compared, continued and merged. A wrong
+//! base is refused.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::fixture::polymath;
 
-/// Prepares a base that knows counting, and a niche of letters.
+/// Prepares a base trained on counting, and a niche of letters.
 fn prepare(at: &Path) {
     let mut config =
         "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 280\n".to_owned();
@@ -72,8 +73,8 @@ fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Learns the niche, leaves the base's file untouched and uncopied, merges to a model with the same scores, resumes to
-/// the same bits, and refuses another base.
+/// Checks that an adapter learns the niche, leaves the base's file untouched and uncopied, merges to a model with the
+/// same scores, resumes to the same bits, and refuses another base.
 #[test]
 fn adapters_are_trained_resumed_and_merged() {
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +93,7 @@ fn adapters_are_trained_resumed_and_merged() {
         assert!(!at.join(name).join("best/model.safetensors").exists());
         assert!(scores(at, &[name]).0 < scores(at, &["base"]).0);
 
-        // As if the run had been killed after its sixth step.
+        // Leaves the folder as if the run had been killed after its sixth step.
         let adapter = || bytes(&at.join(name).join("step-000012/adapter_model.safetensors"));
         let whole = adapter();
         std::fs::remove_dir_all(at.join(name).join("step-000012")).unwrap();
@@ -130,7 +131,7 @@ fn adapters_are_trained_resumed_and_merged() {
         ])
         .assert()
         .success();
-    // The base may be moved, but not replaced.
+    // The base may be moved, but not replaced by another.
     std::fs::rename(at.join("base"), at.join("moved")).unwrap();
     polymath(at)
         .args(["evaluate", "lora", "--dataset", "data"])
@@ -153,7 +154,7 @@ fn adapters_are_trained_resumed_and_merged() {
         .stderr(contains("SHA-256"));
 }
 
-/// Refuses contradictions before the first step, with the key and the choices.
+/// Checks that contradictory adapter settings are refused before the first step, with the key and the choices.
 #[test]
 fn impossible_adapters_are_refused() {
     let folder = tempfile::tempdir().unwrap();

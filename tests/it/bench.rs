@@ -1,4 +1,4 @@
-//! `polymath bench`, and its report of a training step's memory.
+//! Tests of `polymath bench` and of its report of a training step's memory.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn bench(device: &str, overrides: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Contains every figure that a script may read, with plausible values.
+/// Checks that the JSON report contains every number that scripts read, with plausible values.
 #[test]
 fn the_report_has_every_figure() {
     let small = [
@@ -44,7 +44,7 @@ fn the_report_has_every_figure() {
     }
 }
 
-/// Halves at least the memory of a deep model with `recompute = "block"` (on the CPU, whose memory is reported).
+/// Checks that `recompute = "block"` at least halves the memory of a deep model, as reported on the CPU.
 #[cfg(target_os = "linux")]
 #[test]
 fn recomputing_layers_saves_memory() {

@@ -1,4 +1,5 @@
-//! Choice of the best checkpoint: of a pretraining by the mean over its domains, of a fine-tuning by the niche.
+//! Tests of the choice of the best checkpoint: by the mean over the domains in pretraining, and by the niche in
+//! fine-tuning.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::support::fixture;
 use crate::support::fixture::{finetune, polymath, prepare, records};
 
-/// Returns the scores after each evaluated step.
+/// Returns the step and the scores of each evaluation of a run.
 fn evaluations(run: &Path) -> Vec<(u64, Value)> {
     let lines = records(run).into_iter();
     let scores = lines.filter_map(|line| {
@@ -18,7 +19,7 @@ fn evaluations(run: &Path) -> Vec<(u64, Value)> {
     scores.filter(|(step, _)| *step > 0).collect()
 }
 
-/// Returns the step with the lowest mean over these domains.
+/// Returns the step with the lowest mean score over the given domains.
 fn lowest(evaluations: &[(u64, Value)], domains: &[&str]) -> u64 {
     let mean = |scores: &Value| {
         let of = |name: &&str| scores[*name].as_f64().unwrap();
@@ -39,7 +40,7 @@ fn the_best_checkpoint_is_chosen_by_its_domains() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    // Learning rates at which the domains do not fall together.
+    // Settings with which the scores of the domains do not all fall together.
     let unsteady = [
         "training.learning_rate=0.05",
         "training.schedule=constant",
@@ -88,8 +89,8 @@ fn the_best_checkpoint_is_chosen_by_its_domains() {
     );
 }
 
-/// Scores a checkpoint's domains on one split of the held-out documents, or on all, with the windows of the run's
-/// evaluations.
+/// Scores the domains of a checkpoint on one split of the held-out documents, or on all of them, with the same
+/// windows as the run's evaluations.
 fn scored(at: &Path, checkpoint: &Path, split: Option<&str>) -> Vec<(String, f64)> {
     let mut command = polymath(at);
     command.arg("evaluate").arg(checkpoint);
@@ -106,8 +107,8 @@ fn scored(at: &Path, checkpoint: &Path, split: Option<&str>) -> Vec<(String, f64
         .collect()
 }
 
-/// Chooses the best checkpoint on the dev split alone, for a base and for a run tuned from it, and records it; the test
-/// split has no influence.
+/// Checks that the best checkpoint is chosen on the dev split alone and recorded, for a base and for a model tuned
+/// from it. The test split has no influence.
 #[test]
 fn the_best_checkpoint_is_chosen_on_the_dev_split() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Models between a base and a tuned checkpoint through the binary: interpolation, and reset layers.
+//! Tests of models between a base and a tuned checkpoint, through the binary: interpolation and reset layers.
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare};
 
-/// Splits, as results and arguments name them.
+/// Names of the splits in results and arguments.
 const SPLITS: [&str; 2] = ["dev", "test"];
 
 /// Scores a checkpoint on one split of the dataset.
@@ -26,7 +26,8 @@ fn scores(at: &std::path::Path, checkpoint: &str, split: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Chooses the share on one split, reports both, and writes a model whose scores match its curve.
+/// Checks that `interpolate` chooses the share on one split, reports both splits, and writes a model whose scores
+/// match the reported curve.
 #[test]
 fn interpolation_writes_the_chosen_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -47,7 +48,7 @@ fn interpolation_writes_the_chosen_model() {
     assert_eq!(points[0]["mean_increase"], 0.0);
     let chosen = &points[curve["chosen"].as_u64().unwrap() as usize];
     assert!(chosen["mean_increase"].as_f64().unwrap() <= 0.3);
-    // Scoring each split again gives the same figures.
+    // Scoring each split again gives the same numbers.
     for split in SPLITS {
         let scores = scores(at, "mixed", split);
         for domain in ["asked", "counting", "letters"] {
@@ -59,7 +60,7 @@ fn interpolation_writes_the_chosen_model() {
             );
         }
     }
-    // `report` finds the niche by itself.
+    // `report` recognizes the niche without being told.
     polymath(at)
         .args(["report", "runs/base", "mixed", "-o", "report"])
         .assert()
@@ -86,8 +87,8 @@ fn interpolation_writes_the_chosen_model() {
     );
 }
 
-/// Resets layers one by one and cumulatively; resetting all of them gives the base; the written model scores like its
-/// step. An adapter is treated as the model that it makes of its base.
+/// Checks that layers are reset one by one and cumulatively, that resetting all of them gives the base, and that the
+/// written model has the reported scores. An adapter is first merged into its base.
 #[test]
 fn resetting_layers_finds_the_cause_of_the_forgetting() {
     let folder = tempfile::tempdir().unwrap();
@@ -108,7 +109,7 @@ fn resetting_layers_finds_the_cause_of_the_forgetting() {
     for run in ["full", "lora"] {
         let found = reset(run);
         let steps = found["steps"].as_array().unwrap();
-        // Two layers, embedding and head.
+        // Two layers, and the embedding with the head.
         assert_eq!(found["blocks"].as_array().unwrap().len(), 3);
         assert_eq!(steps.len(), 4);
         let test = |step: usize, at: usize| steps[step]["test"][at].as_f64().unwrap();

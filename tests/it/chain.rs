@@ -1,18 +1,19 @@
-//! A chain of fine-tunings through the binary: the lineage, and the chain in the report.
+//! Tests of a chain of fine-tunings through the binary: its lineage, and its section in the report.
 
 use predicates::str::contains;
 use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare, write};
 
-/// Fine-tunes a tuned checkpoint on another niche: the lineage has both, and a report over base and stages has every
-/// domain after every stage and the measures of continual learning. Runs that are no chain have none.
+/// Checks that a model tuned twice has both stages in its lineage, and that the report of base and stages has the
+/// score of every domain after every stage and the measures of continual learning. Reports of runs that form no chain
+/// lack them.
 #[test]
 fn chains_are_recognized_and_measured() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    // Second niche: the sayings in capitals.
+    // Second niche: the text of the first in capitals.
     let sayings = std::fs::read_to_string(at.join("raw/asked.jsonl")).unwrap();
     let loud = sayings.to_uppercase().replace("\"TEXT\"", "\"text\"");
     write(at, "raw/loud.jsonl", &loud);
@@ -60,8 +61,8 @@ fn chains_are_recognized_and_measured() {
         serde_json::json!(["asked", "loud", "counting", "letters"])
     );
     assert_eq!(chain["stages"].as_array().unwrap().len(), 3);
-    // The figures of each stage are the run's own, and forgetting of the niches is negative backward transfer if the
-    // best stage of the first niche was its own.
+    // The scores of each stage are those of its run. Forgetting of the niches is the negative backward transfer if
+    // the first niche had its best score after its own stage.
     let bits = |stage: usize, domain: usize| {
         chain["stages"][stage]["bits_per_byte"][domain]
             .as_f64()
@@ -83,12 +84,12 @@ fn chains_are_recognized_and_measured() {
         (role(&found, 0), role(&found, 1)),
         ("niche".into(), "earlier".into())
     );
-    // Also if the run in between is not in the report.
+    // The role is the same if the run in between is missing from the report.
     assert_eq!(role(&report(&["runs/second"]), 0), "earlier");
 
     assert!(report(&["runs/first", "runs/apart"])["chain"].is_null());
     assert!(report(&["runs/first"])["chain"].is_null());
-    // Relative to a run's own base, it is knowledge of the base.
+    // If the first run is the base of the report, its niche counts as knowledge of the base.
     let mut command = polymath(at);
     command.args(["report", "runs/first", "runs/second", "-o", "own"]);
     command.assert().success();

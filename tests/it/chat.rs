@@ -1,4 +1,4 @@
-//! Conversations through the binary: from `messages` to a model that answers and stops.
+//! Tests of conversations through the binary: from `messages` in a dataset to a model that answers and stops.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Learns to stop after its answer, with a base that ends texts with another token than its chat template ends turns
-/// with. Writes the end token where other programs look, for a model and for an adapter. Reports roles, weights and
-/// keys.
+/// Checks that a tuned model stops after its answer, although its base ends texts with another token than the chat
+/// template ends turns with. The end token is written where other programs look for it, for a model and for an
+/// adapter. Also checks the reported roles, weights and keys.
 #[test]
 fn a_tuned_model_ends_its_answers() {
     let folder = tempfile::tempdir().unwrap();
@@ -57,7 +57,8 @@ fn a_tuned_model_ends_its_answers() {
     let generation = read(&best.join("generation_config.json"));
     assert_eq!(generation["eos_token_id"], json!([0, stop]));
     assert_eq!(generation["temperature"], 0.6);
-    // The space before the answer may be in the prompt or generated; the begin token may be written out.
+    // The space before the answer may be in the prompt or generated; the begin token may be part of the prompt's
+    // text.
     for prompt in [
         "user: say 7<stop>assistant: ",
         "<|endoftext|>user: say 7<stop>assistant:",
@@ -104,9 +105,9 @@ fn a_tuned_model_ends_its_answers() {
     assert_eq!(generation["eos_token_id"], json!([0, stop]));
 }
 
-/// Reports a template without an end, by name.
+/// Checks that a chat template that never ends is reported by name.
 #[test]
-fn hostile_templates_are_an_error() {
+fn exhausting_templates_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);

@@ -1,6 +1,7 @@
-//! Compares a GPU with the CPU. Needs one: `cargo test --release --features cuda --test it cuda::`.
+//! Tests that compare a GPU with the CPU. They need a GPU: `cargo test --release --features cuda --test it cuda::`.
 //!
-//! The other tests of the binary run on a GPU with `POLYMATH_TEST_DEVICE=cuda:0 cargo test --release --features cuda`.
+//! The other tests of the binary run on a GPU with `POLYMATH_TEST_DEVICE=cuda:0 cargo test --release --features
+//! cuda`.
 #![cfg(feature = "cuda")]
 
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ use crate::support::fixture;
 const VOCABULARY: u32 = 97;
 const LENGTH: usize = 40;
 
-/// Grouped queries, norms of queries and keys, a window in every second layer, a separate output projection.
+/// Returns a small Llama with grouped queries, query and key norms, a window in every second layer, and a separate
+/// output projection.
 fn llama() -> ModelConfig {
     ModelConfig {
         family: Family::Llama,
@@ -47,7 +49,7 @@ fn llama() -> ModelConfig {
     }
 }
 
-/// LayerNorm, learned positions, biases, a tied embedding.
+/// Returns a small GPT-2: LayerNorm, learned positions, biases and a tied embedding.
 fn gpt2() -> ModelConfig {
     ModelConfig {
         family: Family::Gpt2,
@@ -68,7 +70,7 @@ fn options(device: &Device, precision: Precision) -> LoadOptions<'static> {
     LoadOptions::trained(device, Ops::fused(precision))
 }
 
-/// Packed documents, and targets that are ignored.
+/// Returns a batch of packed documents in which some targets are ignored.
 fn batch() -> TokenBatch {
     let token = |at: usize| ((at * at * 7 + at) as u32 % (VOCABULARY - 1)) + 1;
     let target = |at: usize| if at % 11 == 3 { IGNORED } else { token(at + 1) };
@@ -93,7 +95,7 @@ fn largest(values: impl Iterator<Item = f32>) -> f32 {
     })
 }
 
-/// Returns the largest difference.
+/// Returns the largest absolute difference.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     largest(found.iter().zip(expected).map(|(a, b)| a - b))
@@ -134,9 +136,10 @@ fn assert_alike(found: &Pass, expected: &Pass, tolerance: f32, what: &str) {
     }
 }
 
-/// Loss, scores and every gradient agree, for both families and precisions, with and without recomputation.
+/// Checks that loss, scores and every gradient agree between GPU and CPU, for both families and precisions, with and
+/// without recomputation.
 #[test]
-fn models_compute_alike() {
+fn models_agree() {
     for config in [llama(), gpt2()] {
         for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2)] {
             let make = |device: &Device| {
@@ -163,9 +166,9 @@ fn models_compute_alike() {
     }
 }
 
-/// Agrees with adapters, whose dropout has the same mask.
+/// Checks that GPU and CPU agree for models with adapters, whose dropout uses the same mask.
 #[test]
-fn adapters_compute_alike() {
+fn adapters_agree() {
     for dora in [false, true] {
         let make = |device: &Device| {
             let frozen = LoadOptions::frozen(device, Ops::fused(Precision::F32));
@@ -203,7 +206,7 @@ fn adapters_compute_alike() {
     }
 }
 
-/// Generates the same greedy text through the cache.
+/// Checks that GPU and CPU generate the same greedy text with a cache.
 #[test]
 fn continuations_are_the_same() {
     for config in [llama(), gpt2()] {
@@ -234,7 +237,7 @@ fn losses(run: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// Training by either optimizer agrees, and a model trained on a GPU is the same model on the CPU.
+/// Checks that training with either optimizer agrees, and that a model trained on a GPU scores the same on the CPU.
 #[test]
 fn training_agrees() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The dashboard through the binary, in a pseudo-terminal.
+//! Tests of the dashboard through the binary, in a pseudo-terminal.
 #![cfg(unix)]
 
 use std::io::{Read, Write};
@@ -13,20 +13,20 @@ use predicates::str::contains;
 use crate::support::fixture;
 use crate::support::fixture::{polymath, prepare};
 
-/// Enough steps to be stopped during training.
+/// Settings of a run that is long enough to be stopped during training.
 const LONG: [&str; 2] = ["training.steps=100000", "run=runs/long"];
 
 fn size(length: u16) -> NonZeroU16 {
     NonZeroU16::new(length).unwrap()
 }
 
-/// Bytes sent to a terminal, and its screen.
+/// Bytes sent to the terminal, and the screen that they produce.
 struct TerminalState {
     bytes: Vec<u8>,
     terminal: vt100::Parser,
 }
 
-/// `polymath` in a terminal.
+/// Running `polymath` in a pseudo-terminal.
 struct Session {
     child: Box<dyn Child + Send + Sync>,
     master: Box<dyn MasterPty + Send>,
@@ -36,7 +36,7 @@ struct Session {
 }
 
 impl Session {
-    /// Starts it after another program has printed something.
+    /// Starts `polymath` after another program has printed something.
     fn start(folder: &Path, arguments: &[&str]) -> Self {
         let pty = native_pty_system().openpty(PtySize::default()).unwrap();
         let mut command = CommandBuilder::new("sh");
@@ -105,8 +105,8 @@ impl Session {
         self.master.resize(to).unwrap();
     }
 
-    /// Waits for the end, and checks that the terminal is restored: the earlier screen with `said` on it, the cursor,
-    /// and the mode of the keys.
+    /// Waits for the program's end and checks its exit code. Checks that the terminal is restored: the earlier screen
+    /// with `said` on it, the cursor, and the keyboard mode. Returns the text printed after the dashboard.
     fn end(mut self, code: u32, said: &str) -> String {
         let ended = self.child.wait().unwrap();
         self.wait_for(said);
@@ -133,12 +133,12 @@ impl Session {
             "{}",
             screen.contents()
         );
-        // Text printed after the dashboard was closed.
+        // Text printed after the dashboard left the alternate screen.
         text.rsplit("\x1b[?1049l").next().unwrap().to_owned()
     }
 }
 
-/// Prints the summary on the ordinary screen after the buffered log, and errors too.
+/// Checks that the summary, and errors, are printed on the ordinary screen after the buffered log.
 #[test]
 fn the_summary_is_printed_on_the_ordinary_screen() {
     let folder = tempfile::tempdir().unwrap();
@@ -151,7 +151,8 @@ fn the_summary_is_printed_on_the_ordinary_screen() {
     again.end(1, "is finished (20 steps)");
 }
 
-/// Saves and exits with 130 on `q`, Ctrl-C and SIGTERM, restores the terminal, and follows a change of its size.
+/// Checks that a run saves and exits with 130 on `q`, Ctrl-C and SIGTERM, restores the terminal, and follows a change
+/// of its size.
 #[test]
 fn a_stopped_run_leaves_the_terminal_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
@@ -162,7 +163,7 @@ fn a_stopped_run_leaves_the_terminal_as_it_was() {
     pressed.wait_for("tokens/s");
     pressed.wait_for("letters");
     pressed.resize(40, 132);
-    // A column that only a wide window has.
+    // This column is shown in a wide window only.
     pressed.wait_for("first");
     pressed.press(b"q");
     pressed.end(130, "stopped and saved after step");
@@ -184,7 +185,7 @@ fn a_stopped_run_leaves_the_terminal_as_it_was() {
     stopped.end(130, "stopped and saved after step");
 }
 
-/// Refuses the dashboard without a terminal, or with `--quiet`, before any work.
+/// Checks that the dashboard is refused without a terminal, or with `--quiet`, before any work.
 #[test]
 fn a_dashboard_without_a_terminal_is_refused() {
     let folder = tempfile::tempdir().unwrap();

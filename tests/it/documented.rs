@@ -1,8 +1,8 @@
-//! Runs the commands of the README, of getting started and of the guides, taken out of the pages themselves.
+//! Runs the commands of the README, of getting started and of the guides, extracted from the pages themselves.
 //!
-//! The pages of the book are one story: they run in the order of `docs/SUMMARY.md`, in one folder, each with what
-//! those before it made. `polymath` is a script there that makes runs small; models of the hub come from the tests'
-//! own server.
+//! The pages of the book continue one another: they run in the order of `docs/SUMMARY.md`, in one folder, where each
+//! finds the files of the pages before it. There, `polymath` is a script that makes runs small, and models of the hub
+//! come from a local server.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::support::pages;
 use crate::support::pages::Block;
 use crate::support::served::{Hub, PRIVATE_TOKEN};
 
-/// Overrides that make runs small, by command.
+/// Shell script in place of `polymath`, which adds overrides that make runs small.
 const SHIM: &str = r#"#!/bin/sh
 # What a page shows is run with sizes for a test.
 program=$1
@@ -74,7 +74,7 @@ fn write_texts(at: &Path) {
     fs::write(at.join("tasks/places.jsonl"), task.repeat(8)).unwrap();
 }
 
-/// A folder in which pages are followed.
+/// Folder in which the commands of the pages are run.
 struct Reader<'a> {
     at: PathBuf,
     hub: &'a Hub,
@@ -99,7 +99,7 @@ impl Reader<'_> {
             )
         };
         script("polymath", &call(""));
-        // `cargo run --release -- demo` is the program; nothing else of cargo is run.
+        // `cargo run --release -- demo` runs `polymath demo`; other uses of cargo are an error.
         let run = "[ \"$1 $2 $3\" = 'run --release --' ] || exit 99\nshift 3\n";
         script("cargo", &call(run));
         write_texts(at);
@@ -133,7 +133,7 @@ impl Reader<'_> {
             .unwrap()
     }
 
-    /// Follows a page to its end.
+    /// Runs all commands of a page and writes all files that it shows.
     fn follow(&self, page: &Path, seen: &mut Seen) {
         for block in pages::blocks(page) {
             let commands = block.commands();
@@ -160,7 +160,7 @@ impl Reader<'_> {
     }
 }
 
-/// Commands that were run, and commands that were not.
+/// Counts of pages, of commands that were run, and of commands that were not.
 #[derive(Default)]
 struct Seen {
     pages: usize,
@@ -168,7 +168,7 @@ struct Seen {
     left_out: BTreeMap<String, usize>,
 }
 
-/// The pages of getting started and the guides, in the order of the book.
+/// Returns the pages of getting started and the guides, in the order of the book.
 fn story() -> Vec<PathBuf> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
@@ -180,7 +180,7 @@ fn story() -> Vec<PathBuf> {
         .collect()
 }
 
-/// A hub that has a tiny model under the name of a real one.
+/// Starts a hub that serves a tiny model under the name of a real one.
 fn hub_with_model(at: &Path) -> Hub {
     fs::create_dir(at).unwrap();
     let hub = Hub::start();
@@ -197,8 +197,8 @@ fn hub_with_model(at: &Path) -> Hub {
     hub
 }
 
-/// Every command of the README, of getting started and of the guides does what the page says, or the page says why it
-/// is not run here.
+/// Checks that every command of the README, of getting started and of the guides exits as the page says, or that the
+/// page says why it is not run here.
 #[test]
 fn documented_commands_run() {
     let folder = tempfile::tempdir().unwrap();

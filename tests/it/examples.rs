@@ -1,4 +1,4 @@
-//! Runs the examples of library use, and checks their objective.
+//! Tests that run the examples of library use.
 
 #[path = "../../examples/objective.rs"]
 #[allow(dead_code, reason = "an example's `main` is not called here")]
@@ -11,7 +11,8 @@ use objective::{Smoothed, batches, data, small_model};
 use polymath_model::TokenizerFiles;
 use polymath_train::{Best, LanguageModel, Objective, Outcome, is_finished};
 
-/// Trains in forty lines: the run ends, its last evaluation is its best, and its checkpoint is a model.
+/// Checks the example of pretraining in forty lines: the run ends, its last evaluation is its best, and its
+/// checkpoint can be loaded.
 #[test]
 fn pretraining_in_forty_lines() {
     let folder = tempfile::tempdir().unwrap();
@@ -29,8 +30,8 @@ fn pretraining_in_forty_lines() {
     assert!(lines.count() <= 40);
 }
 
-/// Equals the plain loss without smoothing, and lies between that and the loss of a uniform guess with it; its gradient
-/// reaches every parameter, since the training loop checks that.
+/// Checks the example of a custom objective: without smoothing, its loss equals the cross-entropy; with smoothing, it
+/// lies between that and the loss of a uniform guess. The training loop checks that every parameter has a gradient.
 #[test]
 fn a_custom_objective() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,7 +49,7 @@ fn a_custom_objective() {
     };
     let expected = f64::from(plain().loss(&batch).unwrap().to_scalar::<f32>().unwrap());
     assert!((loss(0.0) - expected).abs() < 1e-4 * expected);
-    // The loss is linear in ε.
+    // The loss is linear in the smoothing ε.
     let middle = f64::midpoint(loss(0.0), loss(1.0));
     assert!((loss(0.5) - middle).abs() < 1e-4 * middle);
     let run = folder.path().join("run");

@@ -1,5 +1,5 @@
-//! GGUF files through the binary: exported from a checkpoint and an adapter, imported again; invalid requests are
-//! refused.
+//! Tests of GGUF files through the binary: exported from a checkpoint and from an adapter, and imported again.
+//! Invalid requests are refused.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare, write};
 
-/// Returns bits per byte of letters, and the continuation of a prompt.
+/// Returns the bits per byte of the domain `letters` and the generated continuation of a prompt.
 fn told(at: &Path, checkpoint: &str, dataset: &str) -> (f64, Vec<u8>) {
     let output = polymath(at)
         .args(["evaluate", checkpoint, "--dataset", dataset, "--json"])
@@ -38,8 +38,8 @@ fn export(at: &Path, checkpoint: &str, file: &str, kind: &str) -> assert_cmd::Co
     command
 }
 
-/// Gives the same model after export and import, also for an adapter, which is merged into its base, and a base that
-/// can be fine-tuned.
+/// Checks that export and import give the same model, also for an adapter, which is merged into its base, and that
+/// the imported model can be fine-tuned.
 #[test]
 fn export_and_import_give_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ fn export_and_import_give_the_same_model() {
             .assert()
             .success()
             .stdout(contains(back));
-        // The tokenizer has the same tokens but another file: the dataset is prepared for it.
+        // The imported tokenizer has the same tokens but another file, so the dataset is prepared for it.
         let data = format!("{back}-data");
         let config = std::fs::read_to_string(at.join("prepare.toml")).unwrap();
         let config = config
@@ -94,7 +94,7 @@ fn export_and_import_give_the_same_model() {
         .assert()
         .code(2)
         .stderr(contains("already there"));
-    // Its rows are too narrow for blocks of 256.
+    // The rows of this model are too narrow for blocks of 256.
     export(at, "runs/base", "small.gguf", "q4_k")
         .assert()
         .success()
@@ -104,14 +104,14 @@ fn export_and_import_give_the_same_model() {
         .assert()
         .code(2)
         .stderr(contains("--gguf"));
-    // A number type requires a GGUF file.
+    // `--type` requires a GGUF file as the output.
     polymath(at)
         .args(["export", "runs/base", "--push", "me/base", "--dry-run"])
         .args(["--type", "f16"])
         .assert()
         .code(2)
         .stderr(contains("--gguf"));
-    // A license requires a card.
+    // `--license` requires a model card.
     export(at, "runs/base", "licensed.gguf", "f16")
         .args(["--license", "mit"])
         .assert()

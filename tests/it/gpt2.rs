@@ -1,4 +1,5 @@
-//! A GPT-2 through the binary: trained, resumed, compared, continued, mixed; its files remain a GPT-2's.
+//! Tests of a GPT-2 through the binary: trained, resumed, compared, continued and interpolated. Its files keep
+//! GPT-2's format.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,8 @@ const WIDTH: usize = 24;
 const POSITIONS: usize = 48;
 const LAYERS: usize = 2;
 
-/// Returns names and shapes of a GPT-2's file as on the hub: without `transformer.`.
+/// Returns the tensor names and shapes of a GPT-2's weights file as published on the hub: without the prefix
+/// `transformer.`.
 fn shapes(vocabulary: usize) -> Vec<(String, Vec<usize>)> {
     let mut shapes = vec![
         ("wte.weight".to_owned(), vec![vocabulary, WIDTH]),
@@ -40,7 +42,7 @@ fn shapes(vocabulary: usize) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
-/// Writes an untrained GPT-2 over the dataset's tokenizer.
+/// Writes an untrained GPT-2 with the dataset's tokenizer.
 fn write_base(at: &Path) {
     let manifest = std::fs::read_to_string(at.join("data/dataset.json")).unwrap();
     let tokenizer = serde_json::from_str::<Value>(&manifest).unwrap()["tokenizer"].clone();
@@ -83,7 +85,7 @@ fn write_base(at: &Path) {
     safetensors::serialize_to_file(views, None, &at.join("gpt2/model.safetensors")).unwrap();
 }
 
-/// Prepares the dataset, and a GPT-2 that reads it.
+/// Prepares the dataset, and a GPT-2 with its tokenizer.
 fn prepare(at: &Path) {
     fixture::write_corpus(at);
     polymath(at)
@@ -93,7 +95,7 @@ fn prepare(at: &Path) {
     write_base(at);
 }
 
-/// Returns the tensors of a folder, without `transformer.` before their names.
+/// Returns the tensors of a model folder by name, without the prefix `transformer.`.
 fn tensors(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -115,8 +117,8 @@ fn bits_per_byte(at: &Path, model: &str, domain: &str) -> f64 {
     scores["domains"][domain]["bits_per_byte"].as_f64().unwrap()
 }
 
-/// Runs finetune (full, frozen, the head alone), evaluate, generate, report and interpolate on a GPT-2 as on any other
-/// base.
+/// Checks that finetune (full, frozen, the head alone), evaluate, generate, report and interpolate work on a GPT-2 as
+/// on any other base.
 #[test]
 fn a_gpt2_is_tuned_and_keeps_its_format() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,13 +137,13 @@ fn a_gpt2_is_tuned_and_keeps_its_format() {
     assert!(config.contains("GPT2LMHeadModel"), "{config}");
     assert!(bits_per_byte(at, "runs/full", "asked") < bits_per_byte(at, "gpt2", "asked") - 0.5);
 
-    // As if the run had been killed after its tenth step.
+    // Leaves the folder as if the run had been killed after its tenth step.
     std::fs::remove_dir_all(at.join("runs/full/step-000020")).unwrap();
     let mut resumed = finetune(at, "full", &settings);
     resumed.arg("--resume").assert().success();
     assert!(tensors(&at.join("runs/full/step-000020")) == after);
 
-    // Only the last layer and the norm after it, with its bias, are trained.
+    // Only the last layer and the final norm, with its bias, are trained.
     let frozen = ["base=gpt2", "method=frozen", "frozen.train_last_layers=1"];
     finetune(at, "frozen", &frozen).assert().success();
     for (name, tensor) in tensors(&at.join("runs/frozen/latest")) {
@@ -187,7 +189,7 @@ fn a_gpt2_is_tuned_and_keeps_its_format() {
     polymath(at).args(generate).assert().success();
 }
 
-/// Refuses unsupported settings for a GPT-2 before the first step, with the reason and the choices.
+/// Checks that unsupported settings for a GPT-2 are refused before the first step, with the reason and the choices.
 #[test]
 fn unsupported_settings_of_a_gpt2_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Models and adapters of the hub, through the real client and a local server that speaks the hub's HTTP.
+//! Tests of models and adapters of the hub, through the real client and a local server that implements the hub's HTTP
+//! API.
 
 use std::path::Path;
 
@@ -17,8 +18,8 @@ fn hub_with_base(at: &Path) -> Hub {
     hub
 }
 
-/// Evaluates, continues and tunes a model of the hub like a local folder, also if the hub is unreachable later, and
-/// downloads nothing twice.
+/// Checks that a model of the hub is evaluated, continued and tuned like a local folder, also if the hub is
+/// unreachable later, and that nothing is downloaded twice.
 #[test]
 fn hub_models_are_used_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +69,7 @@ fn hub_models_are_used_by_name() {
     assert_eq!((&offline, &unreachable), (&local, &local));
 }
 
-/// Reports a failed download in a sentence with a remedy, and sends no request for a mistyped folder.
+/// Checks that a failed download is reported with a remedy, and that a mistyped folder sends no request.
 #[test]
 fn failed_downloads_are_explained() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +105,7 @@ fn failed_downloads_are_explained() {
         "name a branch, tag or commit",
     );
     refused(&mut generate("secret/model"), "HF_TOKEN");
-    // With the token the repository opens, and the missing file is reported instead.
+    // With the token the repository can be read, so that the missing file is reported instead.
     refused(
         generate("secret/model").env("HF_TOKEN", PRIVATE_TOKEN),
         "no `config.json` with",
@@ -127,7 +128,8 @@ fn failed_downloads_are_explained() {
     );
 }
 
-/// Retries or reports failures of the transfer, and downloads nothing twice, in this run or a later one.
+/// Checks that failed transfers are retried or reported, and that no part is downloaded twice, in this run or a later
+/// one.
 #[test]
 fn interrupted_downloads_resume() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,7 +151,7 @@ fn interrupted_downloads_resume() {
         "5",
     ]));
 
-    // One broken connection, and error responses for a while.
+    // One broken connection, then error responses for a while.
     hub.trouble(large, Trouble::Cut(1000), 1);
     hub.trouble(
         "GET /api/models/tester/tiny/tree",
@@ -185,14 +187,14 @@ fn interrupted_downloads_resume() {
         "{ranges:?}"
     );
 
-    // An error page is never taken for the file.
+    // The page of an error response is never taken for the file.
     hub.trouble(large, Trouble::Status("429 Too Many Requests"), 100);
     let mut limited = with_home("limited", "tester/tiny");
     limited.assert().failure().stderr(contains("wait a while"));
     hub.mend();
     assert_eq!(output(&mut with_home("limited", "tester/tiny")), expected);
 
-    // An old name leads to the new one.
+    // The previous name of a repository leads to its current name.
     hub.rename("formerly/small", "tester/tiny");
     assert_eq!(
         output(&mut with_home("renamed", "formerly/small")),
@@ -200,8 +202,8 @@ fn interrupted_downloads_resume() {
     );
 }
 
-/// Resumes downloads from the chunked store, which the client writes from the beginning: the partial download of a
-/// killed run is kept, even if the next run fails again.
+/// Checks that downloads from the chunked store resume: the partial download of a killed run is kept, even if the
+/// next run fails again. The store's client itself would start from the beginning.
 #[test]
 fn downloads_from_the_chunked_store_resume() {
     let folder = tempfile::tempdir().unwrap();
@@ -217,7 +219,7 @@ fn downloads_from_the_chunked_store_resume() {
     );
     let with_home = |home: &str| {
         let mut command = hub.polymath(at);
-        // The store's client retries five times, after seconds, and then minutes.
+        // By default, the store's client retries five times and waits seconds, then minutes.
         command
             .env("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")
             .env("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
@@ -229,7 +231,7 @@ fn downloads_from_the_chunked_store_resume() {
     assert_eq!(output(&mut with_home("whole")), expected);
     assert!(hub.count("GET /cas/chunks/") > 1, "out of the store");
 
-    // Files that a killed run leaves.
+    // Files that a killed run leaves behind.
     let blobs = |home: &str| at.join(home).join("hub/models--tester--tiny/blobs");
     let whole = std::fs::read_dir(blobs("whole")).unwrap();
     let mut whole = whole.map(|entry| entry.unwrap().path());
@@ -255,7 +257,8 @@ fn downloads_from_the_chunked_store_resume() {
     assert!(ranges[0].starts_with(&first), "{ranges:?}");
 }
 
-/// Downloads the base of an adapter; several adapters share one base; another base is recognized by its weights.
+/// Checks that the base of an adapter is downloaded, that several adapters share one base, and that another base is
+/// recognized by its weights.
 #[test]
 fn adapters_of_the_hub_find_their_base() {
     let folder = tempfile::tempdir().unwrap();
@@ -278,7 +281,7 @@ fn adapters_of_the_hub_find_their_base() {
         );
         hub.serve_folder(&format!("tester/{run}"), &best(&format!("runs/{run}")));
     }
-    // Others find the base by the name and the commit that it was trained on.
+    // Other programs find the base by the name and the commit that the adapter was trained on.
     let config = std::fs::read(best("runs/first").join("adapter_config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["base_model_name_or_path"], "tester/tiny");
@@ -311,7 +314,7 @@ fn adapters_of_the_hub_find_their_base() {
     ];
     output(&mut elsewhere(&report));
 
-    // As saved by PEFT: without a tokenizer.
+    // PEFT saves an adapter without a tokenizer.
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         let bytes = std::fs::read(best("runs/first").join(name)).unwrap();
         hub.serve_bytes("tester/bare", name, &bytes);
@@ -329,8 +332,8 @@ fn adapters_of_the_hub_find_their_base() {
     }
 }
 
-/// Keeps the tokenizer, its settings, the chat template and the generation settings of a hub base in every derived
-/// model, byte for byte.
+/// Checks that every model derived from a hub base keeps the base's tokenizer, its settings, the chat template and
+/// the generation settings, byte for byte.
 #[test]
 fn checkpoints_keep_the_files_beside_the_weights() {
     let folder = tempfile::tempdir().unwrap();

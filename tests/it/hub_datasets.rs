@@ -1,4 +1,5 @@
-//! Datasets of the hub, through the real client and a local server: every file format, whole, by glob and by split.
+//! Tests of datasets of the hub, through the real client and a local server: every file format, and whole datasets,
+//! globs and splits.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +13,7 @@ use predicates::str::contains;
 use crate::support::fixture;
 use crate::support::served::{Hub, Trouble, output};
 
-/// Returns texts that differ from all others.
+/// Returns texts for the numbers from `from` on, which differ from the texts of any other start.
 fn texts(from: u32) -> Vec<String> {
     let text = |number: u32| {
         let words: Vec<String> = (number..number + 20).map(|n| n.to_string()).collect();
@@ -29,7 +30,7 @@ fn json_lines(from: u32) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// Returns the same texts as a table with an additional column.
+/// Returns the same texts as a parquet table with an additional column.
 fn table(from: u32) -> Vec<u8> {
     let schema = "message m { required int64 id; required binary text (STRING); }";
     let schema = Arc::new(parse_message_type(schema).unwrap());
@@ -73,7 +74,7 @@ fn prepared(hub: &Hub, at: &Path, output_folder: &str, paths: &[&str]) -> serde_
     let text = output(hub.polymath(at).args(["prepare", "prepare.toml", "--json"]));
     let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
     manifest["source"].take();
-    // Unused columns of a table are reported; JSON records have none here.
+    // Unused columns of a table are reported; these JSON records have none.
     let counting = manifest["domains"]["counting"].as_object_mut().unwrap();
     if let Some(notes) = counting.remove("notes") {
         assert_eq!(
@@ -84,7 +85,8 @@ fn prepared(hub: &Hub, at: &Path, output_folder: &str, paths: &[&str]) -> serde_
     manifest
 }
 
-/// Prepares a dataset of the hub like the same files on disk, and reads only the matching files.
+/// Checks that a dataset of the hub is prepared like the same files on disk, and that only the matching files are
+/// read.
 #[test]
 fn datasets_of_the_hub_are_sources() {
     let folder = tempfile::tempdir().unwrap();
@@ -111,7 +113,7 @@ fn datasets_of_the_hub_are_sources() {
         "{fetched:?}"
     );
 
-    // Later, with the hub unreachable, the cache is used.
+    // Once the hub is unreachable, the cache is used.
     std::fs::remove_dir_all(at.join("glob")).unwrap();
     let mut offline = hub.polymath(at);
     fixture::write(
@@ -149,7 +151,8 @@ fn datasets_of_the_hub_are_sources() {
     }
 }
 
-/// Reads the same documents from every file format, compressed or not; parquet also over a connection that breaks.
+/// Checks that the same documents are read from every file format, compressed or not, and from parquet also over a
+/// connection that breaks.
 #[test]
 fn every_file_format_is_read_from_the_hub() {
     let folder = tempfile::tempdir().unwrap();
@@ -200,8 +203,8 @@ fn every_file_format_is_read_from_the_hub() {
     assert_eq!(domain(&files, "train"), domain(&manifests[0], "train"));
 }
 
-/// Chooses splits by the card, with a configuration before them if there are several, else by file names; the hub's own
-/// parquet copy is a revision.
+/// Checks that splits are chosen by the dataset card, with a configuration before the split if there are several, or
+/// else by file names. The hub's own parquet copy is selected as a revision.
 #[test]
 fn splits_are_chosen_by_name() {
     let folder = tempfile::tempdir().unwrap();

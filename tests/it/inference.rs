@@ -1,4 +1,5 @@
-//! `generate` and `chat` from outside: what goes to which stream, and the same answers of both.
+//! Tests of `generate` and `chat` through the binary: which text goes to which stream, and that both give the same
+//! answers.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::support::fixture::polymath;
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.content + '<|endoftext|>' }}{% endfor %}";
 
-/// Returns a folder with a base in `runs/base` and a copy with a chat template in `chatty`, which no test changes.
+/// Returns a folder with a base in `runs/base` and a copy with a chat template in `chatty`. No test changes it.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -27,7 +28,7 @@ pub fn folder() -> &'static Path {
     folder.path()
 }
 
-/// Returns standard output and standard error of a command that succeeds.
+/// Returns stdout and stderr of a command that succeeds.
 pub fn told(arguments: &[&str], input: &str) -> (String, String) {
     let output = polymath(folder())
         .args(arguments)
@@ -42,7 +43,7 @@ pub fn told(arguments: &[&str], input: &str) -> (String, String) {
 
 pub const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "6"];
 
-/// Prints the answer alone, the speed on standard error, and takes a prompt from a file or standard input.
+/// Checks that stdout has the answer alone and stderr the speed, and that the prompt may come from a file or stdin.
 #[test]
 fn the_answer_goes_to_standard_output_alone() {
     let plain = |more: &[&str], input: &str| {
@@ -77,7 +78,7 @@ fn the_answer_goes_to_standard_output_alone() {
     assert_eq!(plain(&["--prompt", "-"], "1 2 3").0, answer);
     let (echoed, _) = plain(&["--echo", "--prompt", "1 2 3"], "");
     assert_eq!(echoed, format!("1 2 3{answer}"));
-    // A text that comes in the answer ends it.
+    // A stop text that occurs in the answer ends it.
     let stop: String = answer.chars().skip(1).take(2).collect();
     let (stopped, _) = plain(&["--prompt", "1 2 3", "--stop", &stop], "");
     assert_eq!(
@@ -86,7 +87,7 @@ fn the_answer_goes_to_standard_output_alone() {
     );
 }
 
-/// Renders the template where there is one, and leaves it out with `--raw`.
+/// Checks that the chat template is applied if the model has one, and left out with `--raw`.
 #[test]
 fn the_template_is_rendered() {
     let answer = |more: &[&str]| told(&[&["generate", "chatty"], &GREEDY[..], more].concat(), "").0;
@@ -110,11 +111,11 @@ fn the_template_is_rendered() {
         .stderr(contains("no chat template"));
 }
 
-/// Says why there is no answer, or none left.
+/// Checks that an empty answer, and one that was cut off, is explained.
 #[test]
 fn empty_and_cut_answers_are_explained() {
     let at = folder();
-    // A model of which every token but one is unlikely: with its first token as an end token, it ends at once.
+    // Makes a model that ends at once: its most likely first token becomes an end token.
     let (answer, _) = told(
         &[&["generate", "runs/base", "--prompt", "1 2 3"], &GREEDY[..]].concat(),
         "",
@@ -134,7 +135,7 @@ fn empty_and_cut_answers_are_explained() {
 
     let ending = at.join("ending");
     fixture::copy_of_base(at, "ending");
-    // Every token ends a text.
+    // Makes every token an end token.
     let ends: Vec<u32> = (0..300).collect();
     let config = json!({"eos_token_id": ends}).to_string();
     std::fs::write(ending.join("generation_config.json"), config).unwrap();
@@ -142,7 +143,7 @@ fn empty_and_cut_answers_are_explained() {
     assert_eq!(nothing, "\n");
     assert!(noted.contains("the model ended at once"), "{noted}");
 
-    // A byte that no text has ends a text: the model writes until the context is full.
+    // Makes a byte that no text contains the end token: the model writes until the context is full.
     let endless = fixture::copy_of_base(at, "endless").join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&endless).unwrap()).unwrap();
     config["eos_token_id"] = 200.into();
@@ -166,7 +167,7 @@ fn empty_and_cut_answers_are_explained() {
         .stderr(contains("the context is full: the prompt has"));
 }
 
-/// Takes the settings of `generation_config.json`, which flags replace.
+/// Checks that the settings of `generation_config.json` are used and that flags override them.
 #[test]
 fn sampling_settings_come_from_the_model() {
     let at = folder();
@@ -212,7 +213,7 @@ fn sampling_settings_come_from_the_model() {
         .stderr(contains("generation_config.json").and(contains("`top_p`")));
 }
 
-/// Answers messages of standard input in turn, and those of two models side by side.
+/// Checks that the messages on stdin are answered in turn, and by two models side by side.
 #[test]
 fn messages_are_answered_in_turn() {
     let talk =

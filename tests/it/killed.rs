@@ -1,4 +1,4 @@
-//! Kills and resumes runs with options that other tests leave out, and on changed data.
+//! Tests that kill and resume runs with settings that other tests leave out, and on changed data.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::support::fixture::{
 
 const PLACES: (&str, &str) = ("step-000003/state.json", "step-000020");
 const OFTEN: [&str; 2] = ["checkpoint.every=1", "checkpoint.keep=99"];
-/// Muon, bf16 products, and each step in two parts with a clipped norm.
+/// Settings: Muon, bf16 products, and each step in two accumulated parts with a clipped norm.
 const COMPUTED: [&str; 5] = [
     "training.optimizer=muon",
     "training.precision=bf16",
@@ -68,8 +68,8 @@ fn muon_bf16_and_accumulation_resume_to_the_same_bits() {
     assert_same(at);
 }
 
-/// Refuses to resume a run whose dataset was prepared again from other text: the refusal names the data, and the run
-/// stays unchanged, to be resumed on the original data.
+/// Checks that a run whose dataset was prepared again from other text is not resumed: the error names the data, and
+/// the run stays unchanged, to be resumed on the original data.
 #[test]
 fn runs_are_not_resumed_on_other_data() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Forgetting limits through the binary: kept, broken, killed and resumed, and refused.
+//! Tests of forgetting limits through the binary: kept, broken, killed and resumed, and refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,10 +26,10 @@ fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// Prepares the base and the niche of all tests, with enough held-out documents to show that a limit is kept.
+/// Prepares a base, a niche, and enough held-out documents to show that a limit is kept.
 fn prepare(at: &Path) {
     fixture::write_corpus(at);
-    // No two documents are near-duplicates, which would be one group.
+    // No two documents are near-duplicates: those would form one group.
     let counting = (0..160u32).map(|number| {
         let numbers = (10 * number..10 * number + 30).map(|number| number.to_string());
         let line = serde_json::json!({ "text": numbers.collect::<Vec<_>>().join(" ") });
@@ -44,13 +44,14 @@ fn prepare(at: &Path) {
     command.assert().success();
 }
 
-/// Exit codes of a run whose limits are kept, or neither kept nor broken significantly.
+/// Exit codes of a run whose limits are kept (0), or neither kept nor broken significantly (4).
 const NOT_BROKEN: &[i32] = &[0, 4];
 
 const LONG: [&str; 2] = ["training.steps=60", "evaluation.max_tokens=100000"];
 
-/// Runs with `--limits` alone: replays, raises the strength after a violation, and reports the verdict on the test
-/// split: kept with exit code 0 and a `best`; broken with exit code 3, the domain, and the closest checkpoint.
+/// Checks a run with `--limits` alone: it replays, raises the retention strength after a violation, and reports the
+/// verdict on the test split. Kept limits give exit code 0 and a `best`; broken ones give exit code 3, the domain,
+/// and the closest checkpoint.
 #[test]
 fn limits_are_kept_or_reported_as_broken() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,18 +84,18 @@ fn limits_are_kept_or_reported_as_broken() {
     );
     assert!(verdict["domains"][0].get("limit").is_none());
     assert!(at.join("runs/wide/best/config.json").is_file());
-    // There is room to spare: less is replayed than at the beginning.
+    // The limit is far from violated, so less is replayed than at the beginning.
     let wide = controls(&at.join("runs/wide"));
     assert_eq!(wide[0]["replay_share"], 1.0 / 3.0);
     assert!(wide.last().unwrap()["replay_share"] < 0.2);
-    // The niche has as many rows as without limits: the replayed ones are added.
+    // The niche has as many rows as without limits: replayed rows come in addition.
     let metrics = std::fs::read_to_string(at.join("runs/wide/metrics.jsonl")).unwrap();
     let tokens = metrics.lines().filter_map(|line| {
         let value: Value = serde_json::from_str(line).unwrap();
         value["tokens"].as_u64()
     });
     assert!(tokens.max().unwrap() > 60 * 4 * 48 * 11 / 10);
-    // The verdict can be measured again on the test split.
+    // Scoring the test split again gives the numbers of the verdict.
     let bits = |checkpoint: &str, domain: &str| {
         let mut command = polymath(at);
         command.args(["evaluate", checkpoint, "--dataset", "data"]);
@@ -131,10 +132,10 @@ fn limits_are_kept_or_reported_as_broken() {
     assert!(narrow.last().unwrap()["worst_share_of_limit"] > 1.0);
 }
 
-/// Finds a model inside between base and end for a niche that is learned too fast for any retention; it becomes `best`
-/// and still gains.
+/// Checks that for a niche that is learned too fast for any retention, a mix of base and last checkpoint is found
+/// within the limits; it becomes `best` and still gains on the niche.
 #[test]
-fn a_run_outside_its_limits_is_mixed_to_the_inside() {
+fn a_run_outside_its_limits_is_mixed_with_its_base() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
@@ -152,7 +153,7 @@ fn a_run_outside_its_limits_is_mixed_to_the_inside() {
     let verdict = json(&run.join("limits.json"));
     assert_ne!(verdict["verdict"], "broken");
     assert_eq!(verdict["inside_on_the_way"], false);
-    // The limit is used.
+    // The mix uses up the limit.
     let changes = verdict["domains"].as_array().unwrap()[1..].iter();
     let worst = changes.map(|domain| domain["change"].as_f64().unwrap());
     assert!(worst.fold(0.0, f64::max) > 0.2 * 0.01, "{verdict}");
@@ -165,7 +166,7 @@ fn a_run_outside_its_limits_is_mixed_to_the_inside() {
         .values()
         .map(|share| share.as_f64().unwrap())
         .collect();
-    // Two layers, embedding and head.
+    // Two layers, and the embedding with the head.
     assert_eq!(shares.len(), 3);
     assert!(shares.iter().all(|share| *share > 0.0 && *share <= 2.0));
     assert!(shares.iter().any(|share| *share < 1.0), "{verdict}");
@@ -174,7 +175,7 @@ fn a_run_outside_its_limits_is_mixed_to_the_inside() {
     assert!(run.join("best/model.safetensors").is_file());
     assert!(run.join("closest/model.safetensors").is_file());
 
-    // Killed just before the verdict is written: the run is not finished, and resumes to the same verdict.
+    // Killed just before the verdict is written, the run is not finished, and resumes to the same verdict.
     std::fs::remove_file(run.join("limits.json")).unwrap();
     let again = |resume: &[&str]| {
         let mut command = finetune(at, "back", &settings);
@@ -193,8 +194,8 @@ fn a_run_outside_its_limits_is_mixed_to_the_inside() {
         .stdout(contains(said));
     assert_eq!(fixture::files(&run), ended);
 
-    // Killed after the last checkpoint got its name, before the links moved: the result is mixed from base and end, not
-    // from the base and an older checkpoint.
+    // Killed after the last checkpoint got its name and before the links moved: the result is mixed from the base and
+    // the last checkpoint, not from an older one.
     let older = "step-000004";
     for name in ["limits.json", "best", "latest", "closest"] {
         std::fs::remove_file(run.join(name)).unwrap();
@@ -209,7 +210,7 @@ fn a_run_outside_its_limits_is_mixed_to_the_inside() {
     assert_eq!(fixture::files(&run), ended);
 }
 
-/// Judges the limits of the runs of a frontier, also of one that was killed before.
+/// Checks that the limits of all runs of a frontier are judged, also of one that was killed before.
 #[test]
 fn frontiers_judge_their_limits() {
     let folder = tempfile::tempdir().unwrap();
@@ -236,8 +237,8 @@ fn frontiers_judge_their_limits() {
     assert_eq!(std::fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
 }
 
-/// Ends with the same bits after a stop and a resumption of a run with limits: checkpoints contain the controller's
-/// history.
+/// Checks that a run with limits that is stopped and resumed ends with the same bits: checkpoints contain the
+/// controller's history.
 #[test]
 fn resuming_restores_the_controller() {
     let folder = tempfile::tempdir().unwrap();
@@ -264,7 +265,7 @@ fn resuming_restores_the_controller() {
         String::from_utf8_lossy(&whole.stderr)
     );
 
-    // As if the run had been killed after this step: everything later is gone.
+    // Leaves the folder as if the run had been killed after this step: everything later is gone.
     let cut = finetune(at, "cut", &settings)
         .args(limits)
         .output()
@@ -298,7 +299,7 @@ fn resuming_restores_the_controller() {
     assert!(weights("whole") == weights("cut"));
 }
 
-/// Refuses impossible limits before any work.
+/// Checks that impossible limits are refused before any work.
 #[test]
 fn impossible_limits_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Log output under `RUST_LOG` and `--log-format`.
+//! Tests of log output with `RUST_LOG` and `--log-format`.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{polymath, prepare};
 
-/// Returns standard error of a short run under this `RUST_LOG`.
+/// Returns the stderr of a short run with the given `RUST_LOG`.
 fn log(at: &Path, filter: Option<&str>, arguments: &[&str]) -> String {
     let run = format!(
         "run=runs/{}",
@@ -26,8 +26,8 @@ fn log(at: &Path, filter: Option<&str>, arguments: &[&str]) -> String {
     text
 }
 
-/// Logs only the requested levels and crates; every JSON line is one object; an invalid filter is reported, and the run
-/// continues.
+/// Checks that only the requested levels and crates are logged, that every JSON line is one object, and that an
+/// invalid filter is reported without ending the run.
 #[test]
 fn levels_and_formats_are_respected() {
     let folder = tempfile::tempdir().unwrap();

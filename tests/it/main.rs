@@ -1,4 +1,4 @@
-//! Tests of the binary and of the workspace as a whole, in one program: each program links everything.
+//! Tests of the binary and of the workspace as a whole, in one program, since each program is linked anew.
 
 mod adapters;
 mod bench;

@@ -1,5 +1,5 @@
-//! The transfer matrix: rows are the tuned domains, columns the scored ones, and each figure is that of `evaluate` on
-//! the test split.
+//! Test of the transfer matrix: rows are the tuned domains, columns the scored ones, and each number equals the one
+//! that `evaluate` gives on the test split.
 
 use serde_json::Value;
 

@@ -1,6 +1,7 @@
-//! Run folders of an earlier version, whose `run.toml` lacks the defaults: they stay finished and go on.
+//! Tests of run folders of an earlier version, whose `run.toml` lacks the defaults: finished runs stay finished, and
+//! others can be resumed.
 //!
-//! `tests/old_runs` holds a dataset, a pretraining and a fine-tuning of a toy, made before configurations were saved
+//! `tests/old_runs` holds a small dataset, a pretraining and a fine-tuning, made before configurations were saved
 //! with their defaults.
 
 use std::path::Path;
@@ -9,7 +10,7 @@ use crate::support::fixture::polymath;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-/// Copies the stored folders, with their links, to where they may change.
+/// Copies the stored folders, with their links, to a temporary folder.
 fn stored() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy(
@@ -42,7 +43,7 @@ fn finished_runs_of_an_earlier_version_stay_finished() {
     let at = folder.path();
     for command in ["pretrain", "finetune"] {
         let config = format!("{command}.toml");
-        // The default's own value is the same setting.
+        // Naming a default's own value is the same setting.
         for same in ["training.precision=f32", "training.sequence_length=256"] {
             polymath(at)
                 .args([command, &config, same, "--resume"])
@@ -81,7 +82,7 @@ fn an_interrupted_run_of_an_earlier_version_goes_on() {
         .assert()
         .success()
         .stdout(contains("4 steps done").and(contains("base/best")));
-    // From here on, the defaults are saved.
+    // A resumed run saves the defaults.
     let saved = std::fs::read_to_string(at.join("base/run.toml")).unwrap();
     for line in [
         "sequence_length = 256",

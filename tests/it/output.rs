@@ -1,4 +1,4 @@
-//! Output that nobody reads, that does not fit on the disk, or that contains terminal control sequences.
+//! Tests of output that nobody reads, that does not fit on the disk, or that contains terminal control sequences.
 #![cfg(unix)]
 
 use std::fs::{File, OpenOptions};
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use crate::support::fixture;
 use crate::support::fixture::killable;
 
-/// Returns a base, data and configs that all tests here read and none changes.
+/// Returns a folder with a base, data and configs. No test changes it.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -21,14 +21,14 @@ fn folder() -> &'static Path {
     folder.path()
 }
 
-/// Returns a pipe whose reader has left.
+/// Returns a pipe whose reader is closed.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-/// Returns a full disk.
+/// Returns `/dev/full`, to which every write fails like on a full disk.
 fn full() -> Stdio {
     let full: File = OpenOptions::new().write(true).open("/dev/full").unwrap();
     full.into()
@@ -40,7 +40,7 @@ fn polymath(arguments: &[&str]) -> Command {
     command
 }
 
-/// Checks that the command ends with `code` and without a panic, and returns its standard error.
+/// Checks that the command ends with `code` and without a panic, and returns its stderr.
 fn ends(mut command: Command, code: i32) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     let told = String::from_utf8(stderr).unwrap();
@@ -49,7 +49,8 @@ fn ends(mut command: Command, code: i32) -> String {
     told
 }
 
-/// Ends every printing command with 0 and silently if its reader has left, and with 1 and an error if the disk is full.
+/// Checks that every command that prints ends silently with 0 if its reader is closed, and with 1 and an error if the
+/// disk is full.
 #[test]
 fn a_closed_output_is_no_error_and_a_full_one_is() {
     let commands: [&[&str]; 13] = [
@@ -97,7 +98,7 @@ fn a_closed_output_is_no_error_and_a_full_one_is() {
     }
 }
 
-/// Completes the work of a command whose output is lost, and reports output that is lost on a full disk.
+/// Checks that a command whose output is lost completes its work, and reports the loss only if the disk is full.
 #[test]
 fn work_is_completed_without_a_reader() {
     type Redirect = fn(&mut Command) -> &mut Command;
@@ -156,7 +157,7 @@ fn work_is_completed_without_a_reader() {
     }
 }
 
-/// Makes an adapter in `runs/adapter`.
+/// Trains an adapter in `runs/adapter`, once for all tests.
 fn adapter() {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -167,9 +168,9 @@ fn adapter() {
     });
 }
 
-/// Returns the verdict as the exit code, even if nobody reads it.
+/// Checks that the exit code gives the verdict on the limits even if nobody reads the output.
 #[test]
-fn a_broken_limit_is_told_by_the_code_alone() {
+fn the_exit_code_gives_the_verdict_without_a_reader() {
     let redirects = [
         ("closed", closed as fn() -> Stdio),
         ("full", full as fn() -> Stdio),
@@ -187,7 +188,7 @@ fn a_broken_limit_is_told_by_the_code_alone() {
     }
 }
 
-/// Returns the standard output of a command on a terminal, or its standard error.
+/// Returns what a command prints to a terminal, stdout and stderr together.
 fn on_a_terminal(arguments: &[&str]) -> String {
     use portable_pty::{CommandBuilder, PtySize, native_pty_system};
     let pty = native_pty_system().openpty(PtySize::default()).unwrap();
@@ -210,14 +211,14 @@ fn on_a_terminal(arguments: &[&str]) -> String {
     reading.join().unwrap()
 }
 
-/// A title, a cleared screen, a C1 sequence and a reversed name.
+/// Text with a window title, a cleared screen, a C1 sequence and a reversed name.
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}evil";
 const SHOWN: &str = "␛]0;owned␇␛[2J�31m�evil";
 
-/// Shows control sequences instead of sending them to a terminal: in generated text, tables, errors and wrong
-/// arguments. A pipe gets results unchanged and errors escaped.
+/// Checks that control sequences in generated text, tables, errors and wrong arguments are shown escaped on a
+/// terminal. A pipe gets results unchanged and errors escaped.
 #[test]
-fn terminals_are_sent_no_foreign_sequences() {
+fn control_sequences_are_escaped_on_a_terminal() {
     let generate = [
         "generate",
         "runs/base",
@@ -240,7 +241,7 @@ fn terminals_are_sent_no_foreign_sequences() {
         let mut command = polymath(arguments);
         let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
         for text in [told, on_a_terminal(arguments)] {
-            // The argument parser removes sequences before it shows an argument.
+            // The argument parser removes control sequences before it shows an argument.
             let shown = text.contains(SHOWN) || (arguments == wrong && text.contains("evil"));
             assert!(shown, "{text:?}");
             assert!(
@@ -250,7 +251,7 @@ fn terminals_are_sent_no_foreign_sequences() {
         }
     }
 
-    // A foreign dataset, whose author chose the names of its domains.
+    // A dataset from someone else, who chose the names of its domains.
     let hostile = folder().join("hostile");
     copy(&folder().join("data"), &hostile);
     let manifest = std::fs::read_to_string(hostile.join("dataset.json")).unwrap();
@@ -265,12 +266,11 @@ fn terminals_are_sent_no_foreign_sequences() {
     assert!(seen.contains(SHOWN) && !seen.contains('\u{1b}'), "{seen:?}");
 }
 
-/// Attacks by a name in a model card: a heading, a tracking image, HTML, the end of a code block and of the card's
-/// metadata.
+/// Name that attacks a model card: a heading, a tracking image, HTML, the end of a code block and of the metadata.
 const MARKUP: &str =
     "x\n\n# Heading\n![x](https://tracker.example/p.png)\n<img src=x>\n```\n---\n| a | b |";
 
-/// Keeps the lines and headings of a card, whatever the begin token and the domains of its checkpoint are called.
+/// Checks that a card keeps its lines and headings, whatever the names of the begin token and of the domains are.
 #[test]
 fn a_card_shows_names_as_text() {
     let edit = |run: &str, file: &str, from: &str, to: &str| {
@@ -291,7 +291,7 @@ fn a_card_shows_names_as_text() {
     }
     edit("scored", "metrics.jsonl", "\"counting\"", &quoted(MARKUP));
     for run in ["begun", "named"] {
-        // A foreign model: nothing is known of its files.
+        // Without `state.json`, the model counts as one from elsewhere, of whose files nothing is known.
         std::fs::remove_file(folder().join(run).join("best/state.json")).unwrap();
     }
     let begin = "\"bos_token\": \"<|endoftext|>\"";
@@ -302,7 +302,7 @@ fn a_card_shows_names_as_text() {
     }
 }
 
-/// Checks that a card with hostile names has the headings, tables and blocks of one without.
+/// Asserts that a card with hostile names has the same headings, tables and code blocks as one without.
 fn same_lines(plain: &str, named: &str) {
     assert!(named.contains("tracker.example"), "{named}");
     let begin = |text: &str, part: &str| text.lines().filter(|line| line.starts_with(part)).count();
@@ -329,21 +329,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Modules that may use standard output and standard error.
+/// Modules that may use stdout and stderr.
 const WRITERS: [&str; 3] = [
     "crates/cli/src/results.rs",
     "crates/cli/src/lines.rs",
-    // Screen of the dashboard: frames, not lines.
+    // Screen of the dashboard, which prints frames instead of lines.
     "crates/cli/src/dashboard/screen.rs",
 ];
 
-/// Macros that panic without a reader, and ignore whether there is a terminal.
+/// Macros that panic if the output is closed and do not escape control sequences.
 const MACROS: [&str; 5] = ["print!", "println!", "eprint!", "eprintln!", "dbg!"];
 
 /// Calls that bypass the modules above.
 const STREAMS: [&str; 2] = ["stdout()", "stderr()"];
 
-/// Finds no source that prints by itself: `println!` and the like panic if the output is closed, and do not escape
+/// Checks that no source prints by itself: `println!` and the like panic if the output is closed, and do not escape
 /// control sequences. Tests may use them.
 #[test]
 fn only_the_output_modules_write() {
@@ -372,7 +372,7 @@ fn only_the_output_modules_write() {
         "use `lines` or `results` of `polymath-cli`:\n{}",
         found.join("\n")
     );
-    // The check finds its targets, and nothing else.
+    // The check finds a planted call, and nothing else.
     let planted = "fn a() {\n    println!(\"x\");\n}\n#[cfg(test)]\nmod tests {\n    println!();\n}\nfn b() { dbg!(1); }\n// print!()\n";
     let seen: Vec<usize> = shipped(planted)
         .filter(|(_, line)| MACROS.iter().any(|word| calls(line, word)))
@@ -381,7 +381,7 @@ fn only_the_output_modules_write() {
     assert_eq!(seen, [2, 8]);
 }
 
-/// Returns the lines that are compiled into the program: no comments, no items that are only for tests.
+/// Returns the numbered lines that are compiled into the program, without comments and items for tests.
 fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut for_tests = false;
     let mut skipping = false;
@@ -402,12 +402,12 @@ fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Returns true if the next item is compiled for tests only.
+/// Returns true if the line marks the next item as compiled for tests only.
 fn is_for_tests(line: &str) -> bool {
     line.starts_with("#[cfg(") && line.contains("test") && !line.contains("not(")
 }
 
-/// Returns true if `word` is in `line` and not the end of a longer word.
+/// Returns true if the line contains `word`, and not as the end of a longer word.
 fn calls(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -415,7 +415,7 @@ fn calls(line: &str, word: &str) -> bool {
     })
 }
 
-/// Collects all sources in a folder, without tests.
+/// Collects the paths of all sources in a folder, without tests.
 fn gather(folder: &Path, sources: &mut Vec<PathBuf>) {
     let paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()

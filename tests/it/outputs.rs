@@ -1,4 +1,4 @@
-//! Files that commands may replace, and their permissions.
+//! Tests of files that commands may replace, and of their permissions.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,8 @@ use predicates::str::contains;
 use crate::support::fixture;
 use crate::support::fixture::{polymath, prepare, write, write_corpus};
 
-/// Refuses to write a dataset into a model's, a run's or a foreign folder, and changes nothing in it.
+/// Checks that a dataset is not written into the folder of a model or run or into a foreign folder, and that nothing
+/// in it changes.
 #[test]
 fn datasets_replace_only_datasets() {
     let folder = tempfile::tempdir().unwrap();
@@ -40,7 +41,7 @@ fn datasets_replace_only_datasets() {
     assert_eq!(fs::read(model.join("tokenizer.json")).unwrap(), tokenizer);
     assert!(!at.join("raw/tokenizer.json").exists() && !at.join("raw/.lock").exists());
 
-    // An interrupted one is made again, and one that another process writes to is left alone.
+    // An interrupted dataset is prepared again; one that another process writes to is left alone.
     fs::remove_file(at.join("data/dataset.json")).unwrap();
     let locked = fs::File::options()
         .write(true)
@@ -55,7 +56,7 @@ fn datasets_replace_only_datasets() {
     into("data", &[]).success();
 }
 
-/// Prepares one folder in two processes: one completes it, and the other gets an error.
+/// Checks that of two processes that prepare one folder, one completes it and the other gets an error.
 #[test]
 fn one_process_prepares_a_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -80,7 +81,7 @@ fn one_process_prepares_a_folder() {
     }
 }
 
-/// Gives files the mode of the umask, not that of the libraries' temporary files.
+/// Checks that files have the mode that the umask gives, not that of the libraries' temporary files.
 #[cfg(unix)]
 #[test]
 fn files_have_the_mode_of_the_umask() {
@@ -141,7 +142,7 @@ fn files_have_the_mode_of_the_umask() {
     }
 }
 
-/// Creates the items file at the end: an error leaves nothing, and an existing file stays.
+/// Checks that the items file is created at the end: an error leaves nothing, and an existing file stays.
 #[test]
 fn items_are_written_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +179,8 @@ fn items_are_written_at_the_end() {
     );
 }
 
-/// Replaces reports by reports; refuses a foreign file of the same name before scoring, and keeps it.
+/// Checks that a report replaces a report, and that a foreign file of the same name is refused before scoring and
+/// kept.
 #[test]
 fn reports_replace_only_reports() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The first configs of the README: a folder of notes, a model of it, and conversations to tune it on.
+//! Test of the README's first configs: a folder of notes, a model trained on it, and conversations to tune the model
+//! on.
 
 use std::path::Path;
 
@@ -21,7 +22,7 @@ fn polymath(at: &Path) -> Command {
     command
 }
 
-/// Writes fourteen notes, an unrelated file, and conversations of which some are empty.
+/// Writes fourteen notes, an unrelated file, and conversations, some of which are empty.
 fn write_texts(at: &Path) {
     let notes = at.join("notes");
     std::fs::create_dir(&notes).unwrap();
@@ -66,7 +67,7 @@ fn own_text_goes_from_notes_to_a_report() {
         let name = format!("{command}.toml");
         std::fs::copy(configs.join(&name), at.join(&name)).unwrap();
         let config = std::fs::read_to_string(at.join(&name)).unwrap();
-        // The help ends with the same text, wrapped to the terminal.
+        // The help ends with the same text, wrapped to the terminal's width.
         let last = config.lines().last().unwrap().to_owned();
         let mut help = polymath(at);
         help.args([command, "--help"])
@@ -97,7 +98,7 @@ fn own_text_goes_from_notes_to_a_report() {
         .assert()
         .success()
         .stdout(contains("bits per byte of notes: checkpoints/own/best"));
-    // The packing of the conversations is reported by the dry run and at the start.
+    // The packing of the conversations is reported by the dry run and at the start of the run.
     let said =
         "chat: 10 documents or files had nothing to learn (only white space, or no response)";
     let renamed = "chat: roles read as another: `human` as `user` 80";

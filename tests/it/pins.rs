@@ -1,4 +1,4 @@
-//! Pinned inputs of a run: its base, tokenizer and data, whatever happens to their paths.
+//! Tests that a run keeps its inputs (base, tokenizer and data) when their paths change.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::support::fixture;
 use crate::support::fixture::{finetune, killable, polymath, prepare, pretrain_other, write};
 
-/// Returns every file below a folder with its content.
+/// Returns the content of every file below a folder, by path.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -38,13 +38,13 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Returns the SHA-256 of a checkpoint's files from its own record.
+/// Returns the SHA-256 of a checkpoint's files as recorded in its `state.json`.
 fn sealed(checkpoint: &Path) -> Value {
     let text = fs::read_to_string(checkpoint.join("state.json")).unwrap();
     serde_json::from_str::<Value>(&text).unwrap()["sha256"].take()
 }
 
-/// Points the link `name` of a run to `target`.
+/// Makes the link `name` of a run point to `target`.
 fn point(run: &Path, name: &str, target: &Path) {
     let link = run.join(name);
     fs::remove_file(&link).unwrap();
@@ -54,13 +54,13 @@ fn point(run: &Path, name: &str, target: &Path) {
     fs::write(&link, target.display().to_string()).unwrap();
 }
 
-/// Replaces the weights of a run's best checkpoint by those of another model, as a moved folder does.
+/// Replaces the run `run` by the run `by`, as if folders had been renamed.
 fn replace(at: &Path, run: &str, by: &str) {
     fs::rename(at.join(run), at.join("runs/away")).unwrap();
     fs::rename(at.join(by), at.join(run)).unwrap();
 }
 
-/// Stops a run as soon as it has a checkpoint of step 3, which it keeps.
+/// Stops a run once it has a checkpoint of step 3, and removes later checkpoints.
 fn stop_early(at: &Path, run: &str, settings: &[&str]) {
     let mut command = killable(at);
     command.args(["finetune", "finetune.toml"]);
@@ -86,8 +86,8 @@ fn stop_early(at: &Path, run: &str, settings: &[&str]) {
     }
 }
 
-/// Resumes from the checkpoint that a run began with, to the same bits, although `best` leads to another now. Refuses
-/// if that checkpoint is gone or changed, and keeps its record.
+/// Checks that a run resumes from the checkpoint that it began with, to the same bits, although the base's `best` has
+/// moved. If that checkpoint is gone or changed, the run refuses and keeps its record.
 #[test]
 fn a_run_keeps_its_base() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ fn a_run_keeps_its_base() {
         record
     );
 
-    // `best` moves to a checkpoint of other weights.
+    // `best` moves to a checkpoint with other weights.
     let base = at.join("runs/base");
     let other = fs::read_link(at.join("runs/other/best")).unwrap();
     fs::rename(at.join("runs/other").join(other), base.join("step-000099")).unwrap();
@@ -118,7 +118,7 @@ fn a_run_keeps_its_base() {
     let latest = |run: &str| sealed(&at.join(format!("runs/{run}/step-000020")));
     assert_eq!(latest("stopped"), latest("whole"));
 
-    // The checkpoint itself has changed.
+    // Now the checkpoint itself has changed.
     stop_early(at, "lost", &["base=runs/base/step-000030"]);
     let before = tree(&at.join("runs/lost"));
     let weights = |step: &str| base.join(step).join("model.safetensors");
@@ -140,7 +140,8 @@ fn a_run_keeps_its_base() {
     }
 }
 
-/// Refuses to compare finished runs with a base or data that they did not start from, by name.
+/// Checks that finished runs are not compared with a base or data that they did not start from, and that the error
+/// names it.
 #[test]
 fn finished_runs_are_compared_with_their_own_base() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,7 +168,7 @@ fn finished_runs_are_compared_with_their_own_base() {
     }
     assert_eq!(tree(&at.join("sweep")), found, "nothing is overwritten");
 
-    // A new run starts from the new base, which the finished one did not.
+    // A new run starts from the new base; the finished one did not.
     fs::rename(at.join("runs/base"), at.join("runs/other")).unwrap();
     fs::rename(at.join("runs/away"), at.join("runs/base")).unwrap();
     fs::rename(at.join("runs/other"), at.join("runs/base/step-000099")).unwrap();
@@ -186,8 +187,8 @@ fn finished_runs_are_compared_with_their_own_base() {
     assert!(!at.join("sweep/slow-1").exists());
 }
 
-/// Saves the tokenizer that a pretraining's data were made with, although the dataset is prepared again, and ends
-/// although it is removed.
+/// Checks that a pretraining saves the tokenizer of its data although the dataset is prepared again meanwhile, and
+/// that it ends although the dataset is removed.
 #[test]
 fn pretraining_survives_the_loss_of_its_dataset() {
     let folder = tempfile::tempdir().unwrap();
@@ -231,8 +232,8 @@ fn pretraining_survives_the_loss_of_its_dataset() {
     assert_ne!(sums("replaced"), sums("removed"), "each has its own");
 }
 
-/// Ends a fine-tuning with limits with its verdict although its datasets are removed after its start, and one with new
-/// tokens although the folder of the extended base is.
+/// Checks that a fine-tuning with limits ends with its verdict although its datasets are removed after its start, and
+/// one with new tokens although the folder of the extended base is removed.
 #[test]
 fn finetuning_survives_the_loss_of_its_datasets() {
     let folder = tempfile::tempdir().unwrap();
@@ -256,7 +257,8 @@ fn finetuning_survives_the_loss_of_its_datasets() {
     assert!(at.join("runs/limited/limits.json").is_file());
 }
 
-/// Leaves no trace of a dry run, with new tokens, raw text, and in a sweep; `polymath tokenizer` writes the tokenizer.
+/// Checks that a dry run leaves no files, with new tokens, with raw text, and in a sweep. Only `polymath tokenizer`
+/// writes the tokenizer.
 #[test]
 fn dry_runs_write_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,4 @@
-//! Checks that the list of planted faults fits the sources: `scripts/check/planted-faults.py` would find every line,
-//! and the tests that should catch it.
+//! Checks the list of planted faults: `scripts/check/planted-faults.py` finds every line, and each named test exists.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,8 +36,8 @@ fn every_planted_fault_finds_its_line_and_its_tests() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Returns true if there is a file of integration tests of this name, a test program, or the crate of `lib NAME`, whose
-/// unit tests are meant.
+/// Returns true if a file of integration tests or a test program has this name. `lib NAME` stands for the unit tests
+/// of a crate.
 fn has_test(root: &Path, name: &str) -> bool {
     if let Some(name) = name.strip_prefix("lib ") {
         return root.join(format!("crates/{name}/src/lib.rs")).is_file();

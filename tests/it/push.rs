@@ -1,4 +1,5 @@
-//! Pushes checkpoints to the hub with their cards, through the real client with its chunked store, and a local server.
+//! Tests that push checkpoints to the hub with their model cards, through the real client with its chunked store, to
+//! a local server.
 
 use std::path::Path;
 
@@ -27,7 +28,7 @@ fn card(hub: &Hub, repository: &str) -> String {
     String::from_utf8(hub.files(repository).unwrap()["README.md"].clone()).unwrap()
 }
 
-/// Reports the forgetting of `runs/tuned` against `runs/base` in the folder `report`.
+/// Writes the forgetting report of `runs/tuned` against `runs/base` to the folder `report`.
 fn report_forgetting(at: &Path) {
     let forget = [
         "report",
@@ -41,8 +42,8 @@ fn report_forgetting(at: &Path) {
     output(fixture::polymath(at).args(forget));
 }
 
-/// Pushes a model as it is on disk, without the state of its run, and downloads the same model; its card contains the
-/// facts of the run and the report; a second push keeps the existing card unless another is given.
+/// Checks that a pushed model is as on disk, without the run's state, and that its download is the same model. Its
+/// card contains the facts of the run and the report. A second push keeps the existing card unless another is given.
 #[test]
 fn models_are_pushed_with_a_card() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,7 +113,7 @@ fn models_are_pushed_with_a_card() {
     assert_eq!(card(&hub, "tester/tuned"), "my own words");
     assert!(names(&hub, "tester/tuned").contains(&"optimizer.safetensors".to_owned()));
 
-    // A branch is created, and `main` is left alone.
+    // Pushing to a new branch creates it and leaves `main` unchanged.
     let branch = [
         "runs/base",
         "--push",
@@ -129,7 +130,7 @@ fn models_are_pushed_with_a_card() {
     assert!(weights("tester/tuned") == ours("runs/tuned"));
     assert!(ours("runs/base") != ours("runs/tuned"));
 
-    // A card is left as it is on the branch, whatever `main` has.
+    // An existing card on the branch is kept, whatever `main` has.
     let apart = ["runs/base", "--push", "tester/apart", "--revision", "first"];
     output(&mut export(&hub, at, &apart));
     assert!(names(&hub, "tester/apart").is_empty());
@@ -137,7 +138,8 @@ fn models_are_pushed_with_a_card() {
     again.stderr(contains("was left as it is"));
 }
 
-/// Writes a card for inspection, but over no existing file; refuses the report of another run.
+/// Checks that a card can be written to a file for inspection, but not over an existing one, and that the report of
+/// another run is refused.
 #[test]
 fn cards_are_written_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -185,7 +187,8 @@ fn cards_are_written_alone() {
     assert_eq!(hub.requests(), 0);
 }
 
-/// Reports which files of a failed push were sent and which were not; none of them appears.
+/// Checks that a failed push reports which files were sent and which were not, and that none of them appears in the
+/// repository.
 #[test]
 fn failed_pushes_report_the_sent_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -228,7 +231,8 @@ fn failed_pushes_report_the_sent_files() {
     assert.stderr(contains("exists already and is public"));
 }
 
-/// Pushes an adapter only over a base that others can download: it must be named, and be the one of its training.
+/// Checks that an adapter is pushed only with a base that others can download: the base must be named, and be the one
+/// that it was trained on.
 #[test]
 fn adapters_are_pushed_over_a_base_of_the_hub() {
     let folder = tempfile::tempdir().unwrap();
@@ -283,7 +287,8 @@ fn adapters_are_pushed_over_a_base_of_the_hub() {
     );
 }
 
-/// Lists the files before they are sent; refuses a link that leads out of the folder, and sends nothing.
+/// Checks that the files are listed before they are sent, and that a link out of the folder is refused and nothing is
+/// sent.
 #[cfg(unix)]
 #[test]
 fn links_are_not_followed_out() {
@@ -306,7 +311,7 @@ fn links_are_not_followed_out() {
         std::fs::remove_file(best.join(name)).unwrap();
     }
     assert_eq!(hub.requests(), 0, "nothing is sent");
-    // A link within the folder is that file.
+    // A link within the folder counts as the file that it leads to.
     symlink("config.json", best.join("same.json")).unwrap();
     export(&hub, at, &push)
         .assert()

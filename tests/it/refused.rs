@@ -1,5 +1,5 @@
-//! Refuses invalid requests with a sentence before any work: counts of zero, runs that do not fit, weights that are not
-//! finite. Reports unused parts of a model folder.
+//! Tests of requests that are refused with a message before any work: counts of zero, runs that do not fit into
+//! memory, weights that are not finite. Unused parts of a model folder are reported.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn refuses(command: &mut Command, said: &[&str]) {
     }
 }
 
-/// Names a count of zero and the expected values.
+/// Checks that the error for a count of zero names it and the expected values.
 #[test]
 fn counts_of_zero_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -38,7 +38,8 @@ fn counts_of_zero_are_refused() {
     }
 }
 
-/// Describes a path that is no model folder: a circular link, a dangling link, a missing path, or a file.
+/// Checks that a path without a model folder is described: a circular link, a dangling link, a missing path, or a
+/// file.
 #[cfg(unix)]
 #[test]
 fn paths_without_a_model_are_described() {
@@ -73,8 +74,8 @@ fn paths_without_a_model_are_described() {
     }
 }
 
-/// Refuses sizes beyond their bounds, a warmup longer than the run, and more memory than available, in a start and a
-/// dry run.
+/// Checks that sizes beyond their bounds, a warmup longer than the run, and runs that need more memory than available
+/// are refused, both at the start and in a dry run.
 #[test]
 fn runs_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -137,7 +138,7 @@ fn runs_that_do_not_fit_are_refused() {
         &["MB are available", "`training.accumulation_steps`"],
     );
     assert!(!at.join("runs/base").exists(), "nothing was begun");
-    // The plan is printed nevertheless.
+    // The dry run prints the plan all the same.
     let mut command = polymath(at);
     command
         .args(["pretrain", "pretrain.toml", "--dry-run"])
@@ -148,7 +149,7 @@ fn runs_that_do_not_fit_are_refused() {
         .stdout(contains("MB  of activations"));
 }
 
-/// Ends a run whose weights overflow with a message, and keeps the previous checkpoint as the latest.
+/// Checks that a run whose weights overflow ends with an error and keeps the previous checkpoint as the latest.
 #[test]
 fn infinite_weights_are_not_saved() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,8 +179,8 @@ fn change_weights(model: &Path, change: impl Fn(&mut std::collections::HashMap<S
     candle_core::safetensors::save(&tensors, &path).unwrap();
 }
 
-/// Names a weight that is NaN with its file in every command that reads the model; commands that use the model report
-/// its unused parts and unknown keys.
+/// Checks that every command that reads a model with a NaN weight names the weight and its file, and that commands
+/// report unused parts and unknown keys of the model.
 #[test]
 fn invalid_weights_and_unused_parts_are_reported() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Retention through the binary: methods combined, killed and resumed, and refused.
+//! Tests of retention methods through the binary: combined, killed and resumed, and refused.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{assert_resumes, finetune, polymath, prepare, write};
 
-/// Settings of all methods together, on data.
+/// Settings that combine all methods, with replayed data.
 const TOGETHER: [&str; 7] = [
     "retention.replay.share=0.25",
     "retention.replay.weight=2",
@@ -18,7 +18,7 @@ const TOGETHER: [&str; 7] = [
     "retention.ewc.weights={letters=2}",
     "retention.distill.strength=0.5",
 ];
-/// Settings for a base whose data are gone.
+/// Settings for a base whose training data are not available.
 const ALONE: [&str; 6] = [
     "retention.replay.source=self",
     "retention.replay.share=0.3",
@@ -35,7 +35,7 @@ fn metrics(at: &Path, run: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Returns the bits per byte of `domain` at the run's last evaluation.
+/// Returns the bits per byte of `domain` at a run's last evaluation.
 fn last(lines: &[Value], domain: &str) -> f64 {
     let scores = lines
         .iter()
@@ -44,8 +44,9 @@ fn last(lines: &[Value], domain: &str) -> f64 {
     scores.unwrap()[domain].as_f64().unwrap()
 }
 
-/// Combines replay, L2-SP, EWC and distillation: logs each apart from the loss, and only if used; forgets less; keeps
-/// the Fisher information beside the base; and resumes a killed run to the same bits.
+/// Checks that replay, L2-SP, EWC and distillation work together: each is logged apart from the loss, and only if
+/// used; the model forgets less; the Fisher information is stored beside the base; and a killed run resumes to the
+/// same bits.
 #[test]
 fn methods_work_together() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +76,7 @@ fn methods_work_together() {
             let value = value.as_f64().unwrap();
             assert!(value.is_finite() && value >= 0.0, "{name} {value}");
             let is_of_rows = name == "distill" || name == "replay"; // nothing, where a batch has none that are replayed
-            // At the base the penalties are zero; later the parameters have changed.
+            // The penalties are zero as long as the parameters equal the base's.
             assert!(
                 number > 0 || name == "replay" || value == 0.0,
                 "{name} {value}"
@@ -100,7 +101,7 @@ fn methods_work_together() {
             .count()
     };
     assert_eq!(kept(), 2);
-    // A head that is trained alone is penalized relative to the embedding that it started as; a GPU's operations agree.
+    // A head that is trained alone is penalized relative to the embedding that it was initialized with.
     let head = [
         "method=frozen",
         "frozen.train=[\"lm_head\"]",
@@ -117,11 +118,11 @@ fn methods_work_together() {
     };
     assert!(paid("ewc") && paid("l2sp") && paid("distill"));
     assert_resumes(at, "whole", 1, &TOGETHER);
-    // The killed run found the Fisher information of the first; an untied head has its own.
+    // The killed run used the stored Fisher information of the first; an untied head has its own.
     assert_eq!(kept(), 4);
 }
 
-/// Does the same with text that the base generates, and cached predictions.
+/// Checks the same with text that the base generates and with cached predictions.
 #[test]
 fn bases_without_data_are_retained_by_their_own_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +162,7 @@ fn bases_without_data_are_retained_by_their_own_text() {
     assert_eq!(before, written("runs/alone.replay/self/train.safetensors"));
 }
 
-/// Refuses contradictions before anything is made, with the key and the choices.
+/// Checks that contradictory settings are refused before anything is written, with the key and the choices.
 #[test]
 fn impossible_retention_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -272,8 +273,8 @@ fn impossible_retention_is_refused() {
     }
 }
 
-/// Trains a control run with the recipe of another run but not its text: it does not learn the niche, and forgets far
-/// less.
+/// Checks a control run, which has the recipe of another run but not its text: it does not learn the niche, and
+/// forgets far less.
 #[test]
 fn controls_separate_the_recipe_from_the_niche() {
     let folder = tempfile::tempdir().unwrap();

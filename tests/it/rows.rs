@@ -1,4 +1,4 @@
-//! Packing of examples with prompts through the binary: its report, and the counted tokens.
+//! Tests of the packing of examples with prompts, through the binary: its report, and the counted tokens.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::fixture::{polymath, records, write};
 
-/// Prepares text for pretraining, and questions with prompts of up to about 100 tokens; every tenth is far longer than
-/// the base's context.
+/// Prepares text for pretraining, and questions with prompts of up to about 100 tokens. Every tenth prompt is far
+/// longer than the base's context.
 fn prepare(at: &Path) {
     let mut counting = String::new();
     let mut asked = String::new();
@@ -47,8 +47,8 @@ fn prepare(at: &Path) {
     );
 }
 
-/// Reports the packing when the examples are prepared, in a dry run and at the start; rows are as long as the base
-/// allows; padding counts as no token.
+/// Checks that the packing is reported when the examples are prepared, in a dry run and at the start; that rows are
+/// as long as the base allows; and that padding does not count as tokens.
 #[test]
 fn packing_is_reported_and_tokens_are_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ fn packing_is_reported_and_tokens_are_counted() {
                 .and(contains("rows of 256 cut"))
                 .and(is_match("counting: [0-9]+ examples").unwrap().not()),
         );
-    // Each domain has its own best value, and so has the mean, which chooses the checkpoint.
+    // Each domain has its own best value. The mean has another, which chooses the checkpoint.
     polymath(at)
         .args(["pretrain", "pretrain.toml"])
         .assert()
@@ -114,7 +114,7 @@ fn packing_is_reported_and_tokens_are_counted() {
             .all(|step| step["loss"].as_f64().unwrap() > 0.0)
     );
 
-    // A given length is kept.
+    // A configured row length is used.
     polymath(at)
         .args([
             "finetune",

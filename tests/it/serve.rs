@@ -1,4 +1,4 @@
-//! `serve` from outside: the answers of `generate`, and a server that refuses what it should.
+//! Tests of `serve` through the binary: it gives the answers of `generate`, and refuses invalid and foreign requests.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use crate::inference::{GREEDY, folder, told};
 use crate::support::fixture;
 use crate::support::fixture::polymath;
 
-/// A running server, which is stopped at the end.
+/// Running server, stopped when dropped.
 struct Server {
     child: Child,
     address: String,
@@ -37,12 +37,12 @@ impl Server {
         let line = line.unwrap().unwrap();
         let from = line.find("127.0.0.1:").unwrap();
         let address = line[from..].split('/').next().unwrap().to_owned();
-        // The rest is read, so that the server never waits for a reader.
+        // Reads the rest of the server's output, so that it never blocks on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
     }
 
-    /// Sends a request and returns the status and the body.
+    /// Sends a request and returns the status and the body of the response.
     fn ask(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
@@ -52,7 +52,7 @@ impl Server {
         )
         .unwrap();
         let mut bytes = Vec::new();
-        // A refused body may end the connection before it is read.
+        // A server that refuses the body may close the connection before the body is read.
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -81,14 +81,14 @@ fn chat(content: &str) -> Value {
     json!({"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 6})
 }
 
-/// Returns the data of a stream's events, with the sizes of its chunks removed.
+/// Returns the data of a stream's events, without the sizes of the HTTP chunks.
 fn events(body: &str) -> Vec<&str> {
     body.lines()
         .filter_map(|line| line.strip_prefix("data: "))
         .collect()
 }
 
-/// Greedy answers of the server equal those of `chat` and `generate`, whole and streamed.
+/// Checks that greedy answers of the server equal those of `chat` and `generate`, whole and streamed.
 #[test]
 fn the_server_answers_as_the_chat() {
     let server = Server::start("chatty");
@@ -136,7 +136,8 @@ fn the_server_answers_as_the_chat() {
     assert_eq!(body["choices"][0]["text"], raw.trim_end_matches('\n'));
 }
 
-/// Errors have OpenAI's form; foreign hosts, large bodies and other content types are refused.
+/// Checks that errors have OpenAI's JSON form, and that foreign hosts, large bodies and other content types are
+/// refused.
 #[test]
 fn the_server_refuses_in_json() {
     let server = Server::start("chatty");
@@ -200,7 +201,8 @@ fn the_server_refuses_in_json() {
     assert_eq!((status, &body["data"][0]["id"]), (200, &json!("chatty")));
 }
 
-/// A signal that ends a run ends the server with exit code 0. Not the interrupt: a shell's background jobs ignore it.
+/// Checks that SIGTERM ends the server with exit code 0. SIGINT is not tested, since a shell's background jobs ignore
+/// it.
 #[test]
 fn a_signal_ends_the_server() {
     let mut server = Server::start("chatty");
@@ -218,7 +220,7 @@ fn a_signal_ends_the_server() {
     drop(taken);
 }
 
-/// A model without a chat template serves completions alone.
+/// Checks that a model without a chat template serves completions but not chats.
 #[test]
 fn a_model_without_a_template_serves_completions() {
     let server = Server::start("runs/base");

@@ -1,4 +1,5 @@
-//! Signals through the binary: a signal that was ignored at the start stays ignored, and a stop takes seconds.
+//! Tests of signals through the binary: a signal that was ignored at the start stays ignored, and a run stops within
+//! seconds.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::fixture::{device, polymath, write_corpus};
 
-/// Longer than any machine needs, short enough to notice a hang.
+/// Time limit: longer than any machine needs, short enough to notice a hang.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Starts the command from a shell that ignores `ignored` (a list of signals, or nothing).
+/// Starts the command from a shell that ignores the signals in `ignored`, a list or an empty string.
 fn start(at: &Path, ignored: &str, arguments: &str) -> Child {
     let trap = match ignored {
         "" => String::new(),
@@ -61,8 +62,8 @@ fn lines(file: &Path) -> usize {
 
 const LONG: &str = "training.steps=200000 evaluation.every=100000";
 
-/// Keeps ignoring SIGHUP under `nohup`, and SIGINT in a background job of a shell: the run continues, and SIGTERM stops
-/// it.
+/// Checks that SIGHUP stays ignored under `nohup`, and SIGINT in a background job of a shell: the run continues, and
+/// SIGTERM stops it.
 #[test]
 fn ignored_signals_stay_ignored() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,7 +89,7 @@ fn ignored_signals_stay_ignored() {
     assert_eq!(end(&mut run).code(), Some(130));
     assert!(at.join("runs/long/latest/state.json").is_file());
 
-    // If it is not ignored, the end of the terminal stops the run, and it saves.
+    // If SIGHUP is not ignored, closing the terminal makes the run save and stop.
     let mut run = start(
         at,
         "",
@@ -101,13 +102,14 @@ fn ignored_signals_stay_ignored() {
     assert!(at.join("runs/hung/latest/state.json").is_file());
 }
 
-/// Ends a preparation, or a long evaluation, at once on SIGTERM; leaves nothing unfinished, and the run resumes.
+/// Checks that SIGTERM ends a preparation or a long evaluation at once, that nothing unfinished is left behind, and
+/// that the run can be resumed.
 #[test]
 fn long_work_is_stopped_within_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
-    // Much text, and a vocabulary that takes long.
+    // Much text, and a large vocabulary that takes long to train.
     let line = std::fs::read_to_string(at.join("raw/counting.jsonl")).unwrap();
     let many: String = (0..300)
         .map(|number| line.replace("{\"text\":\"", &format!("{{\"text\":\"{number}x ")))

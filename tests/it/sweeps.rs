@@ -1,4 +1,4 @@
-//! A frontier and a transfer matrix through the binary: compared, killed and resumed, and refused.
+//! Tests of a frontier and a transfer matrix through the binary: compared, killed and resumed, and refused.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -19,15 +19,15 @@ fn modified(path: &Path) -> SystemTime {
     path.metadata().unwrap().modified().unwrap()
 }
 
-/// Resumes a killed frontier with the same command: keeps finished runs, and ends with a comparison of every method
-/// over its seeds.
+/// Checks that the same command resumes a killed frontier: it keeps finished runs and ends with a comparison of every
+/// method over its seeds.
 #[test]
 fn a_killed_frontier_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
     write(at, "frontier.toml", CONFIG);
-    // The third run has begun, so that two are finished.
+    // Once the third run has begun, two are finished.
     let places = ("last-1-1/metrics.jsonl", "frontier.json");
     kill_in_the_middle(at, &["frontier", "frontier.toml"], "frontier", places);
     let first = at.join("frontier/full-1/metrics.jsonl");
@@ -41,7 +41,7 @@ fn a_killed_frontier_resumes() {
     assert_eq!(modified(&first), before, "a finished run is left alone");
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
-    // Four methods, each unmixed and mixed with the base at one half.
+    // Four methods, each as trained and as the midpoint between it and the base.
     assert_eq!(found["methods"].as_array().unwrap().len(), 8);
     assert_eq!(found["runs"].as_array().unwrap().len(), 16);
     assert!(at.join("frontier/frontier.html").is_file());
@@ -70,7 +70,7 @@ fn a_killed_frontier_resumes() {
         );
     }
 
-    // A fresh seed of the recommended method confirms it, or not; nothing else is trained.
+    // A new seed of the recommended method tests the recommendation; nothing else is trained.
     let recommended = &found["recommended"];
     assert!(recommended.get("confirmation").is_none(), "{recommended}");
     polymath(at)
@@ -91,7 +91,7 @@ fn a_killed_frontier_resumes() {
     );
     assert_eq!(confirmed["methods"], found["methods"]);
 
-    // The second call has nothing to do, and gives the same result.
+    // The second call has nothing to do and gives the same result.
     polymath(at)
         .args(["frontier", "frontier.toml"])
         .assert()
@@ -102,7 +102,8 @@ fn a_killed_frontier_resumes() {
     );
 }
 
-/// Checks every run before the first, and rejects a finished run with other settings.
+/// Checks that every run is checked before the first one starts, and that a finished run with other settings is
+/// refused.
 #[test]
 fn invalid_frontiers_are_refused_before_the_first_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,7 +151,7 @@ fn invalid_frontiers_are_refused_before_the_first_run() {
         &one.replace("learning_rate = 1e-2", "learning_rate = 1e-3"),
         "finished with other settings",
     );
-    // A run of an older program used other data in another order: it is compared alone, but not with new ones.
+    // A run of an older program used other data in another order: it may be compared alone, but not with new ones.
     let old = at.join("frontier/full-1/step-000012/state.json");
     let text = std::fs::read_to_string(&old).unwrap();
     let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
@@ -177,8 +178,8 @@ const TRANSFER: &str = "output = \"transfer\"\ndatasets = [\"data\"]\nseeds = [1
                         [shared]\nbase = \"runs/base/best\"\n[shared.training]\nsteps = 12\nbatch_size = 4\n\
                         learning_rate = 1e-2\n[shared.evaluation]\nevery = 12\nmax_tokens = 500\n";
 
-/// Tunes a base on each domain in turn and scores all: each gains on its own domain, the forecasts are there, and a
-/// second call has nothing to do.
+/// Checks that a base is tuned on each domain separately and each result is scored on all: each gains on its own
+/// domain, the forecasts are there, and a second call has nothing to do.
 #[test]
 fn transfer_is_measured_and_forecast() {
     let folder = tempfile::tempdir().unwrap();
@@ -217,7 +218,7 @@ fn transfer_is_measured_and_forecast() {
         assert!(cosines.iter().all(|cosine| cosine.abs() < 1.0 + 1e-6));
         assert!(row["early_divergence"].as_f64().unwrap() > 0.0);
     }
-    // Domains new to the base: the cosines are symmetric, the changes need not be.
+    // For domains that are new to the base, the gradient cosines are symmetric; the changes need not be.
     let cosine = |row: usize, column: usize| found["rows"][row]["gradient_cosines"][column].clone();
     assert_eq!(cosine(0, 1), cosine(1, 0));
     assert!(at.join("transfer/transfer.html").is_file());
@@ -257,8 +258,8 @@ const DIVERGING: &str = "output = \"frontier\"\nseeds = [1, 2]\ninterpolate = []
                          batch_size = 4\n[shared.evaluation]\nevery = 3\nmax_tokens = 500\n[runs.full]\n\
                          [runs.a-bad]\ntraining = { learning_rate = 1e8, gradient_clip = 0 }\n";
 
-/// Notes a diverging run, continues the others, and reports it in the report and the exit code; the same command does
-/// not retry it, and says so, until its folder is gone.
+/// Checks that a diverging run is noted, that the others continue, and that the report and the exit code tell it. The
+/// same command does not retry the run, and says so, until its folder is removed.
 #[test]
 fn a_diverging_run_does_not_end_the_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -295,7 +296,7 @@ fn a_diverging_run_does_not_end_the_others() {
         text
     );
 
-    // With settings that train, in another folder, the comparison is complete.
+    // With settings that do not diverge, the comparison is complete.
     for seed in [1, 2] {
         std::fs::remove_dir_all(at.join(format!("frontier/a-bad-{seed}"))).unwrap();
     }
@@ -307,7 +308,7 @@ fn a_diverging_run_does_not_end_the_others() {
         .stdout(contains("| a-bad |").and(contains("Diverged").not()));
 }
 
-/// Gives the same figures for a frontier whose finished run was killed before its links moved.
+/// Checks that a frontier gives the same numbers if a finished run was killed before its links moved.
 #[test]
 fn a_frontier_repairs_the_links_of_finished_runs() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Multiple-choice tasks through the binary: scored, written item by item, compared in the report, and refused if
-//! invalid.
+//! Tests of multiple-choice tasks through the binary: scored, written item by item, compared in the report, and
+//! refused if invalid.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ fn write_lines(folder: &Path, name: &str, lines: impl Iterator<Item = Value>) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Trains a base on letters, and tunes it to digits until it knows nothing else.
+/// Trains a base on letters and tunes it to digits until it has forgotten the letters.
 fn make_runs(folder: &Path) {
     let text = |signs: &[&str], number: usize| {
         let words: Vec<&str> = (0..30 + number)
@@ -56,8 +56,8 @@ fn write_tasks(folder: &Path) {
     write_lines(folder, "tasks/next.jsonl", std::iter::once(cloze));
 }
 
-/// Scores a base that answers the tasks and a tuned model that no longer does; the report lists the lost items, and the
-/// page shows them; an invalid task is refused.
+/// Checks that a base is scored that solves the tasks, and a tuned model that no longer does; that the report lists
+/// the lost items, on its page too; and that an invalid task is refused.
 #[test]
 fn tasks_are_scored_and_compared() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! New tokens, and models with different tokenizers, through the binary.
+//! Tests of new tokens, and of models with different tokenizers, through the binary.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::fixture::{assert_resumes, finetune, polymath, prepare, write};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-/// Recognized in text: the niche contains it in every document.
+/// Setting that adds an ordinary token, recognized in text. Every document of the niche contains it.
 const ORDINARY: &str = "tokenizer.add=[\" you said\"]";
 const SPECIAL: &str = "tokenizer.add_special=[\"<|tool|>\"]";
 
@@ -20,7 +20,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Returns a parameter's rows.
+/// Returns the rows of a parameter.
 fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -36,7 +36,7 @@ fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {
     rows.map(<[f32]>::to_vec).collect()
 }
 
-/// Copies a model folder with other rows of the embedding, and changes its `config.json`.
+/// Copies a model folder with the given rows as its embedding, and with a changed `config.json`.
 fn copy(from: &Path, to: &Path, embedding: &[Vec<f32>], change: impl FnOnce(&mut Value)) {
     std::fs::create_dir_all(to).unwrap();
     std::fs::copy(from.join("tokenizer.json"), to.join("tokenizer.json")).unwrap();
@@ -67,7 +67,7 @@ fn evaluated(at: &Path, model: &str, dataset: &str) -> Value {
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["domains"].take()
 }
 
-/// Returns the change between two models of each domain that is not withheld.
+/// Returns the change of each domain between two models, without the domains whose number is withheld.
 fn forgotten(at: &Path, [base, tuned]: [&str; 2], more: &[&str]) -> BTreeMap<String, f64> {
     polymath(at)
         .args(["report", base, tuned, "-o", "report"])
@@ -86,8 +86,8 @@ fn forgotten(at: &Path, [base, tuned]: [&str; 2], more: &[&str]) -> BTreeMap<Str
         .collect()
 }
 
-/// Scores a model with permuted tokens and rows the same on every domain, through another tokenizer: it is the same
-/// function of text.
+/// Checks that a model with permuted tokens and rows scores the same on every domain through its own tokenizer, since
+/// it computes the same function of text.
 #[test]
 fn models_are_compared_by_their_own_tokenizers() {
     let folder = tempfile::tempdir().unwrap();
@@ -96,7 +96,7 @@ fn models_are_compared_by_their_own_tokenizers() {
     let base = at.join("runs/base/best");
     let embedding = rows(&base, EMBEDDING);
     let size = embedding.len();
-    // 7 has no common factor with the size.
+    // 7 and the vocabulary size have no common factor, so that this is a permutation.
     let number = |id: u64| (id * 7 + 5) % size as u64;
     assert!(!size.is_multiple_of(7));
     let mut moved = vec![Vec::new(); size];
@@ -142,8 +142,8 @@ fn models_are_compared_by_their_own_tokenizers() {
     }
 }
 
-/// Starts new rows at the mean of the base's. Before training, an extended model loses on text without new tokens at
-/// most the probability that these can get: by Jensen's inequality, ln(1 + new/known) per token.
+/// Checks that new rows start at the mean of the base's. Before training, an extended model loses, on text without
+/// new tokens, at most the probability that the new tokens get: by Jensen's inequality, ln(1 + new/known) per token.
 #[test]
 fn untrained_tokens_cost_almost_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,15 +179,16 @@ fn untrained_tokens_cost_almost_nothing() {
         let change = changes[name];
         assert!(change > 0.0 && change < most, "{name}: {change} of {most}");
     }
-    // The niche's documents are other tokens to the two models, but the same text.
+    // The two models split the niche's documents into other tokens, but the text has the same number of bytes.
     assert_eq!(
         evaluated(at, "runs/still", "data")["asked"]["bytes"],
         scores["asked"]["bytes"]
     );
 }
 
-/// Learns new tokens from a dataset in the base's tokens and from raw text, with all retention methods; the checkpoint
-/// has them in its files, generates them, resumes to the same bits, and can be tuned on the original datasets.
+/// Checks that new tokens are learned from a dataset in the base's tokens and from raw text, with all retention
+/// methods. The checkpoint has them in its files, generates them, resumes to the same bits, and can be tuned on the
+/// original datasets.
 #[test]
 fn new_tokens_are_learned() {
     let folder = tempfile::tempdir().unwrap();
@@ -257,11 +258,11 @@ fn new_tokens_are_learned() {
         .assert()
         .success();
     let changes = forgotten(at, ["runs/base/best", "runs/texts"], &[]);
-    // The base's dataset has a domain `asked` of the same text, whose figure is withheld.
+    // The base's dataset has a domain `asked` of the same text, whose number is withheld.
     assert!(changes["asked-texts"] < -0.5, "{changes:?}");
     assert!(!changes.contains_key("asked"), "{changes:?}");
 
-    // A second stage reads the original datasets, and needs no new tokens.
+    // A second fine-tuning reads the original datasets and needs no new tokens.
     finetune(at, "second", &["base=runs/whole", "domain=letters"])
         .assert()
         .success();
@@ -271,7 +272,8 @@ fn new_tokens_are_learned() {
     );
 }
 
-/// Mixes the tuned model with the base that has its tokens, and not with the one that lacks them.
+/// Checks that the tuned model can be mixed with the extended base, and not with the original one, which lacks the
+/// new tokens.
 fn mixes(at: &Path) {
     let between = |base: &str| {
         let mut command = polymath(at);
@@ -284,7 +286,7 @@ fn mixes(at: &Path) {
     between("runs/whole.base").success();
 }
 
-/// Keeps limits for a model with new tokens; the base is measured with its own.
+/// Checks that limits hold for a model with new tokens; the base is measured with its own tokenizer.
 #[test]
 fn limits_are_kept_with_new_tokens() {
     let folder = tempfile::tempdir().unwrap();
@@ -298,12 +300,12 @@ fn limits_are_kept_with_new_tokens() {
     ];
     finetune(at, "limited", &limits)
         .assert()
-        // Sixteen documents of a domain show that a limit is not broken, but hardly that it is kept.
+        // Sixteen documents of a domain can show that a limit is not broken, but hardly that it is kept.
         .code(&[0, 4][..])
         .stdout(contains("limits, on the test split"));
 }
 
-/// Uses padding rows before it extends the vocabulary.
+/// Checks that new tokens use the padding rows of an embedding before it is extended.
 #[test]
 fn padding_rows_are_used_first() {
     let folder = tempfile::tempdir().unwrap();
@@ -333,7 +335,7 @@ fn padding_rows_are_used_first() {
     }
 }
 
-/// Refuses invalid tokens, and tokens that would not be trained, before anything is made.
+/// Checks that invalid tokens, and tokens that would not be trained, are refused before anything is written.
 #[test]
 fn impossible_tokens_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -379,7 +381,7 @@ fn impossible_tokens_are_refused() {
         .assert()
         .code(2)
         .stderr(contains("holds something else"));
-    // Training the embedding is enough.
+    // Training the embedding alone is enough.
     let embedding = [
         ORDINARY,
         frozen,

@@ -1,4 +1,4 @@
-//! The whole pipeline through the binary, on a tiny corpus, and its errors for bad input.
+//! Tests of the whole pipeline through the binary on a tiny corpus, and of its errors for bad input.
 
 use std::path::Path;
 
@@ -67,8 +67,8 @@ fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     tensors
 }
 
-/// prepare → pretrain → finetune (full and frozen) → report, evaluate, generate: each step finds the results of the one
-/// before.
+/// Checks the pipeline prepare → pretrain → finetune (full and frozen) → report, evaluate, generate: each command
+/// finds the results of the one before.
 #[test]
 fn raw_text_becomes_a_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ fn raw_text_becomes_a_report() {
         .assert()
         .success()
         .stdout(contains("counting"));
-    // The same command again has nothing to do; another config in the same place is refused.
+    // The same command again has nothing to do; another config for the same folder is refused.
     polymath(at)
         .args(["prepare", "prepare.toml"])
         .assert()
@@ -127,7 +127,7 @@ fn raw_text_becomes_a_report() {
     ];
     polymath(at).args(head).assert().success();
 
-    // Frozen parameters are bit-identical afterwards, trained ones have changed.
+    // Frozen parameters stay bit-identical; trained ones change.
     let (before, after) = (
         tensors(&at.join("runs/base/best")),
         tensors(&at.join("runs/frozen/latest")),
@@ -193,7 +193,7 @@ fn raw_text_becomes_a_report() {
         change(0, "letters") > change(1, "letters"),
         "frozen forgets less than full"
     );
-    // The tuned runs' text is searched for every held-out document, and the most forgotten words are shown.
+    // Every held-out document is searched in the text of the tuned runs, and the most forgotten words are shown.
     let full = &report["runs"][0];
     assert_eq!(full["overlaps"].as_array().unwrap().len(), 3);
     for overlap in full["overlaps"].as_array().unwrap() {
@@ -209,7 +209,7 @@ fn raw_text_becomes_a_report() {
         .collect();
     assert!(text.contains("bcd"), "{text}");
     assert!(worst["change"].as_f64() > Some(0.0));
-    // The token groups contain every held-out token once, and their changes add up to the domain's.
+    // Each held-out token is in one token group, and the groups' changes add up to the domain's.
     let heldout = manifest(at)["domains"]["letters"]["heldout"].clone();
     let groups = letters["frequencies"].as_array().unwrap();
     let sum = |value: &dyn Fn(&Value) -> f64| groups.iter().map(value).sum::<f64>();
@@ -221,7 +221,7 @@ fn raw_text_becomes_a_report() {
         (bits - expected).abs() < 1e-3 * expected,
         "{bits} {expected}"
     );
-    // The base against itself is exactly zero.
+    // The change of the base against itself is exactly zero.
     for domain in report["runs"][2]["domains"].as_array().unwrap() {
         assert_eq!(domain["change"], 0.0);
         assert_eq!(domain["interval"], serde_json::json!([0.0, 0.0]));
@@ -254,7 +254,7 @@ fn raw_text_becomes_a_report() {
     assert_eq!(first, polymath(at).args(generate).output().unwrap().stdout);
 }
 
-/// Ends a run that is killed without warning and resumed with the same weights as an uninterrupted one.
+/// Checks that a run that is killed and resumed ends with the same weights as an uninterrupted one.
 #[test]
 fn killed_and_resumed_equals_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ fn killed_and_resumed_equals_uninterrupted() {
     assert_eq!(records(&whole), records(&killed));
 }
 
-/// Explains bad input in one sentence, before any work, with the right exit code.
+/// Checks that bad input is explained in one sentence, before any work, with the right exit code.
 #[test]
 fn bad_input_is_explained() {
     let folder = tempfile::tempdir().unwrap();
@@ -404,8 +404,8 @@ fn bad_input_is_explained() {
     );
 }
 
-/// Ends raw text of a niche with the tokens of the base's config, whatever the tokenizer's names suggest; refuses a
-/// dataset that was prepared with other end tokens.
+/// Checks that raw text of a niche ends with the end tokens of the base's config, even if the tokenizer's token names
+/// suggest others, and that a dataset prepared with other end tokens is refused.
 #[test]
 fn niche_texts_use_the_end_tokens_of_the_base() {
     let folder = tempfile::tempdir().unwrap();
@@ -440,13 +440,13 @@ fn niche_texts_use_the_end_tokens_of_the_base() {
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(manifest["tokenizer"]["eos_token_id"], 5);
     assert_eq!(manifest["tokenizer"]["bos_token_id"], 7);
-    // Its groups are those that the config names.
+    // The niche's groups are those that the config names.
     let niche = &manifest["domains"]["asked"];
     assert_eq!(
         (&niche["group"], &niche["group_field"]),
         (&"field".into(), &"prompt".into())
     );
-    // At least as many as the config asks for.
+    // At least as many groups are held out as the config asks for.
     let held_out = niche["heldout"]["groups"].as_u64().unwrap();
     assert!((7..=9).contains(&held_out), "{held_out}");
     let mut prepared = polymath(at);

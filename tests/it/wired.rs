@@ -1,4 +1,4 @@
-//! Checks that the settings of `[training]` reach the computation in both phases, by the metrics of the first steps.
+//! Checks that the settings of `[training]` have an effect in both phases, by the metrics of the first steps.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare, records};
 
-/// Returns the metrics of the steps of a run with these settings.
+/// Returns the metrics of each step of a run with these settings.
 fn steps(at: &Path, phase: &str, settings: &[&str]) -> Vec<Value> {
     let folder = at.join("runs/wired");
     let _ = std::fs::remove_dir_all(&folder);
@@ -33,7 +33,7 @@ fn settings_of_training_reach_both_phases() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    // Without a learning rate.
+    // Removes the learning rate from both configs.
     for config in ["pretrain.toml", "finetune.toml"] {
         let text = std::fs::read_to_string(at.join(config)).unwrap();
         std::fs::write(at.join(config), text.replace("learning_rate = 1e-2\n", "")).unwrap();

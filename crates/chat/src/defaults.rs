@@ -1,4 +1,4 @@
-//! Sampling settings that a model's authors recommend.
+//! Sampling settings that a model's authors recommend in `generation_config.json`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::ChatError;
 
-/// Settings for a model whose `generation_config.json` says nothing.
+/// Settings for a model whose `generation_config.json` has none.
 const FALLBACK: SamplingConfig = SamplingConfig {
     temperature: 0.8,
     top_k: None,
@@ -17,12 +17,12 @@ const FALLBACK: SamplingConfig = SamplingConfig {
     seed: 1,
 };
 
-/// Top-k of `transformers` where a file that samples does not give one.
+/// Value of `transformers` for a missing `top_k`.
 const TRANSFORMERS_TOP_K: usize = 50;
 
-/// Reads the sampling settings of a `generation_config.json`, which need not exist. With `do_sample` true, keys that
-/// are missing have the values that `transformers` gives them; with `do_sample` false the most likely token is taken;
-/// without `do_sample` the keys that are there replace those of a fallback (temperature 0.8).
+/// Reads the sampling settings of a `generation_config.json`, which need not exist. If `do_sample` is true, missing
+/// keys have the defaults of `transformers`. If it is false, sampling is greedy. If it is missing, the given keys
+/// replace those of a fallback with temperature 0.8.
 ///
 /// # Errors
 /// Fails if the file can't be read, or a value is of the wrong kind or out of range.
@@ -72,7 +72,7 @@ pub fn default_sampling(path: &Path) -> Result<SamplingConfig, ChatError> {
     }
     match &fields["top_k"] {
         Value::Null => {}
-        // 0 switches it off in `transformers`.
+        // 0 disables top-k in `transformers`.
         value => match value.as_u64() {
             Some(count) => sampling.top_k = usize::try_from(count).ok().filter(|count| *count > 0),
             None => {
@@ -98,7 +98,7 @@ mod tests {
         default_sampling(&path).map_err(|error| error.to_string())
     }
 
-    /// Reads the settings as `transformers` does, and keeps the fallback where the file says nothing.
+    /// Checks that the settings are read as `transformers` does, and that the fallback applies to missing ones.
     #[test]
     fn settings_come_from_the_file() {
         assert_eq!(default_sampling("none".as_ref()).unwrap(), FALLBACK);
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(read(all).unwrap(), expected);
     }
 
-    /// Names the file and the key of a wrong value.
+    /// Checks that the error for a wrong value names the file and the key.
     #[test]
     fn wrong_values_are_named() {
         for (text, key) in [

@@ -1,4 +1,4 @@
-//! Answers to prompts, with a cache of the tokens read so far.
+//! Generation of answers to prompts, with a cache of the tokens that the model has read.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -9,31 +9,31 @@ use polymath_tokenizer::TextStream;
 use crate::stop::StopFilter;
 use crate::{ChatError, ChatMessage, ChatModel};
 
-/// Receives each piece of an answer as it comes; a break ends the answer.
+/// Callback that receives each piece of an answer as it is generated. Returning a break ends the answer.
 pub type Sink<'s> = &'s mut dyn FnMut(&str) -> ControlFlow<()>;
 
-/// Text that a model is to answer or continue.
+/// Prompt that a model answers or continues.
 #[derive(Debug, Clone, Copy)]
 pub enum Prompt<'p> {
-    /// Text to continue as it is.
+    /// Text to continue, without a template.
     Text(&'p str),
-    /// Conversation to answer, rendered by the chat template.
+    /// Conversation to answer, formatted by the chat template.
     Messages(&'p [ChatMessage]),
 }
 
 /// Settings of one answer.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Settings of the sampling.
+    /// Sampling settings.
     pub sampling: SamplingConfig,
-    /// Maximum length of the answer in tokens; `None`: until the context is full.
+    /// Maximum length of the answer in tokens; `None` means until the context is full.
     pub max_tokens: Option<usize>,
-    /// Texts at which the answer ends; they are not part of it.
+    /// Texts at which the answer ends. They are not part of it.
     pub stop: Vec<String>,
 }
 
 impl Request {
-    /// Creates a request without bounds.
+    /// Makes a request without a maximum length and without stop texts.
     pub fn new(sampling: SamplingConfig) -> Self {
         Self {
             sampling,
@@ -46,47 +46,48 @@ impl Request {
 /// Reason why an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The model predicted this end token.
+    /// The model generated this end token.
     EndToken(u32),
-    /// The text of this stop text came.
+    /// The answer reached this stop text.
     Stop(String),
-    /// The answer has the maximum number of tokens.
+    /// The answer reached the maximum number of tokens.
     MaxTokens,
     /// The context is full.
     ContextFull,
-    /// The receiver wanted no more.
+    /// The receiver returned a break.
     Interrupted,
 }
 
 /// Answer of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Text, without the stop text.
+    /// Generated text, without the stop text.
     pub text: String,
-    /// Reason why it ended.
+    /// Reason why the answer ended.
     pub end: End,
-    /// Tokens of the prompt.
+    /// Number of tokens in the prompt.
     pub prompt_tokens: usize,
-    /// Tokens of the prompt that were in the cache.
+    /// Number of prompt tokens that were in the cache.
     pub reused_tokens: usize,
-    /// Generated tokens, without the end token.
+    /// Number of generated tokens, without the end token.
     pub tokens: usize,
     /// Time until the first token.
     pub reading: Duration,
-    /// Time after the first token.
+    /// Time from the first token to the last.
     pub writing: Duration,
 }
 
 impl Answer {
-    /// Returns the tokens generated per second after the first one; `None` for fewer than two.
+    /// Returns the rate of generation after the first token, in tokens per second, or `None` for fewer than two
+    /// tokens.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let seconds = self.writing.as_secs_f64();
         (self.tokens > 1 && seconds > 0.0).then(|| (self.tokens - 1) as f64 / seconds)
     }
 }
 
-/// Answers prompts with one model. A prompt that begins with the tokens of the last one and its answer is not read
-/// again.
+/// Answers prompts with one model. Tokens that a prompt shares with the beginning of the last prompt and its answer
+/// are not computed again.
 pub struct Engine<'m> {
     model: &'m ChatModel,
     cache: Option<TokenCache>,
@@ -103,12 +104,12 @@ impl<'m> Engine<'m> {
         self.model
     }
 
-    /// Forgets the tokens read so far.
+    /// Empties the cache.
     pub fn reset(&mut self) {
         self.cache = None;
     }
 
-    /// Answers a prompt and hands each piece of the answer to `sink` as soon as its characters are complete.
+    /// Answers a prompt. Passes each piece of the answer to `sink` as soon as its UTF-8 characters are complete.
     ///
     /// # Errors
     /// Fails if the prompt can't be encoded or fills the context, or a setting is out of range.
@@ -149,7 +150,8 @@ impl<'m> Engine<'m> {
             text: String::new(),
         };
         if let Prompt::Text(_) = prompt {
-            // Decoders treat the first token of a text differently: the continuation is decoded after the prompt.
+            // A decoder treats the first token of a text differently, so the prompt is decoded before the
+            // continuation.
             for token in &encoded.tokens {
                 writer.stream.push(*token);
             }
@@ -191,13 +193,13 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// Prompt as tokens, and the spaces that the answer has to begin with.
+/// Tokens of a prompt, and the spaces that the answer must begin with.
 struct Encoded<'p> {
     tokens: Vec<u32>,
     spaces: &'p str,
 }
 
-/// Writes the generated tokens and returns why there are no more.
+/// Writes the generated tokens and returns the reason why the answer ended.
 fn write_tokens(
     generation: &mut Generation,
     request: &Request,
@@ -224,7 +226,7 @@ fn write_tokens(
     Ok(End::MaxTokens)
 }
 
-/// Text of an answer on its way from tokens to the receiver.
+/// Decodes generated tokens, looks for stop texts, and passes the text to the receiver.
 struct Writer<'w, 's> {
     stream: TextStream<'w>,
     filter: StopFilter<'w>,
@@ -233,7 +235,7 @@ struct Writer<'w, 's> {
 }
 
 impl Writer<'_, '_> {
-    /// Takes a token; returns the reason if the answer ends with it.
+    /// Takes a generated token. Returns the reason if the answer ends with it.
     fn push(&mut self, token: u32) -> Option<End> {
         let piece = self.stream.push(token);
         let passed = self.filter.push(&piece);
@@ -244,13 +246,13 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// Sends what was held back, which may contain a stop text too; returns the reason of the end.
+    /// Sends the held-back text, which may still contain a stop text. Returns the reason why the answer ended.
     fn finish(&mut self, end: End, has_tokens: bool) -> End {
         if !has_tokens || matches!(end, End::Stop(_) | End::Interrupted) {
             return end;
         }
         let passed = self.filter.push(&self.stream.rest());
-        // The answer is over: whether the receiver wants more changes nothing.
+        // The answer is over, so a break of the receiver has no effect.
         let mut text = passed.text;
         if let Some(stop) = passed.stop {
             let _ = self.send(&text);

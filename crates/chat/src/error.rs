@@ -17,15 +17,15 @@ pub enum ChatError {
     /// The tokenizer can't be opened or can't encode a text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The chat template refuses the messages.
+    /// The chat template rejects the messages.
     #[error("{0}")]
     Refused(String),
     /// The prompt leaves no room for an answer.
     #[error("the context is full: the prompt has {tokens} tokens, the model's context {context}")]
     ContextFull {
-        /// Tokens of the prompt.
+        /// Number of tokens in the prompt.
         tokens: usize,
-        /// Tokens that the model can read.
+        /// Maximum number of tokens that the model can read.
         context: usize,
     },
     /// A setting is out of range.
@@ -41,13 +41,13 @@ pub enum ChatError {
     Save {
         /// Path of the file.
         path: std::path::PathBuf,
-        /// Reason of the failure.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }
 
 impl ChatError {
-    /// Returns true if the request is at fault, not the model or the machine.
+    /// Returns true if the request caused the error, rather than the model or the machine.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Conversations with a model: prompts by its chat template, streaming, stop texts, and a cache that is kept across
+//! Conversations with a model: chat templates, streaming, stop texts, and a key/value cache that is kept across
 //! turns.
 //!
 //! ```no_run

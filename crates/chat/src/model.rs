@@ -1,4 +1,4 @@
-//! A model with what a conversation needs beside its weights.
+//! Model with everything that a conversation needs besides the weights.
 
 use std::path::Path;
 
@@ -18,15 +18,16 @@ pub struct ChatModel {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) spelling: Spelling,
     template: Option<PromptTemplate>,
-    /// Tokens that end an answer beside the model's own end tokens.
+    /// Tokens that end an answer, in addition to the model's own end tokens.
     pub(crate) turn_ends: Vec<u32>,
-    /// True if every text begins with the model's begin token.
+    /// False if the tokenizer's settings say that formatted conversations have no begin token.
     begins: bool,
     sampling: SamplingConfig,
 }
 
 impl ChatModel {
-    /// Opens a checkpoint folder, or an adapter's folder over `base` (default: the base that it names).
+    /// Opens a checkpoint folder, or an adapter's folder with `base`. Without `base`, an adapter uses the base that
+    /// it names.
     ///
     /// # Errors
     /// Fails if the model, the tokenizer, the chat template or the `generation_config.json` can't be read.
@@ -56,7 +57,8 @@ impl ChatModel {
             name: folder.display().to_string(),
             spelling: Spelling::of(&tokenizer),
             turn_ends: turn_ends.collect(),
-            // Without a begin token, the documents of other programs begin with no token.
+            // If the tokenizer's settings say that there is no begin token, the model's training texts began without
+            // one.
             begins: !settings.nulls.contains(&"bos_token"),
             sampling: default_sampling(&settings_file)?,
             model,
@@ -65,7 +67,7 @@ impl ChatModel {
         })
     }
 
-    /// Returns the folder as it was given.
+    /// Returns the path of the folder as it was given to [`Self::open`].
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -75,26 +77,26 @@ impl ChatModel {
         self.template.is_some()
     }
 
-    /// Returns the number of tokens that the model can read.
+    /// Returns the maximum number of tokens that the model can read.
     pub fn context(&self) -> usize {
         self.model.config().max_position_embeddings
     }
 
-    /// Returns the settings of the model's `generation_config.json`, or a fallback.
+    /// Returns the sampling settings of the model's `generation_config.json`, or a fallback.
     pub fn default_sampling(&self) -> SamplingConfig {
         self.sampling
     }
 
-    /// Returns the name of a token, for messages.
+    /// Returns the text of a token, for messages.
     pub fn token_name(&self, token: u32) -> String {
         let name = self.tokenizer.id_to_token(token);
         name.unwrap_or_else(|| token.to_string())
     }
 
-    /// Returns the text that the chat template makes of the messages, up to where the answer begins.
+    /// Returns the messages formatted by the chat template, up to where the answer begins.
     ///
     /// # Errors
-    /// Fails if there is no template or it refuses the messages.
+    /// Fails if there is no template or it rejects the messages.
     pub fn render(&self, messages: &[ChatMessage]) -> Result<String, ChatError> {
         let Some(template) = &self.template else {
             return Err(ChatError::NoTemplate(self.name.clone()));
@@ -102,8 +104,8 @@ impl ChatModel {
         template.prompt(messages).map_err(ChatError::Refused)
     }
 
-    /// Encodes a rendered conversation. It begins with the begin token, as in training, unless the tokenizer's settings
-    /// say that there is none.
+    /// Encodes a conversation that the template has formatted. It begins with the begin token, as in training, unless
+    /// the tokenizer's settings say that there is none.
     pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, ChatError> {
         let begin = self.model.config().bos_token_id;
         let mut tokens = polymath_tokenizer::encode_prompt(&self.tokenizer, text, begin)?;
@@ -113,16 +115,16 @@ impl ChatModel {
         Ok(tokens)
     }
 
-    /// Encodes a text to continue, after the begin token.
+    /// Encodes a text to continue, preceded by the begin token.
     pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>, ChatError> {
         let begin = self.model.config().bos_token_id;
         let tokens = polymath_tokenizer::encode_prompt(&self.tokenizer, text, begin)?;
         Ok(tokens)
     }
 
-    /// Splits trailing spaces off a text to continue: in the text that a model has learned, a space belongs to the
-    /// token of the next word, so that the continuation has to begin with it. If no token begins with a space, the
-    /// text stays whole.
+    /// Splits a text to continue into the text without trailing spaces, and these spaces. In training text, a space
+    /// belongs to the token of the next word, so the continuation must begin with it. If no token begins with a
+    /// space, all of the text is returned first.
     pub(crate) fn split_spaces<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
         let given = text.trim_end_matches(' ');
         match self.spelling.some_begin_with(b" ") {

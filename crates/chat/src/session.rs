@@ -1,4 +1,4 @@
-//! A conversation, turn by turn.
+//! Conversation of several turns.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{Answer, ChatError, ChatMessage, ChatModel, End, Engine, Prompt, Request, Sink};
 
-/// Conversation with a model. Without a chat template, it is one text that the user and the model continue in turns.
+/// Conversation with a model. Without a chat template, it is a single text that user and model extend in turns.
 pub struct Session<'m> {
     engine: Engine<'m>,
     system: Option<String>,
@@ -14,7 +14,7 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    /// Begins a conversation; `system` is its system message.
+    /// Begins a conversation with an optional system message.
     pub fn new(model: &'m ChatModel, system: Option<String>) -> Self {
         let mut session = Self {
             engine: Engine::new(model),
@@ -30,12 +30,12 @@ impl<'m> Session<'m> {
         self.engine.model()
     }
 
-    /// Returns the messages so far, the system message included.
+    /// Returns all messages so far, including the system message.
     pub fn messages(&self) -> &[ChatMessage] {
         &self.messages
     }
 
-    /// Forgets all messages but the system message.
+    /// Removes all messages but the system message.
     pub fn reset(&mut self) {
         self.engine.reset();
         let system = self.system.iter();
@@ -44,8 +44,8 @@ impl<'m> Session<'m> {
             .collect();
     }
 
-    /// Answers a message of the user and hands each piece of the answer to `sink`. After an error the conversation is
-    /// as it was before.
+    /// Answers a message of the user and passes each piece of the answer to `sink`. After an error, the conversation
+    /// is as before the call.
     ///
     /// # Errors
     /// Fails like [`Engine::answer`].
@@ -79,8 +79,8 @@ impl<'m> Session<'m> {
         }
     }
 
-    /// Returns the conversation as one text, for a model without a chat template: what the user writes begins a line of
-    /// its own.
+    /// Returns the conversation as one text, for a model without a chat template. Each message of the user begins a
+    /// new line.
     pub fn plain_text(&self) -> String {
         let mut text = String::new();
         for message in &self.messages {
@@ -95,8 +95,8 @@ impl<'m> Session<'m> {
         text
     }
 
-    /// Returns the conversation as a line of JSON: `messages`, or `text` for a model without a chat template. A file of
-    /// such lines can be prepared as a dataset.
+    /// Returns the conversation as a line of JSON with the key `messages`, or `text` for a model without a chat
+    /// template. A file of such lines can be prepared as a dataset.
     pub fn to_json(&self) -> String {
         let mut record = match self.model().has_template() {
             true => json!({"messages": self.messages}),
@@ -107,7 +107,7 @@ impl<'m> Session<'m> {
     }
 }
 
-/// Writes the conversations as JSON Lines into a new file.
+/// Writes conversations as JSON Lines into a new file.
 ///
 /// # Errors
 /// Fails if the file exists or can't be written.

@@ -1,13 +1,13 @@
-//! Texts at which an answer ends.
+//! Stop texts, at which an answer ends.
 
-/// Passes text on until one of the stop texts occurs. The stop text itself is not passed on.
+/// Filter that passes streamed text on until a stop text occurs. The stop text itself is not passed on.
 pub(crate) struct StopFilter<'a> {
     stops: &'a [String],
-    /// Text that may be the beginning of a stop text.
+    /// Held-back text that may be the beginning of a stop text.
     held: String,
 }
 
-/// Text that is certain, and the stop text that ends it.
+/// Text that can be passed on, and the stop text that follows it, if any.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub text: String,
@@ -22,14 +22,14 @@ impl<'a> StopFilter<'a> {
         }
     }
 
-    /// Takes text and returns the part that no stop text can begin in.
+    /// Takes the next text of the stream. Returns the text that can be passed on because no stop text begins in it.
     pub fn push(&mut self, text: &str) -> Passed {
         self.held.push_str(text);
         let found = self.stops.iter().filter_map(|stop| {
             let at = self.held.find(stop.as_str())?;
             Some((at, stop))
         });
-        // The first in the text; of those that begin there, the longest.
+        // Chooses the stop text that occurs first; among those at the same position, the longest.
         if let Some((at, stop)) = found.min_by_key(|(at, stop)| (*at, usize::MAX - stop.len())) {
             let text = self.held[..at].to_owned();
             self.held.clear();
@@ -46,12 +46,12 @@ impl<'a> StopFilter<'a> {
         }
     }
 
-    /// Returns the text that was held back when no more follows.
+    /// Returns the held-back text. Call it at the end of the stream.
     pub fn take(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Returns where the longest ending that may begin a stop text begins.
+    /// Returns the index at which the longest suffix begins that is a prefix of a stop text, or the text's length.
     fn open_from(&self) -> usize {
         let places = self.held.char_indices().map(|(at, _)| at);
         let mut open = places.filter(|at| {
@@ -80,7 +80,8 @@ mod tests {
         (all + &filter.take(), None)
     }
 
-    /// Finds a stop text however it is cut into pieces, and gives back what only looked like one.
+    /// Checks that a stop text is found however the stream is cut into pieces, and that text that only begins like
+    /// one is passed on.
     #[test]
     fn stop_texts_are_found_across_pieces() {
         let text = "one\n\nUs two\nUser: three";
@@ -101,9 +102,9 @@ mod tests {
         assert_eq!(filtered(&["é!"], &["caf", "é", "!"]).0, "caf");
     }
 
-    /// Passes everything on at once without stop texts.
+    /// Checks that without stop texts, all text is passed on at once.
     #[test]
-    fn nothing_is_held_without_stop_texts() {
+    fn nothing_is_held_back_without_stop_texts() {
         let mut filter = StopFilter::new(&[]);
         let passed = Passed {
             text: "a".into(),

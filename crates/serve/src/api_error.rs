@@ -13,9 +13,9 @@ use crate::replies::json_response;
 pub(crate) struct ApiError {
     pub status: StatusCode,
     pub message: String,
-    /// Parameter at fault.
+    /// Name of the request parameter that caused the error.
     pub parameter: Option<String>,
-    /// Short name for programs.
+    /// Error code for client programs.
     pub code: Option<&'static str>,
 }
 
@@ -29,7 +29,7 @@ impl ApiError {
         }
     }
 
-    /// Creates an error about one parameter of a request.
+    /// Makes the error for an invalid parameter of a request.
     pub fn parameter(name: &str, message: impl Into<String>) -> Self {
         Self {
             parameter: Some(name.to_owned()),
@@ -44,7 +44,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the error of a request that can't be answered because the server ends.
+    /// Makes the error for a request that is not answered because the server is stopping.
     pub fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping")
     }

@@ -1,9 +1,9 @@
-//! Server of one model on loopback: `/v1/chat/completions`, `/v1/completions` and `/v1/models` of OpenAI's protocol,
-//! with streaming.
+//! Server of one model on the loopback interface: `/v1/chat/completions`, `/v1/completions` and `/v1/models` of
+//! OpenAI's API, with streaming.
 //!
-//! Requests are answered one after the other. The queue and the size of a request are bounded, no request names a file,
-//! and a page of a foreign site can't send any: the server takes `application/json` alone, which a browser asks for
-//! first, and only a loopback name as the host.
+//! Requests are answered one after the other. The queue and the size of a request are bounded, and no request names a
+//! file. Web pages of other sites can't send requests: the server accepts only `application/json`, for which a
+//! browser needs permission first (CORS), and only a loopback name as the host.
 
 mod api_error;
 mod parameters;
@@ -22,12 +22,12 @@ use polymath_model::SamplingConfig;
 
 use routes::Service;
 
-/// Largest request in bytes.
+/// Maximum size of a request, in bytes.
 pub const LARGEST_REQUEST: usize = 1 << 20;
 
-/// Interval at which the stop flag is looked at.
+/// Interval at which the stop flag is checked.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
-/// Time that open connections have to end after a stop.
+/// Time that open connections have to end after the stop flag is set.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Settings of a server.
@@ -35,18 +35,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct ServeConfig {
     /// Name of the model in requests and answers.
     pub name: String,
-    /// Sampling settings that a request may replace.
+    /// Sampling settings that a request may override.
     pub sampling: SamplingConfig,
-    /// Maximum number of requests that wait for their turn.
+    /// Maximum number of waiting requests.
     pub queue: usize,
 }
 
-/// Error of the server as a whole.
+/// Error that ends the server.
 #[derive(Debug, thiserror::Error)]
 #[error("the server can't run: {0}")]
 pub struct ServeError(#[from] std::io::Error);
 
-/// Serves `model` on `listener` until `stop` is set. Computes on the calling thread.
+/// Serves `model` on `listener` until `stop` is set. The model runs on the calling thread.
 ///
 /// # Errors
 /// Fails if the listener can't be used or a thread can't be started.
@@ -67,7 +67,7 @@ pub fn serve(
     let thread = std::thread::Builder::new().name("http".into());
     let http = thread.spawn(move || {
         let served = runtime.block_on(listen(listener, service, &watched));
-        // Without connections nobody is answered: the worker ends too.
+        // Without connections there are no requests, so the worker ends too.
         watched.store(true, Ordering::SeqCst);
         served
     })?;
@@ -76,7 +76,7 @@ pub fn serve(
     Ok(served.unwrap_or_else(|_| Err(std::io::Error::other("the HTTP thread panicked")))?)
 }
 
-/// Answers connections until the stop flag is set.
+/// Accepts connections until the stop flag is set.
 async fn listen(
     listener: TcpListener,
     service: Service,

@@ -1,4 +1,4 @@
-//! Parameters of a request.
+//! Parameters of a request's JSON body.
 
 use axum::http::StatusCode;
 use polymath_chat::{ChatMessage, Request};
@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use crate::api_error::ApiError;
 use crate::replies::Kind;
 
-/// Maximum number of stop texts of a request.
+/// Maximum number of stop texts in a request.
 const MOST_STOPS: usize = 16;
-/// Tokens of a completion that does not say how many, as in OpenAI's protocol.
+/// Maximum length of a completion, in tokens, if the request does not set it; the same as in OpenAI's API.
 const COMPLETION_TOKENS: usize = 16;
 
-/// Parameters that say something about the caller and change no answer.
+/// Parameters that describe the caller and do not affect the answer. They are accepted and ignored.
 const NOTES: [&str; 7] = [
     "user",
     "metadata",
@@ -24,7 +24,7 @@ const NOTES: [&str; 7] = [
     "parallel_tool_calls",
 ];
 
-/// Parameters of one kind of request.
+/// Parameters that both kinds of requests accept.
 const COMMON: [&str; 11] = [
     "model",
     "temperature",
@@ -39,25 +39,26 @@ const COMMON: [&str; 11] = [
     "stream_options",
 ];
 
-/// Text to answer: a conversation or a prompt.
+/// Prompt of a request: a conversation or a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
     Messages(Vec<ChatMessage>),
     Text(String),
 }
 
-/// A request in the terms of this program.
+/// Parsed request.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameters {
     pub question: Question,
     pub request: Request,
-    /// True if the answer is sent piece by piece.
+    /// True if the answer is streamed.
     pub stream: bool,
-    /// True if the stream ends with the number of tokens.
+    /// True if the stream ends with the token counts.
     pub stream_usage: bool,
 }
 
-/// Parameters that this program has no other value for.
+/// Returns the only accepted values of a parameter that this server does not support otherwise, or `None` for other
+/// parameters.
 fn fixed(name: &str) -> Option<Vec<Value>> {
     let values = match name {
         "n" | "best_of" => vec![json!(1)],
@@ -74,7 +75,7 @@ fn fixed(name: &str) -> Option<Vec<Value>> {
     Some(values)
 }
 
-/// Compares values as JSON has them: `1` and `1.0` are equal.
+/// Returns true if two JSON values are equal, with `1` equal to `1.0`.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b,
@@ -83,10 +84,12 @@ fn equal(a: &Value, b: &Value) -> bool {
 }
 
 impl Parameters {
-    /// Reads the body of a request; `name` is the model that is served and `defaults` its settings.
+    /// Parses the body of a request. `name` is the name of the served model, and `defaults` are its sampling
+    /// settings.
     ///
     /// # Errors
-    /// Fails with the first parameter that is missing, unknown, of the wrong kind or has a value without an effect.
+    /// Fails with the first parameter that is missing, unknown, of the wrong kind, or set to a value that would have
+    /// no effect.
     pub fn read(
         kind: Kind,
         body: &[u8],
@@ -194,7 +197,7 @@ fn count(fields: &Map<String, Value>, name: &str) -> Result<Option<usize>, ApiEr
 }
 
 fn wrong(name: &str, value: &Value, expected: &str) -> ApiError {
-    // A body may have a megabyte.
+    // Shows the first 80 characters only, since a body may have a megabyte.
     let shown: String = value.to_string().chars().take(80).collect();
     ApiError::parameter(name, format!("`{name}` is {shown}: expected {expected}"))
 }
@@ -293,7 +296,7 @@ fn messages(value: Option<&Value>) -> Result<Vec<ChatMessage>, ApiError> {
         .collect()
 }
 
-/// Reads a content: a text, or a list of parts that are texts.
+/// Returns the text of a message's content, which is a string or a list of text parts; `None` for other content.
 fn content(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -314,7 +317,7 @@ mod tests {
         Parameters::read(kind, body.as_bytes(), "tiny", SamplingConfig::default())
     }
 
-    /// Reads what OpenAI's client sends.
+    /// Checks that the requests of OpenAI's client are parsed.
     #[test]
     fn requests_are_read() {
         let body = json!({
@@ -337,7 +340,8 @@ mod tests {
         assert!(read.stream && read.stream_usage);
     }
 
-    /// A completion has 16 tokens if the request does not say how many; a list of one prompt is one prompt.
+    /// Checks that a completion has 16 tokens if the request sets no maximum, and that a list with one prompt is
+    /// accepted.
     #[test]
     fn completions_have_a_default_length() {
         let read = read(Kind::Completion, json!({"prompt": ["once"]})).unwrap();
@@ -345,7 +349,7 @@ mod tests {
         assert_eq!(read.request.max_tokens, Some(16));
     }
 
-    /// Names the parameter at fault.
+    /// Checks that the error for a wrong parameter names it.
     #[test]
     fn wrong_parameters_are_named() {
         let chat = |key: &str, value: Value| {

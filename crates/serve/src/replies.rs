@@ -1,4 +1,4 @@
-//! Bodies of the answers.
+//! JSON bodies of the responses.
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
@@ -6,25 +6,25 @@ use axum::response::Response;
 use polymath_chat::{Answer, End};
 use serde_json::{Value, json};
 
-/// Kind of a request.
+/// Kind of a request: chat completion or text completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Chat,
     Completion,
 }
 
-/// Identity of an answer, which all its pieces repeat.
+/// Fields that all parts of an answer repeat.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub kind: Kind,
     pub id: String,
-    /// Seconds since 1970.
+    /// Time of the answer, in seconds since 1970.
     pub created: u64,
     pub model: String,
 }
 
 impl Identity {
-    /// Returns the whole answer.
+    /// Returns the body of an answer that is not streamed.
     pub fn whole(&self, answer: &Answer) -> Value {
         let finish = finish_reason(&answer.end);
         let (object, choice) = match self.kind {
@@ -45,13 +45,13 @@ impl Identity {
         body
     }
 
-    /// Returns the piece before the first text; `None` if there is none.
+    /// Returns the first event of a stream, before any text, or `None` if this kind of request has none.
     pub fn opening(&self) -> Option<Value> {
         let delta = json!({"role": "assistant", "content": "", "refusal": null});
         (self.kind == Kind::Chat).then(|| self.delta(delta, Value::Null))
     }
 
-    /// Returns a piece of text.
+    /// Returns the event with a piece of text.
     pub fn piece(&self, text: &str) -> Value {
         match self.kind {
             Kind::Chat => self.delta(json!({"content": text}), Value::Null),
@@ -59,7 +59,7 @@ impl Identity {
         }
     }
 
-    /// Returns the piece that says why the answer ended.
+    /// Returns the event with the reason why the answer ended.
     pub fn closing(&self, answer: &Answer) -> Value {
         let finish = json!(finish_reason(&answer.end));
         match self.kind {
@@ -68,7 +68,7 @@ impl Identity {
         }
     }
 
-    /// Returns the piece with the number of tokens.
+    /// Returns the event with the token counts.
     pub fn usage(&self, answer: &Answer) -> Value {
         let object = match self.kind {
             Kind::Chat => "chat.completion.chunk",
@@ -112,7 +112,7 @@ fn finish_reason(end: &End) -> &'static str {
     }
 }
 
-/// Returns a response with a JSON body.
+/// Makes a response with a JSON body.
 pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Paths of the server.
+//! Routes of the server.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ pub(crate) struct Service {
     sampling: SamplingConfig,
     has_template: bool,
     jobs: Sender<Job>,
-    /// Seconds since 1970 at which the server began.
+    /// Start time of the server, in seconds since 1970.
     began: u64,
     /// Number of requests so far.
     asked: AtomicU64,
@@ -50,13 +50,13 @@ impl Service {
     }
 }
 
-/// Returns the seconds since 1970.
+/// Returns the current time in seconds since 1970.
 fn seconds() -> u64 {
     let passed = SystemTime::now().duration_since(UNIX_EPOCH);
     passed.map_or(0, |passed| passed.as_secs())
 }
 
-/// Returns the paths, with the checks that come before them.
+/// Returns the routes, with the checks that run before each of them.
 pub(crate) fn router(service: Service) -> Router {
     Router::new()
         .route("/v1/models", get(models))
@@ -69,7 +69,8 @@ pub(crate) fn router(service: Service) -> Router {
         .with_state(Arc::new(service))
 }
 
-/// Refuses a host that is not a name of loopback: a foreign page may have pointed its own name here.
+/// Rejects a host that is not a loopback name: a web page may have pointed its own host name at this server (DNS
+/// rebinding).
 async fn check_host(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST);
     let host = host.map_or(Ok("localhost"), |host| host.to_str());
@@ -160,7 +161,7 @@ async fn answer(
     let body = read(body).await?;
     let number = service.asked.fetch_add(1, Ordering::Relaxed);
     let defaults = SamplingConfig {
-        // A request asked again without a seed gets another answer.
+        // Without a seed, the same request gets another answer each time.
         seed: service.sampling.seed.wrapping_add(number),
         ..service.sampling
     };
@@ -185,7 +186,7 @@ async fn answer(
         .with_code("queue_full"),
         TrySendError::Closed(_) => ApiError::stopping(),
     })?;
-    // A refusal is known by the first event, before the status is sent.
+    // Waits for the first event before the status is sent, so that a rejected request gets an error status.
     let mut event = answer.recv().await.unwrap_or_else(lost);
     if let (true, Event::Piece(_) | Event::Done(_)) = (stream, &event) {
         return Ok(stream::response(identity, usage, event, answer));
@@ -201,12 +202,13 @@ async fn answer(
     }
 }
 
-/// Returns the event of an answer that nobody works on any more.
+/// Returns the event for an answer whose worker has ended.
 fn lost() -> Event {
     Event::Failed(ApiError::stopping())
 }
 
-/// Refuses a body that is not said to be JSON: a browser asks first before it sends such a body for a foreign page.
+/// Rejects a body whose content type is not JSON. A browser does not send JSON for a page of another site without
+/// permission.
 fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -218,8 +220,8 @@ fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-/// Reads a body of at most [`LARGEST_REQUEST`] bytes. Reads on for a while where it is longer, but keeps nothing: a
-/// client that is still writing would miss the answer.
+/// Reads a body of at most [`LARGEST_REQUEST`] bytes. Reads some more of a longer body and discards it, since a
+/// client that is still writing would not see the error.
 async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
     let mut pieces = body.into_data_stream();
     let (mut bytes, mut length) = (Vec::new(), 0);

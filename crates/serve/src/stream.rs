@@ -1,4 +1,4 @@
-//! Answers as server-sent events.
+//! Streamed answers as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::replies::Identity;
 use crate::worker::Event;
 
-/// Events of an answer, as lines for the client.
+/// Stream of server-sent events, made of the events of an answer.
 struct Lines {
     events: UnboundedReceiver<Event>,
     identity: Identity,
@@ -24,7 +24,7 @@ struct Lines {
     ended: bool,
 }
 
-/// Returns a response that sends the answer piece by piece; `first` is its first event.
+/// Returns a response that streams an answer. `first` is the answer's first event, and `usage` adds the token counts.
 pub(crate) fn response(
     identity: Identity,
     usage: bool,

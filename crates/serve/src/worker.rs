@@ -1,4 +1,4 @@
-//! The worker: answers the waiting requests one after the other.
+//! Worker that answers the waiting requests one after the other.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,11 @@ use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use crate::api_error::ApiError;
 use crate::parameters::{Parameters, Question};
 
-/// Request that waits for its turn.
+/// Request that waits to be answered.
 pub(crate) struct Job {
     pub parameters: Parameters,
-    /// Receiver of the answer. An answer is no longer than the context, and a slow reader must not hold up the others.
+    /// Channel for the answer. It is unbounded, so that a slow client does not delay the others; an answer is no
+    /// longer than the context.
     pub events: UnboundedSender<Event>,
 }
 
@@ -23,12 +24,12 @@ pub(crate) enum Event {
     Failed(ApiError),
 }
 
-/// Answers jobs until there are no more senders. After a stop, the rest is refused.
+/// Answers jobs until all senders are gone. Once `stop` is set, refuses the remaining jobs.
 pub(crate) fn work(model: &ChatModel, mut jobs: Receiver<Job>, stop: &AtomicBool) {
     let mut engine = Engine::new(model);
     while let Some(job) = jobs.blocking_recv() {
         let stopping = || stop.load(Ordering::SeqCst);
-        // The caller may have left while the request waited.
+        // The client may have disconnected while its request waited.
         if job.events.is_closed() {
             continue;
         }
@@ -36,7 +37,7 @@ pub(crate) fn work(model: &ChatModel, mut jobs: Receiver<Job>, stop: &AtomicBool
             true => Event::Failed(ApiError::stopping()),
             false => answer(&mut engine, &job, &stopping),
         };
-        // A caller that has left needs no answer.
+        // A client that has disconnected needs no answer.
         let _ = job.events.send(event);
     }
 }

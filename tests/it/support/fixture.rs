@@ -1,4 +1,4 @@
-//! The command, a tiny base, and a niche, for tests of fine-tuning.
+//! The binary, a tiny base and a niche, for tests of fine-tuning.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub fn polymath(folder: &Path) -> Command {
     command
 }
 
-/// Returns the command without output, as a process that can be killed.
+/// Returns the command, its output discarded, as a process that can be killed.
 pub fn killable(folder: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"));
     command
@@ -28,8 +28,8 @@ pub fn killable(folder: &Path) -> std::process::Command {
     command
 }
 
-/// Runs a command and kills it in the middle: once `run` contains `reached`, and before it contains `last`. If the run
-/// was faster than the kill, removes its folders and tries again, since the rest would not test resuming.
+/// Runs a command and kills it in the middle: after `run` contains the file `reached` and before it contains `last`.
+/// If the run ends before the kill, removes its folders and tries again.
 pub fn kill_in_the_middle(at: &Path, arguments: &[&str], run: &str, (reached, last): (&str, &str)) {
     const TRIES: usize = 20;
     let run = at.join(run);
@@ -56,7 +56,7 @@ pub fn kill_in_the_middle(at: &Path, arguments: &[&str], run: &str, (reached, la
     panic!("{arguments:?} ended before each of {TRIES} kills: give it more to do");
 }
 
-/// Removes a run's folder and its siblings, `<run>.base` and the like.
+/// Removes a run's folder and the folders beside it, such as `<run>.base`.
 fn remove_with_siblings(run: &Path) {
     let name = run.file_name().unwrap().to_str().unwrap();
     let own = |other: &str| other == name || other.starts_with(&format!("{name}."));
@@ -68,7 +68,7 @@ fn remove_with_siblings(run: &Path) {
     }
 }
 
-/// Returns every line of a run's metrics with all fields but the times; at least one is of a step.
+/// Returns every line of a run's metrics without the times. Panics if none is of a training step.
 pub fn records(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| {
@@ -100,7 +100,7 @@ pub fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Prepares a base that knows counting and letters, and a niche of dialogue.
+/// Prepares a base trained on counting and letters, and a niche of dialogue.
 pub fn prepare(at: &Path) {
     write_corpus(at);
     for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
@@ -108,7 +108,7 @@ pub fn prepare(at: &Path) {
     }
 }
 
-/// Copies the base's weights to a model folder outside any run, whose files may be changed.
+/// Copies the base's weights to a model folder outside any run, whose files the test may change.
 pub fn copy_of_base(at: &Path, name: &str) -> std::path::PathBuf {
     let model = at.join(name);
     std::fs::create_dir(&model).unwrap();
@@ -123,7 +123,7 @@ pub fn copy_of_base(at: &Path, name: &str) -> std::path::PathBuf {
     model
 }
 
-/// Trains another base on the data of [`prepare`], in `runs/other`, with other weights than `runs/base`.
+/// Trains another base in `runs/other`, on the data of [`prepare`], whose weights differ from `runs/base`.
 pub fn pretrain_other(at: &Path) {
     let settings = ["run=runs/other", "seed=5", "training.steps=2"];
     let mut command = polymath(at);
@@ -131,11 +131,11 @@ pub fn pretrain_other(at: &Path) {
     command.args(settings).assert().success();
 }
 
-/// Writes the text that [`prepare`] starts from, and its configs.
+/// Writes the texts and configs that [`prepare`] uses.
 pub fn write_corpus(at: &Path) {
     let mut texts = [String::new(), String::new(), String::new()];
     for number in 0..160u32 {
-        // The step of the counting differs: windows of one count would be near-duplicates of each other.
+        // The counting uses different steps, since windows of the same count would be near-duplicates.
         let step = [1, 2, 3, 4, 5, 6, 8][number as usize % 7];
         let numbers: Vec<String> = (0..30).map(|n| (number + n * step).to_string()).collect();
         let letter = char::from(b'a' + (number % 26) as u8);
@@ -182,8 +182,8 @@ pub fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {
     command
 }
 
-/// Kills a run with the settings of `run` and a checkpoint every `every` steps after its third step, resumes it, and
-/// compares weights and metrics.
+/// Checks that a run with the settings of `run` resumes to the same result: kills it after its third step, with a
+/// checkpoint every `every` steps, resumes it, and compares weights and metrics.
 pub fn assert_resumes(at: &Path, run: &str, every: u32, settings: &[&str]) {
     let every = format!("checkpoint.every={every}");
     let often = [
@@ -204,8 +204,8 @@ pub fn assert_resumes(at: &Path, run: &str, every: u32, settings: &[&str]) {
     assert_eq!(records(&whole), records(&killed));
 }
 
-/// Returns the content of a run's folder by path: links by their targets, files by their SHA-256, without those that
-/// contain times or a process id.
+/// Returns the content of a run's folder by path: the targets of links and the SHA-256 of files. Files that contain
+/// times or a process id are left out.
 pub fn files(run: &Path) -> std::collections::BTreeMap<String, String> {
     use sha2::Digest;
     let mut found = std::collections::BTreeMap::new();

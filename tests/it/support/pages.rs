@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-/// A fenced block that a reader would follow.
+/// Fenced code block that a reader would follow.
 #[derive(Debug, PartialEq)]
 pub enum Block {
-    /// A file that the page shows, named by `<!-- file: NAME -->` before the block.
+    /// File shown by the page, named by `<!-- file: NAME -->` before the block.
     File { name: String, text: String },
-    /// Shell commands; `<!-- exits with A, B or C -->` before the block names exit codes other than 0.
+    /// Shell commands. `<!-- exits with A, B or C -->` before the block names exit codes other than 0.
     Commands { script: String, exits: Vec<i32> },
-    /// Commands that a test can't run: `<!-- not run: REASON -->`.
+    /// Commands that a test can't run, marked by `<!-- not run: REASON -->`.
     NotRun { script: String, reason: String },
 }
 
 impl Block {
-    /// Number of commands in the block: lines that begin one.
+    /// Returns the number of commands in the block: lines that begin one.
     pub fn commands(&self) -> usize {
         match self {
             Self::File { .. } => 0,
@@ -27,7 +27,7 @@ impl Block {
     }
 }
 
-/// A comment of the page that says something about the block below it.
+/// HTML comment of the page that describes the block below it.
 enum Note {
     File(String),
     Exits(Vec<i32>),
@@ -50,10 +50,10 @@ fn note(line: &str) -> Option<Note> {
     ))
 }
 
-/// Returns the blocks of a page in their order.
+/// Returns the blocks of a page in order.
 ///
 /// # Panics
-/// If a note stands above no block that it fits, or a block has no end.
+/// If a note is above no block that it fits, or a block has no end.
 pub fn blocks(page: &Path) -> Vec<Block> {
     let text = std::fs::read_to_string(page).unwrap();
     let at = page.display();

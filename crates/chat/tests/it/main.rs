@@ -1,4 +1,4 @@
-//! Conversations with tiny models.
+//! Tests of conversations with tiny models.
 
 mod sessions;
 mod support;

@@ -1,4 +1,4 @@
-//! Sessions answer as if each prompt were read from its beginning, and read only what is new.
+//! Tests that sessions give the same answers as without a cache, and compute only new tokens.
 
 use std::ops::ControlFlow;
 
@@ -24,7 +24,7 @@ fn ignore(_: &str) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Talks in a session and computes each answer from scratch too. Returns the answers.
+/// Asserts that each answer of a session equals the one computed from scratch. Returns the answers.
 fn same_as_from_scratch(model: &ChatModel) -> Vec<Answer> {
     let mut session = Session::new(model, Some("Be brief.".into()));
     let answers = MESSAGES.map(|text| {
@@ -48,7 +48,8 @@ fn same_as_from_scratch(model: &ChatModel) -> Vec<Answer> {
     answers.into()
 }
 
-/// The tokens of a turn are read once: the next prompt reads the end of the answer and the new message.
+/// Checks that the tokens of a turn are computed once: the next prompt computes only the end of the answer and the
+/// new message.
 #[test]
 fn only_new_tokens_are_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +61,7 @@ fn only_new_tokens_are_read() {
     );
     assert_eq!(answers[0].reused_tokens, 0);
     for (earlier, later) in answers.iter().zip(&answers[1..]) {
-        // Bytes that are no UTF-8 come back as others: the text behind them is read again.
+        // Invalid UTF-8 is decoded to other bytes, so the text from there on is computed again.
         let least = earlier.prompt_tokens;
         assert!(later.reused_tokens >= least, "{earlier:?}, {later:?}");
         if !earlier.text.contains('\u{fffd}') {
@@ -72,7 +73,8 @@ fn only_new_tokens_are_read() {
     }
 }
 
-/// A template that rewrites earlier turns, and a sliding window, give the answers of a whole reading too.
+/// Checks that a template that rewrites earlier turns, and a sliding window, give the same answers as without a
+/// cache.
 #[test]
 fn rewritten_turns_and_windows_are_read_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -85,9 +87,9 @@ fn rewritten_turns_and_windows_are_read_again() {
     same_as_from_scratch(&model(folder.path(), Some(TEMPLATE), windowed));
 }
 
-/// A reset forgets the messages and keeps the system message; the same message has the same answer again.
+/// Checks that a reset removes the messages, keeps the system message, and gives the same answer to the same message.
 #[test]
-fn a_reset_begins_anew() {
+fn a_reset_keeps_only_the_system_message() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), Some(TEMPLATE), json!({}));
     let mut session = Session::new(&model, Some("s".into()));
@@ -99,9 +101,9 @@ fn a_reset_begins_anew() {
     assert_eq!((first.text, 0), (again.text, again.reused_tokens));
 }
 
-/// A prompt that does not fit leaves the conversation as it was.
+/// Checks that a prompt that does not fit into the context is an error and leaves the conversation unchanged.
 #[test]
-fn a_full_context_is_said_and_nothing_is_lost() {
+fn a_full_context_is_an_error_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), Some(TEMPLATE), json!({}));
     let mut session = Session::new(&model, None);
@@ -129,7 +131,7 @@ fn a_full_context_is_said_and_nothing_is_lost() {
     }
 }
 
-/// Stop texts end an answer wherever they come, and are no part of it.
+/// Checks that stop texts end an answer wherever they occur, and are not part of it.
 #[test]
 fn stop_texts_end_an_answer() {
     let folder = tempfile::tempdir().unwrap();
@@ -168,7 +170,7 @@ fn stop_texts_end_an_answer() {
     assert!(refused.is_err());
 }
 
-/// A model without a chat template continues the text of both, and refuses messages with a way out.
+/// Checks that a model without a chat template continues a single text, and that it refuses messages with a hint.
 #[test]
 fn without_a_template_text_is_continued() {
     let folder = tempfile::tempdir().unwrap();
@@ -187,7 +189,8 @@ fn without_a_template_text_is_continued() {
     assert_eq!(record["text"], session.plain_text());
 }
 
-/// A saved conversation is a record of a dataset, and no file is overwritten.
+/// Checks that a saved conversation is a record that can be prepared as a dataset, and that an existing file is not
+/// overwritten.
 #[test]
 fn a_conversation_is_saved_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tiny models with a tokenizer of bytes.
+//! Tiny models with a byte-level tokenizer.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use polymath_model::{
 };
 use serde_json::{Value, json};
 
-/// Names of the special tokens, after the 256 bytes.
+/// Names of the special tokens, which follow the 256 bytes in the vocabulary.
 const SPECIAL: [&str; 3] = ["<|begin|>", "<|end|>", "<|turn|>"];
 
-/// A chat template with a token at the end of each turn.
+/// Chat template that ends each turn with a token.
 pub const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}{{ m.role + ':' + m.content + '<|turn|>' }}\
     {% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
 
-/// The letter that stands for a byte in a byte-level vocabulary.
+/// Returns the character that stands for a byte in a byte-level vocabulary.
 fn letter(byte: u8) -> String {
     let code = u32::from(byte);
     let letter = match byte {
@@ -56,7 +56,7 @@ fn tokenizer() -> Value {
     })
 }
 
-/// Writes a model with random weights and opens it; `shape` changes the architecture.
+/// Writes a model with random weights to `folder` and opens it. `shape` overrides keys of its `config.json`.
 pub fn model(folder: &Path, template: Option<&str>, shape: Value) -> ChatModel {
     let mut all = json!({
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.4

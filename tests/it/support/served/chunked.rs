@@ -1,5 +1,5 @@
-//! The chunked store for downloads: the chunks of a file, or of a range of it. A file is named by its SHA-256 here; the
-//! client does not interpret the store's own hash.
+//! Chunked store for downloads: the chunks of a file, or of a range of it. This server names a file by its SHA-256,
+//! since the client does not interpret the store's own hash.
 
 use serde_json::json;
 use xet_core_structures::xorb_object::{CompressionScheme, serialize_chunk};
@@ -9,10 +9,10 @@ use super::{Request, Response, Shelf, is_large, sha256};
 
 /// Bytes of a chunk, before compression.
 const CHUNK: usize = 1000;
-/// Number of chunks that are fetched together.
+/// Number of consecutive chunks that one URL serves.
 const STRETCH: usize = 4;
 
-/// Returns the token that opens the store.
+/// Returns the response with the token and the address of the store.
 pub fn token(port: u16) -> Response {
     let address = format!("http://127.0.0.1:{port}/cas");
     Response::json(&json!({
@@ -20,7 +20,7 @@ pub fn token(port: u16) -> Response {
     }))
 }
 
-/// Answers a request that reads from the store; `None` for any other.
+/// Answers a request that reads from the store. Returns `None` for any other request.
 pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Option<Response> {
     let path = request.path.strip_prefix("/cas/")?;
     if let Some(hash) = path.strip_prefix("v1/reconstructions/") {
@@ -39,7 +39,8 @@ fn find<'a>(shelf: &'a Shelf, hash: &str) -> Option<&'a Vec<u8>> {
     Some(found?.1)
 }
 
-/// Compresses all chunks of a file, one after the other, and returns the offsets of their beginnings and of the end.
+/// Compresses all chunks of a file, one after the other. Returns the bytes, and the offset at which each chunk begins
+/// and the last one ends.
 fn pack(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let mut packed = Vec::new();
     let mut places = vec![0];
@@ -50,7 +51,7 @@ fn pack(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
     (packed, places)
 }
 
-/// Returns the chunks that contain a file, or a range of it, and the address of each run of chunks.
+/// Returns the list of chunks that contain a file, or a range of it, with the URL of each run of chunks.
 fn reconstruction(request: &Request, (hash, bytes): (&str, &[u8]), port: u16) -> Response {
     let range = request.headers.get("range").and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;

@@ -1,11 +1,11 @@
-//! Responses of the server to reads: facts, listings, files.
+//! Responses of the server to requests that read: repository information, listings and files.
 
 use serde_json::json;
 
 use super::chunked::token;
 use super::{COMMIT, Request, Response, Shelf, git_object, is_large, note, sha256};
 
-/// Entries per page of a listing: few, so that every listing has pages.
+/// Entries in a page of a listing: few, so that every listing has several pages.
 const PAGE: usize = 3;
 
 pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Response {
@@ -46,7 +46,7 @@ pub fn respond(shelf: &Shelf, request: &Request, port: u16) -> Response {
     }
 }
 
-/// Returns the single commit of a branch.
+/// Returns the commit that a branch's key stands for.
 fn commit_of(key: &str) -> String {
     match key.contains('@') {
         true => git_object(key.as_bytes()),
@@ -54,7 +54,7 @@ fn commit_of(key: &str) -> String {
     }
 }
 
-/// Returns the key of the files of a revision, and the rest of the path.
+/// Splits a path into the key of a revision's files and the rest of the path.
 fn at_revision<'a>(shelf: &Shelf, repository: &str, rest: &'a str) -> Option<(String, &'a str)> {
     let behind = |revision: &str| {
         let rest = rest.strip_prefix(revision)?;
@@ -98,7 +98,7 @@ fn listing(
     answer
 }
 
-/// Returns a small file, or the address of a large one.
+/// Returns a small file, or a redirect to the address of a large one.
 fn resolve(shelf: &Shelf, request: &Request, (key, name): (&String, &str), port: u16) -> Response {
     let Some(bytes) = shelf.files[key].get(name) else {
         return Response::error("404 Not Found", "EntryNotFound");
@@ -139,7 +139,7 @@ fn content(shelf: &Shelf, request: &Request, path: &str) -> Response {
     }
 }
 
-/// Returns the whole content, or the requested range.
+/// Returns the whole content, or the range that the request names.
 pub fn part(request: &Request, bytes: &[u8]) -> Response {
     let range = request.headers.get("range").and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;

@@ -1,5 +1,5 @@
-//! A local server that speaks the part of the hub's HTTP that its client uses: listings in pages, files by redirect and
-//! by range, pushes with their store for large files. It fails on request of a test.
+//! Local server with the part of the hub's HTTP API that its client uses: paged listings, files by redirect and by
+//! range, and pushes with the store for large files. Tests can make requests fail.
 
 mod chunked;
 mod given;
@@ -15,16 +15,16 @@ use assert_cmd::Command;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Single commit of every repository, which `main` means.
+/// Commit of every repository, to which `main` points.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// Token that opens the repositories of the owner `secret`, and allows a client to write.
+/// Token that gives access to the repositories of the owner `secret`, and write access to all.
 pub const PRIVATE_TOKEN: &str = "hf_of_the_tests";
 
 /// Failure of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Trouble {
-    /// Responds with this status, and a page without information.
+    /// Responds with this status and a page without information.
     Status(&'static str),
     /// Breaks the connection after this number of bytes of the content.
     Cut(usize),
@@ -32,24 +32,25 @@ pub enum Trouble {
 
 #[derive(Default)]
 struct Shelf {
-    /// Files by repository (`owner/name`, `datasets/owner/name`, each with `@branch` for another than `main`) and path.
+    /// Files by repository and path. A repository is `owner/name` or `datasets/owner/name`, with `@branch` for
+    /// branches other than `main`.
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     private: BTreeSet<String>,
-    /// Repositories whose large files come from the chunked store.
+    /// Repositories whose large files are served from the chunked store.
     chunked: BTreeSet<String>,
-    /// Renamed repositories: previous and current names.
+    /// Renamed repositories: previous name to current name.
     renamed: BTreeMap<String, String>,
-    /// Content that arrived in the store for large files, uncompressed.
+    /// Uncompressed content that was pushed to the store for large files.
     stored: Vec<u8>,
     /// Method and path of every request.
     requests: Vec<String>,
-    /// Ranges that were sent.
+    /// Ranges of files that were sent.
     ranges: Vec<String>,
-    /// Pending failures: a part of the request's method and path, the failure, and the number of times.
+    /// Pending failures: a part of the request's method and path, the failure, and the remaining number of times.
     troubles: Vec<(String, Trouble, usize)>,
 }
 
-/// A running server; it ends with the process.
+/// Running server, which ends with the process.
 pub struct Hub {
     port: u16,
     shelf: Arc<Mutex<Shelf>>,
@@ -64,7 +65,7 @@ impl Hub {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shelf = shared.clone();
-                // A client may leave early.
+                // A client may close the connection early.
                 std::thread::spawn(move || answer(stream, &shelf, port).unwrap_or_default());
             }
         });
@@ -75,7 +76,7 @@ impl Hub {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Returns the command in `folder`, with its own cache there and this server as the hub.
+    /// Returns the command in `folder`, with a cache in that folder and this server as the hub.
     pub fn polymath(&self, folder: &Path) -> Command {
         let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
         command
@@ -111,24 +112,24 @@ impl Hub {
         shelf.chunked.insert(repository.into());
     }
 
-    /// Makes `old` a name that leads to `new` from now on.
+    /// Makes `old` redirect to `new` from now on.
     pub fn rename(&self, old: &str, new: &str) {
         let mut shelf = self.shelf.lock().unwrap();
         shelf.renamed.insert(old.into(), new.into());
     }
 
-    /// Lets the next `times` requests whose method and path contain `request` fail.
+    /// Makes the next `times` requests whose method and path contain `request` fail with `trouble`.
     pub fn trouble(&self, request: &str, trouble: Trouble, times: usize) {
         let mut shelf = self.shelf.lock().unwrap();
         shelf.troubles.push((request.into(), trouble, times));
     }
 
-    /// Ends all failures.
+    /// Removes all pending failures.
     pub fn mend(&self) {
         self.shelf.lock().unwrap().troubles.clear();
     }
 
-    /// Returns a repository's files; `None` if it does not exist.
+    /// Returns a repository's files, or `None` if it does not exist.
     pub fn files(&self, repository: &str) -> Option<BTreeMap<String, Vec<u8>>> {
         self.shelf.lock().unwrap().files.get(repository).cloned()
     }
@@ -137,19 +138,19 @@ impl Hub {
         self.shelf.lock().unwrap().private.contains(repository)
     }
 
-    /// Returns the number of requests.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.shelf.lock().unwrap().requests.len()
     }
 
-    /// Returns the number of requests whose method and path contain `part`.
+    /// Returns the number of requests so far whose method and path contain `request`.
     pub fn count(&self, request: &str) -> usize {
         let shelf = self.shelf.lock().unwrap();
         let all = shelf.requests.iter();
         all.filter(|found| found.contains(request)).count()
     }
 
-    /// Returns the ranges that were sent.
+    /// Returns the ranges of files that were sent.
     pub fn ranges(&self) -> Vec<String> {
         self.shelf.lock().unwrap().ranges.clone()
     }
@@ -165,7 +166,7 @@ impl Hub {
     }
 }
 
-/// The relevant parts of a request.
+/// Parsed HTTP request, with the parts that the server uses.
 struct Request {
     method: String,
     /// Path without the query, with percent signs decoded.
@@ -216,7 +217,7 @@ impl Request {
     }
 }
 
-/// Status line, further headers, body.
+/// HTTP response: status line, further headers and body.
 struct Response(&'static str, String, Vec<u8>);
 
 impl Response {
@@ -291,7 +292,7 @@ impl Shelf {
     }
 }
 
-/// Returns true if the hub keeps a file of this name outside of git.
+/// Returns true if the hub stores a file of this name outside of git (LFS).
 fn is_large(path: &str) -> bool {
     path.ends_with(".safetensors") || path.ends_with(".parquet")
 }
@@ -300,7 +301,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns git's name of a content.
+/// Returns the git object id of a content.
 fn git_object(content: &[u8]) -> String {
     let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", content.len()));
     hasher.update(content);
@@ -311,13 +312,13 @@ fn sha256(content: &[u8]) -> String {
     hexadecimal(&Sha256::digest(content))
 }
 
-/// Returns git's pointer to a large file.
+/// Returns git's LFS pointer to a large file.
 fn note(content: &[u8]) -> String {
     let (digest, size) = (sha256(content), content.len());
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n")
 }
 
-/// Returns the output of a command that must succeed.
+/// Returns the output of a command. Panics if it fails.
 pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

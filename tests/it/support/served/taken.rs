@@ -1,4 +1,5 @@
-//! Responses of the server to writes: repositories, branches, commits, and large files in the chunked store.
+//! Responses of the server to requests that write: repositories, branches, commits, and large files in the chunked
+//! store.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use xet_core_structures::xorb_object::deserialize_chunk;
 use super::chunked::token;
 use super::{COMMIT, Request, Response, Shelf, is_large, sha256};
 
-/// Answers a request that writes; `None` for one that reads.
+/// Answers a request that writes. Returns `None` for one that reads.
 pub fn respond(shelf: &mut Shelf, request: &Request, port: u16) -> Option<Response> {
     if let Some(path) = request.path.strip_prefix("/cas/") {
         return Some(store(shelf, request, path));
@@ -72,7 +73,7 @@ fn create(shelf: &mut Shelf, wanted: &Value) -> Response {
     Response::json(&json!({ "url": format!("http://hub/{repository}") }))
 }
 
-/// Sorts files into those of the commit and those of the store.
+/// Tells the client which files belong into the commit and which into the store.
 fn sort(wanted: &Value) -> Response {
     let files = wanted["files"].as_array().cloned().unwrap_or_default();
     let sorted = files.iter().map(|file| {
@@ -88,7 +89,7 @@ fn store(shelf: &mut Shelf, request: &Request, path: &str) -> Response {
     if request.method == "POST" && path.starts_with("v1/xorbs/") {
         let mut chunks = &request.body[..];
         let mut unpacked = Vec::new();
-        // A table of contents may follow the chunks.
+        // An index may follow the chunks.
         while let Ok((chunk, _, _)) = deserialize_chunk(&mut chunks) {
             unpacked.extend(chunk);
         }
@@ -97,12 +98,12 @@ fn store(shelf: &mut Shelf, request: &Request, path: &str) -> Response {
     }
     match path {
         "v1/shards" => Response::json(&json!({ "result": 1 })),
-        // Newer forms of upload, and the query for an existing chunk.
+        // Newer forms of upload, and queries for existing chunks, are not supported.
         _ => Response::error("404 Not Found", ""),
     }
 }
 
-/// Applies all operations of a commit, or none.
+/// Applies all operations of a commit, or none of them.
 fn commit(shelf: &mut Shelf, key: &str, body: &[u8]) -> Response {
     let mut files = shelf.files[key].clone();
     for line in String::from_utf8_lossy(body).lines() {
@@ -131,11 +132,11 @@ fn commit(shelf: &mut Shelf, key: &str, body: &[u8]) -> Response {
     Response::json(&json!({ "success": true, "commitOid": COMMIT, "commitUrl": url }))
 }
 
-/// Returns the content of this digest and size, wherever it begins in the store.
+/// Returns the stored content with this digest and size, wherever it begins in the store.
 fn stored(shelf: &Shelf, value: &Value) -> Option<Vec<u8>> {
     let size = usize::try_from(value["size"].as_u64()?).ok()?;
     let digest = value["oid"].as_str()?;
-    // A safetensors file begins with the length of its header, which `{` follows.
+    // A safetensors file begins with the length of its header, eight bytes, which `{` follows.
     let begins = |at: &usize| shelf.stored.get(at + 8) == Some(&b'{');
     let mut starts = (0..=shelf.stored.len().checked_sub(size)?).filter(begins);
     let found = starts.find(|at| sha256(&shelf.stored[*at..at + size]) == digest)?;
