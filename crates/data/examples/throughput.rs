@@ -1,7 +1,7 @@
 //! Measures the throughput of `prepare` without tokenizer training: raw text in, finished dataset out.
 //!
-//! `cargo run --release -p polymath-data --example throughput [-- <file or glob>…]`; without files, 64 MB of the
-//! built-in school. All files are one domain. `RAYON_NUM_THREADS` sets the threads.
+//! `cargo run --release -p polymath-data --example throughput [-- <file or glob>…]`; without files, it prepares 64 MB
+//! of the built-in synthetic corpus. All files form one domain. `RAYON_NUM_THREADS` sets the number of threads.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -76,7 +76,7 @@ fn make(
     Ok(prepare(&config, false, &NoProgress)?)
 }
 
-/// Peak memory of this process, if the system reports it.
+/// Returns the peak resident memory of this process (`VmHWM`), or `None` on a system without `/proc`.
 fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;

@@ -1,22 +1,22 @@
-//! Random numbers without state: every draw is a hash of what it is for.
+//! Stateless random numbers: each draw is a hash of (seed, stream, counter).
 //!
-//! A generator that is stepped would have to be saved, and would tie the order of draws to the order of calls. Here
-//! the draw for (seed, stream, counter) is the same whenever and wherever it is asked for.
+//! A stateful generator would have to be saved with a run, and its numbers would depend on the order of calls. Here a
+//! draw depends only on its arguments.
 
 use polymath_base::{GOLDEN, mix};
 
-/// 64 random bits for the `counter`-th draw of `stream`.
+/// Returns 64 random bits: the `counter`-th draw of `stream`.
 pub(crate) fn bits(seed: u64, stream: u64, counter: u64) -> u64 {
     let stream = mix(mix(seed.wrapping_add(GOLDEN)) ^ stream.wrapping_mul(GOLDEN));
     mix(stream.wrapping_add(counter.wrapping_add(1).wrapping_mul(GOLDEN)))
 }
 
-/// A number in [0, 1).
+/// Returns a uniform number in [0, 1).
 pub(crate) fn unit(seed: u64, stream: u64, counter: u64) -> f64 {
     (bits(seed, stream, counter) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A seeded permutation of `0..count` (Fisher–Yates).
+/// Returns a seeded permutation of `0..count` (Fisher–Yates).
 pub(crate) fn permutation(seed: u64, stream: u64, count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     for last in (1..count).rev() {
@@ -28,13 +28,13 @@ pub(crate) fn permutation(seed: u64, stream: u64, count: usize) -> Vec<u32> {
     order
 }
 
-/// Rounds of [`permuted`]: after so many, any few of its values are as good as independent.
+/// Rounds of [`permuted`]. With this many, any few of its values are practically independent.
 const ROUNDS: u64 = 64;
 
-/// Returns the `index`-th element of a seeded permutation of `0..count` without making a table: the swap-or-not shuffle
+/// Returns the `index`-th element of a seeded permutation of `0..count` without a table, by the swap-or-not shuffle
 /// ([Hoang, Morris & Rogaway 2012](https://eprint.iacr.org/2014/560)). Each round pairs x with K − x mod count for a
-/// random K and swaps the two by a coin that is the same for both. Unlike a Feistel network it needs no walk back into
-/// the range, and it is as good on two or three elements as on 2⁴⁰.
+/// random K, and swaps the pair if a random bit of the pair is 1. Unlike a Feistel network it needs no cycle walking,
+/// and it is uniform for two or three elements as well as for 2⁴⁰.
 pub(crate) fn permuted(seed: u64, stream: u64, count: u64, mut index: u64) -> u64 {
     for round in 0..ROUNDS {
         let key = bits(seed, stream, round);
@@ -55,7 +55,7 @@ pub(crate) fn permuted(seed: u64, stream: u64, count: u64, mut index: u64) -> u6
 mod tests {
     use super::*;
 
-    /// Every count has a bijection; the order differs between seeds, streams and counts where there is room to differ.
+    /// Checks that `permuted` is a bijection for every count, and that the order differs between seeds and streams.
     #[test]
     fn permuted_is_a_bijection() {
         for count in (0..70).chain([97, 128, 1000, 4096, 4097]) {
@@ -78,8 +78,8 @@ mod tests {
         }
     }
 
-    /// Permutations of few elements come equally often (chi-square over seeds), and on many an
-    /// element and its successor land independently of each other.
+    /// Checks that each permutation of few elements is equally likely (chi-square over seeds), and that in a large
+    /// range the images of x and x + 1 are independent.
     #[test]
     fn permuted_is_even() {
         for (count, permutations) in [(2u64, 2usize), (3, 6), (4, 24)] {
@@ -103,7 +103,7 @@ mod tests {
                 "{count}: {chi}"
             );
         }
-        // 8 × 8 cells for (place of x, place of x + 1) over a range far too large for a table.
+        // 8 × 8 cells for the images of x and x + 1, over a range far too large for a table.
         let (count, trials) = (1u64 << 40, 16_000u64);
         let mut cells = [0u64; 64];
         for at in 0..trials {
@@ -117,7 +117,7 @@ mod tests {
         assert!((25.0..120.0).contains(&chi), "{chi}"); // 63 degrees of freedom: 63 ± 11
     }
 
-    /// A permutation holds every number once, and differs between streams.
+    /// Checks that a permutation holds every number once and differs between streams and seeds.
     #[test]
     fn permutation_is_one() {
         let order = permutation(7, 0, 1000);

@@ -5,55 +5,55 @@ use std::path::{Path, PathBuf};
 use polymath_input::InputError;
 use polymath_tokenizer::TokenizerError;
 
-/// An error of this crate; every one names the file, the line, the key or the domain at fault.
+/// An error of this crate. Each one names the file, line, key or domain at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file can't be read or written.
     #[error("can't {action} `{}`: {source}", path.display())]
     File {
-        /// `read`, `write`, …
+        /// Failed action: `read`, `write`, …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file is there but does not say what it should.
+    /// The content of a file is not valid.
     #[error("`{}`: {message}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// Fault and remedy.
+        /// Problem and remedy.
         message: String,
     },
-    /// A line of a file does not say what it should.
+    /// A line of a file is not valid.
     #[error("`{}:{line}`: {message}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: u64,
-        /// Fault and remedy.
+        /// Problem and remedy.
         message: String,
     },
-    /// A key of the config holds something that can't be.
+    /// A configuration key has an invalid value.
     #[error("`{key}`: {message}")]
     Config {
-        /// The key, dotted.
+        /// Dotted name of the key, as in `tokenizer.path`.
         key: String,
-        /// Fault and remedy.
+        /// Problem and remedy.
         message: String,
     },
-    /// A domain has too little of something, or is not there.
+    /// A domain does not exist, or is too small for the purpose.
     #[error("domain `{domain}`: {message}")]
     Domain {
         /// Name of the domain.
         domain: String,
-        /// Fault and remedy.
+        /// Problem and remedy.
         message: String,
     },
-    /// Records are no documents.
+    /// Records of the sources can't be turned into documents.
     #[error(
         "{count} {} no document{}:\n  {}\nmend {}, or set `on_bad_record = \"skip\"` to leave {} out",
         if *count == 1 { "record makes" } else { "records make" },
@@ -63,19 +63,19 @@ pub enum DataError {
         if *count == 1 { "it" } else { "them" },
     )]
     Records {
-        /// Number in all files.
+        /// Number of such records in all files.
         count: u64,
-        /// The first of them, each with its file and line.
+        /// Messages for the first of these records, each with its file and line.
         first: Vec<String>,
     },
     /// Lines of a file can't be used.
     #[error("{}", listed_lines(*count, what, first))]
     Lines {
-        /// Number in all files.
+        /// Number of such lines in all files.
         count: u64,
-        /// Expected kind of a line: `an item of a task`.
+        /// Expected kind of line, as in `an item of a task`.
         what: &'static str,
-        /// The first of them, each with its file and line.
+        /// Messages for the first of these lines, each with its file and line.
         first: Vec<String>,
     },
     /// The tokenizer library failed.
@@ -83,7 +83,7 @@ pub enum DataError {
     Tokenizer(String),
 }
 
-/// The text of [`DataError::Lines`]; one line speaks for itself.
+/// Returns the message of [`DataError::Lines`]; a single line's message stands alone.
 fn listed_lines(count: u64, what: &str, first: &[String]) -> String {
     match first {
         [only] if count == 1 => only.clone(),
@@ -135,7 +135,7 @@ impl From<TokenizerError> for DataError {
 }
 
 impl DataError {
-    /// Returns a converter for `map_err` on file operations.
+    /// Returns a function for `map_err` that turns an I/O error of `action` on `path` into a [`DataError::File`].
     pub(crate) fn file(
         action: &'static str,
         path: &Path,

@@ -1,14 +1,15 @@
 //! Sources, tokenizer training, token shards, mixture, batches.
 //!
-//! [`prepare`] turns raw text into a [`Dataset`]; [`MixtureStream`] makes training batches of it, and
-//! [`ScoringBatches`] the batches that score every held-out token once. This crate knows no model.
+//! [`prepare`] turns raw text into a [`Dataset`]. [`MixtureStream`] makes training batches from a dataset, and
+//! [`ScoringBatches`] makes batches that score every held-out token exactly once. This crate does not depend on the
+//! model.
 //!
 //! ```
 //! use polymath_data::*;
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let at = |name: &str| folder.path().join(name);
-//! // A generated school stands for text of one's own.
+//! // The built-in synthetic corpus stands in for your own text.
 //! let size = school::SchoolConfig { seed: 1, bytes_per_domain: 20_000 };
 //! school::write(&size, &at("raw"))?;
 //! let config = PrepareConfig {
@@ -25,7 +26,7 @@
 //! let shape = BatchShape { rows: 4, sequence_length: 32 };
 //! let bos = dataset.manifest().tokenizer.bos_token_id;
 //! let stream = MixtureStream::new(vec![part], shape, bos, 1)?;
-//! // A step's batch is a function of the seed and the step: resuming needs no more than its number.
+//! // A batch is a function of the seed and the step: resuming needs only the step number.
 //! assert_eq!(stream.batch(7).input_ids, stream.batch(7).input_ids);
 //! assert_eq!(stream.batch(7).targets.len(), 4 * 32);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -75,16 +76,21 @@ pub use synthetic as school;
 pub use tokenizer::spelling::Spelling;
 pub use tokenizer::vocabulary::{ExtendedTokenizer, NewTokens};
 
-/// Version of the rule by which training batches are made of a dataset: equal seeds, steps and datasets give equal
-/// batches under equal rules only. 1: rows in the order of the text; 2: the rows of an epoch in a seeded permutation;
-/// 3: examples with prompts in rows of their own, by best fit.
+/// Version of the rule that makes training batches of a dataset. Equal seeds, steps and datasets give equal batches
+/// only under the same version.
+///
+/// - 1: rows in the order of the text
+/// - 2: rows of an epoch in a seeded permutation
+/// - 3: examples with prompts in rows of their own, by best-fit packing
 pub const BATCH_RULE: u32 = 3;
 
-/// Version of the rule by which held-out documents are chosen that a run is evaluated on while it trains. Scores under
-/// different rules are of different documents, so they decide no best checkpoint together. 1: of dev and test alike
-/// (under limits of dev), passing over documents that are too long for what is left; 2: of dev alone, up to the first
-/// document that does not fit.
+/// Version of the rule that selects the held-out documents for evaluation during training. Scores under different
+/// versions are of different documents, so a best checkpoint is never chosen across versions.
+///
+/// - 1: from the dev and test splits (only dev under forgetting limits), skipping documents that do not fit into the
+///   remaining token budget
+/// - 2: from the dev split only, up to the first document that does not fit
 pub const EVALUATION_RULE: u32 = 2;
 
-/// A target that is neither learned nor scored.
+/// Target value of a position without a loss.
 pub const IGNORED: u32 = u32::MAX;

@@ -1,38 +1,40 @@
-//! Batches of packed rows, and how a piece of a document is written into one.
+//! Batches of packed rows, and the functions that append a piece of a document to a row.
 
 use std::ops::Range;
 
 use crate::IGNORED;
 use crate::shards::shard::Document;
 
-/// The size of a batch.
+/// Size of a batch: rows × tokens per row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchShape {
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Tokens of a row.
+    /// Tokens per row.
     pub sequence_length: usize,
 }
 
-/// Rows of packed documents; the vectors of positions hold `rows × sequence_length` entries, row after row.
+/// A training batch of packed rows. The vectors `input_ids`, `targets` and `document_starts` have `rows ×
+/// sequence_length` entries, row after row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Tokens that the model reads.
+    /// Input token at each position.
     pub input_ids: Vec<u32>,
-    /// Tokens that it should predict, or [`IGNORED`].
+    /// Token that the model should predict at each position, or [`IGNORED`] where there is no loss.
     pub targets: Vec<u32>,
-    /// Start of each position's document (or of its continuation) within the row.
+    /// For each position: the index within its row at which its document starts. A continuation of a document cut by
+    /// a row's end counts as a document of its own. Attention does not reach beyond this start.
     pub document_starts: Vec<u32>,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Tokens of a row.
+    /// Tokens per row.
     pub sequence_length: usize,
-    /// The part of the mixture that each row is of.
+    /// For each row: the index of its domain in the mixture.
     pub domains: Vec<usize>,
 }
 
 impl Batch {
-    /// A batch that rows can be pushed to.
+    /// Creates an empty batch with room for the rows of `shape`.
     pub(crate) fn with_capacity(shape: BatchShape) -> Self {
         let tokens = shape.rows * shape.sequence_length;
         Self {
@@ -45,7 +47,7 @@ impl Batch {
         }
     }
 
-    /// Positions that hold a token and not padding.
+    /// Counts the positions that are not padding.
     pub fn tokens(&self) -> u64 {
         let rows = self.document_starts.chunks(self.sequence_length.max(1));
         let targets = self.targets.chunks(self.sequence_length.max(1));
@@ -60,9 +62,9 @@ impl Batch {
         self.input_ids.len() as u64 - rows.zip(targets).map(padding).sum::<u64>()
     }
 
-    /// Appends the tokens in `range` of a document as targets, each predicted from the token before it (the first of
-    /// the document from `bos_token_id`), and no target where the mask or `scored_from` says so. The piece begins a
-    /// document of its own in its row.
+    /// Appends the tokens in `range` of a document to the current row as targets. The input of each target is the
+    /// token before it; the input of a document's first token is `bos_token_id`. Targets outside of the loss mask or
+    /// before index `scored_from` are [`IGNORED`]. Attention treats the piece as a document of its own.
     pub(crate) fn push_piece(
         &mut self,
         document: Document<'_>,
@@ -95,7 +97,8 @@ impl Batch {
             .extend(std::iter::repeat_n(begin, to - from));
     }
 
-    /// Ends a row: what is left of it is padding, each position a document of its own that predicts nothing.
+    /// Ends the current row as one of domain `part`. Fills the rest of it with padding: each padding position is a
+    /// document of its own, without a target.
     pub(crate) fn end_row(&mut self, part: usize, bos_token_id: u32) {
         self.domains.push(part);
         let end = self.domains.len() * self.sequence_length;

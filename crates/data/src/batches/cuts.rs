@@ -1,34 +1,40 @@
-//! Cutting of an example with a prompt into pieces that fit a row.
+//! Cutting of an example with prompts into pieces that fit into a row.
 //!
-//! An *answer* is a stretch of tokens with a target, its *prompt* the stretch without before it; together they are an
-//! exchange. An example that fits a row stays whole. A longer one is cut between exchanges, as many whole ones to a
-//! piece as fit, so that every answer that fits a row with its prompt keeps it. An exchange that fits no row has its
-//! answer cut instead, or its prompt where that alone fills a row; what is left of the answer then has as much as fits
-//! of the text before it as context. What has no target (prompts without an answer) makes no piece.
+//! An *answer* is a run of consecutive tokens in the loss mask, its *prompt* the run of tokens outside of the mask
+//! before it. A prompt and its answer are an *exchange*.
+//!
+//! - An example that fits into a row stays whole.
+//! - A longer one is cut between exchanges, with as many whole exchanges in a piece as fit. So every answer that fits
+//!   into a row with its prompt keeps the prompt.
+//! - An exchange that does not fit into a row has its answer cut. If the prompt alone fills a row, the beginning of
+//!   the prompt is dropped. The later pieces of the answer begin with as much of the text before them as fits, as
+//!   context without targets.
+//! - Prompts after the last answer make no piece.
 
 use crate::shards::shard::Document;
 
-/// A part of a document in one row.
+/// A piece of a document that is placed into one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Index of the document.
+    /// Index of the document in its shard.
     pub document: u32,
-    /// First token in the row.
+    /// Index in the document of the piece's first token.
     pub from: u32,
-    /// Tokens before this are context: an earlier piece has their targets.
+    /// Index in the document of the first token with a target; the tokens before it are context, whose targets belong
+    /// to an earlier piece.
     pub scored_from: u32,
-    /// Index after the last token in the row.
+    /// Index in the document after the piece's last token.
     pub to: u32,
 }
 
 impl Piece {
-    /// Tokens that it takes of a row.
+    /// Returns the number of tokens of the piece.
     pub fn len(self) -> usize {
         (self.to - self.from) as usize
     }
 }
 
-/// An answer and the prompt before it.
+/// A prompt and its answer: the prompt is `prompt..answer`, the answer `answer..end` (token indices).
 #[derive(Debug, Clone, Copy)]
 struct Exchange {
     prompt: usize,
@@ -49,17 +55,17 @@ impl Exchange {
 /// Result of cutting one document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Tokens up to its last target; 0 where it has none.
+    /// Tokens up to the document's last target; 0 if it has no target.
     pub needed: usize,
-    /// True if it is one piece.
+    /// True if the document stays whole, as one piece.
     pub whole: bool,
-    /// Answers with a prompt.
+    /// Answers that have a prompt.
     pub answers: u64,
-    /// Answers that no row has room for with all of their prompt.
+    /// Answers that do not fit into one row together with their whole prompt.
     pub lost_prompts: u64,
 }
 
-/// Tokens of a document up to its last target; 0 where it has none.
+/// Counts the tokens of a document up to its last target; 0 if it has no target.
 pub(crate) fn needed(document: Document<'_>) -> usize {
     let length = document.len();
     let last = |marks: &[u8]| marks.iter().rposition(|mark| *mark != 0);
@@ -69,7 +75,7 @@ pub(crate) fn needed(document: Document<'_>) -> usize {
     }
 }
 
-/// Appends the pieces of a document for rows of `length` tokens to `pieces`.
+/// Cuts a document for rows of `length` tokens and appends the pieces to `pieces`.
 pub(crate) fn cut(
     document: Document<'_>,
     index: u32,
@@ -110,14 +116,14 @@ pub(crate) fn cut(
     found
 }
 
-/// The pieces of an exchange that fits no row.
+/// Cuts an exchange that does not fit into one row. Calls `add(from, scored_from, to)` for each piece.
 fn cut_answer(exchange: Exchange, length: usize, add: &mut impl FnMut(usize, usize, usize)) {
     let Exchange {
         prompt,
         answer,
         end,
     } = exchange;
-    // A prompt that leaves no room for the answer loses its beginning.
+    // If the prompt leaves no room for the answer, its beginning is dropped.
     let from = match answer - prompt < length {
         true => prompt,
         false => answer + (length / 2).clamp(1, end - answer) - length,
@@ -126,7 +132,7 @@ fn cut_answer(exchange: Exchange, length: usize, add: &mut impl FnMut(usize, usi
     add(from, from, next);
     while next < end {
         let to = end.min(next + length);
-        // The last piece may be short: it gets context, unless the text has no prompt and is cut as any text is.
+        // A short last piece is filled with context before it. Text without a prompt is cut without context.
         let from = match exchange.has_prompt() {
             true => to - length,
             false => next,
@@ -136,7 +142,7 @@ fn cut_answer(exchange: Exchange, length: usize, add: &mut impl FnMut(usize, usi
     }
 }
 
-/// Answers with their prompts, in order.
+/// Returns the exchanges of a document in order. A document without a loss mask is one exchange without a prompt.
 fn exchanges(document: Document<'_>) -> Vec<Exchange> {
     let length = document.len();
     let Some(marks) = document.marks(0..length) else {

@@ -1,4 +1,4 @@
-//! Mixture of the domains: each domain's share of the training tokens.
+//! Mixture of domains: the share of the training tokens that each domain gets.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// The `[mixture]` table. By default, every domain has the share that it has of the data.
+/// The `[mixture]` table. By default, the shares are proportional to the domains' training tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixtureConfig {
-    /// Exponent of the shares, ∝ tokens^temperature: 1 is proportional, 0 gives every domain the same; default: 1.
+    /// Exponent of the shares, which are ∝ tokens^temperature: 1 is proportional to the tokens, 0 gives every domain
+    /// the same share; default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Explicit shares, relative to one another; domains that are not named are left out.
+    /// Explicit relative weights by domain; domains that are not named are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<BTreeMap<String, f64>>,
-    /// Domains of the mixture; default: all.
+    /// Domains to train on; default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domains: Option<Vec<String>>,
-    /// Most passes over a domain; the rest of its share goes to the others in proportion to theirs.
+    /// Maximum number of passes over a domain. The share above it goes to the other domains, in proportion to their
+    /// shares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_repetitions: Option<f64>,
 }
 
-/// A domain's size, which the resolution of a mixture starts from.
+/// Size of a domain, an input of [`MixtureConfig::resolve`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainSize {
     /// Name of the domain.
@@ -33,19 +35,19 @@ pub struct DomainSize {
     pub tokens: u64,
 }
 
-/// A domain's resolved share.
+/// Share of a domain after [`MixtureConfig::resolve`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct MixtureShare {
-    /// The domain's name.
+    /// Name of the domain.
     pub name: String,
-    /// Share of the training tokens; all sum to 1.
+    /// Share of the training tokens; the shares of all domains sum to 1.
     pub weight: f64,
-    /// Passes of the run over the domain.
+    /// Number of passes over the domain in the whole run.
     pub repetitions: f64,
 }
 
 impl MixtureConfig {
-    /// Returns the table with the temperature that it has if nothing else decides the shares.
+    /// Returns the table with the default temperature filled in, unless explicit weights decide the shares.
     pub fn filled(&self) -> Self {
         let temperature = match self.weights {
             None => Some(self.temperature.unwrap_or(1.0)),
@@ -57,7 +59,7 @@ impl MixtureConfig {
         }
     }
 
-    /// Returns true if the domain takes part.
+    /// Returns true if the domain is part of the mixture.
     pub fn includes(&self, domain: &str) -> bool {
         match (&self.weights, &self.domains) {
             (Some(weights), _) => weights.get(domain).is_some_and(|weight| *weight > 0.0),
@@ -66,10 +68,12 @@ impl MixtureConfig {
         }
     }
 
-    /// The share of each domain that takes part, in the order of `sizes`, for a run of `planned_tokens`.
+    /// Returns the share of each domain of the mixture, in the order of `sizes`, for a run of `planned_tokens`
+    /// tokens.
     ///
     /// # Errors
-    /// Keys that contradict each other or name domains that are not there; a repetition cap that leaves too little.
+    /// Fails if keys contradict each other, name a domain that does not exist or hold a value out of range, if a
+    /// domain has no tokens, or if `max_repetitions` leaves fewer tokens than planned.
     pub fn resolve(
         &self,
         sizes: &[DomainSize],
@@ -149,7 +153,7 @@ impl MixtureConfig {
         self.validate_names(sizes)
     }
 
-    /// Every named domain exists, and something is left to train on.
+    /// Checks that every named domain exists and that at least one domain has a weight above 0.
     fn validate_names(&self, sizes: &[DomainSize]) -> Result<(), DataError> {
         let known: Vec<&str> = sizes.iter().map(|size| size.name.as_str()).collect();
         let check = |key: &str, name: &str| match known.contains(&name) {
@@ -193,8 +197,9 @@ impl MixtureConfig {
     }
 }
 
-/// Water-filling: weights above their cap are lowered to it, and what they lose goes to the rest in proportion;
-/// that may lift others above theirs, so it goes on until none is. `Err` is the sum of the caps where it is below 1.
+/// Caps the weights by water-filling, in place. Each weight above its cap is lowered to the cap, and the excess goes
+/// to the other weights in proportion. This repeats until no weight exceeds its cap. Returns `Err` with the sum of
+/// the caps if that is below 1.
 fn fill(weights: &mut [f64], caps: &[f64]) -> Result<(), f64> {
     let room: f64 = caps.iter().sum();
     if room < 1.0 - 1e-9 {

@@ -1,7 +1,8 @@
 //! Training batches: a function of the seed and the step.
 //!
-//! Read `batch`, `mixture` (shares of domains) and `stream` first. `wrapped` fills rows with the text in order,
-//! `packed` with whole examples; `replay` mixes retained domains in.
+//! Begin with `batch`, `mixture` (shares of the domains) and `stream`. `wrapped` fills rows with plain text, cut
+//! every `sequence_length` tokens; `packed` fills them with whole examples. `replay` mixes in rows of the retained
+//! domains.
 
 pub(crate) mod batch;
 pub(crate) mod cuts;

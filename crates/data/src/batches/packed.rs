@@ -1,9 +1,10 @@
-//! Rows of examples with prompts: best-fit packing, which cuts no example that fits a row
-//! ([Ding et al. 2024](https://arxiv.org/abs/2404.10830)).
+//! Rows of examples with prompts, by best-fit packing ([Ding et al. 2024](https://arxiv.org/abs/2404.10830)): an
+//! example that fits into a row is never cut.
 //!
-//! An epoch is a plan: the pieces of all examples, longest first and in a seeded order among equally long ones, each
-//! put into the row in which it leaves the least room. What is left of a row is padding. The rows of an epoch are
-//! trained in a seeded permutation. A plan takes memory for each example, none for each token.
+//! Each epoch has a plan. It takes the pieces of all examples, longest first and in a seeded order among pieces of
+//! equal length, and puts each into the row that it leaves the least room in. The rest of a row is padding. Training
+//! goes through the rows of an epoch in a seeded permutation. A plan's memory is proportional to the number of
+//! pieces, not of tokens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,32 +14,33 @@ use crate::batches::wrapped::ROW_STREAM;
 use crate::draw::{permutation, permuted};
 use crate::{Batch, Packing, TokenShard};
 
-/// The rows of one part of a mixture whose shard has a loss mask.
+/// Packed rows of one domain of a mixture, whose shard has a loss mask.
 #[derive(Debug)]
 pub(crate) struct Packed {
     shard: Arc<TokenShard>,
     length: usize,
     seed: u64,
-    /// Number of the part, which sets its draws apart from the others'.
+    /// Index of the domain in the mixture, shifted left by 48 bits: part of the random stream's number, so that
+    /// domains draw independently.
     part: u64,
     pieces: Vec<Piece>,
     packing: Packing,
-    /// The plan that was used last.
+    /// Plan of the most recently requested epoch.
     plan: Mutex<Option<Arc<Plan>>>,
 }
 
-/// Pieces of each row of an epoch.
+/// Assignment of pieces to the rows of one epoch.
 #[derive(Debug)]
 struct Plan {
     epoch: u64,
-    /// Pieces, row after row.
+    /// Indices into `Packed::pieces`, row after row.
     order: Vec<u32>,
-    /// Start of each row in `order`, and the end of the last.
+    /// Start of each row in `order`, followed by the length of `order`.
     begins: Vec<u32>,
 }
 
 impl Packed {
-    /// The rows of `shard` as part number `part` of a mixture.
+    /// Packs the documents of `shard` into rows of `length` tokens. `part` is the index of the domain in the mixture.
     pub fn new(shard: Arc<TokenShard>, length: usize, (seed, part): (u64, usize)) -> Self {
         let (pieces, packing) = pack(&shard, length);
         Self {
@@ -52,18 +54,18 @@ impl Packed {
         }
     }
 
-    /// Counts of whole, cut and dropped examples.
+    /// Returns the counts of whole, cut and dropped examples.
     pub fn packing(&self) -> &Packing {
         &self.packing
     }
 
-    /// The share of positions that are not padding.
+    /// Returns the share of positions that are not padding.
     pub fn fill(&self) -> f64 {
         let positions = self.packing.rows * self.length as u64;
         self.packing.tokens as f64 / positions as f64
     }
 
-    /// Appends the row that is the `ordinal`-th to be trained on, without what pads it.
+    /// Appends the `ordinal`-th row in the order of training, without its padding.
     pub fn push_row(&self, batch: &mut Batch, ordinal: u64, bos_token_id: u32) {
         let (epoch, within_epoch) = (ordinal / self.packing.rows, ordinal % self.packing.rows);
         let plan = self.plan(epoch);
@@ -78,14 +80,14 @@ impl Packed {
     }
 
     fn plan(&self, epoch: u64) -> Arc<Plan> {
-        // A panic elsewhere can't leave a plan half-made: it is put in whole.
+        // A poisoned lock is harmless: a plan is stored only when it is complete.
         let mut kept = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = kept.as_ref().filter(|plan| plan.epoch == epoch) {
             return plan.clone();
         }
         let drawn = permutation(self.seed, self.part | epoch, self.pieces.len());
         let mut ordered = drawn;
-        // Stable: equally long pieces stay in the order that was drawn.
+        // The sort is stable: pieces of equal length keep their random order.
         ordered.sort_by_key(|piece| std::cmp::Reverse(self.pieces[*piece as usize].len()));
         let lengths = ordered
             .iter()
@@ -98,7 +100,7 @@ impl Packed {
 }
 
 impl Plan {
-    /// The plan in which the piece `ordered[i]` stands in the row `row_of[i]`.
+    /// Creates the plan that puts the piece `ordered[i]` into the row `row_of[i]`.
     fn new(epoch: u64, ordered: &[u32], row_of: &[u32], rows: usize) -> Self {
         let mut begins = vec![0; rows + 1];
         for row in row_of {
@@ -121,7 +123,7 @@ impl Plan {
     }
 }
 
-/// Cuts the examples of a shard for rows of `length` tokens, and measures what comes of it.
+/// Cuts the examples of a shard for rows of `length` tokens; returns the pieces and their statistics.
 pub(crate) fn pack(shard: &TokenShard, length: usize) -> (Vec<Piece>, Packing) {
     let mut packing = Packing {
         sequence_length: length,
@@ -135,17 +137,17 @@ pub(crate) fn pack(shard: &TokenShard, length: usize) -> (Vec<Piece>, Packing) {
     let mut lengths: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
     lengths.sort_unstable_by(|a, b| b.cmp(a));
     packing.tokens = lengths.iter().map(|length| *length as u64).sum();
-    // The lengths alone decide the number of rows, so that every epoch has as many.
+    // The number of rows depends on the lengths alone, so it is the same in every epoch.
     packing.rows = best_fit(lengths.into_iter(), length).1 as u64;
     (pieces, packing)
 }
 
-/// Puts each length, none above `room` and none below the next, into the row in which it leaves the least room; returns
-/// the row of each, and how many there are.
+/// Packs by best fit: puts each length into the row that it leaves the least room in. The lengths must descend and be
+/// at most `room`, the tokens per row. Returns the row of each length and the number of rows.
 fn best_fit(lengths: impl Iterator<Item = usize>, room: usize) -> (Vec<u32>, usize) {
     let mut row_of = Vec::new();
     let mut rows = 0;
-    // Rows by the room that is left in them.
+    // Open rows by the room left in each.
     let mut open: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
     for length in lengths {
         let (left, row) = match open.range_mut(length..).next() {

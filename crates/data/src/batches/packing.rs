@@ -1,4 +1,4 @@
-//! Packing of a domain's examples with prompts into rows of a given length.
+//! Statistics of packing a domain's examples with prompts into rows of a given length.
 
 use std::fmt;
 
@@ -6,48 +6,48 @@ use crate::TokenShard;
 use crate::batches::cuts::{Cut, needed};
 use crate::batches::packed::pack;
 
-/// A row is chosen in steps of so many tokens.
+/// Chosen row lengths are multiples of this, in tokens.
 const STEP: usize = 64;
 
-/// Examples of a domain with prompts, in rows of one length.
+/// Statistics of the examples with prompts of a domain, packed into rows of one length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Packing {
-    /// Tokens of a row.
+    /// Tokens per row.
     pub sequence_length: usize,
-    /// Examples that are stored.
+    /// Stored examples.
     pub examples: u64,
-    /// Examples cut over several rows.
+    /// Examples that are cut into several pieces.
     pub cut: u64,
-    /// Examples without a learned token, which are left out.
+    /// Examples without a target (no token in the loss mask), which are left out.
     pub without_targets: u64,
-    /// Tokens of the longest, up to the last that is learned.
+    /// Tokens of the longest example, counted up to its last target.
     pub longest: u64,
     /// Answers that have a prompt.
     pub answers: u64,
-    /// Examples whose prompt does not fit a row in full.
+    /// Answers that do not fit into one row together with their whole prompt, so that part of the prompt is lost.
     pub lost_prompts: u64,
-    /// Rows of an epoch.
+    /// Rows per epoch.
     pub rows: u64,
-    /// Tokens of an epoch, padding not counted.
+    /// Tokens per epoch, without padding.
     pub tokens: u64,
 }
 
 impl Packing {
-    /// Measures what rows of `sequence_length` tokens make of a shard; `None` of one without prompts, which is wrapped
-    /// without padding.
+    /// Packs a shard into rows of `sequence_length` tokens and returns the statistics. Returns `None` for a shard
+    /// without a loss mask, whose rows need no padding.
     pub fn of(shard: &TokenShard, sequence_length: usize) -> Option<Self> {
         let length = sequence_length.max(1);
         shard.has_loss_mask().then(|| pack(shard, length).1)
     }
 
-    /// The share of an epoch's positions that is padding.
+    /// Returns the share of positions that are padding.
     pub fn padding(&self) -> f64 {
         let positions = self.rows * self.sequence_length as u64;
         1.0 - self.tokens as f64 / positions.max(1) as f64
     }
 
-    /// Why nothing can be learned, where no example has a target.
+    /// Returns a message if no example has a target, so that nothing can be trained on.
     pub(crate) fn refusal(&self) -> Option<String> {
         (self.without_targets == self.examples).then(|| {
             format!(
@@ -71,7 +71,7 @@ impl Packing {
     }
 }
 
-/// Describes the packing in a sentence for a person.
+/// Formats the statistics as one sentence.
 impl fmt::Display for Packing {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let share = |part: u64, all: u64| part as f64 * 100.0 / all.max(1) as f64;
@@ -99,8 +99,9 @@ impl fmt::Display for Packing {
     }
 }
 
-/// The length of a row that cuts no example of a shard with prompts: a multiple of 64 that is at least `least` and at
-/// most `most`. Where a few examples are far longer than all others, it is one that cuts at most 1 % of them.
+/// Returns a row length that cuts no example of a shard with prompts: a multiple of 64, within `least..=most`. If the
+/// longest example is more than twice as long as the 99th percentile, it returns the length for the 99th percentile
+/// instead, so at most 1 % of the examples are cut.
 pub fn fitting_length(shard: &TokenShard, least: usize, most: usize) -> usize {
     let mut needed: Vec<usize> = (0..shard.documents())
         .map(|index| needed(shard.document(index)))
@@ -110,7 +111,7 @@ pub fn fitting_length(shard: &TokenShard, least: usize, most: usize) -> usize {
     let longest = needed.last().copied().unwrap_or(0);
     let usual = needed.get((needed.len() * 99).div_ceil(100).max(1) - 1);
     let usual = usual.copied().unwrap_or(0);
-    // An outlier would make every row as long as itself.
+    // Otherwise one outlier would make every row as long as itself.
     let wanted = if longest > 2 * usual { usual } else { longest };
     wanted.next_multiple_of(STEP).max(least).min(most)
 }

@@ -1,15 +1,16 @@
-//! A niche's batches with a share of rows from elsewhere: replay.
+//! Replay: batches of the niche in which a share of the rows comes from the retained domains.
 //!
-//! The run's rows are cut into stretches of about 1/share rows, and one row of each, drawn by the seed, is replayed. So
-//! the share is right over any stretch of the run to within a row, also where it is less than a row of a batch, and the
-//! batch of a step is a pure function of (seed, step). The niche's rows come in the order that they would have without
-//! replay. A stream never changes: [`ReplayStream::with_change`] returns one whose share and weights are others from
-//! a step on, so that a step's batch is a function of the seed, the step and the changes before it.
+//! The rows of the run are divided into intervals of about 1/share rows. In each interval, one row, drawn by the
+//! seed, is replayed. So over any number of rows the share is exact to within one row, even if it is less than one
+//! row per batch, and a batch is a pure function of (seed, step). The order of the niche's rows is the same as
+//! without replay.
 //!
-//! What is replayed is of several domains, whose parts in it may change on the way as the share does.
+//! A stream is immutable: [`ReplayStream::with_change`] returns a new one with another share and other weights from a
+//! given step on. So a step's batch is a function of the seed, the step and the changes before it. The replayed rows
+//! come from several domains, whose weights can change together with the share.
 //!
-//! Replayed rows take the place of the niche's, so that a batch stays as large, or stand beside them: the niche then
-//! has the rows that it has without replay, and the batch grows.
+//! Replayed rows either replace rows of the niche, so that the batch size stays the same, or are added to them: then
+//! the niche has the same rows as without replay, and the batch grows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,34 +19,34 @@ use crate::batches::turns::Turns;
 use crate::draw::unit;
 use crate::{Batch, BatchShape, DataError, MixturePart, MixtureStream};
 
-/// The stream of random numbers that places the replayed rows.
+/// Random stream that draws the positions of the replayed rows.
 const PLACE_STREAM: u64 = 1 << 42;
 
 /// Settings of replay.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Replay {
-    /// Share of a batch's rows.
+    /// Share of the batch's rows that are replayed.
     pub share: f64,
-    /// Number of replayed rows to repeat again and again; all if `None`.
+    /// Number of distinct replayed rows, which are repeated in a cycle; `None` for no limit.
     pub pool: Option<u64>,
-    /// Adds replayed rows to the niche's instead of replacing some.
+    /// Adds replayed rows to the niche's rows instead of replacing some of them.
     pub beside: bool,
 }
 
 impl Batch {
-    /// Returns true if a row of a [`ReplayStream`]'s batch is replayed; the others are of the niche.
+    /// Returns true if a row of a [`ReplayStream`]'s batch is replayed, false if it is of the niche.
     #[must_use]
     pub fn is_replayed(&self, row: usize) -> bool {
         self.domains[row] > 0
     }
 }
 
-/// The endless stream of batches of a niche, in which a share of the rows is replayed.
+/// Endless stream of batches of the niche, in which a share of the rows is replayed.
 #[derive(Debug)]
 pub struct ReplayStream {
     niche: Arc<MixtureStream>,
     old: Arc<MixtureStream>,
-    /// Periods in the order of their rows; the first begins with the run.
+    /// Segments in the order of their rows; the first begins at row 0.
     segments: Vec<Segment>,
     pool: Option<u64>,
     beside: bool,
@@ -53,45 +54,47 @@ pub struct ReplayStream {
     seed: u64,
 }
 
-/// Order of the retained domains among the replayed rows, from one of them on.
+/// Order of the retained domains among the replayed rows, from replayed row number `from` on.
 #[derive(Debug)]
 struct Mix {
-    /// Replayed rows before the first of it, and how many of them are of each domain.
+    /// Number of replayed rows before this order begins, in total and by domain.
     from: u64,
     counts: Vec<u64>,
     turns: Turns,
 }
 
 impl Mix {
-    /// The domain of a replayed row, and which of its rows it is.
+    /// Returns the domain of a replayed row, and the row's index within that domain.
     fn at(&self, row: u64) -> (usize, u64) {
         let (domain, ordinal) = self.turns.at(row - self.from);
         (domain, self.counts[domain] + ordinal)
     }
 
-    /// Counts the replayed rows before `row` of each domain.
+    /// Counts the replayed rows before `row`, by domain.
     fn counts_before(&self, row: u64) -> Vec<u64> {
         let here = self.turns.counts(row - self.from).into_iter();
         self.counts.iter().zip(here).map(|(a, b)| a + b).collect()
     }
 }
 
-/// Rows over which share and parts are one: of the run, or of the niche where replayed ones stand beside them.
+/// Range of rows with a constant share and constant weights. The rows are those of the run, or those of the niche if
+/// replayed rows are added to them.
 #[derive(Debug, Clone)]
 struct Segment {
     first_row: u64,
-    /// Replayed rows before the first.
+    /// Number of replayed rows before this segment.
     replayed_before: u64,
-    /// Replayed rows for each row.
+    /// Replayed rows per row of the segment.
     rate: f64,
     mix: Arc<Mix>,
 }
 
 impl ReplayStream {
-    /// Replays rows of `old` with those of `niche`, which decides the size of the batches.
+    /// Creates a stream that replays rows of `old` among those of `niche`. The niche's stream gives the batch size.
     ///
     /// # Errors
-    /// A share that is not above 0 and at most a half; rows of another length; an empty pool.
+    /// Fails if the share is not in (0, 0.5], if the rows of the two streams differ in length, or if the pool is
+    /// empty.
     pub fn new(
         niche: MixtureStream,
         old: MixtureStream,
@@ -132,12 +135,14 @@ impl ReplayStream {
         })
     }
 
-    /// Returns the stream that has this share from `step` on, counted from 0, and these weights of the domains, in the
-    /// order of [`Self::replayed`]; batches of earlier steps are the same, and changes from `step` on are dropped.
-    /// Without weights, and with a pool, whose rows are fixed, the weights stay as they are.
+    /// Returns a stream with another share, and other weights of the replayed domains, from `step` on (counted from
+    /// 0). Batches of earlier steps stay the same; earlier changes at or after `step` are dropped. The weights are in
+    /// the order of [`Self::replayed`]. The weights stay as they are if `weights` is `None`, or if the replayed rows
+    /// come from a fixed pool.
     ///
     /// # Errors
-    /// A share that is not above 0 and at most a half; weights that are none of these domains.
+    /// Fails if the share is not in (0, 0.5], or if the number of weights is not the number of replayed domains or a
+    /// weight is not valid.
     pub fn with_change(
         &self,
         step: u64,
@@ -168,7 +173,8 @@ impl ReplayStream {
         })
     }
 
-    /// A mixture of these weights, or of the domains' own, that goes on after `row` replayed rows of the one before.
+    /// Returns an order of the domains for these weights (default: the domains' own), which continues the order
+    /// `before` after `row` replayed rows.
     fn mix(
         &self,
         weights: Option<&[f64]>,
@@ -191,31 +197,31 @@ impl ReplayStream {
     /// Checks that the shards can still be read.
     ///
     /// # Errors
-    /// A shard that was cut off.
+    /// Fails if a shard's file was truncated.
     pub fn check(&self) -> Result<(), DataError> {
         self.niche.check()?;
         self.old.check()
     }
 
-    /// The share of the run's positions that is padding, on average and with the share of replayed rows that it begins
-    /// with; of the niche's, where replayed rows stand beside those.
+    /// Returns the average share of positions that are padding, for the initial share of replayed rows. If replayed
+    /// rows are added, it is the share in the niche's rows alone.
     pub fn padding(&self) -> f64 {
         self.padding
     }
 
-    /// The domains that are replayed.
+    /// Returns the replayed domains.
     pub fn replayed(&self) -> &[MixturePart] {
         self.old.parts()
     }
 
-    /// The batch of a step, counted from 0. Its rows of the niche have the domain 0, those of the *i*-th replayed
-    /// domain, counted from 0, the domain 1 + *i*.
+    /// Returns the batch of a step, counted from 0. In [`Batch::domains`], 0 is the niche and 1 + *i* the *i*-th
+    /// replayed domain (*i* from 0).
     pub fn batch(&self, step: u64) -> Batch {
         let shape = self.niche.shape();
         let mut batch = Batch::with_capacity(shape);
         let first = step * shape.rows as u64;
         let end = first + shape.rows as u64;
-        // The niche's rows between two replayed ones follow each other.
+        // The niche's rows between two replayed rows are consecutive.
         let mut next = self.niche_rows_before(first);
         for row in first..=end {
             let (replayed, before) = self.place(row);
@@ -236,15 +242,16 @@ impl ReplayStream {
         batch
     }
 
-    /// The domain of the replayed row at `row`, which has so many `before`, and which of its rows it is.
+    /// Returns the domain of the replayed row at `row`, and its index within that domain. `before` is the number of
+    /// replayed rows before it.
     fn turn(&self, row: u64, before: u64) -> (usize, u64) {
         let number = (self.segments).partition_point(|segment| segment.first_row <= row);
         let mix = &self.segments[number.saturating_sub(1)].mix;
         mix.at(self.pool.map_or(before, |pool| before % pool))
     }
 
-    /// Rows of what is replayed, by their number; where the domains' parts do not change, the run takes them in this
-    /// order.
+    /// Returns the replayed rows with these numbers as one batch. The run uses them in this order if the domains'
+    /// weights do not change.
     pub fn replayable(&self, rows: Range<u64>) -> Batch {
         let mut batch = Batch::with_capacity(BatchShape {
             rows: (rows.end - rows.start) as usize,
@@ -254,8 +261,8 @@ impl ReplayStream {
         batch
     }
 
-    /// Counts the replayed rows in the run's first `rows` rows, or beside the niche's first `rows` if they are added to
-    /// those.
+    /// Counts the replayed rows among the run's first `rows` rows. If replayed rows are added, counts those before
+    /// the niche's row number `rows`.
     pub fn replayed_before(&self, rows: u64) -> u64 {
         self.place(rows).1
     }
@@ -268,8 +275,8 @@ impl ReplayStream {
         }
     }
 
-    /// Returns true if a row is replayed, or one precedes it if they are added to the niche's; and the number before
-    /// that.
+    /// Returns true if `row` is replayed, and the number of replayed rows before it. If replayed rows are added to
+    /// the niche's: true if one is inserted before `row`.
     fn place(&self, row: u64) -> (bool, u64) {
         place_in(&self.segments, self.seed, row)
     }
@@ -288,7 +295,7 @@ fn turns(old: &MixtureStream, weights: &[f64]) -> Result<Turns, DataError> {
         .ok_or_else(|| DataError::config("retention.replay", "the domains' weights are no shares"))
 }
 
-/// Replayed rows for each row of the run, or of the niche.
+/// Returns the replayed rows per row of the run, or per row of the niche if they are added.
 fn rate(share: f64, beside: bool) -> f64 {
     if beside { share / (1.0 - share) } else { share }
 }
@@ -302,7 +309,7 @@ fn place_in(segments: &[Segment], seed: u64, row: u64) -> (bool, u64) {
     let row = row - segment.first_row;
     let begin = |stretch: u64| (stretch as f64 / segment.rate).ceil() as u64;
     let mut stretch = (row as f64 * segment.rate) as u64;
-    // The division may be off by one where it rounds.
+    // Rounding can make the quotient off by one.
     while stretch > 0 && begin(stretch) > row {
         stretch -= 1;
     }

@@ -1,9 +1,11 @@
 //! Training batches as a pure function of (seed, step).
 //!
-//! Rows are numbered over the whole run. They come in blocks of 1024 rows, whose counts follow the weights; within a
-//! block each domain's rows are spread evenly with a seeded jitter, so that every batch is near the mixture. Each
-//! domain's rows come in epochs, and within an epoch in a seeded permutation: the pieces of a long document are not
-//! trained one after another. Nothing is carried from step to step, so resuming needs the step's number only.
+//! Rows are numbered over the whole run. In each block of 1024 rows, the number of rows of each domain follows its
+//! weight. Within a block, the rows of each domain are spread evenly with a seeded jitter, so that every batch is
+//! close to the mixture.
+//!
+//! The rows of each domain come in epochs, and within an epoch in a seeded permutation, so that the pieces of a long
+//! document are not trained one after another. There is no state between steps: resuming needs only the step number.
 
 use std::sync::Arc;
 
@@ -12,18 +14,18 @@ use crate::batches::turns::Turns;
 use crate::batches::wrapped::Wrapped;
 use crate::{Batch, BatchShape, DataError, Packing, TokenShard};
 
-/// Domain of a mixture.
+/// A domain of a mixture.
 #[derive(Debug, Clone)]
 pub struct MixturePart {
     /// Name of the domain.
     pub name: String,
-    /// Documents to train on.
+    /// Training split of the domain.
     pub shard: Arc<TokenShard>,
-    /// Share of the tokens, relative to the others'.
+    /// Share of the tokens, relative to the other domains.
     pub weight: f64,
 }
 
-/// The endless stream of batches of a mixture.
+/// Endless stream of batches of a mixture.
 #[derive(Debug)]
 pub struct MixtureStream {
     parts: Vec<MixturePart>,
@@ -31,12 +33,12 @@ pub struct MixtureStream {
     shape: BatchShape,
     bos_token_id: u32,
     seed: u64,
-    /// Rows of each part.
+    /// Rows of each domain, in the order of `parts`.
     rows: Vec<Rows>,
     padding: f64,
 }
 
-/// The rows of a part.
+/// Rows of one domain.
 #[derive(Debug)]
 enum Rows {
     /// Rows of text without prompts.
@@ -46,10 +48,10 @@ enum Rows {
 }
 
 impl Rows {
-    /// The rows of part number `number`.
+    /// Creates the rows of a domain. `draws` is the seed and the index of the domain in the mixture.
     ///
     /// # Errors
-    /// Nothing in it to learn.
+    /// Fails if no document has a target.
     fn new(part: &MixturePart, length: usize, draws: (u64, usize)) -> Result<Self, DataError> {
         let shard = part.shard.clone();
         if !shard.has_loss_mask() {
@@ -62,7 +64,7 @@ impl Rows {
         }
     }
 
-    /// The share of positions that are not padding.
+    /// Returns the share of positions that are not padding.
     fn fill(&self) -> f64 {
         match self {
             Self::Wrapped(_) => 1.0,
@@ -72,10 +74,11 @@ impl Rows {
 }
 
 impl MixtureStream {
-    /// The stream of `parts`, whose documents begin with `bos_token_id`.
+    /// Creates the stream of the domains `parts`. `bos_token_id` is the input before each document's first token.
     ///
     /// # Errors
-    /// No parts, too many, one without tokens, or a weight that is no share.
+    /// Fails if there are no domains or more than 32, if the batch shape is empty, if a domain has no tokens or no
+    /// targets, or if a weight is negative or not finite.
     pub fn new(
         parts: Vec<MixturePart>,
         shape: BatchShape,
@@ -113,7 +116,7 @@ impl MixtureStream {
         })
     }
 
-    /// The domains, in the order that [`Batch::domains`] counts them.
+    /// Returns the domains; [`Batch::domains`] holds indices into them.
     pub fn parts(&self) -> &[MixturePart] {
         &self.parts
     }
@@ -121,14 +124,14 @@ impl MixtureStream {
     /// Checks that the shards can still be read.
     ///
     /// # Errors
-    /// A shard that was cut off.
+    /// Fails if a shard's file was truncated.
     pub fn check(&self) -> Result<(), DataError> {
         self.parts
             .iter()
             .try_for_each(|part| part.shard.check_length())
     }
 
-    /// The batch of a step, counted from 0.
+    /// Returns the batch of a step, counted from 0.
     pub fn batch(&self, step: u64) -> Batch {
         let mut batch = Batch::with_capacity(self.shape);
         let first = step * self.shape.rows as u64;
@@ -136,17 +139,18 @@ impl MixtureStream {
         batch
     }
 
-    /// Returns the order of its parts' rows, given their shares of the tokens; `None` if these are no shares.
+    /// Returns the order of the domains' rows for these shares of the tokens; `None` if a weight is negative or not
+    /// finite.
     pub(crate) fn turns(&self, weights: &[f64]) -> Option<Turns> {
         Turns::new(&row_weights(weights, &self.rows), self.seed)
     }
 
-    /// The share of all positions that is padding, on average.
+    /// Returns the average share of positions that are padding.
     pub fn padding(&self) -> f64 {
         self.padding
     }
 
-    /// Returns the packing of the examples of each part with prompts, by the part's name.
+    /// Returns the packing statistics, with the domain's name, of each domain that has a loss mask.
     pub fn packings(&self) -> Vec<(&str, &Packing)> {
         let named = self.parts.iter().zip(&self.rows);
         let packings = named.filter_map(|(part, rows)| match rows {
@@ -156,8 +160,8 @@ impl MixtureStream {
         packings.collect()
     }
 
-    /// The rows of a part's first epoch, each a batch of its own, in the order of training: no token of them twice, but
-    /// of a part that is shorter than a row.
+    /// Iterates over the rows of a domain's first epoch in the order of training, each as a batch of one row. No
+    /// token comes twice, unless the domain is shorter than a row.
     pub fn first_epoch(&self, part: usize) -> impl Iterator<Item = Batch> + '_ {
         let ordinals: Box<dyn Iterator<Item = u64>> = match &self.rows[part] {
             Rows::Wrapped(rows) => Box::new(rows.whole_rows()),
@@ -173,12 +177,12 @@ impl MixtureStream {
         })
     }
 
-    /// The size of its batches.
+    /// Returns the shape of the batches.
     pub fn shape(&self) -> BatchShape {
         self.shape
     }
 
-    /// Appends rows of the run to a batch, which must have the stream's row length.
+    /// Appends these rows of the run to a batch that has the stream's row length.
     pub(crate) fn push_rows(&self, batch: &mut Batch, rows: std::ops::Range<u64>) {
         for row in rows {
             let (part, ordinal) = self.turns.at(row);
@@ -186,7 +190,7 @@ impl MixtureStream {
         }
     }
 
-    /// Appends a row of a part to a batch: the `ordinal`-th of it that is trained on.
+    /// Appends the `ordinal`-th row of domain `part`, in the order of training.
     pub(crate) fn push_row(&self, batch: &mut Batch, part: usize, ordinal: u64) {
         match &self.rows[part] {
             Rows::Wrapped(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
@@ -196,7 +200,7 @@ impl MixtureStream {
     }
 }
 
-/// The parts' shares of the rows: one whose rows are padded takes more of them for as many tokens.
+/// Returns the domains' shares of the rows. A domain with padded rows needs more rows for the same number of tokens.
 fn row_weights(weights: &[f64], rows: &[Rows]) -> Vec<f64> {
     let pairs = weights.iter().zip(rows);
     pairs.map(|(weight, rows)| weight / rows.fill()).collect()

@@ -1,30 +1,32 @@
-//! Order of a mixture's parts: the part of each row.
+//! Order of a mixture's domains: the domain of each row.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::draw::unit;
 
-/// Rows over which the parts' counts follow their shares exactly (to one row).
+/// Rows per block. In a block, the number of rows of each domain equals its share of the block, to within one row.
 const BLOCK: u64 = 1024;
-/// The streams of random numbers that spread the rows of blocks lie from here on, apart from those of epochs.
+/// First of the random streams that spread the rows within blocks; disjoint from the streams that order epochs.
 const BLOCK_STREAM: u64 = 1 << 63;
 
-/// A part, and which of its rows.
+/// Index of a domain in the mixture, and the index of a row within that domain.
 type Turn = (usize, u64);
 
-/// The part of each row, counted from 0; a pure function of the shares, the seed and the row.
+/// Domain of each row (counted from 0) as a pure function of the shares, the seed and the row.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    /// Each part's share of the rows. Its own share decides its count, and the heaviest part takes the rest.
+    /// Share of the rows by domain. Each domain's row count is its share, rounded; the domain with the largest share
+    /// gets the rest.
     shares: Vec<f64>,
     heaviest: usize,
     seed: u64,
-    /// The block that was asked for last.
+    /// Most recently requested block, with its number.
     block: Mutex<Option<(u64, Arc<[Turn]>)>>,
 }
 
 impl Turns {
-    /// Creates the order of parts of these weights; `None` if one is no share of their sum.
+    /// Creates the order of domains with these weights. Returns `None` if a weight divided by their sum is not in [0,
+    /// 1].
     pub fn new(weights: &[f64], seed: u64) -> Option<Self> {
         let sum: f64 = weights.iter().sum();
         let shares: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
@@ -40,12 +42,12 @@ impl Turns {
         })
     }
 
-    /// The part of a row, and which row of its part it is.
+    /// Returns the domain of a row, and the row's index within that domain.
     pub fn at(&self, row: u64) -> Turn {
         self.block(row / BLOCK)[(row % BLOCK) as usize]
     }
 
-    /// Counts the first `rows` rows of each part.
+    /// Counts the rows of each domain among the first `rows` rows.
     pub fn counts(&self, rows: u64) -> Vec<u64> {
         let number = rows / BLOCK;
         let parts = 0..self.shares.len();
@@ -68,10 +70,11 @@ impl Turns {
         block
     }
 
-    /// The rows of a block.
+    /// Returns the domain of each row of block `number`.
     ///
-    /// The *j*-th of a part's *c* rows is due at time `(j + jitter) / c`, and the rows go by their times: any stretch
-    /// of rows holds each part's share to within a row or two, where a plain shuffle would stray further.
+    /// The *j*-th of a domain's *c* rows in the block is due at time `(j + jitter) / c`, and the rows are sorted by
+    /// these times. So any range of rows holds each domain's share to within one or two rows; a plain shuffle would
+    /// deviate further.
     fn spread(&self, number: u64) -> Vec<Turn> {
         let mut due = Vec::with_capacity(BLOCK as usize);
         for part in 0..self.shares.len() {
@@ -90,8 +93,8 @@ impl Turns {
             .collect()
     }
 
-    /// Counts the first `rows` rows of a part, for a whole number of blocks: its share, rounded; the heaviest part
-    /// takes the rest.
+    /// Counts the rows of a domain among the first `rows` rows, where `rows` is a whole number of blocks. The count
+    /// is the domain's share, rounded; the domain with the largest share gets the rest.
     fn rows_before(&self, part: usize, rows: u64) -> u64 {
         let rounded = |part: usize| (self.shares[part] * rows as f64).round() as u64;
         if part != self.heaviest {
@@ -109,7 +112,8 @@ impl Turns {
 mod tests {
     use super::*;
 
-    /// Counts are of the rows before, and each part's rows are numbered in their order, also across blocks.
+    /// Checks that `counts` agrees with counting row by row and that the rows of each domain are numbered
+    /// consecutively, also across blocks. Weights that are no shares give `None`.
     #[test]
     fn turns_are_counted() {
         let turns = Turns::new(&[1.0, 2.0, 0.5], 7).unwrap();

@@ -1,44 +1,46 @@
 //! Rows of text without prompts: an endless stream of documents, cut every T tokens.
 //!
-//! The stream is one of epochs, each a seeded permutation of the documents, and row *k* holds its positions *k·T …
-//! (k+1)·T*. A row belongs to the epoch that its first position lies in; the row that straddles an epoch's end is
-//! filled with the beginning of the next. The rows of an epoch are trained in a seeded permutation of their own, so
-//! that the pieces of a long document lie spread over the epoch. Neither needs a table of rows.
+//! The stream is a sequence of epochs, each a seeded permutation of the documents. Row *k* holds the stream's
+//! positions *k·T … (k+1)·T*. A row belongs to the epoch of its first position; a row that reaches beyond the epoch's
+//! end is filled with the beginning of the next epoch. Training goes through the rows of an epoch in a second seeded
+//! permutation, so that the pieces of a long document are spread over the epoch. Rows are computed from their number:
+//! there is no table of rows.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::draw::{permutation, permuted};
 use crate::{Batch, TokenShard};
 
-/// The streams of random numbers that order the rows of epochs lie from here on, apart from those that order documents.
+/// First of the random streams that order the rows within epochs; disjoint from the streams that order documents.
 pub(crate) const ROW_STREAM: u64 = 1 << 62;
-/// Epochs that are kept: the straddling row needs the next one in the middle of its own.
+/// Number of cached epochs: a row across the border of two epochs needs both.
 const KEPT: usize = 2;
 
-/// The rows of one part of a mixture.
+/// Rows of one domain of a mixture, cut from its stream of tokens.
 #[derive(Debug)]
 pub(crate) struct Wrapped {
     shard: Arc<TokenShard>,
-    /// Tokens of a row.
+    /// Tokens per row.
     length: u64,
     seed: u64,
-    /// Number of the part, which sets its draws apart from the others'.
+    /// Index of the domain in the mixture, shifted left by 48 bits: part of the random stream's number, so that
+    /// domains draw independently.
     part: u64,
-    /// The most recently used last.
+    /// Cached epochs, the most recently used last.
     epochs: Mutex<Vec<Arc<Epoch>>>,
 }
 
-/// Pass through the documents.
+/// One pass through the documents, in a seeded order.
 #[derive(Debug)]
 struct Epoch {
     number: u64,
     order: Vec<u32>,
-    /// Start of each document in the epoch's stream of tokens.
+    /// Start of each document in the epoch's stream of tokens, in the order of `order`.
     begins: Vec<u64>,
 }
 
 impl Wrapped {
-    /// The rows of `shard`, which has tokens, as part number `part` of a mixture.
+    /// Creates the rows of `shard`, which must not be empty. `part` is the index of the domain in the mixture.
     pub fn new(shard: Arc<TokenShard>, length: usize, (seed, part): (u64, usize)) -> Self {
         Self {
             shard,
@@ -49,14 +51,15 @@ impl Wrapped {
         }
     }
 
-    /// Rows of the first epoch that do not go on into the second; the only one there is, where all do.
+    /// Iterates over the rows of the first epoch that do not reach into the second. If the epoch is shorter than a
+    /// row, returns that one row.
     pub fn whole_rows(&self) -> impl Iterator<Item = u64> + '_ {
         let tokens = self.shard.tokens();
         let (whole, all) = (tokens / self.length, tokens.div_ceil(self.length));
         (0..all).filter(move |ordinal| whole == 0 || self.row(*ordinal) < whole)
     }
 
-    /// Appends the row that is the `ordinal`-th to be trained on.
+    /// Appends the `ordinal`-th row in the order of training.
     pub fn push_row(&self, batch: &mut Batch, ordinal: u64, bos_token_id: u32) {
         let tokens = self.shard.tokens();
         let mut position = self.row(ordinal) * self.length;
@@ -74,7 +77,7 @@ impl Wrapped {
         }
     }
 
-    /// The row of the stream that is the `ordinal`-th to be trained on: one of the same epoch.
+    /// Returns the number of the stream's row that is trained on as the `ordinal`-th; both belong to the same epoch.
     fn row(&self, ordinal: u64) -> u64 {
         let tokens = self.shard.tokens();
         let epoch = ordinal * self.length / tokens;
@@ -85,7 +88,7 @@ impl Wrapped {
     }
 
     fn epoch(&self, number: u64) -> Arc<Epoch> {
-        // A panic elsewhere can't leave an epoch half-made: it is put in whole.
+        // A poisoned lock is harmless: an epoch is stored only when it is complete.
         let mut kept = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = kept.iter().position(|epoch| epoch.number == number) {
             let epoch = kept.remove(at);
@@ -120,7 +123,8 @@ mod tests {
     use super::*;
     use crate::{BatchShape, ShardWriter};
 
-    /// Memory depends on the number of documents, not on that of requested rows or epochs.
+    /// Checks that memory depends on the number of documents only, not on the number of tokens, requested rows or
+    /// epochs.
     #[test]
     fn memory_does_not_grow_with_rows() {
         let kept = |lengths: &[usize]| {
