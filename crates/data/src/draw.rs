@@ -119,7 +119,7 @@ mod tests {
 
     /// Checks that a permutation holds every number once and differs between streams and seeds.
     #[test]
-    fn permutation_is_one() {
+    fn permutation_holds_every_number_once() {
         let order = permutation(7, 0, 1000);
         let mut sorted = order.clone();
         sorted.sort_unstable();

@@ -1,16 +1,16 @@
-//! Progress of long work.
+//! Progress of long operations.
 
-/// Observer of stages that take time. Calls come from one thread.
+/// Observer of the stages of a long operation. All calls come from one thread.
 pub trait Progress: Sync {
-    /// A stage begins; `total_bytes` is how much there is to do, where it is known.
+    /// Called when a stage begins. `total_bytes` is the amount of work, if known.
     fn begin(&self, stage: &str, total_bytes: Option<u64>);
-    /// Called when `bytes` more are done.
+    /// Called when `bytes` more bytes are done.
     fn advance(&self, bytes: u64);
-    /// The stage is over.
+    /// Called when a stage ends.
     fn finish(&self, summary: &str);
 }
 
-/// Says nothing.
+/// An observer that does nothing.
 pub struct NoProgress;
 
 impl Progress for NoProgress {

@@ -1,4 +1,5 @@
-//! Reading parquet takes no more memory for a larger file; alone in its process, which is measured.
+//! Test that reading a larger parquet file takes no more memory; it is a program of its own, because it measures the
+//! memory of its process.
 
 #![cfg(all(target_os = "linux", feature = "parquet"))]
 
@@ -18,7 +19,7 @@ use desk::Desk;
 
 const MEGABYTE: usize = 1 << 20;
 
-/// Returns the peak memory of this process so far, in bytes.
+/// Returns the peak resident memory of this process in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -26,7 +27,8 @@ fn peak() -> usize {
     kilobytes.parse::<usize>().unwrap() * 1024
 }
 
-/// A row group of 128 MB, which is small on the disk because its texts are alike, is read in a fraction of that.
+/// Checks that a row group of 128 MB (small on disk, because its texts are similar) is read with a fraction of that
+/// memory.
 #[test]
 fn memory_does_not_grow_with_a_row_group() {
     let mut desk = Desk::new();

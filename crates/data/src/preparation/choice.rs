@@ -1,4 +1,4 @@
-//! Choice of the groups of a domain to hold out.
+//! Choice of a domain's held-out groups.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,23 @@ use crate::preparation::rule::Rule;
 use crate::preparation::sides::Sides;
 use crate::preparation::survey::{Content, Survey};
 
-/// The quota ends here: from so many held-out groups on, the hash alone decides.
+/// Upper limit of the quota: once this many groups are held out, the hash alone decides.
 pub(super) const ENOUGH: u64 = 32;
-/// The quota where there are [`SOME`] groups; below, one.
+/// Minimum number of held-out groups in a domain of [`SOME`] groups or more; a smaller domain has a minimum of one.
 const FEWEST: u64 = 2;
 const SOME: u64 = 8;
-/// The held-out split has the share of the bytes too, up to half of it and to so many.
+/// Cap of the minimum size of the held-out split, in bytes. The minimum is half of the configured share of the
+/// domain's bytes.
 pub(super) const FEWEST_BYTES: u64 = 4096;
-/// Predicate: a content, by its hash, may be held out.
+/// Predicate: true if the group with this hash may be held out.
 type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
 
-/// Knowledge beside the documents themselves.
+/// Information about the groups that the documents themselves do not contain.
 pub(super) struct Known<'a> {
     pub(super) name: &'a str,
-    /// The sides that the domain had before, by the same rule.
+    /// The split of the earlier dataset in the same folder, if it was made by the same rule.
     pub(super) before: Option<&'a Sides>,
-    /// Groups with near-duplicates on the other side.
+    /// Held-out groups that have near-duplicates in the training split.
     pub(super) links: Links,
 }
 
@@ -34,7 +35,7 @@ impl Known<'_> {
 }
 
 impl Rule {
-    /// Returns the least number of groups to hold out, of a number of groups.
+    /// Returns the minimum number of groups to hold out of `groups`.
     fn quota(self, groups: u64) -> u64 {
         let share = (self.share * groups as f64).ceil() as u64;
         let fewest = if groups < SOME { 1 } else { FEWEST };
@@ -45,9 +46,10 @@ impl Rule {
             .min(groups.saturating_sub(1))
     }
 
-    /// Chooses what is held out: by the hash, but for what was trained on before, has near-duplicates in the training
-    /// text, holds more than half of the text, and would leave too little to train on; then, up to the quota, by
-    /// lowest hash.
+    /// Chooses the held-out groups by their hashes. Skips groups that were trained on before, that have
+    /// near-duplicates in the training split, that hold more than half of the text, or that would leave too little to
+    /// train on. Then fills up to the quota with the groups of the lowest hashes, relaxing these conditions one by
+    /// one if nothing is held out otherwise.
     pub(super) fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
         let quota = self.quota(survey.groups);
         let most_groups = quota.max(survey.groups / 2);
@@ -85,7 +87,7 @@ impl Rule {
             }
         };
         fill(&mut chosen, &|hash, content| is_free(hash) && fits(content));
-        // Near-duplicates of each other are held out together.
+        // Groups that are near-duplicates of each other are held out together.
         for cluster in known.links.clusters() {
             let contents: Vec<(u64, Content)> = cluster
                 .iter()
@@ -121,7 +123,7 @@ impl Rule {
     }
 }
 
-/// Groups chosen to be held out.
+/// Held-out groups, with the sums of their documents and bytes.
 #[derive(Default)]
 struct Chosen {
     hashes: BTreeSet<u64>,

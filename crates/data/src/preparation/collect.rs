@@ -1,4 +1,5 @@
-//! The first pass of `prepare`: sources in, documents on the disk, each on its side of the split, none twice.
+//! First pass of `prepare`: reads the sources, assigns each document to a split and drops duplicates. The documents
+//! go to temporary files.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,12 +21,12 @@ use crate::{
     DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PrepareConfig, Progress, Split,
 };
 
-/// Reads all sources, messages through the chat `template`; `end` is the name of the token that ends documents. The
-/// documents that are kept lie beside `config.output` until they are tokenized.
+/// Reads all sources. Messages are rendered by the chat `template`; `end` is the text of the token that ends
+/// documents. The documents are kept in temporary files in `config.output` until they are tokenized.
 ///
 /// # Errors
-/// A source that can't be read; records that make no document, unless they are to be skipped; a domain with nothing
-/// left on one side; a full disk.
+/// Fails if a source can't be read, if a record is not valid and `on_bad_record` is `error`, if a domain has an empty
+/// split, or if the disk is full.
 pub(crate) fn collect(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
@@ -126,8 +127,8 @@ pub(crate) fn collect(
     Ok(collected)
 }
 
-/// Joins the near-duplicates of a held-out split that the config names, and says how many stand in the training text
-/// too.
+/// Joins near-duplicates within a held-out split that `heldout_paths` names. Warns about held-out documents with
+/// near-duplicates in the training split.
 fn find_beside_named(name: &str, domain: &mut Collected) -> Result<(), DataError> {
     let found = near_duplicates::find(domain, Remedy::Count)?;
     let left = found.documents_in_train;

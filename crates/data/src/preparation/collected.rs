@@ -1,4 +1,4 @@
-//! Domain after the first pass: its documents on the disk, on their sides of the split.
+//! A domain after the first pass: its documents in temporary files, by split.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,26 +7,27 @@ use crate::preparation::sides::Sides;
 use crate::preparation::spool::Spool;
 use crate::{DataError, DomainManifest, Grouping, Split};
 
-/// Domain after the first pass.
+/// A domain after the first pass.
 pub(crate) struct Collected {
     pub(crate) train: Spool,
     pub(crate) heldout: Spool,
     pub(crate) manifest: DomainManifest,
-    /// Sides to keep when it is prepared again, if the hash alone does not decide them.
+    /// Split to save in `sides.json` for the next `prepare`, if the hash alone does not decide it.
     pub(crate) sides: Option<Sides>,
-    /// Meaning of a group.
+    /// Kind of the groups.
     pub(crate) grouping: Grouping,
-    /// The field that names groups, as the config has it.
+    /// The `group_field` of the config.
     pub(crate) field: Option<String>,
-    /// Held-out groups that hold near-duplicates of each other, each with the group that all of them become.
+    /// Held-out groups to join because they hold near-duplicates of each other; maps each group to the group that
+    /// replaces it.
     pub(crate) joined: HashMap<u64, u64>,
 }
 
 impl Collected {
-    /// A domain without documents, whose spools lie in `folder`.
+    /// Creates a domain without documents, with temporary files in `folder`.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if `folder` can't be written.
     pub(crate) fn create(folder: &Path, grouping: Grouping) -> Result<Self, DataError> {
         Ok(Self {
             train: Spool::create(folder)?,
@@ -39,7 +40,7 @@ impl Collected {
         })
     }
 
-    /// Bytes of all its text.
+    /// Returns the bytes of the text of both splits.
     pub(crate) fn bytes(&self) -> u64 {
         self.train.bytes + self.heldout.bytes
     }

@@ -1,4 +1,4 @@
-//! The `prepare` config file.
+//! The configuration file of `prepare`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DataError, FieldNames, GroupBy};
 
-/// `heldout_groups` at most: the quota takes groups of the lowest hashes, and only so many are known.
+/// Maximum of `heldout_groups`. The quota takes groups with the lowest hashes, of which a survey keeps a limited
+/// number.
 const MOST_GROUPS: u64 = 2000;
 
-/// Sources of a dataset and the settings of its preparation. The file may also have `on_bad_record` at its head, for
+/// Sources of a dataset and settings of its preparation. The file can also have `on_bad_record` at its top level, for
 /// all domains that do not set it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "PrepareFile")]
@@ -18,17 +19,18 @@ pub struct PrepareConfig {
     /// Folder of the dataset.
     pub output: PathBuf,
     /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out
-    /// at least this share and one or two documents; of a lone document the tail is held out.
+    /// at least this share and at least one or two documents. If a domain has one document only, the end of that
+    /// document is held out.
     pub heldout_fraction: f64,
-    /// Seed of the split: another seed holds out other documents.
+    /// Seed of the split. Another seed holds out other documents.
     pub seed: u64,
-    /// Tokenizer, trained or given.
+    /// Tokenizer, either trained on the text or given.
     pub tokenizer: TokenizerConfig,
     /// Domains by name.
     pub domains: BTreeMap<String, DomainConfig>,
 }
 
-/// The file, with what it says for all domains.
+/// The file as it is written, with the top-level default for all domains.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrepareFile {
@@ -37,7 +39,7 @@ struct PrepareFile {
     heldout_fraction: f64,
     #[serde(default)]
     seed: u64,
-    /// Treatment of records that make no document, for all domains that do not set it.
+    /// Handling of records that can't be read, for all domains that do not set it.
     on_bad_record: Option<OnBadRecord>,
     #[serde(default)]
     tokenizer: TokenizerConfig,
@@ -59,14 +61,15 @@ impl From<PrepareFile> for PrepareConfig {
     }
 }
 
-/// Treatment of records that make no document: lines that are not JSON, rows without text, files in another encoding.
+/// Handling of records that can't be read: lines that are not JSON, rows without text, files with an unsupported
+/// encoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRecord {
-    /// Refuse the sources, with the number of such records and the first ten.
+    /// Fail, and report the number of such records and the first ten.
     #[default]
     Error,
-    /// Leave them out, and say how many.
+    /// Skip them, and report their number.
     Skip,
 }
 
@@ -80,13 +83,13 @@ pub struct TokenizerConfig {
     /// A `tokenizer.json` to use instead of training one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Token that is read before each document; default: the one by a usual name, else `eos_token`.
+    /// Token before each document; default: a token with a usual name such as `<s>`, else `eos_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bos_token: Option<String>,
     /// Token that ends each document; default: `<|endoftext|>` or another usual name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eos_token: Option<String>,
-    /// Text that the tokenizer is trained on, the same amount of every domain; default: 24 MB.
+    /// Bytes of text that the tokenizer is trained on, the same amount from each domain; default: 24 MB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_bytes: Option<u64>,
 }
@@ -95,55 +98,57 @@ pub struct TokenizerConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DomainConfig {
-    /// Files, folders or globs: text in UTF-8 with any ending or none (a file is a document); `.jsonl` (a line is one),
-    /// `.json` (a list of records), `.csv` and `.tsv` (a row is one); each also `.gz` or `.zst`; `.parquet` (a row is
-    /// one). Of a folder, all such files in it and its folders, but hidden ones.
+    /// Files, folders or globs. One document is: a text file in UTF-8, with any extension or none; a line of a
+    /// `.jsonl` file; a record of a `.json` file; a row of a `.csv`, `.tsv` or `.parquet` file. All but `.parquet`
+    /// may be compressed, as `.gz` or `.zst`. Folders are read recursively, without hidden files.
     pub paths: Vec<String>,
-    /// Endings of the files that are read of folders and globs, such as `["py", "rs"]`; default: all.
+    /// Extensions of the files to read in folders and globs, such as `["py", "rs"]`; default: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
     /// Field of a record that holds the text; default: `text`, else `prompt` and `response` or `completion`, else
     /// `instruction`, `input` and `output`, else `messages` (a list of `role` and `content`), else `conversations` (a
-    /// list of `from` and `value`). Of prompts and messages, only the response and the `assistant`'s turns are
-    /// learned and scored. A prompt is parted from its response by a line's end, unless one of them has white space
-    /// there; messages are rendered by the chat template beside a given tokenizer, else as `role: content` and a
-    /// line's end.
+    /// list of `from` and `value`). With prompts or messages, only the response or the turns of the `assistant` are
+    /// learned and scored. A line break separates a prompt from its response, unless one of them has white space
+    /// there. Messages are rendered by the chat template next to a given tokenizer; without one, each becomes a line
+    /// `role: content`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
-    /// Names of a record's fields, by their meaning, such as `{ prompt = "question", response = "answer" }`: `text`; or
-    /// `prompt` and `response`; or `instruction`, `input` and `output`; or `messages`, with `role`, `content` and
-    /// `tools`; with prompts and messages also `system`. Default: see `text_field`.
+    /// Names of a record's fields by their meaning, such as `{ prompt = "question", response = "answer" }`. Meanings:
+    /// `text`; or `prompt` and `response`; or `instruction`, `input` and `output`; or `messages`, with `role`,
+    /// `content` and `tools`; with prompts and messages also `system`. Default: see `text_field`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldNames>,
-    /// Most tokens of a conversation that is rendered by a chat template; longer ones are cut after a whole turn of the
-    /// assistant, and counted. Default: they are kept whole, and the end of a row may split them.
+    /// Maximum tokens of a conversation that a chat template renders. Longer ones are cut after a whole turn of the
+    /// assistant, and counted. Default: no limit; the end of a row may split a conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_conversation: Option<usize>,
-    /// Treatment of records that make no document; default: `error`.
+    /// Handling of records that can't be read; default: `error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_bad_record: Option<OnBadRecord>,
-    /// Separator of the documents in a text file, such as `<|endoftext|>`. It and the line ends around it
-    /// belong to no document. Default: a file is a document.
+    /// Separator of the documents in a text file, such as `<|endoftext|>`. The separator and the line breaks around
+    /// it are removed. Default: each file is one document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// Unit of a group: documents that are split, resampled and counted as one. `file`: a file. `record`: a line of
-    /// `.jsonl`, an element of `.json`, a row of `.csv` or `.parquet`, a text between separators. `section`: a
-    /// passage, so that scores speak of new passages of the same works. Default: a record where files hold them, else
-    /// a file; where there is one group only, or one is held out, `section`.
+    /// Unit of a group: the documents of a group are in one split, and statistics resample and count them together.
+    /// `file`: a file. `record`: a line of `.jsonl`, an element of `.json`, a row of `.csv` or `.parquet`, a text
+    /// between separators. `section`: a passage; scores then hold for new passages of the same works. Default:
+    /// `record` if the files hold records, else `file`; if there is only one group, or only one is held out,
+    /// `section`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupBy>,
-    /// Field of the records that names a document's group, such as the work that it was cut from. All
+    /// Field of the records that names a document's group, such as the work that the document was cut from. All
     /// documents of a group are in one split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
-    /// Least number of groups that are held out, up to half of them; default: as `heldout_fraction` gives. Half of them
-    /// are in `test`, where an interval takes 5 and “kept” 15 of equal size: 32 or more serve both.
+    /// Minimum number of held-out groups, at most half of all groups; default: the number that `heldout_fraction`
+    /// gives. Half of the held-out groups are in the `test` split, where an interval needs at least 5 groups and the
+    /// verdict “kept” at least 15 of equal size: 32 or more are enough for both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heldout_groups: Option<u64>,
-    /// Files that are held out instead of a share of `paths`.
+    /// Files to hold out, instead of a share of `paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heldout_paths: Vec<String>,
-    /// A `.jsonl` of questions with exact answers (`prompt`, `answer`).
+    /// A `.jsonl` file of questions with exact answers (fields `prompt` and `answer`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub questions: Option<PathBuf>,
 }
@@ -153,12 +158,12 @@ fn default_heldout_fraction() -> f64 {
 }
 
 impl TokenizerConfig {
-    /// The size of a trained vocabulary.
+    /// Returns the size of the vocabulary to train.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size.unwrap_or(4096)
     }
 
-    /// Bytes of text that a tokenizer is trained on.
+    /// Returns the bytes of text that the tokenizer is trained on.
     pub fn sample_bytes(&self) -> u64 {
         self.sample_bytes.unwrap_or(24_000_000)
     }
@@ -168,7 +173,7 @@ impl PrepareConfig {
     /// Checks every value that can be checked without reading text.
     ///
     /// # Errors
-    /// The key at fault.
+    /// Fails if a value is not valid; the error names its key.
     pub fn validate(&self) -> Result<(), DataError> {
         if self.domains.is_empty() {
             return Err(DataError::config(
@@ -251,7 +256,7 @@ impl PrepareConfig {
 }
 
 impl DomainConfig {
-    /// Checks what says which files and fields are read.
+    /// Checks the keys that select files and fields.
     fn validate_fields(&self, name: &str) -> Result<(), DataError> {
         let wrong = |key: &str, message: &str| {
             Err(DataError::config(format!("domains.{name}.{key}"), message))
@@ -277,7 +282,7 @@ impl DomainConfig {
         }
     }
 
-    /// Checks what says which documents belong together.
+    /// Checks the keys that define groups.
     fn validate_groups(&self, name: &str) -> Result<(), DataError> {
         let wrong = |key: &str, message: &str| {
             Err(DataError::config(format!("domains.{name}.{key}"), message))

@@ -8,8 +8,8 @@ use tokenizers::Tokenizer;
 use crate::tokenizer::training;
 use crate::{DataError, TokenizerConfig};
 
-/// Tokenizer of a dataset, and its file's content: read once, so that the shards are made with the tokenizer that
-/// is kept beside them.
+/// Tokenizer of a dataset, with the bytes of its file. The file is read once, so the shards are made with exactly the
+/// tokenizer that is saved next to them.
 pub(super) struct DatasetTokenizer {
     pub(super) tokenizer: Tokenizer,
     pub(super) json: Vec<u8>,
@@ -17,12 +17,12 @@ pub(super) struct DatasetTokenizer {
 }
 
 impl DatasetTokenizer {
-    /// Reads a given tokenizer, which stays as it is, byte for byte: it is compared by its digest.
+    /// Reads a given tokenizer. Its bytes are kept unchanged, since datasets compare tokenizers by digest.
     pub(super) fn read(path: &Path, config: &TokenizerConfig) -> Result<Self, DataError> {
         let tokenizer = open(path)?;
         let json = polymath_base::read(path).map_err(DataError::file("read", path))?;
         let ends = document_ends(config, path, &tokenizer)?;
-        // The path may lead through a link that moves, such as a run's `best`.
+        // The path may contain a symbolic link that changes meanwhile, such as a run's `best`.
         if open(path)?.to_string(false).ok() != tokenizer.to_string(false).ok() {
             return Err(DataError::content(
                 path,
@@ -48,7 +48,7 @@ impl DatasetTokenizer {
     }
 }
 
-/// Finds the tokens that begin and end a document of a given tokenizer.
+/// Finds the tokens that begin and end documents, for a given tokenizer.
 fn document_ends(
     config: &TokenizerConfig,
     path: &Path,

@@ -1,8 +1,9 @@
-//! Finding equal documents in a corpus of any size.
+//! Search for equal documents in a corpus of any size.
 //!
-//! A set of all hashes would grow with the corpus. Here each document leaves a record in one of [`PARTS`] files by its
-//! hash, so that equal documents meet in one file; the files are then sorted one at a time. Which of several equal
-//! documents is kept does not depend on the order of reading: held-out splits first, then by domain and group.
+//! A hash set in memory would grow with the corpus. Instead, each document's record goes to one of [`PARTS`]
+//! temporary files by its hash, so that equal documents are in the same file; the files are then sorted one at a
+//! time. The choice of the copy to keep does not depend on the order of reading: held-out documents first, then by
+//! domain and group.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -10,15 +11,15 @@ use std::path::{Path, PathBuf};
 
 use crate::{DataError, Split};
 
-/// Into how many files the records go: a billion documents leave 750 MB in each.
+/// Number of temporary files. A billion documents give 1 GB in each.
 const PARTS: usize = 32;
-/// Bytes of a record.
+/// Bytes per record.
 const RECORD: usize = 32;
 
-/// Place of a document: its domain, side and index in the spool.
+/// Position of a document: its split, its domain and its index in the temporary file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// Side, ordered with held-out first, unlike [`Split`].
+    /// True for the training split. As the first field it sorts held-out documents first, unlike [`Split`].
     train: bool,
     domain: u16,
     index: u64,
@@ -62,7 +63,7 @@ impl Place {
     }
 }
 
-/// A document that repeats a kept one.
+/// A document that is a copy of a kept one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Duplicate {
     pub(crate) place: Place,
@@ -70,16 +71,16 @@ pub(crate) struct Duplicate {
     pub(crate) kept: Place,
 }
 
-/// Notes on a document beside its content and its place.
+/// Size and group of a document.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Noted {
-    /// Bytes of its text.
+    /// Bytes of the document's text.
     pub(crate) bytes: u64,
     /// Group of the document.
     pub(crate) group: u64,
 }
 
-/// A document as it was noted.
+/// Record of a document in a temporary file.
 struct Record {
     hash: u64,
     place: Place,
@@ -87,8 +88,8 @@ struct Record {
 }
 
 impl Record {
-    /// The order in which equal documents are kept: those held out first, then by domain; of several groups the least
-    /// one's, so that the order of reading does not matter.
+    /// Sort key: of equal documents the first is kept. Held-out copies come first, then those of earlier domains,
+    /// then those of the lowest group, so that the order of reading does not matter.
     fn rank(&self) -> (u64, bool, u16, u64, u64) {
         let Place {
             train,
@@ -99,7 +100,7 @@ impl Record {
     }
 }
 
-/// A record for each document, on the disk.
+/// The records of all documents, in temporary files.
 pub(crate) struct Duplicates {
     folder: PathBuf,
     parts: Vec<BufWriter<File>>,
@@ -118,7 +119,7 @@ impl Duplicates {
         })
     }
 
-    /// Notes a document whose content has the hash `hash`.
+    /// Adds a document whose content has the hash `hash`.
     pub(crate) fn note(&mut self, hash: u64, place: Place, noted: Noted) -> Result<(), DataError> {
         let mut record = [0; RECORD];
         let fields = [hash, place.to_bits(), noted.bytes, noted.group];
@@ -130,7 +131,7 @@ impl Duplicates {
             .map_err(DataError::file("write into", &self.folder))
     }
 
-    /// Calls `each` with every document that repeats another.
+    /// Calls `each` with every document that is a copy of a kept one.
     pub(crate) fn find(mut self, each: &mut dyn FnMut(Duplicate)) -> Result<(), DataError> {
         for part in &mut self.parts {
             let mut records =
@@ -178,8 +179,8 @@ fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<Record>> {
 mod tests {
     use super::*;
 
-    /// Equal documents leave one: a held-out one before any of a training split, else that of the least group, else the
-    /// first.
+    /// Checks that one of several equal documents is kept: a held-out one if there is any, else the one of the
+    /// earliest domain, of the lowest group, with the lowest index.
     #[test]
     fn the_heldout_copy_stays() {
         let folder = tempfile::tempdir().unwrap();

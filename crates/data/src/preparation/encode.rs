@@ -1,8 +1,9 @@
-//! Documents to stored tokens, on all cores.
+//! Conversion of documents to stored tokens, on all cores.
 //!
-//! A document's whole text is tokenized at once: a prompt with its response, a conversation with what its template
-//! adds. So it has the tokens that a model reads when it is asked. The tokens that are scored are found by their places
-//! in the text: one that reaches over the boundary of a prompt and its response belongs to the response.
+//! The whole text of a document is tokenized at once: a prompt together with its response, a conversation together
+//! with the text of its template. So the tokens are the same as those that a model reads in use. The scored tokens
+//! are found by their byte positions: a token across the boundary between a prompt and its response belongs to the
+//! response.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -18,37 +19,37 @@ use crate::tokenizer::special_tokens::{SpecialToken, SpecialTokens, Substituted}
 use crate::tokenizer::words::Words;
 use crate::{DataError, DocumentOrigin, Grouping, Progress, ShardWriter, SplitManifest};
 
-/// Text that is tokenized at once: enough for all cores, little beside the memory's bound.
+/// Bytes of text per batch: enough to keep all cores busy, and little memory.
 const BATCH_BYTES: u64 = 8 << 20;
 
-/// A token, and its place in the text in bytes.
+/// A token and its byte range in the text.
 pub(super) type Token = SpecialToken;
 
-/// Turns documents into stored tokens.
+/// Converts documents to stored tokens.
 pub(crate) struct Encoder {
-    /// Text that looks like a special token is text to it.
+    /// Tokenizer that treats the text of a special token as plain text.
     pub(super) tokenizer: Tokenizer,
-    /// Tokenizer for a chat template's text, where special tokens are meant.
+    /// Tokenizer that recognizes special tokens, for the text that a chat template adds.
     pub(super) with_special_tokens: Tokenizer,
-    /// Tokenizer for conversations whose messages contain text that looks like a special token.
+    /// Tokenizer for conversations whose messages contain the text of a special token.
     pub(super) substituted: OnceLock<tokenizers::Result<Substituted>>,
     pub(super) special: SpecialTokens,
     pub(super) words: Option<Words>,
     pub(super) vocab_size: usize,
     pub(super) begin: u32,
     pub(super) end: u32,
-    /// Tokens of a conversation at most.
+    /// Maximum tokens of a conversation.
     pub(super) longest: usize,
 }
 
-/// A side of a domain, to be written.
+/// Documents of one split of a domain, ready to be written.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
-    /// Documents of the side.
+    /// Documents of the split.
     pub(crate) spool: &'a Spool,
-    /// Meaning of a group.
+    /// Kind of the groups.
     pub(crate) grouping: &'a Grouping,
-    /// Groups that are one, each with the group that all of them become.
+    /// Groups to join; maps each group to the group that replaces it.
     pub(crate) joined: &'a HashMap<u64, u64>,
 }
 
@@ -63,27 +64,27 @@ impl Side<'_> {
     }
 }
 
-/// A document as it is stored.
+/// A document in tokens.
 #[derive(Default)]
 pub(crate) struct Encoded {
     pub(crate) tokens: Vec<u32>,
-    /// Empty where all are scored.
+    /// Loss mask: true for each token that is scored. Empty if all are.
     pub(crate) scored: Vec<bool>,
-    /// True if the last token was added: the text does not have it.
+    /// True if the last token was appended and is not part of the text.
     pub(crate) end_added: bool,
     bytes: u64,
-    /// Turns that were cut off.
+    /// Assistant turns that were cut off.
     turns_dropped: u64,
-    /// The tokens that end the assistant's turns.
+    /// Tokens that end the assistant's turns.
     turn_ends: BTreeSet<u32>,
 }
 
 impl Encoder {
-    /// An encoder of documents that begin and end with the tokens `(begin, end)`.
+    /// Creates an encoder of documents that begin with token `begin` and end with token `end`.
     pub(crate) fn new(mut tokenizer: Tokenizer, (begin, end): (u32, u32)) -> Self {
-        // Text that looks like a special token is text: a document must not end itself.
+        // Special tokens in a document's text are plain text: a document must not end early.
         tokenizer.set_encode_special_tokens(true);
-        // Nothing is added to a text here, and places in it must not be trimmed.
+        // Without a post-processor, nothing is added to the text and byte positions are not trimmed.
         tokenizer.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let mut with_special_tokens = tokenizer.clone();
         with_special_tokens.set_encode_special_tokens(false);
@@ -102,20 +103,20 @@ impl Encoder {
         }
     }
 
-    /// Conversations are cut after the last turn with which they have at most so many tokens.
+    /// Sets the maximum tokens of a conversation. Longer ones are cut after the last turn that fits.
     pub(crate) fn set_longest_conversation(&mut self, tokens: Option<usize>) {
         self.longest = tokens.unwrap_or(usize::MAX);
     }
 
-    /// Returns one more than the greatest token id.
+    /// Returns the highest token ID plus one.
     pub(crate) fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Writes the shard of a side at `path`; `look` is called with each document's text, from many threads.
+    /// Tokenizes a split and writes its shard to `path`. Calls `look` with each document's text, from many threads.
     ///
     /// # Errors
-    /// A full disk; what the tokenizer says.
+    /// Fails if the shard can't be written (for example, because the disk is full), or if the tokenizer fails.
     pub(crate) fn write(
         &self,
         path: &Path,
@@ -168,10 +169,10 @@ impl Encoder {
         })
     }
 
-    /// The tokens of a document, with the end token.
+    /// Returns the tokens of a document, including its end token.
     ///
     /// # Errors
-    /// The reason that the tokenizer library gives.
+    /// Fails if the tokenizer library fails.
     pub(crate) fn encode(&self, parts: &[Part]) -> Result<Encoded, DataError> {
         let mut tokens = self.tokenize(parts)?;
         let is_conversation = parts.iter().any(|part| part.from_template);
@@ -198,10 +199,10 @@ impl Encoder {
         document.tokens = tokens.iter().map(|token| token.id).collect();
         let last = document.tokens.last();
         if is_conversation && (last.is_none() || last == Some(&self.end)) {
-            // Nothing that fits; or the template's own end of the last turn ends the document too.
+            // Either no turn fits, or the template has already ended the document with the end token.
             return Ok(document);
         }
-        // After a conversation's last turn there is nothing left to say, unless nothing else has ended it.
+        // After a conversation's last turn, the end token is scored only if the template did not end the turn.
         let open = document.scored.last() == Some(&true) && !self.is_turn_end(last, parts);
         document.tokens.push(self.end);
         document.end_added = true;
@@ -211,7 +212,7 @@ impl Encoder {
         Ok(document)
     }
 
-    /// Takes off the begin token, which every document is read after, and white space after the last turn.
+    /// Removes the begin token, since every document gets one when it is read, and white space after the last turn.
     fn without_ends(&self, parts: &[Part], tokens: &mut Vec<Token>) {
         if parts.first().is_some_and(|part| part.from_template)
             && tokens.first().is_some_and(|token| token.id == self.begin)
@@ -230,7 +231,7 @@ impl Encoder {
         }
     }
 
-    /// The added tokens with which the template ends scored messages.
+    /// Returns the added tokens with which the template ends scored messages.
     fn turn_ends(&self, parts: &[Part]) -> BTreeSet<u32> {
         let added = self.tokenizer.get_added_vocabulary().get_vocab();
         let pairs = parts
@@ -269,7 +270,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every document's tokens decode back to its text, whatever is in it; the end token is at the end only.
+        /// Checks that the tokens of any document decode back to its text, and that the end token is at the end only.
         #[test]
         fn tokens_decode_to_their_text(
             text in prop_oneof!["\\PC{0,60}", "[ \\t\\r\\n0-9a-z'<|>é]{0,60}", any::<String>()],
@@ -284,8 +285,8 @@ mod tests {
             prop_assert_eq!(encoded.bytes, text.len() as u64);
         }
 
-        /// A prompt and its response have the tokens of the whole text; a token is scored where it reaches into the
-        /// response, and the bytes are those of the response alone.
+        /// Checks that a prompt and its response have the tokens of the whole text. A token is scored if it overlaps
+        /// the response, and only the bytes of the response are counted.
         #[test]
         fn masks_follow_the_parts(prompt in "\\PC{1,20}|[a-d :]{1,20}", response in "\\PC{1,20}|[a-d :]{1,20}") {
             let parts = [part(&prompt, false), part(&response, true)];
@@ -302,7 +303,8 @@ mod tests {
             }
         }
 
-        /// Words that are looked up have the library's own tokens and places, between special tokens as in any text.
+        /// Checks that [`Words`], which looks words up in a table, gives the same tokens and positions as the
+        /// tokenizer library, also between special tokens.
         #[test]
         fn conversations_have_the_librarys_tokens(said in "[a-d <|>é]{0,12}|<\\|endoftext\\|>|\\PC{0,8}") {
             let parts = [
@@ -323,8 +325,8 @@ mod tests {
         }
     }
 
-    /// Spaces at the end of a prompt, or at the beginning of the response, give the same tokens; the one that reaches
-    /// over the boundary is learned.
+    /// Checks that spaces at the end of a prompt or at the beginning of the response give the same tokens, and that
+    /// the token across the boundary is scored.
     #[test]
     fn a_token_over_the_boundary_is_learned() {
         let encode = |prompt: &str, response: &str| {
@@ -347,7 +349,8 @@ mod tests {
         );
     }
 
-    /// Training twice on the same text gives the same tokenizer, byte for byte; digits stand alone.
+    /// Checks that training twice on the same text gives the same tokenizer, byte for byte, and that each digit is a
+    /// token of its own.
     #[test]
     fn training_is_deterministic() {
         let texts = || {

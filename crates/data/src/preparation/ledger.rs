@@ -1,4 +1,5 @@
-//! The leak ledger: how much of the held-out text of any datasets stands in the training text of another.
+//! Overlap (leak) measurement: the share of held-out text of any datasets that is also in the training text of
+//! another.
 
 use std::sync::Arc;
 
@@ -7,16 +8,17 @@ use rayon::prelude::*;
 use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
 use crate::{DataError, Dataset, Overlap, Spelling, Split, TokenShard};
 
-/// Held-out domains that are looked for at once, a bit each.
+/// Maximum number of held-out domains per pass: each needs one bit of a 32-bit mask.
 const AT_ONCE: usize = 32;
-/// Documents that are spelled at once: enough for all cores.
+/// Documents per batch: enough to keep all cores busy.
 const CHUNK: usize = 4096;
 
-/// Looks for the held-out text of each `heldout` domain in the training text of the domain `train`, as `prepare` does
-/// within one dataset: whole documents, and sequences of 13 words. A pair within one dataset is read from its manifest.
+/// Measures how much of the held-out text of each `heldout` domain is in the training text of the domain `train`, by
+/// the same method as `prepare` within one dataset: whole documents, and sequences of 13 words. For a pair within one
+/// dataset, it returns the counts in the manifest.
 ///
 /// # Errors
-/// A domain that a dataset does not have; a shard or tokenizer that can't be read.
+/// Fails if a dataset does not have a named domain, or if a shard or tokenizer can't be read.
 pub fn measure_overlaps(
     heldout: &[(&Dataset, &str)],
     train: (&Dataset, &str),
@@ -65,7 +67,7 @@ pub fn measure_overlaps(
     Ok(found)
 }
 
-/// Returns the manifest's counts if both sides are of one dataset.
+/// Returns the manifest's counts if both domains belong to the same dataset.
 fn known<'a>(dataset: &'a Dataset, heldout: &str, train: (&Dataset, &str)) -> Option<&'a Overlap> {
     let same = dataset.fingerprint() == train.0.fingerprint();
     let mut overlaps = dataset.manifest().overlaps.iter().filter(|_| same);

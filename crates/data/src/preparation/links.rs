@@ -1,19 +1,19 @@
-//! Groups that belong together, by a union of pairs.
+//! Union-find of groups that are near-duplicates of each other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Groups that are near-duplicates of each other, by their sides.
+/// Groups that are near-duplicates of each other, by their split hashes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cluster {
-    /// Sides of held-out groups.
+    /// Split hashes of the held-out groups.
     pub(crate) heldout: BTreeSet<u64>,
-    /// Sides of groups of the training text.
+    /// Split hashes of the training groups.
     pub(crate) train: BTreeSet<u64>,
-    /// True if the training text has more than are remembered.
+    /// True if `train` is incomplete, because the number of stored training groups is limited.
     pub(crate) is_open: bool,
 }
 
-/// Groups that are known to have near-duplicates, as far as they were found.
+/// The near-duplicate groups found so far, as a union-find by split hash.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     parents: HashMap<u64, u64>,
@@ -29,7 +29,7 @@ impl Links {
         self.parents.contains_key(&side)
     }
 
-    /// Takes what was found, and returns whether any of it is new.
+    /// Adds clusters; returns true if any pair is new.
     pub(crate) fn add(&mut self, found: &[Cluster]) -> bool {
         let mut is_new = false;
         for cluster in found {
@@ -46,7 +46,7 @@ impl Links {
         is_new
     }
 
-    /// The groups that are near-duplicates of each other, of which all are known, the one of lowest hash first.
+    /// Returns the complete clusters (those without unknown training groups), sorted by their lowest hash.
     pub(crate) fn clusters(&self) -> Vec<BTreeSet<u64>> {
         let mut clusters: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
         for side in self.parents.keys() {
@@ -61,7 +61,7 @@ impl Links {
     }
 }
 
-/// The least of all that are joined with `member`.
+/// Returns the smallest hash in the set that contains `member`.
 pub(crate) fn root(parents: &HashMap<u64, u64>, member: u64) -> u64 {
     let mut at = member;
     while let Some(parent) = parents.get(&at).filter(|parent| **parent != at) {
@@ -70,7 +70,7 @@ pub(crate) fn root(parents: &HashMap<u64, u64>, member: u64) -> u64 {
     at
 }
 
-/// Joins two, and returns whether that was new.
+/// Joins the sets of `a` and `b`; returns true if that changed anything.
 pub(crate) fn join(parents: &mut HashMap<u64, u64>, a: u64, b: u64) -> bool {
     let known = parents.contains_key(&a) && parents.contains_key(&b);
     let (a, b) = (root(parents, a), root(parents, b));

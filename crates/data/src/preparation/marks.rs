@@ -1,19 +1,19 @@
-//! Scored parts of a document: the ends of its turns, and the marks of its tokens.
+//! Loss mask of a document, and the ends of its scored turns.
 
 use crate::sources::document::Part;
 use crate::tokenizer::special_tokens::SpecialToken;
 
-/// End of a scored part of a conversation.
+/// End of a scored turn of a conversation.
 pub(super) struct Turn {
-    /// End in the text.
+    /// Byte offset in the text of the turn's end.
     pub(super) end: usize,
-    /// Scored bytes up to there.
+    /// Scored bytes up to and including this turn.
     pub(super) bytes: u64,
-    /// Scored parts up to there.
+    /// Scored turns up to and including this one.
     pub(super) turns: u64,
 }
 
-/// Returns the ends of the scored parts of a document.
+/// Returns the ends of the scored turns of a document.
 pub(super) fn turns(parts: &[Part]) -> Vec<Turn> {
     let mut ends = Vec::new();
     let (mut end, mut bytes, mut turns) = (0, 0, 0);
@@ -30,7 +30,7 @@ pub(super) fn turns(parts: &[Part]) -> Vec<Turn> {
     ends
 }
 
-/// Marks the scored tokens: those that overlap a scored part.
+/// Returns the loss mask: true for each token that overlaps a scored part.
 pub(super) fn marks(tokens: &[SpecialToken], parts: &[Part]) -> Vec<bool> {
     let mut ends = Vec::with_capacity(parts.len());
     let mut end = 0;
@@ -40,7 +40,7 @@ pub(super) fn marks(tokens: &[SpecialToken], parts: &[Part]) -> Vec<bool> {
     }
     let is_scored = |token: &SpecialToken| {
         let first = ends.partition_point(|end| *end <= token.from);
-        // A token of no length stands before what follows it.
+        // A token of zero length counts with the text that follows it.
         let last = token.to.max(token.from + 1);
         let mut touched =
             (first..parts.len()).take_while(|&part| part == first || ends[part - 1] < last);

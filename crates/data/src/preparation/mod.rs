@@ -1,8 +1,8 @@
 //! Preparation of a dataset: sources in, shards out.
 //!
-//! Read `prepare` first; `config` is its input. The first pass is `collect`: `reader` spools documents (`spool`), and
-//! `duplicates`, `rule`, `settle` with `choice`, `near_duplicates` and `tail` decide their sides. The second pass is
-//! `encode`, with `overlap` looking for held-out text in the training split.
+//! Begin with `prepare`; its input is `config`. The first pass is `collect`: `reader` writes documents to temporary
+//! files (`spool`), and `duplicates`, `rule`, `settle`, `choice`, `near_duplicates` and `tail` assign them to the
+//! splits. The second pass is `encode`, in which `overlap` looks for held-out text in the training split.
 
 pub(crate) mod choice;
 pub(crate) mod collect;

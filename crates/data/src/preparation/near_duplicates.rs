@@ -1,10 +1,14 @@
-//! Near-duplicates of the held-out documents: they belong to one group, and have no business in the training text.
+//! Near-duplicates of held-out documents. They belong to one group, and must not be in the training split.
 //!
-//! Only the sketches of held-out documents are kept, so many at a time, and the training split streams by. Two
-//! documents are near-duplicates if 0.7 of their five-word sequences are common. Then their groups are one, if that is
-//! so of a quarter of a group's documents: a license that stands in every project does not make one group of all. Where
-//! it is of fewer, the documents themselves are left out. A held-out group with near-duplicates in the training text
-//! becomes training text; what is trained on never becomes held-out because of one.
+//! Only the sketches of held-out documents are in memory, a limited number at a time, and the training split is
+//! streamed past them. Two documents are near-duplicates if their sets of five-word sequences have a Jaccard
+//! similarity of at least 0.7.
+//!
+//! - Two groups are joined if at least a quarter of the documents of one have near-duplicates in the other. So a
+//!   license file that is in every project does not join all groups. With a smaller share, the documents themselves
+//!   are left out instead.
+//! - A held-out group with near-duplicates in the training split moves to the training split. A training group never
+//!   becomes held-out because of a near-duplicate.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -18,36 +22,38 @@ use crate::preparation::sketch_index::Index;
 use crate::preparation::spool::{Entry, Spool, length};
 use crate::sources::document::own_text;
 
-/// Held-out documents whose sketches are in memory at once: about a kilobyte each.
+/// Number of held-out documents whose sketches are in memory at once; each takes about a kilobyte, including its
+/// index entries.
 const AT_ONCE: usize = if cfg!(test) { 7 } else { 100_000 };
-/// Text that is sketched at once: enough for all cores.
+/// Bytes of text per batch: enough to keep all cores busy.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Groups of the training text that are remembered for one held-out group.
+/// Maximum number of training groups that are stored per held-out group.
 const PARTNERS: usize = 4096;
-/// Groups are one from this share of their documents on, as a divisor.
+/// Groups are joined if at least 1/`SHARE` of the documents are near-duplicates.
 const SHARE: u64 = 4;
 
-/// Treatment of near-duplicates.
+/// Handling of near-duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// Groups become training text, documents are left out.
+    /// Moves held-out groups to the training split, and leaves out single documents.
     Move,
-    /// Groups are joined, and what stands in the training text too is counted: the config says what is held out.
+    /// Joins held-out groups, and counts the documents with near-duplicates in the training split. For a held-out
+    /// split that the config names.
     Count,
-    /// Groups are joined; the training text is not looked at.
+    /// Joins held-out groups; does not read the training split.
     Join,
 }
 
-/// Near-duplicates of a domain.
+/// Near-duplicates of a domain's held-out documents.
 #[derive(Debug, Default)]
 pub(crate) struct NearDuplicates {
-    /// The groups that are one, each with the one that all of them become.
+    /// Groups to join; maps each group to the group that replaces it.
     joined: HashMap<u64, u64>,
-    /// The sides of groups that have near-duplicates in the training text, with the sides of those.
+    /// Held-out groups with near-duplicates in the training split, with those training groups, by split hash.
     pub(crate) in_train: Vec<Cluster>,
-    /// Documents that are to be left out: index and bytes.
+    /// Index and bytes of each document to leave out.
     left_out: Vec<(u64, u64)>,
-    /// Held-out documents with near-duplicates in the training text.
+    /// Number of held-out documents with near-duplicates in the training split.
     pub(crate) documents_in_train: u64,
 }
 
@@ -60,22 +66,22 @@ struct Member {
     group: u64,
 }
 
-/// Pairs of near-duplicates.
+/// Pairs of near-duplicates that were found.
 #[derive(Default)]
 struct Pairs {
     members: Vec<Member>,
-    /// Groups that held-out documents are like, by the document's number.
+    /// For each held-out document (an index into `members`): the other held-out groups with near-duplicates of it.
     heldout: BTreeMap<usize, BTreeSet<u64>>,
-    /// Held-out documents that are like some of the training text.
+    /// Held-out documents with near-duplicates in the training split.
     in_train: HashSet<usize>,
-    /// Sides of the training groups that held-out groups are like.
+    /// For each held-out group: the split hashes of the training groups with near-duplicates of it.
     partners: HashMap<u64, BTreeSet<u64>>,
 }
 
-/// Looks for near-duplicates of the held-out documents on both sides of a domain.
+/// Finds near-duplicates of a domain's held-out documents, in the held-out split and in the training split.
 ///
 /// # Errors
-/// The disk's.
+/// Fails if a temporary file can't be read.
 pub(crate) fn find(domain: &Collected, remedy: Remedy) -> Result<NearDuplicates, DataError> {
     let mut pairs = Pairs::default();
     domain.heldout.read_kept(&mut |entry| {
@@ -121,7 +127,7 @@ pub(crate) fn find(domain: &Collected, remedy: Remedy) -> Result<NearDuplicates,
     Ok(pairs.judge(remedy))
 }
 
-/// Calls `take` with what `work`, on all cores, makes of each document of a spool, in order.
+/// Applies `work` to each document of a spool on all cores, and calls `take` with the results in order.
 fn batches<T: Send>(
     spool: &Spool,
     work: &(dyn Fn(&Entry) -> T + Sync),
@@ -150,7 +156,7 @@ fn batches<T: Send>(
 }
 
 impl Pairs {
-    /// Two held-out documents, the first of `group`, are alike.
+    /// Records that held-out document `number`, of `group`, is a near-duplicate of held-out document `other`.
     fn note(&mut self, number: usize, other: usize, group: u64) {
         let other_group = self.members[other].group;
         if other_group != group {
@@ -159,7 +165,7 @@ impl Pairs {
         }
     }
 
-    /// A held-out document is like one of the training text.
+    /// Records that held-out document `number` is a near-duplicate of a training document whose split hash is `side`.
     fn note_train(&mut self, number: usize, side: u64) {
         let member = self.members[number];
         self.in_train.insert(number);
@@ -193,7 +199,7 @@ impl Pairs {
         for number in &self.in_train {
             *in_train.entry(self.members[*number].group).or_default() += 1;
         }
-        // Groups that are one are so on either side.
+        // Joined groups move together.
         let moved: HashSet<u64> = in_train
             .iter()
             .filter(|(group, count)| remedy == Remedy::Move && is_large(**count, group))
@@ -205,7 +211,7 @@ impl Pairs {
             let mut others = self.heldout.get(number).into_iter().flatten();
             let repeats = self.in_train.contains(number)
                 || others.any(|other| {
-                    // The one of the lesser group stays of two documents that are alike.
+                    // If two documents are near-duplicates, the one in the group with the lower hash stays.
                     let root = root(&parents, *other);
                     root != of && (*other < member.group || moved.contains(&root))
                 });
@@ -227,7 +233,7 @@ impl Pairs {
         }
     }
 
-    /// The groups that go to the training text, with what they are like there.
+    /// Returns the groups that move to the training split, with their near-duplicates there.
     fn clusters(&self, moved: &HashSet<u64>, parents: &HashMap<u64, u64>) -> Vec<Cluster> {
         let mut clusters: BTreeMap<u64, Cluster> = BTreeMap::new();
         for member in &self.members {
@@ -247,10 +253,10 @@ impl Pairs {
 }
 
 impl NearDuplicates {
-    /// Joins the groups of the held-out split, and leaves out what is to be.
+    /// Joins the groups of the held-out split and removes the documents to leave out.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if a temporary file can't be read.
     pub(crate) fn keep(self, domain: &mut Collected) -> Result<(), DataError> {
         domain.manifest.near_duplicates_left_out += self.left_out.len() as u64;
         for (index, bytes) in self.left_out {
@@ -271,7 +277,7 @@ impl NearDuplicates {
         Ok(())
     }
 
-    /// The sides of held-out groups with near-duplicates in the training text.
+    /// Returns the split hashes of the held-out groups with near-duplicates in the training split.
     pub(crate) fn sides(&self) -> impl Iterator<Item = u64> + '_ {
         self.in_train
             .iter()
@@ -306,7 +312,8 @@ mod tests {
         Tag::of(&number.to_string(), 0).side
     }
 
-    /// Twenty held-out essays, more than are looked at together; edited copies of some on either side.
+    /// Creates a domain of twenty held-out essays, more than one batch of sketches holds, with edited copies of some
+    /// of them in both splits.
     fn domain(folder: &std::path::Path) -> Collected {
         let mut domain = Collected::create(folder, Grouping::default()).unwrap();
         for number in 0..20 {
@@ -321,8 +328,8 @@ mod tests {
         domain
     }
 
-    /// Near-duplicates are found wherever they stand, and join their groups; what joins one that is in the training
-    /// text goes there with it.
+    /// Checks that near-duplicates are found in every batch and join their groups, and that a group joined with one
+    /// that moves to the training split moves too.
     #[test]
     fn near_duplicates_are_found_in_every_part() {
         let folder = tempfile::tempdir().unwrap();
@@ -347,7 +354,7 @@ mod tests {
         assert_eq!(domain.manifest.near_duplicates_joined, 2);
     }
 
-    /// A document that a large group has in common with others is left out of it, on one side of a pair.
+    /// Checks that a document that large groups have in common does not join them, but is left out of one of them.
     #[test]
     fn few_near_duplicates_do_not_join_groups() {
         let folder = tempfile::tempdir().unwrap();
@@ -375,7 +382,7 @@ mod tests {
             })
             .unwrap();
         assert_eq!(left_out, [group(30).max(group(31))]);
-        // Documents that the config names stay, and are joined instead.
+        // With a held-out split that the config names, the documents stay and the groups are joined.
         let found = find(&domain, Remedy::Count).unwrap();
         assert!(found.left_out.is_empty() && found.in_train.is_empty());
         assert_eq!((found.joined.len(), found.documents_in_train), (6, 3));

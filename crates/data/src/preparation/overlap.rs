@@ -1,7 +1,8 @@
 //! Overlap of held-out text with the training split: whole documents, and sequences of 13 words.
 //!
-//! 13 words is the length that GPT-3's and later reports look for. Words are compared with letter case and white space
-//! aside. Held-out sequences are kept as hashes, thinned by hash where there are many, so that memory is bounded.
+//! 13 words is the length that GPT-3's report and later ones use. The comparison ignores letter case and white space.
+//! Held-out sequences are stored as hashes. If there are too many, only those with certain hashes are kept, so that
+//! memory is bounded.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,16 +14,17 @@ use crate::sources::document::own_text;
 use crate::sources::normalize::normalize;
 use crate::{DataError, Overlap};
 
-/// Words of a sequence.
+/// Words per sequence.
 const WORDS: usize = 13;
-/// Sequences that are looked for at most; beyond, a share chosen by hash.
+/// Maximum number of stored sequences; with more, a sample chosen by hash is stored.
 const MOST: u64 = 3_000_000;
-/// Most hashes of whole documents, of all domains together.
+/// Maximum number of stored document hashes, over all domains.
 const MOST_DOCUMENTS: usize = 3_000_000;
 
-/// The held-out split: which hashes stand in which domains.
+/// Hashes of the held-out sequences and documents, with the domains that contain them.
 pub struct HeldoutGrams {
-    /// Domains with each hash, a bit each, and the training domains where it was found.
+    /// For each sequence hash: a bit mask of the held-out domains that contain it, and a bit mask of the training
+    /// domains in which it was found.
     grams: HashMap<u64, (u32, AtomicU32)>,
     documents: Vec<Documents>,
     words: u64,
@@ -30,7 +32,7 @@ pub struct HeldoutGrams {
 }
 
 impl HeldoutGrams {
-    /// Creates a collection for a number of domains.
+    /// Creates an empty collection for this number of domains.
     pub fn new(domains: usize) -> Self {
         Self {
             grams: HashMap::new(),
@@ -42,10 +44,11 @@ impl HeldoutGrams {
         }
     }
 
-    /// Takes a domain's held-out documents, and counts their words.
+    /// Adds the hashes of a domain's held-out documents, and counts their words. Must be called for every domain
+    /// before [`Self::fill`].
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if a temporary file can't be read.
     pub fn count(&mut self, domain: usize, heldout: &Spool) -> Result<(), DataError> {
         heldout.read(&mut |parts| {
             self.count_text(domain, &own_text(&parts));
@@ -53,7 +56,7 @@ impl HeldoutGrams {
         })
     }
 
-    /// Takes one held-out document of a domain, and counts its words.
+    /// Adds the hash of one held-out document, and counts its words.
     pub fn count_text(&mut self, domain: usize, text: &str) {
         let words = words(text);
         self.words += words.len() as u64;
@@ -61,10 +64,11 @@ impl HeldoutGrams {
         self.thinning = self.words.div_ceil(MOST).max(1);
     }
 
-    /// Takes all held-out sequences, after every domain was counted.
+    /// Adds all held-out sequences, one spool per domain. Must be called after every domain was counted, since the
+    /// counts determine the sampling.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if a temporary file can't be read.
     pub fn fill<'a>(&mut self, heldout: impl Iterator<Item = &'a Spool>) -> Result<(), DataError> {
         for (domain, spool) in heldout.enumerate() {
             spool.read(&mut |parts| {
@@ -75,7 +79,7 @@ impl HeldoutGrams {
         Ok(())
     }
 
-    /// Takes the sequences of one held-out document, after every document of every domain was counted.
+    /// Adds the sequences of one held-out document. Must be called after every document of every domain was counted.
     pub fn fill_text(&mut self, domain: usize, text: &str) {
         for gram in sequences(&words(text)) {
             if gram.is_multiple_of(self.thinning) {
@@ -85,12 +89,12 @@ impl HeldoutGrams {
     }
 }
 
-/// The held-out documents of a domain: of each hash, the train domains where it was found. Where there are too many, a
-/// share chosen by hash.
+/// Hashes of a domain's held-out documents; each maps to a bit mask of the training domains in which it was found.
+/// Above `most` hashes, only a sample chosen by hash is kept.
 struct Documents {
     found: HashMap<u64, AtomicU32>,
     most: usize,
-    /// Hashes that are multiples of this power of two are kept.
+    /// Only hashes that are multiples of this power of two are kept.
     thinning: u64,
 }
 
@@ -116,18 +120,18 @@ impl Documents {
     }
 }
 
-/// The search through the training split; many threads may look at once.
+/// Search for held-out text in the training split; it can be used from many threads.
 pub struct OverlapScan<'a> {
     heldout: &'a HeldoutGrams,
 }
 
 impl<'a> OverlapScan<'a> {
-    /// Creates a scan without findings.
+    /// Creates a search without results.
     pub fn new(heldout: &'a HeldoutGrams) -> Self {
         Self { heldout }
     }
 
-    /// Looks through one document of the training split of `domain`.
+    /// Searches one document of the training split of `domain`.
     pub fn look(&self, domain: usize, text: &str) {
         let mark = 1 << domain;
         let words = words(text);
@@ -146,7 +150,7 @@ impl<'a> OverlapScan<'a> {
         }
     }
 
-    /// Returns the overlap of every pair of domains.
+    /// Returns the overlap of every pair of a training domain and a held-out domain.
     pub fn result(&self, names: &[String]) -> Vec<Overlap> {
         let mut overlaps = Vec::new();
         for (heldout, heldout_name) in names.iter().enumerate() {
@@ -157,7 +161,7 @@ impl<'a> OverlapScan<'a> {
         overlaps
     }
 
-    /// Returns the overlap of every held-out domain with the first training domain, named `train`.
+    /// Returns the overlap of every held-out domain with training domain 0, which is named `train`.
     pub fn against(&self, train: &str, heldout: &[String]) -> Vec<Overlap> {
         let numbered = heldout.iter().enumerate();
         numbered
@@ -195,7 +199,7 @@ impl<'a> OverlapScan<'a> {
     }
 }
 
-/// A hash of each word, in order.
+/// Returns a hash of each word, in order.
 fn words(text: &str) -> Vec<u64> {
     let mut normal = String::new();
     normalize(text, &mut normal);
@@ -203,7 +207,7 @@ fn words(text: &str) -> Vec<u64> {
     words.map(|word| xxh3_64(word.as_bytes())).collect()
 }
 
-/// A hash of a whole document.
+/// Returns a hash of a whole document.
 fn whole(words: &[u64]) -> u64 {
     words.iter().fold(words.len() as u64, |hash, word| {
         (hash ^ word)
@@ -212,7 +216,8 @@ fn whole(words: &[u64]) -> u64 {
     })
 }
 
-/// The hashes of all sequences of [`WORDS`] words: a polynomial in the words' hashes, rolled along.
+/// Returns the hashes of all sequences of [`WORDS`] words, computed as a rolling polynomial hash over the hashes of
+/// the words.
 fn sequences(words: &[u64]) -> impl Iterator<Item = u64> {
     const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
     let oldest = (1..WORDS).fold(1u64, |power, _| power.wrapping_mul(BASE));
@@ -222,7 +227,7 @@ fn sequences(words: &[u64]) -> impl Iterator<Item = u64> {
             rolling = rolling.wrapping_sub(words[at - WORDS].wrapping_mul(oldest));
         }
         rolling = rolling.wrapping_mul(BASE).wrapping_add(*word);
-        // Mixed, so that thinning by a multiple takes a fair share.
+        // The final mix makes the multiples of a number a uniform sample.
         xxh3_64(&rolling.to_le_bytes())
     });
     rolled.skip(WORDS - 1)
@@ -238,7 +243,7 @@ mod tests {
         super::sequences(words).collect()
     }
 
-    /// Few documents are kept of any number, and the order does not change how many.
+    /// Checks that the number of stored document hashes is bounded, and that the sample does not depend on the order.
     #[test]
     fn documents_are_thinned() {
         let hash = |number: u64| whole(&[number, number * number]);
@@ -257,7 +262,7 @@ mod tests {
         );
     }
 
-    /// Sequences of 13 equal words are found anywhere, in any letter case; 12 are not.
+    /// Checks that 13 equal words are found at any position and in any letter case, and that 12 are not.
     #[test]
     fn sequences_do_not_depend_on_their_place() {
         let text = "a b c d e f g h i j k l m n";

@@ -1,9 +1,9 @@
-//! Raw text to a dataset.
+//! Preparation of a dataset from raw text.
 //!
-//! Two passes, so that memory does not grow with the corpus. The first reads the sources, decides each document's side
-//! by its content, spools it beside the output, and drops duplicates. The second tokenizes the spools on all cores and
-//! looks for held-out text in the training split. `dataset.json` is written last: a folder without it is unfinished,
-//! and is made anew.
+//! There are two passes, so that memory does not grow with the corpus. The first pass reads the sources, assigns each
+//! document to a split by its content, writes it to a temporary file in the output folder, and drops duplicates. The
+//! second pass tokenizes these files on all cores and looks for held-out text in the training split. `dataset.json`
+//! is written last: a folder without it is incomplete and is prepared again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -27,13 +27,14 @@ use crate::{
     Progress, SCHEMA, Split, TargetFolder, TokenizerManifest, read_questions,
 };
 
-/// Makes the dataset that `config` describes. An output that holds the same dataset already is left as it is; one
-/// that holds another is refused, unless `force`, and is replaced only when all sources have been read.
+/// Prepares the dataset that `config` describes. If the output folder already holds this dataset, it is left as it
+/// is. If it holds another one, `prepare` fails unless `force` is true; even then the old dataset is replaced only
+/// after all sources were read.
 ///
-/// Beside the result, the text that is kept lies on the output's disk while this runs, once.
+/// During the run, the output's disk also holds one copy of the text.
 ///
 /// # Errors
-/// A config that contradicts itself; a source that can't be read; a domain with nothing in it; a full disk.
+/// Fails if the config is not valid, if a source can't be read, if a domain has no documents, or if the disk is full.
 pub fn prepare(
     config: &PrepareConfig,
     force: bool,
@@ -64,7 +65,7 @@ pub fn prepare(
         return Ok(same);
     }
     let _claimed = TargetFolder::claim(output)?;
-    // Another process may have made it before this one came to the lock.
+    // Another process may have finished the same dataset while this one waited for the lock.
     if let Some(same) = existing(output, &source, &earlier, force)? {
         return Ok(same);
     }
@@ -89,8 +90,8 @@ pub fn prepare(
     Dataset::open(output)
 }
 
-/// Returns the fingerprint that versions of Polymath gave these sources that read `.txt`, `.md`, `.jsonl` and
-/// `.parquet` alone; `None` if they read the same files.
+/// Returns the fingerprint that earlier versions of Polymath, which read only `.txt`, `.md`, `.jsonl` and `.parquet`
+/// files, gave these sources; `None` if they read the same files.
 fn earlier_source(
     config: &PrepareConfig,
     files: &BTreeMap<String, files::Files>,
@@ -101,8 +102,8 @@ fn earlier_source(
     source.transpose()
 }
 
-/// The dataset in `output`, where it is the one that would be made, or that an earlier version made of the files that
-/// it read.
+/// Returns the dataset in `output` if it is already the requested one, or one that an earlier version made from the
+/// files that it could read.
 fn existing(
     output: &Path,
     source: &str,
@@ -138,7 +139,7 @@ fn existing(
     }
 }
 
-/// Removes what an earlier dataset left: its manifest first, so that what is half-removed does not look finished.
+/// Removes an earlier dataset, its manifest first, so that a partly removed dataset does not look complete.
 fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
     let manifest = output.join("dataset.json");
     let Ok(json) = polymath_base::read(&manifest) else {
@@ -146,7 +147,7 @@ fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
     };
     fs::remove_file(&manifest).map_err(DataError::file("remove", &manifest))?;
     let domains = serde_json::from_slice::<Manifest>(&json).map(|manifest| manifest.domains);
-    // Files that can't be removed are replaced or, in a folder that is no domain any more, without meaning.
+    // A file that can't be removed does no harm: it is replaced later, or its domain is no longer in the manifest.
     for name in domains.unwrap_or_default().into_keys() {
         for file in [
             "train.safetensors",
@@ -156,7 +157,8 @@ fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
         ] {
             let _ = fs::remove_file(output.join(&name).join(file));
         }
-        // A domain that stays is still known by its sides if this is cut off here.
+        // Keeps `sides.json` of domains that are prepared again, so that their split is known even if this run is
+        // interrupted.
         if !config.domains.contains_key(&name) {
             let _ = fs::remove_file(output.join(&name).join(sides::FILE));
         }
@@ -171,7 +173,7 @@ fn train_tokenizer(
     progress: &dyn Progress,
 ) -> Result<Tokenizer, DataError> {
     progress.begin("training the tokenizer", None);
-    // The smallest domains first: what they can't fill is shared by the others.
+    // Begins with the smallest domains; the bytes that they can't supply go to the larger ones.
     let mut domains: Vec<&Collected> = collected.values().collect();
     domains.sort_by_key(|domain| domain.train.bytes);
     let mut texts = Vec::new();
@@ -183,7 +185,7 @@ fn train_tokenizer(
         let mut drawn_texts: Vec<String> = Vec::new();
         domain.train.read(&mut |parts| {
             index += 1;
-            // Whole documents, by a seeded draw for each, so that all of a domain is represented.
+            // Whole documents are drawn at random (seeded), so that they represent all of the domain.
             let drawn = crate::draw::unit(config.seed, 1 << 42 | number as u64, index) < chance;
             if drawn && taken < share {
                 drawn_texts.push(parts.iter().map(|part| part.text.as_str()).collect());
@@ -192,7 +194,8 @@ fn train_tokenizer(
             Ok(())
         })?;
         if taken == 0 {
-            // Long documents only, none of them drawn: the beginning of one stands for the domain.
+            // No document was drawn, because the documents are long: the beginning of the first one represents the
+            // domain.
             domain.train.read_first(1, &mut |parts| {
                 let mut text: String = parts.iter().map(|part| part.text.as_str()).collect();
                 text.truncate(text.floor_char_boundary(share as usize));
@@ -215,7 +218,7 @@ fn train_tokenizer(
     Ok(trained)
 }
 
-/// The second pass, and the manifest.
+/// Runs the second pass and writes the manifest.
 fn write(
     config: &PrepareConfig,
     source: String,
@@ -324,7 +327,8 @@ fn write_domain(
     })
 }
 
-/// Keeps what decides the domain's sides when it is prepared again.
+/// Writes `sides.json`, which keeps the split stable when the domain is prepared again; removes it if there is
+/// nothing to keep.
 fn write_sides(folder: &Path, domain: &Collected) -> Result<(), DataError> {
     let path = folder.join(sides::FILE);
     match &domain.sides {
@@ -368,7 +372,8 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     polymath_base::write(path, bytes).map_err(DataError::file("write", path))
 }
 
-/// The names of files are as durable as their contents only when their folder is synced too.
+/// Syncs a folder: without this, the names of new files in it may be lost in a crash even if their contents were
+/// synced.
 fn sync_folder(folder: &Path) -> Result<(), DataError> {
     if cfg!(unix) {
         let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());

@@ -1,4 +1,4 @@
-//! Reader of one domain's files: each document goes to its side of the split.
+//! Reader of a domain's files that assigns each document to a split.
 
 use std::path::Path;
 
@@ -15,33 +15,34 @@ use crate::sources::format::{self, Format};
 use crate::sources::normalize::normalize;
 use crate::{DataError, Progress, Split};
 
-/// Reads the files of one domain into its spools.
+/// Reads the files of one domain into its temporary files.
 pub(super) struct DomainReader<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) number: usize,
     pub(super) duplicates: &'a mut Duplicates,
     pub(super) bad: &'a mut BadRecords,
-    /// Name of the token that ends documents.
+    /// Text of the token that ends documents.
     pub(super) end: &'a str,
     pub(super) domain: Collected,
     pub(super) rule: Rule,
-    /// True if files, which may hold many documents, are the groups.
+    /// True if each file is one group, however many documents it holds.
     pub(super) by_file: bool,
-    /// Key of the document, or file, that is being read, once a piece of it was kept.
+    /// Tag of the current document, or of the current file, once a piece of it was kept.
     pub(super) tag: Option<Tag>,
-    /// Side of the document.
+    /// Split of the current document.
     pub(super) side: Split,
-    /// Number of the file.
+    /// Index of the current file.
     pub(super) file: u32,
-    /// True if a piece of the document was kept.
+    /// True if a piece of the current document was kept.
     pub(super) begun: bool,
-    /// Documents in whose text the end token's name stands.
+    /// Number of documents whose text contains the name of the end token.
     pub(super) with_end: u64,
     pub(super) folded: String,
 }
 
 impl DomainReader<'_> {
-    /// `side` is where the config puts the file's documents; `None` where their content decides.
+    /// Reads a file. `side` is the split that the config assigns to the file; if it is `None`, the content of each
+    /// document decides.
     pub(super) fn read(
         &mut self,
         path: &Path,
@@ -62,7 +63,7 @@ impl DomainReader<'_> {
                 Ok(())
             }
         })?;
-        // A file without a line has no document to be counted as empty.
+        // A file without any line or record counts as one empty document.
         if self.domain.manifest.read == before && self.bad.count == bad_before {
             self.domain.manifest.empty_dropped += 1;
         }
@@ -82,7 +83,7 @@ impl DomainReader<'_> {
         if document.piece == 1 {
             self.domain.manifest.cut_documents += 1;
         }
-        // A huge document's pieces stay together, on the side of the first.
+        // All pieces of a long document go to the split of its first piece.
         let tag = self.tag.unwrap_or_else(|| self.tag_of(&document));
         self.tag = Some(tag);
         self.side = side.unwrap_or(match self.rule.holds_out(tag.side) {
@@ -113,8 +114,8 @@ impl DomainReader<'_> {
         }
     }
 
-    /// The key of a document by the field that names its group, else by its content: the same in every dataset,
-    /// whatever else is in it. Copies that differ in letter case and white space have the same.
+    /// Returns the tag of a document: by the field that names its group, else by its content. So it is the same in
+    /// every dataset. Copies that differ only in letter case and white space have the same tag.
     fn tag_of(&mut self, document: &SourceDocument) -> Tag {
         match &document.group {
             Some(value) => Tag::of(value, self.rule.seed),
@@ -126,7 +127,8 @@ impl DomainReader<'_> {
     }
 }
 
-/// Hashes the exact content: where letter case matters (molecules, code), only true copies are duplicates.
+/// Returns a hash of the exact content. Only exact copies are duplicates, since letter case matters in some text
+/// (molecules, code).
 fn hash(parts: &[Part]) -> u64 {
     let mut hasher = Xxh3Default::new();
     for part in parts {

@@ -1,7 +1,7 @@
-//! A dataset as a model with a certain tokenizer reads it.
+//! A dataset in the tokens of a given model.
 //!
-//! Bits per byte of two models with different tokenizers are compared on the same text: each reads a dataset's
-//! documents in its own tokens. Where those are not the stored ones, the stored ones are spelled, and their text is
+//! Bits per byte of two models with different tokenizers are compared on the same text: each model reads the
+//! documents in its own tokens. If the stored tokens are of another tokenizer, they are detokenized, and the text is
 //! tokenized again.
 
 use std::collections::HashMap;
@@ -16,33 +16,33 @@ use crate::preparation::encode::Encoder;
 use crate::sources::document::Part;
 use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenShard};
 
-/// Documents that are tokenized at once: enough for all cores.
+/// Documents per batch: enough to keep all cores busy.
 const CHUNK: usize = 512;
 
 /// A dataset in a model's tokens.
 pub struct Reading<'a> {
     dataset: &'a Dataset,
-    /// Encoder, if the stored tokens are others.
+    /// Conversion to the model's tokens; `None` if the stored tokens are the model's.
     translation: Option<Translation>,
 }
 
-/// Translation from the stored tokens to a model's.
+/// Conversion of stored tokens to the model's tokens.
 struct Translation {
     stored: Tokenizer,
     spelling: Spelling,
-    /// The stored special tokens, which a chat template has written.
+    /// Special tokens of the stored tokenizer, by ID. They come from a chat template.
     special: HashMap<u32, String>,
-    /// True if the stored tokenizer puts a space before every text between special tokens, not only before the first.
+    /// True if the stored tokenizer adds a space before every text between special tokens, not only before the first.
     spaces_stretches: bool,
     encoder: Encoder,
 }
 
 impl Dataset {
-    /// The dataset as a model reads it that has the tokenizer at `path`, and whose documents begin and end with `(bos,
-    /// eos)`.
+    /// Returns the dataset in the tokens of the tokenizer at `path`. Documents begin with token `bos` and end with
+    /// token `eos`.
     ///
     /// # Errors
-    /// A tokenizer that can't be read.
+    /// Fails if a tokenizer can't be read.
     pub fn read_by(&self, path: &Path, (bos, eos): (u32, u32)) -> Result<Reading<'_>, DataError> {
         let stored_end = self.manifest().tokenizer.eos_token_id;
         if self.was_made_with(path)? && stored_end == eos {
@@ -56,7 +56,7 @@ impl Dataset {
         let special = added.filter(|(_, token)| token.special);
         let mut special: HashMap<u32, String> =
             special.map(|(id, token)| (id, token.content)).collect();
-        // Ends of turns belong to the template even if the tokenizer does not call them special.
+        // Tokens that end turns belong to the template even if the tokenizer does not mark them as special.
         for domain in self.domain_names() {
             for end in self.turn_ends(domain)? {
                 if let Some(name) = stored.id_to_token(end) {
@@ -79,7 +79,7 @@ impl Dataset {
 }
 
 impl Reading<'_> {
-    /// The dataset.
+    /// Returns the dataset with its stored tokens.
     pub fn dataset(&self) -> &Dataset {
         self.dataset
     }
@@ -89,12 +89,13 @@ impl Reading<'_> {
         self.translation.is_some()
     }
 
-    /// The shard of `domain`'s side `split` in the model's tokens: the stored one, or one in a temporary file that has
-    /// the same documents in the same order. Choices of documents, groups and [parts](crate::HeldoutSplit) go by the
-    /// stored one, so that they are the same for every model.
+    /// Returns a split of `domain` in the model's tokens. That is the stored shard, or a temporary one with the same
+    /// documents in the same order. Document selection, groups and the [dev and test splits](crate::HeldoutSplit) are
+    /// those of the stored shard, so that they are the same for every model.
     ///
     /// # Errors
-    /// As [`Dataset::shard`]; stored tokens that do not give their text back; a full disk.
+    /// Fails if the stored shard can't be opened (see [`Dataset::shard`]), if the stored tokens do not decode back to
+    /// the text, or if the disk is full.
     pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
         let stored = self.dataset.shard(domain, split)?;
         match &self.translation {
@@ -124,7 +125,7 @@ impl Translation {
         Ok(TokenShard::open(&path)?.translated_from(stored, folder))
     }
 
-    /// A document's tokens, and which of them are scored.
+    /// Returns the tokens of a document and its loss mask.
     fn document(
         &self,
         stored: &TokenShard,
@@ -151,8 +152,9 @@ impl Translation {
         Ok((encoded.tokens, encoded.scored))
     }
 
-    /// Checks that the scored text has the stored number of bytes. Text of a template counts for none, so that they
-    /// say nothing of a conversation's tokens; a token that reaches over the end of a prompt brings some of its bytes.
+    /// Returns true if the scored text has the stored number of bytes, so that detokenizing lost nothing.
+    /// Conversations can't be checked, since the template's text is not counted. A scored token across the end of a
+    /// prompt may bring some bytes of the prompt.
     fn gives_back(&self, document: &Document<'_>, parts: &[Part]) -> bool {
         if parts.iter().any(|part| part.from_template) {
             return true;
@@ -169,8 +171,7 @@ impl Translation {
         (document.bytes..=document.bytes + over as u64).contains(&bytes)
     }
 
-    /// Stretches of text that are scored or not, and the special tokens between them; the token at the end does not
-    /// belong to them.
+    /// Splits a document, without its end token, into special tokens and runs of text that are either scored or not.
     fn parts(&self, document: &Document<'_>) -> Result<Vec<Part>, DataError> {
         let mut tokens = Vec::with_capacity(document.len());
         document.copy_tokens(0..document.len() - 1, &mut tokens);
@@ -197,8 +198,8 @@ impl Translation {
         Ok(parts)
     }
 
-    /// The text of a stretch of tokens. Some tokenizers put a space before a text, and take it away again: `begins`
-    /// says whether this one can have been put there.
+    /// Returns the text of these tokens. Some tokenizers add a space before the text and remove it when decoding:
+    /// `begins` is true if the tokens stand where such a space may have been added.
     fn text(&self, tokens: &[u32], begins: bool) -> Result<String, DataError> {
         let spelt = |token: &u32| self.spelling.bytes(*token);
         let bytes: Vec<u8> = tokens.iter().flat_map(spelt).copied().collect();
@@ -214,7 +215,7 @@ impl Translation {
     }
 }
 
-/// Returns true if a tokenizer puts a space before the text that follows a special token.
+/// Returns true if a tokenizer adds a space before text that follows a special token.
 fn spaces_stretches(
     tokenizer: &Tokenizer,
     spelling: &Spelling,

@@ -1,16 +1,16 @@
-//! Rule of the split by hash.
+//! Split rule by hash.
 
-/// Rule that decides the sides of a domain.
+/// Rule that assigns a domain's groups to the splits.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule {
     pub(crate) seed: u64,
     pub(crate) share: f64,
-    /// Least number of held-out groups, if the config gives one.
+    /// Minimum number of held-out groups from the config; 0 if not set.
     pub(crate) least_groups: u64,
 }
 
 impl Rule {
-    /// Returns true if a document of this hash is held out.
+    /// Returns true if a group with this hash is held out.
     pub(crate) fn holds_out(self, hash: u64) -> bool {
         let unit = (hash >> 11) as f64 / (1u64 << 53) as f64;
         unit < self.share

@@ -1,9 +1,12 @@
 //! Split of a domain: the choice of held-out documents.
 //!
-//! A group is held out if the hash of its content, or of the field that names it, lies below the share. In a small
-//! domain chance can leave the held-out split short: a quota then adds the groups of lowest hash. A lone document is
-//! cut, and its tail held out. What has a near-duplicate in the training text is not held out. What an earlier dataset
-//! in the same folder was trained on is never held out; `sides.json` remembers it.
+//! - A group is held out if the hash of its content, or of the field that names it, is below the share.
+//! - In a small domain, chance can leave the held-out split too small: a quota then adds the groups with the lowest
+//!   hashes.
+//! - If a domain has one document only, that is cut and its end held out.
+//! - A group with a near-duplicate in the training split is not held out.
+//! - A group that an earlier dataset in the same folder was trained on is not held out unless the domain has no other
+//!   groups; `sides.json` stores these groups.
 
 use std::collections::BTreeSet;
 
@@ -17,15 +20,15 @@ use crate::preparation::survey::{Survey, groups_of};
 use crate::preparation::tail;
 use crate::{DataError, Split};
 
-/// Most rounds of refilling the held-out split after near-duplicates in the training text were found.
+/// Maximum number of rounds that refill the held-out split after near-duplicates in the training split were found.
 const ROUNDS: usize = 16;
 
 impl Rule {
-    /// Gives the held-out split of a domain what chance has left it short of, and the training split what has
-    /// near-duplicates there; `earlier` are the sides that the domain had before.
+    /// Finishes the split of a domain: fills up a held-out split that is too small, and moves groups with
+    /// near-duplicates in the training split there. `earlier` is the split of the domain in the earlier dataset.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if a temporary file can't be read or written.
     pub(crate) fn settle(
         self,
         name: &str,
@@ -33,7 +36,7 @@ impl Rule {
         earlier: Option<&Sides>,
     ) -> Result<(), DataError> {
         let field = domain.field.clone();
-        // Another seed, share or field is another split.
+        // Another seed, share or field gives another split.
         let same = |sides: &&Sides| {
             (sides.seed, sides.share, &sides.field) == (self.seed, self.share, &field)
         };
@@ -52,7 +55,7 @@ impl Rule {
         let mut found = NearDuplicates::default();
         for round in 0..ROUNDS {
             let added = self.fill(domain, &known)?;
-            // Earlier findings still hold if nothing came to the held-out split.
+            // If no document was added to the held-out split, the earlier search for near-duplicates still holds.
             if domain.manifest.tail_held_out || round > 0 && added == 0 {
                 break;
             }
@@ -69,11 +72,11 @@ impl Rule {
         Ok(())
     }
 
-    /// Fills the held-out split up, as far as it is short, and returns how many documents came to it.
+    /// Fills up the held-out split if it is too small; returns the number of documents added.
     fn fill(self, domain: &mut Collected, known: &Known<'_>) -> Result<u64, DataError> {
         let enough = ENOUGH.max(self.least_groups);
         let bytes = (domain.heldout.bytes + domain.train.bytes) as f64;
-        // One group of more than half of the text makes the held-out split as large as this.
+        // Maximum share of a balanced held-out split. A single group with more than half of the text exceeds it.
         let is_even = domain.heldout.bytes as f64 <= f64::midpoint(1.0, self.share) * bytes;
         let plenty = is_even
             && domain.train.documents > 0
@@ -85,7 +88,7 @@ impl Rule {
         let mut survey = Survey::of(domain, &watched)?;
         let mut lone = None;
         if survey.groups == 1 && (survey.documents > 1 || domain.field.is_some()) {
-            // A field with one value, or one file: its documents are the groups.
+            // There is one group only, so each of its documents becomes a group.
             lone = survey.contents.first_key_value().map(|(hash, _)| *hash);
             tail::regroup(domain, self)?;
             survey = Survey::of(domain, &watched)?;
@@ -130,8 +133,8 @@ impl Rule {
     }
 }
 
-/// Moves documents to the side that `is_heldout` gives their group, if it gives one; returns how many came to the
-/// held-out split.
+/// Moves documents to the split that `is_heldout` returns for their group (`None`: no move); returns the number of
+/// documents moved to the held-out split.
 fn move_documents(
     domain: &mut Collected,
     is_heldout: &dyn Fn(u64) -> Option<bool>,
@@ -168,7 +171,7 @@ fn move_documents(
     Ok(added)
 }
 
-/// Says which documents are held out although they have near-duplicates in the training text.
+/// Warns about held-out groups with near-duplicates in the training split.
 fn say_left(known: &Known<'_>, domain: &mut Collected, found: &NearDuplicates) {
     let heldout = domain.sides.as_ref().map(|sides| &sides.heldout);
     let is_left = |side: &u64| heldout.is_some_and(|heldout| heldout.contains(side));
@@ -183,7 +186,7 @@ fn say_left(known: &Known<'_>, domain: &mut Collected, found: &NearDuplicates) {
     }
 }
 
-/// Says which documents are on another side than in the dataset before.
+/// Warns about groups that are in another split than in the earlier dataset.
 fn say_changes(name: &str, known: &Sides, (heldout, trained): (&BTreeSet<u64>, &BTreeSet<u64>)) {
     let released = known.heldout.intersection(trained).count();
     if released > 0 {
@@ -226,7 +229,7 @@ mod tests {
         tag(text).side
     }
 
-    /// A domain of these texts, each on its side by the rule.
+    /// Creates a domain of these texts, each in the split that the rule gives it.
     fn collected(texts: &[String], folder: &Path) -> Collected {
         let mut domain = Collected::create(folder, crate::Grouping::default()).unwrap();
         for text in texts {
@@ -252,12 +255,13 @@ mod tests {
         found
     }
 
-    /// The rule decides all but the documents that were trained on before, however far a domain grows.
+    /// Checks that groups that were trained on before stay in the training split, and that the rule decides all
+    /// others, for a domain of any size.
     #[test]
     fn trained_documents_stay_while_the_rule_decides_the_rest() {
         let folder = tempfile::tempdir().unwrap();
         let text = |number: usize| format!("Text {number} is as long as the others.");
-        // A lone text below the share would be held out, but its head was trained on.
+        // The rule alone would hold this text out, but it was trained on before.
         let lone = (0..)
             .find(|number| RULE.holds_out(hash(&text(*number))))
             .unwrap();
@@ -287,7 +291,8 @@ mod tests {
         }
     }
 
-    /// Copies that differ in letter case, and the pieces of one document, change sides together.
+    /// Checks that copies that differ in letter case, and the pieces of one document, move to the other split
+    /// together.
     #[test]
     fn copies_and_pieces_stay_together() {
         let folder = tempfile::tempdir().unwrap();

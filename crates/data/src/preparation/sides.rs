@@ -1,4 +1,4 @@
-//! Sides of a small domain's groups, as `sides.json` keeps them.
+//! Saved split of a small domain's groups: the file `sides.json`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// File beside the shards of a domain.
+/// File name, next to the shards of the domain.
 pub(crate) const FILE: &str = "sides.json";
 
-/// The sides of a small domain, as `sides.json` keeps them.
+/// Split of a small domain, as stored in `sides.json`.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sides {
     /// Seed of the hashes.
     pub(crate) seed: u64,
-    /// The share that was held out.
+    /// Share that was held out.
     pub(crate) share: f64,
-    /// The field whose values were hashed; `None`: the content was.
+    /// Field whose values were hashed; `None` if the content was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
-    /// Hashes of the groups that are trained on, the lowest ones.
+    /// Hashes of the training groups: the lowest ones, not all.
     pub(crate) trained: BTreeSet<u64>,
-    /// Hashes of the groups that are held out, the lowest ones.
+    /// Hashes of the held-out groups: the lowest ones, not all.
     pub(crate) heldout: BTreeSet<u64>,
 }
 
 impl Sides {
-    /// Reads the sides that a domain had in the dataset in `folder`, if there are any.
+    /// Reads the split that a domain had in the dataset in `folder`; `None` if the file does not exist.
     ///
     /// # Errors
-    /// A file that is there and can't be read.
+    /// Fails if the file exists and can't be read.
     pub(crate) fn read(folder: &Path, domain: &str) -> Result<Option<Self>, DataError> {
         let path = folder.join(domain).join(FILE);
         match polymath_base::read(&path) {

@@ -1,43 +1,43 @@
-//! MinHash sketches: the share of word sequences that two texts have in common, from a few numbers of each.
+//! MinHash sketches: fixed-size signatures that estimate the share of word sequences that two texts have in common.
 //!
-//! One-permutation hashing ([Li, Owen & Zhang 2012](https://arxiv.org/abs/1208.1259)): each sequence of five words
-//! falls into one of 128 bins by its hash, and a bin keeps the least. Empty bins borrow from others, which pair of
-//! texts it may be ([Shrivastava 2017](https://arxiv.org/abs/1703.04664)). The share of equal bins estimates the
-//! Jaccard similarity of the sets of sequences, within 0.04 (one standard deviation). Every word is hashed once, so
-//! that a sketch costs about as much as reading the text.
+//! One-permutation hashing ([Li, Owen & Zhang 2012](https://arxiv.org/abs/1208.1259)): the hash of each sequence of
+//! five words selects one of 128 bins, and each bin keeps its smallest hash. An empty bin copies another one; which
+//! one depends on the bin's number only ([Shrivastava 2017](https://arxiv.org/abs/1703.04664)). The share of equal
+//! bins estimates the Jaccard similarity of the sets of sequences, with a standard deviation of 0.04. Each word is
+//! hashed once, so a sketch costs about as much as reading the text.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use polymath_base::mix;
 
-/// Words of a sequence.
+/// Words per sequence.
 const WORDS: usize = 5;
-/// Numbers of a sketch.
+/// Bins of a sketch.
 const BINS: usize = 128;
-/// Bands of a sketch, and numbers of each: of two texts with a similarity of 0.7 some band is equal with 99 %, with 0.3
-/// in 6 %.
+/// Bands of a sketch for locality-sensitive hashing, and bins per band. Two texts with a similarity of 0.7 share at
+/// least one band with a probability of 99 %, two with a similarity of 0.3 with 6 %.
 pub(crate) const BANDS: usize = 25;
 const ROWS: usize = 5;
-/// Equal bins from which on two texts are near-duplicates: a similarity of 0.7.
+/// Minimum number of equal bins of near-duplicates; corresponds to a similarity of 0.7.
 const ALIKE: usize = 90;
-/// Base of the polynomial, and what the oldest of a sequence's words is multiplied by.
+/// Base of the rolling polynomial hash, and the factor of the oldest word in it.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 const OLDEST: u64 = BASE.wrapping_pow(WORDS as u32 - 1);
-/// Value of a bin without a sequence.
+/// Value of an empty bin.
 const EMPTY: u32 = u32::MAX;
-/// First character of the scripts without spaces, in which each character is a word.
+/// First character of the scripts without spaces (such as Chinese), in which each character counts as a word.
 const IDEOGRAPHS: char = '\u{2e80}';
-/// A word of more letters is none: text without spaces (Thai, a genome, Base64), of which each stretch of [`STRETCH`]
-/// letters counts as a word.
+/// Maximum characters of a word. Longer runs are text without spaces (Thai, a genome, Base64): each run of
+/// [`STRETCH`] consecutive characters in them counts as a word.
 const LONGEST_WORD: usize = 32;
 const STRETCH: usize = 8;
 
-/// The sketch of a text.
+/// MinHash sketch of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sketch([u32; BINS]);
 
 impl Sketch {
-    /// Sketches a text, with letter case and white space aside; `None` where there is no word in it.
+    /// Returns the sketch of a text, ignoring letter case and white space; `None` if it contains no word.
     pub(crate) fn of(text: &str) -> Option<Self> {
         let mut bins = [EMPTY; BINS];
         let mut take = |sequence: u64| {
@@ -45,7 +45,7 @@ impl Sketch {
             let bin = &mut bins[(hash >> 57) as usize];
             *bin = (*bin).min(hash as u32).min(EMPTY - 1);
         };
-        // The last words, in a ring, and a polynomial in their hashes.
+        // Ring buffer of the last words, and the polynomial of their hashes.
         let (mut last, mut count, mut rolling) = ([0; WORDS], 0, 0u64);
         each_word(text, &mut |word| {
             let oldest = std::mem::replace(&mut last[count % WORDS], word);
@@ -58,7 +58,7 @@ impl Sketch {
         });
         match count {
             0 => return None,
-            // Too short for a sequence: alike are those with the same words.
+            // Fewer words than a sequence: only texts with exactly the same words are near-duplicates.
             1..WORDS => take(rolling ^ count as u64),
             _ => {}
         }
@@ -83,7 +83,7 @@ impl Sketch {
         })
     }
 
-    /// Returns true if two texts are near-duplicates.
+    /// Returns true if the two texts are near-duplicates.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let equal = self.0.iter().zip(&other.0).filter(|(a, b)| a == b);
         equal.count() >= ALIKE
@@ -112,8 +112,8 @@ fn each_word(text: &str, each: &mut impl FnMut(u64)) {
     }
 }
 
-/// Calls `each` with a hash of the word; of one that is too long to be a word, with hashes of all its stretches of
-/// letters.
+/// Calls `each` with the hash of a word. If the word is longer than [`LONGEST_WORD`] characters, calls it with the
+/// hash of every run of [`STRETCH`] consecutive characters in it.
 fn each_stretch(word: &str, each: &mut impl FnMut(u64)) {
     if word.len() <= LONGEST_WORD || word.chars().nth(LONGEST_WORD).is_none() {
         return each(xxh3_64(word.as_bytes()));
@@ -146,7 +146,7 @@ mod tests {
         a.intersection(&b).count() as f64 / a.union(&b).count() as f64
     }
 
-    /// The share of equal bins is the similarity, for texts of any length, without bias.
+    /// Checks that the share of equal bins estimates the similarity without bias, for texts of any length.
     #[test]
     fn equal_bins_estimate_the_similarity() {
         for length in [12usize, 40, 300, 3000] {
@@ -175,7 +175,8 @@ mod tests {
         }
     }
 
-    /// Near-duplicates share a band and are alike; texts that have a template in common are not.
+    /// Checks that near-duplicates have a band in common and are recognized, and that texts made from one template
+    /// with different values are not near-duplicates.
     #[test]
     fn near_duplicates_are_alike() {
         let long: Vec<u64> = (0..400).map(|at| bits(3, 1, at) % 3000).collect();
@@ -205,8 +206,8 @@ mod tests {
                 .unwrap()
                 .is_like(&Sketch::of("one three").unwrap())
         );
-        // Text without spaces of any script: an edit of one letter leaves it alike, other text of the same letters
-        // does not.
+        // Text without spaces, in several scripts: after one inserted character it is still a near-duplicate; other
+        // text from the same characters is not.
         let unspaced = |alphabet: &str, number: u64| -> String {
             let letters: Vec<char> = alphabet.chars().collect();
             let letter = |at| letters[bits(number, 5, at) as usize % letters.len()];

@@ -1,18 +1,18 @@
-//! Index of sketches by their bands.
+//! Index of sketches by the hashes of their bands.
 
 use rayon::prelude::*;
 
 use crate::preparation::sketch::Sketch;
 
-/// Documents of one band that are looked at: a corpus that repeats itself has very many.
+/// Maximum candidates per band. A repetitive corpus would give very many.
 const CANDIDATES: usize = 256;
 
-/// Some of the held-out documents, to look others up in.
+/// Index of some of the held-out documents, to find near-duplicates of other documents.
 pub(super) struct Index {
     sketches: Vec<(u64, Option<Sketch>)>,
-    /// The hash of each band of each, its group and its number, ascending.
+    /// Entries (hash of a band, group, number of the document), sorted.
     bands: Vec<(u64, u64, u32)>,
-    /// A bit for some hashes: where it is 0, no band has the hash.
+    /// Bloom filter with one hash function: if the bit for a band's hash is 0, no entry has that hash.
     filter: Vec<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Index {
         }
     }
 
-    /// The numbers of the documents that are near-duplicates of the sketched one.
+    /// Returns the numbers of the documents that are near-duplicates of the sketched text.
     pub(super) fn like(&self, sketch: &Sketch) -> Vec<u32> {
         let mut candidates = Vec::new();
         let mask = self.filter.len() * 64 - 1;

@@ -1,4 +1,4 @@
-//! Documents on their way through `prepare`, on the disk, so that memory does not grow with the corpus.
+//! Temporary storage of the documents in `prepare` on disk, so that memory does not grow with the corpus.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -9,39 +9,39 @@ use crate::shards::group::Tag;
 use crate::sources::document::Part;
 use crate::{DataError, DocumentOrigin};
 
-/// A list of documents in an unnamed temporary file; it goes when the process does.
+/// List of documents in an unnamed temporary file, which the system removes when the process ends.
 pub(crate) struct Spool {
     folder: PathBuf,
     file: Mutex<BufWriter<File>>,
-    /// Number of pushed documents.
+    /// Number of appended documents, including removed ones.
     pushed: u64,
-    /// A bit for each that is not to be read back; shorter than the list where the rest is.
+    /// Bit set of the removed documents. Documents beyond its end are not removed.
     dropped: Vec<u64>,
-    /// Number of documents that it holds.
+    /// Number of documents, without removed ones.
     pub(crate) documents: u64,
     /// Bytes of their text.
     pub(crate) bytes: u64,
 }
 
-/// A document or a piece of one, as it was pushed.
+/// A document or a piece of one in a spool.
 pub(crate) struct Entry {
-    /// Index in the list.
+    /// Index in the spool.
     pub(crate) index: u64,
-    /// Text of the document.
+    /// Text of the document, in parts that are scored or not.
     pub(crate) parts: Vec<Part>,
-    /// Side, group and source.
+    /// Split hash, group and source.
     pub(crate) tag: Tag,
-    /// True for a further piece of the document before it.
+    /// True if this is a further piece of the document before it.
     pub(crate) continues: bool,
-    /// True if it is left out.
+    /// True if the document was removed.
     pub(crate) dropped: bool,
 }
 
 impl Spool {
-    /// An empty one in `folder`.
+    /// Creates an empty spool with a temporary file in `folder`.
     ///
     /// # Errors
-    /// The folder can't be written.
+    /// Fails if `folder` can't be written.
     pub(crate) fn create(folder: &Path) -> Result<Self, DataError> {
         let file = tempfile::tempfile_in(folder).map_err(DataError::file("write into", folder))?;
         Ok(Self {
@@ -54,18 +54,18 @@ impl Spool {
         })
     }
 
-    /// Returns an empty one in the same folder.
+    /// Creates an empty spool in the same folder.
     ///
     /// # Errors
-    /// The folder can't be written.
+    /// Fails if the folder can't be written.
     pub(crate) fn empty(&self) -> Result<Self, DataError> {
         Self::create(&self.folder)
     }
 
-    /// Appends a document, and returns its index. `continues` marks a piece of the document before it.
+    /// Appends a document and returns its index. `continues` is true for a further piece of the previous document.
     ///
     /// # Errors
-    /// A full disk.
+    /// Fails if the disk is full.
     pub(crate) fn push(
         &mut self,
         parts: &[Part],
@@ -81,7 +81,7 @@ impl Spool {
         Ok(self.pushed - 1)
     }
 
-    /// Leaves the `index`-th document, of `bytes`, out from now on.
+    /// Removes the `index`-th document, whose text has `bytes` bytes; reads skip it from now on.
     pub(crate) fn remove(&mut self, index: u64, bytes: u64) {
         if self.is_dropped(index) {
             return;
@@ -100,10 +100,10 @@ impl Spool {
         word.is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 
-    /// Calls `each` with every document, in order.
+    /// Calls `each` with every document that was not removed, in order.
     ///
     /// # Errors
-    /// The disk's, and what `each` says.
+    /// Fails if the temporary file can't be read, or if `each` fails.
     pub(crate) fn read(
         &self,
         each: &mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
@@ -111,11 +111,10 @@ impl Spool {
         self.read_first(u64::MAX, each)
     }
 
-    /// Calls `each` with every document that is not left out, its side, group and source, in order, until it returns
-    /// `false`.
+    /// Calls `each` with every entry that was not removed, in order, until it returns `false`.
     ///
     /// # Errors
-    /// The disk's, and what `each` says.
+    /// Fails if the temporary file can't be read, or if `each` fails.
     pub(crate) fn read_kept(
         &self,
         each: &mut dyn FnMut(Entry) -> Result<bool, DataError>,
@@ -126,10 +125,10 @@ impl Spool {
         })
     }
 
-    /// Calls `each` with every entry, in order, those that are left out too.
+    /// Calls `each` with every entry in order, including removed ones.
     ///
     /// # Errors
-    /// The disk's, and what `each` says.
+    /// Fails if the temporary file can't be read, or if `each` fails.
     pub(crate) fn read_entries(
         &self,
         each: &mut dyn FnMut(Entry) -> Result<(), DataError>,
@@ -137,10 +136,10 @@ impl Spool {
         self.scan(&mut |entry| each(entry).map(|()| true))
     }
 
-    /// Calls `each` with the first `most` documents, in order.
+    /// Calls `each` with the first `most` documents that were not removed, in order.
     ///
     /// # Errors
-    /// The disk's, and what `each` says.
+    /// Fails if the temporary file can't be read, or if `each` fails.
     pub(crate) fn read_first(
         &self,
         most: u64,
@@ -159,7 +158,7 @@ impl Spool {
         })
     }
 
-    /// Calls `each` with the entries in order, until it returns `false`.
+    /// Calls `each` with every entry in order, including removed ones, until it returns `false`.
     fn scan(
         &self,
         each: &mut dyn FnMut(Entry) -> Result<bool, DataError>,
@@ -183,14 +182,14 @@ impl Spool {
                 break;
             }
         }
-        // The next push goes to the end again.
+        // Moves the file position back to the end for the next `push`.
         let end = SeekFrom::End(0);
         file.get_mut().seek(end).map_err(failed)?;
         Ok(())
     }
 }
 
-/// Bytes of a document's text.
+/// Returns the bytes of a document's text.
 pub(crate) fn length(parts: &[Part]) -> u64 {
     parts.iter().map(|part| part.text.len() as u64).sum()
 }
@@ -220,7 +219,7 @@ fn read_number<const BYTES: usize>(reader: &mut impl Read) -> std::io::Result<[u
     reader.read_exact(&mut bytes).map(|()| bytes)
 }
 
-/// Reads an entry but for its index.
+/// Reads an entry; the caller sets its index.
 fn read_document(reader: &mut impl Read) -> std::io::Result<Entry> {
     let [continues] = read_number(reader)?;
     let tag = Tag {

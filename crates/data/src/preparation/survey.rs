@@ -1,4 +1,4 @@
-//! Survey of a domain by group: read once from its spools, before its sides are decided.
+//! Survey of a domain by group, from its temporary files, before its split is finished.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +6,39 @@ use crate::DataError;
 use crate::preparation::collected::Collected;
 use crate::preparation::spool::{Spool, length};
 
-/// Groups that are listed at most, those of the lowest hashes: the quota takes no others.
+/// Maximum number of listed groups: those with the lowest hashes, since the quota takes no others.
 const LISTED: usize = if cfg!(test) { 64 } else { 4096 };
 
-/// The documents of one group.
+/// Size of one group.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Content {
-    /// Bytes of their text.
+    /// Bytes of text in the group.
     pub(crate) bytes: u64,
-    /// Number of documents.
+    /// Number of documents in the group.
     pub(crate) documents: u64,
 }
 
-/// Contents of a domain.
+/// Sizes of a domain and of its groups.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// The groups of lowest hash, and all that are watched.
+    /// Listed groups by split hash: those with the lowest hashes, and every watched group.
     pub(crate) contents: BTreeMap<u64, Content>,
-    /// Groups of a greater hash are not listed.
+    /// Highest hash of the listed groups, watched ones aside.
     listed_to: u64,
-    /// All groups; where not all are listed, about as many.
+    /// Number of groups; an estimate if not all are listed.
     pub(crate) groups: u64,
-    /// All documents.
+    /// Number of documents.
     pub(crate) documents: u64,
     /// Bytes of all documents.
     pub(crate) bytes: u64,
 }
 
 impl Survey {
-    /// Reads both sides; groups that are `watched` are listed whatever their hash.
+    /// Surveys the training and held-out documents of a domain. Lists the groups with the lowest hashes, and every
+    /// group for which `watched` returns true.
     ///
     /// # Errors
-    /// The disk's.
+    /// Fails if a temporary file can't be read.
     pub(crate) fn of(
         domain: &Collected,
         watched: &dyn Fn(&u64) -> bool,
@@ -78,7 +79,7 @@ impl Survey {
         }
         survey.groups = match survey.listed_to {
             u64::MAX => survey.contents.len() as u64,
-            // So many hashes are below this one; they are spread evenly.
+            // Hashes are uniform, so the number of listed hashes below `to` gives the total.
             to => (survey.contents.len() as f64 / (to as f64 / u64::MAX as f64)) as u64,
         };
         survey.groups += besides.len() as u64;
@@ -95,7 +96,7 @@ impl Survey {
 /// Counts the groups of a spool, up to `most`.
 ///
 /// # Errors
-/// The disk's.
+/// Fails if the temporary file can't be read.
 pub(crate) fn groups_of(spool: &Spool, most: usize) -> Result<u64, DataError> {
     let mut found = BTreeSet::new();
     spool.read_kept(&mut |entry| {

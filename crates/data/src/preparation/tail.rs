@@ -1,5 +1,5 @@
-//! Domains of one work, and held-out splits of few documents: cutting them, so that something is held out and scores
-//! have a spread.
+//! Cutting of documents, for domains that consist of one work and for held-out splits of few documents. It makes sure
+//! that something is held out and that a spread of the scores can be computed.
 
 use crate::preparation::collected::Collected;
 use crate::preparation::rule::Rule;
@@ -11,19 +11,21 @@ use crate::sources::normalize::normalize;
 use crate::sources::pieces::{cut, cut_near};
 use crate::{DataError, GroupKind, Grouping};
 
-/// A lone document of fewer bytes is not cut.
+/// Minimum bytes of a domain's only document to be cut.
 const SHORTEST_LONE: u64 = 512;
-/// A held-out split of fewer documents has its long ones cut, into about so many pieces.
+/// Minimum number of held-out documents. If there are fewer, the long ones are cut into about this many pieces in
+/// total.
 const PIECES: u64 = 16;
 /// Number of pieces if passages are the groups: enough for `dev` and `test`.
 const SECTIONS: u64 = 64;
-/// The least length of such a piece: shorter ones would hardly be read in context.
+/// Minimum bytes of a piece. A shorter one would give the model hardly any context.
 pub(crate) const SHORTEST_PIECE: u64 = 512;
 
-/// Cuts a domain's only document, and holds its tail out: `share` of it, or `least` bytes, up to a fifth.
+/// Cuts a domain's only document and holds out its end. The held-out share is `share`, but at least `least` bytes if
+/// these are at most a fifth of the document, and at most four fifths.
 ///
 /// # Errors
-/// The disk's.
+/// Fails if a temporary file can't be read or written.
 pub(crate) fn hold_out(domain: &mut Collected, share: f64, least: u64) -> Result<(), DataError> {
     let whole = match domain.train.documents {
         0 => &domain.heldout,
@@ -61,10 +63,10 @@ pub(crate) fn hold_out(domain: &mut Collected, share: f64, least: u64) -> Result
     Ok(())
 }
 
-/// Makes a domain's documents its groups, each on its side by `rule`: all of them are of one group.
+/// Makes each document of a domain with a single group a group of its own, and assigns these to the splits by `rule`.
 ///
 /// # Errors
-/// The disk's.
+/// Fails if a temporary file can't be read or written.
 pub(crate) fn regroup(domain: &mut Collected, rule: Rule) -> Result<(), DataError> {
     let (mut train, mut heldout) = (domain.train.empty()?, domain.train.empty()?);
     let mut folded = String::new();
@@ -93,11 +95,11 @@ pub(crate) fn regroup(domain: &mut Collected, rule: Rule) -> Result<(), DataErro
     Ok(())
 }
 
-/// Makes passages the groups where only one group is held out: nothing can be chosen on one part of it and reported on
-/// another.
+/// Makes passages the groups if only one group is held out. Otherwise no group would be left for `test` after a
+/// choice on `dev`.
 ///
 /// # Errors
-/// The disk's.
+/// Fails if a temporary file can't be read.
 pub(crate) fn part_lone_group(domain: &mut Collected) -> Result<(), DataError> {
     if groups_of(&domain.heldout, 2)? == 1 {
         domain.grouping = Grouping::of(GroupKind::Section);
@@ -116,11 +118,11 @@ fn push_text(
     Ok(())
 }
 
-/// Cuts the long documents of a held-out split that has few, so that scores have a spread; where passages are the
-/// groups, each piece is one.
+/// Cuts the long documents of a held-out split with few documents, so that a spread of the scores can be computed. If
+/// passages are the groups, each piece becomes a group.
 ///
 /// # Errors
-/// The disk's.
+/// Fails if a temporary file can't be read or written.
 pub(crate) fn cut_few(domain: &mut Collected) -> Result<(), DataError> {
     let heldout = &domain.heldout;
     let is_sections = domain.grouping.kind == GroupKind::Section;
@@ -139,7 +141,8 @@ pub(crate) fn cut_few(domain: &mut Collected) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Cuts the documents of `heldout` that are twice as long as `longest` or longer, and counts them.
+/// Cuts the documents of `heldout` that have at least twice `longest` bytes; returns all documents, and the number
+/// that were cut.
 fn cut_long(heldout: &Spool, longest: usize) -> Result<(Spool, u64), DataError> {
     let mut pieces = heldout.empty()?;
     let mut documents = 0;
@@ -154,7 +157,7 @@ fn cut_long(heldout: &Spool, longest: usize) -> Result<(Spool, u64), DataError> 
         documents += 1;
         let mut piece = String::new();
         let mut continues = false;
-        // White space alone is no piece.
+        // A piece of white space alone is joined to the next piece.
         for part in cut(text, longest) {
             piece += part;
             if !piece.trim().is_empty() {
@@ -169,7 +172,7 @@ fn cut_long(heldout: &Spool, longest: usize) -> Result<(Spool, u64), DataError> 
     Ok((pieces, documents))
 }
 
-/// Makes each document or piece a group of its own; equal ones are one.
+/// Makes each document or piece a group of its own; equal texts form one group.
 fn sections(heldout: &Spool) -> Result<Spool, DataError> {
     let mut grouped = heldout.empty()?;
     let mut folded = String::new();

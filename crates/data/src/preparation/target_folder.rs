@@ -1,4 +1,4 @@
-//! The folder that a dataset is written to: whose it is, and which process may write.
+//! The output folder of a dataset: whether it may be overwritten, and its lock.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,9 +8,10 @@ use polymath_base::{Attempt, Lock};
 
 use crate::DataError;
 
-/// Held while a dataset is written. A folder that has it and no `dataset.json` holds an unfinished dataset.
+/// Name of the lock file, locked while a dataset is written. A folder with this file and without `dataset.json` holds
+/// an incomplete dataset.
 pub(crate) const LOCK: &str = ".lock";
-/// Tell a model's folder or a run's, where a dataset would replace the tokenizer.
+/// Files of a model or a run folder, in which a dataset would overwrite the tokenizer.
 const OF_OTHERS: [&str; 6] = [
     "adapter_config.json",
     "config.json",
@@ -20,23 +21,24 @@ const OF_OTHERS: [&str; 6] = [
     "state.json",
 ];
 
-/// A folder that this process may write a dataset to, until it is dropped.
+/// A folder that this process may write a dataset to; the lock is released on drop.
 pub struct TargetFolder {
     _lock: Lock,
 }
 
 impl TargetFolder {
-    /// Makes the folder, or takes one that is empty or holds a dataset, finished or not, and locks it.
+    /// Creates the folder, or takes an existing one that is empty or holds a complete or incomplete dataset; then
+    /// locks it.
     ///
     /// # Errors
-    /// A folder of something else; another process that writes to it.
+    /// Fails if the folder holds anything else, or if another process has locked it.
     pub fn claim(folder: &Path) -> Result<Self, DataError> {
         refuse_stranger(folder)?;
         fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
         let path = folder.join(LOCK);
         match polymath_base::lock(&path).map_err(DataError::file("lock", &path))? {
             Attempt::Locked(lock) => {
-                // Something may have come there before the lock.
+                // Files may have been added before the lock was taken.
                 refuse_stranger(folder)?;
                 clear_leftovers(folder)?;
                 Ok(Self { _lock: lock })
@@ -55,7 +57,7 @@ impl TargetFolder {
     }
 }
 
-/// Clears what killed processes left half-written, also in the folders of domains.
+/// Removes temporary files that killed processes left behind, also in the folders of domains.
 fn clear_leftovers(folder: &Path) -> Result<(), DataError> {
     let clear =
         |path: &Path| polymath_base::clear_leftovers(path).map_err(DataError::file("clear", path));
@@ -69,7 +71,7 @@ fn clear_leftovers(folder: &Path) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Refuses a folder whose files are no dataset's.
+/// Fails if the folder holds files that are not of a dataset.
 fn refuse_stranger(folder: &Path) -> Result<(), DataError> {
     let refuse = |message: String| Err(DataError::content(folder, message));
     if let Some(name) = OF_OTHERS.iter().find(|name| folder.join(name).exists()) {

@@ -1,4 +1,4 @@
-//! A niche out of raw text, prepared on the fly with the base model's tokenizer.
+//! Preparation of a niche from raw text with the base model's tokenizer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,31 +7,31 @@ use polymath_tokenizer::open;
 
 use crate::{DataError, Dataset, DomainConfig, PrepareConfig, Progress, TokenizerConfig, prepare};
 
-/// Domain of raw text for an existing model.
+/// Raw text to prepare as one domain for an existing model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Texts {
-    /// The folder to make.
+    /// Folder of the dataset.
     pub output: PathBuf,
-    /// The domain's name.
+    /// Name of the domain.
     pub domain: String,
-    /// Files, folders or globs, as [`DomainConfig::paths`].
+    /// Files, folders or globs, as in [`DomainConfig::paths`].
     pub paths: Vec<String>,
-    /// The base's `tokenizer.json`.
+    /// `tokenizer.json` of the base model.
     pub tokenizer: PathBuf,
-    /// The base's ids of the tokens that begin and end a document, as its config has them.
+    /// ID of the token before each document, from the base model's config.
     pub bos_token_id: u32,
-    /// See `bos_token_id`.
+    /// ID of the token that ends each document, from the base model's config.
     pub eos_token_id: u32,
-    /// The share of documents that is held out.
+    /// Share of the documents that is held out.
     pub heldout_fraction: f64,
     /// Seed of the split.
     pub seed: u64,
 }
 
-/// Prepares `texts` as a dataset of one domain. The same texts in the same folder again are left as they are.
+/// Prepares `texts` as a dataset of one domain. If the folder already holds that dataset, it is left as it is.
 ///
 /// # Errors
-/// As [`prepare`]; and ids that the tokenizer does not have.
+/// Fails as [`prepare`] does, or if the tokenizer does not have the given IDs.
 pub fn prepare_texts(
     texts: &Texts,
     force: bool,
@@ -40,10 +40,10 @@ pub fn prepare_texts(
     prepare_texts_as(texts, DomainConfig::default(), force, progress)
 }
 
-/// Prepares `texts` as [`prepare_texts`] does, read as `domain` says, whose `paths` are not used.
+/// Prepares `texts` like [`prepare_texts`], with the settings of `domain` (its `paths` are ignored).
 ///
 /// # Errors
-/// As [`prepare_texts`].
+/// Fails as [`prepare_texts`] does.
 pub fn prepare_texts_as(
     texts: &Texts,
     domain: DomainConfig,

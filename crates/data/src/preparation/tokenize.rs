@@ -10,7 +10,8 @@ use crate::tokenizer::special_tokens::Substituted;
 use crate::tokenizer::words::Words;
 
 impl Encoder {
-    /// The tokens of a document's whole text; places are given where parts of it differ.
+    /// Returns the tokens of a document's whole text. Their byte ranges are valid only if the document has several
+    /// parts.
     pub(super) fn tokenize(&self, parts: &[Part]) -> Result<Vec<Token>, DataError> {
         let failed = |error: tokenizers::Error| DataError::Tokenizer(error.to_string());
         if let [part] = parts
@@ -27,7 +28,7 @@ impl Encoder {
             return self.by_words(words, &text, &meant);
         }
         let is_conversation = parts.iter().any(|part| part.from_template);
-        // A message may contain text that looks like a special token, alone or with its surroundings.
+        // A message may contain the text of a special token, alone or together with the text around it.
         if is_conversation && self.special.find(&text, 0..text.len()) != meant {
             let substituted = self
                 .substituted
@@ -52,7 +53,7 @@ impl Encoder {
             .collect())
     }
 
-    /// The tokens of a text that is scored or not as a whole, without their places.
+    /// Returns the tokens of a text that is one part, without their byte ranges.
     fn tokenize_alone(&self, text: &str) -> Result<Vec<Token>, DataError> {
         let mut ids = Vec::new();
         match &self.words {
@@ -71,7 +72,8 @@ impl Encoder {
         Ok(ids.into_iter().map(whole).collect())
     }
 
-    /// The tokens of the text between special tokens, word by word: each stands for bytes of its own.
+    /// Returns the tokens of a text with the special tokens `meant`; the text between these is tokenized word by
+    /// word, so each token has a byte range of its own.
     fn by_words(
         &self,
         words: &Words,
@@ -102,13 +104,13 @@ impl Encoder {
         Ok(tokens)
     }
 
-    /// Checks that the first documents of `spool` detokenize to themselves. If they don't (a tokenizer
-    /// that lower-cases, or has no token for some letters), bits per byte say less than they seem to.
+    /// Returns true if the first documents of `spool` survive tokenizing and detokenizing. Otherwise (a tokenizer
+    /// that lower-cases, or lacks some characters), bits per byte look better than they are.
     pub(crate) fn is_lossless(&self, spool: &Spool) -> Result<bool, DataError> {
         const CHECKED: usize = 32;
         let mut lossless = true;
         spool.read_first(CHECKED as u64, &mut |parts| {
-            // Around special tokens some tokenizers add spaces that are in no text: each message is asked alone.
+            // Some tokenizers add spaces next to special tokens, so each message is checked alone.
             let texts: Vec<String> = match parts.iter().any(|part| part.from_template) {
                 true => parts
                     .into_iter()
@@ -129,7 +131,7 @@ impl Encoder {
     }
 }
 
-/// The stretches of a document's text that its template has written.
+/// Returns the byte ranges of the text that the chat template added.
 fn template_stretches(parts: &[Part]) -> Vec<Range<usize>> {
     let mut stretches: Vec<Range<usize>> = Vec::new();
     let mut at = 0;

@@ -3,48 +3,50 @@
 use crate::draw::permutation;
 use crate::{Batch, BatchShape, HeldoutSplit, IGNORED, TokenShard};
 
-/// Unfinished rows that wait for a short piece to fill them.
+/// Maximum number of rows that are kept open for further short pieces.
 const OPEN_ROWS: usize = 32;
-/// The stream of random numbers that chooses documents.
+/// Random stream that selects documents.
 const CHOICE_STREAM: u64 = 1 << 41;
 
-/// Options of cutting and packing held-out documents.
+/// Options for cutting and packing held-out documents.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoringOptions {
-    /// Rows of a batch.
+    /// Rows per batch.
     pub rows: usize,
-    /// Tokens of a row: the context of a score.
+    /// Tokens per row, which is the context length of the scores.
     pub sequence_length: usize,
-    /// Tokens between the starts of a long document's windows; `None`: windows do not overlap.
+    /// Tokens between the starts of consecutive windows of a long document; `None` for windows that do not overlap.
     pub stride: Option<usize>,
-    /// Token that every document begins with.
+    /// Input token before each document's first token.
     pub bos_token_id: u32,
-    /// Score whole documents in a seeded order, up to the first that does not fit so many tokens; at least one.
+    /// Token limit: scores whole documents in a seeded order, up to the first that exceeds it, but at least one.
+    /// `None` scores all.
     pub max_tokens: Option<u64>,
     /// Seed of that order.
     pub seed: u64,
-    /// Part of the held-out documents to score; all if `None`.
+    /// Part of the held-out documents to score; `None` for all.
     pub split: Option<HeldoutSplit>,
 }
 
-/// A batch, and whose tokens are scored in it.
+/// A batch, with the document and token that each position scores.
 #[derive(Debug, Clone)]
 pub struct ScoringBatch {
-    /// Input of the model.
+    /// Input and targets of the model.
     pub batch: Batch,
-    /// The chosen document that each position scores (an index into [`ScoringBatches::documents`]), or `u32::MAX`.
+    /// For each position: the document that it scores, as an index into [`ScoringBatches::documents`]; `u32::MAX` if
+    /// it scores none.
     pub document_of: Vec<u32>,
-    /// Index of the document's token that it scores; without meaning if it scores none.
+    /// For each position: the index within the document of the token that it scores; undefined if it scores none.
     pub token_of: Vec<u32>,
 }
 
-/// A part of a document in one row.
+/// A piece of a document in one row.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     chosen: u32,
     from: usize,
     to: usize,
-    /// Targets before this are context: an earlier window has scored them.
+    /// Targets before this index are context: an earlier window scores them.
     scored_from: usize,
 }
 
@@ -58,9 +60,9 @@ pub struct ScoringBatches<'a> {
 }
 
 impl<'a> ScoringBatches<'a> {
-    /// Cuts and packs; nothing is read but the documents' lengths.
+    /// Selects, cuts and packs the documents; reads only their lengths, not their tokens.
     pub fn new(shard: &'a TokenShard, mut options: ScoringOptions) -> Self {
-        options.sequence_length = options.sequence_length.max(1); // no row can be shorter
+        options.sequence_length = options.sequence_length.max(1); // a row has at least one token
         let documents = choose(shard, &options);
         let rows = pack(shard, &documents, &options);
         Self {
@@ -71,12 +73,12 @@ impl<'a> ScoringBatches<'a> {
         }
     }
 
-    /// The documents that are scored, as the shard counts them, ascending.
+    /// Returns the indices in the shard of the scored documents, ascending.
     pub fn documents(&self) -> &[u32] {
         &self.documents
     }
 
-    /// The tokens that are scored, prompts included.
+    /// Returns the number of tokens in the scored documents, including prompts.
     pub fn tokens(&self) -> u64 {
         self.documents
             .iter()
@@ -84,7 +86,7 @@ impl<'a> ScoringBatches<'a> {
             .sum()
     }
 
-    /// The batches, the last one with as many rows as are left.
+    /// Iterates over the batches. The last one may have fewer rows.
     pub fn iter(&self) -> impl Iterator<Item = ScoringBatch> + '_ {
         self.rows
             .chunks(self.options.rows.max(1))
@@ -113,7 +115,7 @@ impl<'a> ScoringBatches<'a> {
         }
     }
 
-    /// Appends a piece; `of` takes the document and the token that each position scores.
+    /// Appends a piece. Appends to `of` the document and the token that each position scores.
     fn push(&self, batch: &mut Batch, of: &mut Vec<(u32, u32)>, piece: &Piece) {
         let document = self
             .shard
@@ -130,12 +132,12 @@ impl<'a> ScoringBatches<'a> {
     }
 }
 
-/// Returns all documents of the part that is wanted, or those in a seeded order up to the first with which they have
-/// more than `max_tokens`, by the tokens that are stored.
+/// Selects the documents of the wanted split. Without `max_tokens`, these are all of them. With it, takes documents
+/// in a seeded order and stops before the first one that would exceed the limit, counted in stored tokens.
 ///
-/// Passing a long document over would leave a choice of short ones. Where the choice ends at it, any order of the
-/// chosen documents would have given the same choice, so that each of them stands for a document drawn at random: the
-/// mean over the chosen documents of any figure, their size included, is an unbiased estimate of the mean over all.
+/// Skipping a long document would leave a biased sample of short ones. By stopping, each selected document stands for
+/// one drawn at random: the mean of any figure over the selected documents, their size included, is an unbiased
+/// estimate of the mean over all.
 fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
     let shard = shard.stored();
     let wanted = |document: &u32| {
@@ -159,7 +161,7 @@ fn choose(shard: &TokenShard, options: &ScoringOptions) -> Vec<u32> {
     chosen
 }
 
-/// Windows of each document, short ones packed several to a row (first fit among a few open rows).
+/// Cuts each document into windows, and packs short windows several to a row (first fit among the open rows).
 fn pack(shard: &TokenShard, documents: &[u32], options: &ScoringOptions) -> Vec<Vec<Piece>> {
     let length = options.sequence_length;
     let stride = options.stride.unwrap_or(length).clamp(1, length);

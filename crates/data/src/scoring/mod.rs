@@ -1,4 +1,4 @@
-//! Scoring: batches that score every held-out token once, questions and tasks.
+//! Scoring: batches that score every held-out token once, questions, and tasks.
 
 pub(crate) mod batches;
 pub(crate) mod question;

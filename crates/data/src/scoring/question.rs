@@ -1,4 +1,4 @@
-//! Questions with exact answers, held out of training.
+//! Questions with exact answers, not trained on.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,20 +9,21 @@ use serde::{Deserialize, Serialize};
 use crate::DataError;
 use crate::sources::bad_records::BadRecords;
 
-/// A prompt and the one text that answers it.
+/// A prompt with its only correct answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Prompt for the model.
     pub prompt: String,
-    /// Expected continuation, letter by letter.
+    /// Expected continuation, compared exactly.
     pub answer: String,
-    /// Group of questions that depend on each other, such as those made from one template. Without
-    /// one, it is independent of the others.
+    /// Group of questions that depend on each other, such as questions made from one template. A question without a
+    /// group is independent of all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }
 
-/// Returns a number for the group of each question, the same for questions of one group; empty where none names one.
+/// Returns a group number for each question; questions of one group have the same number. Returns an empty vector if
+/// no question names a group.
 pub fn question_groups(questions: &[Question]) -> Vec<u64> {
     if questions.iter().all(|question| question.group.is_none()) {
         return Vec::new();
@@ -30,7 +31,7 @@ pub fn question_groups(questions: &[Question]) -> Vec<u64> {
     let mut numbers = HashMap::new();
     let mut groups = Vec::new();
     for (at, question) in questions.iter().enumerate() {
-        // Beyond those of questions without a group.
+        // Group numbers begin above the indices of the questions, which number the questions without a group.
         let next = (questions.len() + numbers.len()) as u64;
         groups.push(match &question.group {
             Some(group) => *numbers.entry(group.as_str()).or_insert(next),
@@ -40,11 +41,12 @@ pub fn question_groups(questions: &[Question]) -> Vec<u64> {
     groups
 }
 
-/// Reads `questions.jsonl`: a line `{"prompt": …, "answer": …}` each, with a `group` where questions hang together.
+/// Reads `questions.jsonl`. Each line is `{"prompt": …, "answer": …}`, with a `group` for questions that depend on
+/// each other.
 ///
 /// # Errors
-/// A file that can't be read; lines that are not a question with a prompt and an answer, counted, the first of them
-/// shown.
+/// Fails if the file can't be read, or if lines are not questions with a prompt and an answer. The error counts these
+/// lines and quotes the first ones.
 pub fn read_questions(path: &Path) -> Result<Vec<Question>, DataError> {
     let text = polymath_input::read_text(path)?;
     let (mut questions, mut bad) = (Vec::new(), BadRecords::default());
@@ -61,7 +63,7 @@ pub fn read_questions(path: &Path) -> Result<Vec<Question>, DataError> {
     Ok(questions)
 }
 
-/// The question of a line; else what is wrong with it.
+/// Parses the question of a line; the error says what is wrong.
 fn question(line: &str) -> Result<Question, String> {
     let wrong = |reason: &dyn std::fmt::Display| {
         format!("not a question ({reason}): expected {{\"prompt\": \"…\", \"answer\": \"…\"}}")
@@ -85,7 +87,8 @@ fn question(line: &str) -> Result<Question, String> {
 mod tests {
     use super::*;
 
-    /// Questions of one group share a number, others have their own; there are none where no group is named.
+    /// Checks that questions of one group share a number and others have their own, and that there are no numbers if
+    /// no question names a group.
     #[test]
     fn groups_are_numbered() {
         let question = |group: Option<&str>| Question {
@@ -103,7 +106,8 @@ mod tests {
         assert!(question_groups(&asked[1..2]).is_empty());
     }
 
-    /// All lines that are no questions are counted, and the first ten named; one alone is named as it is.
+    /// Checks that the error counts all invalid lines and quotes the first ten, and that a single invalid line is
+    /// reported without a count.
     #[test]
     fn all_bad_lines_are_counted() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Multiple-choice and cloze tasks, one file a task.
+//! Multiple-choice and cloze tasks, one task per file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,44 +13,45 @@ use crate::sources::bad_records::BadRecords;
 const DELIMITER: &str = " ";
 const EXPECTED: &str = "expected {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}";
 
-/// The items of one file: all of them clozes, or all with several choices.
+/// The items of one task file. Either all are cloze items (one choice each) or all have several choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// The file's name without its ending.
+    /// File name without its extension.
     pub name: String,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Items in the file's order; at least one.
+    /// Items in the order of the file; at least one.
     pub items: Vec<TaskItem>,
 }
 
-/// A context and what may follow it.
+/// A context and its possible continuations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskItem {
     /// Line in the file, counted from 1.
     pub line: u64,
     /// Context for the model; may be empty.
     pub context: String,
-    /// Possible continuations; a single one makes a cloze.
+    /// Possible continuations; a single one makes a cloze item.
     pub choices: Vec<String>,
-    /// The right one's place among the choices, from 0.
+    /// Index of the right choice, from 0.
     pub answer: usize,
-    /// Separator between context and choice: a space, unless the item has a `target_delimiter`.
+    /// Separator between the context and a choice: a space, unless the item has a `target_delimiter`.
     pub delimiter: String,
 }
 
 impl Task {
-    /// True if its items have one choice each, which the model produces by itself or not.
+    /// Returns true if the items have one choice each: the score is whether the model generates it.
     pub fn is_cloze(&self) -> bool {
         self.items.iter().all(|item| item.choices.len() == 1)
     }
 }
 
-/// Reads tasks from files, and from every `.jsonl` file of folders (also with `.gz` or `.zst`), by name.
+/// Reads tasks from files, and from every `.jsonl` file (also `.jsonl.gz` or `.jsonl.zst`) of folders, sorted by
+/// name.
 ///
 /// # Errors
-/// A path that is not there, a folder without such files, two tasks of one name, an empty file; how many lines of all
-/// files are no items, and what is wrong with the first of them.
+/// Fails if a path does not exist, a folder has no task files, two tasks have the same name, a file is empty, or
+/// lines are not items. The last error counts the invalid lines of all files and quotes the first ones.
 pub fn read_tasks(paths: &[PathBuf]) -> Result<Vec<Task>, DataError> {
     let mut files = Vec::new();
     for path in paths {
@@ -94,7 +95,7 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-/// The name of the task in a `.jsonl` file, compressed or not; `None` of another file.
+/// Returns the task name of a `.jsonl` file, compressed or not; `None` for any other file.
 fn name_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
@@ -102,7 +103,7 @@ fn name_of(path: &Path) -> Option<String> {
     Some(task.to_owned())
 }
 
-/// Reads the items of a file; lines that are none go to `bad`.
+/// Reads the items of a file; adds errors of invalid lines to `bad`.
 fn read_task(path: &Path, bad: &mut BadRecords) -> Result<Task, DataError> {
     let text = polymath_input::read_text(path)?;
     let mut items: Vec<TaskItem> = Vec::new();
@@ -151,7 +152,7 @@ fn read_task(path: &Path, bad: &mut BadRecords) -> Result<Task, DataError> {
     })
 }
 
-/// The item of a line; else what is wrong with it.
+/// Parses the item of a line; the error says what is wrong.
 fn item(text: &str, line: u64) -> Result<TaskItem, String> {
     let json = parse_json(text).map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
     let fields: Map<String, Value> = serde_json::from_value(json.value)
@@ -195,7 +196,7 @@ fn choices(value: Option<&Value>) -> Result<Vec<String>, String> {
     let choice = |(number, choice): (usize, &Value)| {
         let text = string(&format!("choices[{number}]"), choice)?;
         if text.is_empty() {
-            // Its length divides its score.
+            // A choice must not be empty, because its score is divided by its length.
             return Err(format!("`choices[{number}]` is empty: expected a text"));
         }
         Ok(text)
@@ -230,7 +231,8 @@ mod tests {
         read_tasks(&[path]).map_err(|error| error.to_string())
     }
 
-    /// Items keep their lines, empty ones apart, and a folder gives its files by name.
+    /// Checks that items have their line numbers (empty lines counted), and that the files of a folder are read in
+    /// the order of their names.
     #[test]
     fn items_are_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -260,7 +262,7 @@ mod tests {
         );
     }
 
-    /// Lines that are no items are refused with file and line, and with the expected form.
+    /// Checks that invalid lines are refused, with file, line and expected form.
     #[test]
     fn lines_that_are_no_items_are_refused() {
         let cases = [

@@ -7,22 +7,23 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{DataError, HeldoutSplit, TokenShard};
 use polymath_base::mix;
 
-/// `dev` and `test` get at least so many groups each, where there are twice as many. Below 15 no domain counts as kept.
+/// Minimum number of groups each in `dev` and `test`, if there are twice as many. With fewer than 15 groups, a domain
+/// can't get the verdict “kept”.
 const FEWEST: usize = 16;
-/// `audit` gets at least so many, where there is one.
+/// Minimum number of groups in `audit`, if there is an `audit` split.
 const FEWEST_AUDIT: usize = 8;
-/// Least number of groups for an `audit`: `dev` and `test` keep about twenty each.
+/// Minimum number of held-out groups for an `audit` split; `dev` and `test` then keep about twenty each.
 const AUDITED: usize = 50;
-/// Sets the hash that decides the part apart from the one that decides the side.
+/// Salt, so that the assignment to `dev`, `test` and `audit` is independent of the assignment to the held-out split.
 const SALT: u64 = 0x7061_7274_7321; // "parts!"
-/// [`FEWEST`] of a shard that stores no groups.
+/// Like [`FEWEST`], in documents, for a shard that stores no groups.
 const FEWEST_DOCUMENTS: usize = 8;
 
 impl HeldoutSplit {
-    /// Checks that a domain's held-out split has documents in this part.
+    /// Checks that the held-out documents of a domain include some of this split.
     ///
     /// # Errors
-    /// It has none.
+    /// Fails if there are none.
     pub fn check(self, domain: &str, heldout: &TokenShard) -> Result<(), DataError> {
         if (0..heldout.documents()).any(|index| heldout.split_of(index) == self) {
             return Ok(());
@@ -44,7 +45,7 @@ impl HeldoutSplit {
 }
 
 impl TokenShard {
-    /// Returns the groups of the documents, each once, ascending; of a shard that stores none, `None`.
+    /// Returns the groups of the documents, each once, ascending; `None` if the shard stores no groups.
     pub fn groups(&self) -> Option<Vec<u64>> {
         let mut groups: Vec<u64> = (0..self.documents())
             .map(|index| self.group_of(index))
@@ -54,8 +55,8 @@ impl TokenShard {
         Some(groups)
     }
 
-    /// Returns, for each document, the number of its group, counted from 0 in the order of the documents. Where no
-    /// groups are stored, each document is a group.
+    /// Returns the group number of each document. Groups are numbered from 0 in the order of the documents. If the
+    /// shard stores no groups, each document is a group.
     pub fn group_numbers(&self) -> Vec<usize> {
         let mut numbers = HashMap::new();
         (0..self.documents())
@@ -69,16 +70,18 @@ impl TokenShard {
             .collect()
     }
 
-    /// Returns the part that the `index`-th document is in. By the hash of its group, two in five groups are in `dev`,
-    /// two in `test` and one in `audit`; below 50 groups there is no `audit`, and every other group is in `test`. Where
-    /// that leaves a part short, groups of lowest hash come over from the largest part, so that `dev` and `test` have
-    /// 16 groups or half of them. Of a translated shard, the stored groups count.
+    /// Returns the split of the `index`-th document, which the hash of its group decides.
     ///
-    /// In a shard that stores no groups each document is one: `dev` where the lowest bit of the XXH3 hash of its
-    /// tokens, each as four little-endian bytes, is 0, else `test`, at least eight of each.
+    /// - Of 50 or more groups, two in five are in `dev`, two in `test` and one in `audit`. With fewer groups there is
+    ///   no `audit`, and half are in `dev`, half in `test`.
+    /// - If chance leaves a split too small, the groups with the lowest hashes move to it from the largest split, so
+    ///   that `dev` and `test` have at least 16 groups each, or half of all.
+    /// - For a retokenized shard, the groups of the stored shard count.
+    /// - If the shard stores no groups, each document is a group. It is in `dev` if the lowest bit of the XXH3 hash
+    ///   of its tokens (each as four little-endian bytes) is 0, else in `test`, with at least eight in each.
     ///
     /// # Panics
-    /// Where `index` is not below [`TokenShard::documents`].
+    /// Panics if `index` is not below [`TokenShard::documents`].
     pub fn split_of(&self, index: usize) -> HeldoutSplit {
         let stored = self.stored();
         stored.splits.get_or_init(|| stored.splits_of_all())[index]
@@ -109,11 +112,12 @@ impl TokenShard {
     }
 }
 
-/// Returns the part of each group.
+/// Returns the split of each group.
 fn of_groups(groups: &[u64]) -> Vec<HeldoutSplit> {
     let hashes: Vec<u64> = groups.iter().map(|group| mix(group ^ SALT)).collect();
     let has_audit = groups.len() >= AUDITED;
-    // A group goes to `audit` from where it would have been without one; the others stay where they are.
+    // The bit for `dev` or `test` does not depend on `audit`: the other groups keep their split when `audit` comes
+    // into being.
     let by_hash = |hash: &u64| match (has_audit && (hash >> 32) % 5 == 4, hash & 1) {
         (true, _) => HeldoutSplit::Audit,
         (false, 0) => HeldoutSplit::Dev,
@@ -129,7 +133,7 @@ fn of_groups(groups: &[u64]) -> Vec<HeldoutSplit> {
     splits
 }
 
-/// Moves members of lowest hash from the largest other part to `split`, until it has `fewest`.
+/// Moves the groups with the lowest hashes from the largest other split to `split`, until that has `fewest`.
 fn fill(split: HeldoutSplit, fewest: usize, (hashes, splits): (&[u64], &mut [HeldoutSplit])) {
     let count = |splits: &[HeldoutSplit], part| splits.iter().filter(|of| **of == part).count();
     while count(splits, split) < fewest {
@@ -145,8 +149,8 @@ fn fill(split: HeldoutSplit, fewest: usize, (hashes, splits): (&[u64], &mut [Hel
     }
 }
 
-/// Returns the part of each document of a shard that stores no groups, given the hashes of all: the rule of earlier
-/// versions, so that their figures stay comparable.
+/// Returns the split of each document of a shard that stores no groups, given the hashes of all. This is the rule of
+/// earlier versions, so that their results stay comparable.
 fn of_documents(hashes: &[u64]) -> Vec<HeldoutSplit> {
     let by_bit = |hash: &u64| match hash & 1 {
         0 => HeldoutSplit::Dev,
@@ -169,10 +173,10 @@ mod tests {
         splits.iter().filter(|of| **of == part).count()
     }
 
-    /// Documents without groups are split as ever: the bit decides where both parts have documents; few documents are
-    /// shared out, those of lowest hash first.
+    /// Checks the rule for documents without groups: the lowest bit of the hash decides; with few documents, those
+    /// with the lowest hashes move to the smaller split.
     #[test]
-    fn documents_without_groups_keep_their_part() {
+    fn documents_without_groups_keep_their_split() {
         assert_eq!(of_documents(&[4, 7, 2, 9]), [Dev, Test, Dev, Test]);
         assert_eq!(of_documents(&[8, 2, 6]), [Dev, Test, Dev]);
         assert_eq!(of_documents(&[9, 3]), [Test, Dev]);
@@ -189,9 +193,10 @@ mod tests {
         assert_eq!(count(&of_documents(&plenty), Audit), 0);
     }
 
-    /// Any number of groups gives `dev` and `test` their share; `audit` is there from 50 groups on, and takes a fifth.
+    /// Checks that `dev` and `test` get their share of any number of groups, and that `audit` exists from 50 groups
+    /// on and gets a fifth.
     #[test]
-    fn every_part_has_groups() {
+    fn every_split_has_groups() {
         for groups in [0, 1, 2, 3, 9, 20, 31, 32, 49, 50, 64, 200] {
             for start in 0..40 {
                 let groups: Vec<u64> = (0..groups).map(|at| start * 1000 + at).collect();
@@ -211,25 +216,25 @@ mod tests {
         }
     }
 
-    /// Other groups that come or go move no group from `dev` to `test` or back, once there are enough of each; from
-    /// `audit` none comes back.
+    /// Checks that adding or removing other groups does not move a group between `dev` and `test` once each has
+    /// enough groups, and that no group leaves `audit`.
     #[test]
-    fn a_group_stays_in_its_part() {
+    fn a_group_stays_in_its_split() {
         let all: Vec<u64> = (0..3000).map(|at| mix(at * 77)).collect();
         let of_all = of_groups(&all);
         for few in [120, 400, 1000] {
             assert_eq!(of_groups(&all[..few]), of_all[..few]);
         }
-        // Below 50 groups, those that would be in `audit` are in the others.
+        // Below 50 groups, the groups of `audit` are in the other two splits.
         let some = of_groups(&all[..45]);
         for (now, later) in some.iter().zip(&of_all) {
             assert!(now == later || *later == Audit);
         }
     }
 
-    /// Results of earlier versions are read.
+    /// Checks that the split names of earlier versions can still be read.
     #[test]
-    fn the_old_word_is_read() {
+    fn split_names_of_earlier_versions_are_read() {
         let read = |word: &str| serde_json::from_str::<HeldoutSplit>(word).unwrap();
         assert_eq!(read("\"development\""), Dev);
         assert_eq!(

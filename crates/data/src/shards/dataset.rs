@@ -12,23 +12,23 @@ use crate::{
     TokenShard, read_questions,
 };
 
-/// The tokenizer's file.
+/// File name of the tokenizer.
 const TOKENIZER: &str = "tokenizer.json";
 
 /// A prepared dataset: `dataset.json`, `tokenizer.json` and `<domain>/{train,heldout}.safetensors`.
 ///
-/// Its files are opened once: what becomes of the folder later, replaced or removed, makes no difference to it.
+/// All files are opened once, so a `Dataset` stays valid if its folder is replaced or removed later.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     path: PathBuf,
     manifest: Manifest,
     fingerprint: String,
-    /// `tokenizer.json`.
+    /// Bytes of `tokenizer.json`.
     tokenizer: Arc<[u8]>,
     shards: BTreeMap<String, Sides>,
 }
 
-/// The open shards of a domain.
+/// Open shards of a domain.
 #[derive(Debug, Clone)]
 struct Sides {
     train: Arc<TokenShard>,
@@ -39,7 +39,7 @@ impl Dataset {
     /// Opens the dataset in the folder `path`, and checks every shard's size against the manifest.
     ///
     /// # Errors
-    /// A folder that is not a finished dataset, or is not whole.
+    /// Fails if the folder does not hold a complete and intact dataset.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = path.join("dataset.json");
         let json = polymath_base::read(&file).map_err(|source| match source.kind() {
@@ -80,8 +80,8 @@ impl Dataset {
             manifest,
             shards,
         };
-        // Preparing again removes the manifest before any other file, and writes it after all others: the same one
-        // before and after means that all files are of it.
+        // `prepare` removes the manifest before all other files and writes it after them. So an unchanged manifest
+        // means that all files belong together.
         if polymath_base::read(&file).ok() != Some(json) {
             return Err(DataError::content(
                 path,
@@ -92,25 +92,25 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// The folder.
+    /// Returns the folder of the dataset.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Manifest: the content of `dataset.json`.
+    /// Returns the manifest, which is the content of `dataset.json`.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The domains in alphabetical order.
+    /// Returns the names of the domains in alphabetical order.
     pub fn domain_names(&self) -> Vec<&str> {
         self.manifest.domains.keys().map(String::as_str).collect()
     }
 
-    /// The shard of `domain`'s side `split`.
+    /// Returns the shard of a domain's split.
     ///
     /// # Errors
-    /// A domain that the dataset does not have.
+    /// Fails if the dataset does not have the domain.
     pub fn shard(&self, domain: &str, split: Split) -> Result<Arc<TokenShard>, DataError> {
         let Some(sides) = self.shards.get(domain) else {
             return Err(self.unknown(domain));
@@ -121,15 +121,15 @@ impl Dataset {
         }))
     }
 
-    /// The place of the tokenizer that the shards were made with; [`Self::tokenizer`] is the tokenizer itself.
+    /// Returns the path of the tokenizer that the shards were made with; see also [`Self::tokenizer`].
     pub fn tokenizer_path(&self) -> PathBuf {
         self.path.join(TOKENIZER)
     }
 
-    /// The tokenizer that the shards were made with.
+    /// Returns the tokenizer that the shards were made with.
     ///
     /// # Errors
-    /// A file that is no tokenizer.
+    /// Fails if the file is not a valid tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer, DataError> {
         Ok(polymath_tokenizer::parse(
             &self.tokenizer_path(),
@@ -137,10 +137,10 @@ impl Dataset {
         )?)
     }
 
-    /// The bytes of the tokens that the shards are made of.
+    /// Returns the table of the bytes of each token.
     ///
     /// # Errors
-    /// As [`Self::tokenizer`].
+    /// Fails as [`Self::tokenizer`] does.
     pub fn spelling(&self) -> Result<Spelling, DataError> {
         Ok(Spelling::of(&self.tokenizer()?))
     }
@@ -151,12 +151,12 @@ impl Dataset {
         Ok(bytes == *self.tokenizer)
     }
 
-    /// Checks that the shards are what a model has learned to read: made with its tokenizer, or with one that its
-    /// tokenizer adds tokens to; documents beginning and ending with its `(bos, eos)`. Other tokens would be noise to
-    /// it, and other ends would teach it not to stop.
+    /// Checks that a model can read the shards: they were made with its tokenizer, or with one that its tokenizer
+    /// only adds tokens to, and documents begin and end with its tokens `ends`, which are `(bos, eos)`. Other tokens
+    /// would be noise to the model, and another end token would teach it not to stop.
     ///
     /// # Errors
-    /// They are not; the tokenizer can't be read.
+    /// Fails if the shards do not fit, or if the tokenizer can't be read.
     pub fn check_fits(&self, tokenizer: &Path, ends: (u32, u32)) -> Result<(), DataError> {
         let path = tokenizer.display();
         if !self.was_made_with(tokenizer)? && !extends(tokenizer, &self.tokenizer()?)? {
@@ -179,15 +179,16 @@ impl Dataset {
         Ok(())
     }
 
-    /// SHA-256 of the manifest, which holds those of the shards and of the tokenizer: equal means the same data.
+    /// Returns the SHA-256 of the manifest, which contains the digests of the shards and of the tokenizer. Equal
+    /// fingerprints mean equal data.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// The questions of `domain`; none where it has none.
+    /// Returns the questions of a domain; empty if it has none.
     ///
     /// # Errors
-    /// A domain that the dataset does not have; a file of questions that can't be read.
+    /// Fails if the dataset does not have the domain, or if its questions can't be read.
     pub fn questions(&self, domain: &str) -> Result<Vec<Question>, DataError> {
         match self.domain(domain)?.questions {
             0 => Ok(Vec::new()),
@@ -206,10 +207,10 @@ impl Dataset {
         }
     }
 
-    /// The tokens that end the assistant's turns in `domain`; none where it has no conversations.
+    /// Returns the IDs of the tokens that end the assistant's turns in a domain; empty if it has no conversations.
     ///
     /// # Errors
-    /// A domain that the dataset does not have.
+    /// Fails if the dataset does not have the domain.
     pub fn turn_ends(&self, domain: &str) -> Result<Vec<u32>, DataError> {
         let DomainManifest { train, heldout, .. } = self.domain(domain)?;
         let mut ends = [
@@ -255,7 +256,7 @@ fn open_shard(path: &Path, expected: &SplitManifest) -> Result<Arc<TokenShard>, 
     Ok(Arc::new(shard.with_sha256(&expected.sha256)))
 }
 
-/// Reads the tokenizer, which must be the manifest's.
+/// Reads the tokenizer and checks its digest against the manifest.
 fn open_tokenizer(path: &Path, manifest: &Manifest) -> Result<Arc<[u8]>, DataError> {
     let bytes = polymath_base::read(path).map_err(DataError::file("read", path))?;
     if polymath_base::sha256_of_bytes(&bytes) != manifest.tokenizer.sha256 {

@@ -1,4 +1,4 @@
-//! Sources of documents: which line of which file a stored document was read from.
+//! Sources of stored documents: the file and line that each was read from.
 
 use std::fmt;
 use std::path::Path;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::sources::files::Files;
 use crate::{DataError, Dataset, TokenShard};
 
-/// File beside the shards of a domain.
+/// File name, next to the shards of a domain.
 pub(crate) const FILE: &str = "sources.json";
 
-/// The source of a document. It prints as `path`, or `path:line`.
+/// Source of a document; displayed as `path` or `path:line`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentSource {
-    /// The file, as it was named when the dataset was prepared.
+    /// Path of the file when the dataset was prepared.
     pub path: String,
-    /// The line, row or text of the file, counted from 1; `None` where the file is one document.
+    /// Line, row or text of the file, counted from 1; `None` if the file is one document.
     pub record: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for DocumentSource {
     }
 }
 
-/// The files that the documents of a domain were read from.
+/// Files that the documents of a domain were read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DocumentSources {
@@ -45,7 +45,7 @@ impl DocumentSources {
         }
     }
 
-    /// Writes the list into a domain's folder.
+    /// Writes the list of files into a domain's folder.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), DataError> {
         std::fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
         let path = folder.join(FILE);
@@ -54,10 +54,10 @@ impl DocumentSources {
         polymath_base::write(&path, &json).map_err(DataError::file("write", &path))
     }
 
-    /// Returns the source of the `index`-th document of one of the domain's shards; `None` where it is not known.
+    /// Returns the source of the `index`-th document of one of the domain's shards; `None` if it is unknown.
     ///
     /// # Panics
-    /// Where `index` is not below [`TokenShard::documents`].
+    /// Panics if `index` is not below [`TokenShard::documents`].
     pub fn source_of(&self, shard: &TokenShard, index: usize) -> Option<DocumentSource> {
         let origin = shard.origin_of(index)?;
         Some(DocumentSource {
@@ -68,11 +68,11 @@ impl DocumentSources {
 }
 
 impl Dataset {
-    /// Reads where the documents of `domain` come from. A dataset of an earlier version does not say so: the list is
-    /// then empty.
+    /// Reads the list of source files of a domain. It is empty for a dataset of an earlier version, which does not
+    /// store it.
     ///
     /// # Errors
-    /// A list that can't be read.
+    /// Fails if the list exists and can't be read.
     pub fn sources(&self, domain: &str) -> Result<DocumentSources, DataError> {
         let path = self.path().join(domain).join(FILE);
         match polymath_base::read(&path) {

@@ -1,34 +1,34 @@
-//! Groups of documents: what is split, resampled and counted as one.
+//! Groups of documents: the units of splitting, resampling and counting.
 //!
-//! Documents of one work (the scenes of a play, the chapters of a manual) are alike. Statistics that count each of them
-//! as independent state intervals that are too narrow. So every stored document names its group, and train and
-//! held-out, `dev` and `test`, and every bootstrap take groups whole.
+//! Documents of one work (the scenes of a play, the chapters of a manual) are similar. Statistics that count them as
+//! independent give intervals that are too narrow. So every stored document has a group. The splits (train and
+//! held-out, `dev` and `test`) and the bootstrap never divide a group.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Seed of the hashes of groups: they do not change with the seed of the split.
+/// Seed of the group hashes. It is fixed, so that groups do not change with the seed of the split.
 const GROUP_SEED: u64 = 0x6772_6f75_7073; // "groups"
 
-/// The kind of thing that is a group.
+/// Kind of unit that forms a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupKind {
-    /// A document: where files and records stand in one domain, and in a dataset that stores no groups.
+    /// A document. Used for domains with both files and records, and for datasets that store no groups.
     #[default]
     Document,
-    /// A file: all documents and pieces that were read from it.
+    /// A file, with all documents and pieces that were read from it.
     File,
     /// A record of a file: a line of JSON, a row of a table, a text between separators.
     Record,
     /// A value of a field of the records (`group_field`), such as the work that a document was cut from.
     Field,
-    /// A passage: what is measured then holds for new passages of the same work.
+    /// A passage of a work. The scores then hold for new passages of the same work, not for new works.
     Section,
 }
 
 impl GroupKind {
-    /// Returns its name, as config files and reports have it.
+    /// Returns the name in configuration files and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Document => "document",
@@ -40,11 +40,11 @@ impl GroupKind {
     }
 }
 
-/// Kind of a domain's groups that the config asks for (`domains.NAME.group`).
+/// Kind of groups that the config requests (`domains.NAME.group`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupBy {
-    /// Files, also those that hold many records.
+    /// Files, even if they hold many records.
     File,
     /// Records.
     Record,
@@ -52,22 +52,22 @@ pub enum GroupBy {
     Section,
 }
 
-/// The groups of a domain: their kind, and the field that names them.
+/// Groups of a domain: their kind, and the field that names them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
-    /// The kind of a group.
+    /// Kind of the groups.
     pub kind: GroupKind,
     /// The field whose values are the groups; `None` unless the kind is [`GroupKind::Field`].
     pub field: Option<String>,
 }
 
 impl Grouping {
-    /// Groups of this kind, without a field.
+    /// Creates groups of this kind, without a field.
     pub fn of(kind: GroupKind) -> Self {
         Self { kind, field: None }
     }
 
-    /// Names the groups in the plural, for a person: `files`, `` values of `work` ``.
+    /// Returns the plural for messages: `files`, or `` values of `work` `` for a field.
     pub fn plural(&self) -> String {
         match (&self.field, self.kind) {
             (Some(field), _) => format!("values of `{field}`"),
@@ -77,28 +77,29 @@ impl Grouping {
     }
 }
 
-/// The group and the source of a stored document.
+/// Group and source of a stored document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DocumentOrigin {
-    /// The group.
+    /// Hash of the group.
     pub group: u64,
-    /// The file, as an index into the domain's list of files.
+    /// Index of the file in the domain's list of files.
     pub file: u32,
-    /// The line, row or text of the file, counted from 1; 0 where the file is one document.
+    /// Line, row or text of the file, counted from 1; 0 if the file is one document.
     pub record: u64,
 }
 
-/// A document's key in the split, and its group and source.
+/// Split hash, group and source of a document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tag {
-    /// The seeded hash that decides the side. All documents of a group have the same.
+    /// Hash, with the seed of the split, that decides between training and held-out. All documents of a group have
+    /// the same.
     pub(crate) side: u64,
-    /// Stored group and source.
+    /// Group and source, as stored in the shard.
     pub(crate) origin: DocumentOrigin,
 }
 
 impl Tag {
-    /// Returns the tag of a document of the group that `key` names, of an unknown source.
+    /// Returns the tag of a document in the group that `key` names, without a source.
     pub(crate) fn of(key: &str, seed: u64) -> Self {
         Self {
             side: xxh3_64_with_seed(key.as_bytes(), seed),
@@ -109,7 +110,7 @@ impl Tag {
         }
     }
 
-    /// Returns the tag for a document that was read from this file and record.
+    /// Returns this tag with its source set to `file` and `record`.
     pub(crate) fn at(self, file: u32, record: u64) -> Self {
         let origin = DocumentOrigin {
             file,
@@ -120,7 +121,7 @@ impl Tag {
     }
 }
 
-/// Returns the group of a key: the value of a field, or a text with letter case and white space aside.
+/// Returns the group of a key. The key is the value of a field, or a text in normalized letter case and white space.
 fn group_hash(key: &str) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), GROUP_SEED)
 }
@@ -129,8 +130,8 @@ fn group_hash(key: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// The stored group is a function of the key alone: datasets that were split by different seeds name the same
-    /// groups, so that their held-out documents can be compared. The side follows the seed.
+    /// Checks that the stored group depends on the key alone, while the split hash depends on the seed too. So the
+    /// held-out documents of datasets with different seeds can be compared.
     #[test]
     fn groups_do_not_change_with_the_seed_of_the_split() {
         let [first, second] = [1, 2].map(|seed| Tag::of("Middlemarch", seed));

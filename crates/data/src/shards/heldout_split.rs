@@ -1,10 +1,12 @@
-//! The held-out documents in parts: `dev` to choose by, `test` to report on, `audit` for the last look.
+//! Parts of the held-out documents: `dev` for choices, `test` for reports, `audit` for choices of method.
 //!
-//! What is chosen on some documents looks better on them than it is. So every choice (an interpolation, a strength, a
-//! checkpoint inside limits) is made on `dev`, and reported on `test`. `audit` is for choices of method: nothing of a
-//! run reads it. A document's part follows from its group alone: all documents of a work are in one part, which is the
-//! same in every run, on every machine, and whatever other groups come or go. Only where few groups are held out are
-//! the parts evened out.
+//! A score on the documents that a choice was made on is too good. So every choice (an interpolation, a reset
+//! strength, a checkpoint within forgetting limits) is made on `dev`, and the result is reported on `test`. `audit`
+//! is for the developers' choices of methods and defaults: no run reads it.
+//!
+//! The part of a document depends on its group alone: all documents of a work are in the same part, in every run and
+//! on every machine, and adding other groups changes nothing. The only exception: if few groups are held out, some
+//! move to make the parts equal in size.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,20 +14,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeldoutSplit {
-    /// To choose by.
+    /// For choices during and after a run.
     #[serde(alias = "development")]
     Dev,
-    /// To report on.
+    /// For reported results.
     Test,
-    /// To choose methods and defaults by: no run chooses or reports on it.
+    /// For choices of methods and defaults; runs neither choose nor report on it.
     Audit,
 }
 
 impl HeldoutSplit {
-    /// All of them.
+    /// All three parts.
     pub const ALL: [Self; 3] = [Self::Dev, Self::Test, Self::Audit];
 
-    /// Returns its name.
+    /// Returns the name in configuration files and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",

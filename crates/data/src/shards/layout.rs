@@ -7,11 +7,11 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::Grouping;
 
-/// Keys of the header's metadata.
+/// Keys of the metadata in the safetensors header.
 pub(crate) const GROUP_KIND: &str = "group_kind";
 pub(crate) const GROUP_FIELD: &str = "group_field";
 
-/// Ranges of the groups and sources of the documents in the file.
+/// Byte ranges of the tensors with the documents' groups and sources, and the kind of the groups.
 #[derive(Debug)]
 pub(super) struct Origins {
     pub(super) grouping: Grouping,
@@ -20,7 +20,7 @@ pub(super) struct Origins {
     pub(super) records: Range<usize>,
 }
 
-/// Range of each tensor in the file.
+/// Byte range of each tensor in the file.
 pub(super) struct Layout {
     pub(super) wide: bool,
     pub(super) tokens: Range<usize>,
@@ -45,7 +45,7 @@ impl Layout {
                     info.dtype, info.shape
                 ));
             }
-            let start = 8 + header; // the header's own length stands before it in 8 bytes
+            let start = 8 + header; // 8 bytes before the header hold its length
             let (from, to) = info.data_offsets;
             Ok((start + from..start + to, info.dtype, info.shape[0]))
         };
@@ -94,7 +94,7 @@ impl Layout {
     }
 }
 
-/// Finds a tensor that has a number of this type for each document.
+/// Function that finds a tensor with one number of the given type per document.
 type OfDocuments<'a> = &'a dyn Fn(&str, Dtype) -> Result<Range<usize>, String>;
 
 impl Origins {
@@ -108,7 +108,7 @@ impl Origins {
     }
 }
 
-/// Reads what a group is from the header's metadata.
+/// Reads the kind of the groups from the header's metadata.
 fn grouping(metadata: Option<&HashMap<String, String>>) -> Result<Grouping, String> {
     let find = |key: &str| metadata.and_then(|metadata| metadata.get(key));
     let name = find(GROUP_KIND).map_or("", String::as_str);

@@ -1,8 +1,8 @@
 //! Token shards and the dataset that holds them.
 //!
-//! Read `shard` (the file format) and `dataset` (the folder) first. `layout` and `writer` are the two sides of the
-//! format; `split` names train and held-out, `group` what is split as one, `heldout_split` and `assignment` the parts
-//! of the held-out documents.
+//! Begin with `shard` (the file format) and `dataset` (the folder). `layout` reads the format, `writer` writes it.
+//! `split` names the training and held-out splits, `group` defines the units of splitting, and `heldout_split` and
+//! `assignment` the parts of the held-out documents.
 
 pub(crate) mod assignment;
 pub(crate) mod dataset;

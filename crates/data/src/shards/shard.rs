@@ -1,18 +1,19 @@
-//! The token shard: one domain's documents on one side of the split, memory-mapped.
+//! Token shard: the documents of one split of a domain in tokens, memory-mapped.
 //!
-//! A shard is a safetensors file, so that any tool can look into it:
+//! A shard is a safetensors file, so that other tools can read it:
 //!
-//! | tensor | type | |
+//! | tensor | type | content |
 //! |---|---|---|
-//! | `tokens` | U16, or U32 for a vocabulary above 65 536 | every document's tokens and its end-of-text token |
-//! | `document_offsets` | U64, documents + 1 | where each document's tokens begin, and where the last ends |
+//! | `tokens` | U16, or U32 for a vocabulary above 65 536 | tokens of all documents, each followed by its end token |
+//! | `document_offsets` | U64, documents + 1 | index of each document's first token, and the total number of tokens |
 //! | `document_bytes` | U32 | UTF-8 bytes of each document's scored text |
-//! | `loss_mask` | U8, only where prompts exist | 1 where the token is learned and scored |
-//! | `document_groups` | U64 | the group of each document, a hash; a shard of an earlier version has none |
-//! | `document_files` | U32, where there are groups | the file that each document was read from, in `sources.json` |
-//! | `document_records` | U64, where there are groups | its line, row or text in the file, from 1; 0: the whole file |
+//! | `loss_mask` | U8, only with prompts | 1 if the token is learned and scored |
+//! | `document_groups` | U64 | hash of each document's group; not in shards of earlier versions |
+//! | `document_files` | U32, only with groups | source file of each document, an index into `sources.json` |
+//! | `document_records` | U64, only with groups | line, row or text within the file, from 1; 0 for the whole file |
 //!
-//! The header's metadata say what a group is: `group_kind`, and `group_field` where it is the value of a field.
+//! The header's metadata give the kind of the groups (`group_kind`) and, if the groups are the values of a field, its
+//! name (`group_field`).
 
 use std::fs::File;
 use std::ops::Range;
@@ -25,7 +26,7 @@ use tempfile::TempDir;
 use crate::shards::layout::{Layout, Origins};
 use crate::{DataError, DocumentOrigin, GroupKind, Grouping, HeldoutSplit};
 
-/// The documents of one domain on one side of the split.
+/// The documents of one split of a domain, in tokens.
 #[derive(Debug)]
 pub struct TokenShard {
     path: PathBuf,
@@ -38,42 +39,42 @@ pub struct TokenShard {
     loss_mask: Option<Range<usize>>,
     origins: Option<Origins>,
     bytes: u64,
-    /// SHA-256 of the file, as its dataset's manifest has it; empty if unknown.
+    /// SHA-256 of the file from the dataset's manifest; empty if unknown.
     sha256: String,
     original: Option<Original>,
-    /// The part of each document, once one was asked for.
+    /// `dev`, `test` or `audit` for each document; computed on first use.
     pub(crate) splits: OnceLock<Vec<HeldoutSplit>>,
 }
 
-/// Stored shard that a retokenized one was made from.
+/// The stored shard of which this one is a retokenized version.
 #[derive(Debug)]
 struct Original {
     stored: Arc<TokenShard>,
-    /// Holds the translated shard's file, which goes after its map.
+    /// Folder of the retokenized shard's file; removed after the map is closed.
     _folder: TempDir,
 }
 
-/// Document of a shard: its tokens, the end-of-text token last.
+/// A document of a shard: its tokens, the end token last.
 #[derive(Debug, Clone, Copy)]
 pub struct Document<'a> {
     shard: &'a TokenShard,
     start: usize,
     length: usize,
-    /// UTF-8 bytes of the text that its scored tokens stand for.
+    /// UTF-8 bytes of the document's scored text.
     pub bytes: u64,
 }
 
 impl TokenShard {
-    /// Maps the shard at `path` and checks that its parts fit together.
+    /// Maps the shard at `path` into memory and checks that its tensors fit together.
     ///
     /// # Errors
-    /// A file that can't be read, or is not a whole shard.
+    /// Fails if the file can't be read or is not a complete shard.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         polymath_input::refuse_pointer(path)?;
         let file = polymath_base::open(path).map_err(DataError::file("open", path))?;
-        // SAFETY: the map is read-only, and shards are never changed in place: they are written under another name and
-        // renamed, so that a shard that is replaced stays mapped as it was. Another program may cut the file off all
-        // the same: `check_length` asks before each pass.
+        // SAFETY: the map is read-only, and shards are never changed in place. They are written under another name
+        // and renamed, so a replaced shard stays mapped with its old content. Another program could still truncate
+        // the file: `check_length` checks that before each pass.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::file("map", path))?;
         let layout = Layout::read(&map).map_err(|message| DataError::content(path, message))?;
         let mut shard = TokenShard {
@@ -98,7 +99,7 @@ impl TokenShard {
         Ok(shard)
     }
 
-    /// Offsets start at 0, end at the last token and leave no document empty.
+    /// Checks that the offsets start at 0, end at the last token and leave no document empty.
     fn check(&self) -> Result<(), String> {
         let broken =
             "`document_offsets` do not cut `tokens` into documents: prepare the dataset again";
@@ -114,7 +115,7 @@ impl TokenShard {
         Ok(())
     }
 
-    /// Marks the shard, which lies in `folder`, as the documents of `stored` in other tokens.
+    /// Marks this shard, whose file is in `folder`, as a retokenized version of `stored`.
     pub(crate) fn translated_from(self, stored: Arc<TokenShard>, folder: TempDir) -> Self {
         TokenShard {
             original: Some(Original {
@@ -133,22 +134,23 @@ impl TokenShard {
         }
     }
 
-    /// SHA-256 of the file, as its dataset's manifest has it; empty where it is not known.
+    /// Returns the SHA-256 of the file from the dataset's manifest; empty if unknown.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// The shard of the dataset: this one, or the one that it has the documents of, in the same order, in other tokens.
+    /// Returns the shard of the dataset: `self`, or the stored shard of which this one is a retokenized version (the
+    /// same documents in the same order).
     pub fn stored(&self) -> &TokenShard {
         self.original
             .as_ref()
             .map_or(self, |original| &original.stored)
     }
 
-    /// Returns true if the `index`-th document has the tokens that the dataset stores.
+    /// Returns true if the tokens of the `index`-th document are the ones that the dataset stores.
     ///
     /// # Panics
-    /// Where `index` is not below [`TokenShard::documents`].
+    /// Panics if `index` is not below [`TokenShard::documents`].
     pub fn has_stored_tokens(&self, index: usize) -> bool {
         let Some(original) = &self.original else {
             return true;
@@ -161,11 +163,11 @@ impl TokenShard {
         tokens(self.document(index)) == tokens(original.stored.document(index))
     }
 
-    /// Checks that the file is as long as when it was opened. Reading a mapped file beyond its end would end the
-    /// process, so this is asked before each pass.
+    /// Checks that the file was not truncated since it was opened. Reading a mapped file beyond its end would kill
+    /// the process, so callers check before each pass.
     ///
     /// # Errors
-    /// The file was cut off or can't be asked.
+    /// Fails if the file was truncated or its length can't be read.
     pub fn check_length(&self) -> Result<(), DataError> {
         let found = self.file.metadata();
         let found = found.map_err(DataError::file("read", &self.path))?.len();
@@ -184,35 +186,35 @@ impl TokenShard {
         }
     }
 
-    /// Path of the shard.
+    /// Returns the path of the shard.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Number of documents.
+    /// Returns the number of documents.
     pub fn documents(&self) -> usize {
         self.document_bytes.len() / 4
     }
 
-    /// Number of tokens, with each document's end-of-text token.
+    /// Returns the number of tokens, including each document's end token.
     pub fn tokens(&self) -> u64 {
         (self.tokens.len() / if self.wide { 4 } else { 2 }) as u64
     }
 
-    /// UTF-8 bytes of the scored text.
+    /// Returns the UTF-8 bytes of the scored text.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns true if some tokens (prompts) are neither learned nor scored.
+    /// Returns true if the shard has a loss mask, because some tokens (prompts) are neither learned nor scored.
     pub fn has_loss_mask(&self) -> bool {
         self.loss_mask.is_some()
     }
 
-    /// The `index`-th document.
+    /// Returns the `index`-th document.
     ///
     /// # Panics
-    /// Where `index` is not below [`TokenShard::documents`], as a slice does.
+    /// Panics if `index` is not below [`TokenShard::documents`].
     pub fn document(&self, index: usize) -> Document<'_> {
         let start = self.offset(index);
         Document {
@@ -223,24 +225,24 @@ impl TokenShard {
         }
     }
 
-    /// Returns true if the shard stores the group of each document. One of an earlier version does not.
+    /// Returns true if the shard stores the group of each document; shards of earlier versions do not.
     pub fn has_groups(&self) -> bool {
         self.stored().origins.is_some()
     }
 
-    /// Returns the group of the `index`-th document: a hash that is the same in every preparation. `None` where the
-    /// shard stores no groups. Of a translated shard, the stored one's.
+    /// Returns the group of the `index`-th document, a hash that is the same in every preparation; `None` if the
+    /// shard stores no groups. A retokenized shard returns the groups of the stored one.
     ///
     /// # Panics
-    /// Where `index` is not below [`TokenShard::documents`].
+    /// Panics if `index` is not below [`TokenShard::documents`].
     pub fn group_of(&self, index: usize) -> Option<u64> {
         self.origin_of(index).map(|origin| origin.group)
     }
 
-    /// Returns the group and the source of the `index`-th document; `None` where the shard stores none.
+    /// Returns the group and the source of the `index`-th document; `None` if the shard stores none.
     ///
     /// # Panics
-    /// Where `index` is not below [`TokenShard::documents`].
+    /// Panics if `index` is not below [`TokenShard::documents`].
     pub fn origin_of(&self, index: usize) -> Option<DocumentOrigin> {
         let stored = self.stored();
         assert!(index < stored.documents(), "a document beyond the last");
@@ -252,12 +254,12 @@ impl TokenShard {
         })
     }
 
-    /// Returns the kind of the groups; [`GroupKind::Document`] where none are stored.
+    /// Returns the kind of the groups; [`GroupKind::Document`] if none are stored.
     pub fn group_kind(&self) -> GroupKind {
         self.grouping().kind
     }
 
-    /// Returns what a group is; documents where none are stored.
+    /// Returns the kind of the groups and the field that names them; [`GroupKind::Document`] if none are stored.
     pub fn grouping(&self) -> Grouping {
         let origins = self.stored().origins.as_ref();
         origins.map_or_else(Grouping::default, |origins| origins.grouping.clone())
@@ -271,7 +273,7 @@ impl TokenShard {
         u64::from(self.narrow_at(&self.document_bytes, index))
     }
 
-    /// Reads the `index`-th number of a tensor of U64.
+    /// Reads the `index`-th element of a U64 tensor.
     fn wide_at(&self, tensor: &Range<usize>, index: usize) -> u64 {
         let at = tensor.start + 8 * index;
         let mut bytes = [0; 8];
@@ -279,7 +281,7 @@ impl TokenShard {
         u64::from_le_bytes(bytes)
     }
 
-    /// Reads the `index`-th number of a tensor of U32.
+    /// Reads the `index`-th element of a U32 tensor.
     fn narrow_at(&self, tensor: &Range<usize>, index: usize) -> u32 {
         let at = tensor.start + 4 * index;
         let mut bytes = [0; 4];
@@ -289,16 +291,16 @@ impl TokenShard {
 }
 
 impl Document<'_> {
-    /// Number of its tokens, with the end-of-text token; at least 1.
+    /// Returns the number of tokens, including the end token; at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a document is never empty")]
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Returns its `index`-th token.
+    /// Returns the `index`-th token of the document.
     ///
     /// # Panics
-    /// Where `index` is not below [`Document::len`].
+    /// Panics if `index` is not below [`Document::len`].
     pub fn token(&self, index: usize) -> u32 {
         let mut token = Vec::with_capacity(1);
         self.copy_tokens(index..index + 1, &mut token);
@@ -308,7 +310,7 @@ impl Document<'_> {
     /// Appends the tokens in `range` to `to`.
     ///
     /// # Panics
-    /// Where `range` does not lie in `0..len()`.
+    /// Panics if `range` is not within `0..len()`.
     pub fn copy_tokens(&self, range: Range<usize>, to: &mut Vec<u32>) {
         assert!(range.end <= self.length, "tokens beyond the document's end");
         let tokens = &self.shard.map[self.shard.tokens.clone()];
@@ -326,17 +328,18 @@ impl Document<'_> {
         }
     }
 
-    /// The marks of the tokens in `range`, 0 where one is neither learned nor scored; `None` where all are.
+    /// Returns the loss mask of the tokens in `range`, 0 for each token that is neither learned nor scored; `None` if
+    /// all are scored.
     pub(crate) fn marks(&self, range: Range<usize>) -> Option<&[u8]> {
         assert!(range.end <= self.length, "tokens beyond the document's end");
         let mask = self.shard.loss_mask.as_ref()?.start + self.start;
         Some(&self.shard.map[mask + range.start..mask + range.end])
     }
 
-    /// Returns true if its `index`-th token is learned and scored.
+    /// Returns true if the `index`-th token is learned and scored.
     ///
     /// # Panics
-    /// Where `index` is not below [`Document::len`].
+    /// Panics if `index` is not below [`Document::len`].
     pub fn scored(&self, index: usize) -> bool {
         assert!(index < self.length, "a token beyond the document's end");
         match &self.shard.loss_mask {

@@ -1,16 +1,16 @@
-//! Sides of the split.
+//! The training and held-out splits.
 
-/// The side of the split.
+/// One of the two splits of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
     /// Training split.
     Train,
-    /// Held-out split: measured on, never trained on.
+    /// Held-out split: scored, never trained on.
     Heldout,
 }
 
 impl Split {
-    /// The shard's file in the domain's folder.
+    /// Returns the name of the shard's file in the domain's folder.
     pub fn file_name(self) -> &'static str {
         match self {
             Split::Train => "train.safetensors",

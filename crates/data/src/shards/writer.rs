@@ -1,7 +1,7 @@
-//! Writing a token shard without holding it in memory.
+//! Writer of a token shard that does not hold the shard in memory.
 //!
-//! A safetensors file begins with the sizes of its tensors, which are known only at the end; so each tensor is
-//! spooled to an unnamed temporary file, and the shard is put together from them.
+//! A safetensors file begins with the sizes of its tensors, which are known only at the end. So each tensor goes to
+//! an unnamed temporary file first, and the shard is assembled from these.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::shards::layout::{GROUP_FIELD, GROUP_KIND};
 use crate::{DataError, DocumentOrigin, Grouping, SplitManifest};
 
-/// Takes documents one by one, and writes them as a shard.
+/// Writer that takes documents one by one and writes them as a shard.
 pub struct ShardWriter {
     path: PathBuf,
     wide: bool,
@@ -29,7 +29,7 @@ pub struct ShardWriter {
     written: SplitManifest,
 }
 
-/// Groups and sources of the documents on their way to the shard.
+/// Temporary files of the documents' groups and sources.
 struct Origins {
     grouping: Grouping,
     groups: Spool,
@@ -39,10 +39,10 @@ struct Origins {
 }
 
 impl ShardWriter {
-    /// A shard that will stand at `path`, for a vocabulary of `vocab_size`.
+    /// Creates the writer of a shard at `path`, for a vocabulary of `vocab_size` tokens.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn create(path: &Path, vocab_size: usize) -> Result<Self, DataError> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut offsets = Spool::create(folder)?;
@@ -60,10 +60,11 @@ impl ShardWriter {
         })
     }
 
-    /// Stores the group and the source of each document too: each is given by [`Self::push_from`].
+    /// Makes the writer store the group and source of each document, which are then appended with
+    /// [`Self::push_from`].
     ///
     /// # Errors
-    /// A folder that can't be written; documents that were pushed before.
+    /// Fails if the folder can't be written, or if documents were appended before.
     pub fn with_groups(mut self, grouping: Grouping) -> Result<Self, DataError> {
         if self.written.documents > 0 {
             let message = "groups are stored for all documents or none";
@@ -80,10 +81,10 @@ impl ShardWriter {
         Ok(self)
     }
 
-    /// Appends a document as [`Self::push`] does, with its group and its source.
+    /// Appends a document like [`Self::push`], with its group and its source.
     ///
     /// # Errors
-    /// As [`Self::push`]; a writer without [`Self::with_groups`].
+    /// Fails as [`Self::push`] does, or if the writer was not set up with [`Self::with_groups`].
     pub fn push_from(
         &mut self,
         origin: DocumentOrigin,
@@ -103,11 +104,11 @@ impl ShardWriter {
         self.append(tokens, scored, bytes)
     }
 
-    /// Appends a document: `tokens` with the end-of-text token last, and `scored`, either empty (all of them) or
-    /// one mark a token; `bytes` is the length of the scored text.
+    /// Appends a document. `tokens` includes the end token. `scored` is the loss mask, one element per token, or
+    /// empty if all tokens are scored. `bytes` is the length of the scored text.
     ///
     /// # Errors
-    /// A full disk; a document that is empty or beyond what a shard can hold.
+    /// Fails if the disk is full, or if the document is empty or too large for a shard.
     pub fn push(&mut self, tokens: &[u32], scored: &[bool], bytes: u64) -> Result<(), DataError> {
         if self.origins.is_some() {
             let message = "a document without a group in a shard that stores them";
@@ -146,7 +147,7 @@ impl ShardWriter {
                 self.tokens.write(&token.to_le_bytes())?;
             }
         }
-        // The mask is spooled from the first document on, since any later one may be the first to need it.
+        // The mask is stored from the first document on, since any later document may need it.
         let marks: Vec<u8> = match scored {
             [] => vec![1; tokens.len()],
             marks => marks.iter().map(|&mark| u8::from(mark)).collect(),
@@ -160,10 +161,10 @@ impl ShardWriter {
         self.document_bytes.write(&bytes_field.to_le_bytes())
     }
 
-    /// Puts the shard together, syncs it and gives it its name.
+    /// Assembles the shard, syncs it and renames it into place.
     ///
     /// # Errors
-    /// A full disk, a folder that can't be written.
+    /// Fails if the disk is full or the folder can't be written.
     pub fn finish(mut self) -> Result<SplitManifest, DataError> {
         let (documents, tokens) = (
             self.written.documents as usize,
@@ -185,7 +186,7 @@ impl ShardWriter {
             parts.push(("document_files", Dtype::U32, documents, origins.files));
             parts.push(("document_records", Dtype::U64, documents, origins.records));
         }
-        // Widest first, so that each tensor is aligned to its own type.
+        // Tensors of wider types come first, so that each tensor is aligned to its type.
         parts.sort_by_key(|(_, dtype, ..)| std::cmp::Reverse(dtype.bitsize()));
         let header =
             header(metadata, &parts).map_err(|message| DataError::content(&self.path, message))?;
@@ -217,7 +218,7 @@ impl ShardWriter {
     }
 }
 
-/// Says what a group is in the header's metadata.
+/// Returns the header's metadata that describe the groups.
 fn described(grouping: &Grouping) -> HashMap<String, String> {
     let kind = (GROUP_KIND.to_owned(), grouping.kind.name().to_owned());
     let field = grouping.field.clone();
@@ -261,7 +262,7 @@ fn copy(from: &mut dyn Read, to: &mut impl Write, digest: &mut Sha256) -> std::i
     }
 }
 
-/// A tensor on its way to the shard.
+/// Temporary file of one tensor.
 struct Spool {
     folder: PathBuf,
     file: BufWriter<File>,

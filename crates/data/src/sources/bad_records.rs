@@ -1,17 +1,17 @@
-//! Records that make no document: counted, and refused or reported together.
+//! Records that can't be turned into documents: counted, then refused or reported together.
 
 use crate::DataError;
 
-/// Records that are no documents, or lines that are not what their file should hold.
+/// Records that can't be turned into documents, or invalid lines of another file.
 #[derive(Default)]
 pub(crate) struct BadRecords {
     pub(crate) count: u64,
-    /// Faults of the first records.
+    /// Messages for the first records.
     first: Vec<String>,
 }
 
 impl BadRecords {
-    /// Records that are named at most.
+    /// Maximum number of records whose messages are kept.
     const NAMED: usize = 10;
 
     pub(crate) fn take(&mut self, error: &DataError) {
@@ -29,7 +29,7 @@ impl BadRecords {
         }
     }
 
-    /// Refuses lines of a file; `what` says what a line should be.
+    /// Fails if there are invalid lines; `what` is the expected kind of line.
     pub(crate) fn refuse_lines(self, what: &'static str) -> Result<(), DataError> {
         let Self { count, first } = self;
         match count {

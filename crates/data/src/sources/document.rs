@@ -1,19 +1,19 @@
-//! Documents as sources hold them: parts of text, and where they were read.
+//! Documents as read from the sources: parts of text, with their origin.
 
 use crate::DataError;
 
-/// A record must be read whole, so it can't be of any size.
+/// Maximum bytes of a record, which must be read as a whole.
 pub(crate) const LONGEST_RECORD: usize = 64 << 20;
 
 /// Part of a document's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// The text.
+    /// Text of the part.
     pub(crate) text: String,
-    /// True if it is learned and scored; a prompt is not.
+    /// True if the part is learned and scored; false for a prompt.
     pub(crate) scored: bool,
-    /// True if a chat template wrote it: special tokens in it are meant, and it is nobody's text, so that it counts for
-    /// no bytes.
+    /// True if a chat template added the text. Special tokens in it are special, and its bytes are not counted for
+    /// bits per byte.
     pub(crate) from_template: bool,
 }
 
@@ -27,7 +27,7 @@ impl Part {
         }
     }
 
-    /// Creates a part that a chat template adds; `None` for an empty text.
+    /// Creates a part that a chat template added; `None` for an empty text.
     pub(crate) fn template(text: &str, scored: bool) -> Option<Self> {
         (!text.is_empty()).then(|| Self {
             from_template: true,
@@ -36,22 +36,22 @@ impl Part {
     }
 }
 
-/// Returns a document's text without that of a chat template.
+/// Returns a document's text without the text of a chat template.
 pub(crate) fn own_text(parts: &[Part]) -> String {
     let own = parts.iter().filter(|part| !part.from_template);
     own.map(|part| part.text.as_str()).collect()
 }
 
-/// Document, or one piece of a huge one.
+/// A document, or one piece of a very long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceDocument {
     /// Parts of the text, in order.
     pub(crate) parts: Vec<Part>,
-    /// Number of the piece of a huge document, from 0: all pieces stay on one side of the split.
+    /// Number of the piece of a long document, from 0; all pieces are in the same split.
     pub(crate) piece: u64,
-    /// The line, row or text of its file, from 1; 0 where the file is the document.
+    /// Line, row or text within the file, from 1; 0 if the file is one document.
     pub(crate) record: u64,
-    /// Value of the field that names its group.
+    /// Value of the field that names the group.
     pub(crate) group: Option<String>,
 }
 
@@ -65,12 +65,12 @@ impl SourceDocument {
         }
     }
 
-    /// All of its text.
+    /// Returns the whole text.
     pub(crate) fn text(&self) -> String {
         self.parts.iter().map(|part| part.text.as_str()).collect()
     }
 
-    /// Returns true if nothing in it can be learned.
+    /// Returns true if the document has no text to learn.
     pub(crate) fn is_blank(&self) -> bool {
         let learnt = |part: &&Part| part.scored && !part.from_template;
         let scored = self.parts.iter().filter(learnt);
@@ -78,6 +78,6 @@ impl SourceDocument {
     }
 }
 
-/// Takes documents as they are read, and records that are none: what is wrong with each, and where.
+/// Callback for each document, or for the error of a record that can't be turned into one.
 pub(crate) type Each<'a> =
     dyn FnMut(Result<SourceDocument, DataError>) -> Result<(), DataError> + 'a;

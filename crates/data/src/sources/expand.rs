@@ -1,4 +1,4 @@
-//! Files that paths, folders, globs and addresses name.
+//! Search for the files of paths, folders, globs and hub addresses.
 
 use std::cell::RefCell;
 use std::path::{Component, Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::{DataError, DomainConfig, RecordNotes};
 
 /// A search for the files of a domain.
 pub(crate) struct Search<'a> {
-    /// The key of the config.
+    /// Configuration key, for error messages.
     pub(crate) key: String,
-    /// Endings that `extensions` names, in lower case; none for all.
+    /// File extensions from `extensions`, in lower case; empty for all.
     endings: Vec<String>,
     records: Records<'a>,
-    /// Counts of what is left out.
+    /// Counts of skipped files.
     notes: RefCell<RecordNotes>,
 }
 
@@ -40,11 +40,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The files that a list of files, folders, globs and addresses on the hub names, sorted, without repetitions; what
-    /// is left out is counted in `notes`.
+    /// Returns the files of a list of files, folders, globs and hub addresses, sorted and without repetitions. Adds
+    /// the counts of skipped files to `notes`.
     ///
     /// # Errors
-    /// A pattern that is none, or that matches no file that is read; what the hub does not give.
+    /// Fails if a pattern is not valid or matches no file that can be read, or if the hub fails.
     pub(crate) fn expand(
         self,
         patterns: &[String],
@@ -65,7 +65,7 @@ impl<'a> Search<'a> {
         let found = if pattern.starts_with(DatasetFiles::SCHEME) {
             self.download(pattern)?
         } else if path.is_file() {
-            // As it stands: a file's name may hold letters that mean something in a glob.
+            // An existing path is used as it is, since file names may contain characters that are special in a glob.
             self.check_named(path)?;
             vec![path.to_path_buf()]
         } else if path.is_dir() {
@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
         DataError::config(&self.key, message)
     }
 
-    /// Says that a pattern finds nothing, and what it passed over.
+    /// Returns the error for a pattern without files, which lists what was skipped.
     fn nothing(&self, pattern: &str) -> String {
         let left_out = self.notes.borrow().lines();
         let mut message = match Path::new(pattern).is_dir() {
@@ -101,7 +101,7 @@ impl<'a> Search<'a> {
         message
     }
 
-    /// Refuses a file of another program that is named outright.
+    /// Checks a file that is named directly: fails for a file of another program, such as a PDF.
     fn check_named(&self, path: &Path) -> Result<(), DataError> {
         if is_usual(path) {
             return Ok(());
@@ -124,7 +124,7 @@ impl<'a> Search<'a> {
         count(&mut self.notes.borrow_mut().text_files, &ending(path));
     }
 
-    /// Returns true for a file of a folder or a glob that is read; counts it otherwise.
+    /// Returns true if a file from a folder or glob should be read; counts it as skipped otherwise.
     fn is_wanted(&self, path: &Path) -> Result<bool, DataError> {
         if !self.is_listed(path) {
             count(&mut self.notes.borrow_mut().unlisted_files, &ending(path));
@@ -155,12 +155,12 @@ impl<'a> Search<'a> {
         Ok(true)
     }
 
-    /// Returns true if `extensions` names the file's ending, or is not given.
+    /// Returns true if the file's extension is in `extensions`, or if `extensions` is not set.
     fn is_listed(&self, path: &Path) -> bool {
         self.endings.is_empty() || ends(path, &self.endings)
     }
 
-    /// The files in a folder and below it, without hidden ones and what this program made.
+    /// Returns the files in a folder and its subfolders, without hidden files and without this program's own outputs.
     fn in_folder(&self, folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         let hidden = |entry: &DirEntry| {
             let name = entry.file_name();
@@ -184,7 +184,7 @@ impl<'a> Search<'a> {
         Ok(files)
     }
 
-    /// The files of a dataset on the hub, in its cache.
+    /// Downloads the files of a dataset on the hub; returns their paths in its cache.
     fn download(&self, address: &str) -> Result<Vec<PathBuf>, DataError> {
         let files = DatasetFiles::parse(address).ok_or_else(|| {
             self.wrong(format!(
@@ -192,7 +192,8 @@ impl<'a> Search<'a> {
                  a folder, a glob or a split"
             ))
         })?;
-        // Beside the data a repository holds cards and descriptions, so that other kinds are read by name only.
+        // A hub repository also holds a card and descriptions, so files of other kinds are read only if `extensions`
+        // names them.
         let is_known = |name: &str| match self.endings.is_empty() {
             true => is_usual(Path::new(name)),
             false => self.is_listed(Path::new(name)),
@@ -201,10 +202,12 @@ impl<'a> Search<'a> {
             .map_err(|error| self.wrong(error.to_string()))
     }
 
-    /// The files in a folder and below that are `wanted`, without what is `hidden`.
+    /// Returns the files in a folder and its subfolders for which `wanted` returns true, without those for which
+    /// `hidden` does.
     ///
     /// # Errors
-    /// A folder that can't be read; a link to a folder above it; a link of a usual name that leads nowhere.
+    /// Fails if a folder can't be read, if a link leads to a folder above it, or if a link with the name of a
+    /// readable file leads nowhere.
     fn walk(
         &self,
         folder: &Path,
@@ -244,8 +247,8 @@ impl<'a> Search<'a> {
         Ok(files)
     }
 
-    /// The files that a glob matches. Those in hidden folders that the glob does not name are left out, unless their
-    /// names are usual ones.
+    /// Returns the files that a glob matches. Files in hidden folders that the glob does not name are left out,
+    /// unless they have an extension such as `.txt` or `.jsonl`.
     fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
         let mut files = Vec::new();
         for path in self.globbed(pattern)? {
@@ -274,7 +277,7 @@ impl<'a> Search<'a> {
             }
             return Ok(files);
         };
-        // The library would follow links round and round.
+        // The glob library would follow circular links endlessly.
         let glob = glob::Pattern::new(pattern).map_err(no_glob)?;
         let options = glob::MatchOptions {
             require_literal_separator: true,
@@ -299,13 +302,14 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns true if a folder is a dataset or a run of this program: a folder of texts may contain what was made from it.
+/// Returns true if a folder is a dataset or a run of this program, which may have been written into a folder of
+/// texts.
 fn is_own(folder: &Path) -> bool {
     let mut marks = ["dataset.json", "run.toml", LOCK].iter();
     marks.any(|mark| folder.join(mark).is_file())
 }
 
-/// Returns the first hidden folder or file on the way to a match, unless the glob itself names it.
+/// Returns the first hidden folder or file in a matched path, unless the glob names it.
 fn hidden_part(pattern: &str, path: &Path) -> Option<String> {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_string_lossy()),
@@ -319,7 +323,7 @@ fn hidden_part(pattern: &str, path: &Path) -> Option<String> {
     hidden.next().map(|name| name.into_owned())
 }
 
-/// Describes a link that can't be followed.
+/// Describes a link that leads nowhere.
 fn lost_link(path: &Path) -> String {
     let target = std::fs::read_link(path).unwrap_or_default();
     let reason = std::fs::metadata(path)

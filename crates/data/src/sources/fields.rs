@@ -1,22 +1,22 @@
-//! Fields of records, and JSON values in words.
+//! Names of record fields, and descriptions of JSON values.
 
 use serde_json::Value;
 
-/// The field of the messages, and that of the tools that go with them.
+/// Fields of the messages and of their tools.
 pub(crate) const MESSAGES: &str = "messages";
 pub(crate) const TOOLS: &str = "tools";
-/// ShareGPT's list of messages, and the system prompt beside it.
+/// Fields of ShareGPT's list of messages and of the system prompt next to it.
 pub(crate) const CONVERSATIONS: &str = "conversations";
 pub(crate) const SYSTEM: &str = "system";
 
-/// Fields of a prompt, and of what is to follow it.
+/// Pairs of fields for a prompt and its response.
 pub(crate) const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion")];
 
-/// The fields that are known, for a person.
+/// Known fields, for messages.
 pub(crate) const FIELDS: &str = "`text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, \
                                  nor `messages` or `conversations`";
 
-/// Known fields, in the order in which a value of another type is named.
+/// Known fields, in the order in which they are checked for values of a wrong type.
 pub(crate) const KNOWN: [&str; 9] = [
     "text",
     "prompt",
@@ -28,10 +28,10 @@ pub(crate) const KNOWN: [&str; 9] = [
     MESSAGES,
     CONVERSATIONS,
 ];
-/// An error lists so many fields at most.
+/// Maximum number of fields in an error.
 pub(crate) const LISTED: usize = 16;
 
-/// A JSON value in words, short ones as they stand.
+/// Describes a JSON value in words; quotes short ones.
 pub(crate) fn kind(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
@@ -42,7 +42,7 @@ pub(crate) fn kind(value: &Value) -> String {
     }
 }
 
-/// Returns the value that names a record's group.
+/// Returns the value of the field that names a record's group.
 pub(crate) fn group(record: &Value, name: &str) -> Result<String, String> {
     let value = match record.get(name) {
         Some(Value::String(text)) => text.clone(),

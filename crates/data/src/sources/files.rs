@@ -1,4 +1,4 @@
-//! The files of a dataset, and what identifies them.
+//! Files of a dataset, and their fingerprint.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,14 +13,14 @@ use crate::sources::expand::Search;
 use crate::sources::kind::{FileKind, is_usual};
 use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig, RecordNotes};
 
-/// Goes up when the same sources and settings would give another dataset than before.
+/// Version of the preparation. Increased when the same sources and settings give another dataset than before.
 const METHOD: u32 = 5;
 
-/// The files of a domain.
+/// Files of a domain.
 pub(crate) struct Files {
     pub(crate) train: Vec<PathBuf>,
     pub(crate) heldout: Vec<PathBuf>,
-    /// Counts of the files that are left out.
+    /// Counts of skipped files.
     pub(crate) notes: RecordNotes,
 }
 
@@ -30,10 +30,10 @@ impl Files {
     }
 }
 
-/// The files of every domain.
+/// Returns the files of every domain.
 ///
 /// # Errors
-/// A pattern that is none, or that matches no file.
+/// Fails if a pattern is not valid or matches no file.
 pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, DataError> {
     let mut all = BTreeMap::new();
     for (name, domain) in &config.domains {
@@ -42,7 +42,7 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
         let search = |name: &str| Search::new(key(name), domain);
         let heldout = search("heldout_paths").expand(&domain.heldout_paths, &mut notes)?;
         let mut train = search("paths").expand(&domain.paths, &mut notes)?;
-        // A file that is named for the held-out split is no training text, even if a glob catches it.
+        // A file of `heldout_paths` is not training text, even if a glob of `paths` matches it.
         train.retain(|file| !heldout.contains(file));
         if train.is_empty() {
             let message = "only matches files of `heldout_paths`";
@@ -81,8 +81,8 @@ fn has_records(path: &Path) -> bool {
     FileKind::of(path).has_records()
 }
 
-/// Returns the files of every domain that versions of Polymath would find that read `.txt`, `.md`, `.jsonl` and
-/// `.parquet` alone; `None` if these are all.
+/// Returns the files of every domain that earlier versions of Polymath would find, which read only `.txt`, `.md`,
+/// `.jsonl` and `.parquet`; `None` if there is no difference.
 pub(crate) fn of_earlier_versions(
     files: &BTreeMap<String, Files>,
 ) -> Option<BTreeMap<String, Files>> {
@@ -106,7 +106,7 @@ pub(crate) fn of_earlier_versions(
 }
 
 impl Files {
-    /// Returns what a group is in a domain of these files.
+    /// Returns the kind of the groups in a domain with these files.
     pub(crate) fn grouping(&self, domain: &DomainConfig) -> Grouping {
         let kind = match (&domain.group_field, domain.group) {
             (Some(field), _) => {
@@ -134,11 +134,11 @@ impl Files {
     }
 }
 
-/// A digest of every file's content and of every setting that shapes the dataset; not of the files' names, so that a
-/// corpus can be moved.
+/// Returns a digest of every file's content and of every setting that affects the dataset. It does not include file
+/// names, so that a corpus can be moved.
 ///
 /// # Errors
-/// A file that can't be read.
+/// Fails if a file can't be read.
 pub(crate) fn fingerprint(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
@@ -169,7 +169,7 @@ pub(crate) fn fingerprint(
         if let Some(template) = template_file(path)? {
             add("chat template", &template)?;
         }
-        // They name special tokens.
+        // These files name special tokens.
         for name in SETTINGS_FILES {
             let settings = path.with_file_name(name);
             if polymath_input::is_file(&settings)? {

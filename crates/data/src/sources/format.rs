@@ -1,4 +1,4 @@
-//! Reading of a file's documents, one at a time, by its kind.
+//! Reading of a file's documents, one at a time, according to its kind.
 
 use std::path::Path;
 
@@ -14,14 +14,14 @@ use crate::sources::{json_file, json_lines, table, text_file};
 pub(crate) struct Format<'a> {
     /// Options for turning records into documents.
     pub(crate) records: Records<'a>,
-    /// Separator of the documents of a text file.
+    /// Separator of the documents in a text file.
     pub(crate) separator: Option<&'a str>,
 }
 
-/// Calls `each` with every document of the file, in order, and `watch` with the bytes as they leave the disk.
+/// Calls `each` with every document of the file, in order, and `watch` with the number of bytes read from disk.
 ///
 /// # Errors
-/// A file that can't be read; what `each` says.
+/// Fails if the file can't be read, or if `each` fails.
 pub(crate) fn read(
     path: &Path,
     format: Format,
@@ -48,10 +48,10 @@ pub(crate) fn read(
     }
 }
 
-/// Finds at once what else would be found when the file's turn comes: whether its columns make documents.
+/// Checks before the first file is read that the columns of a file make documents.
 ///
 /// # Errors
-/// Those of [`read`] that are known without reading a text.
+/// Fails with the errors of [`read`] that can be found without reading text.
 pub(crate) fn check(path: &Path, records: Records) -> Result<(), DataError> {
     match FileKind::of(path) {
         FileKind::Parquet => ParquetFile::open(path, records).map(drop),
@@ -95,7 +95,8 @@ mod tests {
         documents.iter().map(SourceDocument::text).collect()
     }
 
-    /// A huge file is read in the pieces that cutting the whole of it gives, wherever its letters fall.
+    /// Checks that a very long file, read in pieces, gives the same pieces as cutting its whole text, for characters
+    /// of any length.
     #[test]
     fn huge_files_stream_as_they_are_cut() {
         let paragraphs = "Of Man\u{2019}s first disobedience,\n\n".repeat(300_000);
@@ -108,8 +109,8 @@ mod tests {
         }
     }
 
-    /// A separator parts a file's documents, wherever it stands in what is read at once; the line ends around it are
-    /// its own.
+    /// Checks that a separator is found at any position relative to the read buffer, and that the line breaks around
+    /// it are removed.
     #[test]
     fn a_separator_parts_documents() {
         let mark = "<|endoftext|>";
@@ -139,7 +140,8 @@ mod tests {
         assert_eq!(whole, stories);
     }
 
-    /// Bytes that are not UTF-8 are named by line, and those of another encoding by its name; a mark is no text.
+    /// Checks that bytes that are not UTF-8 are reported with their line, that UTF-16 is reported by its name, and
+    /// that a byte order mark is removed.
     #[test]
     fn other_encodings_are_named() {
         let (_, bad) = read_as("a.txt", b"one\ntwo \xe9t\xe9\n", None);
@@ -159,7 +161,7 @@ mod tests {
             std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
             gzip.finish().unwrap()
         };
-        // A name does not make a file compressed, nor keep it from being so.
+        // Compression is recognized by content, not by the file name.
         assert_eq!(texts("a.jsonl", &gzip(line), None), ["text"]);
         assert_eq!(texts("a.jsonl.gz", line.as_bytes(), None), ["text"]);
         assert_eq!(
@@ -172,7 +174,7 @@ mod tests {
         );
     }
 
-    /// Every broken line of `.jsonl` is named by its number, and the others are read.
+    /// Checks that every invalid line of a `.jsonl` file is reported by its number and that the other lines are read.
     #[test]
     fn broken_lines_are_named() {
         let lines =
@@ -194,7 +196,7 @@ mod tests {
         );
     }
 
-    /// Broken JSON is refused in a field that is read, and ignored in any other.
+    /// Checks that a wrong value is an error in a field that is read, and is ignored in any other field.
     #[test]
     fn unused_fields_refuse_nothing() {
         let line = |line: &str| read_as("a.jsonl", line.as_bytes(), None);
@@ -206,7 +208,7 @@ mod tests {
             documents.is_empty() && bad[0].contains("half of a character"),
             "{bad:?}"
         );
-        // As in parquet, no text is an empty one.
+        // A missing text counts as an empty one, as in parquet.
         for empty in [
             r#"{"text": null}"#,
             r#"{"text": NaN}"#,
@@ -219,7 +221,7 @@ mod tests {
         assert_eq!(documents[0].text(), "a\nb");
     }
 
-    /// A line that is too long to be read whole is passed over, and those after it are read.
+    /// Checks that a line beyond the size limit is reported and that the lines after it are read.
     #[test]
     fn long_lines_are_named() {
         let mut lines = b"{\"text\": \"x\"}\n".to_vec();

@@ -1,4 +1,4 @@
-//! Documents out of `.json`: a list of records, records one after the other, or a record a line.
+//! Reading of `.json` files: a list of records, records one after the other, or one record per line.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::sources::json_values::JsonValues;
 use crate::sources::notes::LayoutWatch;
 use crate::sources::record::{Records, emit};
 
-/// Calls `each` with the document of every record, or with what is wrong with one, and `watch` with the bytes as they
-/// leave the disk. A record's number is its place in the file, or its line where each stands in a line of its own.
+/// Calls `each` with the document of every record, or with the error of the record, and `watch` with the number of
+/// bytes read from disk. A record's number is its position in the file, or its line if there is one record per line.
 ///
 /// # Errors
-/// A file that can't be read, or is no list of values; what `each` says.
+/// Fails if the file can't be read or is not a list of values, or if `each` fails.
 pub(crate) fn read(
     path: &Path,
     records: Records,
@@ -60,7 +60,7 @@ pub(crate) fn read(
     Ok(())
 }
 
-/// Returns true if the first line is a record: each is then looked for in a line of its own.
+/// Returns true if the first line is a complete record; the file is then read as one record per line.
 fn has_lines(path: &Path) -> Result<bool, DataError> {
     let bytes = polymath_input::open(path, &|_| ())?;
     let mut bytes = bytes.take(LONGEST_RECORD as u64);
@@ -85,7 +85,7 @@ fn has_lines(path: &Path) -> Result<bool, DataError> {
     }
 }
 
-/// Returns true if the first record has fields that make a document; a file without records has them.
+/// Returns true if the first record has fields that make a document, or if there are no records.
 pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataError> {
     let mut values = match JsonValues::open(path, polymath_input::open(path, &|_| ())?) {
         Ok(values) => values,

@@ -1,4 +1,4 @@
-//! Documents out of `.jsonl`, a line each.
+//! Reading of `.jsonl` files, one record per line.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::sources::document::{Each, LONGEST_RECORD};
 use crate::sources::notes::LayoutWatch;
 use crate::sources::record::{Record, Records, emit};
 
-/// Calls `each` with the document of every line, or with what is wrong with the line.
+/// Calls `each` with the document of every line, or with the error of the line.
 ///
 /// # Errors
-/// A file that can't be read; what `each` says.
+/// Fails if the file can't be read, or if `each` fails.
 pub(crate) fn read(
     path: &Path,
     mut lines: impl BufRead,
@@ -69,7 +69,7 @@ pub(crate) fn read(
     }
 }
 
-/// The document of a record, which begins in line `begin` of its file; else what is wrong with it.
+/// Parses a record that begins in line `begin` of its file; the error says what is wrong.
 pub(crate) fn record(json: &str, begin: u64, records: Records) -> Result<Record, String> {
     let text = json;
     let json = parse_json(text).map_err(|error| {

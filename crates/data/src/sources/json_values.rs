@@ -1,4 +1,4 @@
-//! The values of a JSON list, or values one after the other, as they stream by.
+//! Streaming reader of the values in a JSON list, or of values one after the other.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -8,31 +8,31 @@ use polymath_input::BYTE_ORDER_MARK;
 use crate::DataError;
 use crate::sources::document::LONGEST_RECORD;
 
-/// A value that was found.
+/// Position and kind of a value in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The line that it begins in, from 1.
+    /// Line in which the value begins, from 1.
     pub(crate) line: u64,
-    /// True if it is longer than [`LONGEST_RECORD`], and was passed over.
+    /// True if the value is longer than [`LONGEST_RECORD`] and was skipped.
     pub(crate) is_long: bool,
 }
 
-/// Finds the values of a file. In memory is one of them, whatever the length of the list.
+/// Reader of the values of a file. It holds one value in memory at a time, for a list of any length.
 pub(crate) struct JsonValues<'a, R> {
     path: &'a Path,
     bytes: R,
     line: u64,
     /// True between `[` and `]`.
     in_list: bool,
-    /// Values that were found.
+    /// Number of values read so far.
     count: u64,
 }
 
 impl<'a, R: BufRead> JsonValues<'a, R> {
-    /// Reads up to the first value.
+    /// Opens the file and reads up to the first value.
     ///
     /// # Errors
-    /// A file that can't be read, or that begins with neither a list nor an object.
+    /// Fails if the file can't be read, or if it begins with neither a list nor an object.
     pub(crate) fn open(path: &'a Path, bytes: R) -> Result<Self, DataError> {
         let mut values = Self {
             path,
@@ -56,10 +56,10 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
         Ok(values)
     }
 
-    /// Reads the next value into `value`; `None` after the last.
+    /// Reads the next value into `value`; returns `None` after the last one.
     ///
     /// # Errors
-    /// A file that can't be read, or is no list of values, with its line.
+    /// Fails if the file can't be read, or is not a list of values; the error names the line.
     pub(crate) fn next(&mut self, value: &mut Vec<u8>) -> Result<Option<Found>, DataError> {
         value.clear();
         let mut next = self.next_byte()?;
@@ -99,7 +99,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
         }
     }
 
-    /// Takes the value that begins here.
+    /// Reads the value that begins at the current position.
     fn take(&mut self, value: &mut Vec<u8>) -> Result<Found, DataError> {
         let begin = self.line;
         let mut scan = Scan::default();
@@ -134,7 +134,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
         }
     }
 
-    /// The next byte that is no white space; it stays.
+    /// Returns the next byte that is not white space, without consuming it.
     fn next_byte(&mut self) -> Result<Option<u8>, DataError> {
         loop {
             let chunk = self.bytes.fill_buf();
@@ -171,7 +171,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
     }
 }
 
-/// Finds the end of a value.
+/// Scanner that finds the end of a value.
 #[derive(Default)]
 struct Scan {
     depth: u64,
@@ -182,7 +182,7 @@ struct Scan {
 }
 
 impl Scan {
-    /// Returns the length of what belongs to the value, if it ends in this chunk.
+    /// Returns the number of bytes of `chunk` that belong to the value if it ends in this chunk, else `None`.
     fn end(&mut self, chunk: &[u8]) -> Option<usize> {
         for (at, byte) in chunk.iter().enumerate() {
             if self.in_string {
@@ -202,7 +202,7 @@ impl Scan {
             match byte {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => self.depth += 1,
-                // The end of the list, after a number or a word.
+                // The end of the list also ends a number or a word before it.
                 b'}' | b']' if self.depth == 0 => return Some(at.max(usize::from(!self.begun))),
                 b'}' | b']' => {
                     self.depth -= 1;
@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    /// Values and the lines that they begin in, with buffers of `size` bytes.
+    /// Reads the values of `text` through a buffer of `size` bytes; returns each with the line that it begins in.
     fn values(text: &str, size: usize) -> Result<Vec<(u64, String)>, String> {
         let path = Path::new("a.json");
         let said = |error: DataError| error.to_string();
@@ -240,7 +240,7 @@ mod tests {
         Ok(all)
     }
 
-    /// Values are found wherever they are cut by a buffer, with their lines.
+    /// Checks that values and their lines are found wherever a buffer ends.
     #[test]
     fn values_are_found_with_their_lines() {
         let text = "\u{feff}\n[{\"a\": \"]}\\\"\n,\"}, [1,\n[2]] , 3,\"x\\\\\",null\n,{}]\n";
@@ -252,7 +252,7 @@ mod tests {
             (4, "null"),
             (5, "{}"),
         ];
-        // A mark is found in what is read first.
+        // A byte order mark is found in the first three bytes.
         for size in [3, 4, 7, 1000] {
             let found = values(text, size).unwrap();
             let found: Vec<(u64, &str)> = found
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(values("[]", 9), Ok(vec![]));
     }
 
-    /// Text that is not a list of values is refused with its line.
+    /// Checks that text that is not a list of values is refused with the line.
     #[test]
     fn faults_are_named_by_line() {
         for (text, said) in [
@@ -286,7 +286,7 @@ mod tests {
             let error = values(text, 2).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
         }
-        // It is for the parser to refuse these, each by its line.
+        // These are left to the JSON parser, which reports each by its line.
         let wrong = values("[}, ,, tru]", 3).unwrap();
         let wrong: Vec<&str> = wrong.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(wrong, ["}", ",", "tru"]);

@@ -1,17 +1,17 @@
-//! Kinds of files: by their names, and binary files by their first bytes.
+//! Kinds of files by name, and detection of binary files by their first bytes.
 
 use std::io::Read;
 use std::path::Path;
 
 use polymath_input::InputError;
 
-/// The kinds of files that are read.
+/// Readable kinds of files, for messages.
 pub(crate) const KINDS: &str = "text (any UTF-8 file), `.jsonl`, `.json`, `.csv`, `.tsv` (each also with `.gz` or `.zst`) or `.parquet`";
 
-/// First bytes that tell a binary file from text.
+/// Number of first bytes that are checked for binary data.
 const SNIFFED: u64 = 8192;
 
-/// Files of other programs, by their endings, and the way to make text of them.
+/// Extensions of other programs' files, each with the way to convert them to text.
 const CONVERTED: [(&[&str], &str); 7] = [
     (&[".pdf"], "`pdftotext FILE.pdf` writes its text"),
     (
@@ -34,18 +34,18 @@ const CONVERTED: [(&[&str], &str); 7] = [
     ),
 ];
 
-/// The way a file is read.
+/// Kind of a file, which decides how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// A document, or several with a separator between them.
+    /// Plain text: one document, or several with a separator between them.
     Text,
-    /// A record a line.
+    /// One record per line.
     JsonLines,
     /// A list of records, or records one after the other.
     Json,
-    /// A record a row, below a row of names.
+    /// One record per row, below a row of column names.
     Table,
-    /// A record a row.
+    /// One record per row.
     Parquet,
 }
 
@@ -65,13 +65,14 @@ impl FileKind {
         }
     }
 
-    /// Returns true if the file holds records: a field's value may name the group of each.
+    /// Returns true if the file holds records. Only records can have a field that names their group.
     pub(crate) fn has_records(self) -> bool {
         self != Self::Text
     }
 }
 
-/// Returns true for the kinds that every version reads: their files are read whatever they hold.
+/// Returns true for the extensions that every version reads (`.txt`, `.md`, `.jsonl`, `.parquet`): such files are
+/// read without a look at their content.
 pub(crate) fn is_usual(path: &Path) -> bool {
     is_parquet(path) || ends(path, &[".txt", ".md", ".jsonl"])
 }
@@ -81,7 +82,7 @@ fn is_parquet(path: &Path) -> bool {
     end.is_some_and(|end| end.eq_ignore_ascii_case("parquet"))
 }
 
-/// Returns true if the file's name has one of these endings, apart from that of a compressed file.
+/// Returns true if the file name, without a `.gz` or `.zst` at its end, has one of these extensions.
 pub(crate) fn ends<T: AsRef<str>>(path: &Path, endings: &[T]) -> bool {
     let name = path.to_string_lossy().to_lowercase();
     let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
@@ -90,7 +91,7 @@ pub(crate) fn ends<T: AsRef<str>>(path: &Path, endings: &[T]) -> bool {
     names.any(|name| endings.iter().any(|end| name.ends_with(end.as_ref())))
 }
 
-/// The ending of a file's name, for a person.
+/// Returns the extension of a file, for messages.
 pub(crate) fn ending(path: &Path) -> String {
     match path.extension() {
         Some(end) => format!(".{}", end.to_string_lossy().to_lowercase()),
@@ -98,22 +99,23 @@ pub(crate) fn ending(path: &Path) -> String {
     }
 }
 
-/// Returns the way to make text of a file of another program; `None` for other files.
+/// Returns the way to convert a file of another program to text; `None` for other files.
 pub(crate) fn conversion(path: &Path) -> Option<&'static str> {
     conversion_of(&ending(path))
 }
 
-/// Returns the way to make text of files with an ending such as `.pdf`.
+/// Returns the way to convert files with an extension such as `.pdf` to text.
 pub(crate) fn conversion_of(ending: &str) -> Option<&'static str> {
     let row = CONVERTED.iter().find(|(ends, _)| ends.contains(&ending));
     row.map(|(_, way)| *way)
 }
 
-/// Returns true if a file, decompressed, is no text by its first bytes: they hold a zero, or they are not UTF-8 and
-/// hold control characters. UTF-16 and the encodings before Unicode are text, which is refused by name when it is read.
+/// Returns true if the first bytes of a file (after decompression) are not text: they contain a zero byte, or they
+/// are not UTF-8 and contain control characters. UTF-16 and older encodings count as text; reading them gives an
+/// error that names the encoding.
 ///
 /// # Errors
-/// A file that can't be read.
+/// Fails if the file can't be read.
 pub(crate) fn is_binary(path: &Path) -> Result<bool, InputError> {
     let mut first = Vec::new();
     let mut bytes = polymath_input::open(path, &|_| ())?.take(SNIFFED);
@@ -134,7 +136,7 @@ fn looks_binary(first: &[u8]) -> bool {
     if first.starts_with(b"%PDF-") || first.contains(&0) {
         return true;
     }
-    // The last character may be cut.
+    // The last character may be cut in two.
     let is_text = match std::str::from_utf8(first) {
         Ok(_) => true,
         Err(error) => error.error_len().is_none(),
@@ -147,7 +149,7 @@ fn looks_binary(first: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Names decide how a file is read; a compressed file's is that without the ending of the compression.
+    /// Checks that file names decide the kind, and that `.gz` and `.zst` are ignored.
     #[test]
     fn names_give_the_kind() {
         for (name, kind) in [
@@ -172,7 +174,7 @@ mod tests {
         assert!(conversion(Path::new("a.html")).is_none());
     }
 
-    /// Text of any encoding is told from binary data.
+    /// Checks that text in any encoding is told apart from binary data.
     #[test]
     fn bytes_tell_binary_from_text() {
         let cut = &"é".as_bytes()[..1];

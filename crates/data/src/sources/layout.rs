@@ -1,50 +1,50 @@
-//! Layouts of records: which fields hold the text, the prompt and its response, or the messages.
+//! Layouts of records: the fields with the text, with the prompt and its response, or with the messages.
 
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use crate::sources::fields::{CONVERSATIONS, MESSAGES, PAIRS, SYSTEM, TOOLS};
 
-/// Names of a record's fields by their meaning: `fields = { prompt = "question", response = "answer" }`.
+/// Names of a record's fields by their meaning, as in `fields = { prompt = "question", response = "answer" }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FieldNames {
-    /// The text, all of it learned.
+    /// Text, all of which is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The prompt, which is read and not learned; with `response`.
+    /// Prompt, which is read and not learned; requires `response`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The response to `prompt`.
+    /// Response to `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
-    /// The instruction, which is read and not learned; with `output`.
+    /// Instruction, which is read and not learned; requires `output`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
-    /// Further text of an instruction.
+    /// Further input to the instruction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// The answer to `instruction`.
+    /// Answer to `instruction`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// The list of messages.
+    /// List of messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<String>,
-    /// The role in a message; default: `role`, else `from`.
+    /// Role in a message; default: `role`, else `from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The text of a message; default: `content`, else `value`.
+    /// Text in a message; default: `content`, else `value`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// The tools of a conversation; default: `tools`.
+    /// Tools of a conversation; default: `tools`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<String>,
-    /// The system prompt, which comes before a prompt, an instruction or messages.
+    /// System prompt, which comes before a prompt, an instruction or messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
 }
 
-/// Fields that a record is read by.
+/// Fields that make the document of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout<'a> {
     /// A text.
@@ -69,19 +69,19 @@ pub(crate) enum Layout<'a> {
 /// Fields of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MessageFields<'a> {
-    /// The list of messages.
+    /// Field of the list of messages.
     pub(crate) list: &'a str,
-    /// The system prompt beside the list.
+    /// Field of the system prompt next to the list.
     pub(crate) system: Option<&'a str>,
-    /// The tools.
+    /// Field of the tools.
     pub(crate) tools: &'a str,
-    /// The role and the text in a message, where the config names them.
+    /// Fields of the role and the text in a message, if the config names them.
     pub(crate) role: Option<&'a str>,
     pub(crate) content: Option<&'a str>,
 }
 
 impl MessageFields<'static> {
-    /// `messages` and `tools`.
+    /// OpenAI's fields, `messages` and `tools`.
     pub(crate) const USUAL: Self = Self {
         list: MESSAGES,
         system: None,
@@ -90,7 +90,7 @@ impl MessageFields<'static> {
         content: None,
     };
 
-    /// ShareGPT's `conversations`, which may have a system prompt beside them.
+    /// ShareGPT's field `conversations`, with an optional system prompt next to it.
     const SHARE_GPT: Self = Self {
         list: CONVERSATIONS,
         system: Some(SYSTEM),
@@ -98,16 +98,16 @@ impl MessageFields<'static> {
     };
 }
 
-/// Answers which fields a record has.
+/// Predicates for the fields of a record.
 pub(crate) struct Has<'f> {
-    /// True for a field that is a text.
+    /// Returns true for a field with text.
     pub(crate) text: &'f dyn Fn(&str) -> bool,
-    /// True for a field that is a list of messages.
+    /// Returns true for a field with a list of messages.
     pub(crate) messages: &'f dyn Fn(&str) -> bool,
 }
 
 impl<'a> Layout<'a> {
-    /// Returns the layout of records that have these fields, by the usual names; `None` if there is none.
+    /// Returns the layout of records with these fields, by the usual field names; `None` if there is none.
     pub(crate) fn usual(has: &Has) -> Option<Self> {
         let all = |names: &[&str]| names.iter().all(|name| (has.text)(name));
         if all(&["text"]) {
@@ -138,7 +138,7 @@ impl<'a> Layout<'a> {
         }))
     }
 
-    /// Names of the texts, in order; none for messages.
+    /// Returns the names of the text fields in order; empty for messages.
     pub(crate) fn texts(&self) -> Vec<&'a str> {
         match *self {
             Self::Text(text) => vec![text],
@@ -160,7 +160,7 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Names of the fields that every record of this layout is read by.
+    /// Returns the names of the fields that every record of this layout must have.
     pub(crate) fn names(&self) -> Vec<&'a str> {
         match *self {
             Self::Messages(fields) => [fields.list].into_iter().chain(fields.system).collect(),
@@ -170,10 +170,11 @@ impl<'a> Layout<'a> {
 }
 
 impl FieldNames {
-    /// Returns the layout that the config names, in records that have these fields; `None` where one is missing.
+    /// Returns the layout that the config defines, for records with these fields; `None` if a required field is
+    /// missing.
     pub(crate) fn layout(&self, has: &Has) -> Option<Layout<'_>> {
         let text = |name: &Option<String>| name.as_deref().is_some_and(|name| (has.text)(name));
-        // These need not be there.
+        // These fields are optional.
         let system = self.system.as_deref().filter(|name| (has.text)(name));
         let input = self.input.as_deref().filter(|name| (has.text)(name));
         if let Some(name) = &self.text {
@@ -209,7 +210,7 @@ impl FieldNames {
         }))
     }
 
-    /// Names that the config gives, by meaning.
+    /// Returns the names in the config with their meanings.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let names = [
             ("text", &self.text),
@@ -228,10 +229,10 @@ impl FieldNames {
         given.filter_map(|(meaning, name)| Some((meaning, name.as_deref()?)))
     }
 
-    /// Checks that the names make one layout; `key` is the config's key of this table.
+    /// Checks that the names define exactly one layout. `key` is the configuration key of this table.
     ///
     /// # Errors
-    /// A name that is missing, empty, or of another layout.
+    /// Fails if a required name is missing or empty, or if names of different layouts are mixed.
     pub fn validate(&self, key: &str) -> Result<(), DataError> {
         let wrong = |message: String| Err(DataError::config(key, message));
         let given: Vec<&str> = self.named().map(|(meaning, _)| meaning).collect();
@@ -240,7 +241,7 @@ impl FieldNames {
                 "`{meaning}` is empty: name a field, or leave it out"
             ));
         }
-        // The first names are needed, the others may be there.
+        // Required names, and optional names, of each layout.
         const LAYOUTS: [(&[&str], &[&str]); 4] = [
             (&["text"], &[]),
             (&["prompt", "response"], &["system"]),
@@ -269,7 +270,7 @@ impl FieldNames {
 mod tests {
     use super::*;
 
-    /// A table of names must make one layout, and one only.
+    /// Checks that a table of names must define exactly one layout.
     #[test]
     fn names_make_one_layout() {
         let check = |json: &str| {

@@ -1,9 +1,9 @@
-//! Sources: files found, read and turned into documents.
+//! Sources: finding and reading files, and turning them into documents.
 //!
-//! Read `document` (the unit of everything that follows), `files` (the files of a domain) and `format` (their kinds)
-//! first; `expand` finds files, `kind` knows them by name. `text_file`, `json_lines`, `json_file`, `table` and
+//! Begin with `document` (the unit of all later stages), `files` (the files of a domain) and `format` (reading by
+//! kind). `expand` finds files; `kind` recognizes them by name. `text_file`, `json_lines`, `json_file`, `table` and
 //! `parquet` read one kind each; `layout` chooses a record's fields and `record` turns it into a document, with
-//! `chat` for messages. `notes` and `bad_records` count what is not used.
+//! `chat` for messages. `notes` and `bad_records` count what was skipped.
 
 pub(crate) mod bad_records;
 pub(crate) mod chat;

@@ -1,6 +1,6 @@
-//! Text with letter case and white space aside: what two copies of a document share.
+//! Normalization of letter case and white space, which makes copies of a document equal.
 
-/// Writes `text` in lower case, its words parted by single spaces, into `to`, which is cleared.
+/// Writes `text` to `to` in lower case with single spaces between words. Clears `to` first.
 pub(crate) fn normalize(text: &str, to: &mut String) {
     to.clear();
     to.reserve(text.len());
@@ -22,7 +22,7 @@ pub(crate) fn normalize(text: &str, to: &mut String) {
 mod tests {
     use super::*;
 
-    /// Copies that differ in letter case and white space become one text.
+    /// Checks that copies that differ in letter case and white space become the same text.
     #[test]
     fn case_and_space_are_folded() {
         let mut text = String::from("old");

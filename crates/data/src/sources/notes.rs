@@ -1,4 +1,4 @@
-//! Counts of the keys and roles of records that were not used as they stand.
+//! Counts of the record keys and roles that were ignored or renamed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,71 +9,70 @@ use serde::{Deserialize, Serialize};
 use crate::sources::chat::roles::known_share_gpt_role;
 use crate::sources::kind::conversion_of;
 
-/// Different keys that are counted by name; further ones are counted together.
+/// Maximum number of keys that are counted by name; further ones are counted together.
 const MOST_NAMES: usize = 64;
-/// The name under which further keys are counted.
+/// Name under which further keys are counted.
 const OTHERS: &str = "(others)";
 
-/// Counts of the unused content of records and messages, by name; part of `dataset.json`.
+/// Counts of what was ignored or renamed in files, records and messages, by name; part of `dataset.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordNotes {
-    /// Records with a key that is not used, by key.
+    /// Records with an ignored key, by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unused_keys: BTreeMap<String, u64>,
     /// Messages with a key that does not change the rendered conversation, by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unused_message_keys: BTreeMap<String, u64>,
-    /// Messages whose role was read as another (`gpt` as `assistant`), by the role as it stands.
+    /// Messages whose role was read as another one (`gpt` as `assistant`), by the original role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub renamed_roles: BTreeMap<String, u64>,
-    /// Messages of roles that have no known meaning, which are read but not scored, by role.
+    /// Messages with an unknown role, which are read but not scored, by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_roles: BTreeMap<String, u64>,
-    /// The assistant's messages with `weight` 0 or `train` false, which are read but not scored.
+    /// Assistant messages with `weight` 0 or `train` false, which are read but not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unweighted_messages: u64,
-    /// Conversations in which the assistant says nothing that is scored: they are dropped as empty.
+    /// Conversations without a scored message of the assistant, which are dropped as empty.
     #[serde(skip_serializing_if = "is_zero")]
     pub without_answer: u64,
-    /// Answers whose turn ends with a token that the template's `{% generation %}` leaves out, so that it is not
-    /// scored.
+    /// Answers whose end token is outside of the template's `{% generation %}` block, so that it is not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unlearned_ends: u64,
-    /// Files of folders that are of no kind that is read, by the ending of their names.
+    /// Files in folders that were skipped because their kind can't be read, by extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_files: BTreeMap<String, u64>,
-    /// Files that are read as text though neither `.txt` nor `.md`, by the ending of their names.
+    /// Files read as text although they are neither `.txt` nor `.md`, by extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub text_files: BTreeMap<String, u64>,
-    /// Files left out since `extensions` does not name them, by the ending of their names.
+    /// Files skipped because `extensions` does not name their extension, by extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unlisted_files: BTreeMap<String, u64>,
-    /// `.json`, `.csv` and `.tsv` files of folders that are left out, since their records have no known fields.
+    /// `.json`, `.csv` and `.tsv` files in folders that were skipped because their records have no known fields.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub recordless_files: BTreeMap<String, u64>,
-    /// Hidden files and folders that are left out, by name.
+    /// Skipped hidden files and folders, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hidden: BTreeMap<String, u64>,
-    /// Records by the fields that they were read by, where these are others than `text` alone.
+    /// Records by the fields that were read, if these are not just `text`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub read_by: BTreeMap<String, u64>,
-    /// The first records of a file that are read by other fields than its first one, with their lines.
+    /// The first records with another layout than the first record of their file, with their lines.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mixed: Vec<String>,
-    /// Answers whose tool calls are written by the chat template, and so are not scored.
+    /// Answers whose tool calls are written by the chat template and therefore not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unscored_calls: u64,
 }
 
-/// Mixed layouts that are named at most.
+/// Maximum number of mixed layouts that are listed.
 const MOST_MIXED: usize = 10;
 
-/// Watches the layouts of the records of one file.
+/// Watcher of the layouts of the records in one file.
 pub(crate) struct LayoutWatch<'a> {
     path: &'a Path,
     notes: Option<&'a RefCell<RecordNotes>>,
-    /// Layouts that were seen, in the order of the file.
+    /// Layouts seen so far, in the order of the file.
     seen: Vec<String>,
 }
 
@@ -83,7 +82,7 @@ impl<'a> LayoutWatch<'a> {
         Self { path, notes, seen }
     }
 
-    /// Notes the record in `line` if no record before has its layout.
+    /// Notes the record in `line` if its layout is new in the file.
     pub(crate) fn see(&mut self, layout: &str, line: u64) {
         if self.seen.iter().any(|seen| seen == layout) {
             return;
@@ -111,7 +110,7 @@ impl RecordNotes {
         *self == Self::default()
     }
 
-    /// Adds the counts of others.
+    /// Adds the counts of `others`.
     pub(crate) fn add(&mut self, others: Self) {
         let maps = [
             (&mut self.unused_keys, others.unused_keys),
@@ -138,7 +137,8 @@ impl RecordNotes {
         self.mixed.truncate(MOST_MIXED);
     }
 
-    /// The counts of a whole domain: that all records are read by `text` needs no note.
+    /// Returns the final counts of a domain. Drops the note that all records were read by `text`, which is the usual
+    /// case.
     pub(crate) fn settled(mut self) -> Self {
         if self.read_by.keys().all(|layout| layout == "text") {
             self.read_by.clear();
@@ -146,7 +146,7 @@ impl RecordNotes {
         self
     }
 
-    /// A line for each kind of count, for a person.
+    /// Returns one line per kind of count, for messages.
     pub fn lines(&self) -> Vec<String> {
         let counted = |what: &str, count: u64| (count > 0).then(|| format!("{what}: {count}"));
         let renamed = self
@@ -198,7 +198,7 @@ impl RecordNotes {
             .collect()
     }
 
-    /// A line for each kind of files that are read or left out in another way than by their names alone.
+    /// Returns one line per kind of files that were skipped or read in an unusual way.
     fn file_lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = [
             listed("files read as text", &self.text_files),
@@ -225,7 +225,7 @@ impl RecordNotes {
     }
 }
 
-/// Returns a line that lists counts by name; `None` where there are none.
+/// Returns a line with the counts by name; `None` if there are none.
 fn listed(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
     let named = counts
         .iter()
@@ -234,7 +234,7 @@ fn listed(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
     (!counts.is_empty()).then(|| format!("{what}: {named}"))
 }
 
-/// Counts one more of `name`.
+/// Adds one to the count of `name`.
 pub(crate) fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     add(counts, name, 1);
 }
@@ -253,7 +253,7 @@ fn add(counts: &mut BTreeMap<String, u64>, name: &str, number: u64) {
 mod tests {
     use super::*;
 
-    /// Names are listed with their counts, up to a bound.
+    /// Checks that names are listed with their counts, up to the maximum number.
     #[test]
     fn names_are_counted() {
         let mut notes = RecordNotes::default();

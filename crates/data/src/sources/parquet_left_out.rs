@@ -1,4 +1,5 @@
-//! Parquet files in a build that can't read them: an error that says how to build it in.
+//! Stand-in for the parquet reader in a build without it: every file is an error that names the feature to build
+//! with.
 
 pub(crate) mod file {
     use std::path::Path;
@@ -7,11 +8,11 @@ pub(crate) mod file {
     use crate::sources::document::Each;
     use crate::sources::record::Records;
 
-    /// A file that can't be opened.
+    /// A parquet file, which can't be opened in this build.
     pub(crate) enum ParquetFile {}
 
     impl ParquetFile {
-        /// Fails: parquet is left out.
+        /// Always fails, because this build has no parquet reader.
         pub(crate) fn open(path: &Path, _records: Records) -> Result<Self, DataError> {
             let mend = "is parquet, which this program was built without: build it with `--features parquet`";
             Err(DataError::content(path, mend))

@@ -1,9 +1,11 @@
-//! Cutting long texts into pieces, and a lone text in two.
+//! Cutting of long texts into pieces, and of a single text in two.
 
-/// A document beyond twice this many bytes is cut at paragraph ends, so that no later stage has to hold a huge one.
+/// Size of a piece in bytes. Documents of more than twice this size are cut at paragraph ends, so that later stages
+/// never hold a very long one.
 pub(crate) const LONGEST: usize = 1 << 20;
 
-/// Cuts a text into pieces: one piece up to twice `longest` bytes; a longer text is cut, and nothing of it lost.
+/// Cuts a text of more than twice `longest` bytes into pieces. A shorter text stays one piece. The pieces concatenate
+/// to the text.
 pub(crate) fn cut(text: &str, longest: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -16,10 +18,10 @@ pub(crate) fn cut(text: &str, longest: usize) -> Vec<&str> {
     pieces
 }
 
-/// Returns the end of the first piece of a long text: at most `longest` bytes in and at least half that, after a
-/// paragraph, else after a line, else after a sentence, else before a space, else anywhere.
+/// Returns the end of the first piece of a long text, between half of `longest` and `longest` bytes: after a
+/// paragraph, else after a line, else after a sentence, else before a space, else at any character.
 pub(crate) fn first_cut(text: &str, longest: usize) -> usize {
-    // A character that is longer than the bound is a piece.
+    // A single character may be longer than `longest`.
     let first = text.chars().next().map_or(0, char::len_utf8);
     let head = &text[..text.floor_char_boundary(longest).max(first)];
     let after = |mark: &str| head.rfind(mark).map(|at| at + mark.len());
@@ -34,8 +36,8 @@ pub(crate) fn first_cut(text: &str, longest: usize) -> usize {
     far.unwrap_or(head.len())
 }
 
-/// Returns where a text is cut in two near the byte `at`, at most `slack` bytes before it: after the last paragraph
-/// there, else after a line, a sentence, before a space, else at a character.
+/// Returns a position at which to cut a text in two, at most `slack` bytes before the byte `at`: after the last
+/// paragraph there, else after a line, else after a sentence, else before a space, else at a character.
 pub(crate) fn cut_near(text: &str, at: usize, slack: usize) -> usize {
     let end = text.floor_char_boundary(at);
     let from = text.floor_char_boundary(at.saturating_sub(slack));
@@ -54,7 +56,7 @@ pub(crate) fn cut_near(text: &str, at: usize, slack: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Cutting loses nothing and keeps to the bound, whatever it is.
+    /// Checks that cutting keeps all text and the size limit, for several limits.
     #[test]
     fn long_texts_are_cut_at_paragraphs() {
         let text = "paragraph é\n\n".repeat(400_000);
@@ -73,7 +75,8 @@ mod tests {
         assert_eq!(cut("éé", 1), ["é", "é"]);
     }
 
-    /// A text is parted after the last paragraph before the place, and only at a character where there is nothing else.
+    /// Checks that a text is cut after the last paragraph before the given position, and at a character only if there
+    /// is no better place.
     #[test]
     fn a_text_is_cut_near_a_place() {
         let text = "One. Two.\n\nThree and four. Five\nsix";

@@ -1,4 +1,4 @@
-//! A record of `.jsonl`, or a row of `.parquet`, as the text of a document.
+//! Conversion of a record of `.jsonl`, or a row of `.parquet`, to the text of a document.
 
 use std::cell::RefCell;
 
@@ -15,31 +15,31 @@ use crate::{DataError, RecordNotes};
 /// Options for reading the records of a domain.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Records<'a> {
-    /// The field that holds the text, where it is named.
+    /// Field with the text, if the config names it.
     pub(crate) text_field: Option<&'a str>,
-    /// The fields by their meaning, where the config names them.
+    /// Fields by their meaning, if the config names them.
     pub(crate) fields: Option<&'a FieldNames>,
-    /// The field whose value names the group of a record.
+    /// Field whose value names the group of a record.
     pub(crate) group_field: Option<&'a str>,
     /// Chat template that renders `messages`.
     pub(crate) template: Option<&'a ChatTemplate>,
-    /// Counts keys and roles that are not used as they stand.
+    /// Counts of ignored or renamed keys and roles.
     pub(crate) notes: Option<&'a RefCell<RecordNotes>>,
 }
 
-/// A document as a record gives it.
+/// A document made from a record.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Record {
     /// Parts of the text.
     pub(crate) parts: Vec<Part>,
-    /// The value that names its group, where a field does.
+    /// Value that names the group, if a field does.
     pub(crate) group: Option<String>,
-    /// The fields that it is read by, for a person.
+    /// Fields that were read, for messages.
     pub(crate) read_by: String,
 }
 
 impl<'a> Records<'a> {
-    /// Returns the layout of records that have these fields; `None` where there are none of those that are known.
+    /// Returns the layout of records with these fields; `None` if there are no known ones.
     pub(crate) fn layout_of(&self, has: &Has) -> Option<Layout<'a>> {
         match (self.text_field, self.fields) {
             (Some(name), _) => (has.text)(name).then_some(Layout::Text(name)),
@@ -48,8 +48,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Returns the layout of a record. A field that is null is an empty text, or has no messages; it is only read where
-    /// there are no others.
+    /// Returns the layout of a record. A null field counts as an empty text or an empty list of messages, but only if
+    /// no other layout fits.
     pub(crate) fn layout(&self, record: &Value) -> Option<Layout<'a>> {
         let text = |name: &str| record.get(name).is_some_and(Value::is_string);
         let messages = |name: &str| record.get(name).is_some_and(Value::is_array);
@@ -66,8 +66,7 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// Reads a JSON record; `line` is the record as it stands in a file: its fields have an order there, which
-    /// templates keep.
+    /// Reads a JSON record. `line` is the record's JSON text, which gives the order of its fields for templates.
     pub(crate) fn read(&self, record: &Value, line: Option<&str>) -> Result<Record, String> {
         let layout = self.layout(record).ok_or_else(|| self.strange(record))?;
         let read_by = layout.names().join("`, `");
@@ -86,9 +85,9 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// The parts of a JSON record, by the fields that it has. A prompt is parted from its response by a line's end,
-    /// unless one of them has white space there; so are an `instruction`, its `input` and the `output`. Messages are
-    /// rendered by the tokenizer's chat template; where it has none, as `role: content` and a line's end.
+    /// Returns the parts of a JSON record, by its fields. A line break separates a prompt from its response, unless
+    /// one of them has white space there; the same holds for `instruction`, `input` and `output`. Messages are
+    /// rendered by the chat template; without one, each becomes a line `role: content`.
     #[cfg(test)]
     pub(crate) fn parts(&self, record: &Value) -> Result<Vec<Part>, String> {
         self.read(record, None).map(|record| record.parts)
@@ -115,7 +114,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Counts a field that `records` of a file have, and that is not used.
+    /// Counts a field that `records` records of a file have and that is not used.
     #[cfg(feature = "parquet")]
     pub(crate) fn note_unused(&self, field: &str, records: u64) {
         if let Some(notes) = self.notes {
@@ -189,14 +188,14 @@ fn pair(prompt: &str, response: &str) -> Vec<Part> {
     ]
 }
 
-/// The first of two texts, ended such that the second does not run into it.
+/// Returns `first`, followed by a line break unless there is white space between the two texts already.
 fn apart(first: &str, second: &str) -> String {
     let white = first.ends_with(char::is_whitespace) || second.starts_with(char::is_whitespace);
     let end = if white { "" } else { "\n" };
     format!("{first}{end}")
 }
 
-/// Hands the document of the `number`-th record on, a huge plain text in pieces.
+/// Passes the document of the `number`-th record to `each`; a very long plain text is passed in pieces.
 pub(crate) fn emit(record: Record, number: u64, each: &mut Each) -> Result<(), DataError> {
     let Record { parts, group, .. } = record;
     if let [
@@ -237,7 +236,7 @@ mod tests {
             .collect())
     }
 
-    /// Each kind of record gives the text that is learned, and marks what is not.
+    /// Checks that each kind of record gives the text to learn, with the rest marked as not scored.
     #[test]
     fn records_are_read_by_their_fields() {
         let owned = |text: &str, scored| (text.to_owned(), scored);
@@ -327,7 +326,7 @@ mod tests {
         }
     }
 
-    /// Keys that are not used are counted, each time.
+    /// Checks that every unused key of every record is counted.
     #[test]
     fn unused_keys_are_counted() {
         let notes = RefCell::default();

@@ -1,4 +1,4 @@
-//! The reasons why a record makes no document.
+//! Error messages for records that can't be turned into documents.
 
 use serde_json::{Map, Value};
 
@@ -6,13 +6,14 @@ use crate::sources::fields::{CONVERSATIONS, FIELDS, KNOWN, LISTED, MESSAGES, kin
 use crate::sources::layout::FieldNames;
 use crate::sources::record::Records;
 
-/// Meanings of fields that need not be there.
+/// Optional fields, by meaning.
 const OPTIONAL: [&str; 5] = ["input", "system", "tools", "role", "content"];
-/// Meanings of fields of a message, and of the tools, which may be a list or a text.
+/// Fields of a message and of the tools, by meaning. Tools may be a list or a text.
 const IN_MESSAGES: [&str; 3] = ["role", "content", "tools"];
 
 impl Records<'_> {
-    /// The reason why a record makes no document: a value of another type, or the fields that it has.
+    /// Returns the reason why a record can't be turned into a document: a value of a wrong type, or the fields that
+    /// it has.
     pub(super) fn strange(&self, record: &Value) -> String {
         let Some(fields) = record.as_object() else {
             let mend = match record {
@@ -56,7 +57,7 @@ impl Records<'_> {
         }
     }
 
-    /// Names a known field that holds a value of another type.
+    /// Returns a message about a known field with a value of a wrong type, if there is one.
     fn wrong_type(&self, fields: &Map<String, Value>) -> Option<String> {
         let usual = KNOWN.map(|name| (name, name == MESSAGES || name == CONVERSATIONS));
         let named: Vec<(&str, bool)> = match (self.text_field, self.fields) {

@@ -1,4 +1,4 @@
-//! Documents out of `.csv` and `.tsv`: a record a row, below a row with the names of the columns.
+//! Reading of `.csv` and `.tsv` files: one record per row, below a row of column names.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Error, Read};
@@ -12,15 +12,16 @@ use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
 use crate::sources::record::{Records, emit};
 
-/// Columns of a table at most.
+/// Maximum number of columns.
 const MOST_COLUMNS: usize = 10_000;
-/// Bytes of the row of names at most.
+/// Maximum bytes of the row of column names.
 const LONGEST_HEAD: usize = 1 << 20;
 
-/// Calls `each` with the document of every row, or with what is wrong with one.
+/// Calls `each` with the document of every row, or with the error of a row.
 ///
 /// # Errors
-/// A file that can't be read; names that are broken or missing; a quote that is not closed; what `each` says.
+/// Fails if the file can't be read, if column names are missing or not valid, if a quote is not closed, or if `each`
+/// fails.
 pub(crate) fn read(
     path: &Path,
     bytes: impl BufRead,
@@ -42,7 +43,7 @@ pub(crate) fn read(
     Ok(())
 }
 
-/// Returns true if the names of the columns make a document; an empty file has none to object to.
+/// Returns true if the column names make a document, or if the file is empty.
 pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataError> {
     let mut table = Table::open(path, polymath_input::open(path, &|_| ())?)?;
     let names = match table.names() {
@@ -57,7 +58,7 @@ pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataE
     Ok(records.layout(&Value::Object(row.collect())).is_some())
 }
 
-/// A row as the record of its columns.
+/// Converts a row to a record with the column names as keys.
 fn named(names: &[String], row: &ByteRecord) -> Result<Value, String> {
     if row.len() != names.len() {
         return Err(format!(
@@ -77,7 +78,7 @@ fn named(names: &[String], row: &ByteRecord) -> Result<Value, String> {
     Ok(Value::Object(record))
 }
 
-/// A table that is read row by row.
+/// Reader of a table, row by row.
 struct Table<'a, R: BufRead> {
     path: &'a Path,
     rows: Reader<Watched<R>>,
@@ -107,7 +108,7 @@ impl<'a, R: BufRead> Table<'a, R> {
         Ok(Self { path, rows })
     }
 
-    /// The names of the columns; `None` for an empty file.
+    /// Returns the column names; `None` for an empty file.
     fn names(&mut self) -> Result<Option<Vec<String>>, DataError> {
         let mut row = ByteRecord::new();
         let Some(line) = self.next(&mut row, LONGEST_HEAD)? else {
@@ -139,7 +140,7 @@ impl<'a, R: BufRead> Table<'a, R> {
         Ok(Some(names))
     }
 
-    /// Reads the next row, of at most `longest` bytes, and returns the line that it begins in.
+    /// Reads the next row, of at most `longest` bytes; returns the line in which it begins.
     fn next(&mut self, row: &mut ByteRecord, longest: usize) -> Result<Option<u64>, DataError> {
         self.rows.get_mut().room = longest;
         let read = self.rows.read_byte_record(row);
@@ -179,8 +180,8 @@ impl<'a, R: BufRead> Table<'a, R> {
     }
 }
 
-/// Returns the separator of a table's columns by its first line: a tab in `.tsv`; in `.csv` a comma, or a semicolon
-/// or a tab where the line has no comma outside of quotes.
+/// Returns the separator of the columns, by the first line of the file. In `.tsv` it is a tab. In `.csv` it is a
+/// comma, or a semicolon or a tab if the line has no comma outside of quotes.
 fn separator(path: &Path, first: &[u8]) -> u8 {
     if crate::sources::kind::ends(path, &[".tsv"]) {
         return b'\t';
@@ -206,7 +207,7 @@ fn separator(path: &Path, first: &[u8]) -> u8 {
     }
 }
 
-/// The place in a row, by the rules of the reader.
+/// State of the row scanner, by the same rules as the CSV reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Before the first byte of a row.
@@ -215,22 +216,22 @@ enum State {
     Column,
     Plain,
     Quoted,
-    /// After a quote in a quoted text: its end, or the first of two.
+    /// After a quote in quoted text: either its end, or the first of a doubled quote.
     Quote,
 }
 
-/// Bytes on their way to the reader. It knows the line that each row begins in, and whether a quote was left open,
-/// which the reader does not say.
+/// Input of the CSV reader that tracks the line in which each row begins and whether a quote is left open, which the
+/// reader does not report.
 struct Watched<R> {
     bytes: R,
     separator: u8,
     state: State,
     line: u64,
-    /// Lines in which rows begin that are not read yet.
+    /// First lines of the rows that were not returned yet.
     lines: VecDeque<u64>,
-    /// Line of the last quote that began a text.
+    /// Line of the last opening quote.
     quote_line: u64,
-    /// Bytes that the row may still have.
+    /// Bytes that the current row may still have.
     room: usize,
     is_long: bool,
     ended: bool,
@@ -307,7 +308,8 @@ mod tests {
         Ok(rows)
     }
 
-    /// Quotes, line ends in texts, blank lines and either line end are read, and rows are named by their first line.
+    /// Checks quotes, line breaks in quoted text, blank lines and both kinds of line breaks, and that rows are
+    /// numbered by their first line.
     #[test]
     fn rows_are_known_by_their_lines() {
         for end in ["\n", "\r\n"] {
@@ -326,13 +328,13 @@ mod tests {
                 "{end:?}"
             );
         }
-        // Many rows lie in what is read at once.
+        // A buffer of the reader holds many rows.
         let text = format!("a,b\n{}", "\"x\n\",y\n".repeat(9000));
         let found = rows("a.csv", text.as_bytes()).unwrap();
         assert_eq!((found.len(), found[9000].0), (9001, 2 * 8999 + 2));
     }
 
-    /// The first line tells the separator.
+    /// Checks that the separator is found from the first line.
     #[test]
     fn the_separator_is_found() {
         for (name, text) in [
@@ -351,7 +353,7 @@ mod tests {
         assert_eq!(rows("a.csv", b"text\nx; y\n").unwrap()[1].1, ["x; y"]);
     }
 
-    /// Broken rows are refused with their line; an unclosed quote is not read without end.
+    /// Checks that invalid rows are refused with their line, and that an unclosed quote does not read the whole file.
     #[test]
     fn faults_are_named_by_line() {
         let long = format!("a,b\n1,2\n3,\"{}", "x".repeat(3 << 20));

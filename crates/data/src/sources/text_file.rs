@@ -1,4 +1,4 @@
-//! Documents out of text files: a file is one, or what stands between separators.
+//! Reading of text files: a file is one document, or has several with a separator between them.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -9,13 +9,14 @@ use crate::DataError;
 use crate::sources::document::{Each, SourceDocument};
 use crate::sources::pieces::{LONGEST, cut, first_cut};
 
-/// Text that is looked at together: enough for the first piece of a huge document to be known.
+/// Bytes of text that are examined together: enough to determine the first piece of a long document.
 const WINDOW: usize = 3 * LONGEST;
 
-/// Calls `each` with the documents of a file as it streams by, a huge one in pieces.
+/// Streams a file and calls `each` with its documents; a very long one is passed in pieces.
 ///
 /// # Errors
-/// A file that can't be read; bytes in the middle of a huge document that are not UTF-8; what `each` says.
+/// Fails if the file can't be read, if a long document has bytes that are not UTF-8 after its first piece, or if
+/// `each` fails.
 pub(crate) fn read(
     path: &Path,
     mut bytes: impl BufRead,
@@ -36,7 +37,7 @@ pub(crate) fn read(
         let ended = (read.map_err(DataError::file("read", path))? as u64) < room;
         let text = match decode(path, line, &window, ended) {
             Ok(text) => text,
-            // The file, or what is left of it, is no document.
+            // No piece of this document was passed on yet, so the rest of the file can be skipped as a bad record.
             Err(error) if cutter.piece == 0 => return (cutter.each)(Err(error.into())),
             Err(error) => return Err(error.into()),
         };
@@ -58,18 +59,18 @@ pub(crate) fn read(
     }
 }
 
-/// Cuts text that streams by into documents and their pieces.
+/// Cutter of streamed text into documents and pieces.
 struct Cutter<'a, 'b> {
     separator: Option<&'a str>,
-    /// The text between separators that is being read, from 1; 0 where the file is one document.
+    /// Number of the current text between separators, from 1; 0 if the file is one document.
     record: u64,
-    /// Pieces of the current document that are handed on.
+    /// Number of pieces of the current document that were passed on.
     piece: u64,
     each: &'a mut Each<'b>,
 }
 
 impl Cutter<'_, '_> {
-    /// Hands on what is known of `text`, and returns how much of it was taken.
+    /// Passes on the documents and pieces of `text` that are complete; returns the number of bytes consumed.
     fn take(&mut self, text: &str, ended: bool) -> Result<usize, DataError> {
         let mut at = 0;
         loop {
@@ -93,7 +94,7 @@ impl Cutter<'_, '_> {
         }
     }
 
-    /// Hands on the last text of a document.
+    /// Passes on the last piece of a document.
     fn finish(&mut self, text: &str) -> Result<(), DataError> {
         let text = match self.separator {
             Some(_) => text.trim_end_matches(['\n', '\r']),

@@ -1,4 +1,4 @@
-//! School chemistry: formulas and names, molar masses, balanced equations, atoms.
+//! Chemistry problems: formulas and names, molar masses, balanced equations, atoms.
 
 use super::elements::{self, Element};
 use super::problem::{Draw, Problem, decimal, gcd};
@@ -6,7 +6,7 @@ use super::random::Random;
 
 pub const DRAWS: [Draw; 6] = [molar_mass, atoms, combustion, salt, amount, neutrons];
 
-/// A metal and its charge.
+/// Metals and the charges of their ions.
 const CATIONS: [(&str, i64); 14] = [
     ("Li", 1),
     ("Na", 1),
@@ -23,7 +23,7 @@ const CATIONS: [(&str, i64); 14] = [
     ("Ga", 3),
     ("Sc", 3),
 ];
-/// A non-metal, the name of its ion and its charge.
+/// Non-metals with the names and charges of their ions.
 const ANIONS: [(&str, &str, i64); 8] = [
     ("F", "fluoride", 1),
     ("Cl", "chloride", 1),
@@ -35,7 +35,7 @@ const ANIONS: [(&str, &str, i64); 8] = [
     ("N", "nitride", 3),
 ];
 
-/// A compound: its elements and how many atoms of each.
+/// A compound: its elements and the number of atoms of each.
 struct Compound {
     name: String,
     atoms: Vec<(&'static Element, i64)>,
@@ -49,7 +49,7 @@ impl Compound {
             .collect()
     }
 
-    /// Molar mass in hundredths of g/mol: each standard atomic weight rounded to two decimals.
+    /// Returns the molar mass in hundredths of g/mol, from standard atomic weights rounded to two decimals.
     fn mass(&self) -> i64 {
         self.atoms
             .iter()
@@ -58,7 +58,7 @@ impl Compound {
     }
 }
 
-/// A count after a symbol or before a formula: 1 is not written.
+/// Formats a count after a symbol or before a formula; 1 is not written.
 fn subscript(count: i64) -> String {
     if count == 1 {
         String::new()
@@ -158,7 +158,7 @@ fn combustion(random: &mut Random) -> Problem {
         subscript(carbons),
         if oxygens == 1 { "O" } else { "" }
     );
-    // 2 CₙH₂ₙ₊₂Oₖ + (3n + 1 − k) O₂ → 2n CO₂ + (2n + 2) H₂O, halved where that is whole.
+    // 2 CₙH₂ₙ₊₂Oₖ + (3n + 1 − k) O₂ → 2n CO₂ + (2n + 2) H₂O, halved if all counts are even.
     let mut counts = [2, 3 * carbons + 1 - oxygens, 2 * carbons, 2 * carbons + 2];
     if counts.iter().all(|count| count % 2 == 0) {
         counts = counts.map(|count| count / 2);
@@ -249,7 +249,7 @@ fn neutrons(random: &mut Random) -> Problem {
 mod tests {
     use super::*;
 
-    /// Counts the atoms of each element in one side of an equation.
+    /// Counts the atoms of each element on one side of an equation.
     fn count(side: &str) -> std::collections::BTreeMap<char, i64> {
         let mut atoms = std::collections::BTreeMap::new();
         for term in side.split(" + ") {
@@ -269,7 +269,7 @@ mod tests {
         atoms
     }
 
-    /// Every equation has as many atoms of each element on either side.
+    /// Checks that every equation has the same number of atoms of each element on both sides.
     #[test]
     fn combustions_conserve_atoms() {
         let mut random = Random::new(1, "test");
@@ -280,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Well-known compounds come out with their formula and mass.
+    /// Checks the formulas and molar masses of well-known compounds.
     #[test]
     fn known_masses_are_right() {
         let water = Compound {

@@ -1,4 +1,4 @@
-//! The niche, competition mathematics: number theory, combinatorics, algebra, in several steps.
+//! The niche, competition mathematics: multi-step problems of number theory, combinatorics and algebra.
 
 use super::problem::{Draw, Problem, gcd};
 use super::random::Random;
@@ -213,7 +213,7 @@ fn telescope(random: &mut Random) -> Problem {
 mod tests {
     use super::*;
 
-    /// Answers against brute force.
+    /// Checks the answers against brute force.
     #[test]
     fn answers_are_right() {
         let mut random = Random::new(2, "test");

@@ -1,26 +1,26 @@
-//! The elements: IUPAC symbols and names, atomic numbers, standard atomic weights.
+//! Chemical elements: IUPAC symbols and names, atomic numbers, standard atomic weights.
 
 use super::problem::decimal;
 use super::random::Random;
 
-/// Chemical element.
+/// A chemical element.
 #[derive(Debug)]
 pub struct Element {
-    /// IUPAC.
+    /// IUPAC symbol.
     pub symbol: &'static str,
-    /// IUPAC, in English.
+    /// IUPAC name in English.
     pub name: &'static str,
-    /// Protons.
+    /// Atomic number.
     pub number: i64,
-    /// Atomic weight in hundredths: IUPAC's abridged standard atomic weight, rounded to two decimals; of an element
-    /// without one, the mass number of a long-lived isotope.
+    /// Atomic weight in hundredths: IUPAC's abridged standard atomic weight, rounded to two decimals. For an element
+    /// without one, it is the mass number of a long-lived isotope.
     pub weight: i64,
 }
 
-/// An element by its symbol.
+/// Returns the element with this symbol.
 ///
 /// # Panics
-/// The symbol is none: they are all written in this program.
+/// Panics if there is no such element; all symbols are constants in this program.
 pub fn by_symbol(symbol: &str) -> &'static Element {
     ELEMENTS
         .iter()
@@ -28,12 +28,12 @@ pub fn by_symbol(symbol: &str) -> &'static Element {
         .expect("a known symbol")
 }
 
-/// Any element.
+/// Returns a random element.
 pub fn any(random: &mut Random) -> &'static Element {
     random.choose(&ELEMENTS)
 }
 
-/// A few sentences about an element.
+/// Writes a few sentences about a random element.
 pub fn about(random: &mut Random) -> String {
     let element = any(random);
     let Element {

@@ -1,6 +1,6 @@
-//! The words of the stories, by what they can stand for.
+//! Words of the stories, by their role in a sentence.
 
-/// Words that a rule chooses among, written with spaces between; `_` joins a phrase.
+/// Words to choose from, separated by spaces; `_` joins the words of a phrase.
 pub type Words = &'static str;
 
 pub const SHE: Words = "Mara Ilse Anneke Penelope Yuki Leonie Saoirse Greta Lucia Noor Ottoline Rosalind Thea Beatrix \

@@ -1,19 +1,19 @@
-//! Stories from a grammar: a cast, a thing that matters, scenes in which both keep turning up, and an end.
+//! Stories from a grammar: a cast of characters and an object, scenes in which they reappear, and an ending.
 //!
-//! Sentences are built from single words, so that there are far more of them than a corpus holds: what can be learned
-//! is the language and who is who, not the text.
+//! Sentences are built from single words, so there are far more possible ones than a corpus holds. A model can learn
+//! the language and the roles in a story, but not the text by heart.
 
 use super::lexicon::{self, Words};
 use super::random::Random;
 
-/// Somebody, and how they are spoken of.
+/// A character, with name and pronouns.
 struct Person {
     name: String,
     pronoun: &'static str,
     possessive: &'static str,
 }
 
-/// The people and the thing of one story.
+/// The characters and the object of one story.
 struct Cast {
     hero: Person,
     friend: Person,
@@ -21,7 +21,7 @@ struct Cast {
     thing: String,
 }
 
-/// A story as it is told.
+/// Generator of the sentences of one story.
 struct Teller<'a> {
     random: &'a mut Random,
     cast: &'a Cast,
@@ -59,7 +59,7 @@ pub fn story(random: &mut Random) -> String {
 }
 
 fn word(random: &mut Random, words: Words) -> String {
-    // The lists are short; counting them each time keeps them plain text.
+    // The lists are short, so counting their words each time is cheap and lets them stay plain strings.
     let count = words.split_whitespace().count();
     let chosen = words
         .split_whitespace()
@@ -181,7 +181,7 @@ impl Teller<'_> {
         format!("{speaker} {says}: \"{words}{}\"", mark.replace(',', "."))
     }
 
-    /// Somebody does something.
+    /// Writes a clause: a character does something.
     fn clause(&mut self) -> String {
         format!("{} {}", self.somebody(), self.predicate())
     }

@@ -1,4 +1,4 @@
-//! School mathematics: arithmetic, fractions, equations, word problems.
+//! School mathematics problems: arithmetic, fractions, equations, word problems.
 
 use super::problem::{Draw, Problem, gcd};
 use super::random::Random;

@@ -1,9 +1,9 @@
 //! The built-in synthetic corpus.
 //!
-//! Four subjects and a niche, competition mathematics. Every subject but literature is made of *problems*: a fact (the
-//! kind of problem and its numbers), a question, worked steps and one exact answer. A tenth of all facts, chosen by a
-//! hash of the fact, is held out: it is asked in `questions.jsonl` and stands in no training document in any phrasing.
-//! The same seed gives the same bytes on every platform.
+//! It has four subjects and a niche, competition mathematics. Every subject except literature consists of *problems*.
+//! A problem has a fact (its kind and its numbers), a question, worked steps and one exact answer. A tenth of all
+//! facts, chosen by a hash of the fact, is held out: these facts are asked in `questions.jsonl` and are in no
+//! training document in any phrasing. The same seed gives the same bytes on every platform.
 
 mod chemistry;
 mod competition;
@@ -25,13 +25,13 @@ use crate::{DataError, DomainConfig, PrepareConfig, TokenizerConfig};
 use problem::{Draw, Problem, Style};
 use random::Random;
 
-/// The subjects, and the niche last.
+/// The domains: four subjects, and the niche last.
 pub const DOMAINS: [&str; 5] = ["chemistry", "literature", "mathematics", "physics", NICHE];
 
-/// The domain that is meant to be specialized on.
+/// The niche: the domain to specialize in.
 pub const NICHE: &str = "competition";
 
-/// Questions of each domain that has any.
+/// Number of questions per domain with problems.
 const QUESTIONS: usize = 300;
 
 /// Size and seed of the corpus.
@@ -39,14 +39,14 @@ const QUESTIONS: usize = 300;
 pub struct SchoolConfig {
     /// Seed of the corpus.
     pub seed: u64,
-    /// Text of each domain, about.
+    /// Approximate bytes of text per domain.
     pub bytes_per_domain: u64,
 }
 
 /// Writes `<folder>/<domain>/documents.jsonl` and `questions.jsonl` for every domain.
 ///
 /// # Errors
-/// A folder that can't be written.
+/// Fails if the folder can't be written.
 pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
     for domain in DOMAINS {
         let place = folder.join(domain);
@@ -64,8 +64,8 @@ pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Returns the configuration that prepares a corpus in `folder` as the dataset `output`: every domain with its
-/// questions, a small vocabulary.
+/// Returns the configuration that prepares the corpus in `folder` as the dataset `output`: all domains with their
+/// questions, and a small vocabulary.
 pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
     let domain = |name: &str| {
         let place = folder.join(name);
@@ -119,7 +119,7 @@ fn draws(domain: &str) -> Option<&'static [Draw]> {
     }
 }
 
-/// The training and held-out documents of a domain, until there is enough text.
+/// Generates documents of a domain until there is enough text.
 fn documents(config: &SchoolConfig, domain: &'static str) -> impl Iterator<Item = String> {
     let mut random = Random::new(config.seed, domain);
     let mut left = config.bytes_per_domain as i64;
@@ -136,14 +136,14 @@ fn documents(config: &SchoolConfig, domain: &'static str) -> impl Iterator<Item 
     })
 }
 
-/// A page of a few problems, in one style.
+/// Writes a page of a few problems in one style.
 fn document(random: &mut Random, domain: &str, draws: &[Draw]) -> String {
     let style = if domain == NICHE {
         Style::Competition
     } else {
         *random.choose(&Style::SCHOOL)
     };
-    // A page keeps to one or two kinds of problem, as a page of a school book does.
+    // A page has one or two kinds of problems, as in a textbook.
     let kinds = [*random.choose(draws), *random.choose(draws)];
     let count = 3 + random.below(5);
     let mut parts = Vec::new();
@@ -159,7 +159,7 @@ fn document(random: &mut Random, domain: &str, draws: &[Draw]) -> String {
     parts.join("\n")
 }
 
-/// Held-out problems, each fact once, of every kind in turn.
+/// Generates held-out problems of all kinds in turn, each fact once.
 fn questions(config: &SchoolConfig, domain: &'static str) -> Vec<Problem> {
     let Some(draws) = draws(domain) else {
         return Vec::new();
@@ -167,7 +167,7 @@ fn questions(config: &SchoolConfig, domain: &'static str) -> Vec<Problem> {
     let mut random = Random::new(config.seed ^ 0x5eed, domain);
     let mut asked = BTreeSet::new();
     let mut questions = Vec::new();
-    // A kind with few facts runs out of them; the others go on.
+    // A kind with few facts runs out of them; the other kinds continue.
     for attempt in 0..QUESTIONS * 200 {
         let problem = draws[attempt % draws.len()](&mut random);
         if problem.is_held_out() && asked.insert(problem.fact.clone()) {
@@ -189,7 +189,7 @@ mod tests {
         bytes_per_domain: 150_000,
     };
 
-    /// Equal seeds give equal files, another seed others.
+    /// Checks that equal seeds give equal documents, and that another seed gives others.
     #[test]
     fn generation_is_a_function_of_the_seed() {
         let text = |seed| -> Vec<String> {
@@ -206,7 +206,7 @@ mod tests {
         assert_ne!(text(1), text(2));
     }
 
-    /// Training documents contain no question, neither as asked nor as stated.
+    /// Checks that no held-out fact is in a training document, neither as a question nor as a statement.
     #[test]
     fn held_out_facts_are_never_taught() {
         for domain in DOMAINS {
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// Questions are numerous, and about a tenth of the facts is held out.
+    /// Checks that there are enough questions, and that about a tenth of the facts is held out.
     #[test]
     fn a_tenth_of_the_facts_is_held_out() {
         for domain in ["chemistry", "mathematics", "physics", NICHE] {
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// Stories are long enough to be documents, and hardly ever the same twice.
+    /// Checks that stories are long enough to be documents, and hardly ever equal.
     #[test]
     fn stories_differ() {
         let stories: Vec<String> = documents(&SMALL, "literature").collect();
@@ -259,9 +259,9 @@ mod tests {
         assert!(stories.iter().all(|story| story.len() > 300), "{stories:?}");
     }
 
-    /// A story repeats little of the stories before it: few of its sequences of eight words.
+    /// Checks that a story shares few of its eight-word sequences with the stories before it.
     #[test]
-    fn stories_cannot_be_memorised() {
+    fn stories_cannot_be_memorized() {
         let school = SchoolConfig {
             bytes_per_domain: 1_000_000,
             ..SMALL

@@ -1,4 +1,5 @@
-//! School physics: motion, forces, energy, circuits, units. Numbers are chosen so that answers are exact.
+//! School physics problems: motion, forces, energy, circuits, units. The numbers are chosen so that answers are
+//! exact.
 
 use super::problem::{Draw, Problem, decimal};
 use super::random::Random;
@@ -145,7 +146,7 @@ fn units(random: &mut Random) -> Problem {
         ("kJ", "J", 1000),
     ];
     let (large, small, factor) = *random.choose(&PAIRS);
-    // Quarters of a unit come out whole in every small unit of the list.
+    // A multiple of a quarter is a whole number in every smaller unit of the list.
     let quarters = random.between(2, 160);
     let amount = decimal(quarters * 25);
     Problem {

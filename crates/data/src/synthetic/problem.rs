@@ -1,65 +1,65 @@
-//! A problem with one exact answer, and the ways to put it on a page.
+//! A problem with one exact answer, and the styles in which it is written on a page.
 
 use super::random::{Random, hash};
 
-/// Function that draws a problem of one subject.
+/// Function that draws a random problem of one subject.
 pub type Draw = fn(&mut Random) -> Problem;
 
-/// Divisor of the held-out facts: one in this many.
+/// One fact in this many is held out.
 const HELD_OUT: u64 = 10;
 
-/// A fact in the form of a problem.
+/// A fact, phrased as a problem.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// The kind of problem and its numbers, in an order that does not depend on the phrasing.
+    /// Kind of the problem and its numbers, independent of the phrasing.
     pub fact: String,
-    /// A question.
+    /// Question text.
     pub question: String,
-    /// Beginning of a statement that the answer ends.
+    /// Beginning of a statement; the answer completes it.
     pub statement: String,
-    /// Worked steps, whole sentences.
+    /// Worked steps in whole sentences.
     pub steps: String,
-    /// The exact answer.
+    /// Exact answer.
     pub answer: String,
 }
 
 /// Style of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// `Question: … Answer: …`
+    /// Questions with answers: `Question: … Answer: …`
     Questions,
     /// Worked examples.
     Worked,
     /// Plain statements.
     Statements,
-    /// The niche's own: problem, solution, boxed answer.
+    /// Style of the niche: problem, solution, boxed answer.
     Competition,
 }
 
 impl Style {
-    /// Style of textbooks.
+    /// Styles of the subjects other than the niche.
     pub const SCHOOL: [Style; 3] = [Style::Questions, Style::Worked, Style::Statements];
 }
 
 impl Problem {
-    /// Returns true if it is only asked, never taught.
+    /// Returns true if the fact is held out: in `questions.jsonl` only, in no document.
     pub fn is_held_out(&self) -> bool {
         (hash(&self.fact) >> 32).is_multiple_of(HELD_OUT)
     }
 
-    /// The kind of problem: questions of one kind differ in their numbers alone.
+    /// Returns the kind of the problem. Problems of one kind differ in their numbers only.
     pub fn kind(&self) -> String {
         let is_word = |word: &&str| word.chars().all(|sign| sign.is_ascii_lowercase());
         let words: Vec<&str> = self.fact.split(' ').take_while(is_word).collect();
         words.join(" ")
     }
 
-    /// Returns the beginning of a question; the answer follows after a space.
+    /// Returns the prompt that asks the question; the answer follows after a space.
     pub fn prompt(&self) -> String {
         format!("Question: {}\nAnswer:", self.question)
     }
 
-    /// Writes it on a page, as the `number`-th problem.
+    /// Writes the problem as number `number` of a page.
     pub fn render(&self, style: Style, number: usize) -> String {
         match style {
             Style::Questions => format!("{} {}\n", self.prompt(), self.answer),
@@ -68,7 +68,8 @@ impl Problem {
                 self.question, self.steps, self.statement, self.answer
             ),
             Style::Statements => format!("{} {}. {}\n", self.statement, self.answer, self.steps),
-            // Half of the niche's pages end with the question and its answer, so that it can be asked like the rest.
+            // Half of the niche's pages end with the question and its answer in the format of the other subjects, so
+            // that a model can be asked in that format.
             Style::Competition => format!(
                 "Problem {number}. {}\nSolution. {} Hence the answer is $\\boxed{{{}}}$.\n{} {}\n",
                 self.question,
@@ -81,7 +82,7 @@ impl Problem {
     }
 }
 
-/// A number of hundredths as a decimal without needless zeros.
+/// Formats a number of hundredths as a decimal without trailing zeros.
 pub fn decimal(hundredths: i64) -> String {
     let (whole, rest) = (hundredths / 100, hundredths % 100);
     match rest {
@@ -91,7 +92,7 @@ pub fn decimal(hundredths: i64) -> String {
     }
 }
 
-/// The greatest common divisor.
+/// Returns the greatest common divisor.
 pub fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

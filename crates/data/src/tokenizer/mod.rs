@@ -1,7 +1,7 @@
-//! Tokenizers: training, special tokens, extension by new tokens, and the bytes behind tokens.
+//! Tokenizers: training, special tokens, adding tokens, and the bytes of each token.
 //!
-//! Read `training` first. `splitter` and `words` make encoding fast; `vocabulary` adds tokens; `spelling` gives the
-//! bytes of every token.
+//! Begin with `training`. `splitter` and `words` make encoding fast, `vocabulary` adds tokens, and `spelling` gives
+//! the bytes of each token.
 
 pub(crate) mod special_tokens;
 pub(crate) mod spelling;

@@ -1,10 +1,11 @@
-//! Special tokens in text: meant where a chat template writes them, ordinary text where a message holds the same signs.
+//! Special tokens in text: recognized where a chat template writes them, plain text where a message contains the same
+//! characters.
 
 use std::collections::HashMap;
 
 use tokenizers::{AddedToken, NormalizedString, Normalizer, Tokenizer};
 
-/// Stand around a number in the place of a special token; no text has them, since they are no characters.
+/// Marks around a number that replaces a special token. They are Unicode noncharacters, which no text contains.
 const BEGIN: char = '\u{fdd0}';
 const END: char = '\u{fdd1}';
 const FIRST_NUMBER: u32 = 0xf_0000;
@@ -13,7 +14,7 @@ const FIRST_NUMBER: u32 = 0xf_0000;
 pub(crate) struct SpecialTokens {
     /// Tokens by their first byte, the longest first.
     by_first: HashMap<u8, Vec<(String, u32)>>,
-    /// True if each is exactly its own characters: none absorbs white space, or matches at word ends only.
+    /// True if each token matches exactly its own characters: none absorbs white space or matches at word ends only.
     pub(crate) are_plain: bool,
 }
 
@@ -37,7 +38,7 @@ impl SpecialTokens {
         }
     }
 
-    /// The longest special token that begins at `at`: its length and id.
+    /// Returns the longest special token that begins at byte `at`, as its length and its ID.
     fn at(&self, text: &str, at: usize) -> Option<(usize, u32)> {
         let here = &text.as_bytes()[at..];
         let tokens = self.by_first.get(here.first()?)?;
@@ -47,7 +48,7 @@ impl SpecialTokens {
         found.next().map(|(token, id)| (token.len(), *id))
     }
 
-    /// The special tokens in a stretch of `text`, from the left, the longest where several begin.
+    /// Finds the special tokens in the byte range `stretch` of `text`, from left to right, the longest match first.
     pub(crate) fn find(&self, text: &str, stretch: std::ops::Range<usize>) -> Vec<SpecialToken> {
         let mut found = Vec::new();
         let mut at = stretch.start;
@@ -68,7 +69,7 @@ impl SpecialTokens {
     }
 }
 
-/// A special token in a text.
+/// A special token in a text, with its byte range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SpecialToken {
     pub(crate) id: u32,
@@ -76,20 +77,21 @@ pub(crate) struct SpecialToken {
     pub(crate) to: usize,
 }
 
-/// A tokenizer that finds special tokens only where they are meant: there the text has private signs instead.
+/// Tokenizer that recognizes special tokens only at given positions: there the text is replaced by private-use
+/// characters.
 pub(crate) struct Substituted {
     tokenizer: Tokenizer,
-    /// Ids of private tokens to those they stand for.
+    /// IDs of the private tokens, each with the ID of the special token that it replaces.
     ids: HashMap<u32, u32>,
-    /// Private signs by the id they stand for.
+    /// Private-use characters by the ID of the special token that they replace.
     signs: HashMap<u32, String>,
 }
 
 impl Substituted {
-    /// `tokenizer` takes special tokens for text.
+    /// Creates the tokenizer from one that treats special tokens as plain text.
     ///
     /// # Errors
-    /// The reason that the tokenizer library gives.
+    /// Fails if the tokenizer library fails.
     pub(crate) fn new(tokenizer: &Tokenizer) -> tokenizers::Result<Self> {
         let mut tokenizer = tokenizer.clone();
         let special = tokenizer.get_added_tokens_decoder().into_iter();
@@ -102,7 +104,7 @@ impl Substituted {
             let number = char::from_u32(number).unwrap_or(END);
             token.content = format!("{BEGIN}{number}{END}");
             token.special = false;
-            // A normalizer that removes the signs would leave a token of nothing.
+            // If the normalizer would remove the characters, the token must match before normalization.
             token.normalized &= survives(&tokenizer, &token.content)?;
             signs.insert(id, token.content.clone());
             private.push((id, token));
@@ -119,17 +121,17 @@ impl Substituted {
         })
     }
 
-    /// The tokens of `text`, in which only `meant` are special tokens: (id, from, to) each.
+    /// Returns the tokens of `text`, each with its byte range. Only the special tokens in `meant` are recognized.
     ///
     /// # Errors
-    /// The reason that the tokenizer library gives.
+    /// Fails if the tokenizer library fails.
     pub(crate) fn encode(
         &self,
         text: &str,
         meant: &[SpecialToken],
     ) -> tokenizers::Result<Vec<SpecialToken>> {
         let mut changed = String::with_capacity(text.len());
-        // Ends of each private character: in the changed text, and of its token in the text.
+        // For each replacement: its end in the changed text, and the end of its special token in the original text.
         let mut ends = Vec::with_capacity(meant.len());
         let mut at = 0;
         for token in meant {
@@ -143,7 +145,7 @@ impl Substituted {
             let before = ends.partition_point(|(end, _)| *end <= changed_at);
             let (end, original) = before.checked_sub(1).map_or((0, 0), |last| ends[last]);
             let next = meant.get(before).map_or(text.len(), |next| next.from);
-            // Within a private sign, the place is where its token begins.
+            // A position within the replacement characters is clamped to the special token.
             (original + (changed_at - end)).min(next)
         };
         let encoding = self.tokenizer.encode(changed.as_str(), false)?;
@@ -158,7 +160,7 @@ impl Substituted {
     }
 }
 
-/// Returns true if the tokenizer's normalizer leaves `signs` in a text.
+/// Returns true if the tokenizer's normalizer keeps `signs` in a text.
 fn survives(tokenizer: &Tokenizer, signs: &str) -> tokenizers::Result<bool> {
     let mut text = NormalizedString::from(signs);
     if let Some(normalizer) = tokenizer.get_normalizer() {
@@ -172,7 +174,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::training::train;
 
-    /// Special tokens are exactly the meant ones, with their places in the text.
+    /// Checks that exactly the given special tokens are recognized, with their byte ranges.
     #[test]
     fn special_tokens_are_found_only_if_meant() {
         let mut tokenizer = train(300, vec!["a rose is a rose ".repeat(9)]).unwrap();

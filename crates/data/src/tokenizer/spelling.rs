@@ -1,5 +1,5 @@
-//! Bytes of stored tokens, without the tokenizer library's tracking of each letter's origin: documents are
-//! spelled fast, and tokens that are parts of one character can be joined.
+//! Bytes of stored tokens. Unlike the tokenizer library's decoder, this table is fast, and tokens that are parts of
+//! one character can be joined.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,15 @@ use tokenizers::Tokenizer;
 use crate::Document;
 use crate::tokenizer::words::letter;
 
-/// The bytes of every token of a vocabulary.
+/// Table of the bytes of every token in a vocabulary.
 #[derive(Debug, Clone)]
 pub struct Spelling {
-    /// Bytes of each token, by id; special tokens have none.
+    /// Bytes of each token, by ID; empty for special tokens.
     bytes: Vec<Box<[u8]>>,
 }
 
 impl Spelling {
-    /// Reads the bytes of an open tokenizer's tokens.
+    /// Builds the table for a tokenizer.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
         let is_byte_level = |value: &Value| value["type"] == "ByteLevel";
@@ -41,17 +41,17 @@ impl Spelling {
         Self { bytes }
     }
 
-    /// Returns the UTF-8 bytes of one token, which may be only a part of a character; none for special tokens.
+    /// Returns the UTF-8 bytes of a token, which may be only a part of a character; empty for special tokens.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], AsRef::as_ref)
     }
 
-    /// Returns true if some token begins with these bytes.
+    /// Returns true if any token begins with these bytes.
     pub fn some_begin_with(&self, bytes: &[u8]) -> bool {
         self.bytes.iter().any(|token| token.starts_with(bytes))
     }
 
-    /// The text of a stored document, its prompt included.
+    /// Returns the text of a stored document, including its prompt.
     pub fn text(&self, document: &Document<'_>) -> String {
         let mut tokens = Vec::with_capacity(document.len());
         document.copy_tokens(0..document.len(), &mut tokens);
@@ -64,7 +64,7 @@ impl Spelling {
     }
 }
 
-/// A byte-level token: each letter stands for a byte.
+/// Decodes a token of a byte-level vocabulary, in which each character stands for a byte.
 fn spell(name: &str, letters: &HashMap<char, u8>) -> Box<[u8]> {
     name.chars()
         .filter_map(|letter| letters.get(&letter))
@@ -72,7 +72,7 @@ fn spell(name: &str, letters: &HashMap<char, u8>) -> Box<[u8]> {
         .collect()
 }
 
-/// A token of a vocabulary of pieces: `▁` for a space, `<0x0A>` for a byte.
+/// Decodes a token of a SentencePiece vocabulary: `▁` is a space, `<0x0A>` is a byte.
 fn spell_pieces(name: &str) -> Box<[u8]> {
     let byte = name
         .strip_prefix("<0x")
@@ -88,7 +88,8 @@ fn spell_pieces(name: &str) -> Box<[u8]> {
 mod tests {
     use super::*;
 
-    /// Byte by byte, text comes back as it was, with signs of several bytes cut anywhere; special tokens are silent.
+    /// Checks that text is detokenized exactly, byte by byte, with characters cut at any byte, and that special
+    /// tokens are empty.
     #[test]
     fn text_comes_back() {
         let text = "It's naïve: 中文 🙂\n\tjump_over(13)";

@@ -1,13 +1,13 @@
-//! Ends of the words of a text, for byte-level tokenizers.
+//! Splitter of text into words, for byte-level tokenizers.
 
 use std::sync::LazyLock;
 
 use regex_syntax::hir::{Class, HirKind};
 
-/// Splits text into words as GPT-2's expression does:
-/// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+/// Splits text into words like GPT-2's regular expression: `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
+/// ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
 pub(crate) struct Splitter {
-    /// The kind of every letter, by its number.
+    /// Kind of every character, by its code point.
     kinds: Vec<Kind>,
 }
 
@@ -17,7 +17,7 @@ enum Kind {
     Letter,
     Number,
     Other,
-    /// Pattern of numbers, if they are words of their own, a letter each, around which text is cut first.
+    /// Number character that is a word of its own, in tokenizers that split text at every digit first.
     Alone,
 }
 
@@ -25,7 +25,7 @@ static TOGETHER: LazyLock<Splitter> = LazyLock::new(|| Splitter::new(false));
 static ALONE: LazyLock<Splitter> = LazyLock::new(|| Splitter::new(true));
 
 impl Splitter {
-    /// The splitter that cuts around each digit first, or not.
+    /// Returns the splitter; `digits_alone` makes each digit a word of its own.
     pub(crate) fn of(digits_alone: bool) -> &'static Splitter {
         if digits_alone { &ALONE } else { &TOGETHER }
     }
@@ -51,7 +51,7 @@ impl Splitter {
         Self { kinds }
     }
 
-    /// Returns the end of the word that begins at the byte `at` of `text`; `at` is the end of one, or the start.
+    /// Returns the end of the word that begins at byte `at` of `text`; `at` must be a word boundary.
     pub(crate) fn word_end(&self, text: &str, at: usize) -> usize {
         let bytes = text.as_bytes();
         if bytes[at] == b'\'' {
@@ -68,7 +68,7 @@ impl Splitter {
             Some((Kind::Space | Kind::Alone, _)) | None => {}
             Some((kind, end)) => return self.run(kind, text, end).1,
         }
-        // White space leaves its last letter to what follows, unless text ends there or it is all there is.
+        // The last white-space character before other text belongs to the next word, unless it is the only one.
         let (last, end) = self.run(Kind::Space, text, at);
         let cut_off = self
             .kind(text, end)
@@ -76,7 +76,7 @@ impl Splitter {
         if cut_off || last == at { end } else { last }
     }
 
-    /// Returns the start and the end of the last letter of the letters of one kind from `at` on.
+    /// Returns the start of the last character, and the end, of the run of characters of one kind from `at` on.
     fn run(&self, kind: Kind, text: &str, at: usize) -> (usize, usize) {
         let (mut last, mut end) = (at, at);
         while let Some((found, next)) = self.kind(text, end) {
@@ -88,7 +88,7 @@ impl Splitter {
         (last, end)
     }
 
-    /// The kind of the letter at `at`, and where it ends.
+    /// Returns the kind of the character at `at`, and its end.
     #[inline]
     fn kind(&self, text: &str, at: usize) -> Option<(Kind, usize)> {
         let first = *text.as_bytes().get(at)?;
@@ -100,7 +100,7 @@ impl Splitter {
     }
 }
 
-/// The letters of a class, as the expression's own library knows them.
+/// Returns the ranges of characters in a class, as the regular-expression library defines it.
 fn letters_of(class: &str) -> Vec<(char, char)> {
     let parsed = regex_syntax::parse(class).expect("a class of Unicode");
     let HirKind::Class(Class::Unicode(class)) = parsed.into_kind() else {

@@ -1,4 +1,4 @@
-//! The tokenizer of a dataset: a byte-level BPE trained on a sample, or one that is given.
+//! Tokenizer of a dataset: a byte-level BPE trained on a sample of the text.
 
 use polymath_tokenizer::DocumentEnds;
 use rayon::prelude::*;
@@ -12,13 +12,14 @@ use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 use crate::DataError;
 use crate::tokenizer::splitter::Splitter;
 
-/// Begins and ends every document; id 0 in our own tokenizers.
+/// Token that begins and ends every document; ID 0 in trained tokenizers.
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Trains a byte-level BPE on `texts`. Digits stand alone, so that numbers are read the same wherever they occur.
+/// Trains a byte-level BPE on `texts`. Each digit is a token of its own, so that numbers are tokenized the same in
+/// any context.
 ///
 /// # Errors
-/// What the tokenizer library says.
+/// Fails if the tokenizer library fails.
 pub(crate) fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, DataError> {
     let failed = |error: tokenizers::Error| DataError::Tokenizer(error.to_string());
     let pre_tokenizer = Sequence::new(vec![
@@ -46,11 +47,12 @@ pub(crate) fn train(vocab_size: usize, texts: Vec<String>) -> Result<Tokenizer, 
         .map_err(|error: tokenizers::Error| DataError::Tokenizer(error.to_string()))
 }
 
-/// The trainer's time goes with the square of a word's length, so it gets longer words in parts: a genome, Base64 or
-/// minified code may be one word. Nothing else is changed: a token of so many bytes is hardly learned.
+/// Maximum bytes of a word for training. The trainer's time is quadratic in the length of a word, and a genome,
+/// Base64 or minified code can be one word, so longer words are cut. This changes little, since tokens of this length
+/// are hardly ever learned.
 const LONGEST_WORD: usize = 256;
 
-/// The text in stretches that have no word of more than [`LONGEST_WORD`] bytes; words are cut nowhere else.
+/// Splits the text such that no word has more than [`LONGEST_WORD`] bytes. Shorter words are not cut.
 fn bounded(text: &str) -> Vec<&str> {
     let splitter = Splitter::of(true);
     let mut stretches = Vec::new();
@@ -68,7 +70,7 @@ fn bounded(text: &str) -> Vec<&str> {
     stretches
 }
 
-/// The tokens that begin and end a document of a trained tokenizer.
+/// Returns the tokens that begin and end documents, for a trained tokenizer.
 pub(crate) fn trained_ends() -> DocumentEnds {
     DocumentEnds {
         begin: 0,
@@ -78,14 +80,15 @@ pub(crate) fn trained_ends() -> DocumentEnds {
     }
 }
 
-/// Longer words hardly repeat, and each costs the trainer some fifty times its bytes.
+/// Minimum bytes of a long word plus one. Long words hardly ever repeat, and each costs the trainer about fifty times
+/// its bytes of memory.
 const LONG_WORD: usize = 32;
-/// Returns how many more bytes of a long word count.
+/// Factor by which each byte of a long word counts.
 const LONG_WORD_COST: u64 = 4;
 
-/// Leaves out texts, evenly, until those with words that hardly repeat (of a script without spaces) cost the trainer no
-/// more than `bytes` of others: its memory goes with the words that differ. The first always stays. Returns the bytes
-/// that are left.
+/// Drops some of the texts, evenly, until their cost to the trainer is within `bytes`. Text with many distinct words
+/// (in a script without spaces) costs more, since the trainer's memory is proportional to the number of distinct
+/// words. The first text is always kept. Returns the bytes that are left.
 pub(crate) fn thin(texts: &mut Vec<String>, bytes: u64) -> u64 {
     let costs: Vec<u64> = texts.par_iter().map(|text| cost(text)).collect();
     let total: u64 = costs.iter().sum();
@@ -93,7 +96,7 @@ pub(crate) fn thin(texts: &mut Vec<String>, bytes: u64) -> u64 {
     let (mut seen, mut kept) = (0, 0);
     texts.retain(|_| {
         let cost = costs.next().unwrap_or_default();
-        // The kept text is behind the budget's share of the seen text by less than a text.
+        // At each point, the kept cost differs from the budget's share of the seen cost by less than one text.
         let due = u128::from(kept) * u128::from(total) <= u128::from(seen) * u128::from(bytes);
         seen += cost;
         kept += if due { cost } else { 0 };
@@ -102,7 +105,7 @@ pub(crate) fn thin(texts: &mut Vec<String>, bytes: u64) -> u64 {
     texts.iter().map(|text| text.len() as u64).sum()
 }
 
-/// The bytes of a text, those of long words several times.
+/// Returns the cost of a text: its bytes, with those of long words counted several times.
 fn cost(text: &str) -> u64 {
     let splitter = Splitter::of(true);
     let (mut at, mut cost) = (0, 0);
@@ -123,7 +126,7 @@ fn cost(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// Words that are too long are cut, all others stay, and nothing is lost.
+    /// Checks that only long words are cut, and that no text is lost.
     #[test]
     fn long_words_are_cut_for_the_trainer() {
         let plain = "A rose, is\n\n a rose: 1887. ".repeat(100);
@@ -145,7 +148,8 @@ mod tests {
         assert_eq!(bounded(""), [""]);
     }
 
-    /// Training on words of 300 kB takes about as long as on the same text in short words, and learns the same pairs.
+    /// Checks that training on words of 300 kB takes about as long as on the same text in short words, and learns the
+    /// same merges.
     #[test]
     fn training_is_linear_in_the_length_of_words() {
         let mut state = 1u64;
@@ -162,7 +166,8 @@ mod tests {
         assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     }
 
-    /// Ordinary text stays whole; of text without spaces, an even quarter stays, and always something.
+    /// Checks that ordinary text is kept whole, that a quarter of text without spaces is kept, evenly, and that at
+    /// least one text is kept.
     #[test]
     fn costly_words_thin_the_sample() {
         let mut plain = vec!["a rose is a rose ".repeat(60); 100];

@@ -1,4 +1,4 @@
-//! A tokenizer with tokens added to it: what a fine-tuning gives a model that has to read or write signs of its own.
+//! Adding tokens to a tokenizer, for a fine-tuned model that has to read or write symbols of its own.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,35 +9,36 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::{DataError, Spelling};
 
-/// Sections of a tokenizer that decide the tokens of a text, beside the added ones.
+/// Sections of `tokenizer.json` that decide the tokens of a text, besides the added tokens.
 const PARTS: [&str; 4] = ["normalizer", "pre_tokenizer", "model", "decoder"];
 
-/// Tokens for a tokenizer that lacks them.
+/// Tokens to add to a tokenizer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewTokens {
-    /// Recognized wherever they stand in a text.
+    /// Tokens that are recognized anywhere in a text.
     pub ordinary: Vec<String>,
-    /// Meant only where a chat template writes them; the same signs in a text are text. They are silent in decoded
-    /// text.
+    /// Special tokens: recognized only where a chat template writes them, plain text elsewhere, and left out of
+    /// decoded text.
     pub special: Vec<String>,
 }
 
-/// A tokenizer with tokens added.
+/// A tokenizer with added tokens.
 #[derive(Debug, Clone)]
 pub struct ExtendedTokenizer {
-    /// The text of its `tokenizer.json`.
+    /// Content of its `tokenizer.json`.
     pub json: String,
-    /// One more than the greatest id of the base.
+    /// Number of IDs of the base tokenizer: its highest ID plus one.
     pub known: usize,
-    /// The new tokens, whose ids follow from `known` on: the ordinary ones first.
+    /// Added tokens, whose IDs begin at `known`; ordinary ones come first.
     pub added: Vec<AddedToken>,
 }
 
 impl ExtendedTokenizer {
-    /// The tokenizer at `path` with `new` tokens.
+    /// Adds the tokens `new` to the tokenizer at `path`.
     ///
     /// # Errors
-    /// A file that can't be read; no tokens, an empty one, one that is given twice or is there already; ids with gaps.
+    /// Fails if the file can't be read, if there are no new tokens, if one is empty, repeated or already in the
+    /// vocabulary, or if the base's IDs have gaps.
     pub fn new(path: &Path, new: &NewTokens) -> Result<Self, DataError> {
         let mut tokenizer = open_alone(path)?;
         check(path, &tokenizer, new)?;
@@ -102,7 +103,7 @@ fn check(path: &Path, tokenizer: &Tokenizer, new: &NewTokens) -> Result<(), Data
     Ok(())
 }
 
-/// The one token that stands for just this text, if there is one.
+/// Returns the single token that stands for exactly this text, if there is one.
 fn alone(tokenizer: &Tokenizer, spelling: &Spelling, text: &str) -> Result<Option<u32>, DataError> {
     let encoding = tokenizer.encode_fast(text, false);
     let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
@@ -112,11 +113,11 @@ fn alone(tokenizer: &Tokenizer, spelling: &Spelling, text: &str) -> Result<Optio
     })
 }
 
-/// Returns true if the tokenizer `extended` is `tokenizer` with tokens added: each token of the one has the same id in
-/// the other, and text in which none of the new tokens stands has the same tokens in both.
+/// Returns true if the tokenizer `extended` is `tokenizer` with added tokens: all tokens of `tokenizer` have the same
+/// IDs in both, and text without new tokens gives the same tokens in both.
 ///
 /// # Errors
-/// A file that is no tokenizer.
+/// Fails if the file is not a valid tokenizer.
 pub(crate) fn extends(extended: &Path, tokenizer: &Tokenizer) -> Result<bool, DataError> {
     let value = |tokenizer: &Tokenizer| {
         serde_json::to_value(tokenizer)
@@ -155,7 +156,8 @@ mod tests {
         }
     }
 
-    /// New ids follow the old ones, text without new tokens keeps its own, and ordinary ones are recognized in text.
+    /// Checks that new IDs follow the old ones, that text without new tokens keeps its tokens, and that ordinary new
+    /// tokens are recognized in text.
     #[test]
     fn new_tokens_follow_the_old_ones() {
         let folder = tempfile::tempdir().unwrap();
@@ -198,7 +200,7 @@ mod tests {
         assert!(!extends(&other, &before).unwrap());
     }
 
-    /// A token that is not new is refused by its name.
+    /// Checks that a token that is empty or not new is refused by its name.
     #[test]
     fn old_and_empty_tokens_are_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -213,7 +215,7 @@ mod tests {
                 tokens(&[], &[END_OF_TEXT]),
                 "`<|endoftext|>` already (token 0)",
             ),
-            // Known as `Ġrose`.
+            // The vocabulary has it as `Ġrose`.
             (tokens(&[" rose"], &[]), "` rose` already"),
         ] {
             let error = ExtendedTokenizer::new(&path, &new).unwrap_err().to_string();

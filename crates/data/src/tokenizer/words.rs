@@ -1,9 +1,9 @@
-//! Fast encoding with byte-level tokenizers that split text into words as GPT-2's does.
+//! Fast encoding with byte-level tokenizers that split text into words as GPT-2 does.
 //!
-//! The tokenizer library tracks where each letter came from, which training does not need, and which costs more than
-//! the tokens themselves. But for these tokenizers a word's tokens do not depend on what stands around it: so here
-//! text is split into the very same words by hand, and each word's tokens are looked up, or made once by the
-//! tokenizer's own model. The tokens are the library's own, to the last one (there is a test).
+//! The tokenizer library tracks the origin of each character, which training does not need and which costs more than
+//! the encoding itself. With these tokenizers, the tokens of a word do not depend on its context. So this module
+//! splits text into the same words itself and looks up the tokens of each word; the first time, the tokenizer's own
+//! model makes them. A test checks that the tokens are exactly those of the library.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,22 +16,22 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::DataError;
 use crate::tokenizer::splitter::Splitter;
 
-/// Words that a thread remembers; then it forgets all of them. Some 15 MB.
+/// Maximum number of words in a thread's cache, about 15 MB; when it is full, it is cleared.
 const REMEMBERED: usize = 1 << 17;
-/// Longer ones hardly come again.
+/// Maximum bytes of a word in the cache; longer ones hardly ever repeat.
 const LONGEST: usize = 64;
 
-/// The tokens of words that were met before, for each thread.
+/// Fast encoder with a cache of the tokens of words, one cache per thread.
 pub(crate) struct Words {
     splitter: &'static Splitter,
     memories: Vec<Mutex<Memory>>,
-    /// Number of bytes of each token, by id.
+    /// Number of bytes of each token, by ID.
     bytes: Vec<u32>,
 }
 
 type Memory = HashMap<Box<str>, Box<[u32]>, BuildHasherDefault<WordHasher>>;
 
-/// Hashes a word at one go.
+/// Hasher that hashes a word in one step.
 #[derive(Default)]
 struct WordHasher(u64);
 
@@ -48,8 +48,8 @@ impl Hasher for WordHasher {
 }
 
 impl Words {
-    /// Creates the words of `tokenizer`, which takes special tokens for text; `None` if its splitting is not known
-    /// here.
+    /// Creates the fast encoder for `tokenizer`, which must treat special tokens as plain text; `None` if this module
+    /// does not support the tokenizer's way of splitting text.
     pub(crate) fn of(tokenizer: &Tokenizer) -> Option<Words> {
         let is_byte_level = |value: &Value| {
             value["type"] == "ByteLevel"
@@ -84,7 +84,7 @@ impl Words {
         })
     }
 
-    /// Returns the number of bytes of a text that a token stands for.
+    /// Returns the number of bytes of text that a token stands for.
     pub(crate) fn bytes(&self, token: u32) -> usize {
         self.bytes
             .get(token as usize)
@@ -94,7 +94,7 @@ impl Words {
     /// Appends the tokens of `text` to `tokens`.
     ///
     /// # Errors
-    /// What the tokenizer says.
+    /// Fails if the tokenizer library fails.
     pub(crate) fn encode(
         &self,
         tokenizer: &Tokenizer,
@@ -121,7 +121,7 @@ impl Words {
     }
 }
 
-/// The tokens of `word`: remembered, or made.
+/// Returns the tokens of `word`, from the cache or from the tokenizer's model.
 fn recall(
     memory: &mut Memory,
     word: &str,
@@ -143,8 +143,8 @@ fn recall(
     Ok(())
 }
 
-/// The letter that stands for a byte in a byte-level vocabulary: printable ones for themselves, the others, in order,
-/// from U+0100 on.
+/// Returns the character that stands for a byte in a byte-level vocabulary: a printable character for itself, the
+/// other bytes for the characters from U+0100 on.
 pub(crate) fn letter(byte: u8) -> char {
     let code = u32::from(byte);
     let letter = match byte {
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::training::{END_OF_TEXT, train};
 
-    /// Our own tokenizer, and one that leaves digits together.
+    /// Our own kind of tokenizer, and one that does not split numbers into digits.
     fn tokenizers() -> &'static [(Tokenizer, Words); 2] {
         static TOKENIZERS: OnceLock<[(Tokenizer, Words); 2]> = OnceLock::new();
         TOKENIZERS.get_or_init(|| {
@@ -196,8 +196,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// The tokens are those of the library, for text of few kinds of letters (all their sequences), of words and
-        /// of anything.
+        /// Checks that the tokens are those of the library, for text from a small set of characters, for ASCII, for
+        /// words and for any text.
         #[test]
         fn tokens_are_the_librarys(
             few in "[ \n'sre1a!é\u{a0}\u{2003}中Ⅳ²٣\u{301}]{0,24}",
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// A tokenizer that treats text in another way is left to the library.
+    /// Checks that a tokenizer that splits text in another way is not supported and left to the library.
     #[test]
     fn other_tokenizers_are_not_guessed_at() {
         let (ours, _) = &tokenizers()[0];

@@ -1,13 +1,13 @@
-//! Conversations have the tokens and marks that `transformers` gives them: `apply_chat_template.json` holds its answers
-//! for tokenizers of each kind and templates of our own (`scripts/check/chat.sh --freeze` makes it, with transformers
-//! 5.24).
+//! Test that conversations have the tokens and the loss mask that `transformers` gives them.
+//! `apply_chat_template.json` holds its results for tokenizers of each kind and templates of our own (made by
+//! `scripts/check/chat.sh --freeze`, with transformers 5.24).
 
 use polymath_data::{Split, TokenizerConfig};
 use serde_json::{Value, json};
 
 use crate::support::desk::Desk;
 
-/// Every pair of a tokenizer and a template, every conversation.
+/// Checks every conversation with every pair of a tokenizer and a template.
 #[test]
 fn conversations_have_the_tokens_of_transformers() {
     let frozen: Value = serde_json::from_str(include_str!("../apply_chat_template.json")).unwrap();

@@ -1,4 +1,4 @@
-//! Conversations, from `messages` through a tokenizer's chat template to what is stored.
+//! Tests of conversations, from `messages` through a chat template to the stored tokens.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::support::desk::{Desk, sentences};
 
-/// Template that asks for tools, as many do, without any being there.
+/// Template that tests for tools and documents, as many templates do, though there are none.
 const TEMPLATE: &str = "{%- if tools is not none or tools is iterable or documents is not none %}\n\
     {{- raise_exception('not none') }}\n\
     {%- endif %}\n\
@@ -15,7 +15,7 @@ const TEMPLATE: &str = "{%- if tools is not none or tools is iterable or documen
     {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n\
     {%- endfor %}\n";
 
-/// A desk whose tokenizer has special tokens and a chat template beside it.
+/// Returns a workspace, and a tokenizer with special tokens and a chat template.
 fn desk() -> (Desk, PathBuf) {
     let mut desk = Desk::new();
     desk.file("text.jsonl", sentences("user", 60));
@@ -54,7 +54,7 @@ fn conversations(count: usize, turns: usize) -> String {
     (0..count).map(line).collect()
 }
 
-/// The whole text of each document of both sides, and the scored part of it.
+/// Returns, for each document of both splits, the whole text, the scored text and the scored bytes.
 fn stored(dataset: &Dataset, tokenizer: &Tokenizer) -> Vec<(String, String, u64)> {
     let mut found = Vec::new();
     for split in [Split::Train, Split::Heldout] {
@@ -74,8 +74,8 @@ fn stored(dataset: &Dataset, tokenizer: &Tokenizer) -> Vec<(String, String, u64)
     found
 }
 
-/// Messages are rendered by the template: answers are learned with the token that ends them, and count alone as bytes;
-/// what looks like a special token in a message is text.
+/// Checks that messages are rendered by the template; that answers are learned together with their end token, and
+/// only the answers' bytes are counted; and that text in a message that looks like a special token is plain text.
 #[test]
 fn conversations_are_rendered_by_the_template() {
     let (mut desk, path) = desk();
@@ -93,7 +93,7 @@ fn conversations_are_rendered_by_the_template() {
     );
     assert_eq!(scored, "a0 0.<|im_end|>a0 1.<|im_end|>");
     assert_eq!(*bytes, 10);
-    // Ten tokens are special ones: the user's own `<|im_end|>` are spelled out.
+    // Ten tokens are special; the `<|im_end|>` in the user's message is plain text.
     let shard = dataset.shard("chat", Split::Train).unwrap();
     let mut tokens = Vec::new();
     let document = shard.document(0);
@@ -107,7 +107,7 @@ fn conversations_are_rendered_by_the_template() {
     assert_eq!(count, 8);
 }
 
-/// A conversation that is too long loses whole turns, and they are counted.
+/// Checks that a conversation that is too long loses whole turns, and that these are counted.
 #[test]
 fn long_conversations_lose_whole_turns() {
     let (mut desk, path) = desk();
@@ -130,7 +130,7 @@ fn long_conversations_lose_whole_turns() {
     );
 }
 
-/// Another template is another dataset.
+/// Checks that another template gives another dataset.
 #[test]
 fn the_template_is_part_of_the_dataset() {
     let (mut desk, path) = desk();

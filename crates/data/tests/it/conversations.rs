@@ -1,4 +1,4 @@
-//! Layouts of conversations: each has the tokens of the same conversation in `messages`.
+//! Tests of the layouts of conversations: each gives the same tokens as the same conversation in `messages`.
 
 use polymath_data::{FieldNames, RecordNotes, TokenizerConfig};
 use tokenizers::{AddedToken, Tokenizer};
@@ -6,7 +6,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use crate::support::desk::{Desk, sentences};
 use crate::support::documents::{each, notes, stored};
 
-/// A desk whose tokenizer has a chat template that writes tools and calls.
+/// Creates a workspace whose tokenizer has a chat template that writes tools and tool calls.
 fn chat_desk() -> Desk {
     let mut desk = Desk::new();
     desk.file("text.jsonl", sentences("user", 60));
@@ -31,10 +31,10 @@ fn chat_desk() -> Desk {
     desk
 }
 
-/// Token ids of a document, and whether each is a target.
+/// Token IDs of a document, and its loss mask.
 type Tokens = (Vec<u32>, Vec<bool>);
 
-/// Prepares one file and returns its documents, without their sources, and its notes.
+/// Prepares one file; returns its documents, without their sources, and its notes.
 fn prepared(desk: &mut Desk, name: &str, content: &str) -> (Vec<Tokens>, RecordNotes) {
     desk.file(name, content);
     desk.config.output = desk.folder.path().join(format!("of-{name}"));
@@ -48,8 +48,8 @@ fn prepared(desk: &mut Desk, name: &str, content: &str) -> (Vec<Tokens>, RecordN
     (documents, notes(&dataset, "chat").clone())
 }
 
-/// ShareGPT's conversations, and those with a system prompt beside them or in parts, have the tokens of the same
-/// `messages`.
+/// Checks that ShareGPT's conversations, and conversations with a separate system prompt or with content in parts,
+/// have the same tokens as the equal `messages`.
 #[test]
 fn conversations_have_the_tokens_of_messages() {
     let mut desk = chat_desk();
@@ -83,7 +83,7 @@ fn conversations_have_the_tokens_of_messages() {
     });
     let (found, said) = prepared(&mut desk, "parts.jsonl", &parts.join("\n"));
     assert_eq!((found, said), (expected.clone(), usual));
-    // By names of the config.
+    // The same with field names from the config.
     let named = each(12, |n| {
         messages[n]
             .replace("messages", "dialog")
@@ -108,7 +108,8 @@ fn conversations_have_the_tokens_of_messages() {
     );
 }
 
-/// A tool's call needs no text, and its result is read; that the template's calls are not learned is said.
+/// Checks that a tool call needs no text, that the tool's result is in the text, and that calls which the template
+/// writes are reported as not learned.
 #[test]
 fn tool_calls_are_rendered() {
     let mut desk = chat_desk();

@@ -1,12 +1,12 @@
-//! Kinds of files and layouts of records: the exact documents that each gives.
+//! Tests of file kinds and record layouts: the exact documents of each.
 
 use polymath_data::{FieldNames, OnBadRecord};
 
 use crate::support::desk::Desk;
 use crate::support::documents::{each, notes, texts};
 
-/// Any text of a folder is a document, whatever its name; binary files, those of other programs and hidden ones are
-/// counted.
+/// Checks that any text file in a folder becomes a document, whatever its name, and that binary files, files of other
+/// programs and hidden files are skipped and counted.
 #[test]
 fn any_text_is_read() {
     let mut desk = Desk::new();
@@ -48,7 +48,7 @@ fn any_text_is_read() {
         assert!(lines.contains(said), "{said}\n{lines}");
     }
 
-    // A glob passes over the same ones, and `extensions` narrows both.
+    // A glob skips the same files, and `extensions` narrows the choice further.
     let folder = desk.folder.path().display().to_string();
     for paths in ["all", "all/**/*"] {
         desk.config.domains.clear();
@@ -78,8 +78,8 @@ fn any_text_is_read() {
     }
 }
 
-/// A list of records and records one after the other give the documents of the same lines; a record is known by its
-/// place.
+/// Checks that a list of records, and records one after the other, give the same documents as one record per line,
+/// numbered by their position.
 #[test]
 fn json_lists_are_read() {
     let mut desk = Desk::new();
@@ -105,7 +105,7 @@ fn json_lists_are_read() {
     }
 }
 
-/// A table gives a document for each row, known by its line.
+/// Checks that a table gives a document per row, numbered by its line.
 #[test]
 fn tables_are_read() {
     let mut desk = Desk::new();
@@ -139,7 +139,7 @@ fn tables_are_read() {
     assert!(texts(&dataset, "tab").contains(&expected));
 }
 
-/// A system prompt, an input and other names of fields are read as the config says.
+/// Checks that a system prompt, an input and other field names are read as the config defines.
 #[test]
 fn fields_are_named_by_the_config() {
     let mut desk = Desk::new();
@@ -176,7 +176,7 @@ fn fields_are_named_by_the_config() {
     );
 }
 
-/// Records of several layouts in a file are named by the line where each begins.
+/// Checks that records with different layouts in one file are reported, with the line where each layout begins.
 #[test]
 fn mixed_layouts_are_named() {
     let mut desk = Desk::new();
@@ -198,7 +198,7 @@ fn mixed_layouts_are_named() {
     );
 }
 
-/// Broken files are refused by line; records that can be told apart are skipped where the config says so.
+/// Checks that invalid files are refused with the line, and that invalid records are skipped if the config says so.
 #[test]
 fn broken_files_are_named_by_line() {
     let mut desk = Desk::new();
@@ -265,7 +265,8 @@ fn broken_files_are_named_by_line() {
     assert_eq!(dataset.manifest().domains["text"].bad_records_dropped, 2);
 }
 
-/// A dataset that a version made which read fewer kinds of files stays as it is, until it is made anew.
+/// Checks that a dataset of an earlier version, which read fewer kinds of files, is kept until it is prepared again
+/// with `force`.
 #[test]
 fn earlier_datasets_stay() {
     let mut desk = Desk::new();

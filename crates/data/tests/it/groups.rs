@@ -1,4 +1,4 @@
-//! Groups: no group, and no near-duplicate, stands on two sides, whatever the sources and their order.
+//! Tests of groups: no group and no near-duplicate is in two splits, for any sources in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::support::desk::Desk;
 
-/// A document: its text, its group, and the part of the held-out split that it is in (`train` where it is trained on).
+/// A stored document: its text, its group, and its split (`train`, `dev`, `test` or `audit`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Placed {
     text: String,
@@ -35,7 +35,7 @@ fn placed(dataset: &Dataset, domain: &str) -> Vec<Placed> {
     all
 }
 
-/// The sides that each key has documents on.
+/// Returns, for each key, the splits in which it has documents.
 fn sides<K: Ord>(
     placed: &[Placed],
     key: impl Fn(&Placed) -> Option<K>,
@@ -49,7 +49,7 @@ fn sides<K: Ord>(
     sides
 }
 
-/// Text that no other number has: some words, in an order of its own.
+/// Returns a text for a number, with words in an order that no other number gives.
 fn essay(number: u64) -> String {
     let word = |at: u64| {
         (number + 1)
@@ -66,7 +66,7 @@ fn edited(number: u64, copy: u64) -> String {
     essay(number).replacen("word", &format!("edited{copy}"), 1)
 }
 
-/// Documents of random works: each its work, its essay, and which edition of it.
+/// Random documents: the work, the essay and the edition of each.
 fn library() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
     prop::collection::vec((0..40u64, 0..200u64, 0..3u64), 60..200)
 }
@@ -82,7 +82,7 @@ fn lines(library: &[(u64, u64, u64)]) -> String {
     library.iter().map(line).collect()
 }
 
-/// Returns the essay of a text, by words that no edition changes.
+/// Returns the part of a text that identifies its essay, which no edition changes.
 fn essay_of(text: &str) -> String {
     text.split_whitespace()
         .skip(10)
@@ -94,8 +94,8 @@ fn essay_of(text: &str) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Works, and near-duplicates of any work, are on one side and in one split; the order of lines and files changes
-    /// nothing.
+    /// Checks that each work, and all near-duplicates of it, are in one split, and that the order of lines and files
+    /// changes nothing.
     #[test]
     fn groups_are_on_one_side(library in library(), seed in 0..3u64, by_work in any::<bool>()) {
         let mut orders = Vec::new();
@@ -131,7 +131,8 @@ proptest! {
     }
 }
 
-/// A domain that has every text three times, a little changed, still has a held-out split, and no copy on the other.
+/// Checks that a domain with three near-equal copies of every text still gets a held-out split, and that no copy of a
+/// held-out text is in the training split.
 #[test]
 fn triplicates_are_held_out_together() {
     for seed in 0..3 {
@@ -151,13 +152,14 @@ fn triplicates_are_held_out_together() {
         for (essay, sides) in sides(&placed, |document| Some(essay_of(&document.text))) {
             assert_eq!(sides.len(), 1, "{essay} is on {sides:?}");
         }
-        // The quota is of 15 documents; each group holds the three of a text.
+        // The quota is 15 documents; each group holds the three copies of a text.
         assert!((4..=8).contains(&manifest.heldout.groups), "{manifest:?}");
         assert_eq!(manifest.heldout.documents, 3 * manifest.heldout.groups);
     }
 }
 
-/// Works that are added take none that was trained on to the held-out split, near-duplicates or not.
+/// Checks that adding works does not move a work that was trained on to the held-out split, with or without
+/// near-duplicates.
 #[test]
 fn grown_libraries_hold_out_nothing_that_was_trained_on() {
     for seed in 0..4 {
@@ -167,7 +169,7 @@ fn grown_libraries_hold_out_nothing_that_was_trained_on() {
         let mut library: Vec<(u64, u64, u64)> = (0..12).map(|number| (0, number, 0)).collect();
         for works in [1, 2, 9, 30, 100, 250] {
             for work in 1..works {
-                // Each work has texts of its own, and some an edition of a text that another work has.
+                // Each work has texts of its own; some also have an edition of another work's text.
                 library.extend((0..3).map(|at| (work, 1000 + work * 3 + at, 0)));
                 if work % 5 == 0 {
                     library.push((work, 1000 + (work * 7 % works) * 3, 1));
@@ -191,7 +193,7 @@ fn grown_libraries_hold_out_nothing_that_was_trained_on() {
     }
 }
 
-/// `heldout_groups` holds out so many works, up to half of them.
+/// Checks that `heldout_groups` holds out that many works, up to half of them.
 #[test]
 fn so_many_groups_are_held_out() {
     let library: Vec<(u64, u64, u64)> = (0..200).map(|number| (number % 50, number, 0)).collect();
@@ -208,7 +210,8 @@ fn so_many_groups_are_held_out() {
     }
 }
 
-/// Documents of a single work are grouped by passages, and the dataset says so; so is a lone text.
+/// Checks that the documents of a single work are grouped by passages, that the manifest says so, and that the same
+/// holds for a single text.
 #[test]
 fn one_work_is_split_by_passages() {
     let library: Vec<(u64, u64, u64)> = (0..200).map(|number| (7, number, 0)).collect();
@@ -231,7 +234,8 @@ fn one_work_is_split_by_passages() {
     }
 }
 
-/// Files are groups where the config says so, and pieces of a file by default; `section` makes the pieces groups.
+/// Checks that files are groups if the config says so and by default, and that `section` makes the pieces of a file
+/// the groups.
 #[test]
 fn files_are_groups() {
     let mut desk = Desk::new();
@@ -270,7 +274,7 @@ fn files_are_groups() {
     assert_eq!(passages.groups().unwrap().len(), passages.documents());
 }
 
-/// Every document can be looked up where it was read.
+/// Checks that every document's source file and record can be looked up.
 #[test]
 fn documents_name_their_sources() {
     let mut desk = Desk::new();
@@ -299,8 +303,8 @@ fn documents_name_their_sources() {
     assert_eq!(seen, 50);
 }
 
-/// A license that stands in every project does not make one group of all projects: it is left out of the held-out
-/// split.
+/// Checks that a license file that is in every project does not join all projects into one group, but is left out of
+/// the held-out split.
 #[test]
 fn a_common_document_does_not_join_groups() {
     let mut desk = Desk::new();
@@ -324,7 +328,7 @@ fn a_common_document_does_not_join_groups() {
     assert_eq!(manifest.heldout.documents, manifest.heldout.groups * 8);
 }
 
-/// A group that holds most of the text is trained on whatever its hash, be there few groups beside it or many.
+/// Checks that a group with most of the text is trained on, whatever its hash, with few or many other groups.
 #[test]
 fn most_of_the_text_is_trained_on() {
     for (groups, seeds) in [(20, 12), (150, 6)] {
@@ -347,7 +351,7 @@ fn most_of_the_text_is_trained_on() {
     }
 }
 
-/// Impossible settings are refused, with the key at fault.
+/// Checks that impossible settings are refused with the key at fault.
 #[test]
 fn groups_that_are_none_are_refused() {
     let refused = |change: &dyn Fn(&mut polymath_data::DomainConfig)| {
@@ -376,7 +380,8 @@ fn groups_that_are_none_are_refused() {
     assert!(message.contains("group_field"), "{message}");
 }
 
-/// A shard of an earlier version opens: it has no groups, and its documents are split as they were.
+/// Checks that a shard of an earlier version opens: it has no groups, and its documents keep their `dev` and `test`
+/// splits.
 #[test]
 fn older_shards_open() {
     let shard =
@@ -390,6 +395,6 @@ fn older_shards_open() {
     let splits: String = (0..shard.documents())
         .map(|index| &shard.split_of(index).name()[..1])
         .collect();
-    // As version 3 split it, computed apart from this program: `d` for the development split, `t` for the test split.
+    // Splits of version 3, computed by another program: `d` is `dev`, `t` is `test`.
     assert_eq!(splits, "tdttdtdtdtdddddtdtttdttd");
 }

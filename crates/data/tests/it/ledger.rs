@@ -1,4 +1,4 @@
-//! The leak ledger between datasets.
+//! Tests of the overlap measurement between datasets.
 
 use std::path::Path;
 
@@ -15,15 +15,15 @@ fn write(folder: &Path, name: &str, texts: impl Iterator<Item = String>) {
     std::fs::write(folder.join(name), lines.collect::<String>()).unwrap();
 }
 
-/// Sentences of 20 words of their own, with signs of several bytes.
+/// Returns a sentence of 20 words that no other number gives, with multi-byte characters.
 fn sentence(kind: &str, number: usize) -> String {
     (0..20)
         .map(|at| format!("{kind}{}é ", number * 20 + at))
         .collect()
 }
 
-/// Held-out text that stands in another dataset's training text is found, whole and in parts; within one dataset, the
-/// manifest's own figures come back.
+/// Checks that held-out text in another dataset's training split is found, whole and in parts, and that within one
+/// dataset the manifest's figures are returned.
 #[test]
 fn overlap_across_data_sets_is_found() {
     let folder = tempfile::tempdir().unwrap();
@@ -43,7 +43,7 @@ fn overlap_across_data_sets_is_found() {
         "other.jsonl",
         (0..40).map(|number| sentence("other", number)),
     );
-    // The niche holds a quarter of the old held-out documents whole, and another quarter within longer ones.
+    // A quarter of the old held-out documents is in the niche whole, another quarter within longer documents.
     let niche = (100..110).map(|number| match number {
         ..105 => sentence("old", number).to_uppercase(),
         _ => format!("before {}after", sentence("old", number)),

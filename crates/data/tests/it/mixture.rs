@@ -1,4 +1,4 @@
-//! Resolution of a mixture.
+//! Tests of resolving a mixture.
 
 use polymath_data::{DomainSize, MixtureConfig};
 use proptest::prelude::*;
@@ -13,7 +13,8 @@ fn sizes(tokens: &[u64]) -> Vec<DomainSize> {
         .collect()
 }
 
-/// The shares of `a`, `b`, … under the config in `toml`, for a run of `planned` tokens.
+/// Returns the shares of the domains `a`, `b`, … with these numbers of tokens, under the config in `json`, for a run
+/// of `planned` tokens.
 fn shares(json: &str, tokens: &[u64], planned: u64) -> Result<Vec<f64>, String> {
     let config: MixtureConfig = serde_json::from_str(json).unwrap();
     let shares = config.resolve(&sizes(tokens), planned);
@@ -21,7 +22,8 @@ fn shares(json: &str, tokens: &[u64], planned: u64) -> Result<Vec<f64>, String> 
     Ok(shares.iter().map(|share| share.weight).collect())
 }
 
-/// Shares are those of the data by default; temperature 0 makes them alike, and one half takes square roots.
+/// Checks that shares are proportional by default, equal with temperature 0, and proportional to square roots with
+/// temperature 1/2.
 #[test]
 fn temperature_runs_from_alike_to_proportional() {
     assert_eq!(shares("{}", &[100, 300], 1), Ok(vec![0.25, 0.75]));
@@ -31,7 +33,8 @@ fn temperature_runs_from_alike_to_proportional() {
     assert_eq!(roots, Ok(vec![0.25, 0.75]));
 }
 
-/// Explicit weights are relative, and leave out what they do not name; `domains` chooses.
+/// Checks that explicit weights are relative and leave out domains that they do not name, and that `domains` selects
+/// domains.
 #[test]
 fn domains_are_chosen_by_name() {
     let config: MixtureConfig = serde_json::from_str(r#"{"weights": {"c": 2, "a": 6}}"#).unwrap();
@@ -46,10 +49,11 @@ fn domains_are_chosen_by_name() {
     assert_eq!((shares.len(), shares[0].name.as_str()), (1, "b"));
 }
 
-/// The excess of a capped domain goes to the others in proportion, as far as their own caps allow.
+/// Checks that the excess of a capped domain goes to the others in proportion, within their own caps.
 #[test]
 fn the_cap_overflows_into_the_others() {
-    // Alike, each would have 100 of 300 tokens; `a` may have 20 and `b` 60, so `c` has the rest.
+    // With equal shares, each domain would have 100 of 300 tokens. The caps are 20 for `a` and 60 for `b`, so `c`
+    // gets the rest.
     let capped = r#"{"temperature": 0.0, "max_repetitions": 2}"#;
     let shares = shares(capped, &[10, 30, 500], 300).unwrap();
     for (share, expected) in shares.iter().zip([20.0, 60.0, 220.0]) {
@@ -57,7 +61,7 @@ fn the_cap_overflows_into_the_others() {
     }
 }
 
-/// Contradictions, unknown names and impossible caps are refused, each with its key and a mend.
+/// Checks that contradictions, unknown names and impossible caps are refused, each with its key and a remedy.
 #[test]
 fn impossible_mixtures_name_the_key() {
     for (json, expected) in [
@@ -99,7 +103,8 @@ fn impossible_mixtures_name_the_key() {
 }
 
 proptest! {
-    /// Shares sum to 1 and none passes its cap; domains below their caps keep their relation to one another.
+    /// Checks that shares sum to 1 and no share exceeds its cap, and that domains below their caps keep their
+    /// proportions.
     #[test]
     fn filling_keeps_to_the_caps(
         tokens in prop::collection::vec(1..1000u64, 1..8),

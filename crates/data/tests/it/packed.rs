@@ -1,4 +1,4 @@
-//! Batches of examples with prompts.
+//! Tests of batches of examples with prompts.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::support::shelf;
 
 const BOS: u32 = 0xffff_0000;
 
-/// Exchanges of an example: tokens of the prompt, tokens of the answer.
+/// Exchanges of an example: number of tokens of the prompt and of the answer.
 type Example = Vec<(usize, usize)>;
 
-/// The shard of examples whose tokens are numbered from 1 over all of them.
+/// Creates a shard of these examples. Tokens are numbered from 1 across all examples.
 fn shard(examples: &[Example]) -> Arc<TokenShard> {
     let mut next = 1;
     let stories: Vec<shelf::Story> = examples
@@ -51,7 +51,7 @@ fn stream(parts: Vec<MixturePart>, rows: usize, length: usize, seed: u64) -> Mix
     MixtureStream::new(parts, shape, BOS, seed).unwrap()
 }
 
-/// The rows of an epoch, each as its pieces: what is read, what is predicted.
+/// Returns the rows of an epoch; each row is a list of pieces, each position an (input, target) pair.
 fn epoch(stream: &MixtureStream, rows: u64, number: u64) -> Vec<Vec<Vec<(u32, u32)>>> {
     (number * rows..(number + 1) * rows)
         .map(|row| pieces(&stream.batch(row)))
@@ -75,7 +75,7 @@ fn examples(shortest_prompt: usize) -> impl Strategy<Value = Vec<Example>> {
     prop::collection::vec(prop::collection::vec(exchange, 1..5), 1..25)
 }
 
-/// Builds a shard in which the tokens of each example are numbered.
+/// Returns the range of token numbers of each example.
 fn numbers(examples: &[Example]) -> Vec<Range<u32>> {
     let mut next = 1;
     let range = |example: &Example| {
@@ -90,11 +90,12 @@ fn numbers(examples: &[Example]) -> Vec<Range<u32>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Each target is learned once an epoch, from the token before it; an example that fits a row stands in one as a
-    /// whole; no row is without a target; what is left of a row is padding, each position a document of its own.
+    /// Checks that each target is learned once per epoch, from the token before it; that an example that fits into a
+    /// row stays whole; that every row has a target; and that the rest of a row is padding, in which each position is
+    /// a document of its own.
     #[test]
     fn an_epoch_has_every_target_once(examples in examples(0), length in 4..40usize, seed: u64) {
-        // A plain document first, so that there is a mask whatever the examples are.
+        // A document without a prompt comes first, so that the shard has a loss mask with any examples.
         let mut all = vec![vec![(1, 1)]];
         all.extend(examples);
         let shard = shard(&all);
@@ -150,8 +151,8 @@ proptest! {
         }
     }
 
-    /// An epoch has as many rows as best fit takes: the longest first, each to the row that it leaves the least room
-    /// in.
+    /// Checks that an epoch has as many rows as best-fit packing takes: longest first, each piece into the row that
+    /// it leaves the least room in.
     #[test]
     fn rows_are_those_of_best_fit(mut lengths in prop::collection::vec(1..24usize, 1..60), room in 24..40usize) {
         lengths.push(2); // a prompt, so that there is a mask
@@ -171,7 +172,8 @@ proptest! {
         prop_assert!((packing.padding() - padding).abs() < 1e-12);
     }
 
-    /// Every answer that fits a row with its prompt keeps it, and what is said of the others is their number.
+    /// Checks that every answer that fits into a row with its prompt keeps the prompt, and that the other answers are
+    /// counted.
     #[test]
     fn answers_that_fit_keep_their_prompts(examples in examples(1), length in 4..40usize) {
         let mut all = vec![vec![(1, 1)]];
@@ -185,7 +187,7 @@ proptest! {
         for (prompt, answer) in all.iter().flatten().copied() {
             let range = next..next + (prompt + answer) as u32;
             next = range.end;
-            // The positions that read the prompt and predict the answer, in one piece.
+            // Positions from the prompt's first token to the answer's last target, in one piece.
             let targets = range.end - answer as u32..range.end;
             let kept = rows.iter().flatten().any(|piece| {
                 let at = piece.iter().position(|position| position.1 == targets.start);
@@ -204,8 +206,8 @@ proptest! {
     }
 }
 
-/// A long prompt loses its beginning and a long answer its end, which goes on with context; prompts without an answer
-/// are dropped.
+/// Checks that a long prompt loses its beginning, that a long answer continues in a further piece with context, and
+/// that prompts without an answer are dropped.
 #[test]
 fn long_examples_are_cut_at_their_answers() {
     let found = |example: Example, length: usize| {
@@ -225,23 +227,23 @@ fn long_examples_are_cut_at_their_answers() {
         found.sort();
         found
     };
-    // 20 + 3 tokens: the last eight, of which three are the answer.
+    // 20 + 3 tokens: the last eight are kept, of which three are the answer.
     assert_eq!(found(vec![(20, 3)], 8), [(16, vec![21, 22, 23])]);
-    // 3 + 9: the prompt and five of the answer; then the last four, with four tokens of context.
+    // 3 + 9 tokens: the prompt with five tokens of the answer, then the last four with four tokens of context.
     let cut = [(1, (4..9).collect()), (5, (9..13).collect::<Vec<u32>>())];
     assert_eq!(found(vec![(3, 9)], 8), cut);
-    // Four exchanges of four tokens: two to a row.
+    // Four exchanges of four tokens: two per row.
     let turns = vec![(2, 2); 4];
     let kept = [(1, vec![3, 4, 7, 8]), (9, vec![11, 12, 15, 16])];
     assert_eq!(found(turns, 8), kept);
-    // A prompt at the end has no answer, one in the middle fills a row: both are left out.
+    // The last prompt has no answer, and one in the middle fills a row alone: both are left out.
     assert_eq!(
         found(vec![(2, 2), (20, 0), (0, 1), (9, 0)], 8),
         [(1, vec![3, 4]), (18, vec![25])]
     );
 }
 
-/// Lengths that fit each other fill their rows; each epoch puts others together.
+/// Checks that pieces whose lengths add up to a row fill their rows, and that each epoch combines different pieces.
 #[test]
 fn rows_are_filled_by_best_fit() {
     let lengths = [5, 11, 7, 9, 8, 8, 3, 13, 16, 1, 15];
@@ -249,7 +251,7 @@ fn rows_are_filled_by_best_fit() {
     let shard1 = shard(&examples);
     let packing = Packing::of(&shard1, 16).unwrap();
     assert_eq!((packing.rows, packing.padding()), (6, 0.0));
-    // The 3 goes beside the 7, which leaves room for both 2 beside the 6.
+    // Best fit puts the 3 next to the 7, so both 2s fit next to the 6.
     let lengths = [2, 3, 7, 2, 6];
     let examples: Vec<Example> = lengths.iter().map(|length| vec![(length - 1, 1)]).collect();
     let packing = Packing::of(&shard(&examples), 10).unwrap();
@@ -273,17 +275,17 @@ fn rows_are_filled_by_best_fit() {
     let (first, order) = neighbors(0);
     assert_ne!(first, order, "rows come in the order of a permutation");
     assert_ne!(first, neighbors(1).0);
-    // Whatever is asked for first, a batch is a function of its step.
+    // A batch does not depend on the batches requested before.
     let again = stream(vec![part("a", &shard, 1.0)], 1, 256, 1);
     for step in [packing.rows + 5, 3, 0, 2 * packing.rows, packing.rows - 1] {
         assert_eq!(again.batch(step), one.batch(step));
     }
 }
 
-/// A domain's weight is its share of the tokens, whatever part of its rows is padding, and padding is no token.
+/// Checks that a domain's weight is its share of the tokens, without padding, even if its rows are padded.
 #[test]
 fn shares_are_of_tokens() {
-    let padded = shard(&vec![vec![(15, 5)]; 40]); // one of 20 tokens to a row of 32
+    let padded = shard(&vec![vec![(15, 5)]; 40]); // one example of 20 tokens per row of 32
     let full = shelf::numbered(&[3000]);
     let stream = stream(
         vec![part("a", &padded, 1.0), part("b", &full, 3.0)],
@@ -303,7 +305,7 @@ fn shares_are_of_tokens() {
                 .filter(|id| **id == BOS)
                 .count() as u64;
             tokens[*part] += match part {
-                0 => 33 - padding, // the first of the example reads it too
+                0 => 33 - padding, // the first token of the example has the same input
                 _ => 32,
             };
         }
@@ -319,7 +321,7 @@ fn shares_are_of_tokens() {
     );
 }
 
-/// Replayed examples with prompts are packed as those of the niche are.
+/// Checks that replayed examples with prompts are packed like the niche's.
 #[test]
 fn replayed_examples_stay_whole() {
     let niche = shelf::numbered(&[500]);
@@ -347,7 +349,8 @@ fn replayed_examples_stay_whole() {
     assert_eq!(replayed, 40);
 }
 
-/// A domain of which nothing can be learned is refused by its name, with the reason; some such examples are counted.
+/// Checks that a domain without any target is refused by its name with the reason, and that single examples without
+/// targets are counted.
 #[test]
 fn prompts_without_answers_are_told() {
     let shape = BatchShape {
@@ -380,8 +383,8 @@ fn prompts_without_answers_are_told() {
     assert!(Packing::of(&shelf::numbered(&[5]), 8).is_none());
 }
 
-/// A row is long enough for all examples, but for a few that are far longer than the others, and for the base's
-/// context.
+/// Checks that the chosen row length fits all examples, apart from a few that are far longer than the others, and is
+/// at most the base's context length.
 #[test]
 fn rows_are_chosen_by_the_examples() {
     let lengths = |lengths: &[usize]| {

@@ -1,4 +1,4 @@
-//! Training batches.
+//! Tests of training batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn stream(
     MixtureStream::new(parts.collect(), shape, BOS, seed).unwrap()
 }
 
-/// Position of a row: token read, token predicted, start of its document in the row.
+/// A position of a row: input token, target token, start of its document within the row.
 type Position = (u32, u32, u32);
 
 fn row(batch: &Batch, row: usize) -> Vec<Position> {
@@ -50,9 +50,9 @@ fn row(batch: &Batch, row: usize) -> Vec<Position> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// When the rows of an epoch are done, every token has been predicted once more, from the one before it or, the
-    /// first of a document, from the beginning-of-text token; only the row that goes over the epoch's end holds some of
-    /// the next.
+    /// Checks that after the rows of an epoch every token was predicted once more, from the token before it or, at
+    /// the start of a document, from the begin token. Only the row across the epoch's end holds tokens of the next
+    /// epoch.
     #[test]
     fn every_token_is_predicted_once_an_epoch(
         lengths in prop::collection::vec(1..60usize, 1..12),
@@ -78,7 +78,7 @@ proptest! {
                 }
                 rows += 1;
             }
-            // A row may be longer than an epoch, and hold several.
+            // A row may be longer than an epoch and hold several.
             let (whole, early) = (rows * length / tokens, rows * length % tokens);
             prop_assert!(tokens < length || whole == epoch);
             let expected = [whole, whole + 1];
@@ -87,8 +87,8 @@ proptest! {
         }
     }
 
-    /// A document's start is the first of its positions in the row: the row's first, or where the beginning-of-text
-    /// token is read.
+    /// Checks that a document's start is its first position in the row: the first position of the row, or one whose
+    /// input is the begin token.
     #[test]
     fn documents_start_where_they_start(stories in shelf::stories(false), length in 1..60usize, step in 0..9u64) {
         let stream = stream(&[(shelf::shard(&stories), 1.0)], 2, length, 5);
@@ -104,7 +104,7 @@ proptest! {
         }
     }
 
-    /// A batch depends on the seed and the step alone: not on what was asked for before, nor on the batch's size.
+    /// Checks that a batch depends on the seed and the step only, not on earlier requests or the batch size.
     #[test]
     fn a_batch_is_a_function_of_its_step(
         stories in shelf::stories(false),
@@ -128,8 +128,8 @@ proptest! {
         prop_assert_eq!(halves, [row(&straight[4], 1), row(&straight[5], 2)]);
     }
 
-    /// Each domain has its share of the rows to within a few after any number of rows, and at the end of every
-    /// block of 1024 to within one (the heaviest takes up what the others' rounding leaves).
+    /// Checks that each domain has its share of the rows: to within a few after any number of rows, and to within one
+    /// at the end of every block of 1024 (the domain with the largest weight takes the rounding of the others).
     #[test]
     fn rows_follow_the_weights(weights in prop::collection::vec(0.01..1.0f64, 1..6), seed in any::<u64>()) {
         let shard = shelf::shard(&[vec![(7, true), (0, true)]]);
@@ -160,13 +160,13 @@ proptest! {
     }
 }
 
-/// The rows of a document of 5 MB fall evenly over the epoch, next to whatever else there is: not within a window, and
-/// not beside their neighbors in the text.
+/// Checks that the rows of a document of 5 MB are spread evenly over the epoch, next to any other documents: neither
+/// within a window nor next to their neighbors in the text.
 #[test]
 fn a_long_document_lies_spread_over_the_epoch() {
     const LENGTH: usize = 256;
     let mut lengths = vec![400; 3000];
-    lengths[700] = 1_300_000; // some 5 MB
+    lengths[700] = 1_300_000; // about 5 MB
     let before = 700 * 400;
     let shard = shelf::numbered(&lengths);
     let stream = stream(&[(shard.clone(), 1.0)], 1, LENGTH, 3);
@@ -184,11 +184,11 @@ fn a_long_document_lies_spread_over_the_epoch() {
     }
     let count = found.len() as f64;
     assert!((5075.0..5081.0).contains(&count), "{count}");
-    // Kolmogorov–Smirnov against the uniform distribution, at a level of 0.1 %.
+    // Kolmogorov–Smirnov test against the uniform distribution, at a level of 0.1 %.
     let apart = |at: (usize, &(f64, f64))| (at.1.0 - at.0 as f64 / count).abs();
     let most = found.iter().enumerate().map(apart).fold(0.0, f64::max);
     assert!(most < 1.95 / count.sqrt(), "{most}");
-    // The order of its rows says nothing about their places in it.
+    // The time of a row and its position in the document are uncorrelated.
     let products = found
         .iter()
         .map(|(time, place)| (time - 0.5) * (place - 0.5));
@@ -202,8 +202,8 @@ fn a_long_document_lies_spread_over_the_epoch() {
     ); // expected: 2
 }
 
-/// Rows of each domain in a mixture come in the order that they have alone, and the order of domains has nothing to do
-/// with what the domains hold.
+/// Checks that the rows of each domain of a mixture come in the same order as without the other domains, and that the
+/// order of domains does not depend on their content.
 #[test]
 fn mixtures_keep_the_order_of_each_domain() {
     let long = shelf::numbered(&[5000]);
@@ -223,7 +223,7 @@ fn mixtures_keep_the_order_of_each_domain() {
     assert_eq!(next, 600);
 }
 
-/// Two epochs go through the documents in different orders.
+/// Checks that two epochs have different orders of documents.
 #[test]
 fn epochs_differ() {
     let stories: Vec<shelf::Story> = (1..100)
@@ -235,13 +235,13 @@ fn epochs_differ() {
     assert_ne!(stream.batch(0).targets, stream.batch(1).targets);
 }
 
-/// The rows of one document, and a row of many documents, come in another order in each epoch, of each part of a
-/// mixture and under each seed.
+/// Checks that rows of one document, and rows of many documents, have a different order in each epoch, for each
+/// domain of a mixture and under each seed.
 #[test]
 fn orders_differ_by_epoch_part_and_seed() {
     const ROWS: usize = 40;
     let one_document = (shelf::numbered(&[ROWS * 8]), 8, ROWS);
-    // An epoch is a row, so that only the documents have an order.
+    // Here an epoch is one row, so only the documents have an order.
     let one_row = (shelf::numbered(&[2; ROWS]), 2 * ROWS, 1);
     for (shard, length, rows) in [one_document, one_row] {
         let order = |seed: u64| -> [Vec<u32>; 2] {
@@ -269,8 +269,7 @@ fn orders_differ_by_epoch_part_and_seed() {
     }
 }
 
-/// The parts of a mixture take their turns in another order in each block of rows and under each seed, and in no
-/// round of their own.
+/// Checks that the order of domains differs between blocks of rows and between seeds, and is not a fixed cycle.
 #[test]
 fn turns_differ_by_block_and_seed() {
     let shard = shelf::shard(&[vec![(7, true), (0, true)]]);
@@ -283,14 +282,14 @@ fn turns_differ_by_block_and_seed() {
             assert!(seen.insert(turns), "block {block} of seed {seed}");
         }
     }
-    // Four equal parts take one turn each in every four rows, in any of 24 orders: 64 ± 8 of them are this one.
+    // Four equal domains take one turn each in every four rows, in any of 24 orders: 64 ± 8 of 1536 are this one.
     let rounds = seen.iter().flat_map(|turns| turns.chunks(4));
     let in_order = rounds.filter(|round| **round == [0, 1, 2, 3]).count();
     assert!((20..120).contains(&in_order), "{in_order} of 1536");
 }
 
-/// Rows of one example each, which the plan lists from the longest on, come in another order in each epoch, of each
-/// part and under each seed: none of them by length.
+/// Checks that rows with one example each, which the plan lists by length, come in a different order in each epoch,
+/// for each domain and under each seed, and never by length.
 #[test]
 fn rows_come_in_no_order_of_length() {
     let example =
@@ -321,7 +320,7 @@ fn rows_come_in_no_order_of_length() {
     assert_eq!(seen.len(), 1 + 2 * 2 * 3);
 }
 
-/// Data that can't be trained on are refused by name.
+/// Checks that data that can't be trained on are refused by name.
 #[test]
 fn impossible_mixtures_are_refused() {
     let shard = shelf::shard(&[vec![(0, true)]]);

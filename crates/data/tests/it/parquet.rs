@@ -1,4 +1,4 @@
-//! Parquet sources: they make the documents that the same records make as `.jsonl`.
+//! Tests of parquet sources: they give the same documents as the same records in `.jsonl`.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ const CONVERSATIONS: &str = "message m {
     } } }
 }";
 
-/// The shards and the counts of a dataset of one domain, whose source is `name` with these bytes.
+/// Prepares a dataset of one domain from a file `name` with these bytes; returns the shards and the counts.
 fn prepared(name: &str, content: &[u8], edit: &dyn Fn(&mut Desk)) -> (Vec<Vec<u8>>, (u64, u64)) {
     let mut desk = Desk::new();
     desk.file(name, content);
@@ -54,8 +54,8 @@ fn refusal(content: &[u8], field: Option<&str>) -> String {
     desk.prepare().unwrap_err().to_string()
 }
 
-/// Texts of many row groups and pages, however they are compressed, are those of the same `.jsonl`; another column may
-/// be named.
+/// Checks that texts in many row groups and pages, with any compression, equal those of the same `.jsonl`, and that
+/// the config can name another column.
 #[test]
 fn texts_are_read_as_those_of_json_lines() {
     let lines: String = (0..60)
@@ -89,7 +89,8 @@ fn texts_are_read_as_those_of_json_lines() {
     assert_eq!(prepared("A.PARQUET", &content, &named), expected);
 }
 
-/// Prompts and responses, and instructions, are recognized by their columns' names; only what answers is learned.
+/// Checks that prompts with responses, and instructions, are recognized by their column names, and that only the
+/// answers are learned.
 #[test]
 fn pairs_are_read_as_those_of_json_lines() {
     for names in [
@@ -131,13 +132,14 @@ fn pairs_are_read_as_those_of_json_lines() {
     }
 }
 
-/// The three text columns of conversations: two messages in most rows, none or null in a few; `tools` is always null.
+/// Returns the columns of conversations, and the same in JSON Lines. Most rows have two messages, a few have none or
+/// null; `tools` is always null.
 fn conversations(rows: usize) -> (Vec<Column>, String) {
     let (mut texts, mut roles, mut lines) = (Vec::new(), Vec::new(), String::new());
     let (mut definitions, mut repetitions, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     for row in 0..rows {
         if row % 10 == 9 {
-            // No list, and a list of nothing.
+            // Definition levels of a null list and of an empty list.
             let level = if row % 20 == 9 { 0 } else { 1 };
             definitions.push(level);
             absent.push(level);
@@ -173,8 +175,8 @@ fn conversations(rows: usize) -> (Vec<Column>, String) {
     (columns, lines)
 }
 
-/// Conversations are rendered by the chat template as those of `.jsonl` are: a field of a message that is null is one
-/// that it does not have.
+/// Checks that conversations are rendered by the chat template like those of `.jsonl`, and that a null field of a
+/// message counts as absent.
 #[test]
 fn conversations_are_read_as_those_of_json_lines() {
     let (columns, lines) = conversations(40);
@@ -201,7 +203,7 @@ fn conversations_are_read_as_those_of_json_lines() {
     assert_eq!(prepared("a.parquet", &content, &templated), expected);
 }
 
-/// A row without a text is a document without one: dropped, and counted.
+/// Checks that a row without text is a document without text: dropped and counted.
 #[test]
 fn nulls_are_empty_documents() {
     let texts = (0..60).map(|number| (number % 6 != 5).then(|| sentence(number)));
@@ -213,7 +215,8 @@ fn nulls_are_empty_documents() {
     assert_eq!(prepared("a.parquet", &content, &|_| ()).1, (60, 10));
 }
 
-/// Unreadable columns are refused by file, column and type, before other files are read; a row by its number.
+/// Checks that unreadable columns are refused with file, column and type before any file is read, and an invalid row
+/// by its number.
 #[test]
 fn other_columns_are_refused_by_name_and_type() {
     let columns = [Column::Numbers(vec![1, 2]), Column::texts(["one", "two"])];
@@ -267,7 +270,7 @@ fn other_columns_are_refused_by_name_and_type() {
     );
 }
 
-/// A page that says it is huge is refused before memory is made for it.
+/// Checks that a page whose header states a huge size is refused before memory is allocated.
 #[test]
 fn huge_pages_are_refused() {
     let style = Style {
@@ -276,7 +279,7 @@ fn huge_pages_are_refused() {
     };
     let schema = "message m { optional binary text (STRING); }";
     let whole = table(schema, &[Column::texts((0..9).map(sentence))], &style);
-    // After the file's mark, the header of the first page: its kind, then its size in two bytes.
+    // The file's magic number is followed by the header of the first page: its type, then its size in two bytes.
     assert_eq!(whole[4..7], [0x15, 0x00, 0x15]);
     assert!(whole[7] >= 0x80 && whole[8] < 0x80);
     let mut huge = whole.clone();
@@ -288,7 +291,8 @@ fn huge_pages_are_refused() {
     );
 }
 
-/// Files of one domain whose columns are not the same ones are each read by their own, and that is said.
+/// Checks that files of one domain with different columns are each read by their own columns, and that this is
+/// reported.
 #[test]
 fn files_of_other_columns_are_listed() {
     let texts = table(
@@ -329,8 +333,8 @@ fn files_of_other_columns_are_listed() {
     assert!(dataset.manifest().domains["d"].notes.read_by.is_empty());
 }
 
-/// A file that was cut off, is of another kind or is compressed in a way that is not read says so; no byte that flips
-/// brings the program down.
+/// Checks that a truncated file, a file of another kind and an unsupported compression are refused with the reason,
+/// and that no flipped byte crashes the program.
 #[test]
 fn broken_files_are_named() {
     let columns = [
@@ -349,7 +353,7 @@ fn broken_files_are_named() {
             "{refused}"
         );
     }
-    // In the footer, the way of compression follows the column's name.
+    // In the footer, the compression follows the column's name.
     let at = whole
         .windows(6)
         .rposition(|bytes| bytes == b"\x04text\x15")
@@ -375,13 +379,14 @@ fn broken_files_are_named() {
         let mut desk = Desk::new();
         desk.domain("d", &["a.parquet"]);
         desk.file("a.parquet", &flipped);
-        // The meaning of the byte decides if it is refused.
+        // Some flipped bytes are harmless.
         refused += usize::from(desk.prepare().is_err());
     }
     assert!(refused > small.len() / 4, "{refused} of {}", small.len());
 }
 
-/// A file with any one byte changed is read or refused by its name: the library's own checks panic.
+/// Checks that a file with any one byte changed is either read or refused by name, although the library panics on
+/// some of them.
 #[test]
 fn no_altered_byte_is_a_panic() {
     let style = Style {
@@ -405,6 +410,6 @@ fn no_altered_byte_is_a_panic() {
             contradictions += usize::from(message.contains("contradict each other"));
         }
     }
-    // Else nothing here would tell a panic that is caught from one that is not.
+    // Without a caught panic, this test would show nothing.
     assert!(contradictions > 0);
 }

@@ -1,4 +1,4 @@
-//! Preparation of a dataset, on real files.
+//! Tests of preparing a dataset from real files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -36,7 +36,7 @@ fn both_sides(dataset: &Dataset, domain: &str) -> BTreeSet<String> {
     all.into_iter().collect()
 }
 
-/// Every kind of source, plain or compressed, comes back word for word, each document once.
+/// Checks that every kind of source, plain or compressed, gives its documents word for word, each once.
 #[test]
 fn every_kind_of_source_is_read() {
     let mut desk = Desk::new();
@@ -71,8 +71,8 @@ fn every_kind_of_source_is_read() {
     assert_eq!(dataset.manifest().overlaps.len(), 4);
 }
 
-/// A folder stands for the files of known kinds in it and below, hidden ones aside; a file's name is taken as it
-/// stands.
+/// Checks that a folder gives the files of known kinds in it and in its subfolders, without hidden ones, and that the
+/// name of an existing file is not read as a glob.
 #[test]
 fn folders_are_sources() {
     let mut desk = Desk::new();
@@ -95,7 +95,8 @@ fn folders_are_sources() {
     assert_eq!(found.manifest().domains["file"].files, 1);
 }
 
-/// A domain of few long documents shapes the tokenizer too, however little it may be trained on.
+/// Checks that a domain of few long documents is part of the tokenizer's training text, even with a small sample
+/// size.
 #[test]
 fn every_domain_shapes_the_tokenizer() {
     let mut desk = Desk::new();
@@ -112,7 +113,7 @@ fn every_domain_shapes_the_tokenizer() {
     assert!(tokenizer.contains("zeitgeist"), "{tokenizer}");
 }
 
-/// Responses alone are learned and counted; a dataset of plain text has no mask.
+/// Checks that only responses are learned and counted, and that a dataset of plain text has no loss mask.
 #[test]
 fn prompts_are_masked() {
     let mut desk = Desk::new();
@@ -154,8 +155,8 @@ fn prompts_are_masked() {
     }
 }
 
-/// A document's side depends on its own content alone: not on its neighbors, its file, its letter case or its white
-/// space; another seed holds out others.
+/// Checks that a document's split depends on its own content only, not on the other documents, its file, its letter
+/// case or its white space, and that another seed holds out others.
 #[test]
 fn the_side_is_by_content() {
     let mut desk = Desk::new();
@@ -196,8 +197,8 @@ fn the_side_is_by_content() {
     );
 }
 
-/// Copies are dropped and counted, within a domain and across; a copy of a named held-out document is never trained
-/// on. What differs in letter case is another document.
+/// Checks that copies are dropped and counted, within a domain and across domains; that a copy of a named held-out
+/// document is never trained on; and that a text that differs in letter case is another document.
 #[test]
 fn duplicates_are_dropped() {
     let mut desk = Desk::new();
@@ -218,7 +219,8 @@ fn duplicates_are_dropped() {
     desk.domain("water", &["b.jsonl"]).heldout_paths = held;
     let dataset = desk.prepare().unwrap();
     let air = &dataset.manifest().domains["air"];
-    // The held-out birds of `air` outrank the copies in the training split of `water`, and the others come first.
+    // The held-out documents of `air` take precedence over the copies in the training split of `water`; otherwise the
+    // earlier domain does.
     assert_eq!((air.read, air.duplicates_dropped), (105, 50));
     assert_eq!(both_sides(&dataset, "air").len(), 55);
     let water = &dataset.manifest().domains["water"];
@@ -235,7 +237,7 @@ fn duplicates_are_dropped() {
     );
 }
 
-/// Held-out text that stands in a training split is measured, whole documents and sequences of 13 words.
+/// Checks that held-out text in a training split is measured: whole documents, and sequences of 13 words.
 #[test]
 fn overlap_is_measured() {
     let mut desk = Desk::new();
@@ -247,7 +249,8 @@ fn overlap_is_measured() {
     };
     let line = |text: String| format!("{{\"text\": \"{text}\"}}\n");
     let train: String = (0..20).map(|number| line(words(number * 100))).collect();
-    // One of four held-out documents is there in capitals, one in half (13 + 12 words: 1 of 13 sequences), two are not.
+    // One of four held-out documents is there in capitals, one in half (13 of its 25 words, so 1 of 13 sequences),
+    // and two are not.
     let half = (0..13)
         .map(|word| format!("w{}", 700 + word))
         .collect::<Vec<_>>()
@@ -283,7 +286,7 @@ fn overlap_is_measured() {
     assert_eq!((strange.exact_share, strange.ngram_share), (0.0, 0.0));
 }
 
-/// Questions are copied, and read back as they were.
+/// Checks that questions are copied and read back unchanged.
 #[test]
 fn questions_come_along() {
     let mut desk = Desk::new();
@@ -309,7 +312,7 @@ fn questions_come_along() {
     );
 }
 
-/// A niche of raw text takes the base's tokenizer as it is, byte for byte, with the base's own end token.
+/// Checks that a niche of raw text uses the base's tokenizer, byte for byte, with the base's own end token.
 #[test]
 fn a_niche_uses_the_bases_tokenizer() {
     let mut desk = Desk::new();
@@ -344,7 +347,7 @@ fn a_niche_uses_the_bases_tokenizer() {
     assert!(absent.unwrap_err().to_string().contains("nowhere.json"));
 }
 
-/// The pieces of a huge document stay on one side, and nothing of it is lost.
+/// Checks that all pieces of a very long document are in one split, and that no text is lost.
 #[test]
 fn huge_documents_stay_together() {
     let mut desk = Desk::new();

@@ -1,4 +1,4 @@
-//! Datasets in the tokens of models that have another tokenizer.
+//! Tests of datasets in the tokens of a model with another tokenizer.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::support::desk::{Desk, sentences};
 
 const ENDS: (u32, u32) = (0, 0);
 
-/// Plain text with letters of several bytes, and prompts.
+/// Creates a workspace with plain text with multi-byte characters, and prompts.
 fn desk() -> Desk {
     let mut desk = Desk::new();
     let mut text = sentences("naïve rose", 120);
@@ -29,7 +29,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// A tokenizer of other text.
+/// Trains a tokenizer on other text.
 fn other_tokenizer(folder: &Path) -> PathBuf {
     let mut other = Desk::new();
     other.file("text.jsonl", sentences("sub rosa, 中 said", 200));
@@ -40,7 +40,7 @@ fn other_tokenizer(folder: &Path) -> PathBuf {
     path
 }
 
-/// (tokens, marks, bytes) of every document.
+/// Returns the tokens, loss mask and bytes of every document.
 fn documents(shard: &TokenShard) -> Vec<(Vec<u32>, Vec<bool>, u64)> {
     (0..shard.documents())
         .map(|index| {
@@ -58,8 +58,8 @@ fn decoded(path: &Path, tokens: &[u32]) -> String {
     tokenizer.decode(tokens, false).unwrap()
 }
 
-/// A model with another tokenizer reads the very tokens that a dataset prepared with it would hold, prompts and all;
-/// splits and choices of documents stay those of the stored tokens.
+/// Checks that retokenizing gives exactly the tokens of a dataset prepared with the other tokenizer, including
+/// prompts, and that splits and document selection stay those of the stored shard.
 #[test]
 fn retokenized_shards_match_prepared_ones() {
     let mut desk = desk();
@@ -110,8 +110,8 @@ fn retokenized_shards_match_prepared_ones() {
     assert!(shard.has_stored_tokens(0));
 }
 
-/// Added tokens change the tokens of a text only where a new one occurs, and the text detokenizes to itself; the
-/// dataset counts as one that fits, and others do not.
+/// Checks that added tokens change the tokens of a text only where a new one occurs, that the text is detokenized
+/// exactly, and that the dataset fits the extended tokenizer but not others.
 #[test]
 fn extended_tokenizers_read_new_tokens() {
     let desk = desk();
@@ -150,8 +150,8 @@ fn extended_tokenizers_read_new_tokens() {
     assert!(error.contains("begin and end"), "{error}");
 }
 
-/// Special tokens that a chat template has written stay what they are where the other tokenizer has them too, and
-/// become text where it has not; answers and their ends stay what is scored.
+/// Checks that special tokens from a chat template stay special if the other tokenizer has them and become text if
+/// not, and that answers and their end tokens stay scored.
 #[test]
 fn conversations_are_read_turn_by_turn() {
     let mut desk = desk();
@@ -198,7 +198,7 @@ fn conversations_are_read_turn_by_turn() {
         assert_eq!(found.len(), own.len());
         for ((tokens, marks, bytes), (after, after_marks, same)) in own.iter().zip(&found) {
             assert_eq!(bytes, same);
-            // The ends have names of their own.
+            // The two tokenizers name their end tokens differently.
             let text =
                 |path: &Path, tokens: &[u32], marks: &[bool], wanted: &dyn Fn(bool) -> bool| {
                     let kept = tokens.iter().zip(marks).filter(|pair| wanted(*pair.1));
@@ -251,8 +251,8 @@ fn of_words(desk: &mut Desk, name: &str, text: &str) -> Dataset {
     desk.prepare().unwrap()
 }
 
-/// A space that a tokenizer puts before every text does not belong to the text; tokens that do not give their text back
-/// are refused.
+/// Checks that a space that a tokenizer adds before every text is not part of the text, and that tokens that do not
+/// detokenize to their text are refused.
 #[test]
 fn text_comes_back_as_it_was_or_not_at_all() {
     let mut desk = desk();

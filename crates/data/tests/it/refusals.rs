@@ -1,4 +1,4 @@
-//! Refusals of `prepare`, and files that it leaves alone.
+//! Tests of what `prepare` refuses, and of files that it must not touch.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,9 @@ fn refusal(desk: &Desk) -> String {
     desk.prepare().unwrap_err().to_string()
 }
 
-/// Equal settings leave a dataset as it is, also when the sources have moved; other settings are refused, and replaced
-/// by force; what was left unfinished is made anew. The same sources give the same bytes.
+/// Checks that equal settings leave a dataset as it is, even if the sources have moved; that other settings are
+/// refused unless forced; that an incomplete dataset is prepared again; and that the same sources give the same
+/// bytes.
 #[test]
 fn an_output_is_not_overwritten_by_mistake() {
     let mut desk = Desk::new();
@@ -51,7 +52,7 @@ fn an_output_is_not_overwritten_by_mistake() {
     assert!(!shard.exists(), "nothing is left of the dataset before");
 }
 
-/// A shard that was cut off or replaced is refused by name, as are questions that went missing.
+/// Checks that a truncated or replaced shard is refused by name, as are missing questions.
 #[test]
 fn broken_data_sets_are_named() {
     let mut desk = Desk::new();
@@ -84,8 +85,8 @@ fn broken_data_sets_are_named() {
     assert!(open().contains("tokenizer.json"), "{}", open());
 }
 
-/// Input that can't be used is refused with the key, the file or the domain, and how to mend it; nothing that looks
-/// finished is left.
+/// Checks that unusable input is refused with the key, the file or the domain and a remedy, and that nothing is left
+/// that looks complete.
 #[test]
 fn bad_input_is_named() {
     let mut desk = Desk::new();
@@ -170,7 +171,7 @@ fn bad_input_is_named() {
     );
 }
 
-/// An output that can't be written is refused by the folder's name.
+/// Checks that an output folder that can't be written is refused by name.
 #[test]
 fn an_output_that_cannot_be_written_is_named() {
     let mut desk = Desk::new();
@@ -185,7 +186,7 @@ fn an_output_that_cannot_be_written_is_named() {
     );
 }
 
-/// All records that make no document are counted, in all files, and the first ten named; they can be left out.
+/// Checks that all invalid records in all files are counted and the first ten quoted, and that they can be skipped.
 #[test]
 fn bad_records_are_counted() {
     let mut desk = Desk::new();
@@ -215,7 +216,7 @@ fn bad_records_are_counted() {
     assert_eq!(all.train.documents + all.heldout.documents, 90);
 }
 
-/// A key at the head of the config is for all domains that do not say otherwise.
+/// Checks that `on_bad_record` at the top level of the config applies to all domains that do not set it.
 #[test]
 fn bad_records_are_treated_as_the_config_says() {
     let config: PrepareConfig = toml::from_str(
@@ -234,7 +235,7 @@ fn bad_records_are_treated_as_the_config_says() {
     );
 }
 
-/// Links that lead round or nowhere are named, in folders and in globs; other links are followed.
+/// Checks that circular and broken links are reported, in folders and in globs, and that other links are followed.
 #[cfg(unix)]
 #[test]
 fn links_that_lead_nowhere_are_named() {
@@ -274,8 +275,8 @@ fn links_that_lead_nowhere_are_named() {
     );
 }
 
-/// Files of a folder that are of no kind that is read are counted by their endings. What this program made in it is
-/// passed over: a dataset inside of its own folder of texts does not become its text.
+/// Checks that files of unreadable kinds in a folder are counted by extension, and that this program's own outputs
+/// are skipped: a dataset within its own folder of texts is not read as text.
 #[test]
 fn files_left_out_of_folders_are_reported() {
     let mut desk = Desk::new();
@@ -306,7 +307,7 @@ fn files_left_out_of_folders_are_reported() {
     let first = desk.prepare().unwrap();
     let expected = [".pdf", "no ending"].map(|ending| (ending.to_owned(), 1));
     assert_eq!(left_out(&first), BTreeMap::from(expected));
-    // Again it is the same dataset, and there is nothing to do.
+    // The second run finds the same dataset and does nothing.
     let again = desk.prepare().unwrap();
     assert_eq!(again.fingerprint(), first.fingerprint());
     assert_eq!(again.manifest().domains["d"].files, 1);

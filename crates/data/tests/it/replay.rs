@@ -1,4 +1,4 @@
-//! Batches of replay.
+//! Tests of replay batches.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn stream(shards: &[Arc<TokenShard>], rows: usize) -> MixtureStream {
     MixtureStream::new(parts, shape, 0, 5).unwrap()
 }
 
-/// A shard of documents that each hold one token again and again.
+/// Creates a shard of documents, each of which repeats one token.
 fn monotone(token: u32) -> Arc<TokenShard> {
     let stories: Vec<shelf::Story> = (1..20).map(|length| vec![(token, true); length]).collect();
     shelf::shard(&stories)
@@ -42,8 +42,8 @@ fn replayed(rows: usize, share: f64, pool: Option<u64>, seed: u64) -> ReplayStre
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
-    /// The share is right to within two rows over any part of a run, a batch is the same in any order of requests,
-    /// and which rows are replayed is what their tokens say.
+    /// Checks that the share of replayed rows is exact to within two rows over any part of a run, that a batch does
+    /// not depend on the order of requests, and that `is_replayed` agrees with the tokens of each row.
     #[test]
     fn shares_hold_over_any_stretch(
         share in 0.005..0.5f64,
@@ -72,9 +72,9 @@ proptest! {
         prop_assert_eq!(all, count as u64);
     }
 
-    /// The niche's rows come in the order that they have without replay, none left out; where replayed rows stand
-    /// beside them, each step has as many as without, and the share is right to within two rows over the whole run, and
-    /// after a change.
+    /// Checks that the niche's rows come in the same order as without replay, with none left out. If replayed rows
+    /// are added, each step has all its niche rows, and the share is exact to within two rows over the run, also
+    /// after a change of share.
     #[test]
     fn the_niche_keeps_its_order(share in 0.01..0.5f64, later in 0.01..0.5f64, beside: bool, seed: u64) {
         let stories: Vec<shelf::Story> = (1..30u32).map(|token| vec![(token, true); 11]).collect();
@@ -107,7 +107,7 @@ proptest! {
     }
 }
 
-/// A pool's rows come again in their order, and another seed places them elsewhere.
+/// Checks that the rows of a pool repeat in their order, and that another seed puts them at other positions.
 #[test]
 fn pools_repeat() {
     let stream = replayed(4, 0.5, Some(3), 1);
@@ -129,8 +129,8 @@ fn pools_repeat() {
     assert_ne!(places(1), places(2));
 }
 
-/// Each stretch of 1/share rows has its replayed row at a place of its own, and any place is drawn about as often as
-/// another.
+/// Checks that each interval of 1/share rows has one replayed row, at a random position that is uniform over the
+/// interval.
 #[test]
 fn replayed_rows_stand_anywhere() {
     let stream = replayed(8, 0.125, None, 5);
@@ -142,7 +142,7 @@ fn replayed_rows_stand_anywhere() {
         counts[place] += 1;
         places.push(place);
     }
-    // 100 ± 9.4 each.
+    // Expected: 100 ± 9.4 each.
     assert!(
         counts.iter().all(|count| (60..140).contains(count)),
         "{counts:?}"
@@ -151,8 +151,8 @@ fn replayed_rows_stand_anywhere() {
     assert!((60..140).contains(&alike), "{alike}");
 }
 
-/// Domains may have other parts in what is replayed from a step on: no row of a domain is left out or comes twice by
-/// it, and what was said of later steps is forgotten.
+/// Checks that the weights of the replayed domains can change at a step: no row of a domain is skipped or repeated,
+/// and earlier changes for later steps are dropped.
 #[test]
 fn parts_change_between_steps() {
     let shelves = [0, 100].map(|first| {
@@ -182,7 +182,7 @@ fn parts_change_between_steps() {
             counts[usize::from(step >= 10)][domain] += 1;
         }
     }
-    // Half of 10 steps of 8 rows, and three quarters of 20.
+    // Half of 10 steps of 8 rows, and three quarters of 20 steps.
     let close = |count: i32, expected: i32| (count - expected).abs() <= 3;
     assert!(
         close(counts[0][1], 40) && close(counts[1][1], 120),
@@ -202,7 +202,7 @@ fn parts_change_between_steps() {
     );
 }
 
-/// A share outside the range is refused by its key.
+/// Checks that a share out of range is refused with its key.
 #[test]
 fn impossible_shares_are_refused() {
     for share in [0.0, 0.51, -1.0, f64::NAN] {

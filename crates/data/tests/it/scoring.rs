@@ -1,4 +1,4 @@
-//! Batches of an evaluation.
+//! Tests of scoring batches.
 
 use polymath_data::{HeldoutSplit, IGNORED, ScoringBatches, ScoringOptions, TokenShard};
 use proptest::prelude::*;
@@ -22,8 +22,8 @@ fn options(rows: usize, sequence_length: usize, stride: Option<usize>) -> Scorin
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Every scored token is a target exactly once, counted to its document, and read after all the context that its
-    /// window holds; with a stride, after at least `length - stride` tokens of it.
+    /// Checks that every scored token is a target exactly once, assigned to its document, and predicted from all
+    /// context in its window; with a stride, from at least `length - stride` tokens.
     #[test]
     fn every_token_is_scored_once(
         stories in shelf::stories(true),
@@ -47,7 +47,7 @@ proptest! {
                     continue;
                 }
                 let start = at / length * length + batch.document_starts[at] as usize;
-                // The inputs since the document's start are the tokens before the target.
+                // The inputs from the document's start on are the tokens before the target.
                 let story = &stories[document as usize];
                 let read = &batch.input_ids[start..=at];
                 let place = places(story).find(|&place| {
@@ -66,7 +66,8 @@ proptest! {
         }
     }
 
-    /// A choice is of whole documents, within its bound unless one document alone is beyond it, and the same again.
+    /// Checks that a selection consists of whole documents, stays within its token limit unless a single document
+    /// exceeds it, and is reproducible.
     #[test]
     fn a_choice_keeps_documents_whole(stories in shelf::stories(false), most in 1..400u64, seed in 0..9u64) {
         let shard = shelf::shard(&stories);
@@ -92,7 +93,7 @@ fn before(story: &shelf::Story, place: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Short documents share rows: less than a tenth of the positions is padding.
+/// Checks that short documents share rows: less than a tenth of the positions is padding.
 #[test]
 fn rows_are_packed_tightly() {
     let lengths = (0..2000u32).map(|number| 3 + number.wrapping_mul(2_654_435_761) % 200);
@@ -120,8 +121,7 @@ fn of_split(shard: &TokenShard, split: Option<HeldoutSplit>) -> Vec<u32> {
     ScoringBatches::new(shard, options).documents().to_vec()
 }
 
-/// The splits share no document and leave none out; of a shard without groups they follow from a document's tokens
-/// alone.
+/// Checks that the splits are disjoint and complete, and that without groups they depend on a document's tokens only.
 #[test]
 fn splits_divide_the_documents() {
     let story = |number: u32| -> shelf::Story {
@@ -139,7 +139,7 @@ fn splits_divide_the_documents() {
     let mut all = [dev.clone(), test.clone()].concat();
     all.sort_unstable();
     assert_eq!(all, of_split(&shard, None));
-    // 2000 fair coins: four deviations are 90.
+    // 2000 fair coin flips: four standard deviations are 90.
     assert!((910..=1090).contains(&dev.len()), "{}", dev.len());
     let limited = ScoringOptions {
         split: Some(HeldoutSplit::Test),
@@ -148,12 +148,12 @@ fn splits_divide_the_documents() {
     };
     let some = ScoringBatches::new(&shard, limited).documents().to_vec();
     assert!(some.len() == 100 && some.iter().all(|document| test.contains(document)));
-    // The same documents elsewhere, in another order, are in the same splits.
+    // The same documents in another order are in the same splits.
     let other = shelf::shard(&stories.iter().rev().cloned().collect::<Vec<_>>());
     for index in 0..2000 {
         assert_eq!(shard.split_of(index), other.split_of(1999 - index));
     }
-    // Recorded, so that figures stay comparable from version to version.
+    // Recorded values, so that results stay comparable between versions.
     let first: Vec<bool> = (0..8)
         .map(|index| shard.split_of(index) == HeldoutSplit::Test)
         .collect();
@@ -163,7 +163,8 @@ fn splits_divide_the_documents() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// All documents of a group are in one split; every document is in one, also in the order in which it is stored.
+    /// Checks that all documents of a group are in one split, that every document is in one, and that the order of
+    /// storage does not matter.
     #[test]
     fn groups_stay_together(of_document in prop::collection::vec(0..120u64, 1..400)) {
         let groups: Vec<u64> = of_document.iter().map(|group| group * 0x9e37_79b9 + 1).collect();
@@ -188,12 +189,13 @@ proptest! {
     }
 }
 
-/// Choices under `max_tokens` hold documents of the population's mean size, however long some are, over seeds; so is
-/// the mean of a figure that grows with the size. Documents that are passed over because they are long would make it 1
-/// to 25 % less.
+/// Checks that selections under `max_tokens` are unbiased over seeds, for any spread of document sizes: the mean size
+/// and the mean of a figure that grows with the size equal those of all documents. Skipping long documents would make
+/// them 1 to 25 % too small.
 #[test]
 fn a_choice_does_not_depend_on_length() {
-    // Log-normal sizes of σ = 0.5, 1 and 1.5, from equally spaced quantiles of the logistic's stand-in for the normal.
+    // Log-normal sizes with σ = 0.5, 1 and 1.5, from equally spaced quantiles (logistic approximation of the normal
+    // distribution).
     for spread in [0.5, 1.0, 1.5] {
         let quantile = |at: f64| (at / (1.0 - at)).ln() * 0.5513;
         let length = |number: usize| {

@@ -1,4 +1,5 @@
-//! Split of small domains: a held-out split by content that never takes documents that were trained on.
+//! Tests of the split of small domains: the held-out split is chosen by content and never takes documents that were
+//! trained on.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use tokenizers::Tokenizer;
 
 use crate::support::desk::{Desk, sentences};
 
-/// The texts of a side.
+/// Returns the texts of a split.
 fn texts(dataset: &Dataset, domain: &str, split: Split) -> BTreeSet<String> {
     let tokenizer = Tokenizer::from_file(dataset.tokenizer_path()).unwrap();
     let shard = dataset.shard(domain, split).unwrap();
@@ -34,7 +35,7 @@ fn note(number: usize) -> String {
     format!("# Note {number}\n\n{}", lines.collect::<String>())
 }
 
-/// A desk with so many Markdown files in `notes`, which hold out the default share.
+/// Creates a workspace with `count` Markdown files in `notes` and the default held-out share.
 fn desk_of_notes(count: usize) -> Desk {
     let mut desk = Desk::new();
     desk.config.heldout_fraction = 0.05;
@@ -45,7 +46,8 @@ fn desk_of_notes(count: usize) -> Desk {
     desk
 }
 
-/// Any number of small files from two on has both sides, whatever the seed: at least the share, never most of them.
+/// Checks that two or more small files always give both splits, for any seed: at least the share is held out, never
+/// most of the files.
 #[test]
 fn few_files_have_a_heldout_side() {
     for count in [2, 3, 5, 8, 14, 40] {
@@ -74,7 +76,8 @@ fn few_files_have_a_heldout_side() {
     }
 }
 
-/// Files that are added take nothing of what was trained on to the held-out split, and remove nothing of the rule.
+/// Checks that adding files does not move trained documents to the held-out split, and that the rule still holds out
+/// new ones.
 #[test]
 fn a_grown_folder_holds_out_nothing_that_was_trained_on() {
     for seed in 0..4 {
@@ -103,7 +106,8 @@ fn a_grown_folder_holds_out_nothing_that_was_trained_on() {
     }
 }
 
-/// The rule alone decides where it leaves enough, so that a document's side is the same in every dataset.
+/// Checks that the quota acts only if the rule alone holds out too little, so that otherwise a document is in the
+/// same split in every dataset.
 #[test]
 fn the_quota_only_fills_a_shortfall() {
     let mut desk = Desk::new();
@@ -114,7 +118,7 @@ fn the_quota_only_fills_a_shortfall() {
     assert!(birds.heldout.documents > 60 && birds.heldout_by_quota == 0);
     let held = texts(&dataset, "birds", Split::Heldout);
 
-    // Twenty of them in a folder of their own: those that were held out still are.
+    // Twenty of the documents in a folder of their own: those that were held out still are.
     let some: String = sentences("Bird", 400)
         .lines()
         .take(20)
@@ -133,8 +137,8 @@ fn the_quota_only_fills_a_shortfall() {
     assert!(few_trained.is_disjoint(&held));
 }
 
-/// A lone text of any length from 20 kB on is cut near its end: the tail is held out in pieces, nothing is lost, and
-/// both halves have some.
+/// Checks that a single text of 20 kB or more is cut near its end: the end is held out in pieces, no text is lost,
+/// and both `dev` and `test` have some.
 #[test]
 fn a_lone_text_holds_out_its_tail() {
     let paragraph = |number: usize| {
@@ -181,7 +185,8 @@ fn a_lone_text_holds_out_its_tail() {
     }
 }
 
-/// A lone document that is an example can't be cut, and a lone text without a space is cut at a character.
+/// Checks that a single document that is an example with a prompt is refused, since it can't be cut, and that a text
+/// without spaces is cut at a character.
 #[test]
 fn uncuttable_documents_are_refused() {
     let mut desk = Desk::new();
@@ -204,7 +209,7 @@ fn uncuttable_documents_are_refused() {
     assert_eq!(manifest.train.bytes + manifest.heldout.bytes, 60_002);
 }
 
-/// Few long documents that are held out are cut at paragraphs; those of a file that is named for it, too.
+/// Checks that long documents in a small held-out split are cut at paragraphs, also those of `heldout_paths`.
 #[test]
 fn long_heldout_documents_are_cut() {
     let mut desk = Desk::new();

@@ -1,4 +1,4 @@
-//! Conversations as records hold them: messages with their roles and weights, and tools.
+//! Conversations in records: messages with roles and weights, and tools.
 
 use minijinja::value::Serde;
 use serde_json::Value;
@@ -11,18 +11,19 @@ use crate::sources::fields::TOOLS;
 use crate::sources::layout::MessageFields;
 use crate::sources::notes::count;
 
-/// The messages of a record, and the tools that go with them.
+/// Messages of a record and its tools.
 pub(crate) struct Conversation {
     pub(super) messages: Vec<Message>,
-    /// A list of tools, as the record has it.
+    /// List of tools, as in the record.
     pub(super) tools: Option<minijinja::Value>,
 }
 
 impl Conversation {
-    /// Reads the messages and the tools of a record; `line` is the record as it stands in a file, which has an order.
+    /// Reads the messages and the tools of a record. `line` is the record's JSON text, which gives the order of the
+    /// keys.
     ///
     /// # Errors
-    /// A message without a role or a text; a weight that is neither 0 nor 1; tools that are no list.
+    /// Fails if a message has no role or no text, if a weight is neither 0 nor 1, or if `tools` is not a list.
     pub(crate) fn read(
         (record, line): (&Value, Option<&str>),
         fields: &MessageFields,
@@ -67,12 +68,13 @@ impl Conversation {
 }
 
 impl Conversation {
-    /// Returns true if there are no messages with text.
+    /// Returns true if no message has text.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Messages as `role: content` and a line's end, where there is no template: it has no place for tools and names.
+    /// Renders the messages without a chat template, as one line `role: content` each. This leaves out tools and
+    /// names.
     pub(crate) fn plainly(&self, notes: &mut RecordNotes) -> Vec<Part> {
         let mut parts = Vec::new();
         for message in &self.messages {
@@ -92,7 +94,8 @@ impl Conversation {
     }
 }
 
-/// The tools of a record: a list, which is `ordered`, or one written as text, as tables often have it.
+/// Reads the tools of a record: a list (`ordered` is the same list with its keys in order), or a list as JSON text,
+/// as tables often have it.
 fn read_tools(
     tools: &Value,
     ordered: minijinja::Value,
@@ -111,7 +114,7 @@ fn read_tools(
     };
     match &list {
         Value::Null => return Ok(None),
-        // An empty list is how a table writes that there are none.
+        // In a table, an empty list means that there are no tools.
         Value::Array(list) if list.is_empty() => return Ok(None),
         Value::Array(_) => {}
         _ => return Err("has `tools` that are no list".into()),
@@ -139,7 +142,8 @@ mod tests {
         Ok((flags.collect(), notes))
     }
 
-    /// Every usual name of the assistant is one, in any letter case; unknown roles are counted.
+    /// Checks that the usual names of the assistant are recognized in any letter case, and that unknown roles are
+    /// counted.
     #[test]
     fn roles_are_known_by_their_usual_names() {
         for role in ["assistant", "gpt", "model", "Assistant", "bot", "GPT"] {
@@ -161,7 +165,7 @@ mod tests {
         );
     }
 
-    /// `weight` and `train` choose which answers are scored.
+    /// Checks that `weight` and `train` decide whether an answer is scored.
     #[test]
     fn weights_choose_the_answers() {
         let answer =
@@ -190,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Tools are a list, as such or as text.
+    /// Checks that tools can be a list or the JSON text of a list.
     #[test]
     fn tools_are_a_list() {
         let talk = json!([{"role": "user", "content": "q"}]);
@@ -203,7 +207,7 @@ mod tests {
             let record = serde_json::from_str(&line).unwrap();
             let given = (&record, Some(line.as_str()));
             let read = Conversation::read(given, &MessageFields::USUAL, &mut notes).unwrap();
-            // In the order of the line.
+            // The keys keep their order in the line.
             let text = serde_json::to_string(&read.tools).unwrap();
             assert_eq!(text, r#"[{"name":"f","b":1,"a":2}]"#);
         }

@@ -1,4 +1,5 @@
-//! Jinja as `transformers` sets it up, with bounds on what a template can do: templates come from strangers.
+//! Jinja environment like that of `transformers`, with limits on a template's steps, memory and time, because
+//! templates come from untrusted sources.
 
 use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -10,21 +11,24 @@ use serde::Serialize;
 
 use super::segments::{GENERATION_BEGIN, GENERATION_END};
 
-/// Longest template, in bytes: the longest that are known have some 20 kB.
+/// Maximum bytes of a template. The longest known ones have about 20 kB.
 const LONGEST_SOURCE: usize = 1 << 17;
-/// Steps of a rendering; each may also make some 64 bytes.
+/// Maximum steps of a rendering. Each step can also allocate about 64 bytes.
 pub(super) const FUEL: u64 = 4_000_000;
-/// Largest `indent` of JSON.
+/// Maximum `indent` of `tojson`.
 const WIDEST_INDENT: usize = 32;
-/// Longest JSON that a template can write, in bytes.
+/// Maximum bytes of JSON that a template can write.
 const LONGEST_JSON: usize = 1 << 26;
-/// Parsers and values recurse once a level: a source of [`LONGEST_SOURCE`] has so many levels at most.
+/// Stack size in bytes. Parsers and values recurse once per nesting level, and a source of [`LONGEST_SOURCE`] bytes
+/// limits the number of levels.
 const STACK: usize = 1 << 29;
 
-/// Longest time that a rendering may take. Fuel ends most before: lists that hold each other take time without fuel.
+/// Maximum time of a rendering. Most renderings reach the limit of steps first, but some operations, such as printing
+/// nested lists, take time without steps.
 const LONGEST_TIME: Duration = Duration::from_secs(5);
 
-/// Runs `work` with a stack that the deepest template fits into. Work that takes too long is left to itself.
+/// Runs `work` on a thread whose stack is large enough for the deepest template. If `work` exceeds the time limit,
+/// returns an error and leaves the thread running.
 pub(super) fn on_deep_stack<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
@@ -33,7 +37,7 @@ pub(super) fn on_deep_stack<T: Send + 'static>(
     std::thread::Builder::new()
         .stack_size(STACK)
         .spawn(move || {
-            // Nobody waits any more where the time is over.
+            // If the time limit was exceeded, the receiver is gone.
             let _ = sender.send(work());
         })
         .map_err(|error| failed(format!("no thread can be started: {error}")))?;
@@ -51,7 +55,7 @@ pub(super) fn on_deep_stack<T: Send + 'static>(
         })
 }
 
-/// An environment with `sources` as templates, by name.
+/// Creates an environment with `sources` as templates, by name.
 pub(super) fn environment(
     sources: &[(&'static str, String)],
 ) -> Result<Environment<'static>, Error> {
@@ -87,7 +91,8 @@ pub(super) fn environment(
     Ok(environment)
 }
 
-/// `{% generation %}` marks what the assistant says for `transformers`: here a filter puts marks around it.
+/// Replaces `{% generation %}`, with which a template marks the text of the assistant, by a filter that puts marks
+/// around this text.
 fn with_marked_generation(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
@@ -106,12 +111,12 @@ fn with_marked_generation(source: &str) -> String {
     text + rest
 }
 
-/// Tests for an iterable as Python does: `none` is not one, though templates here may loop over it.
+/// Returns true if a value is iterable as in Python: `none` is not, although templates here may loop over it.
 fn is_iterable(value: &minijinja::Value) -> bool {
     !value.is_none() && minijinja::tests::is_iterable(value)
 }
 
-/// Writes JSON as Python's `json.dumps(value, ensure_ascii=False)`: with a space after `,` and `:`.
+/// Writes JSON like Python's `json.dumps(value, ensure_ascii=False)`, with a space after `,` and `:`.
 fn to_json(value: minijinja::Value, options: minijinja::value::Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.assert_all_used()?;
@@ -138,7 +143,7 @@ fn to_json(value: minijinja::Value, options: minijinja::value::Kwargs) -> Result
     Ok(String::from_utf8(bytes.0).unwrap_or_default())
 }
 
-/// Bytes up to [`LONGEST_JSON`].
+/// Byte buffer with a limit of [`LONGEST_JSON`].
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {

@@ -1,4 +1,4 @@
-//! A message of a conversation: role, text, weight and the keys that only a template reads.
+//! A message of a conversation: role, text, weight, and the keys that only a template reads.
 
 use minijinja::value::Serde;
 use serde::{Serialize, Serializer};
@@ -11,20 +11,20 @@ use crate::sources::fields::kind;
 use crate::sources::layout::MessageFields;
 use crate::sources::notes::count;
 
-/// Keys of a message that are read here; any other is for the template.
+/// Keys that this module interprets; all others are for the template.
 const KEYS: [&str; 4] = ["role", "content", "weight", "train"];
 
 /// A message of a conversation.
 pub(super) struct Message {
-    /// All its fields, with a role that templates know; those that are null are left out, as `transformers` does.
+    /// All fields, with a normalized role, without null values, as in `transformers`.
     pub(super) fields: Map<String, Value>,
-    /// Fields in the order of the record: templates write tools and calls in that order.
+    /// Fields in the order of the record, since templates write tools and calls in that order.
     ordered: Vec<(String, minijinja::Value)>,
     /// True for a message of the assistant.
     pub(super) is_answer: bool,
-    /// True for an answer that is scored.
+    /// True for an answer that is learned and scored.
     pub(super) is_scored: bool,
-    /// True if it has no text of its own, only tool calls.
+    /// True if the message has tool calls only, and no text.
     pub(super) is_call: bool,
 }
 
@@ -36,23 +36,23 @@ impl Message {
             .unwrap_or_default()
     }
 
-    /// Keys that only the template can have a use for.
+    /// Returns the keys that only a template can use.
     pub(super) fn further_keys(&self) -> impl Iterator<Item = &String> {
         let keys = self.fields.keys();
         keys.filter(|key| !KEYS.contains(&key.as_str()))
     }
 
-    /// The message as a template gets it.
+    /// Returns the message as a value for the template.
     pub(super) fn for_template(&self) -> minijinja::Value {
         self.changed(None, &|_| false)
     }
 
-    /// Returns the message with another content.
+    /// Returns the message for the template with another content.
     pub(super) fn saying(&self, content: String) -> minijinja::Value {
         self.changed(Some(content), &|_| false)
     }
 
-    /// Returns the message without the further keys that are left out.
+    /// Returns the message for the template without the further keys for which `left_out` returns true.
     pub(super) fn without(&self, left_out: &dyn Fn(&str) -> bool) -> minijinja::Value {
         self.changed(None, left_out)
     }
@@ -79,7 +79,7 @@ impl Message {
     }
 }
 
-/// A map in order.
+/// Map with ordered keys.
 struct Pairs(Vec<(String, minijinja::Value)>);
 
 impl Serialize for Pairs {
@@ -89,10 +89,12 @@ impl Serialize for Pairs {
 }
 
 impl Message {
-    /// Reads a message, whose keys are those of `names`; `ordered` is the same in the order of its file.
+    /// Reads a message whose keys have the names in `names`. `ordered` is the same message with its keys in the order
+    /// of the file.
     ///
     /// # Errors
-    /// A message without a role or a text; a part of it that is no text; a weight that is neither 0 nor 1.
+    /// Fails if the message has no role or no text, if a part of its content is not text, or if its weight is neither
+    /// 0 nor 1.
     pub(super) fn read(
         message: &Value,
         ordered: &minijinja::Value,
@@ -157,7 +159,7 @@ impl Message {
         })
     }
 
-    /// Returns the system prompt that a record has beside its messages.
+    /// Creates a system message from the system prompt in another field of the record.
     pub(super) fn system(text: &str) -> Self {
         let fields = [("role", "system"), ("content", text)];
         let fields = fields.map(|(key, value)| (key.to_owned(), Value::from(value)));
@@ -171,20 +173,20 @@ impl Message {
         }
     }
 
-    /// Returns true if it calls tools.
+    /// Returns true if the message calls tools.
     pub(super) fn calls_tools(&self) -> bool {
         has_calls(&self.fields)
     }
 }
 
-/// Names of a message's role and text in its record.
+/// Names of the keys for a message's role and text.
 struct Keys<'a> {
     role: &'a str,
     content: &'a str,
 }
 
 impl<'a> Keys<'a> {
-    /// `role` and `content`, as OpenAI has them, or `from` and `value`, as ShareGPT has them, or as the config says.
+    /// Returns `role` and `content` (OpenAI), `from` and `value` (ShareGPT), or the names in the config.
     fn of(message: &Map<String, Value>, names: &MessageFields<'a>) -> Self {
         let is_share_gpt = !message.contains_key("role") && message.contains_key(SHARE_GPT.0);
         let (role, content) = match is_share_gpt {
@@ -197,7 +199,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Returns a key's name in `messages`.
+    /// Returns the OpenAI name of a key.
     fn usual<'k>(&self, key: &'k str) -> &'k str {
         match key {
             _ if key == self.role => "role",
@@ -214,9 +216,9 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// ShareGPT's keys of a message.
+/// Keys for role and text in ShareGPT's format.
 const SHARE_GPT: (&str, &str) = ("from", "value");
-/// Keys by which a message calls tools.
+/// Keys that hold tool calls.
 const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
 fn has_calls(fields: &Map<String, Value>) -> bool {
@@ -227,7 +229,7 @@ fn has_calls(fields: &Map<String, Value>) -> bool {
     })
 }
 
-/// Returns the text of a message: a text, or a list of parts that are texts, each then a line or more of its own.
+/// Returns the text of a message: a string, or the text parts of a list joined by line breaks.
 fn text_of(content: &Value, key: &str) -> Result<String, String> {
     let parts = match content {
         Value::String(text) => return Ok(text.clone()),
@@ -259,7 +261,7 @@ fn text_of(content: &Value, key: &str) -> Result<String, String> {
     Ok(texts.collect::<Result<Vec<_>, String>>()?.join("\n"))
 }
 
-/// The fields in the order of the record, under the names that `messages` have.
+/// Returns the fields in the order of the record, under their OpenAI names.
 fn in_order(
     fields: &Map<String, Value>,
     ordered: &minijinja::Value,
@@ -279,7 +281,7 @@ fn in_order(
     pairs
 }
 
-/// Returns true if a message is to be learned: not with `weight` 0 or `train` false.
+/// Returns true if a message is learned, which it is unless it has `weight` 0 or `train` false.
 fn is_weighted(fields: &Map<String, Value>) -> Result<bool, String> {
     let weight = match fields.get("weight") {
         None => true,
@@ -315,7 +317,7 @@ mod tests {
         Ok((message, notes))
     }
 
-    /// Parts of a content that are texts are joined by a line's end; any other is refused by its name.
+    /// Checks that text parts are joined by line breaks, and that a part of another type is refused by its name.
     #[test]
     fn parts_of_text_are_joined() {
         let parts =
@@ -341,7 +343,8 @@ mod tests {
         }
     }
 
-    /// An answer that only calls a tool has an empty text; any other message without a text is refused.
+    /// Checks that an answer with tool calls only has an empty text, and that any other message without text is
+    /// refused.
     #[test]
     fn calls_need_no_text() {
         let calls = json!([{"type": "function", "function": {"name": "f", "arguments": "{}"}}]);
@@ -367,7 +370,7 @@ mod tests {
         assert!(read(none).is_err());
     }
 
-    /// ShareGPT's keys and roles become those of `messages`.
+    /// Checks that ShareGPT's keys and roles are translated to OpenAI's.
     #[test]
     fn share_gpt_messages_are_renamed() {
         for (from, role, is_answer) in [
@@ -387,7 +390,7 @@ mod tests {
         }
         let error = read(json!({"from": "gpt"})).err().unwrap();
         assert!(error.contains("without `value`"), "{error}");
-        // In `messages` they stay what they were.
+        // With OpenAI's keys, ShareGPT's role names stay unknown.
         let (_, notes) = read(json!({"role": "observation", "content": "a"})).unwrap();
         assert_eq!(notes.unknown_roles["observation"], 1);
     }

@@ -1,5 +1,5 @@
-//! Conversations as a tokenizer's own chat template renders them: what `apply_chat_template` of `transformers` gives,
-//! and beside it which stretches of the text are whose.
+//! Rendering of conversations by a tokenizer's own chat template, as `apply_chat_template` of `transformers` does,
+//! together with the origin of each piece of text: the template or a message.
 
 mod conversation;
 mod environment;
@@ -29,35 +29,36 @@ use crate::{DataError, RecordNotes};
 /// A tokenizer's chat template.
 pub(crate) struct ChatTemplate {
     template: Arc<Template>,
-    /// The reason why it is not asked again: it did not end in time, or again and again took too many steps.
+    /// Reason for not using the template any more: a rendering exceeded the time limit, or several in a row exceeded
+    /// the limit of steps.
     hung: OnceLock<String>,
-    /// Conversations one after the other for which it took too many steps.
+    /// Number of consecutive conversations that exceeded the limit of steps.
     spent: AtomicU32,
 }
 
-/// Consecutive conversations that may take too many steps until the template is at fault and not they:
-/// each takes a tenth of a second to find out.
+/// Number of consecutive conversations that must exceed the limit of steps before the template itself counts as
+/// faulty. Each of them costs a tenth of a second.
 const MOST_SPENT: u32 = 3;
 
-/// The text of a tokenizer's chat template; `None` where it has none.
+/// Returns the text of a tokenizer's chat template; `None` if it has none.
 ///
 /// # Errors
-/// A file that can't be read; several templates, none of which is named `default`.
+/// Fails if a file can't be read, or if there are several templates and none is named `default`.
 pub fn chat_template(tokenizer: &Path) -> Result<Option<String>, DataError> {
     let found = templates(tokenizer)?;
     Ok(found.map(|(_, mut templates)| templates.swap_remove(0).1))
 }
 
-/// Finds the file of a tokenizer's chat template: `chat_template.jinja`, else `tokenizer_config.json`, beside it;
-/// `None` where neither has one.
+/// Finds the file of a tokenizer's chat template in the same folder: `chat_template.jinja`, else
+/// `tokenizer_config.json`; `None` if neither has a template.
 ///
 /// # Errors
-/// A file that can't be read.
+/// Fails if a file can't be read.
 pub(crate) fn template_file(tokenizer: &Path) -> Result<Option<PathBuf>, DataError> {
     Ok(templates(tokenizer)?.map(|(file, _)| file))
 }
 
-/// The file and the templates in it by name, the default one first.
+/// A file, and the templates in it with their names, the default one first.
 type Templates = (PathBuf, Vec<(&'static str, String)>);
 
 fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
@@ -92,11 +93,11 @@ fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
 }
 
 impl ChatTemplate {
-    /// The template of the tokenizer at `path`; `None` where it has none. `(bos, eos)` are the tokens that begin and
-    /// end a document.
+    /// Opens the chat template of the tokenizer at `path`; `None` if it has none. `(bos, eos)` are the tokens that
+    /// begin and end a document.
     ///
     /// # Errors
-    /// A template that is broken.
+    /// Fails if the template is not valid, or if a file can't be read.
     pub(crate) fn of(
         path: &Path,
         tokenizer: &Tokenizer,
@@ -111,8 +112,8 @@ impl ChatTemplate {
             .into_iter()
             .map(|(key, named)| (key.to_owned(), named.token))
             .collect();
-        // A key that is null is undefined to a template; one that no file has is the document's own token. What begins
-        // with the end token has no begin token.
+        // A key that is null is undefined in the template. A key that no file has gets the document's own token. If
+        // documents begin with their end token, there is no `bos_token`.
         for (key, id) in [("bos_token", bos), ("eos_token", eos)] {
             let known = names.contains_key(key) || settings.nulls.contains(&key);
             if !known && (id == eos) == (key == "eos_token") {
@@ -154,11 +155,12 @@ impl ChatTemplate {
         })
     }
 
-    /// A conversation in parts: what the template adds, and what each message says. What the assistant says is scored,
-    /// with the token that ends its turn; where the template has `{% generation %}`, what that encloses.
+    /// Renders a conversation and returns its text in parts: what the template adds, and the content of each message.
+    /// Answers of the assistant are scored together with the token that ends the turn. If the template has `{%
+    /// generation %}`, the text within it is scored instead.
     ///
     /// # Errors
-    /// Messages that the template refuses, or one whose text it changes.
+    /// Fails if the template refuses the messages, or if it changes the text of a message.
     pub(crate) fn parts(
         &self,
         conversation: Conversation,
@@ -186,7 +188,8 @@ impl ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Counts conversations that took too many steps, until it is known that all do.
+    /// Counts consecutive conversations that exceeded the limit of steps; disables the template when there are too
+    /// many.
     fn count_spent(&self, parts: Result<Vec<Part>, Refusal>) -> Result<Vec<Part>, String> {
         let refused = match parts {
             Ok(parts) => {

@@ -1,4 +1,4 @@
-//! Prompts of conversations: the messages so far, and the beginning of the assistant's next one.
+//! Prompts for the model: a conversation so far, and the beginning of the assistant's next message.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::environment::on_deep_stack;
 use super::template::Template;
 use super::{ChatTemplate, DataError};
 
-/// Message of a conversation.
+/// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
     /// Role: `system`, `user` or `assistant`, or another one that the template knows.
@@ -31,18 +31,18 @@ impl ChatMessage {
     }
 }
 
-/// Chat template of a tokenizer that renders prompts, as `apply_chat_template` of `transformers` does with
+/// Chat template that renders prompts, as `apply_chat_template` of `transformers` does with
 /// `add_generation_prompt=True`.
 pub struct PromptTemplate {
     template: Arc<Template>,
 }
 
 impl PromptTemplate {
-    /// Opens the template of the tokenizer at `path`; `None` if it has none. `(bos, eos)` are the tokens that begin and
-    /// end a document.
+    /// Opens the template of the tokenizer at `path`; `None` if it has none. `(bos, eos)` are the tokens that begin
+    /// and end a document.
     ///
     /// # Errors
-    /// Fails if the template is broken or a file can't be read.
+    /// Fails if the template is not valid or a file can't be read.
     pub fn open(
         path: &Path,
         tokenizer: &Tokenizer,
@@ -52,7 +52,7 @@ impl PromptTemplate {
             return Ok(None);
         };
         let mut template = Arc::unwrap_or_clone(opened.template);
-        // Today's date is refused in a dataset, which must not depend on the day.
+        // Only prompts may use today's date: a dataset must not depend on the day of its preparation.
         template
             .environment
             .add_function("strftime_now", strftime_now);
@@ -61,7 +61,7 @@ impl PromptTemplate {
         }))
     }
 
-    /// Returns the file of the template.
+    /// Returns the path of the template's file.
     pub fn file(&self) -> PathBuf {
         self.template.file.clone()
     }
@@ -69,7 +69,7 @@ impl PromptTemplate {
     /// Renders the messages and the beginning of the assistant's answer.
     ///
     /// # Errors
-    /// Says why the template refuses the messages.
+    /// Fails if the template refuses the messages; the error gives the reason.
     pub fn prompt(&self, messages: &[ChatMessage]) -> Result<String, String> {
         self.render(messages, true)
     }
@@ -136,7 +136,8 @@ mod tests {
     const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}\
         {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-    /// A prompt ends where the assistant begins, and longer conversations begin with shorter ones.
+    /// Checks that a prompt ends where the assistant's answer begins, and that the prompt of a longer conversation
+    /// begins with that of a shorter one.
     #[test]
     fn prompts_end_where_the_assistant_begins() {
         let template = template(CHATML);
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(template.turn_end().unwrap(), "<|im_end|>");
     }
 
-    /// Says why a template refuses, and gives the date, which a dataset may not use.
+    /// Checks that the error gives the template's reason, and that a template can use the date.
     #[test]
     fn refusals_and_dates() {
         let refusing = template("{{ raise_exception('no system role') }}");

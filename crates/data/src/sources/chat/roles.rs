@@ -1,8 +1,8 @@
 //! Roles of messages.
 
-/// The role whose messages are learned.
+/// Role whose messages are learned.
 pub(super) const ASSISTANT: &str = "assistant";
-/// Roles that templates know.
+/// Roles that chat templates know.
 const ROLES: [&str; 7] = [
     ASSISTANT,
     "user",
@@ -12,7 +12,7 @@ const ROLES: [&str; 7] = [
     "function",
     "ipython",
 ];
-/// Other names of roles, as datasets have them, in lower case.
+/// Other names of roles in datasets, in lower case.
 const ALIASES: [(&str, &str); 8] = [
     ("gpt", ASSISTANT),
     ("model", ASSISTANT),
@@ -23,7 +23,7 @@ const ALIASES: [(&str, &str); 8] = [
     ("human", "user"),
     ("prompter", "user"),
 ];
-/// The role that a dataset's name for it stands for; `None` where it has no known meaning.
+/// Returns the role for a dataset's name of it; `None` for an unknown name.
 pub(super) fn known_role(name: &str) -> Option<&'static str> {
     let name = name.trim().to_lowercase();
     let alias = || ALIASES.iter().find(|(alias, _)| *alias == name);
@@ -31,14 +31,14 @@ pub(super) fn known_role(name: &str) -> Option<&'static str> {
     role.or_else(|| alias().map(|(_, role)| *role))
 }
 
-/// Further roles of ShareGPT's conversations with tools, whose calls are the assistant's text.
+/// Further role names in ShareGPT's conversations with tools. The text of a call counts as text of the assistant.
 const SHARE_GPT: [(&str, &str); 3] = [
     ("function_call", ASSISTANT),
     ("observation", "tool"),
     ("function_response", "tool"),
 ];
 
-/// The role that ShareGPT's name for it stands for; `None` where it has no known meaning.
+/// Returns the role for ShareGPT's name of it; `None` for an unknown name.
 pub(crate) fn known_share_gpt_role(name: &str) -> Option<&'static str> {
     let lower = name.trim().to_lowercase();
     let found = SHARE_GPT.iter().find(|(alias, _)| *alias == lower);

@@ -1,30 +1,30 @@
-//! A rendered conversation in stretches: which message says each, and what the template adds.
+//! Segments of a rendered conversation: the content of each message, and the text that the template adds.
 
 use super::message::Message;
 
-/// Stand around each message's content while it is rendered. They are no characters (Unicode keeps them for a program's
-/// own use), so no template looks for them, and no white space, so that a template's trimming stops at them.
+/// Marks around each message's content during rendering. They are Unicode noncharacters, so no template looks for
+/// them, and they are not white space, so a template's trimming stops at them.
 const BEGIN: char = '\u{fdd0}';
 const END: char = '\u{fdd1}';
-/// Stand around what `{% generation %}` encloses.
+/// Marks around the text within `{% generation %}`.
 pub(super) const GENERATION_BEGIN: char = '\u{fdd2}';
 pub(super) const GENERATION_END: char = '\u{fdd3}';
-/// Marks that no message may contain.
+/// All marks; messages must not contain them.
 pub(super) const MARKS: [char; 4] = [BEGIN, END, GENERATION_BEGIN, GENERATION_END];
-/// Offset of the message's number after [`BEGIN`], as a character for private use.
+/// Base of the private-use characters after [`BEGIN`] that encode the message's number.
 const FIRST_NUMBER: u32 = 0xf_0000;
 pub(super) const MOST_MESSAGES: usize = 0xfffd;
 
-/// A stretch of a rendered conversation.
+/// A segment of a rendered conversation.
 pub(super) struct Segment<'a> {
     pub text: &'a str,
-    /// The message that says it; `None` where the template writes it.
+    /// Number of the message that the text is the content of; `None` for text of the template.
     pub message: Option<usize>,
-    /// The `{% generation %}` that encloses it, counted from 0.
+    /// Number of the enclosing `{% generation %}` block, counted from 0.
     pub block: Option<usize>,
 }
 
-/// A rendered conversation, parted at its marks.
+/// Splits a rendered conversation at its marks.
 pub(super) fn segments(rendered: &str) -> Vec<Segment<'_>> {
     let mut segments = Vec::new();
     let (mut message, mut block, mut blocks) = (None, None, 0);
@@ -56,7 +56,7 @@ pub(super) fn segments(rendered: &str) -> Vec<Segment<'_>> {
     }
 }
 
-/// A rendered conversation without its marks.
+/// Returns a rendered conversation without its marks.
 pub(super) fn segments_text(rendered: &str) -> String {
     segments(rendered)
         .iter()
@@ -64,7 +64,8 @@ pub(super) fn segments_text(rendered: &str) -> String {
         .collect()
 }
 
-/// A message whose content is marked; white space around it stays outside of the marks, where the template may trim it.
+/// Returns a message with marks around its content. White space at either end stays outside of the marks, where the
+/// template can trim it.
 pub(super) fn mark(number: u32, message: &Message) -> minijinja::Value {
     let content = message.text("content");
     let core = content.trim();

@@ -1,4 +1,4 @@
-//! A chat template, rendered on a thread of its own.
+//! A chat template and its rendering, which runs on a thread of its own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,27 +15,27 @@ use crate::sources::document::Part;
 use crate::sources::fields::TOOLS;
 use crate::sources::notes::count;
 
-/// Names of the templates that a tokenizer may have: the second is for conversations with tools.
+/// Names of a tokenizer's templates; `tool_use` is for conversations with tools.
 pub(super) const DEFAULT: &str = "default";
 pub(super) const TOOL_USE: &str = "tool_use";
 
-/// The template itself, which is rendered on a thread of its own.
+/// A parsed chat template, with the values that it can use.
 #[derive(Clone)]
 pub(super) struct Template {
     pub(super) environment: Environment<'static>,
     pub(super) file: PathBuf,
-    /// `bos_token` and the others that a template may write, by key.
+    /// Special tokens that a template can write, by key such as `bos_token`.
     pub(super) names: BTreeMap<String, String>,
-    /// The added tokens: one of them ends a turn.
+    /// Added tokens of the tokenizer; one of them ends a turn.
     pub(super) added: Vec<String>,
-    /// True if `{% generation %}` marks the scored text.
+    /// True if the template marks the scored text with `{% generation %}`.
     pub(super) marks_generation: bool,
 }
 
-/// The reason why a conversation has no parts.
+/// Reason why a conversation was not rendered.
 pub(super) struct Refusal {
     pub(super) reason: String,
-    /// True if the template took too many steps.
+    /// True if the template exceeded the limit of steps.
     pub(super) is_spent: bool,
 }
 
@@ -49,7 +49,7 @@ impl From<String> for Refusal {
 }
 
 impl Template {
-    /// The text that `apply_chat_template` gives for these messages.
+    /// Renders these messages as `apply_chat_template` does.
     pub(super) fn render(
         &self,
         messages: &[minijinja::Value],
@@ -58,7 +58,7 @@ impl Template {
         self.render_with(messages, tools, false)
     }
 
-    /// Renders messages, and after them, if `asks` is true, the beginning of the assistant's next one.
+    /// Renders messages. If `asks` is true, adds the beginning of the assistant's next message.
     pub(super) fn render_with(
         &self,
         messages: &[minijinja::Value],
@@ -72,7 +72,7 @@ impl Template {
         self.environment.get_template(name)?.render(context! {
             messages => messages.to_vec(),
             add_generation_prompt => asks,
-            // As `transformers` gives them: a template may ask whether they are `none`.
+            // `transformers` passes `none` for missing tools, so a template can test for it.
             tools => tools.cloned().unwrap_or(minijinja::Value::from(())),
             documents => (),
             ..minijinja::Value::from(Serde(&self.names))
@@ -116,7 +116,7 @@ impl Template {
         Ok(self.split(&segments, conversation, notes))
     }
 
-    /// Counts the keys that make no difference to what is rendered.
+    /// Counts the keys that have no effect on the rendered text.
     fn note_unused(
         &self,
         conversation: &Conversation,
@@ -127,7 +127,7 @@ impl Template {
         let without = |left_out: &dyn Fn(&str) -> bool| -> Result<bool, Error> {
             let kept = messages.iter().map(|message| message.without(left_out));
             let kept: Vec<minijinja::Value> = kept.collect();
-            // A template that needs a key refuses to do without.
+            // If rendering fails without a key, the template uses it.
             Ok(self
                 .render(&kept, tools.as_ref())
                 .is_ok_and(|text| text == plain))
@@ -157,7 +157,7 @@ impl Template {
         Ok(())
     }
 
-    /// The reason why the template did not render a conversation.
+    /// Returns the reason why the template did not render a conversation.
     pub(super) fn refusal(&self, error: &Error) -> String {
         let mut reason = match error.kind() {
             ErrorKind::OutOfFuel if error.detail().is_none() => {
@@ -189,7 +189,7 @@ impl Template {
             let calls = |message: &&Message| message.is_scored && message.calls_tools();
             notes.unscored_calls += messages.iter().filter(calls).count() as u64;
         }
-        // A message that is not to be learned takes its whole `{% generation %}` along.
+        // If a message is not to be learned, its whole `{% generation %}` block is not scored.
         let unscored_blocks: Vec<usize> = segments
             .iter()
             .filter_map(|segment| {
@@ -203,7 +203,7 @@ impl Template {
                 .is_some_and(|block| !unscored_blocks.contains(&block))
         };
         let mut parts: Vec<Part> = Vec::new();
-        // Set after a message of the assistant: true if that is scored.
+        // Some after a message of the assistant: true if that message is scored.
         let mut after_answer = None;
         for segment in segments.iter().filter(|segment| !segment.text.is_empty()) {
             if let Some(message) = segment.message.and_then(|number| messages.get(number)) {
@@ -216,7 +216,7 @@ impl Template {
                 after_answer = message.is_answer.then_some(scored);
                 continue;
             }
-            // The end of the assistant's turn is the assistant's to say.
+            // The token that ends the assistant's turn counts as part of the answer.
             let end = after_answer.map_or(0, |_| self.turn_end(segment.text));
             let (turn_end, frame) = segment.text.split_at(end);
             let scored = match self.marks_generation {
@@ -235,8 +235,8 @@ impl Template {
         parts
     }
 
-    /// Returns the length of the end of a turn in the template's text after an answer: up to its first added token,
-    /// where only white space comes before.
+    /// Returns the number of bytes of the template's text after an answer that belong to the answer: up to the first
+    /// added token if only white space comes before it, else 0.
     pub(super) fn turn_end(&self, template: &str) -> usize {
         let blank = template.len() - template.trim_start().len();
         let token = self

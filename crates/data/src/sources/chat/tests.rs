@@ -48,8 +48,8 @@ fn text(parts: &[Part]) -> String {
     parts.iter().map(|part| part.text.as_str()).collect()
 }
 
-/// Messages of the assistant are scored, with the token that ends its turn, and nothing else; the parts are the whole
-/// rendering.
+/// Checks that exactly the messages of the assistant are scored, with the token that ends the turn, and that the
+/// parts concatenate to the whole rendering.
 #[test]
 fn only_the_assistant_is_scored() {
     let template = template(&format!("{{{{ bos_token }}}}{TURNS}"));
@@ -68,7 +68,7 @@ fn only_the_assistant_is_scored() {
         "<s><|im_start|>user\nHi <|im_end|><|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n\
          <|im_start|>user\nNo?<|im_end|>\n<|im_start|>assistant\nNo.<|im_end|>\n"
     );
-    // A user's message stays text, also where it looks like a special token.
+    // The content of a user's message is plain text, even if it looks like a special token.
     assert!(
         parts
             .iter()
@@ -77,7 +77,7 @@ fn only_the_assistant_is_scored() {
     assert!(notes.is_empty());
 }
 
-/// The text that a template marks as generated is the scored one.
+/// Checks that the text within `{% generation %}` is scored.
 #[test]
 fn generation_blocks_are_scored() {
     let template = template(GENERATION);
@@ -111,7 +111,8 @@ fn generation_blocks_are_scored() {
     assert_eq!(notes.unweighted_messages, 1);
 }
 
-/// A block that leaves out the token that ends the turn is counted: a model that is not scored on it never stops.
+/// Checks that a generation block without the token that ends the turn is counted: a model trained on it never learns
+/// to stop.
 #[test]
 fn generation_blocks_without_the_end_are_counted() {
     let template = template(&GENERATION.replace(
@@ -130,13 +131,13 @@ fn generation_blocks_without_the_end_are_counted() {
         notes.lines()[0].contains("does not learn to stop"),
         "{notes:?}"
     );
-    // The end of an answer that is not learned is not missed.
+    // If the answer is not learned, its missing end is not counted.
     let mut quiet = talk();
     quiet["messages"][1]["weight"] = json!(0);
     assert_eq!(parts_of(&template, &quiet).unwrap().1.unlearned_ends, 1);
 }
 
-/// An answer that is not to be learned is there, unscored with its end.
+/// Checks that an answer that is not to be learned is in the text, and that neither it nor its end token is scored.
 #[test]
 fn unweighted_answers_are_read_only() {
     let template = template(TURNS);
@@ -147,7 +148,7 @@ fn unweighted_answers_are_read_only() {
     assert!(text(&parts).contains("Yes.<|im_end|>"));
 }
 
-/// Tools reach the template; tools and keys that it does not use are counted.
+/// Checks that tools reach the template, and that tools and keys that it does not use are counted.
 #[test]
 fn tools_are_rendered_or_counted() {
     let with_tools = "{% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}\
@@ -174,7 +175,8 @@ fn tools_are_rendered_or_counted() {
     assert_eq!(notes.unused_message_keys["mood"], 1);
 }
 
-/// A template that refuses says why; one that changes a text is not guessed at.
+/// Checks that the error gives the template's reason for refusing, and that a template that changes a message's text
+/// is refused.
 #[test]
 fn refusals_say_why() {
     let refused = |source: &str| parts_of(&template(source), &talk()).unwrap_err();
@@ -199,14 +201,14 @@ fn refusals_say_why() {
     );
 }
 
-/// Templates that loop, double a text, nest or print without end are errors, not a loss of the process.
+/// Checks that templates that loop, double a text, nest or print endlessly give errors and do not crash the process.
 #[test]
 fn hostile_templates_are_stopped() {
     let sources = [
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_owned(),
         "{% set n = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}".into(),
         "{% set n = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}".into(),
-        // Lists that hold each other take time without fuel.
+        // Lists that contain each other take time without using steps.
         "{% set n = namespace(x=[1]) %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}".into(),
         "{% set x = 'a' * 99999999999 %}".into(),
         "{{ 'aaaaaaaa' * 9999999 * 9999999 }}".into(),
@@ -236,7 +238,7 @@ fn hostile_templates_are_stopped() {
     }
 }
 
-/// Values and sources that nest as deep as the bounds allow end in an error or a text, never in a stack that overflows.
+/// Checks that values and sources nested up to the limits give an error or a text, and never overflow the stack.
 #[test]
 fn deep_templates_are_stopped() {
     let nested = "{% set n = namespace(x=[]) %}{% for a in range(9999) %}{% for b in range(99) %}\
@@ -271,7 +273,7 @@ fn deep_templates_are_stopped() {
     assert!(built.err().unwrap().to_string().contains("131072"));
 }
 
-/// Python's way with JSON, and with strings.
+/// Checks that JSON and string methods work as in Python.
 #[test]
 fn templates_are_written_for_python() {
     let rendered = |source: &str| {
@@ -295,7 +297,7 @@ fn templates_are_written_for_python() {
     );
 }
 
-/// A list of templates has one for conversations with tools.
+/// Checks that conversations with tools use the template named `tool_use`, if the tokenizer has one.
 #[test]
 fn tools_have_a_template_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,7 +328,7 @@ fn tools_have_a_template_of_their_own() {
     );
 }
 
-/// A template that takes too many steps for every conversation is not asked for ever.
+/// Checks that a template that exceeds the limit of steps for several conversations in a row is not rendered again.
 #[test]
 fn templates_that_never_end_are_given_up() {
     let template =
@@ -342,7 +344,7 @@ fn templates_that_never_end_are_given_up() {
     assert!(template.hung.get().is_some());
     let long = "{% for a in range(9999) %}{% for b in range(messages | length * 999) %}{% endfor %}{% endfor %}\
                 {% for m in messages %}{{ m.content }}{% endfor %}";
-    // A conversation rendered between them shows that only the others are too long.
+    // If a conversation in between is rendered, only the others are too long, and the template is kept.
     let template = self::template(&format!(
         "{{% if messages | length > 2 %}}{long}{{% endif %}}"
     ));

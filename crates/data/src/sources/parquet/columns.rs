@@ -9,13 +9,13 @@ use crate::sources::fields::FIELDS;
 use crate::sources::layout::{FieldNames, Has, Layout};
 use crate::sources::record::Records;
 
-/// An error lists so many columns at most.
+/// Maximum number of columns in an error.
 const LISTED: usize = 16;
 
-/// The columns of `root` that the records' text is in, as a schema of their own.
+/// Returns the columns of `root` that hold the records' text, as a schema of their own.
 ///
 /// # Errors
-/// No such column, or one of another type: which there are, and of which types.
+/// Fails if there is no such column or it has another type; the error lists the columns and their types.
 pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
     let column = |name: &str| root.get_fields().iter().find(|field| field.name() == name);
     let texts = |name: &str| column(name).is_some_and(|field| is_text(field));
@@ -34,7 +34,7 @@ pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
     });
     let mut chosen: Vec<TypePtr> = chosen.collect();
     if let Layout::Messages(fields) = layout {
-        // The tools of a conversation go with its messages.
+        // The tools of a conversation are read with its messages.
         chosen.extend(column(fields.tools).and_then(readable));
     }
     if let Some(name) = records.group_field.filter(|name| !names.contains(name)) {
@@ -43,7 +43,7 @@ pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
     group(root, chosen).ok_or_else(|| missing(root, records))
 }
 
-/// The column whose values name the groups.
+/// Returns the column whose values name the groups.
 fn naming(root: &Type, name: &str) -> Result<TypePtr, String> {
     let column = root.get_fields().iter().find(|field| field.name() == name);
     let Some(column) = column else {
@@ -59,7 +59,7 @@ fn naming(root: &Type, name: &str) -> Result<TypePtr, String> {
     })
 }
 
-/// The columns and their types.
+/// Lists the columns with their types.
 fn listed(root: &Type) -> String {
     let columns = root.get_fields();
     let mut listed: Vec<String> = columns
@@ -91,7 +91,7 @@ fn missing(root: &Type, records: Records) -> String {
     }
 }
 
-/// A column's type in words.
+/// Describes a column's type in words.
 fn kind(field: &Type) -> String {
     if is_text(field) {
         return "text".into();
@@ -131,8 +131,8 @@ fn is_text(field: &Type) -> bool {
         && (converted || info.logical_type_ref() == Some(&LogicalType::String))
 }
 
-/// Returns the parts of a column of messages to read; none if it is no list of structs with a role and a content, by
-/// the usual names or those of the config.
+/// Returns the readable parts of a column of messages; `None` if it is not a list of structs with a role and a
+/// content, by the usual names or those in the config.
 fn messages(field: &TypePtr, names: Option<&FieldNames>) -> Option<TypePtr> {
     let read = readable(field)?;
     let message = element(&read)?;
@@ -155,7 +155,7 @@ fn messages(field: &TypePtr, names: Option<&FieldNames>) -> Option<TypePtr> {
     (message.is_group() && is_known).then(|| read.clone())
 }
 
-/// Returns the element of a list, in the format's layout or in the layouts before it had a rule.
+/// Returns the element type of a list, in the standard layout or in an older one.
 fn element(list: &Type) -> Option<&Type> {
     let repeated = list.is_group().then(|| list.get_fields())?.first()?;
     let is_list = list.get_basic_info().converted_type() == ConvertedType::LIST;
@@ -172,8 +172,8 @@ fn element(list: &Type) -> Option<&Type> {
     }
 }
 
-/// The part of a type that has a place in JSON: texts, numbers and truth values, and lists and structs of them. No chat
-/// template reads the rest (dates, bytes, maps).
+/// Returns the part of a type that JSON can represent: text, numbers, booleans, and lists and structs of these;
+/// `None` if there is none. Chat templates do not read other types (dates, bytes, maps).
 fn readable(field: &TypePtr) -> Option<TypePtr> {
     if field.is_primitive() {
         let converted = field.get_basic_info().converted_type();
@@ -203,7 +203,7 @@ fn readable(field: &TypePtr) -> Option<TypePtr> {
                 return None;
             };
             let inner = struct_of(repeated)?;
-            // In the old layout of lists, the remainder of a struct would no longer be known for one.
+            // In the old list layout, a struct with fewer fields could be taken for the list itself.
             let changed =
                 inner.is_group() && inner.get_fields().len() != repeated.get_fields().len();
             (!(old && changed)).then(|| group(field, vec![inner]))?
@@ -215,7 +215,7 @@ fn readable(field: &TypePtr) -> Option<TypePtr> {
     }
 }
 
-/// A struct with those of its fields that are readable; what is none, as it is.
+/// Returns a struct with its readable fields only; a value that is not a struct is returned as it is.
 fn struct_of(field: &TypePtr) -> Option<TypePtr> {
     if field.is_primitive() {
         return readable(field);
@@ -227,7 +227,7 @@ fn struct_of(field: &TypePtr) -> Option<TypePtr> {
     }
 }
 
-/// `like` with other fields.
+/// Returns a copy of the group type `like` with other fields.
 fn group(like: &Type, fields: Vec<TypePtr>) -> Option<TypePtr> {
     let info = like.get_basic_info();
     let mut builder = Type::group_type_builder(like.name()).with_fields(fields);

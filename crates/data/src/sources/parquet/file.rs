@@ -1,7 +1,7 @@
-//! Documents out of parquet files, a row each.
+//! Reading of parquet files, one record per row.
 //!
-//! Only the columns that make the text are read, page by page: in memory are one page of each, whose size is
-//! bounded, and a few rows, whatever the file's size or that of its row groups.
+//! Only the columns that make the text are read, page by page. Memory holds one page of each column, whose size is
+//! limited, and a few rows, for files and row groups of any size.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::sources::parquet::columns::choose;
 use crate::sources::parquet::pages::BoundedPages;
 use crate::sources::record::{Records, emit};
 
-/// Values of a column that are taken out of its pages at once: a text may be long.
+/// Number of values taken out of a page at once. It is small, because a text may be long.
 const VALUES_AT_ONCE: usize = 32;
-/// The library's message about broken bytes quotes them all.
+/// Maximum characters of an error of the parquet library, which quotes all invalid bytes.
 const LONGEST_REASON: usize = 300;
 
 /// A parquet file whose columns make documents.
@@ -33,16 +33,16 @@ pub(crate) struct ParquetFile<'a> {
     reader: SerializedFileReader<BoundedPages>,
     /// Length of the file in bytes.
     size: u64,
-    /// The columns that are read.
+    /// Columns that are read.
     columns: SchemaDescPtr,
 }
 
 impl<'a> ParquetFile<'a> {
-    /// Opens the file and chooses its columns; no row is read.
+    /// Opens the file and chooses its columns, without reading rows.
     ///
     /// # Errors
-    /// A file that can't be opened, was cut off or is no parquet; no column that makes a document, or one of another
-    /// type; a way of compression that is not read.
+    /// Fails if the file can't be opened, is truncated or is not parquet, if no column makes a document or one has a
+    /// wrong type, or if the compression is not supported.
     pub(crate) fn open(path: &'a Path, records: Records) -> Result<Self, DataError> {
         polymath_input::refuse_pointer(path)?;
         let file = polymath_base::open(path).map_err(DataError::file("open", path))?;
@@ -64,11 +64,11 @@ impl<'a> ParquetFile<'a> {
         Ok(opened)
     }
 
-    /// Calls `each` with the documents in order, or with what is wrong with a row, and `watch` with the file's bytes as
-    /// its rows are done.
+    /// Calls `each` with the documents in order, or with the error of a row, and `watch` with the number of the
+    /// file's bytes that are done.
     ///
     /// # Errors
-    /// Pages that can't be read, by the number of the row; what `each` says.
+    /// Fails if a page can't be read (the error gives the number of the row), or if `each` fails.
     pub(crate) fn read(
         &self,
         records: Records,
@@ -96,7 +96,7 @@ impl<'a> ParquetFile<'a> {
                     Ok(record) => emit(record, number as u64, each)?,
                     Err(message) => each(Err(at_row(message)))?,
                 }
-                // Skips the unread columns of a row along with the read ones.
+                // Progress counts the bytes of all columns of a row, including those that are not read.
                 let done = (u128::from(self.size) * number / rows) as u64;
                 watch(done.saturating_sub(told));
                 told = told.max(done);
@@ -106,7 +106,7 @@ impl<'a> ParquetFile<'a> {
         Ok(())
     }
 
-    /// Counts the columns that are not read, once a row.
+    /// Counts the columns that are not read, once per row.
     fn note_unread(&self, records: Records) {
         let metadata = self.reader.metadata().file_metadata();
         let read = self.columns.root_schema().get_fields();
@@ -119,7 +119,7 @@ impl<'a> ParquetFile<'a> {
         }
     }
 
-    /// A row as the JSON record of the same fields. Inside messages a null is a field that this message does not have.
+    /// Converts a row to a JSON record with the same fields. In a message, a null means that the field is absent.
     fn record(&self, row: Row) -> Result<Value, String> {
         let mut record = Map::new();
         for (name, field) in row.into_columns() {
@@ -133,7 +133,8 @@ impl<'a> ParquetFile<'a> {
             }
             let value = match field {
                 Field::Str(text) => Value::String(text),
-                // Some writers say that it is text in the newer of the two ways only.
+                // Some writers mark a text column only with the newer of parquet's two annotations, so the library
+                // returns bytes.
                 Field::Bytes(bytes) => {
                     let text = String::from_utf8(bytes.data().to_vec());
                     let text = text.map_err(|_| format!("is not UTF-8 in its column `{name}`"))?;
@@ -147,7 +148,7 @@ impl<'a> ParquetFile<'a> {
         Ok(Value::Object(record))
     }
 
-    /// Checks what the library takes for granted of the columns that are read, and how they are compressed.
+    /// Checks what the parquet library assumes of the columns, and their compression.
     fn check_columns(&self) -> Result<(), DataError> {
         let read = self.columns.root_schema().get_fields();
         for group in self.reader.metadata().row_groups() {
@@ -173,7 +174,7 @@ impl<'a> ParquetFile<'a> {
     }
 }
 
-/// Returns true if a column's pages lie within a file of `length` bytes.
+/// Returns true if a column's pages are within a file of `size` bytes.
 fn lies_inside(column: &ColumnChunkMetaData, size: u64) -> bool {
     let dictionary = column.dictionary_page_offset();
     let from = u64::try_from(dictionary.unwrap_or(column.data_page_offset()));
@@ -184,7 +185,7 @@ fn lies_inside(column: &ColumnChunkMetaData, size: u64) -> bool {
     from.checked_add(length).is_some_and(|end| end <= size)
 }
 
-/// Returns a column's compression if it is not supported.
+/// Returns the name of a column's compression if it is not supported.
 fn unknown_compression(column: &ColumnChunkMetaData) -> Option<&'static str> {
     match column.compression() {
         Compression::BROTLI(_) => Some("Brotli"),
@@ -197,7 +198,7 @@ fn unknown_compression(column: &ColumnChunkMetaData) -> Option<&'static str> {
     }
 }
 
-/// A value without the fields that are null.
+/// Returns a value without its null fields.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -212,7 +213,7 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// Calls the library, which indexes and asserts by what stands in a file: its panic is an error of the file.
+/// Calls the parquet library, and turns its panics into errors of the file: it trusts the indices in a file.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DataError> {
     let error = || ParquetError::General("its parts contradict each other".into());
     catch_panic(read).ok_or_else(|| broken(path, &error()))

@@ -1,4 +1,4 @@
-//! Parquet files: columns that make documents, and pages of bounded size.
+//! Parquet files: the columns that make documents, and pages of limited size.
 
 pub(crate) mod columns;
 pub(crate) mod file;

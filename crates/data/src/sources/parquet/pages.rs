@@ -1,7 +1,7 @@
-//! The pages of a parquet file, each of bounded size.
+//! Pages of a parquet file, with a limit on their size.
 //!
-//! A page says in its header how large it is once decompressed, and the library makes that much memory before it reads:
-//! a file of a few bytes could ask for 2 GB. So the header is looked at first.
+//! A page's header states the page's decompressed size, and the library allocates that much memory before it reads
+//! the page. So a file of a few bytes could make it allocate 2 GB. For this reason the header is checked first.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,15 +10,16 @@ use bytes::Bytes;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 
-/// Largest page that is read, decompressed. Writers make pages of about 1 MB; with values as long as the longest that
-/// are read, a page may hold several.
+/// Maximum decompressed bytes of a page. Writers make pages of about 1 MB, but a page with very long values can be
+/// much larger.
 const LARGEST_PAGE: u64 = 512 << 20;
-/// The field header of a 32-bit number whose field follows the one before, in Thrift's compact protocol.
+/// Field header in Thrift's compact protocol: a 32-bit integer whose field number is one higher than the previous
+/// one.
 const NEXT_I32: u8 = 0x15;
-/// The highest number of a page's kind.
+/// Highest number of a page type.
 const LAST_KIND: u64 = 3;
 
-/// A file that gives no page beyond the bound.
+/// File reader that refuses pages beyond the size limit.
 pub(crate) struct BoundedPages(pub(crate) File);
 
 impl Length for BoundedPages {
@@ -30,7 +31,7 @@ impl Length for BoundedPages {
 impl ChunkReader for BoundedPages {
     type T = BufReader<File>;
 
-    /// The library reads nothing but headers of pages this way.
+    /// The library uses this function only for the headers of pages.
     fn get_read(&self, start: u64) -> Result<Self::T> {
         let mut reader = self.0.get_read(start)?;
         match page_size(reader.fill_buf()?) {
@@ -48,8 +49,8 @@ impl ChunkReader for BoundedPages {
     }
 }
 
-/// The decompressed size that a page's header tells; `None` where there is no header. It begins with the page's kind
-/// and its two sizes, decompressed and compressed.
+/// Returns the decompressed size in a page's header; `None` if the bytes are not a page header. A header begins with
+/// the page type and the two sizes, decompressed and compressed.
 fn page_size(header: &[u8]) -> Option<u64> {
     let mut header = header.iter().copied();
     let mut next = || (header.next()? == NEXT_I32).then(|| zigzag(&mut header))?;
@@ -60,7 +61,7 @@ fn page_size(header: &[u8]) -> Option<u64> {
     known.then(|| u64::try_from(size).ok())?
 }
 
-/// A signed number of Thrift's compact protocol: seven bits a byte, the sign in the lowest bit.
+/// Reads a signed integer of Thrift's compact protocol: zigzag encoding, seven bits per byte.
 fn zigzag(bytes: &mut impl Iterator<Item = u8>) -> Option<i64> {
     let mut value = 0u64;
     for shift in (0..35).step_by(7) {
@@ -77,13 +78,13 @@ fn zigzag(bytes: &mut impl Iterator<Item = u8>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// Headers are read as the protocol has them, and what is none is not taken for one.
+    /// Checks that sizes are read from page headers, and that other bytes are not taken for a header.
     #[test]
     fn sizes_are_read_off_headers() {
         // A data page of 300 bytes, 150 compressed: zigzag 600 and 300.
         let header = [0x15, 0x00, 0x15, 0xd8, 0x04, 0x15, 0xac, 0x02, 0x2c];
         assert_eq!(page_size(&header), Some(300));
-        // The largest there is.
+        // The largest possible size.
         let header = [0x15, 0x04, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0x02];
         assert_eq!(page_size(&header), Some(i32::MAX as u64));
         for other in [
@@ -94,7 +95,7 @@ mod tests {
         ] {
             assert_eq!(page_size(other), None, "{other:?}");
         }
-        // A size below nothing is the library's to refuse.
+        // A negative size is left to the library, which refuses it.
         assert_eq!(page_size(&[0x15, 0x00, 0x15, 0x01, 0x15, 0x02]), None);
     }
 }

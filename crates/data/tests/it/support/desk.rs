@@ -1,4 +1,4 @@
-//! Sources to prepare datasets from.
+//! A temporary workspace: sources and a configuration to prepare datasets from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use polymath_data::{
 };
 use tempfile::TempDir;
 
-/// A folder of sources and the config that names them.
+/// A temporary folder of sources, and the configuration that names them.
 pub struct Desk {
     pub folder: TempDir,
     pub config: PrepareConfig,

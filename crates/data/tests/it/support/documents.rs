@@ -1,9 +1,9 @@
-//! Documents as a dataset stores them.
+//! Documents as stored in a dataset.
 
 use polymath_data::{Dataset, RecordNotes, Split};
 use tokenizers::Tokenizer;
 
-/// The tokens, marks and sources of all documents of a domain, in the order of their tokens.
+/// Returns the tokens, loss mask and source of every document of a domain, sorted by tokens.
 pub fn stored(dataset: &Dataset, domain: &str) -> Vec<(Vec<u32>, Vec<bool>, String)> {
     let sources = dataset.sources(domain).unwrap();
     let mut found = Vec::new();
@@ -22,7 +22,7 @@ pub fn stored(dataset: &Dataset, domain: &str) -> Vec<(Vec<u32>, Vec<bool>, Stri
     found
 }
 
-/// The whole text, the scored text and the source, by the file's own name, of every document.
+/// Returns the whole text, the scored text and the source (with the file name only) of every document.
 pub fn texts(dataset: &Dataset, domain: &str) -> Vec<(String, String, String)> {
     let tokenizer = Tokenizer::from_file(dataset.tokenizer_path()).unwrap();
     let documents = stored(dataset, domain).into_iter();
@@ -43,7 +43,7 @@ pub fn notes<'a>(dataset: &'a Dataset, domain: &str) -> &'a RecordNotes {
     &dataset.manifest().domains[domain].notes
 }
 
-/// A record of each of `count` numbers.
+/// Returns the records of the numbers `0..count`.
 pub fn each(count: usize, record: impl Fn(usize) -> String) -> Vec<String> {
     (0..count).map(record).collect()
 }

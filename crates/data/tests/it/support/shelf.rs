@@ -1,14 +1,14 @@
-//! Small shards to test on.
+//! Small shards for tests.
 
 use std::sync::Arc;
 
 use polymath_data::{DocumentOrigin, GroupKind, Grouping, ShardWriter, TokenShard};
 use proptest::prelude::*;
 
-/// A document's tokens (the end included) and which are scored.
+/// A document: its tokens, including the end token, each with its loss mask.
 pub type Story = Vec<(u32, bool)>;
 
-/// Documents of 1 to 40 tokens.
+/// Generates documents of 1 to 40 tokens; with `masked`, some tokens are not scored.
 pub fn stories(masked: bool) -> impl Strategy<Value = Vec<Story>> {
     let token = (1..300u32, prop_oneof![Just(true), Just(!masked)]);
     let story = prop::collection::vec(token, 0..40).prop_map(|mut story| {
@@ -18,12 +18,12 @@ pub fn stories(masked: bool) -> impl Strategy<Value = Vec<Story>> {
     prop::collection::vec(story, 1..20)
 }
 
-/// The shard of `stories`.
+/// Creates a shard of these documents.
 pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
     write(stories, 300)
 }
 
-/// Writes a shard over a vocabulary in which every token of a test may be another.
+/// Creates a shard with a large vocabulary, so that every token of a test can be different.
 pub fn wide(stories: &[Story]) -> Arc<TokenShard> {
     write(stories, 1 << 24)
 }
@@ -43,7 +43,7 @@ fn write(stories: &[Story], vocabulary: usize) -> Arc<TokenShard> {
     Arc::new(shard)
 }
 
-/// The shard of equal documents that are of these groups.
+/// Creates a shard of equal documents with these groups.
 pub fn grouped(groups: &[u64]) -> TokenShard {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");
@@ -61,7 +61,7 @@ pub fn grouped(groups: &[u64]) -> TokenShard {
     TokenShard::open(&path).unwrap()
 }
 
-/// The shard of documents of these lengths, whose tokens are numbered from 1 over all of them.
+/// Creates a shard of documents with these lengths. Tokens are numbered from 1 across all documents.
 pub fn numbered(lengths: &[usize]) -> Arc<TokenShard> {
     let mut next = 1;
     let story = |length: &usize| {

@@ -1,4 +1,4 @@
-//! Parquet files to read.
+//! Parquet files for tests.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-/// A column's values, and the levels that say which of them are there and where lists begin.
+/// Values of a column, with the levels that mark nulls and the beginnings of lists.
 pub enum Column {
-    /// Values of an optional column: each row's text, if it has one.
+    /// Text of each row in an optional column.
     Texts(Vec<Option<String>>),
     /// Values of a required column.
     Numbers(Vec<i64>),
-    /// Values of texts inside lists, flat.
+    /// Texts within lists, flattened.
     Nested {
         values: Vec<Option<String>>,
         /// Definition level of each value.
         definitions: Vec<i16>,
-        /// Repetition level of each value: 0 where a row begins.
+        /// Repetition level of each value: 0 at the beginning of a row.
         repetitions: Vec<i16>,
     },
 }
@@ -34,7 +34,7 @@ impl Column {
 pub struct Style {
     pub compression: Compression,
     pub rows_a_group: usize,
-    /// Bytes of a page.
+    /// Bytes per page.
     pub page: usize,
 }
 
@@ -48,7 +48,7 @@ impl Default for Style {
     }
 }
 
-/// A file of `columns`, as `schema` (in parquet's own notation) describes them. Nested columns are written in one
+/// Writes a file of `columns` with the schema `schema` (in parquet's notation). Nested columns are written in one row
 /// group.
 pub fn table(schema: &str, columns: &[Column], style: &Style) -> Vec<u8> {
     let properties = WriterProperties::builder()
