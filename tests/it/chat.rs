@@ -105,7 +105,7 @@ fn a_tuned_model_ends_its_answers() {
     assert_eq!(generation["eos_token_id"], json!([0, stop]));
 }
 
-/// Checks that a chat template that never ends is reported by name.
+/// Checks that a chat template that would need too much time, memory or stack is an error that names it.
 #[test]
 fn exhausting_templates_are_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -115,7 +115,7 @@ fn the_template_is_rendered() {
 #[test]
 fn empty_and_cut_answers_are_explained() {
     let at = folder();
-    // Makes a model that ends at once: its most likely first token becomes an end token.
+    // With the answer's first character as a stop text, the answer is empty.
     let (answer, _) = told(
         &[&["generate", "runs/base", "--prompt", "1 2 3"], &GREEDY[..]].concat(),
         "",
