@@ -1,4 +1,4 @@
-//! Cache files: a computed value with a key of everything that decides it.
+//! Cache files: a computed value with a key that identifies all its inputs.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use crate::StudyError;
 /// Content of a cache file.
 #[derive(Serialize, Deserialize)]
 struct Cached<T> {
-    /// Key of everything that decides the value.
+    /// Key that identifies all inputs of the value.
     key: String,
     #[serde(flatten)]
     value: T,
 }
 
-/// Returns the value in `file` (or in the file of its `earlier` name) if it has this `key`; otherwise computes it by
-/// `make` and writes it to `file`. An unreadable file or another key counts as no value.
+/// Returns the value stored in `file` under `key`, or in the file with its `earlier` name. If there is none, computes
+/// it by `make` and writes it to `file`. An unreadable file, or one with another key, counts as none.
 ///
 /// # Errors
-/// Errors of `make`; a file that can't be written.
+/// Fails if `make` fails or the file can't be written.
 pub fn cached<T: Serialize + DeserializeOwned>(
     file: &Path,
     earlier: Option<&Path>,
@@ -42,11 +42,11 @@ pub fn cached<T: Serialize + DeserializeOwned>(
         path: file.to_path_buf(),
         source,
     })?;
-    // Numbers are written exactly, so the next call returns the same value.
+    // JSON stores numbers exactly, so the next call returns the same value.
     Ok(cached.value)
 }
 
-/// Parses the value from a file's text if it has this `key`.
+/// Parses the value from a file's text. Returns `None` if the text is invalid or has another key.
 fn read<T: DeserializeOwned>(text: &[u8], key: &str) -> Option<T> {
     let cached: Cached<T> = serde_json::from_slice(text).ok()?;
     (cached.key == key).then_some(cached.value)
@@ -61,7 +61,7 @@ mod tests {
         number: f64,
     }
 
-    /// A value is computed once per key, and again for another key or a broken file.
+    /// Checks that a value is computed once for each key, and again for another key or a broken file.
     #[test]
     fn values_are_computed_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!([ask("a"), ask("a"), ask("b"), ask("b")], [1, 1, 2, 2]);
         std::fs::write(&file, "{\"key\": \"b\", \"num").unwrap();
         assert_eq!(ask("b"), 3);
-        // A value in the file of the earlier name is used.
+        // The file with the earlier name is used.
         let renamed = folder.path().join("renamed.json");
         let found = cached(
             &renamed,

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StudyError {
-    /// Options that contradict themselves, the checkpoints or the data.
+    /// Options contradict each other, the checkpoints or the data.
     #[error("{0}")]
     Config(String),
-    /// Options, a checkpoint or a dataset that can't be used. Nothing was started.
+    /// Options, a checkpoint or a dataset can't be used. Nothing was started.
     #[error(transparent)]
     Refused(Box<dyn std::error::Error + Send + Sync>),
-    /// Stopped by the user after saving. Calling again resumes.
+    /// The user stopped the study, and it was saved. The same call resumes it.
     #[error("stopped and saved")]
     Interrupted,
     /// The observer of a run failed.
@@ -23,7 +23,7 @@ pub enum StudyError {
     File {
         /// Path of the file.
         path: PathBuf,
-        /// Cause.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// An input file can't be read.
@@ -32,38 +32,38 @@ pub enum StudyError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// Error of a dataset.
+    /// A dataset can't be used.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// Error of a model.
+    /// A model can't be used.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// Error of the evaluation.
+    /// The evaluation failed.
     #[error(transparent)]
     Evaluation(#[from] polymath_eval::EvalError),
-    /// Error of a report.
+    /// A report can't be made or written.
     #[error(transparent)]
     Report(#[from] polymath_report::ReportError),
-    /// Error of a run folder or of training.
+    /// A run folder can't be used, or training failed.
     #[error(transparent)]
     Training(#[from] polymath_train::TrainError),
-    /// Error of a fine-tuning.
+    /// A fine-tuning failed.
     #[error(transparent)]
     Finetuning(#[from] polymath_finetune::FinetuneError),
 }
 
 impl StudyError {
-    /// Creates a refusal: the request is at fault and nothing was started.
+    /// Makes the error of a request that was refused before anything was started.
     pub fn refused(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Refused(reason.into())
     }
 
-    /// Returns whether the request is at fault and nothing was started.
+    /// Returns true if the request was refused before anything was started.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused(_))
     }
 
-    /// Returns a closure that attaches `path` to an I/O error.
+    /// Returns a function that adds `path` to an I/O error.
     pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File { path, source }

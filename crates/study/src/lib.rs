@@ -1,6 +1,6 @@
-//! Studies of finished checkpoints, one call each: the forgetting report ([`forget`]), the models between it and its
-//! base ([`interpolate()`]), the layers worth resetting ([`reset()`]), several methods compared ([`frontier`]),
-//! transfer between domains ([`transfer`]), and the model card ([`card`]).
+//! Studies of finished checkpoints, one function each: the forgetting report ([`forget`]), the models between a base
+//! and a tuned model ([`interpolate()`]), the layers worth resetting ([`reset()`]), a comparison of several methods
+//! ([`frontier`]), the transfer between domains ([`transfer`]), and the model card ([`card`]).
 
 mod cache;
 pub mod card;

@@ -1,4 +1,4 @@
-//! Output folder of a command: staged beside its target and moved there once it is complete.
+//! Output folder of a command: written to a temporary folder beside its target and moved there once it is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use polymath_base::StagedFolder;
 
 use crate::StudyError;
 
-/// Files of a model folder and results that a repeated command replaces. `revert.*` are the earlier names of `reset.*`.
+/// Names of model files and results that a repeated command may replace. `revert.*` are earlier names of `reset.*`.
 const OWN: [&str; 19] = [
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -29,17 +29,17 @@ const OWN: [&str; 19] = [
     "tokenizer_config.json",
 ];
 
-/// Output folder under construction. Dropped before [`Self::finish`], it leaves nothing behind.
+/// Output folder that is being written. If it is dropped before [`Self::finish`], nothing is left behind.
 pub struct OutputFolder {
     target: PathBuf,
     staged: StagedFolder,
 }
 
 impl OutputFolder {
-    /// Stages a folder that must be new or empty.
+    /// Starts a folder whose target must be new or empty.
     ///
     /// # Errors
-    /// The folder holds files, or can't be created.
+    /// Fails if the target holds files, or if the folder can't be created.
     pub fn new(target: &Path) -> Result<Self, StudyError> {
         if target.is_file() || target.is_dir() && first_other(target, &[])?.is_some() {
             return Err(refused(format!(
@@ -50,11 +50,11 @@ impl OutputFolder {
         Self::stage(target)
     }
 
-    /// Stages a folder that must be new, empty, or hold an earlier result of the same command, marked by one of
-    /// the files `own`. The earlier result is replaced.
+    /// Starts a folder whose target must be new, empty, or hold an earlier result of the same command, which has one
+    /// of the files `own`. The earlier result is replaced.
     ///
     /// # Errors
-    /// The folder holds other files, or can't be created.
+    /// Fails if the target holds other files, or if the folder can't be created.
     pub fn again(target: &Path, own: &[&str]) -> Result<Self, StudyError> {
         let result = own.iter().any(|name| target.join(name).is_file());
         let allowed: &[&str] = if result { &OWN } else { &[] };
@@ -84,7 +84,7 @@ impl OutputFolder {
                 target.display()
             ))
         };
-        // A symbolic link stays; its target is replaced.
+        // A symbolic link stays; the folder that it points to is replaced.
         let target = match target.canonicalize() {
             Ok(found) => found,
             Err(_) => target.to_path_buf(),
@@ -96,7 +96,7 @@ impl OutputFolder {
         Ok(Self { target, staged })
     }
 
-    /// Returns the folder to fill.
+    /// Returns the temporary folder to write to.
     pub fn path(&self) -> &Path {
         self.staged.path()
     }
@@ -104,7 +104,7 @@ impl OutputFolder {
     /// Moves the folder to its target.
     ///
     /// # Errors
-    /// A full disk; files that appeared at the target meanwhile.
+    /// Fails if the disk is full, or if other files appeared at the target meanwhile.
     pub fn finish(self) -> Result<(), StudyError> {
         let moved = match self.target.is_dir() {
             true => self.staged.replace(),
@@ -117,7 +117,7 @@ impl OutputFolder {
     }
 }
 
-/// Returns the name of a file in `folder` that is not in `allowed`.
+/// Returns the name of a file in `folder` that is not in `allowed`, if any.
 fn first_other(folder: &Path, allowed: &[&str]) -> Result<Option<String>, StudyError> {
     let entries = std::fs::read_dir(folder).map_err(StudyError::file(folder))?;
     for entry in entries {
@@ -138,7 +138,7 @@ fn refused(reason: String) -> StudyError {
 mod tests {
     use super::*;
 
-    /// A staged folder appears complete, and other files at the target are never touched.
+    /// Checks that an output folder appears complete, and that other files at the target are never changed.
     #[test]
     fn results_replace_only_results() {
         let root = tempfile::tempdir().unwrap();

@@ -12,14 +12,14 @@ use crate::interpolate::Rule;
 use crate::interpolate::between::Between;
 use polymath_eval::{Interpolation, Shares};
 
-/// File that marks a folder as the result of a reset, and its name in earlier versions.
+/// Files that mark a folder as the result of a reset: the current name and that of earlier versions.
 const OWN: [&str; 2] = ["reset.json", "revert.json"];
 
-/// Resets the layers of a tuned checkpoint that reduce forgetting most for the niche they cost, then writes the chosen
-/// model and the figures.
+/// Resets those layers of a tuned checkpoint that remove the most forgetting for each bit lost on the niche. Writes
+/// the chosen model and the scores.
 ///
 /// # Errors
-/// Checkpoints, data or an output folder that don't fit; errors of scoring and writing.
+/// Fails if the checkpoints, the data or the output folder do not fit, or if scoring or writing fails.
 pub fn reset(options: &BetweenOptions, setup: &Setup) -> Result<Reset, StudyError> {
     let between = Between::open(options, &OWN)?;
     let models = between.models(setup)?;
@@ -34,11 +34,12 @@ pub fn reset(options: &BetweenOptions, setup: &Setup) -> Result<Reset, StudyErro
     Ok(found)
 }
 
-/// Resets each block on its own, then all of them cumulatively, by the forgetting removed per bit of the niche. `say`
-/// receives a line for each block and step. Returns the result and the shares of the chosen step.
+/// Scores the model with each block reset alone. Then resets the blocks cumulatively, ordered by the forgetting that
+/// each removes per bit lost on the niche. `say` is called with a line for each block and step. Returns the result,
+/// and the shares of the tuned weights at the chosen step.
 ///
 /// # Errors
-/// Errors of scoring.
+/// Fails if scoring fails.
 fn search(
     models: &Interpolation,
     rule: &Rule,

@@ -1,4 +1,4 @@
-//! Scores of a checkpoint on the dev and test splits of every domain, cached in its run folder.
+//! Scores of a checkpoint on the dev and test splits of every domain, cached in the run folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::StudyError;
 use crate::cache::cached;
 
-/// Scores of both splits in the cache file.
+/// Scores of both splits, as stored in the cache file.
 #[derive(Serialize, Deserialize)]
 struct CachedSplits {
     #[serde(alias = "development")]
@@ -22,18 +22,18 @@ struct CachedSplits {
     test: BTreeMap<String, CachedScores>,
 }
 
-/// Scores of a domain in the cache file.
+/// Scores of one domain, as stored in the cache file.
 #[derive(Serialize, Deserialize)]
 struct CachedScores {
     documents: Vec<DocumentScore>,
     groups: Vec<u64>,
 }
 
-/// Scores the model that `load` returns on both splits of the domains, or reads the scores from the cache `file` if its
-/// key is `key`.
+/// Returns the scores of a model on both splits of the domains: from the cache `file` if its key is `key`, or else by
+/// scoring the model that `load` returns.
 ///
 /// # Errors
-/// Errors of loading, scoring and writing.
+/// Fails if loading, scoring or writing fails.
 pub fn score(
     file: &Path,
     key: &str,
@@ -71,7 +71,7 @@ pub fn score(
     })
 }
 
-/// Returns the path at which earlier versions kept this cache file.
+/// Returns the path that earlier versions used for this cache file.
 fn earlier_name(file: &Path) -> Option<PathBuf> {
     let name = file.file_name()?.to_str()?;
     Some(file.with_file_name(name.replace("split-scores", "halves")))
@@ -99,7 +99,7 @@ fn named(
         .collect()
 }
 
-/// Returns a key of everything that decides the scores: the weights (identified by `weights`), the data and the
+/// Returns a key that identifies all inputs of the scores: the weights (by the string `weights`), the data and the
 /// windows.
 pub fn key(weights: &str, domains: &[(String, Arc<TokenShard>)], windows: WindowOptions) -> String {
     let data: Vec<String> = domains
@@ -116,7 +116,8 @@ pub fn key(weights: &str, domains: &[(String, Arc<TokenShard>)], windows: Window
     format!("4 {weights} {windows:?} {data:?}")
 }
 
-/// Returns an identity of the weights in `folder`: their digest, or the base's and the adapter's.
+/// Returns a string that identifies the weights in `folder`: their SHA-256, or for an adapter the string `base`
+/// followed by the adapter's SHA-256.
 pub fn digest(folder: &Path, base: &str) -> Result<String, StudyError> {
     if polymath_model::is_adapter(folder) {
         let adapter = polymath_train::sha256_of(&folder.join("adapter_model.safetensors"))?;
@@ -129,7 +130,7 @@ pub fn digest(folder: &Path, base: &str) -> Result<String, StudyError> {
 mod tests {
     use super::*;
 
-    /// A cache file with the name and the keys of an earlier version is used.
+    /// Checks that a cache file with the name and keys of an earlier version is used.
     #[test]
     fn earlier_cache_files_are_read() {
         let folder = tempfile::tempdir().unwrap();

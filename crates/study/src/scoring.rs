@@ -1,4 +1,4 @@
-//! Scores of a checkpoint on the domains of datasets and on tasks, in its own tokens.
+//! Scores of a checkpoint on the domains of datasets and on tasks, each tokenized with the model's tokenizer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use polymath_report::ModelScores;
 
 use crate::{Scored, Setup, StudyError};
 
-/// A model folder, with its base if it is an adapter.
+/// Model folder, with its base if it is an adapter.
 #[derive(Debug, Clone, Copy)]
 pub struct Checkpoint<'a> {
     /// Model folder, with links resolved.
     pub folder: &'a Path,
-    /// Base of an adapter.
+    /// Base of the adapter.
     pub base: Option<&'a Path>,
 }
 
@@ -31,16 +31,16 @@ pub struct Target<'a> {
     pub tasks: &'a [Arc<Task>],
     /// Windows that documents are cut into, and the split.
     pub windows: WindowOptions,
-    /// Scores all held-out documents of a domain that has none in the split, instead of refusing it.
+    /// If true, a domain without documents in the split is scored as a whole; otherwise it is an error.
     pub or_all: bool,
-    /// Maximum number of tokens per domain whose single scores are kept.
+    /// Maximum number of tokens of each domain whose single scores are stored.
     pub keep: u64,
 }
 
 /// Reads the tasks in files or folders.
 ///
 /// # Errors
-/// A file that is not a task.
+/// Fails if a file is not a task.
 pub fn open_tasks(paths: &[PathBuf]) -> Result<Vec<Arc<Task>>, StudyError> {
     let tasks = read_tasks(paths).map_err(StudyError::refused)?;
     Ok(tasks.into_iter().map(Arc::new).collect())
@@ -49,7 +49,7 @@ pub fn open_tasks(paths: &[PathBuf]) -> Result<Vec<Arc<Task>>, StudyError> {
 /// Opens the named datasets, or else those of the checkpoints' own runs.
 ///
 /// # Errors
-/// No dataset is known; a dataset that can't be opened.
+/// Fails if no dataset is known or one can't be opened.
 pub fn open_datasets(
     named: &[PathBuf],
     checkpoints: &[PathBuf],
@@ -91,11 +91,11 @@ pub fn open_datasets(
     Ok(datasets)
 }
 
-/// Scores a checkpoint (or an adapter over its base) on datasets and tasks in its own tokens. Data that does not fit is
-/// refused before the model is loaded.
+/// Scores a checkpoint (or an adapter with its base) on datasets and tasks, with the model's tokenizer. Data that do
+/// not fit are refused before the model is loaded.
 ///
 /// # Errors
-/// A tokenizer, context or split that does not fit; errors of loading and scoring.
+/// Fails if the tokenizer, the context or the split does not fit, or if loading or scoring fails.
 pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
     let Checkpoint { folder, base } = model;
     let tokenizer = polymath_model::tokenizer_over(folder, base)?;
@@ -132,7 +132,7 @@ pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelS
     Ok(scores)
 }
 
-/// Scores the domains of a dataset that have no scores yet.
+/// Scores those domains of a dataset that have no scores yet.
 fn score_dataset(
     (model, tokenizer): (&Transformer, &Path),
     reading: &Reading<'_>,
@@ -176,7 +176,7 @@ fn score_dataset(
     Ok(())
 }
 
-/// Encodes the tasks in the model's tokens, cut to its scoring context.
+/// Tokenizes the tasks with the model's tokenizer, cut to the context that scoring uses.
 fn encode_tasks(
     target: &Target,
     tokenizer: &Path,

@@ -1,4 +1,4 @@
-//! Device, operations and progress display of a study.
+//! Device, operations and progress receiver of a study.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use polymath_model::{Implementation, LoadOptions, Ops, Precision};
 
 use crate::StudyError;
 
-/// Settings that every study needs beside its own options.
+/// Settings that every study needs in addition to its own options.
 pub struct Setup<'a> {
     /// Device to compute on.
     pub device: Device,
@@ -18,7 +18,7 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// Returns options to load a model for scoring: full precision, no trainable parameters.
+    /// Returns the options to load a model for scoring: f32 and no trainable parameters.
     pub fn frozen(&self) -> LoadOptions<'_> {
         let ops = Ops {
             implementation: self.implementation,
@@ -27,10 +27,10 @@ impl Setup<'_> {
         LoadOptions::frozen(&self.device, ops)
     }
 
-    /// Notes the files of a model folder, or of an adapter's base, that are not used.
+    /// Tells the progress receiver about files of a model folder, or of an adapter's base, that are not used.
     ///
     /// # Errors
-    /// A folder that can't be read.
+    /// Fails if a folder can't be read.
     pub fn note_unused_files(&self, folder: &Path, base: Option<&Path>) -> Result<(), StudyError> {
         for sentence in polymath_model::unused_content(folder, base)? {
             self.progress.say(&format!("note: {sentence}"));
@@ -39,18 +39,18 @@ impl Setup<'_> {
     }
 }
 
-/// Unit of scoring that progress is reported for.
+/// Data that is being scored, for the progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scored<'a> {
-    /// Domain, counted in tokens.
+    /// Domain. Its progress is counted in tokens.
     Domain(&'a str),
-    /// Task, counted in choices.
+    /// Task. Its progress is counted in answer choices.
     Task(&'a str),
 }
 
-/// Receives the progress of a study.
+/// Receiver of a study's progress.
 pub trait Progress {
-    /// Receives a line for the user.
+    /// Called with a line for the user.
     fn say(&self, text: &str);
 
     /// Called when scoring of a domain or task starts. The default does nothing.
@@ -63,7 +63,7 @@ pub trait Progress {
     fn finish(&self) {}
 }
 
-/// Ignores all progress.
+/// Receiver that ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,4 +1,4 @@
-//! Several fine-tunings of one base, one after the other, for a frontier or a transfer matrix.
+//! Sweep: several fine-tunings of one base, run one after the other, for a frontier or a transfer matrix.
 
 use std::error::Error;
 
@@ -10,35 +10,35 @@ use toml::Table;
 
 use crate::StudyError;
 
-/// Starts the runs of a sweep and shows them.
+/// Environment of a sweep: launch settings, observers and progress display.
 pub trait Runner {
-    /// Returns a display for the preparation of a run's text.
+    /// Returns a progress display for the preparation of a run's text.
     fn preparation(&self) -> Box<dyn PreparationProgress + '_>;
 
-    /// Called before training. Returns the launch settings; set its `stop` to interrupt the runs.
+    /// Called before training. Returns the launch settings; setting their `stop` interrupts the runs.
     fn begin(&self) -> Launch;
 
-    /// Called after training, successful or not.
+    /// Called after training, whether it succeeded or failed.
     fn end(&self);
 
-    /// Returns an observer for a run.
+    /// Returns an observer of a run.
     ///
     /// # Errors
-    /// The observer can't be created.
+    /// Fails if the observer can't be created.
     fn observer(
         &self,
         title: &str,
         tuning: &Finetuning,
     ) -> Result<Box<dyn Observer>, Box<dyn Error + Send + Sync>>;
 
-    /// Shows a line of progress.
+    /// Called with a progress message for the user.
     fn say(&self, text: &str);
 
-    /// Shows a line that is important even without a progress display.
+    /// Called with a warning, which must be shown even without a progress display.
     fn warn(&self, text: &str);
 }
 
-/// A run of a sweep with its display name.
+/// Run of a sweep with its display name.
 pub(crate) struct NamedRun<'a> {
     pub name: String,
     pub tuning: &'a Finetuning,
@@ -47,11 +47,11 @@ pub(crate) struct NamedRun<'a> {
 /// Progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Finished.
+    /// The run is finished.
     Done,
-    /// Diverged and left out.
+    /// The run diverged and is left out.
     Diverged,
-    /// Not started or not finished.
+    /// The run is not started or not finished.
     ToDo,
 }
 
@@ -66,14 +66,14 @@ pub struct RunStatus {
     pub progress: Progress,
 }
 
-/// Outcome of a sweep.
+/// Result of a sweep, and its diverged runs.
 #[derive(Debug)]
 pub struct SweepEnd<T> {
-    /// Result; `None` if every run diverged.
+    /// Result, or `None` if every run diverged.
     pub found: Option<T>,
     /// Number of runs.
     pub runs: usize,
-    /// Names of the runs that diverged, each with the reason in brackets.
+    /// Names of the runs that diverged, each with the reason in parentheses.
     pub diverged: Vec<String>,
 }
 
@@ -88,10 +88,10 @@ impl<T> SweepEnd<T> {
         }
     }
 
-    /// Checks that no run diverged.
+    /// Fails if a run diverged.
     ///
     /// # Errors
-    /// The diverged runs and their reasons.
+    /// Fails with the names of the diverged runs and the reasons.
     pub fn check_diverged(&self) -> Result<(), StudyError> {
         match self.diverged.is_empty() {
             true => Ok(()),
@@ -105,10 +105,10 @@ impl<T> SweepEnd<T> {
     }
 }
 
-/// Returns the size and progress of each run.
+/// Returns the number of training tokens and the progress of each run.
 ///
 /// # Errors
-/// Runs that can't be compared, or finished runs with other settings.
+/// Fails if the runs can't be compared, or if a finished run has other settings.
 pub(crate) fn status(runs: &[NamedRun]) -> Result<Vec<RunStatus>, StudyError> {
     let mut found = Vec::new();
     for (NamedRun { name, tuning }, done) in runs.iter().zip(done(runs)?) {
@@ -125,8 +125,8 @@ pub(crate) fn status(runs: &[NamedRun]) -> Result<Vec<RunStatus>, StudyError> {
     Ok(found)
 }
 
-/// Returns for each run whether it is finished. Refuses a finished run with other settings or with another batch rule
-/// than the others before any run starts.
+/// Returns for each run whether it is finished. Fails if a finished run has other settings, or another version of the
+/// batch order than the other runs.
 fn done(runs: &[NamedRun]) -> Result<Vec<bool>, StudyError> {
     check_bases(runs.iter().map(|run| run.tuning)).map_err(StudyError::refused)?;
     let done = runs.iter().map(|run| run.tuning.is_done());
@@ -138,10 +138,10 @@ fn done(runs: &[NamedRun]) -> Result<Vec<bool>, StudyError> {
     Ok(done)
 }
 
-/// Opens a run, whose errors begin with `place`: its key or domain. With `only_inspect` nothing is written.
+/// Opens a run. Its errors begin with `place`, the run's key or domain. With `only_inspect`, nothing is written.
 ///
 /// # Errors
-/// The invalid key or file; all errors are refusals.
+/// Fails if a key or file is invalid. All errors are refusals.
 pub(crate) fn open(
     config: FinetuneConfig,
     place: &str,
@@ -166,7 +166,8 @@ pub(crate) struct Trained {
 }
 
 impl Trained {
-    /// Separates the finished runs from those that diverged; `known` gives what a report calls a run, and its seed.
+    /// Separates the finished runs from those that diverged. `known` returns a run's name in the report, and its
+    /// seed.
     pub fn separate<R>(
         &self,
         runs: Vec<R>,
@@ -188,17 +189,18 @@ impl Trained {
         (finished, diverged)
     }
 
-    /// Ends the sweep with its result.
+    /// Returns the end of the sweep, with its result `found`.
     pub fn end<T>(&self, found: Option<T>) -> SweepEnd<T> {
         SweepEnd::new(found, &self.names, &self.reasons)
     }
 }
 
-/// Trains the unfinished runs; an interrupted run resumes from its last checkpoint. A run that diverges is recorded and
-/// not trained again, and the others continue.
+/// Trains the unfinished runs. An interrupted run resumes from its last checkpoint. A run that diverges is recorded
+/// and not retried, and the others continue.
 ///
 /// # Errors
-/// Runs that can't be compared; [`StudyError::Interrupted`]; errors of training.
+/// Fails if the runs can't be compared or if training fails, and with [`StudyError::Interrupted`] if the user stops
+/// it.
 pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, StudyError> {
     let done = done(runs)?;
     let launch = runner.begin();
@@ -208,7 +210,7 @@ pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, S
             let title = format!("{}/{}  {}", number + 1, runs.len(), run.name);
             reasons.push(match done {
                 true => {
-                    // Finishes work after the last checkpoint that a killed process may have left undone.
+                    // Completes the work after the last checkpoint, which a killed process may have left undone.
                     run.tuning.run(&launch, &mut Silent)?;
                     None
                 }
@@ -227,7 +229,7 @@ pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, S
     })
 }
 
-/// Trains one run unless it has diverged before. Returns the reason if it diverged.
+/// Trains one run, unless it has diverged before. Returns the reason if it diverged.
 fn train_one(
     NamedRun { name, tuning }: &NamedRun,
     title: &str,
@@ -268,7 +270,7 @@ fn train_one(
     }
 }
 
-/// Checks that there are seeds and that `shared` has none of the keys that are set per run (`own`).
+/// Fails unless there is a seed, and `shared` has none of the keys `own`, which are set for each run.
 pub fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), StudyError> {
     if seeds.is_empty() {
         return Err(StudyError::Config(
@@ -283,10 +285,10 @@ pub fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), StudyErr
     }
 }
 
-/// Checks that the runs of a comparison start from the same weights.
+/// Fails unless all runs of a comparison start from the same weights.
 ///
 /// # Errors
-/// Two runs with different bases; a base that has changed on the disk.
+/// Fails if two runs have different bases, or if a base has changed on the disk.
 pub fn check_bases<'a>(
     runs: impl Iterator<Item = &'a Finetuning> + Clone,
 ) -> Result<(), StudyError> {
@@ -313,7 +315,7 @@ pub fn check_bases<'a>(
     Ok(first.check_base()?)
 }
 
-/// Refuses runs that add tokens: runs of a comparison share their base's vocabulary.
+/// Fails if the config adds tokens, since all runs of a comparison must have their base's vocabulary.
 pub fn refuse_new_tokens(config: &FinetuneConfig) -> Result<(), StudyError> {
     if config.tokenizer.is_empty() {
         return Ok(());

@@ -15,55 +15,55 @@ use serde::de::DeserializeOwned;
 
 use crate::StudyError;
 
-/// Everything that a card is written from.
+/// Facts that a model card is written from.
 pub struct Facts {
-    /// Published location: `owner/name`, or else the checkpoint's folder.
+    /// Published location `owner/name`, or else the path of the checkpoint's folder.
     pub place: String,
-    /// Shape of the model; for an adapter, the shape of its base.
+    /// Configuration of the model, or of the base for an adapter.
     pub model: ModelConfig,
     /// Adapter configuration, if the checkpoint is an adapter.
     pub adapter: Option<LoraConfig>,
-    /// Base that the model was tuned from or the adapter belongs to.
+    /// Base that the model was tuned from, or that the adapter belongs to.
     pub base: Option<NamedBase>,
-    /// License given by the user, or else by the base's card.
+    /// License given by the user, or else in the base's card.
     pub license: Option<String>,
-    /// Text of the token that begins a document, if the tokenizer names it.
+    /// Text of the token that begins a document, if the tokenizer has one.
     pub begin: Option<String>,
-    /// Set if the tokenizer has a chat template.
+    /// True if the tokenizer has a chat template.
     pub chats: bool,
     /// Record of the fine-tuning, if there was one.
     pub lineage: Option<Lineage>,
-    /// Complete configuration of the run.
+    /// Resolved configuration of the run.
     pub config: Option<toml::Table>,
     /// Training state at the checkpoint.
     pub state: Option<RunState>,
     /// Scores measured when the checkpoint was saved.
     pub scores: Option<CurvePoint>,
-    /// Datasets that the run trained or evaluated on, as far as they still exist.
+    /// Datasets that the run trained or evaluated on and that still exist.
     pub datasets: Vec<Dataset>,
-    /// Share of each domain in the training tokens of a pretraining.
+    /// Share of each domain in the tokens of a pretraining.
     pub shares: Vec<(String, f64)>,
-    /// Entry of this model in a forgetting report, with the report's settings.
+    /// This model's entry in a forgetting report, and the report's settings.
     pub report: Option<(RunReport, Settings)>,
 }
 
-/// Choices of the user.
+/// Options of a model card, given by the user.
 pub struct CardOptions<'a> {
-    /// Published location.
+    /// Published location `owner/name`, or the path of the checkpoint's folder.
     pub place: String,
-    /// Forgetting report (`report.json` or its folder).
+    /// Forgetting report: `report.json` or its folder.
     pub report: Option<&'a Path>,
     /// Name of the license.
     pub license: Option<&'a str>,
-    /// Base to use in place of the recorded one.
+    /// Base to use instead of the recorded one.
     pub base: Option<&'a Path>,
 }
 
 impl Facts {
-    /// Gathers the facts that are available; missing files leave their facts out.
+    /// Gathers the facts that are available. A missing file leaves out its facts.
     ///
     /// # Errors
-    /// A checkpoint that can't be read; a report that can't be read or has no entry for the checkpoint.
+    /// Fails if the checkpoint or the report can't be read, or if the report has no entry for the checkpoint.
     pub fn gather(folder: &Path, options: &CardOptions) -> Result<Self, StudyError> {
         let over = resolve_base(folder, options.base)?;
         let model = polymath_model::load_config_over(folder, over.as_deref())?;
@@ -105,7 +105,7 @@ impl Facts {
     }
 }
 
-/// Returns the name of the base: the user's, else the adapter's, else the run's. A revision is kept apart.
+/// Returns the name of the base: the user's, or else the adapter's, or else the run's. Its revision is separate.
 fn name_of_base(
     folder: &Path,
     lineage: Option<&Lineage>,
@@ -135,7 +135,7 @@ fn name_of_base(
 
 fn config_of(run: &Path) -> Result<Option<toml::Table>, StudyError> {
     let path = run.join("run.toml");
-    // A model from elsewhere has no run.
+    // A model from elsewhere has no run folder.
     if !polymath_input::exists(&path)? {
         return Ok(None);
     }
@@ -146,7 +146,7 @@ fn config_of(run: &Path) -> Result<Option<toml::Table>, StudyError> {
     Ok(Some(table))
 }
 
-/// Reads a JSON file; `None` if there is no such file.
+/// Reads a JSON file, or returns `None` if it does not exist.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StudyError> {
     if !polymath_input::exists(path)? {
         return Ok(None);
@@ -157,21 +157,21 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StudyError> 
     Ok(Some(value))
 }
 
-/// Returns the evaluation after `step` of a run.
+/// Returns the scores of a run's evaluation after `step`.
 fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, StudyError> {
     let path = run.join("metrics.jsonl");
     if !polymath_input::exists(&path)? {
         return Ok(None);
     }
     let text = polymath_base::read(&path).map_err(StudyError::file(&path))?;
-    // Other lines are training steps, and the last one may be cut off.
+    // Skips lines of training steps, and a last line that is cut off.
     let points = text
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok());
     Ok(points.into_iter().find(|point| point.step == step))
 }
 
-/// Opens the datasets of a run that still exist; warns about one that can't be opened.
+/// Opens the datasets of a run that still exist. Warns about those that can't be opened.
 fn datasets_of(
     config: Option<&toml::Table>,
     lineage: Option<&Lineage>,
@@ -198,7 +198,7 @@ fn datasets_of(
                 continue;
             }
         };
-        // A dataset that was prepared again is not the one that the model was trained on.
+        // A dataset that was prepared again differs from the one that the model was trained on.
         if !lineage.is_some_and(|lineage| lineage.is_of_other_data(&dataset)) {
             datasets.push(dataset);
         }
@@ -206,7 +206,7 @@ fn datasets_of(
     Ok(datasets)
 }
 
-/// Returns the share of each domain in a pretraining, if its dataset still exists.
+/// Returns the share of each domain in a pretraining, or nothing if its dataset no longer exists.
 fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
     let config = config.cloned().map(toml::Value::Table);
     let config = config.and_then(|config| config.try_into::<PretrainConfig>().ok());
@@ -224,7 +224,7 @@ fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
         .collect()
 }
 
-/// Returns the report's entry for the checkpoint in `folder`.
+/// Returns the report's entry for the checkpoint in `folder`, and the report's settings.
 fn report_of(path: &Path, folder: &Path) -> Result<(RunReport, Settings), StudyError> {
     let file = match path.is_dir() {
         true => path.join("report.json"),
@@ -254,7 +254,7 @@ struct License {
     license: Option<String>,
 }
 
-/// Returns the license from the base's card, if the base and its card are available.
+/// Returns the license in the base's card, if the base and its card are available.
 fn license_of(base: &NamedBase) -> Option<String> {
     let name = match &base.revision {
         Some(revision) => format!("{}@{revision}", base.name),
@@ -276,9 +276,9 @@ fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, StudyE
     read_json(&folder.join("tokenizer_config.json"))
 }
 
-/// Returns the text of the token that begins documents, as `transformers` will know it.
+/// Returns the text of the token that begins documents, as `transformers` reads it from the tokenizer's settings.
 fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, StudyError> {
-    // Without a tokenizer, the beginning of a document is unknown.
+    // Without a tokenizer, the begin token is unknown.
     let Ok(tokenizer) = polymath_model::tokenizer_over(folder, base) else {
         return Ok(None);
     };
@@ -286,7 +286,7 @@ fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, Stu
     let token = settings.and_then(|settings| settings.bos_token);
     Ok(token.and_then(|token| match token {
         serde_json::Value::String(token) => Some(token),
-        // Older settings store a table: the text and the handling of spaces around it.
+        // Older tokenizer settings store a table with the text and the handling of spaces around it.
         token => Some(token.get("content")?.as_str()?.to_owned()),
     }))
 }

@@ -1,4 +1,4 @@
-//! YAML front matter of a card: the facts that the hub lists and filters by.
+//! YAML front matter of a model card: the metadata that the hub shows and filters by.
 
 use polymath_hub::{DatasetFiles, Repository};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::text::name;
 use crate::StudyError;
 
-/// Front matter with the hub's own key names.
+/// Front matter, with the hub's key names.
 #[derive(Serialize)]
 struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ struct Metric {
 /// Returns the YAML, ending with a newline.
 pub fn render(facts: &Facts) -> Result<String, StudyError> {
     let base = facts.base.as_ref().map(|base| base.name.clone());
-    // A local base means nothing on the hub.
+    // A local path as the base is left out, since the hub can't resolve it.
     let base_model = base.filter(|name| is_on_the_hub(name));
     let relation = match facts.adapter {
         Some(_) => "adapter",
@@ -86,7 +86,7 @@ pub fn render(facts: &Facts) -> Result<String, StudyError> {
     })
 }
 
-/// Returns whether `name` has the form of a repository id and no local path has that name.
+/// Returns true if `name` has the form of a repository id and no local path has this name.
 pub fn is_on_the_hub(name: &str) -> bool {
     Repository::parse(name).is_some() && !std::path::Path::new(name).exists()
 }
@@ -106,7 +106,7 @@ fn tags(facts: &Facts) -> Vec<String> {
     tags
 }
 
-/// Returns the hub datasets among the texts that the run's configuration names.
+/// Returns the hub datasets among the `texts` in the run's configuration.
 fn datasets(facts: &Facts) -> Vec<String> {
     let texts = facts.config.as_ref().and_then(|config| config.get("texts"));
     let texts = texts.and_then(toml::Value::as_array);
@@ -120,7 +120,7 @@ fn datasets(facts: &Facts) -> Vec<String> {
     names
 }
 
-/// Returns bits per byte of each domain: from the report, else from the evaluation at the checkpoint.
+/// Returns the bits per byte of each domain, from the report or else from the evaluation at the checkpoint.
 fn model_index(facts: &Facts) -> Vec<IndexedModel> {
     let scores: Vec<(String, f64)> = match (&facts.report, &facts.scores) {
         (Some((run, _)), _) => run

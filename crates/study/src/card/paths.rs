@@ -1,8 +1,8 @@
-//! Paths as a card shows them: absolute paths are shortened to their last part.
+//! Paths in a model card: absolute paths are shortened to their last part.
 
 use std::path::Path;
 
-/// Returns a path for publication: an absolute path is cut to its last part.
+/// Returns a path for publication: an absolute path is shortened to its last part.
 pub fn shown(path: &Path) -> String {
     if path.is_absolute() {
         let end = path.file_name().unwrap_or_default().to_string_lossy();
@@ -12,7 +12,7 @@ pub fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Returns a configuration with its absolute paths cut to their last parts.
+/// Returns a configuration whose absolute paths are shortened to their last part.
 pub fn without_local_paths(value: &toml::Value) -> toml::Value {
     match value {
         toml::Value::String(text) if Path::new(text).is_absolute() => {
@@ -34,7 +34,7 @@ pub fn without_local_paths(value: &toml::Value) -> toml::Value {
 mod tests {
     use super::*;
 
-    /// Absolute paths are cut at any depth; everything else stays, in its order.
+    /// Checks that absolute paths are shortened at any depth, and that everything else stays in its order.
     #[test]
     fn absolute_paths_are_shortened() {
         let text = "seed = 1\nrun = \"/home/someone/runs/a\"\ntexts = [\"notes/*.md\", \"/tmp/b.txt\"]\n\n[t]\nx = \"/y\"\n";

@@ -21,7 +21,7 @@ pub fn render(facts: &Facts) -> String {
     text
 }
 
-/// Returns the title: the run's name where the folder is a checkpoint of a run.
+/// Returns the title: the run's name if the folder is a checkpoint of a run, or else the last part of its location.
 pub fn name(facts: &Facts) -> &str {
     let parts = facts.place.trim_end_matches('/').rsplit('/');
     let is_checkpoint =
@@ -90,7 +90,7 @@ fn description(facts: &Facts) -> String {
     }
 }
 
-/// Formats a count for reading.
+/// Formats a count, rounded to thousands, millions or more.
 fn millions(count: u64) -> String {
     match count {
         0..10_000 => count.to_string(),
@@ -100,7 +100,7 @@ fn millions(count: u64) -> String {
     }
 }
 
-/// Formats a number of bytes for reading.
+/// Formats a number of bytes as kB, MB or more.
 fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
@@ -135,7 +135,7 @@ fn training(facts: &Facts) -> String {
     }
 }
 
-/// Returns the table row of a domain: its role in the run and its size.
+/// Returns the table row of a domain: its role in the run and the size of its splits.
 fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
     let share = facts.shares.iter().find(|(name, _)| name == domain);
     let role = match (&facts.lineage, share) {
@@ -264,9 +264,9 @@ fn reproduction(facts: &Facts) -> String {
     text
 }
 
-/// Quotes a string for Python.
+/// Quotes a string as a Python literal.
 fn python(text: &str) -> String {
-    // Python reads JSON escapes; other unprintable characters are escaped too.
+    // Python reads JSON's escapes; other unprintable characters are escaped too.
     let quoted = serde_json::Value::from(text).to_string();
     let shown = |sign: char| match printable(sign.encode_utf8(&mut [0; 4])) {
         Cow::Borrowed(_) => sign.to_string(),
@@ -275,7 +275,7 @@ fn python(text: &str) -> String {
     quoted.chars().map(shown).collect()
 }
 
-/// Quotes a word for a shell.
+/// Quotes a word for a shell if necessary.
 fn shell(text: &str) -> String {
     let plain = |sign: char| sign.is_alphanumeric() || "-_./@:=+…".contains(sign);
     match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
@@ -288,7 +288,7 @@ fn shell(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Folder names stay one shell word and one Python string.
+    /// Checks that any folder name stays one shell word and one Python string.
     #[test]
     fn commands_and_scripts_are_quoted() {
         assert_eq!(shell("runs/small/best"), "runs/small/best");

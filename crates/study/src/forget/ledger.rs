@@ -8,7 +8,7 @@ use polymath_finetune::Lineage;
 
 use crate::{Progress, StudyError};
 
-/// Measures each fine-tuning text once, however many runs were tuned on it.
+/// Leak ledger that measures each fine-tuning text only once, even if several runs were tuned on it.
 pub struct Ledger<'a> {
     heldout: Vec<(&'a Dataset, &'a str)>,
     datasets: &'a [Dataset],
@@ -17,7 +17,8 @@ pub struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Creates a ledger over all domains. If two datasets share a domain name, the first counts, as in scoring.
+    /// Makes a ledger for all domains. If two datasets have a domain of the same name, the first one counts, as in
+    /// scoring.
     pub fn new(datasets: &'a [Dataset], progress: &'a dyn Progress) -> Self {
         let mut heldout: Vec<(&Dataset, &str)> = Vec::new();
         for dataset in datasets {
@@ -35,11 +36,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Returns the overlap of each domain's held-out documents with the text that a run was tuned on. Warns and returns
-    /// nothing if that text no longer exists.
+    /// Returns the overlap of each domain's held-out documents with the text that a run was tuned on. If that text no
+    /// longer exists, warns and returns nothing.
     ///
     /// # Errors
-    /// A dataset that can't be read.
+    /// Fails if a dataset can't be read.
     pub fn of(&mut self, lineage: &Lineage) -> Result<Vec<Overlap>, StudyError> {
         let key = (lineage.dataset.clone(), lineage.niche.clone());
         if let Some((_, known)) = self.measured.iter().find(|(measured, _)| *measured == key) {

@@ -1,4 +1,4 @@
-//! Forgetting report of finished checkpoints: loading, scores, lineage, leak ledger, evidence.
+//! Forgetting report of finished checkpoints: loading, scores, lineage, leak ledger and evidence.
 
 mod ledger;
 
@@ -16,16 +16,17 @@ use crate::scoring::{Checkpoint, Target, open_datasets, open_tasks, score};
 use crate::{Setup, StudyError};
 use ledger::Ledger;
 
-/// Tokens of each domain whose scores are kept as evidence: 8 MB per model.
+/// Maximum number of tokens of each domain whose single scores are stored as evidence: 8 MB for each model.
 const KEPT_TOKENS: u64 = 2_000_000;
 
-/// Split of the held-out documents that a report is computed on.
+/// Choice of the held-out documents that a report is computed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JudgedSplit {
-    /// `test` if the checkpoints were chosen on `dev`, else all. A domain without documents in `test` is scored whole.
+    /// The `test` split if the checkpoints were chosen on `dev`, or else all documents. A domain without documents in
+    /// `test` is scored as a whole.
     #[default]
     ByLineage,
-    /// One split.
+    /// The given split.
     Split(HeldoutSplit),
     /// All held-out documents.
     All,
@@ -34,21 +35,21 @@ pub enum JudgedSplit {
 /// Options of [`forget`]. The defaults are those of the command line.
 #[derive(Debug, Clone)]
 pub struct ForgetOptions {
-    /// Dataset folders. If empty: the datasets of the tuned checkpoints' own runs.
+    /// Dataset folders. If empty, the datasets of the tuned checkpoints' own runs.
     pub datasets: Vec<PathBuf>,
     /// Files or folders of multiple-choice tasks.
     pub tasks: Vec<PathBuf>,
-    /// Context, stride and maximum of tokens. Its `split` is replaced by the `split` of these options.
+    /// Context, stride and maximum number of tokens. Their `split` is ignored; `split` below applies.
     pub windows: WindowOptions,
     /// Split that the report is computed on.
     pub split: JudgedSplit,
-    /// Base of tuned checkpoints that are adapters. Default: the base that each names.
+    /// Base of the tuned checkpoints that are adapters. Default: the base that each adapter names.
     pub adapter_base: Option<PathBuf>,
-    /// Niche. Default: the niche that each run records.
+    /// Niche. Default: the niche in each run's record.
     pub niche: Option<String>,
-    /// Change in bits per byte below which a domain counts as kept.
+    /// Increase in bits per byte below which a domain counts as kept.
     pub tolerance: f64,
-    /// Seed of the bootstrap.
+    /// Random seed of the bootstrap.
     pub seed: u64,
 }
 
@@ -91,7 +92,7 @@ impl Default for ForgetOptions {
 /// ```
 ///
 /// # Errors
-/// A checkpoint, task or dataset that can't be opened; parts that don't fit each other; errors of scoring.
+/// Fails if a checkpoint, task or dataset can't be opened, if they do not fit each other, or if scoring fails.
 pub fn forget(
     base: &Path,
     tuned: &[PathBuf],
@@ -163,7 +164,7 @@ pub fn forget(
     Ok(ForgettingReport::new(&before, &runs, settings)?)
 }
 
-/// Scores the base and adds the overlap of its datasets' held-out and training text.
+/// Scores the base, and measures the overlap of its datasets' training and held-out text.
 fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
     let checkpoint = Checkpoint {
         folder: base,
@@ -179,8 +180,8 @@ fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores
     Ok(scores)
 }
 
-/// Returns the split that the checkpoints were chosen on, `dev` if any of them was, and the tuned ones of which it is
-/// not known, if it is of any.
+/// Returns the split on which the checkpoints were chosen, which is `dev` if any of them was chosen on it. In that
+/// case, also returns the tuned checkpoints that record no split.
 fn chosen_on(
     base: &Path,
     tuned: &[Resolved],
@@ -197,7 +198,7 @@ fn chosen_on(
     Ok((chosen, unknown))
 }
 
-/// Fills in the method, the niche and the learning curve of a run. Returns its lineage.
+/// Sets the method, niche and learning curve of a run's scores. Returns the run's lineage.
 fn describe(
     scores: &mut ModelScores,
     folder: &Path,
@@ -221,7 +222,7 @@ fn describe(
         .parent()
         .unwrap_or(Path::new("."))
         .join("metrics.jsonl");
-    // A model from elsewhere has no curve.
+    // A model from elsewhere has no learning curve.
     let text = match polymath_input::exists(&metrics)? {
         true => polymath_base::read(&metrics).map_err(StudyError::file(&metrics))?,
         false => Vec::new(),
@@ -233,7 +234,7 @@ fn describe(
     Ok(lineage)
 }
 
-/// Gathers the evidence of forgetting in each domain, then drops the scores of single tokens so that memory does not
+/// Gathers the evidence of forgetting in each domain. Then drops the scores of single tokens, so that memory does not
 /// grow with the number of runs.
 fn gather_evidence(
     before: &ModelScores,

@@ -1,4 +1,4 @@
-//! Comparison of a frontier's finished runs: each is scored once, as it is and mixed with the base.
+//! Comparison of a frontier's finished runs. Each is scored as trained and as mixtures with the base.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use polymath_finetune::Finetuning;
 
 use crate::StudyError;
 
-/// Weights to score of a run.
+/// Weights of a run to score: the base, the tuned model, or a mixture.
 #[derive(Clone, Copy)]
 enum Weights {
     Base,
@@ -24,10 +24,10 @@ enum Weights {
     Mixed(f64),
 }
 
-/// Checks that every domain has documents in the dev and test splits, before training starts.
+/// Checks before training that every domain has documents in the dev and in the test split.
 ///
 /// # Errors
-/// A domain without documents in one of the splits.
+/// Fails if a domain has no documents in one of the splits.
 pub fn check_splits(tuning: &Finetuning) -> Result<(), StudyError> {
     for (name, shard) in tuning.shards() {
         HeldoutSplit::Dev.check(name, shard)?;
@@ -36,10 +36,11 @@ pub fn check_splits(tuning: &Finetuning) -> Result<(), StudyError> {
     Ok(())
 }
 
-/// Compares finished runs. `diverged` lists the other ones; `say` receives the name of each model that is scored.
+/// Compares finished runs. `diverged` lists the runs that diverged. `say` is called with the name of each model that
+/// is scored.
 ///
 /// # Errors
-/// A run without a complete checkpoint; errors of scoring.
+/// Fails if a run has no complete checkpoint or if scoring fails.
 pub fn compare(
     config: &FrontierConfig,
     runs: &[(PlannedRun, Finetuning)],
@@ -83,10 +84,11 @@ pub fn compare(
     Ok(frontier)
 }
 
-/// Scores a finished run of the recommended method with a fresh seed and adds the confirmation to the frontier.
+/// Scores a finished run of the recommended method with a new seed, and adds the result to the frontier as its
+/// confirmation.
 ///
 /// # Errors
-/// As [`compare`].
+/// Fails if the run has no complete checkpoint or if scoring fails.
 pub fn confirm(
     config: &FrontierConfig,
     frontier: Frontier,
@@ -107,7 +109,7 @@ pub fn confirm(
 struct Scoring<'a> {
     config: &'a FrontierConfig,
     launch: &'a Launch,
-    /// SHA-256 of the base that all runs share.
+    /// SHA-256 of the weights of the base that all runs start from.
     base_sha256: String,
     say: &'a mut dyn FnMut(&str),
 }
@@ -127,7 +129,7 @@ impl<'a> Scoring<'a> {
         }
     }
 
-    /// Scores a run, as it is or mixed with the base.
+    /// Scores the given weights of a run.
     fn run(
         &mut self,
         (run, tuning): (&PlannedRun, &Finetuning),
@@ -149,7 +151,7 @@ impl<'a> Scoring<'a> {
         })
     }
 
-    /// Returns the scores of a run's base, its tuned model or a mixture, computed or from the cache.
+    /// Returns the scores of the given weights of a run, from the cache if they are there.
     fn score(&mut self, tuning: &Finetuning, weights: Weights) -> Result<SplitScores, StudyError> {
         let windows = WindowOptions {
             context: Some(tuning.sequence_length()),
@@ -207,7 +209,7 @@ fn described(tuning: &Finetuning, weights: Weights) -> String {
     }
 }
 
-/// Returns tokens and seconds of training that a finished run records.
+/// Returns the tokens and seconds of training that a finished run recorded.
 fn cost(tuning: &Finetuning) -> (u64, f64) {
     polymath_train::finished(tuning.run_folder())
         .map_or((0, 0.0), |state| (state.tokens, state.seconds))

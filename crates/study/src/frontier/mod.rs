@@ -1,5 +1,5 @@
-//! Frontier: compares several fine-tuning methods for one base and niche at equal tokens over several seeds, by the
-//! gain on the niche and the forgetting.
+//! Frontier: compares several fine-tuning methods for one base and niche, at equal training tokens and over several
+//! seeds, by the gain on the niche and the forgetting of the retained domains.
 
 mod comparison;
 mod study;
@@ -24,21 +24,21 @@ use crate::StudyError;
 pub struct FrontierConfig {
     /// Folder of the runs and of the report.
     pub output: PathBuf,
-    /// Seeds: each method is tuned once with each. Methods are compared from two seeds on.
+    /// Random seeds. Each method is trained once with each seed; two or more seeds are needed for a comparison.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// Most bits per byte that a retained domain may lose, for a method to be recommended.
+    /// Maximum increase in bits per byte on any retained domain with which a method is still recommended.
     #[serde(default = "default_limit")]
     pub limit: f64,
-    /// Method that the others are compared with; default: `full`, else the first by name.
+    /// Method that the others are compared with; default: `full`, or else the first by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Seed that is not among `seeds`: the recommended method is tuned once more with it, to confirm the
+    /// Additional seed, not among `seeds`, with which the recommended method is trained once more to confirm the
     /// recommendation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_seed: Option<u64>,
-    /// Held-out tokens of each domain and split that the comparison scores; default: all. Give room for at least 20
-    /// groups of documents (works, files) a domain.
+    /// Maximum number of held-out tokens that are scored for each domain and split; default: all. Include at least 20
+    /// groups of documents (works, files) for each domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Shares of the tuned weights at which every run is also mixed with the base and scored, without training.
@@ -46,7 +46,8 @@ pub struct FrontierConfig {
     pub interpolate: Vec<f64>,
     /// Settings that all runs share: the keys of a `finetune` config except `run` and `seed`.
     pub shared: Table,
-    /// Methods by name: the keys that each adds to `shared`, as in a `finetune` config. Default: the usual methods.
+    /// Methods by name: the keys that each adds to `shared` or overrides, as in a `finetune` config. Default: the
+    /// usual methods.
     #[serde(default)]
     pub runs: BTreeMap<String, Table>,
 }
@@ -63,7 +64,7 @@ fn default_interpolate() -> Vec<f64> {
     vec![0.25, 0.5, 0.75]
 }
 
-/// Returns the common fine-tuning methods.
+/// Returns the fine-tuning methods that are compared by default.
 pub fn default_methods() -> BTreeMap<String, Table> {
     let methods = [
         ("full", "method = \"full\""),
@@ -104,7 +105,7 @@ pub fn default_methods() -> BTreeMap<String, Table> {
         .collect()
 }
 
-/// One run of a frontier.
+/// Planned run of a frontier.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
     /// Name of the method.
@@ -116,10 +117,10 @@ pub struct PlannedRun {
 }
 
 impl FrontierConfig {
-    /// Plans every run, grouped by method. `source` is the file that the configuration was read from.
+    /// Plans all runs, grouped by method. `source` is the file that the configuration was read from.
     ///
     /// # Errors
-    /// The invalid key.
+    /// Fails if a key is invalid.
     pub fn plan(&self, source: &Source) -> Result<Vec<PlannedRun>, StudyError> {
         let methods = match self.runs.is_empty() {
             true => default_methods(),
@@ -140,7 +141,7 @@ impl FrontierConfig {
         Ok(planned)
     }
 
-    /// Checks the keys of the frontier itself; the runs' keys are checked when their configurations are read.
+    /// Checks the keys of the frontier itself. The keys of each run are checked when its configuration is read.
     fn validate(&self, methods: &BTreeMap<String, Table>) -> Result<(), StudyError> {
         crate::sweep::check(&self.seeds, &self.shared, &["run", "seed"])?;
         if !(self.limit > 0.0 && self.limit.is_finite()) {
@@ -185,10 +186,10 @@ impl FrontierConfig {
         Ok(())
     }
 
-    /// Plans the run of `method` with `confirm_seed`; `None` if the key is not set.
+    /// Plans the run of `method` with `confirm_seed`. Returns `None` if the key is not set.
     ///
     /// # Errors
-    /// As [`Self::plan`].
+    /// Fails if a key is invalid.
     pub fn confirming(
         &self,
         method: &str,
@@ -229,7 +230,7 @@ impl FrontierConfig {
     }
 }
 
-/// Checks that two runs are comparable: equal tokens and the same domains.
+/// Fails unless two runs are comparable: they must train on equally many tokens and have the same domains.
 fn check_alike(first: &PlannedRun, other: &PlannedRun) -> Result<(), StudyError> {
     let tokens = |run: &PlannedRun| {
         let training = &run.config.training;
@@ -263,7 +264,7 @@ fn refuse<T>(message: String) -> Result<T, StudyError> {
     Err(StudyError::Config(message))
 }
 
-/// Overrides keys of `table` by those of `own`, also in nested tables.
+/// Overrides keys of `table` by those of `own`, including keys of nested tables.
 fn merge(table: &mut Table, own: &Table) {
     for (key, value) in own {
         match (table.get_mut(key), value) {
@@ -288,8 +289,8 @@ mod tests {
         config.plan(&source).map_err(|error| error.to_string())
     }
 
-    /// Each method overrides the shared keys, once per seed, in its own folder. The default methods are used without a
-    /// list.
+    /// Checks that each method overrides the shared keys and is planned once for each seed, in its own folder, and
+    /// that the default methods are used if none is given.
     #[test]
     fn methods_override_shared_keys() {
         let runs = plan(&format!(
@@ -320,7 +321,7 @@ mod tests {
         assert_eq!(plan(CONFIG).unwrap().len(), 2 * default_methods().len());
     }
 
-    /// The recommended method is trained once more with the fresh seed, in its own folder.
+    /// Checks that the recommended method is planned once more with the confirmation seed, in its own folder.
     #[test]
     fn fresh_seed_confirms_the_recommendation() {
         let text = CONFIG.replace("[shared]", "confirm_seed = 9\n[shared]");
@@ -335,7 +336,7 @@ mod tests {
         assert!(config.confirming("l2sp", &source).unwrap().is_none());
     }
 
-    /// Frontiers that can't be compared are refused by their key.
+    /// Checks that frontiers whose runs can't be compared are refused with the key.
     #[test]
     fn incomparable_frontiers_are_refused() {
         let refused = |text: &str, said: &str| {

@@ -1,4 +1,4 @@
-//! A frontier from its configuration to its report: open, train, score, compare, confirm.
+//! Frontier from its configuration to its report: open, train, score, compare, confirm.
 
 use polymath_config::Source;
 use polymath_finetune::Finetuning;
@@ -8,7 +8,7 @@ use super::{FrontierConfig, PlannedRun, check_splits, compare, confirm};
 use crate::StudyError;
 use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
-/// A frontier with all runs open.
+/// Frontier whose runs are all open.
 pub struct FrontierStudy<'a> {
     config: &'a FrontierConfig,
     source: &'a Source,
@@ -16,11 +16,11 @@ pub struct FrontierStudy<'a> {
 }
 
 impl<'a> FrontierStudy<'a> {
-    /// Opens all runs before the first is trained, so that mistakes are found before hours of training. `source` is the
-    /// file that `config` was read from. With `only_inspect` nothing is written, and the study can't be run.
+    /// Opens all runs before the first one is trained, so that mistakes are found before hours of training. `source`
+    /// is the file that `config` was read from. With `only_inspect`, nothing is written, and the study can't be run.
     ///
     /// # Errors
-    /// The invalid key or file; all errors are refusals.
+    /// Fails if a key or file is invalid. All errors are refusals.
     pub fn open(
         config: &'a FrontierConfig,
         source: &'a Source,
@@ -43,18 +43,18 @@ impl<'a> FrontierStudy<'a> {
         })
     }
 
-    /// Returns the size and progress of each run.
+    /// Returns the number of training tokens and the progress of each run.
     ///
     /// # Errors
-    /// Runs that can't be compared, or finished runs with other settings.
+    /// Fails if the runs can't be compared, or if a finished run has other settings.
     pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
         status(&self.named())
     }
 
-    /// Trains the unfinished runs, scores all, and writes the comparison into the configured `output`.
+    /// Trains the unfinished runs, scores all runs, and writes the comparison to the configured `output`.
     ///
     /// # Errors
-    /// [`StudyError::Interrupted`]; errors of training, scoring and writing.
+    /// Fails with [`StudyError::Interrupted`] if the user stops it, or if training, scoring or writing fails.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Frontier>, StudyError> {
         let trained = train(&self.named(), runner)?;
         let known = |(run, _): &(PlannedRun, Finetuning)| (run.method.clone(), run.seed);
@@ -98,8 +98,8 @@ fn open_run(
     sweep::open(run.config.clone(), &place, only_inspect, runner)
 }
 
-/// Trains the recommended method with the fresh seed and adds the confirmation. Writes the comparison first, since the
-/// training can be interrupted.
+/// Trains the recommended method with the new seed and adds the result as a confirmation. Writes the comparison
+/// before that, since the training may be interrupted.
 fn confirmed(
     config: &FrontierConfig,
     mut found: Frontier,

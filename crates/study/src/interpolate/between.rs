@@ -1,4 +1,4 @@
-//! A base and a model tuned from it: scoring and saving of the models between them, for interpolation and reset.
+//! Base and tuned model: scores and saves the models between them, for interpolation and reset.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,25 +20,25 @@ pub struct BetweenOptions {
     pub base: PathBuf,
     /// Tuned checkpoint or its run folder.
     pub tuned: PathBuf,
-    /// Dataset folders. If empty: the datasets of the tuned checkpoint's own run.
+    /// Dataset folders. If empty, the datasets of the tuned checkpoint's own run.
     pub datasets: Vec<PathBuf>,
-    /// Context, stride and maximum of tokens. Both splits are scored.
+    /// Context, stride and maximum number of tokens. Both splits are scored.
     pub windows: WindowOptions,
-    /// Niche. Default: the niche that the tuned run records.
+    /// Niche. Default: the niche in the tuned run's record.
     pub niche: Option<String>,
-    /// Highest mean increase over the retained domains on the dev split, in bits per byte.
+    /// Maximum mean increase over the retained domains on the dev split, in bits per byte.
     pub limit: f64,
-    /// Output folder for the chosen model and the figures.
+    /// Output folder for the chosen model and the scores.
     pub output: PathBuf,
 }
 
-/// Two checkpoints and the data to score the models between them.
+/// Two checkpoints, and the data on which the models between them are scored.
 pub(crate) struct Between {
     /// Folder of the base.
     pub base: PathBuf,
     /// Folder of the tuned checkpoint.
     pub tuned: PathBuf,
-    /// Rule that chooses a model between them.
+    /// Rule that chooses one of the models between them.
     pub rule: Rule,
     /// Output folder.
     pub output: OutputFolder,
@@ -47,8 +47,8 @@ pub(crate) struct Between {
 }
 
 impl Between {
-    /// Checks all options and claims the output folder, where one of the files `own` marks an earlier result of the
-    /// same study.
+    /// Checks all options and claims the output folder. A folder that contains one of the files `own` is an earlier
+    /// result of the same study and is replaced.
     pub fn open(options: &BetweenOptions, own: &[&str]) -> Result<Self, StudyError> {
         if !(options.limit >= 0.0 && options.limit.is_finite()) {
             return Err(StudyError::refused(format!(
@@ -93,7 +93,8 @@ impl Between {
         .map_err(StudyError::refused)
     }
 
-    /// Writes the model at `shares` and its lineage into the output. `how` describes the change to the tuned model.
+    /// Writes the model with the given shares, and its lineage, into the output folder. `how` describes the change to
+    /// the tuned model.
     pub fn write_model(
         &self,
         (models, shares): (&Interpolation, &Shares),
@@ -111,7 +112,8 @@ impl Between {
     }
 }
 
-/// Returns the held-out documents of every domain. If two datasets share a domain name, the first counts.
+/// Returns the held-out documents of every domain. If two datasets have a domain of the same name, the first one
+/// counts.
 fn domains(
     datasets: &[Dataset],
     base: &Path,
@@ -132,7 +134,7 @@ fn domains(
     Ok(domains)
 }
 
-/// Returns the niche, which must be one of several domains.
+/// Returns the niche. Fails unless it is one of at least two domains.
 fn niche(
     given: Option<&str>,
     lineage: Option<&Lineage>,

@@ -1,4 +1,4 @@
-//! Points of an interpolation, the rule that chooses one, and their table.
+//! Points of an interpolation, the rule that chooses one of them, and their table.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,31 @@ use serde::Serialize;
 use super::search::Curve;
 use crate::StudyError;
 
-/// Bits per byte by domain.
+/// Bits per byte of each domain.
 pub type BitsPerByte = BTreeMap<String, f64>;
 
-/// A model between the base and the tuned model.
+/// Model between the base and the tuned model, with its scores.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
     /// Share of the tuned weights, if it is the same for all blocks.
     pub alpha: Option<f64>,
-    /// Share of the tuned weights of each block.
+    /// Share of the tuned weights in each block.
     pub shares: Shares,
-    /// Mean increase over the retained domains against the base, on the dev split.
+    /// Mean increase in bits per byte over the retained domains, relative to the base, on the dev split.
     pub mean_increase: f64,
-    /// Bits per byte on the dev split.
+    /// Bits per byte of each domain on the dev split.
     pub dev: BitsPerByte,
-    /// Mean increase over the retained domains against the base, on the test split.
+    /// Mean increase in bits per byte over the retained domains, relative to the base, on the test split.
     pub test_mean_increase: f64,
-    /// Bits per byte on the test split.
+    /// Bits per byte of each domain on the test split.
     pub test: BitsPerByte,
 }
 
-/// Returns the values of α to try, ascending: the given ones and both ends. The base is the reference of all increases.
+/// Returns the values of α to try, ascending: the given ones, 0 and 1. The base (α = 0) is the reference of all
+/// increases.
 ///
 /// # Errors
-/// A value outside 0 to 1.
+/// Fails if a value is outside 0 to 1.
 pub fn grid(alphas: &[f64]) -> Result<Vec<f64>, StudyError> {
     if let Some(alpha) = alphas.iter().find(|alpha| !(0.0..=1.0).contains(*alpha)) {
         return Err(StudyError::Config(format!(
@@ -45,13 +46,13 @@ pub fn grid(alphas: &[f64]) -> Result<Vec<f64>, StudyError> {
     Ok(grid)
 }
 
-/// Rule of choice: the best niche among points whose mean increase over the retained domains is within the limit;
-/// without such a point, the smallest increase.
+/// Rule that chooses a point: the best niche among the points whose mean increase over the retained domains is within
+/// the limit, or else the smallest increase.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Niche; all other domains are retained domains.
+    /// Niche. All other domains are retained domains.
     pub niche: String,
-    /// Limit in bits per byte.
+    /// Maximum mean increase, in bits per byte.
     pub limit: f64,
 }
 
@@ -66,12 +67,12 @@ impl Rule {
         rises.iter().sum::<f64>() / rises.len().max(1) as f64
     }
 
-    /// Returns whether a point is within the limit.
+    /// Returns true if the point's increase is within the limit.
     pub fn keeps(&self, point: &Point) -> bool {
         point.mean_increase <= self.limit
     }
 
-    /// Returns whether `a` is strictly better than `b`.
+    /// Returns true if `a` is strictly better than `b`.
     pub fn prefers(&self, a: &Point, b: &Point) -> bool {
         match (self.keeps(a), self.keeps(b)) {
             (true, true) => a.dev[&self.niche] < b.dev[&self.niche],
@@ -80,7 +81,7 @@ impl Rule {
         }
     }
 
-    /// Returns the index of the best point; of equal points, the first.
+    /// Returns the index of the best point; among equal points, the first.
     pub fn choose(&self, points: &[Point]) -> usize {
         let mut best = 0;
         for at in 1..points.len() {
@@ -93,8 +94,8 @@ impl Rule {
 }
 
 impl Curve {
-    /// Formats a Markdown table with a line per point: its niche and the mean increase of the retained domains on both
-    /// splits.
+    /// Returns a Markdown table with a line for each point: bits per byte of the niche and mean increase of the
+    /// retained domains, on both splits.
     pub fn table(&self, rule: &Rule) -> String {
         let mut text = format!(
             "| α | {0}, dev | retained, dev | {0}, test | retained, test | |\n|---|--:|--:|--:|--:|---|\n",

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{Setup, StudyError};
 use between::Between;
 
-/// File of the curve, written last. It marks a folder as the result of an interpolation.
+/// File with the curve, written last. It marks a folder as the result of an interpolation.
 const CURVE: &str = "interpolation.json";
 
 /// Options of [`interpolate`].
@@ -23,15 +23,15 @@ pub struct InterpolateOptions {
     pub between: BetweenOptions,
     /// Shares of the tuned weights to try, besides 0 and 1.
     pub alphas: Vec<f64>,
-    /// Also searches for a share per block, starting from the best common share.
+    /// If true, then searches for a separate share of each block, starting from the best common share.
     pub per_block: bool,
 }
 
-/// Scores the models between a base and a tuned checkpoint, and writes the chosen one and the curve (WiSE-FT, Wortsman
-/// et al. 2022). Returns the curve and the rule that chose its point.
+/// Scores the models between a base and a tuned checkpoint (WiSE-FT, Wortsman et al. 2022). Writes the chosen model
+/// and the curve. Returns the curve and the rule that chose its point.
 ///
 /// # Errors
-/// Checkpoints, data or an output folder that don't fit; errors of scoring and writing.
+/// Fails if the checkpoints, the data or the output folder do not fit, or if scoring or writing fails.
 pub fn interpolate(
     options: &InterpolateOptions,
     setup: &Setup,

@@ -1,5 +1,5 @@
-//! Search along an interpolation (WiSE-FT, Wortsman et al. 2022): α is chosen on the dev split of the held-out
-//! documents and reported on the test split.
+//! Search along an interpolation (WiSE-FT, Wortsman et al. 2022). α is chosen on the dev split of the held-out
+//! documents, and the result is reported on the test split.
 
 use polymath_data::HeldoutSplit;
 use polymath_eval::{Interpolation, Shares};
@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::curve::{BitsPerByte, Point, Rule};
 use crate::StudyError;
 
-/// Points between the two models and the chosen one.
+/// Scored points between the two models, and the chosen one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Curve {
-    /// Points by ascending α, then the result of the search per block, if there was one.
+    /// Points by ascending α, then the result of the search per block, if any.
     pub points: Vec<Point>,
     /// Index of the chosen point.
     pub chosen: usize,
-    /// Set if the chosen point is within the limit on the dev split.
+    /// True if the chosen point is within the limit on the dev split.
     pub within_limit: bool,
 }
 
@@ -23,17 +23,17 @@ pub struct Curve {
 pub struct Search<'a> {
     /// Models between the base and the tuned model.
     pub models: &'a Interpolation<'a>,
-    /// Rule of choice.
+    /// Rule that chooses a point.
     pub rule: &'a Rule,
 }
 
 impl Search<'_> {
-    /// Scores the `grid` of α (see [`super::grid`]) on both splits and chooses by `dev`. With `per_block`, then visits
-    /// the blocks once from the last to the first, and gives each the α of the grid that is best with the other blocks
-    /// unchanged.
+    /// Scores each α of the `grid` (see [`super::grid`]) on both splits and chooses one by `dev`. With `per_block`,
+    /// then visits the blocks once, from the last to the first, and sets each to the α of the grid that is best with
+    /// the other blocks unchanged.
     ///
     /// # Errors
-    /// Errors of scoring.
+    /// Fails if scoring fails.
     pub fn run(
         &self,
         grid: &[f64],
@@ -83,7 +83,7 @@ impl Search<'_> {
     }
 
     fn on_dev(&self, shares: &Shares, before: &BitsPerByte) -> Result<Point, StudyError> {
-        // The base was already measured.
+        // The scores of the base are known.
         let dev = match shares.values().all(|share| *share == 0.0) {
             true => before.clone(),
             false => self.measure(shares, HeldoutSplit::Dev)?,
@@ -98,7 +98,7 @@ impl Search<'_> {
         })
     }
 
-    /// Returns bits per byte of every domain on one split.
+    /// Returns the bits per byte of every domain on one split.
     fn measure(&self, shares: &Shares, split: HeldoutSplit) -> Result<BitsPerByte, StudyError> {
         let scores = self.models.scores(shares, split)?.into_iter();
         Ok(scores

@@ -10,18 +10,18 @@ use polymath_train::to_token_batch;
 
 use crate::StudyError;
 
-/// Rows per batch.
+/// Rows in a batch.
 const ROWS: usize = 8;
 
-/// Gradient with respect to all parameters, by name.
+/// Gradient of each parameter, by name.
 pub struct Gradient(BTreeMap<String, Tensor>);
 
 impl Gradient {
-    /// Computes the gradient on about `tokens` tokens of a domain's training text in rows of `sequence_length`, with
-    /// respect to the trainable parameters of `model`.
+    /// Computes the gradient of the base's loss on about `tokens` tokens of a domain's training text, in rows of
+    /// `sequence_length`, with respect to the trainable parameters of `model`.
     ///
     /// # Errors
-    /// Errors of the model.
+    /// Fails if the model fails.
     pub fn of(
         model: &Transformer,
         (domain, shard): (&str, Arc<TokenShard>),
@@ -56,10 +56,10 @@ impl Gradient {
         Ok(Self(sums))
     }
 
-    /// Returns the cosine similarity of two gradients; 0 if one of them is zero.
+    /// Returns the cosine similarity of two gradients, or 0 if one of them is zero.
     ///
     /// # Errors
-    /// Errors of the device.
+    /// Fails if a tensor operation on the device fails.
     pub fn cosine(&self, other: &Self) -> Result<f64, StudyError> {
         let scale = (self.product(self)? * other.product(other)?).sqrt();
         if scale == 0.0 {

@@ -1,4 +1,4 @@
-//! The transfer matrix of finished runs.
+//! Measurement of the transfer matrix from finished runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,11 +20,11 @@ use polymath_finetune::Finetuning;
 
 use crate::StudyError;
 
-/// Scores finished runs on every domain, each run once, beside the forecasts from the base's gradients and an early
-/// checkpoint. `say` receives the name of each step.
+/// Scores each finished run on every domain. Adds forecasts from the base's gradients and from an early checkpoint.
+/// `say` is called with the name of each step.
 ///
 /// # Errors
-/// A run without a complete checkpoint; errors of scoring.
+/// Fails if a run has no complete checkpoint or if scoring fails.
 pub fn measure(
     config: &TransferConfig,
     (runs, data): (&[OpenRun], &TransferData),
@@ -90,8 +90,8 @@ impl Matrix<'_> {
         })
     }
 
-    /// Scores the model with the identity `weights`, or reads its scores from the cache `file`. `name` is shown to the
-    /// user.
+    /// Returns the scores of the model that the string `weights` identifies, from the cache `file` if they are there.
+    /// `name` is shown to the user.
     fn score(
         &mut self,
         (file, weights): (&Path, &str),
@@ -155,8 +155,8 @@ impl Matrix<'_> {
             .collect()
     }
 
-    /// Returns the divergence of a run from the base on its own niche (its first domain) at its early checkpoint;
-    /// cached.
+    /// Returns the KL divergence of a run's early checkpoint from the base on the run's own niche, its first domain.
+    /// The result is cached.
     fn early_divergence(&mut self, run: &OpenRun) -> Result<f64, StudyError> {
         let tuning = &run.tuning;
         let niche = &tuning.shards()[..1];
@@ -177,7 +177,7 @@ impl Matrix<'_> {
         Ok(found.nats_a_token)
     }
 
-    /// Returns the matrix row of a domain from its runs over all seeds.
+    /// Returns a domain's row of the matrix, from its runs with all seeds.
     fn row(
         &mut self,
         runs: &[OpenRun],
@@ -205,19 +205,19 @@ impl Matrix<'_> {
     }
 }
 
-/// Cached gradient cosines.
+/// Content of the cache file with the gradient cosines.
 #[derive(Serialize, Deserialize)]
 struct Cosines {
     cosines: BTreeMap<String, Vec<f64>>,
 }
 
-/// Cached divergence of a run's early checkpoint.
+/// Content of the cache file with the divergence of a run's early checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Early {
     nats_a_token: f64,
 }
 
-/// Returns the change in a domain on the test split; the best checkpoints were chosen on the dev split.
+/// Returns the change in a domain on the test split, since the best checkpoints were chosen on the dev split.
 fn change(name: &str, base: &SplitScores, after: &[SplitScores]) -> Result<Figure, StudyError> {
     let runs: Vec<&DomainScores> = after.iter().map(|scores| &scores.test[name]).collect();
     Ok(change_over_seeds(&base.test[name], &runs)?)

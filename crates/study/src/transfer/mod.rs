@@ -1,5 +1,5 @@
-//! Transfer matrix: one base tuned briefly on each of several domains and scored on all of them, beside forecasts from
-//! gradients and an early checkpoint.
+//! Transfer matrix: one base is tuned briefly on each of several domains and scored on all of them. Forecasts come
+//! from gradients and from an early checkpoint.
 
 mod gradient;
 mod matrix;
@@ -26,21 +26,21 @@ use crate::StudyError;
 pub struct TransferConfig {
     /// Folder of the runs and of the report.
     pub output: PathBuf,
-    /// Prepared datasets; the domains of all of them are scored.
+    /// Prepared datasets. All their domains are scored.
     pub datasets: Vec<PathBuf>,
     /// Domains to tune on; default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<String>,
-    /// Seeds: each domain is tuned on once with each.
+    /// Random seeds: the base is tuned on each domain once with each seed.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// Held-out tokens of each domain and split that are scored; default: all.
+    /// Maximum number of held-out tokens that are scored for each domain and split; default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Tokens of each domain's training text for its gradient.
+    /// Number of training tokens of each domain from which its gradient is computed.
     #[serde(default = "default_gradient_tokens")]
     pub gradient_tokens: u64,
-    /// Share of a run after which its divergence from the base is measured.
+    /// Share of a run after which its divergence from the base is measured for the forecast.
     #[serde(default = "default_early_share")]
     pub early_share: f64,
     /// Settings that all runs share: the keys of a `finetune` config except `run`, `seed`, `dataset` and `domain`.
@@ -59,10 +59,10 @@ fn default_early_share() -> f64 {
     0.05
 }
 
-/// One run of a transfer matrix.
+/// Planned run of a transfer matrix.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
-    /// Domain that it is tuned on.
+    /// Domain that the base is tuned on.
     pub domain: String,
     /// Seed of the run.
     pub seed: u64,
@@ -79,11 +79,11 @@ pub struct TransferData {
 }
 
 impl TransferConfig {
-    /// Plans every run, grouped by domain, and opens the data to score. `source` is the file that the configuration was
-    /// read from.
+    /// Plans all runs, grouped by domain, and opens the data to score. `source` is the file that the configuration
+    /// was read from.
     ///
     /// # Errors
-    /// The invalid key; a dataset that can't be opened.
+    /// Fails if a key is invalid or a dataset can't be opened.
     pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, TransferData), StudyError> {
         self.validate()?;
         let mut scored: Vec<(String, Arc<TokenShard>)> = Vec::new();
@@ -171,9 +171,9 @@ impl TransferConfig {
     }
 }
 
-/// An open run and the folder of its early checkpoint.
+/// Open run, with the folder of its early checkpoint.
 pub struct OpenRun {
-    /// Domain that it is tuned on.
+    /// Domain that the base is tuned on.
     pub domain: String,
     /// The fine-tuning.
     pub tuning: Finetuning,
@@ -181,7 +181,7 @@ pub struct OpenRun {
 }
 
 impl OpenRun {
-    /// Creates the run and makes it keep its checkpoint after `share` of the training.
+    /// Makes an open run that keeps its checkpoint after the share `share` of the training.
     pub fn new(domain: String, mut tuning: Finetuning, share: f64) -> Self {
         let early = tuning.keep_at(share);
         Self {

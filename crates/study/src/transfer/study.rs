@@ -1,4 +1,4 @@
-//! A transfer matrix from its configuration to its report: open, train, score, compare.
+//! Transfer matrix from its configuration to its report: open, train, score, compare.
 
 use polymath_config::Source;
 use polymath_report::transfer::Transfer;
@@ -7,7 +7,7 @@ use super::{OpenRun, TransferConfig, TransferData, measure};
 use crate::StudyError;
 use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
-/// A transfer matrix with all runs open.
+/// Transfer matrix whose runs are all open.
 pub struct TransferStudy<'a> {
     config: &'a TransferConfig,
     data: TransferData,
@@ -15,11 +15,11 @@ pub struct TransferStudy<'a> {
 }
 
 impl<'a> TransferStudy<'a> {
-    /// Opens all runs before the first is trained. `source` is the file that `config` was read from. With
-    /// `only_inspect` nothing is written, and the study can't be run.
+    /// Opens all runs before the first one is trained. `source` is the file that `config` was read from. With
+    /// `only_inspect`, nothing is written, and the study can't be run.
     ///
     /// # Errors
-    /// The invalid key or file; all errors are refusals.
+    /// Fails if a key or file is invalid. All errors are refusals.
     pub fn open(
         config: &'a TransferConfig,
         source: &Source,
@@ -38,18 +38,18 @@ impl<'a> TransferStudy<'a> {
         Ok(Self { config, data, runs })
     }
 
-    /// Returns the size and progress of each run.
+    /// Returns the number of training tokens and the progress of each run.
     ///
     /// # Errors
-    /// Runs that can't be compared, or finished runs with other settings.
+    /// Fails if the runs can't be compared, or if a finished run has other settings.
     pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
         status(&self.named())
     }
 
-    /// Trains on each domain in turn, scores all runs, and writes the matrix into the configured `output`.
+    /// Tunes the base on each domain separately, scores all runs, and writes the matrix to the configured `output`.
     ///
     /// # Errors
-    /// [`StudyError::Interrupted`]; errors of training, scoring and writing.
+    /// Fails with [`StudyError::Interrupted`] if the user stops it, or if training, scoring or writing fails.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Transfer>, StudyError> {
         let trained = train(&self.named(), runner)?;
         let known = |(run, seed): &(OpenRun, u64)| (run.domain.clone(), *seed);

@@ -1,4 +1,4 @@
-//! Interpolation: exact ends, mixtures between them, and the chosen point.
+//! Tests of interpolation: exact end points, mixtures between them, and the choice of a point.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ fn rule(limit: f64) -> Rule {
     }
 }
 
-/// At 0 the weights are the base's bit for bit, at 1 the tuned model's, and between them they lie on the line. A block
-/// can have its own share.
+/// Checks that the weights at α = 0 are the base's and at α = 1 the tuned model's, bit for bit, that they are
+/// interpolated linearly in between, and that a block can have its own share.
 #[test]
 fn ends_are_exact() {
     let root = tempfile::tempdir().unwrap();
@@ -57,7 +57,8 @@ fn ends_are_exact() {
         assert_eq!(values(weight), values(&expected.frozen()[name]), "{name}");
     }
 
-    // The whole curve: the base has no increase, both splits are scored, and shares per block are no worse.
+    // On the curve, the base has no increase, both splits are scored, and shares per block are no worse than a common
+    // share.
     let rule = rule(0.01);
     let alphas = grid(&[0.5]).unwrap();
     let mut said = 0;
@@ -98,7 +99,8 @@ fn point(increase: f64, niche: f64) -> Point {
     }
 }
 
-/// The best niche inside the limit wins; if no point is inside, the smallest increase wins.
+/// Checks that the point with the best niche within the limit is chosen, and the smallest increase if no point is
+/// within it.
 #[test]
 fn choice_is_the_best_niche_within_the_limit() {
     let points = [point(0.0, 3.0), point(0.015, 2.0), point(0.03, 1.0)];
@@ -113,14 +115,14 @@ fn choice_is_the_best_niche_within_the_limit() {
     assert!((rule(0.0).mean_increase(&before, &after) - 0.1).abs() < 1e-12);
 }
 
-/// The grid always contains both ends, in order. A share outside 0 to 1 is refused.
+/// Checks that the grid always contains 0 and 1, in order, and that a share outside 0 to 1 is refused.
 #[test]
 fn grids_contain_both_ends() {
     assert_eq!(grid(&[0.7, 0.2, 0.7]).unwrap(), [0.0, 0.2, 0.7, 1.0]);
     assert!(grid(&[1.5]).unwrap_err().to_string().contains("`1.5`"));
 }
 
-/// Models of other shapes and domains without documents in a split are refused by name.
+/// Checks that models of other shapes, and domains without documents in a split, are refused by name.
 #[test]
 fn mismatched_models_and_domains_are_refused() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Interpolation of three differing retained domains at uneven shares: each figure against its definition.
+//! Test of an interpolation with three different retained domains and different shares: each number against its
+//! definition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::support::tiny::{frozen, ops, save, shard, values};
 
 const SHARES: [f64; 4] = [0.0, 0.25, 0.7, 1.0];
 
-/// Computes (1 − α)·base + α·tuned elementwise.
+/// Returns (1 − α)·base + α·tuned, element by element.
 fn mixed(alpha: f64) -> BTreeMap<String, Vec<f64>> {
     let (base, tuned) = (frozen(1), frozen(2));
     let mix = |(name, base): (&String, &Tensor)| {
@@ -36,15 +37,15 @@ fn model(alpha: f64) -> Transformer {
     Transformer::from_weights(like.config().clone(), weights, &options).unwrap()
 }
 
-/// Returns the niche and three retained domains.
+/// Returns the held-out documents of the niche and of three retained domains.
 fn domains() -> Vec<(String, Arc<TokenShard>)> {
     [("niche", 12), ("first", 30), ("second", 9), ("third", 17)]
         .map(|(name, documents)| (name.to_owned(), shard(documents)))
         .into()
 }
 
-/// The weights at α = 0.25 and 0.7 are the mixtures computed by hand, the mean increase is over the three retained
-/// domains on either split, and the chosen point is the one that the rule gives by hand.
+/// Checks that the weights at α = 0.25 and 0.7 equal mixtures computed separately, that the mean increase on each
+/// split is over the three retained domains, and that the rule chooses the expected point.
 #[test]
 fn points_are_the_mixtures_by_hand() {
     let root = tempfile::tempdir().unwrap();
@@ -93,7 +94,7 @@ fn points_are_the_mixtures_by_hand() {
         .iter()
         .map(|point| [0, 1].map(|split| mean_rise(&expected[0][split], &point[split])))
         .collect();
-    // Three limits: one that all points keep, one between two increases, and one that a single point keeps.
+    // Three limits: all points are within the first, some within the second, and one within the third.
     let mut sorted: Vec<f64> = rises.iter().map(|rise| rise[0]).collect();
     sorted.sort_by(f64::total_cmp);
     for limit in [
