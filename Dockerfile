@@ -7,7 +7,7 @@ FROM rust:1.91-bookworm AS build
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
-    cargo build --release --locked && cp target/release/polymath /usr/local/bin/polymath
+    cargo build --profile dist --locked && cp target/dist/polymath /usr/local/bin/polymath
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
