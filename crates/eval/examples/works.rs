@@ -1,4 +1,5 @@
-//! Measures how often intervals hold the truth on real works that were cut into documents:
+//! Measures the coverage of confidence intervals on real works that were cut into documents: how often an interval
+//! contains the true value.
 //!
 //! ```sh
 //! works score <dataset> <model> <scores.json>              # scores 600 000 held-out tokens of each domain
@@ -18,17 +19,17 @@ use polymath_eval::{DocumentScore, DomainScores, WindowOptions, score_shard};
 use polymath_model::{LoadOptions, Ops, Precision};
 use serde::{Deserialize, Serialize};
 
-/// Tokens of each domain whose documents are scored, in a seeded order.
+/// Tokens to score per domain; the documents are taken in a seeded order.
 const MAX_TOKENS: u64 = 600_000;
-/// Resamples of one bootstrap: fewer than a report draws, since the table averages over many.
+/// Resamples per bootstrap. A report uses more; here the table averages over many draws.
 const RESAMPLES: usize = 400;
-/// Numbers of works that an interval is made from.
+/// Numbers of works per interval.
 const SIZES: [usize; 4] = [10, 20, 40, 80];
 
-/// The held-out documents of a domain as a model scored them.
+/// Scores of a domain's held-out documents under one model.
 #[derive(Serialize, Deserialize)]
 struct Scored {
-    /// The work of each document.
+    /// Work of each document.
     groups: Vec<u64>,
     documents: Vec<DocumentScore>,
 }
@@ -114,13 +115,13 @@ fn cover(draws: u64, base: &Model, tuned: &[Model]) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// Returns the middle one of the values.
+/// Returns the median; for an even number of values, the upper of the middle two.
 fn median(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// The units that an interval takes for independent.
+/// Units that an interval treats as independent.
 const KINDS: [Independent; 2] = [Independent::Documents, Independent::Works];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -129,26 +130,28 @@ enum Independent {
     Works,
 }
 
-/// A domain, work by work.
+/// The scores of a domain's documents, and the documents of each work.
 struct Population<'a> {
     base: &'a [DocumentScore],
     tuned: Vec<&'a [DocumentScore]>,
-    /// The documents of each work.
+    /// Indices of the documents of each work.
     works: Vec<Vec<usize>>,
 }
 
-/// Counts over draws and models; pairs are of [`KINDS`].
+/// Counts over all draws and models. Arrays have one element per kind in [`KINDS`].
 #[derive(Default)]
 struct Outcome {
-    /// Intervals of works drawn with replacement that hold the change of all works: it is the truth that they are
-    /// drawn from.
+    /// Number of intervals, from works drawn with replacement, that contain the change over all works, which is the
+    /// true value for such draws.
     all: [u64; 2],
-    /// Intervals of works drawn without replacement that hold the change of those that were not drawn.
+    /// Number of intervals, from works drawn without replacement, that contain the change over the works that were
+    /// not drawn.
     other: [u64; 2],
-    /// Verdicts at a limit that is the truth, on works drawn with replacement.
+    /// Number of “kept” and of “broken” verdicts, both wrong, for a limit equal to the true value and works drawn
+    /// with replacement.
     kept: u64,
     broken: u64,
-    /// Lengths of the intervals of works drawn with replacement.
+    /// Lengths of the intervals from works drawn with replacement.
     lengths: [Vec<f64>; 2],
 }
 
@@ -189,13 +192,13 @@ impl<'a> Population<'a> {
         Ok(outcome)
     }
 
-    /// Returns true if at least as many works are left as are drawn.
+    /// Returns true if at least as many works remain as are drawn.
     fn has_others(&self, size: usize) -> bool {
         2 * size <= self.works.len()
     }
 
-    /// The intra-class correlation of a byte's change in the documents of a work, by one-way analysis of variance;
-    /// the mean over the models.
+    /// Returns the intra-class correlation within works of a document's change in nats per byte, by one-way analysis
+    /// of variance, averaged over the models.
     fn correlation(&self) -> f64 {
         let of = |tuned: &&[DocumentScore]| {
             let rate =
@@ -210,7 +213,7 @@ impl<'a> Population<'a> {
     }
 }
 
-/// A tuned model on the works of a domain.
+/// A tuned model, and the domain that it is compared on.
 #[derive(Clone, Copy)]
 struct TunedModel<'a> {
     population: &'a Population<'a>,
@@ -242,8 +245,9 @@ impl TunedModel<'_> {
         Ok(())
     }
 
-    /// The others are a sample too: with n works drawn and m others, the difference of the two has √(1 + n/m) times
-    /// the standard error of the drawn ones, and so much longer are the interval's arms.
+    /// Counts intervals that contain the change over the works that were not drawn. These are a sample too: with n
+    /// works drawn and m others, the standard error of the difference is √(1 + n/m) times that of the drawn works, so
+    /// the interval is lengthened by this factor.
     fn against_others(
         self,
         (drawn, others): (&[usize], &[usize]),
@@ -279,7 +283,8 @@ impl TunedModel<'_> {
         after.bits_per_byte() - base.bits_per_byte()
     }
 
-    /// Base and tuned model on some of the works; one that was drawn twice counts as two.
+    /// Returns the scores of the base and of the tuned model on some of the works; a work that was drawn twice counts
+    /// as two.
     fn scores(self, works: &[usize]) -> (DomainScores, DomainScores) {
         let (mut base, mut after) = (DomainScores::default(), DomainScores::default());
         for (place, work) in works.iter().enumerate() {
@@ -293,7 +298,7 @@ impl TunedModel<'_> {
     }
 }
 
-/// 0 to `count` − 1 in a random order (Fisher & Yates).
+/// Returns 0 to `count` − 1 in random order (Fisher–Yates).
 fn shuffled(count: usize, random: &mut Random) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     for place in (1..count).rev() {
@@ -302,8 +307,9 @@ fn shuffled(count: usize, random: &mut Random) -> Vec<usize> {
     order
 }
 
-/// The intra-class correlation of values in groups of unequal size (Donner 1986): (B − W) / (B + (k − 1) W), where B
-/// and W are the mean squares between and within groups, and k is a group's size, corrected for how sizes differ.
+/// Returns the intra-class correlation of values in groups of unequal size (Donner 1986): (B − W) / (B + (k − 1) W),
+/// where B and W are the mean squares between and within groups, and k is the mean group size, corrected for its
+/// variation.
 fn correlation(groups: &[Vec<f64>]) -> f64 {
     let count: f64 = groups.iter().map(|group| group.len() as f64).sum();
     let mean = groups.iter().flatten().sum::<f64>() / count;

@@ -9,7 +9,7 @@ use crate::{EvalError, WindowOptions};
 /// Computes the mean of KL(base ‖ tuned) over a shard's held-out tokens, in nats per token.
 ///
 /// # Errors
-/// A context longer than the models'; models of different vocabularies.
+/// Fails if the context is longer than that of the models, or if the models have different vocabularies.
 pub fn divergence(
     (base, tuned): (&Transformer, &Transformer),
     shard: &TokenShard,

@@ -19,7 +19,7 @@ pub enum EvalError {
     /// The progress callback stopped scoring.
     #[error("stopped")]
     Stopped,
-    /// Scores or options that can't be used.
+    /// Scores or options are not valid.
     #[error("{0}")]
     Scores(String),
 }

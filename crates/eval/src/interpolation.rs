@@ -1,5 +1,5 @@
-//! Interpolation after training (WiSE-FT, Wortsman et al. 2022): (1 − α)·base + α·tuned. α is chosen on the dev split
-//! of the held-out documents and reported on the test split.
+//! Interpolation after training (WiSE-FT, Wortsman et al. 2022) between the base and the tuned weights: (1 − α)·base
+//! + α·tuned. α is chosen on the dev split of the held-out documents, and the result is reported on the test split.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,26 +11,26 @@ use polymath_model::{EMBEDDING, HEAD, LoadOptions, ModelConfig, Transformer, blo
 
 use crate::{EvalError, ScoresByDomain, WindowOptions, score_shard};
 
-/// Two models of the same shape, and the settings to score models between them.
+/// Weights of two models of the same shape, and the settings to score the models in between.
 pub struct Interpolation<'a> {
     /// Shape of the tuned model.
     config: ModelConfig,
     base: BTreeMap<String, Tensor>,
     tuned: BTreeMap<String, Tensor>,
-    /// Held-out documents of every domain.
+    /// Held-out documents of each domain.
     domains: &'a [(String, Arc<TokenShard>)],
     windows: WindowOptions,
     options: LoadOptions<'a>,
 }
 
-/// α of each block, named by [`block_of`].
+/// α of each block of the model; [`block_of`] gives the names of the blocks.
 pub type Shares = BTreeMap<String, f64>;
 
 impl<'a> Interpolation<'a> {
-    /// Opens the models in the folders `base` and `tuned`, which may be an adapter over the base.
+    /// Opens the models in the folders `base` and `tuned`; `tuned` may be an adapter over the base.
     ///
     /// # Errors
-    /// Models of different shapes; a domain without documents in either split.
+    /// Fails if the models have different shapes, or if a domain has no documents in the dev or the test split.
     pub fn open(
         (base, tuned): (&Path, &Path),
         domains: &'a [(String, Arc<TokenShard>)],
@@ -46,7 +46,7 @@ impl<'a> Interpolation<'a> {
             )
         };
         let mut weights = (polymath_model::load_weights(base)?, changed);
-        // A fine-tuning may have untied the head, which was the embedding in the base.
+        // If fine-tuning untied the output head, the base's head is a copy of its embedding.
         if weights.1.contains_key(HEAD) && !weights.0.contains_key(HEAD) {
             let head = weights.0[EMBEDDING].clone();
             weights.0.insert(HEAD.to_owned(), head);
@@ -86,11 +86,11 @@ impl<'a> Interpolation<'a> {
         })
     }
 
-    /// Returns the weights at `shares`; a block without a share has α = 1. At 0 and 1, they are bit-identical to the
-    /// base's and the tuned model's.
+    /// Returns the interpolated weights. A block that is not in `shares` has α = 1. With α = 0 and α = 1, the weights
+    /// are bit-identical to those of the base and of the tuned model.
     ///
     /// # Errors
-    /// Errors of the device.
+    /// Fails if a tensor operation fails, for example because the device is out of memory.
     pub fn blend(&self, shares: &Shares) -> Result<BTreeMap<String, Tensor>, EvalError> {
         self.tuned
             .iter()
@@ -109,26 +109,26 @@ impl<'a> Interpolation<'a> {
             .collect()
     }
 
-    /// Returns the model at `shares`.
+    /// Returns the model with the weights of [`Self::blend`].
     ///
     /// # Errors
-    /// As [`Self::blend`].
+    /// Fails as [`Self::blend`] does, or if the weights make no model.
     pub fn model(&self, shares: &Shares) -> Result<Transformer, EvalError> {
         let weights = self.blend(shares)?;
         let config = self.config.clone();
         Ok(Transformer::from_weights(config, weights, &self.options)?)
     }
 
-    /// Returns the same α for all blocks.
+    /// Returns shares with the same α for all blocks.
     pub fn alike(&self, alpha: f64) -> Shares {
         let blocks = self.tuned.keys().map(|name| block_of(name));
         blocks.map(|block| (block, alpha)).collect()
     }
 
-    /// Scores the documents of every domain on one split.
+    /// Scores the documents of every domain in one split, with the model at `shares`.
     ///
     /// # Errors
-    /// Errors of scoring.
+    /// Fails if the model can't be built or scored.
     pub fn scores(
         &self,
         shares: &Shares,

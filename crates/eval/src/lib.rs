@@ -1,7 +1,7 @@
 //! Evaluation: bits per byte by domain, tasks, questions, and paired statistics, for training loops and reports.
 //!
-//! [`score_shard`] scores every held-out document of a domain once, [`HeldoutEvaluator`] repeats it during training,
-//! [`score_task`] answers multiple-choice tasks, and [`statistics`] tests whether a difference is significant.
+//! [`score_shard`] scores every held-out document of a domain once. [`HeldoutEvaluator`] scores a sample repeatedly
+//! during training. [`score_task`] scores multiple-choice tasks. [`statistics`] has intervals and significance tests.
 //!
 //! ```no_run
 //! use candle_core::Device;

@@ -10,29 +10,30 @@ use tokenizers::Tokenizer;
 use crate::EvalError;
 use crate::rows::{Row, score_rows};
 
-/// Endings of an answer, the most likely first.
+/// Texts that may end an answer, the most likely first.
 const ENDINGS: [Ending; 3] = [
     Ending::Text("\n"),
-    // Some tokenizers have one token for the empty line that follows an answer in a longer text.
+    // Some tokenizers have a single token for a line break followed by an empty line.
     Ending::Text("\n\n"),
     Ending::EndOfText,
 ];
 
-/// Text or token after an answer.
+/// Text or token that ends an answer.
 #[derive(Clone, Copy)]
 enum Ending {
     Text(&'static str),
     EndOfText,
 }
 
-/// Returns for each question whether greedy decoding gives its answer and then ends the line or the text.
+/// Returns for each question whether greedy decoding generates exactly its answer, followed by the end of the line or
+/// of the text.
 ///
-/// Greedy decoding gives exactly these tokens if and only if each is the most likely one after the previous tokens, so
-/// one forward pass over prompt and answer is enough. An answer that the model would write with other tokens than the
-/// tokenizer counts as wrong.
+/// Greedy decoding generates these tokens if and only if each is the most likely one after the tokens before it. So
+/// one forward pass over prompt and answer is enough. The right text in other tokens than the tokenizer gives counts
+/// as wrong.
 ///
 /// # Errors
-/// A tokenizer that can't be read; a question longer than the model's context.
+/// Fails if the tokenizer can't be read, or if a question is longer than the model's context.
 pub fn answer_questions(
     model: &Transformer,
     tokenizer: &Path,
@@ -40,7 +41,7 @@ pub fn answer_questions(
 ) -> Result<Vec<bool>, EvalError> {
     let tokenizer = polymath_tokenizer::open(tokenizer)?;
     let mut right = vec![false; questions.len()];
-    // Wrong rows, each cut after its first wrong token: a row with this beginning is wrong too.
+    // Wrong rows of each question, cut after the first wrong token. Any row with the same beginning is wrong too.
     let mut wrong: Vec<Vec<Vec<u32>>> = vec![Vec::new(); questions.len()];
     for (attempt, ending) in ENDINGS.into_iter().enumerate() {
         let mut asked = Vec::new();
@@ -76,7 +77,7 @@ fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
     ))
 }
 
-/// Encodes a question: beginning-of-text and prompt, then answer and ending.
+/// Encodes a question: begin token and prompt, then answer and ending.
 fn row(
     config: &ModelConfig,
     tokenizer: &Tokenizer,
@@ -89,7 +90,7 @@ fn row(
     };
     let answer = format!("{}{after}", question.answer);
     let text = (question.prompt.as_str(), answer.as_str());
-    // A token that reaches from the prompt into the answer counts as part of the answer.
+    // A token across the boundary between prompt and answer belongs to the answer.
     let mut whole = Continuation::encode(tokenizer, config.bos_token_id, text)?;
     if let Ending::EndOfText = ending {
         whole.tokens.push(config.eos_token_id);

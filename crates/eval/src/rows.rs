@@ -1,39 +1,39 @@
-//! Scoring of continuations: the prompt of a row is given, the rest is scored.
+//! Scoring of continuations: each row is a prompt, which is given, and a continuation, which is scored.
 
 use polymath_model::{IGNORED, TokenBatch, Transformer};
 
 use crate::EvalError;
 use crate::scoring::TOKENS_AT_ONCE;
 
-/// Prompt and continuation.
+/// A prompt and its continuation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
-    /// Tokens of the prompt and the continuation.
+    /// Tokens of the prompt, followed by those of the continuation.
     pub tokens: Vec<u32>,
-    /// Number of prompt tokens: at least one, and not all.
+    /// Number of prompt tokens: at least one, and fewer than all.
     pub prompt: usize,
 }
 
-/// Score of a row.
+/// Score of a continuation.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct RowScore {
     /// −ln p, summed over the continuation.
     pub nats: f64,
-    /// Index in the row of the first continuation token that is not the most likely one.
+    /// Index in the row of the first continuation token that is not the most likely one; `None` if all are.
     pub first_wrong: Option<usize>,
 }
 
 impl Row {
-    /// Returns the number of input tokens: the last token is only predicted.
+    /// Returns the number of input tokens, which is one less than all: the last token is only predicted.
     pub fn inputs(&self) -> usize {
         self.tokens.len() - 1
     }
 }
 
-/// Scores every row once. `progress` receives the number of scored rows.
+/// Scores every row once. Calls `progress` with the number of rows scored so far.
 ///
 /// # Errors
-/// Errors of the model, for example for a row longer than its context.
+/// Fails if the model fails, for example because a row is longer than its context.
 pub(crate) fn score_rows(
     model: &Transformer,
     rows: &[&Row],
@@ -59,7 +59,7 @@ pub(crate) fn score_rows(
     Ok(scores)
 }
 
-/// Scores rows in one batch, padded to the longest.
+/// Scores rows in one batch, padded to the longest row.
 fn score_chunk(model: &Transformer, rows: &[&Row]) -> Result<Vec<RowScore>, EvalError> {
     let longest = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
     let bos = model.config().bos_token_id;
@@ -79,7 +79,7 @@ fn score_chunk(model: &Transformer, rows: &[&Row]) -> Result<Vec<RowScore>, Eval
     }
     let scores = model.score(&batch)?;
     let of_row = |(number, row): (usize, &&Row)| {
-        // A token is the target of the previous position.
+        // The prediction of a token is at the position before it.
         let places = || (row.prompt..row.tokens.len()).map(|at| (at, number * longest + at - 1));
         RowScore {
             nats: places()

@@ -1,4 +1,4 @@
-//! Scores of held-out documents: bits per byte, in a single pass or repeatedly during training.
+//! Scoring of held-out documents in bits per byte, once or repeatedly during training.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -10,28 +10,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// Maximum number of tokens per forward pass; more is not faster and costs memory.
+/// Maximum number of tokens per forward pass. More would not be faster and would take more memory.
 pub(crate) const TOKENS_AT_ONCE: usize = 4096;
-/// Seed of the sample during training: the same in every run, so that curves can be compared.
+/// Seed of the evaluation sample during training. It is the same in every run, so that loss curves can be compared.
 const SUBSAMPLE_SEED: u64 = 0;
 
 /// Score of one document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DocumentScore {
-    /// −ln p, summed over its scored tokens.
+    /// −ln p, summed over the scored tokens.
     pub nats: f64,
-    /// Number of scored tokens, including the end-of-text token.
+    /// Number of scored tokens, including the end token.
     pub tokens: u64,
-    /// Size of its scored text in UTF-8 bytes.
+    /// UTF-8 bytes of the scored text.
     pub bytes: u64,
 }
 
-/// Scores of a document's single tokens.
+/// Scores of the single tokens of a document.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenScores {
     /// Index of the document in its shard.
     pub document: u32,
-    /// −ln p of each token; NaN if it is not scored (a prompt).
+    /// −ln p of each token; NaN if the token is not scored because it belongs to a prompt.
     pub nats: Vec<f32>,
 }
 
@@ -40,25 +40,26 @@ pub struct TokenScores {
 pub struct DomainScores {
     /// Score of each document.
     pub documents: Vec<DocumentScore>,
-    /// Group of each document: documents of one group are not independent. Empty if the dataset has no groups; each
+    /// Group of each document. Documents of one group are not independent. Empty if the dataset has no groups; each
     /// document is then its own group.
     pub groups: Vec<u64>,
-    /// Kind of group; `None` if the dataset has none.
+    /// Kind of the groups; `None` if the dataset has no groups.
     pub grouping: Option<Grouping>,
-    /// True if all held-out documents were scored because the domain has none in the requested split.
+    /// True if all held-out documents were scored because the domain has no documents in the requested split.
     pub whole: bool,
-    /// Scores of single tokens, for as many of the first documents as requested from [`score_tokens`], without
-    /// documents that the model reads in other tokens than those stored in the dataset.
+    /// Scores of single tokens, for the first documents up to the token limit of [`score_tokens`]. Documents whose
+    /// retokenized tokens differ from the stored ones are left out.
     pub tokens_of: Vec<TokenScores>,
 }
 
 impl DomainScores {
-    /// Returns Σ −log₂ p over tokens / Σ UTF-8 bytes. Unlike the loss, it can be compared between tokenizers.
+    /// Returns the bits per byte, Σ −log₂ p over tokens / Σ UTF-8 bytes. Unlike the loss, they can be compared
+    /// between tokenizers.
     pub fn bits_per_byte(&self) -> f64 {
         self.nats() / (std::f64::consts::LN_2 * self.bytes().max(1) as f64)
     }
 
-    /// Returns exp of the mean −ln p of a token.
+    /// Returns the perplexity: exp of the mean −ln p per token.
     pub fn perplexity(&self) -> f64 {
         (self.nats() / self.tokens().max(1) as f64).exp()
     }
@@ -68,7 +69,7 @@ impl DomainScores {
         self.documents.iter().map(|document| document.tokens).sum()
     }
 
-    /// Returns the size of the scored text in UTF-8 bytes.
+    /// Returns the UTF-8 bytes of the scored text.
     pub fn bytes(&self) -> u64 {
         self.documents.iter().map(|document| document.bytes).sum()
     }
@@ -78,34 +79,35 @@ impl DomainScores {
     }
 }
 
-/// Scores of every domain's documents, by domain name.
+/// Scores by domain name.
 pub type ScoresByDomain = BTreeMap<String, DomainScores>;
 
-/// Scores of a checkpoint on both splits of the held-out documents.
+/// Scores of a checkpoint on the dev and test splits.
 #[derive(Debug, Clone)]
 pub struct SplitScores {
-    /// Scores on the split that checkpoints are chosen on.
+    /// Scores on the dev split, which checkpoints are chosen on.
     pub dev: ScoresByDomain,
-    /// Scores on the split that results are reported on.
+    /// Scores on the test split, which results are reported on.
     pub test: ScoresByDomain,
 }
 
-/// Windows that documents are cut into for a model's context.
+/// Options for cutting documents into windows of the model's context.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WindowOptions {
-    /// Context in tokens. Default: the model's.
+    /// Context length in tokens; default: the model's.
     pub context: Option<usize>,
-    /// Distance in tokens between two windows of a long document. Default: the context.
+    /// Distance in tokens between the starts of two windows of a long document; default: the context length.
     pub stride: Option<usize>,
-    /// Maximum of scored tokens: whole documents in a seeded order up to the first that does not fit, at least one.
+    /// Maximum number of scored tokens: documents are taken whole, in a seeded order, up to the first that does not
+    /// fit, but at least one.
     pub max_tokens: Option<u64>,
-    /// Split to score; all documents if `None`.
+    /// Split to score; `None` for all held-out documents.
     pub split: Option<HeldoutSplit>,
 }
 
-/// Return type of a progress callback: `()`, or a [`ControlFlow`] that can stop scoring.
+/// Return type of a progress callback: either `()`, or a [`ControlFlow`] that can stop scoring.
 pub trait Answer {
-    /// Returns whether scoring stops.
+    /// Returns true if scoring should stop.
     fn stops(&self) -> bool;
 }
 
@@ -121,12 +123,12 @@ impl Answer for ControlFlow<()> {
     }
 }
 
-/// Scores the documents of a shard, every token once. `progress` receives the numbers of scored tokens and of all after
-/// each batch.
+/// Scores the documents of a shard, each token once. After each batch, calls `progress` with the number of tokens
+/// scored so far and the total.
 ///
 /// # Errors
-/// A context longer than the model's; a shard of another tokenizer or one that was truncated meanwhile;
-/// [`EvalError::Stopped`] from `progress`.
+/// Fails if the context is longer than the model's, if the shard is of another tokenizer or its file was truncated,
+/// or with [`EvalError::Stopped`] if `progress` stops the scoring.
 pub fn score_shard<A: Answer>(
     model: &Transformer,
     shard: &TokenShard,
@@ -136,11 +138,11 @@ pub fn score_shard<A: Answer>(
     score_tokens((model, shard), windows, 0, progress)
 }
 
-/// Scores the documents like [`score_shard`], and keeps the scores of single tokens of the first documents with at most
-/// `keep` stored tokens together, four bytes each.
+/// Scores the documents like [`score_shard`], and keeps the scores of single tokens (four bytes each) of the first
+/// documents, as long as they have at most `keep` stored tokens in total.
 ///
 /// # Errors
-/// As [`score_shard`].
+/// Fails as [`score_shard`] does.
 pub fn score_tokens<A: Answer>(
     (model, shard): (&Transformer, &TokenShard),
     windows: WindowOptions,
@@ -179,7 +181,7 @@ pub fn score_tokens<A: Answer>(
         }
         shard.check_length()?;
     }
-    // Prompts count among all tokens but are not scored.
+    // The total includes prompts, which are not scored.
     progress(all, all);
     Ok(DomainScores {
         documents,
@@ -198,20 +200,20 @@ fn groups_of(shard: &TokenShard, documents: &[u32]) -> Vec<u64> {
     groups.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// The groups of documents that a domain's score rests on.
+/// Number of document groups behind a domain's score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoredGroups {
-    /// Independent groups.
+    /// Number of independent groups.
     pub count: usize,
-    /// Groups of one size that would tell as much, (Σ bytes)² / Σ bytes² (Kish 1965): the most effective groups that
-    /// the domain can have.
+    /// Effective number of groups by size, (Σ bytes)² / Σ bytes² (Kish 1965): the number of equally large groups with
+    /// the same precision, and the upper limit of the domain's effective groups.
     pub by_size: f64,
 }
 
-/// Counts the groups of documents that [`score_shard`] scores with these windows.
+/// Counts the groups of the documents that [`score_shard`] scores with these windows.
 ///
 /// # Errors
-/// A context longer than the model's.
+/// Fails if the context is longer than the model's.
 pub fn scored_groups(
     model: &Transformer,
     shard: &TokenShard,
@@ -237,7 +239,7 @@ pub fn scored_groups(
     })
 }
 
-/// Returns the windows of documents for a model.
+/// Returns the options for cutting documents into windows for a model.
 pub(crate) fn scoring_options(
     (model, shard): (&Transformer, &TokenShard),
     windows: WindowOptions,
@@ -254,7 +256,7 @@ pub(crate) fn scoring_options(
             "a stride of {stride} tokens: windows of {context} tokens would leave some out, expected at most the context"
         )));
     }
-    // A row is padded to its length, so it is no longer than the longest document.
+    // A row is padded to its full length, so it is made no longer than the longest document.
     let shard = shard.stored();
     let lengths = (0..shard.documents()).map(|document| shard.document(document).len());
     let length = context.min(lengths.max().unwrap_or(0).max(TOKENS_AT_ONCE));
@@ -269,8 +271,8 @@ pub(crate) fn scoring_options(
     })
 }
 
-/// Returns buffers for token scores of the first `documents`, up to `most` tokens; `None` for documents with other
-/// tokens than those stored in the dataset.
+/// Returns a buffer for the token scores of each of the first `documents`, up to `most` tokens in total; `None` for a
+/// document whose retokenized tokens differ from the stored ones.
 fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Option<TokenScores>> {
     let mut left = most;
     let mut kept = Vec::new();
@@ -289,7 +291,7 @@ fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Opti
     kept
 }
 
-/// Converts a batch of the dataset to a batch of the model.
+/// Converts a batch of the data crate to a batch of the model crate.
 pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
     TokenBatch {
         input_ids: batch.input_ids,
@@ -299,9 +301,9 @@ pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
     }
 }
 
-/// Scores the same seeded sample of held-out documents repeatedly during training.
+/// Evaluator that scores the same seeded sample of held-out documents repeatedly during training.
 ///
-/// A domain without documents in the chosen split is scored on all its held-out documents; see
+/// If a domain has no documents in the chosen split, all its held-out documents are scored; see
 /// [`HeldoutEvaluator::warning`].
 pub struct HeldoutEvaluator {
     shards: Vec<(String, Arc<TokenShard>)>,
@@ -309,7 +311,7 @@ pub struct HeldoutEvaluator {
 }
 
 impl HeldoutEvaluator {
-    /// Creates an evaluator of these domains.
+    /// Creates an evaluator for these domains.
     pub fn new(shards: Vec<(String, Arc<TokenShard>)>, windows: WindowOptions) -> Self {
         Self { shards, windows }
     }
@@ -319,7 +321,7 @@ impl HeldoutEvaluator {
         self.windows.split
     }
 
-    /// Returns a warning that names the domains without documents in the split.
+    /// Returns a warning that names the domains without documents in the split, if there are any.
     pub fn warning(&self) -> Option<String> {
         let split = self.split()?;
         let without: Vec<&str> = self
@@ -341,7 +343,7 @@ impl HeldoutEvaluator {
     /// Returns bits per byte of every domain.
     ///
     /// # Errors
-    /// As [`score_shard`].
+    /// Fails as [`score_shard`] does.
     pub fn evaluate<A: Answer>(
         &self,
         model: &Transformer,
@@ -365,7 +367,7 @@ impl HeldoutEvaluator {
         Ok(found)
     }
 
-    /// Returns the windows for a shard: with the split, if the shard has documents in it.
+    /// Returns the window options for a shard; without the split if the shard has no documents in it.
     fn of(&self, shard: &TokenShard) -> WindowOptions {
         WindowOptions {
             split: self.split().filter(|split| has(shard, *split)),
@@ -378,7 +380,7 @@ fn has(shard: &TokenShard, split: HeldoutSplit) -> bool {
     (0..shard.documents()).any(|index| shard.split_of(index) == split)
 }
 
-/// Returns the maximum number of scored tokens.
+/// Returns the number of tokens that will be scored, at most.
 fn size(shard: &TokenShard, windows: WindowOptions) -> u64 {
     let is_wanted = |index: &usize| {
         windows

@@ -1,4 +1,4 @@
-//! Change in bits per byte with its interval and tests, by a bootstrap over document groups.
+//! Change in bits per byte, with an interval and tests by a bootstrap over document groups.
 
 use std::f64::consts::LN_2;
 
@@ -8,15 +8,16 @@ use super::student;
 use super::{Against, GroupDraws, Side};
 use crate::{DomainScores, EvalError};
 
-/// Two-sided significance level of verdicts; intervals have 95 %.
+/// Two-sided significance level of verdicts; intervals are at 95 %.
 pub const LEVEL: f64 = 0.05;
-/// Minimum number of groups for an interval and a verdict; fewer say too little about their variation.
+/// Minimum number of groups for an interval and a verdict. Fewer do not allow to estimate the variation between
+/// groups.
 pub const FEWEST_GROUPS: usize = 5;
-/// Minimum of a resample's standard error as a share of the sample's: a resample without the few groups that change
-/// would make the interval infinite.
+/// Minimum standard error of a resample, as a share of the sample's. A resample without the few groups that changed
+/// would otherwise have an infinite studentized deviation.
 pub(super) const LEAST_ERROR: f64 = 0.2;
 
-/// A change with its 95 % interval.
+/// A change in bits per byte with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
     /// Tuned minus base, in bits per byte.
@@ -25,9 +26,10 @@ pub struct Change {
     pub interval: Option<[f64; 2]>,
     /// Number of documents.
     pub documents: usize,
-    /// Number of independent groups of documents.
+    /// Number of independent document groups.
     pub groups: usize,
-    /// Number of equally large groups with normally distributed changes that would give the same precision.
+    /// Effective number of groups: the number of equally large groups with normally distributed changes that would
+    /// give the same precision.
     pub effective_groups: f64,
 }
 
@@ -35,32 +37,36 @@ pub struct Change {
 ///
 /// r = Σ(nats_tuned − nats_base) / (ln 2 · Σ bytes),
 ///
-/// where each resample draws whole groups of documents with replacement, the same for both models. Without groups, each
-/// document is its own group. Two intervals are computed from the resamples, and the one that extends further counts at
-/// each end:
+/// where each resample draws whole groups of documents with replacement, the same for both models. Without groups,
+/// each document is its own group. Two intervals are computed from the resamples. At each end, the one that extends
+/// further is used:
 ///
 /// - the percentile interval, expanded for few groups by Student's *t* (Hesterberg 2015, *What Teachers Should Know
-///   About the Bootstrap*). If a few groups contain most of the text or most of the variance, their effective number
-///   counts: see [`Change::effective_groups`];
-/// - the studentized interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* =
-///   (r* − r) / s*, and s is the ratio's linearized standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats −
-///   r · bytes.
+///   About the Bootstrap*). *t* uses the effective number of groups, which is small if a few groups contain most of
+///   the text or of the variance (see [`Change::effective_groups`]);
+/// - the studentized interval (Efron & Tibshirani 1993, chapter 12): [r − t₀.₉₇₅ · s, r − t₀.₀₂₅ · s], where t* = (r*
+///   − r) / s*, and s is the ratio's linearized standard error, √(n/(n−1) · Σ e²) / Σ bytes with e = nats − r ·
+///   bytes.
 ///
-/// The first covers the truth for unequal sizes, the second extends further to the side where a few groups change far
-/// more than the rest; each falls short where the other does not. For skewed changes, the end on the side of the long
-/// tail is moved outward: by the factor 1 + 2 γ in the interval and 1 + 7 γ in a test against a limit, where γ is the
-/// skewness over √(effective groups), less the 0.07 expected by chance, and at most 1. In a test with fewer than 15
-/// effective groups, the upper end is also moved outward by 15 / (effective groups) and the lower one by its square,
-/// and in any test by 1 + 0.2 u, where u is 1 minus Kish's effective number of groups by size as a share of the
-/// number of groups.
+/// The first covers the true value if groups differ in size. The second extends further to the side on which a few
+/// groups change far more than the rest. Each falls short where the other does not.
+///
+/// Ends are then moved outward, away from r, by these factors:
+///
+/// - For skewed changes, the end on the side of the long tail: 1 + 2 γ in the interval and 1 + 7 γ in a test against
+///   a limit. γ is the skewness over √(effective groups), less the 0.07 expected by chance, and at most 1.
+/// - In a test with fewer than 15 effective groups: 15 / (effective groups) for the upper end, and its square for the
+///   lower end.
+/// - In any test: 1 + 0.2 u, where u is 1 minus the ratio of Kish's effective number of groups by size to the number
+///   of groups.
 #[derive(Debug, Clone)]
 pub struct PairedBootstrap {
     value: f64,
     /// Standard error s of the change.
     error: f64,
-    /// Change r* of every resample, ascending.
+    /// Change r* of each resample, ascending.
     changes: Vec<f64>,
-    /// Studentized deviation t* of every resample, ascending.
+    /// Studentized deviation t* of each resample, ascending.
     studentized: Vec<f64>,
     shape: Shape,
     documents: usize,
@@ -68,10 +74,11 @@ pub struct PairedBootstrap {
 }
 
 impl PairedBootstrap {
-    /// Draws the resamples.
+    /// Draws the resamples and computes their changes.
     ///
     /// # Errors
-    /// Models that were not scored on the same documents; no documents; a score that is not finite; no resamples.
+    /// Fails if the models were not scored on the same documents, if there are no documents or no resamples, or if a
+    /// score is not finite.
     pub fn new(
         base: &DomainScores,
         tuned: &DomainScores,
@@ -123,17 +130,18 @@ impl PairedBootstrap {
         }
     }
 
-    /// The change against `limit`, in bits per byte; none below [`FEWEST_GROUPS`] groups. The p-value is the smallest
-    /// level at which [`PairedBootstrap::bound`] leaves the limit out; it can't be less than 2 / (resamples + 1).
+    /// Tests the change against `limit`, in bits per byte; `None` with fewer than [`FEWEST_GROUPS`] groups. The
+    /// p-value is the smallest level at which [`PairedBootstrap::bound`] excludes the limit. It can't be less than 2
+    /// / (resamples + 1).
     pub fn against(&self, limit: f64) -> Option<Against> {
         let stretch = self.shape.test_stretch(self.side_of(limit));
         self.tested(limit, stretch)
     }
 
-    /// The change against none at all, as [`PairedBootstrap::against`] 0, but a gain has to be clearer where there
-    /// are fewer than 15 effective groups: its bound is moved outward by the square of 15 / (effective groups), as
-    /// that of a loss is. What is kept needs 15 of them; a gain, mostly far greater than its error, need not wait for
-    /// that.
+    /// Tests the change against 0 like [`PairedBootstrap::against`], but with a stricter test of a gain if there are
+    /// fewer than 15 effective groups: the bound of a gain is moved outward by the square of 15 / (effective groups),
+    /// like that of a loss. The verdict “kept” requires 15 effective groups; the verdict “gained” does not, since a
+    /// gain is mostly far larger than its error.
     pub fn against_none(&self) -> Option<Against> {
         let side = self.side_of(0.0);
         let stretch = match side {
@@ -153,16 +161,17 @@ impl PairedBootstrap {
         })
     }
 
-    /// Returns the bound of a test on one side, at the two-sided `level` (half of it one-sided). `None` with fewer than
-    /// [`FEWEST_GROUPS`] groups.
+    /// Returns the bound of a one-sided test, for the two-sided `level` (half of it on this side); `None` with fewer
+    /// than [`FEWEST_GROUPS`] groups.
     pub fn bound(&self, side: Side, level: f64) -> Option<f64> {
         let arm = self.end(side, level) - self.value;
         let stretched = self.value + self.shape.test_stretch(side) * arm;
         self.has_spread().then_some(stretched)
     }
 
-    /// Returns the approximate number of similar groups that would decide on which side of `limit` the change is, at
-    /// the two-sided `level` and for the present change; `None` if it equals the limit.
+    /// Returns the approximate number of similar groups that would make the test against `limit` significant at the
+    /// two-sided `level`, if the change stayed the same. `None` if the change equals the limit or there are fewer
+    /// than [`FEWEST_GROUPS`] groups.
     pub fn deciding_groups(&self, limit: f64, level: f64) -> Option<usize> {
         let (side, distance) = (self.side_of(limit), (limit - self.value).abs());
         if distance == 0.0 || !self.has_spread() {
@@ -188,7 +197,7 @@ impl PairedBootstrap {
         }
     }
 
-    /// Returns the end of the interval at the two-sided `level`, before it is moved outward for skewness.
+    /// Returns the end of the interval at the two-sided `level`, before it is moved outward.
     fn end(&self, side: Side, level: f64) -> f64 {
         let tail = student::expanded_tail(level, self.shape.effective);
         let t = |share| quantile(&self.studentized, share) * self.error;
@@ -202,11 +211,11 @@ impl PairedBootstrap {
         }
     }
 
-    /// Two-sided. A bound that is stretched by a factor leaves the limit out where an unstretched one leaves out a
-    /// limit that lies nearer by that factor.
+    /// Returns the two-sided p-value of the test against `limit`. A bound moved outward by `stretch` excludes the
+    /// limit exactly if the unmoved bound excludes a limit that is closer to the change by this factor.
     fn p_value(&self, limit: f64, stretch: f64) -> f64 {
         if self.error == 0.0 {
-            // The same in every group.
+            // The change is the same in every group.
             let least = 2.0 / (self.changes.len() + 1) as f64;
             return if self.value == limit {
                 1.0
@@ -215,21 +224,21 @@ impl PairedBootstrap {
             };
         }
         let nearer = self.value + (limit - self.value) / stretch;
-        // Half the level at which each interval ends at the limit.
+        // Half of the level at which each of the two intervals ends at the limit.
         let percentile = student::level_of_distance(self.distance(nearer), self.shape.effective);
         let t = share_below(&self.studentized, (self.value - nearer) / self.error);
         let studentized = if self.value > limit { 1.0 - t } else { t };
         (2.0 * percentile.max(studentized)).min(1.0)
     }
 
-    /// Returns the distance of `limit` from the middle of the resamples in standard deviations, by the share of
-    /// resamples beyond it; beyond all resamples, by the normal distribution.
+    /// Returns the distance of `limit` from the middle of the resamples in standard deviations. Within the range of
+    /// the resamples it follows from the share of resamples beyond the limit, outside from the normal distribution.
     fn distance(&self, limit: f64) -> f64 {
         let (first, last) = (self.changes[0], self.changes[self.changes.len() - 1]);
         let below = share_below(&self.changes, limit);
         let counted = student::distance_of_tail(below.min(1.0 - below));
         if (first..=last).contains(&limit) {
-            // A limit beyond the middle belongs to the other side.
+            // The limit is on the other side of the resamples' middle than of the change.
             let other_side = (below > 0.5) == (self.value > limit);
             return if other_side { 0.0 } else { counted };
         }
@@ -237,7 +246,7 @@ impl PairedBootstrap {
     }
 }
 
-/// Refuses a bootstrap without resamples.
+/// Checks that there is at least one resample.
 pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
     if resamples == 0 {
         return Err(EvalError::Scores(
@@ -247,7 +256,7 @@ pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
     Ok(())
 }
 
-/// Returns the change alone; see [`PairedBootstrap::change`].
+/// Returns the change in bits per byte with its interval, without tests; see [`PairedBootstrap::change`].
 ///
 /// ```
 /// use polymath_eval::statistics::paired_change;
@@ -269,7 +278,7 @@ pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
 /// ```
 ///
 /// # Errors
-/// As [`PairedBootstrap::new`].
+/// Fails as [`PairedBootstrap::new`] does.
 pub fn paired_change(
     base: &DomainScores,
     tuned: &DomainScores,
@@ -279,7 +288,7 @@ pub fn paired_change(
     Ok(PairedBootstrap::new(base, tuned, resamples, seed)?.change())
 }
 
-/// Returns the quantile of sorted values, interpolated: the i-th of n is at i / (n + 1).
+/// Returns a quantile of sorted values by linear interpolation: the i-th of n values is the quantile i / (n + 1).
 pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let last = (sorted.len() - 1) as f64;
     let at = (share * (sorted.len() + 1) as f64 - 1.0).clamp(0.0, last);

@@ -1,11 +1,11 @@
-//! A figure with its interval.
+//! A value with its confidence interval.
 
 use serde::{Deserialize, Serialize};
 
-/// A figure with its 95 % interval.
+/// A value with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// Value in bits per byte; for questions and tasks, a share from 0 to 1 or a change in it.
+    /// Value: bits per byte, or for questions and tasks a share from 0 to 1 or a change of one.
     pub value: f64,
     /// Lower and upper end; `None` if there are too few independent groups for an interval.
     pub interval: Option<[f64; 2]>,

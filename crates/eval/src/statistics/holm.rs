@@ -1,7 +1,8 @@
-//! Holm's correction for several tests.
+//! Holm's correction for multiple tests.
 
-/// Adjusts p-values that are tested together so that the probability of even one false rejection stays below the level
-/// (Holm 1979): the k-th smallest of n is multiplied by n − k + 1, and none is below a smaller one's.
+/// Adjusts p-values of tests that belong together, so that the probability of even one false rejection is at most the
+/// level (Holm 1979). The k-th smallest of n p-values is multiplied by n − k + 1; an adjusted value is at least that
+/// of any smaller p-value, and at most 1.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
@@ -19,7 +20,7 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// By hand: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 raised to the previous 0.06.
+    /// Checks values computed by hand: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 raised to the previous 0.06.
     #[test]
     fn matches_values_by_hand() {
         let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
@@ -28,7 +29,7 @@ mod tests {
         }
     }
 
-    /// A single test is unchanged, no tests give none, and no adjusted value exceeds 1.
+    /// Checks that a single p-value is unchanged, that no p-values give none, and that no adjusted value exceeds 1.
     #[test]
     fn edges_hold() {
         assert_eq!(holm(&[0.2]), [0.2]);

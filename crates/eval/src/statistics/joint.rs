@@ -1,4 +1,4 @@
-//! Several comparisons on the same document groups, tested together by the largest of their statistics.
+//! Several comparisons on the same document groups, tested together by the maximum of their statistics.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -8,10 +8,11 @@ use super::ratio::{Pair, Sums, centered, group_sums};
 use super::{FEWEST_GROUPS, GroupDraws};
 use crate::{DomainScores, EvalError};
 
-/// One domain of a comparison: two models on the same documents.
+/// One domain of a comparison: the scores of two models on the same documents.
 #[derive(Debug, Clone, Copy)]
 pub struct Compared<'a> {
-    /// Domain. Comparisons of the same domain are resampled together, those of different domains independently.
+    /// Name of the domain. Comparisons of one domain use the same resamples; different domains are resampled
+    /// independently.
     pub domain: &'a str,
     /// Scores of the reference model.
     pub before: &'a DomainScores,
@@ -19,7 +20,7 @@ pub struct Compared<'a> {
     pub after: &'a DomainScores,
 }
 
-/// Statistic of one comparison with its resamples. All comparisons of a family use the same resamples in the same
+/// Statistic of one comparison, with its resamples. All comparisons of a family use the same resamples in the same
 /// order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
@@ -27,13 +28,13 @@ pub struct Comparison {
     pub value: f64,
     /// Standard error.
     pub error: f64,
-    /// Deviation of each resample: (its value − `value`) / its own standard error.
+    /// Deviation of each resample: (the resample's value − `value`) / the resample's standard error.
     pub deviations: Vec<f64>,
 }
 
-/// Comparisons that are tested together, so that the probability of even one wrong statement stays below a level: by
-/// the distribution of the largest statistic (max-T; Westfall & Young 1993), which accounts for their correlation, and
-/// stepwise (Romano & Wolf 2005).
+/// Family of comparisons that are tested together, so that the probability of even one wrong statement is at most the
+/// level. It uses the distribution of the largest statistic (max-T; Westfall & Young 1993), which accounts for the
+/// correlation of the comparisons, and a step-down procedure (Romano & Wolf 2005).
 #[derive(Debug, Clone, Default)]
 pub struct Family {
     comparisons: Vec<Comparison>,
@@ -43,7 +44,7 @@ impl Family {
     /// Creates a family of comparisons that were resampled together.
     ///
     /// # Errors
-    /// Different numbers of resamples, or none.
+    /// Fails if the comparisons have different numbers of resamples, or none.
     pub fn new(comparisons: Vec<Comparison>) -> Result<Self, EvalError> {
         let resamples = |comparison: &Comparison| comparison.deviations.len();
         let first = comparisons.first().map_or(1, resamples);
@@ -61,7 +62,7 @@ impl Family {
     /// draw whole groups; the draws of a domain are the same in every comparison, and independent between domains.
     ///
     /// # Errors
-    /// Scores that can't be compared; a domain with fewer than five groups, or with different groups in two
+    /// Fails if scores can't be compared, or if a domain has fewer than five groups or different groups in two
     /// comparisons.
     pub fn of_means(
         comparisons: &[Vec<Compared>],
@@ -130,8 +131,8 @@ impl Family {
         adjusted
     }
 
-    /// Returns the interval of each comparison at the simultaneous two-sided `level`: the probability that any interval
-    /// misses its truth is `level`.
+    /// Returns the interval of each comparison at the simultaneous two-sided `level`: the probability that any of the
+    /// intervals misses its true value is `level`.
     pub fn intervals(&self, level: f64) -> Vec<[f64; 2]> {
         let reach = self.reach(level, f64::abs);
         let interval = |found: &Comparison| {
@@ -141,15 +142,15 @@ impl Family {
         self.comparisons.iter().map(interval).collect()
     }
 
-    /// Returns the upper bound of each comparison at the simultaneous one-sided `level`: the probability that any truth
-    /// is above its bound is `level`.
+    /// Returns the upper bound of each comparison at the simultaneous one-sided `level`: the probability that any
+    /// true value is above its bound is `level`.
     pub fn upper_bounds(&self, level: f64) -> Vec<f64> {
         let reach = self.reach(level, |t| -t);
         let bound = |found: &Comparison| found.value + reach.max(0.0) * found.error;
         self.comparisons.iter().map(bound).collect()
     }
 
-    /// Returns the number of standard errors that the largest statistic exceeds in a share `level` of the resamples.
+    /// Returns the critical value: the largest `of(deviation)` exceeds it in a share `level` of the resamples.
     fn reach(&self, level: f64, of: fn(f64) -> f64) -> f64 {
         let all: Vec<usize> = (0..self.comparisons.len()).collect();
         match self.largest(&all, of) {
@@ -158,7 +159,7 @@ impl Family {
         }
     }
 
-    /// Returns the largest of `of(deviation)` over some comparisons in each resample, ascending.
+    /// Returns, for each resample, the largest `of(deviation)` over the comparisons in `members`, sorted.
     fn largest(&self, members: &[usize], of: fn(f64) -> f64) -> Vec<f64> {
         let resamples = self
             .comparisons
@@ -176,7 +177,7 @@ impl Family {
     }
 }
 
-/// A domain of one comparison.
+/// One domain of a comparison.
 struct Part {
     rate: f64,
     error: f64,
@@ -273,7 +274,8 @@ mod tests {
         }
     }
 
-    /// Returns models that share their base and, up to `own`, their changes: all have the same expectation.
+    /// Creates models that have the same expected change. Their changes have a common part, and an independent part
+    /// with scale `own`.
     fn models(count: usize, documents: usize, own: f64, random: &mut Random) -> Vec<DomainScores> {
         let common: Vec<f64> = (0..documents).map(|_| 50.0 * random.normal()).collect();
         let model = |_| {
@@ -306,8 +308,8 @@ mod tests {
             .collect()
     }
 
-    /// Any pair of seven equal models is significant in at most 6 % of cases, and in more than 2 %: the correction is
-    /// less conservative than Bonferroni's.
+    /// Checks that, among seven equal models, some pair is significant in at most 6 % of cases and in more than 2 %,
+    /// so that the correction is less conservative than Bonferroni's.
     #[test]
     fn equal_models_are_rarely_significant() {
         let mut random = Random(5);
@@ -326,7 +328,7 @@ mod tests {
         }
     }
 
-    /// Real differences are significant, with stepwise power, and others are not.
+    /// Checks that pairs with a better model are significant and pairs of equal models are not.
     #[test]
     fn better_models_are_significant() {
         let mut random = Random(6);
@@ -336,7 +338,7 @@ mod tests {
         }
         let family = Family::of_means(&pairs_of(&models), 1000, 1).unwrap();
         let p_values = family.adjusted_p_values();
-        // The pairs (1, 0), (2, 0), (2, 1) come before those with the fourth model.
+        // The pairs (1, 0), (2, 0), (2, 1) come before the pairs with the fourth model.
         assert!(p_values[..3].iter().all(|p| *p > 0.05), "{p_values:?}");
         assert!(p_values[3..].iter().all(|p| *p < 0.01), "{p_values:?}");
         let bits = 30.0 / 1000.0 / LN_2;
@@ -353,7 +355,7 @@ mod tests {
         );
     }
 
-    /// A mean over domains weights them equally, and a single comparison is neither corrected nor refused.
+    /// Checks that the mean weights domains equally, and that a single comparison has no correction.
     #[test]
     fn means_weight_domains_equally() {
         let mut random = Random(7);
@@ -375,7 +377,7 @@ mod tests {
         );
     }
 
-    /// Too few groups, or different groups in two comparisons, are refused.
+    /// Checks that too few groups, or different groups in two comparisons, are refused.
     #[test]
     fn mismatched_groups_are_refused() {
         let mut random = Random(8);

@@ -1,16 +1,17 @@
-//! McNemar's test of paired answers by its mid-p-value, also over groups of answers.
+//! McNemar's test of paired answers by its mid-p-value, also with groups of answers.
 
 use std::collections::HashMap;
 
-/// Returns the two-sided mid-p-value of the questions that only one model answers, under the hypothesis that both
-/// models are equally good: the probability of a more uneven split plus half that of an equally uneven one (Fagerland,
-/// Lydersen & Laake 2013, *The McNemar test for binary matched-pairs data*: mid-p tests are better than exact
-/// conditional tests).
+/// Returns the two-sided mid-p-value of McNemar's test: it tests whether two models are equally good, by the
+/// questions that only one of them answers right. The value is the probability of a more uneven split of these
+/// questions plus half the probability of an equally uneven one (Fagerland, Lydersen & Laake 2013, *The McNemar test
+/// for binary matched-pairs data*: mid-p tests are better than exact conditional tests).
 ///
-/// With `groups`, one per question, the test changes the sign of whole groups' net wins, since questions of one group
-/// are dependent. It is McNemar's test if each question is its own group, or if `groups` is empty.
+/// With `groups` (the group of each question), the test flips the sign of the net wins of whole groups, since
+/// questions of one group are dependent. If `groups` is empty or each question is its own group, it is McNemar's
+/// test.
 ///
-/// Both must answer the same questions in the same order.
+/// `base` and `tuned` must be answers to the same questions in the same order.
 ///
 /// ```
 /// use polymath_eval::statistics::mcnemar;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 /// let tuned = [false, false, false, false, false, false, false];
 /// // 2 · ½ · (½)⁶
 /// assert!((mcnemar(&base, &tuned, &[]) - 1.0 / 64.0).abs() < 1e-12);
-/// // Six questions of one template tell as much as one.
+/// // Six questions made from one template count as one.
 /// assert_eq!(mcnemar(&base, &tuned, &[1, 1, 1, 1, 1, 1, 2]), 0.5);
 /// ```
 pub fn mcnemar(base: &[bool], tuned: &[bool], groups: &[u64]) -> f64 {
@@ -31,14 +32,15 @@ pub fn mcnemar(base: &[bool], tuned: &[bool], groups: &[u64]) -> f64 {
         .collect();
     let total = differences.iter().sum::<i64>().unsigned_abs() as usize;
     let distribution = signed_sums(&sizes);
-    // Sums range from −Σ sizes; the distribution is symmetric.
+    // Sums range from −Σ sizes to Σ sizes, and their distribution is symmetric.
     let most: usize = sizes.iter().sum();
     let tail: f64 = distribution[most + total..].iter().sum();
-    // With very many answers the value underflows; it is not 0.
+    // With very many answers the value underflows to 0; it is raised to the smallest positive number.
     (2.0 * tail - distribution[most + total]).clamp(f64::MIN_POSITIVE, 1.0)
 }
 
-/// Returns for each group the number of questions that `tuned` answers minus the number that `base` answers.
+/// Returns for each group the number of questions that only `tuned` answers right minus the number that only `base`
+/// does.
 pub(super) fn net_wins(base: &[bool], tuned: &[bool], groups: &[u64]) -> Vec<i64> {
     let difference = |(before, after): (&bool, &bool)| i64::from(*after) - i64::from(*before);
     let differences = base.iter().zip(tuned).map(difference);
@@ -98,7 +100,8 @@ mod tests {
         mcnemar(&base, &tuned, &[])
     }
 
-    /// Values match the binomial distribution by hand: the tail minus half of its own term on either side.
+    /// Checks values of the binomial distribution computed by hand: both tails, with the probability of the observed
+    /// split counted half.
     #[test]
     fn matches_the_binomial() {
         assert!((of_split(6, 0) - 1.0 / 64.0).abs() < 1e-12);
@@ -107,7 +110,7 @@ mod tests {
         assert!((of_split(3, 3) - 1.0).abs() < 1e-12);
     }
 
-    /// Thousands of differing answers neither underflow nor overflow, and match the normal approximation.
+    /// Checks that thousands of differing answers neither underflow nor overflow, and match the normal approximation.
     #[test]
     fn large_counts_stay_finite() {
         // 2 · (1 − Φ((1100 − 1000) / √500)) = 7.74e-6
@@ -117,7 +120,8 @@ mod tests {
         assert!(p > 0.0 && p < 1e-300, "{p}");
     }
 
-    /// Groups of three questions match values by hand from the eight combinations of signs of net wins 3, 2 and 1.
+    /// Checks groups of three questions against values by hand, from the eight sign combinations of the net wins 3, 2
+    /// and 1.
     #[test]
     fn groups_stand_and_fall_together() {
         let base = [true, true, true, true, true, false, true, false, false];
@@ -125,9 +129,9 @@ mod tests {
             false, false, false, false, false, false, false, false, false,
         ];
         let groups = [1, 1, 1, 2, 2, 2, 3, 3, 3];
-        // |6| in two of eight cases: half of them.
+        // The sum ±6 occurs in two of eight cases; half of them count.
         assert!((mcnemar(&base, &tuned, &groups) - 1.0 / 8.0).abs() < 1e-12);
-        // One question per group is McNemar's test, for any names of the groups.
+        // With one question per group it is McNemar's test, for any group names.
         let own: Vec<u64> = (0..9).rev().collect();
         let (grouped, apart) = (mcnemar(&base, &tuned, &own), mcnemar(&base, &tuned, &[]));
         assert!((grouped - apart).abs() < 1e-15);

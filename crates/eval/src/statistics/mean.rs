@@ -2,8 +2,9 @@
 
 use super::Figure;
 
-/// Returns the mean with its interval: the domains are independent, so the distances to the ends add up in squares (Zou
-/// & Donner 2008). No interval if a figure has none.
+/// Returns the mean with its interval; `None` for no figures. The figures are of independent domains, so the squared
+/// distances to the interval's ends add up (Zou & Donner 2008). The mean has no interval if one of the figures has
+/// none.
 pub fn mean_figure(figures: &[Figure]) -> Option<Figure> {
     let count = figures.len() as f64;
     let value = figures.iter().map(|figure| figure.value).sum::<f64>() / count;
@@ -25,7 +26,8 @@ pub fn mean_figure(figures: &[Figure]) -> Option<Figure> {
 mod tests {
     use super::*;
 
-    /// Distances add up in squares; a figure without an interval leaves the mean without one.
+    /// Checks that the squared distances to the ends add up, and that one figure without an interval leaves the mean
+    /// without one.
     #[test]
     fn means_combine_intervals() {
         let figure = |value: f64, arm: Option<f64>| Figure {

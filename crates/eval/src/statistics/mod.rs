@@ -1,4 +1,4 @@
-//! Significance of differences: bootstrap intervals, verdicts, and tests of paired answers.
+//! Statistics: bootstrap intervals, verdicts, and tests of paired answers.
 
 mod bootstrap;
 mod figure;

@@ -7,16 +7,17 @@ use statrs::distribution::{Beta, ContinuousCDF};
 use super::student::t_quantile;
 use super::{FEWEST_GROUPS, Figure};
 
-/// Share of a distribution below the upper end of an interval: 97.5 %.
+/// Probability below the upper end of a 95 % interval.
 const BELOW: f64 = 0.975;
 
-/// Returns the share of `true` with its 95 % score interval (Wilson 1927): unlike a bootstrap interval, it has a width
-/// even if all items are right, or none. For no items, 0 with the interval [0, 1].
+/// Returns the share of `true` values with its 95 % score interval (Wilson 1927). Unlike a bootstrap interval, it has
+/// a positive width even if all items are right or all are wrong. For no items, the share is 0 with the interval [0,
+/// 1].
 ///
-/// With `groups`, one an item, it is that of as many independent items as tell as much: the number of items over the
-/// design effect of their groups (Kish 1965), which is known from the groups alone: Student's *t* of one degree of
-/// freedom less than there are groups takes the place of the normal distribution. Below five groups there is none.
-/// Without groups, each item is its own.
+/// With `groups` (the group of each item), the interval is that of the effective number of items: their number
+/// divided by the design effect of the groups (Kish 1965). Since this effect is estimated from the groups, Student's
+/// *t* with (groups − 1) degrees of freedom replaces the normal distribution. With fewer than five groups there is no
+/// interval. If `groups` is empty, all items are independent.
 pub fn share(right: &[bool], groups: &[u64]) -> Figure {
     let values: Vec<f64> = right
         .iter()
@@ -35,7 +36,7 @@ pub fn share(right: &[bool], groups: &[u64]) -> Figure {
     }
 }
 
-/// Returns the lower 97.5 % bound on the probability of success after `well` successes in `of` trials (Clopper &
+/// Returns the lower 97.5 % bound of the probability of success, given `well` successes in `of` trials (Clopper &
 /// Pearson 1934): 69 % for ten of ten.
 ///
 /// ```
@@ -51,14 +52,16 @@ pub fn at_least(well: u64, of: u64) -> f64 {
     beta.inverse_cdf(0.025)
 }
 
-/// Returns the change in the share from `base` to `tuned`, which answer the same items in the same order, with its 95 %
-/// interval by Newcombe (1998, *Improved confidence intervals for the difference between binomial proportions based on
-/// paired data*, method 10), which combines the score intervals of both shares,
+/// Returns the change in the share of right answers from `base` to `tuned`, with its 95 % interval. Both must answer
+/// the same items in the same order. The interval is that of Newcombe (1998, *Improved confidence intervals for the
+/// difference between binomial proportions based on paired data*, method 10), which combines the score intervals of
+/// both shares. Its lower end is
 ///
-/// Δ − √(d₁² − 2 φ d₁ d₂ + d₂²), with φ the correlation of the answers and d the distances to the ends.
+/// Δ − √(d₁² − 2 φ d₁ d₂ + d₂²),
 ///
-/// and so has a width where no answer changed: that few items saw no change does not say that there is none. With
-/// `groups`, the counts are those of as many independent items as tell as much of the change, as in [`share`].
+/// where φ is the correlation of the answers and d₁, d₂ are the distances from the shares to the ends of their
+/// intervals. So it has a positive width even if no answer changed: few items without a change do not prove that
+/// there is none. With `groups`, the effective number of items is used, as in [`share`].
 pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     let pairs = || base.iter().zip(tuned);
     let differences: Vec<f64> = pairs()
@@ -92,7 +95,7 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     };
     let below = |figure: Score| figure.value - figure.low;
     let above = |figure: Score| figure.high - figure.value;
-    // Computed from the counts, so that no change is exactly 0.
+    // Computed from the counts, so that the value for no change is exactly 0.
     let value = (won - lost) / total.max(1.0);
     Figure {
         value,
@@ -105,11 +108,11 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     }
 }
 
-/// Effect of the groups of items on an interval.
+/// Effect of the groups on an interval.
 struct Design {
-    /// See [`design_effect`].
+    /// Design effect; see [`design_effect`].
     effect: f64,
-    /// Number of standard errors that an interval reaches to each side.
+    /// Number of standard errors from the value to each end of the interval.
     arm: f64,
     /// True if there are too few groups for an interval.
     is_small: bool,
@@ -131,9 +134,9 @@ impl Design {
     }
 }
 
-/// Returns the design effect: the variance of the mean relative to that of independent values, for values that are
-/// correlated within groups; at least 1. Without variation, or with a single group, the correlation is unknown and each
-/// group counts once.
+/// Returns the design effect: the variance of the mean of values that are correlated within groups, relative to that
+/// of independent values; at least 1. If there is no variation or only one group, the correlation is unknown, and
+/// each group counts as one item.
 fn design_effect(values: &[f64], groups: &[u64]) -> f64 {
     let mut sums: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
     let count = values.len() as f64;
@@ -186,7 +189,7 @@ fn wilson(right: f64, total: f64, arm: f64) -> Score {
     let half = (share * (1.0 - share) * square + square * square / 4.0).sqrt() / (1.0 + square);
     Score {
         value: share,
-        // Rounding must not exclude the share itself.
+        // Rounding must not put the share outside of its interval.
         low: (middle - half).clamp(0.0, share),
         high: (middle + half).clamp(share, 1.0),
     }
@@ -220,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Wilson's interval against values by hand: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
+    /// Checks Wilson's interval against values by hand: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
     #[test]
     fn shares_match_the_hand() {
         let of = |right: usize, total| {
@@ -232,14 +235,15 @@ mod tests {
         assert_eq!(of(0, 0).interval, Some([0.0, 1.0]));
     }
 
-    /// Newcombe's example of 50 pairs.
+    /// Checks Newcombe's published example of 50 pairs.
     #[test]
     fn changes_match_the_paper() {
         let (base, tuned) = answers(36, 2, 12, 0);
         close(paired_change(&base, &tuned, &[]), [0.2, 0.0569, 0.3404]);
     }
 
-    /// No change is exactly 0 inside its interval; exchanging the models reverses the signs.
+    /// Checks that the value for no change is exactly 0 and within its interval, and that exchanging the models
+    /// reverses the signs.
     #[test]
     fn changes_are_symmetric() {
         let (base, tuned) = answers(30, 12, 2, 6);
@@ -256,8 +260,8 @@ mod tests {
         assert!(low < 0.0 && high > 0.0, "{same:?}");
     }
 
-    /// Groups of three identical items have the precision of a third of the items; groups of independent items, that of
-    /// all items.
+    /// Checks that groups of three identical items have the precision of a third of the items, and that groups of
+    /// independent items have the precision of all items.
     #[test]
     fn groups_count_for_what_they_tell() {
         let (base, tuned) = answers(12, 6, 2, 10);
@@ -271,13 +275,13 @@ mod tests {
         let grouped = paired_change(&thrice(&base), &thrice(&tuned), &groups);
         let once = paired_change(&base, &tuned, &[]);
         assert!((grouped.value - once.value).abs() < 1e-12);
-        // n / (n − 1) of the variance between groups, and Student's t of 29 degrees of freedom, make it a little
-        // longer.
+        // The factor n / (n − 1) in the variance between groups, and Student's t with 29 degrees of freedom, make the
+        // interval slightly longer.
         let length = |figure| ends(figure)[1] - ends(figure)[0];
         assert!((1.02..1.06).contains(&(length(grouped) / length(once))));
         let shared = share(&thrice(&base), &groups);
         assert!((1.02..1.06).contains(&(length(shared) / length(share(&base, &[])))));
-        // Nothing changed: thirty groups saw none.
+        // No answer changed: this counts as thirty items, one per group.
         let same = paired_change(&thrice(&base), &thrice(&base), &groups);
         let apart = paired_change(&base, &base, &[]);
         assert!((1.02..1.08).contains(&(length(same) / length(apart))));
@@ -285,8 +289,8 @@ mod tests {
         assert_eq!(paired_change(&base, &tuned, &own), once);
     }
 
-    /// Below five groups there is no interval; from five on it covers the true change in at least
-    /// 93 % of cases, with ten correlated questions a template.
+    /// Checks that there is no interval with fewer than five groups, and that with five or more it covers the true
+    /// change in at least 93 % of cases, for ten correlated questions per group.
     #[test]
     fn few_groups_have_wide_intervals() {
         let (base, tuned) = answers(12, 6, 2, 10);
@@ -301,7 +305,7 @@ mod tests {
             let labels: Vec<u64> = (0..10 * groups).map(|at| at / 10).collect();
             let mut held = 0;
             for _ in 0..400 {
-                // Seven of ten questions of each template are answered alike.
+                // In each group, seven of ten questions have the same answer.
                 let mut drawn = || -> Vec<bool> {
                     let draw = |random: &mut Random| random.unit() < 0.6;
                     let common: Vec<bool> = (0..groups).map(|_| draw(&mut random)).collect();
@@ -319,8 +323,8 @@ mod tests {
         }
     }
 
-    /// Over all outcomes of 40 items, weighted by their probabilities, the interval covers the true change in 92 % to
-    /// 99 % of cases, for correlated and independent, frequent and rare answers.
+    /// Checks the coverage over all outcomes of 40 items, weighted by their probabilities: 92 % to 99 %, for
+    /// correlated and independent, frequent and rare right answers.
     #[test]
     fn changes_are_covered() {
         let total = 40;
@@ -330,7 +334,8 @@ mod tests {
             .flat_map(|(both, lost)| (0..=total - both - lost).map(move |won| (both, lost, won)))
             .map(|(both, lost, won)| [both, lost, won, total - both - lost - won])
             .collect();
-        // Shares of items that both models answer, that are lost, that are won, and that neither answers.
+        // Shares of items that both models answer right, that only the base does, that only the tuned model does, and
+        // that neither does.
         for shares in [
             [0.5, 0.1, 0.1, 0.3],
             [0.4, 0.3, 0.05, 0.25],

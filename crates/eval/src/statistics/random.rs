@@ -1,4 +1,4 @@
-//! Seeded random numbers and draws of groups.
+//! Seeded random numbers, and random draws of groups.
 
 use std::f64::consts::TAU;
 
@@ -32,7 +32,7 @@ impl Random {
     }
 }
 
-/// Bootstrap resamples of groups: each draws as many groups as there are, with replacement. The same seed gives the
+/// Bootstrap resamples of groups: each draws, with replacement, as many groups as there are. The same seed gives the
 /// same draws, so that several comparisons of the same groups can be resampled together.
 ///
 /// ```
@@ -48,7 +48,7 @@ pub struct GroupDraws {
 }
 
 impl GroupDraws {
-    /// Creates draws of `groups` groups.
+    /// Creates the draws for `groups` groups.
     pub fn new(groups: usize, seed: u64) -> Self {
         Self {
             random: Random(seed),
@@ -56,7 +56,7 @@ impl GroupDraws {
         }
     }
 
-    /// Draws the next resample: the indices of its groups, from 0.
+    /// Draws the next resample; returns the indices of its groups, from 0.
     pub fn draw(&mut self) -> &[usize] {
         let count = self.drawn.len();
         for place in &mut self.drawn {

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use crate::{DomainScores, EvalError};
 
-/// Contribution of a group to both sums of the ratio.
+/// Contribution of a group to the numerator and the denominator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
-    /// nats_tuned − nats_base
+    /// nats_tuned − nats_base, summed over the group.
     pub nats: f64,
-    /// UTF-8 bytes of the scored text.
+    /// UTF-8 bytes of the group's scored text.
     pub bytes: f64,
 }
 
-/// Sums over groups that give a ratio and its standard error.
+/// Sums over groups, from which the ratio and its standard error follow.
 #[derive(Default)]
 pub(super) struct Sums {
     count: f64,
@@ -39,7 +39,7 @@ impl Sums {
         })
     }
 
-    /// Returns nats per byte. A resample of only empty documents has no bytes and counts as no change.
+    /// Returns the ratio in nats per byte; 0 for a resample of empty documents, which has no bytes.
     pub fn rate(&self) -> f64 {
         if self.bytes > 0.0 {
             self.nats / self.bytes
@@ -48,7 +48,7 @@ impl Sums {
         }
     }
 
-    /// √(n/(n−1) · Σ (nats − rate · bytes)²) / Σ bytes
+    /// Returns the standard error of the ratio: √(n/(n−1) · Σ (nats − rate · bytes)²) / Σ bytes.
     pub fn error(&self, rate: f64) -> f64 {
         let squares = self.nats_squares - 2.0 * rate * self.products + rate * rate * self.squares;
         let spread = squares.max(0.0) * self.count / (self.count - 1.0).max(1.0);
@@ -60,8 +60,7 @@ impl Sums {
     }
 }
 
-/// Returns the groups' sums relative to the mean change of `rate` nats per byte. These sums are small, which avoids
-/// rounding errors.
+/// Returns each group's nats minus `rate` · bytes. These numbers are small, which reduces rounding errors.
 pub(super) fn centered(pairs: &[Pair], rate: f64) -> Vec<Pair> {
     let center = |pair: &Pair| Pair {
         nats: pair.nats - rate * pair.bytes,
@@ -71,6 +70,9 @@ pub(super) fn centered(pairs: &[Pair], rate: f64) -> Vec<Pair> {
 }
 
 /// Returns the sums of each group, in the order of first occurrence. Without groups, each document is its own group.
+///
+/// # Errors
+/// Fails if the two models were scored on different documents, or if their groups do not match.
 pub fn group_sums(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
     let pairs = pairs(base, tuned)?;
     let groups = match (&base.groups[..], &tuned.groups[..]) {
@@ -105,7 +107,7 @@ pub fn group_sums(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>
     Ok(sums)
 }
 
-/// Returns the contribution of each document to both sums.
+/// Returns each document's contribution to the numerator and the denominator.
 fn pairs(base: &DomainScores, tuned: &DomainScores) -> Result<Vec<Pair>, EvalError> {
     let same = base.documents.len() == tuned.documents.len()
         && base
@@ -164,7 +166,8 @@ mod tests {
         }
     }
 
-    /// Documents of one group are summed in any order; if one model has no groups, the other's are used.
+    /// Checks that the documents of a group are summed in any order, and that the groups of one model are used if the
+    /// other has none.
     #[test]
     fn documents_of_a_group_are_summed() {
         let base = scores(&[7, 9, 7], &[1.0, 2.0, 3.0]);
@@ -175,7 +178,7 @@ mod tests {
         assert_eq!(group_sums(&tuned, &tuned).unwrap().len(), 3);
     }
 
-    /// Groups that fit neither the documents nor each other are refused.
+    /// Checks that groups are refused if they match neither the documents nor each other.
     #[test]
     fn mismatched_groups_are_refused() {
         let base = scores(&[7, 9, 7], &[1.0; 3]);

@@ -1,25 +1,26 @@
-//! Distribution of a change over groups, and the correction of bounds for skewness and unequal sizes.
+//! Shape of the distribution of a change over groups, and the resulting correction of bounds for skewness and unequal
+//! sizes.
 
 use super::Side;
 use super::ratio::Pair;
 
-/// Minimum number of effective groups to show that a limit is kept.
+/// Minimum effective number of groups for the verdict “kept”.
 pub const FEWEST_EFFECTIVE: f64 = 15.0;
-/// Minimum of the effective number of groups, below which Student's expansion is meaningless.
+/// Lower limit of the effective number of groups, below which Student's expansion has no meaning.
 const LEAST_EFFECTIVE: f64 = 3.0;
-/// Skewness over √(effective groups) expected by chance for normal changes.
+/// Skewness over √(effective groups) that normally distributed changes have by chance.
 const CHANCE_SKEW: f64 = 0.07;
-/// Maximum of the skewness that counts. A sample with more contains groups of the long tail, which lengthen its
-/// interval already; a sample that lacks them has none. In the simulations more skewness made intervals up to four
-/// times as long and corrected no verdict.
+/// Maximum of the skewness in the correction. A sample with more skewness contains groups of the long tail, which
+/// lengthen its interval already; a sample without them shows no skewness. In simulations, a higher maximum made
+/// intervals up to four times as long and corrected no verdict.
 const MOST_SKEW: f64 = 1.0;
-/// Factor by which an interval's end is moved outward per unit of skewness beyond [`CHANCE_SKEW`].
+/// Factor of the skewness beyond [`CHANCE_SKEW`] in moving an interval's end outward.
 const INTERVAL_STRETCH: f64 = 2.0;
-/// Factor by which a test's bound is moved outward per unit of skewness: a wrong verdict costs more than a long
-/// interval.
+/// Factor of the skewness in moving a test's bound outward. It is larger than that of intervals, because a wrong
+/// verdict costs more than a long interval.
 const TEST_STRETCH: f64 = 7.0;
-/// Factor by which a test's bound is moved outward if one group contains all text: the sample may lack other large
-/// groups, whose changes may differ from those of small ones.
+/// Factor of the unevenness of group sizes in moving a test's bound outward. With uneven sizes, the sample may lack
+/// other large groups, whose changes may differ from those of small ones.
 const SIZE_STRETCH: f64 = 0.2;
 
 /// Shape of the distribution of the groups' changes around their mean.
@@ -27,9 +28,9 @@ const SIZE_STRETCH: f64 = 0.2;
 pub(super) struct Shape {
     /// Effective number of groups; see [`effective_groups`].
     pub effective: f64,
-    /// Skewness over √(effective groups): positive if a few groups increased far more than the rest.
+    /// Skewness over √(effective groups); positive if a few groups increased far more than the rest.
     skew: f64,
-    /// 1 − (Kish's effective number of groups by size) / groups: 0 for groups of equal size.
+    /// 1 − (Kish's effective number of groups by size) / groups; 0 for groups of equal size.
     unevenness: f64,
 }
 
@@ -55,15 +56,15 @@ impl Shape {
         }
     }
 
-    /// Returns the factor by which an interval's end on `side` is moved outward: if a few groups are far out there,
-    /// more of them may be missing from the sample.
+    /// Returns the factor by which an interval's end on `side` is moved outward. If a few groups are far out on that
+    /// side, the sample may lack more of them.
     pub fn interval_stretch(self, side: Side) -> f64 {
         1.0 + INTERVAL_STRETCH * self.excess(side)
     }
 
-    /// Returns the factor by which a test's bound is moved outward. The lower bound, which shows a loss, has no
-    /// minimum of effective groups as the upper one has
-    /// ([`Against::has_enough_groups`](super::Against::has_enough_groups)): with few of them it is moved further.
+    /// Returns the factor by which a test's bound is moved outward. The verdict “kept” requires a minimum of
+    /// effective groups ([`Against::has_enough_groups`](super::Against::has_enough_groups)). A loss, shown by the
+    /// lower bound, does not; instead, the lower bound is moved further with few groups.
     pub fn test_stretch(self, side: Side) -> f64 {
         let few = match side {
             Side::Upper => self.few_stretch(),
@@ -72,8 +73,8 @@ impl Shape {
         self.skew_stretch(side) * few
     }
 
-    /// Returns the factor of the upper bound of a gain: a sample of few groups that misses the few large ones which
-    /// lost seems to have gained.
+    /// Returns the factor for the upper bound in the test of a gain. A sample of few groups that lacks the few large
+    /// ones with a loss would seem to show a gain.
     pub fn gain_stretch(self) -> f64 {
         self.test_stretch(Side::Upper) * self.few_stretch()
     }
@@ -103,7 +104,7 @@ impl Shape {
 /// - 2 n / (κ − 1) + 1 with κ = n · Σ e⁴ / (Σ e²)²: the number of normally distributed groups whose variance is
 ///   estimated as precisely, since its error depends on the fourth moment (Satterthwaite 1946),
 ///
-/// and at least 3, below which Student's expansion is meaningless.
+/// and at least 3, below which Student's expansion has no meaning.
 fn effective_groups(centered: &[Pair]) -> f64 {
     let count = centered.len() as f64;
     let sum = |of: fn(&Pair) -> f64| centered.iter().map(of).sum::<f64>();

@@ -1,13 +1,13 @@
-//! Rank correlation between a forecast and a measurement.
+//! Spearman's rank correlation between forecasts and measurements of pairs of domains.
 
 use serde::{Deserialize, Serialize};
 
 use super::random::Random;
 use super::student::t_quantile;
 
-/// Number of random relabelings of a permutation test if all relabelings are more.
+/// Number of random relabelings of a permutation test, if there are more possible ones than this.
 const RELABELINGS: usize = 5_000;
-/// Minimum number of values for a ranking.
+/// Minimum number of values for a rank correlation.
 const FEWEST: usize = 4;
 /// Largest |ρ| for Fisher's transformation, which is infinite at ±1.
 const FARTHEST: f64 = 0.999_999;
@@ -17,43 +17,46 @@ const FARTHEST: f64 = 0.999_999;
 pub struct Correlation {
     /// Rank correlation from −1 to 1.
     pub value: f64,
-    /// By a jackknife that leaves out one domain at a time with all pairs that it is in, on Fisher's transformation,
-    /// with Student's *t* of one degree of freedom less than there are domains; null where a domain less leaves too
-    /// few pairs, or changes nothing: an interval of no width would say that ρ is known.
+    /// Interval by a jackknife that leaves out one domain at a time, with all pairs that contain it. It uses Fisher's
+    /// transformation and Student's *t* with (domains − 1) degrees of freedom. `None` if too few pairs remain without
+    /// a domain, or if leaving out domains changes nothing: an interval of zero width would claim that ρ is known
+    /// exactly.
     pub interval: Option<[f64; 2]>,
-    /// Two-sided p-value, by relabeling the domains of one side (Mantel 1967; the quadratic assignment procedure).
+    /// Two-sided p-value, by relabeling the domains of one variable (Mantel 1967; the quadratic assignment
+    /// procedure).
     pub p_value: f64,
     /// Number of pairs.
     pub pairs: usize,
-    /// Number of domains in these pairs.
+    /// Number of domains in the pairs.
     pub domains: usize,
 }
 
-/// Two values for a pair of domains: `column` scored after tuning on `row`. Both are equal for a value of a single
-/// domain.
+/// Forecast and measurement for a pair of domains: the effect on `column` of tuning on `row`. `row` equals `column`
+/// for a value of a single domain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dyad {
-    /// Domain of the row.
+    /// Index of the row's domain.
     pub row: usize,
-    /// Domain of the column.
+    /// Index of the column's domain.
     pub column: usize,
     /// Forecast and measured value.
     pub values: [f64; 2],
 }
 
-/// Computes Spearman's ρ over pairs of domains, which are dependent if they share a domain. `None` for fewer than 4
-/// pairs, or if one side is constant. `seed` draws the relabelings.
+/// Computes Spearman's ρ between forecasts and measurements over pairs of domains. Pairs that share a domain are
+/// dependent, which the interval and the p-value account for. Returns `None` for fewer than 4 pairs, or if all
+/// forecasts or all measurements are equal. `seed` draws the random relabelings.
 ///
 /// ```
 /// use polymath_eval::statistics::{Dyad, spearman};
 ///
-/// // One value a domain: the plain rank correlation.
+/// // One value per domain: the ordinary rank correlation.
 /// let rising: Vec<Dyad> = (0..6)
 ///     .map(|at| Dyad { row: at, column: at, values: [at as f64, (at * at) as f64] })
 ///     .collect();
 /// let found = spearman(&rising, 1).unwrap();
 /// assert_eq!(found.value, 1.0);
-/// // Two of the 720 orders are as far out.
+/// // Two of the 720 orders have |ρ| = 1.
 /// assert!((found.p_value - 2.0 / 720.0).abs() < 1e-12);
 /// ```
 pub fn spearman(dyads: &[Dyad], seed: u64) -> Option<Correlation> {
@@ -68,7 +71,7 @@ pub fn spearman(dyads: &[Dyad], seed: u64) -> Option<Correlation> {
     })
 }
 
-/// Returns the domains of rows and columns.
+/// Returns the domains of all rows and columns.
 fn domains(dyads: &[Dyad]) -> Vec<usize> {
     let mut domains: Vec<usize> = dyads
         .iter()
@@ -87,7 +90,7 @@ fn rho(dyads: &[Dyad]) -> Option<f64> {
     correlation(&ranks_of(0), &ranks_of(1))
 }
 
-/// Returns the rank correlation; `None` for fewer than 4 values, or if one side is constant.
+/// Returns the rank correlation; `None` for fewer than 4 values, or if one of the variables is constant.
 fn correlation(first: &[f64], second: &[f64]) -> Option<f64> {
     let middle = (first.len() as f64 - 1.0) / 2.0;
     let product = |a: &[f64], b: &[f64]| -> f64 {
@@ -124,9 +127,9 @@ fn jackknife(dyads: &[Dyad], domains: &[usize], value: f64) -> Option<[f64; 2]> 
     ])
 }
 
-/// Returns the share of relabelings of the second side's domains with ρ at least as far from 0: over all relabelings if
-/// they are few, else over random ones including the observed one. Domains with a row are exchanged among each other,
-/// and so are domains with only a column.
+/// Returns the p-value: the share of relabelings of the measurement's domains with |ρ| at least as large as observed.
+/// Uses all relabelings if they are few, else random ones including the observed one. Domains with a row are
+/// exchanged among each other, and so are domains with only a column.
 fn relabel(dyads: &[Dyad], domains: &[usize], value: f64, seed: u64) -> f64 {
     let place = |domain: usize| domains.binary_search(&domain).expect("it is among them");
     let count = domains.len();
@@ -237,7 +240,7 @@ mod tests {
         spearman(&dyads.collect::<Vec<_>>(), 1)
     }
 
-    /// Small rankings match values by hand, with ties and degenerate cases.
+    /// Checks small rankings against values by hand, including ties and degenerate cases.
     #[test]
     fn rankings_by_hand() {
         let rising = [(1.0, 10.0), (2.0, 20.0), (3.0, 25.0), (9.0, 26.0)];
@@ -248,19 +251,19 @@ mod tests {
         assert!((found.value - 0.9).abs() < 1e-12);
         let [low, high] = found.interval.unwrap();
         assert!(low < 0.9 && 0.9 < high && high <= 1.0);
-        // Among 120 orders, 1 has ρ = 1, 4 have 0.9, and as many are as far below 0.
+        // Among 120 orders, 1 has ρ = 1, 4 have ρ = 0.9, and as many have −1 and −0.9.
         assert!((found.p_value - 10.0 / 120.0).abs() < 1e-12);
         let ties = [(1.0, 4.0), (1.0, 3.0), (2.0, 2.0), (2.0, 1.0)];
         // Ranks ½ ½ 2½ 2½ against 3 2 1 0.
         assert!((plain(&ties).unwrap().value + 4.0 / (4.0f64 * 5.0).sqrt()).abs() < 1e-12);
         assert_eq!(plain(&rising[..3]), None);
-        // Whatever is left out, ρ stays 1: that says little of how near to it the truth is.
+        // ρ stays 1 if a domain is left out, which does not show how close to 1 the true value is.
         let alike: Vec<(f64, f64)> = (0..8).map(|at| (f64::from(at), f64::from(at))).collect();
         assert_eq!(plain(&alike).unwrap().interval, None);
         assert_eq!(plain(&[(1.0, 1.0); 6]), None);
     }
 
-    /// Returns ordered pairs of `domains` whose two values are correlated only through effects of rows and columns.
+    /// Returns pairs of `domains` domains whose two values depend on independent row and column effects only.
     fn matrix(domains: usize, random: &mut Random) -> Vec<Dyad> {
         let mut unit = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
         let effects: Vec<[f64; 4]> = (0..domains)
@@ -282,8 +285,9 @@ mod tests {
         dyads
     }
 
-    /// For two unrelated matrices, relabeling domains is significant in 5 % of cases, and the jackknife over domains
-    /// covers the truth in at least 93 %, where an interval for independent pairs covers 75 %.
+    /// Checks, for two unrelated matrices, that relabeling domains is significant in 5 % of cases, and that the
+    /// jackknife over domains covers the true value in at least 93 %. An interval for independent pairs would cover
+    /// it in 75 %.
     #[test]
     fn pairs_hang_together_by_their_domains() {
         let mut random = Random(4);

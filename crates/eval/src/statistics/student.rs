@@ -1,11 +1,11 @@
-//! Student's *t* distribution with any real number of degrees of freedom.
+//! Student's *t* distribution with a real number of degrees of freedom.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-/// Degrees of freedom from which the normal distribution is used: quantiles differ by less than 1e-6.
+/// Degrees of freedom above which the normal distribution is used; quantiles differ by less than 1e-6.
 const MANY: f64 = 1e6;
 
-/// Returns the quantile of Student's distribution with `freedom` degrees of freedom that a share `below` is below.
+/// Returns the `below`-quantile of Student's distribution with `freedom` degrees of freedom.
 ///
 /// ```
 /// use polymath_eval::statistics::t_quantile;
@@ -19,7 +19,8 @@ pub fn t_quantile(below: f64, freedom: f64) -> f64 {
     distribution(freedom).inverse_cdf(below)
 }
 
-/// Returns the share of Student's distribution with `freedom` degrees of freedom below `value`.
+/// Returns the cumulative distribution function of Student's distribution with `freedom` degrees of freedom at
+/// `value`.
 pub fn t_below(value: f64, freedom: f64) -> f64 {
     if freedom > MANY {
         return normal_below(value);
@@ -27,19 +28,21 @@ pub fn t_below(value: f64, freedom: f64) -> f64 {
     distribution(freedom).cdf(value)
 }
 
-/// Returns the tail share of the resamples at which the percentile interval of the two-sided `level` ends, expanded for
-/// few groups: Φ(−√(n/(n−1)) · t) with t of n − 1 degrees of freedom. It is half the level for large n.
+/// Returns the tail share of the resamples at which the percentile interval of the two-sided `level` ends, expanded
+/// for few groups: Φ(−√(n/(n−1)) · t), with n = `count` and t of n − 1 degrees of freedom. For large n it is half the
+/// level.
 pub(super) fn expanded_tail(level: f64, count: f64) -> f64 {
     normal_below(-(count / (count - 1.0)).sqrt() * t_quantile(1.0 - level / 2.0, count - 1.0))
 }
 
-/// Inverts [`expanded_tail`], one-sided: returns half the level of the interval that ends `distance` standard
-/// deviations of the resamples from their middle.
+/// Inverts [`expanded_tail`]: returns half the level of the interval that ends `distance` standard deviations of the
+/// resamples from their middle.
 pub(super) fn level_of_distance(distance: f64, count: f64) -> f64 {
     t_below(-distance / (count / (count - 1.0)).sqrt(), count - 1.0)
 }
 
-/// Returns the distance from the middle, in standard deviations, beyond which a normal distribution has `share`.
+/// Returns the number z of standard deviations above the mean beyond which the normal distribution has the share
+/// `share`.
 pub(super) fn distance_of_tail(share: f64) -> f64 {
     if share < 0.5 {
         -normal().inverse_cdf(share)
@@ -48,7 +51,7 @@ pub(super) fn distance_of_tail(share: f64) -> f64 {
     }
 }
 
-/// Returns Φ(z).
+/// Returns Φ(z), the cumulative distribution function of the normal distribution.
 pub(super) fn normal_below(z: f64) -> f64 {
     normal().cdf(z)
 }
@@ -65,7 +68,8 @@ fn distribution(freedom: f64) -> StudentsT {
 mod tests {
     use super::*;
 
-    /// The inverse of a level's tail is the level; with very many groups the tail is half the level.
+    /// Checks that [`level_of_distance`] inverts [`expanded_tail`], and that the tail is half the level for very many
+    /// groups.
     #[test]
     fn tails_are_invertible() {
         for count in [3.0, 5.0, 10.0, 17.3, 300.0] {

@@ -1,55 +1,57 @@
-//! Verdicts of a comparison.
+//! Verdicts of a comparison with a limit.
 
 use serde::{Deserialize, Serialize};
 
 use super::FEWEST_EFFECTIVE;
 
-/// Direction of a change.
+/// Side of a change: its lower or its upper end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Toward less loss.
+    /// Toward less loss (lower bits per byte).
     Lower,
-    /// Toward more loss.
+    /// Toward more loss (higher bits per byte).
     Upper,
 }
 
-/// Test of a change against a limit: a non-inferiority test on one side (one part of TOST, two one-sided tests), a test
-/// of a violation on the other. All verdicts of reports and forgetting limits come from it.
+/// Test of a change against a limit. If the change is below the limit it is a non-inferiority test (one of the two
+/// one-sided tests of TOST), otherwise a test of a violation. All verdicts of reports and forgetting limits come from
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Against {
-    /// Two-sided p-value: below a level exactly if the bound of that level excludes the limit.
+    /// Two-sided p-value. It is below a level exactly if the bound of that level excludes the limit.
     pub p_value: f64,
-    /// Set if the change is above the limit.
+    /// True if the change is above the limit.
     pub above: bool,
-    /// Number of independent groups of documents.
+    /// Number of independent document groups.
     pub groups: usize,
-    /// Number of equally large groups with normally distributed changes that would give the same precision.
+    /// Effective number of groups: the number of equally large groups with normally distributed changes that would
+    /// give the same precision.
     pub effective_groups: f64,
-    /// Approximate number of similar groups that would decide at the 5 % level with this change; `None` if the change
-    /// equals the limit.
+    /// Approximate number of similar groups that would make the test significant at the 5 % level with the same
+    /// change; `None` if the change equals the limit.
     pub deciding_groups: Option<usize>,
 }
 
-/// Verdict on a limit.
+/// Verdict on a forgetting limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitVerdict {
-    /// The upper bound of the test is within the limit, with at least 15 effective groups.
+    /// The test's upper bound is within the limit, with at least 15 effective groups.
     Kept,
-    /// The lower bound of the test is beyond the limit.
+    /// The test's lower bound is above the limit.
     Broken,
-    /// Neither bound decides.
+    /// The test is not significant in either direction.
     Undecided,
 }
 
 impl Against {
-    /// Replaces the p-value by a corrected one.
+    /// Returns this test with the p-value replaced by a corrected one.
     #[must_use]
     pub fn corrected(self, p_value: f64) -> Self {
         Self { p_value, ..self }
     }
 
-    /// Returns the verdict at a two-sided `level`; each one-sided test uses half of it.
+    /// Returns the verdict at the two-sided `level`; each one-sided test uses half of it.
     pub fn verdict(&self, level: f64) -> LimitVerdict {
         match (self.p_value < level, self.above) {
             (true, true) => LimitVerdict::Broken,
@@ -58,8 +60,8 @@ impl Against {
         }
     }
 
-    /// Returns whether there are enough effective groups to show that a limit is kept: a smaller sample without the few
-    /// documents that lose much would show it too often.
+    /// Returns true if there are enough effective groups for the verdict “kept”. A smaller sample may lack the few
+    /// documents with a large loss, and would then be judged as kept too often.
     pub fn has_enough_groups(&self) -> bool {
         self.effective_groups >= FEWEST_EFFECTIVE
     }
@@ -69,17 +71,17 @@ impl Against {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The change is significantly below the tolerance: at most a negligible loss.
+    /// The change is significantly below the tolerance: there is at most a negligible loss.
     Kept,
     /// The change is significantly above the tolerance.
     Forgotten,
-    /// More held-out text would be needed to decide.
+    /// Neither is shown: more held-out text would be needed.
     Undecided,
     /// Niche: the change is significantly below zero.
     Gained,
     /// Niche: the change is significantly above zero.
     Lost,
-    /// Not judged, since its held-out text is also in training text.
+    /// Not judged, because its held-out text is also in training text.
     Withheld,
 }
 
@@ -93,7 +95,7 @@ impl Verdict {
         }
     }
 
-    /// Judges the niche against no change.
+    /// Judges the niche by the test against zero, at a two-sided `level`.
     pub fn of_niche(against: &Against, level: f64) -> Self {
         match (against.p_value < level, against.above) {
             (true, false) => Self::Gained,
@@ -129,7 +131,7 @@ mod tests {
         }
     }
 
-    /// The side decides the verdict, and only a significant change is decided.
+    /// Checks that the sign of the change gives the verdict, and that a change that is not significant is undecided.
     #[test]
     fn only_significant_changes_decide() {
         let retained = |p, above| Verdict::of_retained(&against(p, above, 20.0), 0.05);
@@ -142,7 +144,7 @@ mod tests {
         assert_eq!(niche(0.2, false), Verdict::Undecided);
     }
 
-    /// Few effective groups can show that a limit is broken, but not that it is kept.
+    /// Checks that few effective groups can show that a limit is broken, but not that it is kept.
     #[test]
     fn few_groups_never_show_a_kept_limit() {
         let verdict = |above, groups| against(0.001, above, groups).verdict(0.05);

@@ -1,4 +1,4 @@
-//! Encoding of task items as lm-evaluation-harness 0.4 does it for its `hf` models.
+//! Encoding of task items like lm-evaluation-harness 0.4 for its `hf` models.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use tokenizers::Tokenizer;
 use crate::EvalError;
 use crate::rows::Row;
 
-/// Encodes tasks; see [`TaskEncoder::encode`].
+/// Encoder of tasks; see [`TaskEncoder::encode`].
 pub struct TaskEncoder {
     tokenizer: Tokenizer,
-    /// Token before a choice with an empty context.
+    /// Token that replaces an empty context.
     prefix: u32,
-    /// Text of the prefix token.
+    /// Text of that token.
     prefix_text: String,
-    /// Context of the model in tokens.
+    /// Context length of the model in tokens.
     context: usize,
 }
 
-/// A task as tokens.
+/// A task in tokens.
 pub struct EncodedTask {
     pub(super) task: Arc<Task>,
     /// Encoded items in the order of the task.
@@ -29,9 +29,9 @@ pub struct EncodedTask {
 }
 
 pub(super) struct EncodedItem {
-    /// Rows of context and choice, one per choice.
+    /// Context and choice as one row per choice.
     pub choices: Vec<Row>,
-    /// Maximum over the choices of the tokens cut from the context.
+    /// Number of tokens cut from the context, for the choice that needed most.
     pub tokens_cut: usize,
 }
 
@@ -43,14 +43,15 @@ impl EncodedTask {
 }
 
 impl TaskEncoder {
-    /// Creates an encoder for the tokenizer of a model folder. `bos_token_id` is the prefix token if the tokenizer's
-    /// settings name neither a beginning-of-text nor an end-of-text token; `context` is the model's context in tokens.
+    /// Creates an encoder for the tokenizer of a model folder. `context` is the model's context length in tokens. The
+    /// token that replaces an empty context is the tokenizer's beginning-of-text token, else its end-of-text token,
+    /// else `bos_token_id`.
     ///
     /// # Errors
-    /// A tokenizer or settings that can't be read.
+    /// Fails if the tokenizer or its settings can't be read.
     pub fn open(tokenizer: &Path, bos_token_id: u32, context: usize) -> Result<Self, EvalError> {
         let vocabulary = polymath_tokenizer::open(tokenizer)?;
-        // The beginning-of-text token, else the end-of-text token, as named by the files beside a tokenizer.
+        // The beginning-of-text token, else the end-of-text token, as named in the files next to the tokenizer.
         let names = Settings::beside(tokenizer)?.names;
         let named = names.get("bos_token").or(names.get("eos_token"));
         let named = named.and_then(|named| vocabulary.token_to_id(&named.token));
@@ -63,7 +64,7 @@ impl TaskEncoder {
         })
     }
 
-    /// Encodes context, delimiter and choice of every choice of every item.
+    /// Encodes each choice of each item as one row: context, delimiter and choice.
     ///
     /// - White space at the end of the context moves to the choice, so that words keep their usual tokens.
     /// - Context and choice are encoded together, with the special tokens that the tokenizer adds, unless the text
@@ -71,12 +72,13 @@ impl TaskEncoder {
     ///   choice. (The harness counts the tokens of the context alone, which is the same if no token crosses the
     ///   boundary.)
     /// - An empty context becomes the prefix token: the tokenizer's beginning-of-text, else its end-of-text.
-    /// - Too long a row loses tokens from the left.
+    /// - A row that is too long loses tokens on the left.
     ///
     /// A context of white space alone, on which the harness fails, counts as empty.
     ///
     /// # Errors
-    /// A choice that is longer than the model's context or has no tokens of its own, named by file and line.
+    /// Fails if a choice is longer than the model's context or has no tokens of its own; the error names the file and
+    /// the line.
     pub fn encode(&self, task: &Arc<Task>) -> Result<EncodedTask, EvalError> {
         let items = task.items.iter().map(|item| {
             self.encode_item(item).map_err(|error| {
@@ -133,7 +135,7 @@ impl TaskEncoder {
         let special = !given.starts_with(&self.prefix_text) || self.prefix_text.is_empty();
         let (tokens, prompt) = self.tokens(&text, (special, given.len()))?;
         Ok(match prompt {
-            // The first token crosses the boundary, but a row needs a prompt.
+            // The first token crosses the boundary, but a row needs a prompt, so it gets the prefix token.
             0 => Row {
                 tokens: [&[self.prefix], &tokens[..]].concat(),
                 prompt: 1,
@@ -155,7 +157,8 @@ impl TaskEncoder {
     }
 }
 
-/// Returns whether Python's `str.rstrip` treats a character as white space: Unicode's, and four separators of ASCII.
+/// Returns true if Python's `str.rstrip` treats a character as white space: Unicode's white space, and four ASCII
+/// separators.
 fn is_space(sign: char) -> bool {
     sign.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&sign)
 }
@@ -166,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns an encoder with letters, ` b` and `ab` as tokens, and truncation and padding settings that must have no
+    /// Creates an encoder whose tokens are letters, ` b` and `ab`. Its truncation and padding settings must have no
     /// effect.
     fn encoder(folder: &Path) -> TaskEncoder {
         let begin = json!({
@@ -194,7 +197,7 @@ mod tests {
         TaskEncoder::open(&path, 6, 16).unwrap()
     }
 
-    /// A token across the boundary belongs to the choice, and nothing is truncated or padded.
+    /// Checks that a token across the boundary belongs to the choice, and that nothing is truncated or padded.
     #[test]
     fn tokens_across_the_boundary_belong_to_the_choice() {
         let folder = tempfile::tempdir().unwrap();
@@ -205,15 +208,15 @@ mod tests {
         };
         assert_eq!(pair("a:", " b"), (vec![0, 3, 4], 2));
         assert_eq!(pair("a: ", "b"), (vec![0, 3, 4], 2));
-        // The harness would drop `ab`, since the context alone also has one token.
+        // The harness would drop `ab`, because the context alone also has one token.
         assert_eq!(pair(":a", "b"), (vec![3, 5], 1));
         assert_eq!(pair("a", "ba"), (vec![6, 5, 0], 1));
         assert_eq!(pair("", "ab"), (vec![6, 5], 1));
         assert_eq!(pair("<s>a:", " b"), (vec![6, 0, 3, 4], 3));
     }
 
-    /// A context that leaves too little room loses its beginning, each choice as much as it needs; the choice stays
-    /// whole, and the model reads as many tokens as it can.
+    /// Checks that a context that is too long loses its beginning, for each choice separately, while the choice stays
+    /// whole and the row is as long as the model allows.
     #[test]
     fn long_contexts_lose_their_beginning() {
         let folder = tempfile::tempdir().unwrap();
@@ -240,7 +243,7 @@ mod tests {
                 .map(|token| if *token == 0 { 'a' } else { ':' })
                 .collect()
         };
-        // 16 tokens are read and the last one is predicted: 17 of 20 + 2, and of 20 + 4.
+        // The model reads 16 tokens and predicts one more, so 17 remain of 20 + 2 and of 20 + 4.
         let expected = vec![
             ([&context[7..], &[2, 3, 3, 3]].concat(), 13),
             ([&context[5..], &[2, 0]].concat(), 15),

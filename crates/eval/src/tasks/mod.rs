@@ -1,4 +1,4 @@
-//! Multiple-choice tasks, scored as by lm-evaluation-harness: the same tokens, the same decisions.
+//! Multiple-choice and cloze tasks, scored like lm-evaluation-harness: with the same tokens and the same decisions.
 
 mod encode;
 
@@ -19,42 +19,44 @@ use crate::statistics::proportion;
 /// Scores of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskScores {
-    /// Task of the items.
+    /// The task.
     pub task: Arc<Task>,
     /// Scores of the items, in the order of the task.
     pub items: Vec<ItemScore>,
 }
 
-/// Score of one item.
+/// Scores of one item.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ItemScore {
-    /// Line in the file of the task.
+    /// Line of the item in the task's file.
     pub line: u64,
     /// Index of the right choice, from 0.
     pub answer: usize,
-    /// ln p of each choice after the context (`loglikelihood` in the harness).
+    /// ln p of each choice, given the context (`loglikelihood` in the harness).
     pub log_likelihoods: Vec<f64>,
-    /// Set for each choice that greedy decoding gives (`is_greedy` in the harness).
+    /// For each choice, true if greedy decoding generates it (`is_greedy` in the harness).
     pub greedy: Vec<bool>,
-    /// Index of the most likely choice; the first of equals.
+    /// Index of the most likely choice; the first one of equals.
     pub choice: usize,
-    /// Index of the choice with the highest likelihood per character, the first of equals; `None` for a cloze.
+    /// Index of the choice with the highest log-likelihood per character, the first one of equals; `None` for a cloze
+    /// item.
     pub choice_normalized: Option<usize>,
-    /// Set if the item is answered: the most likely choice is right; for a cloze, greedy decoding gives it.
+    /// True if the item is answered right: the most likely choice is the right one or, for a cloze item, greedy
+    /// decoding generates the choice.
     pub right: bool,
-    /// Set if the choice with the highest likelihood per character is right; `None` for a cloze.
+    /// True if the choice with the highest log-likelihood per character is the right one; `None` for a cloze item.
     pub right_normalized: Option<bool>,
-    /// Tokens cut from the left of the context, for the choice that lost most.
+    /// Number of tokens cut from the left of the context, for the choice that needed most.
     pub tokens_cut: usize,
 }
 
 impl TaskScores {
-    /// Returns `acc` of the harness: the share of answered items, with its 95 % interval.
+    /// Returns the harness's `acc`: the share of items answered right, with its 95 % interval.
     pub fn accuracy(&self) -> Figure {
         proportion::share(&self.right(), &[])
     }
 
-    /// Returns `acc_norm` of the harness: the accuracy by likelihood per character; `None` for clozes.
+    /// Returns the harness's `acc_norm`: the accuracy by log-likelihood per character; `None` for cloze tasks.
     pub fn normalized_accuracy(&self) -> Option<Figure> {
         Some(proportion::share(&self.right_normalized()?, &[]))
     }
@@ -64,12 +66,13 @@ impl TaskScores {
         self.items.iter().filter(|item| item.tokens_cut > 0).count()
     }
 
-    /// Returns for each item whether it is answered.
+    /// Returns for each item whether it is answered right.
     pub fn right(&self) -> Vec<bool> {
         self.items.iter().map(|item| item.right).collect()
     }
 
-    /// Returns for each item whether the choice with the highest likelihood per character is right; `None` for clozes.
+    /// Returns for each item whether the choice with the highest log-likelihood per character is right; `None` for
+    /// cloze tasks.
     pub fn right_normalized(&self) -> Option<Vec<bool>> {
         self.items
             .iter()
@@ -78,16 +81,16 @@ impl TaskScores {
     }
 }
 
-/// Scores every choice of every item. `progress` receives the numbers of scored choices and of all.
+/// Scores every choice of every item. Calls `progress` with the number of choices scored so far and the total.
 ///
 /// # Errors
-/// A choice whose log-likelihood is not finite.
+/// Fails if a log-likelihood is not finite.
 pub fn score_task(
     model: &Transformer,
     encoded: &EncodedTask,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<TaskScores, EvalError> {
-    // Equal rows are scored once, so that equal choices tie in any batch.
+    // Equal rows are scored once, so that equal choices tie exactly.
     let rows = encoded.items.iter().flat_map(|item| &item.choices);
     let places: BTreeMap<&Row, usize> = {
         let mut distinct: Vec<&Row> = rows.collect();
@@ -112,7 +115,7 @@ pub fn score_task(
         let greedy: Vec<bool> = of_choices
             .map(|score| score.first_wrong.is_none())
             .collect();
-        // In characters, without the delimiter, as in the harness.
+        // Length in characters, without the delimiter, as in the harness.
         let lengths = item
             .choices
             .iter()
@@ -143,7 +146,7 @@ pub fn score_task(
     })
 }
 
-/// Returns the index of the largest value; the first of equals.
+/// Returns the index of the largest value; the first one of equals.
 fn first_largest(values: impl Iterator<Item = f64>) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
     for (at, value) in values.enumerate() {

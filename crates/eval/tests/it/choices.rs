@@ -1,5 +1,6 @@
-//! Choices of unequal lengths with multi-byte letters against the harness's definitions in f64: `acc` takes the largest
-//! log-likelihood, `acc_norm` the largest per character of the choice without its delimiter.
+//! Test that the scores of choices with unequal lengths and multi-byte characters match the harness's definitions,
+//! computed in f64: `acc` takes the largest log-likelihood, `acc_norm` the largest per character of the choice
+//! without its delimiter.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tokenizers::models::bpe::BPE;
 use crate::support::drawn::numbers;
 use crate::support::llama_reference::{logits, surprise, weights};
 
-/// Vocabulary of one token per letter, of one to four bytes. The first ends a text, the second is the delimiter.
+/// Vocabulary with one token per character of one to four bytes. The first token ends a text, the second is the
+/// delimiter.
 const LETTERS: [&str; 14] = [
     "<|endoftext|>",
     " ",
@@ -58,7 +60,7 @@ fn save_tokenizer(path: &Path) {
     Tokenizer::new(model).save(path, false).unwrap();
 }
 
-/// Returns a word of 1 to 6 letters by a counter.
+/// Returns a pseudo-random word of 1 to 6 characters.
 fn word(number: usize) -> String {
     let length = number * 7 % 6 + 1;
     (0..length)
@@ -113,7 +115,7 @@ fn choices_are_scored_by_the_harness_definitions() {
     let encoded = encoder.encode(&task).unwrap();
     let scores: TaskScores = score_task(&model, &encoded, &mut |_, _| {}).unwrap();
     let weights = weights(&model);
-    // Number of items that another rule than characters would answer differently.
+    // Number of items that would be answered differently by each of four other rules of normalization.
     let mut otherwise = [0; 4];
     for (item, score) in task.items.iter().zip(&scores.items) {
         let context = ids(&item.context);
@@ -167,8 +169,8 @@ fn choices_are_scored_by_the_harness_definitions() {
     assert!((accuracy - normalized).abs() > 1e-6);
 }
 
-/// A cloze is answered if greedy decoding gives each token of its single choice, the first as well as the last; its
-/// most likely choice does not count.
+/// Checks that a cloze item is answered right exactly if greedy decoding generates every token of its single choice,
+/// from the first to the last.
 #[test]
 fn clozes_are_answered_by_greedy_decoding() {
     let folder = tempfile::tempdir().unwrap();
@@ -181,7 +183,7 @@ fn clozes_are_answered_by_greedy_decoding() {
         LETTERS[largest(logits.last().unwrap())]
     };
     let is_letter = |token: &str| !token.trim().is_empty() && token != LETTERS[0];
-    // Two letters after each context: those of greedy decoding, with another first, and with another last.
+    // Two characters after each context: those of greedy decoding, with another first one, and with another last one.
     let (mut items, mut expected) = (Vec::new(), Vec::new());
     for number in 0..60 {
         let context = format!("{} {}", word(number), word(number + 3));
@@ -228,8 +230,8 @@ fn clozes_are_answered_by_greedy_decoding() {
     );
 }
 
-/// Forty items match the scores of the harness, stored by `scripts/check/fixtures.sh`: log-likelihoods, `is_greedy`,
-/// `acc` and `acc_norm`, including empty contexts and choices that greedy decoding gives.
+/// Checks that forty items have the scores of the harness, stored by `scripts/check/fixtures.sh`: log-likelihoods,
+/// `is_greedy`, `acc` and `acc_norm`, including empty contexts and choices that greedy decoding generates.
 #[test]
 fn scores_match_the_harness() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/harness.json");

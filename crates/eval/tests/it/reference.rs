@@ -1,4 +1,4 @@
-//! Statistics against numpy and scipy, with values from `scripts/check/statistics_reference.py`.
+//! Tests of the statistics against numpy and scipy, with values from `scripts/check/statistics_reference.py`.
 
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{
@@ -15,7 +15,7 @@ fn truths(value: &Value) -> Vec<bool> {
     items.iter().map(|item| item.as_bool().unwrap()).collect()
 }
 
-/// Student's quantiles and shares match scipy for integer and fractional degrees of freedom.
+/// Checks Student's quantiles and distribution function against scipy, for integer and fractional degrees of freedom.
 #[test]
 fn student_matches_scipy() {
     for case in fixture()["quantiles"].as_array().unwrap() {
@@ -33,8 +33,8 @@ fn student_matches_scipy() {
     }
 }
 
-/// Wilson's, Newcombe's and Clopper–Pearson's intervals, McNemar's mid-p (with and without groups) and Holm's
-/// correction match.
+/// Checks Wilson's, Newcombe's and Clopper–Pearson's intervals, McNemar's mid-p-value (with and without groups) and
+/// Holm's correction against scipy.
 #[test]
 fn proportions_match_scipy() {
     let fixture = fixture();
@@ -67,7 +67,8 @@ fn proportions_match_scipy() {
     }
 }
 
-/// Spearman's ρ over ordered pairs of domains matches, with every relabeling and the jackknife over domains.
+/// Checks Spearman's ρ over ordered pairs of domains against scipy, with every relabeling and the jackknife over
+/// domains.
 #[test]
 fn correlations_match_scipy() {
     for case in fixture()["mantel"].as_array().unwrap() {
@@ -100,7 +101,8 @@ fn scores(nats: impl Iterator<Item = f64>, sizes: &[u64], groups: Vec<u64>) -> D
     }
 }
 
-/// The bootstrap over groups matches: value, interval, bounds of two levels, groups and effective groups, and p-values.
+/// Checks the bootstrap over groups against numpy: value, interval, bounds of two levels, groups, effective groups
+/// and p-values.
 #[test]
 fn bootstraps_match_numpy() {
     for case in fixture()["bootstrap"].as_array().unwrap() {
@@ -138,8 +140,8 @@ fn bootstraps_match_numpy() {
             let bounds = numbers(&case[key]);
             for (side, expected) in [Side::Lower, Side::Upper].into_iter().zip(bounds) {
                 near(found.bound(side, level).unwrap(), expected, key);
-                // The p-value is the inverse of the bound: at the bound it is the level.
-                // Five groups with so few resamples have no 5 % level.
+                // The p-value is the inverse of the bound: at a level's bound, it equals the level. Five groups with
+                // so few resamples can't reach 5 %.
                 let p_value = found.against(expected).unwrap().p_value;
                 let slack = 2.5 / resamples as f64;
                 assert!(
@@ -151,7 +153,7 @@ fn bootstraps_match_numpy() {
     }
 }
 
-/// Romano & Wolf's p-values and the simultaneous intervals of all pairs of four models on the same groups match.
+/// Checks Romano & Wolf's p-values and the simultaneous intervals of all pairs of four models on the same groups.
 #[test]
 fn families_match_numpy() {
     let case = &fixture()["family"];

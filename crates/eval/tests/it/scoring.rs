@@ -1,4 +1,4 @@
-//! Scoring of models with known probabilities.
+//! Tests of scoring with models of known probabilities.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use polymath_eval::{
 
 use crate::support::machine::{Machine, VOCABULARY};
 
-/// Returns documents of letters of the given lengths; every token but the last is one byte.
+/// Creates a shard of documents with these lengths; each token but the last is one byte.
 fn shard(lengths: &[usize], vocabulary: usize) -> Arc<TokenShard> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");
@@ -35,8 +35,8 @@ fn windows(context: usize, stride: usize) -> WindowOptions {
     }
 }
 
-/// A model without knowledge has a loss of ln(vocabulary) per token for any windows and packing, and every token is
-/// scored once.
+/// Checks that a model with uniform predictions has a loss of ln(vocabulary) per token, for any windows and packing,
+/// and that each token is scored once.
 #[test]
 fn every_token_is_scored_once() {
     let model = Machine::default().model();
@@ -62,7 +62,8 @@ fn every_token_is_scored_once() {
     }
 }
 
-/// Documents of a group are counted as one, by their bytes together; of a part of the documents, its groups alone.
+/// Checks that the documents of a group count as one, with their total bytes, and that a split counts its own groups
+/// only.
 #[test]
 fn groups_are_counted_with_their_sizes() {
     let model = Machine::default().model();
@@ -92,12 +93,12 @@ fn groups_are_counted_with_their_sizes() {
     };
     assert_eq!(count(&grouped, None), expected);
     assert_eq!(count(&grouped, Some(HeldoutSplit::Test)).count, 1);
-    // Without groups, each document is its own.
+    // Without groups, each document is its own group.
     let own = count(&shard(&[10, 10, 10, 30], VOCABULARY), None);
     assert_eq!((own.count, own.by_size), (4, 3.0));
 }
 
-/// A stride beyond the context would leave out tokens and is refused.
+/// Checks that a stride longer than the context is refused, since it would skip tokens.
 #[test]
 fn strides_beyond_the_context_are_refused() {
     let model = Machine::default().model();
@@ -111,7 +112,7 @@ fn strides_beyond_the_context_are_refused() {
     );
 }
 
-/// The score of a document does not depend on its neighbors in the batch.
+/// Checks that a document's score does not depend on the other documents in the batch.
 #[test]
 fn documents_are_scored_independently() {
     let model = Machine::random();
@@ -129,8 +130,9 @@ fn documents_are_scored_independently() {
     }
 }
 
-/// Scores of single tokens are at their tokens' positions (two documents with the same beginning have the same scores
-/// there for any windows), add up to their document's, are NaN for prompts, and no more are kept than requested.
+/// Checks the scores of single tokens: they are at their tokens' positions (two documents with the same beginning
+/// have the same scores there, for any windows), they add up to the document's score, they are NaN for prompts, and
+/// no more than requested are kept.
 #[test]
 fn single_tokens_are_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -169,7 +171,7 @@ fn single_tokens_are_kept() {
     assert!(none.tokens_of.is_empty());
 }
 
-/// The evaluator scores the same sample every time and matches `score_shard`.
+/// Checks that the evaluator scores the same sample every time and agrees with `score_shard`.
 #[test]
 fn evaluator_is_deterministic() {
     let model = Machine::random();
@@ -190,7 +192,7 @@ fn evaluator_is_deterministic() {
     assert!(long.documents.len() < 4);
 }
 
-/// A shard of another tokenizer and a context beyond the model's are refused.
+/// Checks that a shard of another tokenizer, and a context longer than the model's, are refused.
 #[test]
 fn mismatched_shards_and_contexts_are_refused() {
     let model = Machine::default().model();
@@ -205,11 +207,11 @@ fn mismatched_shards_and_contexts_are_refused() {
     );
 }
 
-/// A question is answered if every token of the answer and the end of its line is the most likely one; rows of many
-/// lengths in many batches keep their order.
+/// Checks that a question is answered right exactly if each token of the answer and the end of its line is the most
+/// likely one, and that results keep their order for rows of many lengths in many batches.
 #[test]
 fn questions_are_answered_by_the_most_likely_tokens() {
-    // After a comes b, after b comes c, after c the line ends; after d comes e, after e the line ends.
+    // b follows a, c follows b, and the line ends after c; e follows d, and the line ends after e.
     let machine = Machine::from_pairs(&["ab", "bc", "c\n", "de", "e\n"]);
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = folder.path().join("tokenizer.json");
@@ -250,7 +252,7 @@ fn questions_are_answered_by_the_most_likely_tokens() {
     assert!(error.to_string().contains("context"), "{error}");
 }
 
-/// An answer may end with its line, an empty line or the end of the text, and with nothing else.
+/// Checks that an answer may end with the line, an empty line or the end of the text, and with nothing else.
 #[test]
 fn answers_end_with_their_line_or_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -267,7 +269,7 @@ fn answers_end_with_their_line_or_text() {
         let found = answer_questions(&machine.model(), &tokenizer, asked).unwrap();
         assert_eq!(found, [right], "{end}");
     }
-    // An answer that ends too early is wrong, for any ending.
+    // An answer that ends too early is wrong with any ending.
     let machine = Machine::from_pairs(&["ab", "b$"]);
     let found = answer_questions(&machine.model(), &tokenizer, &[question]).unwrap();
     assert_eq!(found, [false]);

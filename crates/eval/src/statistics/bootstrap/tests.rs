@@ -1,4 +1,4 @@
-//! The paired bootstrap over groups.
+//! Tests of the paired bootstrap over groups.
 
 use super::*;
 use crate::DocumentScore;
@@ -16,7 +16,8 @@ fn scores(documents: impl Iterator<Item = (f64, u64)>) -> DomainScores {
     }
 }
 
-/// A model against itself has changed by exactly nothing, with an interval of [0, 0] from five groups on, none below.
+/// Checks that the change of a model against itself is exactly 0, with the interval [0, 0] for five or more groups
+/// and none for fewer.
 #[test]
 fn base_against_itself_is_exactly_zero() {
     for count in [1, 2, 4, 5, 50] {
@@ -31,7 +32,7 @@ fn base_against_itself_is_exactly_zero() {
     }
 }
 
-/// Fewer than five groups have no interval, no verdict and no bound, however many documents they are cut into.
+/// Checks that fewer than five groups give no interval, no verdict and no bound, for any number of documents.
 #[test]
 fn few_groups_decide_nothing() {
     let mut base = scores((1..50).map(|at| (f64::from(at), at as u64)));
@@ -48,7 +49,8 @@ fn few_groups_decide_nothing() {
     }
 }
 
-/// Chunks of one work count once: each document thrice, as a group, leaves the interval as it was.
+/// Checks that copies count once: three copies of each document as one group give the same interval as the documents
+/// alone.
 #[test]
 fn copies_of_a_document_tell_nothing_new() {
     let nats = |at: i32| (f64::from(at * at % 37), at as u64);
@@ -77,7 +79,7 @@ fn copies_of_a_document_tell_nothing_new() {
     assert!(high - low < 0.7 * (wide_high - wide_low));
 }
 
-/// A constant rise of one bit per byte is found as such, with an interval of no width.
+/// Checks that a constant increase of one bit per byte is found, with an interval of zero width.
 #[test]
 fn a_known_change_is_found() {
     let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
@@ -89,7 +91,7 @@ fn a_known_change_is_found() {
     }
 }
 
-/// The same seed gives the same interval, another seed another one.
+/// Checks that the same seed gives the same interval and another seed a different one.
 #[test]
 fn the_seed_decides() {
     let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
@@ -99,7 +101,8 @@ fn the_seed_decides() {
     assert_ne!(of(1).interval, of(2).interval);
 }
 
-/// Scores that can't be compared are refused: other documents, none, no number, no resamples.
+/// Checks that scores that can't be compared are refused: different documents, no documents, values that are not
+/// finite, or no resamples.
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
@@ -115,8 +118,8 @@ fn what_cannot_be_compared_is_refused() {
     assert!(paired_change(&nothing, &nothing, 10, 1).is_err());
 }
 
-/// The p-value against a limit is below a level exactly where the bound of that level leaves the limit out, on the
-/// right side.
+/// Checks that the p-value against a limit is below a level exactly if the bound of that level excludes the limit, on
+/// the side that `above` gives.
 #[test]
 fn p_values_follow_the_bounds() {
     let base = scores((1..50).map(|at| (f64::from(at), at as u64)));
@@ -139,7 +142,8 @@ fn p_values_follow_the_bounds() {
     assert!((far - 2.0 / 1001.0).abs() < 1e-12, "{far}");
 }
 
-/// A gain is tested more strictly than a change against 0 where few groups speak; a loss is tested alike by both.
+/// Checks that, with few groups, `against_none` gives a gain a larger p-value than `against(0.0)`; for a loss, or
+/// with many groups, both give the same p-value.
 #[test]
 fn a_gain_of_few_groups_has_to_be_clear() {
     let of = |count: i32, sign: f64| {
@@ -161,8 +165,8 @@ fn a_gain_of_few_groups_has_to_be_clear() {
     }
 }
 
-/// With few effective groups, a loss is tested as strictly as a gain: the same changes with the other sign have the
-/// same p-value against 0, up to the noise of the resamples.
+/// Checks that, with few effective groups, `against_none` treats a loss as strictly as a gain: the same changes with
+/// opposite signs have the same p-value, up to resampling noise.
 #[test]
 fn losses_of_few_groups_have_to_be_as_clear_as_gains() {
     let nats = |at: u32| f64::from(at * 7 % 5) * 0.2 + 0.2;
@@ -179,8 +183,8 @@ fn losses_of_few_groups_have_to_be_as_clear_as_gains() {
     );
 }
 
-/// As many groups as are said to decide do decide: the sample repeated so often, as groups of their own, is just
-/// decided.
+/// Checks `deciding_groups`: repeating the sample, as new groups, up to that number makes the test significant; fewer
+/// groups do not.
 #[test]
 fn the_groups_that_decide_do() {
     let nats = |at: u64| (at as f64 + (at * 7919 % 31) as f64 - 15.0, 40);

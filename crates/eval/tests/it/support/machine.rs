@@ -10,20 +10,20 @@ use polymath_model::{
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
-/// Vocabulary: end of text, end of line, the letters, and an empty line.
+/// Size of the vocabulary: end of text, end of line, 26 letters, and an empty line.
 pub const VOCABULARY: usize = 29;
 /// Model width, large enough to give each token its own direction.
 const HIDDEN: usize = 32;
 
-/// Predicts the letter after a letter; after an unknown one, all tokens are equally likely.
+/// Model that predicts a given letter after each letter; after any other token, all tokens are equally likely.
 #[derive(Default)]
 pub struct Machine {
-    /// Pairs of a token and the next one.
+    /// Pairs of a token and the next token.
     follows: Vec<(usize, usize)>,
 }
 
 impl Machine {
-    /// Creates a machine from pairs of a letter and the next one; `$` is the end of the text, `=` an empty line.
+    /// Creates a machine from pairs of a character and the next one; `$` is the end of the text, `=` an empty line.
     pub fn from_pairs(pairs: &[&str]) -> Self {
         let token = |letter: u8| match letter {
             b'$' => 0,
@@ -37,7 +37,8 @@ impl Machine {
         }
     }
 
-    /// Builds the model: embeddings are the axes, layers add nothing, and the output projection holds the next tokens.
+    /// Builds the model: each embedding is an axis, the layers add nothing, and the output projection holds the next
+    /// tokens.
     pub fn model(&self) -> Transformer {
         let mut weights = BTreeMap::new();
         for (name, shape) in config().parameter_shapes() {

@@ -1,8 +1,8 @@
-//! Values of the statistics by numpy and scipy.
+//! Reference values of the statistics, computed with numpy and scipy.
 
 use serde_json::Value;
 
-/// Reads the values that `scripts/check/statistics_reference.py` made.
+/// Reads the values that `scripts/check/statistics_reference.py` wrote.
 pub fn fixture() -> Value {
     serde_json::from_str(include_str!("../../fixtures/statistics.json")).unwrap()
 }
@@ -24,7 +24,7 @@ pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap()
 }
 
-/// Checks a value against that of the reference.
+/// Checks that a value is close to the reference's.
 pub fn near(found: f64, expected: f64, what: &str) {
     let scale = expected.abs().max(1.0);
     assert!(
