@@ -1,4 +1,4 @@
-//! Progress on the console: a bar on a terminal, a line now and then elsewhere.
+//! Progress on the console: a bar on a terminal, an occasional line elsewhere.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::{lines, signals};
 /// Interval between two lines if no bar can be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Progress bar of stages that count bytes.
+/// Progress display of stages that are measured in bytes.
 pub struct Stages {
     visible: bool,
     draws: bool,
@@ -25,7 +25,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Creates the bar, shown as the environment allows.
+    /// Makes the display. `environment` decides whether it is shown, and as a bar or as lines.
     pub fn new(environment: &Environment) -> Self {
         Self {
             visible: !environment.quiet,
@@ -71,14 +71,14 @@ impl Progress for Stages {
     }
 }
 
-/// Lines of a study, and a bar for its scoring.
+/// Progress display of a study: lines, and a bar while scoring.
 pub struct StudyConsole<'a> {
     environment: &'a Environment,
     bar: Mutex<ProgressBar>,
 }
 
 impl<'a> StudyConsole<'a> {
-    /// Creates the console, shown as the environment allows.
+    /// Makes the display for this environment.
     pub fn new(environment: &'a Environment) -> Self {
         Self {
             environment,
@@ -123,7 +123,7 @@ impl polymath_study::Progress for StudyConsole<'_> {
     }
 }
 
-/// Line of a training run: loss, throughput, time left, share of the machine's peak.
+/// Progress display of a training run: loss, throughput, time left, share of the machine's peak rate.
 pub struct TrainingConsole {
     visible: bool,
     bar: ProgressBar,
@@ -134,7 +134,7 @@ pub struct TrainingConsole {
 }
 
 impl TrainingConsole {
-    /// Creates the console for a model of `flops_per_token` on a machine with a peak of `peak` FLOP/s.
+    /// Makes the display for a model of `flops_per_token` on a machine with a peak rate of `peak` FLOP/s.
     pub fn new(environment: &Environment, flops_per_token: f64, peak: f64) -> Self {
         Self {
             visible: !environment.quiet,
@@ -215,13 +215,13 @@ impl Observer for TrainingConsole {
     }
 }
 
-/// Returns a line that says that a run resumes.
+/// Returns the line that tells that a run was resumed.
 pub fn resumed(step: u64, total: u64) -> String {
     format!("resumed after step {step} of {total}")
 }
 
-/// Returns an evaluation as a line. Marks each domain that is lower than ever before with "(best)", and the mean if it
-/// chooses the best checkpoint. Ends with the name of the score if this checkpoint is the best.
+/// Returns an evaluation as a line. Each domain with its lowest value so far is marked "(best)", and so is the mean
+/// if it chooses the best checkpoint. If this checkpoint is the best, the line ends with the name of the score.
 pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
     let (decides, score) = (&metrics.score_name, metrics.score);
     let mut values: Vec<String> = metrics
@@ -247,7 +247,7 @@ pub fn evaluation(metrics: &EvaluationMetrics, best: bool) -> String {
     line
 }
 
-/// Shows transfers from and to the hub from now on: a bar on a terminal, a line per transfer elsewhere.
+/// Shows transfers from and to the hub from now on: a bar on a terminal, a line for each transfer elsewhere.
 pub fn show_transfers(quiet: bool) {
     if quiet {
         return;

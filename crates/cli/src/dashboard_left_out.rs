@@ -1,5 +1,5 @@
-//! The dashboard in a build without it: [`Environment::check_dashboard`](crate::environment::Environment) refuses
-//! `--dashboard` before a run is described.
+//! Stand-in for the dashboard in a build without it.
+//! [`Environment::check_dashboard`](crate::environment::Environment) refuses `--dashboard` before it is used.
 #![allow(dead_code, reason = "nothing shows what is described")]
 
 use std::path::PathBuf;
@@ -22,14 +22,14 @@ impl Group {
     }
 }
 
-/// A dashboard that can't be opened.
+/// Dashboard that can't be opened.
 pub enum Dashboard {}
 
 impl Dashboard {
-    /// Fails: the dashboard is left out.
+    /// Fails, since this build has no dashboard.
     ///
     /// # Errors
-    /// Always.
+    /// Always fails.
     pub fn open(_about: About, _flops_per_token: f64, _peak: f64) -> std::io::Result<Self> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
@@ -37,5 +37,5 @@ impl Dashboard {
 
 impl Observer for Dashboard {}
 
-/// Does nothing: no dashboard has the terminal.
+/// Does nothing, since no dashboard is ever open.
 pub fn leave() {}

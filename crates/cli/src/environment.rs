@@ -1,4 +1,4 @@
-//! Environment of every command: device, threads, implementation of the operations.
+//! Environment of every command: device, threads, log, and implementation of the operations.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::console::StudyConsole;
 use crate::failure::Failure;
 use crate::lines::{self, Log};
 
-/// Resolved global arguments.
+/// Global arguments, resolved.
 pub struct Environment {
     /// Device to compute on.
     pub device: Device,
@@ -23,7 +23,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Opens the device and starts the threads and the log.
+    /// Opens the device, and starts the threads and the log.
     pub fn new(global: &Global) -> Result<Self, Failure> {
         start_log(global);
         if let Some(threads) = global.threads {
@@ -50,7 +50,7 @@ impl Environment {
         })
     }
 
-    /// Prints a line of progress, unless the console is quiet.
+    /// Prints a line of progress, unless `--quiet` is given.
     pub fn say(&self, text: &str) {
         if !self.quiet {
             lines::say(text);
@@ -66,13 +66,13 @@ impl Environment {
         }
     }
 
-    /// Prints the unused parts of a model folder, or of the base of an adapter.
+    /// Prints which parts of a model folder, or of an adapter's base, are not used.
     pub fn say_what_is_left_out(&self, folder: &Path, base: Option<&Path>) -> Result<(), Failure> {
         let console = StudyConsole::new(self);
         Ok(self.setup(&console).note_unused_files(folder, base)?)
     }
 
-    /// Returns the operations at `precision`.
+    /// Returns the chosen implementation of the operations, at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
         Ops {
             implementation: self.implementation,
@@ -85,7 +85,7 @@ impl Environment {
         !self.quiet && lines::is_terminal()
     }
 
-    /// Refuses a `wanted` dashboard if it can't be drawn.
+    /// Fails if a dashboard is `wanted` and can't be drawn.
     pub fn check_dashboard(&self, wanted: bool) -> Result<(), Failure> {
         if !wanted {
             return Ok(());
@@ -99,7 +99,7 @@ impl Environment {
         self.check_terminal()
     }
 
-    /// Refuses a terminal on which no dashboard can be drawn.
+    /// Fails if no dashboard can be drawn on this terminal.
     #[cfg(feature = "dashboard")]
     fn check_terminal(&self) -> Result<(), Failure> {
         if self.quiet {
@@ -140,7 +140,7 @@ fn open_device(name: &str) -> anyhow::Result<Device> {
     }
 }
 
-/// Starts the log at the levels of `RUST_LOG` (default: warnings) in the chosen format.
+/// Starts the log in the chosen format, at the levels of `RUST_LOG` (default: warnings).
 fn start_log(global: &Global) {
     use tracing_subscriber::EnvFilter;
     let level = if global.quiet { "error" } else { "warn" };
@@ -158,8 +158,8 @@ fn start_log(global: &Global) {
         })
         .with_ansi(false)
         .log_internal_errors(false);
-    // A second start (in one process, as in tests) keeps the first. Module names are shown only to users who filter by
-    // them.
+    // A second start in the same process, as in tests, keeps the first log. Module names are shown only if the user
+    // filters by them.
     let _started = match global.log_format {
         LogFormat::Text => log.with_target(!asked.is_empty()).without_time().try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -1,29 +1,29 @@
-//! Failures of a command and their exit codes.
+//! Failures of commands and their exit codes.
 
 use polymath_study::StudyError;
 
-/// Reason why the command stopped; it determines the exit code.
+/// Reason why a command failed. It determines the exit code.
 #[derive(Debug)]
 pub enum Failure {
-    /// Failure of the work: 1.
+    /// The work failed: exit code 1.
     Failed(anyhow::Error),
-    /// Wrong arguments or config; nothing was started: 2.
+    /// Wrong arguments or config; nothing was started: exit code 2.
     Usage(anyhow::Error),
-    /// Broken forgetting limit; the run and its verdict are saved: 3.
+    /// A forgetting limit is broken; the run and its verdict are saved: exit code 3.
     LimitBroken,
-    /// Undecided forgetting limit: the test split shows neither that all were kept nor that one was broken. The run and
-    /// its verdict are saved: 4.
+    /// A forgetting limit is undecided: the test split shows neither that all limits were kept nor that one was
+    /// broken. The run and its verdict are saved: exit code 4.
     LimitUndecided,
-    /// Stop by a signal, after saving: 130.
+    /// A signal stopped the run after saving: exit code 130.
     Interrupted,
-    /// Closed standard output: its reader has left, which is no error: 0.
+    /// The reader of stdout is closed, which is not an error: exit code 0.
     OutputClosed,
-    /// Message that is already printed, such as the help; with its exit code.
+    /// The message is already printed, such as the help. Contains the exit code.
     Told(u8),
 }
 
 impl Failure {
-    /// Wraps a wrong argument or config.
+    /// Makes the failure for a wrong argument or config.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::Usage(error.into())
     }
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// Returns the message for the user: one line, the causes after colons.
+    /// Returns the message for the user: one line, with the causes after colons.
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Failed(error) | Self::Usage(error) => Some(sentence(error)),
@@ -54,7 +54,7 @@ impl Failure {
     }
 }
 
-/// Joins the error and its causes, without a cause that its parent already quotes.
+/// Joins an error and its causes, leaving out a cause that its parent already quotes.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
@@ -63,7 +63,7 @@ fn sentence(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    // Candle appends its own stack frames to some messages; they are of no use to a user.
+    // Candle appends its stack frames to some messages; they are of no use to a user.
     match text.find("\n   0: ") {
         Some(trace) => text[..trace].trim_end().to_owned(),
         None => text,

@@ -1,4 +1,4 @@
-//! Expands `~` in arguments that no shell has expanded: quoted ones, and those of a service or a notebook.
+//! Expansion of `~` in arguments that no shell has expanded: quoted ones, and those of a service or a notebook.
 
 use std::ffi::OsString;
 
@@ -35,7 +35,7 @@ pub fn at_home(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    /// Expands `~` in paths in every position, and leaves text unchanged.
+    /// Checks that `~` is expanded in paths at every position, and that text stays unchanged.
     #[test]
     fn tilde_is_expanded_in_paths_only() {
         let home = polymath_input::expand_home("~").into_owned();

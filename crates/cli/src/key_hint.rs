@@ -1,4 +1,4 @@
-//! Answers a flag that is a key of the config, such as `--epochs 1`.
+//! Hint for a flag that is a key of the config, such as `--epochs 1`.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use polymath_config::known_keys;
@@ -7,10 +7,10 @@ use polymath_model::{ArchitectureConfig, LoraConfig};
 use polymath_pretrain::PretrainConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 
-/// Commands whose configs have these keys.
+/// Commands whose configs have keys that may be mistaken for flags.
 const COMMANDS: [&str; 2] = ["pretrain", "finetune"];
 
-/// Returns the message for an unknown flag that is a key of a run's config.
+/// Returns a message if the unknown flag is a key of a run's config, or `None`.
 pub fn of(error: &clap::Error, arguments: impl Iterator<Item = String>) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -33,7 +33,7 @@ pub fn of(error: &clap::Error, arguments: impl Iterator<Item = String>) -> Optio
     ))
 }
 
-/// Returns the dotted key that a flag names.
+/// Returns the dotted key that a flag stands for.
 fn key(flag: &str) -> Option<String> {
     let name = flag.strip_prefix("--")?.replace('-', "_");
     let tables = [
@@ -49,7 +49,7 @@ fn key(flag: &str) -> Option<String> {
     found.map(|(table, _)| format!("{table}{name}"))
 }
 
-/// Returns the value that was given to a flag: `--flag=value` or `--flag value`.
+/// Returns the value given to a flag: `--flag=value` or `--flag value`.
 fn value(flag: &str, arguments: &[String]) -> Option<String> {
     if let Some((_, value)) = flag.split_once('=') {
         return Some(value.to_owned());

@@ -1,4 +1,4 @@
-//! Command line: parses the arguments, runs the command, returns the exit code.
+//! Command line: parses the arguments, runs the command, and returns the exit code.
 
 mod arguments;
 mod commands;
@@ -30,7 +30,7 @@ use failure::Failure;
 /// Runs the command that the process was started with.
 ///
 /// Returns exit code 0 for success, 1 for failure, 2 for wrong usage or configuration, 3 for a broken forgetting
-/// limit, and 130 for a run that was interrupted and saved.
+/// limit, 4 for an undecided one, and 130 for a run that was interrupted and saved.
 pub fn run() -> ExitCode {
     let done = parse().and_then(|arguments| dispatch(&arguments));
     // A command fails if its results could not be printed, even if its work is done.
@@ -50,7 +50,7 @@ pub fn command() -> clap::Command {
     help::command()
 }
 
-/// Parses the process's arguments. Prints help and errors like all output, so that `| head` and a full disk are
+/// Parses the process's arguments. Help and errors are printed like all output, so that `| head` and a full disk are
 /// handled.
 fn parse() -> Result<Arguments, Failure> {
     let mut command = help::command();
@@ -94,8 +94,8 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
     polymath_model::keep_freed_memory();
     signals::install()?;
     let environment = Environment::new(&arguments.global)?;
-    // Runs on a thread of the pool: parallel work begins here at once, and sleeping threads wake only to help. From
-    // outside the pool, every product would wait for a thread to wake.
+    // Runs on a thread of rayon's pool: parallel work begins there at once, and sleeping threads wake only to help.
+    // Outside the pool, every product would wait for a thread to wake.
     rayon::scope(|_| run_command(&arguments.command, &environment))
 }
 

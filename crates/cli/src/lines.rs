@@ -1,9 +1,9 @@
-//! Prints lines for the user to standard error: above the current bar, or into the dashboard's log while it has the
-//! terminal.
+//! Printing of lines for the user to stderr: above the current progress bar, or into the dashboard's log while it is
+//! open.
 //!
-//! This is the only place that writes lines to standard error. A closed or full standard error is ignored, since there
-//! is nowhere to report it. Lines may quote foreign text, so only printable characters are written ([`printable`]),
-//! with or without a terminal.
+//! This is the only module that writes lines to stderr. A closed or full stderr is ignored, since there is nowhere to
+//! report it. Lines may quote text from elsewhere, so only printable characters are written ([`printable`]), with or
+//! without a terminal.
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -14,10 +14,10 @@ use polymath_report::untrusted::printable;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Upper bound of the buffered lines: a run may log for days.
+/// Maximum number of buffered lines, since a run may log for days.
 const MAX_LINES: usize = 10_000;
 
-/// Destination of the next line.
+/// Destination of the next line: the terminal, above a progress bar, or a buffer.
 #[cfg_attr(
     not(feature = "dashboard"),
     allow(dead_code, reason = "only the dashboard buffers lines")
@@ -28,7 +28,7 @@ enum Output {
     Buffered(Buffer),
 }
 
-/// Lines that wait for the terminal; the oldest are dropped first.
+/// Lines that are printed when the dashboard closes. The oldest are dropped first.
 #[derive(Default)]
 struct Buffer {
     lines: VecDeque<String>,
@@ -41,12 +41,12 @@ fn output() -> MutexGuard<'static, Output> {
     OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints one or more lines. A closed terminal is no error.
+/// Prints one or more lines. A closed terminal is not an error.
 pub fn say(text: &str) {
     say_styled(&printable(text));
 }
 
-/// Prints text with escape sequences of this program.
+/// Prints text unfiltered, so that the program's own escape sequences (colors) reach the terminal.
 pub fn say_styled(text: &str) {
     match &mut *output() {
         Output::Terminal => print(text),
@@ -56,7 +56,7 @@ pub fn say_styled(text: &str) {
 }
 
 fn print(text: &str) {
-    // A closed standard error is ignored: there is nowhere to report it.
+    // A closed stderr is ignored, since there is nowhere to report it.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -68,7 +68,7 @@ pub fn print_above(bar: &ProgressBar) {
     }
 }
 
-/// Prints lines directly again: no bar is drawn any more.
+/// Prints lines directly from now on, since no bar is drawn any more.
 pub fn print_directly() {
     let mut output = output();
     if matches!(*output, Output::Above(_)) {
@@ -93,7 +93,7 @@ pub fn release() {
     }
 }
 
-/// Returns the last buffered lines, at most `limit`, without colors, and the number of all lines so far.
+/// Returns the last `limit` buffered lines without colors, and the number of all lines so far.
 #[cfg_attr(
     not(feature = "dashboard"),
     allow(dead_code, reason = "only the dashboard buffers lines")
@@ -137,25 +137,25 @@ impl Buffer {
     }
 }
 
-/// Returns true if standard error is a terminal.
+/// Returns true if stderr is a terminal.
 pub fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Returns true if standard error is a terminal that accepts colors.
+/// Returns true if stderr is a terminal that shows colors.
 pub fn is_colored() -> bool {
     is_terminal() && wants_color()
 }
 
-/// Returns true if the user allows colors on terminals: <https://no-color.org>.
+/// Returns true unless the user disables colors: <https://no-color.org>.
 pub fn wants_color() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no_color && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
-/// Creates the writers of `tracing` events.
+/// Maker of the writers of `tracing` events.
 pub struct Log {
-    /// True to color the level. `tracing` itself must send no escape sequences.
+    /// True to color the level. `tracing` itself must not send escape sequences.
     pub colored: bool,
 }
 
@@ -173,9 +173,9 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// Writer of one `tracing` event at a time.
+/// Writer of one `tracing` event.
 pub struct LogWriter {
-    /// Level of the event, if it is colored.
+    /// Level of the event, if it is to be colored.
     level: Option<Level>,
 }
 
@@ -211,7 +211,7 @@ fn painted(level: Level) -> String {
 mod tests {
     use super::*;
 
-    /// Keeps the newest lines of an endless log in bounded memory.
+    /// Checks that an endless log takes bounded memory and keeps its newest lines.
     #[test]
     fn the_newest_lines_are_kept() {
         let mut buffer = Buffer::default();

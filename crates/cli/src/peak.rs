@@ -1,14 +1,14 @@
-//! Measures the peak performance of this machine.
+//! Measurement of this machine's peak rate.
 
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::Precision;
 
-/// Width of the matrix product that is timed on a GPU.
+/// Rows and columns of the matrices whose product is timed on a GPU.
 const SIZE: usize = 8192;
 
-/// Returns the highest rate measured within `time`, in FLOP/s: of multiply-adds in the registers of a CPU's cores, as
+/// Measures the machine's peak rate for at most about `time`, in FLOP/s: of multiply-adds in registers on a CPU, as
 /// products in this precision use them, or of a large square matrix product on a GPU.
 pub fn measure(device: &Device, precision: Precision, time: Duration) -> candle_core::Result<f64> {
     if device.is_cpu() {
@@ -18,7 +18,7 @@ pub fn measure(device: &Device, precision: Precision, time: Duration) -> candle_
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     };
-    // Equal factors would switch few transistors, so that the clock would be higher than with those of a model.
+    // Uses random numbers: constant ones would draw less power, so that the clock would be higher than with a model.
     let a = Tensor::randn(0f32, 1.0, (SIZE, SIZE), device)?.to_dtype(dtype)?;
     let b = Tensor::randn(0f32, 1.0, (SIZE, SIZE), device)?.to_dtype(dtype)?;
     let mut best = Duration::MAX;

@@ -1,8 +1,8 @@
-//! Prints results to standard output: the only place that writes there.
+//! Printing of results to stdout. This is the only module that writes there.
 //!
-//! A command that only prints uses [`print`], [`line`] or [`Results`]: if its reader has left (`| head`), it ends at
-//! once and silently ([`Failure::OutputClosed`]). A command that has made something uses [`announce`], which never
-//! stops it. Output that is lost for another reason, such as a full disk, ends in an error and exit code 1. A terminal
+//! A command that only prints uses [`print`], [`line`] or [`Results`]: if the reader is closed (`| head`), it ends at
+//! once and silently ([`Failure::OutputClosed`]). A command that has written files uses [`announce`], which never
+//! stops it. Output that is lost for another reason, such as a full disk, is an error with exit code 1. A terminal
 //! gets only printable characters ([`printable`]); a pipe or a file gets the text unchanged.
 
 use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
@@ -13,17 +13,17 @@ use polymath_report::untrusted::printable;
 
 use crate::failure::Failure;
 
-/// First lost announcement, except those whose reader had left.
+/// First failure of [`announce`], other than a closed reader.
 static LOST: Mutex<Option<Failure>> = Mutex::new(None);
 
-/// Standard output of a command that prints piece by piece.
+/// Stdout of a command that prints piece by piece.
 pub struct Results {
     output: BufWriter<StdoutLock<'static>>,
     is_terminal: bool,
 }
 
 impl Results {
-    /// Locks standard output.
+    /// Locks stdout.
     pub fn open() -> Self {
         let output = std::io::stdout().lock();
         Self {
@@ -32,12 +32,12 @@ impl Results {
         }
     }
 
-    /// Returns true if standard output is a terminal.
+    /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Writes `text`; call [`flush`](Self::flush) at the end.
+    /// Writes `text` to a buffer. Call [`flush`](Self::flush) at the end.
     pub fn write(&mut self, text: &str) -> Result<(), Failure> {
         let written = match self.is_terminal {
             true => self.output.write_all(printable(text).as_bytes()),
@@ -46,12 +46,12 @@ impl Results {
         written.map_err(failure)
     }
 
-    /// Waits until everything is written.
+    /// Writes the buffered text out.
     pub fn flush(&mut self) -> Result<(), Failure> {
         self.output.flush().map_err(failure)
     }
 
-    /// Writes text that may contain escape sequences of this program.
+    /// Writes text unfiltered, so that the program's own escape sequences (colors) reach the terminal.
     fn write_styled(&mut self, text: &str) -> Result<(), Failure> {
         self.output.write_all(text.as_bytes()).map_err(failure)
     }
@@ -71,19 +71,20 @@ pub fn print(text: &str) -> Result<(), Failure> {
     results.flush()
 }
 
-/// Prints the result and a line break.
+/// Prints a result and a line break.
 pub fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Prints text with escape sequences of this program.
+/// Prints text unfiltered, so that the program's own escape sequences (colors) reach the terminal.
 pub fn print_styled(text: &str) -> Result<(), Failure> {
     let mut results = Results::open();
     results.write_styled(text)?;
     results.flush()
 }
 
-/// Prints one or more lines about the output of a command. The command continues in any case; see [`lost`].
+/// Prints one or more lines about files that a command has written. The command continues even if this fails; see
+/// [`lost`].
 pub fn announce(text: &str) {
     let Err(failure) = line(text.trim_end_matches('\n')) else {
         return;
@@ -94,12 +95,12 @@ pub fn announce(text: &str) {
     }
 }
 
-/// Takes the failure of a lost announcement, unless its reader had left.
+/// Returns and clears the first failure of [`announce`], other than a closed reader.
 pub fn lost() -> Option<Failure> {
     LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Returns true if standard output is a terminal that accepts colors.
+/// Returns true if stdout is a terminal that shows colors.
 pub fn is_colored() -> bool {
     std::io::stdout().is_terminal() && crate::lines::wants_color()
 }

@@ -1,5 +1,5 @@
-//! Handles signals: a run that can save is stopped and saves, everything else ends at once. A signal that was ignored
-//! when the process started stays ignored: `nohup` protects a run from the end of its terminal, and a shell protects a
+//! Handling of signals: a training run stops and saves, everything else ends at once. A signal that was ignored when
+//! the process started stays ignored: `nohup` protects a run from the end of its terminal, and a shell protects a
 //! background job from Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -11,26 +11,26 @@ use anyhow::Context;
 use crate::failure::Failure;
 use crate::{dashboard, lines};
 
-/// Time that a run with nothing to save may take to end by itself before the process is ended.
+/// Time that a run with nothing to save has to end by itself before the process is ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Stop flag of the process, shared by all its runs.
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Current phase; it determines the effect of a signal.
+/// Current phase, which determines the effect of a signal.
 static PHASE: AtomicU8 = AtomicU8::new(Phase::Idle as u8);
 
 /// Phase of the process.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Phase {
-    /// Nothing to save: a signal ends the process at once.
+    /// There is nothing to save: a signal ends the process at once.
     Idle,
-    /// Work before or after training: it may end by itself, and nothing is lost if it does not.
+    /// Work before or after training. It has a short time to end by itself, and nothing is lost if it does not.
     Around,
     /// Training, which saves when it is stopped.
     Training,
-    /// Serving, which ends by itself.
+    /// Serving, which ends by itself when it is stopped.
     #[cfg_attr(
         not(feature = "serve"),
         allow(dead_code, reason = "only `serve` enters it")
@@ -46,7 +46,7 @@ fn is_in(phase: Phase) -> bool {
     PHASE.load(Ordering::SeqCst) == phase as u8
 }
 
-/// Installs the handlers. Called once, before anything else changes the handling of signals.
+/// Installs the signal handlers. Call it once, before anything else changes the handling of signals.
 pub fn install() -> Result<(), Failure> {
     listen().context("signals can't be handled")?;
     Ok(())
@@ -55,7 +55,7 @@ pub fn install() -> Result<(), Failure> {
 #[cfg(unix)]
 fn listen() -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    // If the system does not tell, a SIGHUP that may be ignored is left alone: its default ends the process too.
+    // If the system does not tell which signals are ignored, SIGHUP is not handled: by default, it ends the process.
     let (handled, ignored) = match ignored() {
         Some(mask) => (&[SIGINT, SIGTERM, SIGHUP][..], mask),
         None => (&[SIGINT, SIGTERM][..], 0),
@@ -69,7 +69,7 @@ fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Returns a mask with bit `signal − 1` set for each ignored signal; `None` if the system has no `/proc`.
+/// Returns a mask in which bit `signal − 1` is set for each ignored signal, or `None` if the system has no `/proc`.
 #[cfg(unix)]
 fn ignored() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -84,7 +84,7 @@ fn listen() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(interrupt)
 }
 
-/// Does the same as SIGINT; called for the keys of the dashboard too.
+/// Has the effect of SIGINT. The dashboard calls it for its keys.
 pub fn interrupt() {
     if STOP.swap(true, Ordering::SeqCst) || is_in(Phase::Idle) {
         leave();
@@ -122,38 +122,38 @@ fn leave() -> ! {
     std::process::exit(130);
 }
 
-/// Returns true if the run was requested to stop.
+/// Returns true if the run was asked to stop.
 #[cfg(feature = "dashboard")]
 pub fn is_stopping() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// Marks the beginning of training: a signal stops it, and it saves.
+/// Marks the beginning of training. From now on, a signal stops the run, which saves.
 pub fn training_begins() {
     enter(Phase::Training);
 }
 
-/// Marks the end of training, or its failure.
+/// Marks the end of training, also after a failure.
 pub fn training_ends() {
     if is_in(Phase::Training) {
         enter(Phase::Around);
     }
 }
 
-/// Stop signal of one or more runs. While it lives, the first signal sets its flag; without one, a signal ends the
-/// process at once.
+/// Guard during one or more runs: as long as it exists, the first signal only sets the stop flag. Without a guard, a
+/// signal ends the process at once.
 pub struct StopSignal {
     flag: Arc<AtomicBool>,
 }
 
 impl StopSignal {
-    /// Listens until it is dropped.
+    /// Makes the guard of training runs.
     pub fn listen() -> Self {
         enter(Phase::Around);
         Self { flag: STOP.clone() }
     }
 
-    /// Listens until it is dropped, for a server, which has nothing to save and ends by itself.
+    /// Makes the guard of a server, which has nothing to save and ends by itself.
     #[cfg(feature = "serve")]
     pub fn serve() -> Self {
         enter(Phase::Serving);

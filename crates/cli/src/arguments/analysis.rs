@@ -6,14 +6,14 @@ use clap::Args;
 
 use super::Scoring;
 
-/// Several runs of one config.
+/// Arguments of the commands that run several fine-tunings of one config.
 #[derive(Debug, Args)]
 pub struct Sweep {
-    /// TOML file with the settings shared by the runs, and those that differ.
+    /// TOML file with the settings that all runs share and those that differ.
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
-    /// Check every run and list which are done, without starting any.
+    /// Check every run and list which ones are finished, without starting any.
     #[arg(long)]
     pub dry_run: bool,
     /// Show each run on the whole terminal: loss, domains, throughput, time left. `q` stops and saves it.
@@ -33,7 +33,7 @@ pub struct Between {
     /// Domain of the fine-tuning; default: the niche recorded by the tuned run.
     #[arg(long)]
     pub niche: Option<String>,
-    /// Highest mean rise of the retained domains in bits per byte, on the `dev` split.
+    /// Maximum mean increase of the retained domains on the `dev` split, in bits per byte.
     #[arg(long, default_value_t = 0.02)]
     pub limit: f64,
     /// Folder for the chosen model, the results as JSON, and a readable page.
@@ -45,7 +45,7 @@ pub struct Between {
 pub struct Interpolate {
     #[command(flatten)]
     pub between: Between,
-    /// Shares of the tuned model to try; 0 and 1 are always tried.
+    /// Shares of the tuned model to try. 0 and 1 are always tried.
     #[arg(
         long,
         value_delimiter = ',',

@@ -4,7 +4,7 @@ use clap::{Command, CommandFactory};
 
 use super::Arguments;
 
-/// Commands under one heading.
+/// Heading with the commands below it.
 struct Group {
     heading: &'static str,
     commands: &'static [&'static str],
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// Lists every visible command in exactly one group, with its description.
+    /// Checks that every visible command is listed in exactly one group, with its description.
     #[test]
     fn the_help_lists_every_command_once() {
         let command = command();
@@ -117,7 +117,7 @@ mod tests {
         assert!(help.contains("--device <DEVICE>"), "{help}");
     }
 
-    /// Accepts the earlier names of commands, flags and values.
+    /// Checks that earlier names of commands, flags and values are still accepted.
     #[test]
     fn earlier_names_still_parse() {
         let same = |earlier: &str, now: &str| {
@@ -147,7 +147,7 @@ mod tests {
         assert!(error.contains("heldout, dev, test, audit"), "{error}");
     }
 
-    /// Ends the help of every command with an example that parses as this command.
+    /// Checks that the help of every command ends with an example that parses as this command.
     #[test]
     fn every_command_has_an_example_that_parses() {
         let mut checked = 0;
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Splits a command line into words; a part in single quotes is one word.
+    /// Splits a command line into words. Text in single quotes is one word.
     fn words(line: &str) -> Vec<String> {
         let parts = line.split('\'').enumerate();
         let words = parts.flat_map(|(number, part)| match number % 2 {

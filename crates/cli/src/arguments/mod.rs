@@ -30,7 +30,7 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// Options of every command.
+/// Options that every command has.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Device to compute on: `auto`, `cpu` or `cuda:N`.
@@ -97,16 +97,16 @@ pub enum Command {
     /// Talk with a model, or with two side by side.
     #[command(after_help = example!("polymath chat checkpoints/small-niche checkpoints/small"))]
     Chat(Chat),
-    /// Serve a model to programs that speak OpenAI's protocol.
+    /// Serve a model through an OpenAI-compatible API.
     #[command(after_help = example!("polymath serve checkpoints/small --port 8080"))]
     Serve(Serve),
     /// Run the whole pipeline on a built-in corpus, in minutes.
     #[command(after_help = example!("polymath demo --output demo"))]
     Demo(Demo),
-    /// Fine-tune a base by many methods; compare gain and forgetting.
+    /// Fine-tune a base by several methods; compare gain and forgetting.
     #[command(after_help = example!("polymath frontier configs/frontier/formal.toml --dry-run"))]
     Frontier(Sweep),
-    /// Fine-tune on each domain in turn; report the transfer matrix.
+    /// Fine-tune one base on each domain separately; report the transfer matrix.
     #[command(after_help = example!("polymath transfer configs/transfer/science.toml --dry-run"))]
     Transfer(Sweep),
     /// Interpolate base and tuned weights within a forgetting limit.
@@ -141,7 +141,7 @@ pub enum Command {
     /// Print shell completions.
     #[command(after_help = example!("polymath completions bash > ~/.local/share/bash-completion/completions/polymath"))]
     Completions(Completions),
-    /// Write a man page per command.
+    /// Write a man page for each command.
     #[command(hide = true, after_help = example!("polymath man-pages --output man1"))]
     ManPages(ManPages),
 }

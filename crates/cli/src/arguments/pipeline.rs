@@ -23,7 +23,7 @@ pub struct Prepare {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// TOML file that describes the run, or its first `key=value` if there is no file.
+    /// TOML file that describes the run, or the first `key=value` if there is no file.
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Train {
 pub struct Finetune {
     #[command(flatten)]
     pub train: Train,
-    /// Forgetting limits: the highest rise of the retained domains in bits per byte. One number for all, or
+    /// Forgetting limits: the maximum increase of the retained domains in bits per byte. One number for all, or
     /// `default=0.02,chemistry=0.01`.
     #[arg(long, value_name = "LIMITS")]
     pub limits: Option<String>,
@@ -58,7 +58,7 @@ pub struct Evaluate {
     pub split: SplitFilter,
     #[command(flatten)]
     pub tasks: Tasks,
-    /// Write the decision on each task item to this new file, one JSON object per line.
+    /// Write the model's choice on each task item to this new file, one JSON object per line.
     #[arg(long, value_name = "FILE", requires = "tasks")]
     pub items: Option<PathBuf>,
     /// Base of the checkpoint, if it is an adapter; default: the base that it names.
@@ -88,10 +88,10 @@ pub struct Report {
     /// Domain of the fine-tuning; default: the niche recorded by the tuned run.
     #[arg(long)]
     pub niche: Option<String>,
-    /// Change in bits per byte below which a domain counts as retained.
+    /// Increase in bits per byte up to which a domain counts as retained.
     #[arg(long, default_value_t = 0.02)]
     pub tolerance: f64,
-    /// Seed of the bootstrap.
+    /// Random seed of the bootstrap.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Folder for `report.html`, `report.md` and `report.json`.
@@ -104,13 +104,13 @@ pub struct Demo {
     /// Folder for all files of the demo.
     #[arg(long, default_value = "demo")]
     pub output: PathBuf,
-    /// Megabytes of synthetic text per domain.
+    /// Megabytes of synthetic text for each domain.
     #[arg(long, default_value_t = 3, value_parser = at_least_one::<u64>)]
     pub megabytes: u64,
-    /// Training steps of the pretraining; fine-tuning takes a share of them.
+    /// Number of pretraining steps. Fine-tuning takes a share of them.
     #[arg(long, default_value_t = 320, value_parser = at_least_one::<u64>)]
     pub steps: u64,
-    /// Seed of the corpus and of training.
+    /// Random seed of the corpus and of training.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }

@@ -9,7 +9,7 @@ use super::values::at_least_one;
 
 #[derive(Debug, Args)]
 pub struct Scoring {
-    /// Prepared dataset; repeat for more. Default: the datasets of the checkpoint's own run.
+    /// Prepared dataset. May be given several times. Default: the datasets of the checkpoint's own run.
     #[arg(long, value_name = "DIR")]
     pub dataset: Vec<PathBuf>,
     /// Maximum number of held-out tokens scored per domain: whole documents in a seeded order, up to the first that
@@ -19,17 +19,18 @@ pub struct Scoring {
     /// Context in tokens; default: the model's.
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     pub context: Option<usize>,
-    /// Tokens between the starts of two windows of a long document. A smaller stride gives every token more context and
-    /// takes longer. Default: the context.
+    /// Tokens between the starts of two windows of a long document. A smaller stride gives every token more context,
+    /// but takes longer. Default: the context.
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     pub stride: Option<usize>,
 }
 
-/// Tasks in the format of lm-evaluation-harness.
+/// Multiple-choice tasks in the format of lm-evaluation-harness.
 #[derive(Debug, Default, Args)]
 pub struct Tasks {
-    /// Multiple-choice tasks: `.jsonl` files of `context`, `choices` and `answer`, one task per file, or folders of
-    /// such files. `evaluate` then scores held-out documents only with `--dataset`.
+    /// Multiple-choice tasks: `.jsonl` files with the keys `context`, `choices` and `answer`, one task per file, or
+    /// folders of such files. With this option, `evaluate` scores held-out documents only if `--dataset` is given
+    /// too.
     #[arg(long, value_name = "FILE_OR_FOLDER", num_args = 1..)]
     pub tasks: Vec<PathBuf>,
 }
@@ -37,14 +38,14 @@ pub struct Tasks {
 /// Restriction to one split of the held-out documents.
 #[derive(Debug, Default, Args)]
 pub struct SplitFilter {
-    /// Split of the held-out documents to score: `dev` chooses checkpoints and mixtures, `test` chooses nothing of a
-    /// run, `audit` is reserved for choices between methods, `heldout` means all of them. Default: `heldout`; for
-    /// `report`, `test` if a checkpoint was chosen on `dev`.
+    /// Split of the held-out documents to score. Checkpoints and mixtures are chosen on `dev`; nothing of a run is
+    /// chosen on `test`; `audit` is reserved for choices between methods; `heldout` means all documents. Default:
+    /// `heldout`, but for `report` it is `test` if a checkpoint was chosen on `dev`.
     #[arg(long, alias = "half", value_name = "SPLIT", value_parser = heldout_splits())]
     pub split: Option<SplitChoice>,
 }
 
-/// Split of a dataset's documents; `dev`, `test` and `audit` are parts of `heldout`.
+/// Split of a dataset's documents. `dev`, `test` and `audit` are parts of `heldout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SplitChoice {
     Train,
@@ -56,7 +57,7 @@ pub enum SplitChoice {
     Audit,
 }
 
-/// Parses every [`SplitChoice`] but `train`.
+/// Returns a parser of every [`SplitChoice`] but `train`.
 fn heldout_splits() -> impl TypedValueParser<Value = SplitChoice> {
     let splits = SplitChoice::value_variants().iter();
     let heldout = splits.filter(|split| **split != SplitChoice::Train);

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 pub struct Merge {
     /// Checkpoint folder of an adapter, or its run folder (its best checkpoint).
     pub adapter: PathBuf,
-    /// Base that it was trained on; default: the base that it names.
+    /// Base that the adapter was trained on; default: the base that it names.
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
     /// New folder for the model.
@@ -23,7 +23,7 @@ pub struct Export {
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub destination: Destination,
-    /// Number type of the GGUF file's matrices: 32, 16, 8.5 or 4.5 bits per weight.
+    /// Number type of the matrices in the GGUF file: 32, 16, 8.5 or 4.5 bits per weight.
     #[arg(
         long = "type",
         default_value = "f16",
@@ -47,7 +47,7 @@ pub struct Export {
     /// Branch to push to, created if it does not exist; default: `main`.
     #[arg(long, value_name = "BRANCH", requires = "push")]
     pub revision: Option<String>,
-    /// Message of the commit.
+    /// Commit message.
     #[arg(long, value_name = "TEXT", requires = "push")]
     pub message: Option<String>,
     /// Push the optimizer state too. It is twice the size of the model and only needed to resume training.
@@ -61,14 +61,14 @@ pub struct Export {
     pub dry_run: bool,
 }
 
-/// Destinations of a checkpoint; at least one.
+/// Destinations of a checkpoint. At least one is required.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub struct Destination {
     /// New GGUF file.
     #[arg(long, value_name = "FILE")]
     pub gguf: Option<PathBuf>,
-    /// Repository of the hub, created if it does not exist. Uses `HF_TOKEN`, or the token of `hf auth login`.
+    /// Repository on the hub, created if it does not exist. Uses `HF_TOKEN`, or the token of `hf auth login`.
     #[arg(long, value_name = "OWNER/NAME")]
     pub push: Option<String>,
     /// New file or folder for the model card; with `--push`, the card to push.

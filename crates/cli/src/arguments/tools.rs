@@ -1,4 +1,4 @@
-//! Arguments of the tools around the pipeline.
+//! Arguments of the commands beside the pipeline.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct Tokenizer {
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
-    /// New folder for `tokenizer.json` and the files beside it; name it in `tokenizer.path` to prepare data with it.
+    /// New folder for `tokenizer.json` and its settings. Name the folder in `tokenizer.path` to prepare data with it.
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
 }
@@ -52,14 +52,14 @@ pub struct DatasetText {
 
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Pretraining config; its model, batch and precision are used, its dataset is not.
+    /// Pretraining config. Its model, batch and precision are used; its dataset is not.
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
-    /// Number of tokens in the vocabulary, which a dataset would define.
+    /// Number of tokens in the vocabulary, which a dataset would otherwise define.
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub vocabulary: u32,
-    /// Number of timed steps, after two steps of warmup.
+    /// Number of timed steps, after two warmup steps.
     #[arg(long, default_value_t = 8, value_parser = at_least_one::<u64>)]
     pub steps: u64,
     /// Print JSON.

@@ -1,6 +1,7 @@
-//! Values and help texts that several commands share.
+//! Value parsers and help texts that several commands share.
 
-/// Ends the help of a command with an example and, with `config`, an example of its config file.
+/// Makes the help text that follows a command's options: an example and, with `config`, an example of its config
+/// file.
 macro_rules! example {
     ($example:literal) => {
         concat!("Example:\n  ", $example)
@@ -19,7 +20,7 @@ macro_rules! example {
 
 pub(crate) use example;
 
-/// Parses a count that is at least 1.
+/// Parses a count. Fails unless it is at least 1.
 pub fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let count = text.parse::<u64>().ok().filter(|count| *count > 0);
     count

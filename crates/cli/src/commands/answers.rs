@@ -1,4 +1,4 @@
-//! Settings and notes that `generate`, `chat` and `serve` share.
+//! Code that `generate`, `chat` and `serve` share: loading the model, sampling settings, and notes about an answer.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub fn open(
     Ok(ChatModel::open(&folder, base.as_deref(), &options)?)
 }
 
-/// Returns the model's settings with those of the command line in their place.
+/// Returns the model's sampling settings, overridden by those of the command line.
 pub fn sampling(model: &ChatModel, given: &Sampling) -> Result<SamplingConfig, Failure> {
     let defaults = model.default_sampling();
     let sampling = SamplingConfig {
@@ -38,7 +38,7 @@ pub fn sampling(model: &ChatModel, given: &Sampling) -> Result<SamplingConfig, F
     Ok(sampling)
 }
 
-/// Wraps an error of an answer: wrong input or failed work.
+/// Converts an error of an answer to wrong usage or to failed work.
 pub fn failure(error: ChatError) -> Failure {
     match error.is_refusal() {
         true => Failure::usage(error),
@@ -46,7 +46,7 @@ pub fn failure(error: ChatError) -> Failure {
     }
 }
 
-/// Returns a sentence about an end that a reader of the answer does not see; `None` for an ordinary end.
+/// Returns a sentence if the answer ended in a way that its text does not show, or `None` for an ordinary end.
 pub fn remark(model: &ChatModel, answer: &Answer) -> Option<String> {
     match &answer.end {
         End::EndToken(token) if answer.tokens == 0 => Some(format!(
@@ -70,7 +70,7 @@ pub fn remark(model: &ChatModel, answer: &Answer) -> Option<String> {
     }
 }
 
-/// Returns the speed of an answer as a line.
+/// Returns a line about the speed of an answer.
 pub fn speed(answer: &Answer) -> String {
     let read = answer.prompt_tokens - answer.reused_tokens;
     let reused = match answer.reused_tokens {

@@ -12,15 +12,16 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::{peak, results};
 
-/// Training tokens of the made-up dataset; they decide the shape of a config without one.
+/// Number of training tokens of the dataset that the config is completed with. It decides defaults that depend on the
+/// dataset's size.
 const TOKENS: u64 = 20_000_000;
-/// Steps of warmup, to fill caches and memory pools.
+/// Number of warmup steps, which fill caches and memory pools.
 const WARM_UP: u64 = 2;
-/// Duration of the measurement of the peak after each step.
+/// Time for which the machine's peak rate is measured after each step.
 const PEAK_TIME: Duration = Duration::from_millis(60);
 const PHASES: [&str; 4] = ["data", "forward", "backward", "optimizer"];
 
-/// Times whole steps: forward, backward, optimizer.
+/// Times whole training steps: forward, backward and optimizer.
 pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<(), Failure> {
     let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let facts = DatasetFacts {
@@ -50,7 +51,8 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
         if step > WARM_UP {
             steps.push([data, forward, backward, update]);
-            // Scored between the steps, so that both see the same load of the machine.
+            // Scoring is timed between the training steps, so that both are measured under the same load of the
+            // machine.
             let begin = Instant::now();
             model.score(&batch)?;
             scorings.push(begin.elapsed().as_secs_f64());
@@ -82,13 +84,13 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     }
 }
 
-/// Medians over the steps.
+/// Medians of the measurements over the steps.
 struct Timing {
-    /// Seconds of each of [`PHASES`].
+    /// Seconds of each phase in [`PHASES`].
     phases: [f64; 4],
     seconds: f64,
     tokens_per_second: f64,
-    /// Throughput of `evaluate` on such a batch.
+    /// Tokens per second of `evaluate` on the same batch.
     scoring_tokens_per_second: f64,
     flops: f64,
     peak: f64,
@@ -145,7 +147,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Returns the seconds of forward, backward and optimizer.
+/// Runs one training step. Returns the seconds of forward, backward and optimizer.
 fn time_step(
     model: &Transformer,
     optimizer: &mut Optimizer,
@@ -153,7 +155,7 @@ fn time_step(
     step: u64,
 ) -> Result<[f64; 3], Failure> {
     let begin = Instant::now();
-    // A GPU computes asynchronously: each phase waits for it.
+    // A GPU computes asynchronously, so each phase waits for it.
     let since = || {
         model
             .device()
@@ -179,7 +181,7 @@ fn time_step(
     Ok([forward, backward - forward, all - backward])
 }
 
-/// Returns rows of one document each, of tokens without a pattern.
+/// Returns rows of one document each, of pseudo-random tokens.
 fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> TokenBatch {
     let first = step as usize * rows * sequence;
     let token = |at: usize| ((first + at).wrapping_mul(2_654_435_761) >> 7) as u32 % vocabulary;
@@ -191,7 +193,7 @@ fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> To
     }
 }
 
-/// Returns the peak memory of this process, if the system reports it (Linux).
+/// Returns the peak memory of this process in bytes, or `None` if the system does not report it (only Linux does).
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -20,7 +20,7 @@ const HELP: &str = "\
 /quit       leave, as the end of input does (Ctrl-D)
 //…         a message that begins with a slash";
 
-/// Reads messages from standard input and prints the answers.
+/// Reads messages from stdin and prints the answers.
 pub fn run(arguments: &arguments::Chat, environment: &Environment) -> Result<(), Failure> {
     let paths = [Some(&arguments.model), arguments.other.as_ref()];
     let mut models = Vec::new();
@@ -59,7 +59,7 @@ pub fn run(arguments: &arguments::Chat, environment: &Environment) -> Result<(),
     conversation.read(input, interactive)
 }
 
-/// Says what a model without a chat template does instead.
+/// Tells the user how a model without a chat template is used.
 fn note_template(
     model: &ChatModel,
     arguments: &arguments::Chat,
@@ -91,8 +91,8 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Reads lines until the end of input or `/quit`. On a terminal, a message that can't be answered is said and the
-    /// conversation goes on; otherwise it ends the command.
+    /// Reads lines until the end of input or `/quit`. On a terminal, the error of a message that can't be answered is
+    /// printed and the conversation continues; otherwise the error ends the command.
     fn read(&mut self, mut input: impl BufRead, interactive: bool) -> Result<(), Failure> {
         let mut number = 0;
         loop {
@@ -123,7 +123,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// Carries out a command or answers a message.
+    /// Executes a command that begins with a slash, or answers a message.
     fn line(&mut self, bytes: &[u8], number: usize) -> Result<ControlFlow<()>, Failure> {
         let line = std::str::from_utf8(bytes)
             .map_err(|_| Failure::usage(anyhow!("line {number} of standard input is not UTF-8")))?;
@@ -167,7 +167,7 @@ impl Conversation<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Prints the answer of every model, with its name if there are several.
+    /// Prints the answer of every model, with the model's name if there are several.
     fn answer(&mut self, text: &str) -> Result<(), Failure> {
         for at in 0..self.sessions.len() {
             if self.labels.len() > 1 {
@@ -190,7 +190,7 @@ impl Conversation<'_> {
             if let Some(failure) = lost {
                 return Err(failure);
             }
-            // Another turn draws other numbers.
+            // Changes the seed, so that the next turn draws other random numbers.
             request.sampling.seed = request.sampling.seed.wrapping_add(1);
             self.output.write("\n")?;
             self.output.flush()?;

@@ -1,4 +1,4 @@
-//! `polymath completions` and `polymath man-pages`: files for shells and `man`, made from the command tree.
+//! `polymath completions` and `polymath man-pages`: shell completions and man pages, made from the parser.
 
 use anyhow::Context;
 

@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::lines;
 
-/// Folders of one demo.
+/// Folders of the demo.
 struct Folders {
     root: PathBuf,
 }
@@ -22,7 +22,8 @@ impl Folders {
     }
 }
 
-/// Writes and prepares the synthetic corpus, pretrains on its subjects, fine-tunes on the niche twice, and reports.
+/// Runs the demo: writes and prepares the synthetic corpus, pretrains on its domains, fine-tunes on the niche by two
+/// methods, and writes the report.
 pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(), Failure> {
     let folders = Folders {
         root: arguments.output.clone(),
@@ -101,14 +102,14 @@ fn train_file(config: &Path) -> arguments::Train {
     arguments::Train {
         config: config.to_path_buf(),
         overrides: Vec::new(),
-        // A stopped demo resumes.
+        // A demo that was stopped is resumed.
         resume: true,
         dry_run: false,
         dashboard: false,
     }
 }
 
-/// Writes the config `text` to `file` and trains with it. A finished run has nothing left to do, so that the demo can
+/// Writes the config `text` to `file` and trains with it. Does nothing if the run is finished, so that the demo can
 /// be run again.
 fn train_with(
     file: &Path,
@@ -119,7 +120,7 @@ fn train_with(
     train(file)
 }
 
-/// Writes a config of the demo, but never over a file with other content.
+/// Writes a config of the demo. Fails if the file exists with other content.
 fn write_config(file: &Path, text: &str) -> Result<(), Failure> {
     match polymath_base::read(file) {
         Ok(before) if before == text.as_bytes() => Ok(()),

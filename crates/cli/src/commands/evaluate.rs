@@ -19,7 +19,7 @@ use crate::results;
 pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result<(), Failure> {
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
     let base = resolve_base(&folder, arguments.adapter_base.as_deref())?;
-    // A missing model is reported before anything about the data.
+    // A missing model is reported before any problem of the data.
     polymath_model::load_config_over(&folder, base.as_deref())?;
     let items = arguments
         .items
@@ -111,14 +111,14 @@ fn accuracy(right: &[bool]) -> f64 {
 }
 
 impl arguments::SplitFilter {
-    /// Returns the chosen split; `None` for all held-out documents.
+    /// Returns the chosen split, or `None` for all held-out documents.
     pub fn choice(&self) -> Option<HeldoutSplit> {
         self.split?.heldout()
     }
 }
 
 impl arguments::SplitChoice {
-    /// Returns the part of the held-out documents that this split is; `None` for `train` and for all of them.
+    /// Returns the split of the held-out documents, or `None` for `train` and for all held-out documents.
     pub fn heldout(self) -> Option<HeldoutSplit> {
         match self {
             Self::Dev => Some(HeldoutSplit::Dev),
@@ -130,7 +130,7 @@ impl arguments::SplitChoice {
 }
 
 impl arguments::Scoring {
-    /// Returns the options that cut the documents of `split` into windows.
+    /// Returns the options for cutting the documents of `split` into windows.
     pub fn windows(&self, split: Option<HeldoutSplit>) -> WindowOptions {
         WindowOptions {
             context: self.context,

@@ -1,4 +1,4 @@
-//! `polymath export`: a checkpoint as GGUF or on the hub.
+//! `polymath export`: writes a checkpoint as GGUF or pushes it to the hub.
 
 use std::path::Path;
 

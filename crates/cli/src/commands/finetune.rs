@@ -82,7 +82,7 @@ pub fn run(
         return Err(Failure::LimitBroken);
     }
     if verdict.judged.mixed.is_some() {
-        // `best` is not the best checkpoint of training itself.
+        // `best` is a mixture with the base instead of a checkpoint of the run.
         results::announce(&folder.join("best").display().to_string());
     } else {
         conclude(outcome, (&folder, finetuning.niche()), environment)?;
@@ -100,7 +100,7 @@ fn remarks(finetuning: &Finetuning) -> String {
     manifest.map_or(String::new(), |domain| prepare::remarks(niche, domain))
 }
 
-/// Describes a fine-tuning for the dashboard, with the niche apart from the retained domains.
+/// Describes a fine-tuning for the dashboard. The niche and the retained domains are separate groups.
 pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
     let (niche, watched) = (tuning.niche(), tuning.watched());
     let retained: Vec<&str> = watched.into_iter().filter(|name| *name != niche).collect();
@@ -115,7 +115,7 @@ pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
     }
 }
 
-/// Turns `0.02` or `default=0.02,chemistry=0.01` into changes of the config.
+/// Converts `0.02` or `default=0.02,chemistry=0.01` to overrides of the config.
 fn as_overrides(limits: &str) -> Vec<String> {
     let limit = |part: &str| match part.split_once('=') {
         Some((domain, limit)) => format!("retention.limits.{}={}", domain.trim(), limit.trim()),

@@ -1,4 +1,4 @@
-//! `polymath frontier`: fine-tunes one base by many methods and compares them.
+//! `polymath frontier`: fine-tunes one base by several methods and compares them.
 
 use polymath_config::Source;
 use polymath_study::frontier::{FrontierConfig, FrontierStudy};
@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Trains the missing runs, scores every run, and writes the comparison.
+/// Trains the unfinished runs, scores every run, and writes the comparison.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
     let config: FrontierConfig =

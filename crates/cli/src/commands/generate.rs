@@ -1,4 +1,4 @@
-//! `polymath generate`: the answer to a prompt, streamed to standard output.
+//! `polymath generate`: answers a prompt and streams the answer to stdout.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -43,7 +43,7 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
     Ok(())
 }
 
-/// Reads the prompt; `None` if none is given.
+/// Reads the prompt. Returns `None` if there is none.
 fn prompt(arguments: &arguments::Generate) -> Result<Option<String>, Failure> {
     let text = match (&arguments.prompt, &arguments.prompt_file) {
         (Some(dash), _) if dash == "-" => standard_input()?,
@@ -52,7 +52,7 @@ fn prompt(arguments: &arguments::Generate) -> Result<Option<String>, Failure> {
         (None, Some(file)) => polymath_input::read_text(file).map_err(Failure::usage)?,
         (None, None) => return Ok(None),
     };
-    // The end of the last line is the file's, not the text's.
+    // The newline at the end of the last line belongs to the file, not to the prompt.
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
@@ -64,7 +64,7 @@ fn standard_input() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Returns the conversation that the chat template is to render; `None` to continue the prompt as it is.
+/// Returns the messages for the chat template, or `None` to continue the prompt as it is.
 fn messages(
     arguments: &arguments::Generate,
     prompt: Option<&str>,
@@ -96,7 +96,7 @@ fn write(
     let mut output = Results::open();
     if arguments.echo {
         let shown = match prompt {
-            // The answer begins with the spaces.
+            // The answer begins with the prompt's trailing spaces.
             Prompt::Text(_) => text.trim_end_matches(' '),
             Prompt::Messages(_) => text,
         };

@@ -1,4 +1,4 @@
-//! `polymath import`: a model folder from a GGUF file.
+//! `polymath import`: makes a model folder from a GGUF file.
 
 use crate::arguments;
 use crate::failure::Failure;

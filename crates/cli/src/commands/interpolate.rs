@@ -1,4 +1,4 @@
-//! `polymath interpolate`: the models between a base and a tuned checkpoint, and the best of them.
+//! `polymath interpolate`: scores the models between a base and a tuned checkpoint, and writes the best one.
 
 use polymath_study::{BetweenOptions, InterpolateOptions, interpolate};
 
@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Scores the curve, and writes the chosen model and the curve.
+/// Scores the models, and writes the chosen one and the curve.
 pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Result<(), Failure> {
     let options = InterpolateOptions {
         between: arguments.between.options(),
@@ -23,7 +23,7 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
 }
 
 impl arguments::Between {
-    /// Returns the options of a study.
+    /// Returns the options for the study crate.
     pub fn options(&self) -> BetweenOptions {
         BetweenOptions {
             base: self.base.clone(),

@@ -1,4 +1,4 @@
-//! `polymath merge`: an adapter and its base as one model folder.
+//! `polymath merge`: merges an adapter into its base and writes a model folder.
 
 use anyhow::anyhow;
 use polymath_finetune::Lineage;

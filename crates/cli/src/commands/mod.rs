@@ -1,4 +1,4 @@
-//! One file per command: reads its arguments, calls the crate that does the work, prints the result.
+//! Commands, one in each file: it reads the arguments, calls the crate that does the work, and prints the result.
 
 mod answers;
 pub mod bench;
@@ -30,7 +30,7 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
-/// Loads the config of a run: a file and the changes of the command line, or `key=value` arguments alone.
+/// Loads the config of a run: from a file with overrides, or from `key=value` arguments alone.
 fn load_run<T: serde::de::DeserializeOwned>(
     file: &Path,
     overrides: &[String],

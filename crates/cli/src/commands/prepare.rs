@@ -1,4 +1,4 @@
-//! `polymath prepare`: a dataset from raw text.
+//! `polymath prepare`: makes a dataset from raw text.
 
 use polymath_data::{
     DataError, Dataset, DomainManifest, GroupKind, Grouping, Packing, PrepareConfig, Split,
@@ -25,10 +25,11 @@ pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<
     Ok(())
 }
 
-/// Row lengths to report.
+/// Row lengths, in tokens, for which the packing is reported.
 const ROWS: [usize; 5] = [256, 512, 1024, 2048, 4096];
 
-/// Describes the packing of the domains with prompts, one line per row length until no example is cut.
+/// Describes how well the examples of the domains with prompts fill rows, one line for each row length, until no
+/// example is cut.
 pub fn packings(dataset: &Dataset) -> Result<String, DataError> {
     let mut text = String::new();
     for name in dataset.domain_names() {
@@ -93,9 +94,9 @@ pub fn summary(dataset: &Dataset) -> String {
     text
 }
 
-/// Number of groups below which there is no interval.
+/// Minimum number of groups for a confidence interval.
 const FEWEST: u64 = FEWEST_GROUPS as u64;
-/// Number of groups from which a domain can be kept: the effective groups that this takes, and one more.
+/// Number of groups from which a domain can be shown to be kept: the required effective groups, and one more.
 const ENOUGH: u64 = FEWEST_EFFECTIVE as u64 + 1;
 
 /// Returns remarks about a domain, as lines: omitted or unexpected content, and the quality of its held-out split.
@@ -136,8 +137,8 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
     text + &few(name, held, domain.train.groups + held, domain.group)
 }
 
-/// Says what few of all the groups can't show that are held out, and what would mend it. `dev` and `test` get about
-/// half of them each.
+/// Returns a warning if `held` held-out groups are too few, with what they can't show and how to get more; empty
+/// otherwise. `dev` and `test` get about half of the held-out groups each.
 fn few(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     let plural = if held == 1 { "group is" } else { "groups are" };
     let said = match (held, held / 2) {
@@ -157,7 +158,7 @@ fn few(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     )
 }
 
-/// Says how a domain of `all` groups gets enough of them held out. At most half can be.
+/// Returns a sentence about how a domain of `all` groups can hold out enough of them. At most half can be held out.
 fn remedy(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     let (wanted, most) = (2 * ENOUGH, all / 2);
     let mut ways = Vec::new();
@@ -242,7 +243,7 @@ fn near_duplicates(name: &str, domain: &DomainManifest) -> String {
         .collect()
 }
 
-/// Returns a line with the tokens that begin and end documents, and their sources.
+/// Returns a line with the tokens that begin and end documents, and where each comes from.
 fn ends(dataset: &Dataset) -> String {
     let (tokenizer, sources) = (
         &dataset.manifest().tokenizer,
@@ -274,7 +275,7 @@ mod tests {
 
     use super::few;
 
-    /// Counts the groups of the split that results are reported on, which has half of those held out.
+    /// Checks the warning about few groups, which counts those in `test`: half of the held-out ones.
     #[test]
     fn few_groups_are_told() {
         for (held, said) in [
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(few("law", 32, 400, GroupKind::File), "");
     }
 
-    /// The remedy is one that the domain has groups for.
+    /// Checks that the proposed number of held-out groups is at most half of the domain's groups.
     #[test]
     fn remedies_fit_the_groups() {
         let of = |held, all, kind| few("law", held, all, kind);

@@ -1,4 +1,4 @@
-//! `polymath pretrain`: training of a new model.
+//! `polymath pretrain`: trains a new model.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::signals::StopSignal;
 use crate::{lines, peak, results};
 use polymath_report::duration;
 
-/// Duration of the measurement of the machine's peak before a run.
+/// Time for which the machine's peak rate is measured before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// Trains, or prints the cost of training.
@@ -62,7 +62,7 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     conclude(outcome, (&folder, &score_name), environment)
 }
 
-/// Returns one sentence about a run: its folder, model, rows, steps and memory.
+/// Returns a sentence about a run: its folder, model, rows, steps and memory.
 pub fn summary(folder: &Path, plan: &Plan, training: &Training) -> String {
     let bytes = plan.state_bytes.saturating_add(plan.activation_bytes);
     format!(
@@ -77,7 +77,7 @@ pub fn summary(folder: &Path, plan: &Plan, training: &Training) -> String {
     )
 }
 
-/// Returns the start options of a run.
+/// Returns the launch settings of a run.
 pub fn launch(environment: &Environment, resume: bool, signal: &StopSignal) -> Launch {
     Launch {
         device: environment.device.clone(),
@@ -87,7 +87,7 @@ pub fn launch(environment: &Environment, resume: bool, signal: &StopSignal) -> L
     }
 }
 
-/// Describes a pretraining for the dashboard, with the trained domains apart from those that are only scored.
+/// Describes a pretraining for the dashboard. The trained domains and those that are only scored are separate groups.
 fn about(pretraining: &Pretraining, run: &Path) -> About {
     let trained: Vec<String> = pretraining
         .mixture()
@@ -107,7 +107,7 @@ fn about(pretraining: &Pretraining, run: &Path) -> About {
     }
 }
 
-/// Returns the observer of a run: a line, or the dashboard if `about` is given.
+/// Returns the observer of a run: the dashboard if `about` is given, or else a progress line.
 pub fn watcher(
     environment: &Environment,
     plan: &Plan,
@@ -124,9 +124,9 @@ pub fn watcher(
     ))
 }
 
-/// Prints the cost of a run.
+/// Prints the cost of a run without starting it.
 pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
-    // A cautious guess: `polymath bench` measures the share of this model on this machine.
+    // Cautious guess of the share of the machine's peak rate that training reaches. `polymath bench` measures it.
     const USUAL_SHARE: f64 = 0.35;
     let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
     let mut text = format!(
@@ -179,9 +179,9 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints the final message and returns the result of the command.
+/// Prints the final message of a run, and fails if the run was interrupted.
 ///
-/// `score_name` names the domain, or the mean of several, whose score chose the best checkpoint.
+/// `score_name` is the domain whose score chose the best checkpoint, or the name of the mean of several domains.
 pub fn conclude(
     outcome: Outcome,
     (run, score_name): (&Path, &str),

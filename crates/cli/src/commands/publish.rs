@@ -14,12 +14,13 @@ use crate::failure::Failure;
 use crate::{lines, results};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// Files that are only needed to resume the run; without the first, the second would describe no checkpoint.
+/// Files that are needed only to resume the run. `state.json` describes a checkpoint only together with the
+/// optimizer's state.
 const STATE: [&str; 2] = ["optimizer.safetensors", "state.json"];
-/// Lineage of a model, with paths of this machine.
+/// File with the lineage of a model. It contains paths of this machine.
 const LINEAGE: &str = "base.toml";
 
-/// Returns the card of a checkpoint that will be at `place`.
+/// Returns the card of a checkpoint that is or will be published at `place`.
 fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<String, Failure> {
     let options = CardOptions {
         place,
@@ -30,7 +31,7 @@ fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<S
     Ok(card::render(&Facts::gather(folder, &options)?)?)
 }
 
-/// Writes only the card.
+/// Writes the card only.
 pub fn write_card(
     (folder, given): (&Path, &Path),
     arguments: &arguments::Export,
@@ -42,8 +43,8 @@ pub fn write_card(
             file.display()
         )));
     }
-    // A checkpoint folder can be opened elsewhere, a run folder can't. Of an absolute path only the run's name is
-    // shown.
+    // Shows the path of the checkpoint folder, which other programs can open, instead of the run folder. Of an
+    // absolute path, only the run's name is shown.
     let best = arguments.checkpoint.join("best");
     let place = match arguments.checkpoint.is_relative() && best.is_dir() {
         true => &best,
@@ -56,7 +57,7 @@ pub fn write_card(
     Ok(())
 }
 
-/// Returns the path of the card; a folder means the card in it.
+/// Returns the path of the card. A folder stands for the card in it.
 fn card_file(path: &Path) -> PathBuf {
     match path.is_dir() {
         true => path.join(CARD),
@@ -64,21 +65,21 @@ fn card_file(path: &Path) -> PathBuf {
     }
 }
 
-/// Lists the checkpoint's files and its card, and pushes them unless `--dry-run` is given.
+/// Lists the checkpoint's files and its card. Pushes them unless `--dry-run` is given.
 pub fn push(
     (folder, name): (&Path, &str),
     arguments: &arguments::Export,
     environment: &Environment,
 ) -> Result<(), Failure> {
     let repository = repository(name, arguments.revision.as_deref()).map_err(Failure::Usage)?;
-    // A missing model is reported before anything else.
+    // A missing model is reported before any other problem.
     if !is_adapter(folder) {
         polymath_model::load_config(folder).map_err(Failure::usage)?;
     }
     let mut files = files_of(folder, arguments.with_state)?;
     if is_adapter(folder) {
         let config = adapter_config(arguments, folder).map_err(Failure::Usage)?;
-        // The base under this name on the hub must be the base of the adapter.
+        // The base on the hub must be the one that the adapter was trained on.
         let base = polymath_train::resolve_base(folder, arguments.base.as_deref())?;
         polymath_model::load_adapter(folder, base.as_deref()).map_err(Failure::usage)?;
         files.retain(|file| file.name != ADAPTER_CONFIG);
@@ -121,7 +122,7 @@ pub fn push(
     Ok(())
 }
 
-/// Asks on a terminal before sending; elsewhere nobody could answer.
+/// Asks the user on a terminal before sending. Returns true without a terminal, where nobody could answer.
 fn is_confirmed() -> Result<bool, Failure> {
     if !(std::io::stdin().is_terminal() && lines::is_terminal()) {
         return Ok(true);
@@ -137,14 +138,15 @@ fn repository(name: &str, revision: Option<&str>) -> anyhow::Result<Repository> 
         Some(revision) => format!("{name}@{revision}"),
         None => name.to_owned(),
     };
-    // The revision is a separate option.
+    // A revision is given by `--revision`, not in the name.
     let parsed = Repository::parse(&named).filter(|_| !name.contains('@'));
     parsed.ok_or_else(|| {
         anyhow!("`{named}` is not a name on the hub: expected `--push owner/name`, with a branch in `--revision`")
     })
 }
 
-/// Returns the files of a checkpoint without its card, its lineage and, unless requested, the state of its run.
+/// Returns the files of a checkpoint without its card, its lineage and, unless `with_state` is true, the state of its
+/// run.
 fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
     let mut files = Vec::new();
     let entries = std::fs::read_dir(folder)
@@ -167,8 +169,9 @@ fn files_of(folder: &Path, with_state: bool) -> Result<Vec<Upload>, Failure> {
     Ok(files)
 }
 
-/// Resolves the path of a file in the folder; `None` if it is not a file. A link may lead to another file of the folder
-/// or, for a model in the hub's cache, to that model's own content; any other link could send a foreign file.
+/// Resolves the path of a file in the folder. Returns `None` if it is not a file. A link may lead to another file of
+/// the folder or, for a model in the hub's cache, to that model's own content. Fails for any other link, which could
+/// send a file from elsewhere.
 fn file_within(folder: &Path, name: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = folder.join(name);
     let failed = || format!("can't read `{}`", path.display());
@@ -210,7 +213,8 @@ fn upload(name: &str, text: String) -> Upload {
     }
 }
 
-/// Returns the given card or the one in the checkpoint's folder, else a new one for a repository without a card.
+/// Returns the given card or the one in the checkpoint's folder. Otherwise, makes a new card that does not replace an
+/// existing one in the repository.
 fn chosen_card(
     arguments: &arguments::Export,
     folder: &Path,
@@ -234,7 +238,7 @@ fn chosen_card(
     })
 }
 
-/// Returns an adapter's config with a base that others can download.
+/// Returns an adapter's config that names a base on the hub.
 fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Result<String> {
     let path = folder.join(ADAPTER_CONFIG);
     let text = polymath_base::read_to_string(&path)?;

@@ -1,4 +1,4 @@
-//! `polymath report`: the forgetting report of tuned checkpoints.
+//! `polymath report`: writes the forgetting report of tuned checkpoints.
 
 use polymath_study::{ForgetOptions, JudgedSplit, forget};
 
@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Makes the report, writes it and prints its table.
+/// Makes the report, writes it, and prints its table.
 pub fn run(arguments: &arguments::Report, environment: &Environment) -> Result<(), Failure> {
     polymath_report::check_forms(&arguments.output, "report").map_err(Failure::usage)?;
     let options = ForgetOptions {

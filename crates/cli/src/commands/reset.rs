@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Resets layers, scores the models, and writes the chosen model and the figures.
+/// Resets layers, scores the models, and writes the chosen model and the scores.
 pub fn run(arguments: &arguments::Reset, environment: &Environment) -> Result<(), Failure> {
     let console = StudyConsole::new(environment);
     let options = arguments.between.options();

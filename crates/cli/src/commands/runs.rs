@@ -1,4 +1,4 @@
-//! Runs of `frontier` and `transfer` on the command line.
+//! Running `frontier` and `transfer` from the command line.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{lines, results};
 
-/// Starts runs from the command line: on a dashboard if requested, stopped by signals.
+/// Environment of the runs of a sweep: a dashboard or progress lines, and signals that stop the runs.
 pub struct ConsoleRunner<'a> {
     environment: &'a Environment,
     dashboard: bool,
@@ -71,7 +71,7 @@ impl Runner for ConsoleRunner<'_> {
     }
 }
 
-/// Lists the cost of each run, and its progress.
+/// Prints the training tokens and the progress of each run.
 pub fn list(runs: &[RunStatus]) -> Result<(), Failure> {
     let mut text = String::new();
     for run in runs {

@@ -1,4 +1,4 @@
-//! `polymath serve`: a model for programs that speak OpenAI's protocol.
+//! `polymath serve`: serves a model through an OpenAI-compatible API.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{arguments, lines};
 
-/// Serves the model until Ctrl-C.
+/// Serves the model until a signal stops it.
 pub fn run(arguments: &arguments::Serve, environment: &Environment) -> Result<(), Failure> {
-    // Before the model is loaded, which may take minutes.
+    // The port is bound before the model is loaded, which may take minutes.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).map_err(|error| {
         Failure::usage(anyhow!(
             "`--port {}`: can't listen there ({error}): choose another one, or 0 for a free one",
@@ -48,7 +48,7 @@ pub fn run(arguments: &arguments::Serve, environment: &Environment) -> Result<()
     )?)
 }
 
-/// Returns the name of a folder; that of the run for `<run>/best`.
+/// Returns the name of a folder, or the name of the run for `<run>/best`.
 fn name(model: &Path) -> String {
     let parts: Vec<&str> = model
         .iter()

@@ -1,4 +1,4 @@
-//! Tables and files of the task scores of `evaluate`.
+//! Task scores of `evaluate`, as a table, as JSON and as a file of items.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Returns each task's figures under the names of lm-evaluation-harness.
+/// Returns each task's scores under the names of lm-evaluation-harness.
 pub fn json(scores: &ModelScores) -> serde_json::Value {
     let tasks: BTreeMap<&str, serde_json::Value> = scores
         .tasks
@@ -31,7 +31,7 @@ pub fn json(scores: &ModelScores) -> serde_json::Value {
     serde_json::json!(tasks)
 }
 
-/// Returns the figures as a table; empty without tasks.
+/// Returns the scores as a table. Empty if there are no tasks.
 pub fn table(scores: &ModelScores) -> String {
     if scores.tasks.is_empty() {
         return String::new();
@@ -58,12 +58,12 @@ pub fn table(scores: &ModelScores) -> String {
     text
 }
 
-/// File with the decision on each item: checked before any work is done, written at the end.
+/// File with the model's choice on each task item. Checked before any work is done, and written at the end.
 pub struct ItemsFile {
     path: PathBuf,
 }
 
-/// Line of the file.
+/// Line of the file: one item.
 #[derive(Serialize)]
 struct ItemLine<'a> {
     task: &'a str,
@@ -72,7 +72,7 @@ struct ItemLine<'a> {
 }
 
 impl ItemsFile {
-    /// Checks that the file can be created.
+    /// Fails if the file exists or can't be created.
     pub fn check(path: &Path) -> Result<Self, Failure> {
         if path.exists() {
             return Err(Failure::usage(anyhow!(
@@ -95,7 +95,7 @@ impl ItemsFile {
         })
     }
 
-    /// Writes every item of every task.
+    /// Writes the items of all tasks.
     pub fn write(self, scores: &ModelScores) -> Result<(), Failure> {
         let failed = || format!("can't write `{}`", self.path.display());
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `polymath tokenizer`: the tokenizer of a fine-tuning before its run.
+//! `polymath tokenizer`: writes the tokenizer that a fine-tuning will use.
 
 use polymath_finetune::{FinetuneConfig, tokenizer_of};
 
@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::results;
 use polymath_study::OutputFolder;
 
-/// Writes the tokenizer's files into a new folder.
+/// Writes the tokenizer's files to a new folder.
 pub fn run(arguments: &arguments::Tokenizer) -> Result<(), Failure> {
     let config: FinetuneConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let (tokenizer, model) = tokenizer_of(&config).map_err(Failure::usage)?;

@@ -1,4 +1,4 @@
-//! `polymath transfer`: fine-tunes one base on each domain in turn and reports the transfer matrix.
+//! `polymath transfer`: fine-tunes one base on each domain separately and reports the transfer matrix.
 
 use polymath_config::Source;
 use polymath_study::transfer::{TransferConfig, TransferStudy};
@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Fine-tunes on each domain in turn, scores all runs, and writes the matrix.
+/// Trains the unfinished runs, one for each domain, scores all of them, and writes the matrix.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
     let config: TransferConfig =

@@ -1,6 +1,6 @@
 //! Loss curve of a run in bounded memory.
 
-/// Upper bound of the points; above it, pairs are merged.
+/// Maximum number of points. Beyond it, neighboring points are merged.
 const MAX_POINTS: usize = 1024;
 
 /// Losses of one or more consecutive steps.
@@ -14,18 +14,18 @@ pub struct LossPoint {
     pub smooth: f64,
 }
 
-/// Raw and smoothed loss over the steps.
+/// Loss of each step, raw and smoothed.
 pub struct LossCurve {
-    /// First step of the curve.
+    /// Step before the first point.
     begin: u64,
     points: Vec<LossPoint>,
-    /// Steps per point, and the number of steps in the last point.
+    /// Steps that a point holds, and the number of steps in the last point.
     steps: (u64, u64),
     smooth: DecayingMean,
 }
 
 impl LossCurve {
-    /// Creates a curve smoothed over about `steps` steps.
+    /// Makes an empty curve whose smoothing spans about `steps` steps.
     pub fn over(steps: u64) -> Self {
         Self {
             begin: 0,
@@ -39,17 +39,17 @@ impl LossCurve {
         &self.points
     }
 
-    /// Returns the first and the last step.
+    /// Returns the first and the last step, or `None` without points.
     pub fn steps(&self) -> Option<[u64; 2]> {
         Some([self.begin, self.points.last()?.step])
     }
 
-    /// Returns the smoothed loss, once there is one.
+    /// Returns the current smoothed loss, or `None` without points.
     pub fn smooth(&self) -> Option<f64> {
         self.smooth.value()
     }
 
-    /// Adds a step.
+    /// Adds the loss of a step.
     pub fn push(&mut self, step: u64, loss: f64) {
         let smooth = self.smooth.push(loss);
         let (wanted, held) = self.steps;
@@ -90,7 +90,7 @@ impl LossCurve {
     }
 }
 
-/// Exponentially decaying mean: the weight of a value falls by 1/e over `over` newer values.
+/// Exponentially decaying mean: the weight of a value falls by a factor of e over `over` newer values.
 pub struct DecayingMean {
     keep: f64,
     sum: f64,
@@ -113,7 +113,7 @@ impl DecayingMean {
         self.sum / self.weight
     }
 
-    /// Returns the mean, if there are values.
+    /// Returns the mean, or `None` without values.
     pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
     }
@@ -123,7 +123,7 @@ impl DecayingMean {
 mod tests {
     use super::*;
 
-    /// Keeps a long run in the memory of a short one, and loses no extreme value.
+    /// Checks that a long run takes no more memory than a short one, and that the extreme losses are kept.
     #[test]
     fn points_are_merged_in_order() {
         let mut curve = LossCurve::over(10);
@@ -148,7 +148,8 @@ mod tests {
         assert_eq!(points[0].lowest, 1e-4);
     }
 
-    /// Equals a constant from the first value on, and follows a change.
+    /// Checks that the mean of a constant is the constant from the first value on, and that the mean follows a
+    /// change.
     #[test]
     fn the_mean_has_no_bias() {
         let mut mean = DecayingMean::over(5.0);

@@ -1,9 +1,9 @@
-//! Dashboard of a run on the whole terminal.
+//! Full-screen dashboard of a run.
 //!
-//! [`Dashboard`] is an observer of the training loop. It draws on its own thread: a step may take many seconds, and
-//! keys, resizing and the clock must not wait for it. It costs training a lock and a few numbers per step. It draws
-//! after a change, at most ten times per second, and writes to the terminal without the lock, so that a slow terminal
-//! slows nothing down.
+//! [`Dashboard`] is an observer of the training loop. It draws on its own thread, since a step may take many seconds
+//! and keys, resizing and the clock must not wait for it. Per step, training only takes a lock and stores a few
+//! numbers. A frame is drawn after a change, at most ten times per second. It is written to the terminal without
+//! holding the lock, so that a slow terminal does not slow down training.
 
 mod curve;
 mod screen;
@@ -26,9 +26,9 @@ use crate::{console, lines, signals};
 use state::DashboardState;
 use view::Moment;
 
-/// Time between two frames.
+/// Minimum time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
-/// Number of buffered lines that a frame may need.
+/// Maximum number of buffered log lines that a frame shows.
 const LOG_LINES: usize = 32;
 
 /// Dashboard of one run. When dropped, it restores the terminal and prints the buffered lines.
@@ -36,15 +36,15 @@ pub struct Dashboard {
     state: Arc<Mutex<DashboardState>>,
     ended: Arc<AtomicBool>,
     drawing: Option<JoinHandle<()>>,
-    /// Last evaluation as a line, printed after the screen is gone.
+    /// Last evaluation as a line, printed after the dashboard is closed.
     evaluation: Option<String>,
 }
 
 impl Dashboard {
-    /// Takes the terminal for a run of `flops_per_token` on a machine with a peak of `peak` FLOP/s.
+    /// Opens the dashboard of a run of `flops_per_token`, on a machine with a peak rate of `peak` FLOP/s.
     ///
     /// # Errors
-    /// A terminal that can't be taken.
+    /// Fails if the terminal can't be switched to the dashboard.
     pub fn open(about: About, flops_per_token: f64, peak: f64) -> std::io::Result<Self> {
         screen::enter()?;
         lines::buffer();
@@ -78,7 +78,7 @@ impl Drop for Dashboard {
         signals::training_ends();
         self.ended.store(true, Ordering::SeqCst);
         if let Some(drawing) = self.drawing.take() {
-            // A panic was already reported, and the run continued without the dashboard.
+            // A panic of the drawing thread was already reported, and the run continued without a dashboard.
             let _ = drawing.join();
         }
         drop(GivesBack);
@@ -129,7 +129,8 @@ impl Observer for Dashboard {
     }
 }
 
-/// Restores the terminal when drawing ends, also after an error or a panic: the run continues, and lines are printed.
+/// Guard that restores the terminal when drawing ends, also after an error or a panic. The run continues with printed
+/// lines.
 struct GivesBack;
 
 impl Drop for GivesBack {
@@ -139,7 +140,7 @@ impl Drop for GivesBack {
     }
 }
 
-/// Draws changes and reads keys until the run has ended or the terminal is gone.
+/// Draws changes and reads keys until the run ends or the dashboard is closed.
 fn draw_until(ended: &AtomicBool, state: &Mutex<DashboardState>) {
     let _gives_back = GivesBack;
     let Ok(mut screen) = screen::open() else {
@@ -154,7 +155,7 @@ fn draw_until(ended: &AtomicBool, state: &Mutex<DashboardState>) {
         let current = Some((lock(state).changes, told, elapsed, stopping));
         if shown != current {
             let drawn = screen::draw(&mut screen, |frame| {
-                // Locked while the frame is made, not while it is written to the terminal.
+                // Holds the lock while the frame is made, not while it is written to the terminal.
                 let state = lock(state);
                 let moment = Moment {
                     state: &state,
@@ -177,7 +178,7 @@ fn draw_until(ended: &AtomicBool, state: &Mutex<DashboardState>) {
     }
 }
 
-/// Returns true for `q`, and for Ctrl-C, which is no SIGINT while the terminal is in raw mode.
+/// Returns true for `q`, and for Ctrl-C, which sends no SIGINT while the terminal is in raw mode.
 fn stops(key: KeyEvent) -> bool {
     let interrupt = key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
     key.kind == KeyEventKind::Press && (key.code == KeyCode::Char('q') || interrupt)

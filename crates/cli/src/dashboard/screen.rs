@@ -1,4 +1,4 @@
-//! Takes the terminal for the dashboard and restores it: at the end, on an error, by a signal, in a panic.
+//! Switches the terminal to the dashboard and restores it: at the end, on an error, on a signal, and in a panic.
 
 use std::cell::Cell;
 use std::io::{BufWriter, Stderr, stderr};
@@ -15,13 +15,13 @@ use crossterm::terminal::{
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 
-/// Terminal on standard error, like bars and lines: standard output carries results.
+/// Terminal on stderr, as for progress bars and lines, since stdout carries results.
 pub type Screen = Terminal<CrosstermBackend<BufWriter<Stderr>>>;
 
-/// Time to wait for a frame in progress before the terminal is taken from it.
+/// Maximum time to wait for a frame that is being written before the terminal is restored.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// True while the dashboard has the terminal.
+/// True while the dashboard is open.
 static IS_UP: AtomicBool = AtomicBool::new(false);
 
 /// Locked while a frame is written to the terminal.
@@ -32,7 +32,7 @@ thread_local! {
     static DRAWS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes the terminal: alternate screen, no cursor, raw mode.
+/// Switches the terminal to the dashboard: alternate screen, no cursor, raw mode.
 pub fn enter() -> std::io::Result<()> {
     give_back_in_a_panic();
     enable_raw_mode()?;
@@ -40,17 +40,19 @@ pub fn enter() -> std::io::Result<()> {
     crossterm::execute!(stderr(), EnterAlternateScreen, Hide).inspect_err(|_| leave())
 }
 
-/// Returns true while the dashboard has the terminal.
+/// Returns true while the dashboard is open.
 pub fn is_up() -> bool {
     IS_UP.load(Ordering::SeqCst)
 }
 
-/// Restores the terminal; nothing is drawn afterwards. A second call does nothing. A closed terminal is no error.
+/// Restores the terminal. Nothing is drawn afterwards, and a second call does nothing. A closed terminal is not an
+/// error.
 pub fn leave() {
     if !IS_UP.swap(false, Ordering::SeqCst) {
         return;
     }
-    // A partial frame must not appear in the shell. If the panic is this thread's own, there is nothing to wait for.
+    // Waits, so that a partial frame does not appear in the shell. A panic of the drawing thread itself must not wait
+    // for it.
     let begin = Instant::now();
     while !DRAWS.get() && begin.elapsed() < PATIENCE {
         match DRAWING.try_lock() {
@@ -62,7 +64,7 @@ pub fn leave() {
     let _ = disable_raw_mode();
 }
 
-/// Restores the terminal before a panic prints its message, whichever thread panics.
+/// Makes a panic of any thread restore the terminal before it prints its message.
 fn give_back_in_a_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -79,7 +81,7 @@ pub fn open() -> std::io::Result<Screen> {
     Terminal::new(CrosstermBackend::new(BufWriter::new(stderr())))
 }
 
-/// Draws a frame if the dashboard has the terminal.
+/// Draws a frame if the dashboard is open.
 pub fn draw(screen: &mut Screen, view: impl FnOnce(&mut Frame)) -> std::io::Result<()> {
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     if is_up() {
@@ -91,7 +93,7 @@ pub fn draw(screen: &mut Screen, view: impl FnOnce(&mut Frame)) -> std::io::Resu
     Ok(())
 }
 
-/// Returns the next key or change of size within `time`.
+/// Returns the next key press or resize within `time`.
 pub fn wait(time: Duration) -> Option<Event> {
     let next = event::poll(time).and_then(|some| some.then(event::read).transpose());
     next.unwrap_or_else(|_| {
@@ -134,8 +136,8 @@ mod tests {
         let _drawn = draw(&mut open().unwrap(), |_| panic!("on purpose"));
     }
 
-    /// Restores screen, cursor and keys after a panic of any thread, the drawing one included, and keeps the panic's
-    /// message readable.
+    /// Checks that a panic of any thread, including the drawing one, restores screen, cursor and keys, and that its
+    /// message stays readable.
     #[test]
     fn a_panic_gives_the_terminal_back() {
         for name in ["another_thread_panics", "the_drawing_panics"] {
@@ -152,7 +154,7 @@ mod tests {
             let mut reader = pty.master.try_clone_reader().unwrap();
             let reading = std::thread::spawn(move || {
                 let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-                // Linux reports the closed end of a terminal as an error, not as the end of a file.
+                // Linux reports a closed terminal as an error, not as the end of a file.
                 while let Ok(length @ 1..) = reader.read(&mut piece) {
                     bytes.extend_from_slice(&piece[..length]);
                 }

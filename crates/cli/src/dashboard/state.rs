@@ -1,4 +1,4 @@
-//! DashboardState that the dashboard shows, apart from its layout.
+//! State of a run that the dashboard shows, without the layout.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use polymath_train::{EvaluationMetrics, Metrics, StepMetrics};
 
 use super::curve::{DecayingMean, LossCurve};
 
-/// Steps over which throughput is averaged.
+/// Number of steps over which throughput is averaged.
 const PACE_STEPS: f64 = 10.0;
 
 /// Facts about a run that are known before it begins.
@@ -17,14 +17,14 @@ pub struct About {
     pub title: String,
     /// Folder of the run.
     pub run: PathBuf,
-    /// Domains that are scored during training, in the order of display.
+    /// Groups of the domains that are scored during training, in the order of display.
     pub groups: Vec<Group>,
 }
 
 /// Domains with the same role.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// Role in the run: `niche`, `retained`.
+    /// Name of the role: `niche`, `retained`.
     pub title: String,
     /// Names of the domains.
     pub domains: Vec<String>,
@@ -39,13 +39,13 @@ impl Group {
     }
 }
 
-/// Current activity of the run.
+/// Current activity of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activity {
-    /// Loading, and measurements before the first step.
+    /// Loading the model, and measuring before the first step.
     Starting,
     Training,
-    /// Scoring of held-out text: tokens done, and their total.
+    /// Scoring held-out text: number of scored tokens, and their total.
     Scoring(u64, u64),
 }
 
@@ -60,21 +60,22 @@ pub struct DashboardState {
     pub last: Option<StepMetrics>,
     pub losses: LossCurve,
     pace: DecayingMean,
-    /// Bits per byte of the first evaluation.
+    /// Bits per byte of each domain at the first evaluation.
     first: BTreeMap<String, f64>,
     pub latest: Option<EvaluationMetrics>,
-    /// Step of the best evaluation, if one was seen.
+    /// Step of the best evaluation; `None` before the first.
     pub best: Option<u64>,
-    /// Name of the score that chose it.
+    /// Name of the score that chose the best evaluation.
     pub best_by: String,
-    /// Newest checkpoint.
+    /// Path of the latest checkpoint.
     pub saved: Option<String>,
-    /// Number of changes; an equal number means an equal frame.
+    /// Number of changes so far. As long as it is the same, so is the frame.
     pub changes: u64,
 }
 
 impl DashboardState {
-    /// Creates the state of a run of `flops_per_token` on a machine with a peak of `peak` FLOP/s, before it begins.
+    /// Makes the state before the run begins. The model has `flops_per_token`, and the machine a peak rate of `peak`
+    /// FLOP/s.
     pub fn new(about: About, flops_per_token: f64, peak: f64) -> Self {
         Self {
             about,
@@ -95,9 +96,9 @@ impl DashboardState {
         }
     }
 
-    /// Begins or resumes the run after `step` of `total`; `earlier` are its recorded metrics.
+    /// Begins the run, or resumes it after `step` of `total` steps. `earlier` are the metrics recorded before.
     pub fn begin(&mut self, step: u64, total: u64, earlier: Vec<Metrics>) {
-        // A fiftieth of the run smooths the noise of a batch but no trend.
+        // Smoothing over a fiftieth of the run removes the noise of batches but keeps trends.
         self.losses = LossCurve::over((total / 50).clamp(5, 500));
         (self.step, self.total) = (step, total);
         for metrics in earlier {
@@ -154,13 +155,13 @@ impl DashboardState {
         self.pace.value()
     }
 
-    /// Returns the throughput as a share of the machine's peak.
+    /// Returns the throughput as a share of the machine's peak rate.
     pub fn share_of_peak(&self) -> Option<f64> {
         let share = self.tokens_per_second()? * self.flops_per_token / self.peak;
         share.is_finite().then_some(share)
     }
 
-    /// Returns a domain's bits per byte at the first and at the last evaluation.
+    /// Returns a domain's bits per byte at the first and at the latest evaluation.
     pub fn bits_per_byte(&self, domain: &str) -> Option<(f64, f64)> {
         let now = self.latest.as_ref()?.heldout_bits_per_byte.get(domain)?;
         Some((*self.first.get(domain).unwrap_or(now), *now))

@@ -1,4 +1,4 @@
-//! Checks that every preset in `configs/` loads and is valid.
+//! Tests that every preset in `configs/` loads and is valid.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ fn presets(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Datasets: every key is known and every value is in range.
+/// Checks that every key of the dataset presets is known and every value in range.
 #[test]
 fn prepare_presets_load() {
     for path in presets("prepare") {
@@ -24,7 +24,7 @@ fn prepare_presets_load() {
     }
 }
 
-/// Pretraining: the same, and the model's sizes fit together.
+/// Checks that the pretraining presets are valid and that their model sizes fit together.
 #[test]
 fn pretrain_presets_load() {
     for path in presets("pretrain") {
@@ -39,7 +39,7 @@ fn pretrain_presets_load() {
     }
 }
 
-/// Fine-tuning: the same, and the trained parameters exist in a model of six layers.
+/// Checks that the fine-tuning presets are valid and that the parameters they train exist in a model of six layers.
 #[test]
 fn finetune_presets_load() {
     for path in presets("finetune") {
@@ -70,7 +70,7 @@ fn finetune_presets_load() {
     }
 }
 
-/// Frontiers: every run is a valid `finetune` config.
+/// Checks that every run of the frontier presets is a valid `finetune` config.
 #[test]
 fn frontier_presets_load() {
     for path in presets("frontier") {

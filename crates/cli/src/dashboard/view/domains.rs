@@ -1,4 +1,4 @@
-//! Table of the held-out bits per byte of each domain.
+//! Table of the domains' held-out bits per byte.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Rect};
@@ -14,7 +14,7 @@ const FIGURE: u16 = 8;
 /// Screen width from which the table has more columns.
 const WIDE: u16 = 110;
 
-/// Returns the width of the table on a screen of this width.
+/// Returns the width of the table for a screen of the given width.
 pub fn width(screen: u16) -> u16 {
     if screen >= WIDE { 54 } else { 36 }
 }
@@ -25,8 +25,8 @@ enum TableRow<'a> {
     Domain(&'a str),
 }
 
-/// Draws the current values and the change since the first evaluation; a group's title is in the header row or in a row
-/// of its own.
+/// Draws the current values, and their changes since the first evaluation. The title of a single group is in the
+/// header row; with several, each has its own row.
 pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
     let title = match &state.latest {
         Some(latest) => format!("held-out bits per byte, step {}", latest.step),
@@ -49,7 +49,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
     if !entries.is_empty() {
         entries.remove(0);
     }
-    // Rows below the rule and the header.
+    // Rows of the area that remain below the rule and the header.
     let room = usize::from(area.height.saturating_sub(2));
     let left_out = fit(&mut entries, room);
     let mut rows: Vec<Row> = entries
@@ -77,7 +77,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
     frame.render_widget(table, area);
 }
 
-/// Removes the rows that do not fit, titles first, and returns the removed domains.
+/// Removes the rows that do not fit, titles first. Returns the domains that were removed.
 fn fit<'a>(entries: &mut Vec<TableRow<'a>>, room: usize) -> Vec<&'a str> {
     if entries.len() > room {
         entries.retain(|entry| matches!(entry, TableRow::Domain(_)));
@@ -93,7 +93,7 @@ fn fit<'a>(entries: &mut Vec<TableRow<'a>>, room: usize) -> Vec<&'a str> {
     domains.collect()
 }
 
-/// Returns the row of the omitted domains, with the largest rise among them.
+/// Returns the row that stands for the omitted domains, with the largest increase among them.
 fn rest(domains: &[&str], state: &DashboardState, wide: bool) -> Row<'static> {
     let changes = domains
         .iter()
@@ -107,7 +107,7 @@ fn rest(domains: &[&str], state: &DashboardState, wide: bool) -> Row<'static> {
     Row::new(cells)
 }
 
-/// Returns red for a rise, green for a fall; the sign shows it too.
+/// Returns red for an increase and green for a decrease. The sign of the number shows it too.
 fn color(change: f64) -> Style {
     match change {
         change if change > 0.0 => Style::new().fg(Color::Red),

@@ -11,11 +11,11 @@ use super::part;
 use crate::dashboard::curve::LossPoint;
 use crate::dashboard::state::DashboardState;
 
-/// Share of the first steps, with their high losses, that is ignored for the height of the chart.
+/// Share of the points, from the first, that is ignored for the chart's height, since their losses are high.
 const HEAD: f64 = 0.1;
-/// Share of the points that determines the height of the chart: the highest losses are ignored.
+/// Share of the remaining points that determines the chart's height: the highest losses are ignored.
 const BELOW: f64 = 0.98;
-/// Below this number of points, all of them determine the height.
+/// Number of points below which all of them determine the height.
 const FEW: usize = 20;
 
 /// Draws the losses of the steps as dots and their mean as a line, clipped to the chart.
@@ -33,7 +33,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
         .flat_map(|point| [at(point, point.lowest), at(point, point.highest)])
         .collect();
     let mean: Vec<(f64, f64)> = points.iter().map(|point| at(point, point.smooth)).collect();
-    // A single step has no width.
+    // A single step would have no width.
     let x = [steps[0] as f64, steps[1].max(steps[0] + 1) as f64];
     let middle = f64::midpoint(y[0], y[1]);
     let quiet = Style::new().fg(Color::DarkGray);
@@ -65,7 +65,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &DashboardState) {
     frame.render_widget(chart, area);
 }
 
-/// Returns the lowest and highest loss to show, with a margin.
+/// Returns the lowest and the highest loss to show, with a margin.
 fn bounds(points: &[LossPoint]) -> [f64; 2] {
     let many = points.len() >= FEW;
     let head = if many {

@@ -1,7 +1,7 @@
-//! Draws a state as a frame.
+//! Drawing of a state as a frame.
 //!
-//! Color alone carries no information: numbers have signs, parts have titles, the loss and its mean have different
-//! marks.
+//! Color never carries information alone: numbers have signs, parts have titles, and the loss and its mean use
+//! different marks.
 
 mod domains;
 mod losses;
@@ -22,27 +22,27 @@ use ratatui::widgets::{Block, Borders, LineGauge, Paragraph};
 use super::state::{Activity, DashboardState};
 use polymath_report::duration;
 
-/// Gap between two figures of a line.
+/// Gap between two numbers on a line.
 const GAP: &str = "   ";
-/// Shortest visible part of the run's path that still leaves room for the time.
+/// Minimum visible length of the run's path, in characters. If less fits, the time is left out.
 const SHORTEST_RUN: usize = 16;
-/// Minimum width to draw loss and domains side by side.
+/// Minimum width for loss and domains side by side.
 const SIDE_BY_SIDE: u16 = 64;
-/// Minimum height to draw loss above domains.
+/// Minimum height for loss above domains.
 const ONE_ABOVE_THE_OTHER: u16 = 14;
 
-/// Content of one frame.
+/// Everything that one frame shows.
 pub struct Moment<'a> {
     pub state: &'a DashboardState,
     /// Last lines of the log.
     pub log: &'a [String],
     /// Time since the dashboard was opened.
     pub elapsed: Duration,
-    /// True if the run was requested to stop.
+    /// True if the run was asked to stop.
     pub stopping: bool,
 }
 
-/// Draws a frame of any size: less important parts are omitted first.
+/// Draws a frame of any size. Less important parts are left out first.
 pub fn draw(frame: &mut Frame, moment: &Moment) {
     let area = frame.area();
     if area.is_empty() {
@@ -80,7 +80,7 @@ pub fn draw(frame: &mut Frame, moment: &Moment) {
     neutralize(frame.buffer_mut());
 }
 
-/// Removes characters that control a terminal: names and lines may be foreign text.
+/// Replaces characters that control a terminal, since names and lines may come from elsewhere.
 fn neutralize(buffer: &mut Buffer) {
     let is_shown =
         |sign: &char| matches!(printable(sign.encode_utf8(&mut [0; 4])), Cow::Borrowed(_));
@@ -92,7 +92,7 @@ fn neutralize(buffer: &mut Buffer) {
     }
 }
 
-/// Returns the number of rows of the log, with its title.
+/// Returns the number of rows for the log, including its title.
 fn log_rows(height: u16) -> u16 {
     match height {
         0..16 => 0,
@@ -112,7 +112,7 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     let title = format!("polymath  {}  ", state.about.title);
     let run = state.about.run.display().to_string();
     let mut room = usize::from(area.width).saturating_sub(title.chars().count());
-    // A window that is too narrow for both shows the title.
+    // Shows only the title if the window is too narrow for both.
     let beside = time.chars().count() + 2;
     if room >= beside + run.chars().count().min(SHORTEST_RUN) {
         room -= beside;
@@ -125,7 +125,7 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     frame.render_widget(heading, Rect { width, ..area });
 }
 
-/// Shortens a path at its beginning, since its end says more.
+/// Shortens a path at its beginning, since its end tells more.
 fn end_of(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {
@@ -162,7 +162,7 @@ fn draw_progress(frame: &mut Frame, area: Rect, state: &DashboardState) {
     frame.render_widget(gauge, area);
 }
 
-/// Returns the figures of the last step, the most important first.
+/// Returns the numbers of the last step, the most important first.
 fn figures_of(state: &DashboardState) -> Vec<String> {
     let mut figures = Vec::new();
     let Some(last) = &state.last else {
@@ -188,7 +188,7 @@ fn figures_of(state: &DashboardState) -> Vec<String> {
     figures
 }
 
-/// Returns the penalties and the decisions of the controller, if there are any.
+/// Returns the penalties and the controller's values, or `None` if there are none.
 fn extras(state: &DashboardState) -> Option<Vec<String>> {
     let penalties = state.last.iter().flat_map(|last| &last.penalties);
     let control = state.latest.iter().flat_map(|latest| &latest.control);
@@ -199,7 +199,7 @@ fn extras(state: &DashboardState) -> Option<Vec<String>> {
     (!figures.is_empty()).then_some(figures)
 }
 
-/// Returns as many figures as fit, from the first on.
+/// Returns as many numbers as fit, from the first on.
 fn fitting(figures: Vec<String>, width: usize) -> Line<'static> {
     let mut line = String::new();
     for figure in figures {
@@ -213,7 +213,7 @@ fn fitting(figures: Vec<String>, width: usize) -> Line<'static> {
     Line::raw(line)
 }
 
-/// Draws the loss and the domains side by side, one above the other, or the domains alone.
+/// Draws the loss and the domains side by side, or one above the other, or the domains alone, as the size allows.
 fn draw_middle(frame: &mut Frame, area: Rect, state: &DashboardState) {
     if area.height < 2 || area.width < 12 {
         return;
@@ -237,7 +237,7 @@ fn draw_middle(frame: &mut Frame, area: Rect, state: &DashboardState) {
     }
 }
 
-/// Returns the block of a part: a rule with its title.
+/// Returns a block with a titled rule at the top.
 fn part(title: &str) -> Block<'_> {
     Block::new()
         .borders(Borders::TOP)
@@ -267,7 +267,7 @@ fn draw_log(frame: &mut Frame, area: Rect, log: &[String]) {
     frame.render_widget(Paragraph::new(Text::from(last)), inner);
 }
 
-/// Draws the available keys, and the saved checkpoint.
+/// Draws the available keys and the saved checkpoint.
 fn draw_keys(frame: &mut Frame, area: Rect, moment: &Moment) {
     let keys = if moment.stopping {
         "stopping after this step, then saving; q once more leaves at once"

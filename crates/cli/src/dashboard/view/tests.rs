@@ -1,4 +1,4 @@
-//! Snapshots of frames during a run.
+//! Snapshot tests of frames during a run.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn finetuning(retained: impl IntoIterator<Item = String>) -> DashboardState {
     DashboardState::new(about, 4e7, 2e11)
 }
 
-/// Returns metrics with a falling loss and reproducible noise.
+/// Returns metrics of a step, with a falling loss and reproducible noise.
 fn step(step: u64) -> StepMetrics {
     let noise = (step.wrapping_mul(2_654_435_761) >> 7) % 100;
     let loss = 3.0 + 5.0 * (-(step as f64) / 60.0).exp() + noise as f64 / 300.0;
@@ -49,7 +49,7 @@ fn step(step: u64) -> StepMetrics {
     metrics
 }
 
-/// Returns an evaluation of every domain of the state, shifted by `change`.
+/// Returns an evaluation of every domain in the state, shifted by `change`.
 fn evaluation(state: &DashboardState, step: u64, change: f64) -> EvaluationMetrics {
     let names = state.about.groups.iter().flat_map(|group| &group.domains);
     let bits: serde_json::Map<String, serde_json::Value> = names
@@ -82,14 +82,15 @@ fn trained(mut state: DashboardState, steps: std::ops::RangeInclusive<u64>) -> D
     state
 }
 
-/// Before the first step: title of the run and its domains.
+/// Checks the frame before the first step: title of the run and its domains.
 #[test]
 fn beginning() {
     let state = pretraining();
     insta::assert_snapshot!(picture((80, 24), &moment(&state, &[])));
 }
 
-/// In the middle of a run: loss, domains with their change, throughput, learning rate, time left, saved checkpoint.
+/// Checks the frame in the middle of a run: loss, domains with their changes, throughput, learning rate, time left
+/// and saved checkpoint.
 #[test]
 fn middle() {
     let mut state = pretraining();
@@ -103,7 +104,7 @@ fn middle() {
     insta::assert_snapshot!("half_way_wide", picture((132, 43), &moment(&state, &log)));
 }
 
-/// During scoring of held-out text, and after `q`.
+/// Checks the frames while held-out text is scored, and after `q`.
 #[test]
 fn scoring_and_stopping() {
     let mut state = pretraining();
@@ -117,7 +118,7 @@ fn scoring_and_stopping() {
     insta::assert_snapshot!(picture((80, 24), &moment));
 }
 
-/// Shows the curve and the first evaluation of the earlier part of a resumed run.
+/// Checks that a resumed run shows the curve and the first evaluation of its earlier part.
 #[test]
 fn resumed() {
     let mut state = pretraining();
@@ -129,7 +130,7 @@ fn resumed() {
     insta::assert_snapshot!(picture((80, 24), &moment(&state, &log)));
 }
 
-/// Twelve domains with a niche, penalties and a controller on 80 columns and 24 rows.
+/// Checks a frame of 80 columns and 24 rows with twelve domains, penalties and a controller.
 #[test]
 fn twelve_domains() {
     let mut state = finetuning((1..=11).map(|number| format!("subject-{number:02}")));
@@ -156,7 +157,7 @@ fn twelve_domains() {
     );
 }
 
-/// Shows the most important parts in small windows, and draws a frame of any size.
+/// Checks that small windows show the most important parts, and that a frame of any size can be drawn.
 #[test]
 fn small_windows() {
     let mut state = finetuning((1..=11).map(|number| format!("subject-{number:02}")));
@@ -176,7 +177,7 @@ fn small_windows() {
     }
 }
 
-/// Sends the terminal only printable characters of a domain's name, a path, or a quoting line.
+/// Checks that only printable characters of a domain's name, a path, or a log line reach the terminal.
 #[test]
 fn names_hold_no_sequences() {
     let name = "\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}evil";

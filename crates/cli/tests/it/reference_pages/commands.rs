@@ -1,10 +1,10 @@
-//! The page of commands and flags.
+//! Reference page of commands and flags.
 
 use std::fmt::Write;
 
 use clap::{Arg, ArgAction, Command};
 
-/// Writes the page from the parser's own description of itself.
+/// Returns the page, made from clap's description of the parser.
 pub fn page() -> String {
     let mut root = polymath_cli::command();
     root.build();

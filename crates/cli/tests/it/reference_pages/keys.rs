@@ -1,11 +1,11 @@
-//! The page of configuration keys.
+//! Reference page of configuration keys.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::sources::{Key, Kind, Sources, Table};
 
-/// A configuration file: the command that reads it, its struct and the struct's crate.
+/// Kind of configuration file: the command that reads it, its struct, and the struct's crate.
 pub struct Root {
     pub command: &'static str,
     pub table: &'static str,
@@ -40,13 +40,13 @@ pub const ROOTS: [Root; 5] = [
     },
 ];
 
-/// A table of a file with the path that leads to it: `[]` for the file itself.
+/// Table of a configuration file, with its path. The path of the file's root is empty.
 pub struct Place {
     pub path: Vec<String>,
     pub table: Table,
 }
 
-/// Returns the tables of a file, the file itself first.
+/// Returns all tables of a file, the root first.
 pub fn places(sources: &Sources, root: &Root) -> Vec<Place> {
     let table = sources
         .table(root.table, root.krate)
@@ -87,7 +87,7 @@ fn walk(sources: &Sources, path: Vec<String>, table: Table, found: &mut Vec<Plac
     }
 }
 
-/// Writes the page.
+/// Returns the page.
 pub fn page(sources: &Sources) -> String {
     let mut text = String::from(
         "# Configuration keys\n\n<!-- Generated from the sources by `just reference`; a test fails while it is stale. -->\n\n\
@@ -130,7 +130,7 @@ pub fn page(sources: &Sources) -> String {
     text
 }
 
-/// The structs that several files have.
+/// Returns the names of the structs that occur in several files.
 fn shared(all: &[(&Root, Vec<Place>)]) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut several = BTreeSet::new();
@@ -174,7 +174,7 @@ fn section(text: &mut String, place: &Place, command: &str) {
     }
 }
 
-/// The type of a key with its unit.
+/// Returns the type of a key, with its unit.
 fn kind(key: &Key) -> String {
     match &key.kind {
         Kind::Plain(word) => match unit(&key.name) {
@@ -190,7 +190,7 @@ fn kind(key: &Key) -> String {
     }
 }
 
-/// The unit of a number, which the name of its key tells.
+/// Returns the unit of a number, judged by the name of its key.
 fn unit(key: &str) -> Option<&'static str> {
     let units = [
         ("tokens", "tokens"),

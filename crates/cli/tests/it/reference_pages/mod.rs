@@ -1,4 +1,5 @@
-//! The reference pages: generated from the configuration structs and the parser, and checked against both.
+//! Reference pages, generated from the configuration structs and the parser, and compared with those in the
+//! repository.
 //!
 //! `just reference` writes them anew.
 
@@ -20,7 +21,7 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Compares a page with the one of the repository, or writes it where `POLYMATH_WRITE_REFERENCE` is set.
+/// Checks that the page equals the one in the repository. If `POLYMATH_WRITE_REFERENCE` is set, writes it first.
 fn check(name: &str, page: &str) {
     let path = root().join("docs/reference").join(name);
     if std::env::var_os("POLYMATH_WRITE_REFERENCE").is_some() {
@@ -47,7 +48,7 @@ fn page_of_keys_is_up_to_date() {
     check("configuration.md", &keys::page(&Sources::read(root())));
 }
 
-/// Required keys of every table of a file, with some value.
+/// Returns a config with the required keys of every table and some values.
 fn sample(command: &str) -> Table {
     let text = match command {
         "prepare" => "output = \"o\"\n[domains.a]\n",
@@ -64,7 +65,7 @@ fn sample(command: &str) -> Table {
     text.parse().unwrap()
 }
 
-/// Reads a file and gives it back as it is understood.
+/// Parses a config and returns it as the program understands it, or the error message.
 fn read(command: &str, file: &Table) -> Result<Value, String> {
     fn through<T: DeserializeOwned + Serialize>(file: &Table) -> Result<Value, String> {
         let text = toml::to_string(file).unwrap();
@@ -81,7 +82,7 @@ fn read(command: &str, file: &Table) -> Result<Value, String> {
     }
 }
 
-/// The table at a path, made where it is not there.
+/// Returns the table at a path, adding it if it is missing.
 fn at<'a>(file: &'a mut Table, path: &[String]) -> &'a mut Table {
     path.iter().fold(file, |table, name| {
         let name = if name == "<name>" { "a" } else { name };
@@ -92,7 +93,7 @@ fn at<'a>(file: &'a mut Table, path: &[String]) -> &'a mut Table {
     })
 }
 
-/// The sample with every table of the file.
+/// Returns the sample config with every table of the file.
 fn whole(root: &Root, places: &[Place]) -> Table {
     let mut file = sample(root.command);
     for place in places {
@@ -101,7 +102,7 @@ fn whole(root: &Root, places: &[Place]) -> Table {
     file
 }
 
-/// The keys on the page are those that the program reads: it names them itself where one is unknown.
+/// Checks that the keys on the page are those that the program accepts: its error for an unknown key lists them.
 #[test]
 fn keys_are_those_that_the_program_reads() {
     let sources = Sources::read(root());
@@ -128,7 +129,7 @@ fn keys_are_those_that_the_program_reads() {
     }
 }
 
-/// A default on the page is one in fact: the file means the same with it and without.
+/// Checks that every default on the page is right: a config with it means the same as one without.
 #[test]
 fn defaults_are_those_of_the_program() {
     let sources = Sources::read(root());

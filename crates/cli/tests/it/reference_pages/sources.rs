@@ -1,4 +1,4 @@
-//! Structs of configurations, read from the sources: keys, types, defaults and doc comments.
+//! Configuration structs, read from the sources: keys, types, defaults and doc comments.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,58 +8,58 @@ use syn::{Expr, Fields, Item, Type};
 
 use super::syntax::{arguments, collect, doc, has_word, kebab_case, last, quoted, serde};
 
-/// Every struct, enum, default and constant of the workspace that a configuration may use.
+/// All structs, enums, defaults and constants of the workspace that a configuration may use.
 #[derive(Default)]
 pub struct Sources {
-    /// Structs by name; the crate disambiguates those of one name.
+    /// Structs by name, each with its crate, since several may have one name.
     structs: BTreeMap<String, Vec<(String, Table)>>,
     /// Values of enums without data.
     enums: BTreeMap<String, Choice>,
-    /// Results of functions without arguments and of constants, by crate, file and name.
+    /// Values of constants and of functions without arguments, by scope (`crate:file`) and name.
     values: BTreeMap<(String, String), String>,
-    /// Fields of `impl Default`, by struct and field.
+    /// Defaults of fields in `impl Default`, by struct and field.
     defaults: BTreeMap<(String, String), String>,
-    /// Kind of a type's values.
+    /// Types that type aliases stand for.
     aliases: BTreeMap<String, Type>,
 }
 
-/// A struct that a table of a configuration is read into.
+/// Struct that describes a table of a configuration.
 #[derive(Clone)]
 pub struct Table {
-    /// Its name in the source.
+    /// Name of the struct.
     pub name: String,
-    /// Crate of the source.
+    /// Crate of the struct.
     pub krate: String,
-    /// First paragraph of its doc comment.
+    /// First paragraph of the struct's doc comment.
     pub doc: String,
-    /// Keys in the order of the source.
+    /// Keys, in the order of the fields.
     pub keys: Vec<Key>,
-    /// Struct that the file is read into first.
+    /// Struct that the table is deserialized to before this one.
     from: Option<String>,
 }
 
-/// A key of a table.
+/// Key of a table.
 #[derive(Clone)]
 pub struct Key {
     pub name: String,
     pub aliases: Vec<String>,
     pub doc: String,
     pub kind: Kind,
-    /// The default as TOML, where there is one that a configuration could state.
+    /// Default as TOML, if it can be written so.
     pub default: Option<String>,
     pub required: bool,
 }
 
-/// The type of a key's value.
+/// Type of a key's value.
 #[derive(Clone, PartialEq)]
 pub enum Kind {
-    /// Described in words.
+    /// Description in words.
     Plain(String),
     /// One of these words.
     Choice(Vec<String>),
-    /// A table that this struct describes.
+    /// Table that this struct describes.
     Table(String),
-    /// Tables by name that this struct describes.
+    /// Tables by name, each of which this struct describes.
     Tables(String),
 }
 
@@ -69,7 +69,7 @@ struct Choice {
     default: Option<String>,
 }
 
-/// The crate of a scope, `crate:file`.
+/// Returns the crate of a scope, `crate:file`.
 fn krate(scope: &str) -> &str {
     scope.split(':').next().unwrap_or_default()
 }
@@ -88,7 +88,7 @@ impl Sources {
             });
         }
         let mut sources = Self::default();
-        // Values first, since structs refer to them; twice, since values refer to one another.
+        // Values come first, since structs refer to them, and twice, since values refer to each other.
         for (scope, file) in files.iter().chain(&files) {
             sources.take_values(scope, &file.items);
         }
@@ -98,7 +98,7 @@ impl Sources {
         sources
     }
 
-    /// Returns the struct of this name, of `krate` if there are several.
+    /// Returns the struct of this name, preferring the one of `krate` if there are several.
     pub fn table(&self, name: &str, krate: &str) -> Option<Table> {
         let found = self.structs.get(name)?;
         let own = found.iter().find(|(of, _)| of == krate);
@@ -153,7 +153,7 @@ impl Sources {
         }
     }
 
-    /// Returns the value of this name of the same file, else of the same crate.
+    /// Returns the value of this name from the same file, or else from the same crate.
     fn value(&self, scope: &str, name: &str) -> Option<String> {
         let own = self.values.get(&(scope.to_owned(), name.to_owned()));
         let of_crate = || {
@@ -211,7 +211,7 @@ impl Sources {
         }
     }
 
-    /// Writes an expression as TOML, if it is one that TOML has.
+    /// Returns an expression as TOML, or `None` if TOML can't express it.
     fn toml(&self, scope: &str, value: &Expr) -> Option<String> {
         match value {
             Expr::Lit(value) => Some(value.lit.to_token_stream().to_string()),
@@ -309,7 +309,7 @@ impl Sources {
             (Kind::Choice(_), _) => self.enums.get(&last(&field.ty))?.default.clone(),
             _ => None,
         };
-        // A struct's own `Default` decides for all of its fields; one that can't be read is not guessed.
+        // A struct's own `Default` decides the defaults of all its fields. One that can't be read is not guessed.
         let own = all_default && self.defaults.keys().any(|(of, _)| of == table);
         let default = match (has_default, with("default = ")) {
             (false, _) => None,
@@ -330,7 +330,7 @@ impl Sources {
         })
     }
 
-    /// Returns the kind of a type, and whether it is an `Option`.
+    /// Returns the kind of a type, and true if it is an `Option`.
     fn kind(&self, ty: &Type) -> (Kind, bool) {
         let plain = |word: &str| (Kind::Plain(word.into()), false);
         let name = last(ty);

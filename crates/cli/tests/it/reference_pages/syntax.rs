@@ -1,4 +1,4 @@
-//! Small questions to syntax trees: paths of types, serde's attributes, doc comments.
+//! Helpers for syntax trees: type names, serde attributes and doc comments.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub fn collect(folder: &Path, visit: &mut impl FnMut(&Path)) {
     }
 }
 
-/// The last name of a type's path.
+/// Returns the last name of a type's path.
 pub fn last(ty: &Type) -> String {
     match ty {
         Type::Path(path) => path
@@ -31,7 +31,7 @@ pub fn last(ty: &Type) -> String {
     }
 }
 
-/// The types inside of a type's angle brackets.
+/// Returns the types within a type's angle brackets.
 pub fn arguments(ty: &Type) -> Vec<Type> {
     let Type::Path(path) = ty else {
         return Vec::new();
@@ -48,7 +48,7 @@ pub fn arguments(ty: &Type) -> Vec<Type> {
     }
 }
 
-/// The text inside of each `#[serde(…)]`.
+/// Returns the text within each `#[serde(…)]`.
 pub fn serde(attributes: &[Attribute]) -> impl Iterator<Item = String> + '_ {
     attributes
         .iter()
@@ -59,13 +59,13 @@ pub fn serde(attributes: &[Attribute]) -> impl Iterator<Item = String> + '_ {
         })
 }
 
-/// True if a list of serde's attributes has this one, with a value or without.
+/// Returns true if a list of serde attributes contains `word`, with a value or without.
 pub fn has_word(text: &str, word: &str) -> bool {
     text.split(',')
         .any(|part| part.trim() == word || part.trim().starts_with(&format!("{word} =")))
 }
 
-/// The string after `before`, of a part of its own: not `skip_…` or the like.
+/// Returns the quoted string after `before`, if `before` begins an attribute of the list.
 pub fn quoted(text: &str, before: &str) -> Option<String> {
     let part = text
         .split(',')
@@ -73,7 +73,7 @@ pub fn quoted(text: &str, before: &str) -> Option<String> {
     Some(part.trim().trim_matches('"').to_owned())
 }
 
-/// A type's name in kebab case.
+/// Converts a type's name to kebab case.
 pub fn kebab_case(name: &str) -> String {
     let mut text = String::new();
     for letter in name.chars() {
@@ -85,7 +85,7 @@ pub fn kebab_case(name: &str) -> String {
     text
 }
 
-/// A doc comment in one line.
+/// Returns a doc comment as one line.
 pub fn doc(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attr| match &attr.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
